@@ -116,17 +116,17 @@ class CODAPrompt(PromptStrategy):
         weights: AttentionWeights = self.model.selector
         return weights
 
-    def check_experience(self, experience: Any) -> None:
+    def check_announced(self, *, announced: bool) -> None:
         """Refuse announced tasks without ``n_tasks``, and ``n_tasks`` without announced tasks."""
-        super().check_experience(experience)
+        super().check_announced(announced=announced)
         tasks = self.weights.key.n_tasks
-        if self.announced and tasks is None:
+        if announced and tasks is None:
             raise InputError(
                 "CODAPrompt divides its components among the announced tasks, whose number is not"
                 " known: give n_tasks, or boundaries=False to train all components from the"
                 " start"
             )
-        if tasks is not None and not self.announced:
+        if tasks is not None and not announced:
             raise InputError(
                 f"CODAPrompt divided its components among n_tasks={tasks}, but no task is announced"
                 " here and only the first share would ever train: leave n_tasks out, or give"
@@ -134,8 +134,10 @@ class CODAPrompt(PromptStrategy):
             )
 
     def prompt_loss(self, output: Output) -> Tensor:
-        """Orthogonality penalty of keys, attention vectors and components, times ``mu``."""
+        """Orthogonality penalty of keys, attention vectors and components, times ``mu``, beside the
+        pull of keys."""
+        pull = super().prompt_loss(output)
         if not self.mu:
-            return super().prompt_loss(output)
+            return pull
         # mu (O(K) + O(A) + O(P)), with O(X) = mean((X X' - I)^2) over the components so far.
-        return self.mu * (self.weights.penalty() + self.model.pools[0].penalty())
+        return pull + self.mu * (self.weights.penalty() + self.model.pools[0].penalty())

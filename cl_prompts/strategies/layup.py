@@ -42,7 +42,8 @@ class LayUPProbe(RanPACProbe):
     # k = 6, each block's output in front of the final norm, the last one's, too.
     read_out: str = "raw_blocks:6"
     intercept: bool = False
-    """Append a constant 1 to the features; the ridge acts on its coefficient, too."""
+    """Append a constant 1 to the features; the ridge acts on its coefficient, too. With several
+    classes an image there always is one."""
     ridge: Positive = 100.0
     held_out: Size = 1000
     """Samples since the last choice whose features are kept for the next one. 0: the ridge is not

@@ -472,6 +472,9 @@ COMMANDS: dict[str, str] = {
         d strategy=mvp e_blocks=a,b
         d strategy=l2p top_k=100
         d strategy=l2p pull_weight=.nan
+        d strategy=one_prompt pull_weight=0.5
+        d strategy=ease boundaries=false
+        d strategy=s_prompt plugins=router
         d strategy=ranpac ridge=0
         d strategy=slda shrinkage=.nan
         d strategy=slda shrinkage=oaz

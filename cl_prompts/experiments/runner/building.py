@@ -58,6 +58,7 @@ from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.strategies.base.stream import check_recurring
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 #: of a CPU core, for a ridge regression on 2,000 features (benchmarks/solves.py)
@@ -150,7 +151,10 @@ class Builder:
         n_classes, n_tasks = descent.first
         info = StreamInfo(n_classes, data.multi_label, n_tasks, split.boundaries)
         options = options_on(train, settings)
+        if is_dotted(settings.dataset["name"]) and options.get("views") is not None:
+            check_recurring(train)
         strategy = make_strategy(settings, backbone, info, options, plugins=[anytime])
+        strategy.check_announced(announced=_boundaries_announced(settings, split))
         what = f"strategy {label_of(settings.strategy)}"
         lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
         check_memory(what, strategy, **lengths)

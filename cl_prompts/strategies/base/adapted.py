@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -76,10 +76,10 @@ class AdapterStrategy(OnlineStrategy):
             [{"params": trained}], lr, momentum=self.momentum, weight_decay=self.weight_decay
         )
 
-    def check_experience(self, experience: Any) -> None:
-        """Refuse labels of another kind, and a stream that announces no boundaries."""
-        super().check_experience(experience)
-        if not self.announced:
+    def check_announced(self, *, announced: bool) -> None:
+        """Refuse a stream that announces no boundaries."""
+        super().check_announced(announced=announced)
+        if not announced:
             raise InputError(
                 f"{type(self).__name__} trains adapters task by task, and this stream announces no"
                 " boundaries: use a class-incremental stream, or boundaries=True to be told them"

@@ -59,7 +59,12 @@ from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.replay import Replay, among
 from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
-from cl_prompts.strategies.base.stream import Batch, checked_collate, own_sampler
+from cl_prompts.strategies.base.stream import (
+    Batch,
+    check_recurring,
+    checked_collate,
+    own_sampler,
+)
 from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
@@ -122,7 +127,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     n_classes: Count | None = None
     """Classes of the data set: columns of the head."""
     model: Any = None
-    """A model such as ``build_model`` makes, instead of ``backbone`` and ``n_classes``."""
+    """A model such as ``build_model`` makes, instead of ``backbone`` and ``n_classes``; settings
+    that ``build_model`` would read, such as sizes of prompts, are then the model's own."""
     multi_label: bool = False
     """An image may show several classes."""
     optimizer: Any = None
@@ -413,6 +419,11 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     # ------------------------------------------------------------------ hooks: stream and tasks
 
+    def check_announced(self, *, announced: bool) -> None:
+        """Hook: refuse a stream that announces the boundaries of its tasks, or one that announces
+        none; plugins may have the same. A run asks before it begins."""
+        trigger_plugins(self, "check_announced", announced=announced)
+
     def check_experience(self, experience: Any) -> None:
         """Refuse an experience that the method cannot learn from, before its first batch."""
         check_labels(experience, self.model, type(self).__name__)
@@ -572,6 +583,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def _before_training_exp(self, **kwargs: Any) -> None:
         given = self.boundaries
         self.announced = announces_boundaries(self.experience) if given is None else given
+        self.check_announced(announced=self.announced)
         self.check_experience(self.experience)
         check_class_ids(self.experience, self.model, self._task_labels)
         self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
@@ -590,6 +602,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             self.replay.enter(self.experience, self.annotated.cpu())
         if not resumed and self.views is not None:
             n = len(self.experience.dataset)
+            if not self.updates:
+                check_recurring(self.adapted_dataset)
             self.feature_cache.enter(self.source, n, replayed=self.buffer_size > 0)
         if own_sampler(self.dataloader) is None:
             check_foreign_loader(self)

@@ -18,6 +18,8 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
     Besides Avalanche's events a plugin of any kind may have these, each called with the strategy:
 
     * ``attach``: once, while the strategy is made: its model exists, its optimizer does not;
+    * ``check_announced``: a stream is about to be trained on, or was named in a recipe;
+      ``announced=`` says whether it announces the boundaries of its tasks;
     * ``start_of_task``: an announced task starts;
     * ``start_of_stream_batch``: classes of a new stream batch (``strategy.batch``) were observed;
     * ``end_of_stream_batch``: the last update on it was made and it was counted; ``samples=`` is

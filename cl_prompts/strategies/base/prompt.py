@@ -13,7 +13,7 @@ from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel, Output
-from cl_prompts.models.routers import AnalyticRouter
+from cl_prompts.models.routers import AnalyticRouter, HeadRouter
 from cl_prompts.prompts.init import Distribution
 from cl_prompts.prompts.parameterisations import Decomposed
 from cl_prompts.prompts.selectors import Selector
@@ -58,7 +58,7 @@ class PromptStrategy(OnlineStrategy):
     online_iter: Count = 1
     new_optimizer: bool = True
     pull_weight: NotNegative = 0.0
-    """Weight lambda of the term that pulls keys to their queries."""
+    """Weight lambda of the term that pulls keys to their queries; refused where there are none."""
     prompt_lr: Positive | None = None
     """Learning rate of prompts, keys, selectors and all else but the head; None: that of the head,
     ``lr``."""
@@ -81,6 +81,18 @@ class PromptStrategy(OnlineStrategy):
                     f"{name} sets rates of the optimizer that the strategy makes, and one was"
                     " given: leave one of the two out"
                 )
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        pull = self.settings().get("pull_weight")
+        if pull is None or self.pull_weight == pull.default:
+            return
+        # Looked at now, since a router in the place of keys is a plugin.
+        if isinstance(self.model.selector, AnalyticRouter | HeadRouter | None):
+            raise InputError(
+                f"pull_weight is for keys that choose prompts, and {type(self).__name__} has none"
+                " here: leave it out"
+            )
 
     def fit_model(self, model: ContinualModel) -> None:
         """Give a model that was just built head and form of prompts."""

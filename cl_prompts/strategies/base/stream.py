@@ -13,9 +13,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check
+from cl_prompts.errors import InputError
 from cl_prompts.training.views import DeferredViews, Key, collated, deferring_views, viewing
 
 KeyedRow = tuple[int, Key]
+#: images that are read twice before views come again
+READ_TWICE = 8
 
 
 @dataclass
@@ -341,6 +344,27 @@ class KeyedItems(Dataset[Any]):
         row, key = index
         with viewing(*key), deferring_views():
             return self.data[row]
+
+
+def check_recurring(data: Any) -> None:
+    """Refuse data whose views do not come again under their key: what is cached of a view would be
+    of other pixels than its next pass.
+
+    Args:
+        data: of an experience; a few of its images are read twice.
+
+    Raises:
+        InputError: a second read gave other pixels.
+    """
+    items = KeyedItems(data)
+    for row in range(0, len(data), -(-len(data) // READ_TWICE) or 1):
+        first, again = (items[row, (0, row, 0)][0] for _ in range(2))
+        if not torch.equal(*(getattr(image, "packed", image) for image in (first, again))):
+            raise InputError(
+                f"views= lets the views of an image come again, and image {row} is another one at"
+                " each read: draw its random numbers by PrivateRandom or KeyedTransform, or leave"
+                " out views"
+            )
 
 
 def sends_levels(device: Any) -> bool:

@@ -134,9 +134,9 @@ class HeadAlignment(StrategyPlugin):
                 "leave out feature_scale",
             )
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def check_announced(self, strategy: Any, *, announced: bool) -> None:
         """Refuse to put a head back on a stream that never says when."""
-        if self.restore and self.alignments and not strategy.announced:
+        if self.restore and self.alignments and not announced:
             raise InputError(
                 "restore puts the head back when the next task starts, and this stream announces no"
                 " boundaries: leave it out, and the aligned head goes on learning"

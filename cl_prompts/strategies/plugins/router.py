@@ -75,10 +75,10 @@ class Router(StrategyPlugin):
             dtype=torch.float32 if single else torch.float64,
         )
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def check_announced(self, strategy: Any, *, announced: bool) -> None:
         """Refuse a stream that never says when the next entry is to train."""
         defined_with = any(isinstance(plugin, Router) for plugin in strategy.own_plugins)
-        if not strategy.announced and strategy.period is None and not defined_with:
+        if not announced and strategy.period is None and not defined_with:
             raise InputError(
                 "the router needs to know when the next prompt is to train, and this stream"
                 " announces no boundaries: give period, in samples"

@@ -64,16 +64,25 @@ def test_a_sample_of_a_foreign_class_is_scored_over_the_classes_seen(kind: str) 
     torch.testing.assert_close(strategy.label_loss(output.logits, batch), want)
 
 
-@every
-def test_the_pull_is_subtracted_by_its_weight(kind: str) -> None:
-    strategy = make(kind, "class_incremental", pull_weight=0.3)
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [("l2p", {}), ("coda_prompt", {"mu": 0.5}), ("s_prompt", {}), ("vq_prompt", {})],
+)
+def test_the_pull_is_subtracted_by_its_weight(kind: str, given: dict[str, Any]) -> None:
+    strategy = make(kind, "class_incremental", pull_weight=0.3, **given)
     fit(strategy, experiences("class_incremental")[:1])
     output = strategy.model.run(Blobs(4, seed=5).images)
-    found = strategy.prompt_loss(output)
-    if output.selection is None:
-        assert found.item() == 0
-    else:
-        torch.testing.assert_close(found, -0.3 * output.selection.match)
+    pulled = strategy.prompt_loss(output)
+    strategy.pull_weight = 0.0
+    assert output.selection is not None
+    pull = pulled - strategy.prompt_loss(output)
+    torch.testing.assert_close(pull, -0.3 * output.selection.match)
+
+
+@pytest.mark.parametrize("kind", ["one_prompt", "hide_prompt", "flyprompt"])
+def test_without_keys_there_is_no_pull(kind: str) -> None:
+    with pytest.raises(InputError, match="pull_weight is for keys that choose prompts"):
+        make(kind, pull_weight=0.3)
 
 
 @every
