@@ -339,15 +339,17 @@ def _read_metrics(path: Path) -> Series:
 def _drop_replaced(scopes: dict[str, list[tuple[int, float]]]) -> None:
     """Drop what the last of several evaluations at one place says nothing of any more: values of
     classes that were removed there, and of their tasks."""
+    evaluations = Counter(place for place, _ in scopes.get("seen", ()))
+    again = {place: n for place, n in evaluations.items() if n > 1}
+    if not again:
+        return
     found = {scope: Counter(place for place, _ in rows) for scope, rows in scopes.items()}
-    evaluations = found.pop("seen", Counter())
-    gone = set()
-    for place in [place for place, n in evaluations.items() if n > 1]:
-        # As many rows as evaluations, unless the last one was not written in detail.
-        if any(rows[place] == evaluations[place] for rows in found.values()):
-            gone |= {(s, place) for s, rows in found.items() if rows[place] < evaluations[place]}
-    for scope in {scope for scope, _ in gone}:
-        scopes[scope] = [row for row in scopes[scope] if (scope, row[0]) not in gone]
+    # As many rows as evaluations, unless the last one was not written in detail.
+    whole = {at for rows in found.values() for at, n in rows.items() if n == again.get(at)}
+    for scope, rows in found.items():
+        gone = {place for place, n in rows.items() if place in whole and n < again[place]}
+        if gone:
+            scopes[scope] = [row for row in scopes[scope] if row[0] not in gone]
 
 
 def _check_scope(metric: str, scope: str) -> None:
