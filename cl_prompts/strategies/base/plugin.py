@@ -79,9 +79,9 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
         """Refuse a strategy that trains no head over all classes.
 
         Raises:
-            InputError: prototypes, or heads of tasks.
+            InputError: prototypes, heads of tasks, or a mixture of heads.
         """
-        if not isinstance(strategy.model, PromptedViT):
+        if "head" not in strategy.settings() or not isinstance(strategy.model, PromptedViT):
             raise self.refusal(
                 f"needs a trained head over all classes, and {type(strategy).__name__} has none"
             )

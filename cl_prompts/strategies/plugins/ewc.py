@@ -30,7 +30,7 @@ class EWC(StrategyPlugin):
         0.9
     """
 
-    needs = "head"
+    needs = "lr"
 
     reg_coef: NotNegative = 100.0
     """Weight of the penalty."""

@@ -41,7 +41,7 @@ class SelfRegulation(StrategyPlugin):
         2.5
     """
 
-    needs = "head"
+    needs = "prompt_form"
     one_label = "compares softmaxes and means of single classes, and images of several have neither"
 
     kind: Literal["promptsrc", "coprompt"] = "promptsrc"

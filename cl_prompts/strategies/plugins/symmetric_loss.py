@@ -28,7 +28,7 @@ class SymmetricLoss(StrategyPlugin):
         0.1
     """
 
-    needs = "class_mask"
+    needs = "head"
     one_label = "is for exclusive classes, and several labels an image have a logistic loss each"
 
     forward_weight: NotNegative = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from avalanche.distributed import DistributedHelper
 from cl_prompts.checks import NotNegative
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import (
+    PLUGINS,
     Distillation,
     Encoded,
     HeadAlignment,
@@ -25,7 +27,7 @@ from cl_prompts.strategies import (
 )
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
-from tests.toys import ADAPTED, PROTOTYPES, fit, make, same, weights
+from tests.toys import ADAPTED, PROTOTYPES, cls_of, fit, make, same, weights
 
 EVENTS = (
     "attach",
@@ -152,7 +154,16 @@ def test_unknown_settings_are_refused_as_those_of_methods_are() -> None:
         OnePrompt(backbone=lively_vit(), n_classes=6, slow_heads=(0.9,))
 
 
-@pytest.mark.parametrize("kind", [*PROTOTYPES, *ADAPTED])
+@pytest.mark.parametrize("kind", ["multi_lane", "er_ace", "aper", "linear_probe"])
+def test_what_can_have_a_plugin_gets_it_beside_other_methods(kind: str) -> None:
+    for name in PLUGINS:
+        (plugin,) = make_plugins({name: {}})
+        with suppress(InputError):
+            make(kind, plugins=[plugin])
+            assert plugin.needs in cls_of(kind).settings(), name
+
+
+@pytest.mark.parametrize("kind", [*PROTOTYPES, *ADAPTED, "mixture_prompt"])
 def test_plugins_of_trained_heads_are_refused_where_none_is_trained(kind: str) -> None:
     names = ["self_regulation", "head_alignment", "slow_heads", "distillation"]
     for name in names:
