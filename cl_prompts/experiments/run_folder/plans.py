@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cl_prompts.checks import is_one_name, shown
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, short
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.reading import TEXT, conform, content, json_of
+from cl_prompts.reading import TEXT, conform, content, doubled, json_of
 
 FORMAT = "cl-prompts plan 1"
 _PLAN = {
@@ -156,7 +156,11 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Path]]:
         # Taken out first, since the digest is of what is left.
         if found.pop("sha256", None) not in (None, _digest(found)):
             raise ValueError("its checksum differs")
-        return found, [_below(path.parent, run["folder"]) for run in found["runs"]]
+        folders = [_below(path.parent, run["folder"]) for run in found["runs"]]
+        twice = doubled(folder.resolve() for folder in folders)
+        if twice is not None:
+            raise ValueError(f"two of its runs lie in {short(twice)}")
+        return found, folders
     except (ValueError, OSError) as error:
         raise InputError(f"{path} is no plan that this version can read ({error})") from error
 

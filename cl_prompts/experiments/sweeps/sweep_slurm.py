@@ -80,7 +80,9 @@ class SlurmLauncher:
             try:
                 self._ledger.handle(run, job.result())
             except self._lost:
-                self._ledger.requeue_or_fail(run, f"lost ({job.state})")
+                # Where the job itself failed, its log says why.
+                how = f"lost ({job.state}, {job.paths.stderr})"
+                self._ledger.requeue_or_fail(run, how)
 
 
 def execute_in_job(job: Job, threads: int, home: str) -> Ended:

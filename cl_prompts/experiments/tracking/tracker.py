@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
@@ -88,6 +88,12 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         """Write the remaining losses, and the diagnostics of the task."""
         self._write_loss()
         self.diagnostics.after_task(strategy, self._samples)
+
+    def classes_forgotten(self, strategy: Any, *, classes: Sequence[int]) -> None:
+        """Write that the replay buffer holds no sample of these classes any more."""
+        if strategy.buffer.size:
+            rows = [(self._samples, "buffer", f"class:{c}", 0.0) for c in classes]
+            self.folder.add_metrics(rows)
 
     # Not called state_dict: a plugin with that is part of the strategy's state, on every rank, and
     # only rank 0 has a tracker.

@@ -95,6 +95,15 @@ def test_a_plan_makes_no_runs_outside_of_its_folder(where: str, tmp_path: Path) 
         unfinished_plan(home)
 
 
+def test_a_plan_makes_no_two_runs_in_one_folder(tmp_path: Path) -> None:
+    content = json.loads(planned(tmp_path).write(tmp_path).read_text())
+    del content["sha256"]
+    content["runs"][1]["folder"] = f"./{content['runs'][0]['folder']}"
+    (tmp_path / "plan-1.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="two of its runs lie in"):
+        unfinished_plan(tmp_path)
+
+
 def test_a_plan_that_a_kill_left_empty_hides_no_other(tmp_path: Path) -> None:
     made = planned(tmp_path)
     made.write(tmp_path)

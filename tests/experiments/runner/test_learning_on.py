@@ -21,6 +21,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.results.before_after import before_after
+from cl_prompts.experiments.results.series import buffer_matrix
 from cl_prompts.experiments.run_folder.checkpoint import read
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
@@ -382,6 +383,9 @@ def test_a_removed_class_leaves_the_replay_buffer(
     _, removed = edited(parent, tmp_path / "a", "--remove", "two")
     state = read(removed / "checkpoint").state["strategy"]["buffer"]
     assert 0 < state["filled"] < 20
+    (at_end,) = buffer_matrix(collect([removed])[0])[-1:]
+    assert at_end[2] == 0
+    assert at_end.sum() == state["filled"]
     code, child = learn(removed, digits_folder(tmp_path / "more", {"six": 6}), tmp_path / "b")
     assert code == 0
     held = [row for row in rows(child) if row[1] == "buffer" and int(row[0]) > 48]
