@@ -63,11 +63,13 @@ class MVP(PromptStrategy):
 
     # One label an image, keys with a loss of their own, and rates as they are given.
     withdrawn = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
+    # The loss is over the classes seen or those of the batch, not over those of the task.
     masks_classes = False
 
     class_mask: ClassMask = "seen"
     """Classes that compete in the cross-entropy: ``"seen"``, all classes seen so far, as published,
     or ``"batch"``, those that occur in the mini-batch."""
+    # Of the released alignment alone, which MVP's code takes for training.
     head: Head = Head(aligned_tests=False)
     online_iter: Count = 3
     new_optimizer: bool = False

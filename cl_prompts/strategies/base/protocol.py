@@ -51,6 +51,7 @@ def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
     for stream in stream_batches(self):
         if self._stop_training:
             return
+        # For plugins that look at the start of a stream batch; updates set them to their own.
         self.batch = stream.first
         self.mbatch = stream.first.columns
         # Before the first update, whose loss is over the classes seen.
@@ -69,7 +70,7 @@ def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
                 # sees them counted.
                 finish_stream_batch(self, stream)
             self._after_training_iteration(**kwargs)
-        pause(self, stream.start + stream.size)
+        between_stream_batches(self, stream.start + stream.size)
 
 
 def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwargs: Any) -> None:
@@ -139,8 +140,9 @@ def finish_stream_batch(self: OnlineStrategy, stream: StreamBatch) -> None:
     trigger_plugins(self, "start_of_period")
 
 
-def pause(self: OnlineStrategy, samples: int) -> None:
-    """Call ``between_batches``, so that the state can be saved between two stream batches.
+def between_stream_batches(self: OnlineStrategy, samples: int) -> None:
+    """Drop what was cached for the last stream batch alone, and call ``between_batches``, which may
+    save the state.
 
     Args:
         samples: of the current epoch that were trained on.
@@ -208,8 +210,8 @@ def stream_batches(self: OnlineStrategy) -> Iterator[StreamBatch]:
         self.place = None
     recurring = None
     if self.views is not None:
-        updates = self.clock.train_exp_epochs * self.online_iter
-        recurring = RecurringViews(self.views, self.source, updates)
+        earlier = self.clock.train_exp_epochs * self.online_iter
+        recurring = RecurringViews(self.views, self.source, earlier)
     # The state from which a resumed run draws the same order of the epoch.
     self._epoch_order = self.shuffler.get_state()
     loader = StreamLoader(
@@ -263,6 +265,7 @@ def competing_logits(
         # classes compete for it.
         foreign = ~competing.gather(1, batch.labels[:, None])
         return logits.masked_fill(~(competing | foreign), float("-inf"))
+    # "seen": the model has hidden the classes that were not.
     return logits
 
 
