@@ -65,7 +65,7 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
 
 
 def rounds_products() -> bool:
-    """Whether torch computes products of fp32 on the CPU in bf16, as it may be told in several
+    """Whether torch computes products of fp32 on the CPU in bf16, as it may be set in several
     ways and does on some processors alone.
 
     >>> rounds_products()
