@@ -17,9 +17,9 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any, Literal, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from cl_prompts.errors import InputError, short, unknown
 from cl_prompts.reading import TEXT, content
@@ -33,8 +33,27 @@ _DECORATORS: dict[Kind, str] = {"scenario": "scenario", "data set": "dataset"}
 _MARK = "_cl_prompts_kind"
 #: folders of installed packages, whose versions are recorded and whose source is not
 _INSTALLED = {"site-packages", "dist-packages"}
-#: sources of modules that were imported, as they were then
-_KNOWN: WeakKeyDictionary[ModuleType, dict[str, str]] = WeakKeyDictionary()
+
+
+class _Source(NamedTuple):
+    """The source of a module as it was when it was read.
+
+    Attributes:
+        of: spec of the module that was imported then, or that module where it has none; None where
+            it was not imported yet.
+        file: that it was read from.
+        sha256: of the file.
+        imports: names of modules, see :func:`_imports`.
+    """
+
+    of: ModuleSpec | ModuleType | None
+    file: str
+    sha256: str
+    imports: list[str]
+
+
+#: sources of modules of own code that was imported
+_KNOWN: dict[str, _Source] = {}
 
 
 def extra(module: str, part: str, user: str) -> Any:
@@ -185,6 +204,17 @@ def _current_folder() -> Iterator[None]:
             del sys.path[len(sys.path) - 1 - sys.path[::-1].index("")]
 
 
+def _lies_here(top: str) -> bool:
+    """Whether a package or module lies in the current folder, maybe as a link."""
+    spec = _spec_of(top)
+    if spec is None:
+        return False
+    places = list(spec.submodule_search_locations or ())
+    # A package has places, even where it has no file of its own.
+    found = places[0] if places else spec.origin if spec.has_location else None
+    return found is not None and Path(found).absolute().parent.resolve() == Path.cwd().resolve()
+
+
 def _spec_of(module: str) -> ModuleSpec | None:
     # Not find_spec of a dotted name, which imports the packages above.
     top, *below = module.split(".")
@@ -204,65 +234,76 @@ def _spec_of(module: str) -> ModuleSpec | None:
 
 def sources(name: str) -> dict[str, str]:
     """Which source a dotted name stands for: SHA-256 of the files of its module, of the packages
-    that this lies in, and of all that these import from the same package, or from the folder that
-    the package or module lies in.
+    that this lies in, and of all that these import, but for what is installed or Python's own.
 
-    Of a module that is imported, the source is taken once: what is edited later is not what runs.
-    Imports are read from the source, wherever they stand in it; a name that is put together while
-    the code runs is not found. This package is known by its version.
+    Of a module that is imported, the source is taken once: what is edited later is not what runs,
+    until the module is imported anew or reloaded. Import statements are read from the source,
+    wherever they stand in it; other ways to import are not found. This package is known by its
+    version.
+
+    Raises:
+        InputError: a file of a module cannot be read.
 
     >>> sources("cl_prompts.strategies:MVP")
     {}
     """
     module = name.partition(":")[0]
-    imported = sys.modules.get(module)
-    if imported is None:
-        return _sources(module)
-    if imported not in _KNOWN:
-        _KNOWN[imported] = _sources(module)
-    return _KNOWN[imported]
-
-
-def _sources(module: str) -> dict[str, str]:
-    top = module.partition(".")[0]
-    root = _root_of(top)
     found: dict[str, str] = {}
     left = [module]
     seen: set[str] = set()
     while left:
         for current in _with_packages(left.pop()):
-            spec = None if current in seen else _own_spec(current, top, root)
+            source = None if current in seen else _source_of(current, module)
             seen.add(current)
-            if spec is not None and spec.origin:
-                source = content(spec.origin, TEXT)
-                found[current] = hashlib.sha256(source).hexdigest()
-                package = current if spec.submodule_search_locations else current.rpartition(".")[0]
-                left += _imports(source, package)
+            if source is not None:
+                found[current] = source.sha256
+                left += source.imports
     return dict(sorted(found.items()))
 
 
-def _root_of(top: str) -> Path | None:
-    """The folder that a package or module lies in."""
-    spec = _spec_of(top)
-    if spec is None:
+def _source_of(name: str, root: str) -> _Source | None:
+    """The source of a module that another one imports, if it counts as own code."""
+    if name.partition(".")[0] == __package__:
         return None
-    places = list(spec.submodule_search_locations or ())
-    # A package has places, even where it has no file of its own.
-    above = places[0] if places else spec.origin if spec.has_location else None
-    return None if above is None else Path(above).resolve().parent
+    imported = sys.modules.get(name)
+    # Another one after a reload, too.
+    of = getattr(imported, "__spec__", None) or imported
+    known = _KNOWN.get(name)
+    # What was not imported then has been imported since, inside of a function.
+    current = known is not None and of is not None and (known.of is None or known.of is of)
+    if not current:
+        spec = _spec_of(name)
+        if spec is None or not spec.has_location or not spec.origin:
+            return None
+        known = _read(name, spec) if _is_own(name, root, spec.origin) else None
+    if known is None or not _is_own(name, root, known.file):
+        return None
+    if root in sys.modules:
+        _KNOWN[name] = known._replace(of=of)
+    return known
 
 
-def _own_spec(module: str, top: str, root: Path | None) -> ModuleSpec | None:
-    """The spec of a module with a file, if it counts as part of the package or folder."""
-    spec = None if module.partition(".")[0] == __package__ else _spec_of(module)
-    if spec is None or not spec.has_location or not spec.origin or root is None:
-        return None
-    file = Path(spec.origin).resolve()
-    if module.partition(".")[0] == top:
-        return spec
-    # What is installed beside it is known by its version.
-    beside = file.is_relative_to(root) and not _INSTALLED & set(file.parts)
-    return spec if beside else None
+def _is_own(name: str, root: str, file: str) -> bool:
+    """Whether a module counts as part of what another one is made of."""
+    if name.partition(".")[0] == root.partition(".")[0]:
+        return True
+    # What is installed is known by its version. Links are not followed: one to a file elsewhere
+    # lies where it is found.
+    path = Path(file).absolute()
+    return not (_INSTALLED & set(path.parts) or path.is_relative_to(Path(os.__file__).parent))
+
+
+def _read(name: str, spec: ModuleSpec) -> _Source:
+    try:
+        source = content(str(spec.origin), TEXT)
+    except OSError as error:
+        raise InputError(
+            f"the source of module {name} cannot be read from {spec.origin}: {error.strerror}"
+        ) from error
+    package = name if spec.submodule_search_locations else name.rpartition(".")[0]
+    return _Source(
+        None, str(spec.origin), hashlib.sha256(source).hexdigest(), [*_imports(source, package)]
+    )
 
 
 def _imports(source: bytes, package: str) -> Iterator[str]:
@@ -279,7 +320,15 @@ def _imports(source: bytes, package: str) -> Iterator[str]:
             above = package.split(".")[: len(package.split(".")) - node.level + 1]
             base = ".".join([*(above if node.level else ()), *filter(None, [node.module])])
             yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                yield from _modules_in(base) if alias.name == "*" else [f"{base}.{alias.name}"]
+
+
+def _modules_in(package: str) -> list[str]:
+    """Modules right in a package: those that it names in ``__all__`` are imported by ``*``."""
+    spec = _spec_of(package)
+    places = None if spec is None else spec.submodule_search_locations
+    return [f"{package}.{found.name}" for found in iter_modules(list(places or ()))]
 
 
 # --------------------------------------------------------------------------- what is called
@@ -323,8 +372,7 @@ def load_object(kind: str, path: str) -> Any:
             f"{kind} {path!r} is refused: module {module} is Python's own, and holds no {kind}"
         )
     try:
-        lies_here = _root_of(module.partition(".")[0]) == Path.cwd().resolve()
-        with _current_folder() if lies_here else nullcontext():
+        with _current_folder() if _lies_here(module.partition(".")[0]) else nullcontext():
             found = import_module(module)
     except Exception as error:  # a user's module may fail in any way, and says so itself
         raise InputError(

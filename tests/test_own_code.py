@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
-from importlib import import_module
+from importlib import import_module, reload
 from pathlib import Path
 
 import pytest
@@ -65,17 +66,21 @@ def test_the_current_folder_is_searched_for_own_code_alone(
     for module in ("missing_library", "beside"):
         (tmp_path / f"{module}.py").write_text("found = 1")
     (tmp_path / "own_top.py").write_text("import beside\n\nfound = beside.found + 1\n")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/linked_top.py").write_text("import beside\n\nfound = beside.found + 2\n")
+    (tmp_path / "linked_top.py").symlink_to("far/linked_top.py")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     before = list(sys.path)
     assert main(["ls", "strategies"]) == 0
     assert capsys.readouterr().out
     assert load_object("strategy", "own_top:found") == 2
+    assert load_object("strategy", "linked_top:found") == 3
     assert run_files("own_top") == [tmp_path / "own_top.py"]
     assert sys.path == before
     with pytest.raises(ModuleNotFoundError):
         import_module("missing_library")
-    for module in ("own_top", "beside"):
+    for module in ("own_top", "linked_top", "beside"):
         del sys.modules[module]
 
 
@@ -159,12 +164,16 @@ def test_a_recipe_runs_no_command(
 TREE = {
     "pack/__init__.py": "import torch, json\nfrom cl_prompts.errors import InputError\n",
     "pack/methods/__init__.py": "",
-    "pack/methods/mine.py": "from . import parts\nfrom ..deep.er import x\nimport beside\n",
+    "pack/methods/mine.py": "from . import parts\nfrom ..deep.er import x\nimport beside, other\n",
     "pack/methods/parts.py": "def f():\n    from pack import late\n",
     "pack/deep/er.py": "x = 1\n",
-    "pack/late.py": "from pack.methods import *\n",
+    "pack/late.py": "from pack.methods import *\nfrom .all import *\n",
+    "pack/all/__init__.py": "__all__ = ['named']",
+    "pack/all/named.py": "",
     "pack/unused.py": "",
-    "beside.py": "",
+    "beside.py": "import linked, elsewhere\n",
+    "real/linked.py": "",
+    "lib/elsewhere.py": "",
     "site-packages/other.py": "",
 }
 
@@ -175,18 +184,19 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in TREE.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
-    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "linked.py").symlink_to("real/linked.py")
+    for folder in ("site-packages", "lib", "."):
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
     yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("pack", "beside")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in (*READ, "other")]:
         del sys.modules[name]
 
 
-READ = ["beside", "pack", "pack.deep.er", "pack.late", "pack.methods", "pack.methods.mine"]
-READ.append("pack.methods.parts")
+READ = ["beside", "elsewhere", "linked", "pack", "pack.all", "pack.all.named", "pack.deep.er"]
+READ += [f"pack.{name}" for name in ("late", "methods", "methods.mine", "methods.parts")]
 
 
-def test_the_source_of_a_name_is_all_that_it_imports_from_its_package_and_folder(
+def test_the_source_of_a_name_is_all_that_it_imports_but_what_is_installed(
     tree: Path,
 ) -> None:
     before = sources("pack.methods.mine:Method")
@@ -196,6 +206,7 @@ def test_the_source_of_a_name_is_all_that_it_imports_from_its_package_and_folder
         text = (tree / name).read_text()
         (tree / name).write_text(text + "# edited\n")
         module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        module = module.removeprefix("real.").removeprefix("lib.")
         now = sources("pack.methods.mine:Method")
         assert [key for key in before if now[key] != before[key]] == [module] * (module in READ)
         (tree / name).write_text(text)
@@ -207,8 +218,32 @@ def test_the_source_is_that_of_the_import(tree: Path) -> None:
     before = sources("pack.late:Method")
     (tree / "pack" / "late.py").write_text("x = 2")
     assert sources("pack.late:Method") == before
-    del sys.modules["pack.late"]
+    reload(sys.modules["pack.late"])
     assert sources("pack.late:Method") != before
+
+
+def test_each_import_and_reload_of_a_module_has_its_own_source(tree: Path) -> None:
+    (tree / "pack/late.py").write_text("import beside\ndef f():\n    import pack.unused\n")
+    load_object("strategy", "pack.late:f")()
+    before = sources("pack.late:f")
+    for name in ("beside", "pack/late", "pack/unused"):
+        with (tree / f"{name}.py").open("a") as file:
+            file.write("x = 2\n")
+    assert sources("pack.late:f") == before
+    reload(sys.modules["beside"])
+    now = sources("pack.late:f")
+    assert [name for name in before if now[name] != before[name]] == ["beside"]
+
+
+def test_a_source_that_cannot_be_read_is_refused(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "beside.py").unlink()
+    with zipfile.ZipFile(tree / "packed.zip", "w") as archive:
+        archive.writestr("beside.py", "")
+    monkeypatch.syspath_prepend(str(tree / "packed.zip"))
+    with pytest.raises(InputError, match="the source of module beside cannot be read from"):
+        sources("beside:Method")
 
 
 def test_files_of_modules_are_found_without_an_import(tree: Path) -> None:
