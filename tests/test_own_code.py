@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module, reload
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from cl_prompts.own_code import (
     run_files,
     sources,
 )
-from cl_prompts.strategies import plugin_class
+from cl_prompts.strategies import plugin_class, strategy_class
 
 HERE = __name__
 
@@ -233,6 +233,20 @@ def test_each_import_and_reload_of_a_module_has_its_own_source(tree: Path) -> No
     reload(sys.modules["beside"])
     now = sources("pack.late:f")
     assert [name for name in before if now[name] != before[name]] == ["beside"]
+
+
+@pytest.mark.parametrize(
+    ("class_of", "base"), [(strategy_class, "OnlineStrategy"), (plugin_class, "StrategyPlugin")]
+)
+def test_the_class_of_a_reloaded_module_is_the_new_one(
+    class_of: Callable[[str], type], base: str, tree: Path
+) -> None:
+    text = f"from cl_prompts.strategies import {base}\nclass Mine({base}): ..."
+    (tree / "beside.py").write_text(text)
+    before = class_of("beside:Mine")
+    assert class_of("beside:Mine") is before
+    reload(sys.modules["beside"])
+    assert class_of("beside:Mine") is not before
 
 
 def test_a_source_that_cannot_be_read_is_refused(

@@ -27,7 +27,7 @@ def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple
     # get_type_hints does not look into a partial.
     inner = getattr(function, "func", function)
     try:
-        hints = get_type_hints(inner) if inspect.isfunction(inner) else {}
+        hints = get_type_hints(inner, include_extras=True) if inspect.isfunction(inner) else {}
     except NameError as error:
         raise InputError(
             f"the annotations of {inner.__module__}.{inner.__qualname__} cannot be read: {error}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -138,7 +137,6 @@ def canonical_name(name: str) -> str:
     return aliases[name]
 
 
-@cache
 def strategy_class(name: str) -> type[OnlineStrategy]:
     """Load the class of a name, an alias, a variant, or ``"package.module:Class"``.
 
@@ -184,7 +182,6 @@ def plugin_outline(name: str) -> Any:
     return outlined(f"{__name__}.plugins.{name}", PLUGINS[name].class_name)
 
 
-@cache
 def plugin_class(name: str) -> type[Any]:
     """Load the class of a plugin by its name, or by ``"package.module:Class"``.
 

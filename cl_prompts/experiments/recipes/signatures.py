@@ -58,7 +58,7 @@ def _signature(function: Callable[..., Any]) -> Parameters:
         if target is object.__init__:
             return {}
     try:
-        hints = get_type_hints(target)
+        hints = get_type_hints(target, include_extras=True)
     except NameError as error:
         raise InputError(
             f"the annotations of {target.__module__}.{target.__qualname__} cannot be read: {error}"

@@ -20,10 +20,15 @@ from cl_prompts.checks import InputPath
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
-from cl_prompts.experiments.recipes.signatures import strategy_parameters
+from cl_prompts.experiments.recipes.signatures import (
+    parameters,
+    section_parameters,
+    strategy_parameters,
+)
 from cl_prompts.experiments.recipes.values import flat, plain
 from cl_prompts.own_code import sources
 from cl_prompts.reading import sha256
+from cl_prompts.strategies import plugin_outline
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.building import Parts
@@ -105,9 +110,10 @@ def input_files(settings: Settings) -> dict[str, str]:
     """SHA-256 of each file that a setting of data, scenario, strategy, plugin or form of prompts
     names, by the name of the setting.
 
-    Any text that is the path of a file counts, so that no setting has to be known here; a folder
-    counts where its setting is declared as an :data:`~cl_prompts.checks.InputPath`, with the files
-    right in it. Images and backbones have fingerprints of their own.
+    Any text that is the path of a file counts, keys of mappings, too, so that no setting has to be
+    known here; a folder counts where its setting is declared as an
+    :data:`~cl_prompts.checks.InputPath`, with all files in it. Images and backbones have
+    fingerprints of their own.
 
     Raises:
         InputError: a file that cannot be read.
@@ -116,43 +122,59 @@ def input_files(settings: Settings) -> dict[str, str]:
     sections = {key: {**values[key]} for key in ("dataset", "scenario", "options")}
     for section in sections.values():
         section.pop("name", None)
-    folders = _folder_settings(settings)
+    folders = tuple(f"{name}." for name in _folder_settings(settings))
     found = {}
     for name, text in _texts(sections):
-        if os.path.isfile(text) or (name in folders and os.path.isdir(text)):
+        # A list or mapping of folders, too, whose parts have names below it.
+        if os.path.isfile(text) or (f"{name}.".startswith(folders) and os.path.isdir(text)):
             found[name] = _content(Path(text))
     return found
 
 
-def _folder_settings(settings: Settings) -> set[str]:
-    """Settings of the strategy that may name a folder of input."""
-    accepted = strategy_parameters(settings.strategy)
-    return {
-        f"options.{name}"
-        for name, (kind, _) in accepted.items()
-        if InputPath in (kind, *get_args(kind))
-    }
+def _folder_settings(settings: Settings) -> Iterator[str]:
+    """Settings that may name a folder of input."""
+    owners = {"options": strategy_parameters(settings.strategy)}
+    for key in ("dataset", "scenario"):
+        owners[key] = section_parameters(key, settings.section(key)[0])
+    for name in settings.options.get("plugins", {}):
+        owners[f"options.plugins.{name}"] = parameters(plugin_outline(name))
+    for owner, accepted in owners.items():
+        yield from (f"{owner}.{name}" for name, (kind, _) in accepted.items() if _is_path(kind))
 
 
-def _content(path: Path) -> str:
-    """SHA-256 of a file, or of the files right in a folder with their names."""
+def _is_path(kind: Any) -> bool:
+    return kind == InputPath or any(map(_is_path, get_args(kind)))
+
+
+def _content(path: Path, above: frozenset[Path] = frozenset()) -> str:
+    """SHA-256 of a file, or of the files in a folder with their names."""
     try:
         if path.is_file():
             return sha256(path)
-        inside = {file.name: _content(file) for file in sorted(path.iterdir()) if file.is_file()}
+        # Links are followed, but for those to a folder that they lie in.
+        above |= {path.resolve()}
+        inside = {
+            entry.name: _content(entry, above)
+            for entry in sorted(path.iterdir())
+            if entry.is_file() or (entry.is_dir() and entry.resolve() not in above)
+        }
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     return hashlib.sha256(json.dumps(inside).encode()).hexdigest()
 
 
 def _texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Texts among settings, with the dotted name of each."""
+    """Texts among settings, with the dotted name of each; keys of a mapping, too, where it is the
+    value of a setting."""
     if isinstance(settings, str):
         yield name, settings
     elif isinstance(settings, list | Mapping):
         keyed = settings if isinstance(settings, Mapping) else dict(enumerate(settings))
         for key, value in keyed.items():
-            yield from _texts(value, f"{name}.{key}" if name else str(key))
+            below = f"{name}.{key}" if name else str(key)
+            if "." in name and isinstance(key, str):
+                yield f"{below} (key)", key
+            yield from _texts(value, below)
 
 
 def settings_hash(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from cl_prompts.experiments.run_folder.identity import (
     changes,
     check_identity,
     identity_of,
+    input_files,
     may_change,
     settings_hash,
 )
@@ -129,3 +130,61 @@ def test_the_identity_of_a_run_is_json_and_a_fact(monkeypatch: pytest.MonkeyPatc
     two = identity_of(builder.build(other))
     same = {part for part in one if one[part] == two[part]}
     assert same == {"version", "files", "code", "data", "stream", "backbone"}
+
+
+OWN = """
+import numpy as np
+import cl_prompts
+from cl_prompts.checks import InputPath
+from cl_prompts.scenarios import Split
+from cl_prompts.strategies import LinearProbe, StrategyPlugin
+
+class Mine(LinearProbe):
+    weights: dict[str, float] = {}
+    folders: list[InputPath] = ()
+
+class Option(StrategyPlugin):
+    folder: InputPath | None = None
+
+@cl_prompts.dataset
+def images(image_size: int, masks: InputPath, no_input: str = "folder"):
+    raise AssertionError("it is not read")
+
+@cl_prompts.scenario
+def tasks(y, order: InputPath = "order"):
+    raise AssertionError("it is not made")
+"""
+
+
+def test_each_file_that_a_setting_names_is_known_by_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("own_inputs.py").write_text(OWN)
+    named = {
+        "dataset.masks": "masks",
+        "scenario.order": "order",
+        "options.folders.1": "second",
+        "options.plugins.own_inputs:Option.folder": "of_plugin",
+    }
+    for folder in ("folder", "first", *named.values()):
+        Path(folder, "inside").mkdir(parents=True)
+        Path(folder, "inside", "circle").symlink_to(tmp_path / folder)
+        Path(folder, "inside", "a.txt").write_text("1")
+    Path("key.txt").write_text("1")
+    (run,) = plan(
+        "digits",
+        [
+            *("dataset=own_inputs:images", "dataset.masks=masks", "scenario=own_inputs:tasks"),
+            *("strategy=own_inputs:Mine", "Mine.folders=first,second", "Mine.weights={key.txt: 1}"),
+            *("plugins=own_inputs:Option", "own_inputs:Option.folder=of_plugin", "seed=1"),
+        ],
+    )
+    before = input_files(run)
+    assert before.keys() == {"options.folders.0", "options.weights.key.txt (key)", *named}
+    for name, folder in named.items():
+        Path(folder, "inside", "a.txt").write_text("2")
+        now = input_files(run)
+        assert [key for key in before if now[key] != before[key]] == [name]
+        before = now
