@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,11 +53,10 @@ def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
         if self._stop_training:
             return
         # For plugins that look at the start of a stream batch; updates set them to their own.
-        self.batch = stream.first
-        self.mbatch = stream.first.columns
-        # Before the first update, whose loss is over the classes seen.
-        self.observe_classes(self.mb_y)
-        trigger_plugins(self, "start_of_stream_batch")
+        with changes_noted(self, stream.first):
+            # Before the first update, whose loss is over the classes seen.
+            self.observe_classes(self.mb_y)
+            trigger_plugins(self, "start_of_stream_batch")
         if self.remember_first:
             # CLIB trains on its memory alone, so the batch must be there before the update.
             _offer(self, stream, stream.first, None)
@@ -85,20 +85,12 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
             among the statistics of the head's input.
         **kwargs: handed to plugins.
     """
-    self.batch = batch
-    self.mbatch = batch.columns
-    images, labels = batch.images, batch.labels
-    self._before_training_iteration(**kwargs)
-    # Here, since gradients of a plugin's own passes must not enter this step.
-    self.optimizer.zero_grad()
-    self.loss = self._make_empty_loss()
-    self._before_forward(**kwargs)
-    if self.mbatch is not batch.columns or self.mb_x is not images or self.mb_y is not labels:
-        # A plugin has changed the batch, in place or by another list, so that its samples are no
-        # known views. Rows that it appends count as samples of the stream.
-        batch.samples = None
-        batch.host_labels = None
-    batch.columns = self.mbatch
+    with changes_noted(self, batch):
+        self._before_training_iteration(**kwargs)
+        # Here, since gradients of a plugin's own passes must not enter this step.
+        self.optimizer.zero_grad()
+        self.loss = self._make_empty_loss()
+        self._before_forward(**kwargs)
     # The stream's samples come first in a batch.
     rows = None if self.head.replayed else batch.n_stream
     with self.model.update_statistics(rows, repeated=repeated):
@@ -123,6 +115,29 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
         self.single_class_batches += has_one_class(batch.labels)
     # A GPU is asked every 50 steps alone, so that a check before the step would protect nothing.
     self.check_loss()
+
+
+@contextmanager
+def changes_noted(self: OnlineStrategy, batch: Batch) -> Iterator[None]:
+    """Show a batch to plugins, and take over what they make of it. Where they change its images or
+    labels, in place or by others, its samples are no known views any more; rows that they append
+    count as samples of the stream."""
+    self.batch = batch
+    self.mbatch = batch.columns
+    columns = batch.columns[:2]
+    before = [_writes(column) for column in columns]
+    yield
+    now = self.mbatch[:2]
+    same = all(a is b for a, b in zip(columns, now, strict=True))
+    if not same or [_writes(column) for column in now] != before:
+        batch.samples = None
+        batch.host_labels = None
+    batch.columns = self.mbatch
+
+
+def _writes(tensor: Tensor) -> int | None:
+    """Number of writes into a tensor, which those made in ``inference_mode`` do not count."""
+    return None if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
 def finish_stream_batch(self: OnlineStrategy, stream: StreamBatch) -> None:

@@ -258,12 +258,12 @@ class StreamLoader:
     def _views(
         self, items: Iterator[Any], first: Batch, rows: Tensor | None, size: int
     ) -> Iterator[Batch]:
-        # A copy, list of columns included, since a plugin may change the batch that is trained on.
-        untouched = replace(first, columns=list(first.columns))
+        # A copy, since a plugin may change the batch that is trained on.
+        untouched = _copy(first) if rows is None else first
         yield first
         for repetition in range(1, self.updates):
             if rows is None:  # a foreign loader gives one view
-                yield replace(untouched, columns=list(untouched.columns))
+                yield _copy(untouched)
             else:
                 yield self._view(next(items), rows, size, repetition)
 
@@ -284,6 +284,10 @@ class StreamLoader:
             samples,
             labels if on_host else None,
         )
+
+
+def _copy(batch: Batch) -> Batch:
+    return replace(batch, columns=[column.clone() for column in batch.columns])
 
 
 def own_sampler(loader: Any) -> RepeatedBatches | None:

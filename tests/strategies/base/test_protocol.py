@@ -3,6 +3,7 @@ compete."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -69,6 +70,50 @@ def test_logits_given_to_avalanche_are_finite() -> None:
     fit(make("linear_probe", "class_incremental", plugins=[Look()]), stream[:1])
     assert finite
     assert all(finite)
+
+
+EVENTS = ["start_of_stream_batch", "before_training_iteration", "before_forward"]
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "in place": lambda strategy: strategy.mb_x.mul_(0.5),
+    "another tensor": lambda strategy: strategy.mbatch.__setitem__(0, strategy.mb_x * 0.5),
+    "another list": lambda strategy: setattr(
+        strategy, "mbatch", [strategy.mb_x * 0.5, *strategy.mbatch[1:]]
+    ),
+}
+
+
+def changing(event: str, change: Callable[[Any], Any]) -> SupervisedPlugin:
+    """A plugin that changes every other batch."""
+
+    class Change(SupervisedPlugin):
+        calls = 0
+
+        def act(self, strategy: Any, **kwargs: Any) -> None:
+            self.calls += 1
+            if self.calls % 2:
+                change(strategy)
+
+    setattr(Change, event, Change.act)
+    return Change()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_batch_that_a_plugin_changes_is_no_known_view(
+    event: str, change: Callable[[Any], Any]
+) -> None:
+    trained = [
+        fit(
+            make("linear_probe", views=views, train_epochs=2, plugins=plugins), experiences()[:2]
+        ).model.head.weight
+        for views, plugins in (
+            (None, [changing(event, change)]),
+            (1, [changing(event, change)]),
+            (1, []),
+        )
+    ]
+    torch.testing.assert_close(trained[1], trained[0])
+    assert not torch.allclose(trained[2], trained[0])
 
 
 def test_batches_of_one_class_are_counted() -> None:
