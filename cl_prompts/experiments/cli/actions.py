@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import Progress
+from rich.segment import Segment
 from rich.table import Table
 
 from cl_prompts.checks import one_of, shown, whole_number
@@ -36,11 +37,20 @@ _HIDDEN_COLUMNS = (
 
 
 class _Console(Console):
-    """A console on which texts are printable, whatever names stand in them."""
+    """A console on which all that is drawn is printable, whatever names stand in it."""
 
     def print(self, *objects: Any, **how: Any) -> None:
         """Print texts, tables and so on."""
+        # Before rich breaks lines by the width of texts, and leaves some characters out.
         super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **how)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Draw a table, a text or the like."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else printable(segment.text)
+            yield segment._replace(text=text)
 
 
 def _print(text: object, end: str = "\n") -> None:
@@ -65,7 +75,7 @@ def show(args: argparse.Namespace) -> None:
 @contextmanager
 def _files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """Draw how many image files have been opened, of how many."""
-    console = Console(stderr=True, quiet=quiet)
+    console = _Console(stderr=True, quiet=quiet)
     with Progress(console=console, transient=True, disable=quiet) as progress:
         task = progress.add_task("image files opened", visible=False)
 
@@ -444,7 +454,7 @@ def warm_up(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.runner.warm_up import WarmUp, warm_up_recipe
 
     settings = WarmUp(**{key: getattr(args, key) for key in ("tasks", "epochs", "lr", "held_out")})
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=_Console(stderr=True), transient=True) as progress:
         task = progress.add_task("warm-up")
 
         def report(done: int, total: int, loss: float) -> None:

@@ -15,6 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cl_prompts.errors import one_sentence
+
 Clock = Callable[[], float]
 SECONDS_PER_LINE = 60.0
 _BAR = 24  # columns
@@ -159,6 +161,8 @@ class Display:
     def begin(self, number: int, label: str) -> None:
         """Take a run that begins, or goes on."""
         now = self.clock()
+        # It may hold the text of a setting, and rich leaves some characters out of a table.
+        label = one_sentence(label)
         self.running[number] = RunProgress(number, label, line_at=now, began=now, moved=now)
 
     def advance(self, number: int, samples: int, total: int, a_auc: float | None) -> None:

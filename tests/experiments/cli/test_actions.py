@@ -7,6 +7,8 @@ import io
 from pathlib import Path
 
 import pytest
+from rich.panel import Panel
+from rich.text import Text
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import actions, main
@@ -123,6 +125,8 @@ def test_no_name_commands_the_terminal(
     for table in actions.tables([run]):
         console.print(table)
     console.print(f"lesson {name}", markup=False)
+    console.print(Text(name), Panel(Text(name)))
     printed = capsys.readouterr().out
     assert printed.count("[red]a\\x1b]0;title\\x07") == 2
+    assert printed.count("[red]a\\x1b]0;title") == 4
     assert "\x1b" not in printed

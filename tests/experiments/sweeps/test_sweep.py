@@ -241,13 +241,13 @@ def test_faults_are_listed_and_a_stop_comes_first(
     sweep = Sweep(grid("digits", ["strategy=ncm", "seed=1-2"]), tmp_path, console=Console())
     sweep.conclude()
     assert capsys.readouterr() == ("", "")
-    sweep.runs[1].fault = "the disk is full"
+    sweep.runs[1].fault = "the disk is full \x1b[31m"
     sweep.stopped = number
     kind = RunError if number is None else Stopped
     says = "1 of 2 runs failed" if number is None else "stopped, with 2 of 2 runs to go"
     with pytest.raises(kind, match=says) as told:
         sweep.conclude()
-    assert capsys.readouterr().err == "failed: ncm seed 2: the disk is full\n"
+    assert capsys.readouterr().err == "failed: ncm seed 2: the disk is full \\x1b[31m\n"
     assert getattr(told.value, "exit_code", None) == (number and 143)
 
 

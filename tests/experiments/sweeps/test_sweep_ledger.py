@@ -48,6 +48,13 @@ def test_a_stop_begins_nothing_more_and_is_no_failure(kind: str) -> None:
     assert file.getvalue() == "run 1 of 2, run 1, stopped\n"
 
 
+def test_a_trace_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    ledger, _, _ = ledger_of("strategy=ncm", "seed=1")
+    begun, _ = ledger.begin()
+    ledger.handle(begun, Ended("an Error", "Traceback:\n\tan Error: \x1b[31m"))
+    assert capsys.readouterr().err == "Traceback:\n\tan Error: \\x1b[31m\n"
+
+
 def test_a_run_that_was_stopped_alone_goes_on_twice() -> None:
     ledger, (run,), file = ledger_of("strategy=ncm", "seed=1")
     for _ in range(RESUMES + 1):

@@ -93,14 +93,14 @@ def test_a_terminal_has_a_table_that_goes_when_it_is_done() -> None:
     display = display_on(console, 4, n_ended=1)
     assert isinstance(display, LiveDisplay)
     with display:
-        display.begin(2, "mvp [x] seed 2")
+        display.begin(2, "mvp [x] \x1b]0;a\x07\n seed 2")
         display.advance(2, 0, 100, None)
         display.advance(2, 61, 100, 0.633)
         shown = Console(file=io.StringIO(), width=100)
         shown.print(display.table())
         display.end(2, "finished")
     row, counts = written(shown)
-    assert row.split()[:5] == ["2", "mvp", "[x]", "seed", "2"]
+    assert row.split()[:6] == ["2", "mvp", "[x]", r"\x1b]0;a\x07", "seed", "2"]
     assert " 61 %  A_AUC 63.3  about 0 s left" in row
     assert counts == "4 runs: 1 ended, 1 under way, 2 waiting"
     ended = [line for line in written(console) if "finished after 0 s, A_AUC 63.3" in line]
