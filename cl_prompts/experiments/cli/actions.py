@@ -20,7 +20,7 @@ from rich.segment import Segment
 from rich.table import Table
 
 from cl_prompts.checks import one_of, shown, whole_number
-from cl_prompts.errors import InputError, RunError, printable, say
+from cl_prompts.errors import InputError, RunError, printable
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders
@@ -53,18 +53,23 @@ class _Console(Console):
             yield segment._replace(text=text)
 
 
+def _print(text: object, end: str = "\n") -> None:
+    """Print a text to standard output."""
+    print(printable(str(text)), end=end)
+
+
 def ls(args: argparse.Namespace) -> None:
     """Print the lists of recipes, strategies, scenarios and so on."""
     from cl_prompts.experiments.cli.listing import listed
 
-    say(listed(args.words))
+    _print(listed(args.words))
 
 
 def show(args: argparse.Namespace) -> None:
     """Print a recipe, or settings with their sentences."""
     from cl_prompts.experiments.cli.listing import shown_text
 
-    say(shown_text(args.words).rstrip("\n"))
+    _print(shown_text(args.words).rstrip("\n"))
 
 
 @contextmanager
@@ -114,13 +119,13 @@ def init(args: argparse.Namespace) -> None:
             progress=report,
         )
     for line in found.lines():
-        say(line)
+        _print(line)
     if not args.quiet:
         for line in expectations(found, args.backbone, args.weights):
-            say(line)
+            _print(line)
     found.keep()
     files.replace(out, [recipe_for(found, name, args.backbone, args.weights).encode()])
-    say(f"wrote {out}; next: cl-prompts run {out}")
+    _print(f"wrote {out}; next: cl-prompts run {out}")
 
 
 def validate(args: argparse.Namespace) -> None:
@@ -136,14 +141,14 @@ def validate(args: argparse.Namespace) -> None:
         builder = Builder(report, quick=args.quick)
         parts, remarks = builder.check(runs)
         streams = streams_text(runs, builder, parts.data)
-    say(parts.data)
+    _print(parts.data)
     for file in parts.data.skipped:
-        say(f"left out: {file}")
-    say(streams)
+        _print(f"left out: {file}")
+    _print(streams)
     for remark in remarks:
-        say(f"note: {remark}")
+        _print(f"note: {remark}")
     strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())
-    say(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
+    _print(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -282,7 +287,7 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
     with stop_says(f"stopped when the report was made: {written}"):
         for table in tables(folders):
             console.print(table)
-    say(f"report: {written}")
+    _print(f"report: {written}")
 
 
 def learn(args: argparse.Namespace) -> None:
@@ -326,7 +331,7 @@ def classes(args: argparse.Namespace) -> None:
     run = finished_run(args.run)
     if not (args.rename or args.remove):
         # One line each: a name may hold line breaks.
-        say("\n".join(name.replace("\n", "\\n") for name in run.summary["class_names"]))
+        _print("\n".join(name.replace("\n", "\\n") for name in run.summary["class_names"]))
         return
     pairs = [text.partition("=") for text in args.rename]
     for text, (old, _, new) in zip(args.rename, pairs, strict=True):
@@ -352,9 +357,9 @@ def push(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.trained.hub import push as pushed
 
     address, names = pushed(args.run, args.name, public=args.public)
-    say(f"pushed {', '.join(names)}")
-    say("these name the images, the command and folders of this machine: look at them there")
-    say(f"commit: {address}; in Python: load_run({'hf://' + args.name!r})")
+    _print(f"pushed {', '.join(names)}")
+    _print("these name the images, the command and folders of this machine: look at them there")
+    _print(f"commit: {address}; in Python: load_run({'hf://' + args.name!r})")
 
 
 def _before_after(folder: Path) -> Table:
@@ -380,7 +385,7 @@ def report(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.report.page import write_report
 
     page = write_report(args.runs, args.out, reference=args.reference, figures=args.figures)
-    say(f"report: {page}")
+    _print(f"report: {page}")
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -434,8 +439,10 @@ def export(args: argparse.Namespace) -> None:
 
     trained = load_run(args.run, trust_code=args.trust_code)
     recorded, scored = (export_onnx if args.onnx else export_torch)(trained, out)
-    say(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
-    say(f"To label an image with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}")
+    _print(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
+    _print(
+        f"To label an image with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}"
+    )
 
 
 def warm_up(args: argparse.Namespace) -> None:
@@ -454,14 +461,14 @@ def warm_up(args: argparse.Namespace) -> None:
             progress.update(task, completed=done, total=total, description=f"loss {loss:.3f}")
 
         warm_up_recipe(args.recipe, args.settings, args.out, settings, report)
-    say(f"prompts: {args.out}")
+    _print(f"prompts: {args.out}")
 
 
 def completion(args: argparse.Namespace) -> None:
     """Print the completion script of a shell."""
     from cl_prompts.experiments.cli.completion import completion_script
 
-    say(completion_script(args.shell), end="")
+    _print(completion_script(args.shell), end="")
 
 
 def _names(text: str | None) -> list[str]:
@@ -470,7 +477,7 @@ def _names(text: str | None) -> list[str]:
 
 def _print_or_write(text: str, out: Path | None) -> None:
     if out is None:
-        say(text)
+        _print(text)
     else:
         # Names of files and classes need not be UTF-8.
         files.replace(out, [f"{text}\n".encode(errors="backslashreplace")])

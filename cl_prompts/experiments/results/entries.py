@@ -70,10 +70,10 @@ def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
     if error == 0:  # the same difference at every seed
         return Difference(n, mean, mean, mean, 0.0 if mean else 1.0)
     # mean ± t(0.975, n - 1) * s / sqrt(n), and the two-sided p of mean / (s / sqrt(n)).
-    from scipy import stats  # here, as below: it takes a second, and one seed has no use for it
+    from scipy.special import stdtr  # here, as below: one seed has no use for it
 
     half = statistics.stdev(gaps) * least_effect(n)
-    p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
+    p = 2 * float(stdtr(n - 1, -abs(mean) / error))
     return Difference(n, mean, mean - half, mean + half, p)
 
 
@@ -84,9 +84,10 @@ def least_effect(n: int) -> float:
     >>> [round(least_effect(n), 1) for n in (2, 3, 5, 10)]
     [9.0, 2.5, 1.2, 0.7]
     """
-    from scipy import stats
+    # Student's distribution without scipy.stats, which takes a second to import.
+    from scipy.special import stdtrit
 
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n)
+    return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(n)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -115,15 +116,14 @@ def mean_ranks(values: Mapping[str, Seeded], *, highest_first: bool = True) -> d
     shared = set.intersection(*(set(row) for row in values.values())) if values else set()
     if len(values) < 2 or not shared:
         return {}
-    from scipy import stats
-
-    sign = -1 if highest_first else 1
-    totals = [0.0] * len(values)
+    totals = dict.fromkeys(values, 0.0)
     for seed in shared:
-        # Rank 1 is the smallest, so that scores to maximise change their sign; ties share a mean.
-        ranks = stats.rankdata([sign * row[seed] for row in values.values()])
-        totals = [total + float(rank) for total, rank in zip(totals, ranks, strict=True)]
-    return {row: total / len(shared) for row, total in zip(values, totals, strict=True)}
+        scores = [row[seed] for row in values.values()]
+        for name, row in values.items():
+            ahead = sum(s > row[seed] if highest_first else s < row[seed] for s in scores)
+            # Equal scores, its own among them, share the mean of their ranks.
+            totals[name] += ahead + (scores.count(row[seed]) + 1) / 2
+    return {row: total / len(shared) for row, total in totals.items()}
 
 
 #: seeds from which on nothing is said of the power of tests

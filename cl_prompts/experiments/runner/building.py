@@ -258,6 +258,10 @@ class Builder:
         name, arguments = settings.section("dataset")
         key = json.dumps([name, arguments])
         on_bad_image: OnBadImage = arguments.pop("on_bad_image")
+        embedded = isinstance(entry, DataSetEntry) and not entry.layout
+        if embedded and pick_device(settings.device).type == "cpu":
+            # Small images of one size: augmented by the batch they are the same, and made sooner.
+            arguments["augment_on"] = "device"
         data = load_dataset(
             name, image_size=image_size, seed=settings.seed, on_bad_image="defer", **arguments
         )

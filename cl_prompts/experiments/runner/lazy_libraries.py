@@ -1,5 +1,5 @@
-"""Libraries that Avalanche and timm import for parts that most runs do not use, loaded when these
-are used; light to import."""
+"""Libraries that Avalanche, timm and torch import for parts that most runs do not use, loaded when
+these are used; light to import."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from typing import Any
 #: packages that import others only for parts of theirs, and these others
 _USERS = ("avalanche", "timm")
 _SPARED = ("gdown", "matplotlib", "qpsolvers", "scipy", "torchmetrics", "wandb")
+#: front end of torch's compiler, which torchvision and every step of an optimizer import: with
+#: sympy and what else it brings, a third of all imports
+_COMPILER = "torch._dynamo"
 
 
 def spare_libraries() -> None:
-    """From now on, Avalanche and timm get stand-ins of libraries that are not loaded yet: each name
-    becomes the real one when it is first used.
+    """From now on, Avalanche and timm get stand-ins of libraries that are not loaded yet, and all
+    get one of torch's compiler: each name becomes the real one when it is first used.
 
-    For a process of the command line; whoever imports these libraries gets the real ones.
+    For a process of the command line; whoever else imports these libraries gets the real ones.
     """
     if not any(isinstance(finder, _Users) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Users())
+        sys.meta_path[:0] = [_Users(), _StandIns({_COMPILER})]
 
 
 class LazyName:
@@ -41,7 +44,7 @@ class LazyName:
 
     def __init__(self, module: str, name: str = "") -> None:
         """Load nothing."""
-        self._place = (module, name)
+        object.__setattr__(self, "_place", (module, name))
 
     def __repr__(self) -> str:
         return f"LazyName{self._place}"
@@ -51,6 +54,9 @@ class LazyName:
         if name.startswith("__") and not self._is_loaded:
             raise AttributeError(name)
         return getattr(real(*self._place), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(real(*self._place), name, value)
 
     @property
     def _is_loaded(self) -> bool:
@@ -71,7 +77,7 @@ class LazyName:
 
 def real(module: str, name: str = "") -> Any:
     """A module or a name in it, with stand-ins of its library taken away first."""
-    _withdraw(module.partition(".")[0])
+    _withdraw(module)
     found: Any
     try:
         found = import_module(module)
@@ -96,14 +102,32 @@ class _StandIn(ModuleType):
         return LazyName(self.__name__, name)
 
 
-def _withdraw(*libraries: str) -> None:
-    """Take stand-ins out of the modules, so that imports find the real ones."""
+def _lies_in(name: str, library: str) -> bool:
+    """Whether a module is a library or lies in it."""
+    return f"{name}.".startswith(f"{library}.")
+
+
+def _withdraw(*modules: str) -> None:
+    """Take stand-ins of these modules' libraries away, so that imports find the real ones."""
     for finder in sys.meta_path:
         if isinstance(finder, _StandIns):
-            finder.libraries -= set(libraries)
+            finder.libraries -= {
+                library
+                for library in finder.libraries
+                if any(_lies_in(module, library) for module in modules)
+            }
     for name, module in list(sys.modules.items()):
-        if isinstance(module, _StandIn) and name.partition(".")[0] in libraries:
+        if isinstance(module, _StandIn) and not _stands_in(name):
             del sys.modules[name]
+            above, _, last = name.rpartition(".")
+            # An import leaves the module in the one above, too.
+            if vars(sys.modules.get(above, module)).get(last) is module:
+                delattr(sys.modules[above], last)
+
+
+def _stands_in(name: str) -> bool:
+    """Whether imports of a module find a stand-in now."""
+    return any(isinstance(finder, _StandIns) and finder.has(name) for finder in sys.meta_path)
 
 
 class _StandIns:
@@ -112,15 +136,23 @@ class _StandIns:
     def __init__(self, libraries: set[str]) -> None:
         self.libraries = libraries
 
+    def has(self, name: str) -> bool:
+        """Whether a module lies in one of the libraries."""
+        return any(_lies_in(name, library) for library in self.libraries)
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """A stand-in's spec, for modules of the libraries."""
-        if name.partition(".")[0] not in self.libraries:
+        if not self.has(name):
             return None
         return ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """An empty stand-in."""
-        return _StandIn(spec.name)
+        """An empty stand-in; the compiler's has what an optimizer asks for at each step."""
+        stand_in = _StandIn(spec.name)
+        if spec.name == _COMPILER:
+            # Nothing is traced, so there is no graph to break, and none to leave a function out of.
+            vars(stand_in).update(graph_break=lambda: None, disable=lambda method, *_, **__: method)
+        return stand_in
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing: each name is lazy."""

@@ -6,6 +6,7 @@ Importing this module loads nothing heavy: a process that only holds messages do
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import os
 import platform
@@ -125,6 +126,8 @@ def work(connection: Connection, threads: int | None, inherited: Sequence[Connec
     for end in inherited:
         end.close()
     builder = _builder(threads)
+    # The half a million objects of libraries are no garbage: collections pass over them.
+    gc.freeze()
     jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
     # A daemon, since it may wait for a further job when the process ends.
     threading.Thread(target=_receive, args=(connection, jobs), daemon=True).start()

@@ -79,7 +79,7 @@ warnings.simplefilter("ignore")
 from cl_prompts.experiments.runner.lazy_libraries import spare_libraries
 spare_libraries()
 import cl_prompts.experiments.runner.execution
-SPARED = {"gdown", "matplotlib", "scipy", "sklearn", "torchmetrics", "wandb"}
+SPARED = {"gdown", "matplotlib", "scipy", "sklearn", "sympy", "torchmetrics", "wandb"}
 assert not SPARED & set(sys.modules), SPARED & set(sys.modules)
 
 import torch
@@ -116,6 +116,8 @@ naive = Naive(
 )
 for experience in stream.train_stream:
     naive.train(experience)
+# A thousand modules of the compiler are not loaded for the steps of an optimizer.
+assert "torch._dynamo.eval_frame" not in sys.modules
 found = naive.eval(stream.test_stream)
 values = {key.partition("/")[0]: value for key, value in found.items()}
 from avalanche.evaluation.metric_results import Figure
@@ -124,6 +126,18 @@ import matplotlib.figure
 picture = default_cm_image_creator(torch.eye(3))
 assert isinstance(picture, matplotlib.figure.Figure) and isinstance(picture, Figure)
 print(sorted(values))
+
+import torch._dynamo
+torch._dynamo.config.recompile_limit = 7
+graphs = []
+def backend(graph, inputs):
+    graphs.append(graph)
+    return graph.forward
+wanted = net(torch.ones(1, 4))
+assert torch.equal(torch.compile(net, backend=backend)(torch.ones(1, 4)), wanted)
+assert len(graphs) == 1
+assert sys.modules["torch._dynamo"].config.recompile_limit == 7
+assert torch._dynamo is sys.modules["torch._dynamo"] and "sympy" in sys.modules
 """
 
 
