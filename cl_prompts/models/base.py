@@ -147,7 +147,8 @@ class ContinualModel(nn.Module):
         self.slow = None
         self.compiled = None
         self.buffer_types: dict[str, torch.dtype] = {}
-        """Types of floating buffers at their first use, from which they must not be changed."""
+        """Types of floating buffers when a strategy took the model, or at their first use, from
+        which they must not be changed."""
 
     @property
     def n_learned(self) -> int:

@@ -3,6 +3,8 @@ cause."""
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
 from cl_prompts.backbones.vit import PRECISIONS
@@ -31,7 +33,23 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
     Traceback (most recent call last):
     cl_prompts.errors.InputError: gradients are off here: train outside of torch.no_grad()
     """
-    kind = next(iter(model.parameters())).device.type
+    check_torch(next(iter(model.parameters())).device)
+    if training and not torch.is_grad_enabled():
+        raise InputError("gradients are off here: train outside of torch.no_grad()")
+    check_tensors(model)
+
+
+def check_torch(device: torch.device) -> None:
+    """Refuse to build or use a model where torch is in another state than the methods are made for.
+
+    Args:
+        device: of the model.
+
+    Raises:
+        InputError: autocast, another default type or device, ``inference_mode``, products in bf16
+            on the CPU.
+    """
+    kind = device.type
     # Torch knows no autocast of the meta device.
     if torch.is_autocast_enabled("cpu" if kind == "meta" else kind):
         raise InputError(
@@ -50,18 +68,15 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
         )
     if torch.is_inference_mode_enabled():
         raise InputError(
-            "torch.inference_mode() is on here: train and evaluate outside of it; evaluation needs"
-            " no gradients anyway"
+            "torch.inference_mode() is on here: build, train and evaluate outside of it; evaluation"
+            " needs no gradients anyway"
         )
-    if training and not torch.is_grad_enabled():
-        raise InputError("gradients are off here: train outside of torch.no_grad()")
     if kind == "cpu" and rounds_products():
         raise InputError(
             "torch rounds the factors of products on the CPU to bf16 here: bring it back with"
             ' torch.set_float32_matmul_precision("highest"); for bf16 create the backbone with'
             ' precision="bf16"'
         )
-    _check_tensors(model)
 
 
 def rounds_products() -> bool:
@@ -76,18 +91,28 @@ def rounds_products() -> bool:
     return not torch.equal(factor @ torch.eye(64), factor)
 
 
-def _check_tensors(model: ContinualModel) -> None:
-    """Refuse parameters and buffers of another type than the model was made with."""
+def check_tensors(model: ContinualModel, *, without_values: bool = False) -> None:
+    """Refuse parameters and buffers that cannot be trained, or are of another type than at the
+    first check, which is made when a strategy takes the model.
+
+    Args:
+        model: to look at.
+        without_values: tensors on the meta device will do, since nothing is trained.
+
+    Raises:
+        InputError: says which.
+    """
     frozen = {id(parameter) for parameter in model.backbone.parameters()}
-    for name, parameter in model.named_parameters():
-        of_backbone = id(parameter) in frozen and not model.backbone.trainable
-        wanted = PRECISIONS[model.backbone.precision] if of_backbone else torch.float32
-        if parameter.is_meta:
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_meta and not without_values:
             raise InputError(f"{name} is on the meta device, without values: give another device=")
-        if parameter.is_inference():
+        if tensor.is_inference():
             raise InputError(
                 f"{name} was made in torch.inference_mode(): build model and strategy outside of it"
             )
+    for name, parameter in model.named_parameters():
+        of_backbone = id(parameter) in frozen and not model.backbone.trainable
+        wanted = PRECISIONS[model.backbone.precision] if of_backbone else torch.float32
         if of_backbone and parameter.requires_grad:
             raise InputError(
                 f"{name} of the frozen ViT requires a gradient, but what was computed with it is"
@@ -101,7 +126,9 @@ def _check_tensors(model: ContinualModel) -> None:
             )
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point():
-            wanted = model.buffer_types.setdefault(name, buffer.dtype)
+            # No model has statistics of less precision.
+            built = buffer.dtype if buffer.dtype == torch.float64 else torch.float32
+            wanted = model.buffer_types.setdefault(name, built)
             if buffer.dtype != wanted:
                 raise InputError(
                     f"{name} is {buffer.dtype}, and was {wanted}: leave the model as it was built,"

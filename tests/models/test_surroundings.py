@@ -13,6 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.surroundings import check_surroundings, rounds_products
 from tests.toy_data import Blobs, experiences
+from tests.toy_vits import tiny_vit
 from tests.toys import make
 
 
@@ -40,16 +41,16 @@ def autocast() -> AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype=torch.bfloat16)
 
 
-@pytest.mark.parametrize(
-    ("state", "says"),
-    [
-        (autocast, "torch.autocast is on here"),
-        (default_type, "the default type is torch.float64"),
-        (torch.inference_mode, "inference_mode"),
-        (rounded_products, "rounds the factors of products on the CPU to bf16"),
-        (lambda: torch.device("meta"), "the default device is meta"),
-    ],
-)
+STATES = [
+    (autocast, "torch.autocast is on here"),
+    (default_type, "the default type is torch.float64"),
+    (torch.inference_mode, "inference_mode"),
+    (rounded_products, "rounds the factors of products on the CPU to bf16"),
+    (lambda: torch.device("meta"), "the default device is meta"),
+]
+
+
+@pytest.mark.parametrize(("state", "says"), STATES)
 def test_neither_trained_nor_evaluated_there(
     state: Callable[[], AbstractContextManager[Any]], says: str
 ) -> None:
@@ -122,8 +123,41 @@ def test_nothing_to_train(name: str) -> None:
         strategy.train(first, num_workers=0)
 
 
-def test_parameters_made_in_inference_mode() -> None:
-    with torch.inference_mode():
-        strategy = make("linear_probe")
-    with pytest.raises(InputError, match=r"was made in torch.inference_mode\(\)"):
+@pytest.mark.parametrize("name", ["mvp", "ncm", "ranpac"])
+def test_statistics_changed_before_their_first_use(name: str) -> None:
+    (first, *_) = experiences()
+    strategy = make(name)
+    for buffer in strategy.model.buffers():
+        if buffer.is_floating_point():
+            buffer.data = buffer.half()
+    with pytest.raises(InputError, match=r"is torch.float16, and was torch.float"):
+        strategy.train(first, num_workers=0)
+    with pytest.raises(InputError, match=r"is torch.float16, and was torch.float"):
+        type(strategy)(model=strategy.model, evaluator=None)
+
+
+@pytest.mark.parametrize("name", ["mvp", "ncm", "ranpac"])
+@pytest.mark.parametrize(("state", "says"), STATES)
+def test_no_strategy_is_built_there(
+    state: Callable[[], AbstractContextManager[Any]], says: str, name: str
+) -> None:
+    backbone = tiny_vit()
+    with pytest.raises(InputError, match=says), state():
+        make(name, backbone=backbone)
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (torch.inference_mode, r"was made in torch.inference_mode\(\)"),
+        (lambda: torch.device("meta"), "is on the meta device, without values"),
+    ],
+)
+def test_models_made_there(state: Callable[[], AbstractContextManager[Any]], says: str) -> None:
+    strategy = make("ncm")
+    with state():
+        strategy.model.head.mean = torch.zeros(6, strategy.model.head.mean.shape[1])
+    with pytest.raises(InputError, match=says):
+        type(strategy)(model=strategy.model, evaluator=None)
+    with pytest.raises(InputError, match=says):
         check_surroundings(strategy.model)

@@ -28,7 +28,7 @@ from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.compiled import CompiledDecoding, check_release
 from cl_prompts.models.heads import finite
-from cl_prompts.models.surroundings import check_surroundings
+from cl_prompts.models.surroundings import check_surroundings, check_tensors, check_torch
 from cl_prompts.strategies.base import growth, protocol
 from cl_prompts.strategies.base.avalanche import (
     check_foreign_loader,
@@ -255,11 +255,13 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.device = pick_device(self.device)
         if ranks.is_distributed():
             check_ranks(self.device, compiled=self.compile)
+        check_torch(self.device)
         self.model = self._given_or_built()
         # Before the optimizer is made: a plugin may replace parts of the model, or add some.
         self.plugins = with_own_plugins(self.own_plugins, self.plugins or ())
         trigger_plugins(self, "attach")
         claim(self.plugins)
+        check_tensors(self.model, without_values=self.device.type == "meta")
         self.model.to(self.device)
         if self.compile:
             check_release()
