@@ -4,7 +4,10 @@ what ``torchrun -m`` starts."""
 import gc
 import os
 import sys
+import traceback
+import warnings
 
+from cl_prompts.errors import printable, say
 from cl_prompts.experiments.runner.interruption import (
     Stopped,
     end_undisturbed,
@@ -20,6 +23,7 @@ def main() -> int:
         Exit code, as of :func:`cl_prompts.experiments.cli.main`.
     """
     spare_libraries()
+    _escape_what_python_says()
     # A Python process that is begun from here (one of a plan or sweep, a tracker of its resources)
     # would look into the current folder before the standard library.
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -29,12 +33,21 @@ def main() -> int:
 
             code = run_command()
         except Stopped as error:
-            print(f"cl-prompts: {error}", file=sys.stderr)
+            say(f"cl-prompts: {error}", sys.stderr)
             code = error.exit_code
     end_undisturbed()
     # At its end Python would look through the half a million objects of libraries, for a second.
     gc.freeze()
     return code
+
+
+def _escape_what_python_says() -> None:
+    """Have Python write names in warnings and tracebacks, too, so that no terminal obeys them."""
+    written = warnings.formatwarning
+    warnings.formatwarning = lambda *given, **how: printable(written(*given, **how))
+    sys.excepthook = lambda *error: say(
+        "".join(traceback.format_exception(*error)), sys.stderr, end=""
+    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import TextIO
 
 _LISTED = 40  # names that one sentence may hold
 _LONGEST = 100  # characters of a name that it repeats
@@ -69,6 +70,16 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or _is_space(c) else ascii(c)[1:-1] for c in text)
+
+
+def say(text: object, file: TextIO | None = None, end: str = "\n") -> None:
+    """Print a text, to standard output unless a file is given, with what a terminal would obey
+    escaped: all that this package prints without rich passes here.
+
+    >>> say("loss \\x1b[31m")
+    loss \\x1b[31m
+    """
+    print(printable(str(text)), file=file, end=end)
 
 
 def _is_space(character: str) -> bool:

@@ -6,6 +6,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from cl_prompts.experiments.runner.interruption import SIGNALS
 def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The handlers and variables of this process, which the module sets to the end of its own."""
     monkeypatch.setenv("PYTHONSAFEPATH", "")
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -60,6 +63,24 @@ def test_a_signal_during_the_first_imports_ends_it_with_a_sentence(number: signa
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 128 + number
     assert (ended.stdout, ended.stderr) == ("", f"cl-prompts: stopped by {number.name}\n")
+
+
+def test_no_name_in_a_warning_or_traceback_commands_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise KeyError("dog") from ValueError("dog\x1b[2J")
+
+    monkeypatch.setattr(cli, "main", fails)
+    with pytest.raises(KeyError, match="dog") as told:
+        runpy.run_module("cl_prompts.__main__", run_name="elsewhere")["main"]()
+    sys.excepthook(told.type, told.value, told.tb)
+    said = capsys.readouterr().err
+    assert said.endswith("\nKeyError: 'dog'\n")
+    assert "ValueError: dog\\x1b[2J\n" in said
+    assert "\x1b" not in said
+    warned = warnings.formatwarning("cat\x1b[2J", UserWarning, "own.py", 1, "")
+    assert warned == "own.py:1: UserWarning: cat\\x1b[2J\n"
 
 
 def test_processes_begun_from_it_run_no_file_of_the_current_folder(

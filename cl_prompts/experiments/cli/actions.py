@@ -20,7 +20,7 @@ from rich.segment import Segment
 from rich.table import Table
 
 from cl_prompts.checks import one_of, shown, whole_number
-from cl_prompts.errors import InputError, RunError, printable
+from cl_prompts.errors import InputError, RunError, printable, say
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders
@@ -53,23 +53,18 @@ class _Console(Console):
             yield segment._replace(text=text)
 
 
-def _print(text: object, end: str = "\n") -> None:
-    """Print a text to standard output."""
-    print(printable(str(text)), end=end)
-
-
 def ls(args: argparse.Namespace) -> None:
     """Print the lists of recipes, strategies, scenarios and so on."""
     from cl_prompts.experiments.cli.listing import listed
 
-    _print(listed(args.words))
+    say(listed(args.words))
 
 
 def show(args: argparse.Namespace) -> None:
     """Print a recipe, or settings with their sentences."""
     from cl_prompts.experiments.cli.listing import shown_text
 
-    _print(shown_text(args.words).rstrip("\n"))
+    say(shown_text(args.words).rstrip("\n"))
 
 
 @contextmanager
@@ -119,13 +114,13 @@ def init(args: argparse.Namespace) -> None:
             progress=report,
         )
     for line in found.lines():
-        _print(line)
+        say(line)
     if not args.quiet:
         for line in expectations(found, args.backbone, args.weights):
-            _print(line)
+            say(line)
     found.keep()
     files.replace(out, [recipe_for(found, name, args.backbone, args.weights).encode()])
-    _print(f"wrote {out}; next: cl-prompts run {out}")
+    say(f"wrote {out}; next: cl-prompts run {out}")
 
 
 def validate(args: argparse.Namespace) -> None:
@@ -141,14 +136,14 @@ def validate(args: argparse.Namespace) -> None:
         builder = Builder(report, quick=args.quick)
         parts, remarks = builder.check(runs)
         streams = streams_text(runs, builder, parts.data)
-    _print(parts.data)
+    say(parts.data)
     for file in parts.data.skipped:
-        _print(f"left out: {file}")
-    _print(streams)
+        say(f"left out: {file}")
+    say(streams)
     for remark in remarks:
-        _print(f"note: {remark}")
+        say(f"note: {remark}")
     strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())
-    _print(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
+    say(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -287,7 +282,7 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
     with stop_says(f"stopped when the report was made: {written}"):
         for table in tables(folders):
             console.print(table)
-    _print(f"report: {written}")
+    say(f"report: {written}")
 
 
 def learn(args: argparse.Namespace) -> None:
@@ -331,7 +326,7 @@ def classes(args: argparse.Namespace) -> None:
     run = finished_run(args.run)
     if not (args.rename or args.remove):
         # One line each: a name may hold line breaks.
-        _print("\n".join(name.replace("\n", "\\n") for name in run.summary["class_names"]))
+        say("\n".join(name.replace("\n", "\\n") for name in run.summary["class_names"]))
         return
     pairs = [text.partition("=") for text in args.rename]
     for text, (old, _, new) in zip(args.rename, pairs, strict=True):
@@ -357,9 +352,9 @@ def push(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.trained.hub import push as pushed
 
     address, names = pushed(args.run, args.name, public=args.public)
-    _print(f"pushed {', '.join(names)}")
-    _print("these name the images, the command and folders of this machine: look at them there")
-    _print(f"commit: {address}; in Python: load_run({'hf://' + args.name!r})")
+    say(f"pushed {', '.join(names)}")
+    say("these name the images, the command and folders of this machine: look at them there")
+    say(f"commit: {address}; in Python: load_run({'hf://' + args.name!r})")
 
 
 def _before_after(folder: Path) -> Table:
@@ -385,7 +380,7 @@ def report(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.report.page import write_report
 
     page = write_report(args.runs, args.out, reference=args.reference, figures=args.figures)
-    _print(f"report: {page}")
+    say(f"report: {page}")
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -439,10 +434,8 @@ def export(args: argparse.Namespace) -> None:
 
     trained = load_run(args.run, trust_code=args.trust_code)
     recorded, scored = (export_onnx if args.onnx else export_torch)(trained, out)
-    _print(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
-    _print(
-        f"To label an image with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}"
-    )
+    say(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
+    say(f"To label an image with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}")
 
 
 def warm_up(args: argparse.Namespace) -> None:
@@ -461,14 +454,14 @@ def warm_up(args: argparse.Namespace) -> None:
             progress.update(task, completed=done, total=total, description=f"loss {loss:.3f}")
 
         warm_up_recipe(args.recipe, args.settings, args.out, settings, report)
-    _print(f"prompts: {args.out}")
+    say(f"prompts: {args.out}")
 
 
 def completion(args: argparse.Namespace) -> None:
     """Print the completion script of a shell."""
     from cl_prompts.experiments.cli.completion import completion_script
 
-    _print(completion_script(args.shell), end="")
+    say(completion_script(args.shell), end="")
 
 
 def _names(text: str | None) -> list[str]:
@@ -477,7 +470,7 @@ def _names(text: str | None) -> list[str]:
 
 def _print_or_write(text: str, out: Path | None) -> None:
     if out is None:
-        _print(text)
+        say(text)
     else:
         # Names of files and classes need not be UTF-8.
         files.replace(out, [f"{text}\n".encode(errors="backslashreplace")])

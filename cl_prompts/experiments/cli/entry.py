@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import TextIOWrapper
 
-from cl_prompts.errors import InputError, RunError, one_sentence, short
+from cl_prompts.errors import InputError, RunError, one_sentence, say, short
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
 from cl_prompts.experiments.runner.interruption import (
@@ -88,7 +88,7 @@ def _say(sentence: str) -> None:
     # Where another process of the job has failed, torchrun sends SIGTERM: the reason is said first.
     with stop_requests():
         if is_first_to_say(sentence):
-            print(f"cl-prompts: {one_sentence(sentence)}", file=sys.stderr)
+            say(f"cl-prompts: {one_sentence(sentence)}", sys.stderr)
 
 
 @contextmanager

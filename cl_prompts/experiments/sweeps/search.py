@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cl_prompts.errors import InputError, RunError, printable
+from cl_prompts.errors import InputError, RunError, say
 from cl_prompts.experiments.recipes.grid import grid
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
@@ -158,7 +158,7 @@ class Search:
             self.trials += trials
             self._write()
             for trial in trials:
-                print_line(self.console, printable(self._line(trial)))
+                print_line(self.console, self._line(trial))
             if self.best is None:
                 self._refuse_undefined(trials)
 
@@ -173,7 +173,7 @@ class Search:
         n = self.options.trials
         if self.stopped is not None:
             raise stopped(n - len(self.trials), f"{n} trials", self.stopped)
-        print("\n".join(map(printable, self.lines())))
+        say("\n".join(self.lines()))
         if self.faults:
             raise RunError(
                 f"{len(self.faults)} runs of the search failed; the same command tries them again"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cl_prompts import __version__
 from cl_prompts.backbones.fingerprint import weights_hash
-from cl_prompts.errors import InputError, RunError, one_sentence
+from cl_prompts.errors import InputError, RunError, one_sentence, say
 from cl_prompts.experiments.recipes.grid import differing_settings, essence, labels_of_runs
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
@@ -254,7 +254,7 @@ def earlier_runs(above: Path) -> tuple[dict[str, Path], list[str]]:
 def list_faults(faults: Mapping[str, str]) -> None:
     """Print runs that failed, by label."""
     for label, fault in faults.items():
-        print(one_sentence(f"failed: {label}: {fault}"), file=sys.stderr)
+        say(one_sentence(f"failed: {label}: {fault}"), sys.stderr)
 
 
 def stopped(left: int, of: str, number: int) -> Stopped:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cl_prompts.errors import printable
+from cl_prompts.errors import say
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner.interruption import stop_requests
@@ -137,7 +137,7 @@ class Ledger:
             self.requeue_or_fail(run, message.fault or "")
         else:
             if message.traceback:
-                print(printable(message.traceback), file=sys.stderr)
+                say(message.traceback, sys.stderr)
             self._end(run, message.fault)
 
     def requeue_or_fail(self, run: SweptRun, how: str) -> None:
