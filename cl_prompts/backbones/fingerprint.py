@@ -34,11 +34,12 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
 
 
 def weights_hash(backbone: FrozenViT) -> str:
-    """SHA-256 of a backbone's weights in its precision, position embeddings at its image size.
+    """SHA-256 of a backbone's weights in its precision, position embeddings at its image size, and
+    of its normalisation.
 
     It is computed once, and again where a weight was written to.
     """
-    state = backbone.state_dict()
+    state = {**backbone.state_dict(), **_normalisation(backbone)}
     # Every write in place counts a tensor's version up.
     mark = [(t.data_ptr(), t._version) for t in state.values()]  # noqa: SLF001
     known = _KNOWN.get(backbone)
@@ -46,3 +47,14 @@ def weights_hash(backbone: FrozenViT) -> str:
         known = mark, state_hash(state)
         _KNOWN[backbone] = known
     return known[1]
+
+
+def backbone_hash(backbone: FrozenViT) -> str:
+    """SHA-256 of all that a saved model takes for granted of its backbone: weights, normalisation
+    and read-out; without the weights of one that learns, which are saved with the model."""
+    fixed = state_hash(_normalisation(backbone)) if backbone.trainable else weights_hash(backbone)
+    return hashlib.sha256(repr((fixed, backbone.read_out)).encode()).hexdigest()
+
+
+def _normalisation(backbone: FrozenViT) -> dict[str, Tensor]:
+    return {"mean": backbone.mean, "std": backbone.std}

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as tensors_file
 from torch import Tensor, nn
 
-from cl_prompts.backbones.fingerprint import state_hash, weights_hash
+from cl_prompts.backbones.fingerprint import backbone_hash, state_hash
 from cl_prompts.backbones.injection import Entry
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
@@ -316,8 +316,8 @@ class ContinualModel(nn.Module):
             "n_classes": self.n_classes,
             "dim": self.backbone.dim,
             "trainable_backbone": self.backbone.trainable,
-            # A thawed backbone is in the state itself; a frozen one is named by its content.
-            "backbone": None if self.backbone.trainable else weights_hash(self.backbone),
+            # What of it is not in the state itself, named by its content.
+            "backbone": backbone_hash(self.backbone),
             "sha256": state_hash(state),
         }
         return tensors_file.save(state, metadata={"cl_prompts": json.dumps(about)})
@@ -331,7 +331,7 @@ class ContinualModel(nn.Module):
 
         Raises:
             InputError: missing or damaged file, a state that does not fit, or one that was learned
-                on a backbone with other weights.
+                on another backbone.
         """
         try:
             check_file(path, TENSORS)
@@ -352,9 +352,19 @@ class ContinualModel(nn.Module):
         # Before anything is loaded: a model is never half damaged.
         if state_hash(state) != before:
             raise InputError(f"{path} is damaged: the checksum of its tensors differs")
-        if not self.backbone.trainable and backbone not in (None, weights_hash(self.backbone)):
-            raise InputError(
-                f"{path} was learned on a backbone with other weights, image size or precision:"
-                " build the model on the same one"
-            )
+        self.check_backbone(backbone, str(path))
         self.load_learned_state(state)
+
+    def check_backbone(self, known: object, what: str) -> None:
+        """Refuse what was learned on a backbone with another
+        :func:`~cl_prompts.backbones.fingerprint.backbone_hash`.
+
+        Args:
+            known: its hash.
+            what: was learned on it, for the sentence.
+        """
+        if known != backbone_hash(self.backbone):
+            raise InputError(
+                f"{what} was learned on a backbone with other weights, image size, precision,"
+                " normalisation or read-out: build the model on the same one"
+            )

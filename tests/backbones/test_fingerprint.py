@@ -47,4 +47,7 @@ def test_a_backbone_is_hashed_once_until_it_is_written_to(monkeypatch: pytest.Mo
         backbone.vit.norm.bias[0] += 1e-6
     assert weights_hash(backbone) != first
     assert len(calls) == 3
-    assert weights_hash(tiny_vit()) == first
+    other = tiny_vit()
+    assert weights_hash(other) == first
+    other.std[0, 1] += 0.1
+    assert weights_hash(other) != first

@@ -102,7 +102,13 @@ def test_a_saved_model_belongs_to_its_backbone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="learned on a backbone with other weights, image size"):
         other.load(path)
     assert other.score.item() == 3
-    # Weights that were learned come with the file.
+    others = [Constant(), Constant()]
+    others[0].backbone.std[0, 2] = 0.4
+    others[1].backbone = others[1].backbone.reading("raw_blocks:1")
+    for other in others:
+        with pytest.raises(InputError, match="normalisation or read-out: build the model on the"):
+            other.load(path)
+    # Weights that were learned come with the file; normalisation is still the backbone's.
     learned = Constant()
     fresh = Constant()
     for model in (learned, fresh):
@@ -112,6 +118,9 @@ def test_a_saved_model_belongs_to_its_backbone(tmp_path: Path) -> None:
     learned.save(path)
     fresh.load(path)
     assert torch.equal(fresh.backbone.vit.norm.bias, learned.backbone.vit.norm.bias)
+    fresh.backbone.std[0] *= 2
+    with pytest.raises(InputError, match="normalisation or read-out"):
+        fresh.load(path)
 
 
 @pytest.mark.slow

@@ -65,8 +65,9 @@ def identity_of(parts: Parts) -> dict[str, Any]:
     Returns:
         what :func:`settings_identity` gives, ``data`` (see
         :meth:`~cl_prompts.datasets.dataset.DataSet.fingerprint`), and the SHA-256 of the
-        ``stream``, of the ``backbone``'s weights before any training, and of the ``form`` of the
-        strategy's state, see :func:`~cl_prompts.experiments.run_folder.checkpoint.form_of`.
+        ``stream``, of the ``backbone``'s weights before any training and its normalisation, and of
+        the ``form`` of the strategy's state, see
+        :func:`~cl_prompts.experiments.run_folder.checkpoint.form_of`.
     """
     # Here, since reading run folders takes no backbone and no torch.
     from cl_prompts.backbones.fingerprint import weights_hash
@@ -239,8 +240,8 @@ _WORDS = {
     "data": "its data set changed",
     "stream": "its stream is another one than at the checkpoint: start a new run",
     "backbone": (
-        "the weights of its backbone are others than at the checkpoint: bring them back, or start"
-        " a new run"
+        "the weights of its backbone, or its normalisation, are others than at the checkpoint:"
+        " bring them back, or start a new run"
     ),
     "form": (
         "another commit of cl-prompts wrote its checkpoint, whose state has another form: resume it"

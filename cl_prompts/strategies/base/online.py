@@ -722,7 +722,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
                 is to be trained next.
 
         Raises:
-            InputError: other plugins, or too few experiences.
+            InputError: another backbone, other plugins, or too few experiences.
         """
         load_strategy_state(self, state, experiences)
         self.state_loaded()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cl_prompts.backbones.fingerprint import backbone_hash
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import classes_of
 
@@ -108,6 +109,7 @@ def strategy_state(
     # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
     return {
         "model": deepcopy(strategy.model.learned_state()),
+        "backbone": backbone_hash(strategy.model.backbone),
         "optimizer": deepcopy(strategy.optimizer.state_dict()),
         "buffer": strategy.buffer.state_dict(),
         "sources": strategy.replay.n_sources,
@@ -131,8 +133,9 @@ def load_strategy_state(
     they are.
 
     Raises:
-        InputError: other plugins, or too few experiences for the replay buffer.
+        InputError: another backbone, other plugins, or too few experiences for the replay buffer.
     """
+    strategy.model.check_backbone(state["backbone"], "the saved state")
     plugins = with_state(strategy.plugins)
     names = [type(plugin).__name__ for plugin in plugins]
     saved = [name for name, _ in state["plugins"]]

@@ -79,7 +79,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
             "cafe",
             "another commit of cl-prompts wrote its checkpoint, whose state",
         ),
-        ("backbone", "cafe", "the weights of its backbone are others than at the checkpoint"),
+        (
+            "backbone",
+            "cafe",
+            "the weights of its backbone, or its normalisation, are others than at the checkpoint",
+        ),
     ],
 )
 def test_each_change_has_its_sentence(path: str, value: Any, says: str) -> None:

@@ -176,7 +176,10 @@ def test_equal_settings_are_not_run_again_and_others_are(
     [
         ({}, ""),
         ({"status": "failed", "backbone_hash": "another"}, ""),  # compared as it is resumed
-        ({"backbone_hash": "another"}, "the weights of its backbone are others"),
+        (
+            {"backbone_hash": "another"},
+            "the weights of its backbone, or its normalisation, are others",
+        ),
         ({"data": {"images": 1}}, "its data set changed, it has "),
     ],
 )

@@ -13,6 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import PromptAveraging, StrategyPlugin
 from cl_prompts.strategies.base.state import Registered
 from tests.toy_data import experiences
+from tests.toy_vits import lively_vit
 from tests.toys import fit, make, same, weights
 
 
@@ -111,3 +112,15 @@ def test_other_plugins_are_refused(saved: list[Any], own: list[Any], says: str) 
     with pytest.raises(InputError, match=says):
         states[1].load_state_dict(states[0].state_dict())
     assert torch.equal(states[1].model.head.weight, before)
+
+
+def test_a_state_belongs_to_its_backbone() -> None:
+    state = make("linear_probe").state_dict()
+    backbone = lively_vit()
+    backbone.mean[0, 1] += 0.1
+    other = make("linear_probe", backbone=backbone)
+    other.model.head.weight.data += 1
+    before = other.model.head.weight.clone()
+    with pytest.raises(InputError, match="the saved state was learned on a backbone with other"):
+        other.load_state_dict(state)
+    assert torch.equal(other.model.head.weight, before)
