@@ -233,11 +233,13 @@ def _by_draws(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]
 
 
 def _without_draws(data: Any) -> Any:
-    """A fingerprint without contents that are those of one seed."""
+    """A fingerprint without contents that are those of one seed, where what draws them is known to
+    be the same."""
     if not isinstance(data, Mapping) or data.get("seed") is None:
         return data
     parts = {part: {**data[part], "contents": None} for part in ("training", "test")}
-    return {**data, **parts, "seed": None}
+    known = data.get("at_seed_0") is not None
+    return {**data, **(parts if known else {}), "seed": None}
 
 
 def _by_streams(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]:

@@ -63,8 +63,8 @@ def identity_of(parts: Parts) -> dict[str, Any]:
     """Identity of a run, in JSON's types.
 
     Returns:
-        what :func:`settings_identity` gives, ``data`` (see
-        :meth:`~cl_prompts.datasets.dataset.DataSet.fingerprint`), and the SHA-256 of the
+        what :func:`settings_identity` gives, ``numbers`` (see :func:`marks_of_numbers`), ``data``
+        (see :meth:`~cl_prompts.datasets.dataset.DataSet.fingerprint`), and the SHA-256 of the
         ``stream``, of the ``backbone``'s weights before any training and its normalisation, and of
         the ``form`` of the strategy's state, see
         :func:`~cl_prompts.experiments.run_folder.checkpoint.form_of`.
@@ -75,6 +75,7 @@ def identity_of(parts: Parts) -> dict[str, Any]:
 
     return {
         **settings_identity(parts.settings),
+        "numbers": marks_of_numbers(),
         "data": parts.data.fingerprint(),
         "stream": hashlib.sha256(parts.split.to_json().encode()).hexdigest(),
         "backbone": weights_hash(parts.strategy.model.backbone),
@@ -82,6 +83,16 @@ def identity_of(parts: Parts) -> dict[str, Any]:
             json.dumps(form_of(parts.strategy.state_dict())).encode()
         ).hexdigest(),
     }
+
+
+def marks_of_numbers() -> list[int]:
+    """``NUMBERS`` of training and ``DEFINITIONS`` of metrics, which also differ between commits of
+    one version."""
+    # Here, since reading run folders takes no torch.
+    from cl_prompts.metrics.continual import DEFINITIONS
+    from cl_prompts.strategies.base.online import NUMBERS
+
+    return [NUMBERS, DEFINITIONS]
 
 
 def settings_identity(settings: Settings) -> dict[str, Any]:
@@ -214,7 +225,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
         if part not in now:
             continue
         if part not in before:
-            yield f"its checkpoint does not say of which {part} it is"
+            yield f"its checkpoint, of another commit, says nothing of its {part}: start a new run"
         elif part == "settings":
             yield from _settings_changes(before[part], now[part])
         elif part == "files":
@@ -233,6 +244,11 @@ _WORDS = {
     "version": (
         "its checkpoint was written by cl-prompts {before}, and this is {now}: resume it with that"
         " version, or start a new run"
+    ),
+    "numbers": (
+        "the numbers of a method or metric changed since the commit of cl-prompts that wrote its"
+        " checkpoint (their marks were {before}, and are {now}): resume it with that commit, or"
+        " start a new run"
     ),
     "settings": "",
     "files": "",

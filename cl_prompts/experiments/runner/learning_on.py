@@ -38,7 +38,11 @@ from cl_prompts.experiments.run_folder.checkpoint_files import (
 )
 from cl_prompts.experiments.run_folder.checksums import IMAGES_FILE, READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import settings_of
-from cl_prompts.experiments.run_folder.identity import changes, settings_identity
+from cl_prompts.experiments.run_folder.identity import (
+    changes,
+    marks_of_numbers,
+    settings_identity,
+)
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.experiments.runner.kept_images import rows_of
 from cl_prompts.own_code import Trust
@@ -356,6 +360,7 @@ class Descent:
             raise InputError(f"{self._run} holds no checkpoint: nothing can learn on from it")
         now_made = {
             **settings_identity(parent),
+            "numbers": marks_of_numbers(),
             "backbone": weights_hash(strategy.model.backbone),
         }
         for change in changes(found.identity, now_made):

@@ -167,7 +167,9 @@ def test_images_made_on_demand_are_known_by_their_place_only() -> None:
 
 
 def test_data_that_a_seed_draws_are_compared_within_the_seed() -> None:
-    def drawn(contents: str, seed: int, strategy: str = "linear_probe", source: int = 0) -> Run:
+    def drawn(
+        contents: str, seed: int, strategy: str = "linear_probe", source: str | None = "f"
+    ) -> Run:
         part = {**PART, "bytes": None, "contents": contents}
         data = {**DATA, "training": part, "test": part, "seed": seed, "at_seed_0": source}
         return a_run({"strategy": strategy}, (seed, seed), data=data)
@@ -175,7 +177,10 @@ def test_data_that_a_seed_draws_are_compared_within_the_seed() -> None:
     same = [drawn("a", 1), drawn("b", 2), drawn("a", 1, "mvp")]
     assert len(tables(same)) == 1
     assert len(tables([*same, drawn("c", 2, "mvp")])) == 3
-    assert len(tables([*same, drawn("c", 3, source=1)])) == 2
+    assert len(tables([*same, drawn("c", 3, source="g")])) == 2
+    # Nothing says that one source drew them.
+    assert len(tables([drawn("a", 1, source=None), drawn("b", 2, source=None)])) == 2
+    assert len(tables([drawn("a", 1, source=None), drawn("a", 2, source=None)])) == 1
     fixed = [a_run(seeds=(n, n), data={**DATA, "test": {**PART, "contents": n}}) for n in (1, 2)]
     assert len(tables(fixed)) == 2
 

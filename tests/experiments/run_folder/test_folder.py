@@ -72,7 +72,17 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     found = read(mvp_run / CHECKPOINT_FILE)
     assert found.state["tasks_done"] == 3
     assert not any(name.startswith("backbone.") for name in found.state["strategy"]["model"])
-    known = {"version", "settings", "files", "code", "data", "stream", "backbone", "form"}
+    known = {
+        "version",
+        "numbers",
+        "settings",
+        "files",
+        "code",
+        "data",
+        "stream",
+        "backbone",
+        "form",
+    }
     assert set(found.identity) == known
     assert (mvp_run / "learned.safetensors").stat().st_size < 500_000
     mask = os.umask(0)

@@ -25,6 +25,7 @@ from cl_prompts.experiments.runner.building import Builder
 PART = {"images": 3, "labels": "a", "names": None, "bytes": 9, "sizes": None, "contents": "c"}
 IDENTITY: dict[str, Any] = {
     "version": "0.2.0",
+    "numbers": [4, 2],
     "settings": {
         "seed": 1,
         "device": "cpu",
@@ -59,6 +60,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     ("path", "value", "says"),
     [
         ("version", "0.3.0", "was written by cl-prompts 0.2.0, and this is 0.3.0: resume it with"),
+        ("numbers", [5, 2], r"numbers .* changed since .* were \[4, 2\], and are \[5, 2\]"),
         ("settings.seed", 2, "its setting seed was 1 at the checkpoint and is 2 in config.yaml"),
         ("settings.scenario.n_tasks", 6, "its setting scenario.n_tasks was 5 .* is 6 in"),
         ("settings.options.lr", 0.01, "its setting options.lr was 0.005 .* is 0.01"),
@@ -121,7 +123,9 @@ def test_a_setting_that_came_later_stands_for_what_was_done_before() -> None:
 
 def test_parts_that_are_not_known_yet_are_not_compared_and_parts_that_are_missing_are() -> None:
     check_identity(IDENTITY, {"version": "0.2.0"}, "there")
-    with pytest.raises(InputError, match="its checkpoint does not say of which stream it is"):
+    with pytest.raises(
+        InputError, match="its checkpoint, of another commit, says nothing of its stream"
+    ):
         check_identity(changed("stream", KeyError), IDENTITY, "there")
 
 
@@ -133,7 +137,10 @@ def test_the_identity_of_a_run_is_json_and_a_fact(monkeypatch: pytest.MonkeyPatc
     assert identity_of(Builder().build(first)) == one
     two = identity_of(builder.build(other))
     same = {part for part in one if one[part] == two[part]}
-    assert same == {"version", "files", "code", "data", "stream", "backbone"}
+    assert same == {"version", "numbers", "files", "code", "data", "stream", "backbone"}
+    monkeypatch.setattr("cl_prompts.strategies.base.online.NUMBERS", 99)
+    monkeypatch.setattr("cl_prompts.metrics.continual.DEFINITIONS", 77)
+    assert identity_of(builder.build(other))["numbers"] == [99, 77]
 
 
 OWN = """
