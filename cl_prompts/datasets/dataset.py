@@ -230,8 +230,8 @@ class DataSet:
         skipped: image files that were left out because they cannot be read.
         unread: how many files of each suffix lie among the images and are none.
         seed: that a user's function was given to make it; None for data of no seed.
-        at_seed_0: makes what that function gives for seed 0, from which data of two seeds are known
-            to be of one source; None where that is not known.
+        at_seed: makes what that function gives for another seed, from which data of two seeds are
+            known to be of one source; None where that is not known.
     """
 
     name: str
@@ -243,7 +243,7 @@ class DataSet:
     skipped: tuple[str, ...] = field(default=(), repr=False)
     unread: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
     seed: int | None = field(default=None, repr=False, compare=False)
-    at_seed_0: Callable[[], DataSet] | None = field(default=None, repr=False, compare=False)
+    at_seed: Callable[[int], DataSet] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         kind = " (multi-label)" if self.multi_label else ""
@@ -273,7 +273,8 @@ class DataSet:
         data set makes, of 32 at evenly spaced places (see
         :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`). ``seed`` is there where these
         contents may be those of one seed, and ``at_seed_0`` is then the SHA-256 of both parts as
-        the same function makes them for seed 0 (None where it does not).
+        the same function makes them for seed 0, or for the first of the seeds 1 to 9 that it takes
+        (None where it takes none of them).
 
         Raises:
             InputError: names an image file that cannot be read, or the place where a user's own
@@ -291,8 +292,8 @@ class DataSet:
                 raise failed("data set", self.name, error) from error
         if self.seed is not None:
             found["seed"] = self.seed
-        if self.at_seed_0 is not None:
-            found["at_seed_0"] = _contents_of(self.at_seed_0)
+        if self.at_seed is not None:
+            found["at_seed_0"] = _contents_of(self.at_seed)
         return found
 
     def without(self, paths: Collection[str]) -> DataSet:
@@ -311,16 +312,19 @@ class DataSet:
         return data
 
 
-def _contents_of(make: Callable[[], DataSet]) -> str | None:
-    """SHA-256 of both parts of a data set; None where it cannot be made, since a user's function
-    may have data of some seeds alone. Global generators stay as they are."""
-    with all_seeded():
-        try:
-            made = make()
-        except InputError:
-            return None
-        parts = [made.train.fingerprint(), made.test.fingerprint()]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def _contents_of(make: Callable[[int], DataSet]) -> str | None:
+    """SHA-256 of both parts of a data set for the first of a few seeds that it takes, since a
+    user's function may have data of some seeds alone, such as 1 to 5; None where it takes none.
+    Global generators stay as they are."""
+    for seed in range(10):
+        with all_seeded():
+            try:
+                made = make(seed)
+            except InputError:
+                continue
+            parts = [made.train.fingerprint(), made.test.fingerprint()]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return None
 
 
 def as_dataset(

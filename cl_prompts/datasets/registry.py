@@ -287,8 +287,14 @@ def _of_function(
     # Larger data are not made twice: that takes its time and its memory.
     if seed is None or size > SMALL:
         return replace(made, seed=seed)
-    again = partial(call_function, "data set", name, function, {**given, "seed": 0}, DataSet)
-    return replace(made, seed=seed, at_seed_0=again)
+    return replace(made, seed=seed, at_seed=partial(_at_seed, name, function, given))
+
+
+def _at_seed(
+    name: str, function: Callable[..., DataSet], given: Mapping[str, Any], seed: int
+) -> DataSet:
+    made: DataSet = call_function("data set", name, function, {**given, "seed": seed}, DataSet)
+    return made
 
 
 def _same(value: Any, default: Any) -> bool:

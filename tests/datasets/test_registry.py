@@ -241,9 +241,12 @@ def test_data_of_two_seeds_are_known_to_be_of_one_source(monkeypatch: pytest.Mon
     second = known(2)
     assert first["training"] != second["training"]
     assert first["at_seed_0"] == second["at_seed_0"]
-    assert known(2, from_seed=1)["at_seed_0"] is None
+    some = known(11, from_seed=3)["at_seed_0"]
+    assert some == known(12, from_seed=3)["at_seed_0"] != first["at_seed_0"]
+    assert known(12, from_seed=10)["at_seed_0"] is None
     monkeypatch.setitem(SOURCE, "level", 0.25)
     assert known(2)["at_seed_0"] != first["at_seed_0"]
+    assert known(12, from_seed=3)["at_seed_0"] != some
     monkeypatch.setattr(registry, "SMALL", 1)
     assert "at_seed_0" not in known(2)
 
