@@ -373,8 +373,7 @@ class CachedEvaluator:
                 self.dataset,
                 batch_sampler=self._batches,
                 collate_fn=partial(
-                    collated,
-                    collate=default_collate,
+                    _images_alone,
                     check=self._check,
                     as_levels=self.device.type != "cpu",
                 ),
@@ -396,6 +395,13 @@ class CachedEvaluator:
         """End the loader's processes, which a later evaluation starts anew. Left to the garbage
         collector they are waited for in vain, for five seconds."""
         self._loader = None
+
+
+def _images_alone(items: Sequence[Any], **how: Any) -> Any:
+    """A batch of the images of items, whatever else they hold, such as paths; see
+    :func:`~cl_prompts.training.views.collated`."""
+    images = [(item[0],) if isinstance(item, list | tuple) else (item,) for item in items]
+    return collated(images, default_collate, **how)
 
 
 def _check_finite(rows: Tensor, logits: Tensor) -> None:

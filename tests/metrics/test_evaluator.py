@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from multiprocessing import active_children
+from typing import Any
 
 import pytest
 import torch
@@ -155,6 +156,21 @@ def test_nothing_seen_is_not_a_number() -> None:
     none = torch.zeros(N_CLASSES, dtype=torch.bool)
     model = PromptedViT(tiny_vit(), N_CLASSES)
     assert str(CachedEvaluator(Blobs(6)).evaluate(model, none).accuracy) == "nan"
+
+
+@pytest.mark.parametrize("entries", [None, [], ["a.png"], [None]])
+def test_of_an_item_only_the_image_is_looked_at(entries: list[Any] | None) -> None:
+    class Bare(Blobs):
+        def __getitem__(self, index: int) -> Any:
+            image = super().__getitem__(index)[0]
+            return image if entries is None else (image, *entries)
+
+    model = opened(PromptedViT(tiny_vit(), N_CLASSES))
+    expected, found = (
+        CachedEvaluator(test(30, seed=2), batch_size=8)(model, SEEN) for test in (Blobs, Bare)
+    )
+    assert found.overall() == expected.overall()
+    assert found.by_class()[SEEN].tolist() == expected.by_class()[SEEN].tolist()
 
 
 @pytest.mark.parametrize(

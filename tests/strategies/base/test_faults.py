@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from avalanche.benchmarks import benchmark_from_datasets
+from avalanche.benchmarks.utils import as_classification_dataset
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -237,6 +240,44 @@ def test_labels_of_items_have_to_agree_with_targets() -> None:
         [mine.train[i] for i in range(72)]
     with pytest.raises(InputError, match=said.replace(".*", "it")):
         check_item("it", 7, (torch.zeros(3), torch.tensor([3])), 2)
+
+
+class Labelled(Blobs):
+    """Toy images, whose items go on with other entries."""
+
+    def __init__(self, n: int, seed: int, entries: Any) -> None:
+        super().__init__(n, seed=seed)
+        self.entries = entries
+
+    def __getitem__(self, row: int) -> Any:
+        return super().__getitem__(row)[0], *self.entries(int(self.targets[row]))
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        (lambda y: [str(y)], "items hold '[0-5]' as entry 2: give nothing but numbers behind"),
+        (lambda y: [None], "items hold None as entry 2"),
+        (lambda y: [{"label": y}], "items hold {'label': [0-5]} as entry 2"),
+        (lambda y: [[y, y]], r"items hold \[[0-5], [0-5]\] as entry 2"),
+        (lambda y: [np.str_(y)], "items hold .* as entry 2"),
+        (lambda y: [y, "a.png"], "items hold 'a.png' as entry 3"),
+        (
+            lambda y: [torch.zeros(y + 1)],
+            r"entries of shapes \[\([1-6],\).* behind",
+        ),
+    ],
+)
+def test_what_no_batch_can_hold_is_refused(entries: Any, says: str) -> None:
+    odd = as_classification_dataset(Labelled(72, 1, entries))
+    stream = benchmark_from_datasets(train=[odd], test=[odd])
+    strategy = make("linear_probe")
+    for call in (
+        lambda: fit(strategy, list(stream.train_stream)),
+        lambda: strategy.eval(list(stream.test_stream), num_workers=0),
+    ):
+        with pytest.raises(InputError, match=says):
+            call()
 
 
 @pytest.mark.parametrize("kind", [torch.uint64, torch.uint8, torch.int32])

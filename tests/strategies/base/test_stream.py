@@ -149,6 +149,13 @@ def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:
     assert found == [(2, [2, 3], [[2, 3]] * 3), (4, [4], [[4]] * 3)]
 
 
+def test_a_foreign_loader_of_texts_is_refused() -> None:
+    loader = [[torch.zeros(2, 3, 8, 8), ("cat", "dog")]]
+    stream = StreamLoader(loader=loader, updates=1, size=2, n=2, annotated=torch.ones(2))
+    with pytest.raises(InputError, match=r"items hold \('cat', 'dog'\) as entry 2"):
+        next(iter(stream))
+
+
 def test_a_foreign_loader_gives_one_view() -> None:
     loader = DataLoader(image_set(4), batch_size=4)
     stream = StreamLoader(loader=loader, updates=2, size=4, n=4, annotated=torch.ones(4))
