@@ -118,8 +118,8 @@ def essence(config: Mapping[str, Any]) -> str:
     """
     # An empty section is as one that is not there, as that of a parent in most files.
     kept = {key: value for key, value in config.items() if key not in HOW and value != {}}
-    # On one level, which keeps the order of plugins, and of nothing else.
-    return json.dumps(dict(flat(plain(kept))), sort_keys=True, default=str)
+    # On one level, sorted, which keeps the order of plugins and of mappings that are values.
+    return json.dumps(dict(sorted(flat(plain(kept)))), default=str)
 
 
 def labels_of_runs(runs: Sequence[Settings]) -> list[str]:

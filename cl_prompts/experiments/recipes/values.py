@@ -171,6 +171,13 @@ def as_list(value: Any) -> list[Any]:
 
 #: settings of a strategy that map names to settings
 BY_NAME = ("prompt_form", "plugins")
+#: groups of settings in those of a run, and groups in these; any other mapping is a value of a
+#: setting, whose keys may have an order and dots
+GROUPS: Mapping[Any, Any] = {
+    **{key: {} for key in ("dataset", "scenario", "backbone", "evaluation")},
+    "options": {"head": {}, **{key: {None: {}} for key in BY_NAME}},
+    "parent": {"renamed": {}},
+}
 
 
 def by_name(where: str, value: Any) -> dict[str, Any]:
@@ -261,17 +268,26 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def flat(config: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(
+    config: Mapping[Any, Any], groups: Mapping[Any, Any] = GROUPS, above: str = ""
+) -> Iterator[tuple[str, Any]]:
     """Settings on one level, with dotted names; an empty group, such as a plugin without settings,
-    is a value, and so is the order of several plugins, in which they act.
+    is a value, and so are the order of several plugins, in which they act, and a mapping that a
+    setting holds.
 
     >>> dict(flat({"seed": 1, "scenario": {"name": "disjoint", "n_tasks": 5}, "parent": {}}))
     {'seed': 1, 'scenario.name': 'disjoint', 'scenario.n_tasks': 5, 'parent': {}}
+
+    Args:
+        config: settings of a run, or those of a group.
+        groups: groups that there may be in it; None stands for any name.
+        above: what names begin with.
     """
     for key, value in config.items():
-        if isinstance(value, Mapping) and value:
+        inside = groups.get(key, groups.get(None))
+        if isinstance(value, Mapping) and value and inside is not None:
             if key in BY_NAME and len(value) > 1:
                 yield f"{above}{key}", ", ".join(map(str, value))
-            yield from flat(value, f"{above}{key}.")
+            yield from flat(value, inside, f"{above}{key}.")
         else:
             yield f"{above}{key}", value

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cl_prompts.experiments.recipes.values import flat, parsed
+from cl_prompts.experiments.recipes.values import GROUPS, flat, parsed
 from cl_prompts.experiments.run_folder.identity import BATCHWISE, is_implied
 from cl_prompts.experiments.run_folder.runs import Run
 
@@ -78,8 +78,9 @@ def conditions_of(run: Run) -> Conditions:
     found["backbone.weights"] = run.summary.get("weights")
     found.update((key, run.summary[key]) for key in _MEASURED if key in run.summary)
     found["multi_label"] = run.multi_label
-    settings = flat(run.config)
-    found.update(pair for pair in settings if not (is_harmless(pair[0]) or is_implied(*pair)))
+    settings = dict(flat(run.config))
+    counted = settings.items()
+    found.update(pair for pair in counted if not (is_harmless(pair[0]) or is_implied(*pair)))
     # Streams are compared between runs, see ``tables``.
     found.pop("stream_seed", None)
     for key in _FINGERPRINTS:
@@ -102,13 +103,18 @@ def conditions_of(run: Run) -> Conditions:
     for place, fingerprint in PLACES.items():
         if fingerprint in found and _tells_images(found[fingerprint]):
             found.pop(place, None)
-    return {key: json.dumps(value, sort_keys=True, default=str) for key, value in found.items()}
+    # A mapping that a setting holds may have an order.
+    return {
+        key: json.dumps(value, sort_keys=key not in settings, default=str)
+        for key, value in found.items()
+    }
 
 
 def options_of(run: Run) -> dict[str, str]:
     """Identity of a row among those of one strategy: its options as recipes write them, the content
     of the files and the source of the code that they name, and how its ancestors were trained."""
-    found = {key: _written(value) for key, value in flat(run.config.get("options") or {})}
+    options = _mapping(run.config.get("options"))
+    found = {key: _written(value) for key, value in flat(options, GROUPS["options"])}
     for name, content in _recorded_map(run, "files").items():
         if name.startswith("options."):
             found[f"content of {name.removeprefix('options.')}"] = str(content)[:_SHOWN]

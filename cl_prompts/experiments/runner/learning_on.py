@@ -28,7 +28,7 @@ from cl_prompts.datasets.joined import JoinedDataSet, copies_across
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
-from cl_prompts.experiments.recipes.values import flat
+from cl_prompts.experiments.recipes.values import GROUPS, flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import (
@@ -450,7 +450,7 @@ def _check_model(
     # Named is an option that makes another model by itself, if there is one.
     alone = (name for name in changed if _made(strategy, {**theirs, name: mine[name]}) != before)
     name = next(alone, changed[0])
-    now, then = (dict(flat({name: options[name]})) for options in (mine, theirs))
+    now, then = (dict(flat({name: options[name]}, GROUPS["options"])) for options in (mine, theirs))
     key = next(key for key in {**now, **then} if now.get(key) != then.get(key))
     raise _cannot_change(key, now.get(key, mine[name]), then.get(key, theirs[name]))
 

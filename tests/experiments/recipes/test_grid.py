@@ -91,6 +91,17 @@ def test_what_changes_no_number_is_not_of_the_essence() -> None:
     assert essence(dict(reversed(asdict(run).items()))) == essence(asdict(run))
 
 
+#: values that are mappings, of which own code may read the order
+MAPPINGS = [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a.b": 1}, {"a": {"b": 1}}]
+MAPPINGS += [{"in": one} for one in MAPPINGS] + [{"in": [one]} for one in MAPPINGS]
+
+
+def test_order_and_keys_of_a_mapping_are_of_the_essence() -> None:
+    for section in ("options", "dataset"):
+        texts = {of(**{section: {"name": "own", "stages": value}}) for value in MAPPINGS}
+        assert len(texts) == len(MAPPINGS)
+
+
 def test_the_order_of_plugins_is_of_the_essence_and_cannot_change_before_a_resume() -> None:
     pair = ["self_regulation", "slow_heads"]
     texts = [f"[{','.join(names)}]" for names in (pair, pair[::-1])]

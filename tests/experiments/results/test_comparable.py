@@ -221,6 +221,15 @@ def test_content_that_belongs_to_the_strategy_divides_rows(
     assert list(section.groups) == ["linear_probe", "mvp"]
 
 
+@pytest.mark.parametrize("value", [{"b": 2, "a": 1}, {"a": {"b": 2}}, {"a.b": 2}])
+def test_order_and_keys_of_a_mapping_divide(value: dict[str, Any]) -> None:
+    one, other = ({**BASE, "options": {"stages": held}} for held in ({"a": 1, "b": 2}, value))
+    (section,) = sections([a_run(one), a_run(other, (2, 2))])
+    assert len(section.groups) == 2
+    one, other = (with_setting(BASE, "dataset.stages", held) for held in ({"a": 1, "b": 2}, value))
+    assert len(tables([a_run(one), a_run(other, (2, 2))])) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "n_rows"),
     [
