@@ -237,7 +237,8 @@ def sources(name: str) -> dict[str, str]:
     that this lies in, and of all that these import, but for what is installed or Python's own.
 
     Of a module that is imported, the source is taken once: what is edited later is not what runs,
-    until the module is imported anew or reloaded. Import statements are read from the source,
+    until the module is imported anew or reloaded. What is imported later, inside of a function,
+    counts as it was at the last call before. Import statements are read from the source,
     wherever they stand in it; other ways to import are not found. This package is known by its
     version.
 
