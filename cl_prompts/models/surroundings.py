@@ -37,6 +37,7 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
     if training and not torch.is_grad_enabled():
         raise InputError("gradients are off here: train outside of torch.no_grad()")
     check_tensors(model)
+    model.in_use = True
 
 
 def check_torch(device: torch.device) -> None:
@@ -93,7 +94,8 @@ def rounds_products() -> bool:
 
 def check_tensors(model: ContinualModel, *, without_values: bool = False) -> None:
     """Refuse parameters and buffers that cannot be trained, or are of another type than at the
-    first check, which is made when a strategy takes the model.
+    first check, which is made when a strategy takes the model. Until its first use buffers may be
+    replaced by others of float64.
 
     Args:
         model: to look at.
@@ -129,6 +131,9 @@ def check_tensors(model: ContinualModel, *, without_values: bool = False) -> Non
             # No model has statistics of less precision.
             built = buffer.dtype if buffer.dtype == torch.float64 else torch.float32
             wanted = model.buffer_types.setdefault(name, built)
+            if not model.in_use and buffer.dtype == torch.float64:
+                # Values of one's own may have more digits, such as a published projection.
+                wanted = model.buffer_types[name] = buffer.dtype
             if buffer.dtype != wanted:
                 raise InputError(
                     f"{name} is {buffer.dtype}, and was {wanted}: leave the model as it was built,"

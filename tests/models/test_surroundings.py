@@ -108,6 +108,23 @@ def test_statistics_keep_their_precision(kind: str) -> None:
         check_surroundings(model)
 
 
+def test_a_projection_of_more_digits_is_given_before_the_first_use() -> None:
+    (first, *_) = experiences()
+    strategy = make("ranpac")
+    expansion = strategy.model.head.statistics.expansion
+    expansion.matrix = expansion.matrix.double()
+    strategy.train(first, num_workers=0)
+    expansion.matrix = expansion.matrix.float()
+    with pytest.raises(InputError, match=r"matrix is torch.float32, and was torch.float64"):
+        strategy.train(first, num_workers=0)
+    strategy = make("ranpac")
+    strategy.train(first, num_workers=0)
+    expansion = strategy.model.head.statistics.expansion
+    expansion.matrix = expansion.matrix.double()
+    with pytest.raises(InputError, match=r"matrix is torch.float64, and was torch.float32"):
+        strategy.train(first, num_workers=0)
+
+
 @pytest.mark.parametrize("name", ["mvp", "aper"])
 def test_nothing_to_train(name: str) -> None:
     (first, *_) = experiences()

@@ -151,7 +151,7 @@ def test_a_checkpoint_of_another_form_is_refused_in_one_sentence(loop: TaskLoop)
         found = deepcopy(whole)
         spoil(found, path, value)
         kept.newest.write_bytes(b"".join(packed(found)))
-        with pytest.raises(InputError, match=r"form|does not (say|fit)|has plugins"):  # noqa: PT012
+        with pytest.raises(InputError, match=r"form|says nothing|does not (say|fit)|has plugins"):  # noqa: PT012
             folder, settings = RunFolder.resume(loop.folder.path)
             with folder.closed_on_error():
                 TaskLoop(builder.build(settings), folder).restore()
