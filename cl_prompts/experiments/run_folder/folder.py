@@ -46,7 +46,6 @@ LEARNED_FILE = "learned.safetensors"
 #: of run folders
 FORMAT = 2
 _RESERVED = 2**16  # bytes
-_BEFORE_A_RUN = (".lock", ".reserve", "environment.json")
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 
@@ -93,9 +92,19 @@ def _revision() -> str | None:
     return done.stdout.strip() or None
 
 
-def _precedes_a_run(name: str) -> bool:
-    """Whether a file of this name is made before ``config.yaml``, with which a run begins."""
-    return name in _BEFORE_A_RUN or (name.startswith(".") and name.endswith(".tmp"))
+def _precedes_a_run(file: Path) -> bool:
+    """Whether a file is one that a process left which was killed before ``config.yaml``, with
+    which a run begins: files of somebody else may have the same names."""
+    if file.is_symlink() or not file.is_file():
+        return False
+    if file.name == ".lock":
+        return file.stat().st_size == 0
+    if file.name == ".reserve":
+        return not any(content(file, _RESERVED))
+    if file.name == "environment.json":
+        about = FolderFiles(file.parent).read_json(file.name)
+        return about.get("format") == FORMAT and "settings" in about
+    return file.match(TEMPORARY)
 
 
 def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
@@ -220,7 +229,11 @@ class RunFolder(FolderFiles):
         taken = InputError(
             f"run folder {path} exists already: choose another, or continue it with --resume {path}"
         )
-        if path.exists() and any(not _precedes_a_run(file.name) for file in path.iterdir()):
+        try:
+            free = not path.exists() or all(map(_precedes_a_run, path.iterdir()))
+        except (OSError, InputError) as error:  # no such file is one of ours
+            raise taken from error
+        if not free:
             raise taken
         files.make_folder(path, exist_ok=True)
         folder = cls(path)

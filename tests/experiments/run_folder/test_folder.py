@@ -496,6 +496,34 @@ def test_a_folder_that_is_no_runs_stays_as_it_is(tmp_path: Path) -> None:
         (tmp_path / "environment.json").write_text('{"format": 2}')
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".lock", "mine"),
+        (".reserve", "mine"),
+        (".reserve", "\0" * 2**17),
+        ("environment.json", '{"my": "own settings"}'),
+        ("environment.json", '{"format": 2}'),
+        ("environment.json", "mine"),
+        (".mine.tmp", ""),
+        (".mine.0123456789abcdeX.tmp", ""),
+    ],
+)
+def test_no_run_is_made_in_a_folder_of_somebody_else(
+    name: str, text: str, tmp_path: Path, settings: Settings
+) -> None:
+    path = tmp_path / "conf"
+    path.mkdir()
+    (path / name).write_text(text)
+    with pytest.raises(InputError, match=f"run folder {path} exists already: choose another"):
+        RunFolder.create(path, settings, "")
+    assert [file.read_text() for file in path.iterdir()] == [text]
+    (path / name).unlink()
+    (path / ".lock").symlink_to("nowhere")
+    with pytest.raises(InputError, match="exists already"):
+        RunFolder.create(path, settings, "")
+
+
 def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path) -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     folder = RunFolder.create(tmp_path / "run", settings, "", ["seed", "options.lr"])
