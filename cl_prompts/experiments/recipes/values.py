@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from yaml.composer import ComposerError
@@ -17,6 +17,7 @@ from cl_prompts.errors import InputError
 
 _DEEPEST = 50  # levels of nesting
 _MOST = 10_000  # values, those that aliases repeat counted each time; seeds of one range
+_LONGEST = 2**21  # letters; recipes are shorter, and what is filled in in them is a few more
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
 #: a number to some reader of YAML, 1.1 or 1.2
@@ -34,9 +35,13 @@ class Loader(yaml.SafeLoader):
     """
 
     _level = 0
+    _composed = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node, refusing to go too deep."""
+        """Compose a node, refusing to go too deep, or on for hours."""
+        self._composed += 1
+        if self._composed > _MOST:
+            _refuse_more(self.peek_event().start_mark)
         self._level += 1
         if self._level > _DEEPEST:
             raise ComposerError(
@@ -93,8 +98,12 @@ def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
         inside = above | {id(node)}
         known[id(node)] = 1 + sum(_count(part, known, inside) for part in parts)
     if known[id(node)] > _MOST:
-        raise ComposerError(None, None, f"more than {_MOST} values", node.start_mark)
+        _refuse_more(node.start_mark)
     return known[id(node)]
+
+
+def _refuse_more(mark: Any) -> NoReturn:
+    raise ComposerError(None, None, f"more than {_MOST} values", mark)
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
@@ -145,8 +154,10 @@ def yaml_of(text: str) -> Any:
     """The value of a text in YAML, as :class:`Loader` reads it.
 
     Raises:
-        yaml.YAMLError: the text is none.
+        yaml.YAMLError: the text is none, or too long.
     """
+    if len(text) > _LONGEST:
+        raise yaml.YAMLError(f"it has {len(text):,} letters, more than {_LONGEST:,}")
     return yaml.load(text, Loader=Loader)
 
 

@@ -50,6 +50,20 @@ def test_texts_are_read_as_what_they_mean(text: str, value: Any) -> None:
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        # What follows would be no YAML: it is not read.
+        (f"[{'a, ' * 20_000}}}", "more than 10000 values"),
+        ("a" * (2**21 + 1), "it has 2,097,153 letters, more than 2,097,152"),
+    ],
+)
+def test_a_long_text_is_not_read_to_its_end(text: str, says: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=says):
+        yaml_of(text)
+    assert len(yaml_of(f"[{'a, ' * 9_900}]")) == 9_900
+
+
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
