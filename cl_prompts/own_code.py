@@ -364,8 +364,8 @@ def load_object(kind: str, path: str) -> Any:
     caller checks that it is one before it is used.
 
     Raises:
-        InputError: a module of Python's own, no such module, no such name in it, or the import
-            fails.
+        InputError: a module of Python's own, no such module, no such name in it, the import fails,
+            or the module has no file, as that of a notebook.
     """
     module, _, name = path.partition(":")
     if _is_pythons(module):
@@ -379,6 +379,11 @@ def load_object(kind: str, path: str) -> Any:
         raise InputError(
             f"{kind} {path!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
+    if module_file(module) is None:
+        raise InputError(
+            f"{kind} {path!r} is refused: module {module} has no file, by whose content a run would"
+            " know it: write it into one"
+        )
     sources(path)  # now, since it may be edited while it is in use
     if not name or not hasattr(found, name):
         raise unknown(f"{kind} in module {module}", name, [n for n in vars(found) if n[0] != "_"])

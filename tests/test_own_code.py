@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from importlib import import_module, reload
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -273,6 +274,13 @@ def test_files_of_modules_are_found_without_an_import(tree: Path) -> None:
 @pytest.mark.parametrize("name", ["no_such:X", "cl_prompts.strategies.mvp:MVP", ":", "..a:b"])
 def test_names_without_a_source_of_ones_own(name: str) -> None:
     assert sources(name) == {}
+
+
+def test_a_module_without_a_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    vars(sys.modules["__main__"])["found"] = 1
+    with pytest.raises(InputError, match="module __main__ has no file, by whose content a run"):
+        load_object("strategy", "__main__:found")
 
 
 def test_importing_the_package_stays_cheap() -> None:
