@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "losses": {"backbones", "prompts", "models"},
     "metrics": {"backbones", "prompts", "models", "training"},
     "datasets": {"training"},  # keys of random views
-    "scenarios": {"datasets"},
+    "scenarios": {"training", "datasets"},
     "strategies": PARTS,
     "experiments": {*PARTS, "datasets", "scenarios", "strategies"},
     "errors": set(),

@@ -33,9 +33,9 @@ from cl_prompts.datasets.fingerprint import (
 )
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
-from cl_prompts.datasets.labels import check_item
 from cl_prompts.datasets.transforms import ImageTransform, RandomTransform
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.training.items import check_item, entries_of
 from cl_prompts.training.views import current_key, viewing
 
 Statistics = tuple[float, float, float]
@@ -384,4 +384,4 @@ class _ImagesOf:
     def __getitem__(self, row: int) -> Tensor:
         item = self.data[row]
         check_item(self.what, row, item, self.labels[row])
-        return item[0]
+        return entries_of(item)[0]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 
 
@@ -94,39 +93,6 @@ def check_positives(matrix: np.ndarray, name: str) -> None:
         which = one if len(never) == 1 else f"{len(never)} classes (first: {never[0]}) are"
         raise InputError(
             f"{which} never positive in {name}: every column needs at least one training image"
-        )
-
-
-def check_item(what: str, row: int, item: Any, target: Any) -> None:
-    """Refuse an item of a user's data set whose own label is not the one in ``.targets``.
-
-    A second entry that is no label, such as a path, is not looked at.
-
-    Args:
-        what: the data set, for the sentence.
-        row: of the item.
-        item: image, label, and so on.
-        target: the label in ``.targets``, a number or a row (C,) of zeros and ones.
-
-    Raises:
-        InputError: the two differ.
-
-    >>> check_item("it", 7, ("image", 3), 2)
-    Traceback (most recent call last):
-    cl_prompts.errors.InputError: item 7 of it has label 3, and .targets says 2: make the two agree
-    """
-    own = item[1] if isinstance(item, list | tuple) and len(item) > 1 else None
-    if own is None or isinstance(own, str | bytes | dict):
-        return
-    found = np.asarray(own)
-    if found.size == np.size(target) == 1:
-        found = found.reshape(np.shape(target))  # a label in a list or an array of its own
-    if found.dtype.kind not in "biuf" or found.shape != np.shape(target):
-        return
-    if not np.array_equal(found, target):
-        raise InputError(
-            f"item {row} of {what} has label {shown(found.tolist())}, and .targets says"
-            f" {shown(np.asarray(target).tolist())}: make the two agree"
         )
 
 

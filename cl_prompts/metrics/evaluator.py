@@ -24,6 +24,7 @@ from cl_prompts.models.base import ContinualModel, Encoding
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.surroundings import check_surroundings
+from cl_prompts.training.items import CheckedItems, entries_of
 from cl_prompts.training.views import collated
 
 
@@ -370,7 +371,7 @@ class CachedEvaluator:
             return
         if self._loader is None:
             self._loader = DataLoader(
-                self.dataset,
+                CheckedItems(self.dataset, self.targets.numpy()),
                 batch_sampler=self._batches,
                 collate_fn=partial(
                     _images_alone,
@@ -400,7 +401,7 @@ class CachedEvaluator:
 def _images_alone(items: Sequence[Any], **how: Any) -> Any:
     """A batch of the images of items, whatever else they hold, such as paths; see
     :func:`~cl_prompts.training.views.collated`."""
-    images = [(item[0],) if isinstance(item, list | tuple) else (item,) for item in items]
+    images = [entries_of(item)[:1] for item in items]
     return collated(images, default_collate, **how)
 
 

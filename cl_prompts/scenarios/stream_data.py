@@ -24,10 +24,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cl_prompts.datasets.dataset import ImageSet
-from cl_prompts.datasets.labels import check_item
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
+from cl_prompts.training.items import CheckedItems, entries_of
 
 #: the marks of an experience that go with its data
 CARRIED = ("ordered", "boundaries")
@@ -125,36 +125,6 @@ class MultiHotTargets(DataAttribute):
         return MultiHotTargets(np.concatenate([self.data, other.data]))
 
 
-class CheckedLabels(Dataset[Any]):
-    """The items of a user's data set, whose labels have to be those of the stream.
-
-    Example:
-        >>> CheckedLabels([("image 0", 1)], np.array([0]))[0]
-        Traceback (most recent call last):
-        cl_prompts.errors.InputError: item 0 of the data set has label 1, and .targets says 0: \
-make the two agree
-
-    Args:
-        data: items open with the image and its label.
-        labels: (n,) int64.
-    """
-
-    def __init__(self, data: Any, labels: np.ndarray) -> None:
-        self.data = data
-        self.labels = labels
-        # The loader joins items by their data set's own function, if it has one.
-        if hasattr(data, "collate_fn"):
-            self.collate_fn = data.collate_fn
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Any:
-        item = self.data[index]
-        check_item("the data set", index, item, self.labels[index])
-        return item
-
-
 class MaskedLabels(Dataset[tuple[Any, Tensor]]):
     """A map-style data set ``[i] -> (image, float32 label vector (C,))`` with zeros for hidden
     classes.
@@ -177,7 +147,7 @@ class MaskedLabels(Dataset[tuple[Any, Tensor]]):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Any, Tensor]:
-        return self.data[index][0], self.targets[index]
+        return entries_of(self.data[index])[0], self.targets[index]
 
 
 class ClassSet(Set[int]):
@@ -241,10 +211,9 @@ def single_label_data(
         TaskLabels(_Zeros(len(labels))),
         *_marks_of_stream(split, len(labels)),
     ]
-    # Items of a user's own data set may have other labels than its targets.
-    own = not isinstance(data, ImageSet | AvalancheDataset)
-    source = CheckedLabels(data, labels) if own else data
-    return TaskAwareSupervisedClassificationDataset([source], data_attributes=attributes)
+    return TaskAwareSupervisedClassificationDataset(
+        [_checked(data, labels)], data_attributes=attributes
+    )
 
 
 def multi_label_data(
@@ -256,8 +225,14 @@ def multi_label_data(
     zeros = TaskLabels(_Zeros(len(matrix)))
     attributes = [targets, zeros, *_marks_of_stream(split, len(matrix))]
     return TaskAwareSupervisedClassificationDataset(
-        [MaskedLabels(data, targets)], data_attributes=attributes
+        [MaskedLabels(_checked(data, matrix), targets)], data_attributes=attributes
     )
+
+
+def _checked(data: Any, labels: np.ndarray) -> Any:
+    """The items of a user's own data set, which may have other labels than its targets."""
+    own = not isinstance(data, ImageSet | AvalancheDataset)
+    return CheckedItems(data, labels) if own else data
 
 
 def with_positions(

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
+from cl_prompts.training.items import entries_of
 
 Key = tuple[int, ...]
 Decoder = Callable[[Tensor], Tensor]
@@ -180,7 +181,7 @@ def collated(
     Raises:
         InputError: deferred images differ in size, or others are made at once; and as ``check``.
     """
-    openings = [item[0] if isinstance(item, list | tuple) else item for item in items]
+    openings = [entries_of(item)[0] for item in items]
     if not any(isinstance(opening, DeferredView) for opening in openings):
         if check is not None:
             check(openings)

@@ -67,6 +67,7 @@ from cl_prompts.strategies.base.stream import (
 )
 from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
+from cl_prompts.training.items import CheckedItems
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
 
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
@@ -668,6 +669,13 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         found: dict[str, Any] = super()._obtain_common_dataloader_parameters(**kwargs)
         collate = checked_collate(self.adapted_dataset, self.replay.check)
         return {**found, "collate_fn": collate}
+
+    def make_eval_dataloader(self, **kwargs: Any) -> None:
+        """Make Avalanche's loader of test images, whose labels have to be those of the stream."""
+        data = self.adapted_dataset
+        self.adapted_dataset: Any = CheckedItems(data, data.targets)
+        super().make_eval_dataloader(**kwargs)
+        self.adapted_dataset = data
 
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
         """Register new trainable parameters, each in its group, and drop frozen ones; the state of

@@ -18,6 +18,7 @@ from cl_prompts.backbones.pixels import Check
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch, RecurringViews, joined_batch, sends_levels
 from cl_prompts.training.buffers import ReplayBuffer
+from cl_prompts.training.items import read
 from cl_prompts.training.views import Key, collated, deferring_views, joined, viewing
 
 #: experience, row in it, and key of the view
@@ -223,7 +224,7 @@ class _Items(Dataset[Any]):
     def __getitem__(self, wanted: _Wanted) -> list[Any]:
         source, row, key = wanted
         with viewing(*key), deferring_views():
-            image, label, *others = self.sources[source][row]
+            image, label, *others = read(self.sources[source], row)
         return [image, self.label(source, label), *others]
 
     def label(self, source: int, label: Any) -> Any:

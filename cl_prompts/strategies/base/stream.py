@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check
-from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
+from cl_prompts.training.items import joined_items, read, shapes_behind_image
 from cl_prompts.training.views import DeferredViews, Key, collated, deferring_views, viewing
 
 KeyedRow = tuple[int, Key]
@@ -272,7 +271,7 @@ class StreamLoader:
     def _view(self, item: Any, rows: Tensor | None, size: int, repetition: int) -> Batch:
         """A batch of the loader on the device, with what is known of its samples."""
         if self.sampler is None:
-            _shapes_behind_image(item)
+            shapes_behind_image(item)
         elif self.sampler.shared:
             item = joined_batch(item, size, self.device)
         # Kept as the loader gave them: reading them from a GPU would make it wait.
@@ -351,7 +350,7 @@ class KeyedItems(Dataset[Any]):
     def __getitem__(self, index: KeyedRow) -> Any:
         row, key = index
         with viewing(*key), deferring_views():
-            return self.data[row]
+            return read(self.data, row)
 
 
 def check_recurring(data: Any) -> None:
@@ -390,45 +389,6 @@ def checked_collate(data: Any, check: Check | None, device: Any = "cpu") -> Any:
     if collate is default_collate:
         collate = joined_items
     return partial(collated, collate=collate, check=check, as_levels=as_levels)
-
-
-def joined_items(items: list[Any]) -> Any:
-    """A batch of items (image, label, ...), as ``default_collate`` makes it.
-
-    >>> joined_items([(torch.zeros(3, 8, 8), "cat")])
-    Traceback (most recent call last):
-    cl_prompts.errors.InputError: items hold 'cat' as entry 2: give nothing but numbers behind the \
-image, first of all a class id, or a row of zeros and ones
-
-    Raises:
-        InputError: an entry behind the image is no number, such as a path, or differs in shape.
-    """
-    shapes = _shapes_behind_image(items[0])
-    for item in items:
-        if (found := _shapes_behind_image(item)) != shapes:
-            raise InputError(
-                f"items hold entries of shapes {found} behind the image, and others {shapes}: give"
-                " class ids, or rows of zeros and ones, and nothing that differs in shape"
-            )
-    return default_collate(items)
-
-
-def _shapes_behind_image(item: Any) -> list[tuple[int, ...]]:
-    """Shapes of an item's label and of what follows it, or of a batch's."""
-    entries = item[1:] if isinstance(item, list | tuple) else ()
-    for place, entry in enumerate(entries):
-        if not _is_number(entry):
-            raise InputError(
-                f"items hold {shown(entry)} as entry {place + 2}: give nothing but numbers behind"
-                " the image, first of all a class id, or a row of zeros and ones"
-            )
-    return [tuple(np.shape(entry)) for entry in entries]
-
-
-def _is_number(entry: Any) -> bool:
-    if isinstance(entry, np.ndarray | np.generic):
-        return entry.dtype.kind in "biuf"
-    return isinstance(entry, Tensor | int | float)
 
 
 def keyed_loader(

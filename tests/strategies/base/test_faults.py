@@ -16,11 +16,10 @@ from torch.utils.data import TensorDataset
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.pixels import check_batch
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.datasets.labels import check_item
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.scenarios import as_dataset, disjoint_benchmark
+from cl_prompts.scenarios import as_dataset, disjoint_benchmark, mlcil_benchmark
 from cl_prompts.strategies.base.faults import (
     LARGEST_WEIGHT,
     blame,
@@ -29,7 +28,7 @@ from cl_prompts.strategies.base.faults import (
     positions,
 )
 from cl_prompts.strategies.base.plugin import StrategyPlugin
-from tests.toy_data import Blobs, experiences
+from tests.toy_data import Blobs, Scenes, experiences
 from tests.toy_vits import tiny_vit
 from tests.toys import fit, make
 
@@ -238,8 +237,6 @@ def test_labels_of_items_have_to_agree_with_targets() -> None:
         fit(make("linear_probe"), [first])
     with pytest.raises(InputError, match=said):
         [mine.train[i] for i in range(72)]
-    with pytest.raises(InputError, match=said.replace(".*", "it")):
-        check_item("it", 7, (torch.zeros(3), torch.tensor([3])), 2)
 
 
 class Labelled(Blobs):
@@ -253,18 +250,48 @@ class Labelled(Blobs):
         return super().__getitem__(row)[0], *self.entries(int(self.targets[row]))
 
 
+def test_labels_of_avalanches_own_benchmarks_have_to_agree_with_targets() -> None:
+    good, wrong = (
+        as_classification_dataset(Labelled(72, 1, lambda y, off=off: [(y + off) % 6]))
+        for off in (0, 1)
+    )
+    stream = benchmark_from_datasets(train=[good, wrong], test=[wrong])
+    strategy = fit(make("er", buffer_size=20, online_iter=1), [stream.train_stream[0]])
+    evaluator = CachedEvaluator(Labelled(72, 1, lambda y: [(y + 1) % 6]), batch_size=8)
+    calls = (
+        lambda: strategy.train(stream.train_stream[1], num_workers=0),
+        lambda: strategy.eval(list(stream.test_stream), num_workers=0),
+        lambda: evaluator(strategy.model, torch.ones(6, dtype=torch.bool)),
+        lambda: strategy.replay.read(torch.arange(20), 0),
+    )
+    for call in calls:
+        if call is calls[-1]:
+            strategy.replay._items.sources[0] = wrong
+        with pytest.raises(InputError, match=r"item \d+ of the data set has label \d, and"):
+            call()
+
+
+def test_labels_of_several_a_image_have_to_agree_with_targets() -> None:
+    data = Scenes(24)
+    stream = mlcil_benchmark(data, data, protocol="B0-C2").train_stream
+    fit(make("linear_probe", "mlcil"), [stream[0]])
+    data.targets = 1 - data.targets  # the stream has taken a copy
+    with pytest.raises(InputError, match=r"item \d+ of the data set has label \[.*, and .targets"):
+        fit(make("linear_probe", "mlcil"), [stream[0]])
+
+
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
         (lambda y: [str(y)], "items hold '[0-5]' as entry 2: give nothing but numbers behind"),
         (lambda y: [None], "items hold None as entry 2"),
         (lambda y: [{"label": y}], "items hold {'label': [0-5]} as entry 2"),
-        (lambda y: [[y, y]], r"items hold \[[0-5], [0-5]\] as entry 2"),
+        (lambda y: [[y, y]], r"item \d+ of the data set has label \[[0-5], [0-5]\]"),
         (lambda y: [np.str_(y)], "items hold .* as entry 2"),
         (lambda y: [y, "a.png"], "items hold 'a.png' as entry 3"),
         (
-            lambda y: [torch.zeros(y + 1)],
-            r"entries of shapes \[\([1-6],\).* behind",
+            lambda y: [y, torch.zeros(y + 1)],
+            r"entries of shapes \[\(\), \([1-6],\).* behind",
         ),
     ],
 )
