@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -114,18 +114,31 @@ def test_foreign_weights_are_refused(
     assert "run lacks the SHA256SUMS of a finished run" in capsys.readouterr().err
 
 
-def test_a_model_of_edited_code_is_not_taken_up(
-    here: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (
+            replaced("helpers.py", "RATE = 1.0", "RATE = 2.0"),
+            "the source of module helpers is another",
+        ),
+        (
+            replaced("table.txt", "0.005", "0.006"),
+            "the file of its setting options.table has other",
+        ),
+    ],
+)
+def test_a_model_of_edited_code_or_files_is_not_taken_up(
+    edit: Callable[[], None], says: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(made(*OWN_RUN[:1], *QUICK, "seed=1"))
     predict = ["predict", folder, "a.png", "--trust-code"]
     forget()
     main(predict)
-    assert "is another one" not in capsys.readouterr().err
-    replaced("helpers.py", "RATE = 1.0", "RATE = 2.0")()
+    assert "cannot be taken up" not in capsys.readouterr().err
+    edit()
     forget()
     assert main(predict) == 2
-    assert "cannot be taken up: the source of module helpers is another" in capsys.readouterr().err
+    assert f"cannot be taken up: {says}" in capsys.readouterr().err
 
 
 def test_prompts_of_a_warm_up_are_one_file(here: Path) -> None:

@@ -21,7 +21,11 @@ from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
-from cl_prompts.experiments.run_folder.identity import code_changes
+from cl_prompts.experiments.run_folder.identity import (
+    code_changes,
+    file_changes,
+    settings_identity,
+)
 from cl_prompts.experiments.run_folder.runs import Run, held_out_confidence
 from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
 from cl_prompts.experiments.runner.learning_on import Descent, finished_run
@@ -29,7 +33,6 @@ from cl_prompts.experiments.trained.predicting import UNKNOWN, threshold_at
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.surroundings import check_surroundings
-from cl_prompts.own_code import sources
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 
@@ -244,8 +247,8 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     Raises:
         RunError: the hub refuses, or cannot be reached.
         InputError: no such run, one that is not finished, not complete or changed since, one that
-            names code, code of one's own that was edited since, or a backbone that is not the one
-            of the run.
+            names code, code of one's own or a file of the strategy's settings that was edited
+            since, or a backbone that is not the one of the run.
 
     Example::
 
@@ -259,7 +262,7 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     run = finished_run(Path(folder))
     check_sums(run.folder, [LEARNED_FILE])
     settings = settings_of(run.folder, trust_code)
-    _check_sources(run, settings)
+    _check_made_of(run, settings)
     settings.device = device
     descent = Descent(settings, run.summary["n_classes"], run.summary["n_tasks"])
     n_classes, n_tasks = descent.first
@@ -276,8 +279,17 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     return TrainedRun(run, settings, strategy, classes, backbone.image_size)
 
 
-def _check_sources(run: Run, settings: Settings) -> None:
-    """Refuse code of the user's own that is other than what the run was made with."""
-    now = {name: sources(name) for name in settings.own_code()}
-    for change in code_changes(run.summary.get("code") or now, now):
+def _check_made_of(run: Run, settings: Settings) -> None:
+    """Refuse code of the user's own, or files of the strategy's settings, that are other than what
+    the run was made with. A file that is gone is missed where the strategy is made, if it is needed
+    there."""
+    now = settings_identity(settings)
+    made = {name: run.summary.get(name) or now[name] for name in ("files", "code")}
+    there = {
+        name: content
+        for name, content in made["files"].items()
+        if name.startswith("options.") and name in now["files"]
+    }
+    changes = [*file_changes(there, now["files"]), *code_changes(made["code"], now["code"])]
+    for change in changes:
         raise InputError(f"the run in {run.folder} cannot be taken up: {change}")
