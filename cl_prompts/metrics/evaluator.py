@@ -28,17 +28,31 @@ from cl_prompts.training.items import CheckedItems, entries_of
 from cl_prompts.training.views import collated
 
 
-def _labels(targets: Any) -> Tensor:
-    given = np.asarray(targets)
-    if given.dtype.kind in "biuf":
+def _labels(dataset: Any) -> Tensor:
+    given = np.asarray(dataset.targets)
+    # Zeros and ones of one dimension as bool would be the classes 0 and 1.
+    if given.dtype.kind in ("biuf" if given.ndim == 2 else "iuf") and given.ndim in (1, 2):
         found = given.astype(np.int64)
         # The same after rounding and clipping: whole numbers from 0, or zeros and ones.
         if np.array_equal(given, found.clip(0, 1 if found.ndim == 2 else None)):
+            if not given.size or len(given) != len(dataset):
+                raise InputError(
+                    f"the test set has {len(dataset)} images and {len(given)} labels in .targets:"
+                    " give one for each image, of which there is at least one"
+                )
             return torch.from_numpy(found)
     raise InputError(
         ".targets of the test set must be class ids from 0, one an image, or a matrix (images,"
         " classes) of zeros and ones"
     )
+
+
+def _of_each(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """What a test set holds for each image, or each image and class."""
+    found = np.asarray(values)
+    if found.shape != shape:
+        raise InputError(f".{name} of the test set has shape {found.shape}: it should be {shape}")
+    return found
 
 
 class CachedEvaluator:
@@ -63,7 +77,7 @@ class CachedEvaluator:
             to 256 MiB.
 
     Raises:
-        InputError: no batch size, or targets of another kind.
+        InputError: no batch size, or targets, ignored pairs or domains of another kind or number.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -90,13 +104,18 @@ class CachedEvaluator:
         self.num_workers = num_workers
         self.cache = cache
         self.device = torch.device(device)
-        self.targets = _labels(dataset.targets)  # type: ignore[attr-defined]
+        self.targets = _labels(dataset)
+        shape = tuple(self.targets.shape)
         ignored = getattr(dataset, "ignored", None)
         self.ignored = (
-            None if ignored is None else torch.as_tensor(np.asarray(ignored), dtype=torch.bool)
+            None
+            if ignored is None
+            else torch.as_tensor(_of_each("ignored", ignored, shape), dtype=torch.bool)
         )
         domains = getattr(dataset, "domains", None)
-        names, numbers = np.unique([] if domains is None else domains, return_inverse=True)
+        names, numbers = np.unique(
+            [] if domains is None else _of_each("domains", domains, shape[:1]), return_inverse=True
+        )
         self.domain_names = tuple(map(str, names.tolist()))
         """Names of the domains that test images come from, sorted; empty without any."""
         self.domain_of_each = torch.from_numpy(numbers)
@@ -132,8 +151,18 @@ class CachedEvaluator:
 
     def rows(self, seen: Tensor) -> Tensor:
         """The test images of seen classes: those whose class is in ``seen``, or that show a class
-        in it; of ``shown`` domains."""
+        in it; of ``shown`` domains.
+
+        Raises:
+            InputError: labels of another number of classes.
+        """
         seen = seen.cpu()
+        n_classes = self.targets.shape[1] if self.multi_label else int(self.targets.max()) + 1
+        if n_classes > len(seen) or (self.multi_label and n_classes < len(seen)):
+            raise InputError(
+                f"the test set has labels of {n_classes} classes, and the model {len(seen)}: give"
+                " the same to both"
+            )
         count = self.targets[:, seen].any(dim=1) if self.multi_label else seen[self.targets]
         if self.shown is not None:
             count = count & self.shown[self.domain_of_each]
@@ -290,6 +319,11 @@ class CachedEvaluator:
         check = None
         if isinstance(model, ContinualModel):
             check_surroundings(model)
+            if self.multi_label and not model.multi_label:
+                raise InputError(
+                    "the test set has several labels an image, and the model is for one: give"
+                    " .targets of class ids, or a model with multi_label=True"
+                )
             check = image_check(model)
         # Processes of a loader go on with the check that they were started with.
         if repr(check) != repr(self._check):

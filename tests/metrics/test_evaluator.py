@@ -49,6 +49,35 @@ class Flat(nn.Module):
         return self.dropout(self.head(images.flatten(1)))
 
 
+IDS = Blobs(12, seed=2).targets
+MATRIX = Scenes(12, seed=2).targets
+
+
+@pytest.mark.parametrize(
+    ("data", "values", "says"),
+    [
+        (Blobs, {"targets": IDS[:11]}, "12 images and 11 labels in .targets: give one for each"),
+        (Blobs, {"targets": [*IDS, 0]}, "12 images and 13 labels in .targets"),
+        (Blobs, {"targets": IDS > 2}, "must be class ids from 0, one an image, or a matrix"),
+        (Blobs, {"targets": IDS.reshape(3, 2, 2)}, "must be class ids from 0"),
+        (Blobs, {"targets": []}, "12 images and 0 labels"),
+        (Blobs, {"targets": IDS + 1}, "labels of 7 classes, and the model 6: give the same"),
+        (Blobs, {"targets": MATRIX}, "several labels an image, and the model is for one"),
+        (Scenes, {"targets": MATRIX[:, :5]}, "labels of 5 classes, and the model 6"),
+        (Scenes, {"ignored": MATRIX[:11]}, r"\.ignored of the test set has shape \(11, 6\): it sh"),
+        (Blobs, {"domains": ["a"] * 11}, r"\.domains of the test set has shape \(11,\): it should"),
+    ],
+)
+def test_a_test_set_that_cannot_be_evaluated_is_refused(
+    data: type, values: dict[str, Any], says: str
+) -> None:
+    test = type("Fixed", (data,), {"__len__": lambda self: 12})(12, seed=2)
+    for name, value in values.items():
+        setattr(test, name, value)
+    with pytest.raises(InputError, match=says):
+        CachedEvaluator(test).evaluate(opened_for(data is Scenes), torch.ones(6, dtype=torch.bool))
+
+
 def test_images_of_seen_classes_count_over_the_columns_of_seen_classes() -> None:
     test = Blobs(48, seed=2)
     model = opened(PromptedViT(tiny_vit(), N_CLASSES))
