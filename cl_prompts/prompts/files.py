@@ -14,12 +14,16 @@ from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
 from cl_prompts.errors import InputError, unknown
 
 
-def write_whole(path: str | Path, data: bytes) -> None:
+def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
     """Write a file in one piece or not at all, and never through a link.
 
     Args:
         path: of the file.
         data: its content.
+        new: refuse to replace an older file.
+
+    Raises:
+        FileExistsError: there is one, and it should be new.
     """
     # A name of its own, so that two writers never share a file.
     temporary = Path(f"{path}.{secrets.token_hex(8)}.tmp")
@@ -27,6 +31,8 @@ def write_whole(path: str | Path, data: bytes) -> None:
         # "x" makes a new file, and follows no link.
         with temporary.open("xb") as file:
             file.write(data)
+        if new:
+            Path(path).open("xb").close()  # takes the name, or fails where somebody else has
         temporary.replace(path)
     except OSError as error:  # of a full disk, without a name; and nobody knows the temporary one
         error.filename = str(path)
@@ -39,11 +45,11 @@ def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
     """Write prompts by name as safetensors, as :func:`write_whole` does.
 
     Args:
-        path: of the file.
+        path: of the file, which must be new.
         prompts: tensors of any shape.
     """
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
-    write_whole(path, save(tensors))
+    write_whole(path, save(tensors), new=True)
 
 
 def read_prompts(path: str | Path, name: str | None = None) -> Tensor:

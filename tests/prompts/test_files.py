@@ -48,6 +48,14 @@ def test_safetensors_round_trip(tmp_path: Path) -> None:
         read_prompts(path, "entry")
 
 
+def test_prompts_replace_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.safetensors"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match="prompts"):
+        save_prompts(path, {"shared": torch.zeros(1)})
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+
+
 def test_published_files_are_block_major_rows(tmp_path: Path) -> None:
     rows = torch.arange(10 * 60 * 8, dtype=torch.float32).view(10, 60, 8)
     torch.save(rows, tmp_path / "e_prompt.pt")

@@ -89,7 +89,8 @@ def init(args: argparse.Namespace) -> None:
     out = args.out or Path(f"{name}.yaml")
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"{out} is no name of a recipe: it should end in .yaml")
-    if os.path.lexists(out):
+    older = os.path.lexists(out)
+    if older:
         if not args.force:
             raise InputError(f"{out} exists already: give --out another name, or --force")
         # --force is for recipes that init itself proposed, and for nothing else that lies there.
@@ -119,7 +120,8 @@ def init(args: argparse.Namespace) -> None:
         for line in expectations(found, args.backbone, args.weights):
             say(line)
     found.keep()
-    files.replace(out, [recipe_for(found, name, args.backbone, args.weights).encode()])
+    write = files.replace if older else files.write_new
+    write(out, [recipe_for(found, name, args.backbone, args.weights).encode()])
     say(f"wrote {out}; next: cl-prompts run {out}")
 
 
@@ -473,7 +475,7 @@ def _print_or_write(text: str, out: Path | None) -> None:
         say(text)
     else:
         # Names of files and classes need not be UTF-8.
-        files.replace(out, [f"{text}\n".encode(errors="backslashreplace")])
+        files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
 
 
 def tables(folders: Sequence[Path]) -> Iterator[Table]:

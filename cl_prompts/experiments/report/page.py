@@ -90,6 +90,7 @@ def write_report(
             raise InputError(
                 f"{short(folder / name)} is of no report here: remove it, or give another --out"
             )
+    _check_ours(page, folder)  # again, as drawing takes a while
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         for name in older:

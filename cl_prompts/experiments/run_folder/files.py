@@ -120,7 +120,7 @@ def check_place(path: Path) -> None:
         InputError: why.
     """
     if os.path.lexists(path):
-        raise InputError(f"{short(path)} exists already: remove it, or give --out another name")
+        raise _exists(path)
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {short(path.parent)}: make it, or give another --out")
     temporary = temporary_of(path)
@@ -132,6 +132,10 @@ def check_place(path: Path) -> None:
         raise InputError(
             f"{short(path)} cannot be written: {reason_of(error)}; give another --out"
         ) from error
+
+
+def _exists(path: Path) -> InputError:
+    return InputError(f"{short(path)} exists already: remove it, or give --out another name")
 
 
 def temporary_of(path: Path) -> Path:
@@ -152,16 +156,40 @@ def replace(path: Path, parts: Iterable[bytes]) -> None:
     >>> file.read_text()
     'one two'
     """
+    _move_to(path, parts)
+
+
+def write_new(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file as :func:`replace` does, where there is none: also none that has appeared since
+    :func:`check_place`.
+
+    Raises:
+        InputError: there is a file of that name.
+        OSError: as :func:`replace`.
+    """
+    try:
+        _move_to(path, parts, new=True)
+    except FileExistsError as error:
+        raise _exists(path) from error
+
+
+def _move_to(path: Path, parts: Iterable[bytes], *, new: bool = False) -> None:
     temporary = temporary_of(path)
+    made = [temporary]
     try:
         create(temporary, parts)
         # Before the rename: a crash must not leave the new name with an empty file.
         sync(temporary)
+        if new:
+            create(path, ())  # takes the name, or fails where somebody else has
+            made.append(path)
         rename(temporary, path)
+        made.clear()
         # The new name is on the disk once its folder is.
         sync(path.parent)
     except (OSError, KeyboardInterrupt) as error:
-        remove(temporary)  # its blocks may be those that the next file needs
+        for file in made:  # whose blocks may be those that the next file needs
+            remove(file)
         if isinstance(error, OSError):
             error.filename = str(path)  # the one that was asked for
         raise

@@ -64,12 +64,13 @@ class Survey:
             root: folder for them; by default that of the settings.
 
         Raises:
+            InputError: there is a file of that name.
             RunError: the disk is full or read-only.
         """
         root = root or Path(self.settings["root"])
         for name, content in self.tables.items():
             files.make_folder(root, exist_ok=True)
-            files.replace(root / name, [content])
+            files.write_new(root / name, [content])
 
     @property
     def multi_label(self) -> bool:

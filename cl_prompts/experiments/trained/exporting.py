@@ -169,7 +169,7 @@ def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
     script = traced(trained)
     scores = _compared(trained, script)
     extra_files = {ABOUT: json.dumps(about(trained)).encode()}
-    files.replace(out, [script.save_to_buffer(_extra_files=extra_files)])
+    files.write_new(out, [script.save_to_buffer(_extra_files=extra_files)])
     return scores
 
 
@@ -212,7 +212,7 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
         unregister_custom_op_symbolic("aten::sort", _OPERATORS)
     model = onnx.load_from_string(content)
     onnx.helper.set_model_props(model, {ABOUT: json.dumps(about(trained))})
-    files.replace(out, [model.SerializeToString()])
+    files.write_new(out, [model.SerializeToString()])
     return scores
 
 

@@ -111,6 +111,29 @@ def test_a_search_is_checked_with_what_is_fixed(
     assert f"searched {' '.join(asked)}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["compare run --out", "init photos --quiet --out"])
+def test_a_file_that_appears_while_a_command_works_is_kept(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fake_run(tmp_path / "run")
+    photos(tmp_path / "photos", {"cat": 4, "dog": 4})
+    checked = actions.files.check_place
+
+    def then_appears(path: Path) -> None:
+        checked(path)
+        path.write_text("mine")
+
+    monkeypatch.setattr(actions.files, "check_place", then_appears)
+    assert main([*command.split(), "out.yaml"]) == 2
+    assert "out.yaml exists already: remove it" in capsys.readouterr().err
+    assert (tmp_path / "out.yaml").read_text() == "mine"
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_no_name_commands_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -205,6 +205,21 @@ def test_pages_and_pictures_of_others_are_left_alone(tmp_path: Path) -> None:
     assert write_report([run], new_page(tmp_path / "new")).stat().st_size > 1000
 
 
+def test_a_page_that_appears_while_it_is_drawn_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "a.html"
+
+    def drawn(*args: object) -> str:
+        other.write_text("<html>mine</html>")
+        return "<html>ours</html>"
+
+    monkeypatch.setattr(report, "_render", drawn)
+    with pytest.raises(InputError, match=r"a\.html does not say that it is a report"):
+        write_report([fake_run(tmp_path / "runs", "joint")], other)
+    assert other.read_text() == "<html>mine</html>"
+
+
 def test_bad_places_to_write_are_refused(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "runs", "joint")
     (tmp_path / "file").touch()

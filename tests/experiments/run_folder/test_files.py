@@ -148,6 +148,38 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("fault", get_args(Fault))
+def test_a_new_file_is_whole_and_replaces_none(
+    fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a"
+
+    def action() -> None:
+        files.write_new(file, [b"new", b"new"])
+
+    for at in range(count_steps(monkeypatch, action)):
+        with pytest.raises(InputError, match="a exists already: remove it, or give --out another"):
+            action()
+        assert file.read_bytes() == b"newnew"
+        assert [f.name for f in tmp_path.iterdir()] == ["a"]
+        file.unlink()
+        if fault == "full":
+            with pytest.raises(OSError, match=f"No space left.*'{file}'"):
+                with_fault(monkeypatch, at, fault, action)
+            assert not list(tmp_path.glob(".*"))
+        else:
+            with_fault(monkeypatch, at, fault, action)
+        # The name may have been taken, and nothing more.
+        assert not file.exists() or file.read_bytes() in (b"", b"newnew")
+        for left in tmp_path.iterdir():
+            left.unlink()
+        action()
+    file.unlink()
+    file.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="a exists already"):
+        action()
+
+
 def test_a_place_is_tried_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files.check_place(tmp_path / "new")
     assert not list(tmp_path.iterdir())

@@ -120,12 +120,13 @@ def test_the_matrix_lists_what_cannot_be_exported(
     settings = dataclasses.replace(trained.settings, strategy=kind)
     toy = dataclasses.replace(trained, settings=settings, strategy=strategy, image_size=16)
     monkeypatch.setattr(exporting, "_compared", lambda trained, model: (1.0, 1.0))
-    for export, no in zip(EXPORTS.values(), refused().get(kind, (False, False)), strict=True):
+    for form, no in zip(EXPORTS, refused().get(kind, (False, False)), strict=True):
+        export = EXPORTS[form]
         if export is exporting.export_onnx:
             pytest.importorskip("onnxruntime")
         says = f"strategy {kind} cannot be exported as" if no else ""
         with pytest.raises(InputError, match=says) if no else nullcontext():
-            export(toy, tmp_path / "file")
+            export(toy, tmp_path / form)
 
 
 @pytest.mark.parametrize("form", ["torch", "onnx"])
@@ -164,6 +165,8 @@ def test_the_script_for_several_labels_compares_with_the_threshold(
 
 def test_a_file_says_how_it_is_used(trained: TrainedRun, tmp_path: Path) -> None:
     exporting.export_torch(trained, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"model\.pt exists already: remove it"):
+        exporting.export_torch(trained, tmp_path / "model.pt")
     found = {exporting.ABOUT: ""}
     torch.jit.load(str(tmp_path / "model.pt"), _extra_files=found)
     assert json.loads(found[exporting.ABOUT]) == {
