@@ -172,6 +172,9 @@ def _version_notes(runs: Iterable[Run]) -> list[str]:
     for run in runs:
         for key, versions in found.items():
             versions[str(run.environment.get(key) or "unknown")] = None
+            # Those with which it went on after a stop.
+            for changed in run.environment.get("resumed_with") or ():
+                versions |= {str(changed[key]): None} if key in changed else {}
     differing = [
         f"{_VERSIONS[key]} {', '.join(sorted(versions))}"
         for key, versions in found.items()

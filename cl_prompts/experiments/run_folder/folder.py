@@ -46,6 +46,7 @@ LEARNED_FILE = "learned.safetensors"
 #: of run folders
 FORMAT = 2
 _RESERVED = 2**16  # bytes
+_NOT_ALWAYS = ("gpu", "ranks")  # in an environment
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 
@@ -131,7 +132,8 @@ def _environment_of(folder: Path) -> dict[str, Any]:
             f" {FORMAT}: resume it with the version that wrote it, or start a new run"
         )
     try:
-        conform(environment, {"varied?": [str], "settings?": (str, None)})
+        schema: Any = {"varied?": [str], "settings?": (str, None), "resumed_with?": [{}]}
+        conform(environment, schema)
     except ValueError as error:
         raise InputError(f"{folder / 'environment.json'} is damaged: {error}") from error
     return environment
@@ -285,7 +287,22 @@ class RunFolder(FolderFiles):
                     f"run folder {path} cannot be resumed: the settings in its config.yaml are"
                     " others than those that it was made with: put them back, or start a new run"
                 )
+            folder._note_changes(environment, settings.device)
         return folder, settings
+
+    def _note_changes(self, made: dict[str, Any], device: str) -> None:
+        """Add to ``environment.json`` what is other now than when the run last went on, such as the
+        version of a library."""
+        last = dict(made)
+        for changed in made.get("resumed_with", ()):
+            last |= changed
+        now = environment(device, made.get("command", ""))
+        keys = dict.fromkeys([*now, *_NOT_ALWAYS])
+        changed = {key: now.get(key) for key in keys if now.get(key) != last.get(key)}
+        changed.pop("time", None)
+        if changed:
+            resumed = [*made.get("resumed_with", ()), changed]
+            self.write_json("environment.json", {**made, "resumed_with": resumed})
 
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Set the identity of the run: checkpoints carry it, and those of another are refused."""

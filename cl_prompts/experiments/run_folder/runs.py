@@ -78,7 +78,7 @@ _CONFIG = {
     "options?": ({"train_mb_size?": (int, None)}, None),
     "parent?": {"run": str, "sizes": [[int]]},
 }
-_ENVIRONMENT = {"cl_prompts?": str, "time?": str}
+_ENVIRONMENT = {"cl_prompts?": str, "time?": str, "resumed_with?": ([{}], None)}
 _BEFORE = {
     **{"run": str, "samples_seen": int, "score": float, "by_class": [(float, None)]},
     "by_domain?": {str: float},

@@ -292,6 +292,9 @@ def test_versions_that_differ_are_named() -> None:
     words = "these runs were made with different versions: torch 2.8.0, 2.9.0; numpy 2.1, unknown"
     assert notes_on(runs) == [words]
     assert len(tables(runs)) == 1
+    resumed = a_run(versions={**made, "resumed_with": [{"torch": "2.8.0", "device": "cuda"}]})
+    words = "these runs were made with different versions: torch 2.8.0, 2.9.0"
+    assert notes_on([resumed]) == [words]
 
 
 def test_runs_by_which_a_search_chose_settings_are_named_beside_others() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -532,6 +532,24 @@ def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path) -> None:
     folder, _ = RunFolder.resume(tmp_path / "run")
     assert folder.varied() == ["seed", "options.lr"]
     folder.close()
+
+
+def test_versions_with_which_a_run_goes_on_are_noted(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resumed(**changes: Any) -> list[dict[str, Any]]:
+        with monkeypatch.context() as patch:
+            patch.setattr(run_folder, "environment", lambda *_: {**made, **changes, "time": ""})
+            RunFolder.resume(unfinished)[0].close()
+        now = json.loads((unfinished / "environment.json").read_text())
+        assert {**now, "resumed_with": None} == {**made, "resumed_with": None}
+        return list(now.get("resumed_with", ()))
+
+    made = json.loads((unfinished / "environment.json").read_text())
+    assert resumed() == []
+    first = {"torch": "2.0", "gpu": "H100"}
+    assert resumed(**first) == resumed(**first) == [first]
+    assert resumed(torch="2.0") == [first, {"gpu": None}]
 
 
 def test_the_environment_names_versions() -> None:
