@@ -246,9 +246,9 @@ _WORDS = {
         " version, or start a new run"
     ),
     "numbers": (
-        "the numbers of a method or metric changed since the commit of cl-prompts that wrote its"
-        " checkpoint (their marks were {before}, and are {now}): resume it with that commit, or"
-        " start a new run"
+        "the numbers of a method or metric changed since the commit of cl-prompts that it was made"
+        " with (their marks were {before}, and are {now}): resume it with that commit, or start a"
+        " new run"
     ),
     "settings": "",
     "files": "",

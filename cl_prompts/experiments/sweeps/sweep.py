@@ -26,6 +26,7 @@ from cl_prompts.experiments.run_folder.identity import (
     changes,
     code_changes,
     file_changes,
+    marks_of_numbers,
     settings_identity,
 )
 from cl_prompts.experiments.run_folder.plans import describe, new_path, state_of
@@ -99,8 +100,8 @@ class Sweep:
             check_sums(folder)
 
     def _usable(self, folder: Path | None, settings: Settings) -> Path | None:
-        """The folder of an earlier run, if it was made from the same data, weights,
-        files and code."""
+        """The folder of an earlier run, if it was made from the same data, weights, files and code,
+        under the same marks of numbers."""
         # Without a summary it had just begun: it is compared as it is resumed.
         if folder is None or not (folder / "summary.json").is_file():
             return folder
@@ -116,7 +117,11 @@ class Sweep:
         ]
         # What has not ended is compared as it is resumed.
         if not found and made.get("status") == "finished":
-            known = {"data": made.get("data"), "backbone": made.get("backbone_hash")}
+            known = {
+                "numbers": [made.get("numbers"), made.get("definitions")],
+                "data": made.get("data"),
+                "backbone": made.get("backbone_hash"),
+            }
             known = {part: value for part, value in known.items() if value is not None}
             try:
                 found = [*changes(known, self._measured(settings, list(known)))]
@@ -131,12 +136,12 @@ class Sweep:
         return folder
 
     def _measured(self, settings: Settings, parts: Sequence[str]) -> dict[str, Any]:
-        """Fingerprints of the data and the backbone of a run as they are now.
+        """Marks of numbers, and fingerprints of the data and the backbone of a run as they are now.
 
         Raises:
             InputError: they are not there any more.
         """
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"numbers": marks_of_numbers()}
         # Bad files that a run leaves out are found by opening all, and are of no fingerprint.
         skips = settings.dataset.get("on_bad_image") == "skip"
         builder = self._builders.setdefault(skips, Builder(quick=not skips))

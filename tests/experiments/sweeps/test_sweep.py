@@ -181,6 +181,8 @@ def test_equal_settings_are_not_run_again_and_others_are(
             "the weights of its backbone, or its normalisation, are others",
         ),
         ({"data": {"images": 1}}, "its data set changed, it has "),
+        ({"numbers": 1}, "the numbers of a method or metric changed"),
+        ({"definitions": 1}, "the numbers of a method or metric changed"),
     ],
 )
 def test_a_run_on_other_data_or_weights_does_not_count_as_made(
