@@ -47,7 +47,7 @@ _BEING_WRITTEN = (
 #: where a report names the pictures beside it, which are all that it may replace
 _PICTURES = re.compile(rb'<meta name="pictures" content="((?:[a-z0-9-]+\.png ?)*)">')
 #: entries of environment.json that each run has for itself
-_OF_ONE_RUN = {"time", "command", "settings"}
+_OF_ONE_RUN = {"time", "command", "settings", "sha256"}
 
 
 def write_report(

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,11 @@ def harmless(cell: str) -> str:
 def json_text(value: Any) -> str:
     """JSON as files hold it, one entry a line."""
     return json.dumps(value, indent=1)
+
+
+def digest_of_json(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what a file holds beside this digest, by which one change of it is found."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def reason_of(error: OSError) -> str:

@@ -28,7 +28,13 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
 from cl_prompts.experiments.run_folder.checksums import COPIES, SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.files import TEMPORARY, FolderFiles, json_text, reason_of
+from cl_prompts.experiments.run_folder.files import (
+    TEMPORARY,
+    FolderFiles,
+    digest_of_json,
+    json_text,
+    reason_of,
+)
 from cl_prompts.experiments.run_folder.identity import (
     check_identity,
     settings_hash,
@@ -125,6 +131,7 @@ def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
 def _environment_of(folder: Path) -> dict[str, Any]:
     """Content of ``environment.json`` in the folder of a run that this version can resume."""
     environment = FolderFiles(folder).read_json("environment.json")
+    digest = environment.pop("sha256", None)
     made = environment.get("format")
     if made != FORMAT:
         raise InputError(
@@ -134,6 +141,9 @@ def _environment_of(folder: Path) -> dict[str, Any]:
     try:
         schema: Any = {"varied?": [str], "settings?": (str, None), "resumed_with?": [{}]}
         conform(environment, schema)
+        # Runs of an earlier commit have none.
+        if digest not in (None, digest_of_json(environment)):
+            raise ValueError("it is not what the run wrote")
     except ValueError as error:
         raise InputError(f"{folder / 'environment.json'} is damaged: {error}") from error
     return environment
@@ -248,7 +258,7 @@ class RunFolder(FolderFiles):
                 "settings": settings_hash(settings),
                 "varied": list(varied),
             }
-            folder.write_json("environment.json", about)
+            folder._write_environment(about)
             # Last: with it a folder is one that can be resumed.
             folder.write_text("config.yaml", settings.to_yaml())
         return folder
@@ -281,11 +291,11 @@ class RunFolder(FolderFiles):
             if folder._found is not None:
                 with taking_up(path):
                     check_identity(folder._found.identity, settings_identity(settings), str(path))
-            elif environment.get("settings") not in (None, settings_hash(settings)):
-                # No checkpoint tells whose run this is.
+            if environment.get("settings") not in (None, settings_hash(settings)):
                 raise InputError(
                     f"run folder {path} cannot be resumed: the settings in its config.yaml are"
-                    " others than those that it was made with: put them back, or start a new run"
+                    " others than those of its environment.json, with which it was made: put them"
+                    " back, or start a new run"
                 )
             folder._note_changes(environment, settings.device)
         return folder, settings
@@ -302,7 +312,10 @@ class RunFolder(FolderFiles):
         changed.pop("time", None)
         if changed:
             resumed = [*made.get("resumed_with", ()), changed]
-            self.write_json("environment.json", {**made, "resumed_with": resumed})
+            self._write_environment({**made, "resumed_with": resumed})
+
+    def _write_environment(self, content: Mapping[str, Any]) -> None:
+        self.write_json("environment.json", {**content, "sha256": digest_of_json(content)})
 
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Set the identity of the run: checkpoints carry it, and those of another are refused."""

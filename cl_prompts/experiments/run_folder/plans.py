@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -113,7 +111,7 @@ class Plan:
             ],
         }
         folder.mkdir(parents=True, exist_ok=True)
-        content["sha256"] = _digest(content)
+        content["sha256"] = files.digest_of_json(content)
         for number in itertools.count(1):
             path = folder / f"plan-{number}.json"
             with suppress(FileExistsError):
@@ -154,7 +152,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Path]]:
         if found["format"] != FORMAT:
             raise ValueError(found["format"])
         # Taken out first, since the digest is of what is left.
-        if found.pop("sha256", None) not in (None, _digest(found)):
+        if found.pop("sha256", None) not in (None, files.digest_of_json(found)):
             raise ValueError("its checksum differs")
         folders = [_below(path.parent, run["folder"]) for run in found["runs"]]
         twice = doubled(folder.resolve() for folder in folders)
@@ -231,10 +229,6 @@ def _below(above: Path, folder: str) -> Path:
     if not inside or ".." in Path(folder).parts or Path(folder).is_absolute():
         raise ValueError(f"its run {shown(folder)} lies outside of its folder")
     return found
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _number(path: Path) -> int:

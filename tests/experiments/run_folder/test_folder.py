@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -542,14 +543,30 @@ def test_versions_with_which_a_run_goes_on_are_noted(
             patch.setattr(run_folder, "environment", lambda *_: {**made, **changes, "time": ""})
             RunFolder.resume(unfinished)[0].close()
         now = json.loads((unfinished / "environment.json").read_text())
-        assert {**now, "resumed_with": None} == {**made, "resumed_with": None}
+        differs = {key for key in {**made, **now} if made.get(key) != now.get(key)}
+        assert differs <= {"resumed_with", "sha256"}
         return list(now.get("resumed_with", ()))
 
     made = json.loads((unfinished / "environment.json").read_text())
+    made.pop("sha256")
     assert resumed() == []
     first = {"torch": "2.0", "gpu": "H100"}
     assert resumed(**first) == resumed(**first) == [first]
     assert resumed(torch="2.0") == [first, {"gpu": None}]
+
+
+def test_the_environment_of_another_run_or_an_altered_one_is_refused(
+    unfinished: Path, tmp_path: Path, settings: Settings
+) -> None:
+    file = unfinished / "environment.json"
+    made = json.loads(file.read_text())
+    file.write_text(json.dumps({**made, "torch": "9.9"}))
+    with pytest.raises(InputError, match=r"environment\.json is damaged: it is not what the run"):
+        RunFolder.resume(unfinished)
+    RunFolder.create(tmp_path / "other", replace(settings, seed=99), "").close()
+    shutil.copy(tmp_path / "other/environment.json", file)
+    with pytest.raises(InputError, match=r"are others than those of its environment\.json"):
+        RunFolder.resume(unfinished)
 
 
 def test_the_environment_names_versions() -> None:
