@@ -437,7 +437,8 @@ def export(args: argparse.Namespace) -> None:
     trained = load_run(args.run, trust_code=args.trust_code)
     recorded, scored = (export_onnx if args.onnx else export_torch)(trained, out)
     say(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
-    say(f"To label an image with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}")
+    kind = "an image of 8 bits a colour, without transparency"
+    say(f"To label {kind}, with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}")
 
 
 def warm_up(args: argparse.Namespace) -> None:

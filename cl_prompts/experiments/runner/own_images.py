@@ -275,12 +275,14 @@ def _divided(
     single = sorted(label for label, count in counts.items() if count == 1)
     if single and len(single) < len(counts):
         left_out["one image, where training and test need one each"] = single
-        others = []
-        for row in rows:
-            left = [name for name in row.labels if name not in single]
-            if left:
-                others.append(row._replace(labels=left))
-        rows = others
+        kept = [[name for name in row.labels if name not in single] for row in rows]
+        # Among images of several labels one may have none.
+        several = any(len(row.labels) != 1 for row in rows)
+        rows = [
+            row._replace(labels=names)
+            for row, names in zip(rows, kept, strict=True)
+            if names or several
+        ]
     if has_domains(rows):
         one = [row.labels[0] for row in rows]
         parts = split_cells(one, [row.domain for row in rows], test_percent, seed)

@@ -25,7 +25,10 @@ from cl_prompts.own_code import extra
 
 #: entry of an exported file that says how it is used
 ABOUT = "about.json"
-_IMPORTS = "import json, {library}, torchvision.io as io, torchvision.transforms.v2.functional as f"
+_IMPORTS = (
+    "import json, {library}, torchvision.transforms.v2.functional as f\n"
+    "from PIL import Image, ImageOps"
+)
 _BICUBIC = 3  # as torchvision's functions take it
 
 
@@ -47,7 +50,8 @@ def about(trained: TrainedRun) -> dict[str, Any]:
 
 
 def script(trained: TrainedRun, file: Path, form: Literal["torch", "onnx"]) -> str:
-    """Five lines of Python that label an image with an exported model."""
+    """Lines of Python that label an image with an exported model: any that Pillow reads, of 8 bits
+    and without transparency."""
     if form == "torch":
         opened = [
             _IMPORTS.format(library="torch"),
@@ -78,7 +82,9 @@ def _image(trained: TrainedRun) -> str:
     name, arguments = trained.settings.section("dataset")
     if is_dotted(name):
         return f"...  # (3, {trained.image_size}, {trained.image_size}), as {name} makes them"
-    image = 'io.read_image("image.png", io.ImageReadMode.RGB)'
+    # Upright, as a run reads it.
+    opened = 'ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")'
+    image = f"f.pil_to_tensor({opened})"
     transform = fixed_transform(name, trained.image_size, arguments.get("crop"))
     for step in transform.transforms if isinstance(transform, v2.Compose) else ():
         if isinstance(step, v2.Resize):

@@ -157,15 +157,20 @@ def test_a_class_with_one_image_of_a_domain_is_left_out(tmp_path: Path) -> None:
     assert_loads_as_found(found)
 
 
-def test_labels_that_a_table_holds_once_are_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("labels", "kept"), [(("cat", "dog;owl"), 9), (("cat", "dog"), 8)])
+def test_labels_that_a_table_holds_once_are_left_out(
+    labels: tuple[str, str], kept: int, tmp_path: Path
+) -> None:
     photos(tmp_path / "images", {"all": 9})
-    rows = [f"images/all/{i:03d}.png,{('cat', 'dog;owl')[i % 2]}" for i in range(8)]
+    rows = [f"images/all/{i:03d}.png,{labels[i % 2]}" for i in range(8)]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows, "images/all/008.png,fox"]))
     found = survey(tmp_path / "labels.csv", tables=tmp_path / "out")
-    assert found.classes == ("cat", "dog", "owl")
+    assert found.classes == tuple(sorted(";".join(labels).split(";")))
     assert found.warnings() == [
         "1 class left out, one image, where training and test need one each: 'fox'"
     ]
+    # Where images have several labels one may have none; where each has one, it goes with it.
+    assert sum(table.count(b".png") for table in found.tables.values()) == kept
     assert_loads_as_found(found)
 
 

@@ -8,11 +8,15 @@ import re
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torchvision.io import write_png
+from PIL import ExifTags, Image
+from torchvision.transforms.v2.functional import to_pil_image
 
+from cl_prompts.datasets.decoding import decode
+from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained import exporting
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
@@ -141,7 +145,9 @@ def test_the_script_labels_an_image_as_the_run_does(
         pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     pixels = torch.randint(256, (3, 23, 40), generator=torch.Generator().manual_seed(5))
-    write_png(pixels.to(torch.uint8), "image.png")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # lies on its side, as photographs of phones do
+    to_pil_image(pixels.to(torch.uint8)).save("image.png", exif=exif)
     file = tmp_path / "the model"
     recorded, scored = EXPORTS[form](trained, file)
     assert recorded == pytest.approx(scored)
@@ -149,8 +155,11 @@ def test_the_script_labels_an_image_as_the_run_does(
     settings = dataclasses.replace(trained.settings, dataset={"name": "folder"})
     trained = dataclasses.replace(trained, settings=settings)
     lines = exporting.script(trained, file, form)  # type: ignore[arg-type]
-    assert len(lines.splitlines()) == 5
-    exec(compile(lines, "script", "exec"), {})
+    assert len(lines.splitlines()) == 6
+    scope: dict[str, Any] = {}
+    exec(compile(lines, "script", "exec"), scope)
+    wanted = fixed_transform("folder", trained.image_size)(decode("image.png"))
+    torch.testing.assert_close(scope["image"], wanted)  # but for the rounding of / 255
     ((label,),) = trained.predict(["image.png"]).labels
     assert capsys.readouterr().out == f"{label}\n"
 
