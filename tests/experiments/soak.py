@@ -91,6 +91,7 @@ def plans(bench: Bench, count: int) -> None:
         steps = sum(len(bench.whole(case).outcome.steps) for case in cases)
         arguments, out = bench.run(cases[0])
         arguments[2] = f"strategy={cases[0][0]},{cases[1][0]}"
+        arguments += ["--jobs", "1"]  # in the process that is killed; see sweeps() for others
         fault = Fault("killed half-way", chance.randrange(steps))
         bench.counts["kills"] += command(arguments, out, fault=fault).killed
         what = f"plan of {cases} {fault}"
