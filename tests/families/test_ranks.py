@@ -18,7 +18,7 @@ from tests.experiments.sketches import sketched
 from tests.families.two_ranks import (
     EMBEDDED_UPDATES,
     KINDS,
-    PROMPTS,
+    ON_EMBEDDED,
     RUN,
     on_embedded,
     trained,
@@ -30,6 +30,8 @@ from tests.few_images import few_images
 BOUND = 1e-5
 #: on the embedded ViT besides: share of the way that Adam may have gone
 SHARE = 1e-4
+#: where gradients nearly cancel
+CANCELLED = 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -84,20 +86,19 @@ def test_two_ranks_compute_what_one_process_does(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", PROMPTS)
+@pytest.mark.parametrize("case", ON_EMBEDDED)
 def test_on_the_embedded_vit_weights_differ_by_a_share_of_the_way_of_adam(
-    kind: str, job: Path
+    case: str, job: Path
 ) -> None:
-    one = on_embedded(kind)
-    both = [torch.load(job / f"embedded{i}.pt", weights_only=True)[kind] for i in range(2)]
+    one = on_embedded(case)
+    both = [torch.load(job / f"embedded{i}.pt", weights_only=True)[case] for i in range(2)]
     assert one["updates"] == EMBEDDED_UPDATES
     # Each update moves a weight by about the rate at most, whatever the size of its gradient.
     way = one["rate"] * one["updates"]
+    bound = CANCELLED if ON_EMBEDDED[case] else 1e-5 + SHARE * way
     for name, value in one["weights"].items():
         assert torch.equal(both[0]["weights"][name], both[1]["weights"][name]), name
-        torch.testing.assert_close(
-            both[0]["weights"][name], value, rtol=1e-5, atol=1e-5 + SHARE * way, msg=name
-        )
+        torch.testing.assert_close(both[0]["weights"][name], value, rtol=1e-5, atol=bound, msg=name)
 
 
 def test_the_bounds_are_documented() -> None:
@@ -107,6 +108,7 @@ def test_the_bounds_are_documented() -> None:
         f"{SHARE:g} of the learning rate times the number of updates".replace("0.0001", "1e-4")
         in text
     )
+    assert f"weights agree to {CANCELLED:g}".replace("0.001", "1e-3") in text
 
 
 @pytest.mark.slow

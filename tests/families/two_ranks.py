@@ -16,7 +16,7 @@ from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.tracking.tracker import ProgressLine
 from cl_prompts.scenarios import class_incremental_benchmark, load_dataset
-from cl_prompts.strategies import AnytimeEvaluation
+from cl_prompts.strategies import AnytimeEvaluation, SelfRegulation, StrategyPlugin
 from tests.experiments.commands import signalling
 from tests.families.test_workers import augmented
 from tests.few_images import few_images
@@ -32,8 +32,11 @@ KINDS = (
     "rainbow_chosen",
     "clib_tuned",
 )
-#: on the embedded ViT, where all of a pass is sums of many numbers
-PROMPTS = ("mvp",)
+#: plugins of MVP on the embedded ViT, where all of a pass is sums of many numbers
+ON_EMBEDDED: dict[str, list[type[StrategyPlugin]]] = {
+    "alone": [],
+    "self_regulation": [SelfRegulation],
+}
 EMBEDDED_UPDATES = 20
 #: updates on each of three or four batches: at least 12 in all
 UPDATES = 4
@@ -78,14 +81,14 @@ def trained(kind: str) -> dict[str, Any]:
     }
 
 
-def on_embedded(kind: str) -> dict[str, Any]:
-    """What a strategy learns on the embedded ViT, whose sums are longer, in 20 updates."""
+def on_embedded(case: str) -> dict[str, Any]:
+    """What MVP learns on the embedded ViT, whose sums are longer, in 20 updates."""
     with few_images(16, 2):
         data = load_dataset("digits", image_size=32, augment=False)
     settings: dict[str, Any] = {"n_classes": 10, "train_mb_size": 32}
-    settings |= {"boundaries": False} if "boundaries" in cls_of(kind).settings() else {}
+    settings["plugins"] = [kind() for kind in ON_EMBEDDED[case]]
     updates = EMBEDDED_UPDATES // 5  # of each batch
-    strategy = make(kind, backbone=create_backbone(), online_iter=updates, **settings)
+    strategy = make("mvp", backbone=create_backbone(), online_iter=updates, **settings)
     benchmark = class_incremental_benchmark(data.train, data.test, n_tasks=1, seed=0)
     strategy.train(next(iter(benchmark.train_stream)), eval_streams=[])
     rate = max(group["lr"] for group in strategy.optimizer.param_groups)
@@ -126,7 +129,7 @@ def _work(folder: Path) -> None:
     ranks.start()
     mine = str(ranks.rank())
     torch.save({kind: trained(kind) for kind in KINDS}, folder / f"rank{mine}.pt")
-    torch.save({kind: on_embedded(kind) for kind in PROMPTS}, folder / f"embedded{mine}.pt")
+    torch.save({case: on_embedded(case) for case in ON_EMBEDDED}, folder / f"embedded{mine}.pt")
     out = folder / "runs"
     # Asked of rank 0, which draws progress, and obeyed by both.
     stop_at(50)
