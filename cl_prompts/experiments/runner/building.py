@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from cl_prompts.backbones.devices import check_precision, lacks_bf16, pick_device
 from cl_prompts.backbones.pixels import check_pixels
@@ -60,6 +59,7 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import check_recurring
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+from cl_prompts.training.seeds import seed_globals
 
 #: of a CPU core, for a ridge regression on 2,000 features (benchmarks/solves.py)
 SECONDS_AT_2000 = 0.17
@@ -121,8 +121,9 @@ class Builder:
         settings, notes = settled(settings)
         if settings.tracker is not None:
             board_class(settings.tracker)
-        # Models draw their first parameters from torch's global generator.
-        torch.manual_seed(settings.seed)
+        # Models draw their first parameters from torch's global generator, and code from outside
+        # whatever it likes.
+        seed_globals(settings.seed)
         data = self.data(settings)
         check_keeping(settings, data)
         backbone = self.backbone(settings, data)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.cost import Counts, PassCounter
@@ -24,6 +23,7 @@ from cl_prompts.experiments.runner.learning_on import is_edited, leave_out_gone
 from cl_prompts.experiments.runner.memory import reset_peak_memory
 from cl_prompts.experiments.runner.summary import summary_of
 from cl_prompts.experiments.tracking.tracker import Tracker
+from cl_prompts.training.seeds import global_states, set_global_states
 
 #: greatest share of a run's time that its checkpoints take, where no interval is given
 SHARE = 0.02
@@ -159,7 +159,7 @@ class TaskLoop:
             )
             self._counter.go_on_from(Counts(*[state["counter"][name] for name in Counts._fields]))
             parts.data.train.load_state_dict(state["augmentation"])
-            torch.set_rng_state(state["torch"])
+            set_global_states(state)
 
     def _go_on_from_parent(self) -> None:
         """Take over what the parent has learned and recorded, and make room for what is new."""
@@ -263,8 +263,8 @@ class TaskLoop:
             "strategy": parts.strategy.state_dict(),
             "augmentation": parts.data.train.state_dict(),
             "records": {} if tracker is None else tracker.records(),
-            # The global generator, for plugins and models from outside, which may draw from it.
-            "torch": torch.get_rng_state(),
+            # For data, plugins and models from outside, which may draw from them.
+            **global_states(),
         }
         if not self.folder.read_only:
             self.folder.save_checkpoint(state)

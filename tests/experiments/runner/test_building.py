@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,15 @@ def test_the_stream_follows_stream_seed_and_the_rest_follows_seed(builder: Build
     assert one.split != other
     (default,) = plan("digits", ["strategy=ncm", "seed=7"])
     assert builder.build(default).split == one.split
+
+
+def test_code_from_outside_draws_the_same_for_one_seed(builder: Builder) -> None:
+    drawn = []
+    for seed in (1, 1, 2):
+        builder.build(plan("digits", ["strategy=ncm", f"seed={seed}"])[0])
+        drawn.append((float(torch.rand(1)), np.random.rand(), random.random()))
+    assert drawn[0] == drawn[1]
+    assert not set(drawn[0]) & set(drawn[2])
 
 
 def test_runs_share_a_backbone_only_where_its_settings_agree(builder: Builder) -> None:

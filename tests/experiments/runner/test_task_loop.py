@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -68,7 +70,9 @@ def test_seconds_and_random_numbers_go_on_from_earlier_processes(
     before = views.state_dict()
     _ = views[0]
     torch.rand(3)
-    drawn = torch.get_rng_state()
+    np.random.standard_normal(3)  # which keeps a fourth
+    random.gauss()
+    drawn = repr((torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()))
     with Display(Console(quiet=True), 1).run(1, "run") as watcher:
         tracker = execution._tracked(loop, None, watcher)  # other ranks go on without one
     loop._save(tracker)
@@ -79,7 +83,8 @@ def test_seconds_and_random_numbers_go_on_from_earlier_processes(
     again.restore()
     folder.close()
     assert again.parts.data.train.state_dict() == views.state_dict() != before
-    assert torch.equal(torch.get_rng_state(), drawn)
+    now = repr((torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()))
+    assert now == drawn
     assert 12_345 < again.seconds() < 2 * 12_345
     assert summary(folder.path)["seconds"] > 12_345
 
