@@ -96,12 +96,13 @@ def changed(source: Path, change: Callable[[dict[str, Any], str], None], name: s
 
 
 def begin_again() -> None:
-    """Make ``run`` unfinished, and forget its checkpoints and the hash of its settings."""
+    """Make ``run`` unfinished, and forget its checkpoints and the hashes of its settings."""
     for file in Path("run").glob("checkpoint*"):
         file.unlink()
-    for name, key, value in [("summary", "status", "running"), ("environment", "settings", None)]:
+    forgotten = {"settings": None, "sha256": None}
+    for name, changed in [("summary", {"status": "running"}), ("environment", forgotten)]:
         file = Path("run") / f"{name}.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
 
 
 def commands() -> list[list[str]]:

@@ -131,7 +131,6 @@ def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
 def _environment_of(folder: Path) -> dict[str, Any]:
     """Content of ``environment.json`` in the folder of a run that this version can resume."""
     environment = FolderFiles(folder).read_json("environment.json")
-    digest = environment.pop("sha256", None)
     made = environment.get("format")
     if made != FORMAT:
         raise InputError(
@@ -141,9 +140,6 @@ def _environment_of(folder: Path) -> dict[str, Any]:
     try:
         schema: Any = {"varied?": [str], "settings?": (str, None), "resumed_with?": [{}]}
         conform(environment, schema)
-        # Runs of an earlier commit have none.
-        if digest not in (None, digest_of_json(environment)):
-            raise ValueError("it is not what the run wrote")
     except ValueError as error:
         raise InputError(f"{folder / 'environment.json'} is damaged: {error}") from error
     return environment
@@ -282,6 +278,11 @@ class RunFolder(FolderFiles):
         environment = _environment_of(path)
         settings = settings_of(path, trust_code)
         settings.check_sending(trust_code)
+        # Runs of an earlier commit have none.
+        if environment.pop("sha256", None) not in (None, digest_of_json(environment)):
+            raise InputError(
+                f"{path / 'environment.json'} is damaged: it is not what the run wrote"
+            )
         folder = cls(path)
         with folder.closed_on_error():
             if folder.summary().get("status") == "finished":

@@ -290,6 +290,6 @@ def _check_made_of(run: Run, settings: Settings) -> None:
         for name, content in made["files"].items()
         if name.startswith("options.") and name in now["files"]
     }
-    changes = [*file_changes(there, now["files"]), *code_changes(made["code"], now["code"])]
+    changes = [*code_changes(made["code"], now["code"]), *file_changes(there, now["files"])]
     for change in changes:
         raise InputError(f"the run in {run.folder} cannot be taken up: {change}")
