@@ -42,6 +42,26 @@ def test_it_does_nothing_when_it_is_imported() -> None:
     assert callable(runpy.run_module("cl_prompts.__main__", run_name="elsewhere")["main"])
 
 
+@pytest.mark.parametrize("form", ["-m cl_prompts", "-mcl_prompts", "-u -m cl_prompts.__main__"])
+def test_modules_in_the_current_folder_are_not_run(form: str, tmp_path: Path) -> None:
+    for name in ("ast", "hashlib", "json", "typing", "argparse", "numpy", "rich", "yaml"):
+        (tmp_path / f"{name}.py").write_text("open('executed', 'w')")
+    words = [sys.executable, *form.split(), "show", "strategy", "nothing"]
+    ended = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert ended.stderr.startswith("cl-prompts: unknown strategy 'nothing'")
+    assert ended.returncode == 2
+    assert not (tmp_path / "executed").exists()
+
+
+def test_another_module_of_the_current_folder_may_import_the_package(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text("import cl_prompts")
+    (tmp_path / "mine" / "__main__.py").write_text("import beside")
+    (tmp_path / "beside.py").write_text("print('beside')")
+    words = [sys.executable, "-m", "mine", "cl_prompts"]
+    assert subprocess.run(words, capture_output=True, text=True, cwd=tmp_path).stdout == "beside\n"
+
+
 #: a process that gets a signal as soon as it imports the command line
 STOPPED = """
 import os, signal, sys
