@@ -54,9 +54,10 @@ from cl_prompts.scenarios.domain_incremental import DomainSplit, missing_lines, 
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
-from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
+from cl_prompts.strategies import STRATEGIES, make_plugins, plugin_class, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.base.stream import check_recurring
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 from cl_prompts.training.seeds import seed_globals
@@ -416,6 +417,15 @@ def _boundaries_announced(settings: Settings, stream: Any) -> bool:
     return bool(stream.boundaries if boundaries is None else boundaries)
 
 
+def stateless_plugins(parts: Parts) -> list[str]:
+    """Names of the plugins whose state, if they have any, is no part of a checkpoint."""
+    named = parts.settings.options.get("plugins") or {}
+    kinds = tuple(map(plugin_class, named))
+    given = [plugin for plugin in parts.strategy.plugins if isinstance(plugin, kinds)]
+    kept = with_state(given)
+    return [type(plugin).__name__ for plugin in given if plugin not in kept]
+
+
 def remarks(parts: Parts) -> list[str]:
     """Sentences on settings that are valid but have no effect on this stream, on classes that a
     domain lacks, and on weights that are not the published ones."""
@@ -447,6 +457,11 @@ def remarks(parts: Parts) -> list[str]:
         tasks = [np.asarray(parts.data.train.targets)[task] for task in parts.split.tasks]
         announced = _boundaries_announced(parts.settings, parts.split)
         found += [f"{name}: {it}" for it in strategy.remarks_on(tasks, announced=announced)]
+    found += [
+        f"{name}: {plugin} has no state_dict and load_state_dict: what it remembers is lost where"
+        " the run is resumed"
+        for plugin in stateless_plugins(parts)
+    ]
     found += _long_solutions(parts, samples)
     if isinstance(parts.split, DomainSplit):
         found += missing_lines(parts.split, parts.data.classes)

@@ -17,7 +17,7 @@ from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.runner.building import Parts
+from cl_prompts.experiments.runner.building import Parts, stateless_plugins
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
 from cl_prompts.experiments.runner.learning_on import is_edited, leave_out_gone
 from cl_prompts.experiments.runner.memory import reset_peak_memory
@@ -99,6 +99,7 @@ class TaskLoop:
         self.folder = folder
         self._identity: dict[str, Any] = {}
         self.tasks_done = 0
+        self._before: dict[str, Any] | None = None
         self._begins_edited = False
         self._stopping: int | None = None
         self._earlier_remarks = [str(text) for text in folder.summary().get("remarks") or []]
@@ -129,6 +130,7 @@ class TaskLoop:
         if state is not None:
             parts.descent.grow(parts.strategy)
             self._go_on_from(state)
+            self._before = state.get("before")
         elif parts.settings.parent:
             self._go_on_from_parent()
         if not self.folder.read_only:
@@ -136,6 +138,8 @@ class TaskLoop:
                 self.folder.write_text("stream.json", stream)
             else:
                 self.folder.keep_stream(stream)
+            if self._before is not None:
+                self.folder.write_json(BEFORE_FILE, self._before)
             if self.tasks_done:
                 # Perhaps the run was stopped between its checkpoint and this file.
                 self.folder.export(parts.strategy.model)
@@ -160,6 +164,11 @@ class TaskLoop:
             self._counter.go_on_from(Counts(*[state["counter"][name] for name in Counts._fields]))
             parts.data.train.load_state_dict(state["augmentation"])
             set_global_states(state)
+        self.folder.remarks += [
+            f"{plugin}, which has no state_dict and load_state_dict, began anew after"
+            f" {strategy.samples_seen} samples"
+            for plugin in stateless_plugins(parts)
+        ]
 
     def _go_on_from_parent(self) -> None:
         """Take over what the parent has learned and recorded, and make room for what is new."""
@@ -180,9 +189,7 @@ class TaskLoop:
             group.clear()
             group.update({**values, "params": parameters})
         self._begins_edited = is_edited(parts.settings)
-        before = parts.descent.evaluated(parts)  # by all ranks together
-        if not self.folder.read_only:
-            self.folder.write_json(BEFORE_FILE, before)
+        self._before = parts.descent.evaluated(parts)  # by all ranks together
 
     def train(self, tracker: Tracker | None, request: StopRequest) -> None:
         """Train on the tasks that are left; a strategy of the whole stream trains once.
@@ -259,6 +266,7 @@ class TaskLoop:
         state = {
             "tasks_done": self.tasks_done,
             "seconds": self.seconds(),
+            "before": self._before,
             "counter": self._counter.counts()._asdict(),
             "strategy": parts.strategy.state_dict(),
             "augmentation": parts.data.train.state_dict(),

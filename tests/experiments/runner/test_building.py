@@ -185,6 +185,10 @@ def test_mistakes_with_ones_own_parts_get_one_sentence(
         (["strategy=er", "plugins=ewc", "period=300"], []),
         (["strategy=mvp"], []),
         (
+            ["strategy=er", "plugins={avalanche.training.plugins:ReplayPlugin: {mem_size: 9}}"],
+            ["er: ReplayPlugin has no state_dict and load_state_dict: what it remembers is lost"],
+        ),
+        (
             ["strategy=fine_tuning", "head.input=whitened"],
             ["fine_tuning trains the ViT under a head with input=whitened: features move"],
         ),
