@@ -82,6 +82,8 @@ class Hub:
                 if line["key"] == "file":
                     content = base64.b64decode(line["value"]["content"])
                     self.repositories[name][line["value"]["path"]] = content
+                elif line["key"] == "deletedFile":
+                    del self.repositories[name][line["value"]["path"]]
             oid = self.revision(name)
             return _json({"commitUrl": f"{self.address}/{name}/commit/{oid}", "commitOid": oid})
         return 404, {}, b""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from cl_prompts import __version__
 from cl_prompts.backbones.hub_files import fetched as files_of
@@ -42,7 +42,8 @@ Answer = TypeVar("Answer")
 def push(folder: Path, name: str, *, public: bool = False) -> tuple[str, list[str]]:
     """Push a finished run to a repository of models, which is made where there is none.
 
-    Its checkpoints stay here. What is there under other names stays there, the card does not.
+    Its checkpoints stay here. Files there that another run may have left are replaced or removed;
+    what is there under other names stays, but for the card.
 
     Args:
         folder: of the run.
@@ -67,10 +68,13 @@ def push(folder: Path, name: str, *, public: bool = False) -> tuple[str, list[st
 
     def sent() -> str:
         api.create_repo(name, private=not public, exist_ok=True)
+        # What an earlier run left is none of this one's, whose checksums do not know it.
+        left = [file for file in PUSHED if file not in files and api.file_exists(name, file)]
+        gone = [CommitOperationDelete(file) for file in left]
         message = (
             f"{run.summary['strategy']}, seed {run.summary['seed']}, with cl-prompts {__version__}"
         )
-        return str(api.create_commit(name, operations, commit_message=message).commit_url)
+        return str(api.create_commit(name, [*operations, *gone], commit_message=message).commit_url)
 
     return _asked(name, sent), list(files)
 

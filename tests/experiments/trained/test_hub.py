@@ -46,6 +46,18 @@ def test_a_run_comes_back_as_it_was(
         load_run("hf://me/probe")
 
 
+def test_what_an_earlier_run_left_goes(local: Hub, probe_run: Path) -> None:
+    missing = [name for name in PUSHED if not (probe_run / name).is_file()]
+    assert missing
+    others = {"mine.txt": b"mine", "summary.json": b"older"}
+    local.repositories["me/probe"] = dict.fromkeys(missing, b"of another run") | others
+    assert main(["push", str(probe_run), "me/probe"]) == 0
+    files = local.repositories["me/probe"]
+    assert not files.keys() & set(missing)
+    assert files["mine.txt"] == b"mine"
+    assert load_run("hf://me/probe", trust_code=True).classes
+
+
 def test_a_changed_run_is_refused(local: Hub, probe_run: Path) -> None:
     assert main(["push", str(probe_run), "me/probe", "--public"]) == 0
     assert not local.private["me/probe"]
