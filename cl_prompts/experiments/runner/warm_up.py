@@ -95,12 +95,14 @@ class _Batches:
     def of(self, classes: Sequence[int]) -> DataLoader[Any]:
         """One pass over the images of these classes."""
         self.passes += 1
-        keyed: Any = [(row, (self.passes,)) for row in self.rows(classes)]
+        rows = self.rows(classes)
+        # Drawn here: a loader draws when it reads, and loader processes read ahead.
+        order = torch.randperm(len(rows), generator=self.generator).tolist()
+        keyed: Any = [(rows[place], (self.passes,)) for place in order]
         return DataLoader(
             Subset(KeyedItems(self.data), keyed),
             batch_size=self.settings.batch,
-            shuffle=True,
-            generator=self.generator,
+            generator=torch.Generator().manual_seed(self.passes),  # of its processes
             num_workers=self.num_workers,
             collate_fn=checked_collate(self.data, self.check, self.device),
         )

@@ -11,7 +11,13 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.runner.warm_up import WarmUp, forgetting_aware_step, project, warm_up
+from cl_prompts.experiments.runner.warm_up import (
+    WarmUp,
+    _Batches,
+    forgetting_aware_step,
+    project,
+    warm_up,
+)
 from cl_prompts.prompts.files import read_prompts, save_prompts
 from cl_prompts.strategies import MISA
 from cl_prompts.training.forgetting_aware import ForgettingAware
@@ -99,6 +105,24 @@ def test_a_warm_up_moves_prompts_and_a_stream_begins_with_them(tmp_path: Path) -
     model = make("misa", initial_prompts=str(tmp_path / "warm.safetensors")).model
     assert torch.equal(model.pools[1].values.flatten(1, 2), first["e_prompts"])
     assert torch.equal(model.pools[0].values.flatten(0, 1), first["g_prompts"][0])
+
+
+def test_any_number_of_loader_processes_warms_up_alike() -> None:
+    # Two epochs, and a batch of each held-out class: other batches begin anew between main ones.
+    settings = WarmUp(tasks=2, epochs=2, lr=0.01, batch=4, others=1)
+    found = [warm_up(make("misa").model, Blobs(48), settings, num_workers=n) for n in (0, 1, 2)]
+    for other in found[1:]:
+        assert torch.equal(other["e_prompts"], found[0]["e_prompts"])
+
+
+def test_images_come_in_another_order_in_each_pass() -> None:
+    batches = _Batches(
+        Blobs(48), SMALL, torch.Generator().manual_seed(0), 0, lambda images: None, "cpu"
+    )
+    passes = [torch.cat([labels for _, labels in batches.of([1, 3])]).tolist() for _ in range(2)]
+    assert passes[0] != passes[1]
+    assert sorted(passes[0]) == sorted(passes[1]) == [1] * 8 + [3] * 8
+    assert passes[0] != sorted(passes[0])
 
 
 def test_classes_are_cut_in_their_order() -> None:
