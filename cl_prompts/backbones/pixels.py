@@ -51,7 +51,7 @@ def check_pixels(images: Any, size: int, *, normalised: bool = False) -> None:
         raise InputError(
             f"images are a {type(images).__name__}: give a tensor (batch, 3, {size}, {size})"
         )
-    if not images.is_floating_point():
+    if not _is_float(images):
         kind = str(images.dtype).removeprefix("torch.")
         raise InputError(f"images are {kind}: give floats in [0, 1], as images.float() / 255")
     if images.shape[1:] != (3, size, size):
@@ -108,10 +108,16 @@ def check_images(images: Sequence[Any], size: int, *, normalised: bool = False) 
         if isinstance(values, Tensor):
             values = values[None]
             # Each pixel is looked at where their sum may have overflown.
-            finite = not values.is_floating_point() or bool(torch.isfinite(values.sum()))
+            finite = not _is_float(values) or bool(torch.isfinite(values.sum()))
             if not finite and not bool(torch.isfinite(values).all()):
                 continue
         check_pixels(values, size, normalised=normalised)
+
+
+def _is_float(images: Tensor) -> bool:
+    """Whether images have a floating type that torch computes with, which those of 8 bits are
+    not."""
+    return images.is_floating_point() and images.element_size() > 1
 
 
 def _wrong_shape(images: Tensor, size: int) -> InputError:

@@ -301,7 +301,7 @@ class CachedEvaluator:
             else self._foreign_scores(model, rows)
         )
         for batch, logits in scores:
-            _check_finite(batch, logits)
+            check_finite(batch, logits)
             # A head may be wider than the test labels; its further classes are unseen here.
             columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
             columns[: len(seen)] = seen[: logits.shape[1]]
@@ -439,7 +439,7 @@ def _images_alone(items: Sequence[Any], **how: Any) -> Any:
     return collated(images, default_collate, **how)
 
 
-def _check_finite(rows: Tensor, logits: Tensor) -> None:
+def check_finite(rows: Tensor, logits: Tensor) -> None:
     """Stop at NaN, which would count as a wrong answer, and at +inf; -inf masks a class."""
     if logits.numel() == 0 or bool(logits.amax() < float("inf")):  # NaN is not less
         return

@@ -25,6 +25,7 @@ from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
+from cl_prompts.metrics.evaluator import check_finite
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.compiled import CompiledDecoding, check_release
 from cl_prompts.models.heads import finite
@@ -325,6 +326,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.task_position = TaskPosition()
         """Where in its task the current experience lies."""
         self._task_labels: set[int] = set()
+        self._evaluated = 0
         self._inside: dict[str, Any] | None = None
         self._epoch_order = self.shuffler.get_state()
 
@@ -625,6 +627,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         check_labels(self.experience, self.model, type(self).__name__)
+        self._evaluated = 0  # samples of the experience
         super()._before_eval_exp(**kwargs)
 
     def _unpack_minibatch(self) -> None:
@@ -698,8 +701,16 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def forward(self) -> Tensor:
         """Logits for Avalanche, with a large finite negative for masked classes, so that any loss
-        or metric stays finite."""
-        return finite(self.model.run(self.mb_x).logits)
+        or metric stays finite.
+
+        Raises:
+            RunError: NaN, or +inf, in evaluation, with the positions of the images.
+        """
+        logits = self.model.run(self.mb_x).logits
+        if not self.is_training:
+            check_finite(torch.arange(self._evaluated, self._evaluated + len(logits)), logits)
+            self._evaluated += len(logits)
+        return finite(logits)
 
     def criterion(self) -> Tensor:
         """Loss in evaluation: plain (binary) cross-entropy over the seen classes."""

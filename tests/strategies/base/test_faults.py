@@ -190,6 +190,7 @@ ODD = [
     (lambda image: image[:, :8], "images are 8 x 16 pixels: the backbone takes 16 x 16"),
     (lambda image: image[:1], "give RGB|repeat the channel"),
     (lambda image: (image * 255).byte(), "images are uint8"),
+    (lambda image: image.to(torch.float8_e4m3fn), "images are float8_e4m3fn: give floats"),
     (lambda image: image.tolist(), "images are a list: give a tensor"),
 ]
 
@@ -216,6 +217,17 @@ def test_any_image_is_looked_at(change: Any, says: str) -> None:
     ):
         with pytest.raises(InputError, match=says):
             call()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_test_image_that_is_not_finite_stops_avalanches_evaluation(value: float) -> None:
+    train, test = Blobs(72, seed=1), Blobs(30, seed=2)
+    stream = disjoint_benchmark(train, test, n_tasks=1)
+    strategy = fit(make("ncm", eval_mb_size=4), list(stream.train_stream))
+    strategy.eval(list(stream.test_stream), num_workers=0)
+    test.images[10, 0, 3, 3] = value
+    with pytest.raises(RunError, match=r"the logits of test images \[?10\]? are not finite"):
+        strategy.eval(list(stream.test_stream), num_workers=0)
 
 
 def test_replayed_images_are_looked_at() -> None:
