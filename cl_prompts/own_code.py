@@ -14,12 +14,12 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from pkgutil import iter_modules
-from types import ModuleType
-from typing import Any, Literal, NamedTuple, TypeVar
+from types import CodeType, ModuleType
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from cl_prompts.errors import InputError, short, unknown
 from cl_prompts.reading import TEXT, content
@@ -332,6 +332,47 @@ def _modules_in(package: str) -> list[str]:
     return [f"{package}.{found.name}" for found in iter_modules(list(places or ()))]
 
 
+# ----------------------------------------------------------------------------- bytecode
+
+
+class _Compiled(SourceFileLoader):
+    """Loader of a module from its source, whatever compiled code lies beside it."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+class _FromSource:
+    """Finder of modules of own code. Python knows whether compiled code is that of a source by the
+    time and size of its file, which copies of another content may share; a run is known by the
+    source."""
+
+    #: modules of the names that were imported
+    roots: ClassVar[set[str]] = set()
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """The spec of a module of own code; None leaves any other to Python."""
+        if name.partition(".")[0] == __package__:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or not spec.origin or type(spec.loader) is not SourceFileLoader:
+            return None
+        if not any(_is_own(name, root, spec.origin) for root in cls.roots):
+            return None
+        spec.loader = _Compiled(name, spec.origin)
+        return spec
+
+    @classmethod
+    def add(cls, root: str) -> None:
+        """Have what a module imports compiled anew, from now on and in functions, too."""
+        cls.roots.add(root)
+        if cls not in sys.meta_path:
+            places = [at for at, finder in enumerate(sys.meta_path) if finder is PathFinder]
+            sys.meta_path.insert(places[0] if places else 0, cls)
+
+
 # --------------------------------------------------------------------------- what is called
 
 
@@ -372,6 +413,7 @@ def load_object(kind: str, path: str) -> Any:
         raise InputError(
             f"{kind} {path!r} is refused: module {module} is Python's own, and holds no {kind}"
         )
+    _FromSource.add(module)
     try:
         with _current_folder() if _lies_here(module.partition(".")[0]) else nullcontext():
             found = import_module(module)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import py_compile
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib import import_module, reload
+from importlib.util import cache_from_source
 from pathlib import Path
 from types import ModuleType
 
@@ -234,6 +237,31 @@ def test_each_import_and_reload_of_a_module_has_its_own_source(tree: Path) -> No
     reload(sys.modules["beside"])
     now = sources("pack.late:f")
     assert [name for name in before if now[name] != before[name]] == ["beside"]
+
+
+def test_compiled_code_of_another_source_is_not_run(tree: Path) -> None:
+    sources_before = {
+        "beside": "def value():\n    import elsewhere\n    return elsewhere.x\n",
+        "lib/elsewhere": "x = 1\n",
+        "pack/deep/er": "x = 1\n",
+        "pack/late": "from pack.deep.er import x\nfrom beside import value\ny = 1\n",
+        "site-packages/other": "x = 1\n",
+    }
+    for name, text in sources_before.items():
+        file = tree / f"{name}.py"
+        file.write_text(text)
+        py_compile.compile(str(file))
+        file.write_text(text.replace("1", "2"))  # of one size and time, as copies may be
+        os.utime(file, ns=(0, 0))
+        compiled = Path(cache_from_source(str(file)))
+        content = compiled.read_bytes()
+        compiled.write_bytes(content[:8] + bytes(4) + content[12:])
+    assert load_object("data set", "pack.late:y") == 2
+    assert load_object("data set", "pack.late:x") == 2
+    assert load_object("data set", "pack.late:value")() == 2
+    reload(sys.modules["pack.late"])
+    assert load_object("data set", "pack.late:y") == 2
+    assert import_module("other").x == 1  # what is installed is found as ever
 
 
 @pytest.mark.parametrize(
