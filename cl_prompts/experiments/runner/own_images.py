@@ -291,12 +291,14 @@ def _divided(
         labels = label_matrix([row.labels for row in rows], classes)
         parts = split_rows(labels, test_percent, seed, classes)
     tables = {}
+    # As the system reads a path: of a link in it, ".." is where the link leads to.
+    folder = os.path.abspath(table.parent)
     for name, some in zip(("train.csv", "test.csv"), parts, strict=True):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(DOMAIN_HEADER if has_domains(rows) else HEADER)
         for path, names, domain in (rows[row] for row in some.tolist()):
             last = [domain] if domain else []
-            writer.writerow([os.path.abspath(table.parent / path), ";".join(names), *last])
+            writer.writerow([os.path.join(folder, path), ";".join(names), *last])
         tables[name] = text.getvalue().encode()
     return tables

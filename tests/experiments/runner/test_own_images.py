@@ -47,6 +47,19 @@ def test_a_table_without_parts_is_divided_into_two(tmp_path: Path) -> None:
     assert len({tuple(look.path for look in test) for test in (found.test, *others)}) == 3
 
 
+def test_a_path_through_a_link_leads_where_the_system_finds_it(tmp_path: Path) -> None:
+    photos(tmp_path / "other", {"deep": 10})
+    photos(tmp_path, {"table": 10}, first=100)
+    for file in (tmp_path / "other" / "deep").iterdir():
+        file.rename(tmp_path / "other" / file.name)
+    (tmp_path / "table" / "link").symlink_to(tmp_path / "other" / "deep")
+    rows = [f"link/../{i:03d}.png,{'cat' if i % 2 else 'dog'}" for i in range(10)]
+    (tmp_path / "table" / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    found = survey(tmp_path / "table" / "labels.csv", tables=tmp_path / "out")
+    read = {Path(look.path).resolve() for look in (*found.train, *found.test)}
+    assert {path.parent for path in read} == {tmp_path / "other"}
+
+
 def test_folders_of_the_same_classes_are_domains(tmp_path: Path) -> None:
     for number, domain in enumerate(("sketch", "art")):
         photos(tmp_path / domain, {"cat": 5, "dog": 10}, first=5000 * number)
