@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.files import Folders, LayoutError, by_key, open_listing
+from cl_prompts.datasets.files import Folders, LayoutError, by_key, check_once, open_listing
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source
 from cl_prompts.reading import conform, json_of
@@ -35,9 +35,9 @@ CLASSES = tuple(sorted(CATEGORIES.values()))
 _SCHEMA: dict[str, list[dict[str, type]]] = {
     "categories": [{"id": int, "name": str}],
     "images": [{"id": int, "file_name": str}],
-    "annotations": [{"image_id": int, "category_id": int}],
+    "annotations": [{"image_id": int, "category_id": int, "id?": int}],
 }
-_KEYS = {*_SCHEMA, *(key for (entry,) in _SCHEMA.values() for key in entry)}
+_KEYS = {*_SCHEMA, *(key.removesuffix("?") for (entry,) in _SCHEMA.values() for key in entry)}
 
 
 def read_coco(year: int, folder: Path, cache: int | None) -> Source:
@@ -69,6 +69,8 @@ def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
     _check_categories(file, by_key(categories, str(file), "category id"))
     images = ((entry["id"], entry["file_name"]) for entry in found["images"])
     names = by_key(images, str(file), "image id")
+    numbers = [entry["id"] for entry in found["annotations"] if "id" in entry]
+    check_once(numbers, str(file), "annotation id")
     pairs = ((entry["image_id"], entry["category_id"]) for entry in found["annotations"])
     row = {image: position for position, image in enumerate(sorted(names))}
     # Ids run from 1 to 90 with gaps, columns from 0 to 79.

@@ -46,6 +46,13 @@ def put(part: str, row: int, key: str, value: Any) -> Callable[[Any], None]:
     return lambda content: content[part][row].__setitem__(key, value)
 
 
+def numbered(*numbers: Any) -> Callable[[Any], None]:
+    return lambda content: [
+        entry.update(id=number)
+        for entry, number in zip(content["annotations"], numbers, strict=False)
+    ]
+
+
 FIRST = "COCO_train2014_000000000007.jpg"
 GONE = [{"id": 100 + k, "file_name": f"gone_{k}.jpg"} for k in range(3)]
 
@@ -69,6 +76,8 @@ GONE = [{"id": 100 + k, "file_name": f"gone_{k}.jpg"} for k in range(3)]
         (put("annotations", 0, "image_id", 7.0), "annotations[0].image_id is 7.0"),
         (put("annotations", 0, "category_id", {}), "annotations[0].category_id is {{}}"),
         (put("categories", 1, "id", 1), "{file} lists category id 1 twice"),
+        (numbered(3, 3), "{file} lists annotation id 3 twice: give each once"),
+        (numbered(3, "4"), "annotations[1].id is '4': it should be a whole number"),
         (put("categories", 1, "name", None), "categories[1].name is None: it should be a text"),
         (lambda content: content.update(categories={}), "categories is {{}}: it should be a list"),
         (lambda content: content["images"].append(3), "images[3] is 3: it should be a mapping"),

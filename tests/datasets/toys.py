@@ -101,9 +101,12 @@ def write_coco(root: Path, year: int = 2014) -> Path:
                 for image, name in names.items()
             ],
             "annotations": [
-                {"id": 1, "image_id": image, "category_id": k, "iscrowd": k % 2, "area": 12.0}
-                for image, categories in images.items()
-                for k in categories + categories[:1]
+                {"id": n, "image_id": image, "category_id": k, "iscrowd": k % 2, "area": 12.0}
+                for n, (image, k) in enumerate(
+                    (image, k)
+                    for image, categories in images.items()
+                    for k in categories + categories[:1]
+                )
             ],
             "categories": [
                 {"supercategory": "x", "id": k, "name": name} for k, name in coco.CATEGORIES.items()

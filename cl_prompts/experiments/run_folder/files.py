@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,8 +25,10 @@ REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 #: pattern of the names of :func:`temporary_of`
 TEMPORARY = f".*.{'[0-9a-f]' * 16}.tmp"
-#: signs with which a spreadsheet lets formulas begin
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: signs with which a spreadsheet lets formulas begin, also in their full width
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+#: a number to spreadsheets, too
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 def create(path: Path, parts: Iterable[bytes]) -> None:
@@ -291,14 +294,8 @@ def harmless(cell: str) -> str:
     and is no number. A carriage return, which may end a row, becomes a space."""
     begins_like_one = cell.startswith(_FORMULA)
     cell = cell.replace("\r", " ")
-    if not begins_like_one:
-        return cell
-    try:
-        # -0.5 begins like a formula and is a number.
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
+    # -0.5 begins like a formula and is a number.
+    return f"'{cell}" if begins_like_one and not _NUMBER.fullmatch(cell) else cell
 
 
 def json_text(value: Any) -> str:

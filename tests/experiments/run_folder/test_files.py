@@ -80,6 +80,9 @@ def test_links_are_not_written_through(tmp_path: Path, monkeypatch: pytest.Monke
         ("-1.5e3", "-1.5e3"),
         ("cat", "cat"),
         ("", ""),
+        *[(f"{sign}1+1", f"'{sign}1+1") for sign in "\n\uff1d\uff0b\uff0d\uff20"],
+        *[(text, f"'{text}") for text in ("-inf", "+nan", "-1_0", "-1\u0661", "-0x1", "-")],
+        *[(text, text) for text in ("-1.5e-3", "+.5", "-7.", "-0")],
     ],
 )
 def test_no_cell_is_a_formula(cell: str, written: str) -> None:
