@@ -193,8 +193,9 @@ class RunFolder(FolderFiles):
         self._checkpoints = CheckpointFiles(path)
         if read_only:
             return
-        # Opening it would make, or empty, a file elsewhere.
-        if (path / ".lock").is_symlink():
+        # Opening it would make a file elsewhere, and with older filelock empty one.
+        lock = path / ".lock"
+        if lock.is_symlink() or (lock.exists() and lock.stat().st_nlink > 1):
             raise InputError(f"run folder {path} holds a link called .lock: remove it")
         self._lock = FileLock(path / ".lock")
         # Of the system, so that it is free when its process is killed.

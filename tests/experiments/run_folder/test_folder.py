@@ -131,12 +131,15 @@ def test_a_run_that_was_killed_before_it_began_is_made_anew(
     assert made_anew > steps
 
 
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 @pytest.mark.parametrize("name", [".lock", ".reserve"])
-def test_links_in_a_folder_are_not_written_through(name: str, unfinished: Path) -> None:
+def test_links_in_a_folder_are_not_written_through(
+    name: str, link: Callable[[Path, Path], None], unfinished: Path
+) -> None:
     victim = unfinished.parent / "victim"
     victim.write_text("mine")
     (unfinished / name).unlink(missing_ok=True)
-    (unfinished / name).symlink_to(victim)
+    link(unfinished / name, victim)
     refused = pytest.raises(InputError, match=r"holds a link called \.lock: remove it")
     with refused if name == ".lock" else nullcontext():
         RunFolder.resume(unfinished)[0].close()
