@@ -48,7 +48,7 @@ def _labels(dataset: Any) -> Tensor:
 
 
 def _of_each(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """What a test set holds for each image, or each image and class."""
+    """An attribute of a test set as an array, with an entry for each image, or image and class."""
     found = np.asarray(values)
     if found.shape != shape:
         raise InputError(f".{name} of the test set has shape {found.shape}: it should be {shape}")

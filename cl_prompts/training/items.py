@@ -135,9 +135,9 @@ image, first of all a class id, or a row of zeros and ones
     Raises:
         InputError: an entry behind the image is no number, such as a path, or differs in shape.
     """
-    shapes = shapes_behind_image(items[0])
-    for item in items:
-        if (found := shapes_behind_image(item)) != shapes:
+    shapes, *others = map(shapes_behind_image, items)
+    for found in others:
+        if found != shapes:
             raise InputError(
                 f"items hold entries of shapes {found} behind the image, and others {shapes}: give"
                 " class ids, or rows of zeros and ones, and nothing that differs in shape"
