@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def _cluster(ray: Any) -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init("auto", **quiet)
+        _init(ray, "auto", **quiet)
     except ConnectionError as error:
         address = os.environ.get("RAY_ADDRESS")
         if address:
@@ -179,10 +180,21 @@ def _cluster(ray: Any) -> Iterator[None]:
                 f"no Ray cluster answers at RAY_ADDRESS={address}: start it with ray start, or"
                 " unset that variable for one on this machine"
             ) from error
-        ray.init("local", include_dashboard=False, object_store_memory=_STORE, **quiet)
+        _init(ray, "local", include_dashboard=False, object_store_memory=_STORE, **quiet)
     try:
         yield
     finally:
         ray.shutdown()
         if is_main:
             signal.signal(signal.SIGTERM, before)  # Ray puts its own in its place
+
+
+def _init(ray: Any, address: str, **how: Any) -> None:
+    """Connect to a cluster, whose processes would look for modules in the folder that is the
+    current one meanwhile, before all others: in one that holds no data and no modules."""
+    places = os.environ.get("PYTHONPATH")
+    if places:
+        absolute = map(os.path.abspath, places.split(os.pathsep))
+        os.environ["PYTHONPATH"] = os.pathsep.join(absolute)
+    with chdir(sys.prefix):
+        ray.init(address, **how)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import time
@@ -44,7 +45,9 @@ class SlurmLauncher:
             raise InputError("this machine has no srun: start --launcher slurm where sbatch works")
         self._lost = submitit.core.utils.UncompletedJobError
         how = how.on(ledger.waiting[0].settings.device, there=False)
-        self._executor = submitit.AutoExecutor(folder=out.resolve() / "slurm", cluster=cluster)
+        # A new one: submitit executes results that lie in it under the numbers of its jobs.
+        folder = out.resolve() / "slurm" / secrets.token_hex(8)
+        self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         self._executor.update_parameters(
             name="cl-prompts",
             cpus_per_task=how.threads,

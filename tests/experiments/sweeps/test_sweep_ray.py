@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,25 @@ def test_a_message_queue_that_is_away_stops_nothing(monkeypatch: pytest.MonkeyPa
     for _ in range(3):
         launcher._handle_messages()
     assert file.getvalue() == "note: run 1: goes on\n"
+
+
+def test_processes_of_ray_do_not_look_for_modules_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray puts the current folder of whoever connects first on the path of its processes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    found: list[tuple[Path, str]] = []
+
+    class Ray:
+        def init(self, *address: str, **how: Any) -> None:
+            found.append((Path.cwd(), os.environ["PYTHONPATH"]))
+
+        def shutdown(self) -> None: ...
+
+    with sweep_ray._cluster(Ray()):
+        assert Path.cwd() == tmp_path
+    assert found == [(Path(sys.prefix), str(tmp_path / "mine"))]
 
 
 @needs_ray

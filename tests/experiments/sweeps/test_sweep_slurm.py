@@ -41,6 +41,16 @@ def test_without_slurm_there_is_one_sentence(
 
 
 @needs_submitit
+def test_results_that_lie_below_the_folder_are_none_of_its_jobs(tmp_path: Path) -> None:
+    """Submitit executes the file of a job's result, which is called by its number."""
+    ledger, *_ = fated_ledger(tmp_path)
+    launchers = [SlurmLauncher(ledger, Launching("slurm"), tmp_path, "local") for _ in range(2)]
+    folders = {launcher._executor.folder for launcher in launchers}
+    assert len(folders) == 2
+    assert {folder.parent for folder in folders} == {tmp_path / "slurm"}
+
+
+@needs_submitit
 @pytest.mark.slow
 def test_jobs_end_fail_and_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fates = tmp_path / "fates"
