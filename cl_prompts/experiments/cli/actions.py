@@ -122,7 +122,7 @@ def init(args: argparse.Namespace) -> None:
     found.keep()
     write = files.replace if older else files.write_new
     write(out, [recipe_for(found, name, args.backbone, args.weights).encode()])
-    say(f"wrote {out}; next: cl-prompts run {out}")
+    say(f"wrote {out}; next: cl-prompts run {shlex.quote(str(out))}")
 
 
 def validate(args: argparse.Namespace) -> None:

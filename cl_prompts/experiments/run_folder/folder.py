@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -27,7 +28,14 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
-from cl_prompts.experiments.run_folder.checksums import COPIES, SUMS_FILE, sums
+from cl_prompts.experiments.run_folder.checksums import (
+    BEFORE_FILE,
+    CONFIDENCE_FILE,
+    COPIES,
+    IMAGES_FILE,
+    SUMS_FILE,
+    sums,
+)
 from cl_prompts.experiments.run_folder.files import (
     TEMPORARY,
     FolderFiles,
@@ -49,6 +57,8 @@ from cl_prompts.reading import TABLE, conform, content
 EXAMPLES_FILE = "examples.npz"
 KEYS_FILE = "keys.npz"
 LEARNED_FILE = "learned.safetensors"
+#: files that some runs write, each of them before it ends
+_WRITTEN_ANEW = (BEFORE_FILE, KEYS_FILE, EXAMPLES_FILE, CONFIDENCE_FILE, IMAGES_FILE)
 #: of run folders
 FORMAT = 2
 _RESERVED = 2**16  # bytes
@@ -236,7 +246,8 @@ class RunFolder(FolderFiles):
             RunError: the disk is full or read-only.
         """
         taken = InputError(
-            f"run folder {path} exists already: choose another, or continue it with --resume {path}"
+            f"run folder {path} exists already: choose another, or continue it with --resume"
+            f" {shlex.quote(str(path))}"
         )
         try:
             free = not path.exists() or all(map(_precedes_a_run, path.iterdir()))
@@ -363,6 +374,18 @@ class RunFolder(FolderFiles):
                 raise
             with self.writing("summary.json"):
                 files.overwrite(self.path / "summary.json", content)
+
+    def remove_unknown(self) -> None:
+        """Remove files that a run writes anew if it has them at all: nothing says that what lies
+        there is this run's.
+
+        Raises:
+            RunError: one cannot be removed.
+        """
+        for name in _WRITTEN_ANEW:
+            if os.path.lexists(self.path / name):
+                with self.writing(name):
+                    files.remove(self.path / name)
 
     def keep_stream(self, text: str) -> None:
         """Write ``stream.json``, or compare it with what the stream is and mend it."""

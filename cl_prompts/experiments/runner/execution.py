@@ -242,7 +242,10 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
                 with ranks.local_only():
                     tracker.show_examples(parts.strategy.model, parts.data.test, names)
             tracker.finish(
-                results_of(parts), compared_settings(parts.settings, folder.varied()), names
+                parts.strategy.model,
+                results_of(parts),
+                compared_settings(parts.settings, folder.varied()),
+                names,
             )
         finally:
             tracker.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -73,7 +74,7 @@ def finished_run(folder: Path) -> Run:
     if not run.finished:
         raise InputError(
             f"the run in {run.folder} is {run.summary['status']}: finish it with cl-prompts run"
-            f" --resume {run.folder}"
+            f" --resume {shlex.quote(str(run.folder))}"
         )
     return run
 

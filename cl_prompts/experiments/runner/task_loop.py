@@ -134,6 +134,7 @@ class TaskLoop:
         elif parts.settings.parent:
             self._go_on_from_parent()
         if not self.folder.read_only:
+            self.folder.remove_unknown()
             if state is None:
                 self.folder.write_text("stream.json", stream)
             else:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cl_prompts.experiments.results.series import key_similarity_of, usage_entropy
+from cl_prompts.experiments.results.series import usage_entropy
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
 from cl_prompts.experiments.tracking.boards import Boards
+from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import key_similarity, prompt_usage
 
 
@@ -19,8 +20,8 @@ class Diagnostics:
     To ``metrics.csv``: ``prompt_usage`` (scope ``prompt:i``, cumulative), ``prompt_usage_entropy``
     (scope ``task``, bits), ``buffer`` (scope ``class:c``, samples held). To TensorBoard: the same,
     usage and buffer as histograms over prompts and classes, trainable parameters, and forward
-    passes per image, each of the task alone. To ``keys.npz``: the cosine between keys after the
-    latest task. Nothing depends on earlier tasks, so a resumed run writes the same.
+    passes per image, each of the task alone. To ``keys.npz``, at the end of the run: the cosine
+    between keys. Nothing depends on earlier tasks, so a resumed run writes the same.
 
     Args:
         folder: of the run.
@@ -54,16 +55,17 @@ class Diagnostics:
         rows = [*self._prompts(strategy, samples), *self._buffer(strategy, samples)]
         if rows:
             self.folder.add_metrics(rows)
-        self._keys(strategy)
         self._cost(strategy, samples)
 
-    def finish(self, samples: int) -> None:
-        """Draw the similarity of the keys, once."""
-        similarity = key_similarity_of(self.folder.path)
+    def finish(self, model: ContinualModel, samples: int) -> None:
+        """Write and draw the similarity of the keys, once."""
+        similarity = key_similarity(model)
         if similarity is not None:
             from cl_prompts.experiments.figures import key_figure  # loads matplotlib
 
-            self.board.picture("keys", key_figure(similarity), samples)
+            found = similarity.cpu().numpy()
+            self.folder.write_arrays(KEYS_FILE, similarity=found)
+            self.board.picture("keys", key_figure(np.asarray(found, float)), samples)
 
     def _prompts(self, strategy: Any, samples: int) -> list[tuple[int, str, str, float]]:
         usage = prompt_usage(strategy.model)
@@ -89,11 +91,6 @@ class Diagnostics:
             held = labels.bincount(minlength=strategy.model.n_classes).tolist()
         self.board.histogram("buffer", held, samples)
         return [(samples, "buffer", f"class:{c}", float(n)) for c, n in enumerate(held) if n]
-
-    def _keys(self, strategy: Any) -> None:
-        similarity = key_similarity(strategy.model)
-        if similarity is not None:
-            self.folder.write_arrays(KEYS_FILE, similarity=similarity.cpu().numpy())
 
     def _cost(self, strategy: Any, samples: int) -> None:
         self.board.scalar("cost/trainable_parameters", strategy.model.n_learned, samples)

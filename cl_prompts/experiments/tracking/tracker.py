@@ -207,6 +207,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
 
     def finish(
         self,
+        model: ContinualModel,
         results: Mapping[str, float | None],
         settings: Mapping[str, Any],
         class_names: list[str],
@@ -214,6 +215,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         """Draw class accuracy over samples, and write settings with final numbers; then close.
 
         Args:
+            model: of the strategy.
             results: of the run; None for what is not defined for it.
             settings: that TensorBoard is to compare, by name.
             class_names: of the data set.
@@ -229,7 +231,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
                 samples, matrix, class_names, measure=measure, width=figures.CARD
             )
             self.board.picture(f"class_{self.measure}", figure, samples[-1])
-        self.diagnostics.finish(self._samples)
+        self.diagnostics.finish(model, self._samples)
         auc = results.get("a_auc")
         points = self.anytime.curve.anytime
         if auc is not None and points and points[-1].samples_seen < self._samples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +130,8 @@ class TrainedRun:
         if UNKNOWN in self.classes:
             raise InputError(
                 f"a class of this run is called {UNKNOWN!r}, which would be the label of other"
-                f" classes, too: cl-prompts classes {self.run.folder} --rename {UNKNOWN}=NAME makes"
-                " a run with another name"
+                f" classes, too: cl-prompts classes {shlex.quote(str(self.run.folder))} --rename"
+                f" {UNKNOWN}=NAME makes a run with another name"
             )
         return threshold_at(rate, held_out_confidence(self.run.folder))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.results import series
 from cl_prompts.experiments.results.series import (
     DETAILED,
     class_matrix,
@@ -128,6 +130,28 @@ def test_a_damaged_key_file_is_told(tmp_path: Path) -> None:
         np.savez(tmp_path / KEYS_FILE, similarity=wrong)
         with pytest.raises(InputError, match=r"cannot read .*keys\.npz"):
             key_similarity_of(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["array", "empty", "damaged", "bomb"])
+def test_no_archive_of_arrays_ends_in_an_error_of_a_library(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / KEYS_FILE
+    np.savez_compressed(file, similarity=np.arange(10_000.0).reshape(100, 100))
+    if kind == "array":
+        with file.open("wb") as array:
+            np.save(array, np.zeros((2, 2)))
+    elif kind == "bomb":
+        monkeypatch.setattr(series, "TEXT", 2**20)
+        with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("more.npy", bytes(2**20))
+        assert file.stat().st_size < 2**20
+    else:
+        content = bytearray(file.read_bytes()) if kind == "damaged" else bytearray()
+        content[500:600] = bytes(100 * bool(content))
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot read .*keys\.npz"):
+        key_similarity_of(tmp_path)
 
 
 @pytest.mark.parametrize("expected", [1, 7, 199, 200, 201, 399, 1000, 12_345])

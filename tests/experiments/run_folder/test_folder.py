@@ -8,6 +8,8 @@ import itertools
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -103,6 +105,10 @@ def test_folders_in_use_and_foreign_folders_are_refused(
     assert "is not a run folder" in capsys.readouterr().err
     with pytest.raises(InputError, match="exists already"):
         RunFolder.create(unfinished, settings, "")
+    # What a sentence asks to type executes nothing that a name holds.
+    other = unfinished.rename(unfinished.with_name("x;echo mine"))
+    with pytest.raises(InputError, match=f"--resume {re.escape(shlex.quote(str(other)))}$"):
+        RunFolder.create(other, settings, "")
     (unfinished.parent / "file").touch()
     with pytest.raises(InputError, match="file/run cannot be created"):
         RunFolder.create(unfinished.parent / "file" / "run", settings, "")

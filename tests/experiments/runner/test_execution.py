@@ -170,6 +170,25 @@ def test_what_a_kill_or_an_editor_damaged_is_made_good(
     assert found["checkpoint.damaged"] != want["checkpoint"]
 
 
+def test_files_of_others_in_an_unfinished_run_do_not_become_its_own(
+    mvp_run: Path, tmp_path: Path
+) -> None:
+    """Where nothing is left to train, too: what a run writes at its end is written anew."""
+    folder = unfinished_copy(mvp_run, tmp_path / "copy")
+    names = ("before.json", "keys.npz", "examples.npz", "confidence.json", "images.json")
+    np.savez(folder / "keys.npz", similarity=np.zeros((10, 10), np.float32))
+    for name in {*names} - {"keys.npz"}:
+        (folder / name).write_bytes(b"another's")
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
+    want = contents(mvp_run)
+    found = contents(folder)
+    assert [name in found for name in names] == [False, True, False, True, False]
+    assert found["confidence.json"] == want["confidence.json"]
+    assert np.load(folder / "keys.npz")["similarity"].tobytes() == (
+        np.load(mvp_run / "keys.npz")["similarity"].tobytes()
+    )
+
+
 def test_a_stale_export_is_written_from_the_checkpoint(probe_run: Path, tmp_path: Path) -> None:
     """Killed between its last checkpoint and the export: nothing is left to train."""
     folder = unfinished_copy(probe_run, tmp_path / "copy")
