@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -254,8 +255,8 @@ def split_rows(
     """Rows of training and of test images, both ascending.
 
     With one label per image the share is taken of each class, rounded, at least one image and never
-    all. With several it is taken of all images; then every class that is missing on one side gets
-    its first image from the other.
+    all. With several it is taken of all images; then every class that is missing on one side gets an
+    image from the other.
 
     Raises:
         InputError: a bad share or seed, or a class with a single image.
@@ -286,6 +287,12 @@ def split_rows(
 
 def _complete(targets: np.ndarray, chosen: np.ndarray) -> None:
     """Move images until every class is on both sides, or give up where labels exclude that."""
-    for side in (True, False):
-        for label in np.flatnonzero(~targets[chosen == side].any(axis=0)):
-            chosen[np.flatnonzero(targets[:, label])[0]] = side
+    n_classes = targets.shape[1]
+    # What is moved for one class may be the last image of another, which then has its turn again.
+    for _, side, label in product(range(n_classes), (True, False), range(n_classes)):
+        if targets[chosen == side, label].any():
+            continue
+        rows = np.flatnonzero(targets[:, label])
+        # The first of the images that are the last ones of the fewest other classes.
+        last = targets[chosen != side].sum(axis=0) == 1
+        chosen[rows[(targets[rows] & last).sum(axis=1).argmin()]] = side

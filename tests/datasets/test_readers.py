@@ -330,6 +330,15 @@ def test_with_several_labels_rare_classes_are_moved_to_both_sides() -> None:
         assert 20 <= len(test) + 2 <= 24
 
 
+def test_a_class_gets_an_image_that_is_no_other_class_s_last_one() -> None:
+    labels = ["", "b", "ac", "bc", "d", "bcd", "bd", "a", "b"]
+    matrix = np.array([[name in own for name in "abcd"] for own in labels], dtype=np.uint8)
+    for seed in range(100):
+        train, test = split_rows(matrix, 20, seed, "abcd")
+        assert matrix[train].any(axis=0).all()
+        assert matrix[test].any(axis=0).all()
+
+
 @pytest.mark.parametrize(
     ("targets", "arguments", "says"),
     [

@@ -233,12 +233,13 @@ def _of_usable_classes(found: Survey, least: int) -> Survey:
     """The survey without classes that have no training or no test image that can be read."""
     left_out = {reason: list(names) for reason, names in found.left_out.items()}
     usable = dict.fromkeys(found.classes, True)
+    readable = " that can be read" if found.broken else ""
     for part, targets in (("training", found.train_targets), ("test", found.test_targets)):
         names = [name for name, count in found.counts_of(targets).items() if not count]
         names = [name for name in names if usable[name]]
         usable.update(dict.fromkeys(names, False))
         if names:
-            left_out[f"no {part} image that can be read"] = names
+            left_out[f"no {part} image{readable}"] = names
     chosen = np.flatnonzero(list(usable.values()))
     classes = tuple(found.classes[label] for label in chosen)
     kept = replace(found, classes=classes, left_out=left_out)
