@@ -255,8 +255,8 @@ def split_rows(
     """Rows of training and of test images, both ascending.
 
     With one label per image the share is taken of each class, rounded, at least one image and never
-    all. With several it is taken of all images; then every class that is missing on one side gets an
-    image from the other.
+    all. With several it is taken of all images; then every class that is missing on one side gets
+    an image from the other.
 
     Raises:
         InputError: a bad share or seed, or a class with a single image.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from torch.onnx.symbolic_helper import parse_args
 from torchvision.transforms import InterpolationMode, v2
 
 from cl_prompts import reading
+from cl_prompts.datasets.images import CACHED_SIDE
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted, label_of
@@ -74,26 +75,36 @@ def script(trained: TrainedRun, file: Path, form: Literal["torch", "onnx"]) -> s
     if facts["several_labels"]:
         pairs = f"zip({labels}, {scores})"
         chosen = f"print([label for label, z in {pairs} if z > {facts['threshold']}])"
-    return "\n".join([*opened, f"image = {_image(trained)}", chosen])
+    return "\n".join([*opened, *_image(trained), chosen])
 
 
-def _image(trained: TrainedRun) -> str:
-    """Python that makes what a test image of the run's data set becomes."""
+def _image(trained: TrainedRun) -> list[str]:
+    """Lines of Python that make what a test image of the run's data set becomes."""
     name, arguments = trained.settings.section("dataset")
+    size = trained.image_size
     if is_dotted(name):
-        return f"...  # (3, {trained.image_size}, {trained.image_size}), as {name} makes them"
+        return [f"image = ...  # (3, {size}, {size}), as {name} makes them"]
     # Upright, as a run reads it.
     opened = 'ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")'
     image = f"f.pil_to_tensor({opened})"
-    transform = fixed_transform(name, trained.image_size, arguments.get("crop"))
-    for step in transform.transforms if isinstance(transform, v2.Compose) else ():
+    transform = fixed_transform(name, size, arguments.get("crop"))
+    steps: Sequence[Any] = transform.transforms if isinstance(transform, v2.Compose) else ()
+    lines = []
+    if arguments.get("cache"):
+        # Reduced first, as a cache keeps large images.
+        side = steps[0].size[0]
+        large = f"max(image.shape) > {CACHED_SIDE} and min(image.shape[1:]) > {side}"
+        kept = f"f.resize(image, [{side}], interpolation={_BICUBIC})"
+        lines = [f"image = {image}", f"image = {kept} if {large} else image"]
+        image = "image"
+    for step in steps:
         if isinstance(step, v2.Resize):
             bicubic = step.interpolation == InterpolationMode.BICUBIC
             how = f", interpolation={_BICUBIC}" if bicubic else ""
             image = f"f.resize({image}, {list(step.size or ())}{how})"
         elif isinstance(step, v2.CenterCrop):
             image = f"f.center_crop({image}, {list(step.size)})"
-    return f"{image} / 255"
+    return [*lines, f"image = {image} / 255"]
 
 
 #: accuracies of model and file may differ by so much: one test image in a thousand
