@@ -100,7 +100,7 @@ def strategies_for(found: Survey) -> list[str]:
     if found.multi_label:
         return ["linear_probe", "multi_label_ridge", "multi_lane"]
     # S-Prompts were published for domains that come one after the other.
-    return ["linear_probe", "s_prompt" if found.domains else "mvp", "ncm"]
+    return ["linear_probe", "s_prompt" if len(found.domains) > 1 else "mvp", "ncm"]
 
 
 def recipe_for(
@@ -159,7 +159,7 @@ def recipe_for(
 
 def _stream(found: Survey) -> tuple[dict[str, Any], str]:
     """Section "scenario" of a recipe, and the same in words."""
-    if found.domains:
+    if len(found.domains) > 1:
         stream = {"name": "domain_incremental", "domain_order": list(found.domains)}
         words = f"one of {len(found.domains)} domains after the other"
         return {**stream, "announced": True}, one_line(words)

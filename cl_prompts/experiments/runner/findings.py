@@ -106,7 +106,7 @@ class Survey:
             " test images"
         ]
         if self.domains:
-            found.append(f"{len(self.domains)} domains: {', '.join(self.domains)}")
+            found.append(f"{_n(len(self.domains), 'domain')}: {', '.join(self.domains)}")
             if self.settings.get("domains"):
                 found[-1] += (
                     "; folders are read as <domain>/<class>/*, since they hold folders of the same"

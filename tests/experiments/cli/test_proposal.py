@@ -101,6 +101,20 @@ def test_domains_have_their_own_scenario_and_strategies(tmp_path: Path) -> None:
     )
 
 
+def test_a_table_of_one_domain_makes_no_stream_of_domains(tmp_path: Path) -> None:
+    photos(tmp_path / "images", {"all": 12})
+    rows = [f"images/all/{i:03d}.png,{'ab'[i % 2]},art" for i in range(12)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,domain", *rows]))
+    found = survey(tmp_path / "labels.csv")
+    found.keep()
+    assert found.lines()[1] == "1 domain: art"
+    file = tmp_path / "labels.yaml"
+    file.write_text(recipe_for(found, "labels"))
+    runs = plan(str(file))
+    assert {run.strategy for run in runs} == {"linear_probe", "mvp", "ncm"}
+    assert Builder().check(runs)[0].split.name == "Si-Blurry"
+
+
 def test_tasks_follow_the_classes(tmp_path: Path) -> None:
     two = found_in(tmp_path / "two", {"a": 8, "b": 8})
     ten = found_in(tmp_path / "ten", dict.fromkeys("abcdefghij", 4))
