@@ -120,8 +120,9 @@ def _is_pythons(module: str) -> bool:
 
 
 def _list_file() -> Path:
-    above = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(above) if above else Path.home() / ".config") / "cl-prompts" / "trusted_code"
+    # A relative path is to be ignored, as the standard of that variable says: it would be data's.
+    above = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    return (above if above.is_absolute() else Path.home() / ".config") / "cl-prompts/trusted_code"
 
 
 def listed_files() -> list[Path]:

@@ -118,6 +118,17 @@ def test_a_line_of_trusted_files_that_is_no_path_is_refused(
         listed_files()
 
 
+def test_no_list_of_trusted_files_lies_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cl-prompts").mkdir()
+    (tmp_path / "cl-prompts/trusted_code").write_text("/\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", ".")
+    assert listed_files() == []
+
+
 @pytest.mark.parametrize("name", ["subprocess:Popen", "os.path:join", "antigravity:x"])
 def test_modules_of_python_are_not_imported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cl_prompts.own_code.import_module", None)

@@ -82,7 +82,7 @@ def _files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 def init(args: argparse.Namespace) -> None:
     """Look at images of one's own, and write a recipe for them."""
-    from cl_prompts.experiments.cli.proposal import MADE_BY_INIT, expectations, recipe_for
+    from cl_prompts.experiments.cli.proposal import expectations, recipe_for
     from cl_prompts.experiments.runner.own_images import name_of, survey
 
     name = name_of(args.place) if args.out is None else recipe_label(str(args.out))
@@ -93,11 +93,7 @@ def init(args: argparse.Namespace) -> None:
     if older:
         if not args.force:
             raise InputError(f"{out} exists already: give --out another name, or --force")
-        # --force is for recipes that init itself proposed, and for nothing else that lies there.
-        if not (out.is_file() and MADE_BY_INIT.encode() in content(out, RECIPE)):
-            raise InputError(
-                f"{out} is no recipe that init proposed: remove it, or give --out another name"
-            )
+        _check_proposed(out)
     else:
         files.check_place(out)
     if args.backbone is not None:
@@ -119,10 +115,22 @@ def init(args: argparse.Namespace) -> None:
     if not args.quiet:
         for line in expectations(found, args.backbone, args.weights):
             say(line)
+    if older:
+        _check_proposed(out)  # again, as the look at all images takes a while
     found.keep()
     write = files.replace if older else files.write_new
     write(out, [recipe_for(found, name, args.backbone, args.weights).encode()])
     say(f"wrote {out}; next: cl-prompts run {shlex.quote(str(out))}")
+
+
+def _check_proposed(out: Path) -> None:
+    """Refuse to replace what is not a recipe that ``init`` itself proposed."""
+    from cl_prompts.experiments.cli.proposal import MADE_BY_INIT
+
+    if not (out.is_file() and MADE_BY_INIT.encode() in content(out, RECIPE)):
+        raise InputError(
+            f"{out} is no recipe that init proposed: remove it, or give --out another name"
+        )
 
 
 def validate(args: argparse.Namespace) -> None:

@@ -98,12 +98,13 @@ def environment(device: str, command: str) -> dict[str, Any]:
 @cache
 def _revision() -> str | None:
     """Git revision of the source tree as it was when this process first asked, marked if it has
-    changes; None for an installed package."""
+    changes; None for an installed package, which may lie in a repository of something else."""
+    source = Path(__file__).parents[3]
+    if not (source / ".git").exists():
+        return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
-        )
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.panel import Panel
@@ -14,6 +15,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import actions, main
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
+from cl_prompts.experiments.runner import own_images
 from tests.experiments.commands import rows, summary
 from tests.experiments.fake_runs import fake_run
 from tests.experiments.own_photos import photos
@@ -51,6 +53,25 @@ def test_from_a_folder_to_labels(
     assert main(["export", str(folder), "--torch"]) == 0
     assert "on the test set" in capsys.readouterr().out
     assert (folder / "model.pt").is_file()
+
+
+def test_what_takes_the_place_of_a_proposal_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos(tmp_path / "photos", {"cat": 4, "dog": 4})
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "photos", "--quiet"]) == 0
+    place = tmp_path / "photos.yaml"
+    survey = own_images.survey
+
+    def surveyed(*args: Any, **how: Any) -> Any:
+        place.write_text("mine")
+        return survey(*args, **how)
+
+    monkeypatch.setattr(own_images, "survey", surveyed)
+    assert main(["init", "photos", "--force", "--quiet"]) == 2
+    assert "photos.yaml is no recipe that init proposed" in capsys.readouterr().err
+    assert place.read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import random
 import re
 import shlex
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
@@ -576,6 +577,21 @@ def test_the_environment_of_another_run_or_an_altered_one_is_refused(
     shutil.copy(tmp_path / "other/environment.json", file)
     with pytest.raises(InputError, match=r"are others than those of its environment\.json"):
         RunFolder.resume(unfinished)
+
+
+def test_no_revision_is_that_of_a_repository_around_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking it would carry out what its configuration names, too."""
+    module = tmp_path / "site-packages/cl_prompts/experiments/run_folder/folder.py"
+    module.parent.mkdir(parents=True)
+    author = "-c user.name=a -c user.email=a"
+    asks = "config core.fsmonitor 'touch ran;'"
+    for command in ("init", f"{author} commit --allow-empty -m a", asks):
+        subprocess.run(["git", *shlex.split(command)], cwd=tmp_path, check=True)
+    monkeypatch.setattr(run_folder, "__file__", str(module))
+    assert run_folder._revision.__wrapped__() is None
+    assert not list(tmp_path.rglob("ran"))
 
 
 def test_the_environment_names_versions() -> None:
