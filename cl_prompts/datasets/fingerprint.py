@@ -143,16 +143,15 @@ def _read_contents(images: Images, rows: Sequence[int]) -> str:
 
 
 @contextmanager
-def all_seeded() -> Iterator[None]:
-    """Draw from the global generators of torch, numpy and Python as if seeded with 0; restore them
-    afterwards."""
-    from cl_prompts.training.seeds import seeded
+def all_seeded(seed: int = 0) -> Iterator[None]:
+    """Draw from the global generators of torch, numpy and Python as if they were just seeded;
+    restore them afterwards."""
+    from cl_prompts.training.seeds import seed_globals, seeded
 
     before = (random.getstate(), np.random.get_state())
     try:
-        with seeded(0):
-            random.seed(0)
-            np.random.seed(0)
+        with seeded(seed):
+            seed_globals(seed)
             yield
     finally:
         random.setstate(before[0])

@@ -162,7 +162,6 @@ def load_dataset(
     one_of("on_bad_image", on_bad_image, OnBadImage)
     entry = find_dataset(name)
     options = {key: value for key, value in options.items() if value is not None}
-    what = f"data set {name!r}"
     if isinstance(entry, DataSetEntry):
         _check_options(name, options)
         data = dataset_of(
@@ -178,6 +177,7 @@ def load_dataset(
             cache_gb=cache_gb,
             crop=crop,
         )
+        check_files(f"data set {name!r}", data.train.files, data.test.files)
     else:
         arguments = {
             "root": root,
@@ -190,8 +190,9 @@ def load_dataset(
             "cache_gb": cache_gb,
             "crop": crop,
         }
-        data = _of_function(name, entry, arguments, options, image_size=image_size, seed=seed)
-    check_files(what, data.train.files, data.test.files)
+        usual = keywords(load_dataset, set())
+        given = {key: v for key, v in arguments.items() if not _same(v, usual[key][1])}
+        data = dataset_of_function(name, given | options, image_size=image_size, seed=seed)
     if on_bad_image != "defer":
         data = handle_bad_images(data, check_images(data), on_bad_image)
     return data
@@ -263,24 +264,26 @@ def _of_classes(
     return DataSet(name, train, test, names, entry.mean, entry.std, unread=source.unread)
 
 
-def _of_function(
-    name: str,
-    function: Callable[..., DataSet],
-    arguments: Mapping[str, Any],
-    options: Mapping[str, Any],
-    **offered: int,
-) -> DataSet:
-    """The data set of a user's function: it is given what it declares of ``offered``, and must
-    declare all options and each argument that is not left at its default."""
-    usual = keywords(load_dataset, set())
-    given = {key: value for key, value in arguments.items() if not _same(value, usual[key][1])}
-    given |= options
+def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> DataSet:
+    """The data set of a user's function, by its dotted name.
+
+    Args:
+        name: of the function.
+        given: arguments, all of which it must declare.
+        offered: ``image_size`` and ``seed``, of which it is given what it declares.
+
+    Raises:
+        InputError: no such function, an argument that it does not declare, or see
+            :func:`load_dataset`.
+    """
+    function: Any = find_dataset(name)
     declared = signature(function).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in declared.values()):
         for key in given:
             one_of(f"argument of data set {name!r}", key, declared)
-    given = {key: value for key, value in offered.items() if key in declared} | given
+    given = {key: value for key, value in offered.items() if key in declared} | dict(given)
     made: DataSet = call_function("data set", name, function, given, DataSet)
+    check_files(f"data set {name!r}", made.train.files, made.test.files)
     seed = given.get("seed")
     # Three channels of 4 bytes.
     size = 12 * (len(made.train) + len(made.test)) * offered["image_size"] ** 2

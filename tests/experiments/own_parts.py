@@ -38,6 +38,14 @@ def stripes(image_size: int, seed: int, *, per_class: int = 12, n_classes: int =
 
 
 @cl_prompts.dataset
+def drawn(image_size: int, augment: bool = False, root: str | None = "here") -> DataSet:
+    """Images drawn with a global generator, called by what was given."""
+    targets = torch.arange(4).repeat_interleave(3)
+    parts = [Stripes(image_size, targets, np.random.randint(1000)) for _ in range(2)]
+    return as_dataset(*parts, name=f"{augment} {root}")
+
+
+@cl_prompts.dataset
 def nothing(seed: int) -> None:
     """Forgets to return a data set."""
 
@@ -68,6 +76,12 @@ def halves(y: Any, *, seed: int, swapped: bool = False) -> Split:
         tasks[::-1] if swapped else tasks,
         parameters={"seed": seed, "swapped": swapped},
     )
+
+
+@cl_prompts.scenario
+def thirds(y: Any, name: str = "disjoint") -> Split:
+    """Has a parameter called as the scenario's own entry of a recipe."""
+    return Split.of(name, np.asarray(y), [np.arange(part, len(y), 3) for part in range(3)])
 
 
 class Doubled(LinearProbe):

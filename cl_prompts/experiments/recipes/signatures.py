@@ -17,7 +17,7 @@ Parameters = dict[str, tuple[Any, Any]]
 #: parameters that the runner fills in
 FILLED = {
     "dataset": {"name", "image_size", "seed"},
-    "scenario": {"test_labels", "domains", "seed"},
+    "scenario": {"name", "test_labels", "domains", "seed"},
     "backbone": {"name", "seed"},
     "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
     "strategy": {

@@ -20,6 +20,8 @@ _MOST = 10_000  # values, those that aliases repeat counted each time; seeds of 
 _LONGEST = 2**21  # letters; recipes are shorter, and what is filled in in them is a few more
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
+#: types of YAML that no setting has, nor JSON
+_OTHERS = [f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "binary", "set", "omap", "pairs")]
 #: a number to some reader of YAML, 1.1 or 1.2
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$", re.A)
 _RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
@@ -29,8 +31,8 @@ class Loader(yaml.SafeLoader):
     """YAML loader for settings: every key a text, and given once.
 
     It reads ``5e-3`` as a number, which YAML 1.1 takes for text, and a whole number only as Python
-    writes it: ``010``, ``1_0``, ``1:30`` and ``0x10``, other numbers in YAML 1.1, are texts, since
-    folders of classes are called so. Nesting, aliases that contain
+    writes it: ``010``, ``1_0``, ``1:30`` and ``0x10``, other numbers in YAML 1.1, and dates are
+    texts, since folders of classes are called so. Nesting, aliases that contain
     themselves and aliases that multiply are bounded, so that no short text becomes a large value.
     """
 
@@ -110,11 +112,14 @@ def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
     """Types of bare texts by their first characters, with the numbers of :class:`Loader`."""
     found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items():
-        found[first] = [pair for pair in pairs if pair[0] not in (_INT, _FLOAT)]
+        found[first] = [pair for pair in pairs if pair[0] not in (_INT, _FLOAT, *_OTHERS)]
     return found
 
 
 Loader.yaml_implicit_resolvers = _resolvers()
+Loader.yaml_constructors = {
+    tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag not in _OTHERS
+}
 Loader.add_implicit_resolver(_INT, re.compile(r"^(0|-?[1-9]\d*)$", re.A), list("-0123456789"))
 # Whole numbers are of the type above: here a number has a point or an exponent.
 Loader.add_implicit_resolver(

@@ -96,7 +96,8 @@ def conditions_of(run: Run) -> Conditions:
             found[f"{name} (content)"] = content
     for section in ("dataset", "scenario"):
         if run.summary[section] in _recorded_map(run, "code"):
-            found[f"{section}.source"] = _source_of(run, run.summary[section])
+            # With a space, as no setting has: a function of one's own may have one called source.
+            found[f"{section}.source of it"] = _source_of(run, run.summary[section])
     if found["backbone.weights"] == "random":
         # Each seed draws weights of its own, which are compared between runs.
         found.pop("backbone_hash", None)

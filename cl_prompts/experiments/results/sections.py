@@ -3,6 +3,7 @@ table that compares them."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -36,8 +37,8 @@ _WORDS = {
     "data": "data:",
     "definitions": "definitions of the metrics",
     "numbers": "mark of changed numbers",
-    "dataset.source": "source of the data set",
-    "scenario.source": "source of the scenario",
+    "dataset.source of it": "source of the data set",
+    "scenario.source of it": "source of the scenario",
     "class_names": "names of the classes",
     "stream_seed": "stream seed",
     "stream": "fingerprint of the stream",
@@ -287,6 +288,7 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def _labelled(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
     """Each run with the label of its row: strategy, and settings in which its runs differ."""
+    rows: dict[str, tuple[str, dict[str, str]]] = {}
     names = labels_of(str(run.summary["strategy"]) for run in runs)
     by_strategy: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -298,7 +300,13 @@ def _labelled(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
         differing = [key for key in keys if len(set(map(methodcaller("get", key), options))) > 1]
         for run, found in zip(members, options, strict=True):
             extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in differing)
-            yield names[strategy] + (f" ({extra})" if extra else ""), run
+            label = first = names[strategy] + (f" ({extra})" if extra else "")
+            # Texts among settings may be such that two rows read alike: they stay two.
+            for number in itertools.count(2):
+                if rows.setdefault(label, (strategy, found)) == (strategy, found):
+                    break
+                label = f"{first} [{number}]"
+            yield label, run
 
 
 def _age(run: Run) -> tuple[float, str]:

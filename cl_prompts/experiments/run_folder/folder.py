@@ -188,6 +188,7 @@ class RunFolder(FolderFiles):
 
     Attributes:
         remarks: sentences on what was found damaged and made good again.
+        identity: of the run, see :meth:`claim`.
 
     Raises:
         InputError: another process writes it.
@@ -199,7 +200,7 @@ class RunFolder(FolderFiles):
         super().__init__(path)
         self.read_only = read_only
         self.remarks: list[str] = []
-        self._identity: Mapping[str, Any] = {}
+        self.identity: Mapping[str, Any] = {}
         self._found: Checkpoint | None = None
         self._checkpoints = CheckpointFiles(path)
         if read_only:
@@ -333,7 +334,7 @@ class RunFolder(FolderFiles):
 
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Set the identity of the run: checkpoints carry it, and those of another are refused."""
-        self._identity = identity
+        self.identity = identity
 
     @contextmanager
     def closed_on_error(self) -> Iterator[None]:
@@ -452,7 +453,7 @@ class RunFolder(FolderFiles):
             attached = {"record": json.dumps(record).encode()}
             if rows is not None:
                 attached["metrics"] = rows
-            self._checkpoints.save(Checkpoint(state, self._identity, attached))
+            self._checkpoints.save(Checkpoint(state, self.identity, attached))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """State of the last intact checkpoint, or None; rows of ``metrics.csv`` after it are
@@ -470,7 +471,9 @@ class RunFolder(FolderFiles):
         self._found = None
         if found is not None:
             with taking_up(self.path):
-                check_identity(found.identity, self._identity, str(self.path))
+                check_identity(found.identity, self.identity, str(self.path))
+                # A file that came since is no input: the run may have written it, and write on.
+                self.identity = {**self.identity, "files": found.identity["files"]}
         if not self.read_only:
             with self.writing("metrics.csv"):
                 self._restore_metrics({} if found is None else found.attached)

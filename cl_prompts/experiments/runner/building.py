@@ -17,8 +17,16 @@ from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.catalog import check_folder
 from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.joined import JoinedDataSet, joined
-from cl_prompts.datasets.registry import DATASETS, DataSet, DataSetEntry, find_dataset, load_dataset
+from cl_prompts.datasets.registry import (
+    DATASETS,
+    DataSet,
+    DataSetEntry,
+    dataset_of_function,
+    find_dataset,
+    load_dataset,
+)
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted, label_of
 from cl_prompts.experiments.recipes.settings import Settings
@@ -125,7 +133,7 @@ class Builder:
         # Models draw their first parameters from torch's global generator, and code from outside
         # whatever it likes.
         seed_globals(settings.seed)
-        data = self.data(settings)
+        data = self._data(settings)
         check_keeping(settings, data)
         backbone = self.backbone(settings, data)
         if is_dotted(settings.dataset["name"]):
@@ -216,11 +224,17 @@ class Builder:
         return self._backbone(settings, normalisation)
 
     def data(self, settings: Settings) -> DataSet:
-        """The data set of a run, at the image size of its backbone.
+        """The data set of a run, at the image size of its backbone, as the run itself makes it: a
+        function of one's own may draw from global generators, which stay as they are.
 
         Raises:
             InputError: it is not there, or cannot be used.
         """
+        with all_seeded(settings.seed):
+            return self._data(settings)
+
+    def _data(self, settings: Settings) -> DataSet:
+        """The data set of a run; what its function draws from global generators is drawn."""
         if not settings.parent:
             return self._own_data(settings)
         folder = Path(settings.parent["run"])
@@ -264,9 +278,11 @@ class Builder:
         if embedded and pick_device(settings.device).type == "cpu":
             # Small images of one size: augmented by the batch they are the same, and made sooner.
             arguments["augment_on"] = "device"
-        data = load_dataset(
-            name, image_size=image_size, seed=settings.seed, on_bad_image="defer", **arguments
-        )
+        made: dict[str, Any] = {"image_size": image_size, "seed": settings.seed}
+        if is_dotted(name):
+            data = dataset_of_function(name, arguments, **made)
+        else:
+            data = load_dataset(name, on_bad_image="defer", **made, **arguments)
         # Opening all files takes minutes: once for all runs that share them.
         if self._quick or on_bad_image == "defer":
             return data

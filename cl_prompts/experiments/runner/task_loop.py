@@ -97,7 +97,6 @@ class TaskLoop:
         """Start the clock and reset the counters."""
         self.parts = parts
         self.folder = folder
-        self._identity: dict[str, Any] = {}
         self.tasks_done = 0
         self._before: dict[str, Any] | None = None
         self._begins_edited = False
@@ -122,9 +121,8 @@ class TaskLoop:
             InputError: the checkpoint is damaged, or that of another run.
         """
         parts = self.parts
-        self._identity = identity_of(parts)
         # Before the checkpoint is read: a run of other data or weights must not take it up.
-        self.folder.claim(self._identity)
+        self.folder.claim(identity_of(parts))
         state = self.folder.load_checkpoint()
         stream = parts.split.to_json()
         if state is not None:
@@ -289,7 +287,7 @@ class TaskLoop:
             self.parts,
             seconds=self.seconds(),
             command=self.folder.command(),
-            identity=self._identity,
+            identity=self.folder.identity,
             with_results=status != "running",
         )
         remarks = list(dict.fromkeys([*self._earlier_remarks, *self.folder.remarks]))

@@ -111,17 +111,15 @@ class Sweep:
         except (InputError, ValueError):
             return folder  # whoever takes it up says what is wrong
         now = settings_identity(settings)
+        marks = [made.get("numbers"), made.get("definitions")]
         found = [
             *file_changes(made.get("files") or {}, now["files"]),
             *code_changes(made.get("code") or {}, now["code"]),
+            *changes({"numbers": marks}, {"numbers": marks_of_numbers()}),
         ]
         # What has not ended is compared as it is resumed.
         if not found and made.get("status") == "finished":
-            known = {
-                "numbers": [made.get("numbers"), made.get("definitions")],
-                "data": made.get("data"),
-                "backbone": made.get("backbone_hash"),
-            }
+            known = {"data": made.get("data"), "backbone": made.get("backbone_hash")}
             known = {part: value for part, value in known.items() if value is not None}
             try:
                 found = [*changes(known, self._measured(settings, list(known)))]
@@ -136,12 +134,12 @@ class Sweep:
         return folder
 
     def _measured(self, settings: Settings, parts: Sequence[str]) -> dict[str, Any]:
-        """Marks of numbers, and fingerprints of the data and the backbone of a run as they are now.
+        """Fingerprints of the data and the backbone of a run as they are now.
 
         Raises:
             InputError: they are not there any more.
         """
-        found: dict[str, Any] = {"numbers": marks_of_numbers()}
+        found: dict[str, Any] = {}
         # Bad files that a run leaves out are found by opening all, and are of no fingerprint.
         skips = settings.dataset.get("on_bad_image") == "skip"
         builder = self._builders.setdefault(skips, Builder(quick=not skips))

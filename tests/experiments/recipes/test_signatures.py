@@ -48,6 +48,7 @@ def test_sections_leave_out_what_the_runner_fills_in() -> None:
     assert own == {"on_bad_image", "per_class", "n_classes"}
     # The first parameter takes the labels, whatever its name.
     assert list(section_parameters("scenario", f"{OWN}:halves")) == ["swapped"]
+    assert section_parameters("scenario", f"{OWN}:thirds") == {}
     assert "root" in section_parameters("dataset", "digits")
     assert "splits" in section_parameters("dataset", "voc2007")
     assert "splits" not in section_parameters("dataset", "digits")

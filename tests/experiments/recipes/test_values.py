@@ -37,6 +37,7 @@ from cl_prompts.experiments.recipes.values import (
         ("[010, 0, 011]", ["010", 0, "011"]),
         *[(text, text) for text in ("08", "007", "1_0", "1_0.5", "1:30", "1:30.5", "0x10", "0b1")],
         ("1e", "1e"),
+        *[(text, text) for text in ("2001-01-01", "2001-01-01 10:00:00", "!!set {a, b}")],
         ("null", None),
         ("true", True),
         ("[1, a]", [1, "a"]),

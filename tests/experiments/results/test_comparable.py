@@ -230,6 +230,24 @@ def test_order_and_keys_of_a_mapping_divide(value: dict[str, Any]) -> None:
     assert len(tables([a_run(one), a_run(other, (2, 2))])) == 2
 
 
+def test_a_setting_called_source_divides_beside_the_source_of_its_function() -> None:
+    code = {"own:halves": {"own": "1234"}}
+    config = {**BASE, "scenario": {"name": "own:halves", "source": "a"}}
+    other = with_setting(config, "scenario.source", "b")
+    runs = [a_run(config, code=code), a_run(config, (2, 2), code=code)]
+    assert len(tables(runs)) == 1
+    assert len(tables([*runs, a_run(other, (3, 3), code=code)])) == 2
+    assert len(tables([*runs, a_run(config, (3, 3), code={"own:halves": {"own": "5"}})])) == 2
+
+
+def test_rows_whose_labels_read_alike_stay_apart() -> None:
+    given = [{"a": "x, b=y", "b": "z"}, {"a": "x", "b": "y, b=z"}, {"a": "x, b=y", "b": "z"}]
+    runs = [a_run({"options": one}, (n, n)) for n, one in enumerate(given)]
+    (section,) = sections(runs)
+    label = "linear_probe (a=x, b=y, b=z)"
+    assert section.seeds == {label: ("0", "2"), f"{label} [2]": ("1",)}
+
+
 @pytest.mark.parametrize(
     ("options", "n_rows"),
     [

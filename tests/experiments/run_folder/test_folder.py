@@ -153,6 +153,17 @@ def test_links_in_a_folder_are_not_written_through(
     assert victim.read_text() == "mine"
 
 
+def test_a_file_that_came_since_the_checkpoint_is_no_input(unfinished: Path) -> None:
+    folder, _ = RunFolder.resume(unfinished)
+    identity = read(unfinished / CHECKPOINT_FILE).identity
+    folder.claim({**identity, "files": {"options.log": "of what the run writes"}})
+    state = folder.load_checkpoint()
+    assert folder.identity == identity
+    folder.save_checkpoint(state)
+    assert read(unfinished / CHECKPOINT_FILE).identity == identity
+    folder.close()
+
+
 def test_metrics_written_after_the_last_checkpoint_are_cut_off(unfinished: Path) -> None:
     folder, _ = RunFolder.resume(unfinished)
     identity = read(unfinished / CHECKPOINT_FILE).identity

@@ -148,6 +148,21 @@ def test_a_strategy_of_ones_own_gets_its_settings(builder: Builder) -> None:
     assert parts.settings.options["lr"] == 0.1
 
 
+def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them(
+    builder: Builder,
+) -> None:
+    # As load_dataset's own defaults are, and those of the function are not.
+    given = ["dataset.augment=true", "dataset.root=null"]
+    made = built(builder, f"dataset={OWN}:drawn", "n_tasks=2", *given)
+    assert made.data.name == "True None"
+    np.random.seed(0)
+    first = np.random.rand()
+    np.random.seed(0)
+    anew = builder.data(made.settings)
+    assert anew.fingerprint() == made.data.fingerprint()
+    assert np.random.rand() == first
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

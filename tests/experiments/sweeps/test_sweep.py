@@ -182,6 +182,7 @@ def test_equal_settings_are_not_run_again_and_others_are(
         ),
         ({"data": {"images": 1}}, "its data set changed, it has "),
         ({"numbers": 1}, "the numbers of a method or metric changed"),
+        ({"status": "failed", "numbers": 1}, "the numbers of a method or metric changed"),
         ({"definitions": 1}, "the numbers of a method or metric changed"),
     ],
 )
