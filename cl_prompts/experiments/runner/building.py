@@ -272,7 +272,8 @@ class Builder:
             check_folder(settings.dataset["name"], entry, root, download=fetched)
         image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
         name, arguments = settings.section("dataset")
-        key = json.dumps([name, arguments])
+        # A function of one's own may have other files for each seed.
+        key = json.dumps([name, arguments, settings.seed if is_dotted(name) else None])
         on_bad_image: OnBadImage = arguments.pop("on_bad_image")
         embedded = isinstance(entry, DataSetEntry) and not entry.layout
         if embedded and pick_device(settings.device).type == "cpu":
