@@ -108,7 +108,8 @@ def domain_incremental_split(
 
     Raises:
         InputError: labels that are not exactly 0..C-1, no domains, a single one, or an order that
-            does not hold each of them once.
+            does not hold each of them once, or positions of domains that have other numbers as
+            names.
     """
     labels, n_classes = check_labels(targets, "targets")
     if domains is None:
@@ -194,6 +195,12 @@ def _order(names: Sequence[str], wanted: DomainOrder | None, seed: int) -> list[
 
 def _position(names: Sequence[str], wanted: str | int) -> int:
     if not isinstance(wanted, str):
+        # Folders may be called 0, 1, 10, 2 ...: sorted as names, so that position 2 is not "2".
+        if (named := str(wanted)) in names and names.index(named) != wanted:
+            raise InputError(
+                f"domain_order: {named} may mean the domain called {named!r} or position {named}"
+                f' among the sorted names, which differ: write names in quotes, as ["{named}"]'
+            )
         return wanted
     one_of("domain", wanted, names)
     return names.index(wanted)

@@ -28,7 +28,7 @@ def cases(draw: st.DrawFn) -> tuple[list[int], list[Any], dict[str, Any]]:
         ),
     ]
     n_domains = draw(st.integers(2, min(4, n)))
-    names: list[Any] = draw(st.sampled_from([NAMES, [2, 10, 30, 400]]))[:n_domains]
+    names: list[Any] = draw(st.sampled_from([NAMES, [20, 100, 300, 4000]]))[:n_domains]
     rest = n - n_domains
     repeated = draw(st.lists(st.sampled_from(names), min_size=rest, max_size=rest))
     domains = draw(st.permutations([*names, *repeated]))
@@ -133,6 +133,15 @@ def test_refusals(changes: dict[str, Any], says: str) -> None:
             [0, 1, 0, 1], **{"domains": ["art", "art", "photo", "photo"], **changes}
         )
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_that_is_another_domain_s_name_is_no_position() -> None:
+    names = [str(number) for number in range(11)]
+    with pytest.raises(InputError, match="2 may mean the domain called '2' or position 2"):
+        domain_incremental_split([0] * 11, domains=names, domain_order=[0, 2, 1, *range(3, 11)])
+    assert domain_incremental_split([0] * 11, domains=names, domain_order=names).domains[10] == "10"
+    numbers = domain_incremental_split([0] * 11, domains=range(11), domain_order=range(11))
+    assert list(numbers.domains) == names
 
 
 def test_a_split_names_a_domain_for_each_task_once() -> None:
