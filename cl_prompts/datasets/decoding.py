@@ -16,7 +16,8 @@ transparent               blended over white
 EXIF orientation          upright; EXIF data that cannot be read counts as none
 several frames or pages   the first
 other formats             refused, whatever the file is called: Pillow runs Ghostscript for EPS
-more than 179 megapixels  refused, as are folders, FIFOs, sockets and devices, which are not opened
+more than 179 megapixels  refused, as are sides of more than 1000 to 1, and folders, FIFOs, sockets
+                          and devices, which are not opened
 ========================  =======================================================================
 """
 
@@ -46,6 +47,8 @@ from cl_prompts.reading import TABLE, opened
 
 #: Pixels that one image may have: twice Pillow's threshold for a warning.
 MOST_PIXELS = 178_956_970
+#: One side in terms of the other: enlarged by its shorter side, one pixel by 60,000 take gigabytes.
+MOST_SLENDER = 1000
 
 #: EXIF's orientations that exchange height and width
 LYING = (5, 6, 7, 8)
@@ -67,6 +70,8 @@ def decode(path: str) -> Tensor:
             if image.width * image.height > MOST_PIXELS:
                 pixels = image.width * image.height
                 raise ValueError(f"it has {pixels} pixels, more than {MOST_PIXELS}")
+            if max(image.size) > MOST_SLENDER * min(image.size):
+                raise ValueError(f"one side is more than {MOST_SLENDER} times the other")
             return _rgb(image)
     except Exception as error:  # Pillow raises nearly every built-in exception on damaged files
         raise _unreadable(path, error) from error

@@ -270,6 +270,14 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert refusal(path) == f"it has 200000000 pixels, more than {decoding.MOST_PIXELS}"
 
 
+def test_images_of_a_line_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "line.png"
+    Image.new("L", (1000, 1)).save(path)
+    assert decode(str(path)).shape == (3, 1, 1000)
+    Image.new("L", (1, 1001)).save(path)
+    assert refusal(path) == "one side is more than 1000 times the other"
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
 @pytest.mark.parametrize("cut", [0, 10, 60, -200])
 def test_cut_files_are_refused(tmp_path: Path, cut: int) -> None:
