@@ -405,6 +405,14 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         for listener in self.listeners:
             listener(kind, evaluation)
         added = [name for name in evaluation.scores if name not in measured]
+        ours = {*results(Curve(), ()), *multi_label_run_results(Curve(), ())} if added else set()
+        for name in added:
+            # One of both would stand in tables under the name of the other.
+            if name in ours:
+                raise InputError(
+                    f"a plugin adds a score called {name!r}, which is one of this package's: give"
+                    " it another name"
+                )
         self.own_scores = list(dict.fromkeys([*self.own_scores, *added]))
 
     def state_dict(self) -> dict[str, Any]:

@@ -197,6 +197,14 @@ def test_a_task_ends_after_all_that_an_ordinary_strategy_does(stream: Any, at_on
     assert strategy.plugins[1] is plugin
 
 
+@pytest.mark.parametrize("name", ["forgetting", "map_last"])
+def test_a_score_of_ones_own_is_not_called_as_a_result_of_ours(stream: Any, name: str) -> None:
+    anytime = AnytimeEvaluation(stream.test_stream, every=25)
+    anytime.listeners.append(lambda kind, evaluation: evaluation.scores.update({name: 0.0}))
+    with pytest.raises(InputError, match=f"a score called '{name}', which is one of this package"):
+        fit(probe(anytime), stream.train_stream)
+
+
 def test_state_continues_the_curve(stream: Any) -> None:
     whole, first, second = (AnytimeEvaluation(stream.test_stream, every=25) for _ in range(3))
     fit(probe(whole), stream.train_stream)
