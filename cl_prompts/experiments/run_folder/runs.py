@@ -20,7 +20,6 @@ from cl_prompts.experiments.recipes.values import yaml_of
 from cl_prompts.experiments.run_folder.checksums import (
     BEFORE_FILE,
     CONFIDENCE_FILE,
-    SUMS_FILE,
     check_sums,
 )
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, METRICS_HEADER
@@ -233,10 +232,8 @@ def _read_run(folder: Path) -> Run:
         return Run(folder, summary)
     _conform(file, summary, FINISHED)
     environment = _read(folder / "environment.json", json_of, _ENVIRONMENT)
-    if environment.get("format") is not None and not (folder / SUMS_FILE).is_file():
-        raise InputError(f"{folder} lacks the {SUMS_FILE} of a finished run: {_REMEDY}")
     # Before anything else is read: what follows may trust the files to belong together.
-    check_sums(folder)
+    check_sums(folder, may_lack_them=environment.get("format") is None)
     stream = _read(folder / "stream.json", json_of, _STREAM)
     before = folder / BEFORE_FILE
     _check_one_run(folder, summary, stream)

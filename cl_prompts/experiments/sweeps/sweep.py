@@ -97,7 +97,7 @@ class Sweep:
             )
         ]
         for folder in self.finished:
-            check_sums(folder)
+            check_sums(folder, may_lack_them=False)
 
     def _usable(self, folder: Path | None, settings: Settings) -> Path | None:
         """The folder of an earlier run, if it was made from the same data, weights, files and code,

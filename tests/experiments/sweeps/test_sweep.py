@@ -206,6 +206,15 @@ def test_a_run_on_other_data_or_weights_does_not_count_as_made(
     assert ("is left alone, and its run is made again" in text) == bool(says)
 
 
+def test_a_finished_run_without_its_checksums_is_refused(probe_run: Path, tmp_path: Path) -> None:
+    """By a search, too, which makes no report that would refuse it."""
+    made = tmp_path / "digits" / "linear_probe" / "3-made"
+    shutil.copytree(probe_run, made)
+    (made / SUMS_FILE).unlink()
+    with pytest.raises(InputError, match="3-made lacks the SHA256SUMS of a finished run"):
+        Sweep(grid("digits", PROBE), tmp_path, console=Console(quiet=True))
+
+
 def test_a_finished_run_whose_data_are_gone_counts_as_made(
     probe_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
