@@ -108,8 +108,8 @@ def load_dataset(
     Args:
         name: a key of ``DATASETS``, or ``"package.module:function"``: a function that wears
             ``@cl_prompts.dataset`` and returns a ``DataSet`` (see ``as_dataset``). It is given
-            ``image_size`` and ``seed`` if it declares them, and any other argument only if it
-            declares that.
+            ``image_size`` and ``seed`` if it declares them, and any other argument that is not
+            left at its default here, which it must declare.
         root: the data set's folder, or the one that holds its usual folder. None stands for the
             usual folder in ``$CL_PROMPTS_DATA``, or in ``data`` below the working directory where
             that is not set.
