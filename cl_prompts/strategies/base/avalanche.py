@@ -134,7 +134,9 @@ def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> lis
                 f"this {type(plugin).__name__} belongs to another strategy: make a new one for each"
             )
     refuse_unfit(plugins)
+    # One that is listed twice would act twice in each event.
     kinds = Counter(type(plugin) for plugin in plugins if isinstance(plugin, StrategyPlugin))
+    kinds |= Counter(type(plugin) for plugin in plugins if plugins.count(plugin) > 1)
     for kind, times in kinds.items():
         if times > 1:
             raise InputError(f"plugins hold {kind.__name__} {times} times: give it once")

@@ -10,7 +10,7 @@ from avalanche.training.templates.base_sgd import PeriodicEval
 from avalanche.training.utils import trigger_plugins
 from torch import Tensor
 
-from cl_prompts.checks import at_least, in_range
+from cl_prompts.checks import Bound, Size, at_least, fits, shown
 from cl_prompts.errors import InputError
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.strategies.base.plugin import StrategyPlugin
@@ -34,8 +34,8 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
 
     Args:
         strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        classes: how many further classes, or their names; they take the columns behind those
-            that are there.
+        classes: how many further classes, or a list of their names, each once; they take the
+            columns behind those that are there.
         tasks: announced tasks that will follow, for methods that divide prompts among
             ``n_tasks``.
 
@@ -51,8 +51,11 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
         >>> ncm.model.n_classes
         8
     """
-    n_classes = classes if isinstance(classes, int) else len(classes)
-    at_least(0, classes=n_classes, tasks=tasks)
+    fits("classes", classes, Size | list[str])
+    n_classes = len(classes) if isinstance(classes, Sequence) else int(classes)
+    if isinstance(classes, Sequence) and len(set(classes)) < n_classes:
+        raise InputError(f"classes are {shown(classes)}: name each of them once")
+    at_least(0, tasks=tasks)
     if not n_classes and not tasks:
         return
     _refuse(strategy)
@@ -168,7 +171,9 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
     """
     classes = list(dict.fromkeys(classes))  # samples of one named twice are still gone once
     for label in classes:
-        in_range(0, strategy.model.n_classes - 1, classes=label)
+        Bound(0, strategy.model.n_classes - 1, whole=True).check("classes", label)
+    if not classes:
+        return []
     _refuse(strategy)
     if len(strategy.replay):
         # An experience's annotated classes are read from the data anew at each resume.

@@ -573,8 +573,13 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if self.growing:
             # Before labels are compared with the rows of the head.
             self.grow(max(0, highest_class(experiences) + 1 - self.model.n_classes))
-        ordered = all(mark_of(e, "ordered", False) for e in experiences)
-        kwargs.setdefault("shuffle", not ordered)
+        ordered = [mark_of(e, "ordered", False) for e in experiences]
+        if any(ordered) and not all(ordered) and "shuffle" not in kwargs:
+            raise InputError(
+                "the order of samples is part of the scenario in some of these experiences, and not"
+                " in others: train on the two in calls of their own, or give shuffle="
+            )
+        kwargs.setdefault("shuffle", not all(ordered))
         return super().train(experiences, eval_streams, **kwargs)
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
@@ -643,13 +648,14 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         for _ in range(self.clock.train_exp_epochs, self.train_epochs):
             self._before_training_epoch(**kwargs)
             if self._stop_training:
-                self._stop_training = False
                 break
             self.training_epoch(**kwargs)
             # A GPU has checked every 50th step alone.
             self.check_loss(now=True)
             check_weights(self.model, self.samples_seen, (self, *self.plugins))
             self._after_training_epoch(**kwargs)
+        # Stopped in the last epoch: the next experience is trained all the same.
+        self._stop_training = False
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         # First, so that plugins and evaluation after the experience see the finished task.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,8 +47,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             batch of the same size would lie past it (SinglePrompt's and FlyGCL's code).
         batch_size: test images per batch.
         num_workers: loader processes for test images.
-        home_classes: single label: per task the classes that have their home in it, by which
-            forward transfer (FWT) is defined; None where classes have no home.
+        home_classes: single label: per task the classes that have their home in it, each in one, by
+            which forward transfer (FWT) is defined; None where classes have no home.
         listeners: called with ("anytime" or "task_end", evaluation).
 
     Attributes:
@@ -60,7 +61,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             and the images of a task are those of its domain.
 
     Raises:
-        InputError: a number out of range or an unknown word.
+        InputError: a number out of range, an unknown word, or a class with two homes.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -98,6 +99,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
                 f"anytime points {points!r} are not known: they are 'default', 'published' or"
                 " 'look_ahead'"
             )
+        homes = Counter(c for classes in home_classes or () for c in classes)
+        if twice := [c for c, times in homes.items() if times > 1]:
+            raise InputError(f"home_classes name class {twice[0]} twice: it has one home")
         self.evaluator = CachedEvaluator(
             _dataset_of(test), batch_size=batch_size, num_workers=num_workers
         )

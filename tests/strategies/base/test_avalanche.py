@@ -15,6 +15,7 @@ from avalanche.training.plugins import (
     GDumbPlugin,
     ReplayPlugin,
     RWalkPlugin,
+    SupervisedPlugin,
 )
 
 from cl_prompts.backbones import ranks
@@ -24,7 +25,7 @@ from cl_prompts.strategies import L2P, AnytimeEvaluation, Joint, LinearProbe
 from cl_prompts.strategies.base.avalanche import INSTEAD, check_model
 from tests.toy_data import benchmark, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import fit, make, watch
+from tests.toys import fit, make, same, watch, weights
 
 
 @pytest.mark.parametrize("cls", [L2P, LinearProbe, Joint])
@@ -111,6 +112,34 @@ def test_a_stream_may_be_shuffled_and_every_sample_comes_once(shuffle: bool) -> 
     found = torch.cat(labels)
     assert torch.equal(found, truth) != shuffle
     assert torch.equal(found.sort().values, truth.sort().values)
+
+
+def test_experiences_with_and_without_an_order_are_not_trained_in_one_call() -> None:
+    both = [experiences("si_blurry")[0], experiences("class_incremental")[0]]
+    with pytest.raises(InputError, match="part of the scenario in some of these experiences"):
+        make("linear_probe").train(both, eval_streams=[])
+    strategy = make("linear_probe")
+    strategy.train(both, eval_streams=[], shuffle=False)
+    assert strategy.samples_seen == sum(len(e.dataset) for e in both)
+
+
+def test_an_experience_is_trained_after_a_stop_in_the_last_epoch_of_the_one_before() -> None:
+    class Stop(SupervisedPlugin):
+        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            if strategy.clock.train_exp_counter == 0 and strategy.updates == 3:
+                strategy.stop_training()
+
+    stream = experiences("class_incremental")
+    strategy = make("linear_probe", plugins=[Stop()])
+    strategy.train(stream, eval_streams=[])
+    one_by_one = fit(make("linear_probe", plugins=[Stop()]), stream)
+    assert same(weights(strategy), weights(one_by_one))
+
+
+def test_a_plugin_listed_twice_is_refused() -> None:
+    anytime = AnytimeEvaluation(benchmark().test_stream)
+    with pytest.raises(InputError, match="plugins hold AnytimeEvaluation 2 times: give it once"):
+        make("linear_probe", plugins=[anytime, anytime])
 
 
 def test_overlapping_test_sets_are_evaluated_one_at_a_time() -> None:

@@ -155,8 +155,15 @@ def test_refusals() -> None:
     given.given["optimizer"] = given.optimizer
     with pytest.raises(InputError, match="was given its optimizer ready-made"):
         given.grow(1)
-    with pytest.raises(InputError, match="classes"):
-        probe.grow(-1)
+    for classes in (-1, 1.5, "ship", ["ship", "ship"], [6, 7]):
+        with pytest.raises(InputError, match="classes"):
+            probe.grow(classes)
+    before = weights(fit(probe, experiences()))
+    for numbers in ([0.0], [True], [-1], [6]):
+        with pytest.raises(InputError, match="classes is"):
+            probe.forget(numbers)
+    assert probe.forget([]) == []
+    assert same(before, weights(probe))
 
 
 def test_without_room_a_later_class_is_refused() -> None:

@@ -256,6 +256,7 @@ def test_transfer_is_among_the_results(stream: Any) -> None:
         (Blobs(6, 6), {"every": 0}, "period is 0"),
         (Blobs(6, 6), {"points": "all"}, "'default', 'published' or 'look_ahead'"),
         ([], {}, "no experience"),
+        (Blobs(6, 6), {"home_classes": [[0, 1], [2, 1]]}, "name class 1 twice"),
     ],
 )
 def test_bad_settings_are_refused(tested: Any, settings: dict[str, Any], says: str) -> None:
