@@ -76,7 +76,15 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
+        """Inverse of :meth:`state_dict`.
+
+        Raises:
+            InputError: of a buffer of another size.
+        """
+        if state["slots"].shape != self.slots.shape:
+            raise InputError(
+                f"the saved replay buffer has {len(state['slots'])} places, and this one {self.size}"
+            )
         self.slots = state["slots"].clone()
         self.filled = int(state["filled"])
         self.generator.set_state(state["generator"])

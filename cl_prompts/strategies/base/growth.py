@@ -99,6 +99,7 @@ class _Learned:
         self._optimizer = optimizer = strategy.optimizer
         named = dict(strategy.model.named_parameters())
         self.momentum = {n: optimizer.state[p] for n, p in named.items() if p in optimizer.state}
+        self._trained = {name: p.requires_grad for name, p in named.items()}
         names = {parameter: name for name, parameter in named.items()}
         self._group_of = {
             names[parameter]: number
@@ -139,6 +140,9 @@ class _Learned:
         self._go_on(strategy)
         strategy.state_loaded()
         vars(strategy).update(self._assigned)
+        # What was frozen since its construction stays so.
+        for name, parameter in strategy.model.named_parameters():
+            parameter.requires_grad_(self._trained.get(name, parameter.requires_grad))
 
     def _go_on(self, strategy: Any) -> None:
         """Let the optimizer as it was train the parameters of the new one, each in its group."""

@@ -262,7 +262,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         # Before the optimizer is made: a plugin may replace parts of the model, or add some.
         self.plugins = with_own_plugins(self.own_plugins, self.plugins or ())
         trigger_plugins(self, "attach")
-        claim(self.plugins)
         check_tensors(self.model, without_values=self.device.type == "meta")
         self.model.to(self.device)
         if self.compile:
@@ -291,6 +290,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.replay.device = self.device
         self.feature_cache = FeatureCache(self.views)
         self._begin()
+        claim(self.plugins)
 
     def _begin(self) -> None:
         """Counters and state before the first sample."""

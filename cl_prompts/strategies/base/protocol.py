@@ -120,8 +120,8 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
 @contextmanager
 def changes_noted(self: OnlineStrategy, batch: Batch) -> Iterator[None]:
     """Show a batch to plugins, and take over what they make of it. Where they change its images or
-    labels, in place or by others, its samples are no known views any more; rows that they append
-    count as samples of the stream."""
+    labels, in place or by others, these are looked at as the loader's were, and its samples are no
+    known views any more; rows that they append count as samples of the stream."""
     self.batch = batch
     self.mbatch = batch.columns
     columns = batch.columns[:2]
@@ -132,6 +132,7 @@ def changes_noted(self: OnlineStrategy, batch: Batch) -> Iterator[None]:
     if not same or [_writes(column) for column in now] != before:
         batch.samples = None
         batch.host_labels = None
+        check_batch(self.model, *self.mbatch[:2])
     batch.columns = self.mbatch
 
 

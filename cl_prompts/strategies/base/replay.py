@@ -200,7 +200,7 @@ class Replay:
         classes.
 
         Raises:
-            InputError: too few experiences for the references.
+            InputError: too few experiences for the references, or others.
         """
         self.buffer.load_state_dict(state["buffer"])
         if len(self.buffer) and len(experiences) != state["sources"]:
@@ -212,6 +212,16 @@ class Replay:
         self._items = _Items([], [])
         for experience, annotated in experiences:
             self.enter(experience, annotated)
+        before, references = state["replayed_labels"], self.buffer.slots[: len(self)]
+        fit = all(row < len(self._items.sources[of].targets) for of, row in references.tolist())
+        now = self.labels() if fit else before[:0]
+        if before.dim() == 2 == now.dim():  # classes that came since
+            before = F.pad(before, (0, now.shape[1] - before.shape[1]))
+        if not torch.equal(now, before):
+            raise InputError(
+                "the replay buffer refers to samples with other labels than these experiences have:"
+                " give those that were trained on, in order"
+            )
 
 
 @dataclass

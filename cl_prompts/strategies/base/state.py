@@ -113,6 +113,7 @@ def strategy_state(
         "optimizer": deepcopy(strategy.optimizer.state_dict()),
         "buffer": strategy.buffer.state_dict(),
         "sources": strategy.replay.n_sources,
+        "replayed_labels": strategy.replay.labels(),
         "registered": strategy.state.state_dict(),
         "plugins": [
             [type(p).__name__, deepcopy(p.state_dict())] for p in with_state(strategy.plugins)

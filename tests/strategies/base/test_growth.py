@@ -103,6 +103,16 @@ def test_an_optimizer_that_was_assigned_and_its_schedule_go_on() -> None:
     assert (first["lr"], second["lr"]) == (0.125, 0.0625)
 
 
+def test_what_was_frozen_stays_so_after_growth_and_forgetting() -> None:
+    strategy = fit(make("mvp"), experiences()[:1])
+    strategy.model.head.weight.requires_grad_(False)
+    before = weights(strategy)["head.weight"]
+    strategy.grow(1)
+    strategy.forget([6])
+    fit(strategy, experiences()[1:])
+    assert torch.equal(strategy.model.head.weight[:6], before)
+
+
 def test_classes_are_forgotten_where_one_more_would_not_fit_into_memory() -> None:
     air = fit(make("air", memory_gib=6.5 * 200**2 * 8 / 2**30, projection=200), experiences())
     assert air.model.n_classes == 6

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from avalanche.core import SupervisedPlugin
 from avalanche.distributed import DistributedHelper
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.training.plugins import EvaluationPlugin
 
 from cl_prompts.checks import NotNegative
 from cl_prompts.errors import InputError
@@ -172,6 +174,14 @@ def test_plugins_of_trained_heads_are_refused_where_none_is_trained(kind: str) -
     if kind in PROTOTYPES:
         with pytest.raises(InputError, match="anchors trained parameters"):
             make(kind, plugins=make_plugins({"ewc": {}}))
+
+
+def test_a_plugin_is_free_where_its_strategy_could_not_be_made() -> None:
+    plugin = Distillation()
+    of_one_label = EvaluationPlugin(accuracy_metrics(experience=True))
+    with pytest.raises(InputError, match="one label per image"):
+        make("linear_probe", "mlcil", plugins=[plugin], evaluator=of_one_label)
+    assert make("linear_probe", "mlcil", plugins=[plugin]).plugin(Distillation) is plugin
 
 
 def test_a_plugin_belongs_to_one_strategy() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
+from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch
 from tests.strategies.shared import gradient_norm, noted, stream_batch
 from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
@@ -114,6 +115,19 @@ def test_a_batch_that_a_plugin_changes_is_no_known_view(
     ]
     torch.testing.assert_close(trained[1], trained[0])
     assert not torch.allclose(trained[2], trained[0])
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize(
+    ("column", "factor", "says"),
+    [(0, 255, "pixels reach from"), (1, 7, "target .* was met: give integers 0 to 5")],
+)
+def test_what_a_plugin_makes_of_a_batch_is_looked_at(
+    event: str, column: int, factor: int, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        plugin = changing(event, lambda strategy: strategy.mbatch[column].mul_(factor))
+        fit(make("linear_probe", plugins=[plugin]), experiences())
 
 
 def test_batches_of_one_class_are_counted() -> None:
