@@ -83,7 +83,8 @@ class ReplayBuffer:
         """
         if state["slots"].shape != self.slots.shape:
             raise InputError(
-                f"the saved replay buffer has {len(state['slots'])} places, and this one {self.size}"
+                f"the saved replay buffer has {len(state['slots'])} places, and this one"
+                f" {self.size}: make it with the same buffer_size"
             )
         self.slots = state["slots"].clone()
         self.filled = int(state["filled"])

@@ -125,8 +125,8 @@ def test_a_batch_that_a_plugin_changes_is_no_known_view(
 def test_what_a_plugin_makes_of_a_batch_is_looked_at(
     event: str, column: int, factor: int, says: str
 ) -> None:
+    plugin = changing(event, lambda strategy: strategy.mbatch[column].mul_(factor))
     with pytest.raises(InputError, match=says):
-        plugin = changing(event, lambda strategy: strategy.mbatch[column].mul_(factor))
         fit(make("linear_probe", plugins=[plugin]), experiences())
 
 
