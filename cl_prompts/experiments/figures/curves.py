@@ -18,6 +18,7 @@ from cl_prompts.experiments.figures.style import (
     drawing,
     finish,
     new_figure,
+    short,
     strategy_styles,
 )
 from cl_prompts.experiments.results.curves import Band
@@ -27,6 +28,7 @@ from cl_prompts.experiments.results.series import Floats
 MAX_SPREADS = 3
 SIZE = (WIDTH, 4.6)  # inches
 _MARKS = 6  # of a curve, where intervals stand
+_MOST_LETTERS = 60  # of the name of a row, beside which there has to be room
 
 
 @drawing()
@@ -137,7 +139,7 @@ def _write_names(axes: Any, names: list[tuple[float, str, str]]) -> None:
         ceiling = places[i] - gap
     for place, (_, name, colour) in zip(places, names, strict=True):
         axes.annotate(
-            name,
+            short(name, _MOST_LETTERS),
             (1.012, (place - low) / (high - low)),
             xycoords="axes fraction",
             color=colour,
@@ -179,7 +181,7 @@ def cost_figure(
         spread = found.std(ddof=1) if len(found) > 1 else None
         style = {"color": styles[name]["color"], "markersize": 6, "linewidth": 1}
         axes.errorbar(cost, found.mean(), yerr=spread, fmt="o", alpha=0.85, **style)
-        dots.append((cost, float(found.mean()), name))
+        dots.append((cost, float(found.mean()), short(name, _MOST_LETTERS)))
     axes.set_xscale("log")
     low = min(cost for cost, *_ in dots)
     high = max(cost for cost, *_ in dots)
@@ -195,9 +197,10 @@ def cost_figure(
     )
     figure.draw_without_rendering()  # lays the axes out, so that places are final
     inches = [tuple(axes.transData.transform(dot[:2]) / figure.dpi) for dot in dots]
-    for (cost, mean, name), (x, y) in zip(dots, _places(inches, dots), strict=True):
+    places = zip(points, dots, _places(inches, dots), strict=True)
+    for name, (cost, mean, shown), (x, y) in places:
         axes.annotate(
-            name,
+            shown,
             (cost, mean),
             axes.transData.inverted().transform((x * figure.dpi, y * figure.dpi)),
             color=styles[name]["color"],

@@ -16,6 +16,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
+from cl_prompts.errors import printable
+
 #: Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow that
 #: vanishes on white; then Tol's.
 PALETTE = (
@@ -210,5 +212,7 @@ def accuracy_map() -> Any:
 
 
 def short(name: str, limit: int = 22) -> str:
-    """``name`` cut to ``limit`` characters."""
+    """``name`` cut to ``limit`` characters; what no picture can hold, such as control characters,
+    is written as Python escapes it."""
+    name = printable(name)
     return name if len(name) <= limit else name[: limit - 1] + "…"

@@ -21,6 +21,7 @@ View = dict[str, Any]
 MOST_RUNS = 20
 _LEAST_LETTERS = 9.0  # px, in a picture that was shrunk
 _PX_PER_INCH = 96
+_LONGEST_STEM = 150  # of the name of a file
 
 
 class Gallery:
@@ -80,7 +81,8 @@ class Gallery:
         """Draw a figure for the files alone, if there are to be any."""
         if not self.keep_files:
             return
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
+        # Names of rows hold settings, those of files at most 255 letters.
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", name)[-_LONGEST_STEM:].strip("-").lower()
         file = f"{stem}.png"
         number = 1
         while file in self.files:

@@ -35,7 +35,7 @@ def before_after(run: Run) -> list[BeforeAfter]:
     if not run.before:
         return []
     names = run.summary["class_names"]
-    earlier = run.before["by_class"]
+    earlier = list(run.before["by_class"])
     # Classes that came since stand behind those that the parent knew.
     earlier += [None] * (len(names) - len(earlier))
     ends = run.metrics[f"task_end_{run.measure}"]

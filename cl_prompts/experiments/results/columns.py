@@ -59,12 +59,12 @@ def _mean(digits: int) -> Callable[[Sequence[float]], str]:
 
 
 def at(*keys: str) -> Lookup:
-    """Function that looks up nested ``keys`` in a summary; None for NaN and for what is missing."""
+    """Function that looks up nested ``keys`` in a summary; None for what is missing or not finite."""
 
     def value(summary: Any) -> float | None:
         for key in keys:
             summary = (summary or {}).get(key)
-        return None if summary is None or math.isnan(summary) else float(summary)
+        return float(summary) if summary is not None and math.isfinite(summary) else None
 
     return value
 

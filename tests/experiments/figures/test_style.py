@@ -6,11 +6,13 @@ import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from cl_prompts.experiments.figures.curves import curve_figure
+from cl_prompts.experiments.figures.curves import cost_figure, curve_figure
+from cl_prompts.experiments.figures.diagnostics import buffer_figure
 from cl_prompts.experiments.figures.style import PALETTE, png_bytes, strategy_styles, svg_text
 from cl_prompts.experiments.tracking.boards import TensorBoard
 from tests.experiments.figures.drawing import band
@@ -46,6 +48,20 @@ def test_names_in_any_script_are_drawn_without_a_warning(tmp_path: Path) -> None
         board = TensorBoard(tmp_path)
         board.picture("names", figure, 1)
         board.close()
+
+
+def test_a_picture_holds_names_that_no_file_could() -> None:
+    name = "a\x1b[31m\x00\udce9"
+    shown = f"{name} {'x' * 200}"
+    for figure in (
+        buffer_figure([[3]], [name]),
+        curve_figure({shown: band(0.5, 0.6)}),
+        cost_figure({shown: (1.0, [0.5])}),
+    ):
+        text = svg_text(figure)
+        ElementTree.fromstring(text)
+        assert r"\x1b[31m" in text
+        assert "x" * 61 not in text
 
 
 def test_a_matplotlibrc_changes_nothing() -> None:

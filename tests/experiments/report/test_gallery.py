@@ -20,6 +20,9 @@ def test_a_gallery_gives_every_picture_a_file_of_its_own() -> None:
     assert all(png.startswith(b"\x89PNG") for png in gallery.files.values())
     assert (first["alt"], first["width"]) == ("one", 192)
     assert second["uri"].startswith("data:image/svg+xml;base64,")
+    gallery.add_file("recipe, " + "a=1, " * 100 + "seed 1", lambda: Figure((2, 1)))
+    assert list(gallery.files)[2].endswith("a-1-seed-1.png")
+    assert len(list(gallery.files)[2]) < 200
 
 
 def test_no_file_is_drawn_unless_asked_for() -> None:

@@ -23,9 +23,9 @@ def test_percent_states_the_sample_standard_deviation() -> None:
 
 
 def test_values_are_looked_up_or_undefined() -> None:
-    summary = {"results": {"a_last": 0.5, "bwt": None, "fwt": math.nan}}
+    summary = {"results": {"a_last": 0.5, "bwt": None, "fwt": math.nan, "own": math.inf}}
     assert at("results", "a_last")(summary) == 0.5
-    for key in ("bwt", "fwt", "missing"):
+    for key in ("bwt", "fwt", "own", "missing"):
         assert at("results", key)(summary) is None
     assert at("no", "such")(summary) is None
 
