@@ -59,7 +59,8 @@ def _mean(digits: int) -> Callable[[Sequence[float]], str]:
 
 
 def at(*keys: str) -> Lookup:
-    """Function that looks up nested ``keys`` in a summary; None for what is missing or not finite."""
+    """Function that looks up nested ``keys`` in a summary; None for what is missing, or no number
+    that is finite."""
 
     def value(summary: Any) -> float | None:
         for key in keys:
