@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import reprlib
+import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,12 +201,10 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
         one_of(f"{name} of {of}" if of else name, value, members[0])
         return value
     shown_name = f"{of}: {name}" if of else name
-    # Exact types first, so that 1 stays a whole number where the type has both.
-    for member in sorted(members, key=lambda member: _as_type(value, member) is not value):
-        found = _as_type(value, member)
-        if found is not _NO:
-            _check_bounds(shown_name, value, member)
-            return found
+    fitting = _member_for(value, kind)
+    if fitting is not None:
+        _check_bounds(shown_name, value, fitting)
+        return _as_type(value, fitting)
     wanted = " or ".join(dict.fromkeys(map(_noun, members)))
     given = value if isinstance(value, list | tuple) else [value]
     hint = ""
@@ -219,6 +218,13 @@ def members_of(kind: Any) -> list[Any]:
     if get_origin(kind) in (Union, UnionType):
         return [member for part in get_args(kind) for member in members_of(part)]
     return [NoneType if kind is None else kind]
+
+
+def _member_for(value: Any, kind: Any) -> Any:
+    """The type of a union that a value has, or None."""
+    # Exact types first, so that 1 stays a whole number where the union has both.
+    members = sorted(members_of(kind), key=lambda member: _as_type(value, member) is not value)
+    return next((member for member in members if _as_type(value, member) is not _NO), None)
 
 
 _NO = object()  # of another type
@@ -240,7 +246,9 @@ def _as_type(value: Any, kind: Any) -> Any:
         number = isinstance(value, Integral if origin is int else Real)
         if not number or isinstance(value, bool):
             return _NO
-        return float(value) if origin is float and isinstance(value, Integral) else value
+        if origin is int or not isinstance(value, Integral):
+            return value
+        return float(value) if abs(int(value)) <= sys.float_info.max else _NO
     if origin is Any or not isinstance(origin, type) or getattr(origin, "_is_protocol", False):
         return value
     if issubclass(origin, Sequence) and origin is not str:
@@ -286,4 +294,4 @@ def _check_bounds(name: str, value: Any, kind: Any) -> None:
                 note.check(name, value)
     elif get_args(kind) and isinstance(value, list | tuple):
         for part in value:
-            _check_bounds(name, part, get_args(kind)[0])
+            _check_bounds(name, part, _member_for(part, get_args(kind)[0]))

@@ -70,7 +70,7 @@ def test_words_are_listed_by_a_type_or_by_themselves() -> None:
     [
         (Count, [1, 50, 2**63 - 1], [0, -1, 1.5, True, "1", 2**63]),
         (Size, [0, 3], [-1, 0.5]),
-        (Positive, [0.1, 3], [0, -0.1, float("nan"), "1"]),
+        (Positive, [0.1, 3], [0, -0.1, float("nan"), "1", 10**400]),
         (NotNegative, [0, 0.5], [-0.1, float("nan"), float("inf")]),
         (Share, [0, 0.5, 1], [-0.1, 1.1]),
         (Count | None, [None, 1], [0]),
@@ -81,6 +81,7 @@ def test_words_are_listed_by_a_type_or_by_themselves() -> None:
         (bool | None, [True, None], [1, "yes"]),
         (int | Sequence[int | str] | None, [3, [1, "a"], (), None], [1.5, "ab", [1.5]]),
         (Sequence[Size], [(), [0, 3]], [[-1], ["1"], 3]),
+        (list[Share | None], [[0.5, None, 1]], [[None, 2], [-1]]),
         (str | Path, ["a", Path("a")], [3]),
         (Any, [3, "a", None], []),
     ],
