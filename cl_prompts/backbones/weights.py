@@ -339,6 +339,9 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
         _check_exists(path)
         if not is_zipfile(path):
             raise InputError(f"{path} is no .npz file, or a damaged one")
+        # What the file does not hold stays so.
+        for value in vit.state_dict().values():
+            value.fill_(torch.nan)
         try:
             vit.load_pretrained(str(path))
         except Exception as error:
@@ -347,6 +350,8 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
             ) from error
         # timm copies them as they are.
         for name, value in vit.state_dict().items():
+            if bool(value.isnan().all()):
+                raise InputError(f"{path} holds no {name}, as this ViT has: give another file")
             _in_fp32(path, name, value)
         # Timm reads the entries that it needs, and asks for no others.
         with ZipFile(path) as file:

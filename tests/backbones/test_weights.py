@@ -17,7 +17,13 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cl_prompts.backbones.weights import EMBEDDED, create_backbone, is_published, read_weights
+from cl_prompts.backbones.weights import (
+    EMBEDDED,
+    create_backbone,
+    is_published,
+    load_weights,
+    read_weights,
+)
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.files import read_prompts
 from tests.forked import forked
@@ -143,6 +149,10 @@ def test_google_npz_is_read(tmp_path: Path) -> None:
     np.savez(path, **flax, **further)
     with pytest.raises(InputError, match=f"has {len(vit.blocks) + 1} blocks, and this ViT"):
         create_backbone(SMALL, weights=path)
+    # Google's ViTs have no layer scale.
+    np.savez(path, **flax)
+    with pytest.raises(InputError, match=r"holds no blocks.0.ls1.gamma, as this ViT has"):
+        load_weights(timm.create_model(SMALL, init_values=1e-5), path)
 
 
 @pytest.mark.slow
