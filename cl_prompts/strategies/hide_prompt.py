@@ -61,6 +61,7 @@ class HiDePrompt(PromptStrategy):
 
     withdrawn = ("multi_label",)
     own_plugins = (HeadAlignment(),)
+    of_optimizer = (*PromptStrategy.of_optimizer, "identity_lr")
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""

@@ -51,6 +51,7 @@ class AdapterStrategy(OnlineStrategy):
 
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
     keeps = "prototypes"
+    of_optimizer: ClassVar[tuple[str, ...]] = ("momentum", "weight_decay")
 
     bottleneck: Count = 64
     """Width r of an adapter's hidden layer."""

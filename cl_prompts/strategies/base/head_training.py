@@ -34,6 +34,7 @@ class HeadStrategy(OnlineStrategy):
     weight_decay: NotNegative = 0.0
     """Weight decay of AdamW; 0 makes it Adam."""
 
+    of_optimizer: ClassVar[tuple[str, ...]] = ("backbone_lr", "weight_decay")
     needs_buffer: ClassVar[bool] = False
     """Whether the method needs a replay buffer."""
 
@@ -47,8 +48,14 @@ class HeadStrategy(OnlineStrategy):
             )
 
     def refuse_for_given_model(self) -> None:
-        """Refuse a rate for a ViT that a model which was given ready-made keeps frozen."""
+        """Refuse a rate for a ViT that a model which was given ready-made keeps frozen, and none
+        for one that it trains."""
         super().refuse_for_given_model()
+        if not self.backbone_lr and self.optimizer is None and self.model.backbone.trainable:
+            raise InputError(
+                f"backbone_lr of {type(self).__name__} is 0, and the given model trains its ViT:"
+                " build it on the frozen one, or give its rate"
+            )
         if self.backbone_lr > 0 and not self.model.backbone.trainable:
             raise InputError(
                 f"backbone_lr of {type(self).__name__} is {self.backbone_lr}, and the ViT of the"

@@ -221,6 +221,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     """Whether the method's loss knows ``class_mask="current"``."""
     weighs_alike: ClassVar[bool] = True
     """Whether all samples of a batch have the same weight in the method's cross-entropy, one."""
+    of_optimizer: ClassVar[tuple[str, ...]] = ()
+    """Settings, beside ``lr``, of the optimizer that the method makes."""
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before they are trained on, instead of after."""
 
@@ -356,6 +358,12 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def check_settings(self) -> None:
         """Hook: refuse settings that contradict each other; words and bounds are checked before."""
+        for name in self.of_optimizer if self.optimizer is not None else ():
+            if self.given.get(name) not in (None, 0, "none"):
+                raise InputError(
+                    f"{name} is for the optimizer that the strategy makes, and one was given: leave"
+                    " one of the two out"
+                )
         if self.class_mask == "current" and not self.masks_classes:
             raise InputError(
                 f"the loss of {type(self).__name__} is over all classes seen: leave out"

@@ -3,7 +3,7 @@ task."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,8 @@ class PromptStrategy(OnlineStrategy):
         1418
     """
 
+    of_optimizer: ClassVar[tuple[str, ...]] = ("prompt_lr", "lr_scaling")
+
     class_mask: ClassMask = "current"
     online_iter: Count = 1
     new_optimizer: bool = True
@@ -69,18 +71,6 @@ class PromptStrategy(OnlineStrategy):
     prompt_form: Any = None
     """Another form of prompts than the method's: :class:`Encoded`, :class:`Decomposed`, or both in
     a list; None for the method's own."""
-
-    def check_settings(self) -> None:
-        """Refuse rates beside an optimizer that was given."""
-        super().check_settings()
-        if self.optimizer is None:
-            return
-        for name in ("prompt_lr", "lr_scaling"):
-            if getattr(self, name) != PromptStrategy.settings()[name].default:
-                raise InputError(
-                    f"{name} sets rates of the optimizer that the strategy makes, and one was"
-                    " given: leave one of the two out"
-                )
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

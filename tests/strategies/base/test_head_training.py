@@ -42,3 +42,13 @@ def test_methods_for_one_class_per_image_say_so(kind: str) -> None:
 def test_a_rate_for_a_given_models_frozen_backbone_is_refused() -> None:
     with pytest.raises(InputError, match=r"backbone_lr of FineTuning .* is frozen"):
         make("fine_tuning", model=PromptedViT(tiny_vit(), 6))
+
+
+def test_a_given_models_trainable_backbone_needs_a_rate_or_an_optimizer() -> None:
+    model = PromptedViT(tiny_vit().thawed(), 6)
+    with pytest.raises(InputError, match=r"backbone_lr of ExperienceReplay is 0, and the given mod"):
+        make("er", model=model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(InputError, match="weight_decay is for the optimizer that the strategy"):
+        make("er", model=model, optimizer=optimizer, weight_decay=0.1)
+    assert make("er", model=model, optimizer=optimizer).optimizer is optimizer
