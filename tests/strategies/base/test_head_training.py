@@ -46,7 +46,7 @@ def test_a_rate_for_a_given_models_frozen_backbone_is_refused() -> None:
 
 def test_a_given_models_trainable_backbone_needs_a_rate_or_an_optimizer() -> None:
     model = PromptedViT(tiny_vit().thawed(), 6)
-    with pytest.raises(InputError, match=r"backbone_lr of ExperienceReplay is 0, and the given mod"):
+    with pytest.raises(InputError, match=r"backbone_lr of ExperienceReplay is 0, and the given m"):
         make("er", model=model)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with pytest.raises(InputError, match="weight_decay is for the optimizer that the strategy"):
