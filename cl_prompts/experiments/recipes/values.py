@@ -25,6 +25,8 @@ _OTHERS = [f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "binary", "set"
 #: a number to some reader of YAML, 1.1 or 1.2
 _NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$", re.A)
 _RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
+#: what YAML takes for a comment, in a text outside of quotes and brackets
+_COMMENT = re.compile(r"(?!\s*['\"\[{])(.*\s)?#", re.DOTALL)
 
 
 class Loader(yaml.SafeLoader):
@@ -167,11 +169,14 @@ def yaml_of(text: str) -> Any:
 
 
 def parsed(text: str) -> Any:
-    """The YAML value of a text; the text itself where it is no YAML.
+    """The YAML value of a text; the text itself where it is no YAML, or YAML would take the rest
+    of it for a comment, which a command line has none of.
 
-    >>> parsed("5e-3"), parsed("[1, two]")
-    (0.005, [1, 'two'])
+    >>> parsed("5e-3"), parsed("[1, two]"), parsed("holidays #2")
+    (0.005, [1, 'two'], 'holidays #2')
     """
+    if _COMMENT.match(text):
+        return text.strip()
     try:
         return yaml_of(text)
     except yaml.YAMLError:

@@ -43,6 +43,9 @@ from cl_prompts.experiments.recipes.values import (
         ("[1, a]", [1, "a"]),
         ("package.module:Class", "package.module:Class"),
         ("[", "["),
+        *[(text, text) for text in ("my #1 photos", "#fff", "5 #x", "a#b")],
+        ("'a #b'", "a #b"),
+        ("[a, 'b #c']", ["a", "b #c"]),
     ],
 )
 def test_texts_are_read_as_what_they_mean(text: str, value: Any) -> None:
