@@ -107,7 +107,7 @@ def permutation(name: str, what: str, n: int, order: Sequence[int] | int | None)
     if isinstance(order, Integral):
         import torch  # here, since listing scenarios takes no torch
 
-        seed = whole_number(name, order, 0)
+        seed = whole_number(name, order, 0, 2**64 - 1)
         return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
     rule = (
         f"{name} of {what} must be a seed (a whole number >= 0) or hold each of 0 to {n - 1} once"

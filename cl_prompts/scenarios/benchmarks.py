@@ -143,8 +143,12 @@ def _check_given(split: BaseSplit, scenario: Scenario, parameters: dict[str, Any
     """A given split must be one that the scenario can make, with the parameters that were given
     beside it; None stands for "not given"."""
     right_kind = isinstance(split, MultiLabelSplit) == scenario.multi_label
+    asked = set(split.parameters)
+    # Splits of i-Blurry say that they are not stochastic, for which their function is not asked.
+    if scenario.split is i_blurry_split and split.parameters.get("stochastic") is False:
+        asked.remove("stochastic")
     # A split of another scenario shows by parameters that this one does not have.
-    if not right_kind or not scenario.knows(split.parameters):
+    if not right_kind or not scenario.knows(asked):
         raise InputError(f"this split is not of {scenario.name}: {split!r}")
     carried = {"n_tasks": split.n_tasks, **split.parameters}
     for name, value in parameters.items():

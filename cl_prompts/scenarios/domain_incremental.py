@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from cl_prompts.checks import one_of, whole_number
+from cl_prompts.checks import fits, one_of, whole_number
 from cl_prompts.datasets.classes import check_domains, domain_names, permutation
 from cl_prompts.datasets.labels import check_labels, count_classes
 from cl_prompts.errors import InputError, first_of
@@ -158,7 +158,8 @@ def _in_order(
 ) -> DomainSplit:
     # A learner that knows where a domain ends may take its samples in any order; another one sees
     # a stream, whose order is part of the scenario.
-    parameters: dict[str, Any] = {"announced": bool(announced)}
+    fits("announced", announced, bool)
+    parameters: dict[str, Any] = {"announced": announced}
     if not announced:
         tasks = _shuffled(tasks, seed)
         parameters["seed"] = seed
@@ -167,7 +168,7 @@ def _in_order(
         tasks=tuple(tasks),
         counts=count_classes(labels, tasks, n_classes),
         n_samples=len(labels),
-        boundaries=bool(announced),
+        boundaries=announced,
         parameters=parameters,
         domains=tuple(domains),
     )
@@ -182,6 +183,8 @@ def _order(names: Sequence[str], wanted: DomainOrder | None, seed: int) -> list[
                 f"domain_order must be 'shuffled', a seed or a list of all domains, not {wanted!r}"
             )
         wanted = seed
+    if isinstance(wanted, np.ndarray):
+        wanted = wanted.tolist()
     if not isinstance(wanted, Sequence):
         drawn: list[int] = permutation("domain_order", what, len(names), wanted).tolist()
         return drawn

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any
 
 from cl_prompts.datasets.functions import call_function, keywords
 from cl_prompts.errors import InputError, unknown
@@ -66,7 +66,7 @@ class Scenario:
         if not inspect.signature(function).parameters:
             raise InputError(f"scenario function {name} must take the labels as its first argument")
         try:
-            returned = get_type_hints(function).get("return")
+            returned = inspect.signature(function, eval_str=True).return_annotation
         except NameError as error:
             raise InputError(
                 f"an annotation of scenario function {name} names nothing: {error}"

@@ -119,14 +119,15 @@ def disjoint_split(
     split = i_blurry_split(
         targets, n_tasks=n_tasks, disjoint_percent=100, seed=seed, leftover=leftover
     )
-    return replace(split, name="disjoint", parameters={"seed": seed, "leftover": leftover})
+    kept = {name: split.parameters[name] for name in ("seed", "leftover")}
+    return replace(split, name="disjoint", parameters=kept)
 
 
 def iid_split(targets: Any, *, seed: int = 1) -> Split:
     """Put all samples into one task in a seeded random order: the stream of the joint upper
     bound."""
     split = i_blurry_split(targets, n_tasks=1, disjoint_percent=0, blurry_percent=0, seed=seed)
-    return replace(split, name="i.i.d.", parameters={"seed": seed})
+    return replace(split, name="i.i.d.", parameters={"seed": split.parameters["seed"]})
 
 
 def blurry_stream(

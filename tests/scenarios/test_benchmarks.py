@@ -24,6 +24,8 @@ from cl_prompts.scenarios import (
     benchmark_builder,
     benchmark_from_split,
     benchmarks,
+    i_blurry_benchmark,
+    i_blurry_split,
     mlcil_benchmark,
     mlcil_split,
     si_blurry_benchmark,
@@ -203,6 +205,8 @@ def test_given_split() -> None:
     assert si_blurry_benchmark(*SINGLE, split=split).split is split
     agreeing = {"n_tasks": 3, "seed": 9, "stochastic": True, "leftover": "keep"}
     assert si_blurry_benchmark(*SINGLE, **agreeing, split=split).split is split
+    fixed = i_blurry_split(LABELS, n_tasks=3, seed=9)
+    assert i_blurry_benchmark(*SINGLE, seed=9, split=fixed).split is fixed
 
 
 def test_given_multi_label_split() -> None:
@@ -229,6 +233,7 @@ def test_given_multi_label_split() -> None:
         ("si_blurry_multi_label", "mlcil", {}, "not of si_blurry_multi_label_split"),
         ("mlcil", "si_blurry_multi_label", {}, "not of mlcil_split: <multi-label Si-Blurry split"),
         ("si_blurry", "si_blurry_multi_label", {}, "not of si_blurry_split: <multi-label"),
+        ("i_blurry", "si_blurry", {}, "not of i_blurry_split: <Si-Blurry"),
     ],
 )
 def test_a_given_split_that_does_not_fit_is_refused(

@@ -171,7 +171,7 @@ def test_refused_labels(split: Callable[[Any], Any]) -> None:
         ({"base": 4, "increment": 2.0}, "increment must be a whole number .*, not 2.0"),
         ({"class_order": [0] * 12}, "class_order of the 12 classes .* but 1 is missing"),
         ({"class_order": [*range(12), 3]}, "but it has 13 entries"),
-        ({"class_order": -1}, "class_order must be a whole number of at least 0, not -1"),
+        ({"class_order": -1}, "class_order must be a whole number from 0 to 184467"),
         ({"class_order": "random"}, "class_order must be 'shuffled', a seed or .*, not 'random'"),
         ({"seed": -1}, "seed must be a whole number from 0"),
         ({"test_labels": np.ones((3, 11))}, "test_labels has 11 columns and labels 12"),

@@ -123,7 +123,12 @@ def test_missing_classes_are_named_and_no_fault() -> None:
         ({"domain_order": [0, 0]}, "but photo is missing"),
         ({"domain_order": [0, 1, 1]}, "but it has 3 entries"),
         ({"domain_order": "random"}, "domain_order must be 'shuffled', a seed or a list"),
-        ({"domain_order": -1}, "domain_order must be a whole number of at least 0, not -1"),
+        (
+            {"domain_order": -1},
+            "domain_order must be a whole number from 0 to 184467",
+        ),
+        ({"domain_order": 2**64}, "not 18446744073709551616"),
+        ({"announced": "no"}, "announced is 'no': it must be true or false"),
         ({"seed": -1}, "seed"),
     ],
 )
@@ -137,8 +142,10 @@ def test_refusals(changes: dict[str, Any], says: str) -> None:
 
 def test_a_number_that_is_another_domain_s_name_is_no_position() -> None:
     names = [str(number) for number in range(11)]
-    with pytest.raises(InputError, match="2 may mean the domain called '2' or position 2"):
-        domain_incremental_split([0] * 11, domains=names, domain_order=[0, 2, 1, *range(3, 11)])
+    positions = [0, 2, 1, *range(3, 11)]
+    for order in (positions, np.array(positions)):
+        with pytest.raises(InputError, match="2 may mean the domain called '2' or position 2"):
+            domain_incremental_split([0] * 11, domains=names, domain_order=order)
     assert domain_incremental_split([0] * 11, domains=names, domain_order=names).domains[10] == "10"
     numbers = domain_incremental_split([0] * 11, domains=range(11), domain_order=range(11))
     assert list(numbers.domains) == names

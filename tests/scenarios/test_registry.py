@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -131,6 +132,9 @@ def test_a_ready_entry_and_unusual_functions() -> None:
     undocumented = Scenario.of(lambda targets: Split.of("all", targets, [range(len(targets))]))
     assert undocumented.description == undocumented.name == "<lambda>"
     assert not undocumented.multi_label
+    partial = Scenario.of(functools.partial(one_image_each))
+    assert partial.multi_label
+    assert partial.make(MATRIX, MATRIX[:9]) == one_image_each(MATRIX, test_labels=MATRIX[:9])
 
 
 @pytest.mark.parametrize(

@@ -250,10 +250,10 @@ def test_each_kind_has_its_name_and_parameters() -> None:
     i_blurry = i_blurry_split(labels, leftover="drop")
     assert i_blurry.name == "i-Blurry"
     assert i_blurry.parameters == {**drawn, "stochastic": False, "leftover": "drop"}
-    disjoint = disjoint_split(labels, seed=3)
+    disjoint = disjoint_split(labels, seed=np.int64(3))
     assert disjoint.name == "disjoint"
     assert disjoint.parameters == {"seed": 3, "leftover": "keep"}
-    iid = iid_split(labels, seed=4)
+    iid = iid_split(labels, seed=np.int64(4))
     assert iid.name == "i.i.d."
     assert iid.parameters == {"seed": 4}
     for split in (si_blurry, i_blurry, disjoint, iid):
