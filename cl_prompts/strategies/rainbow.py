@@ -17,7 +17,6 @@ from cl_prompts.strategies.base.replay import among
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.training.buffers import ClassBalancedBuffer
 from cl_prompts.training.rainbow import diverse_selection, view_uncertainty
-from cl_prompts.training.schedules import scale_learning_rates
 
 
 class RainbowMemory(HeadStrategy):
@@ -145,7 +144,8 @@ class RainbowMemory(HeadStrategy):
             features = self._buffer_features()
         for epoch in range(self.rehearsal_epochs):
             # A tenth at first, then cosine with restarts (SGDR), in units of the stream's rate.
-            scale_learning_rates(self.optimizer, rehearsal_factor(epoch))
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = group.get("initial_lr", rate) * rehearsal_factor(epoch)
             for slots in self.buffer.draw_slots(len(self.buffer)).split(self.train_mb_size):
                 self._rehearse_batch(slots, features)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):

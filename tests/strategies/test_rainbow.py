@@ -32,7 +32,14 @@ def test_a_rehearsal_passes_over_the_buffer_and_gives_the_rates_back() -> None:
     strategy.finish_task()
     assert strategy.updates == steps + 4 * 1  # passes over 12 samples in batches of 16
     assert not same(before, weights(strategy))
-    assert [group["lr"] for group in strategy.optimizer.param_groups] == [0.02]
+    (group,) = strategy.optimizer.param_groups
+    assert group["lr"] == 0.02
+    # Another rate later is that of later rehearsals, too.
+    group["lr"] = 0.001
+    rates = []
+    watch(strategy, "optimizer_step", lambda: rates.append(group["lr"]))
+    strategy.finish_task()
+    assert rates[:2] == [0.0001, 0.001]
 
 
 def test_classes_share_the_buffer() -> None:
