@@ -185,8 +185,9 @@ class HiDePrompt(PromptStrategy):
     def aligned_classifiers(self) -> list[Classifier]:
         """The head, on features of the prefix in training alone, and the classifier of queries."""
         return [
-            # Statistics of the head are of the current task's own samples, since the features of
-            # others came from a prefix that is not theirs. Queries are the same under all prefixes.
+            # Streaming statistics of the head are of classes of the prefix in training, since the
+            # features of others came from one that is not theirs; those of an announced task are
+            # of all its images. Queries are the same under all prefixes.
             replace(head_of(self.model), rows=self.own_rows),
             Classifier(
                 self.router.classifier,

@@ -39,8 +39,9 @@ class GaussianHeadAlignment(nn.Module):
     comparable.
 
     * ``centroids``: ``n_centroids`` k-means centres a class with the variances of their clusters,
-      each drawn from alike; clusters without variance are left out. All features of a class must
-      come in one call. HiDe-Prompt's default.
+      each drawn from alike; clusters without variance are left out, so a class of no more images
+      than centroids is not drawn, and competes all the same. All features of a class must come in
+      one call. HiDe-Prompt's default.
     * ``covariance``: one full covariance a class: n_classes * dim^2 numbers.
     * ``variance``: its diagonal. With one centroid, as VQ-Prompt and SMoPE have it, ``centroids``
       is the same.
@@ -359,6 +360,8 @@ class GaussianHeadAlignment(nn.Module):
     def _cluster(self, c: int, x: Tensor) -> None:
         from sklearn.cluster import KMeans  # here: it takes a second, and one Gaussian needs none
 
+        if not len(x):  # a class that may occur, and does not
+            return
         n = min(self.count.shape[1], len(x))
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         labels = KMeans(n, n_init=10, random_state=seed).fit(x.cpu().double().numpy()).labels_

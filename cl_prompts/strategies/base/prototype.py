@@ -30,7 +30,8 @@ class PrototypeStrategy(OnlineStrategy):
 
     There is no gradient and no optimizer step, but Avalanche's triggers fire as usual. A training
     batch costs one frozen forward pass, a test image one in total. The result depends neither on
-    the order of the stream nor on its batches.
+    the order of the stream nor on its batches, but for what a method finds on its way: a ridge on
+    held-out samples, a kernel's width from the first batch, pseudo-labels.
 
     The reported loss is prequential: cross-entropy of the batch as scored *before* the update, over
     its samples of classes seen before; multi-label: the mean squared error of scores, over the

@@ -60,7 +60,7 @@ class HeadAlignment(StrategyPlugin):
     and size of its batches."""
     statistics: GaussianStatistics = "centroids"
     """Statistics of a class: ten ``"centroids"`` with variances, one ``"covariance"``, or its
-    diagonal, the ``"variance"``."""
+    diagonal, the ``"variance"``, for classes of ten images or fewer, too."""
     optimizer: AlignmentOptimizer = "sgd"
     """``"sgd"`` with momentum and a cosine over epochs (HiDe-Prompt), or ``"adamw"`` with a cosine
     over batches (VQ-Prompt, SMoPE)."""

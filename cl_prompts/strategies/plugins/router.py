@@ -27,7 +27,8 @@ class Router(StrategyPlugin):
 
     The router is fed with each stream sample once, as the first update sees it. Experts change with
     announced tasks, or every ``period`` samples where none is announced; once these exceed the
-    experts, the last one goes on learning. Training needs no query.
+    experts, the last one goes on learning. Training needs no query. A given model that has a router
+    keeps it, whatever the settings here.
 
     Raises:
         InputError: a method without an entry for each task, or a stream that announces no boundary,
