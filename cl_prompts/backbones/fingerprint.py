@@ -40,8 +40,9 @@ def weights_hash(backbone: FrozenViT) -> str:
     It is computed once, and again where a weight was written to.
     """
     state = {**backbone.state_dict(), **_normalisation(backbone)}
-    # Every write in place counts a tensor's version up.
-    mark = [(t.data_ptr(), t._version) for t in state.values()]  # noqa: SLF001
+    # Writes count a tensor's version up, but for those to its ``data``, which its sum shows.
+    sums = torch.stack([t.sum(dtype=torch.float32) for t in state.values()]).tolist()
+    mark = sums, [(t.data_ptr(), t._version) for t in state.values()]  # noqa: SLF001
     known = _KNOWN.get(backbone)
     if known is None or known[0] != mark:
         known = mark, state_hash(state)
