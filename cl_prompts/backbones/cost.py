@@ -22,7 +22,7 @@ class ViTShape:
         depth: blocks.
         dim: width of a token.
         width: width of all attention heads together.
-        hidden: width of the MLP's hidden layer.
+        hidden: width of the MLP's hidden layer; of a gated one, the mean width of its two sides.
         n_tokens: length of the unprompted sequence: class token, registers, patches.
         n_patches: patches of an image.
         patch_values: numbers in a patch.
@@ -51,7 +51,8 @@ class ViTShape:
             dim=int(vit.embed_dim),
             # Q, K and V are one layer; heads may be narrower in all than a token.
             width=block.attn.qkv.weight.shape[0] // 3,
-            hidden=block.mlp.fc1.out_features,
+            # A gate is made in the first layer, and used up before the second.
+            hidden=(block.mlp.fc1.out_features + block.mlp.fc2.in_features) // 2,
             n_tokens=int(patch.num_patches + vit.num_prefix_tokens),
             n_patches=int(patch.num_patches),
             patch_values=patch.proj.weight[0].numel(),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from timm.layers import GluMlp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,11 +23,12 @@ def test_the_shape_is_read_from_the_vit() -> None:
     assert (registers.n_tokens, registers.n_patches) == (8, 4)
 
 
-def test_the_unit_is_one_plain_forward() -> None:
-    vit = tiny_vit().vit
+@pytest.mark.parametrize("further", [{}, {"mlp_layer": GluMlp}])
+def test_the_unit_is_one_plain_forward(further: dict[str, Any]) -> None:
+    vit = tiny_vit(**further).vit
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops, torch.no_grad():
         vit.forward_features(torch.rand(1, 3, 16, 16))
-    assert SHAPE.forward_macs == pytest.approx(flops.get_total_flops() / 2)
+    assert ViTShape.of(vit).forward_macs == pytest.approx(flops.get_total_flops() / 2)
 
 
 def test_a_block_with_prompts_costs_its_parts() -> None:
