@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from timm.layers import Attention
+from timm.layers import Attention, PatchEmbed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -77,12 +77,9 @@ class FrozenViT(nn.Module):
         self._readings: dict[ReadOut, FrozenViT] = {}
         self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
         self.vit.head = nn.Identity()
-        self.register_buffer(
-            "mean", torch.tensor(normalisation[0]).view(1, 3, 1, 1), persistent=False
-        )
-        self.register_buffer(
-            "std", torch.tensor(normalisation[1]).view(1, 3, 1, 1), persistent=False
-        )
+        for name, values in zip(("mean", "std"), normalisation, strict=True):
+            by_channel = torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+            self.register_buffer(name, by_channel, persistent=False)
         self.counter = PassCounter(ViTShape.of(self.vit))
         self.dim = int(vit.embed_dim)
         """Width of a token."""
@@ -381,6 +378,11 @@ def check_plain(vit: nn.Module) -> None:
     )
     if not isinstance(vit, VisionTransformer):
         raise InputError(f"{type(vit).__name__} is not a plain Vision Transformer: {works}")
+    if type(vit.patch_embed) is not PatchEmbed:
+        raise InputError(
+            f"patches embedded by {type(vit.patch_embed).__name__}, as behind convolutions, are not"
+            f" plain: {works}"
+        )
     if vit.cls_token is None or vit.global_pool != "token":
         raise InputError(
             f"this ViT has no class token to read (it pools by {vit.global_pool!r}): {works}"

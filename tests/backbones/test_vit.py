@@ -172,6 +172,7 @@ def test_images_are_normalised_by_channel() -> None:
             "no class token",
         ),
         (lambda: VisionTransformer(**TINY, block_fn=type("OddBlock", (Block,), {})), "OddBlock"),
+        (lambda: timm.create_model("vit_tiny_r_s16_p8_224"), "embedded by HybridEmbed"),
     ],
 )
 def test_other_models_are_refused_with_the_ones_that_work(model: Any, says: str) -> None:
