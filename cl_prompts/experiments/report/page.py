@@ -23,7 +23,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cl_prompts.errors import InputError, RunError, short, unknown
 from cl_prompts.experiments.figures import strategy_styles
-from cl_prompts.experiments.recipes.names import labels_of
 from cl_prompts.experiments.report import task_tables
 from cl_prompts.experiments.report.downloads import csv_uri
 from cl_prompts.experiments.report.findings import opening
@@ -31,7 +30,7 @@ from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.section_views import section_view
 from cl_prompts.experiments.results.columns import at
 from cl_prompts.experiments.results.comparison import named_rows, reference_row
-from cl_prompts.experiments.results.sections import Section, sections
+from cl_prompts.experiments.results.sections import Section, sections, strategy_names
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.reading import TABLE, content, opened
@@ -158,10 +157,10 @@ def new_page(folder: Path) -> Path:
 def _render(
     runs: list[Run], paths: list[Path], base: Path, gallery: Gallery, reference: str | None
 ) -> str:
-    parts = sections(runs)
+    labels = strategy_names(runs)
+    parts = sections(runs, labels)
     styles = strategy_styles(label for part in parts for label in part.groups)
     counted = {run.folder for part in parts for run in part.runs}
-    labels = labels_of(str(run.summary["strategy"]) for run in runs)
     references = _references(parts, reference)
     gallery.choose(group for part in parts for group in part.groups.values())
     link = partial(_link, base=base.resolve())

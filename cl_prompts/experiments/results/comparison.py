@@ -14,7 +14,7 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.results.columns import Column
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.entries import Entry, power
-from cl_prompts.experiments.results.sections import Section
+from cl_prompts.experiments.results.sections import Section, in_short
 from cl_prompts.experiments.results.side_by_side import Group, side_by_side
 from cl_prompts.experiments.run_folder.runs import collect
 
@@ -127,6 +127,11 @@ def _table(
         _block(setting, section, rows, one, metrics) for setting, section in group.sections.items()
     ]
     notes = _joined({block.setting: _notes(block) for block in blocks})
+    varied = [f"{row} ({in_short(group.varied[row])})" for row in rows if row in group.varied]
+    if varied:
+        notes.append(
+            f"from column to column these rows differ in other settings, too: {'; '.join(varied)}"
+        )
     about = (group.title, group.against, group.differs)
     return Table(*about, tuple(rows), tuple(blocks), one, tuple(notes))
 

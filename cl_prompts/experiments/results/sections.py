@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 
@@ -103,7 +103,11 @@ def _describe(key: str, value: str | None, reference: str | None) -> str:
         return _data_words(value, reference)
     if key.startswith("parent."):
         return _ancestry_words(key.removeprefix("parent."), value, reference)
-    return f"{_word(value)} instead of {_word(reference)}"
+    words = [_word(value), _word(reference)]
+    # Two names of one's own may end alike, and two long values begin alike.
+    if len(set(words)) == 1:
+        words = [text for text in (value, reference) if text and len(text) <= _MAX_LENGTH]
+    return " instead of ".join(words) if len(words) == 2 else "differs"
 
 
 def _ancestry_words(key: str, value: str | None, reference: str | None) -> str:
@@ -242,12 +246,22 @@ def _seeds_of(runs: Iterable[Run]) -> tuple[str, ...]:
     return tuple(run.seeds for run in runs)
 
 
-def sections(runs: Iterable[Run]) -> list[Section]:
+def strategy_names(runs: Iterable[Run]) -> dict[str, str]:
+    """Name of each strategy in tables: the short one, where that is of one of them alone."""
+    return labels_of(str(run.summary["strategy"]) for run in runs)
+
+
+def sections(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[Section]:
     """Tables of finished runs that may be compared, see ``comparable``, and the rows of each.
 
     Of two runs of the same settings and seeds only the newer counts. Tables of one recipe stand
     together, that of most runs first; the others are headed by what differs from it.
+
+    Args:
+        runs: of any kind; those that are not finished do not count.
+        names: of strategies, by default :func:`strategy_names` of these runs.
     """
+    names = strategy_names(runs) if names is None else names
     by_name: dict[str, list[tuple[Conditions, list[Run]]]] = defaultdict(list)
     for conditions, members in tables(runs):
         recipes = dict.fromkeys(str(run.summary["recipe"]) for run in members)
@@ -264,10 +278,22 @@ def sections(runs: Iterable[Run]) -> list[Section]:
             heads = conditions is main[1]
             reference = first if heads else main
             words = tuple(differences(conditions, reference[1]))
-            title = name if heads else f"{name}: {in_short(words)}"
+            title = untaken(
+                name if heads else f"{name}: {in_short(words)}", [part.title for part in found]
+            )
             named = reference[0] if words else ""
-            found.append(Section(title, _groups(members), named, words, conditions))
+            found.append(Section(title, _groups(members, names), named, words, conditions))
     return found
+
+
+def untaken(title: str, taken: Container[str]) -> str:
+    """A title, with a number behind it where there is one like it.
+
+    >>> untaken("digits", []), untaken("digits", ["digits", "digits [2]"])
+    ('digits', 'digits [3]')
+    """
+    titles = itertools.chain([title], (f"{title} [{number}]" for number in itertools.count(2)))
+    return next(one for one in titles if one not in taken)
 
 
 def in_short(words: Sequence[str]) -> str:
@@ -275,9 +301,9 @@ def in_short(words: Sequence[str]) -> str:
     return first_of(words, _MAX_WORDS)
 
 
-def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def _groups(runs: Sequence[Run], names: Mapping[str, str]) -> dict[str, list[Run]]:
     """Runs of each row, by label in the order of the runs, sorted by seeds."""
-    labels = {run.folder: label for label, run in _labelled(runs)}
+    labels = {run.folder: label for label, run in _labelled(runs, names)}
     groups: dict[str, dict[tuple[int, int], Run]] = {labels[run.folder]: {} for run in runs}
     for run in sorted(runs, key=_age):
         label = labels[run.folder]
@@ -286,10 +312,9 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return {label: list(dict(sorted(runs.items())).values()) for label, runs in groups.items()}
 
 
-def _labelled(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
+def _labelled(runs: Sequence[Run], names: Mapping[str, str]) -> Iterator[tuple[str, Run]]:
     """Each run with the label of its row: strategy, and settings in which its runs differ."""
     rows: dict[str, tuple[str, dict[str, str]]] = {}
-    names = labels_of(str(run.summary["strategy"]) for run in runs)
     by_strategy: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_strategy[str(run.summary["strategy"])].append(run)

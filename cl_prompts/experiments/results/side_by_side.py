@@ -5,15 +5,24 @@ each other.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import methodcaller
+from typing import Any
 
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.names import label_of
-from cl_prompts.experiments.recipes.values import flat
-from cl_prompts.experiments.results.comparable import Conditions
-from cl_prompts.experiments.results.sections import Section, differences, in_short, sections
+from cl_prompts.experiments.recipes.values import BY_NAME, flat
+from cl_prompts.experiments.results.comparable import Conditions, options_of
+from cl_prompts.experiments.results.sections import (
+    Section,
+    differences,
+    in_short,
+    sections,
+    strategy_names,
+    untaken,
+)
 from cl_prompts.experiments.run_folder.identity import with_implied
 from cl_prompts.experiments.run_folder.runs import Run
 
@@ -36,12 +45,15 @@ class Group:
         differs: what distinguishes it from that group, in words.
         sections: by the value of the setting, as ``key=value``; one under "" where no setting was
             asked for.
+        varied: other settings of the strategy in which a row differs between sections, by its
+            label; only rows that do.
     """
 
     title: str
     against: str
     differs: tuple[str, ...]
     sections: Mapping[str, Section]
+    varied: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def side_by_side(runs: Sequence[Run], key: str | None = None) -> list[Group]:
@@ -58,15 +70,16 @@ def side_by_side(runs: Sequence[Run], key: str | None = None) -> list[Group]:
     if key is None:
         return [Group(s.title, s.reference, s.differs, {"": s}) for s in sections(runs)]
     place = _place(runs, key)
+    names = strategy_names(runs)
     by_value: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        by_value[_value(run, place)].append(run)
+    for run, value in zip(runs, _values(runs, place), strict=True):
+        by_value[value].append(run)
     found: dict[tuple[frozenset[tuple[str, str]], int], dict[str, Section]] = defaultdict(dict)
     for value, members in by_value.items():
         # Tables of one value may agree in all conditions and differ in streams alone: the n-th of
         # a value stands beside the n-th of the others.
         met: dict[frozenset[tuple[str, str]], int] = defaultdict(int)
-        for section in sections(members):
+        for section in sections(members, names):
             rest = frozenset(_rest(section.conditions, place).items())
             label = f"{key.rpartition('.')[2]}={value}"
             found[rest, met[rest]][label] = section
@@ -74,17 +87,39 @@ def side_by_side(runs: Sequence[Run], key: str | None = None) -> list[Group]:
     groups: list[Group] = []
     for (rest, _), beside in found.items():
         words = tuple(differences(dict(rest), dict(next(iter(found))[0])))
-        title = _recipes(beside)
-        against = groups[0].title if words else ""
-        groups.append(
-            Group(f"{title}: {in_short(words)}" if words else title, against, words, beside)
+        title = _title(beside, place)
+        title = untaken(
+            f"{title}: {in_short(words)}" if words else title, [group.title for group in groups]
         )
+        against = groups[0].title if words else ""
+        groups.append(Group(title, against, words, beside, _varied(beside, place)))
     return groups
 
 
-def _recipes(beside: Mapping[str, Section]) -> str:
+def _title(beside: Mapping[str, Section], place: str) -> str:
+    """The recipes; where these stand side by side, what tells each table from others of it, too."""
+    if place == "recipe":
+        return ", ".join(section.title for section in beside.values())
     names = (str(run.summary["recipe"]) for section in beside.values() for run in section.runs)
     return ", ".join(dict.fromkeys(names))
+
+
+def _varied(beside: Mapping[str, Section], place: str) -> dict[str, list[str]]:
+    """Settings but for one in which rows of one label differ; see :class:`Group`."""
+    asked = f"{place.removeprefix('options.')}."
+    found = {}
+    for label in dict.fromkeys(row for section in beside.values() for row in section.groups):
+        groups = [section.groups.get(label) for section in beside.values()]
+        options = [options_of(runs[0]) for runs in groups if runs]
+        differing = [
+            key
+            for key in sorted(set().union(*options))
+            if len(set(map(methodcaller("get", key), options))) > 1
+            and not f"{key.removeprefix('content of ')}.".startswith(asked)
+        ]
+        if differing:
+            found[label] = differing
+    return found
 
 
 def _place(runs: Sequence[Run], key: str) -> str:
@@ -95,7 +130,7 @@ def _place(runs: Sequence[Run], key: str) -> str:
         return key
     if key in _CHOICES:
         key = f"{key}.name"
-    known = dict.fromkeys(name for run in runs for name, _ in flat(run.config))
+    known = dict.fromkeys(name for run in runs for name in _settings(run))
     if key in known:
         return key
     named = [name for name in known if name.rpartition(".")[2] == key]
@@ -106,15 +141,30 @@ def _place(runs: Sequence[Run], key: str) -> str:
     return named[0]
 
 
-def _value(run: Run, place: str) -> str:
-    """Value of a setting as recipes write it; "unset" where a run has no such setting."""
-    if place == "recipe":
-        return str(run.summary["recipe"])
-    values = with_implied(flat(run.config))
-    if place not in values:
-        return "unset"
-    value = values[place]
-    return label_of(value) if isinstance(value, str) else json.dumps(value)
+def _settings(run: Run) -> dict[str, Any]:
+    """Settings by dotted name, and the names of plugins and forms of prompts."""
+    options = run.config.get("options") or {}
+    named = {f"options.{key}": ", ".join(options[key] or ()) for key in BY_NAME if key in options}
+    return {**dict(flat(run.config)), **{key: names or "none" for key, names in named.items()}}
+
+
+def _values(runs: Sequence[Run], place: str) -> list[str]:
+    """Value of a setting in each run as recipes write it; "unset" where a run has no such setting.
+
+    Values that differ have texts that differ: names of one's own that end alike are written whole.
+    """
+    texts = []
+    for run in runs:
+        values = {**with_implied(_settings(run).items()), "recipe": str(run.summary["recipe"])}
+        texts.append(json.dumps(values[place]) if place in values else "")
+    words = {text: _word(text) for text in texts}
+    alike = Counter(words.values())
+    return [words[text] if alike[words[text]] == 1 else text or "unset" for text in texts]
+
+
+def _word(text: str) -> str:
+    value = json.loads(text) if text else "unset"
+    return label_of(value) if isinstance(value, str) else text
 
 
 def _rest(conditions: Conditions, place: str) -> dict[str, str]:
@@ -123,7 +173,7 @@ def _rest(conditions: Conditions, place: str) -> dict[str, str]:
     if place == "recipe":
         return {"multi_label": conditions["multi_label"]}
     section, _, name = place.rpartition(".")
-    dropped = _FOLLOWING.get(section, set()) | {place, name}
+    dropped = _FOLLOWING.get(section, set()) | {place}
     return {
         key: value
         for key, value in conditions.items()

@@ -126,6 +126,25 @@ def test_the_recipes_name_divides_nothing(tmp_path: Path) -> None:
     assert [section.title for section in sections(collect([tmp_path]))] == ["mine, yours"]
 
 
+def test_titles_of_tables_differ_where_long_values_begin_alike(tmp_path: Path) -> None:
+    for second in range(3):
+        classes = [*(f"class {number}" for number in range(9)), f"x{second}"]
+        changes: dict[str, Any] = {"dataset.classes": classes}
+        fake_run(tmp_path, time=f"20250101-00000{second}", changes=changes)
+    titles = [section.title for section in sections(collect([tmp_path]))]
+    assert titles == ["digits", "digits: classes differs", "digits: classes differs [2]"]
+
+
+def test_one_strategy_has_one_name_in_all_tables(tmp_path: Path) -> None:
+    for second, name in enumerate(("one:Mine", "two:Mine")):
+        changes: dict[str, Any] = {"scenario.blurry_percent": second}
+        fake_run(tmp_path, name=name, time=f"20250101-00000{second}", changes=changes)
+    assert [list(section.groups) for section in sections(collect([tmp_path]))] == [
+        ["one:Mine"],
+        ["two:Mine"],
+    ]
+
+
 def test_a_title_tells_four_differences(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp")
     changes: dict[str, Any] = {f"scenario.{key}": 1 for key in "abcdef"}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.results.comparison import compare
 from cl_prompts.experiments.results.side_by_side import side_by_side
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -40,6 +41,55 @@ def test_options_of_strategies_divide_too(tmp_path: Path) -> None:
         "buffer_size=100": ["mvp"],
         "buffer_size=unset": ["linear_probe"],
     }
+
+
+def test_rows_that_differ_in_more_than_the_setting_are_named(tmp_path: Path) -> None:
+    for percent, rate in ((10, 0.1), (60, 0.9)):
+        for strategy in ("mvp", "linear_probe"):
+            settings = {"lr": rate, "n": percent} if strategy == "mvp" else {}
+            changes = {"scenario.blurry_percent": percent}
+            time = f"20250101-0000{percent}"
+            fake_run(tmp_path, strategy, settings=settings, changes=changes, time=time)
+    (group,) = side_by_side(collect([tmp_path]), "blurry_percent")
+    assert group.varied == {"mvp": ["lr", "n"]}
+    (table,) = compare([tmp_path], by="blurry_percent")
+    assert "from column to column these rows differ in other settings, too: mvp (lr, n)" in (
+        table.notes
+    )
+    (table,) = compare([tmp_path], by="blurry_percent", rows=["linear_probe"])
+    assert not [note for note in table.notes if note.startswith("from column")]
+
+
+def test_names_that_end_alike_are_two(tmp_path: Path) -> None:
+    for second, name in enumerate(("one:mine", "two:mine")):
+        changes = {"dataset.name": name}
+        time = f"20250101-00000{second}"
+        fake_run(tmp_path, name=name, time=time, dataset=name, changes=changes)
+    runs = collect([tmp_path])
+    (group,) = side_by_side(runs, "dataset")
+    assert {setting: list(section.groups) for setting, section in group.sections.items()} == {
+        'dataset="one:mine"': ["one:mine"],
+        'dataset="two:mine"': ["two:mine"],
+    }
+
+
+def test_plugins_stand_side_by_side_by_name(tmp_path: Path) -> None:
+    for second, names in enumerate(([], ["a"], ["a", "b"])):
+        settings = {"plugins": {name: {} for name in names}}
+        fake_run(tmp_path, time=f"20250101-00000{second}", settings=settings)
+    (group,) = side_by_side(collect([tmp_path]), "plugins")
+    assert list(group.sections) == ["plugins=none", "plugins=a", "plugins=a, b"]
+    assert not group.varied
+
+
+def test_tables_of_a_recipe_that_differ_have_titles_that_do(tmp_path: Path) -> None:
+    for recipe in ("one", "two"):
+        for second, percent in enumerate((10, 60)):
+            changes = {"scenario.blurry_percent": percent}
+            fake_run(tmp_path, recipe=recipe, time=f"20250101-00000{second}", changes=changes)
+    words = "blurry_percent 60 instead of 10"
+    titles = [group.title for group in side_by_side(collect([tmp_path]), "recipe")]
+    assert titles == ["one, two", f"one: {words}, two: {words}"]
 
 
 @pytest.mark.parametrize("key", ["dataset", "recipe"])
