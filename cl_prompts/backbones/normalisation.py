@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
+from cl_prompts.checks import fits
 from cl_prompts.errors import InputError
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -39,6 +40,7 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
             )
         mean, std = fixed[name]
     else:
+        fits("normalisation", name, str | Sequence[Sequence[float]])
         mean, std = name if len(name) == 2 else ((), ())
     with np.errstate(over="ignore", under="ignore"):
         as_used = np.array((*mean, *std), np.float32)  # a part of torch's numbers becomes 0 there

@@ -20,7 +20,8 @@ def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
     Args:
         path: of the file.
         data: its content.
-        new: refuse to replace an older file.
+        new: refuse to replace an older file. A process that is killed just then may leave an empty
+            one.
 
     Raises:
         FileExistsError: there is one, and it should be new.
@@ -84,7 +85,7 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
         raise InputError(f"{file} holds other things than tensors: give a file of plain tensors")
     if name is None and len(found) != 1:
         raise InputError(
-            f"{file} holds {len(found)} sets of prompts: name one of {', '.join(sorted(found))}"
+            f"{file} holds {len(found)} sets of prompts: name one of {', '.join(map(str, found))}"
         )
     if name is not None and name not in found:
         if list(found) != ["prompts"]:

@@ -16,6 +16,7 @@ def test_normalisation_settings() -> None:
     assert normalisation_of("checkpoint", vit) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert normalisation_of([[0, 0, 0], [2, 2, 2]], vit)[1] == (2.0, 2.0, 2.0)
     tiny = [[0, 0, 0], [1e-300, 1, 1]]
-    for bad in ("imagnet", [[1, 2], [3, 4]], [[0, 0, 0], [1, 0, 1]], [[1e300] * 3, [1] * 3], tiny):
+    numbers = [[1, 2], [3, 4]], [[0, 0, 0], [1, 0, 1]], [[1e300] * 3, [1] * 3], tiny
+    for bad in ("imagnet", *numbers, None, [0.5, 0.5], [["0"] * 3, ["1"] * 3]):
         with pytest.raises(InputError, match="normalisation"):
             normalisation_of(bad, vit)  # type: ignore[arg-type]
