@@ -48,7 +48,9 @@ RUN += ("strategy=mvp", "pool_size=200", "train_mb_size=16")
 def trained(kind: str) -> dict[str, Any]:
     """What a strategy has learned after a short stream, and what its evaluations found."""
     options = ALL[kind].options
-    scenario = "class_incremental" if "boundaries" in options else "si_blurry"
+    # These two pass over the images of an announced task once more.
+    announced = "boundaries" in options or kind in ("smope", "vq_prompt")
+    scenario = "class_incremental" if announced else "si_blurry"
     if kind in ("multi_label_ridge", "l3a"):
         scenario = "si_blurry_multi_label"
     # The last two of three tasks, of 8 and 32 images, or of 16 each: the last batch of a task has

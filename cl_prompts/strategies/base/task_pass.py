@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.backbones import ranks
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.strategies.base.experience import whole_of
-from cl_prompts.strategies.base.stream import Batch, joined_batch
+from cl_prompts.strategies.base.stream import Batch
 
 
 @dataclass(frozen=True)
@@ -55,16 +54,16 @@ def raw_features(output: Output) -> Tensor:
 
 
 def task_outputs(strategy: Any) -> Iterator[tuple[Output, Tensor]]:
-    """Outputs of the current task's images, as test images come but with the task's own prompts,
-    and their labels, batch by batch."""
-    # The whole task, also where mini-experiences cut it, and images without augmentation.
+    """Outputs of the current task's images, as the stream gives them, in evaluation but with the
+    task's own prompts, and their labels, batch by batch."""
+    # The whole task, also where mini-experiences cut it.
     data = whole_of(strategy.experience).dataset.eval()
     with torch.no_grad(), _as_in_evaluation(strategy.model):
         for first in range(0, len(data), strategy.eval_mb_size):
             rows = range(len(data))[first : first + strategy.eval_mb_size]
-            items = [data[row] for row in rows[ranks.share(len(rows)).rows]]
-            read = [torch.stack([torch.as_tensor(item[i]) for item in items]) for i in (0, 1)]
-            images, labels = joined_batch(read, len(rows), strategy.device)
+            # Every rank reads all of them: random views count the reads of a process.
+            items = [data[row] for row in rows]
+            images, labels = (torch.stack([torch.as_tensor(i[k]) for i in items]) for k in (0, 1))
             yield strategy.model.run(images.to(strategy.device)), labels.to(strategy.device)
 
 

@@ -25,8 +25,8 @@ class HeadAlignment(StrategyPlugin):
     """Alignment of the head at task ends (HiDe-Prompt's task-adaptive prediction, NeurIPS 2023, see
     :class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`). One class per image.
 
-    At the end of an announced task its training images pass once more, as test images do and with
-    the task's own prompts; statistics of their features are taken, and from the second task on the
+    At the end of an announced task its training images pass once more, augmented where the stream
+    augments them and with the task's own prompts; statistics of their features are taken, and from the second task on the
     head alone is trained on draws from the statistics of all classes. Where no boundary is
     announced, statistics stream from the features of training, and the head is aligned every
     ``period`` samples; centroids, which need all features of a class at once, are replaced by
