@@ -174,13 +174,13 @@ def _once(what: str, part: str, paths: Sequence[str]) -> dict[tuple[int, int], s
     """The files of a part, of which none may come twice, by what :func:`_identity` gives."""
     found: dict[tuple[int, int], str] = {}
     for path in paths:
-        # Of a file that is new, setdefault gives back this very text.
-        first = found.setdefault(_identity(what, path), path)
-        if first is not path:
+        identity = _identity(what, path)
+        if identity in found:
             raise InputError(
-                f"{part} images of {what} hold one file twice, as {first} and as {path}: each image"
-                " counts once, so remove one of the two"
+                f"{part} images of {what} hold one file twice, as {found[identity]} and as {path}:"
+                " each image counts once, so remove one of the two"
             )
+        found[identity] = path
     return found
 
 

@@ -51,6 +51,7 @@ def test_one_file_under_two_names_is_found(tmp_path: Path, link: Callable[..., N
             f"{part} images of data set 'x' hold one file twice, as {b} and as {d}: each image"
             " counts once, so remove one of the two"
         )
+    assert "hold one file twice" in refusal(lambda: check_files("data set 'x'", [a, b, a], [c]))
     assert refusal(lambda: check_files("data set 'x'", [a, b], [c, d])) == (
         f"1 test images of data set 'x' are training images too, the first is {d} (in training:"
         f" {b}): no test image may be seen in training"

@@ -499,7 +499,7 @@ def tables(folders: Sequence[Path]) -> Iterator[Table]:
         title = escape(printable(section.title)) if len(found) > 1 else None
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         for i in shown:
-            table.add_column(headings[i])
+            table.add_column(escape(printable(headings[i])))
         for label, entries in section.table().items():
             texts = [f"[bold]{e.text}[/bold]" if e.best else e.text for e in entries]
             cells = [escape(printable(label)), str(len(section.groups[label])), *texts]

@@ -15,7 +15,7 @@ from torch import Tensor
 from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
-from cl_prompts.datasets.fingerprint import fingerprint_change
+from cl_prompts.datasets.fingerprint import all_seeded, fingerprint_change
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
@@ -269,8 +269,7 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     n_classes, n_tasks = descent.first
     info = StreamInfo(n_classes, run.multi_label, n_tasks, bool(run.stream.get("boundaries")))
     # The first weights are drawn again, and then replaced by those that were learned.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with all_seeded(settings.seed):
         backbone = Builder(quick=True).backbone(settings)
         strategy = make_strategy(settings, backbone, info, settings.options)
         descent.grow(strategy)

@@ -160,7 +160,9 @@ def test_no_name_commands_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")  # wide enough for the whole name
     name = "[red]a\x1b]0;title\x07"
-    run = fake_run(tmp_path, name=name, n_classes=2, class_names=["cat\x1b[2J", "d\u00f6g"])
+    named = {"class_names": ["cat\x1b[2J", "d\u00f6g"], "own_scores": ["[/t]op"]}
+    named["results"] = {"a_last": 0.5, "[/t]op": 0.5}
+    run = fake_run(tmp_path, name=name, n_classes=2, **named)
     assert main(["classes", str(run)]) == 0
     assert capsys.readouterr().out == "cat\\x1b[2J\nd\u00f6g\n"
     assert main(["compare", str(run), "--format", "csv"]) == 0
@@ -171,6 +173,7 @@ def test_no_name_commands_the_terminal(
     console.print(f"lesson {name}", markup=False)
     console.print(Text(name), Panel(Text(name)))
     printed = capsys.readouterr().out
+    assert "[/t]op" in printed
     assert printed.count("[red]a\\x1b]0;title\\x07") == 2
     assert printed.count("[red]a\\x1b]0;title") == 4
     assert "\x1b" not in printed

@@ -83,6 +83,15 @@ def test_bash_completes(line: str, offered: list[str], scripts: dict[str, Path])
 
 
 @needs_bash
+def test_bash_runs_nothing_that_stands_in_a_word(
+    scripts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    in_bash(scripts["bash"], "cl-prompts run digits strategy=$(touch${IFS}it),m")
+    assert not list(tmp_path.iterdir())
+
+
+@needs_bash
 def test_tab_completes_in_an_interactive_bash(scripts: dict[str, Path], tmp_path: Path) -> None:
     child, terminal = pty.fork()
     if child == 0:

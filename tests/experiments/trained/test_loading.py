@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -131,6 +132,16 @@ def test_loading_draws_no_random_numbers(mvp_run: Path) -> None:
     before = torch.get_rng_state()
     load_run(mvp_run, device="cpu")
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_what_a_strategy_draws_where_it_is_made_is_drawn_again(tmp_path: Path) -> None:
+    with few_images():
+        code, (folder,) = run(tmp_path, "digits", f"strategy={OWN}:Signed", "seed=1")
+        assert code == 0
+        before = np.random.get_state()[1].tolist()
+        trained = load_run(folder, device="cpu", trust_code=True)
+        assert np.random.get_state()[1].tolist() == before
+        assert trained.evaluate() == pytest.approx(summary(folder)["results"]["a_last"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
