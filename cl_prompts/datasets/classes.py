@@ -158,11 +158,14 @@ def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
     """Pairs that average precision leaves out, read from ``data.ignored``: (n, C) bool, or None.
 
     Raises:
-        InputError: another type than bool, or another shape than that of the labels.
+        InputError: one label per image, another type than bool, or another shape than that of the
+            labels.
     """
     if getattr(data, "ignored", None) is None:
         return None
     ignored = np.asarray(data.ignored)
+    if targets.ndim == 1:
+        raise InputError(f"{what} are for rows of zeros and ones in .targets: leave them out")
     if ignored.shape != targets.shape or ignored.dtype != np.bool_:
         raise InputError(
             f"{what} must be bool of the shape of .targets, {targets.shape}, not {ignored.dtype} of"
@@ -272,8 +275,8 @@ def check_classes(
 
 
 def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
-    """Refuse names of classes, or of domains, that are blank, that no file can hold, or that two
-    share but for what :func:`alike` says.
+    """Refuse names of classes, or of domains, that are blank, that no file can hold, that hold a
+    zero byte, or that two share but for what :func:`alike` says.
 
     Raises:
         InputError: the first such name.
@@ -287,9 +290,10 @@ def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
                 f"{kind} {name!r} of {what} has a name that is not UTF-8: rename it (its folder, if"
                 " it has one)"
             ) from error
-        if not name.strip():
+        if not name.strip() or "\0" in name:
+            fault = "a zero byte in its name" if name.strip() else "a blank name"
             raise InputError(
-                f"{kind} {name!r} of {what} has a blank name: give it one of letters or digits"
+                f"{kind} {name!r} of {what} has {fault}: give it one of letters or digits"
             )
     double = doubled(names)
     if double is not None:

@@ -140,7 +140,8 @@ def _lines(file: Path, text: Iterable[str]) -> Iterator[list[str]]:
 def _row(file: Path, line: int, fields: list[str], header: list[str]) -> CsvRow:
     form = "path,label,domain" if header == DOMAIN_HEADER else "path,label;label"
     wrong = LayoutError(f"line {line} of {file} is no {form}: {shown(','.join(fields))}")
-    if len(fields) != len(header) or not fields[0].strip():
+    # Of a text that ends in a zero byte numpy makes another.
+    if len(fields) != len(header) or not fields[0].strip() or "\0" in "".join(fields):
         raise wrong
     labels = [label.strip() for label in fields[1].split(";")]
     domain = fields[2].strip() if header == DOMAIN_HEADER else ""

@@ -115,11 +115,11 @@ def scan_images(folders: Sequence[Path]) -> FolderImages:
 
     Files and the folders themselves may be links. A link to a folder within one of them is not
     followed where it leads back into it, since its images are found there anyway, and refused where
-    it leads out.
+    it leads out, or to a hidden folder.
 
     Raises:
         LayoutError: a folder without images, that cannot be read, or that is or lies in another;
-            a link to a folder outside; an image name that belongs to no regular file.
+            a link to a folder outside, or hidden; an image name that belongs to no regular file.
     """
     _check_separate(folders)
     paths: list[str] = []
@@ -170,12 +170,20 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
         for name in inner:
             # os.walk does not follow links, and images behind them would be missing without a word.
             path = Path(place, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            if path.is_symlink() and not _is_walked(path.resolve(), root):
                 raise LayoutError(
-                    f"{path} is a link to a folder outside of {folder}: put images or links to"
-                    " images there"
+                    f"{path} is a link to a folder outside of {folder}, or to a hidden one: put"
+                    " images or links to images there"
                 )
         yield from ((place, name) for name in _visible(files))
+
+
+def _is_walked(folder: Path, root: Path) -> bool:
+    """Whether a folder lies below another, and in no hidden one there."""
+    if not folder.is_relative_to(root):
+        return False
+    inner = folder.relative_to(root).parts
+    return len(_visible(inner)) == len(inner)
 
 
 def _visible(names: Sequence[str]) -> list[str]:

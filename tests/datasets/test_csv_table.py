@@ -118,6 +118,7 @@ def test_a_column_of_domains_makes_one_label_an_image(tmp_path: Path) -> None:
         ("images/a.jpg,cat,\n", "line 2 of {root}/train.csv is no path,label,domain: 'im"),
         ("images/a.jpg,cat\n", "line 2 of {root}/train.csv is no path,label,domain: 'im"),
         ("images/a.jpg,,art\n", "line 2 of {root}/train.csv is no path,label,domain: 'im"),
+        ("images/a.jpg,cat\0,art\n", "line 2 of {root}/train.csv "),
     ],
 )
 def test_refusals_of_domains(tmp_path: Path, train: str, sentence: str) -> None:

@@ -114,6 +114,7 @@ GOOD = Own([0, 1, 2])
         (Own([*range(1, 13)]), GOOD, None, "are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ... (12 in all)"),
         (GOOD, Own([0, 2]), None, "class '1' (label 1) of data set 'mine' has no test images"),
         (Own([0, 2]), GOOD, "abc", "class 'b' (label 1) of data set 'mine' has no training images"),
+        (GOOD, GOOD, ["a", "b\0", "c"], "class 'b\\x00' of data set 'mine' has a zero byte in"),
         (GOOD, GOOD, "ab", "must be 0 to 1 (2 classes), but the training labels are 0, 1, 2"),
     ],
 )
@@ -147,6 +148,9 @@ def test_own_ignored_pairs_are_kept_and_checked() -> None:
     said = refusal(lambda: as_dataset(train, test))
     assert ".ignored of the test images" in said
     assert said.endswith("not float64 of (2, 2)")
+    test = Own([0, 1])
+    test.ignored = np.zeros(2, dtype=bool)  # type: ignore[attr-defined]
+    assert "are for rows of zeros and ones" in refusal(lambda: as_dataset(Own([0, 1]), test))
 
 
 PAIR = Own(np.array([[1, 0], [0, 1]]))

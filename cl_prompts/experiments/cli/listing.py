@@ -227,7 +227,7 @@ def _written(value: Any) -> str:
     from cl_prompts.experiments.recipes.values import plain
 
     value = plain(value.given if hasattr(value, "given") else value)
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=repr)
 
 
 def _words(kind: Any) -> Iterator[Any]:

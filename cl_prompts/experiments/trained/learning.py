@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from cl_prompts.datasets.bad_images import Progress
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.execution import run_all
@@ -81,6 +82,9 @@ def prepared(
         settings = settings_of_child(
             run.folder, dataset, len(found.classes), name, overrides, trust_code
         )
+        for key in ("name", "root"):
+            if settings.dataset.get(key) != dataset[key]:
+                raise InputError(f"the images to learn are in {place}: leave out dataset.{key}")
         growth = what_grows(Builder(quick=True).build(settings))
     if found.tables:
         settings.dataset["root"] = found.settings["root"]

@@ -279,6 +279,7 @@ def test_dry_run_says_what_would_grow(
         (["nonsense=3"], "unknown key 'nonsense'"),
         (["seed=2"], "learns on with the seed of its parent, 1"),
         (["weights=random"], "the weights of its backbone, or its normalisation, are others"),
+        (["dataset.root=/"], "leave out dataset.root"),
         (["precision=bf16"], "backbone.precision is 'bf16'"),
         (["normalisation=[[0,0,0],[1,1,1]]"], "backbone.normalisation is"),
     ],
