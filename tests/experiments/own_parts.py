@@ -57,6 +57,12 @@ def folder_of(where: str) -> DataSet:
 
 
 @cl_prompts.dataset
+def odd(kept: Any = frozenset("a")) -> DataSet:
+    """Has a default that no recipe can hold."""
+    raise NotImplementedError(kept)
+
+
+@cl_prompts.dataset
 def badly_annotated(size: Nowhere = 3) -> DataSet:  # noqa: F821
     """Has an annotation that names nothing."""
     raise NotImplementedError(size)

@@ -3,6 +3,7 @@ thing, and all of a strategy, with head, form of prompts and plugins."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -104,6 +105,13 @@ def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> di
             raise InputError(f"{where} has no {key}: add {key}=VALUE")
         value = fits(key, given[key], kind, of=where) if key in given else default
         checked[key] = plain(value)
+        try:
+            json.dumps(checked[key])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{where}: {key} is {shown(value)} by default, which no recipe can hold: make it"
+                " None, a number, a text, a list or a mapping"
+            ) from error
     return checked
 
 

@@ -55,6 +55,10 @@ def test_sections_are_shown_with_the_sentences_of_their_functions(words: tuple[s
         assert lines[place + 1].startswith("      "), f"{key} of {words} has no sentence"
 
 
+def test_a_default_that_no_recipe_holds_is_shown() -> None:
+    assert "kept=\"frozenset({'a'})\"" in shown_text(["dataset", "tests.experiments.own_parts:odd"])
+
+
 def test_a_recipe_is_shown_by_its_name_alone() -> None:
     assert shown_text(["digits"]) == shown_text(["recipe", "digits"]) == recipe_text("digits")
 
