@@ -246,7 +246,7 @@ def sweep(args: argparse.Namespace) -> None:
         from cl_prompts.experiments.sweeps.search_space import SearchSpace
 
         # Before the import, which takes seconds: a wrong key is said at once.
-        # Both ends of every range have to be valid settings; between them all are.
+        # Both ends of every range have to be valid settings, and each of several values.
         space = SearchSpace.of(args.settings)
         for end in space.ends:
             grid(args.recipe, [*space.fixed, *end])

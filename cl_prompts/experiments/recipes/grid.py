@@ -11,7 +11,7 @@ from typing import Any
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.names import label_of
+from cl_prompts.experiments.recipes.names import labels_of
 from cl_prompts.experiments.recipes.recipe_files import NAMED
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.recipes.values import BY_NAME, as_seeds, flat, parsed, plain
@@ -131,15 +131,19 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     values = [held_settings(run) for run in runs]
     strategies = {run.strategy for run in runs}
     differing = {strategy: _differing(runs, values, strategy) for strategy in strategies}
+    short = {
+        key: labels_of(held[key] for held in values if isinstance(held.get(key), str))
+        for key in {"strategy"}.union(*differing.values())
+    }
     labels = []
     for run, held in zip(runs, values, strict=True):
         # Seeds end the label, whether they differ or not.
         shown = [k for k in differing[run.strategy] if k in held and k not in SEEDS]
         names = short_names(shown)
-        own = [f"{names[k]}={_written(held[k])}" for k in shown]
+        own = [f"{names[k]}={_written(held[k], short[k])}" for k in shown]
         seed = f"seed {run.seed}"
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
-        labels.append(" ".join([label_of(run.strategy), *own, seed + stream]))
+        labels.append(" ".join([short["strategy"][run.strategy], *own, seed + stream]))
     return labels
 
 
@@ -195,5 +199,5 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
     return {key: key if names.count(name) > 1 else name for key, name in short.items()}
 
 
-def _written(value: Any) -> str:
-    return label_of(value) if isinstance(value, str) else json.dumps(value)
+def _written(value: Any, short: Mapping[str, str]) -> str:
+    return short[value] if isinstance(value, str) else json.dumps(value)

@@ -19,6 +19,7 @@ from cl_prompts.experiments.figures.curves import MAX_SPREADS, marks
 from cl_prompts.experiments.figures.style import LINES, PALETTE
 from cl_prompts.experiments.results.curves import Band
 from cl_prompts.experiments.results.series import Floats
+from cl_prompts.experiments.run_folder.files import harmless
 
 View = dict[str, Any]
 Styles = Mapping[str, Mapping[str, Any]]
@@ -112,7 +113,13 @@ def chart(plots: Sequence[View], order: Sequence[str], styles: Styles) -> View:
         style = _classes(styles[label]) + " level" * (str(number) in levels)
         values = [found.get(number, "") for found in finals]
         legend.append({"label": label, "style": style, "values": values})
-    data = {"labels": list(order), "most": MAX_SPREADS, "plots": [one["data"] for one in plots]}
+    data = {
+        "labels": list(order),
+        # For the script's file of the curves, which a spreadsheet may open.
+        "cells": [harmless(label) for label in order],
+        "most": MAX_SPREADS,
+        "plots": [one["data"] for one in plots],
+    }
     return {
         "plots": plots,
         "legend": legend,

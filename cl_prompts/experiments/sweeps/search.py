@@ -76,8 +76,8 @@ class Search:
         stopped: number of the signal that ended the search early, if one did.
 
     Raises:
-        InputError: there is nothing to choose, a seed is one of the reported ones, both ends of
-            the space cannot be built, or their runs cannot have the objective.
+        InputError: there is nothing to choose, a seed is one of the reported ones, a value or
+            an end of a range cannot be built, or their runs cannot have the objective.
     """
 
     recipe: str
@@ -169,7 +169,7 @@ class Search:
             Stopped: a signal came.
             RunError: no trial has a value, or a run failed.
         """
-        list_faults(self.faults)
+        list_faults(self.faults.items())
         n = self.options.trials
         if self.stopped is not None:
             raise stopped(n - len(self.trials), f"{n} trials", self.stopped)

@@ -68,11 +68,14 @@ class SearchSpace:
         return cls(axes, tuple(fixed), tuple(seeds))
 
     @property
-    def ends(self) -> tuple[list[str], list[str]]:
-        """The first and the last value of every axis, as ``key=value`` texts."""
-        pairs = {key: _ends(axis) for key, axis in self.axes.items()}
-        first = self.written({key: pair[0] for key, pair in pairs.items()})
-        return first, self.written({key: pair[1] for key, pair in pairs.items()})
+    def ends(self) -> list[list[str]]:
+        """Settings as ``key=value`` texts, in which both ends of each range and each of several
+        values stand at least once; at first the first of all."""
+        found = {key: _ends(axis) for key, axis in self.axes.items()}
+        return [
+            self.written({key: values[min(n, len(values) - 1)] for key, values in found.items()})
+            for n in range(max(map(len, found.values())))
+        ]
 
     def written(self, values: Mapping[str, Any]) -> list[str]:
         """Chosen values as ``key=value`` texts, real numbers with three digits.
@@ -91,9 +94,9 @@ class SearchSpace:
         return texts
 
 
-def _ends(axis: Any) -> tuple[Any, Any]:
+def _ends(axis: Any) -> tuple[Any, ...]:
     choices = getattr(axis, "choices", None)
-    return (axis.low, axis.high) if choices is None else (choices[0], choices[-1])
+    return (axis.low, axis.high) if choices is None else choices
 
 
 def axis_of(key: str, text: str) -> Any:

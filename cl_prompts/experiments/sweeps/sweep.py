@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -161,9 +161,9 @@ class Sweep:
         return [run.folder for run in planned if run.state == "finished"]
 
     @property
-    def faults(self) -> dict[str, str]:
-        """Label of each run that failed -> why."""
-        return {run.label: run.fault for run in self.runs if run.fault is not None}
+    def faults(self) -> list[tuple[str, str]]:
+        """Label of each run that failed, and why."""
+        return [(run.label, run.fault) for run in self.runs if run.fault is not None]
 
     @property
     def _left(self) -> list[SweptRun]:
@@ -254,9 +254,9 @@ def earlier_runs(above: Path) -> tuple[dict[str, Path], list[str]]:
     return {key: folder for key, (_, folder) in found.items()}, notes
 
 
-def list_faults(faults: Mapping[str, str]) -> None:
-    """Print runs that failed, by label."""
-    for label, fault in faults.items():
+def list_faults(faults: Iterable[tuple[str, str]]) -> None:
+    """Print labels of runs that failed, and why."""
+    for label, fault in faults:
         say(one_sentence(f"failed: {label}: {fault}"), sys.stderr)
 
 

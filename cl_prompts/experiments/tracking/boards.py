@@ -3,7 +3,6 @@ one that the setting ``tracker`` names."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.errors import InputError, RunError, unknown
 from cl_prompts.experiments.recipes.names import is_dotted
+from cl_prompts.experiments.run_folder.files import FolderFiles, digest_of_json
 from cl_prompts.experiments.tracking.tensorboard_layout import add_layout, add_results
 from cl_prompts.own_code import extra, load_object
-from cl_prompts.reading import TEXT, content
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,12 +164,14 @@ class WeightsAndBiases(Board):
             raise InputError(
                 f"{self.folder / 'wandb'} is a link, through which nothing is written: remove it"
             )
-        # The folder's own mark, which a resumed run finds again, and a copied folder shares.
-        made = hashlib.sha256(content(self.folder / "environment.json", TEXT))
+        # The folder's own mark, which a resumed run finds again, on another machine, too, and a
+        # copied folder shares.
+        about = FolderFiles(self.folder).read_json("environment.json")
+        first = {key: about[key] for key in about if key not in ("resumed_with", "sha256")}
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "cl-prompts"),
             dir=str(self.folder),
-            id=made.hexdigest()[:16],
+            id=digest_of_json(first)[:16],
             name="/".join(self.folder.resolve().parts[-3:]),
             group=str(settings.get("recipe")),
             config=dict(settings),

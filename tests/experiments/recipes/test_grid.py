@@ -69,6 +69,14 @@ def test_labels_say_what_differs() -> None:
     assert differing_settings(runs) == ["scenario.name", "options.lr"]
 
 
+def test_names_that_end_alike_are_written_whole() -> None:
+    (run,) = plan("digits", ["strategy=ncm", "seed=1"])
+    runs = [replace(run, strategy=f"{module}:Mine") for module in ("one", "two")]
+    assert labels_of_runs(runs) == ["one:Mine seed 1", "two:Mine seed 1"]
+    noted = [replace(run, options={**run.options, "note": f"{n}:30"}) for n in (1, 2)]
+    assert labels_of_runs(noted) == ["ncm note=1:30 seed 1", "ncm note=2:30 seed 1"]
+
+
 def test_settings_of_one_strategy_alone_do_not_differ() -> None:
     runs = plan("digits", ["strategy=ncm,mvp,mvp@whitened", "seed=1-2"])
     assert differing_settings(runs) == ["strategy", "seed", "options.head.input"]

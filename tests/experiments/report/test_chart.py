@@ -65,6 +65,12 @@ def test_a_legend_names_all_rows_with_their_last_values() -> None:
     assert json.loads(view["json"])["labels"] == LABELS
 
 
+def test_a_file_of_the_curves_begins_no_formula() -> None:
+    view = plotted({LABELS[0]: band(0.25, 0.5)})
+    found = chart([view], ["=1+1"], {"=1+1": STYLES[LABELS[0]]})
+    assert json.loads(found["json"])["cells"] == ["'=1+1"]
+
+
 def test_json_cannot_end_its_element() -> None:
     text = script_json(["</script><b>&"])
     assert "<" not in text

@@ -195,6 +195,7 @@ def test_a_signal_ends_a_search_without_the_trial_under_way(
         ((7,), [*SPACE, "every=null"], "--objective a_auc is undefined without anytime points"),
         ((7,), ["strategy=ncm,linear_probe", "n_tasks=2,5"], "a search is for one strategy"),
         ((7,), [*SPACE[:2], "n_tasks=5..20"], "n_tasks must be a whole number from 1 to 10"),
+        ((7,), [*SPACE[:2], "n_tasks=2,50,5"], "n_tasks must be a whole number from 1 to 10"),
         ((7,), [*SPACE[:2], "pool_sise=5..20"], "unknown key 'pool_sise'"),
         ((7,), SPACE[:1], "a search has nothing to choose"),
     ],

@@ -266,6 +266,16 @@ def test_faults_are_listed_and_a_stop_comes_first(
     assert getattr(told.value, "exit_code", None) == (number and 143)
 
 
+def test_each_fault_counts_where_two_runs_read_alike(tmp_path: Path) -> None:
+    sweep = Sweep(grid("digits", ["strategy=ncm", "seed=1-2"]), tmp_path, console=Console())
+    for one in sweep.runs:
+        one.label = "ncm note=5"
+        one.fault = f"broken {one.number}"
+    assert [fault for _, fault in sweep.faults] == ["broken 1", "broken 2"]
+    with pytest.raises(RunError, match="2 of 2 runs failed"):
+        sweep.conclude()
+
+
 def folder(above: Path, name: str, status: str | None, seed: int = 1, **about: Any) -> Path:
     """The files of a run folder that say whose it is."""
     (settings,) = plan("digits", ["strategy=ncm", f"seed={seed}"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -112,6 +114,27 @@ def test_a_tracker_is_declared_and_is_code_of_ones_own(capsys: pytest.CaptureFix
     assert settings.own_code() == []  # who shows the numbers does not enter them
     text = settings.to_yaml()
     assert Settings.from_yaml(text, trust_code=True) == settings
+
+
+def test_a_run_resumed_elsewhere_goes_on_with_its_run_of_weights_and_biases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    class Library:
+        Settings = dict
+
+        @staticmethod
+        def init(**how: Any) -> Any:
+            begun.append(how["id"])
+            return SimpleNamespace(define_metric=lambda *names, **more: None)
+
+    monkeypatch.setitem(sys.modules, "wandb", Library)
+    for later in ({}, {"resumed_with": [{"torch": "3"}], "sha256": "0"}, {"time": "another"}):
+        about = json.dumps({"time": "one", "torch": "2", **later})
+        (tmp_path / "environment.json").write_text(about)
+        WeightsAndBiases(tmp_path).begin({"recipe": "digits"}, "accuracy")
+    assert begun[0] == begun[1] != begun[2]
 
 
 def test_weights_and_biases_keeps_the_same_tags_offline(

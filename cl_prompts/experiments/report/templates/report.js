@@ -111,7 +111,7 @@ for (const chart of document.querySelectorAll(".chart")) {
   function csv() {
     const lines = [["plot", "strategy", "x", "value", "half_band", "seeds"]];
     data.plots.forEach((plot, p) => Object.entries(plot.curves).forEach(([s, curve]) => curve.x.forEach((x, i) => {
-      lines.push([planes[p].dataset.name, data.labels[s], x, curve.y[i], curve.half ? curve.half[i] : "", curve.n]);
+      lines.push([planes[p].dataset.name, data.cells[s], x, curve.y[i], curve.half ? curve.half[i] : "", curve.n]);
     })));
     const quoted = (cell) => /[",\n]/.test(cell) ? `"${String(cell).replaceAll('"', '""')}"` : cell;
     return lines.map((line) => line.map(quoted).join(",") + "\n").join("");
