@@ -26,11 +26,11 @@ class HeadAlignment(StrategyPlugin):
     :class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`). One class per image.
 
     At the end of an announced task its training images pass once more, augmented where the stream
-    augments them and with the task's own prompts; statistics of their features are taken, and from the second task on the
-    head alone is trained on draws from the statistics of all classes. Where no boundary is
-    announced, statistics stream from the features of training, and the head is aligned every
-    ``period`` samples; centroids, which need all features of a class at once, are replaced by
-    variances there. Statistics are of raw features. Other classifiers that a method has
+    augments them and with the task's own prompts; statistics of their features are taken, and from
+    the second task on the head alone is trained on draws from the statistics of all classes. Where
+    no boundary is announced, statistics stream from the features of training, and the head is
+    aligned every ``period`` samples; centroids, which need all features of a class at once, are
+    replaced by variances there. Statistics are of raw features. Other classifiers that a method has
     (``aligned_classifiers``) are aligned alike.
 
     SLCA (ICCV 2023, arXiv 2303.05118) is ``statistics="covariance"``, ``unbiased=True``,
