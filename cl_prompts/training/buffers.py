@@ -63,6 +63,19 @@ class ReplayBuffer:
             chosen[j if t in chosen else t] = None
         return torch.tensor(list(chosen), dtype=torch.int64)
 
+    def check(self, references: Tensor) -> None:
+        """Refuse references of another form than (batch, width), which slots would repeat.
+
+        Raises:
+            InputError: such references.
+        """
+        width = self.slots.shape[1]
+        if references.dim() != 2 or references.shape[1] != width:
+            raise InputError(
+                f"references have shape {tuple(references.shape)}: this buffer's are of (batch,"
+                f" {width})"
+            )
+
     def draw(self, n: int) -> Tensor:
         """``min(n, len)`` distinct references, drawn uniformly: (m, width)."""
         return self.slots[self.draw_slots(n)]
@@ -155,6 +168,7 @@ class ReservoirBuffer(ReplayBuffer):
             -1 if none does. What belongs to a slot (a stored logit, say) can be written there with
             one assignment.
         """
+        self.check(references)
         holder: dict[int, int] = {}
         # The published code asks once a batch: one that begins on a reservoir with room draws
         # nothing, and what no longer fits overwrites the last slot.
@@ -246,6 +260,7 @@ class ClassBalancedBuffer(ReplayBuffer):
             (batch,) int64: the slot that holds each sample when the whole batch has been stored, -1
             if none does.
         """
+        self.check(references)
         if labels.shape != references.shape[:1]:
             raise InputError(
                 f"a class-balanced buffer got labels of shape {tuple(labels.shape)} for"

@@ -122,6 +122,9 @@ def test_bad_settings_are_refused() -> None:
         ReservoirBuffer(-1)
     with pytest.raises(InputError, match="sequential"):
         ReservoirBuffer(1, boundary="batch")
+    for buffer in (ReservoirBuffer(1, width=2), ClassBalancedBuffer(1, width=2)):
+        with pytest.raises(InputError, match=r"references have shape \(3, 1\): .* \(batch, 2\)"):
+            buffer.add(torch.zeros(3, 1), torch.zeros(3))
 
 
 def test_reservoir_says_which_slot_holds_each_sample() -> None:

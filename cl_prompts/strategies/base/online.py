@@ -335,9 +335,12 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def _given_or_built(self) -> ContinualModel:
         """Return the given model, or build the method's own on the given backbone."""
         model: ContinualModel | None = self.model
+        given = [value for value in (self.backbone, self.n_classes) if value is not None]
+        if len(given) != (2 if model is None else 0):
+            raise InputError("give either model= or both backbone= and n_classes=")
         if model is None:
-            if self.backbone is None or self.n_classes is None:
-                raise InputError("give either model= or both backbone= and n_classes=")
+            assert self.backbone is not None
+            assert self.n_classes is not None
             # Parts first, and then what settings of all methods change in them.
             model = self.build_model(self.backbone.reading(self.read_out), self.n_classes)
             self.fit_model(model)

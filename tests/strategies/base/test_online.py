@@ -27,6 +27,9 @@ def test_one_model_or_what_builds_it() -> None:
             MVP(**given)
     model = make("mvp").model
     assert make("mvp", model=model).model is model
+    for beside in ({"n_classes": 3}, {"backbone": tiny_vit()}):
+        with pytest.raises(InputError, match="give either model= or both"):
+            MVP(model=model, **beside)
 
 
 def test_what_a_run_sets_is_no_setting() -> None:
