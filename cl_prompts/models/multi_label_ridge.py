@@ -128,7 +128,7 @@ class MultiLabelRidge(RanPAC):
             annotated: see :meth:`update`.
         """
         known = self._annotated(targets, annotated)
-        self.count += (targets.to(self.count.dtype) * known).sum(dim=0)
+        self.count += targets.to(self.count.dtype).masked_fill(~known, 0).sum(dim=0)
         # Where all is annotated, a class is met when it occurs.
         self.met |= self.seen if annotated is None else known.any(dim=0)
 
@@ -192,7 +192,7 @@ class MultiLabelRidge(RanPAC):
             (batch, classes)
         """
         known = self._annotated(labels, annotated)
-        y = labels.to(self.count.dtype) * known
+        y = labels.to(self.count.dtype).masked_fill(~known, 0)
         if self.pseudo is None:
             return y
         # present where sigmoid(h W) > pseudo, for earlier classes that are not annotated
