@@ -123,16 +123,16 @@ class MahalanobisPerClass(PrototypeClassifier):
         return covariance + added + self.off_diagonal * mean_off * (1 - identity)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        if self.form == "trained" and bool((x < 0).any()):
+            raise InputError(
+                "FeCAM with form='trained' takes square roots of features, and some are negative,"
+                " as a ViT's are: use form='frozen'"
+            )
         n = onehot.sum(dim=0)
         self.count += n
         if self.form == "frozen":
             x = F.normalize(x, dim=1)
         elif self.form == "trained":
-            if bool((x < 0).any()):
-                raise InputError(
-                    "FeCAM with form='trained' takes square roots of features, and some are"
-                    " negative, as a ViT's are: use form='frozen'"
-                )
             # mean' = mean + (sum of x - n mean) / (number so far)
             shift = onehot.T @ x - n[:, None] * self.raw_mean
             self.raw_mean += shift / self.count.clamp(min=1)[:, None]

@@ -95,3 +95,4 @@ def test_what_it_refuses() -> None:
     trained = MahalanobisPerClass(DIM, CLASSES, form="trained")
     with pytest.raises(InputError, match="takes square roots of features, and some are negative"):
         trained.update(*data(9))
+    assert not trained.count.any()  # as before
