@@ -141,11 +141,8 @@ class BatchAlignment(nn.Module):
         super().__init__()
         one_of("form", form, BatchForm)
         in_range(0, 1, coefficient=coefficient, momentum=momentum)
-        if target is not None and int(torch.linalg.cholesky_ex(_jittered(target)).info):
-            raise InputError(
-                "the target of the alignment is no covariance: give a symmetric matrix without"
-                " negative eigenvalues"
-            )
+        if target is not None:
+            _check_target(target, dim)
         self.form = form
         self.coefficient = coefficient
         self.momentum = momentum
@@ -193,12 +190,19 @@ class BatchAlignment(nn.Module):
         self.started = bool(state)
 
 
-def _jittered(target: Tensor) -> Tensor:
+def _check_target(target: Any, dim: int) -> None:
+    good = (
+        isinstance(target, Tensor) and target.shape == (dim, dim) and target.dtype.is_floating_point
+    )
     # Cholesky reads one triangle alone.
-    symmetric = torch.allclose(target, target.T)
-    identity = torch.eye(len(target), dtype=target.dtype)
-    # A negative matrix has no factor, so it is refused.
-    return target + JITTER * identity if symmetric else -identity
+    if good and torch.allclose(target, target.T):
+        jittered = target + JITTER * torch.eye(dim, dtype=target.dtype, device=target.device)
+        if not int(torch.linalg.cholesky_ex(jittered).info):
+            return
+    raise InputError(
+        f"the target of the alignment is no covariance: give a symmetric tensor ({dim}, {dim})"
+        " without negative eigenvalues"
+    )
 
 
 class StreamedAlignment(FeatureWhitening):
@@ -213,7 +217,8 @@ class StreamedAlignment(FeatureWhitening):
         dim: width of a feature.
         target: ``"first"``, the covariance of the first samples, ``"identity"``, or a covariance
             (dim, dim).
-        first: how many samples, in whole batches, at least one; a window has to be larger.
+        first: how many samples at most: those that the last renewal of P before there were more had
+            counted. The first batch counts whatever its size; a window has to be larger.
         **settings: of :class:`~cl_prompts.models.whitening.FeatureWhitening`.
 
     Raises:
@@ -237,6 +242,8 @@ class StreamedAlignment(FeatureWhitening):
         whole_number("first", first)
         if isinstance(target, str):
             one_of("target", target, Target)
+        else:
+            _check_target(target, dim)
         self.first = first if isinstance(target, str) and target == "first" else 0
         if self.first and self.window is not None and self.window <= self.first:
             raise InputError(

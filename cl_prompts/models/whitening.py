@@ -57,8 +57,9 @@ class FeatureWhitening(nn.Module):
             stream tried; smaller values amplify directions that the stream has hardly shown.
             ``"oas"`` finds it from S and n, see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`.
         refresh: stream batches between two renewals of P.
-        window: forget: statistics weigh as much as so many samples at most; None keeps all. Of use
-            where features drift, as prompted ones do, though it brought nothing where it was tried.
+        window: forget: statistics weigh as much as so many samples at most, or as the last batch
+            where it is larger; None keeps all. Of use where features drift, as prompted ones do,
+            though it brought nothing where it was tried.
 
     Raises:
         InputError: an unknown ``head_input`` or a number out of range.

@@ -7,6 +7,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -250,5 +251,8 @@ def test_settings_of_the_head_choose_the_form() -> None:
 def test_what_has_no_covariance_is_refused() -> None:
     with pytest.raises(RunError, match="a batch of one image has no covariance"):
         BatchAlignment(3, "corrected")(torch.randn(1, 3))
-    with pytest.raises(InputError, match="is no covariance"):
-        BatchAlignment(3, "corrected", target=torch.randn(3, 3))
+    for target in (torch.randn(3, 3), torch.eye(2), -torch.eye(3), np.eye(3)):
+        with pytest.raises(InputError, match="is no covariance"):
+            BatchAlignment(3, "corrected", target=target)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="is no covariance"):
+            StreamedAlignment(3, target)  # type: ignore[arg-type]

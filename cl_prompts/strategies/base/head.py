@@ -50,8 +50,8 @@ class Head(Declared):
     batch to a moving reference, so that predictions depend on batch mates, ``"released"`` as MePo's
     published code does or ``"corrected"``."""
     target: Target = "first"
-    """Reference of the streamed alignment: the covariance of the ``"first"`` 1,000 samples, or the
-    ``"identity"``, which is whitening."""
+    """Reference of the streamed alignment: the covariance of the ``"first"`` 1,000 samples, as the
+    last renewal among them has it, or the ``"identity"``, which is whitening."""
     coefficient: Share = 0.5
     """Share of the aligned feature, of unit norm, in that of the two alignments by batch."""
     shrinkage: Positive | ByRule = 1.0
