@@ -199,9 +199,11 @@ class ContinualModel(nn.Module):
                 :func:`~cl_prompts.models.slow_heads.ensemble_logits`.
 
         Raises:
-            InputError: the model has no one head for all classes.
+            InputError: the model has no one head for all classes, or several labels an image.
         """
         self._need_one_head("slow_heads")
+        if self.multi_label:
+            raise InputError("slow heads decide by a softmax: several labels an image have none")
         # Copies of the head as it is now, so the head has to be final.
         self.slow = SlowHeads(self.head, n_experts, decays)
         self.ensemble = ensemble

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import batch_classes, masked_cross_entropy
+from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads, ensemble_logits
 from cl_prompts.prompts.pools import TokenPool, class_position
@@ -140,5 +141,7 @@ def test_bad_input_is_refused() -> None:
         SlowHeads(head, decays=(5,))
     with pytest.raises(InputError, match="unknown ensemble 'max': "):
         ensemble_logits(torch.zeros(2, 3, 4), torch.ones(4, dtype=torch.bool), "max")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="several labels an image have none"):
+        PromptedViT(golden_vit(), 3, multi_label=True).set_slow_heads((0.9,))
     with pytest.raises(InputError, match="ridge of the router is 0"):
         AnalyticRouter(3, 4, ridge=0)
