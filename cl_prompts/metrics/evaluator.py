@@ -24,14 +24,14 @@ from cl_prompts.models.base import ContinualModel, Encoding
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.surroundings import check_surroundings
-from cl_prompts.training.items import CheckedItems, entries_of
+from cl_prompts.training.items import CheckedItems, entries_of, numbers_of
 from cl_prompts.training.views import collated
 
 
 def _labels(dataset: Any) -> Tensor:
-    given = np.asarray(dataset.targets)
+    given = numbers_of(dataset.targets)
     # Zeros and ones of one dimension as bool would be the classes 0 and 1.
-    if given.dtype.kind in ("biuf" if given.ndim == 2 else "iuf") and given.ndim in (1, 2):
+    if given is not None and (given.ndim == 2 or (given.ndim == 1 and given.dtype.kind != "b")):
         found = given.astype(np.int64)
         # The same after rounding and clipping: whole numbers from 0, or zeros and ones.
         if np.array_equal(given, found.clip(0, 1 if found.ndim == 2 else None)):
@@ -300,17 +300,17 @@ class CachedEvaluator:
             if isinstance(model, ContinualModel)
             else self._foreign_scores(model, rows)
         )
-        for batch, logits in scores:
-            check_finite(batch, logits)
-            # A head may be wider than the test labels; its further classes are unseen here.
-            columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
-            columns[: len(seen)] = seen[: logits.shape[1]]
-            yield (
-                batch,
-                mask_unseen(logits.float(), columns, 0.0 if self.multi_label else float("-inf")),
-            )
-        for module in was_training:
-            module.training = True
+        hidden = 0.0 if self.multi_label else float("-inf")
+        try:
+            for batch, logits in scores:
+                check_finite(batch, logits)
+                # A head may be wider than the test labels; its further classes are unseen here.
+                columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+                columns[: len(seen)] = seen[: logits.shape[1]]
+                yield batch, mask_unseen(logits.float(), columns, hidden)
+        finally:
+            for module in was_training:
+                module.training = True
         self.macs += scattered.spent(model, before)
 
     def _look_for(self, model: nn.Module) -> None:

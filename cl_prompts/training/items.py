@@ -42,7 +42,7 @@ def check_item(what: str, row: int, item: Any, target: Any) -> None:
     _, own, *_ = (*entries_of(item), None, None)
     if own is None or isinstance(own, str | bytes | dict):
         return
-    found, wanted = _numbers(own), _numbers(target)
+    found, wanted = numbers_of(own), numbers_of(target)
     if found is None or (found.ndim > 1 and found.size > 1):
         return
     if not _agree(found.ravel(), wanted):
@@ -52,14 +52,14 @@ def check_item(what: str, row: int, item: Any, target: Any) -> None:
         )
 
 
-def _numbers(value: Any) -> np.ndarray | None:
-    """An array of numbers; None for what is none."""
+def numbers_of(value: Any) -> np.ndarray | None:
+    """An array of numbers; None for what is none, such as lists of different lengths."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         value = value.double() if value.is_floating_point() else value  # numpy has no bf16
     try:
         found = np.asarray(value)
-    except ValueError:  # lists of different lengths
+    except ValueError:
         return None
     return found if found.dtype.kind in "biuf" else None
 

@@ -203,7 +203,7 @@ def test_of_an_item_only_the_image_is_looked_at(entries: list[Any] | None) -> No
 
 
 @pytest.mark.parametrize(
-    "targets", [[[0.9, 0.1]] * 6, [[0, 2]] * 6, [-1] * 6, [0.5] * 6, ["a"] * 6]
+    "targets", [[[0.9, 0.1]] * 6, [[0, 2]] * 6, [-1] * 6, [0.5] * 6, ["a"] * 6, [[0], [1, 2]] * 3]
 )
 def test_targets_are_classes(targets: list[object]) -> None:
     data = Blobs(6)
@@ -268,6 +268,8 @@ def test_logits_that_are_not_finite_are_told_with_their_images(value: float) -> 
             logits[1, 0] = value
             return logits
 
+    model = Wrong()
     with pytest.raises(RunError, match="the logits of test images 1 are not finite"):
-        CachedEvaluator(Blobs(6))(Wrong(), torch.ones(N_CLASSES, dtype=torch.bool))
+        CachedEvaluator(Blobs(6))(model, torch.ones(N_CLASSES, dtype=torch.bool))
+    assert model.training  # as before, so that training can go on
     CachedEvaluator(Blobs(6))(Flat(), torch.zeros(N_CLASSES, dtype=torch.bool))  # no image counts
