@@ -3,7 +3,6 @@ passes beside a frozen ViT."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -22,8 +21,6 @@ from cl_prompts.models.multi_lane_ops import SlotUpdate
 LaneInitialisation = Literal["orthogonal", "uniform"]
 Formulation = Literal["fused", "literal"]
 Tables = tuple[list[Tensor], dict[int, Tensor]]
-
-_serials = itertools.count()
 
 
 class LaneHead(nn.Module):
@@ -74,8 +71,8 @@ class Lane(nn.Module):
             "prompts", nn.Parameter(torch.zeros(*prompt_shape)) if has_prompts else None
         )
         self.heads = nn.ModuleList()
-        # A later lane may get the memory of one that is gone.
-        self._serial = next(_serials)
+        # A later lane, or a copy, may get the memory of one that is gone.
+        self._identity = object()
 
     @property
     def parts(self) -> list[LaneHead]:
@@ -99,7 +96,7 @@ class Lane(nn.Module):
         added."""
         # Torch has no public name for the counter of writes to a tensor.
         writes = tuple((p.data_ptr(), p._version) for p in self.parameters())  # noqa: SLF001
-        return self._serial, writes
+        return self._identity, writes
 
     @torch.no_grad()
     def initialise(self, init: LaneInitialisation, scale: float) -> None:

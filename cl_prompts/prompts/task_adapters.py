@@ -112,6 +112,8 @@ class TaskAdapters(TaskAware):
         super().__init__()
         whole_number("n_tasks", n_tasks)
         self.spare = spare
+        # Later ones may get the memory of those that are gone.
+        self._identity = object()
         self.sets = nn.ModuleList()
         for _ in range(n_tasks):
             adapters = (
@@ -153,4 +155,5 @@ class TaskAdapters(TaskAware):
     def version(self, task: int) -> Hashable:
         """Version of a set for caches: it changes whenever a parameter is written to."""
         # Torch has no public name for the counter of writes to a tensor.
-        return tuple((p.data_ptr(), p._version) for p in self.sets[task].parameters())  # noqa: SLF001
+        writes = tuple((p.data_ptr(), p._version) for p in self.sets[task].parameters())  # noqa: SLF001
+        return self._identity, writes

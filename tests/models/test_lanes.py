@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -51,6 +52,13 @@ def test_tables_are_computed_once_until_a_lane_changes() -> None:
     assert torch.equal(slots[3][0], first[0][3][0])
     assert not torch.equal(slots[3][1], first[0][3][1])
     assert list(prompts) == list(BLOCKS)
+
+
+def test_a_copy_has_versions_of_its_own() -> None:
+    lane = Lane(3, SHAPE, 16)
+    # Each may get the memory of the one before.
+    versions = [copy.deepcopy(lane).version() for _ in range(20)]
+    assert len(set(versions)) == 20
 
 
 def test_with_gradients_nothing_is_cached() -> None:
