@@ -72,10 +72,10 @@ def create_backbone(
             f"weights=embedded belong to {EMBEDDED}: use weights=timm, weights=random or a file for"
             f" {name}"
         )
-    # Initial weights are overwritten, or drawn from a seed of their own: the global generator is
-    # left alone.
+    # Initial weights are overwritten, or drawn from a seed of their own: global generators, also
+    # those of accelerators, are left alone.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         vit = _build(name, image_size)
     check_plain(vit)  # before its weights are fetched
     file = None

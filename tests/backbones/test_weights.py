@@ -84,11 +84,14 @@ def test_positions_are_resampled_by_timm(checkpoint: Path) -> None:
     torch.testing.assert_close(backbone.vit.pos_embed, want)
 
 
-def test_random_weights_warn_and_depend_on_their_seed_alone() -> None:
+def test_random_weights_warn_and_depend_on_their_seed_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.warns(UserWarning, match="RANDOM"):
         first = create_backbone(SMALL, weights="random", seed=1)
     torch.manual_seed(123)
     state = torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("a GPU was seeded"))
     with pytest.warns(UserWarning, match="RANDOM"):
         second, third = (create_backbone(SMALL, weights="random", seed=s) for s in (1, 2))
     assert torch.equal(torch.get_rng_state(), state)
