@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cl_prompts.datasets.classes import alike
+from cl_prompts.datasets.classes import alike, check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet, RecordedSet
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
@@ -181,8 +181,9 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
     """Join two data sets, with classes of one name as one class.
 
     Raises:
-        InputError: one has several classes per image and the other has not, a new class is called
-            as a known one but for case, blanks or Unicode form, or a file comes twice.
+        InputError: one has several classes per image and the other has not, a new class or
+            domain is called as a known one but for case, blanks or Unicode form, or a file comes
+            twice.
     """
     if before.multi_label != later.multi_label:
         has = {True: "several classes per image", False: "one class per image"}
@@ -200,12 +201,14 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
             f" {pair[0]!r} too, or give the known class another name with cl-prompts classes RUN"
             " --rename"
         )
+    both = f"data sets {before.name!r} and {later.name!r}"
+    check_names(both, sorted({*before.domains, *later.domains}), "domain")
     # Known classes keep their numbers; new ones follow in the order of the later data set.
     columns = [classes.index(name) for name in later.classes]
     parts = ((before.train, later.train), (before.test, later.test))
     train, test = (JoinedSet(*part, columns, len(classes)) for part in parts)
     check_files(
-        f"data sets {before.name!r} and {later.name!r}",
+        both,
         [*_known_files(before.train), *_known_files(later.train)],
         [*_known_files(before.test), *_known_files(later.test)],
     )

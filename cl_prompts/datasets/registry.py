@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cl_prompts.checks import one_of, positive, whole_number
+from cl_prompts.checks import fits, one_of, positive, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
 from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
@@ -163,7 +163,7 @@ def load_dataset(
     entry = find_dataset(name)
     options = {key: value for key, value in options.items() if value is not None}
     if isinstance(entry, DataSetEntry):
-        _check_options(name, options)
+        options = _checked_options(name, options)
         data = dataset_of(
             name,
             partial(read_entry, name, entry, root, download=download, **options),
@@ -305,10 +305,11 @@ def _same(value: Any, default: Any) -> bool:
     return value is default or (np.isscalar(value) and bool(value == default))
 
 
-def _check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that a registered data set does not have."""
+def _checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a registered data set, which has them, and takes values of their types."""
+    known = dataset_options(name)
     for key in options:
-        if key in dataset_options(name):
+        if key in known:
             continue
         having = [other for other in DATASETS if key in dataset_options(other)]
         if not having:
@@ -316,6 +317,8 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
         raise InputError(
             f"data set {name!r} has no {key}: leave it out, it is for {', '.join(having)}"
         )
+    of = f"data set {name!r}"
+    return {key: fits(key, value, known[key][0], of=of) for key, value in options.items()}
 
 
 def fixed_transform(

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cl_prompts.checks import one_of
 from cl_prompts.datasets.files import Folders, LayoutError, check_once, table
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source
@@ -55,7 +54,6 @@ def read_voc2007(
         raise InputError(
             f"splits of VOC 2007 must be two of {', '.join(SPLITS)}, like train/val, not {splits!r}"
         )
-    one_of("treatment of difficult objects", difficult, Difficult)
     folders = Folders()
     parts = []
     ignored: list[np.ndarray | None] = []

@@ -50,6 +50,15 @@ def test_a_new_class_called_nearly_as_a_known_one_is_refused(known: str, new: st
     assert "cl-prompts classes RUN --rename" in said
 
 
+def test_a_new_domain_called_nearly_as_a_known_one_is_refused() -> None:
+    first, later = two()
+    first.train.domains = np.array(["night", "night", "day"])
+    later.train.domains = np.array(["Night", "Night"])
+    assert refusal(lambda: joined(first, later)).startswith(
+        "names 'Night' and 'night' of data sets"
+    )
+
+
 def test_several_labels_get_columns_for_all_classes() -> None:
     def scenes(rows: list[list[int]]) -> ImageSet:
         return ImageSet(torch.zeros(len(rows), 3, 8, 8), np.array(rows, dtype=np.uint8), None)

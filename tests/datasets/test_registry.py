@@ -47,6 +47,7 @@ from tests.datasets.toys import load, refusal, write_csv, write_folder, write_im
         ({"on_bad_image": "skp"}, "unknown on_bad_image 'skp': did you mean 'skip'?"),
         ({"splits": "train/val"}, "'digits' has no splits: leave it out, it is for voc2007"),
         ({"name": "csv", "difficult": "ignore"}, "'csv' has no difficult: leave it out"),
+        ({"name": "folder", "test_percent": "20", "root": "/"}, "test_percent is '20': it must be"),
         ({"name": "csv", "crop": "all"}, "unknown crop 'all': "),
         ({"class_ordr": 3}, "unknown argument of load_dataset 'class_ordr': did you mean 'class_o"),
         ({"name": "no_such.module:data"}, "'no_such.module:data' cannot be imported: ModuleNotF"),
@@ -126,7 +127,7 @@ def test_whole_images_keep_what_the_published_crop_cuts_away(tmp_path: Path) -> 
 def test_a_word_of_a_reader_is_refused_by_the_reader(tmp_path: Path) -> None:
     (tmp_path / "VOC2007").mkdir()
     said = refusal(lambda: load("voc2007", tmp_path, difficult="ignored"))
-    assert said == "unknown treatment of difficult objects 'ignored': did you mean 'ignore'?"
+    assert said == "unknown difficult of data set 'voc2007' 'ignored': did you mean 'ignore'?"
 
 
 def test_cached_images_are_reduced_and_test_images_stay_the_same(tmp_path: Path) -> None:

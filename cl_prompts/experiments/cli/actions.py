@@ -162,6 +162,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("give a recipe to run, such as digits, or --resume FOLDER, and not both")
     if args.trust_code and args.resume is None:
         raise InputError("--trust-code is for --resume: a recipe that you name is trusted")
+    if args.out is not None and args.resume is not None:
+        raise InputError("--out is for new runs: one that is resumed stays in its folder")
     if args.jobs is not None:
         whole_number("--jobs", args.jobs, 1, MOST_JOBS)
         if launched() and args.jobs > 1:
@@ -193,6 +195,7 @@ def _run(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.sweeps.plan_launcher import in_processes
 
     console = console_of(args.quiet)
+    out = args.out or Path("runs")
     elsewhere = partial(in_processes, args.jobs)
     if args.resume is not None:
         folders = resume(
@@ -203,12 +206,12 @@ def _run(args: argparse.Namespace) -> None:
     else:
         folders = run_all(
             runs,
-            out=args.out,
+            out=out,
             console=console,
             command=args.command_line,
             elsewhere=elsewhere,
         )
-        stem = args.out / runs[0].recipe
+        stem = out / runs[0].recipe
     finished: list[Path] = []
     try:
         for folder in folders:

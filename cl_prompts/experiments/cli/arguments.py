@@ -219,6 +219,7 @@ def _run(command: Command) -> None:
     )
     _trust_code(command)
     _out_folder(command)
+    command.set_defaults(out=None)  # so that it is known whether it was given
 
 
 def _sweep(command: Command) -> None:

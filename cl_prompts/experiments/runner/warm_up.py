@@ -245,7 +245,7 @@ def warm_up_recipe(
 
     Args:
         name: of the recipe; its scenario plays no part.
-        overrides: ``key=value`` texts.
+        overrides: ``key=value`` texts; of several seeds the first one counts.
         out: the safetensors file.
         settings: see :class:`WarmUp`.
         report: see :data:`Report`.

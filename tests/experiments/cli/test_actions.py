@@ -116,6 +116,11 @@ def test_every_command_is_parsed_under_its_name(command: str) -> None:
     assert parsed([command, *needed.get(command, ["digits"])]).action == command
 
 
+def test_a_resumed_run_has_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--resume", "runs", "--out", "elsewhere"]) == 2
+    assert "--out is for new runs" in capsys.readouterr().err
+
+
 def test_a_search_is_checked_with_what_is_fixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
