@@ -75,11 +75,12 @@ def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
 
 
 def _union(parts: Sequence[Any]) -> Any:
-    """One experience of all parts. Streams of this package join their own: multi-label tasks share
+    """One experience of all parts. A stream of this package joins its own: multi-label tasks share
     images, and each comes once."""
     parts = _tasks(parts)
     stream = parts[0].origin_stream
-    if hasattr(stream, "joint"):
+    # Numbers of experiences are those of one stream.
+    if hasattr(stream, "joint") and all(part.origin_stream is stream for part in parts):
         return stream.joint([part.current_experience for part in parts])
     data = parts[0].dataset
     for part in parts[1:]:

@@ -37,7 +37,7 @@ class SMoPE(PromptStrategy):
 
     Deviations: the dense phase is a share of the first task's epochs, published are 10 in addition
     to its 20; the cosine schedule goes by epochs, without 80 first iterations at 1e-6; an epoch of
-    the alignment has as many batches as classes seen; statistics are of images as in tests.
+    the alignment has as many batches as classes seen.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

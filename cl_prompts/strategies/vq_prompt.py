@@ -28,8 +28,8 @@ class VQPrompt(PromptStrategy):
     alignment's rate, 1e-5, hardly moves a head that is far off.
 
     Deviations: the cosine schedule goes by epochs, without the published 80 first iterations at
-    1e-6; statistics are of images as in tests, not as in training; an epoch of the alignment has as
-    many batches as classes seen, not as classes of earlier tasks.
+    1e-6; an epoch of the alignment has as many batches as classes seen, not as classes of earlier
+    tasks.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

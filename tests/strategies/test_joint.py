@@ -44,6 +44,11 @@ def test_experiences_of_other_benchmarks_are_put_together() -> None:
     data = Blobs(TRAIN, seed=1), Blobs(TEST, seed=2)
     foreign: Any = nc_benchmark(*data, n_experiences=3, task_labels=False, seed=1)
     assert fit(make("joint"), foreign.train_stream).samples_seen == 2 * TRAIN
+    # Of two streams of ours, too, whose experiences have the same numbers.
+    both = [benchmark("class_incremental", train=n).train_stream for n in (TRAIN, TRAIN + 12)]
+    assert fit(make("joint"), [both[0][0], *both[1][1:]]).samples_seen == 2 * (
+        len(both[0][0].dataset) + sum(len(e.dataset) for e in both[1][1:])
+    )
 
 
 def test_nothing_is_refused() -> None:
