@@ -144,7 +144,10 @@ def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> lis
     for default in own:
         same = [plugin for plugin in plugins if isinstance(plugin, type(default))]
         for plugin in same:
-            plugin.take({**default.given, **plugin.given})
+            given = plugin.given
+            plugin.take({**default.given, **given})
+            # What the method adds was not given: another one has values of its own.
+            plugin.given = given
         if not same:
             # A new one, since those of the class are shared by all its strategies.
             missing.append(type(default)(**default.given))

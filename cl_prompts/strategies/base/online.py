@@ -58,7 +58,7 @@ from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.replay import Replay, among
-from cl_prompts.strategies.base.settings import Declared
+from cl_prompts.strategies.base.settings import Declared, name_taken
 from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import (
     Batch,
@@ -265,6 +265,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.plugins = with_own_plugins(self.own_plugins, self.plugins or ())
         trigger_plugins(self, "attach")
         check_tensors(self.model, without_values=self.device.type == "meta")
+        own = self.settings().keys() - OnlineStrategy.settings().keys()
+        values = {name: getattr(self, name) for name in own}
         self.model.to(self.device)
         if self.compile:
             check_release()
@@ -292,6 +294,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.replay.device = self.device
         self.feature_cache = FeatureCache(self.views)
         self._begin()
+        for name, value in values.items():
+            if getattr(self, name) is not value:
+                raise name_taken(type(self).__name__, name)
         claim(self.plugins)
 
     def _begin(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -117,7 +118,10 @@ class Declared:
         # The most general base first, so that a subclass's declaration replaces it.
         for base in reversed(cls.__mro__):
             if base is not Declared and issubclass(base, Declared):
-                found |= _declared_by(base)  # type: ignore[arg-type]
+                declared = _declared_by(base)  # type: ignore[arg-type]
+                if base is cls:
+                    _check_names(cls, declared.keys() - found.keys())
+                found |= declared
         for name in cls.withdrawn:
             found.pop(name, None)
         cls.__settings = found
@@ -162,6 +166,8 @@ class Declared:
         """Settings that were given, as opposed to defaults."""
         for setting in self.__settings.values():
             value = given.get(setting.name, setting.default)
+            if value is setting.default and isinstance(value, dict | list | set):
+                value = deepcopy(value)  # the class's own, which one object must not change for all
             if isinstance(setting.default, Declared):
                 value = setting.default.but(setting.name, value)
             fits(setting.name, value, setting.kind)
@@ -183,6 +189,22 @@ class Declared:
         if not isinstance(value, Mapping):
             raise InputError(f"{name} is {shown(value)}: give a {kind.__name__}(...)")
         return kind(**{**self.given, **value})
+
+
+def _check_names(cls: type, names: Iterable[str]) -> None:
+    """Refuse new settings that are called as methods and the like are."""
+    for name in names:
+        # What constructors set is no attribute of a class.
+        if name in ("given", "state") or any(hasattr(base, name) for base in cls.__bases__):
+            raise name_taken(cls.__name__, name)
+
+
+def name_taken(owner: str, name: str) -> InputError:
+    """The error for a setting whose name is that of something else."""
+    return InputError(
+        f"{owner} declares a setting {name}, and {name} is something else of each such object:"
+        " give the setting another name"
+    )
 
 
 def unknown_setting(

@@ -27,6 +27,7 @@ from cl_prompts.strategies import (
     VQPrompt,
     make_plugins,
 )
+from cl_prompts.strategies.base.avalanche import with_own_plugins
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
 from tests.toys import ADAPTED, PROTOTYPES, cls_of, fit, make, same, weights
@@ -182,6 +183,14 @@ def test_a_plugin_is_free_where_its_strategy_could_not_be_made() -> None:
     with pytest.raises(InputError, match="one label per image"):
         make("linear_probe", "mlcil", plugins=[plugin], evaluator=of_one_label)
     assert make("linear_probe", "mlcil", plugins=[plugin]).plugin(Distillation) is plugin
+
+
+def test_what_a_method_adds_to_a_plugin_is_not_given_to_the_next_one() -> None:
+    plugin = HeadAlignment(epochs=7)
+    for own in (HeadAlignment(lr=0.5, epochs=2), HeadAlignment(samples=64)):
+        with_own_plugins([own], [plugin])
+    lr = HeadAlignment.settings()["lr"].default
+    assert (plugin.epochs, plugin.samples, plugin.lr) == (7, 64, lr)
 
 
 def test_a_plugin_belongs_to_one_strategy() -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from cl_prompts.checks import Count, Share
 from cl_prompts.errors import InputError
-from cl_prompts.strategies import PLUGINS, Head, plugin_class, strategy_class
+from cl_prompts.strategies import PLUGINS, Head, LinearProbe, plugin_class, strategy_class
 from cl_prompts.strategies.base.prompt_form import PROMPT_FORMS
 from cl_prompts.strategies.base.settings import RENAMED, Declared, sentences
 from tests.families.test_settings import out_of_range
+from tests.toy_vits import tiny_vit
 
 
 class Base(Declared):
@@ -32,6 +33,13 @@ class Child(Base):
     word: Literal["warm", "cold"] = "warm"
     """How it
     feels."""
+
+
+class Mapped(Declared):
+    """A setting that can be changed in place."""
+
+    parts: dict[str, list[int]] = {}  # noqa: RUF012
+    """Anything."""
 
 
 class Holder(Declared):
@@ -131,3 +139,16 @@ def test_defaults_are_the_published_ones(
     if alignment:
         (plugin,) = cls.own_plugins
         assert plugin.values_of(*alignment) == alignment
+
+
+@pytest.mark.parametrize("name", ["save", "buffer", "given", "state", "loss", "updates"])
+def test_a_setting_that_is_called_as_something_else_is_refused(name: str) -> None:
+    body = {"__annotations__": {name: str}, name: "some", "__module__": __name__}
+    says = f"Own declares a setting {name}, and {name} is something else"
+    with pytest.raises(InputError, match=says):
+        type("Own", (LinearProbe,), body)(backbone=tiny_vit(), n_classes=3, evaluator=None)
+
+
+def test_a_default_that_one_object_changes_stays_as_it_is_for_others() -> None:
+    Mapped().parts["a"] = [1]
+    assert Mapped().parts == {}
