@@ -19,6 +19,7 @@ from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.heads import InstanceLogitMask, linear_head
 from cl_prompts.models.slow_heads import ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
+from cl_prompts.prompts.places import check_blocks
 from cl_prompts.prompts.pools import Pool, PrependedTokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
@@ -48,7 +49,8 @@ class PromptedViT(ContinualModel):
         multi_label: an image may show several classes.
 
     Raises:
-        InputError: a selector, mask or read-out without what it needs.
+        InputError: a selector, mask or read-out without what it needs, or a pool for a block that
+            there is not, or twice for one.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -93,6 +95,9 @@ class PromptedViT(ContinualModel):
                 "readout 'prompt' reads prepended tokens, and no pool makes any: add a"
                 " PrependedTokenPool or read 'token'"
             )
+        for pool in pools:
+            if blocks := getattr(pool, "blocks", ()):
+                check_blocks(backbone.depth, **{f"blocks of {type(pool).__name__}": blocks})
         super().__init__(backbone, n_classes, multi_label=multi_label)
         self.readout = readout
         self.query = query or ClassTokenQuery()

@@ -123,6 +123,8 @@ def test_images_are_needed_unless_all_of_them_is_cached() -> None:
         ({"selector": None, "pools": (), "logit_mask": InstanceLogitMask(4, 6)}, "no effect"),
         ({"readout": "tokens"}, "unknown readout 'tokens': did you mean 'token'"),
         ({"readout": "prompt"}, "reads prepended tokens, and no pool makes any"),
+        ({"pools": [SharedTokens((0, 4), 2, 16)]}, "blocks of SharedTokens holds block 4"),
+        ({"pools": [TokenPool(4, (1, 1), 2, 16)]}, "blocks of TokenPool is .1, 1.: .* twice"),
     ],
 )
 def test_combinations_without_a_meaning_are_refused(changes: dict[str, Any], says: str) -> None:
