@@ -370,7 +370,8 @@ class CachedEvaluator:
         keys: dict[str, Hashable],
     ) -> Iterator[tuple[Tensor, Encoding]]:
         """(rows, first stage) of batches of which these parts are cached."""
-        kept = {at: self.first_stages.find(at, rows, keys) for at, rows in batches.items()}
+        find = self.first_stages.find
+        kept = {at: find(at, rows, keys, model) for at, rows in batches.items()}
         # Only images of batches without a first stage are read.
         missing = [rows for at, rows in batches.items() if kept[at] is None]
         loaded = self._images(missing) if model.needs_images(have) else repeat(None)

@@ -23,13 +23,14 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows of a batch, the bytes of each (0: not kept), and the first stage, which is None where it
-    is not kept or where the run was resumed since."""
+    """Rows of a batch, the bytes of each (0: not kept), and the first stage and its model, which
+    are None where it is not kept or where the run was resumed since."""
 
     rows: Tensor
     row_bytes: int = 0
     keys: dict[str, Hashable] = field(default_factory=dict)
     encoding: Encoding | None = None
+    model: ContinualModel | None = None
 
 
 class FirstStages:
@@ -45,7 +46,7 @@ class FirstStages:
 
     Example:
         >>> stages = FirstStages()
-        >>> stages.find((0, 0), torch.tensor([2, 5]), {"frozen": 1}) is None
+        >>> stages.find((0, 0), torch.tensor([2, 5]), {"frozen": 1}, None) is None
         True
     """
 
@@ -53,16 +54,21 @@ class FirstStages:
         self.budget = budget
         self._batches: dict[Place, _Batch] = {}
 
-    def find(self, place: Place, rows: Tensor, keys: dict[str, Hashable]) -> Encoding | None:
+    def find(
+        self, place: Place, rows: Tensor, keys: dict[str, Hashable], model: ContinualModel | None
+    ) -> Encoding | None:
         """The first stage of this batch, if it is kept.
 
         Args:
             place: of the batch in the evaluation.
             rows: (batch,) of the test set.
             keys: versions of the model's cacheable parts.
+            model: whose first stage it is; another's may have its first prompts elsewhere.
         """
         kept = self._batches.get(place)
-        if kept is None or kept.keys != keys or not torch.equal(kept.rows, rows):
+        if kept is None or kept.keys != keys or kept.model is not model:
+            return None
+        if not torch.equal(kept.rows, rows):
             return None
         return kept.encoding
 
@@ -82,7 +88,7 @@ class FirstStages:
             place: see :meth:`find`, as for ``rows`` and ``keys``.
             rows: (batch,) of the test set.
             keys: versions of the model's cacheable parts.
-            model: whose first stage it is.
+            model: see :meth:`find`.
             images: see :meth:`~cl_prompts.models.base.ContinualModel.encode`, as for ``cached``.
             cached: parts of these images.
         """
@@ -101,7 +107,9 @@ class FirstStages:
             encoding.tokens, entry.tokens, entry.projected, *encoding.parts.values()
         )
         fits = self.bytes + len(rows) * row_bytes <= self.budget
-        self._batches[place] = _Batch(rows, row_bytes, keys, encoding) if fits else _Batch(rows)
+        self._batches[place] = (
+            _Batch(rows, row_bytes, keys, encoding, model) if fits else _Batch(rows)
+        )
         return encoding
 
     def end(self, places: Collection[Place]) -> None:
