@@ -9,11 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.checks import one_of, whole_number
+from cl_prompts.checks import at_least, one_of, whole_number
 from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier, StreamingLDA
-from cl_prompts.models.ridge import attempt_positive
 from cl_prompts.models.shrinkage import ByRule, ShrinkageForm, shrunk
 from cl_prompts.training.seeds import derived_seed
 
@@ -112,7 +111,7 @@ class MovingLDA(StreamingLDA):
     moved, so that pieces of a class count too little, and is a sum that is never divided.
 
     Args:
-        shrinkage: rho, added to that sum; 0 takes its pseudo-inverse.
+        shrinkage: rho, added to that sum, no rule; 0 takes its pseudo-inverse.
         given: the other arguments of
             :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
 
@@ -128,6 +127,8 @@ class MovingLDA(StreamingLDA):
     def __init__(
         self, dim: int, n_classes: int, *, shrinkage: float | ByRule = 1e-4, **given: Any
     ) -> None:
+        # A rule needs the number of samples, by which nothing is divided here.
+        at_least(0, **{"shrinkage of KLDA's released form": shrinkage})  # type: ignore[arg-type]
         # The base refuses a shrinkage of 0, which here asks for the pseudo-inverse.
         super().__init__(dim, n_classes, shrinkage=shrinkage or 1.0, **given)
         self.shrinkage = shrinkage
@@ -144,10 +145,12 @@ class MovingLDA(StreamingLDA):
             # Fewer samples than features leave the scatter without an inverse.
             inverse = torch.linalg.pinv(self.scatter, hermitian=True)
             return inverse @ self.mean.T, inverse.new_zeros((), dtype=torch.int32)
+        return super()._attempt()
+
+    def _system(self) -> Tensor:
         # The published sum is never divided by a number of samples: one stands for it.
         one = self.count.new_ones(())
-        system = shrunk(self.scatter, one, self.shrinkage, self.shrinkage_form)
-        return attempt_positive(system, self.mean.T)
+        return shrunk(self.scatter, one, self.shrinkage, self.shrinkage_form)
 
 
 class ClasswiseLDA(StreamingLDA):
@@ -196,15 +199,15 @@ class ClasswiseLDA(StreamingLDA):
         super()._update(x, onehot, labels)
         self.classes.update(self.inputs(x), labels)
 
-    def _attempt(self) -> tuple[Tensor, Tensor]:
+    def _system(self) -> Tensor:
         if not bool(self.seen.any()):
-            return super()._attempt()
+            return super()._system()
         system = torch.zeros_like(self.scatter)
         # Sigma = sum_c n_c / n OAS(S_c): each class is shrunk by its own number of samples.
         share = self.count / self.count.sum()
         for weight, n, scatter in zip(share, self.count, self.classes.scatters, strict=True):
             system += weight * shrunk(scatter, n, "oas")
-        return attempt_positive(system, self.mean.T)
+        return system
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         # log(n_c / n) but for what all classes share

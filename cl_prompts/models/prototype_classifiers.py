@@ -381,12 +381,16 @@ class StreamingLDA(PooledScatter):
         super()._update(x, onehot, labels)
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        # L^-1 = (1 - e) S + e I, or another form; the weight is L mu_c.
-        system = shrunk(self.scatter, self.count.sum(), self.shrinkage, self.shrinkage_form)
+        # The weight is L mu_c.
+        system = self._system()
         if self.floor:
             # RanDumb: (1 - floor) Sigma + floor I
             system.mul_(1 - self.floor).diagonal().add_(self.floor)
         return attempt_positive(system, self.mean.T)
+
+    def _system(self) -> Tensor:
+        # L^-1 = (1 - e) S + e I, or another form
+        return shrunk(self.scatter, self.count.sum(), self.shrinkage, self.shrinkage_form)
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         x = self.inputs(x)

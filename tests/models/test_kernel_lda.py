@@ -141,6 +141,13 @@ def test_published_released_form() -> None:
     assert torch.equal(scores.argmax(dim=1), RANDUMB("released/predictions"))
 
 
+def test_a_floor_of_1_leaves_distances_to_means_and_priors() -> None:
+    x, y = data()
+    lda = fed(ClasswiseLDA(DIM, CLASSES, floor=1.0), x, y, [40])
+    scores = x.double() @ lda.mean.T - lda.mean.square().sum(dim=1) / 2
+    torch.testing.assert_close(relative(lda.scores(x)), relative(scores + lda.count.log()))
+
+
 def test_fourier_features_are_those_of_a_gaussian_kernel() -> None:
     x = data(12)[0].double() / 4
     expansion = RandomExpansion(DIM, 200_000, "fourier", seed=1, gamma=0.05)
@@ -183,5 +190,7 @@ def test_bad_sizes_are_refused() -> None:
         KernelLDA(3, 2, width=4, members=0)
     with pytest.raises(InputError, match=r"shrinkage of the streaming LDA is 0"):
         KernelLDA(3, 2, width=4, shrinkage=0.0)
+    with pytest.raises(InputError, match=r"shrinkage of KLDA's released form is 'oas'"):
+        KernelLDA(3, 2, width=4, shrinkage="oas", form="released")
     with pytest.raises(InputError, match=r"RanDumb keeps one matrix a class.*width of at most"):
         ClasswiseLDA(3, 100, expansion="fourier", width=5000)

@@ -64,7 +64,7 @@ class Head(Declared):
     window: Count | None = None
     """Samples that the statistics weigh as much as at most; None for all of the stream."""
     replayed: bool = True
-    """Whether replayed samples enter the statistics, too."""
+    """Whether replayed samples enter statistics that stream, too; those of a batch are of all."""
 
     def fit(self, model: ContinualModel) -> None:
         """Give a model that was just built this head."""
