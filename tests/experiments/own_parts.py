@@ -38,11 +38,13 @@ def stripes(image_size: int, seed: int, *, per_class: int = 12, n_classes: int =
 
 
 @cl_prompts.dataset
-def drawn(image_size: int, augment: bool = False, root: str | None = "here") -> DataSet:
+def drawn(
+    image_size: int, augment: bool = False, root: str | None = "here", on_bad_image: str = "skip"
+) -> DataSet:
     """Images drawn with a global generator, called by what was given."""
     targets = torch.arange(4).repeat_interleave(3)
     parts = [Stripes(image_size, targets, np.random.randint(1000)) for _ in range(2)]
-    return as_dataset(*parts, name=f"{augment} {root}")
+    return as_dataset(*parts, name=f"{augment} {root} {on_bad_image}")
 
 
 @cl_prompts.dataset

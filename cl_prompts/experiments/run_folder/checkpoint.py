@@ -28,6 +28,7 @@ import hashlib
 import json
 import math
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,13 +42,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError, short
-from cl_prompts.reading import TENSORS, json_of, opened
+from cl_prompts.reading import TENSORS, conform, json_of, opened
 
 MAGIC = b"CLPROMPT"
 VERSION = 4
 _START = struct.Struct("<8sIQ")
 _DIGEST = hashlib.sha256().digest_size
 _BLOCK = 2**20
+_HEAD = {"identity": dict, "parts": [{"name": str, "bytes": int, "sha256": str}]}
 
 
 class DamagedCheckpoint(InputError):
@@ -153,7 +155,10 @@ new run
         yield
     except (InputError, RunError):
         raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+    except (
+        *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+        zlib.error,
+    ) as e:
         raise InputError(
             f"the checkpoint in {folder} holds a state of another form than this commit of"
             f" cl-prompts has ({type(e).__name__}: {short(e)}): go on with the commit that wrote"
@@ -229,11 +234,12 @@ def _head(path: Path, file: BinaryIO) -> dict[str, Any]:
     if hashlib.sha256(start + text).digest() != digest:
         raise DamagedCheckpoint(path, "the checksum of its head differs")
     try:
-        head = json_of(text)
-        if all(isinstance(part["bytes"], int) and part["bytes"] >= 0 for part in head["parts"]):
-            return head
-        raise ValueError("a part has no length")
-    except (KeyError, TypeError, ValueError) as error:
+        head: dict[str, Any] = json_of(text)
+        conform(head, _HEAD)
+        if any(part["bytes"] < 0 for part in head["parts"]):
+            raise ValueError("a part has no length")
+        return head
+    except ValueError as error:
         raise DamagedCheckpoint(path, f"its head is not one: {error}") from error
 
 

@@ -24,6 +24,7 @@ from cl_prompts.datasets.registry import (
     DataSet,
     DataSetEntry,
     dataset_of_function,
+    dataset_options,
     find_dataset,
     load_dataset,
 )
@@ -281,6 +282,8 @@ class Builder:
             arguments["augment_on"] = "device"
         made: dict[str, Any] = {"image_size": image_size, "seed": settings.seed}
         if is_dotted(name):
+            if "on_bad_image" in dataset_options(name):  # it looks at images itself, too
+                arguments["on_bad_image"] = on_bad_image
             data = dataset_of_function(name, arguments, **made)
         else:
             data = load_dataset(name, on_bad_image="defer", **made, **arguments)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import random
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import checkpoint
 from cl_prompts.experiments.run_folder.checkpoint import (
     Checkpoint,
@@ -25,6 +27,7 @@ from cl_prompts.experiments.run_folder.checkpoint import (
     encode,
     packed,
     read,
+    taking_up,
     verify,
 )
 from tests.experiments.faults import flipped
@@ -112,16 +115,24 @@ def test_the_sentence_says_what_is_wrong(data: bytes, tmp_path: Path) -> None:
         {"state": 1},
         {"parts": [{"name": "tensors", "bytes": -1, "sha256": ""}]},
         {"parts": [{"name": "tensors", "bytes": 2**70, "sha256": ""}]},
+        {"parts": [{"name": "tensors", "bytes": 0}]},
+        {"parts": [{"bytes": 0, "sha256": ""}]},
+        {"parts": [{"name": ["tensors"], "bytes": 0, "sha256": ""}]},
         {"parts": [], "state": {"d": []}, "identity": {}},
         [],
     ],
 )
-def test_a_file_made_up_with_right_checksums_is_refused(head: object, tmp_path: Path) -> None:
-    text = json.dumps(head).encode()
+def test_a_file_made_up_with_right_checksums_is_refused(head: Any, tmp_path: Path) -> None:
+    text = json.dumps({"identity": {}, **head} if head else head).encode()
     start = checkpoint._START.pack(checkpoint.MAGIC, checkpoint.VERSION, len(text))
     (tmp_path / "checkpoint").write_bytes(start + hashlib.sha256(start + text).digest() + text)
     with pytest.raises(DamagedCheckpoint, match=r"head is not one|not a state|is cut off"):
         read(tmp_path / "checkpoint")
+
+
+def test_what_cannot_be_unpacked_is_of_another_form() -> None:
+    with pytest.raises(InputError, match="a state of another form"), taking_up(Path("run")):
+        zlib.decompress(b"no rows")
 
 
 # ---------------------------------------------------------------------- states

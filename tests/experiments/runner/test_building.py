@@ -152,9 +152,9 @@ def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them
     builder: Builder,
 ) -> None:
     # As load_dataset's own defaults are, and those of the function are not.
-    given = ["dataset.augment=true", "dataset.root=null"]
+    given = ["dataset.augment=true", "dataset.root=null", "dataset.on_bad_image=fail"]
     made = built(builder, f"dataset={OWN}:drawn", "n_tasks=2", *given)
-    assert made.data.name == "True None"
+    assert made.data.name == "True None fail"
     np.random.seed(0)
     first = np.random.rand()
     np.random.seed(0)

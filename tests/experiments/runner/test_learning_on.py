@@ -161,6 +161,19 @@ def test_images_of_a_child_are_normalised_as_those_of_its_parent(
             assert child.backbone["normalisation"] == known
 
 
+def test_arguments_of_ones_own_data_are_none_of_further_images(
+    parent: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(parent, copied)
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    config["dataset"] = {"name": "tests.experiments.own_parts:drawn", "augment": False}
+    (copied / "config.yaml").write_text(yaml.safe_dump(config))
+    (copied / SUMS_FILE).write_text(sums(copied, {}))
+    child = settings_of_child(copied, {"name": "folder"}, 1, "later", trust_code=True)
+    assert child.dataset["augment"]
+
+
 def test_another_period_begins_at_its_own_multiple(parent: Path, place: Path) -> None:
     dataset = {"name": "folder", "root": str(place / "later")}
     settings = settings_of_child(parent, dataset, 3, "later", ["mvp.period=20"])
