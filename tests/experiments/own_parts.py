@@ -108,3 +108,17 @@ class Doubled(LinearProbe):
 
     factor: Positive = 2.0
     """What is doubled."""
+
+
+class Distilled(LinearProbe):
+    """A linear probe with a setting that is called as a plugin is."""
+
+    distillation: Positive = 2.0
+    """Of something."""
+
+
+class Headed(LinearProbe):
+    """A linear probe that calls a setting as recipes call a part."""
+
+    head: str = "mine"  # type: ignore[assignment]
+    """No head."""

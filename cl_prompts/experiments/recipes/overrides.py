@@ -194,8 +194,10 @@ class _Keys:
         """Path of a setting in a section or strategy."""
         known = self._groups()[place]
         settable = place == "training" or place in self.strategies
+        # A strategy of one's own may have a setting that is called as a plugin is.
+        own = key.partition(".")[0] in known and not key.startswith("plugins.")
         key = key.removeprefix("plugins.")
-        if settable and _is_plugin(key):
+        if settable and _is_plugin(key) and not own:
             # Dots in front of a colon are those of a module.
             module, colon, rest = key.rpartition(":")
             name, _, leaf = rest.partition(".")

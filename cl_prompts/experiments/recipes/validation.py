@@ -152,9 +152,14 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if key not in kind.settings():
             continue
         where = f"{key} of strategy {strategy}"
+        default = kind.settings()[key].default
+        if default is not None and not hasattr(default, "given"):
+            raise InputError(
+                f"strategy {strategy} declares a setting {key}, which is the name of a part of"
+                " methods: call it otherwise"
+            )
         if key == "head":
-            head = kind.settings()["head"].default
-            found[key] = _filled(where, type(head), head.given, given.get(key))
+            found[key] = _filled(where, type(default), default.given, given.get(key))
             continue
         names = by_name(where, given.get(key))
         if key == "plugins":

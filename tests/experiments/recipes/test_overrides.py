@@ -81,6 +81,16 @@ def test_ones_own_strategy_is_set_by_its_label_or_its_whole_name() -> None:
     assert [run.options["lr"] for run in runs] == [0.25, 0.25]
 
 
+def test_a_setting_of_ones_own_may_be_called_as_a_plugin_but_not_as_a_part() -> None:
+    given = ["seed=1", f"strategy={OWN}:Distilled", "Distilled.distillation=3.0"]
+    (run,) = plan("digits", given)
+    assert (run.options["distillation"], run.options["plugins"]) == (3.0, {})
+    (run,) = plan("digits", [*given, "Distilled.plugins.distillation.weight=0.5"])
+    assert run.options["plugins"]["distillation"]["weight"] == 0.5
+    with pytest.raises(InputError, match="Headed declares a setting head, which is the name of"):
+        plan("digits", [f"strategy={OWN}:Headed"])
+
+
 def test_settings_within_a_head_a_form_and_a_plugin_are_set_by_their_path() -> None:
     (run,) = plan(
         "digits",
