@@ -50,7 +50,7 @@ from cl_prompts.experiments.run_folder.identity import (
 )
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, MetricsFile, Row
 from cl_prompts.experiments.run_folder.plans import check_begun
-from cl_prompts.experiments.run_folder.runs import TIME
+from cl_prompts.experiments.run_folder.runs import SOURCES, TIME
 from cl_prompts.own_code import Trust
 from cl_prompts.reading import TABLE, conform, content
 
@@ -413,7 +413,7 @@ class RunFolder(FolderFiles):
             return {}
         found = self.read_json(file.name)
         try:
-            conform(found, {"status?": str, "remarks?": ([str], None)})
+            conform(found, {"status?": str, "remarks?": ([str], None), **SOURCES})
         except ValueError as error:
             raise InputError(f"{file} is damaged: {error}") from error
         return found
@@ -472,8 +472,11 @@ class RunFolder(FolderFiles):
         if found is not None:
             with taking_up(self.path):
                 check_identity(found.identity, self.identity, str(self.path))
-                # A file that came since is no input: the run may have written it, and write on.
-                self.identity = {**self.identity, "files": found.identity["files"]}
+        # A file that came since is no input: the run may have written it, and write on.
+        begun = self.summary().get("files") if found is None else found.identity["files"]
+        if begun is not None:
+            inputs = {name: it for name, it in self.identity["files"].items() if name in begun}
+            self.identity = {**self.identity, "files": inputs}
         if not self.read_only:
             with self.writing("metrics.csv"):
                 self._restore_metrics({} if found is None else found.attached)

@@ -244,7 +244,7 @@ def warm_up_recipe(
     MISA, and write the prompts.
 
     Args:
-        name: of the recipe; its scenario plays no part.
+        name: of the recipe; its scenario, and how it trains on a stream, play no part.
         overrides: ``key=value`` texts; of several seeds the first one counts.
         out: the safetensors file.
         settings: see :class:`WarmUp`.

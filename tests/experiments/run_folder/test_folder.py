@@ -153,14 +153,23 @@ def test_links_in_a_folder_are_not_written_through(
     assert victim.read_text() == "mine"
 
 
-def test_a_file_that_came_since_the_checkpoint_is_no_input(unfinished: Path) -> None:
+def test_a_file_that_came_since_the_run_began_is_no_input(unfinished: Path) -> None:
     folder, _ = RunFolder.resume(unfinished)
     identity = read(unfinished / CHECKPOINT_FILE).identity
-    folder.claim({**identity, "files": {"options.log": "of what the run writes"}})
+    with_log = {**identity, "files": {"options.log": "of what the run writes"}}
+    folder.claim(with_log)
     state = folder.load_checkpoint()
     assert folder.identity == identity
     folder.save_checkpoint(state)
     assert read(unfinished / CHECKPOINT_FILE).identity == identity
+    folder.close()
+    # Nor where the run was killed before its first checkpoint.
+    for file in unfinished.glob("checkpoint*"):
+        file.unlink()
+    folder, _ = RunFolder.resume(unfinished)
+    folder.claim(with_log)
+    assert folder.load_checkpoint() is None
+    assert folder.identity == identity
     folder.close()
 
 
