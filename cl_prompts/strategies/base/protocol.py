@@ -108,6 +108,9 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     self._before_update(**kwargs)
     self.optimizer_step()
     self._after_update(**kwargs)
+    # A given model's, too, where no plugin made them: in evaluation they decide.
+    if self.model.slow is not None:
+        self.model.slow.update(self.model.head)
     # Statistics of the method that are no parameters, such as how often a prompt was chosen.
     self.after_step(output, batch)
     self.updates += 1

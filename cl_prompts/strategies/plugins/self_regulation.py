@@ -50,8 +50,8 @@ class SelfRegulation(StrategyPlugin):
     """Weight l_f of the term on features; None: the published 10 (times the width / 512, since it
     is a mean over the width) or 8."""
     class_weight: NotNegative = 0.0
-    """Weight l_w of the term on class rows, off by default and meant for a cosine head; published:
-    25, to be given times the width / 512 here, or 8."""
+    """Weight l_w of the term on class rows, off by default and meant for a cosine head on raw
+    features; published: 25, to be given times the width / 512 here, or 8."""
     logit_weight: NotNegative = 1.0
     """Weight l_z of PromptSRC's term on logits."""
     scale: Positive = 10.0

@@ -43,8 +43,3 @@ class SlowHeads(StrategyPlugin):
         if strategy.model.slow is None:
             experts = getattr(strategy, "n_head_experts", 1)
             strategy.model.set_slow_heads(self.decays, experts, self.ensemble)
-
-    def after_update(self, strategy: Any, **kwargs: Any) -> None:
-        """Follow the head."""
-        if strategy.model.slow is not None:
-            strategy.model.slow.update(strategy.model.head)
