@@ -50,13 +50,7 @@ def check_torch(device: torch.device) -> None:
         InputError: autocast, another default type or device, ``inference_mode``, products in bf16
             on the CPU.
     """
-    kind = device.type
-    # Torch knows no autocast of the meta device.
-    if torch.is_autocast_enabled("cpu" if kind == "meta" else kind):
-        raise InputError(
-            "torch.autocast is on here, and would change what is learned: leave it out; for bf16"
-            ' create the backbone with precision="bf16"'
-        )
+    refuse_autocast(device)
     if torch.get_default_dtype() != torch.float32:
         raise InputError(
             f"the default type is {torch.get_default_dtype()}: bring it back with"
@@ -72,11 +66,21 @@ def check_torch(device: torch.device) -> None:
             "torch.inference_mode() is on here: build, train and evaluate outside of it; evaluation"
             " needs no gradients anyway"
         )
-    if kind == "cpu" and rounds_products():
+    if device.type == "cpu" and rounds_products():
         raise InputError(
             "torch rounds the factors of products on the CPU to bf16 here: bring it back with"
             ' torch.set_float32_matmul_precision("highest"); for bf16 create the backbone with'
             ' precision="bf16"'
+        )
+
+
+def refuse_autocast(device: torch.device) -> None:
+    """Refuse autocast of a device."""
+    # Torch knows no autocast of the meta device.
+    if torch.is_autocast_enabled("cpu" if device.type == "meta" else device.type):
+        raise InputError(
+            "torch.autocast is on here, and would change what is learned: leave it out; for bf16"
+            ' create the backbone with precision="bf16"'
         )
 
 

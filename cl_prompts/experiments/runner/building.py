@@ -503,6 +503,11 @@ def remarks(parts: Parts) -> list[str]:
         )
     if not takes_one_thread(parts.settings):
         found += threads_remark(strategy.model.backbone, strategy.train_mb_size)
+    own_head = strategy.settings().get("head")
+    if own_head is not None and (unread := strategy.head.unread(own_head.default)):
+        found.append(
+            f"the head of {name} does not read {', '.join(unread)}: it is of another kind, or input"
+        )
     if strategy.head.input == "aligned" and strategy.head.alignment != "streamed":
         found.append(
             f"the features of {name} are aligned batch by batch: its predictions depend on batch"

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from avalanche.evaluation.metrics import loss_metrics
 from avalanche.logging import InteractiveLogger
-from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
+from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin, ReplayPlugin
 from avalanche.training.plugins.evaluation import default_evaluator
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
 
 from cl_prompts.backbones import ranks
 from cl_prompts.checks import shown
@@ -66,6 +68,45 @@ own loss (override training_loss for another)
     for name in names:
         if name in INSTEAD:
             raise InputError(f"{learner} takes no {name}=: {INSTEAD[name]}")
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Refuse an optimizer that cannot train here.
+
+    Raises:
+        InputError: no optimizer of torch's, or one that asks for the loss itself.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(
+            f"optimizer is {shown(optimizer)}: give one of torch.optim, or lr= for Adam's rate"
+        )
+    if isinstance(optimizer, LBFGS):
+        raise InputError("LBFGS computes the loss several times a step: give another optimizer")
+
+
+def no_criterion(*_: Any) -> Tensor:
+    """Stand where Avalanche's plugins find the loss, for images of several labels.
+
+    Raises:
+        InputError: a plugin, such as EWCPlugin or AGEMPlugin, asked for it.
+    """
+    raise InputError(
+        "a plugin of Avalanche's asks for the loss of one class per image, and these have several"
+        " labels: leave it out, or take an option of cl_prompts.strategies, such as EWC"
+    )
+
+
+def refuse_second_schedule(learner: str, plugins: Iterable[Any]) -> None:
+    """Refuse a plugin that sets rates where the strategy sets them, too.
+
+    Raises:
+        InputError: there is one.
+    """
+    if any(isinstance(plugin, LRSchedulerPlugin) for plugin in plugins):
+        raise InputError(
+            f"{learner} sets its learning rate by a schedule, and so does LRSchedulerPlugin: leave"
+            " one of the two out"
+        )
 
 
 def check_model(learner: str, model: Any) -> None:

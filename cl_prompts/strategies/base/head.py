@@ -86,6 +86,33 @@ class Head(Declared):
             alignment.in_evaluation = self.aligned_tests or self.alignment != "released"
             model.set_head(whitening=alignment)
 
+    def unread(self, default: Head) -> list[str]:
+        """Names of the settings that differ from a method's own head and change nothing, since they
+        are those of another kind or input.
+
+        >>> Head(rows="small", window=500).unread(Head())
+        ['rows', 'window']
+        """
+        aligned = self.input == "aligned"
+        streamed = aligned and self.alignment == "streamed"
+        streams = streamed or self.input in ("centred", "standardised", "whitened")
+        read = {
+            "tau": self.kind == "cosine",
+            "rows": self.kind == "cosine",
+            "alignment": aligned,
+            "target": streamed,
+            "coefficient": aligned and not streamed,
+            "shrinkage": streamed or self.input == "whitened",
+            "aligned_tests": aligned and self.alignment == "released",
+            "refresh": streamed or self.input == "whitened",
+            "window": streams,
+            "replayed": streams,
+        }
+        return [n for n, is_read in read.items() if not is_read and self._differs(default, n)]
+
+    def _differs(self, other: Head, name: str) -> bool:
+        return bool(getattr(self, name) != getattr(other, name))
+
     def refuse_for_given_model(self) -> None:
         """Refuse a head for a model that was given ready-made.
 

@@ -14,7 +14,7 @@ from avalanche.benchmarks import CLExperience
 from avalanche.training.plugins.evaluation import default_evaluator
 from avalanche.training.templates import SupervisedTemplate
 from avalanche.training.utils import trigger_plugins
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cl_prompts.backbones import ranks
@@ -34,11 +34,14 @@ from cl_prompts.strategies.base import growth, protocol
 from cl_prompts.strategies.base.avalanche import (
     check_foreign_loader,
     check_model,
+    check_optimizer,
     check_ranks,
     chosen_evaluator,
     claim,
+    no_criterion,
     refuse_foreign_arguments,
     refuse_overlap,
+    refuse_second_schedule,
     with_own_plugins,
 )
 from cl_prompts.strategies.base.experience import (
@@ -199,7 +202,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     eval_every: int = -1
     """As in Avalanche (periodic evaluation; -1 for none). For evaluation by sample count see
     :class:`~cl_prompts.strategies.AnytimeEvaluation`."""
-    seed: int = 0
+    seed: Size = 0
     """Seed of the private generators (buffer, shuffling)."""
     growing: bool = False
     """Grow where an experience brings classes beyond ``n_classes``, see :meth:`grow`."""
@@ -263,6 +266,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.model = self._given_or_built()
         # Before the optimizer is made: a plugin may replace parts of the model, or add some.
         self.plugins = with_own_plugins(self.own_plugins, self.plugins or ())
+        if self.schedule != "constant":
+            refuse_second_schedule(type(self).__name__, self.plugins)
         trigger_plugins(self, "attach")
         check_tensors(self.model, without_values=self.device.type == "meta")
         own = self.settings().keys() - OnlineStrategy.settings().keys()
@@ -275,6 +280,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             self,
             model=self.model,
             optimizer=self.optimizer or self.default_optimizer(self.model, self.lr),
+            criterion=no_criterion if self.model.multi_label else nn.CrossEntropyLoss(),
             train_mb_size=self.train_mb_size,
             eval_mb_size=self.eval_mb_size,
             train_epochs=self.train_epochs,
@@ -366,6 +372,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def check_settings(self) -> None:
         """Hook: refuse settings that contradict each other; words and bounds are checked before."""
+        if self.optimizer is not None:
+            check_optimizer(self.optimizer)
         for name in self.of_optimizer if self.optimizer is not None else ():
             if self.given.get(name) not in (None, 0, "none"):
                 raise InputError(

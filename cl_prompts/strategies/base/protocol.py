@@ -19,11 +19,12 @@ from torch import Tensor
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import check_batch
-from cl_prompts.errors import unknown
+from cl_prompts.errors import InputError, unknown
 from cl_prompts.losses.classification import batch_classes, has_one_class
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import finite
+from cl_prompts.models.surroundings import refuse_autocast
 from cl_prompts.strategies.base.avalanche import LOADER_ARGUMENTS
 from cl_prompts.strategies.base.faults import blame
 from cl_prompts.strategies.base.stream import (
@@ -91,6 +92,8 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
         self.optimizer.zero_grad()
         self.loss = self._make_empty_loss()
         self._before_forward(**kwargs)
+    # Here, since a plugin may have entered it.
+    refuse_autocast(self.device)
     # The stream's samples come first in a batch.
     rows = None if self.head.replayed else batch.n_stream
     with self.model.update_statistics(rows, repeated=repeated):
@@ -132,7 +135,13 @@ def changes_noted(self: OnlineStrategy, batch: Batch) -> Iterator[None]:
     yield
     now = self.mbatch[:2]
     same = all(a is b for a, b in zip(columns, now, strict=True))
-    if not same or [_writes(column) for column in now] != before:
+    written = [_writes(a) != b for a, b in zip(columns, before, strict=True)]
+    if not same or any(written):
+        if self.buffer_size and (written[1] or not torch.equal(columns[1], now[1])):
+            raise InputError(
+                "a plugin changed the labels or rows of a batch, and the replay buffer refers to"
+                " samples by their place in it: leave buffer_size at 0, or the batch as it is"
+            )
         batch.samples = None
         batch.host_labels = None
         check_batch(self.model, *self.mbatch[:2])

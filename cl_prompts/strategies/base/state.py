@@ -156,7 +156,10 @@ def load_strategy_state(
     strategy.make_optimizer()
     if experiences is not None:
         # PyTorch's optimizers go on with the tensors that they are given.
-        strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
+        try:
+            strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
+        except (KeyError, ValueError) as error:
+            raise _other_optimizer(strategy.optimizer, str(error)) from error
         _check_momentum(strategy.optimizer)
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
@@ -182,8 +185,19 @@ def _check_types(mine: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> Non
             )
 
 
+def _other_optimizer(optimizer: Any, why: str) -> InputError:
+    return InputError(
+        f"the saved optimizer does not fit {type(optimizer).__name__}: {why}; make the strategy"
+        " with the one that the state was taken with"
+    )
+
+
 def _check_momentum(optimizer: Any) -> None:
-    """Refuse what belongs to a parameter of another shape, which PyTorch notes at the next step."""
+    """Refuse what belongs to another optimizer, or to a parameter of another shape, which PyTorch
+    notes at the next step."""
+    # Here, since a setting that came with a later PyTorch has its default by now.
+    if lacking := [name for name in optimizer.defaults if name not in optimizer.param_groups[0]]:
+        raise _other_optimizer(optimizer, f"it has no {lacking[0]}")
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:

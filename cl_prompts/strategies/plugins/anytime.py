@@ -15,6 +15,7 @@ from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training import JointTraining
 
+from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
 from cl_prompts.metrics.curve import Curve, Evaluation
@@ -92,8 +93,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         listeners: Sequence[Listener] = (),
     ) -> None:
         super().__init__()
-        if every is not None and every < 1:
-            raise InputError(f"the evaluation period is {every} samples: it must be at least 1")
+        if every is not None:
+            whole_number("the evaluation period", every)
         if points not in ("default", "published", "look_ahead"):
             raise InputError(
                 f"anytime points {points!r} are not known: they are 'default', 'published' or"

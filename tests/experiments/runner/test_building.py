@@ -209,6 +209,10 @@ def test_mistakes_with_ones_own_parts_get_one_sentence(
             ["fine_tuning trains the ViT under a head with input=whitened: features move"],
         ),
         (["strategy=er", "buffer_size=100", "head.input=whitened"], []),
+        (
+            ["strategy=er", "head.input=centred", "head.rows=small", "head.shrinkage=2"],
+            ["the head of er does not read rows, shrinkage: it is of another kind, or input"],
+        ),
         (["strategy=mixture_prompt"], []),
         (
             ["strategy=mixture_prompt", "period=5000"],

@@ -12,7 +12,9 @@ from avalanche.training.plugins import (
     BiCPlugin,
     CoPEPlugin,
     EvaluationPlugin,
+    EWCPlugin,
     GDumbPlugin,
+    LRSchedulerPlugin,
     ReplayPlugin,
     RWalkPlugin,
     SupervisedPlugin,
@@ -183,6 +185,27 @@ def test_samples_that_cannot_be_counted_are_refused(plugin: Any, says: str) -> N
     strategy = make("linear_probe", plugins=[plugin])
     with pytest.raises(InputError, match=says):
         fit(strategy, experiences())
+
+
+def test_a_loss_of_one_label_is_not_taken_of_several() -> None:
+    strategy = make("linear_probe", "mlcil", plugins=[EWCPlugin(ewc_lambda=1.0)])
+    with pytest.raises(InputError, match="loss of one class per image, and these have several"):
+        fit(strategy, experiences("mlcil"))
+
+
+def test_one_schedule_sets_the_rate() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)
+    plugin = LRSchedulerPlugin(torch.optim.lr_scheduler.StepLR(optimizer, 1))
+    with pytest.raises(InputError, match="by a schedule, and so does LRSchedulerPlugin"):
+        make("linear_probe", schedule="cosine", optimizer=optimizer, plugins=[plugin])
+
+
+def test_an_optimizer_is_one_that_can_train_here() -> None:
+    with pytest.raises(InputError, match=r"optimizer is 'sgd': give one of torch\.optim"):
+        make("linear_probe", optimizer="sgd")
+    optimizer = torch.optim.LBFGS([torch.zeros(1, requires_grad=True)])
+    with pytest.raises(InputError, match="LBFGS computes the loss several times"):
+        make("linear_probe", optimizer=optimizer)
 
 
 @pytest.mark.parametrize("ours", ["scenarios", "strategies", "strategies.plugins", "metrics"])

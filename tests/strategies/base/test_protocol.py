@@ -130,6 +130,37 @@ def test_what_a_plugin_makes_of_a_batch_is_looked_at(
         fit(make("linear_probe", plugins=[plugin]), experiences())
 
 
+@pytest.mark.parametrize("kind", ["linear_probe", "er"])
+@pytest.mark.parametrize("changed", [lambda column: column[2:], lambda column: column.flip(0)])
+def test_a_buffer_needs_the_rows_of_a_batch_as_they_are(
+    kind: str, changed: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    class Pick(SupervisedPlugin):
+        def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            strategy.mbatch = [changed(column) for column in strategy.mbatch]
+
+    strategy = make(kind, plugins=[Pick()])
+    if kind == "linear_probe":
+        fit(strategy, experiences())
+        return
+    with pytest.raises(InputError, match="changed the labels or rows of a batch, and the replay"):
+        fit(strategy, experiences())
+
+
+def test_autocast_that_a_plugin_enters_is_refused() -> None:
+    context = torch.autocast("cpu", torch.bfloat16)
+
+    class Enter(SupervisedPlugin):
+        def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+            context.__enter__()
+
+    try:
+        with pytest.raises(InputError, match=r"torch\.autocast is on here"):
+            fit(make("linear_probe", plugins=[Enter()]), experiences())
+    finally:
+        context.__exit__(None, None, None)
+
+
 def test_batches_of_one_class_are_counted() -> None:
     strategy = make("one_prompt", class_mask="batch", online_iter=1)
     fit(strategy, experiences()[:1])

@@ -114,6 +114,18 @@ def test_other_plugins_are_refused(saved: list[Any], own: list[Any], says: str) 
     assert torch.equal(states[1].model.head.weight, before)
 
 
+@pytest.mark.parametrize("kinds", [("SGD", "Adam"), ("Adam", "SGD")])
+def test_a_state_belongs_to_its_kind_of_optimizer(kinds: tuple[str, str]) -> None:
+    parameter = torch.zeros(1, requires_grad=True)
+    first, second = (
+        make("linear_probe", optimizer=getattr(torch.optim, kind)([parameter], lr=0.1))
+        for kind in kinds
+    )
+    fit(first, experiences()[:1])
+    with pytest.raises(InputError, match=f"the saved optimizer does not fit {kinds[1]}"):
+        second.load_state_dict(first.state_dict(), experiences()[:1])
+
+
 def test_a_state_belongs_to_its_backbone() -> None:
     state = make("linear_probe").state_dict()
     backbone = lively_vit()

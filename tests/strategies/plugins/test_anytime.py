@@ -253,7 +253,8 @@ def test_transfer_is_among_the_results(stream: Any) -> None:
 @pytest.mark.parametrize(
     ("tested", "settings", "says"),
     [
-        (Blobs(6, 6), {"every": 0}, "period is 0"),
+        (Blobs(6, 6), {"every": 0}, "period must be"),
+        (Blobs(6, 6), {"every": float("nan")}, "period must be"),
         (Blobs(6, 6), {"points": "all"}, "'default', 'published' or 'look_ahead'"),
         ([], {}, "no experience"),
         (Blobs(6, 6), {"home_classes": [[0, 1], [2, 1]]}, "name class 1 twice"),
