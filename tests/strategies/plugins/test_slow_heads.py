@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cl_prompts.errors import InputError
 from cl_prompts.strategies import SlowHeads
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make, same, weights
@@ -39,3 +40,10 @@ def test_those_of_a_given_model_follow_its_head_without_the_plugin() -> None:
 
 def test_without_decays_there_are_none() -> None:
     assert make("linear_probe", plugins=[SlowHeads(decays=())]).model.slow is None
+
+
+def test_slow_heads_of_a_given_model_are_those_asked_for() -> None:
+    model = make("linear_probe", plugins=[SlowHeads(decays=(0.5,))]).model
+    assert make("linear_probe", model=model, plugins=[SlowHeads(decays=(0.5,))]).model is model
+    with pytest.raises(InputError, match=r"finds slow heads with decays \(0\.5,\)"):
+        make("linear_probe", model=model, plugins=[SlowHeads()])
