@@ -131,7 +131,9 @@ def class_forgetting_figure(
 
 
 @drawing()
-def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figure:
+def task_heatmap_figure(
+    matrix: ArrayLike, *, measure: str = "accuracy", rows: str = "classes first seen in task"
+) -> Figure:
     """Accuracy on the classes of each task after every task, and its final forgetting.
 
     Args:
@@ -139,6 +141,7 @@ def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figu
             in task i, measured after task t; NaN where not measured (t < i, or a task without new
             classes).
         measure: what ``matrix`` holds, "accuracy" or "mAP".
+        rows: what its rows stand for.
 
     The right column is ``max over t < T-1 of matrix[i, t]`` minus ``matrix[i, T-1]``, negative
     where accuracy improved.
@@ -151,7 +154,7 @@ def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figu
         figure, values, measure, origin="lower", cells=n_tasks <= 12, losses=n_tasks <= 20
     )
     task_ticks(left.yaxis, n_tasks)
-    finish(left, xlabel="measured after task", ylabel="classes first seen in task", ground=MISSING)
+    finish(left, xlabel="measured after task", ylabel=rows, ground=MISSING)
     return figure
 
 

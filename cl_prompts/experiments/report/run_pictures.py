@@ -101,7 +101,12 @@ def _task_pictures(run: Run) -> Iterator[RunPicture]:
             f"{measure} on the {of_each or 'classes of each task'}",
             f"{title_of(measure)} on the {of_each or 'classes first seen in each task'}, after"
             " every task, and its final forgetting; grey: not measured.",
-            partial(figures.task_heatmap_figure, matrix, measure=measure),
+            partial(
+                figures.task_heatmap_figure,
+                matrix,
+                measure=measure,
+                rows="domain of task" if domains else "classes first seen in task",
+            ),
             as_html=True,
         )
 

@@ -65,13 +65,13 @@ def _tasks_view(title: str, label: str, group: list[Run], gallery: Gallery) -> V
     if not matrix.shown:
         return None
     measure = "mAP" if group[0].multi_label else "accuracy"
-    on = "domain" if matrix.domains else "classes"
+    on = "domain" if matrix.by_domain else "classes"
     whose = f"{title}, {label}: {measure} on the {on} of each task after every task"
     alt = f"{whose}, {_over(len(group))}: {in_words(matrix)}"
     n_tasks = len(matrix.mean)
     picture = None
     if n_tasks > MAX_TASKS:
-        figure = figures.task_heatmap_figure(matrix.mean, measure=measure)
+        figure = figures.task_heatmap_figure(matrix.mean, measure=measure, rows=matrix.rows)
         picture = gallery.add(f"{title}-{label}-tasks", figure, alt)
     return {
         "alt": alt,
@@ -99,7 +99,8 @@ def _seeds_in_words(matrix: TaskMatrix) -> str:
         return "One seed: no standard deviation."
     fewer = f", in some cells over {int(counts.min())}" if counts.min() < most else ""
     spread = " ± one sample standard deviation" if len(matrix.mean) <= MAX_SPREADS else ""
-    differ = "" if matrix.domains else ", whose tasks hold other classes where their streams differ"
+    others = "are of other domains" if matrix.by_domain else "hold other classes"
+    differ = "" if matrix.domains else f", whose tasks {others} where their streams differ"
     return f"Means{spread} over {most} seeds{fewer}{differ}."
 
 

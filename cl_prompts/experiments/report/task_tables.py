@@ -33,7 +33,9 @@ class TaskMatrix:
         spread: sample standard deviations; NaN for fewer than two values.
         count: number of values.
         lost: (tasks, 3) mean, spread and number of the final forgetting of each task.
-        domains: names of the tasks' domains; empty where tasks are of classes.
+        domains: names of the tasks' domains; empty where tasks are of classes, or seeds have their
+            domains in other orders.
+        by_domain: whether tasks are of domains.
     """
 
     mean: Floats
@@ -41,11 +43,19 @@ class TaskMatrix:
     count: Floats
     lost: Floats
     domains: tuple[str, ...] = ()
+    by_domain: bool = False
 
     @property
     def heading(self) -> str:
         """Heading of the column that names rows."""
-        return "domain" if self.domains else "classes of task"
+        if self.domains:
+            return "domain"
+        return "domain of task" if self.by_domain else "classes of task"
+
+    @property
+    def rows(self) -> str:
+        """Name of the axis of rows in a picture, where they are numbered."""
+        return "domain of task" if self.by_domain else "classes first seen in task"
 
     @property
     def names(self) -> list[str]:
@@ -55,7 +65,9 @@ class TaskMatrix:
     @property
     def measured_on(self) -> str:
         """Images that rows stand for, in words."""
-        return "the domain of each task" if self.domains else "the classes first seen in each task"
+        if self.by_domain:
+            return "the domain of each task"
+        return "the classes first seen in each task"
 
     @property
     def shown(self) -> bool:
@@ -66,11 +78,14 @@ class TaskMatrix:
 def mean_matrix(runs: Sequence[Run]) -> TaskMatrix:
     """Mean over runs of one row.
 
-    Tasks are identified by their place in the stream: with other seeds they hold other classes.
+    Tasks are identified by their place in the stream: with other seeds they hold other classes, or
+    are of other domains.
     """
     values = np.stack([task_matrix(run) for run in runs])
     lost = np.stack([forgetting_per_task(matrix) for matrix in values])
-    return TaskMatrix(*_moments(values), np.stack(_moments(lost), axis=1), domains_of(runs))
+    by_domain = any(run.summary.get("domain_names") for run in runs)
+    lost = np.stack(_moments(lost), axis=1)
+    return TaskMatrix(*_moments(values), lost, domains_of(runs), by_domain)
 
 
 def _moments(values: Floats) -> tuple[Floats, Floats, Floats]:
@@ -159,7 +174,8 @@ def in_words(matrix: TaskMatrix) -> str:
             f"after the last task {100 * final[worst]:.0f} % on {matrix.domains[worst]} (lowest)"
             f" and {100 * final[best]:.0f} % on {matrix.domains[best]} (highest)"
         )
+    what, others = ("domain", "that") if matrix.by_domain else ("classes", "those")
     return (
-        f"after the last task {100 * final[worst]:.0f} % on the classes of task {worst + 1}"
-        f" (lowest) and {100 * final[best]:.0f} % on those of task {best + 1} (highest)"
+        f"after the last task {100 * final[worst]:.0f} % on the {what} of task {worst + 1}"
+        f" (lowest) and {100 * final[best]:.0f} % on {others} of task {best + 1} (highest)"
     )

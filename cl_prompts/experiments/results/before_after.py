@@ -34,7 +34,7 @@ def before_after(run: Run) -> list[BeforeAfter]:
     classes, for each domain and for each class; empty for a run that learned on from no other."""
     if not run.before:
         return []
-    names = run.summary["class_names"]
+    names = run.summary.get("class_names") or list(map(str, range(run.summary["n_classes"])))
     earlier = list(run.before["by_class"])
     # Classes that came since stand behind those that the parent knew.
     earlier += [None] * (len(names) - len(earlier))

@@ -129,7 +129,8 @@ def options_of(run: Run) -> dict[str, str]:
     by_batch = found.get("head.input") == "aligned" and alignment != "streamed"
     # Where predictions depend on batch mates, the size of batches makes another row.
     if by_batch or any(found.get(name) == word for name, word in BATCHWISE.items()):
-        found["evaluation.batch_size"] = _written(run.config["evaluation"]["batch_size"])
+        sizes = run.config.get("evaluation", {})
+        found["evaluation.batch_size"] = _written(sizes.get("batch_size"))
     return found
 
 

@@ -144,8 +144,12 @@ def _place(runs: Sequence[Run], key: str) -> str:
 def _settings(run: Run) -> dict[str, Any]:
     """Settings by dotted name, and the names of plugins and forms of prompts."""
     options = run.config.get("options") or {}
-    named = {f"options.{key}": ", ".join(options[key] or ()) for key in BY_NAME if key in options}
-    return {**dict(flat(run.config)), **{key: names or "none" for key, names in named.items()}}
+    named = {
+        f"options.{key}": ", ".join(options[key]) or "none"
+        for key in BY_NAME
+        if isinstance(options.get(key), Mapping)
+    }
+    return {**dict(flat(run.config)), **named}
 
 
 def _values(runs: Sequence[Run], place: str) -> list[str]:

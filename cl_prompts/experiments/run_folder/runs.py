@@ -45,6 +45,7 @@ SUMMARY = {
     "multi_label?": (bool, None),
     "whole_stream?": (bool, None),
     "class_names?": ([str], None),
+    "domain_names?": [str],
     "skipped_images?": [str],
     "unread_files?": {str: int},
     "images_per_second?": (float, None),
@@ -75,7 +76,8 @@ _STREAM = {
 }
 _CONFIG = {
     "options?": ({"train_mb_size?": (int, None)}, None),
-    "parent?": {"run": str, "sizes": [[int]]},
+    "parent?": {"run": str, "sizes": [[int]], "settings?": (str, None)},
+    "evaluation?": {"batch_size?": (int, None)},
 }
 _ENVIRONMENT = {"cl_prompts?": str, "time?": str, "resumed_with?": ([{}], None)}
 _BEFORE = {
@@ -272,6 +274,8 @@ def _check_one_run(folder: Path, summary: Mapping[str, Any], stream: Mapping[str
     names = summary.get("class_names")
     if not classes <= set(range(n_classes)) or (names is not None and len(names) != n_classes):
         raise InputError(f"{folder} has {n_classes} classes, and names others: {_REMEDY}")
+    if len(summary.get("domain_names", ())) not in (0, n_tasks):
+        raise InputError(f"{folder} has {n_tasks} tasks, and names other domains: {_REMEDY}")
 
 
 def held_out_confidence(folder: Path) -> list[float]:

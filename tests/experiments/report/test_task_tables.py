@@ -86,6 +86,17 @@ def test_tasks_that_are_domains_have_their_names() -> None:
     assert mean_matrix([run, other]).names == mean_matrix([FIRST]).names == ["1", "2"]
 
 
+def test_domains_in_other_orders_are_no_classes() -> None:
+    orders = (["photo", "art"], ["art", "photo"])
+    runs = [replace(FIRST, summary={**FIRST.summary, "domain_names": o}) for o in orders]
+    matrix = mean_matrix(runs)
+    assert matrix.heading == matrix.rows == "domain of task"
+    assert matrix.measured_on == "the domain of each task"
+    assert in_words(matrix).endswith(
+        "on the domain of task 1 (lowest) and 80 % on that of task 2 (highest)"
+    )
+
+
 @pytest.mark.parametrize("number", range(len(shades())))
 def test_letters_stand_out_from_their_shade(number: int) -> None:
     def luminance(colour: str) -> float:

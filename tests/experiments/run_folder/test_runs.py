@@ -113,6 +113,12 @@ def test_classes_beyond_those_of_the_summary_are_refused(tmp_path: Path) -> None
         collect([folder])
 
 
+def test_domains_of_other_tasks_are_refused(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path, domain_names=["a"])
+    with pytest.raises(InputError, match="has 5 tasks, and names other domains"):
+        collect([folder])
+
+
 @pytest.mark.parametrize(
     ("metric", "scope"),
     [("prompt_usage", "x"), ("a", "class:x"), ("a", "task:")],
