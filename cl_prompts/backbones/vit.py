@@ -35,10 +35,10 @@ class FrozenViT(nn.Module):
     class token (exact, about 7 % of a forward).
 
     Args:
-        vit: a timm ``VisionTransformer`` with class token and plain blocks; register tokens,
-            LayerScale, ``no_embed_class`` and ``dynamic_img_size`` are fine. It is taken over:
-            frozen, brought to the precision, and its classifier head dropped; pass a copy if you
-            need it otherwise.
+        vit: a timm ``VisionTransformer`` with class token, and plain patches and blocks; register
+            tokens, LayerScale, ``no_embed_class`` and ``dynamic_img_size`` are fine. It is taken
+            over: frozen, brought to the precision, and its classifier head dropped; pass a copy if
+            you need it otherwise.
         normalisation: per-channel mean and std applied to RGB images in [0, 1].
             ``((0, 0, 0), (1, 1, 1))`` is that of many published recipes, which feed [0, 1] as it
             is.
@@ -370,8 +370,8 @@ class FrozenViT(nn.Module):
 
 
 def check_plain(vit: nn.Module) -> None:
-    """Raise ``InputError`` unless ``vit`` is a timm VisionTransformer with class token and plain
-    blocks."""
+    """Raise ``InputError`` unless ``vit`` is a timm VisionTransformer with class token, and plain
+    patches and blocks."""
     works = (
         "ViT, DeiT, DeiT-3, DINO, DINOv2 (with registers too), MAE and CLIP image encoders of"
         " timm's vit_* family work"
