@@ -107,6 +107,10 @@ def survey(
             source = read_csv(Path(scratch), None)
         return _surveyed(settings, source, found, progress, least)
     root = place.parent if place.is_file() else place
+    if place.is_file() and not (root / "train.csv").is_file():
+        raise InputError(
+            f"there is no train.csv beside {place}: add it, or call a table without parts otherwise"
+        )
     settings = {"name": "folder", "root": str(root.resolve())}
     if (root / "train.csv").is_file():
         settings["name"] = "csv"

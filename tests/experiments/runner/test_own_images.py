@@ -202,3 +202,8 @@ def test_what_cannot_be_learned_is_refused(tmp_path: Path) -> None:
     (tmp_path / "three" / "owl").mkdir()
     with pytest.raises(InputError, match=r"two are needed; 1 class .*: 'cat'; 1 class .*: 'owl'"):
         survey(tmp_path / "three")
+    # Folders beside a table are not what was named.
+    photos(tmp_path / "four", {"cat": 4, "dog": 4})
+    (tmp_path / "four" / "test.csv").write_text("path,label\ncat/000.png,dog")
+    with pytest.raises(InputError, match=r"there is no train\.csv beside .*test\.csv: add it"):
+        survey(tmp_path / "four" / "test.csv")
