@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share
+from cl_prompts.errors import InputError
 from cl_prompts.losses.centroids import centroid_contrast
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
@@ -146,6 +147,15 @@ class HiDePrompt(PromptStrategy):
             torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
 
     # ------------------------------------------------------------------ training
+
+    def check_announced(self, *, announced: bool) -> None:
+        """Refuse fewer prefixes than announced tasks."""
+        super().check_announced(announced=announced)
+        if announced and (self.n_tasks or 0) > self.router.n_tasks:
+            raise InputError(
+                f"pool_size is {self.router.n_tasks}: each of the {self.n_tasks} announced tasks"
+                f" of {type(self).__name__} has a prefix of its own"
+            )
 
     def observe_classes(self, labels: Tensor) -> None:
         """Observe classes, and give those that are new to the current task."""
