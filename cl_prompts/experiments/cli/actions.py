@@ -479,7 +479,10 @@ def completion(args: argparse.Namespace) -> None:
 
 
 def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+    from cl_prompts.experiments.recipes.grid import divided
+
+    # A row such as "mvp (lr=0.1, alpha=0.5)" is one.
+    return [name for name in divided(text or "") if name]
 
 
 def _print_or_write(text: str, out: Path | None) -> None:

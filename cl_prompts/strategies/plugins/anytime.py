@@ -26,6 +26,10 @@ from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 
 Listener = Callable[[str, Evaluation], None]
 
+#: metrics of a run's ``metrics.csv`` and tags that are no results, and no names of scores either
+_RECORDED = {"accuracy", "map", "loss", "buffer", "prompt_usage", "prompt_usage_entropy"}
+_RECORDED |= {f"{kind}_{name}" for kind in ("anytime", "task_end") for name in ("accuracy", "map")}
+
 
 class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """Evaluation every ``every`` stream samples, and after each task, on the classes seen so far.
@@ -413,7 +417,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         ours = {*results(Curve(), ()), *multi_label_run_results(Curve(), ())} if added else set()
         for name in added:
             # One of both would stand in tables under the name of the other.
-            if name in ours:
+            if name in ours | _RECORDED:
                 raise InputError(
                     f"a plugin adds a score called {name!r}, which is one of this package's: give"
                     " it another name"

@@ -160,6 +160,17 @@ def test_a_file_that_appears_while_a_command_works_is_kept(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_row_of_several_settings_is_named_as_it_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for second in range(2):
+        settings = {"lr": second, "alpha": second}
+        fake_run(tmp_path, settings=settings, time=f"20250101-00000{second}")
+    row = "mvp (alpha=1, lr=1)"
+    assert main(["compare", str(tmp_path), "--rows", f"{row},mvp (alpha=0, lr=0)"]) == 0
+    assert f"| {row} |" in capsys.readouterr().out
+
+
 def test_no_name_commands_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -197,7 +197,7 @@ def test_a_task_ends_after_all_that_an_ordinary_strategy_does(stream: Any, at_on
     assert strategy.plugins[1] is plugin
 
 
-@pytest.mark.parametrize("name", ["forgetting", "map_last"])
+@pytest.mark.parametrize("name", ["forgetting", "map_last", "prompt_usage"])
 def test_a_score_of_ones_own_is_not_called_as_a_result_of_ours(stream: Any, name: str) -> None:
     anytime = AnytimeEvaluation(stream.test_stream, every=25)
     anytime.listeners.append(lambda kind, evaluation: evaluation.scores.update({name: 0.0}))
