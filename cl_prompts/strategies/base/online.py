@@ -636,7 +636,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             self.replay.enter(self.experience, self.annotated.cpu())
         if not resumed and self.views is not None:
             n = len(self.experience.dataset)
-            if not self.updates:
+            # Once a process: a strategy that is resumed may get other data.
+            if not self.clock.train_iterations:
                 check_recurring(self.adapted_dataset)
             self.feature_cache.enter(self.source, n, replayed=self.buffer_size > 0)
         if own_sampler(self.dataloader) is None:

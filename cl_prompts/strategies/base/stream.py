@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -246,7 +247,9 @@ class StreamLoader:
             self.sampler.start = self.start
             self.sampler.origin = self.origin
             self.sampler.recurring = self.recurring
-        items = iter(self.loader)
+        # A foreign loader begins anew where training is resumed.
+        done = 0 if self.sampler is not None else -(-self.start // self.size)
+        items = islice(self.loader, done, None)
         start = self.start
         for item in items:
             size = min(self.size, self.n - start)

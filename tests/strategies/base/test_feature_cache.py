@@ -57,6 +57,13 @@ def test_views_that_do_not_come_again_are_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Blobs, "__getitem__", noisy)
     with pytest.raises(InputError, match="image 0 is another one at each read"):
         fit(make("l2p", views=1), experiences())
+    monkeypatch.undo()
+    state = fit(make("l2p", views=1), experiences()[:1]).state_dict()
+    monkeypatch.setattr(Blobs, "__getitem__", noisy)
+    resumed = make("l2p", views=1)
+    resumed.load_state_dict(state)
+    with pytest.raises(InputError, match="image 0 is another one at each read"):
+        fit(resumed, experiences()[1:])
 
 
 def test_each_of_several_views_is_computed_once() -> None:

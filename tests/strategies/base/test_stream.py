@@ -164,6 +164,15 @@ def test_a_foreign_loader_gives_one_view() -> None:
     first = next(views)
     assert part.rows is None
     assert first.samples is None
+    resumed = StreamLoader(
+        loader=DataLoader(image_set(4), batch_size=2),
+        updates=1,
+        size=2,
+        n=4,
+        start=2,
+        annotated=torch.ones(4),
+    )
+    assert [(left.size, left.first.labels.tolist()) for left in resumed] == [(2, [2, 3])]
     images = first.images.clone()
     first.columns[0].add_(1)  # as a plugin may
     first.columns[0] = images + 1
