@@ -52,7 +52,7 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
             ``mvp.head.input``, ``mvp.self_regulation.kind`` of a plugin), or bare where only one
             section has it. Settings that all strategies share are set for each of them.
             ``dataset=``, ``scenario=`` and ``backbone=`` set the name; ``strategy=`` and ``seed=``
-            take lists, ``seed=`` also ranges such as ``1-5``.
+            take lists, ``seed=`` also ranges such as ``1-5``. Of a key given twice the last counts.
 
     Raises:
         InputError: a key or name that does not exist, or one that could mean two settings.
@@ -181,6 +181,10 @@ class _Keys:
                 return place, self._path(place, rest if mine else key)
         first = key.partition(".")[0]
         if _is_plugin(key):
+            for name, keys in self.strategies.items():
+                if first in keys:
+                    either = f"{label_of(name)}.{key} or plugins.{key}"
+                    raise InputError(f"key {key!r} could mean {either}: write one of them")
             return "training", self._path("training", key)
         if dots and first not in NESTED:
             raise self._no_section(key)

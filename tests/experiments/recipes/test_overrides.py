@@ -87,6 +87,8 @@ def test_a_setting_of_ones_own_may_be_called_as_a_plugin_but_not_as_a_part() -> 
     assert (run.options["distillation"], run.options["plugins"]) == (3.0, {})
     (run,) = plan("digits", [*given, "Distilled.plugins.distillation.weight=0.5"])
     assert run.options["plugins"]["distillation"]["weight"] == 0.5
+    with pytest.raises(InputError, match=r"mean Distilled.distillation or plugins.distillation:"):
+        plan("digits", [*given, "distillation=3.0"])
     with pytest.raises(InputError, match="Headed declares a setting head, which is the name of"):
         plan("digits", [f"strategy={OWN}:Headed"])
 
