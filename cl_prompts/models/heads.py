@@ -20,12 +20,9 @@ RowInit = Literal["uniform", "small"]
 
 
 def finite(logits: Tensor) -> Tensor:
-    """Logits (batch, classes) with ``FINITE_MASK`` in place of -inf, or less where a score of the
-    row is near it or below, as squared distances of wide features may be."""
-    known = logits.detach().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    mask = (1.5 * known.amin(dim=-1, keepdim=True)).clamp(max=FINITE_MASK)
+    """Logits (batch, classes) with ``FINITE_MASK`` in place of -inf."""
     # NaN and infinity stay as they are, since they show a fault.
-    return torch.where(logits == -math.inf, mask, logits)
+    return logits.nan_to_num(nan=math.nan, posinf=math.inf, neginf=FINITE_MASK)
 
 
 def linear_head(dim: int, n_classes: int) -> nn.Linear:

@@ -120,6 +120,12 @@ class PrototypeClassifier(nn.Module):
     def forget_classes(self, classes: Sequence[int]) -> None:
         """Take classes out of what they share with others, before their own rows are cleared."""
 
+    def _relative(self, scores: Tensor) -> Tensor:
+        """Scores relative to the best seen class of their sample."""
+        # Raw scores reach tens of thousands, where float32 has steps of 0.004, and the finite score
+        # of unseen classes in Avalanche's metrics would be greater.
+        return scores - scores.masked_fill(~self.seen, float("-inf")).amax(dim=1, keepdim=True)
+
     @property
     def _name(self) -> str:
         return type(self).__name__
@@ -143,7 +149,8 @@ class NearestClassMean(PrototypeClassifier):
     2210.04428).
 
     Means are of unnormalised features. ``metric="cosine"`` scores with the cosine between
-    feature and class mean, ``"euclidean"`` with minus the squared distance.
+    feature and class mean, ``"euclidean"`` with minus the squared distance, relative to the best
+    seen class of the sample, which is 0.
 
     Args:
         dim: of a feature.
@@ -182,12 +189,8 @@ class NearestClassMean(PrototypeClassifier):
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         if self.metric == "cosine":
             return F.normalize(x, dim=-1) @ F.normalize(self.mean, dim=-1).T
-        # -|x - mu_c|^2
-        return (
-            2 * x @ self.mean.T
-            - self.mean.square().sum(dim=1)
-            - x.square().sum(dim=1, keepdim=True)
-        )
+        # -|x - mu_c|^2 but for |x|^2, which all classes share
+        return self._relative(2 * x @ self.mean.T - self.mean.square().sum(dim=1))
 
 
 class SolvedClassifier(PrototypeClassifier):
@@ -397,6 +400,4 @@ class StreamingLDA(PooledScatter):
         weight = self.solution(wait=wait)
         # x L mu_c - mu_c L mu_c / 2
         scores = x @ weight - (self.mean.T * weight).sum(dim=0) / 2
-        # Raw scores reach tens of thousands, where float32 has steps of 0.004.
-        best = scores.masked_fill(~self.seen, float("-inf")).amax(dim=1, keepdim=True)
-        return scores - best
+        return self._relative(scores)

@@ -12,7 +12,6 @@ from cl_prompts.models.heads import (
     CosineHead,
     InstanceLogitMask,
     UnitRowHead,
-    finite,
     linear_head,
     mask_unseen,
 )
@@ -37,16 +36,6 @@ def test_columns_of_unseen_classes_are_replaced() -> None:
     assert mask_unseen(logits, seen).tolist() == [[1, -torch.inf, 1]] * 2
     assert mask_unseen(logits, seen, FINITE_MASK)[:, 1].tolist() == [FINITE_MASK] * 2
     assert (logits == 1).all()  # the given logits stay as they are
-
-
-def test_a_finite_mask_lies_below_all_scores_of_its_row() -> None:
-    logits = torch.tensor([[-5.0, -torch.inf], [-4e4, -torch.inf], [torch.nan, torch.inf]])
-    masked = finite(logits)
-    assert masked[0].tolist() == [-5, FINITE_MASK]
-    assert masked.argmax(dim=1)[:2].tolist() == [0, 0]
-    assert masked.isfinite()[:2].all()
-    assert torch.equal(masked[2].isnan(), logits[2].isnan())
-    assert masked[2, 1] == torch.inf
 
 
 def test_a_mask_of_one_prompt_is_its_sigmoid() -> None:

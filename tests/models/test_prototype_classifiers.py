@@ -15,6 +15,7 @@ from sklearn.neighbors import NearestCentroid
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.models.anacp import AnaCP
 from cl_prompts.models.balanced_ridge import BalancedRidge
+from cl_prompts.models.heads import finite
 from cl_prompts.models.kernel_lda import ClasswiseLDA, KernelLDA
 from cl_prompts.models.mahalanobis import MahalanobisPerClass
 from cl_prompts.models.prototype_classifiers import (
@@ -77,7 +78,12 @@ def test_nearest_class_mean_is_the_nearest_centroid() -> None:
     assert model.logits(probe).argmax(1).tolist() == oracle.predict(probe.numpy()).tolist()
     means = np.stack([x[y == c].double().mean(0).numpy() for c in (0, 1, 2, 4)])
     distance = ((probe.double().numpy()[:, None] - means) ** 2).sum(-1)
-    assert np.allclose(columns(model.logits(probe)), -distance, atol=1e-4)
+    nearest = distance.min(axis=1, keepdims=True)
+    assert np.allclose(columns(model.logits(probe)), nearest - distance, atol=1e-4)
+    # Far from all means, too, seen classes lie above what stands for unseen ones.
+    assert torch.equal(
+        finite(model.logits(99 * probe)).argmax(1), model.logits(99 * probe).argmax(1)
+    )
     cosine = columns(fed(MAKE["cosine"](), x, y, [10, 90]).logits(probe))
     unit = probe.double().numpy() / np.linalg.norm(probe.double().numpy(), axis=1, keepdims=True)
     assert np.allclose(

@@ -20,6 +20,7 @@ def test_a_blurry_stream_gives_the_batch_solution(metric: str) -> None:
     probe = frozen_features(test)
     if metric == "euclidean":
         want = -((probe[:, None] - centres) ** 2).sum(-1)
+        want -= want.max(axis=1, keepdims=True)
     else:
         unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (probe, centres)]
         want = unit[0] @ unit[1].T
