@@ -22,6 +22,9 @@ def main() -> int:
     Returns:
         Exit code, as of :func:`cl_prompts.experiments.cli.main`.
     """
+    # Libraries make half a million objects that stay: to look for garbage among them every 700 new
+    # ones costs a tenth of a short command.
+    gc.set_threshold(50_000)
     spare_libraries()
     _escape_what_python_says()
     # A Python process that is begun from here (one of a plan or sweep, a tracker of its resources)
