@@ -51,10 +51,16 @@ def weights_hash(backbone: FrozenViT) -> str:
 
 
 def backbone_hash(backbone: FrozenViT) -> str:
-    """SHA-256 of all that a saved model takes for granted of its backbone: weights, normalisation
-    and read-out; without the weights of one that learns, which are saved with the model."""
+    """SHA-256 of all that a saved model takes for granted of its backbone: weights, heads,
+    activations, normalisation and read-out; without the weights of one that learns, which are saved
+    with the model."""
     fixed = state_hash(_normalisation(backbone)) if backbone.trainable else weights_hash(backbone)
-    return hashlib.sha256(repr((fixed, backbone.read_out)).encode()).hexdigest()
+    # ViTs of which these differ may have the same weights.
+    blocks = [
+        (block.attn.num_heads, type(block.mlp.act).__name__, block.norm1.eps)
+        for block in backbone.vit.blocks
+    ]
+    return hashlib.sha256(repr((fixed, blocks, backbone.read_out)).encode()).hexdigest()
 
 
 def _normalisation(backbone: FrozenViT) -> dict[str, Tensor]:

@@ -370,6 +370,6 @@ class ContinualModel(nn.Module):
         if known != backbone_hash(self.backbone):
             raise InputError(
                 f"{what} was learned on a backbone with other weights, image size, precision,"
-                " normalisation or read-out, or by an earlier commit, which noted less of it:"
-                " build the model on the same one, or train it again"
+                " heads, activation, normalisation or read-out, or by an earlier commit, which"
+                " noted less of it: build the model on the same one, or train it again"
             )

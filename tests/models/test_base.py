@@ -102,7 +102,9 @@ def test_a_saved_model_belongs_to_its_backbone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="learned on a backbone with other weights, image size"):
         other.load(path)
     assert other.score.item() == 3
-    others = [Constant(), Constant()]
+    others = [Constant() for _ in range(4)]
+    others[2].backbone.vit.blocks[0].attn.num_heads *= 2
+    others[3].backbone.vit.blocks[0].mlp.act = torch.nn.ReLU()
     others[0].backbone.std[0, 2] = 0.4
     others[1].backbone = others[1].backbone.reading("raw_blocks:1")
     for other in others:
