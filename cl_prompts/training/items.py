@@ -67,7 +67,8 @@ def numbers_of(value: Any) -> np.ndarray | None:
 def _agree(found: np.ndarray, target: Any) -> bool:
     """Whether a label of an item says the same as a class id or a row of zeros and ones: in the
     same way, or a class id as a row of zeros and ones, and a row as a list of class ids."""
-    if found.size == np.size(target):
+    # As many class ids as there are classes, of three and more, are no row: they go beyond 1.
+    if found.size == np.size(target) and (not np.ndim(target) or found.max() <= 1):
         return np.array_equal(found, np.ravel(target))
     if not np.ndim(target):
         return np.array_equal(found, np.arange(found.size) == target)

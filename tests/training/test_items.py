@@ -31,6 +31,8 @@ ROW = np.array([0, 1, 1, 0])
         (torch.tensor([0, 1, 1, 1]), ROW, False),
         ([2, 1], torch.from_numpy(ROW), True),  # class ids
         ([2, 3], ROW, False),
+        ([0, 2, 1], np.array([1, 1, 1]), True),  # all class ids
+        ([0, 2, 2], np.array([1, 1, 1]), False),
         ([], ROW, False),
         ([], 0 * ROW, True),
         (1, ROW, False),
