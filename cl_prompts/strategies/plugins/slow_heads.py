@@ -13,8 +13,8 @@ from cl_prompts.strategies.base.plugin import StrategyPlugin
 class SlowHeads(StrategyPlugin):
     """Averages of the head over the updates, which decide with it in evaluation and cost nothing
     (FlyPrompt's temporal ensemble, ICLR 2026, arXiv 2602.01976;
-    :class:`~cl_prompts.models.slow_heads.SlowHeads`). One class per image. A given model that has
-    slow heads keeps them, whatever the settings here.
+    :class:`~cl_prompts.models.slow_heads.SlowHeads`). One class per image. Those of a given model
+    have to be as asked for here.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
