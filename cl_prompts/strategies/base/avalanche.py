@@ -209,6 +209,15 @@ _UNFIT = {
         "it replaces the data of an experience, which experiences of avalanche-lib 0.6 do not let"
         " it do: leave it out"
     ),
+    "FeatureDistillationPlugin": (
+        "it reads model.features, which models here do not have: leave it out, or take Distillation"
+        " or SelfRegulation of cl_prompts.strategies"
+    ),
+    "LFLPlugin": (
+        "it reads model.get_features, which models here do not have: leave it out, or take"
+        " Distillation or SelfRegulation of cl_prompts.strategies"
+    ),
+    "RARPlugin": "it traces the model, which torch cannot do with a prompted ViT: leave it out",
 }
 
 

@@ -253,11 +253,21 @@ class StreamLoader:
         start = self.start
         for item in items:
             size = min(self.size, self.n - start)
+            if self.sampler is None and size < 1 <= self.n:
+                raise self._miscounted()
             # Of all ranks, whatever this one has read.
             rows = None if self.sampler is None else self.sampler.order[start : start + size]
             first = self._view(item, rows, size, 0)
             yield StreamBatch(start, size, first, self._views(items, first, rows, size), rows)
             start += size
+        if self.sampler is None and start < self.n:
+            raise self._miscounted()
+
+    def _miscounted(self) -> InputError:
+        return InputError(
+            f"a plugin's data loader does not show the {self.n} samples of an experience in batches"
+            f" of train_mb_size, {self.size}, by which they are counted: give it that batch size"
+        )
 
     def _views(
         self, items: Iterator[Any], first: Batch, rows: Tensor | None, size: int

@@ -13,12 +13,16 @@ from avalanche.training.plugins import (
     CoPEPlugin,
     EvaluationPlugin,
     EWCPlugin,
+    FeatureDistillationPlugin,
     GDumbPlugin,
+    LFLPlugin,
     LRSchedulerPlugin,
+    RARPlugin,
     ReplayPlugin,
     RWalkPlugin,
     SupervisedPlugin,
 )
+from torch.utils.data import DataLoader
 
 from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
@@ -166,6 +170,9 @@ def test_overlapping_test_sets_are_evaluated_one_at_a_time() -> None:
         ),
         (RWalkPlugin(), "RWalkPlugin: in avalanche-lib 0.6 it makes the weights NaN"),
         (BiCPlugin(mem_size=4), "BiCPlugin: it replaces the data of an experience"),
+        (FeatureDistillationPlugin(), r"FeatureDistillationPlugin: it reads model\.features"),
+        (LFLPlugin(lambda_e=1.0), r"LFLPlugin: it reads model\.get_features"),
+        (RARPlugin(batch_size_mem=4), "RARPlugin: it traces the model"),
     ],
 )
 def test_plugins_that_cannot_act_here_are_refused(plugin: Any, says: str) -> None:
@@ -174,9 +181,22 @@ def test_plugins_that_cannot_act_here_are_refused(plugin: Any, says: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+class OtherLoader(SupervisedPlugin):
+    """Puts a loader of another batch size in the place of the strategy's."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        strategy.dataloader = DataLoader(strategy.adapted_dataset, self.size)
+
+
 @pytest.mark.parametrize(
     ("plugin", "says"),
     [
+        (OtherLoader(4), "loader does not show the .* in batches of train_mb_size, 16"),
+        (OtherLoader(40), "loader does not show the .* in batches of train_mb_size, 16"),
         (GDumbPlugin(mem_size=10), "a plugin replaced the samples of an experience"),
         (ReplayPlugin(batch_size=5), "batch_size of ReplayPlugin is 5, .* train_mb_size, 16"),
     ],
