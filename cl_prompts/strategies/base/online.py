@@ -76,7 +76,7 @@ from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_
 
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
 #: settings; runs of different marks are not compared
-NUMBERS = 5
+NUMBERS = 6
 NOTHING_TO_TRAIN = (
     "nothing that the method trains requires a gradient: leave requires_grad of the model as it was"
     " when it was built"
