@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from cl_prompts.backbones.pixels import check_pixels
+from cl_prompts.checks import whole_number
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.fingerprint import all_seeded, fingerprint_change
@@ -111,6 +112,7 @@ class TrainedRun:
                 of whose classes is called "unknown".
             RunError: a file that cannot be read.
         """
+        whole_number("batch_size", batch_size)
         threshold = None if unknown is None else self._threshold(unknown)
         model = self.strategy.model.eval()
         check_surroundings(model)
@@ -139,9 +141,11 @@ class TrainedRun:
         if isinstance(images, Tensor):
             normalises = self.strategy.model.backbone.normalises
             check_pixels(images, self.image_size, normalised=not normalises)
-            yield from images.split(size)
+            yield from images.split(size) if len(images) else ()
             return
         paths = [images] if isinstance(images, str | Path) else list(images)
+        if any(not isinstance(path, str | Path) for path in paths):
+            raise InputError("images are files, by their paths, or one tensor")
         name, arguments = self.settings.section("dataset")
         if is_dotted(name):
             raise InputError(

@@ -120,6 +120,11 @@ def test_tensors_that_are_no_images_are_refused(trained: TrainedRun) -> None:
         trained.predict(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     with pytest.raises(InputError, match="the backbone takes 32 x 32"):
         trained.predict(torch.zeros(1, 3, 16, 16))
+    with pytest.raises(InputError, match="by their paths, or one tensor"):
+        trained.predict([torch.zeros(3, 32, 32)])
+    with pytest.raises(InputError, match="batch_size must be a whole number of at least 1, not 0"):
+        trained.predict(torch.zeros(1, 3, 32, 32), batch_size=0)
+    assert trained.predict(torch.zeros(0, 3, 32, 32)).labels == ()
 
 
 def test_the_device_is_the_one_that_was_asked_for(mvp_run: Path) -> None:
