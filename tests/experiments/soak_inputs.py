@@ -31,7 +31,7 @@ def own_code(bench: Bench, count: int) -> None:
 
 def _change(bench: Bench, count: int, edits: dict[str, Edit]) -> None:
     wholes: dict[str, tuple[Path, Outcome]] = {}
-    with _folder(bench.root / "inputs"):
+    with _folder(bench.root / "shared"):
         for number in range(count):
             chance = random.Random(f"{bench.seed} {number}")
             name = list(edits)[number % len(edits)]

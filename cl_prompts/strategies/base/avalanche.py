@@ -261,12 +261,17 @@ def claim(plugins: Iterable[Any]) -> None:
             plugin.claimed = True
 
 
-def check_ranks(device: torch.device, *, compiled: bool) -> None:
+def check_ranks(device: torch.device, *, compiled: bool, head: Any) -> None:
     """Refuse settings under which several processes cannot train one model.
 
     Raises:
-        InputError: a compiled model, or a device that is only one.
+        InputError: a compiled model, a head that evaluations change, or a device that is only one.
     """
+    if (head.input, head.alignment, head.aligned_tests) == ("aligned", "released", True):
+        raise InputError(
+            "head.alignment=released follows test images, too, of which each rank sees others: give"
+            " aligned_tests=False, or start without torchrun"
+        )
     if compiled:
         raise InputError(
             "compile=True is for one process, since ranks talk to each other within a pass: leave"

@@ -261,7 +261,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """State that :meth:`state_dict` holds beside that of model, optimizer and buffer."""
         self.device = pick_device(self.device)
         if ranks.is_distributed():
-            check_ranks(self.device, compiled=self.compile)
+            check_ranks(self.device, compiled=self.compile, head=self.head)
         check_torch(self.device)
         self.model = self._given_or_built()
         # Before the optimizer is made: a plugin may replace parts of the model, or add some.

@@ -84,6 +84,7 @@ def test_single_label_metrics_are_refused_and_the_default_ones_measure_map() -> 
     ("settings", "sentence"),
     [
         ({"compile": True}, "compile=True is for one process"),
+        ({"head": {"input": "aligned", "alignment": "released"}}, "give aligned_tests=False, or"),
         ({"device": torch.device("cpu", 0)}, "device=cpu:0 is one device, and there are 2 ranks"),
     ],
 )
