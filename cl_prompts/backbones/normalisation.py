@@ -25,6 +25,7 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
     Raises:
         InputError: any other value.
     """
+    fits("normalisation", name, str | Sequence[Sequence[float]])
     fixed: dict[str, Normalisation] = {
         "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -40,7 +41,6 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
             )
         mean, std = fixed[name]
     else:
-        fits("normalisation", name, str | Sequence[Sequence[float]])
         mean, std = name if len(name) == 2 else ((), ())
     with np.errstate(over="ignore", under="ignore"):
         as_used = np.array((*mean, *std), np.float32)  # a part of torch's numbers becomes 0 there

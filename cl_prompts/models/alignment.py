@@ -217,8 +217,8 @@ class StreamedAlignment(FeatureWhitening):
         dim: width of a feature.
         target: ``"first"``, the covariance of the first samples, ``"identity"``, or a covariance
             (dim, dim).
-        first: how many samples at most: those that the last renewal of P before there were more had
-            counted. The first batch counts whatever its size; a window has to be larger.
+        first: samples at most of that covariance, which is taken at the last renewal of P before
+            more have come; the first batch counts whatever its size. A window has to be larger.
         **settings: of :class:`~cl_prompts.models.whitening.FeatureWhitening`.
 
     Raises:

@@ -64,7 +64,7 @@ class ReplayBuffer:
         return torch.tensor(list(chosen), dtype=torch.int64)
 
     def check(self, references: Tensor) -> None:
-        """Refuse references of another form than (batch, width), which slots would repeat.
+        """Refuse references that are not (batch, width): others would be broadcast into slots.
 
         Raises:
             InputError: such references.

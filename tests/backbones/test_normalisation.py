@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from cl_prompts.backbones.normalisation import normalisation_of
@@ -17,6 +18,6 @@ def test_normalisation_settings() -> None:
     assert normalisation_of([[0, 0, 0], [2, 2, 2]], vit)[1] == (2.0, 2.0, 2.0)
     tiny = [[0, 0, 0], [1e-300, 1, 1]]
     numbers = [[1, 2], [3, 4]], [[0, 0, 0], [1, 0, 1]], [[1e300] * 3, [1] * 3], tiny
-    for bad in ("imagnet", *numbers, None, [0.5, 0.5], [["0"] * 3, ["1"] * 3]):
+    for bad in ("imagnet", *numbers, None, [0.5, 0.5], [["0"] * 3, ["1"] * 3], np.ones((2, 3))):
         with pytest.raises(InputError, match="normalisation"):
             normalisation_of(bad, vit)  # type: ignore[arg-type]

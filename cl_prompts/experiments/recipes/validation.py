@@ -156,7 +156,7 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if default is not None and not hasattr(default, "given"):
             raise InputError(
                 f"strategy {strategy} declares a setting {key}, which is the name of a part of"
-                " methods: call it otherwise"
+                " methods: give it another name"
             )
         if key == "head":
             found[key] = _filled(where, type(default), default.given, given.get(key))

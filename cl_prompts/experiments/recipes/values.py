@@ -34,8 +34,8 @@ class Loader(yaml.SafeLoader):
 
     It reads ``5e-3`` as a number, which YAML 1.1 takes for text, and a whole number only as Python
     writes it: ``010``, ``1_0``, ``1:30`` and ``0x10``, other numbers in YAML 1.1, and dates are
-    texts, since folders of classes are called so. Nesting, aliases that contain
-    themselves and aliases that multiply are bounded, so that no short text becomes a large value.
+    texts, since folders of classes are called so. Nesting, aliases that contain themselves and
+    aliases that multiply are bounded, so that no short text becomes a large value.
     """
 
     _level = 0

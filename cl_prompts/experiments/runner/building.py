@@ -506,7 +506,8 @@ def remarks(parts: Parts) -> list[str]:
     own_head = strategy.settings().get("head")
     if own_head is not None and (unread := strategy.head.unread(own_head.default)):
         found.append(
-            f"the head of {name} does not read {', '.join(unread)}: it is of another kind, or input"
+            f"the head of {name} makes no use of {', '.join(unread)}: they belong to another kind"
+            " or input"
         )
     if strategy.head.input == "aligned" and strategy.head.alignment != "streamed":
         found.append(

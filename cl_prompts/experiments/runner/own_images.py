@@ -109,7 +109,8 @@ def survey(
     root = place.parent if place.is_file() else place
     if place.is_file() and not (root / "train.csv").is_file():
         raise InputError(
-            f"there is no train.csv beside {place}: add it, or call a table without parts otherwise"
+            f"there is no train.csv beside {place}: add it, or give the table another name if it is"
+            " the only one"
         )
     settings = {"name": "folder", "root": str(root.resolve())}
     if (root / "train.csv").is_file():

@@ -108,10 +108,8 @@ class Head(Declared):
             "window": streams,
             "replayed": streams,
         }
-        return [n for n, is_read in read.items() if not is_read and self._differs(default, n)]
-
-    def _differs(self, other: Head, name: str) -> bool:
-        return bool(getattr(self, name) != getattr(other, name))
+        differing = [name for name in read if getattr(self, name) != getattr(default, name)]
+        return [name for name in differing if not read[name]]
 
     def refuse_for_given_model(self) -> None:
         """Refuse a head for a model that was given ready-made.

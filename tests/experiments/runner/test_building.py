@@ -211,7 +211,7 @@ def test_mistakes_with_ones_own_parts_get_one_sentence(
         (["strategy=er", "buffer_size=100", "head.input=whitened"], []),
         (
             ["strategy=er", "head.input=centred", "head.rows=small", "head.shrinkage=2"],
-            ["the head of er does not read rows, shrinkage: it is of another kind, or input"],
+            ["the head of er makes no use of rows, shrinkage: they belong to another kind"],
         ),
         (["strategy=mixture_prompt"], []),
         (
@@ -226,6 +226,11 @@ def test_settings_without_effect_on_this_stream_are_remarked_upon(
     found = remarks(built(builder, *overrides))
     assert len(found) == len(says)
     assert all(start in remark for start, remark in zip(says, found, strict=True))
+
+
+def test_heads_of_the_shipped_recipe_make_use_of_their_settings(builder: Builder) -> None:
+    for strategy in ("mvp", "linear_probe"):
+        assert remarks(built(builder, f"strategy={strategy}", recipe="digits_whitened")) == []
 
 
 def test_solutions_that_take_minutes_are_remarked_upon(
