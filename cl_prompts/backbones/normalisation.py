@@ -49,8 +49,5 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
             f"normalisation {name!r} is not a pair of three means and three positive standard"
             " deviations"
         )
-    return (float(mean[0]), float(mean[1]), float(mean[2])), (
-        float(std[0]),
-        float(std[1]),
-        float(std[2]),
-    )
+    red, green, blue, *spread = map(float, (*mean, *std))
+    return (red, green, blue), (spread[0], spread[1], spread[2])

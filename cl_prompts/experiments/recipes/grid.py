@@ -131,10 +131,9 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     values = [held_settings(run) for run in runs]
     strategies = {run.strategy for run in runs}
     differing = {strategy: _differing(runs, values, strategy) for strategy in strategies}
-    short = {
-        key: labels_of(held[key] for held in values if isinstance(held.get(key), str))
-        for key in {"strategy"}.union(*differing.values())
-    }
+    short = {}
+    for key in {"strategy"}.union(*differing.values()):
+        short[key] = labels_of(held[key] for held in values if isinstance(held.get(key), str))
     labels = []
     for run, held in zip(runs, values, strict=True):
         # Seeds end the label, whether they differ or not.

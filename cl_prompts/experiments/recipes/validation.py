@@ -162,23 +162,15 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = _filled(where, type(default), default.given, given.get(key))
             continue
         names = by_name(where, given.get(key))
+        own: dict[str, Any] = {}
         if key == "plugins":
             # The method's own plugins first, as it gives them; named ones are laid over these.
             own = {_name_of(plugin): plugin.given for plugin in kind.own_plugins}
-            found[key] = {
-                name: _filled(
-                    f"{name} of strategy {strategy}",
-                    plugin_outline(name),
-                    own.get(name, {}),
-                    settings,
-                )
-                for name, settings in {**dict.fromkeys(own), **names}.items()
-            }
-        else:
-            found[key] = {
-                name: _filled(f"{name} of strategy {strategy}", _form(name), {}, settings)
-                for name, settings in names.items()
-            }
+        made = plugin_outline if key == "plugins" else _form
+        found[key] = {
+            name: _filled(f"{name} of strategy {strategy}", made(name), own.get(name, {}), settings)
+            for name, settings in {**dict.fromkeys(own), **names}.items()
+        }
     return found
 
 

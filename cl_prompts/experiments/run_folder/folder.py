@@ -262,12 +262,8 @@ class RunFolder(FolderFiles):
         with folder.closed_on_error():
             if (path / "config.yaml").exists():  # of a process that held the lock until now
                 raise taken
-            about = {
-                "format": FORMAT,
-                **environment(settings.device, command),
-                "settings": settings_hash(settings),
-                "varied": list(varied),
-            }
+            of_run = {"settings": settings_hash(settings), "varied": list(varied)}
+            about = {"format": FORMAT, **environment(settings.device, command), **of_run}
             folder._write_environment(about)
             # Last: with it a folder is one that can be resumed.
             folder.write_text("config.yaml", settings.to_yaml())

@@ -70,12 +70,13 @@ class SearchSpace:
     @property
     def ends(self) -> list[list[str]]:
         """Settings as ``key=value`` texts, in which both ends of each range and each of several
-        values stand at least once; at first the first of all."""
+        values stand at least once; the first ones hold the first value of each axis."""
         found = {key: _ends(axis) for key, axis in self.axes.items()}
-        return [
-            self.written({key: values[min(n, len(values) - 1)] for key, values in found.items()})
-            for n in range(max(map(len, found.values())))
-        ]
+        texts = []
+        for n in range(max(map(len, found.values()))):
+            nth = {key: values[min(n, len(values) - 1)] for key, values in found.items()}
+            texts.append(self.written(nth))
+        return texts
 
     def written(self, values: Mapping[str, Any]) -> list[str]:
         """Chosen values as ``key=value`` texts, real numbers with three digits.

@@ -202,7 +202,7 @@ def _check_names(cls: type, names: Iterable[str]) -> None:
 def name_taken(owner: str, name: str) -> InputError:
     """The error for a setting whose name is that of something else."""
     return InputError(
-        f"{owner} declares a setting {name}, and {name} is something else of each such object:"
+        f"{owner} declares a setting {name}, which is the name of another of its attributes:"
         " give the setting another name"
     )
 

@@ -63,7 +63,8 @@ def task_outputs(strategy: Any) -> Iterator[tuple[Output, Tensor]]:
             rows = range(len(data))[first : first + strategy.eval_mb_size]
             # Every rank reads all of them: random views count the reads of a process.
             items = [data[row] for row in rows]
-            images, labels = (torch.stack([torch.as_tensor(i[k]) for i in items]) for k in (0, 1))
+            images = torch.stack([torch.as_tensor(item[0]) for item in items])
+            labels = torch.stack([torch.as_tensor(item[1]) for item in items])
             yield strategy.model.run(images.to(strategy.device)), labels.to(strategy.device)
 
 

@@ -144,7 +144,7 @@ def test_defaults_are_the_published_ones(
 @pytest.mark.parametrize("name", ["save", "buffer", "given", "state", "loss", "updates"])
 def test_a_setting_that_is_called_as_something_else_is_refused(name: str) -> None:
     body = {"__annotations__": {name: str}, name: "some", "__module__": __name__}
-    says = f"Own declares a setting {name}, and {name} is something else"
+    says = f"Own declares a setting {name}, which is the name of another"
     with pytest.raises(InputError, match=says):
         type("Own", (LinearProbe,), body)(backbone=tiny_vit(), n_classes=3, evaluator=None)
 
