@@ -148,19 +148,22 @@ class MixtureHead(nn.Module):
     @torch.no_grad()
     def resemblance(self, features: Tensor, labels: Tensor) -> Tensor:
         """t (batch, groups): cosine of each feature and what its class was in each group."""
-        prototypes = self.prototypes().transpose(0, 1)[labels]
-        return torch.einsum("bd,bgd->bg", F.normalize(features, dim=-1), prototypes)
+        unit = F.normalize(features, dim=-1)
+        own = torch.einsum("bd,bgd->bg", unit, self.prototypes().transpose(0, 1)[labels])
+        whole = (unit * F.normalize(self.sums.sum(dim=0), dim=-1)[labels]).sum(dim=1, keepdim=True)
+        # Groups that know no more of a class than all samples do are the same to the last bit:
+        # rounding is not to prefer one.
+        came = self.counts.T[labels] > 0
+        return torch.where(came & (came.sum(dim=1, keepdim=True) > 1), own, whole)
 
     @torch.no_grad()
     def prior(self, features: Tensor, labels: Tensor) -> Tensor:
         """The gate's target (batch, groups), rows of sum 1: nearly uniform over the k groups that
-        an image of this class resembles most."""
+        an image of this class resembles most, and those that are like the last of them."""
         # pi = softmax(t + 10 for the k greatest)
         resemblance = self.resemblance(features, labels)
-        best = resemblance.topk(self.k, dim=-1).indices
-        return resemblance.scatter_add(
-            1, best, torch.full_like(best, PREFERRED, dtype=resemblance.dtype)
-        ).softmax(dim=-1)
+        least = resemblance.topk(self.k, dim=-1).values[:, -1:]
+        return (resemblance + PREFERRED * (resemblance >= least)).softmax(dim=-1)
 
     def gate_loss(self, features: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the gate and :meth:`prior`, over the batch."""

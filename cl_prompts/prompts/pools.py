@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PooledTokens, PromptPlan
@@ -280,7 +281,9 @@ def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | No
 
 def gather(values: Tensor, selection: Selection | None) -> Tensor:
     """(size, ...) -> the selected rows, (batch, k, ...)."""
-    return values[_chosen(selection)]
+    index = _chosen(selection)
+    # The gradient of an index is summed in the order in which threads come to it.
+    return F.embedding(index, values.flatten(1)).view(*index.shape, *values.shape[1:])
 
 
 def _chosen(selection: Selection | None) -> Tensor:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import KeyValue
@@ -74,7 +75,10 @@ class BlockRouting:
         if pool.dense:
             return scale * scores, values.expand(len(queries), -1, -1, -1)
         index = own_rows(self.index)
-        chosen = values[torch.arange(len(keys), device=keys.device)[:, None], index]
+        # The gradient of an index is summed in the order in which threads come to it.
+        heads, experts = values.shape[:2]
+        first = torch.arange(0, heads * experts, experts, device=index.device)
+        chosen = F.embedding(first[:, None] + index, values.flatten(0, 1))
         return scale * scores.gather(-1, index), chosen
 
     def router_loss(self) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.families.runs import IMAGES, begin, finished, scores
 from tests.models.test_compiled import COMPILED
@@ -77,6 +78,30 @@ def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: s
         results.append([logits.detach(), *(grad for grad in found if grad is not None)])
     for first, second in zip(*results, strict=True):
         torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", PROMPTED)
+def test_no_gradient_is_summed_in_an_order_that_threads_decide(kind: str) -> None:
+    model = finished(kind, "class_incremental").strategy.model.train()
+    logits = model.run(IMAGES).logits.masked_fill(~model.seen, float("-inf"))
+    loss = logits.logsumexp(1).sum()
+    learning = [p for p in model.parameters() if p.requires_grad]
+    with _Ops() as ops:
+        torch.autograd.grad(loss, learning, allow_unused=True)
+    assert "aten.mm.default" in ops.names
+    assert not {name for name in ops.names if "index_put" in name}
+
+
+class _Ops(TorchDispatchMode):
+    """Names of the operations that are executed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.slow

@@ -130,3 +130,17 @@ def test_bad_input_is_refused() -> None:
         MixtureHead(6, 4, n_groups=2, k=3)
     with pytest.raises(InputError, match="scale"):
         MixtureHead(6, 4, scale=0.0)
+
+
+def test_rounding_prefers_no_group() -> None:
+    torch.manual_seed(0)
+    head = MixtureHead(64, 3, n_groups=5)
+    for group, classes in ((0, [0, 1]), (3, [0, 2])):
+        head.start_group(group)
+        head.observe(torch.randn(40, 64), torch.tensor(classes).repeat(20))
+    labels = torch.tensor([0, 1, 2]).repeat_interleave(30)
+    found = head.resemblance(torch.randn(90, 64), labels)
+    # Class 0 came in two groups, the others in one, from which nothing can be told.
+    assert ((found != found[:, 1:2]).sum(dim=0) == torch.tensor([30, 0, 0, 30, 0])).all()
+    prior = head.prior(torch.randn(90, 64), labels)
+    assert torch.equal(prior[30:], prior[30:, :1].expand(-1, 5))
