@@ -237,8 +237,8 @@ def expectations(found: Survey, asked: str | None = None, weights: Path | None =
             lines.append(
                 f"nearest class means of frozen features, of {len(train)} training images, are"
                 f" right on {100 * right.float().mean():.0f} % of {len(right)} test images: ncm"
-                " should reach about that, and a method that stays below it is not worth its"
-                " training"
+                " with augment=false should reach about that, and a method that stays below it is"
+                " not worth its training"
             )
     return [*lines, _duration(found, seconds)]
 

@@ -141,8 +141,8 @@ def test_what_nearest_class_means_reach_on_a_sample_and_how_long_runs_take(tmp_p
     accuracy, duration = expectations(survey(tmp_path))
     assert accuracy == (
         "nearest class means of frozen features, of 16 training images, are right on 100 % of 4"
-        " test images: ncm should reach about that, and a method that stays below it is not worth"
-        " its training"
+        " test images: ncm with augment=false should reach about that, and a method that stays"
+        " below it is not worth its training"
     )
     assert duration.startswith("a forward pass takes ")
     assert re.search(
