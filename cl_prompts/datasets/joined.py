@@ -83,7 +83,7 @@ class JoinedSet(ImageSet):
 
     @cached_property
     def decoder(self) -> Decoder | None:
-        """What makes views of both parts in one batch; None where they are made one by one, since
+        """Maker of views of both parts in one batch; None where they are made one by one, since
         images of the parts differ in size or augmentation."""
         first, second = map(_decoder_of, self.parts)
         return first if first == second else None
@@ -152,7 +152,7 @@ class JoinedSet(ImageSet):
 
 
 def _decoder_of(images: ImageSet) -> Decoder | None:
-    """What makes batches of views of a set's images; None where they are made one by one."""
+    """Maker of batches of views of a set's images; None where they are made one by one."""
     if isinstance(images, JoinedSet):
         return images.decoder
     if isinstance(images.transform, BatchedTransform):
