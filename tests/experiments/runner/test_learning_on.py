@@ -119,15 +119,21 @@ def _pixels(child: Path, name: str) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
+def altered(parent: Path, tmp_path: Path, **sections: Any) -> Path:
+    """A copy of a run with other sections of settings, and checksums of them."""
+    copied = tmp_path / str(len([*tmp_path.iterdir()]))
+    shutil.copytree(parent, copied)
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    (copied / "config.yaml").write_text(yaml.safe_dump({**config, **sections}))
+    (copied / SUMS_FILE).write_text(sums(copied, {}))
+    return copied
+
+
 def test_how_the_parent_was_trained_is_recorded(parent: Path, tmp_path: Path) -> None:
     """Whatever its seed, its folder and the number of its loader processes."""
 
     def recorded(folder: Path, **changed: Any) -> str:
-        copied = tmp_path / str(len([*tmp_path.iterdir()]))
-        shutil.copytree(folder, copied)
-        config = yaml.safe_load((copied / "config.yaml").read_text())
-        (copied / "config.yaml").write_text(yaml.safe_dump({**config, **changed}))
-        (copied / SUMS_FILE).write_text(sums(copied, {}))
+        copied = altered(folder, tmp_path, **changed)
         child = settings_of_child(copied, {"name": "digits"}, 10, "later", trust_code=True)
         return str(child.parent["settings"])
 
@@ -145,14 +151,10 @@ def test_images_of_a_child_are_normalised_as_those_of_its_parent(
     parent: Path, tmp_path: Path
 ) -> None:
     """Also where that is by the statistics of the parent's data set."""
-    copied = tmp_path / "copied"
-    shutil.copytree(parent, copied)
-    config = yaml.safe_load((copied / "config.yaml").read_text())
-    config["backbone"]["normalisation"] = "dataset"
+    backbone = yaml.safe_load((parent / "config.yaml").read_text())["backbone"]
+    backbone["normalisation"] = "dataset"
     for name, known in (("digits", DIGITS), ("tests.experiments.own_parts:stripes", None)):
-        changed = {**config, "dataset": {"name": name}}
-        (copied / "config.yaml").write_text(yaml.safe_dump(changed))
-        (copied / SUMS_FILE).write_text(sums(copied, {}))
+        copied = altered(parent, tmp_path, backbone=backbone, dataset={"name": name})
         if known is None:
             with pytest.raises(InputError, match="the statistics of a data set of one's own"):
                 settings_of_child(copied, {"name": "folder"}, 1, "later", trust_code=True)
@@ -164,12 +166,8 @@ def test_images_of_a_child_are_normalised_as_those_of_its_parent(
 def test_arguments_of_ones_own_data_are_none_of_further_images(
     parent: Path, tmp_path: Path
 ) -> None:
-    copied = tmp_path / "copied"
-    shutil.copytree(parent, copied)
-    config = yaml.safe_load((copied / "config.yaml").read_text())
-    config["dataset"] = {"name": "tests.experiments.own_parts:drawn", "augment": False}
-    (copied / "config.yaml").write_text(yaml.safe_dump(config))
-    (copied / SUMS_FILE).write_text(sums(copied, {}))
+    own = {"name": "tests.experiments.own_parts:drawn", "augment": False}
+    copied = altered(parent, tmp_path, dataset=own)
     child = settings_of_child(copied, {"name": "folder"}, 1, "later", trust_code=True)
     assert child.dataset["augment"]
 
