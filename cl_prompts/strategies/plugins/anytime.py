@@ -410,10 +410,10 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
                 if value == value:  # F1 at a probability is undefined where scores are no logits
                     publish(MetricValue(self, name, value, x))
         # Scores that a listener adds are its own, and listed apart from ours.
-        measured = set(evaluation.scores)
+        known = {*evaluation.scores, *self.own_scores}
         for listener in self.listeners:
             listener(kind, evaluation)
-        added = [name for name in evaluation.scores if name not in measured]
+        added = [name for name in evaluation.scores if name not in known]
         ours = {*results(Curve(), ()), *multi_label_run_results(Curve(), ())} if added else set()
         for name in added:
             # One of both would stand in tables under the name of the other.
@@ -422,7 +422,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
                     f"a plugin adds a score called {name!r}, which is one of this package's: give"
                     " it another name"
                 )
-        self.own_scores = list(dict.fromkeys([*self.own_scores, *added]))
+        self.own_scores = [*self.own_scores, *added]
 
     def state_dict(self) -> dict[str, Any]:
         """Curve, counters, seen classes and what evaluations have cached, as tensors and plain
