@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,8 @@ def inverse_affine(change: Change, height: int, width: int) -> Tensor:
     across = [cos, sin, cos * -right + sin * -down]
     # Not -sin, which is -0.0 without a rotation.
     along = [0.0 - sin, cos, sin * right + cos * -down]
-    return torch.tensor([across, along]) / torch.tensor([[0.5 * width], [0.5 * height]])
+    places = torch.tensor([across, along], dtype=torch.float32)
+    return places / torch.tensor([[0.5 * width], [0.5 * height]], dtype=torch.float32)
 
 
 def warped(images: Tensor, rows: Tensor) -> Tensor:
@@ -67,8 +69,9 @@ def warped(images: Tensor, rows: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def _pixels(height: int, width: int, device: torch.device) -> Tensor:
     """(1, height * width, 3) place of each pixel from the centre, across and along, and 1."""
-    across = torch.linspace((1.0 - width) * 0.5, (width - 1.0) * 0.5, width, device=device)
-    along = torch.linspace((1.0 - height) * 0.5, (height - 1.0) * 0.5, height, device=device)
+    placed: dict[str, Any] = {"dtype": torch.float32, "device": device}
+    across = torch.linspace((1.0 - width) * 0.5, (width - 1.0) * 0.5, width, **placed)
+    along = torch.linspace((1.0 - height) * 0.5, (height - 1.0) * 0.5, height, **placed)
     grid = [across.expand(height, width), along[:, None].expand(height, width)]
     return torch.stack([*grid, torch.ones_like(grid[0])], dim=-1).view(1, height * width, 3)
 
@@ -103,7 +106,7 @@ def resampled(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
     """
     height, width = images.shape[-2:]
     if areas is None:
-        whole = torch.zeros(1, 4, device=images.device)
+        whole = torch.zeros(1, 4, dtype=torch.float32, device=images.device)
         whole[:, 2] = height
         whole[:, 3] = width
         areas = whole
@@ -116,12 +119,13 @@ def resampled(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
 def _weights(start: Tensor, length: Tensor, size: int, pixels: int) -> tuple[Tensor, Tensor]:
     """Weights of a line's pixels for each place of a resized part of it, of (n,) first pixels and
     lengths: whole numbers (n, 1, size, pixels), and their common denominators (n, 1, 1, 1)."""
-    places = torch.arange(pixels, device=start.device) + 0.5
+    counted: dict[str, Any] = {"dtype": torch.float32, "device": start.device}
+    places = torch.arange(pixels, **counted) + 0.5
     start = start[:, None, None]
     length = length[:, None, None]
     # Pixels of the image per pixel of the result; centres are half a pixel from the edge.
     scale = length / size
-    centres = start + scale * (torch.arange(size, device=start.device)[:, None] + 0.5)
+    centres = start + scale * (torch.arange(size, **counted)[:, None] + 0.5)
     # A triangle as wide as two pixels, of the image or of the result, whichever are wider.
     weights = (1 - (places - centres).abs() / scale.clamp(min=1)).clamp_(min=0)
     weights = weights * ((places > start) & (places < start + length))

@@ -22,7 +22,7 @@ from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation, RandomTra
 from cl_prompts.training.views import Key, view_seed
 
 # In torch's single precision, from which torchvision draws.
-_LOG_ASPECT = [float(torch.log(torch.tensor(ratio))) for ratio in ASPECT]
+_LOG_ASPECT = [float(torch.tensor(ratio, dtype=torch.float32).log()) for ratio in ASPECT]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class KeyedTransform(RandomTransform):
             padded = self.size + 2 * augmentation.padding
             shift = _offset(padded, padded, self.size, generator)
         # Last, and drawn only where images are flipped, as torchvision does.
-        flip = augmentation.flip and bool(torch.rand(1, generator=generator) < 0.5)
+        flip = augmentation.flip and _uniform(0.0, 1.0, generator) < 0.5
         return View(square, changes, affine, area, shift, flip)
 
     def apply(self, image: Tensor, view: View) -> Tensor:
@@ -132,7 +132,9 @@ class KeyedTransform(RandomTransform):
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return torch.empty(1).uniform_(low, high, generator=generator).item()
+    # In fp32 whatever the default: numbers of other types are drawn otherwise.
+    drawn = torch.empty(1, dtype=torch.float32)
+    return drawn.uniform_(low, high, generator=generator).item()
 
 
 def _offset(height: int, width: int, size: int, generator: torch.Generator) -> tuple[int, int]:
@@ -167,7 +169,8 @@ def _area(height: int, width: int, generator: torch.Generator) -> tuple[int, int
     # Ten tries, as in torchvision: a uniform share of the area, and a log-uniform aspect ratio.
     for _ in range(10):
         area = height * width * _uniform(*AREA, generator)
-        ratio = float(torch.exp(torch.tensor(_uniform(_LOG_ASPECT[0], _LOG_ASPECT[1], generator))))
+        log = _uniform(_LOG_ASPECT[0], _LOG_ASPECT[1], generator)
+        ratio = float(torch.tensor(log, dtype=torch.float32).exp())
         # w h = area and w / h = ratio
         w = round(math.sqrt(area * ratio))
         h = round(math.sqrt(area / ratio))
@@ -194,11 +197,11 @@ class _Policy(v2.AutoAugment):
         for name, probability, level in policy:
             # Each of the two operations takes place with its own probability, and a magnitude that
             # has a sign gets either one.
-            if not torch.rand((), generator=generator) <= probability:
+            if not torch.rand((), dtype=torch.float32, generator=generator) <= probability:
                 continue
             table, signed = self._magnitudes(name, height, width)
             magnitude = 0.0 if table is None else table[level]
-            if table is not None and signed and torch.rand((), generator=generator) <= 0.5:
+            if table is not None and signed and _uniform(0.0, 1.0, generator) <= 0.5:
                 magnitude = -magnitude
             changes.append((name, magnitude))
         return tuple(changes)
