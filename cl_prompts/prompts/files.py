@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -42,15 +43,28 @@ def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
+def save_prompts(
+    path: str | Path, prompts: Mapping[str, Tensor], backbone: str | None = None
+) -> None:
     """Write prompts by name as safetensors, as :func:`write_whole` does.
 
     Args:
         path: of the file, which must be new.
         prompts: tensors of any shape.
+        backbone: fingerprint of the ViT that they were learned with, for :func:`learned_with`.
     """
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
-    write_whole(path, save(tensors), new=True)
+    about = None if backbone is None else {"backbone": backbone}
+    write_whole(path, save(tensors, about), new=True)
+
+
+def learned_with(path: str | Path) -> str | None:
+    """Fingerprint of the ViT that the prompts of a file were learned with; None where the file does
+    not say."""
+    if Path(path).suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("backbone")
 
 
 def read_prompts(path: str | Path, name: str | None = None) -> Tensor:

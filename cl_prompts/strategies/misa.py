@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 
+from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, InputPath, NotNegative
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.files import read_prompts, set_initial
+from cl_prompts.prompts.files import learned_with, read_prompts, set_initial
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool, class_position
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
@@ -112,6 +115,17 @@ class MISA(PromptStrategy):
             selector=TaskSlots(keys, all_rows=self.all_keys, first_rows=not self.slot_offset),
             pools=[g_prompts, e_prompts],
         )
+
+    def remarks_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
+        """Say where the prompts were warmed up with another ViT."""
+        path = Path(self.initial_prompts or "")
+        known = learned_with(path)
+        if known in (None, weights_hash(self.model.backbone)):
+            return []
+        return [
+            f"{path.name} was warmed up with a ViT of other weights, normalisation, precision or"
+            " image size"
+        ]
 
     def _given(self, name: str) -> Tensor | None:
         """Initial prompts by their name in :data:`NAMES`, or None."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.backbones.pixels import Check, image_check
 from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.errors import InputError, RunError
@@ -267,4 +268,4 @@ def warm_up_recipe(
         num_workers=parts.anytime.evaluator.num_workers,
         report=report,
     )
-    save_prompts(out, found)
+    save_prompts(out, found, weights_hash(parts.strategy.model.backbone))

@@ -142,6 +142,11 @@ def test_the_command_writes_prompts(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert main(["warm-up", "digits", "seed=1", "e_length=2", *short, "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"prompts: {out}\n"
     assert read_prompts(out, "e_prompts").shape == (10, 6, 128)
+    begun = ["validate", "digits", "seed=1", "strategy=misa", "e_length=2"]
+    for more, is_another in (([], False), (["backbone.weights=random"], True)):
+        assert main([*begun, f"misa.initial_prompts={out}", *more]) == 0
+        said = capsys.readouterr().out
+        assert ("misa: warm.safetensors was warmed up with a ViT of other" in said) == is_another
     assert main(["warm-up", "digits", "--out", str(tmp_path / "none" / "warm.safetensors")]) == 2
     assert "there is no folder" in capsys.readouterr().err
     other = str(tmp_path / "other.safetensors")
