@@ -26,7 +26,9 @@ REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 #: pattern of the names of :func:`temporary_of`
 TEMPORARY = f".*.{'[0-9a-f]' * 16}.tmp"
 #: signs with which a spreadsheet lets formulas begin, also in their full width
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+#: behind which a spreadsheet may begin a cell
+_DIVIDERS = re.compile(r"([;\t\r\n])")
 #: a number to spreadsheets, too
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
@@ -291,11 +293,18 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
 
 def harmless(cell: str) -> str:
     """A text that no spreadsheet runs as a formula: after an apostrophe where it begins like one
-    and is no number. A carriage return, which may end a row, becomes a space."""
-    begins_like_one = cell.startswith(_FORMULA)
-    cell = cell.replace("\r", " ")
+    and is no number, also behind a semicolon or a tab, at which many divide cells. A carriage
+    return, which may end a row, becomes a space.
+
+    >>> harmless("cat;=1+1;-0.5")
+    "cat;'=1+1;-0.5"
+    """
     # -0.5 begins like a formula and is a number.
-    return f"'{cell}" if begins_like_one and not _NUMBER.fullmatch(cell) else cell
+    parts = [
+        f"'{part}" if part.startswith(_FORMULA) and not _NUMBER.fullmatch(part) else part
+        for part in _DIVIDERS.split(cell)
+    ]
+    return "".join(parts).replace("\r", " ")
 
 
 def json_text(value: Any) -> str:
