@@ -104,15 +104,16 @@ class PrototypeStrategy(OnlineStrategy):
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy before the update, over samples of classes seen before; multi-label:
         squared error over the annotated classes seen before."""
+        # NaN where a feature is not finite, of classes that are not scored, too.
+        nothing = 0.0 * output.features.float().mean()
         if not self.training_scores:
-            return torch.zeros((), device=self.device)
+            return nothing
         if self.model.multi_label:
-            return _squared_error(
-                output.logits, batch.labels, batch.annotated & self.model.head.seen
-            )
+            annotated = batch.annotated & self.model.head.seen
+            return nothing + _squared_error(output.logits, batch.labels, annotated)
         # Of mb_output, which is finite where logits of unseen classes are -inf.
         losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
-        return masked_mean(losses, self.model.head.seen[batch.labels])
+        return nothing + masked_mean(losses, self.model.head.seen[batch.labels])
 
     def backward(self) -> None:
         """Do nothing, since there are no gradients."""
