@@ -51,6 +51,9 @@ def check_pixels(images: Any, size: int, *, normalised: bool = False) -> None:
         raise InputError(
             f"images are a {type(images).__name__}: give a tensor (batch, 3, {size}, {size})"
         )
+    if images.is_meta or images.layout != torch.strided:
+        kind = "without values" if images.is_meta else str(images.layout).removeprefix("torch.")
+        raise InputError(f"images are {kind}: give tensors that hold each pixel")
     if not _is_float(images):
         kind = str(images.dtype).removeprefix("torch.")
         raise InputError(f"images are {kind}: give floats in [0, 1], as images.float() / 255")
@@ -96,22 +99,39 @@ def check_images(images: Sequence[Any], size: int, *, normalised: bool = False) 
     NaN is left to those who know the positions of the samples: a loss, or scores, become NaN.
 
     Args:
-        images: each (3, size, size), tensors or arrays.
+        images: each (3, size, size), tensors or arrays, of one type.
         size, normalised: see :func:`check_pixels`.
 
     Raises:
-        InputError: as :func:`check_pixels`.
+        InputError: as :func:`check_pixels`, or images of several types, which loader processes
+            would join otherwise.
     """
     for image in images:
-        array = isinstance(image, np.ndarray)
-        values = torch.as_tensor(image) if array else image
+        values = _as_tensor(image) if isinstance(image, np.ndarray) else image
         if isinstance(values, Tensor):
             values = values[None]
             # Each pixel is looked at where their sum may have overflown.
-            finite = not _is_float(values) or bool(torch.isfinite(values.sum()))
+            finite = not _has_pixels(values) or bool(torch.isfinite(values.sum()))
             if not finite and not bool(torch.isfinite(values).all()):
                 continue
         check_pixels(values, size, normalised=normalised)
+    kinds = sorted({f"{type(image).__name__}s of {image.dtype}" for image in images})
+    if len(kinds) > 1:
+        raise InputError(f"images of one batch are {' and '.join(kinds)}: give all of one type")
+
+
+def _as_tensor(image: np.ndarray) -> Tensor:
+    try:
+        return torch.as_tensor(image)
+    except (TypeError, ValueError) as error:  # negative strides, or types that torch does not have
+        raise InputError(
+            f"images are arrays that torch cannot take ({error}): give tensors, as"
+            " torch.from_numpy(image.copy()) makes them"
+        ) from error
+
+
+def _has_pixels(images: Tensor) -> bool:
+    return _is_float(images) and images.layout == torch.strided and not images.is_meta
 
 
 def _is_float(images: Tensor) -> bool:
@@ -204,13 +224,18 @@ def check_batch(model: Any, images: Any, targets: Any) -> None:
 
 
 def check_kind(model: Any, targets: Tensor) -> None:
-    """Refuse targets of a type that losses do not take, without a look at their values.
+    """Refuse targets of a type or number of axes that losses do not take, without a look at their
+    values.
 
     Raises:
-        InputError: integers of another type than int64, or zeros and ones that are no floats.
+        InputError: integers of another type than int64, zeros and ones that are no floats, or
+            others than one label, or one row, an image.
     """
+    kind = str(targets.dtype).removeprefix("torch.")
     usable = targets.is_floating_point() if model.multi_label else targets.dtype == torch.int64
     if not usable:
-        kind = str(targets.dtype).removeprefix("torch.")
         wanted = "float32" if model.multi_label else "int64"
         raise InputError(f"targets are {kind}: give {wanted}, as targets.to() makes them")
+    if targets.dim() != 1 + model.multi_label:
+        wanted = f"zeros and ones (batch, {model.n_classes})" if model.multi_label else "(batch,)"
+        raise InputError(f"targets have shape {tuple(targets.shape)}: give {wanted}")

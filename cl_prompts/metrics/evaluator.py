@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check, image_check
@@ -24,7 +24,13 @@ from cl_prompts.models.base import ContinualModel, Encoding
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.surroundings import check_surroundings
-from cl_prompts.training.items import CheckedItems, entries_of, numbers_of
+from cl_prompts.training.items import (
+    CheckedItems,
+    entries_of,
+    joined_items,
+    numbers_of,
+    refuse_own_collate,
+)
 from cl_prompts.training.views import collated
 
 
@@ -77,7 +83,8 @@ class CachedEvaluator:
             to 256 MiB.
 
     Raises:
-        InputError: no batch size, or targets, ignored pairs or domains of another kind or number.
+        InputError: no batch size, targets, ignored pairs or domains of another kind or number, or a
+            ``collate_fn`` of the data set's own.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -99,6 +106,7 @@ class CachedEvaluator:
     ) -> None:
         if batch_size < 1:
             raise InputError(f"the evaluation batch size is {batch_size}: it must be at least 1")
+        refuse_own_collate(dataset)
         self.dataset = dataset
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -437,7 +445,7 @@ def _images_alone(items: Sequence[Any], **how: Any) -> Any:
     """A batch of the images of items, whatever else they hold, such as paths; see
     :func:`~cl_prompts.training.views.collated`."""
     images = [entries_of(item)[:1] for item in items]
-    return collated(images, default_collate, **how)
+    return collated(images, joined_items, **how)
 
 
 def check_finite(rows: Tensor, logits: Tensor) -> None:

@@ -91,6 +91,22 @@ def read(data: Any, row: int) -> Any:
     return item
 
 
+def refuse_own_collate(data: Any) -> None:
+    """Refuse data that are joined to batches by a function of their own: replay and evaluation read
+    items one by one, and would see others.
+
+    >>> refuse_own_collate([("image 0", 1)])
+
+    Raises:
+        InputError: data with a ``collate_fn``.
+    """
+    if getattr(data, "collate_fn", None) not in (None, default_collate):
+        raise InputError(
+            "the data set has a collate_fn of its own, by which replay and evaluation do not join"
+            " items: leave it out, and let the items be what it makes of them"
+        )
+
+
 class CheckedItems(Dataset[Any]):
     """The items of a data set, whose labels have to be those of the stream, or of evaluation.
 
@@ -110,9 +126,7 @@ make the two agree
     def __init__(self, data: Any, labels: Any) -> None:
         self.data = data
         self.targets = labels
-        # The loader joins items by their data set's own function, if it has one.
-        if hasattr(data, "collate_fn"):
-            self.collate_fn = data.collate_fn
+        refuse_own_collate(data)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -134,7 +148,8 @@ def joined_items(items: list[Any]) -> Any:
 image, first of all a class id, or a row of zeros and ones
 
     Raises:
-        InputError: an entry behind the image is no number, such as a path, or differs in shape.
+        InputError: an entry behind the image is no number, such as a path, or differs in shape; or
+            torch cannot join the entries.
     """
     shapes, *others = map(shapes_behind_image, items)
     for found in others:
@@ -143,7 +158,13 @@ image, first of all a class id, or a row of zeros and ones
                 f"items hold entries of shapes {found} behind the image, and others {shapes}: give"
                 " class ids, or rows of zeros and ones, and nothing that differs in shape"
             )
-    return default_collate(items)
+    try:
+        return default_collate(items)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"items cannot be joined to a batch ({shown(error)}): give images as tensors of floats"
+            " (3, size, size), and labels as ints"
+        ) from error
 
 
 def shapes_behind_image(item: Any) -> list[tuple[int, ...]]:

@@ -174,7 +174,6 @@ def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> lis
             raise InputError(
                 f"this {type(plugin).__name__} belongs to another strategy: make a new one for each"
             )
-    refuse_unfit(plugins)
     # One that is listed twice would act twice in each event.
     kinds = Counter(type(plugin) for plugin in plugins if isinstance(plugin, StrategyPlugin))
     kinds |= Counter(type(plugin) for plugin in plugins if plugins.count(plugin) > 1)
@@ -218,19 +217,41 @@ _UNFIT = {
         " Distillation or SelfRegulation of cl_prompts.strategies"
     ),
     "RARPlugin": "it traces the model, which torch cannot do with a prompted ViT: leave it out",
+    "SynapticIntelligencePlugin": (
+        "in avalanche-lib 0.6 it compares weights on the CPU with themselves, and holds none: leave"
+        " it out, or take EWC of cl_prompts.strategies"
+    ),
+    "MIRPlugin": (
+        "it asks for gradients of all parameters, and those of a ViT here are frozen: leave it out"
+    ),
 }
 
 
-def refuse_unfit(plugins: Iterable[Any]) -> None:
+#: Avalanche's plugins that take gradients of the loss
+_BY_GRADIENTS = {"AGEMPlugin", "EWCPlugin", "GEMPlugin", "MASPlugin"}
+
+
+def refuse_unfit(plugins: Iterable[Any], method: str, *, gradients: bool) -> None:
     """Refuse plugins of Avalanche's that would do nothing, or harm.
+
+    Args:
+        plugins: of a strategy.
+        method: its name.
+        gradients: whether it learns by them.
 
     Raises:
         InputError: the first of them.
     """
     for plugin in plugins:
         for kind in type(plugin).__mro__:
-            if kind.__module__.startswith("avalanche.") and kind.__name__ in _UNFIT:
-                raise InputError(f"plugins hold {kind.__name__}: {_UNFIT[kind.__name__]}")
+            name = kind.__name__ if kind.__module__.startswith("avalanche.") else ""
+            if name in _UNFIT:
+                raise InputError(f"plugins hold {name}: {_UNFIT[name]}")
+            if name in _BY_GRADIENTS and not gradients:
+                raise InputError(
+                    f"plugins hold {name}: it takes gradients, and {method} learns without any:"
+                    " leave it out"
+                )
 
 
 def check_foreign_loader(strategy: Any) -> None:

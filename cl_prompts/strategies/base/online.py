@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
-from cl_prompts.backbones.pixels import check_kind, image_check
+from cl_prompts.backbones.pixels import check_batch, check_kind, image_check
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.errors import InputError
@@ -42,6 +42,7 @@ from cl_prompts.strategies.base.avalanche import (
     refuse_foreign_arguments,
     refuse_overlap,
     refuse_second_schedule,
+    refuse_unfit,
     with_own_plugins,
 )
 from cl_prompts.strategies.base.experience import (
@@ -266,6 +267,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.model = self._given_or_built()
         # Before the optimizer is made: a plugin may replace parts of the model, or add some.
         self.plugins = with_own_plugins(self.own_plugins, self.plugins or ())
+        refuse_unfit(self.plugins, type(self).__name__, gradients="lr" in self.settings())
         if self.schedule != "constant":
             refuse_second_schedule(type(self).__name__, self.plugins)
         trigger_plugins(self, "attach")
@@ -663,6 +665,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def _unpack_minibatch(self) -> None:
         super()._unpack_minibatch()
         check_kind(self.model, self.mb_y)
+        self._shown = protocol.as_shown(self)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         """Train the epochs of an experience; those before ``place`` were trained before."""
@@ -735,8 +738,11 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         or metric stays finite.
 
         Raises:
+            InputError: a plugin has changed a batch of evaluation to what no loader may give.
             RunError: NaN, or +inf, in evaluation, with the positions of the images.
         """
+        if not self.is_training and protocol.is_changed(self, self._shown):
+            check_batch(self.model, self.mb_x, self.mb_y)
         logits = self.model.run(self.mb_x).logits
         if not self.is_training:
             check_finite(torch.arange(self._evaluated, self._evaluated + len(logits)), logits)

@@ -18,7 +18,7 @@ from avalanche.training.utils import trigger_plugins
 from torch import Tensor
 
 from cl_prompts.backbones import ranks
-from cl_prompts.backbones.pixels import check_batch
+from cl_prompts.backbones.pixels import check_batch, check_kind
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.losses.classification import batch_classes, has_one_class
 from cl_prompts.losses.multi_label import multi_label_loss
@@ -130,14 +130,12 @@ def changes_noted(self: OnlineStrategy, batch: Batch) -> Iterator[None]:
     known views any more; rows that they append count as samples of the stream."""
     self.batch = batch
     self.mbatch = batch.columns
-    columns = batch.columns[:2]
-    before = [_writes(column) for column in columns]
+    before = as_shown(self)
     yield
-    now = self.mbatch[:2]
-    same = all(a is b for a, b in zip(columns, now, strict=True))
-    written = [_writes(a) != b for a, b in zip(columns, before, strict=True)]
-    if not same or any(written):
-        if self.buffer_size and (written[1] or not torch.equal(columns[1], now[1])):
+    if is_changed(self, before):
+        labels, writes = before[1]
+        now = self.mbatch[1]
+        if self.buffer_size and (_writes(labels) != writes or not torch.equal(labels, now)):
             raise InputError(
                 "a plugin changed the labels or rows of a batch, and the replay buffer refers to"
                 " samples by their place in it: leave buffer_size at 0, or the batch as it is"
@@ -146,6 +144,20 @@ def changes_noted(self: OnlineStrategy, batch: Batch) -> Iterator[None]:
         batch.host_labels = None
         check_batch(self.model, *self.mbatch[:2])
     batch.columns = self.mbatch
+
+
+def as_shown(self: OnlineStrategy) -> list[tuple[Tensor, int | None]]:
+    """Images and labels of the current batch, each with the number of writes into it."""
+    return [(column, _writes(column)) for column in self.mbatch[:2]]
+
+
+def is_changed(self: OnlineStrategy, shown: list[tuple[Tensor, int | None]]) -> bool:
+    """Whether images or labels of the current batch are others than :func:`as_shown` has noted, or
+    were written to."""
+    return any(
+        now is not column or _writes(now) != writes
+        for now, (column, writes) in zip(self.mbatch[:2], shown, strict=True)
+    )
 
 
 def _writes(tensor: Tensor) -> int | None:
@@ -257,6 +269,7 @@ def stream_batches(self: OnlineStrategy) -> Iterator[StreamBatch]:
         # Our own loader checks the pixels of every view; a foreign one's are checked here.
         if stream.start == start or stream.rows is None:
             check_batch(self.model, stream.first.images, stream.first.labels)
+        check_kind(self.model, stream.first.labels)
         yield stream
 
 

@@ -10,12 +10,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check
 from cl_prompts.errors import InputError
-from cl_prompts.training.items import joined_items, read, shapes_behind_image
+from cl_prompts.training.items import (
+    joined_items,
+    read,
+    refuse_own_collate,
+    shapes_behind_image,
+)
 from cl_prompts.training.views import DeferredViews, Key, collated, deferring_views, viewing
 
 KeyedRow = tuple[int, Key]
@@ -394,14 +399,13 @@ def sends_levels(device: Any) -> bool:
 
 
 def checked_collate(data: Any, check: Check | None, device: Any = "cpu") -> Any:
-    """The function that joins items of a data set, its own if it has one, after a check, for a
-    device."""
-    collate = getattr(data, "collate_fn", None) or default_collate
-    # Somebody's own may compute with pixels.
-    as_levels = collate is default_collate and sends_levels(device)
-    if collate is default_collate:
-        collate = joined_items
-    return partial(collated, collate=collate, check=check, as_levels=as_levels)
+    """The function that joins items of a data set after a check, for a device.
+
+    Raises:
+        InputError: the data have a function of their own.
+    """
+    refuse_own_collate(data)
+    return partial(collated, collate=joined_items, check=check, as_levels=sends_levels(device))
 
 
 def keyed_loader(
@@ -415,7 +419,7 @@ def keyed_loader(
     """A loader of a data set's items in keyed views.
 
     Args:
-        data: any map-style data set; its ``collate_fn``, if it has one, joins items.
+        data: any map-style data set, without a ``collate_fn`` of its own.
         batches: the order of rows, and their keys.
         check: of the images of a batch, such as
             :func:`~cl_prompts.backbones.pixels.image_check`.

@@ -9,18 +9,23 @@ import pytest
 import torch
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import (
+    AGEMPlugin,
     BiCPlugin,
     CoPEPlugin,
     EvaluationPlugin,
     EWCPlugin,
     FeatureDistillationPlugin,
     GDumbPlugin,
+    GEMPlugin,
     LFLPlugin,
     LRSchedulerPlugin,
+    MASPlugin,
+    MIRPlugin,
     RARPlugin,
     ReplayPlugin,
     RWalkPlugin,
     SupervisedPlugin,
+    SynapticIntelligencePlugin,
 )
 from torch.utils.data import DataLoader
 
@@ -174,12 +179,22 @@ def test_overlapping_test_sets_are_evaluated_one_at_a_time() -> None:
         (FeatureDistillationPlugin(), r"FeatureDistillationPlugin: it reads model\.features"),
         (LFLPlugin(lambda_e=1.0), r"LFLPlugin: it reads model\.get_features"),
         (RARPlugin(batch_size_mem=4), "RARPlugin: it traces the model"),
+        (MIRPlugin(batch_size_mem=4), "MIRPlugin: it asks for gradients of all parameters"),
+        (SynapticIntelligencePlugin(1.0), r"SynapticIntelligencePlugin: .* holds none: leave it"),
     ],
 )
 def test_plugins_that_cannot_act_here_are_refused(plugin: Any, says: str) -> None:
     with pytest.raises(InputError, match=says) as caught:
         make("linear_probe", plugins=[plugin])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "plugin", [AGEMPlugin(10, 5), EWCPlugin(1.0), GEMPlugin(10, 0.5), MASPlugin()]
+)
+def test_plugins_by_gradients_are_refused_where_there_are_none(plugin: Any) -> None:
+    with pytest.raises(InputError, match="takes gradients, and NCM learns without any: leave it"):
+        make("ncm", plugins=[plugin])
 
 
 class OtherLoader(SupervisedPlugin):

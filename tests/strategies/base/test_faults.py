@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from avalanche.benchmarks import benchmark_from_datasets
 from avalanche.benchmarks.utils import as_classification_dataset
 from torch import Tensor
-from torch.utils.data import TensorDataset
+from torch.utils.data import TensorDataset, default_collate
 
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.pixels import check_batch
@@ -28,9 +28,10 @@ from cl_prompts.strategies.base.faults import (
     positions,
 )
 from cl_prompts.strategies.base.plugin import StrategyPlugin
+from cl_prompts.strategies.base.stream import checked_collate
 from tests.toy_data import Blobs, Scenes, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import fit, make
+from tests.toys import PROTOTYPES, fit, make
 
 IMAGES = Blobs(6, seed=1).images
 LABELS = torch.arange(6)
@@ -98,9 +99,11 @@ def test_rows_and_positions() -> None:
     assert positions(list(range(10)), 5) == "5, 6, 7, 8, 9, 10, 11, 12 and 2 more"
 
 
-def test_a_run_stops_with_the_positions_of_its_broken_images() -> None:
-    (first, *_) = experiences("class_incremental")
-    strategy = fit(make("linear_probe", online_iter=1), [first])
+@pytest.mark.parametrize("kind", ["linear_probe", *PROTOTYPES])
+def test_a_run_stops_with_the_positions_of_its_broken_images(kind: str) -> None:
+    scenario = "mlcil" if kind in ("multi_label_ridge", "l3a") else "class_incremental"
+    (first, *_) = experiences(scenario)
+    strategy = make(kind, scenario)
 
     def broken(batch: Any) -> None:
         batch.columns[0][3] = float("nan")
@@ -192,6 +195,11 @@ ODD = [
     (lambda image: (image * 255).byte(), "images are uint8"),
     (lambda image: image.to(torch.float8_e4m3fn), "images are float8_e4m3fn: give floats"),
     (lambda image: image.tolist(), "images are a list: give a tensor"),
+    (lambda image: image.half(), "Tensors of torch.float16 and Tensors of torch.float32: give all"),
+    (lambda image: image.numpy()[:, ::-1], "images are arrays that torch cannot take"),
+    (lambda image: image.numpy(), "Tensors of torch.float32 and ndarrays of float32: give all"),
+    (lambda image: image.to_sparse(), "images are sparse_coo: give tensors that hold each pixel"),
+    (lambda image: image.to("meta"), "images are without values: give tensors that hold each"),
 ]
 
 
@@ -340,3 +348,38 @@ def test_test_labels_beyond_the_head_are_refused() -> None:
     strategy = make("linear_probe", n_classes=5)
     with pytest.raises(InputError, match="label 5 occurs, but n_classes is 5"):
         strategy.eval(list(test), num_workers=0)
+
+
+class JoinedByItself(Blobs):
+    """Data that join their items by a function of their own."""
+
+    def collate_fn(self, items: Any) -> Any:
+        return default_collate(items)
+
+
+def test_data_that_join_items_by_themselves_are_refused() -> None:
+    own, plain = JoinedByItself(30), Blobs(30, seed=2)
+    for build in (
+        lambda: disjoint_benchmark(own, plain, n_tasks=1),
+        lambda: disjoint_benchmark(plain, own, n_tasks=1),
+        lambda: CachedEvaluator(own),
+        lambda: checked_collate(own, None),
+    ):
+        with pytest.raises(InputError, match=r"has a collate_fn of its own.* leave it out"):
+            build()
+
+
+def test_labels_of_any_batch_have_one_type() -> None:
+    class Later(Blobs):
+        later = False
+
+        def __getitem__(self, index: int) -> Any:
+            image, label = super().__getitem__(index)
+            return image, float(label) if self.later else label
+
+    data = Later(72)
+    stream = disjoint_benchmark(data, Blobs(30, seed=2), n_tasks=1).train_stream
+    strategy = make("ncm")
+    strategy.between_batches = lambda: setattr(data, "later", True)
+    with pytest.raises(InputError, match=r"targets are float.*: give int64"):
+        strategy.train(stream[0], num_workers=0)

@@ -117,7 +117,7 @@ def test_a_batch_that_a_plugin_changes_is_no_known_view(
     assert not torch.allclose(trained[2], trained[0])
 
 
-@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("event", [*EVENTS, "before_eval_iteration", "before_eval_forward"])
 @pytest.mark.parametrize(
     ("column", "factor", "says"),
     [(0, 255, "pixels reach from"), (1, 7, "target .* was met: give integers 0 to 5")],
@@ -126,8 +126,9 @@ def test_what_a_plugin_makes_of_a_batch_is_looked_at(
     event: str, column: int, factor: int, says: str
 ) -> None:
     plugin = changing(event, lambda strategy: strategy.mbatch[column].mul_(factor))
+    strategy = make("linear_probe", plugins=[plugin])
     with pytest.raises(InputError, match=says):
-        fit(make("linear_probe", plugins=[plugin]), experiences())
+        fit(strategy, experiences()).eval(experiences(), num_workers=0)
 
 
 @pytest.mark.parametrize("kind", ["linear_probe", "er"])
