@@ -387,13 +387,12 @@ def check_plain(vit: nn.Module) -> None:
         raise InputError(
             f"this ViT has no class token to read (it pools by {vit.global_pool!r}): {works}"
         )
+    if not isinstance(vit.fc_norm, nn.Identity):
+        raise InputError(f"this ViT has its last norm behind the pooling (fc_norm): {works}")
     for block in vit.blocks:
-        if (
-            type(block) is not Block
-            or type(block.attn) is not Attention
-            or not hasattr(block.mlp, "fc1")
-        ):
+        attention = type(getattr(block, "attn", None))
+        if type(block) is not Block or attention is not Attention or not hasattr(block.mlp, "fc1"):
             raise InputError(
-                f"blocks of type {type(block).__name__} / {type(block.attn).__name__} are not"
-                f" plain: {works}"
+                f"blocks of type {type(block).__name__} / {attention.__name__} are not plain:"
+                f" {works}"
             )

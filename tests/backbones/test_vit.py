@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 from timm.layers import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Block, ParallelThingsBlock, VisionTransformer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -172,6 +172,8 @@ def test_images_are_normalised_by_channel() -> None:
             "no class token",
         ),
         (lambda: VisionTransformer(**TINY, block_fn=type("OddBlock", (Block,), {})), "OddBlock"),
+        (lambda: VisionTransformer(**TINY, block_fn=ParallelThingsBlock), "ParallelThingsBlock"),
+        (lambda: VisionTransformer(**TINY, fc_norm=True), "last norm behind the pooling"),
         (lambda: timm.create_model("vit_tiny_r_s16_p8_224"), "embedded by HybridEmbed"),
     ],
 )

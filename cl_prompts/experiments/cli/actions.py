@@ -39,6 +39,9 @@ _HIDDEN_COLUMNS = (
 class _Console(Console):
     """A console on which all that is drawn is printable, whatever names stand in it."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(emoji=False, **settings)  # a name such as :cat: is no picture
+
     def print(self, *objects: Any, **how: Any) -> None:
         """Print texts, tables and so on."""
         # Before rich breaks lines by the width of texts, and leaves some characters out.
@@ -332,6 +335,7 @@ def classes(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.runner.execution import run_all
     from cl_prompts.experiments.runner.learning_on import (
         finished_run,
+        named_classes,
         settings_of_edited,
         what_stays,
     )
@@ -339,7 +343,7 @@ def classes(args: argparse.Namespace) -> None:
     run = finished_run(args.run)
     if not (args.rename or args.remove):
         # One line each: a name may hold line breaks.
-        say("\n".join(name.replace("\n", "\\n") for name in run.summary["class_names"]))
+        say("\n".join(name.replace("\n", "\\n") for name in named_classes(run)))
         return
     pairs = [text.partition("=") for text in args.rename]
     for text, (old, _, new) in zip(args.rename, pairs, strict=True):

@@ -30,6 +30,8 @@ from cl_prompts.strategies.base.outlines import outlined
 NAMED = ("dataset", "scenario", "backbone")
 SECTIONS = (*NAMED, "evaluation")
 Recipe = dict[str, Any]
+#: recipes that one may extend, each the next
+LONGEST_CHAIN = 50
 
 
 def recipe_names() -> dict[str, str]:
@@ -107,10 +109,12 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
 
     Raises:
         InputError: there is none, it is not valid YAML, a section has the wrong form, or it extends
-            itself.
+            itself or more than :data:`LONGEST_CHAIN` others in a row.
     """
     if name in above:
         raise InputError(f"recipe {name} extends itself, by way of {', '.join(above)}")
+    if len(above) > LONGEST_CHAIN:
+        raise InputError(f"recipe {above[0]} extends more than {LONGEST_CHAIN} others in a row")
     recipe = _sections(name)
     # From the top down: each recipe is laid over what it extends.
     lower = recipe.pop("extends", None)

@@ -79,6 +79,18 @@ def finished_run(folder: Path) -> Run:
     return run
 
 
+def named_classes(run: Run) -> list[str]:
+    """Names of the classes of a run.
+
+    Raises:
+        InputError: its summary does not say.
+    """
+    names: list[str] | None = run.summary.get("class_names")
+    if names is None:
+        raise InputError(f"summary.json of {run.folder} names no classes")
+    return names
+
+
 def settings_of_child(
     folder: Path,
     dataset: Mapping[str, Any],
@@ -201,7 +213,7 @@ def settings_of_edited(
     run = finished_run(folder)
     settings = settings_of(run.folder, trust_code)
     settings.check_sending(trust_code)
-    names = run.summary["class_names"]
+    names = named_classes(run)
     for name in (*renamed, *removed):
         one_of(f"class of {run.folder}", name, names)
     if both := sorted({*renamed} & {*removed}):

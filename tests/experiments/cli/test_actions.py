@@ -186,10 +186,22 @@ def test_no_name_commands_the_terminal(
     console = actions.console_of(quiet=False)
     for table in actions.tables([run]):
         console.print(table)
-    console.print(f"lesson {name}", markup=False)
+    console.print(f"lesson :cat: {name}", markup=False)
     console.print(Text(name), Panel(Text(name)))
     printed = capsys.readouterr().out
     assert "[/t]op" in printed
+    assert "lesson :cat: " in printed
     assert printed.count("[red]a\\x1b]0;title\\x07") == 2
     assert printed.count("[red]a\\x1b]0;title") == 4
     assert "\x1b" not in printed
+
+
+def test_classes_that_a_run_does_not_name_are_not_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fake_run(tmp_path)
+    text = (run / "summary.json").read_text()
+    (run / "summary.json").write_text(text.replace("class_names", "other_names"))
+    for more in ([], ["--rename", "class 1=cat"]):
+        assert main(["classes", str(run), *more]) == 2
+        assert capsys.readouterr().err == f"cl-prompts: summary.json of {run} names no classes\n"

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.recipe_files import load_recipe, over, recipe_names, recipe_text
+from cl_prompts.experiments.recipes.recipe_files import (
+    LONGEST_CHAIN,
+    load_recipe,
+    over,
+    recipe_names,
+    recipe_text,
+)
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.strategies import STRATEGIES
 
@@ -100,6 +106,10 @@ def test_recipes_that_do_not_exist_or_extend_themselves(mine: Path) -> None:
     mine.write_text(f"extends: {mine}")
     with pytest.raises(InputError, match=r"mine\.yaml extends itself"):
         plan(str(mine))
+    for i in range(LONGEST_CHAIN + 2):
+        mine.with_name(f"{i}.yaml").write_text(f"extends: {mine.with_name(f'{i + 1}.yaml')}")
+    with pytest.raises(InputError, match=r"0\.yaml extends more than 50 others in a row"):
+        plan(str(mine.with_name("0.yaml")))
     mine.write_text("dataset: {name: digits}\nstrategies: {mvp: }\nbackbone: glyph_vit_tiny")
     with pytest.raises(InputError, match="section 'scenario' has no name"):
         plan(str(mine))
