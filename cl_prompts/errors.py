@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable
 from typing import TextIO
@@ -11,6 +12,7 @@ from typing import TextIO
 _LISTED = 40  # names that one sentence may hold
 _LONGEST = 100  # characters of a name that it repeats
 _MOST = 980  # characters of a sentence
+_TYPED = 240  # characters of a path in a command
 _FEW = 4  # letters of a short name
 _WORD = re.compile(r"\S{321,}")  # no path in use is longer
 #: what a loader process puts before the sentence of an error
@@ -57,7 +59,22 @@ def one_sentence(message: object) -> str:
     'two lines \\\\x1b[31m'
     """
     text = " ".join(printable(_OF_LOADER.sub("", str(message))).split())
-    return short(_WORD.sub(lambda found: short(found[0]), text), _MOST)
+    text = _WORD.sub(lambda found: short(found[0]), text)
+    # From the middle of a command a quotation mark might be cut that others stand behind.
+    return short(text, _MOST) if "'" not in text else text[:_MOST]
+
+
+def typed(path: object) -> str:
+    """A path as it is typed in a shell, for a sentence with a command; ``FOLDER`` where the
+    sentence would not hold it as it is.
+
+    >>> typed("my runs/digits"), typed("x" * 5000)
+    ("'my runs/digits'", 'FOLDER')
+    """
+    text = str(path)
+    quoted = shlex.quote(text)
+    whole = len(quoted) <= _TYPED and text.isprintable() and " ".join(text.split()) == text
+    return quoted if whole else "FOLDER"
 
 
 def printable(text: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import shlex
 
-from cl_prompts.errors import InputError, RunError, one_sentence, unknown
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cl_prompts.errors import InputError, RunError, one_sentence, typed, unknown
 
 
 def test_an_unknown_name_offers_the_nearest_one() -> None:
@@ -61,3 +65,16 @@ def test_a_loader_process_wraps_a_sentence_in_a_traceback() -> None:
         ' last):\n  File "a.py", line 3\ncl_prompts.errors.RunError: image a.png cannot be read'
     )
     assert str(RunError(wrapped)) == "image a.png cannot be read"
+
+
+@given(st.text("'\"\\;$` \n/ax\u00e9", max_size=600), st.integers(0, 450))
+def test_no_cut_lets_a_path_out_of_its_quotation_marks(path: str, words: int) -> None:
+    sentence = one_sentence(f"{'w ' * words}: run {typed(path)} && tar {typed(path)}")
+    try:
+        known = shlex.split(sentence)[words:]
+    except ValueError:  # cut within quotation marks, so that a shell waits for more
+        return
+    place = "FOLDER" if "FOLDER" in known else path
+    whole = [":", "run", place, "&&", "tar", place]
+    assert known[:-1] == whole[: len(known) - 1]
+    assert whole[len(known) - 1].startswith(known[-1])

@@ -24,7 +24,7 @@ from cl_prompts.datasets.files import LayoutError
 from cl_prompts.datasets.readers import Reader, Source
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.voc import read_voc2007
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, typed
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,8 @@ def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_
         return sentence
     if not by_hand:
         # Double quotes, which a shell leaves alone within single ones.
-        texts = json.dumps(name), json.dumps(str(folder))
+        place = json.dumps(str(folder), ensure_ascii=False)
+        texts = json.dumps(name), '"FOLDER"' if typed(place) == "FOLDER" else place
         call = "load_dataset({}, root={}, image_size=32, download=True)".format(*texts)
         line = f"from cl_prompts.scenarios import load_dataset; {call}"
         return (
@@ -303,4 +304,4 @@ def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_
     usual = Path(entry.folder).parts
     # Archives bring their own folder along: they are unpacked above it.
     above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder
-    return f"{sentence}; to fetch it: {entry.unpack.format(at=shlex.quote(str(above)))}"
+    return f"{sentence}; to fetch it: {entry.unpack.format(at=typed(above))}"

@@ -20,7 +20,7 @@ from rich.segment import Segment
 from rich.table import Table
 
 from cl_prompts.checks import one_of, shown, whole_number
-from cl_prompts.errors import InputError, RunError, printable, say
+from cl_prompts.errors import InputError, RunError, printable, say, typed
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders
@@ -281,7 +281,7 @@ def console_of(quiet: bool) -> Console:
 
 def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
     """Print the table of finished runs and write their report, into a folder above them."""
-    place = shlex.quote(str(folders[0] if above is None else above))
+    place = typed(folders[0] if above is None else above)
     again = f"stopped before the report was made, which this does: cl-prompts report {place}"
     page: Path | None = None
     with stop_says(again):

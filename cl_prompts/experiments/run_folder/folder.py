@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import platform
-import shlex
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from filelock import FileLock, Timeout
 from cl_prompts import __version__
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, typed
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, taking_up
@@ -249,7 +248,7 @@ class RunFolder(FolderFiles):
         """
         taken = InputError(
             f"run folder {path} exists already: choose another, or continue it with --resume"
-            f" {shlex.quote(str(path))}"
+            f" {typed(path)}"
         )
         try:
             free = not path.exists() or all(map(_precedes_a_run, path.iterdir()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import shlex
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from cl_prompts.backbones import ranks
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, typed
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checkpoint import taking_up
@@ -156,7 +155,7 @@ def _way_on(runs: Sequence[PlannedRun], above: Path | None = None) -> str:
         runs: of the command.
         above: folder of their plan; None for one run without a plan.
     """
-    place = shlex.quote(str(runs[0].folder if above is None else above))
+    place = typed(runs[0].folder if above is None else above)
     states = {run.state for run in runs}
     if states == {"finished"}:
         return f"stopped before the report was made, which this does: cl-prompts report {place}"
@@ -238,6 +237,10 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         try:
             tracker.show_stream(json.loads(parts.split.to_json()), names)
             run.train(tracker, request)
+            if (seen := parts.strategy.samples_seen) < run.total:
+                stopped = f"a plugin stopped the training: {seen:,} of {run.total:,} samples count"
+                folder.remarks.append(stopped)
+                watcher.note(stopped)
             if parts.data.multi_label:
                 with ranks.local_only():
                     tracker.show_examples(parts.strategy.model, parts.data.test, names)

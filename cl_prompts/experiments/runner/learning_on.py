@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -27,7 +26,7 @@ from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
 from cl_prompts.datasets.registry import DATASETS
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, typed
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
 from cl_prompts.experiments.recipes.values import GROUPS, flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
@@ -74,7 +73,7 @@ def finished_run(folder: Path) -> Run:
     if not run.finished:
         raise InputError(
             f"the run in {run.folder} is {run.summary['status']}: finish it with cl-prompts run"
-            f" --resume {shlex.quote(str(run.folder))}"
+            f" --resume {typed(run.folder)}"
         )
     return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.cost import Counts, PassCounter
-from cl_prompts.errors import RunError
+from cl_prompts.errors import RunError, typed
 from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -242,7 +241,7 @@ class TaskLoop:
     def continuation(self) -> str:
         """Command that resumes this run."""
         trust = " --trust-code" if self.parts.settings.to_trust() else ""
-        return f"cl-prompts run --resume {shlex.quote(str(self.folder.path))}{trust}"
+        return f"cl-prompts run --resume {typed(self.folder.path)}{trust}"
 
     def _agreed(self, request: StopRequest, *, due: bool = False) -> bool:
         """Whether to save now, for the clock or an end; on all ranks, if it is so on one."""

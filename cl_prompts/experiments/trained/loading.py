@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.fingerprint import all_seeded, fingerprint_change
 from cl_prompts.datasets.registry import fixed_transform
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, typed
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checksums import check_sums
@@ -132,7 +131,7 @@ class TrainedRun:
         if UNKNOWN in self.classes:
             raise InputError(
                 f"a class of this run is called {UNKNOWN!r}, which would be the label of other"
-                f" classes, too: cl-prompts classes {shlex.quote(str(self.run.folder))} --rename"
+                f" classes, too: cl-prompts classes {typed(self.run.folder)} --rename"
                 f" {UNKNOWN}=NAME makes a run with another name"
             )
         return threshold_at(rate, held_out_confidence(self.run.folder))

@@ -258,6 +258,22 @@ def test_a_loss_that_is_not_a_number_ends_with_one_sentence(
     assert "the loss became" in summary(folder)["error"]
 
 
+def test_a_run_whose_training_was_stopped_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: Any, *args: Any) -> None:
+        if self.samples_seen >= 32:
+            self.stop_training()
+
+    monkeypatch.setattr("cl_prompts.strategies.LinearProbe.after_step", stop)
+    code, (folder,) = run(tmp_path, "digits", *PROBE)
+    assert code == 0
+    said = summary(folder)
+    stopped = f"a plugin stopped the training: {said['samples_seen']} of {said['samples']} samples"
+    assert said["samples_seen"] < said["samples"]
+    assert said["remarks"] == [f"{stopped} count"]
+
+
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
     """Three classes of coloured noise, 12 training and 4 test images each."""
