@@ -387,6 +387,9 @@ def check_plain(vit: nn.Module) -> None:
         raise InputError(
             f"this ViT has no class token to read (it pools by {vit.global_pool!r}): {works}"
         )
+    sides = set(vit.patch_embed.img_size or ())
+    if len(sides) != 1 or vit.patch_embed.proj.in_channels != 3:
+        raise InputError(f"this ViT takes other images than squares in RGB: {works}")
     if not isinstance(vit.fc_norm, nn.Identity):
         raise InputError(f"this ViT has its last norm behind the pooling (fc_norm): {works}")
     for block in vit.blocks:

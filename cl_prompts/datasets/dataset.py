@@ -35,7 +35,7 @@ from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.datasets.transforms import ImageTransform, RandomTransform
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.training.items import check_item, entries_of
+from cl_prompts.training.items import check_item, entries_of, item_of
 from cl_prompts.training.views import current_key, viewing
 
 Statistics = tuple[float, float, float]
@@ -360,7 +360,7 @@ def as_dataset(
         ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
         domains = domains_of(f".domains of the {part} images of {what}", data)
         own = isinstance(data, ImageSet)
-        images = _ImagesOf(what, data, labels)
+        images = _ImagesOf(name, data, labels)
         made = ImageSet(images, labels, None, ignored=ignored, domains=domains)
         parts.append(data if own else made)
     names = None if classes is None else tuple(str(label) for label in classes)
@@ -373,8 +373,8 @@ class _ImagesOf:
     """The images of a map-style data set whose items open with the image; a label that follows is
     compared."""
 
-    def __init__(self, what: str, data: Any, labels: np.ndarray) -> None:
-        self.what = what
+    def __init__(self, name: str, data: Any, labels: np.ndarray) -> None:
+        self.name = name
         self.data = data
         self.labels = labels
 
@@ -382,6 +382,11 @@ class _ImagesOf:
         return len(self.data)
 
     def __getitem__(self, row: int) -> Tensor:
-        item = self.data[row]
-        check_item(self.what, row, item, self.labels[row])
+        try:
+            item = item_of(self.data, row)
+        except (InputError, RunError):
+            raise
+        except Exception as error:  # a user's data set may fail in any way
+            raise failed("data set", self.name, error) from error
+        check_item(f"data set {self.name!r}", row, item, self.labels[row])
         return entries_of(item)[0]

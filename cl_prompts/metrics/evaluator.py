@@ -25,13 +25,12 @@ from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.training.items import (
-    CheckedItems,
     entries_of,
     joined_items,
     numbers_of,
     refuse_own_collate,
 )
-from cl_prompts.training.views import collated
+from cl_prompts.training.views import HeldOutItems, collated
 
 
 def _labels(dataset: Any) -> Tensor:
@@ -414,7 +413,7 @@ class CachedEvaluator:
             return
         if self._loader is None:
             self._loader = DataLoader(
-                CheckedItems(self.dataset, self.targets.numpy()),
+                HeldOutItems(self.dataset, self.targets.numpy()),
                 batch_sampler=self._batches,
                 collate_fn=partial(
                     _images_alone,

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from cl_prompts.checks import shown
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 
 
 def entries_of(item: Any) -> tuple[Any, ...]:
@@ -19,6 +19,26 @@ def entries_of(item: Any) -> tuple[Any, ...]:
     (('image',), ('image', 3))
     """
     return tuple(item) if isinstance(item, list | tuple) else (item,)
+
+
+def item_of(data: Any, row: int) -> Any:
+    """An item of a data set, whose image has memory of its own: some data sets hand out one buffer
+    for all images.
+
+    Raises:
+        RunError: the data set raised ``StopIteration``, which a loader would take for its end.
+    """
+    try:
+        item = data[row]
+    except StopIteration as error:
+        raise RunError(f"item {row} of the data set raised StopIteration") from error
+    image, *others = entries_of(item) or (None,)
+    if isinstance(image, np.ndarray):
+        return (image.copy(), *others)
+    # Of grey levels an image is made anew at each read.
+    if not isinstance(image, Tensor) or hasattr(image, "levels"):
+        return item
+    return (image.clone(), *others) if others else image.clone()
 
 
 def check_item(what: str, row: int, item: Any, target: Any) -> None:
@@ -84,7 +104,7 @@ def read(data: Any, row: int) -> Any:
     Raises:
         InputError: another label.
     """
-    item = data[row]
+    item = item_of(data, row)
     targets = getattr(data, "targets", None)
     if targets is not None:
         check_item("the data set", row, item, targets[row])
@@ -132,7 +152,7 @@ make the two agree
         return len(self.targets)
 
     def __getitem__(self, index: int) -> Any:
-        item = self.data[index]
+        item = item_of(self.data, index)
         target = self.targets[index]
         check_item("the data set", index, item, target)
         entries = entries_of(item)

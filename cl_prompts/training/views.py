@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.training.items import entries_of
+from cl_prompts.training.items import CheckedItems, entries_of
 
 Key = tuple[int, ...]
 Decoder = Callable[[Tensor], Tensor]
@@ -52,6 +52,15 @@ def viewing(*key: int) -> Iterator[None]:
 def current_key() -> Key | None:
     """The key of the surrounding :func:`viewing`; None outside of any."""
     return _KEY.get()
+
+
+class HeldOutItems(CheckedItems):
+    """Items for evaluation, each in one view, that under its row: random test images are the same
+    at each read, in any process."""
+
+    def __getitem__(self, index: int) -> Any:
+        with viewing(index):
+            return super().__getitem__(index)
 
 
 def view_seed(seed: int, key: Key) -> int:

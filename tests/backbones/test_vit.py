@@ -173,6 +173,8 @@ def test_images_are_normalised_by_channel() -> None:
         ),
         (lambda: VisionTransformer(**TINY, block_fn=type("OddBlock", (Block,), {})), "OddBlock"),
         (lambda: VisionTransformer(**TINY, block_fn=ParallelThingsBlock), "ParallelThingsBlock"),
+        (lambda: VisionTransformer(**TINY, in_chans=1), "other images than squares in RGB"),
+        (lambda: VisionTransformer(**{**TINY, "img_size": (16, 32)}), "other images than squares"),
         (lambda: VisionTransformer(**TINY, fc_norm=True), "last norm behind the pooling"),
         (lambda: timm.create_model("vit_tiny_r_s16_p8_224"), "embedded by HybridEmbed"),
     ],

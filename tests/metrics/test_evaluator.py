@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
@@ -20,6 +21,7 @@ from cl_prompts.metrics.multi_label import (
     multi_label_results,
 )
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.scenarios import disjoint_benchmark
 from tests.toy_data import N_CLASSES, Blobs, Scenes
 from tests.toy_vits import tiny_vit
 from tests.toys import make
@@ -276,3 +278,32 @@ def test_logits_that_are_not_finite_are_told_with_their_images(value: float) -> 
         CachedEvaluator(Blobs(6))(model, torch.ones(N_CLASSES, dtype=torch.bool))
     assert model.training  # as before, so that training can go on
     CachedEvaluator(Blobs(6))(Flat(), torch.zeros(N_CLASSES, dtype=torch.bool))  # no image counts
+
+
+class Noisy(Blobs):
+    """Images with noise that is drawn anew at each read."""
+
+    noise = PrivateRandom(lambda image: 0.5 * image + 0.5 * torch.rand(image.shape), seed=1)
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = super().__getitem__(index)
+        return self.noise(image), label
+
+
+def test_a_random_test_image_is_one_in_all_evaluations_and_processes() -> None:
+    data = Noisy(12, seed=2)
+    assert not torch.equal(data[0][0], data[0][0])
+    model = opened(PromptedViT(tiny_vit(), N_CLASSES))
+    found = []
+    for workers in (0, 2):
+        evaluator = CachedEvaluator(data, batch_size=5, num_workers=workers, cache=False)
+        for _ in range(2):
+            evaluator(model, model.seen)
+            found.append(evaluator.confidence)
+        evaluator.close()
+    for confidences in found[1:]:
+        assert torch.equal(confidences, found[0])
+    stream = disjoint_benchmark(Blobs(30, seed=1), data, n_tasks=1).test_stream
+    strategies = [make("ncm") for _ in range(3)]
+    scores = [s.eval(stream, num_workers=n) for s, n in zip(strategies, (0, 0, 2), strict=True)]
+    assert scores[1] == scores[0] == scores[2]

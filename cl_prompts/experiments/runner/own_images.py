@@ -94,6 +94,8 @@ def survey(
     found = _Findings()
     if place.is_file() and place.name not in ("train.csv", "test.csv"):
         root = tables or place.parent
+        if tables is not None and tables.is_symlink():
+            raise InputError(f"{tables} is a link, through which nothing is written: remove it")
         for name in ("train.csv", "test.csv"):
             if os.path.lexists(root / name):
                 raise InputError(f"{root / name} exists already: name that folder, or move it away")

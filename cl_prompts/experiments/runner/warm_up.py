@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from cl_prompts.backbones.fingerprint import weights_hash
-from cl_prompts.backbones.pixels import Check, image_check
+from cl_prompts.backbones.pixels import Check, check_kind, image_check
 from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.losses.classification import masked_cross_entropy
@@ -219,6 +219,7 @@ def warm_up(
                 main = (images.to(device), labels.to(device))
                 other = (other_images.to(device), other_labels.to(device))
                 for _, shown in (main, other):
+                    check_kind(model, shown)
                     model.observe_classes(shown)
                 loss = forgetting_aware_step(model, fam, main, other)
                 done += 1

@@ -72,8 +72,8 @@ from cl_prompts.strategies.base.stream import (
 )
 from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
-from cl_prompts.training.items import CheckedItems
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
+from cl_prompts.training.views import HeldOutItems
 
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
 #: settings; runs of different marks are not compared
@@ -710,7 +710,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def make_eval_dataloader(self, **kwargs: Any) -> None:
         """Make Avalanche's loader of test images, whose labels have to be those of the stream."""
         data = self.adapted_dataset
-        self.adapted_dataset: Any = CheckedItems(data, data.targets)
+        self.adapted_dataset: Any = HeldOutItems(data, data.targets)
         super().make_eval_dataloader(**kwargs)
         self.adapted_dataset = data
 

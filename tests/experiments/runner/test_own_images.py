@@ -43,6 +43,9 @@ def test_a_table_without_parts_is_divided_into_two(tmp_path: Path) -> None:
     assert survey(out / "train.csv").lines()[0] == found.lines()[0]
     with pytest.raises(InputError, match=r"train\.csv exists already"):
         survey(table, tables=out)
+    (tmp_path / "link").symlink_to(out)
+    with pytest.raises(InputError, match="link is a link, through which nothing is written"):
+        survey(table, tables=tmp_path / "link")
     others = [survey(table, tables=tmp_path / f"out{seed}", seed=seed).test for seed in (1, 2)]
     assert len({tuple(look.path for look in test) for test in (found.test, *others)}) == 3
 
