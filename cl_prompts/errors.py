@@ -99,6 +99,15 @@ def say(text: object, file: TextIO | None = None, end: str = "\n") -> None:
     print(printable(str(text)), file=file, end=end)
 
 
+def unbroken(text: object) -> str:
+    """A text that is one line, with line breaks of names in it written as Python escapes them.
+
+    >>> unbroken("left out: a\\nb.png")
+    'left out: a\\\\nb.png'
+    """
+    return str(text).replace("\n", "\\n")
+
+
 def _is_space(character: str) -> bool:
     return character in "\n\t" or unicodedata.category(character) == "Zs"
 

@@ -276,7 +276,7 @@ def check_classes(
 
 def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
     """Refuse names of classes, or of domains, that are blank, that no file can hold, that hold a
-    zero byte, or that two share but for what :func:`alike` says.
+    zero byte or a line break, or that two share but for what :func:`alike` says.
 
     Raises:
         InputError: the first such name.
@@ -290,8 +290,8 @@ def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
                 f"{kind} {name!r} of {what} has a name that is not UTF-8: rename it (its folder, if"
                 " it has one)"
             ) from error
-        if not name.strip() or "\0" in name:
-            fault = "a zero byte in its name" if name.strip() else "a blank name"
+        if not name.strip() or set(name) & set("\0\r\n"):
+            fault = "a zero byte or a line break in its name" if name.strip() else "a blank name"
             raise InputError(
                 f"{kind} {name!r} of {what} has {fault}: give it one of letters or digits"
             )

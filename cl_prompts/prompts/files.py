@@ -44,27 +44,25 @@ def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
 
 
 def save_prompts(
-    path: str | Path, prompts: Mapping[str, Tensor], backbone: str | None = None
+    path: str | Path, prompts: Mapping[str, Tensor], about: Mapping[str, str] | None = None
 ) -> None:
     """Write prompts by name as safetensors, as :func:`write_whole` does.
 
     Args:
         path: of the file, which must be new.
         prompts: tensors of any shape.
-        backbone: fingerprint of the ViT that they were learned with, for :func:`learned_with`.
+        about: what they were learned for, see :func:`about_prompts`.
     """
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
-    about = None if backbone is None else {"backbone": backbone}
-    write_whole(path, save(tensors, about), new=True)
+    write_whole(path, save(tensors, dict(about or {})), new=True)
 
 
-def learned_with(path: str | Path) -> str | None:
-    """Fingerprint of the ViT that the prompts of a file were learned with; None where the file does
-    not say."""
+def about_prompts(path: str | Path) -> dict[str, str]:
+    """What a file says of its prompts: texts by name, none in other files than safetensors."""
     if Path(path).suffix != ".safetensors":
-        return None
+        return {}
     with safe_open(path, "pt") as file:
-        return (file.metadata() or {}).get("backbone")
+        return dict(file.metadata() or {})
 
 
 def read_prompts(path: str | Path, name: str | None = None) -> Tensor:

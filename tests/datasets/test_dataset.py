@@ -114,7 +114,8 @@ GOOD = Own([0, 1, 2])
         (Own([*range(1, 13)]), GOOD, None, "are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ... (12 in all)"),
         (GOOD, Own([0, 2]), None, "class '1' (label 1) of data set 'mine' has no test images"),
         (Own([0, 2]), GOOD, "abc", "class 'b' (label 1) of data set 'mine' has no training images"),
-        (GOOD, GOOD, ["a", "b\0", "c"], "class 'b\\x00' of data set 'mine' has a zero byte in"),
+        (GOOD, GOOD, ["a", "b\nc", "c"], "class 'b\\nc' of data set 'mine' has a zero byte or"),
+        (GOOD, GOOD, ["a", "b\0", "c"], "class 'b\\x00' of data set 'mine' has a zero byte or"),
         (GOOD, GOOD, "ab", "must be 0 to 1 (2 classes), but the training labels are 0, 1, 2"),
     ],
 )

@@ -20,7 +20,7 @@ from rich.segment import Segment
 from rich.table import Table
 
 from cl_prompts.checks import one_of, shown, whole_number
-from cl_prompts.errors import InputError, RunError, printable, say, typed
+from cl_prompts.errors import InputError, RunError, printable, say, typed, unbroken
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders
@@ -114,10 +114,10 @@ def init(args: argparse.Namespace) -> None:
             progress=report,
         )
     for line in found.lines():
-        say(line)
+        say(unbroken(line))
     if not args.quiet:
         for line in expectations(found, args.backbone, args.weights):
-            say(line)
+            say(unbroken(line))
     if older:
         _check_proposed(out)  # again, as the look at all images takes a while
     found.keep()
@@ -151,10 +151,10 @@ def validate(args: argparse.Namespace) -> None:
         streams = streams_text(runs, builder, parts.data)
     say(parts.data)
     for file in parts.data.skipped:
-        say(f"left out: {file}")
+        say(unbroken(f"left out: {file}"))
     say(streams)
     for remark in remarks:
-        say(f"note: {remark}")
+        say(unbroken(f"note: {remark}"))
     strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())
     say(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
 
@@ -317,10 +317,11 @@ def learn(args: argparse.Namespace) -> None:
             trust_code=args.trust_code,
             progress=report,
         )
+    from cl_prompts.experiments.tracking.progress import print_line
+
     console = console_of(args.quiet)
     for line in lesson.lines:
-        # Rich would colour and break names of folders, and take brackets in them for marks.
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        print_line(console, line)
     if args.dry_run:
         return
     folder = taught(lesson, out=args.out, console=console, command=args.command_line)
@@ -343,7 +344,7 @@ def classes(args: argparse.Namespace) -> None:
     run = finished_run(args.run)
     if not (args.rename or args.remove):
         # One line each: a name may hold line breaks.
-        say("\n".join(name.replace("\n", "\\n") for name in named_classes(run)))
+        say("\n".join(unbroken(name) for name in named_classes(run)))
         return
     pairs = [text.partition("=") for text in args.rename]
     for text, (old, _, new) in zip(args.rename, pairs, strict=True):
@@ -357,11 +358,13 @@ def classes(args: argparse.Namespace) -> None:
         removed=args.remove,
         trust_code=args.trust_code,
     )
+    from cl_prompts.experiments.tracking.progress import print_line
+
     console = console_of(args.quiet)
     for line in what_stays(Builder(quick=True).build(settings)):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        print_line(console, line)
     folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
-    console.print(f"run folder: {folders[0]}", highlight=False, soft_wrap=True, markup=False)
+    print_line(console, f"run folder: {folders[0]}")
 
 
 def push(args: argparse.Namespace) -> None:

@@ -269,4 +269,6 @@ def warm_up_recipe(
         num_workers=parts.anytime.evaluator.num_workers,
         report=report,
     )
-    save_prompts(out, found, weights_hash(parts.strategy.model.backbone))
+    strategy: Any = parts.strategy
+    about = {"backbone": weights_hash(strategy.model.backbone), **strategy.places()}
+    save_prompts(out, found, about)

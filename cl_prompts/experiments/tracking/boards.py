@@ -256,15 +256,27 @@ class Boards:
         return called
 
 
+def _refuse_settings_here() -> None:
+    # wandb obeys them, and they may lie in a folder of images that somebody downloaded.
+    for file in (Path("wandb", "settings"), Path(".wandb", "settings")):
+        if os.path.lexists(file):
+            raise InputError(
+                f"{file} in the current folder would decide where the run is sent to: remove it, or"
+                " start elsewhere, with WANDB_ENTITY, WANDB_PROJECT or WANDB_BASE_URL in the"
+                " environment"
+            )
+
+
 def board_class(name: str) -> type[Board]:
     """The class of a tracker by its name, or by ``"package.module:Class"``.
 
     Raises:
-        InputError: an unknown name, a class that does not derive from :class:`Board`, or a library
-            that is not installed.
+        InputError: an unknown name, a class that does not derive from :class:`Board`, a library
+            that is not installed, or settings of wandb in the current folder.
     """
     if name == "wandb":
         extra("wandb", "wandb", "tracker=wandb")
+        _refuse_settings_here()
         return WeightsAndBiases
     if not is_dotted(name):
         raise unknown("tracker", name, ["wandb"])

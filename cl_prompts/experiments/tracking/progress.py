@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cl_prompts.errors import one_sentence, printable
+from cl_prompts.errors import one_sentence, printable, unbroken
 
 Clock = Callable[[], float]
 SECONDS_PER_LINE = 60.0
@@ -24,9 +24,9 @@ _STILL = 10.0  # seconds without a batch, from which on they are said
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a line as it is, but for what a terminal would obey."""
+    """Print a line as it is, but for what a terminal would obey and for line breaks of names."""
     # Rich would colour and break names of folders, and take brackets in them for marks.
-    console.print(printable(text), highlight=False, soft_wrap=True, markup=False)
+    console.print(unbroken(printable(text)), highlight=False, soft_wrap=True, markup=False)
 
 
 class Watcher(Protocol):

@@ -147,6 +147,9 @@ def test_the_command_writes_prompts(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert main([*begun, f"misa.initial_prompts={out}", *more]) == 0
         said = capsys.readouterr().out
         assert ("misa: warm.safetensors was warmed up with a ViT of other" in said) == is_another
+    for other in ("g_blocks=3,4", "e_length=3"):
+        assert main([*begun, f"misa.initial_prompts={out}", f"misa.{other}"]) == 2
+        assert " for blocks " in capsys.readouterr().err
     assert main(["warm-up", "digits", "--out", str(tmp_path / "none" / "warm.safetensors")]) == 2
     assert "there is no folder" in capsys.readouterr().err
     other = str(tmp_path / "other.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -142,6 +143,13 @@ def test_weights_and_biases_keeps_the_same_tags_offline(
 ) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.chdir(tmp_path)
+    for name in ("wandb", ".wandb"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "settings").write_text("[default]\nbase_url = http://localhost:1")
+        with pytest.raises(InputError, match="wandb/settings in the current folder would decide"):
+            board_class("wandb")
+        shutil.rmtree(tmp_path / name)
     assert board_class("wandb") is WeightsAndBiases
     folder = tmp_path / "digits" / "ncm" / "1-x"
     folder.mkdir(parents=True)
