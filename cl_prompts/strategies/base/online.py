@@ -63,7 +63,12 @@ from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.replay import Replay, among
 from cl_prompts.strategies.base.settings import Declared, name_taken
-from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
+from cl_prompts.strategies.base.state import (
+    Registered,
+    load_learned_again,
+    load_strategy_state,
+    strategy_state,
+)
 from cl_prompts.strategies.base.stream import (
     Batch,
     check_recurring,
@@ -342,6 +347,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Where in its task the current experience lies."""
         self._task_labels: set[int] = set()
         self._evaluated = 0
+        self._resumed: dict[str, Any] | None = None
         self._inside: dict[str, Any] | None = None
         self._epoch_order = self.shuffler.get_state()
 
@@ -677,6 +683,10 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             self._before_training_epoch(**kwargs)
             if self._stop_training:
                 break
+            if self._resumed is not None:
+                load_learned_again(self, self._resumed)
+                self.state_loaded()
+                self._resumed = None
             self.training_epoch(**kwargs)
             # A GPU has checked every 50th step alone.
             self.check_loss(now=True)
@@ -782,6 +792,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """
         load_strategy_state(self, state, experiences)
         self.state_loaded()
+        self._resumed = None if self.place is None else state
 
     grow = growth.grow
     """Make room for ``classes`` that come later, a number or names, and for ``tasks``, between two

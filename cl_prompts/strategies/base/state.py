@@ -175,6 +175,16 @@ def load_strategy_state(
         plugin.load_state_dict(deepcopy(own))
 
 
+def load_learned_again(strategy: Any, state: dict[str, Any]) -> None:
+    """Load once more what plugins may have changed at events of a beginning, which come again where
+    a strategy goes on inside of an experience, although what they did is part of the state."""
+    strategy.model.load_learned_state(state["model"])
+    strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
+    strategy.state.load_state_dict(state["registered"])
+    for plugin, (_, own) in zip(with_state(strategy.plugins), state["plugins"], strict=True):
+        plugin.load_state_dict(deepcopy(own))
+
+
 def _check_types(mine: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     """Refuse tensors of another type, to which PyTorch would round."""
     for name, value in saved.items():

@@ -86,6 +86,42 @@ def test_the_state_of_any_plugin_is_saved_and_restored(kind: Any) -> None:
     assert first.plugin(kind).state_dict() == second.plugin(kind).state_dict()
 
 
+BEGINNINGS = ["before_training", "before_training_exp", "before_training_epoch"]
+
+
+class Beginning(StrategyPlugin):
+    """Counts beginnings, shrinks the head at each, and decays it by their number."""
+
+    def attach(self, strategy: Any) -> None:
+        self.count = 0
+        self.state.add("count")
+
+    def begin(self, strategy: Any, **kwargs: Any) -> None:
+        self.count += 1
+        with torch.no_grad():
+            strategy.model.head.weight.mul_(0.5)
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        strategy.loss += 0.01 * self.count * strategy.model.head.weight.square().sum()
+
+
+@pytest.mark.parametrize("event", BEGINNINGS)
+def test_a_beginning_counts_once_where_training_goes_on_inside(event: str) -> None:
+    kind = type("Once", (Beginning,), {event: Beginning.begin})
+    stream = experiences()[:2]
+    whole = make("linear_probe", plugins=[kind()], train_epochs=2)
+    fit(whole, stream[:1])
+    states: list[Any] = []
+    whole.between_batches = lambda: states.append(whole.state_dict())
+    fit(whole, stream[1:])
+    for state in (states[1], states[-2]):  # in either epoch
+        later = make("linear_probe", plugins=[kind()], train_epochs=2)
+        later.load_state_dict(state, stream)
+        fit(later, stream[1:])
+        assert later.plugin(kind).count == whole.plugin(kind).count
+        assert same(weights(later), weights(whole))
+
+
 @pytest.mark.parametrize("kind", ["mvp", "er", "ranpac", "lwf"])
 def test_a_state_in_memory_stays_of_one_moment(kind: str) -> None:
     stream = experiences()[:2]
