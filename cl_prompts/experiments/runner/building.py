@@ -32,6 +32,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted, label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
+from cl_prompts.experiments.run_folder.checkpoint import encode
 from cl_prompts.experiments.run_folder.identity import BATCHWISE
 from cl_prompts.experiments.runner.kept_images import (
     check_keeping,
@@ -166,6 +167,7 @@ class Builder:
             check_recurring(train)
         strategy = make_strategy(settings, backbone, info, options, plugins=[anytime])
         strategy.check_announced(announced=_boundaries_announced(settings, split))
+        _check_state(strategy)
         what = f"strategy {label_of(settings.strategy)}"
         lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
         check_memory(what, strategy, **lengths)
@@ -444,6 +446,17 @@ def stateless_plugins(parts: Parts) -> list[str]:
     given = [plugin for plugin in parts.strategy.plugins if isinstance(plugin, kinds)]
     kept = with_state(given)
     return [type(plugin).__name__ for plugin in given if plugin not in kept]
+
+
+def _check_state(strategy: OnlineStrategy) -> None:
+    """Refuse state of own code that no checkpoint can hold, before there is one to write."""
+    owners = [(type(strategy), strategy.state)]
+    owners += [(type(plugin), plugin) for plugin in with_state(strategy.plugins)]
+    for kind, owner in owners:
+        try:
+            encode(owner.state_dict())
+        except (TypeError, RuntimeError) as error:
+            raise InputError(f"the state of {kind.__name__} cannot be saved: {error}") from error
 
 
 def remarks(parts: Parts) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping, MutableMapping, Sequence
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,11 @@ class Registered:
                     )
                 if isinstance(value, Tensor) and isinstance(saved, Tensor):
                     saved = saved.to(value.device)
+                if isinstance(value, MutableMapping) and saved is not None:
+                    # Of its own kind, such as Counter: files hold plain dictionaries.
+                    kept, saved = saved, copy(value)
+                    saved.clear()
+                    saved.update(kept)
                 setattr(self.owner, name, saved)
 
 
@@ -91,6 +96,8 @@ def _saved(value: Any) -> Any:
 def _kind(value: Any) -> str:
     if isinstance(value, Tensor):
         return "Tensor"  # of any device's class
+    if isinstance(value, Mapping):
+        return "dict"
     return "number" if isinstance(value, int | float) else type(value).__name__
 
 

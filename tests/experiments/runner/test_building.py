@@ -172,6 +172,10 @@ def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them
         ([f"dataset={OWN}:folder_of"], "has no where: add where=VALUE"),
         ([f"dataset={OWN}:odd"], "kept is frozenset.* by default, which no recipe can hold"),
         ([f"dataset={OWN}:badly_annotated"], "annotations of .*badly_annotated cannot be read"),
+        (
+            [f"plugins={OWN}:Unkept"],
+            r"state of Unkept cannot be saved: state\.met is",
+        ),
     ],
 )
 def test_mistakes_with_ones_own_parts_get_one_sentence(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,6 +47,20 @@ def test_values_of_every_kind_come_back_and_are_copies() -> None:
         assert torch.equal(torch.rand(3, generator=owner.generator), want)
         owner.listed[0].fill_(5)
         owner.values.zero_()
+
+
+def test_dictionaries_stay_of_their_kind() -> None:
+    owner = SimpleNamespace(counts=Counter(cat=2), lists=defaultdict(list, a=[1]))
+    state = Registered(owner)
+    state.add("counts", "lists")
+    saved = {name: dict(value) for name, value in state.state_dict().items()}  # as files hold them
+    owner.counts["dog"] += 1
+    owner.lists["b"].append(2)
+    state.load_state_dict(saved)
+    assert owner.counts == Counter(cat=2)
+    assert owner.counts["dog"] == 0
+    assert dict(owner.lists) == {"a": [1]}
+    assert owner.lists["b"] == []
 
 
 class Counting(SupervisedPlugin):
