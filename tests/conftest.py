@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,6 +113,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     torch.set_num_threads(1)
     remember_signatures()
+    forget_where_seeds_are_set()
     missing = [file for file in (*SLOW, *LONG) if not (TESTS / file).is_file()]
     assert not missing, f"tests/conftest.py: SLOW or LONG names files that are gone: {missing}"
     begun = set()
@@ -135,12 +136,21 @@ def remember_signatures() -> None:
     """Have Avalanche read each signature once: it checks arguments by those of all base classes,
     which takes half of the time in which a toy strategy is made."""
     import inspect
-    from types import SimpleNamespace
 
     from avalanche.training.templates import base
 
     if isinstance(base.inspect, ModuleType):
         base.inspect = SimpleNamespace(**{**vars(inspect), "signature": cache(inspect.signature)})
+
+
+def forget_where_seeds_are_set() -> None:
+    """Have torch not write down, in case a GPU comes to be used, the stack of every call that seeds
+    its generators, which takes longer than the call."""
+    import torch
+
+    silent = SimpleNamespace(format_stack=list)
+    torch.cuda.traceback = silent  # type: ignore[attr-defined]
+    torch.xpu.traceback = silent  # type: ignore[attr-defined]
 
 
 @cache

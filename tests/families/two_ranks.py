@@ -13,6 +13,7 @@ import torch
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.tracking.tracker import ProgressLine
 from cl_prompts.scenarios import class_incremental_benchmark, load_dataset
@@ -57,7 +58,8 @@ def trained(kind: str) -> dict[str, Any]:
     # one row, for one rank.
     batch = 31 if scenario == "si_blurry" else 15
     # Alone image by image; together in batches, where each rank makes the whole one.
-    benchmark, test = augmented(scenario, "device" if ranks.is_distributed() else "loader")
+    on = "device" if ranks.is_distributed() else "loader"
+    benchmark, test = augmented(scenario, on, Augmentation(padding=2))
     anytime = AnytimeEvaluation(test, every=None)
     changes: dict[str, Any] = {"train_mb_size": batch, "plugins": [anytime]} | on_two_blocks(kind)
     if not cls_of(kind).whole_stream and ALL[kind].learns != "prototypes":
@@ -85,9 +87,9 @@ def trained(kind: str) -> dict[str, Any]:
 
 def on_embedded(case: str) -> dict[str, Any]:
     """What MVP learns on the embedded ViT, whose sums are longer, in 20 updates."""
-    with few_images(16, 2):
+    with few_images(4, 1):
         data = load_dataset("digits", image_size=32, augment=False)
-    settings: dict[str, Any] = {"n_classes": 10, "train_mb_size": 32}
+    settings: dict[str, Any] = {"n_classes": 10, "train_mb_size": 8}
     settings["plugins"] = [kind() for kind in ON_EMBEDDED[case]]
     updates = EMBEDDED_UPDATES // 5  # of each batch
     strategy = make("mvp", backbone=create_backbone(), online_iter=updates, **settings)
