@@ -236,11 +236,10 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         names = list(parts.data.classes)
         try:
             tracker.show_stream(json.loads(parts.split.to_json()), names)
+            told = len(folder.remarks)
             run.train(tracker, request)
-            if (seen := parts.strategy.samples_seen) < run.total:
-                stopped = f"a plugin stopped the training: {seen:,} of {run.total:,} samples count"
-                folder.remarks.append(stopped)
-                watcher.note(stopped)
+            for remark in folder.remarks[told:]:
+                watcher.note(remark)
             if parts.data.multi_label:
                 with ranks.local_only():
                     tracker.show_examples(parts.strategy.model, parts.data.test, names)

@@ -229,6 +229,10 @@ class TaskLoop:
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
+            if strategy.was_stopped:
+                self.folder.remarks.append(
+                    f"a plugin stopped the training of task {self.tasks_done}"
+                )
             last = self.tasks_done == len(tasks)
             due = last or clock.due_after_task(strategy.samples_seen, self.tasks_done)
             if self._agreed(request, due=due):

@@ -62,7 +62,7 @@ def push(folder: Path, name: str, *, public: bool = False) -> tuple[str, list[st
     check_sums(run.folder, [*READ, LEARNED_FILE, CONFIDENCE_FILE])
     names = [file for file in PUSHED if (run.folder / file).is_file()]
     files: dict[str, Any] = {file: run.folder / file for file in names}
-    files[_CARD] = card(run, name).encode()
+    files[_CARD] = card(run, name).encode(errors="backslashreplace")
     operations = [CommitOperationAdd(file, content) for file, content in files.items()]
     api = HfApi(library_name="cl-prompts", library_version=__version__)
 

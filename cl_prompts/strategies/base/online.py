@@ -346,6 +346,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.task_position = TaskPosition()
         """Where in its task the current experience lies."""
         self._task_labels: set[int] = set()
+        self.was_stopped = False
+        """Whether a plugin ended the training of the last experience."""
         self._evaluated = 0
         self._resumed: dict[str, Any] | None = None
         self._inside: dict[str, Any] | None = None
@@ -692,6 +694,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             self.check_loss(now=True)
             check_weights(self.model, self.samples_seen, (self, *self.plugins))
             self._after_training_epoch(**kwargs)
+        self.was_stopped = self._stop_training
         # Stopped in the last epoch: the next experience is trained all the same.
         self._stop_training = False
 
