@@ -61,7 +61,9 @@ def one_sentence(message: object) -> str:
     text = " ".join(printable(_OF_LOADER.sub("", str(message))).split())
     text = _WORD.sub(lambda found: short(found[0]), text)
     # From the middle of a command a quotation mark might be cut that others stand behind.
-    return short(text, _MOST) if "'" not in text else text[:_MOST]
+    if len(text) > _MOST and "'" in text:
+        return f"{text[: _MOST - 3]}..."
+    return short(text, _MOST)
 
 
 def typed(path: object) -> str:

@@ -35,7 +35,7 @@ from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.datasets.transforms import ImageTransform, RandomTransform
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.training.items import check_item, entries_of, item_of
+from cl_prompts.training.items import check_item, entries_of
 from cl_prompts.training.views import current_key, viewing
 
 Statistics = tuple[float, float, float]
@@ -383,7 +383,7 @@ class _ImagesOf:
 
     def __getitem__(self, row: int) -> Tensor:
         try:
-            item = item_of(self.data, row)
+            item = self.data[row]  # its readers copy the image
         except (InputError, RunError):
             raise
         except Exception as error:  # a user's data set may fail in any way

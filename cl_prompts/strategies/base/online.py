@@ -350,6 +350,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Whether a plugin ended the training of the last experience."""
         self._evaluated = 0
         self._resumed: dict[str, Any] | None = None
+        self._shown: list[tuple[Tensor, int | None]] = []
         self._inside: dict[str, Any] | None = None
         self._epoch_order = self.shuffler.get_state()
 
@@ -695,6 +696,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             check_weights(self.model, self.samples_seen, (self, *self.plugins))
             self._after_training_epoch(**kwargs)
         self.was_stopped = self._stop_training
+        self.place = self._resumed = None
         # Stopped in the last epoch: the next experience is trained all the same.
         self._stop_training = False
 
@@ -754,8 +756,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             InputError: a plugin has changed a batch of evaluation to what no loader may give.
             RunError: NaN, or +inf, in evaluation, with the positions of the images.
         """
-        if not self.is_training and protocol.is_changed(self, self._shown):
+        if self._shown and protocol.is_changed(self, self._shown):
             check_batch(self.model, self.mb_x, self.mb_y)
+        self._shown = []
         logits = self.model.run(self.mb_x).logits
         if not self.is_training:
             check_finite(torch.arange(self._evaluated, self._evaluated + len(logits)), logits)
