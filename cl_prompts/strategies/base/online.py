@@ -65,7 +65,8 @@ from cl_prompts.strategies.base.replay import Replay, among
 from cl_prompts.strategies.base.settings import Declared, name_taken
 from cl_prompts.strategies.base.state import (
     Registered,
-    load_learned_again,
+    learned_parts,
+    load_learned_parts,
     load_strategy_state,
     strategy_state,
 )
@@ -615,6 +616,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
                 " in others: train on the two in calls of their own, or give shuffle="
             )
         kwargs.setdefault("shuffle", not all(ordered))
+        if self.place is not None:
+            # Events of a beginning come again, and what plugins did at them is in the state.
+            self._resumed = learned_parts(self)
         return super().train(experiences, eval_streams, **kwargs)
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
@@ -687,7 +691,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             if self._stop_training:
                 break
             if self._resumed is not None:
-                load_learned_again(self, self._resumed)
+                load_learned_parts(self, self._resumed)
                 self.state_loaded()
                 self._resumed = None
             self.training_epoch(**kwargs)
@@ -798,7 +802,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """
         load_strategy_state(self, state, experiences)
         self.state_loaded()
-        self._resumed = None if self.place is None else state
 
     grow = growth.grow
     """Make room for ``classes`` that come later, a number or names, and for ``tasks``, between two

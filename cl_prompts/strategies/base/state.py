@@ -113,24 +113,31 @@ def strategy_state(
     """
     # What is frozen comes again in later epochs and in replay alone.
     needed = strategy.train_epochs > 1 or strategy.buffer.size > 0
-    # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
     return {
-        "model": deepcopy(strategy.model.learned_state()),
+        **learned_parts(strategy),
         "backbone": backbone_hash(strategy.model.backbone),
-        "optimizer": deepcopy(strategy.optimizer.state_dict()),
         "buffer": strategy.buffer.state_dict(),
         "sources": strategy.replay.n_sources,
         "replayed_labels": strategy.replay.labels(),
-        "registered": strategy.state.state_dict(),
-        "plugins": [
-            [type(p).__name__, deepcopy(p.state_dict())] for p in with_state(strategy.plugins)
-        ],
         "samples_of_task": strategy.task_position.samples,
         # Inside an epoch: the state that its order was drawn from, to draw the same again.
         "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
         "place": inside,
         "experiences": strategy.clock.train_exp_counter,
         "feature_cache": strategy.feature_cache.state_dict(needed=needed),
+    }
+
+
+def learned_parts(strategy: Any) -> dict[str, Any]:
+    """Copies of that part of the state which plugins may change at any event."""
+    # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
+    return {
+        "model": deepcopy(strategy.model.learned_state()),
+        "optimizer": deepcopy(strategy.optimizer.state_dict()),
+        "registered": strategy.state.state_dict(),
+        "plugins": [
+            [type(p).__name__, deepcopy(p.state_dict())] for p in with_state(strategy.plugins)
+        ],
     }
 
 
@@ -182,14 +189,13 @@ def load_strategy_state(
         plugin.load_state_dict(deepcopy(own))
 
 
-def load_learned_again(strategy: Any, state: dict[str, Any]) -> None:
-    """Load once more what plugins may have changed at events of a beginning, which come again where
-    a strategy goes on inside of an experience, although what they did is part of the state."""
-    strategy.model.load_learned_state(state["model"])
-    strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
-    strategy.state.load_state_dict(state["registered"])
-    for plugin, (_, own) in zip(with_state(strategy.plugins), state["plugins"], strict=True):
-        plugin.load_state_dict(deepcopy(own))
+def load_learned_parts(strategy: Any, parts: dict[str, Any]) -> None:
+    """Inverse of :func:`learned_parts`."""
+    strategy.model.load_learned_state(parts["model"])
+    strategy.optimizer.load_state_dict(parts["optimizer"])
+    strategy.state.load_state_dict(parts["registered"])
+    for plugin, (_, own) in zip(with_state(strategy.plugins), parts["plugins"], strict=True):
+        plugin.load_state_dict(own)
 
 
 def _check_types(mine: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
