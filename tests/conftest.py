@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -114,6 +115,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     torch.set_num_threads(1)
     remember_signatures()
     forget_where_seeds_are_set()
+    remember_texts()
     missing = [file for file in (*SLOW, *LONG) if not (TESTS / file).is_file()]
     assert not missing, f"tests/conftest.py: SLOW or LONG names files that are gone: {missing}"
     begun = set()
@@ -151,6 +153,21 @@ def forget_where_seeds_are_set() -> None:
     silent = SimpleNamespace(format_stack=list)
     torch.cuda.traceback = silent  # type: ignore[attr-defined]
     torch.xpu.traceback = silent  # type: ignore[attr-defined]
+
+
+def remember_texts() -> None:
+    """Have PyYAML, which is slow, parse each text of settings once in a process."""
+    import yaml
+
+    from cl_prompts.experiments.recipes import values
+
+    known = cache(yaml.load)
+
+    def load(text: str, Loader: type) -> Any:
+        return deepcopy(known(text, Loader=Loader))
+
+    if isinstance(values.yaml, ModuleType):
+        values.yaml = SimpleNamespace(**{**vars(yaml), "load": load})
 
 
 @cache
