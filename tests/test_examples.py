@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +34,7 @@ def commands(folder: Path, *lines: list[str]) -> str:
     def work() -> int:
         os.chdir(folder)
         sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
-        with sketched(pages=True), few_images(train=20, test=6):
+        with sketched(pages=True), few_images(train=8, test=3):
             return max(main(line) for line in lines)
 
     done = forked(work)
@@ -126,29 +130,39 @@ def test_own_metric_reaches_the_records_of_a_run(here: Path) -> None:
     assert b"worst_class/task_end" in board.read_bytes()
 
 
-#: as the scripts run: what is drawn beside the notebook's own pictures takes longer than its runs
-ON_FEW_IMAGES = """
-from contextlib import ExitStack
-from tests.experiments.sketches import sketched
-from tests.few_images import few_images
-here = ExitStack()
-here.enter_context(few_images(train=15, test=6))
-here.enter_context(sketched(pages=True))
-"""
+@contextmanager
+def forked_kernel(folder: Path) -> Iterator[Any]:
+    """A kernel in a fork of this process, which has imported everything; its manager."""
+    from ipykernel.kernelapp import launch_new_instance
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Manager(AsyncKernelManager):
+        has_kernel = True  # so that none is started
+
+    manager = Manager(connection_file=str(folder / "kernel.json"), owns_kernel=False)
+    manager.write_connection_file()
+    with chdir(folder):
+        kernel = multiprocessing.get_context("fork").Process(
+            target=launch_new_instance, args=(["-f", manager.connection_file],)
+        )
+        kernel.start()
+    try:
+        yield manager
+    finally:
+        kernel.kill()
+        kernel.join()
 
 
 @pytest.mark.slow
-def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_notebook_runs(tmp_path: Path) -> None:
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed")
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     notebook = nbformat.read(ROOT / "examples" / "first_steps.ipynb", 4)
     nbformat.validate(notebook)
     assert not any(cell.get("outputs") for cell in notebook.cells)  # kept without
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(ON_FEW_IMAGES))
-    where = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(notebook, timeout=300, resources=where).execute()
+    with sketched(pages=True), few_images(train=6), forked_kernel(tmp_path) as kernel:
+        nbclient.NotebookClient(notebook, timeout=300, km=kernel).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     kinds = [kind for output in shown for kind in output.get("data", {})]
     assert "image/png" in kinds

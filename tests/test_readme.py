@@ -27,9 +27,9 @@ BLOCKS = [
 
 @pytest.fixture(autouse=True)
 def on_few_images() -> Iterator[None]:
-    """What the pages show is run as it stands, on 150 training images in place of all, and with
+    """What the pages show is run as it stands, on 60 training images in place of all, and with
     blank pictures."""
-    with few_images(train=15, test=6), sketched(pages=True):
+    with few_images(train=6, test=3), sketched(pages=True):
         yield
 
 
