@@ -49,6 +49,7 @@ def halves(y, seed: int = 0):
 OWN_RUN = ["strategy=mine:Mine", "dataset=mine:images", "scenario=mine:halves", "image_size=16"]
 OWN_RUN += ["every=10", "train_mb_size=8", "checkpoint_every=16"]
 MISA_RUN = ["strategy=misa", *QUICK, "misa.initial_prompts=warm", "checkpoint_every=16"]
+MISA_RUN += ["dataset.per_class=8", "n_tasks=2"]
 
 
 def write_prompts(seed: int) -> None:

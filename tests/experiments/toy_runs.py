@@ -13,8 +13,11 @@ from typing import Any
 
 import yaml
 
+from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.recipes.signatures import strategy_parameters
+from cl_prompts.experiments.runner.building import Builder
 from tests.experiments.process import Outcome, command
+from tests.experiments.sketches import sketched
 from tests.experiments.test_stops import EXEMPT
 from tests.toys import MULTI_LABEL, TABLE
 
@@ -83,6 +86,9 @@ class Bench:
                 "checkpoint_every": 8,
             }
             (self.root / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+        (settings,) = plan(str(self.root / "si_blurry.yaml"), ["strategy=ncm"])
+        with sketched():  # builds the ViT, which processes, as forks, need not do again
+            Builder(quick=True).build(settings)
 
     def cases(self, count: int) -> Iterator[tuple[random.Random, Case]]:
         """As many cases, every strategy in turn, each with a generator of its own."""

@@ -21,10 +21,10 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained import exporting
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from tests.experiments.commands import summary
-from tests.families.runs import finished
+from tests.families.runs import begin
 from tests.forked import forked
-from tests.toy_data import MULTI_LABEL_SCENARIOS
-from tests.toys import TABLE, make
+from tests.toy_data import MULTI_LABEL_SCENARIOS, experiences
+from tests.toys import TABLE, fit, make
 
 ROOT = Path(__file__).parents[3]
 EXPORTS = {"torch": exporting.export_torch, "onnx": exporting.export_onnx}
@@ -120,7 +120,7 @@ def test_methods_that_train_a_head_have_the_model_of_the_linear_probe() -> None:
 def test_the_matrix_lists_what_cannot_be_exported(
     kind: str, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strategy = finished(kind, "class_incremental").strategy
+    strategy = fit(begin(kind, "class_incremental"), experiences("class_incremental", train=24))
     settings = dataclasses.replace(trained.settings, strategy=kind)
     toy = dataclasses.replace(trained, settings=settings, strategy=strategy, image_size=16)
     monkeypatch.setattr(exporting, "_compared", lambda trained, model: (1.0, 1.0))

@@ -47,7 +47,7 @@ def test_another_test_set_is_not_scored(trained: TrainedRun) -> None:
 
 
 def test_scores_are_probabilities_in_the_order_of_the_classes(trained: TrainedRun) -> None:
-    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     found = trained.predict(images)
     assert found.classes == trained.classes == ("0", "1", "2", "3")
     assert found.scores.sum(dim=1) == pytest.approx([1, 1, 1])
@@ -117,14 +117,14 @@ def test_files_become_what_test_images_became(trained: TrainedRun, tmp_path: Pat
 
 def test_tensors_that_are_no_images_are_refused(trained: TrainedRun) -> None:
     with pytest.raises(InputError, match="floats in"):
-        trained.predict(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
-    with pytest.raises(InputError, match="the backbone takes 32 x 32"):
-        trained.predict(torch.zeros(1, 3, 16, 16))
+        trained.predict(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+    with pytest.raises(InputError, match="the backbone takes 16 x 16"):
+        trained.predict(torch.zeros(1, 3, 32, 32))
     with pytest.raises(InputError, match="by their paths, or one tensor"):
-        trained.predict([torch.zeros(3, 32, 32)])
+        trained.predict([torch.zeros(3, 16, 16)])
     with pytest.raises(InputError, match="batch_size must be a whole number of at least 1, not 0"):
-        trained.predict(torch.zeros(1, 3, 32, 32), batch_size=0)
-    assert trained.predict(torch.zeros(0, 3, 32, 32)).labels == ()
+        trained.predict(torch.zeros(1, 3, 16, 16), batch_size=0)
+    assert trained.predict(torch.zeros(0, 3, 16, 16)).labels == ()
 
 
 def test_the_device_is_the_one_that_was_asked_for(mvp_run: Path) -> None:
