@@ -121,11 +121,14 @@ def test_several_labels_are_learned(kind: str, scenario: str) -> None:
     test = Scenes(40, seed=2)
     anytime = AnytimeEvaluation(test, n_classes=6, every=None if scenario == "mlcil" else 20)
     settings: dict[str, Any] = {"train_epochs": 2, **on_two_blocks(kind)}
+    settings |= {} if cls_of(kind).whole_stream else {"online_iter": 1}
     settings |= {"lr": 0.05} if "lr" in cls_of(kind).settings() else {}
     strategy = make(kind, scenario, plugins=[anytime], **settings)
-    fit(strategy, benchmark(scenario, train=90).train_stream)
+    fit(strategy, benchmark(scenario).train_stream)
     results = anytime.results
-    assert results["map_last"] > test.targets.mean() + 0.1
+    # A network that was not trained is better than chance by about 0.13.
+    margin = 0.1 if OLD_TORCH else 0.17
+    assert results["map_last"] > test.targets.mean() + margin
     without_curve = strategy.whole_stream or scenario == "mlcil"
     assert (results["a_auc"] is None) == without_curve
     assert {"cf1_80", "of1_80", "cf1_50", "of1_50"} <= set(results)

@@ -30,7 +30,7 @@ every = pytest.mark.parametrize("kind", TASK_AWARE)
 )
 def test_head_rows_of_other_classes_stay_as_they_are(kind: str, scenario: str) -> None:
     # An alignment of the head, between tasks, is over all classes.
-    strategy = make(kind, scenario, plugins=[HeadAlignment(epochs=0)])
+    strategy = make(kind, scenario, plugins=[HeadAlignment(epochs=0)], online_iter=1)
     for experience in experiences(scenario):
         before = weights(strategy)["head.weight"]
         fit(strategy, [experience])
@@ -40,7 +40,8 @@ def test_head_rows_of_other_classes_stay_as_they_are(kind: str, scenario: str) -
 
 @every
 def test_replayed_samples_compete_among_the_classes_of_their_own_task(kind: str) -> None:
-    strategy = make(kind, "class_incremental", buffer_size=20, buffer_batch_size=8)
+    settings = {"buffer_size": 20, "buffer_batch_size": 8, "online_iter": 1}
+    strategy = make(kind, "class_incremental", **settings)
     stream = experiences("class_incremental")
     batches = noted(strategy, "training_loss", lambda _, batch: batch, stream)
     assert len(strategy.buffer) == 20
@@ -138,7 +139,8 @@ RATED = ("mvp", "multi_lane", "l2p", "single_prompt", "flyprompt", "hide_prompt"
 
 @pytest.mark.parametrize("kind", RATED)
 def test_prompts_have_a_rate_of_their_own_also_those_of_later_tasks(kind: str) -> None:
-    strategy = make(kind, "class_incremental", lr=1e-3, prompt_lr=0.5, schedule="constant")
+    settings = {"lr": 1e-3, "prompt_lr": 0.5, "schedule": "constant", "online_iter": 1}
+    strategy = make(kind, "class_incremental", **settings)
     for experience in experiences("class_incremental"):
         fit(strategy, [experience])
         found = rates(strategy)
@@ -153,8 +155,10 @@ def test_prompts_have_a_rate_of_their_own_also_those_of_later_tasks(kind: str) -
 @pytest.mark.parametrize("kind", RATED)
 def test_equal_rates_are_one_rate(kind: str) -> None:
     stream = experiences("class_incremental")[:2]
-    first = fit(make(kind, "class_incremental", lr=0.01, prompt_lr=None), stream)
-    second = fit(make(kind, "class_incremental", lr=0.01, prompt_lr=0.01), stream)
+    first, second = (
+        fit(make(kind, "class_incremental", lr=0.01, prompt_lr=rate, online_iter=1), stream)
+        for rate in (None, 0.01)
+    )
     assert same(weights(first), weights(second))
 
 

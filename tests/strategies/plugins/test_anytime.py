@@ -31,12 +31,13 @@ def stream() -> Any:
     return si_blurry_benchmark(Blobs(100, 6, seed=1), Blobs(48, 6, seed=2), n_tasks=3, seed=3)
 
 
-def probe(plugin: AnytimeEvaluation, n_classes: int = 6) -> LinearProbe:
+def probe(plugin: AnytimeEvaluation, n_classes: int = 6, online_iter: int = 1) -> LinearProbe:
     torch.manual_seed(0)  # of the backbone
     return LinearProbe(
         backbone=tiny_vit(depth=1),
         n_classes=n_classes,
         train_mb_size=8,
+        online_iter=online_iter,
         device="cpu",
         evaluator=None,
         plugins=[plugin],
@@ -109,7 +110,7 @@ def test_points_by_look_ahead_lie_where_another_batch_would_pass_the_threshold(
 
 def test_published_points_do_not_come_between_two_updates_on_a_batch(stream: Any) -> None:
     plugin = AnytimeEvaluation(stream.test_stream, every=3, points="published")
-    fit(probe(plugin), stream.train_stream)
+    fit(probe(plugin, online_iter=3), stream.train_stream)
     seen = points(plugin.curve.anytime)
     assert seen == boundaries(stream.train_stream)[: len(seen)]
 
@@ -163,7 +164,7 @@ def test_a_task_end_is_evaluated_after_updates_that_count_no_sample(stream: Any)
                 strategy.stop_training()
 
     plugin = AnytimeEvaluation(stream.test_stream, every=1)
-    strategy = probe(plugin)
+    strategy = probe(plugin, online_iter=3)
     strategy.plugins.insert(0, Stop())
     fit(strategy, stream.train_stream[:1])
     assert points(plugin.curve.anytime) == points(plugin.curve.task_ends) == [8]
