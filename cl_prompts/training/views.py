@@ -56,7 +56,11 @@ def current_key() -> Key | None:
 
 class HeldOutItems(CheckedItems):
     """Items for evaluation, each in one view, that under its row: random test images are the same
-    at each read, in any process."""
+    at each read, in any process.
+
+    >>> HeldOutItems(["image 0", "image 1"], [2, 3])[1]
+    ('image 1', 3)
+    """
 
     def __getitem__(self, index: int) -> Any:
         with viewing(index):

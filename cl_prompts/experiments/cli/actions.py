@@ -56,6 +56,11 @@ class _Console(Console):
             yield segment._replace(text=text)
 
 
+def _print_line(console: Console, text: str) -> None:
+    # Rich would colour and break names of folders, and take brackets in them for marks.
+    console.print(unbroken(text), highlight=False, soft_wrap=True, markup=False)
+
+
 def ls(args: argparse.Namespace) -> None:
     """Print the lists of recipes, strategies, scenarios and so on."""
     from cl_prompts.experiments.cli.listing import listed
@@ -317,11 +322,9 @@ def learn(args: argparse.Namespace) -> None:
             trust_code=args.trust_code,
             progress=report,
         )
-    from cl_prompts.experiments.tracking.progress import print_line
-
     console = console_of(args.quiet)
     for line in lesson.lines:
-        print_line(console, line)
+        _print_line(console, line)
     if args.dry_run:
         return
     folder = taught(lesson, out=args.out, console=console, command=args.command_line)
@@ -358,13 +361,11 @@ def classes(args: argparse.Namespace) -> None:
         removed=args.remove,
         trust_code=args.trust_code,
     )
-    from cl_prompts.experiments.tracking.progress import print_line
-
     console = console_of(args.quiet)
     for line in what_stays(Builder(quick=True).build(settings)):
-        print_line(console, line)
+        _print_line(console, line)
     folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
-    print_line(console, f"run folder: {folders[0]}")
+    _print_line(console, f"run folder: {folders[0]}")
 
 
 def push(args: argparse.Namespace) -> None:
