@@ -50,8 +50,8 @@ def test_one_run_per_scenario(
     domains = scenario == "domain_incremental"
     recipe = "digit_scenes" if several else "digit_domains" if domains else "digits"
     tasks = {"mlcil": ["protocol=B0-C2"], "domain_incremental": []}.get(scenario, ["n_tasks=2"])
-    quick = ["seed=2", "strategy=linear_probe", "train_epochs=1", "classes=4", *tasks]
-    code, (folder,) = run(tmp_path, recipe, f"scenario={scenario}", *quick)
+    quick = ["seed=2", "strategy=linear_probe", "train_epochs=1", "classes=4", "image_size=16"]
+    code, (folder,) = run(tmp_path, recipe, f"scenario={scenario}", *quick, *tasks)
     assert code == 0
     said = summary(folder)
     assert (said["status"], said["scenario"]) == ("finished", scenario)
