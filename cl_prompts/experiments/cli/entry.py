@@ -80,6 +80,12 @@ def _carried_out(arguments: Sequence[str]) -> int:
         place = f"{short(error.filename)}: " if error.filename else ""
         _say(f"{place}{reason}")
         return 2 if error.errno in _OF_PATHS else 1
+    except RuntimeError as error:
+        # Of links, by Python before 3.13; everything else is a fault of this program.
+        if not str(error).startswith("Symlink loop"):
+            raise
+        _say(f"{error}: remove this link, which leads in a circle")
+        return 2
     return 0
 
 

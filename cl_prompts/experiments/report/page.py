@@ -97,6 +97,8 @@ def write_report(
         # Before its pictures: what stops in between leaves none that no page names.
         replace(page, [html.encode(errors="backslashreplace")])
         _write_files(folder, gallery.files)
+        if older and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     except OSError as error:
         kind = RunError if error.errno in _FULL else InputError
         raise kind(f"cannot write the report to {page}: {error.strerror or error}") from error
@@ -129,13 +131,11 @@ def _pictures(page: Path) -> list[str]:
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the pictures of a report, or remove the folder that older ones left empty."""
+    """Write the pictures of a report."""
     if files:
         folder.mkdir(exist_ok=True)
     for name, png in files.items():
         replace(folder / name, [png])
-    if not files and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def new_page(folder: Path) -> Path:

@@ -90,6 +90,17 @@ def test_a_wrong_path_is_bad_input_and_a_full_disk_a_fault(
     assert capsys.readouterr().err == "cl-prompts: some/path: reason\n"
 
 
+@pytest.mark.parametrize("command", ["init", "learn"])
+def test_a_link_in_a_circle_is_bad_input(
+    command: str, probe_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    parent = [str(probe_run)] if command == "learn" else []
+    assert main([command, *parent, str(loop)]) == 2
+    assert capsys.readouterr().err.lstrip().count("\n") == 1
+
+
 def test_too_little_memory_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,9 @@ def test_pictures_are_written_where_asked_for(tmp_path: Path) -> None:
     assert "digits-curves.png" in names
     write_report([tmp_path])
     assert not (tmp_path / "report_files").exists()
+    (tmp_path / "empty_files").mkdir()  # somebody else's
+    write_report([tmp_path], tmp_path / "empty.html")
+    assert (tmp_path / "empty_files").is_dir()
 
 
 def test_every_picture_has_an_alternative_text_of_its_own(page: str) -> None:
