@@ -21,6 +21,8 @@ from tests.toys import TABLE, cls_of, make, weights
 #: of the strategies that have the setting one of each form of model; tracing takes seconds
 COMPILED = ("mvp", "coda_prompt")
 KINDS = ["er", *COMPILED]
+#: blocks of the ViT, since each is traced: the fewest that the strategy can prompt
+DEPTH = {"er": 1, "mvp": 2, "coda_prompt": 1}
 
 
 pytestmark = one_graph
@@ -55,7 +57,7 @@ def run(kind: str, **options: Any) -> tuple[Any, Any]:
     strategy = make(
         kind,
         "si_blurry",
-        backbone=lively_vit(depth=2),
+        backbone=lively_vit(depth=DEPTH[kind]),
         train_mb_size=6,
         plugins=[anytime],
         **{**TABLE[kind].two_blocks, **options},
