@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,12 @@ from matplotlib.figure import Figure
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone
 from cl_prompts.experiments import figures
+from cl_prompts.experiments.cli import arguments
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.runner import building, execution
 
 _BUILT: dict[str, FrozenViT] = {}
+_parser = cache(arguments._parser)
 #: what runs draw; to compose these takes a fifth of a toy run
 _DRAWN = ("class_heatmap_figure", "examples_figure", "key_figure", "stream_figure")
 _BLANK = Figure(figsize=(1, 1))
@@ -39,7 +42,8 @@ def sketched(*, pages: bool = False, composed: bool = False) -> Iterator[None]:
 
     Their pictures are named and written as ever, but left blank; no disk is waited for, since what
     a killed process has written is there without; the embedded ViT, which is frozen, is built once
-    for all of them; what runs leave behind is small and is not collected; and no report is made.
+    for all of them, and so is the parser of command lines; what runs leave behind is small and is
+    not collected; and no report is made.
 
     Args:
         pages: make reports nevertheless.
@@ -49,6 +53,7 @@ def sketched(*, pages: bool = False, composed: bool = False) -> Iterator[None]:
         patch.setattr(Figure, "draw", lambda self, renderer: None)
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(building, "create_backbone", _backbone)
+        patch.setattr(arguments, "_parser", _parser)
         patch.setattr(execution, "gc", SimpleNamespace(collect=lambda: None))
         for name in () if pages or composed else _DRAWN:
             patch.setattr(figures, name, lambda *given, **options: _BLANK)

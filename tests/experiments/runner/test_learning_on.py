@@ -104,18 +104,17 @@ def test_a_child_knows_the_classes_of_both_by_name(parent: Path, child: Path) ->
     assert said["n_tasks"] == 3
     assert said["samples_seen"] == 7 * TRAIN
     assert said["task_ends"][1:] == [48, 84]
-    later = torch.stack([_pixels(child, name) for name in ("four", "six", "two")])
-    found = load_run(child, device="cpu").predict(later)
-    assert [labels[0] for labels in found.labels] == ["four", "six", "two"]
+    trained = load_run(child, device="cpu")
+    images = Path(trained.settings.dataset["root"]) / "train"
+    later = torch.stack([_pixels(images / name) for name in ("four", "six", "two")])
+    assert trained.predict(later).labels == (("four",), ("six",), ("two",))
     held_out = held_out_confidence(child)
     assert len(held_out) == 7 * TEST  # of parent and child
     strange = torch.cat([later, later.rot90(1, (2, 3)), 1 - later])
-    labels = load_run(child, device="cpu").predict(strange, unknown=0.1).labels
-    assert ("unknown",) in labels
+    assert ("unknown",) in trained.predict(strange, unknown=0.1).labels
 
 
-def _pixels(child: Path, name: str) -> torch.Tensor:
-    folder = Path(load_run(child, device="cpu").settings.dataset["root"]) / "train" / name
+def _pixels(folder: Path) -> torch.Tensor:
     image = Image.open(sorted(folder.glob("*.png"))[0]).resize((16, 16), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
