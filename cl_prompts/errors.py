@@ -60,7 +60,7 @@ def one_sentence(message: object) -> str:
     """
     text = " ".join(printable(_OF_LOADER.sub("", str(message))).split())
     text = _WORD.sub(lambda found: short(found[0]), text)
-    # From the middle of a command a quotation mark might be cut that others stand behind.
+    # A cut in the middle could take one quotation mark of a command, and turn the others round.
     if len(text) > _MOST and "'" in text:
         return f"{text[: _MOST - 3]}..."
     return short(text, _MOST)

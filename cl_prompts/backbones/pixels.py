@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, all_of
 
 #: How far pixels may lie outside of [0, 1]: bicubic resizing overshoots at edges.
 OVERSHOOT = 0.1
@@ -115,9 +115,9 @@ def check_images(images: Sequence[Any], size: int, *, normalised: bool = False) 
             if not finite and not bool(torch.isfinite(values).all()):
                 continue
         check_pixels(values, size, normalised=normalised)
-    kinds = sorted({f"{type(image).__name__}s of {image.dtype}" for image in images})
+    kinds = {f"{'array' * isinstance(image, np.ndarray)} {image.dtype}".strip() for image in images}
     if len(kinds) > 1:
-        raise InputError(f"images of one batch are {' and '.join(kinds)}: give all of one type")
+        raise InputError(f"images of a batch are {all_of(sorted(kinds))}: give all of one type")
 
 
 def _as_tensor(image: np.ndarray) -> Tensor:

@@ -54,7 +54,7 @@ def save_prompts(
         about: what they were learned for, see :func:`about_prompts`.
     """
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
-    write_whole(path, save(tensors, dict(about or {})), new=True)
+    write_whole(path, save(tensors, dict(about) if about else None), new=True)
 
 
 def about_prompts(path: str | Path) -> dict[str, str]:

@@ -121,7 +121,7 @@ class MISA(PromptStrategy):
         """Say where the prompts were warmed up with another ViT."""
         path = Path(self.initial_prompts or "")
         known = about_prompts(path).get("backbone")
-        if known in (None, weights_hash(self.model.backbone)):
+        if known is None or known == weights_hash(self.model.backbone):
             return []
         return [
             f"{path.name} was warmed up with a ViT of other weights, normalisation, precision or"

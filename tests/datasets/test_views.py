@@ -69,6 +69,19 @@ def test_views_depend_on_seed_and_key_alone() -> None:
     assert KeyedTransform(KINDS["all"], 24, seed=4).draw((9, 5, 9), 40, 61) != views[-1]
 
 
+def test_views_are_the_same_under_another_default_type() -> None:
+    keyed = KeyedTransform(KINDS["all"], 24, seed=3)
+    image = torch.randint(0, 256, (3, 40, 61), dtype=torch.uint8)
+    views = [keyed(image, (key,)) for key in range(10)]
+    torch.set_default_dtype(torch.float64)
+    try:
+        others = [keyed(image, (key,)) for key in range(10)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for view, other in zip(views, others, strict=True):
+        assert torch.equal(view, other)
+
+
 def test_keys_of_different_lengths_and_great_numbers_differ() -> None:
     keyed = KeyedTransform(KINDS["all"], 24, seed=0)
     keys = [(), (0,), (0, 0), (1,), (1, 0), (0, 1), (2**32,), (2**64, 1), (11,), (1, 1)]

@@ -262,7 +262,7 @@ def _refuse_settings_here() -> None:
         if os.path.lexists(file):
             raise InputError(
                 f"{file} in the current folder would decide where the run is sent to: remove it, or"
-                " start elsewhere, with WANDB_ENTITY, WANDB_PROJECT or WANDB_BASE_URL in the"
+                " start elsewhere, with WANDB_ENTITY, WANDB_PROJECT, WANDB_MODE and the like in the"
                 " environment"
             )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cl_prompts.checks import shown
 from cl_prompts.datasets.folders import scan_images
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.run_folder.files import csv_text, harmless
+from cl_prompts.experiments.run_folder.files import csv_text
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.trained.loading import Predictions
@@ -101,7 +101,7 @@ def predictions_csv(
         ((_, highest),) = predictions.best(row)
         values = [scores[column[label]] if label in column else highest for label in labels]
         own = ";".join(f"{value:.4f}" for value in values)
-        line: list[Any] = [file, ";".join(map(harmless, labels)), own]
+        line: list[Any] = [file, ";".join(labels), own]
         if all_scores:
             line += [f"{score:.4f}" for score in scores]
         rows.append(line)

@@ -195,9 +195,12 @@ ODD = [
     (lambda image: (image * 255).byte(), "images are uint8"),
     (lambda image: image.to(torch.float8_e4m3fn), "images are float8_e4m3fn: give floats"),
     (lambda image: image.tolist(), "images are a list: give a tensor"),
-    (lambda image: image.half(), "Tensors of torch.float16 and Tensors of torch.float32: give all"),
-    (lambda image: image.numpy()[:, ::-1], "images are arrays that torch cannot take"),
-    (lambda image: image.numpy(), "Tensors of torch.float32 and ndarrays of float32: give all"),
+    (lambda image: image.half(), "are torch.float16 and torch.float32: give all of one type"),
+    (lambda image: image.numpy().astype(">f4"), "images are arrays that torch cannot take"),
+    (
+        lambda image: image.numpy(),
+        "are array float32 and torch.float32: give all of one",
+    ),
     (lambda image: image.to_sparse(), "images are sparse_coo: give tensors that hold each pixel"),
     (lambda image: image.to("meta"), "images are without values: give tensors that hold each"),
 ]
