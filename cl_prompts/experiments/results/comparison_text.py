@@ -160,12 +160,13 @@ def _markdown(table: Table, caption: str, rows: Lines) -> str:
     return f"{markdown_text(caption)}\n\n{body}"
 
 
-#: signs of Markdown; a _ inside of a word is none
-_MARKDOWN = re.compile(r"[\\`*|]|(?<=\])\(|~(?=~)|(?<!\w)_|_(?!\w)")
+#: signs of Markdown, and of addresses and formulas, which GitHub sees; a _ inside of a word is none
+_MARKDOWN = re.compile(r"[\\`*|~$]|(?<=\])\(|(?<!\w)_|_(?!\w)|(?<=:)/(?=/)|(?<=www)\.", re.I)
 
 
 def markdown_text(text: str) -> str:
-    """A text in which Markdown sees no column, no HTML, no link and no emphasis.
+    """A text in which Markdown sees no column, HTML, link, formula or emphasis; a mail address may
+    become a link.
 
     >>> markdown_text("a|b <script>, p < 0.001, linear_probe@*x*, &lt;")
     'a\\\\|b &lt;script>, p < 0.001, linear_probe@\\\\*x\\\\*, &amp;lt;'

@@ -117,6 +117,7 @@ def test_names_are_text_in_every_format(tmp_path: Path) -> None:
     markdown = written(tables)
     assert "&lt;script>a\\|b[c]\\(javascript:d)" in markdown
     assert "<script" not in markdown
+    assert markdown_text("www.a.b https://c ~d~ $e$") == r"www\.a.b https:\//c \~d\~ \$e\$"
     assert markdown_text("x &lt; `y` *z*") == "x &amp;lt; \\`y\\` \\*z\\*"
     rows = list(csv.DictReader(io.StringIO(written(tables, "csv"))))
     assert {row["strategy"][:2] for row in rows} == {"'=", "li", "[9"}
