@@ -346,7 +346,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         done, and counters of Avalanche's ``clock``; None for its start."""
         self.task_position = TaskPosition()
         """Where in its task the current experience lies."""
-        self._task_labels: set[int] = set()
+        self.task_labels: set[int] = set()
+        """Task labels of the experiences trained on."""
         self.was_stopped = False
         """Whether a plugin ended the training of the last experience."""
         self._evaluated = 0
@@ -634,7 +635,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.announced = announces_boundaries(self.experience) if given is None else given
         self.check_announced(announced=self.announced)
         self.check_experience(self.experience)
-        check_class_ids(self.experience, self.model, self._task_labels)
+        check_class_ids(self.experience, self.model, self.task_labels)
         self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
         # What is resumed was entered before: its task has started, its samples are known.
         resumed = self.place is not None

@@ -193,8 +193,10 @@ def between_stream_batches(self: OnlineStrategy, samples: int) -> None:
     clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
     # state_dict, which is about to be called, reads from here where in the epoch this is.
     self._inside = {"samples": samples, "clock": clock}
-    self.between_batches()
-    self._inside = None
+    try:
+        self.between_batches()
+    finally:
+        self._inside = None
 
 
 def _offer(self: OnlineStrategy, stream: StreamBatch, batch: Batch, output: Output | None) -> None:

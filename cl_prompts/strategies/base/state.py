@@ -124,6 +124,8 @@ def strategy_state(
         "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
         "place": inside,
         "experiences": strategy.clock.train_exp_counter,
+        "clock": {name: n for name, n in vars(strategy.clock).items() if isinstance(n, int)},
+        "task_labels": sorted(strategy.task_labels),
         "feature_cache": strategy.feature_cache.state_dict(needed=needed),
     }
 
@@ -178,7 +180,11 @@ def load_strategy_state(
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
     strategy.task_position.samples = int(state["samples_of_task"])
-    strategy.clock.train_exp_counter = int(state["experiences"])
+    # Of an earlier state of this version only the number of experiences is known.
+    counts = {"train_exp_counter": state["experiences"], **state.get("clock", {})}
+    for name, count in counts.items():
+        setattr(strategy.clock, name, int(count))
+    strategy.task_labels = set(state.get("task_labels", ()))
     place = state["place"]
     if place is not None:
         if not {"train_exp_epochs", "train_epoch_iterations"} <= set(place["clock"]):

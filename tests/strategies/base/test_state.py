@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from avalanche.benchmarks import nc_benchmark
 from avalanche.core import SupervisedPlugin
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import PromptAveraging, StrategyPlugin
 from cl_prompts.strategies.base.state import Registered
-from tests.toy_data import experiences
+from tests.toy_data import Blobs, experiences
 from tests.toy_vits import lively_vit
 from tests.toys import fit, make, same, weights
 
@@ -187,3 +188,35 @@ def test_a_state_belongs_to_its_backbone() -> None:
     with pytest.raises(InputError, match="the saved state was learned on a backbone with other"):
         other.load_state_dict(state)
     assert torch.equal(other.model.head.weight, before)
+
+
+@pytest.mark.parametrize("way", ["loaded", "grown"])
+def test_the_clock_and_task_labels_go_on(way: str) -> None:
+    settings: dict[str, Any] = {"task_labels": True, "class_ids_from_zero_in_each_exp": True}
+    data = Blobs(60, seed=1)
+    stream = nc_benchmark(data, data, n_experiences=2, **settings).train_stream
+    strategy = make("linear_probe")
+    strategy.train(stream[0])
+    if way == "grown":
+        strategy.grow(7)
+    else:
+        state = strategy.state_dict()
+        counts = dict(vars(strategy.clock))
+        strategy = make("linear_probe")
+        strategy.load_state_dict(state, [stream[0]])
+        assert vars(strategy.clock) == counts
+    with pytest.raises(InputError, match="brings no class that was not seen under another one"):
+        strategy.train(stream[1])
+
+
+def test_an_interrupted_callback_leaves_no_place() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    stream = experiences()
+    strategy = make("linear_probe")
+    strategy.between_batches = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        fit(strategy, stream[:1])
+    strategy.between_batches = None
+    assert fit(strategy, stream[1:2]).state_dict()["place"] is None
