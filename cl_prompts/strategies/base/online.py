@@ -350,6 +350,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Task labels of the experiences trained on."""
         self.was_stopped = False
         """Whether a plugin ended the training of the last experience."""
+        self._read_twice = False
         self._evaluated = 0
         self._resumed: dict[str, Any] | None = None
         self._shown: list[tuple[Tensor, int | None]] = []
@@ -653,8 +654,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if not resumed and self.views is not None:
             n = len(self.experience.dataset)
             # Once a process: a strategy that is resumed may get other data.
-            if not self.clock.train_iterations:
+            if not self._read_twice:
                 check_recurring(self.adapted_dataset)
+                self._read_twice = True
             self.feature_cache.enter(self.source, n, replayed=self.buffer_size > 0)
         if own_sampler(self.dataloader) is None:
             check_foreign_loader(self)
