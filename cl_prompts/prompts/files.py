@@ -58,7 +58,7 @@ def save_prompts(
 
 
 def about_prompts(path: str | Path) -> dict[str, str]:
-    """What a file says of its prompts: texts by name, none in other files than safetensors."""
+    """Metadata of a safetensors file of prompts; files of other kinds have none."""
     if Path(path).suffix != ".safetensors":
         return {}
     with safe_open(path, "pt") as file:

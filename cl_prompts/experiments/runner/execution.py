@@ -236,9 +236,9 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         names = list(parts.data.classes)
         try:
             tracker.show_stream(json.loads(parts.split.to_json()), names)
-            told = len(folder.remarks)
+            before = len(folder.remarks)
             run.train(tracker, request)
-            for remark in folder.remarks[told:]:
+            for remark in folder.remarks[before:]:
                 watcher.note(remark)
             if parts.data.multi_label:
                 with ranks.local_only():
