@@ -23,6 +23,7 @@ from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+from cl_prompts.training.items import item_of
 
 _EXAMPLES = 12  # test images that are drawn
 
@@ -187,7 +188,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         n = min(_EXAMPLES, len(shown))
         # Evenly over the test set, which may be sorted by class.
         rows = shown[torch.linspace(0, len(shown) - 1, n).long()].tolist()
-        images = torch.stack([test[row][0] for row in rows])
+        images = torch.stack([item_of(test, row)[0] for row in rows])
         macs = model.backbone.counter.macs
         model.eval()
         with torch.no_grad():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.stream import Batch
+from cl_prompts.training.items import item_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def task_outputs(strategy: Any) -> Iterator[tuple[Output, Tensor]]:
         for first in range(0, len(data), strategy.eval_mb_size):
             rows = range(len(data))[first : first + strategy.eval_mb_size]
             # Every rank reads all of them: random views count the reads of a process.
-            items = [data[row] for row in rows]
+            items = [item_of(data, row) for row in rows]
             images = torch.stack([torch.as_tensor(item[0]) for item in items])
             labels = torch.stack([torch.as_tensor(item[1]) for item in items])
             yield strategy.model.run(images.to(strategy.device)), labels.to(strategy.device)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from avalanche.benchmarks import split_online_stream
+from avalanche.benchmarks import nc_benchmark, split_online_stream
 
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import Head
@@ -34,6 +36,29 @@ def test_a_pass_shows_the_whole_task_as_evaluation_does_but_with_its_own_prompts
     raw = torch.cat([output.raw for output, _ in outputs])
     torch.testing.assert_close(raw, want)
     assert not raw.requires_grad
+
+
+class OneBuffer(Blobs):
+    """Images that all come in one buffer."""
+
+    buffer = torch.zeros(3, 16, 16)
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = super().__getitem__(index)
+        return self.buffer.copy_(image), label
+
+
+def test_images_that_share_a_buffer_are_each_their_own() -> None:
+    found = []
+    for kind in (Blobs, OneBuffer):
+        data = kind(24, seed=1)
+        strategy = make("linear_probe", "class_incremental", eval_mb_size=10)
+        stream = nc_benchmark(data, data, 1, task_labels=False, seed=0).train_stream
+        (outputs,) = noted(
+            strategy, "finish_task", lambda s=strategy: list(task_outputs(s)), stream
+        )
+        found.append(torch.cat([output.raw for output, _ in outputs]))
+    assert torch.equal(found[0], found[1])
 
 
 @pytest.mark.parametrize("kind", ["raw", "whitened"])
