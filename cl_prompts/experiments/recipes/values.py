@@ -143,6 +143,15 @@ class Dumper(yaml.SafeDumper):
 Dumper.add_implicit_resolver(_FLOAT, _NUMBER, list("-+0123456789."))
 
 
+def _text(dumper: Dumper, text: str) -> yaml.ScalarNode:
+    # Without quotation marks, or with single ones, these line breaks are read as blanks.
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+Dumper.add_representer(str, _text)
+
+
 def yaml_text(value: Any, **layout: Any) -> str:
     """A value as YAML, in the order of its keys, which :func:`yaml_of` reads as the same value.
 

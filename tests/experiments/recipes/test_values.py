@@ -80,6 +80,8 @@ def test_a_long_text_is_not_read_to_its_end(text: str, says: str) -> None:
 @example("7e2")
 @example("1e3")
 @example("0o10")
+@example("a\x85x")
+@example("a\u2028x")
 def test_what_is_written_is_read_again(value: Any) -> None:
     config = {"classes": [value, "aa"], "renamed": {str(value): value}}
     for text in (yaml_text(config), yaml_text(config, allow_unicode=True, width=math.inf)):
