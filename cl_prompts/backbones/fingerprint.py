@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
 
@@ -60,7 +60,26 @@ def backbone_hash(backbone: FrozenViT) -> str:
         (block.attn.num_heads, type(block.mlp.act).__name__, block.norm1.eps)
         for block in backbone.vit.blocks
     ]
-    return hashlib.sha256(repr((fixed, blocks, backbone.read_out)).encode()).hexdigest()
+    parts = (fixed, blocks, backbone.read_out, *_unusual(backbone))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _unusual(backbone: FrozenViT) -> list[tuple[str, str]]:
+    """Settings of norms, activations and gates that weights do not show, and that no ViT by timm's
+    names has: theirs are empty, so that their hashes stay as they were."""
+    eps = backbone.vit.blocks[0].norm1.eps
+    found = []
+    for name, part in backbone.vit.named_modules():
+        if hasattr(part, "eps"):
+            usual = isinstance(part, nn.LayerNorm) and part.eps == eps
+        elif hasattr(part, "gate_last"):
+            usual = not part.gate_last
+        else:
+            usual = not name.endswith(".act") or part.extra_repr() in ("", "approximate='none'")
+        if not usual:
+            kept = getattr(part, "eps", None), part.extra_repr()
+            found.append((name, f"{type(part).__name__}{kept}"))
+    return found
 
 
 def _normalisation(backbone: FrozenViT) -> dict[str, Tensor]:

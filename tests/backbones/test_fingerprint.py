@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
+from timm.layers import GluMlp, RmsNorm
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from cl_prompts.backbones import fingerprint
-from cl_prompts.backbones.fingerprint import state_hash, weights_hash
+from cl_prompts.backbones.fingerprint import backbone_hash, state_hash, weights_hash
+from cl_prompts.backbones.vit import FrozenViT
 from tests.toy_vits import tiny_vit
 
 
@@ -54,3 +59,33 @@ def test_a_backbone_is_hashed_once_until_it_is_written_to(monkeypatch: pytest.Mo
     assert weights_hash(other) == first
     other.std[0, 1] += 0.1
     assert weights_hash(other) != first
+
+
+def test_equal_weights_that_compute_otherwise_have_another_hash() -> None:
+    def built(**parts: object) -> FrozenViT:
+        size = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "depth": 2, "num_heads": 2}
+        torch.manual_seed(0)
+        return FrozenViT(VisionTransformer(**size, num_classes=0, **parts))
+
+    plain = built()
+    last_norm, second_norm = built(), built()
+    last_norm.vit.norm.eps = 0.1
+    second_norm.vit.blocks[1].norm2.eps = 0.1
+    unbiased = partial(nn.LayerNorm, bias=False, eps=1e-5)
+    others = [
+        last_norm,
+        second_norm,
+        built(act_layer=partial(nn.GELU, approximate="tanh")),
+        built(act_layer=partial(nn.LeakyReLU, negative_slope=0.1)),
+        built(act_layer=partial(nn.LeakyReLU, negative_slope=0.2)),
+        built(mlp_layer=GluMlp),
+        built(mlp_layer=partial(GluMlp, gate_last=False)),
+        built(norm_layer=unbiased),
+        built(norm_layer=partial(RmsNorm, eps=1e-5)),
+    ]
+    assert len({backbone_hash(each) for each in (plain, *others)}) == 1 + len(others)
+    assert backbone_hash(built()) == backbone_hash(plain)
+    # What is usual hashes as it did before these parts counted: saved weights go on being read.
+    for weight in plain.parameters():
+        weight.data.fill_(0.5)
+    assert backbone_hash(plain).startswith("c67a65550015")
