@@ -221,16 +221,19 @@ def check_class_ids(experience: Any, model: ContinualModel, task_labels: set[int
         task_labels: of the experiences trained on before; that of this one is added.
 
     Raises:
-        InputError: a new task label without a new class.
+        InputError: a new task label without a new class, or with the classes 0 to k of which some
+            were seen.
     """
     label = getattr(experience, "task_labels", None) or [0]
     # A stream without task labels has label 0 throughout, which is new only once.
     new = not task_labels.issuperset(label)
     if new and task_labels and not model.multi_label:
-        classes = [int(c) for c in set(experience.dataset.targets)]
-        if classes and bool(model.seen[classes].all()):
+        classes = sorted({int(c) for c in experience.dataset.targets})
+        seen = int(model.seen[classes].sum())
+        from_zero = classes == list(range(len(classes)))
+        if seen and (from_zero or seen == len(classes)):
             raise InputError(
-                f"task label {label[0]} brings no class that was not seen under another one: if"
+                f"task label {label[0]} has {seen} classes that were seen under another one: if"
                 " class ids count from zero in each task, number them through"
                 " (class_ids_from_zero_in_each_exp=False); if these are the same classes in another"
                 " domain, leave task labels out"

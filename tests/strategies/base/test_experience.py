@@ -160,13 +160,20 @@ def test_a_mixture_does_not_say_what_is_annotated() -> None:
 def test_class_ids_that_count_from_zero_in_each_task_are_refused() -> None:
     data = Blobs(60, seed=1)
     settings: dict[str, Any] = {"n_experiences": 3, "shuffle": False, "fixed_class_order": range(6)}
-    from_zero = nc_benchmark(
-        data, data, task_labels=True, class_ids_from_zero_in_each_exp=True, **settings
-    )
-    strategy = make("linear_probe")
-    fit(strategy, [from_zero.train_stream[0]])
-    with pytest.raises(InputError, match=r"task label 1 brings no class .* number them through"):
-        fit(strategy, [from_zero.train_stream[1]])
+    for sizes in ({0: 2, 1: 2}, {0: 1, 1: 3}, {0: 3, 1: 1}):
+        from_zero = nc_benchmark(
+            data,
+            data,
+            task_labels=True,
+            class_ids_from_zero_in_each_exp=True,
+            per_exp_classes=sizes,
+            **settings,
+        )
+        strategy = make("linear_probe")
+        fit(strategy, [from_zero.train_stream[0]])
+        says = rf"task label 1 has {min(sizes.values())} classes .* number them through"
+        with pytest.raises(InputError, match=says):
+            fit(strategy, [from_zero.train_stream[1]])
     numbered = nc_benchmark(data, data, task_labels=True, **settings)
     strategy = make("linear_probe")
     fit(strategy, numbered.train_stream)
