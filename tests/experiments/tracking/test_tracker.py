@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.results import series
@@ -27,8 +28,10 @@ from cl_prompts.experiments.tracking import tracker
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.experiments.tracking.tracker import Tracker
 from cl_prompts.metrics.curve import Curve, Evaluation
+from cl_prompts.training.views import HeldOutItems
 from tests.experiments.commands import PROBE, rows, summary
 from tests.few_images import few_images
+from tests.toys import make
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,30 @@ def test_evaluations_are_counted_by_batches_and_the_end_is_in_detail(tmp_path: P
         tracking.on_evaluation("anytime", Evaluation(samples, 0.5, by_class))
     tracking.close()
     assert [row[0] for row in rows if row[2].startswith("class")] == [10_000] * 2
+
+
+def test_examples_show_the_views_that_are_scored(tmp_path: Path) -> None:
+    tracking, anytime, _ = a_tracker(tmp_path, None, total=8, n_tasks=1)
+    noisy = PrivateRandom(lambda image: image + 0.2 * torch.rand(3, 1, 1), seed=0)
+    targets = torch.eye(6)
+
+    class Noisy:
+        def __getitem__(self, row: int) -> Any:
+            return noisy(torch.full((3, 16, 16), 0.9)), targets[row]
+
+    test = Noisy()
+    scored = torch.stack([HeldOutItems(test, targets)[row][0] for row in range(6)])
+    model = make("linear_probe", "mlcil").model
+    model.observe_classes(targets)
+    anytime.evaluator.rows = lambda seen: torch.arange(6)
+    anytime.evaluator.targets = targets
+    written: dict[str, Any] = {}
+    tracking.folder.write_arrays = lambda name, **arrays: written.update(arrays)
+    tracking.show_examples(model, test, ["class"] * 6)
+    # Brighter than white is white.
+    assert scored.max() > 1 > scored.min()
+    wanted = (255 * scored.clamp(0, 1)).round()
+    assert torch.equal(torch.from_numpy(written["images"]).float(), wanted)
 
 
 @pytest.fixture
