@@ -9,20 +9,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cl_prompts.backbones import ranks
-from cl_prompts.backbones.pixels import image_check
 from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.stream import (
-    Batch,
-    RepeatedBatches,
-    joined_batch,
-    keyed_loader,
-)
+from cl_prompts.strategies.base.stream import Batch
+from cl_prompts.strategies.base.task_pass import task_batches
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
 
@@ -99,19 +93,9 @@ class AdapterStrategy(OnlineStrategy):
     def task_features(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass over all images of the task that ends: features (batch, subspaces, dim) as in
         evaluation, and labels (batch,)."""
-        data = whole_of(self.experience).dataset
-        batches = RepeatedBatches(len(data), self.eval_mb_size, repeats=1)
-        batches.origin = self.samples_seen  # views of their own, where images are augmented
-        batches.shared = ranks.is_distributed()
-        check = image_check(self.model)
         training = self.model.training
         # Prototypes are of the adapters as tests run them, without dropout.
         self.model.eval()
-        starts = range(0, len(data), self.eval_mb_size)
-        loader = keyed_loader(data, batches, check=check, device=self.device)
-        for read, start in zip(loader, starts, strict=True):
-            size = min(self.eval_mb_size, len(data) - start)
-            images, labels, *_ = joined_batch(read, size, self.device)
-            features = self.model.encode(images.to(self.device), {}).features
-            yield features, labels.to(self.device)
+        for images, labels in task_batches(self, whole_of(self.experience).dataset):
+            yield self.model.encode(images, {}).features, labels
         self.model.train(training)

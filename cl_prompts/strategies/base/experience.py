@@ -255,11 +255,16 @@ def _as_tensor(values: Any, example: Any) -> Tensor:
 
 
 def classes_of(experience: Any, n_classes: int) -> Tensor:
-    """(classes,) boolean: the classes that are annotated in this experience; all, unless it
-    declares them."""
-    classes = getattr(whole_of(experience), "classes_in_this_experience", None)
+    """(classes,) boolean: the classes that are annotated in this experience: those that it
+    declares, or otherwise those of its labels; all where it declares none and an image can have
+    several labels, or it has no image."""
+    whole = whole_of(experience)
+    classes = getattr(whole, "classes_in_this_experience", None)
     if classes is None:
-        return torch.ones(n_classes, dtype=torch.bool)
+        targets: Any = getattr(getattr(whole, "dataset", None), "targets", ())
+        if not len(targets) or np.ndim(targets[0]):
+            return torch.ones(n_classes, dtype=torch.bool)
+        classes = set(targets)
     mask = torch.zeros(n_classes, dtype=torch.bool)
     mask[[int(c) for c in classes]] = True
     return mask

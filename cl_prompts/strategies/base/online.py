@@ -83,7 +83,7 @@ from cl_prompts.training.views import HeldOutItems
 
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
 #: settings; runs of different marks are not compared
-NUMBERS = 6
+NUMBERS = 7
 NOTHING_TO_TRAIN = (
     "nothing that the method trains requires a gradient: leave requires_grad of the model as it was"
     " when it was built"

@@ -10,10 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cl_prompts.backbones import ranks
+from cl_prompts.backbones.pixels import check_batch, image_check
+from cl_prompts.errors import RunError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.strategies.base.experience import whole_of
-from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.training.items import item_of
+from cl_prompts.strategies.base.faults import not_finite, positions
+from cl_prompts.strategies.base.stream import (
+    Batch,
+    RepeatedBatches,
+    joined_batch,
+    keyed_loader,
+)
 
 
 @dataclass(frozen=True)
@@ -54,19 +62,44 @@ def raw_features(output: Output) -> Tensor:
     return output.raw
 
 
+def task_batches(strategy: Any, data: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and labels of a task that ends, in views of their own where images are augmented.
+
+    Args:
+        strategy: that has trained on the task.
+        data: of the task.
+
+    Raises:
+        InputError: images or labels are none that training takes.
+        RunError: NaN or infinite pixels.
+    """
+    size = strategy.eval_mb_size
+    batches = RepeatedBatches(len(data), size, repeats=1)
+    batches.origin = strategy.samples_seen  # which keys the views
+    batches.shared = ranks.is_distributed()
+    check = image_check(strategy.model)
+    loader = keyed_loader(data, batches, check=check, device=strategy.device)
+    for read, start in zip(loader, range(0, len(data), size), strict=True):
+        n = min(size, len(data) - start)
+        images, labels, *_ = joined_batch(read, n, strategy.device)
+        images = images.to(strategy.device)
+        if rows := not_finite(images):
+            raise RunError(
+                f"images {positions(rows, start)} of the task that ends hold NaN or infinity: look"
+                " at these files and at the data set's transforms"
+            )
+        check_batch(strategy.model, images, labels)
+        yield images, labels.to(strategy.device)
+
+
 def task_outputs(strategy: Any) -> Iterator[tuple[Output, Tensor]]:
     """Outputs of the current task's images, as the stream gives them, in evaluation but with the
     task's own prompts, and their labels, batch by batch."""
     # The whole task, also where mini-experiences cut it.
     data = whole_of(strategy.experience).dataset.eval()
     with torch.no_grad(), _as_in_evaluation(strategy.model):
-        for first in range(0, len(data), strategy.eval_mb_size):
-            rows = range(len(data))[first : first + strategy.eval_mb_size]
-            # Every rank reads all of them: random views count the reads of a process.
-            items = [item_of(data, row) for row in rows]
-            images = torch.stack([torch.as_tensor(item[0]) for item in items])
-            labels = torch.stack([torch.as_tensor(item[1]) for item in items])
-            yield strategy.model.run(images.to(strategy.device)), labels.to(strategy.device)
+        for images, labels in task_batches(strategy, data):
+            yield strategy.model.run(images), labels
 
 
 @contextmanager

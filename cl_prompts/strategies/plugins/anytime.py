@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training import JointTraining
@@ -485,8 +486,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
 
 def _dataset_of(test: Any) -> Any:
     """The data set of a stream, of an experience, or the data set itself."""
+    # As Avalanche tests: without the transforms of training.
     if hasattr(test, "targets"):
-        return test
+        return test.eval() if isinstance(test, AvalancheDataset) else test
     experiences = [test] if hasattr(test, "dataset") else list(test)
     if not experiences:
         raise InputError("the test stream has no experience")
@@ -498,5 +500,4 @@ def _dataset_of(test: Any) -> Any:
     data = experiences[0].dataset
     for experience in experiences[1:]:
         data = data.concat(experience.dataset)
-    # As Avalanche tests: without the transforms of training.
     return data.eval()

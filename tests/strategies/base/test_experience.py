@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.benchmarks import nc_benchmark, split_online_stream
+from avalanche.benchmarks import benchmark_from_datasets, nc_benchmark, split_online_stream
 from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
+from avalanche.benchmarks.utils import as_classification_dataset
 from torch import Tensor
 
 from cl_prompts.errors import InputError
@@ -140,6 +141,18 @@ def test_annotated_classes_are_those_that_the_experience_names() -> None:
     named = SimpleNamespace(classes_in_this_experience=[2, 0])
     assert classes_of(named, 4).tolist() == [True, False, True, False]
     assert classes_of(SimpleNamespace(), 3).tolist() == [True] * 3
+    # Avalanche's streams of given data sets declare none.
+    blobs = as_classification_dataset(Blobs(60, seed=1))
+    parts = [
+        blobs.subset([row for row, label in enumerate(blobs.targets) if label in classes])
+        for classes in ((2, 5), (0, 1))
+    ]
+    (two, one) = benchmark_from_datasets(train=parts).train_stream
+    assert classes_of(two, 6).nonzero().flatten().tolist() == [2, 5]
+    piece = next(iter(split_online_stream([one], 1, access_task_boundaries=True, shuffle=False)))
+    assert classes_of(piece, 6).nonzero().flatten().tolist() == [0, 1]
+    several = SimpleNamespace(dataset=SimpleNamespace(targets=torch.eye(3)))
+    assert classes_of(several, 3).tolist() == [True] * 3
     experience, *_ = experiences("mlcil")
     piece = next(iter(split_online_stream([experience], 8, access_task_boundaries=True)))
     assert torch.equal(classes_of(piece, 6), classes_of(experience, 6))

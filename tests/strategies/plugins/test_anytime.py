@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from avalanche.benchmarks import split_online_stream
+from avalanche.benchmarks import nc_benchmark, split_online_stream
+from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
@@ -77,6 +78,16 @@ def test_points_are_the_first_boundaries_at_or_past_the_thresholds(stream: Any, 
     assert points(plugin.curve.points()) == sorted({*want, 100})
     sizes = [len(e.dataset) for e in stream.train_stream]
     assert points(plugin.curve.task_ends) == np.cumsum(sizes).tolist()
+
+
+def test_test_images_come_without_the_transforms_of_training() -> None:
+    groups = {"train": (lambda image: 1 - image, None), "eval": (None, None)}
+    data = as_classification_dataset(Blobs(12, seed=1), transform_groups=groups)
+    experience = nc_benchmark(data, data, 1, task_labels=False).test_stream[0]
+    for test in (data, experience.dataset, experience, [experience]):
+        seen = AnytimeEvaluation(test).evaluator.dataset
+        total = torch.stack([item[0] for item in seen]).sum()
+        torch.testing.assert_close(total, Blobs(12, seed=1).images.sum())
 
 
 def test_published_points_lie_strictly_past_and_never_at_the_end(stream: Any) -> None:
