@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.scenarios.base_split import BaseSplit
+from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
 from cl_prompts.training.items import CheckedItems, entries_of
@@ -45,6 +46,10 @@ class MultiHotTargets(DataAttribute):
     Whatever Avalanche builds from integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR,
     GSS) has no meaning here and fails.
 
+    Attributes:
+        annotated: classes of which a zero says something, (C,) bool: the visible ones; None where
+            parts with others were joined.
+
     Example:
         >>> matrix = np.array([[1, 0, 1], [0, 1, 1]], dtype=np.uint8)
         >>> targets = MultiHotTargets(matrix, mask=np.array([True, True, False]))
@@ -63,6 +68,7 @@ class MultiHotTargets(DataAttribute):
         self.matrix = matrix
         self.rows = np.arange(len(matrix)) if rows is None else rows
         self.mask = np.ones(matrix.shape[1], dtype=bool) if mask is None else mask
+        self.annotated: np.ndarray | None = self.mask
         super().__init__(self.rows, "targets")
 
     @property
@@ -107,9 +113,10 @@ class MultiHotTargets(DataAttribute):
 
     def subset(self, indices: Sequence[int]) -> MultiHotTargets:
         """The targets at some positions, on the same matrix."""
-        return MultiHotTargets(
-            self.matrix, self.rows[np.asarray(indices, dtype=np.int64)], self.mask
-        )
+        rows = self.rows[np.asarray(indices, dtype=np.int64)]
+        part = MultiHotTargets(self.matrix, rows, self.mask)
+        part.annotated = self.annotated
+        return part
 
     def concat(self, other: DataAttribute) -> MultiHotTargets:
         """These targets and then others; with other masks each part keeps its own.
@@ -119,10 +126,18 @@ class MultiHotTargets(DataAttribute):
         """
         if not isinstance(other, MultiHotTargets):
             raise TypeError(f"multi-hot targets cannot be joined with {type(other).__name__}")
+        alike = np.array_equal(self.mask, other.mask)
         # One matrix and one mask: rows alone are joined.
-        if self.matrix is other.matrix and np.array_equal(self.mask, other.mask):
-            return MultiHotTargets(self.matrix, np.concatenate([self.rows, other.rows]), self.mask)
-        return MultiHotTargets(np.concatenate([self.data, other.data]))
+        if alike and self.matrix is other.matrix:
+            joined = MultiHotTargets(
+                self.matrix, np.concatenate([self.rows, other.rows]), self.mask
+            )
+        else:
+            data = np.concatenate([self.data, other.data])
+            joined = MultiHotTargets(data, mask=self.mask if alike else None)
+        if not alike or self.annotated is None or other.annotated is None:
+            joined.annotated = None
+        return joined
 
 
 class MaskedLabels(Dataset[tuple[Any, Tensor]]):
@@ -244,11 +259,14 @@ def with_positions(
     return data.update_data_attribute("stream_position", position)
 
 
-def _marks_of_stream(split: BaseSplit, n: int) -> list[DataAttribute[bool]]:
-    """Attributes ``stream_ordered`` and ``stream_boundaries`` for the n samples of a stream."""
+def _marks_of_stream(split: BaseSplit, n: int) -> list[DataAttribute[Any]]:
+    """Attributes ``stream_ordered`` and ``stream_boundaries`` for the n samples of a stream, and
+    ``stream_domains`` where it trains on domains."""
+    marks: dict[str, Any] = {name: bool(getattr(split, name)) for name in CARRIED}
+    if isinstance(split, DomainSplit):
+        marks["domains"] = tuple(split.domains)
     return [
-        DataAttribute(ConstantSequence(bool(getattr(split, name)), n), f"stream_{name}")
-        for name in CARRIED
+        DataAttribute(ConstantSequence(value, n), f"stream_{name}") for name, value in marks.items()
     ]
 
 

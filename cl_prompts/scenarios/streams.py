@@ -251,10 +251,7 @@ def multi_label_streams(
 
 def _marks(split: BaseSplit) -> dict[str, Any]:
     """Marks of the stream on all of its experiences."""
-    marks = {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
-    return (
-        {**marks, "domains_of_stream": split.domains} if isinstance(split, DomainSplit) else marks
-    )
+    return {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
 
 
 def _misfit(split: BaseSplit) -> InputError:

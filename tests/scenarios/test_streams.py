@@ -141,7 +141,7 @@ def test_domains_have_a_test_set_each_and_go_with_the_data() -> None:
     for name, experience, tested in pairs:
         assert tested.indices.tolist() == np.flatnonzero(test.domains == name).tolist()
         assert experience.indices.tolist() == np.flatnonzero(train.domains == name).tolist()
-        assert experience.domains_of_stream == names
+        assert experience.dataset.subset([2, 0]).stream_domains[1] == names
         for part in (experience, tested):
             assert set(part.dataset.domains) == {name}
             assert list(part.dataset.subset([2, 0]).domains) == [name] * 2

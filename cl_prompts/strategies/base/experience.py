@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from avalanche.benchmarks.scenarios.online import OnlineCLExperience
 from torch import Tensor
 
@@ -56,16 +57,18 @@ def announces_boundaries(experience: Any) -> bool:
 
 
 def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
-    """Domains of an experience's samples, and those of its whole stream, by name; None where the
-    stream has no domains.
+    """Domains of an experience's samples, and those that its whole stream trains on, by name; None
+    where the stream has no domains.
 
-    An experience that Avalanche made of a part of ours does not know its stream's, only its own.
+    Of data that do not say those of their stream, it has their own.
     """
-    carried = getattr(getattr(experience, "dataset", None), "domains", None)
+    data = getattr(experience, "dataset", None)
+    carried = getattr(data, "domains", None)
     if carried is None:
         return None
     own = set(carried.uniques)
-    return own, set(getattr(whole_of(experience), "domains_of_stream", own))
+    of_stream: Any = getattr(data, "stream_domains", ())
+    return own, set(of_stream[0]) if len(of_stream) else own
 
 
 def check_order(experience: Any) -> None:
@@ -154,8 +157,14 @@ def _unmasked(experience: Any) -> AbstractContextManager[Any]:
     )
 
 
-def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
+def check_labels(experience: Any, model: ContinualModel, learner: str, beyond: int = 0) -> None:
     """Check that an experience's labels are of the model's kind and have head rows.
+
+    Args:
+        experience: with labels.
+        model: that has the head.
+        learner: its name, for the sentence.
+        beyond: classes behind those of the head that may occur, one an image.
 
     Raises:
         InputError: multi-hot targets for a single-label model or the other way round, a class
@@ -174,9 +183,10 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
                 f"this multi-label {learner} needs multi-hot targets of {model.n_classes} classes:"
                 f" {given} were given"
             )
-        if isinstance(whole_of(experience), OnlineCLExperience):
+        mixed = getattr(targets, "annotated", targets) is None
+        if mixed or isinstance(whole_of(experience), OnlineCLExperience):
             raise InputError(
-                "this mini-experience mixes tasks and does not say which classes are annotated, so"
+                "this experience mixes tasks and does not say which classes are annotated, so"
                 " that zeros in its targets mean nothing: cut tasks with split_online_stream"
             )
         return
@@ -187,7 +197,7 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
         )
     # Each label has a row of the head.
     labels = _as_tensor(list(targets), targets[0])
-    if not 0 <= int(labels.min()) <= int(labels.max()) < model.n_classes:
+    if not 0 <= int(labels.min()) <= int(labels.max()) < model.n_classes + beyond:
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         raise InputError(
             f"label {wrong} occurs, but n_classes is {model.n_classes}: labels are 0 to"
@@ -259,9 +269,13 @@ def classes_of(experience: Any, n_classes: int) -> Tensor:
     declares, or otherwise those of its labels; all where it declares none and an image can have
     several labels, or it has no image."""
     whole = whole_of(experience)
+    targets: Any = getattr(getattr(whole, "dataset", None), "targets", ())
+    # What Avalanche declares of a part of a task are the classes that an image of it has.
+    annotated = getattr(targets, "annotated", None)
+    if annotated is not None:
+        return F.pad(torch.from_numpy(annotated.copy()), (0, n_classes - len(annotated)))
     classes = getattr(whole, "classes_in_this_experience", None)
     if classes is None:
-        targets: Any = getattr(getattr(whole, "dataset", None), "targets", ())
         if not len(targets) or np.ndim(targets[0]):
             return torch.ones(n_classes, dtype=torch.bool)
         classes = set(targets)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.multi_label import MultiLabelScores, images_with, multi_label_results
+from cl_prompts.strategies.base.experience import classes_of
 
 # Metrics inside Avalanche's plugin metrics, under any attribute, that reduce (batch, classes)
 # targets to one label each.
@@ -176,8 +177,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
             seen = self._trained
         if seen is None:
             seen = _mask(getattr(experience, "classes_seen_so_far", ()), n_classes)
-        annotated = getattr(experience, "classes_in_this_experience", None)
-        return seen if annotated is None else seen.cpu() & _mask(annotated, n_classes)
+        return seen.cpu() & classes_of(experience, n_classes)
 
     def __str__(self) -> str:
         return "MultiLabel_Exp"

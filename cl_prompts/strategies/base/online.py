@@ -352,6 +352,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Whether a plugin ended the training of the last experience."""
         self._read_twice = False
         self._evaluated = 0
+        self._beyond = 0
         self._resumed: dict[str, Any] | None = None
         self._shown: list[tuple[Tensor, int | None]] = []
         self._inside: dict[str, Any] | None = None
@@ -674,7 +675,10 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             check_same_samples(own, self.adapted_dataset)
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
-        check_labels(self.experience, self.model, type(self).__name__)
+        # A growing head has no columns yet for the classes of tasks to come.
+        own = highest_class([self.experience]) if self.growing else 0
+        self._beyond = max(0, own + 1 - self.model.n_classes)
+        check_labels(self.experience, self.model, type(self).__name__, self._beyond)
         self._evaluated = 0  # samples of the experience
         super()._before_eval_exp(**kwargs)
 
@@ -770,6 +774,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if not self.is_training:
             check_finite(torch.arange(self._evaluated, self._evaluated + len(logits)), logits)
             self._evaluated += len(logits)
+            logits = F.pad(logits, (0, self._beyond), value=-torch.inf)
         return finite(logits)
 
     def criterion(self) -> Tensor:

@@ -171,12 +171,13 @@ def load_strategy_state(
     # The model may have grown in loading: its new parameters need a place in a group.
     strategy.make_optimizer()
     if experiences is not None:
+        own = list(strategy.optimizer.defaults)  # loading adds some
         # PyTorch's optimizers go on with the tensors that they are given.
         try:
             strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
         except (KeyError, ValueError) as error:
             raise _other_optimizer(strategy.optimizer, str(error)) from error
-        _check_momentum(strategy.optimizer)
+        _check_momentum(strategy.optimizer, own)
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
     strategy.task_position.samples = int(state["samples_of_task"])
@@ -221,11 +222,11 @@ def _other_optimizer(optimizer: Any, why: str) -> InputError:
     )
 
 
-def _check_momentum(optimizer: Any) -> None:
-    """Refuse what belongs to another optimizer, or to a parameter of another shape, which PyTorch
-    notes at the next step."""
+def _check_momentum(optimizer: Any, own: Sequence[str]) -> None:
+    """Refuse what belongs to another optimizer, which has not the settings that this one has of its
+    ``own``, or to a parameter of another shape, which PyTorch notes at the next step."""
     # Here, since a setting that came with a later PyTorch has its default by now.
-    if lacking := [name for name in optimizer.defaults if name not in optimizer.param_groups[0]]:
+    if lacking := [name for name in own if name not in optimizer.param_groups[0]]:
         raise _other_optimizer(optimizer, f"it has no {lacking[0]}")
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.benchmarks import benchmark_from_datasets, nc_benchmark, split_online_stream
+from avalanche.benchmarks import (
+    benchmark_from_datasets,
+    benchmark_with_validation_stream,
+    nc_benchmark,
+    split_online_stream,
+)
 from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
 from avalanche.benchmarks.utils import as_classification_dataset
 from torch import Tensor
@@ -156,6 +161,27 @@ def test_annotated_classes_are_those_that_the_experience_names() -> None:
     experience, *_ = experiences("mlcil")
     piece = next(iter(split_online_stream([experience], 8, access_task_boundaries=True)))
     assert torch.equal(classes_of(piece, 6), classes_of(experience, 6))
+
+
+def test_parts_of_a_multi_label_task_are_annotated_as_the_whole() -> None:
+    whole = benchmark("si_blurry_multi_label")
+    data = [experience.dataset for experience in whole.train_stream]
+    streams = [
+        benchmark_with_validation_stream(
+            whole, split_strategy=lambda data: (data.subset([0]), data.subset([]))
+        ).train_stream,
+        benchmark_from_datasets(train=data).train_stream,
+    ]
+    for stream in streams:
+        for experience, part in zip(whole.train_stream, stream, strict=True):
+            assert set(classes_of(part, 8).nonzero().flatten().tolist()) == set(
+                experience.classes_in_this_experience
+            )
+    # Joined, the zeros of each mean nothing to the other.
+    data = [experience.dataset for experience in benchmark("mlcil").train_stream]
+    (joined,) = benchmark_from_datasets(train=[data[0].concat(data[1])]).train_stream
+    with pytest.raises(InputError, match="mixes tasks and does not say which classes"):
+        fit(make("linear_probe", "mlcil"), [joined])
 
 
 def test_a_mixture_does_not_say_what_is_annotated() -> None:

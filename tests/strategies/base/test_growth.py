@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import CLExperience, split_online_stream
-from avalanche.training.plugins import EWCPlugin
+from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
+from avalanche.training.plugins import EvaluationPlugin, EWCPlugin
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.prototype_classifiers import PooledScatter
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toy_data import Blobs, experiences
+from tests.toy_data import Blobs, benchmark, experiences
 from tests.toy_vits import lively_vit
 from tests.toys import fit, make, same, weights
 
@@ -141,6 +142,18 @@ def test_a_growing_head_follows_the_experiences() -> None:
     fit(by_hand, later[1:])
     assert same(weights(growing), weights(by_hand))
     assert growing.model.seen.tolist() == [True] * 7 + [False, True]
+
+
+def test_classes_that_a_growing_head_has_not_met_count_as_wrong() -> None:
+    stream = benchmark("class_incremental")
+    found = []
+    for settings in ({"growing": True, "n_classes": 1}, {}):
+        evaluator = EvaluationPlugin(accuracy_metrics(stream=True), loss_metrics(stream=True))
+        strategy = make("ncm", evaluator=evaluator, **settings)
+        fit(strategy, stream.train_stream[:1])
+        found.append(strategy.eval(stream.test_stream))
+    assert found[0] == found[1]
+    assert 0 < next(iter(found[0].values())) < 1
 
 
 def test_growth_that_the_method_cannot_have_leaves_it_as_it_was() -> None:

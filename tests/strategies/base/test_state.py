@@ -178,6 +178,33 @@ def test_a_state_belongs_to_its_kind_of_optimizer(kinds: tuple[str, str]) -> Non
         second.load_state_dict(first.state_dict(), experiences()[:1])
 
 
+class Descent(torch.optim.Optimizer):
+    """An optimizer of somebody's own."""
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                steps = self.state[parameter].setdefault("steps", torch.tensor(0.0)).add_(1)
+                parameter.sub_(group["lr"] / steps * parameter.grad)
+
+
+def test_an_optimizer_of_ones_own_goes_on() -> None:
+    def strategy() -> Any:
+        model = make("linear_probe").model
+        return make("linear_probe", model=model, optimizer=Descent(model.head.parameters(), 0.1))
+
+    whole, first, second = strategy(), strategy(), strategy()
+    fit(whole, experiences()[:2])
+    fit(first, experiences()[:1])
+    second.load_state_dict(first.state_dict(), experiences()[:1])
+    fit(second, experiences()[1:2])
+    assert same(weights(whole), weights(second))
+
+
 def test_a_state_belongs_to_its_backbone() -> None:
     state = make("linear_probe").state_dict()
     backbone = lively_vit()

@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from avalanche.benchmarks import nc_benchmark, split_online_stream
+from avalanche.benchmarks import (
+    benchmark_with_validation_stream,
+    nc_benchmark,
+    split_online_stream,
+)
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP
@@ -350,6 +354,19 @@ def test_images_of_a_domain_count_once_it_has_begun(announced: bool) -> None:
     middle = [begun for kind, begun in checked if kind == "anytime"]
     assert middle[0] == {"sketch"}
     assert middle[4] == {"sketch", "art"}
+
+
+def test_parts_of_a_stream_of_domains_count_as_the_whole() -> None:
+    whole = in_domains()
+    parts = benchmark_with_validation_stream(
+        whole, split_strategy=lambda data: (data.subset(range(len(data))), data.subset([]))
+    )
+    found = []
+    for stream in (whole.train_stream, parts.train_stream):
+        plugin = AnytimeEvaluation(Blobs(48, 6, seed=2), every=10)
+        fit(probe(plugin), stream)
+        found.append((plugin.new_domains, plugin.results))
+    assert found[0] == found[1]
 
 
 def test_results_of_domains_are_those_of_hand() -> None:
