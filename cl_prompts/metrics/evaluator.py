@@ -206,6 +206,7 @@ class CachedEvaluator:
         *,
         samples_seen: int = 0,
         tasks: Sequence[Sequence[int]] = (),
+        counting: Tensor | None = None,
     ) -> Evaluation:
         """Evaluate on the classes seen so far.
 
@@ -215,9 +216,12 @@ class CachedEvaluator:
             samples_seen: stream samples so far, stored with the evaluation.
             tasks: classes of each task so far; multi-label: the average precision of a task's
                 classes is also computed on the test set that was in use after this task.
+            counting: (classes,) boolean, those whose test images count, by default ``seen``. Images
+                of others than those seen are wrong, or have none of several labels.
         """
+        counting = seen if counting is None else counting
         if not self.multi_label:
-            counts = self(model, seen)
+            counts = self(model, counting)
             domains = self.shown is not None
             return Evaluation(
                 samples_seen,
@@ -227,13 +231,13 @@ class CachedEvaluator:
                 by_cell=counts.by_cell() if domains else None,
                 images_by_cell=counts.total.cpu() if domains else None,
             )
-        chunks = list(self.logits(model, seen))
+        chunks = list(self.logits(model, counting))
         rows = torch.cat([r for r, _ in chunks]) if chunks else torch.zeros(0, dtype=torch.int64)
         empty = torch.zeros(0, len(seen))
         logits = torch.cat([values.cpu() for _, values in chunks]) if chunks else empty
         if ranks.is_distributed():
             # AP ranks all images against each other, so each rank needs every score.
-            rows, logits = scattered.all_rows(self.rows(seen), rows, logits)
+            rows, logits = scattered.all_rows(self.rows(counting), rows, logits)
         self.confidence = confidence(logits[:, : len(seen)], seen.cpu())
         targets = self.targets[rows]
         ignored = None if self.ignored is None else self.ignored[rows]

@@ -91,6 +91,20 @@ def test_images_of_seen_classes_count_over_the_columns_of_seen_classes() -> None
     assert counts.by_class().isnan().tolist() == (~SEEN).tolist()
 
 
+def test_images_of_further_classes_may_count() -> None:
+    test = Scenes(48, seed=2)
+    model = opened_for(multi_label=True)
+    counting = SEEN | (torch.arange(N_CLASSES) == 1)
+    found = CachedEvaluator(test).evaluate(model, SEEN, counting=counting)
+    shown = images_with(torch.from_numpy(test.targets), counting)
+    assert images_with(torch.from_numpy(test.targets), SEEN).sum() < shown.sum()
+    with torch.no_grad():
+        logits = model(torch.stack([image for image, _ in test]))
+    want = multi_label_results(logits, torch.from_numpy(test.targets), SEEN, rows=shown)
+    torch.testing.assert_close(found.by_class, want.ap, equal_nan=True)
+    assert found.accuracy == pytest.approx(want.mean_ap)
+
+
 @pytest.mark.parametrize("test", [Blobs(48, seed=2), Scenes(48, seed=2)])
 def test_confidence_is_that_in_the_images_of_the_last_evaluation(test: Blobs | Scenes) -> None:
     several = isinstance(test, Scenes)

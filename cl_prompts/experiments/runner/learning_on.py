@@ -425,8 +425,8 @@ class Descent:
     def evaluated(self, parts: Parts) -> dict[str, Any]:
         """Content of ``before.json``: what the parent's model scores on all test images that count
         at the end of the run, in all, by class that it knows and by domain. Those of new classes
-        are wrong; with several labels an image, where classes have a score each, they are left
-        out."""
+        are wrong; with several labels an image, where classes have a score each, they are without
+        the classes that it knows."""
         strategy, anytime = parts.strategy, parts.anytime
         evaluator = anytime.evaluator
         evaluator.device = strategy.device
@@ -434,11 +434,11 @@ class Descent:
         shown = evaluator.shown
         if shown is not None:
             evaluator.shown = torch.ones(len(shown), dtype=torch.bool)
-        # Classes that are to come count, as wrong: before and after are of the same images.
+        # Images of classes to come count: before and after are of the same ones.
         seen = strategy.model.seen.cpu()
         coming = parts.split.visible[strategy.clock.train_exp_counter :].any(axis=0)
-        count = seen if evaluator.multi_label else seen | torch.from_numpy(coming)
-        found = evaluator.evaluate(strategy.model, count)
+        counting = seen | torch.from_numpy(coming)
+        found = evaluator.evaluate(strategy.model, seen, counting=counting)
         by_domain = {name: v for name, v in anytime.by_domain(found).items() if v == v}
         evaluator.shown = shown
         known = (found.by_class.isnan().logical_not() & seen).tolist()
