@@ -23,6 +23,7 @@ from avalanche.benchmarks.utils.flat_data import ConstantSequence
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cl_prompts.datasets.classes import ignored_of
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.domain_incremental import DomainSplit
@@ -235,10 +236,15 @@ def multi_label_data(
     data: Any, matrix: np.ndarray, mask: np.ndarray, split: MultiLabelSplit
 ) -> TaskAwareSupervisedClassificationDataset:
     """Avalanche's data set over ``data``, whose items open with the image, as items ``(x, y, 0)``:
-    y is a row of ``matrix``, (n, C) uint8, and 0 where the (C,) bool ``mask`` hides a class."""
+    y is a row of ``matrix``, (n, C) uint8, and 0 where the (C,) bool ``mask`` hides a class.
+
+    Pairs that ``data`` ignores become its attribute of that name."""
     targets = MultiHotTargets(matrix, mask=mask)
     zeros = TaskLabels(_Zeros(len(matrix)))
-    attributes = [targets, zeros, *_marks_of_stream(split, len(matrix))]
+    # Pairs that evaluation leaves out.
+    ignored = ignored_of("pairs in .ignored", data, matrix)
+    named = [] if ignored is None else [DataAttribute(ignored, "ignored")]
+    attributes = [*named, targets, zeros, *_marks_of_stream(split, len(matrix))]
     return TaskAwareSupervisedClassificationDataset(
         [MaskedLabels(_checked(data, matrix), targets)], data_attributes=attributes
     )

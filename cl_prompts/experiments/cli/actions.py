@@ -21,10 +21,18 @@ from rich.segment import Segment
 from rich.table import Table
 
 from cl_prompts.checks import one_of, shown, whole_number
-from cl_prompts.errors import InputError, RunError, printable, say, typed, unbroken
+from cl_prompts.errors import (
+    InputError,
+    RunError,
+    first_of,
+    printable,
+    say,
+    typed,
+    unbroken,
+)
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.runs import check_folders
+from cl_prompts.experiments.run_folder.runs import check_folders, unfinished
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
 from cl_prompts.experiments.runner.job import job, launched
 from cl_prompts.experiments.sweeps.launching import MOST_JOBS
@@ -425,6 +433,9 @@ def compare(args: argparse.Namespace) -> None:
         metrics=_names(args.metrics),
     )
     _print_or_write(written(found, args.format), args.out)
+    if left := unfinished(args.runs):
+        note = f"note: not finished, and in no table: {first_of(map(str, left), 3)}"
+        say(unbroken(note), sys.stderr)
 
 
 def predict(args: argparse.Namespace) -> None:

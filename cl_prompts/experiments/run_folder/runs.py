@@ -184,6 +184,14 @@ def collect(paths: Iterable[Path | str]) -> list[Run]:
     return list(found.values())
 
 
+def unfinished(paths: Iterable[Path]) -> list[Path]:
+    """Folders of the runs that are not finished, of which no other file is read; see
+    :func:`collect`."""
+    folders = [folder for path in paths for folder in _run_folders(path)]
+    summaries = {folder: _read(folder / "summary.json", json_of, SUMMARY) for folder in folders}
+    return [folder for folder, summary in summaries.items() if summary["status"] != "finished"]
+
+
 def check_folders(paths: Iterable[Path]) -> None:
     """Refuse paths at which no run is, without reading any; see :func:`collect`."""
     for path in paths:

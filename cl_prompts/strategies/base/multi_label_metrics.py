@@ -67,9 +67,9 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     annotates (its ``classes_in_this_experience``): an early cumulative test set, evaluated later
     on, hides the labels of later classes, so a score for them would compare with meaningless zeros.
     As in the published protocol, images without such a label are left out. ``.ignored`` pairs
-    (VOC's ``difficult="ignore"``) do not reach an experience, so they count as negatives here;
-    ``AnytimeEvaluation(data.test)`` leaves them out. Scores stay on the device until an experience
-    ends. A score that is undefined (nothing seen, no image) is not emitted.
+    (VOC's ``difficult="ignore"``) count as negatives here; ``AnytimeEvaluation`` leaves them out.
+    Scores stay on the device until an experience ends. A score that is undefined (nothing seen, no
+    image) is not emitted.
 
     Args:
         threshold: probability above which a label counts as predicted; a model whose scores are no

@@ -171,6 +171,18 @@ def test_a_row_of_several_settings_is_named_as_it_is_written(
     assert f"| {row} |" in capsys.readouterr().out
 
 
+def test_runs_that_are_not_finished_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [fake_run(tmp_path, seed=seed) for seed in (1, 2)]
+    assert main(["compare", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == ""
+    file = runs[1] / "summary.json"
+    file.write_text(file.read_text().replace('"finished"', '"failed"'))
+    assert main(["compare", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == f"note: not finished, and in no table: {runs[1]}\n"
+
+
 def test_no_name_commands_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,9 +23,13 @@ from avalanche.training.plugins import ReplayPlugin
 from torch.utils.data import Subset
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import domain_incremental_benchmark, si_blurry_benchmark
+from cl_prompts.scenarios import (
+    domain_incremental_benchmark,
+    si_blurry_benchmark,
+    si_blurry_multi_label_benchmark,
+)
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
-from tests.toy_data import Blobs
+from tests.toy_data import Blobs, Scenes
 from tests.toy_vits import tiny_vit
 from tests.toys import fit
 
@@ -92,6 +96,20 @@ def test_test_images_come_without_the_transforms_of_training() -> None:
         seen = AnytimeEvaluation(test).evaluator.dataset
         total = torch.stack([item[0] for item in seen]).sum()
         torch.testing.assert_close(total, Blobs(12, seed=1).images.sum())
+
+
+def test_ignored_pairs_go_with_the_stream() -> None:
+    data = Scenes(30, seed=1), Scenes(20, seed=2)
+    data[1].ignored = torch.rand(20, 6, generator=torch.Generator().manual_seed(0)).numpy() < 0.3
+    (experience,) = si_blurry_multi_label_benchmark(*data, n_tasks=3).test_stream
+    rows = experience.indices
+    for test in ([experience], experience, experience.dataset):
+        ignored = AnytimeEvaluation(test).evaluator.ignored
+        assert ignored is not None
+        assert ignored.tolist() == data[1].ignored[rows].tolist()
+    data[1].ignored = data[1].ignored[:9]
+    with pytest.raises(InputError, match=r"pairs in \.ignored must be bool of the shape"):
+        si_blurry_multi_label_benchmark(*data, n_tasks=3)
 
 
 def test_published_points_lie_strictly_past_and_never_at_the_end(stream: Any) -> None:
