@@ -28,7 +28,7 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.own_code import load_function
 
 AugmentOn = Literal["loader", "device"]
-Crop = Literal["published", "whole", "random_area"]
+Crop = Literal["published", "whole", "square", "random_area"]
 
 __all__ = [
     "DATASETS",
@@ -137,9 +137,10 @@ def load_dataset(
         cache_gb: gigabytes (of 10^9 bytes) that one copy of the cache may come to take.
         crop: "published" (also None) augments and cuts as the data set's entry says; "whole", for
             photos that it cuts to a square, squeezes the whole image into the square, as KRT (ICCV
-            2023) does, so that no labelled object is cut away; "random_area", in the place of all
-            that the entry says but whether to flip, trains on random parts of the image and tests
-            on its central square, as L2P and DualPrompt do (see
+            2023) does, so that no labelled object is cut away; "square" cuts one, as published for
+            ImageNet-R; "random_area", in the place of all that the entry says but whether to flip,
+            trains on random parts of the image and tests on its central square, as L2P and
+            DualPrompt do (see ``square_crop`` and ``random_area`` of
             :class:`~cl_prompts.datasets.transforms.Augmentation`).
         on_bad_image: image files that cannot be read: "fail" opens and decodes every file of the
             chosen classes here, before any training, and refuses the data set if one is bad;
@@ -344,6 +345,19 @@ def fixed_transform(
     return lambda image: transform(reduced(image, side))
 
 
+def crop_of(name: str, crop: Crop | None = None) -> Crop:
+    """How test images of a registered data set become squares: a crop other than "published".
+
+    >>> crop_of("csv"), crop_of("csv", "whole"), crop_of("imagenet_r")
+    ('random_area', 'whole', 'square')
+
+    Raises:
+        InputError: unknown name or crop.
+    """
+    one_of("data set", name, DATASETS)
+    return _augmentation(f"data set {name!r}", DATASETS[name], crop).crop
+
+
 def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmentation:
     own = entry.augmentation
     if crop is None:
@@ -353,6 +367,8 @@ def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmenta
         return own
     if crop == "random_area":
         return replace(OBJECTS, flip=own.flip)
+    if crop == "square":
+        return replace(own, square_crop=True, random_area=False)
     if not own.cuts:
         having = [name for name, other in DATASETS.items() if other.augmentation.cuts]
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -97,9 +98,16 @@ class Augmentation:
         return 10 * a, (a / 16, a / 16), (1 - a / 10, 1 + a / 10)
 
     @property
+    def crop(self) -> Literal["whole", "square", "random_area"]:
+        """How test images become squares, in the words of ``load_dataset``."""
+        if self.random_area:
+            return "random_area"
+        return "square" if self.square_crop else "whole"
+
+    @property
     def cuts(self) -> bool:
         """Whether parts of the image are cut away to make it a square."""
-        return self.square_crop or self.random_area
+        return self.crop != "whole"
 
     def shorter_side(self, size: int) -> int:
         """Shorter side, in pixels, to which a test image is brought before its square is cut."""

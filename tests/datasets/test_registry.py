@@ -124,6 +124,15 @@ def test_whole_images_keep_what_the_published_crop_cuts_away(tmp_path: Path) -> 
         assert image[:, :, [0, -1]].min() > 0.95
 
 
+def test_squares_are_cut_as_published_for_imagenet_r(tmp_path: Path) -> None:
+    root = write_wide(tmp_path)
+    square = load("csv", root, image_size=56, crop="square", augment=True)
+    expected = fixed_transform("imagenet_r", 56)(decode(str(root / "images" / "b.png")))
+    assert torch.equal(square.test[0][0], expected)
+    # Both ends of a wide image are never shown.
+    assert square.train[0][0][:, :, [0, -1]].min() < 0.95
+
+
 def test_a_word_of_a_reader_is_refused_by_the_reader(tmp_path: Path) -> None:
     (tmp_path / "VOC2007").mkdir()
     said = refusal(lambda: load("voc2007", tmp_path, difficult="ignored"))

@@ -25,7 +25,7 @@ from cl_prompts.datasets.classes import check_names
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
-from cl_prompts.datasets.registry import DATASETS
+from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError, typed
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
 from cl_prompts.experiments.recipes.values import GROUPS, flat
@@ -132,6 +132,8 @@ def settings_of_child(
     # An argument of a function of one's own that is called so may mean anything.
     kept = _ALIKE if settings.dataset["name"] in DATASETS else ()
     alike = {key: settings.dataset[key] for key in kept if key in settings.dataset}
+    if kept:
+        alike["crop"] = _crop_like(settings, dataset["name"])
     recipe: dict[str, Any] = {
         "dataset": {**alike, **dataset},
         "scenario": scenario,
@@ -163,6 +165,11 @@ def settings_of_child(
             f"a run learns on with the seed of its parent, {settings.seed}: for another one learn"
             " on from a run with that seed"
         )
+    # Another name is refused with the place of the images.
+    if kept and child.dataset["name"] == dataset["name"]:
+        now, before = (crop_of(it.dataset["name"], it.dataset["crop"]) for it in (child, settings))
+        if now != before:
+            raise _cannot_change("dataset.crop", now, before)
     child.recipe = f"{settings.recipe}+{name}"
     for key, value in child.backbone.items():
         # Weights may have moved; they are compared by content.
@@ -170,6 +177,13 @@ def settings_of_child(
             raise _cannot_change(f"backbone.{key}", value, recipe["backbone"][key])
     child.parent = _parent(run, settings)
     return child
+
+
+def _crop_like(settings: Settings, name: str) -> str | None:
+    """The crop by which images of a registered data set become squares as those of a run do, since
+    a model predicts for images that are cut in one way."""
+    wanted = crop_of(settings.dataset["name"], settings.dataset["crop"])
+    return None if crop_of(name) == wanted else wanted
 
 
 def _statistics(settings: Settings) -> list[list[float]]:

@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from cl_prompts.datasets.registry import crop_of, fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import Settings
@@ -161,6 +162,55 @@ def test_images_of_a_child_are_normalised_as_those_of_its_parent(
         else:
             child = settings_of_child(copied, {"name": "folder"}, 1, "later", trust_code=True)
             assert child.backbone["normalisation"] == known
+
+
+@pytest.mark.parametrize(
+    ("name", "crop"),
+    [
+        *(("folder", None), ("folder", "square"), ("folder", "random_area")),
+        *(("csv", None), ("csv", "whole"), ("csv", "square"), ("digits", None)),
+        *(("imagenet_r", None), ("imagenet_r", "whole"), ("domainnet", "random_area")),
+    ],
+)
+def test_images_of_a_child_become_squares_as_those_of_its_parent(
+    name: str, crop: Any, parent: Path, tmp_path: Path
+) -> None:
+    """Whatever kind of data set each of them has."""
+    copied = altered(parent, tmp_path, dataset={"name": name, "crop": crop})
+    photo = torch.randint(256, (3, 60, 90), generator=torch.manual_seed(0)).to(torch.uint8)
+    wanted = fixed_transform(name, 28, crop)(photo)
+    for later in ("folder", "csv"):
+        dataset = {"name": later, "root": "."}
+        child = settings_of_child(copied, dataset, 1, "later", trust_code=True).dataset
+        assert torch.equal(fixed_transform(later, 28, child["crop"])(photo), wanted)
+        for other in {"square", "random_area"} - {crop_of(name, crop)}:
+            with pytest.raises(InputError, match=f"dataset.crop is {other!r}, and the model"):
+                settings_of_child(copied, dataset, 1, "later", [f"crop={other}"], trust_code=True)
+
+
+def test_a_run_predicts_as_it_was_evaluated_after_a_folder_and_a_table(
+    place: Path, tmp_path: Path
+) -> None:
+    """Also of wide images, in which tables otherwise show the centre alone."""
+    for part in ("first", "later"):
+        shutil.copytree(place / part, tmp_path / part)
+    for path in tmp_path.rglob("*.png"):
+        wide = Image.new("RGB", (24, 8))
+        wide.paste(Image.open(path))
+        wide.save(path)
+    for part in ("train", "test"):
+        paths = sorted((tmp_path / "later" / part).rglob("*.png"))
+        lines = ["path,label,domain", *(f"{path},{path.parent.name},night" for path in paths)]
+        (tmp_path / "later" / f"{part}.csv").write_text("\n".join(lines))
+    recipe = str(tmp_path / "first.yaml")
+    assert main(["init", str(tmp_path / "first"), "--out", recipe, "--quiet"]) == 0
+    code, child = learn(first_run(tmp_path, tmp_path / "a", "ncm"), tmp_path / "later", tmp_path)
+    assert code == 0
+    tests = [path for path in sorted(tmp_path.rglob("*.png")) if path.parts[-3] == "test"]
+    labels = load_run(child, device="cpu").predict(tests).labels
+    right = [label == (path.parent.name,) for label, path in zip(labels, tests, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(summary(child)["results"]["a_last"])
+    assert sum(right) > len(right) / 2
 
 
 def test_arguments_of_ones_own_data_are_none_of_further_images(
