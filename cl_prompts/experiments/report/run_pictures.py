@@ -14,8 +14,8 @@ from cl_prompts.experiments import figures
 from cl_prompts.experiments.report import class_maps
 from cl_prompts.experiments.results.series import (
     buffer_matrix,
+    by_points,
     class_matrix,
-    curve_of,
     domains_of,
     examples_of,
     key_similarity_of,
@@ -63,7 +63,7 @@ def _class_pictures(run: Run) -> Iterator[RunPicture]:
     points, matrix = class_matrix(run)
     if not points:
         return
-    if curve_of(run):
+    if by_points(run):
         yield RunPicture(
             "classes",
             f"{measure} of each class over samples seen: {class_maps.in_words(run)}",

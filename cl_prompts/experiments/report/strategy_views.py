@@ -23,7 +23,7 @@ from cl_prompts.experiments.report.task_tables import (
 )
 from cl_prompts.experiments.results.before_after import BeforeAfter, before_after
 from cl_prompts.experiments.results.sections import Section
-from cl_prompts.experiments.results.series import curve_of
+from cl_prompts.experiments.results.series import by_points
 from cl_prompts.experiments.run_folder.runs import Run, title_of
 
 View = dict[str, Any]
@@ -116,7 +116,7 @@ def _run_view(title: str, label: str, run: Run, gallery: Gallery, link: Link) ->
         # The page itself shows these numbers as a table or an image of its own.
         if picture.as_html:
             gallery.add_file(name, picture.draw)
-        if picture.name == "classes" and curve_of(run):
+        if picture.name == "classes" and by_points(run):
             small["classes"] = {"map": class_map(run, alt), "caption": picture.caption}
         elif not picture.as_html and run.folder in gallery.chosen:
             image = gallery.add(name, picture.draw(), alt)

@@ -24,8 +24,24 @@ DETAILED = 200
 
 
 def curve_of(run: Run) -> list[tuple[int, float]]:
-    """Anytime curve, (samples seen, value) per point; empty for a run without."""
-    return run.metrics.get(f"anytime_{run.measure}", {}).get("seen", [])
+    """Anytime curve, (samples seen, value) per point; empty for a run without. The end of the
+    stream is a point where it counts as one and no other falls there."""
+    written = _over_seen(run, "anytime")
+    end = _over_seen(run, "task_end")[-1:]
+    rule = run.config.get("evaluation", {})
+    counts = rule.get("every") is not None and rule.get("points") == "default"
+    if not (counts and end) or run.whole_stream or (written and written[-1][0] >= end[0][0]):
+        return written
+    return [*written, *end]
+
+
+def by_points(run: Run) -> bool:
+    """Whether classes were measured at anytime points."""
+    return bool(_over_seen(run, "anytime"))
+
+
+def _over_seen(run: Run, kind: str) -> list[tuple[int, float]]:
+    return run.metrics.get(f"{kind}_{run.measure}", {}).get("seen", [])
 
 
 def stream_curve_of(run: Run) -> list[tuple[float, float]]:
@@ -75,7 +91,7 @@ def class_matrix(run: Run) -> tuple[list[int], Floats]:
         The points, in samples seen, and (classes, points) values, NaN before a class is seen. Of
         very many points those that were written by class; of task ends see :func:`task_matrix`.
     """
-    kind = "anytime" if curve_of(run) else "task_end"
+    kind = "anytime" if by_points(run) else "task_end"
     series = run.metrics.get(f"{kind}_{run.measure}", {})
     points = [point for point, _ in series.get("seen", [])]
     if kind == "anytime":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,32 @@ def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
     assert run.metrics["task_end_accuracy"]["task:0"][1] == (ends[1], tasks[0, 1])
     totals = np.outer(ends, np.arange(1, 11)) // 11
     assert np.array_equal(usage_matrix(run).cumsum(0), totals)
+
+
+def test_a_auc_is_the_mean_of_the_curve(mvp_run: Path) -> None:
+    (run,) = collect([mvp_run])
+    curve = curve_of(run)
+    assert curve[-1][0] == run.summary["task_ends"][-1]
+    mean = np.mean([value for _, value in curve])
+    assert mean == pytest.approx(run.summary["results"]["a_auc"], abs=1e-6)
+    # The end is a point that only the task's end has written.
+    assert len(curve) == len(run.metrics["anytime_accuracy"]["seen"]) + 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "more"),
+    [
+        ({"every": 8, "points": "default"}, {}),
+        ({"every": 8, "points": "published"}, {}),
+        ({"every": None, "points": "default"}, {}),
+        ({"every": 8, "points": "default"}, {"whole_stream": True}),
+    ],
+)
+def test_the_end_is_a_point_where_it_counts_as_one(rule: dict[str, Any], more: Any) -> None:
+    metrics = {"task_end_accuracy": {"seen": [(10, 0.5), (20, 0.75)]}}
+    run = Run(Path("run"), more, {"evaluation": rule}, metrics=metrics)
+    counts = rule == {"every": 8, "points": "default"} and not more
+    assert curve_of(run) == ([(20, 0.75)] if counts else [])
 
 
 def test_classes_have_a_column_for_each_task_whose_end_was_evaluated_twice() -> None:
