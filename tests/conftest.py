@@ -93,7 +93,9 @@ settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have pytest-xdist share tests out in the order that is made below."""
+    """Have pytest-xdist share tests out in the order that is made below; imports, and toys, make so
+    many objects that the garbage collector need not look at every 700th."""
+    gc.set_threshold(100_000, 20, 100)
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
@@ -202,10 +204,9 @@ def turn_of(item: pytest.Item) -> tuple[int, int]:
 
 def pytest_collection_finish() -> None:
     """Take what is imported and collected off the garbage collector, which else walks through it
-    again and again; toys make so many objects that it need not look at every 700th."""
+    again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture
