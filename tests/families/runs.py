@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import N_CLASSES, Blobs, benchmark
-from tests.toys import cls_of, fit, make, weights
+from tests.toys import cls_of, fit, make, trained_on, weights
 
 IMAGES = Blobs(12, seed=7).images
 
@@ -43,9 +43,14 @@ def begin(kind: str, scenario: str, **changes: Any) -> Any:
     return make(kind, scenario, **settings, **changes)
 
 
+def finished(kind: str, scenario: str = "") -> Run:
+    """The table's strategy after the scenario's stream, evaluated on the way; by default that of a
+    scenario that it is trained on anyway."""
+    return _finished(kind, scenario or trained_on(kind)[0])
+
+
 @cache
-def finished(kind: str, scenario: str = "si_blurry") -> Run:
-    """The table's strategy after the scenario's stream, evaluated on the way."""
+def _finished(kind: str, scenario: str) -> Run:
     streams = benchmark(scenario)
     anytime = AnytimeEvaluation(streams.test_stream[-1].dataset, n_classes=N_CLASSES, every=30)
     strategy = begin(kind, scenario, plugins=[anytime])

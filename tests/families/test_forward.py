@@ -130,4 +130,4 @@ def test_every_part_of_prompted_models_is_traced_or_compiled() -> None:
 
 
 def test_the_toy_vit_has_the_depth_of_the_table() -> None:
-    assert finished("linear_probe").strategy.backbone.depth == DEPTH
+    assert make("linear_probe").backbone.depth == DEPTH

@@ -15,7 +15,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import begin, finished
 from tests.toy_data import N_CLASSES, TEST, TRAIN, Blobs, benchmark, experiences
-from tests.toys import ALL, PROTOTYPES, REPLAYING, TABLE, fit, make, same, weights
+from tests.toys import ALL, PROTOTYPES, REPLAYING, TABLE, fit, make, same, trained_on, weights
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -24,7 +24,7 @@ def test_evaluation_runs_in_evaluation_mode_and_leaves_no_trace(
 ) -> None:
     run = finished(kind)
     strategy = run.strategy
-    test_stream = benchmark().test_stream
+    test = benchmark(trained_on(kind)[0]).test_stream[-1]
     model = strategy.model
     model.train()
     frozen = [] if model.backbone.trainable else list(model.backbone.modules())
@@ -38,11 +38,12 @@ def test_evaluation_runs_in_evaluation_mode_and_leaves_no_trace(
             lambda *given, method=method: modes.append(model.training) or method(*given),
         )
     random = torch.get_rng_state()
-    AnytimeEvaluation(test_stream).evaluator(model, model.seen)
+    anytime = AnytimeEvaluation(test.dataset, n_classes=N_CLASSES)
+    anytime.evaluator.evaluate(model, model.seen)
     assert torch.equal(random, torch.get_rng_state())
     assert model.training
     assert not any(module.training for module in frozen)
-    strategy.eval(test_stream)
+    strategy.eval([test])
     assert len(modes) >= 4
     assert not any(modes)
     assert same(run.after, weights(strategy))
