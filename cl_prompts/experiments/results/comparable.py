@@ -277,15 +277,22 @@ def _by_streams(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]
 def stream_rules(runs: Sequence[Run]) -> list[str]:
     """Where the stream seed of each run comes from: "that of the run", or the seed it is fixed at.
 
-    A run whose two seeds are equal has a fixed stream where all runs of its strategy and options
-    have that stream and one of them has another seed. The only run of a strategy does not tell: it
-    joins a stream that others hold fixed, unless the streams of others follow their seeds.
+    A run whose two seeds are equal has a fixed stream where this holds for all such runs of its
+    strategy and options: one of another seed has the same stream. The only run of a strategy does
+    not tell: it joins a stream that others hold fixed, unless the streams of others follow their
+    seeds.
     """
     seeds: dict[str, set[int]] = defaultdict(set)
     for run in runs:
         seeds[_row_of(run)].add(run.summary["stream_seed"])
     apart = {_row_of(run) for run in runs if _is_fixed(run)}
-    fixed = {row for row in apart if len(seeds[row]) == 1}
+    shared = {(_row_of(run), run.summary["stream_seed"]) for run in runs if _is_fixed(run)}
+    alone = {
+        _row_of(run)
+        for run in runs
+        if not _is_fixed(run) and (_row_of(run), run.summary["stream_seed"]) not in shared
+    }
+    fixed = apart - alone
     # A row of one seed could have been made either way: it joins rows of a fixed stream that is its
     # own, unless there are rows whose streams follow their seeds.
     following = any(len(found) > 1 and row not in apart for row, found in seeds.items())

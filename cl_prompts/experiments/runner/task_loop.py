@@ -130,6 +130,11 @@ class TaskLoop:
             self._before = state.get("before")
         elif parts.settings.parent:
             self._go_on_from_parent()
+        if self._before is not None:
+            # The parent may have trained for another number of epochs.
+            _, theirs = parts.settings.parent["sizes"][-1]
+            own = sum(map(len, parts.split.tasks[theirs:]))
+            self.total = self._before["samples_seen"] + parts.strategy.train_epochs * own
         if not self.folder.read_only:
             self.folder.remove_unknown()
             if state is None:

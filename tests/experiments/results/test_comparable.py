@@ -341,6 +341,13 @@ def test_streams_that_follow_the_seed_are_not_compared_with_one_stream() -> None
     assert stream_rules(alone) == ["that of the run"]
 
 
+def test_each_seed_on_each_stream_is_a_table_a_stream() -> None:
+    pairs = [(seed, stream) for stream in (1, 2, 3) for seed in (1, 2)]
+    assert stream_rules(rules(*pairs)) == [str(stream) for _, stream in pairs]
+    # A stream that one seed alone has may follow it.
+    assert stream_rules(rules((1, 1), (2, 1), (3, 3)))[::2] == ["that of the run"] * 2
+
+
 def test_unequal_streams_of_one_seed_are_not_compared() -> None:
     runs = [a_run(), a_run({"strategy": "er"}, stream_hash="other"), a_run(seeds=(2, 2))]
     assert [len(members) for _, members in tables(runs)] == [1, 1, 1]

@@ -26,6 +26,7 @@ from cl_prompts.experiments.results.series import buffer_matrix
 from cl_prompts.experiments.run_folder.checkpoint import read
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
+from cl_prompts.experiments.runner import execution
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.learning_on import Descent, settings_of_child
 from cl_prompts.experiments.runner.task_loop import TaskLoop
@@ -293,6 +294,23 @@ def test_a_child_learns_on(child: Path, place: Path, tmp_path: Path) -> None:
     assert said["class_names"][-1] == "eight"
     assert said["n_tasks"] == 4
     assert load_run(grandchild, device="cpu").classes[-1] == "eight"
+
+
+def test_progress_counts_the_epochs_of_each_run(
+    parent: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals = []
+
+    class Noted(ProgressLine):
+        def __init__(self, total: int, *others: Any) -> None:
+            totals.append(total)
+            super().__init__(total, *others)
+
+    monkeypatch.setattr(execution, "ProgressLine", Noted)
+    _, child = learn(parent, place / "later", tmp_path, "train_epochs=2")
+    ends = summary(child)["task_ends"]
+    assert totals == ends[-1:]
+    assert ends[-1] - ends[-2] > summary(child)["samples"] - ends[-2]
 
 
 def test_scores_before_and_after(child: Path) -> None:
