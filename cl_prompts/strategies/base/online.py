@@ -742,7 +742,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
         """Register new trainable parameters, each in its group, and drop frozen ones; the state of
-        the others is kept."""
+        the others is kept. Groups are in the order of the model, whatever came when: PyTorch saves
+        by place."""
         self.optimized_param_id = dict(self.model.named_parameters())
         trainable = {id(p): n for n, p in self.model.named_parameters() if p.requires_grad}
         groups: list[dict[str, Any]] = self.optimizer.param_groups
@@ -755,6 +756,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
                 # A group that a method knows of is missing where another optimizer was given.
                 group = groups[min(self.group_of(name), len(groups) - 1)]
                 group["params"].append(self.optimized_param_id[name])
+        place = {key: number for number, key in enumerate(trainable)}
+        for group in groups:
+            group["params"].sort(key=lambda parameter: place[id(parameter)])
         for parameter in list(self.optimizer.state):
             if reset_optimizer_state or id(parameter) not in trainable:
                 del self.optimizer.state[parameter]

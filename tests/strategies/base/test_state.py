@@ -205,6 +205,18 @@ def test_an_optimizer_of_ones_own_goes_on() -> None:
     assert same(weights(whole), weights(second))
 
 
+@pytest.mark.parametrize("kind", ["coda_prompt", "ease", "flyprompt", "linear_probe"])
+def test_a_strategy_goes_back_to_a_state_of_its_own(kind: str) -> None:
+    tasks = experiences("class_incremental")
+    strategy = fit(make(kind, "class_incremental"), tasks[:1])
+    state = strategy.state_dict()
+    fit(strategy, tasks[1:])
+    first = weights(strategy)
+    strategy.load_state_dict(state, tasks[:1])
+    fit(strategy, tasks[1:])
+    assert same(weights(strategy), first)
+
+
 def test_a_state_belongs_to_its_backbone() -> None:
     state = make("linear_probe").state_dict()
     backbone = lively_vit()
