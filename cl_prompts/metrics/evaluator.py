@@ -34,7 +34,7 @@ from cl_prompts.training.views import HeldOutItems, collated
 
 
 def _labels(dataset: Any) -> Tensor:
-    given = numbers_of(dataset.targets)
+    given = numbers_of(getattr(dataset, "targets", None))
     # Zeros and ones of one dimension as bool would be the classes 0 and 1.
     if given is not None and (given.ndim == 2 or (given.ndim == 1 and given.dtype.kind != "b")):
         found = given.astype(np.int64)

@@ -337,7 +337,8 @@ def joined_batch(columns: Sequence[Any], n: int, device: Any = "cpu") -> list[An
     kept = ranks.share(n).kept
     images, *others = (column[:kept] for column in columns)
     later = images if isinstance(images, DeferredViews) else None
-    sent = images if later is None else later.packed
+    # Ranks may read images of other types, which would be taken for each other's bytes.
+    sent = images.float() if later is None else later.packed
     if torch.device(device).type == "cpu":
         joined, *others = ranks.gathered([sent, *others], n)
     else:

@@ -15,6 +15,7 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training import JointTraining
+from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
@@ -487,8 +488,11 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
 def _dataset_of(test: Any) -> Any:
     """The data set of a stream, of an experience, or the data set itself."""
     # As Avalanche tests: without the transforms of training.
-    if hasattr(test, "targets"):
-        return test.eval() if isinstance(test, AvalancheDataset) else test
+    if isinstance(test, AvalancheDataset):
+        return test.eval()
+    # Without targets it is refused later: what has a part of a data set is no experience.
+    if hasattr(test, "targets") or isinstance(test, Dataset | DataLoader):
+        return test
     experiences = [test] if hasattr(test, "dataset") else list(test)
     if not experiences:
         raise InputError("the test stream has no experience")

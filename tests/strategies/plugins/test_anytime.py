@@ -20,7 +20,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
 from avalanche.training.plugins import ReplayPlugin
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Subset
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
@@ -291,6 +291,9 @@ def test_transfer_is_among_the_results(stream: Any) -> None:
         (Blobs(6, 6), {"every": float("nan")}, "period must be"),
         (Blobs(6, 6), {"points": "all"}, "'default', 'published' or 'look_ahead'"),
         ([], {}, "no experience"),
+        (Subset(as_classification_dataset(Blobs(6, 6)), [0]), {}, ".targets of the test set must"),
+        (Subset(Blobs(6, 6), [0]), {}, ".targets of the test set must"),
+        (DataLoader(Blobs(6, 6)), {}, ".targets of the test set must"),
         (Blobs(6, 6), {"home_classes": [[0, 1], [2, 1]]}, "name class 1 twice"),
     ],
 )
