@@ -487,21 +487,30 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
 
 def _dataset_of(test: Any) -> Any:
     """The data set of a stream, of an experience, or the data set itself."""
-    # As Avalanche tests: without the transforms of training.
-    if isinstance(test, AvalancheDataset):
-        return test.eval()
-    # Without targets it is refused later: what has a part of a data set is no experience.
-    if hasattr(test, "targets") or isinstance(test, Dataset | DataLoader):
-        return test
-    experiences = [test] if hasattr(test, "dataset") else list(test)
-    if not experiences:
-        raise InputError("the test stream has no experience")
-    if any(getattr(e, "overlapping", False) for e in experiences):
+    experiences = []
+    if not isinstance(test, AvalancheDataset):
+        # Without targets it is refused later: what has a part of a data set is no experience.
+        if hasattr(test, "targets") or isinstance(test, Dataset | DataLoader):
+            return test
+        experiences = [test] if hasattr(test, "dataset") else list(test)
+        if not experiences:
+            raise InputError("the test stream has no experience")
+    parts = [experience.dataset for experience in experiences] or [test]
+    if any(getattr(e, "overlapping", False) for e in experiences) or any(map(_hides, parts)):
         raise InputError(
-            "these test sets are cumulative and hide the labels of later classes: give"
+            "these test sets hide the labels of some classes, of which zeros mean nothing: give"
             " AnytimeEvaluation the whole test set, such as data.test"
         )
-    data = experiences[0].dataset
-    for experience in experiences[1:]:
-        data = data.concat(experience.dataset)
+    data = parts[0]
+    for part in parts[1:]:
+        data = data.concat(part)
+    # As Avalanche tests: without the transforms of training.
     return data.eval()
+
+
+def _hides(data: Any) -> bool:
+    """Whether targets say nothing of some classes."""
+    targets = data.targets
+    return hasattr(targets, "annotated") and (
+        targets.annotated is None or not bool(targets.annotated.all())
+    )

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Subset
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
     domain_incremental_benchmark,
+    mlcil_benchmark,
     si_blurry_benchmark,
     si_blurry_multi_label_benchmark,
 )
@@ -96,6 +97,15 @@ def test_test_images_come_without_the_transforms_of_training() -> None:
         seen = AnytimeEvaluation(test).evaluator.dataset
         total = torch.stack([item[0] for item in seen]).sum()
         torch.testing.assert_close(total, Blobs(12, seed=1).images.sum())
+
+
+def test_hidden_labels_are_no_test_set() -> None:
+    stream = mlcil_benchmark(Scenes(60, seed=1), Scenes(40, seed=2), protocol="B0-C2")
+    held_out = benchmark_with_validation_stream(stream, validation_size=0.5).valid_stream
+    data = held_out[0].dataset
+    for test in (held_out, stream.train_stream, stream.test_stream, data, held_out[0]):
+        with pytest.raises(InputError, match="hide the labels of some classes"):
+            AnytimeEvaluation(test)
 
 
 def test_ignored_pairs_go_with_the_stream() -> None:
