@@ -6,8 +6,9 @@ import errno
 import gc
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -329,7 +330,8 @@ def test_an_unreadable_image_is_refused_skipped_or_named_when_it_is_met(
 # ---------------------------------------------------------------------- recipes
 
 
-def fake_source(n_classes: int, side: int, *, several: bool, domains: Sequence[str] = ()) -> Source:
+@cache
+def fake_source(n_classes: int, side: int, *, several: bool, domains: tuple[str, ...]) -> Source:
     """Random images, two for training and one for testing per class, or one for each per domain;
     with ``several``, each shows the next class, too."""
     rng = np.random.default_rng(0)
@@ -370,7 +372,7 @@ def test_every_shipped_recipe_trains_and_evaluates(
     dataset = load_recipe(name)["dataset"]["name"]
     n_classes, side = (NATIVE | MULTI_LABEL)[dataset]
     used = 4
-    domains = load_recipe(name)["scenario"].get("domain_order", [])
+    domains = tuple(load_recipe(name)["scenario"].get("domain_order", ()))
     several = dataset in MULTI_LABEL
     tasks = [] if domains else [f"protocol=B0-C{used // 2}" if several else "n_tasks=2"]
     short = ["train_mb_size=400", "online_iter=1", "train_epochs=1", "num_workers=0"]
