@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -137,7 +136,7 @@ def init(args: argparse.Namespace) -> None:
     found.keep()
     write = files.replace if older else files.write_new
     write(out, [recipe_for(found, name, args.backbone, args.weights).encode()])
-    say(f"wrote {out}; next: cl-prompts run {shlex.quote(str(out))}")
+    say(unbroken(f"wrote {out}; next: cl-prompts run {typed(out)}"))
 
 
 def _check_proposed(out: Path) -> None:
@@ -170,7 +169,7 @@ def validate(args: argparse.Namespace) -> None:
     for remark in remarks:
         say(unbroken(f"note: {remark}"))
     strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())
-    say(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
+    say(unbroken(f"{args.recipe} is valid: {len(runs)} runs ({strategies})"))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -314,7 +313,7 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
     with stop_says(f"stopped when the report was made: {written}"):
         for table in tables(folders):
             console.print(table)
-    say(f"report: {written}")
+    say(unbroken(f"report: {written}"))
 
 
 def learn(args: argparse.Namespace) -> None:
@@ -412,7 +411,7 @@ def report(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.report.page import write_report
 
     page = write_report(args.runs, args.out, reference=args.reference, figures=args.figures)
-    say(f"report: {page}")
+    say(unbroken(f"report: {page}"))
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -469,7 +468,8 @@ def export(args: argparse.Namespace) -> None:
 
     trained = load_run(args.run, trust_code=args.trust_code)
     recorded, scored = (export_onnx if args.onnx else export_torch)(trained, out)
-    say(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
+    scores = f"{100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run"
+    say(unbroken(f"{out}: {scores}"))
     kind = "an image of 8 bits a colour, without transparency"
     say(f"To label {kind}, with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}")
 
@@ -490,7 +490,7 @@ def warm_up(args: argparse.Namespace) -> None:
             progress.update(task, completed=done, total=total, description=f"loss {loss:.3f}")
 
         warm_up_recipe(args.recipe, args.settings, args.out, settings, report)
-    say(f"prompts: {args.out}")
+    say(unbroken(f"prompts: {args.out}"))
 
 
 def completion(args: argparse.Namespace) -> None:

@@ -208,6 +208,21 @@ def test_no_name_commands_the_terminal(
     assert "\x1b" not in printed
 
 
+@pytest.mark.usefixtures("pages")
+def test_no_folder_writes_a_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine\nwrote nothing"
+    run = fake_run(folder)
+    assert main(["report", str(run)]) == 0
+    shown = str(folder).replace("\n", "\\n")
+    assert capsys.readouterr().out == f"report: {shown}/{run.relative_to(folder)}/report.html\n"
+    photos(tmp_path / "photos", {"cat": 6, "dog": 6})
+    assert main(["init", str(tmp_path / "photos"), "--out", str(folder / "own.yaml")]) == 0
+    wrote = f"wrote {shown}/own.yaml; next: cl-prompts run FOLDER"
+    assert capsys.readouterr().out.splitlines()[-1] == wrote
+
+
 def test_classes_that_a_run_does_not_name_are_not_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
