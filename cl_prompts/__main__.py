@@ -25,6 +25,7 @@ def main() -> int:
     # Libraries make half a million objects that stay: to look for garbage among them every 700 new
     # ones costs a tenth of a short command.
     gc.set_threshold(50_000)
+    _open_closed_streams()
     spare_libraries()
     _escape_what_python_says()
     # A Python process that is begun from here (one of a plan or sweep, a tracker of its resources)
@@ -42,6 +43,16 @@ def main() -> int:
     # At its end Python would look through the half a million objects of libraries, for a second.
     gc.freeze()
     return code
+
+
+def _open_closed_streams() -> None:
+    """Have a process that was started without some of its three streams read and write nothing
+    there: a file that it opens would else take the place of one, and what is printed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _escape_what_python_says() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import signal
 import subprocess
@@ -83,6 +84,16 @@ def test_a_signal_during_the_first_imports_ends_it_with_a_sentence(number: signa
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 128 + number
     assert (ended.stdout, ended.stderr) == ("", f"cl-prompts: stopped by {number.name}\n")
+
+
+@pytest.mark.parametrize(("closed", "words"), [(1, "show strategy ncm"), (2, "show strategy x")])
+def test_a_closed_stream_hears_nothing_and_harms_nothing(closed: int, words: str) -> None:
+    command = [sys.executable, "-m", "cl_prompts", *words.split()]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, preexec_fn=lambda: os.close(closed)
+    )
+    assert (ended.stdout, ended.stderr) == ("", "")
+    assert ended.returncode == {1: 0, 2: 2}[closed]
 
 
 def test_no_name_in_a_warning_or_traceback_commands_the_terminal(
