@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,7 +70,7 @@ def prepared(
         place,
         test_percent=test_percent,
         seed=seed,
-        tables=out / "split" / name,
+        tables=_place_of_tables(out / "split" / name),
         progress=progress,
         least=1,
     )
@@ -89,6 +90,16 @@ def prepared(
     if found.tables:
         settings.dataset["root"] = found.settings["root"]
     return Lesson(settings, found, [*found.lines(), *growth])
+
+
+def _place_of_tables(wanted: Path) -> Path:
+    """A folder that holds no tables yet: those of another run, from images of the same name, stay."""
+    place = wanted
+    number = 1
+    while any(os.path.lexists(place / name) for name in ("train.csv", "test.csv")):
+        number += 1
+        place = wanted.with_name(f"{wanted.name}-{number}")
+    return place
 
 
 def taught(lesson: Lesson, *, out: Path, console: Console, command: str) -> Path:

@@ -31,6 +31,13 @@ def test_a_trained_run_learns_in_python(tmp_path: Path) -> None:
     assert "classes: 4 -> 5, new: four" in lesson.lines
     assert lesson.settings.dataset["root"] == str(tmp_path / "d" / "split" / "more")
     assert sorted(tmp_path.rglob("*")) == before
+    # Those of another table of the same name find a folder of their own.
+    lesson.found.keep()
+    again = prepared(parent, table, out=tmp_path / "d")
+    again.found.keep()
+    assert again.settings.dataset["root"] == str(tmp_path / "d" / "split" / "more-2")
+    third = prepared(parent, table, out=tmp_path / "d")
+    assert third.settings.dataset["root"] == str(tmp_path / "d" / "split" / "more-3")
     # Its last checkpoint is damaged, and somebody made its checksums anew.
     (parent / "checkpoint").write_bytes(b"damaged")
     (parent / SUMS_FILE).write_text(
