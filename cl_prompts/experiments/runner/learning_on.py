@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 #: settings of the parent's data set that hold for further images, too
 _ALIKE = ("augment", "augment_on", "cache", "cache_gb", "crop")
+#: bytes of the name of a run; file systems take 255
+_NAME = 200
 
 
 def finished_run(folder: Path) -> Run:
@@ -170,13 +172,23 @@ def settings_of_child(
         now, before = (crop_of(it.dataset["name"], it.dataset["crop"]) for it in (child, settings))
         if now != before:
             raise _cannot_change("dataset.crop", now, before)
-    child.recipe = f"{settings.recipe}+{name}"
+    child.recipe = _name_of(settings.recipe, name)
     for key, value in child.backbone.items():
         # Weights may have moved; they are compared by content.
         if key != "weights" and value != recipe["backbone"][key]:
             raise _cannot_change(f"backbone.{key}", value, recipe["backbone"][key])
     child.parent = _parent(run, settings)
     return child
+
+
+def _name_of(parent: str, images: str) -> str:
+    """Name of what a run on these images is made by; of a long chain its first and last letters, so
+    that a folder can be called so."""
+    whole = f"{parent}+{images}".encode()
+    if len(whole) <= _NAME:
+        return whole.decode()
+    first, last = whole[: _NAME // 2], whole[-(_NAME // 2) :]
+    return "...".join(part.decode(errors="ignore") for part in (first, last))
 
 
 def _crop_like(settings: Settings, name: str) -> str | None:

@@ -93,7 +93,7 @@ def prepared(
 
 
 def _place_of_tables(wanted: Path) -> Path:
-    """A folder that holds no tables yet: those of another run, from images of the same name, stay."""
+    """A folder that holds no tables yet: those of an earlier run on images of that name stay."""
     place = wanted
     number = 1
     while any(os.path.lexists(place / name) for name in ("train.csv", "test.csv")):

@@ -214,6 +214,20 @@ def test_a_run_predicts_as_it_was_evaluated_after_a_folder_and_a_table(
     assert sum(right) > len(right) / 2
 
 
+def test_a_long_chain_has_a_name_that_a_folder_can_have(parent: Path, tmp_path: Path) -> None:
+    names = []
+    folder = altered(parent, tmp_path)
+    for week in range(40):
+        child = settings_of_child(folder, {"name": "folder", "root": "."}, 1, f"zoë_{week}")
+        names.append(child.recipe)
+        folder = altered(folder, tmp_path, recipe=child.recipe)
+    assert names[1] == "first+zoë_0+zoë_1"
+    assert names[-1].startswith("first+zoë_0+zoë_1")
+    assert names[-1].endswith("zoë_38+zoë_39")
+    assert max(len(name.encode()) for name in names) <= 203
+    assert len(set(names)) == len(names)
+
+
 def test_arguments_of_ones_own_data_are_none_of_further_images(
     parent: Path, tmp_path: Path
 ) -> None:
