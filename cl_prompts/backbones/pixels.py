@@ -205,7 +205,7 @@ def check_targets(targets: Any, n_classes: int, *, multi_label: bool = False) ->
     return targets if targets.is_floating_point() else targets.float()
 
 
-def check_batch(model: Any, images: Any, targets: Any) -> None:
+def check_batch(model: Any, images: Any, targets: Any, beyond: int = 0) -> None:
     """Check the first batch of an experience: RGB pixels in [0, 1], of the right shape, and targets
     of a type that losses take.
 
@@ -213,13 +213,14 @@ def check_batch(model: Any, images: Any, targets: Any) -> None:
         model: that learns.
         images: (batch, 3, size, size).
         targets: (batch,) int64, or zeros and ones (batch, classes).
+        beyond: classes behind those of the model that may occur.
 
     Raises:
         InputError: what is wrong, and what would be right.
     """
     backbone = model.backbone
     check_pixels(images, backbone.image_size, normalised=not backbone.normalises)
-    check_targets(targets, model.n_classes, multi_label=model.multi_label)
+    check_targets(targets, model.n_classes + beyond, multi_label=model.multi_label)
     check_kind(model, targets)
 
 

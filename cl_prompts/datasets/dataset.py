@@ -118,8 +118,9 @@ class ImageSet(Dataset):
     @property
     def is_plain(self) -> bool:
         """Whether every read of an image is known to give the same pixels; of images that a user's
-        code makes it is not."""
-        if not isinstance(self.images, FileImages | Tensor):
+        code makes or changes it is not."""
+        changed = type(self).__getitem__ is not ImageSet.__getitem__
+        if changed or not isinstance(self.images, FileImages | Tensor):
             return False
         return self.transform is None or self.transform is self.fixed
 

@@ -22,8 +22,8 @@ def entries_of(item: Any) -> tuple[Any, ...]:
 
 
 def item_of(data: Any, row: int) -> Any:
-    """An item of a data set, whose image has memory of its own: some data sets hand out one buffer
-    for all images.
+    """An item of a data set, whose entries have memory of their own: some data sets hand out one
+    buffer for all images, or labels.
 
     Raises:
         RunError: the data set raised ``StopIteration``, which a loader would take for its end.
@@ -32,13 +32,19 @@ def item_of(data: Any, row: int) -> Any:
         item = data[row]
     except StopIteration as error:
         raise RunError(f"item {row} of the data set raised StopIteration") from error
-    image, *others = entries_of(item) or (None,)
-    if isinstance(image, np.ndarray):
-        return (image.copy(), *others)
-    # Of grey levels an image is made anew at each read.
-    if not isinstance(image, Tensor) or hasattr(image, "levels"):
-        return item
-    return (image.clone(), *others) if others else image.clone()
+    if isinstance(item, list | tuple):
+        return tuple(map(_owned, item))
+    return _owned(item)
+
+
+def _owned(entry: Any) -> Any:
+    """An entry of an item that nobody else writes into."""
+    if isinstance(entry, np.ndarray):
+        return entry.copy()
+    # An image of grey levels is made anew at each read, unless it was written into since.
+    if isinstance(entry, Tensor) and getattr(entry, "made", None) != entry._version:  # noqa: SLF001
+        return entry.clone()
+    return entry
 
 
 def check_item(what: str, row: int, item: Any, target: Any) -> None:

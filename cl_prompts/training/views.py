@@ -163,6 +163,7 @@ def image_of(levels: Tensor) -> Tensor:
     """
     image: Any = scaled(levels)
     image.levels = levels
+    image.made = image._version  # noqa: SLF001 - writes count it up
     return image
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.registry import DataSet, as_dataset, load_dataset
 from tests.datasets.toys import Own, load, refusal
 
@@ -35,6 +36,16 @@ def test_plain_images_are_not_augmented() -> None:
     assert plain.state_dict() == {}
     own = as_dataset(*[Own([0, 1])] * 2).train  # its transforms stay its own
     assert own.plain() is own
+
+
+def test_what_a_subclass_makes_of_images_is_not_known() -> None:
+    class Noisy(ImageSet):
+        def __getitem__(self, index: int) -> Any:
+            return super().__getitem__(index)
+
+    images, targets = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), np.array([0, 1])
+    assert ImageSet(images, targets, None).is_plain
+    assert not Noisy(images, targets, None).is_plain
 
 
 def test_items_leave_the_global_generator_alone() -> None:

@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.training.items import CheckedItems, check_item, item_of, joined_items, read
+from cl_prompts.training.views import image_of
 
 ROW = np.array([0, 1, 1, 0])
 
@@ -51,7 +52,8 @@ def test_a_label_agrees_in_whatever_form(label: Any, target: Any, agrees: bool) 
     items = CheckedItems([("image", label)], [target])
     if agrees:
         check_item("it", 0, ("image", label), target)
-        assert items[0][1] is label
+        assert type(items[0][1]) is type(label)
+        assert np.array_equal(items[0][1], label) or items[0][1] is label
     else:
         with pytest.raises(InputError, match=r"item 0 of the data set has label .* agree"):
             items[0]
@@ -79,19 +81,24 @@ def test_items_of_one_form_become_a_batch() -> None:
 
 
 class OneBuffer:
-    """Data that hand out one buffer for all images."""
+    """Data that hand out one buffer for all images, and one for all labels."""
 
     def __init__(self, buffer: Any) -> None:
         self.buffer = buffer
+        self.label: Any = torch.tensor(0) if isinstance(buffer, torch.Tensor) else np.array(0)
 
     def __getitem__(self, row: int) -> Any:
         if row > 1:
             raise StopIteration
         self.buffer[:] = row
-        return self.buffer, row
+        self.label[...] = row
+        return self.buffer, self.label
 
 
-@pytest.mark.parametrize("buffer", [torch.zeros(3), np.zeros(3), np.zeros(6)[::-2]])
+LEVELS = image_of(torch.zeros(3, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("buffer", [torch.zeros(3), np.zeros(3), np.zeros(6)[::-2], LEVELS])
 def test_images_have_memory_of_their_own(buffer: Any) -> None:
     images, labels = joined_items([item_of(OneBuffer(buffer), row) for row in (0, 1)])
     assert images.tolist() == [[0, 0, 0], [1, 1, 1]]

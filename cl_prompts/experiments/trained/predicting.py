@@ -94,7 +94,9 @@ def predictions_csv(
     """
     rows: list[list[Any]] = [["path", "label", "score"]]
     if all_scores:
-        rows[0] += predictions.classes
+        # A column has a name of its own.
+        taken = set(rows[0])
+        rows[0] += [f"score of {name}" if name in taken else name for name in predictions.classes]
     column = {name: place for place, name in enumerate(predictions.classes)}
     for row, (file, labels) in enumerate(zip(files, predictions.labels, strict=True)):
         scores = predictions.scores[row].tolist()

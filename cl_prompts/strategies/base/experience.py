@@ -280,5 +280,6 @@ def classes_of(experience: Any, n_classes: int) -> Tensor:
             return torch.ones(n_classes, dtype=torch.bool)
         classes = set(targets)
     mask = torch.zeros(n_classes, dtype=torch.bool)
-    mask[[int(c) for c in classes]] = True
+    # Labels beyond the head are refused elsewhere, or count as wrong.
+    mask[[int(c) for c in classes if int(c) < n_classes]] = True
     return mask

@@ -772,7 +772,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             RunError: NaN, or +inf, in evaluation, with the positions of the images.
         """
         if self._shown and protocol.is_changed(self, self._shown):
-            check_batch(self.model, self.mb_x, self.mb_y)
+            check_batch(self.model, self.mb_x, self.mb_y, self._beyond)
         self._shown = []
         logits = self.model.run(self.mb_x).logits
         if not self.is_training:

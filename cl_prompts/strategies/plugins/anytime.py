@@ -495,6 +495,8 @@ def _dataset_of(test: Any) -> Any:
         experiences = [test] if hasattr(test, "dataset") else list(test)
         if not experiences:
             raise InputError("the test stream has no experience")
+        if any(isinstance(e, Dataset | DataLoader) for e in experiences):
+            raise InputError("the test stream holds data sets: give one, or experiences")
     parts = [experience.dataset for experience in experiences] or [test]
     if any(getattr(e, "overlapping", False) for e in experiences) or any(map(_hides, parts)):
         raise InputError(
@@ -510,7 +512,7 @@ def _dataset_of(test: Any) -> Any:
 
 def _hides(data: Any) -> bool:
     """Whether targets say nothing of some classes."""
-    targets = data.targets
+    targets: Any = getattr(data, "targets", None)
     return hasattr(targets, "annotated") and (
         targets.annotated is None or not bool(targets.annotated.all())
     )

@@ -81,6 +81,12 @@ def test_no_path_or_label_is_a_formula() -> None:
     ]
 
 
+def test_each_column_has_a_name_of_its_own() -> None:
+    found = Predictions(("label", "cat"), torch.tensor([[0.5, 0.25]]), (("label",),))
+    (names, _) = predictions_csv(["a.png"], found, all_scores=True).splitlines()
+    assert names == "path,label,score,score of label,cat"
+
+
 def test_rows_have_path_label_and_score() -> None:
     scores = torch.tensor([[0.25, 0.75], [0.9, 0.6]])
     found = Predictions(("cat", "a dog, old"), scores, (("a dog, old",), ("cat", "a dog, old")))

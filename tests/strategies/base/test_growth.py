@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import CLExperience, split_online_stream
+from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from avalanche.training.plugins import EvaluationPlugin, EWCPlugin
 
@@ -144,12 +146,19 @@ def test_a_growing_head_follows_the_experiences() -> None:
     assert growing.model.seen.tolist() == [True] * 7 + [False, True]
 
 
+class Darker(SupervisedPlugin):
+    """Changes batches of evaluation."""
+
+    def before_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
+        strategy.mbatch[0] = strategy.mbatch[0] / 2
+
+
 def test_classes_that_a_growing_head_has_not_met_count_as_wrong() -> None:
     stream = benchmark("class_incremental")
     found = []
     for settings in ({"growing": True, "n_classes": 1}, {}):
         evaluator = EvaluationPlugin(accuracy_metrics(stream=True), loss_metrics(stream=True))
-        strategy = make("ncm", evaluator=evaluator, **settings)
+        strategy = make("ncm", evaluator=evaluator, plugins=[Darker()], **settings)
         fit(strategy, stream.train_stream[:1])
         found.append(strategy.eval(stream.test_stream))
     assert found[0] == found[1]

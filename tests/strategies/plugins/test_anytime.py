@@ -15,7 +15,7 @@ from avalanche.benchmarks import (
     nc_benchmark,
     split_online_stream,
 )
-from avalanche.benchmarks.utils import as_classification_dataset
+from avalanche.benchmarks.utils import AvalancheDataset, as_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
@@ -304,6 +304,8 @@ def test_transfer_is_among_the_results(stream: Any) -> None:
         (Subset(as_classification_dataset(Blobs(6, 6)), [0]), {}, ".targets of the test set must"),
         (Subset(Blobs(6, 6), [0]), {}, ".targets of the test set must"),
         (DataLoader(Blobs(6, 6)), {}, ".targets of the test set must"),
+        (AvalancheDataset([Blobs(6, 6)]), {}, ".targets of the test set must"),
+        ([Subset(Blobs(6, 6), [0])], {}, "the test stream holds data sets"),
         (Blobs(6, 6), {"home_classes": [[0, 1], [2, 1]]}, "name class 1 twice"),
     ],
 )
