@@ -187,9 +187,9 @@ def collect(paths: Iterable[Path | str]) -> list[Run]:
 def unfinished(paths: Iterable[Path]) -> list[Path]:
     """Folders of the runs that are not finished, of which no other file is read; see
     :func:`collect`."""
-    folders = [folder for path in paths for folder in _run_folders(path)]
-    summaries = {folder: _read(folder / "summary.json", json_of, SUMMARY) for folder in folders}
-    return [folder for folder, summary in summaries.items() if summary["status"] != "finished"]
+    folders = {folder.resolve(): folder for path in paths for folder in _run_folders(path)}
+    summaries = [(f, _read(f / "summary.json", json_of, SUMMARY)) for f in folders.values()]
+    return [folder for folder, summary in summaries if summary["status"] != "finished"]
 
 
 def check_folders(paths: Iterable[Path]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +260,8 @@ def warm_up_recipe(
     from cl_prompts.experiments.runner.building import Builder
 
     run = plan(name, [*overrides, "strategy=misa"])[0]
-    parts = Builder().build(run)
+    # Tasks of the scenario would each have a prompt.
+    parts = Builder().build(replace(run, options={**run.options, "boundaries": False}))
     found = warm_up(
         parts.strategy.model,
         parts.data.train,

@@ -179,7 +179,7 @@ def test_runs_that_are_not_finished_are_named(
     assert capsys.readouterr().err == ""
     file = runs[1] / "summary.json"
     file.write_text(file.read_text().replace('"finished"', '"failed"'))
-    assert main(["compare", str(tmp_path)]) == 0
+    assert main(["compare", str(tmp_path), str(tmp_path / ".")]) == 0
     assert capsys.readouterr().err == f"note: not finished, and in no table: {runs[1]}\n"
 
 
