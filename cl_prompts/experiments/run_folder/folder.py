@@ -125,7 +125,8 @@ def _precedes_a_run(file: Path) -> bool:
 
 
 def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
-    """The settings in the ``config.yaml`` of a folder.
+    """The settings in the ``config.yaml`` of a folder; where the run that it goes on from has moved
+    with it, in a folder of runs as a whole, they name its new place.
 
     Raises:
         InputError: it is damaged, or names code that may not be imported or weights that would be
@@ -133,9 +134,15 @@ def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
     """
     name = "config.yaml"
     try:
-        return Settings.of_folder(FolderFiles(folder).read_text(name), trust_code=trust_code)
+        settings = Settings.of_folder(FolderFiles(folder).read_text(name), trust_code=trust_code)
     except InputError as error:
         raise InputError(f"{folder / name} cannot be used: {error}") from error
+    if settings.parent and not (Path(settings.parent["run"]) / name).is_file():
+        # RECIPE/STRATEGY/RUN each; whether it is the same run, its checksums say.
+        moved = folder.resolve().joinpath("../../..", *Path(settings.parent["run"]).parts[-3:])
+        if (moved / name).is_file():
+            settings.parent["run"] = str(moved.resolve())
+    return settings
 
 
 def _environment_of(folder: Path) -> dict[str, Any]:

@@ -311,7 +311,7 @@ def parent_of(settings: Settings) -> Settings:
     if not (folder / "config.yaml").is_file():
         raise InputError(
             f"the run that this one goes on from is not in {folder} any more: bring it back, or"
-            " change parent.run in config.yaml"
+            f" move it to {Path(*folder.parts[-3:])} in the folder of runs that holds this one"
         )
     if digest_of(folder) != settings.parent["sha256"]:
         raise InputError(f"{folder} is not the run that this one goes on from, or was changed")

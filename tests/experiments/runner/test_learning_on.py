@@ -451,6 +451,24 @@ def test_a_class_is_renamed_and_learned_on_under_its_new_name(
     assert summary(child)["class_names"] == ["one", "three", "four", "zero", "six", "two"]
 
 
+def test_a_folder_of_runs_moves_as_a_whole(place: Path, means: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    own = Path(*means.parts[-3:])
+    shutil.copytree(means, runs / own)
+    _, child = learn(runs / own, place / "later", runs)
+    _, grandchild = learn(child, digits_folder(tmp_path / "more", {"eight": 8}), runs)
+    moved = runs.rename(tmp_path / "moved") / grandchild.relative_to(runs)
+    assert load_run(moved).evaluate() == summary(moved)["results"]["a_last"]
+    # Another run is not taken for it.
+    copied = moved.parents[2] / own
+    (copied / SUMS_FILE).write_text(sums(copied, {}) + "\n")
+    with pytest.raises(InputError, match="is not the run that this one goes on from"):
+        load_run(moved).evaluate()
+    shutil.rmtree(copied)
+    with pytest.raises(InputError, match=f"any more: bring it back, or move it to {own} in"):
+        load_run(moved).evaluate()
+
+
 def test_a_removed_class_is_never_predicted(place: Path, means: Path, tmp_path: Path) -> None:
     code, removed = edited(means, tmp_path / "b", "--remove", "two", "--remove", "one")
     assert code == 0
