@@ -242,6 +242,7 @@ OPENING = {"open", "read_text", "read_bytes", "load_file", "safe_open"}
 #: modules that make such calls: on files of the package or of the system, to write, or after
 #: ``check_file``
 OPENERS = {
+    "__main__.py": "nothing, in the place of closed streams",
     "backbones/devices.py": "what Linux says",
     "backbones/tensor_files.py": "after check_file",
     "backbones/weights.py": "the embedded ViT",
