@@ -104,7 +104,7 @@ wheel-check:  ## the wheel, installed and run in a clean environment of each Pyt
 # uv links the files that its cache holds, where pip copies and compiles them: 5 seconds for 90. It
 # reads none of pip's settings, so that these are handed on. Where it cannot be had, pip does it.
 # An environment gets its pip from the one outside of it, in half the time that it takes to unpack
-# its own, and unpacks its own where that cannot.
+# its own, and unpacks its own where that fails.
 PIP_SETTINGS = $(BIN)/python -m pip config list | sed -nE \
 	-e "s/^.*\.find-links='(.*)'$$/UV_FIND_LINKS=\1/p" \
 	-e "s/^.*\.constraint='(.*)'$$/UV_CONSTRAINT=\1/p" \

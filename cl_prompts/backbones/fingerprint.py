@@ -65,8 +65,8 @@ def backbone_hash(backbone: FrozenViT) -> str:
 
 
 def _unusual(backbone: FrozenViT) -> list[tuple[str, str]]:
-    """Settings of norms, activations and gates that weights do not show, and that no ViT by timm's
-    names has: theirs are empty, so that their hashes stay as they were."""
+    """Settings of norms, activations and gates that weights do not show. ViTs by timm's names that
+    :class:`FrozenViT` takes have none, so that their hashes stay as they were."""
     eps = backbone.vit.blocks[0].norm1.eps
     found = []
     for name, part in backbone.vit.named_modules():

@@ -217,7 +217,8 @@ class CachedEvaluator:
             tasks: classes of each task so far; multi-label: the average precision of a task's
                 classes is also computed on the test set that was in use after this task.
             counting: (classes,) boolean, those whose test images count, by default ``seen``. Images
-                of others than those seen are wrong, or have none of several labels.
+                of classes not seen count as wrong, or, where an image can have several labels, as
+                showing no seen class.
         """
         counting = seen if counting is None else counting
         if not self.multi_label:

@@ -450,9 +450,9 @@ class Descent:
 
     def evaluated(self, parts: Parts) -> dict[str, Any]:
         """Content of ``before.json``: what the parent's model scores on all test images that count
-        at the end of the run, in all, by class that it knows and by domain. Those of new classes
-        are wrong; with several labels an image, where classes have a score each, they are without
-        the classes that it knows."""
+        at the end of the run, in all, by class that it knows and by domain. Images of new
+        classes count as wrong; where an image can have several labels, they count as images that
+        show none of the classes that it knows."""
         strategy, anytime = parts.strategy, parts.anytime
         evaluator = anytime.evaluator
         evaluator.device = strategy.device

@@ -23,8 +23,7 @@ from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
-from cl_prompts.training.items import item_of
-from cl_prompts.training.views import grey_levels, viewing
+from cl_prompts.training.views import HeldOutItems, grey_levels
 
 _EXAMPLES = 12  # test images that are drawn
 
@@ -189,7 +188,8 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         n = min(_EXAMPLES, len(shown))
         # Evenly over the test set, which may be sorted by class.
         rows = shown[torch.linspace(0, len(shown) - 1, n).long()].tolist()
-        images = torch.stack([_seen_at(test, row) for row in rows])
+        items = HeldOutItems(test, self.anytime.evaluator.targets)
+        images = torch.stack([items[row][0] for row in rows])
         macs = model.backbone.counter.macs
         model.eval()
         with torch.no_grad():
@@ -304,10 +304,3 @@ def _rows(
     """Rows of metrics.csv for values by class or task; none for NaN."""
     numbered = enumerate(values)
     return [(samples, metric, f"{scope}:{i}", v) for i, v in numbered if not math.isnan(v)]
-
-
-def _seen_at(test: Any, row: int) -> Tensor:
-    """The test image of a row, in the view that evaluation takes."""
-    with viewing(row):
-        image: Tensor = item_of(test, row)[0]
-    return image

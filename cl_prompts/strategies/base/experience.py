@@ -60,7 +60,7 @@ def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
     """Domains of an experience's samples, and those that its whole stream trains on, by name; None
     where the stream has no domains.
 
-    Of data that do not say those of their stream, it has their own.
+    Data that do not name their stream's domains stand for themselves: both are their own.
     """
     data = getattr(experience, "dataset", None)
     carried = getattr(data, "domains", None)
