@@ -243,10 +243,10 @@ def check_class_ids(experience: Any, model: ContinualModel, task_labels: set[int
         from_zero = classes == list(range(len(classes)))
         if seen and (from_zero or seen == len(classes)):
             raise InputError(
-                f"task label {label[0]} has {seen} classes that were seen under another one: if"
-                " class ids count from zero in each task, number them through"
-                " (class_ids_from_zero_in_each_exp=False); if these are the same classes in another"
-                " domain, leave task labels out"
+                f"{seen} of the {len(classes)} classes of task label {label[0]} were seen under"
+                " another one: if class ids count from zero in each task, number them through"
+                " (class_ids_from_zero_in_each_exp=False); if these are the same classes, as in"
+                " another domain, leave task labels out"
             )
     task_labels.update(label)
 
