@@ -244,7 +244,7 @@ def test_the_clock_and_task_labels_go_on(way: str) -> None:
         strategy = make("linear_probe")
         strategy.load_state_dict(state, [stream[0]])
         assert vars(strategy.clock) == counts
-    with pytest.raises(InputError, match="classes of task label . were seen under another one"):
+    with pytest.raises(InputError, match=r"classes of task label . were seen under another one"):
         strategy.train(stream[1])
 
 
