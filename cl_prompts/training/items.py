@@ -33,7 +33,8 @@ def item_of(data: Any, row: int) -> Any:
     except StopIteration as error:
         raise RunError(f"item {row} of the data set raised StopIteration") from error
     if isinstance(item, list | tuple):
-        return tuple(map(_owned, item))
+        owned = tuple(map(_owned, item))
+        return type(item)(*owned) if hasattr(item, "_fields") else owned
     return _owned(item)
 
 
@@ -41,10 +42,20 @@ def _owned(entry: Any) -> Any:
     """An entry of an item that nobody else writes into."""
     if isinstance(entry, np.ndarray):
         return entry.copy()
+    if not isinstance(entry, Tensor):
+        return entry
     # An image of grey levels is made anew at each read, unless it was written into since.
-    if isinstance(entry, Tensor) and getattr(entry, "made", None) != entry._version:  # noqa: SLF001
-        return entry.clone()
-    return entry
+    made = getattr(entry, "made", None)
+    return entry if made is not None and made == writes_into(entry) else entry.clone()
+
+
+def writes_into(tensor: Tensor) -> int | None:
+    """Number of writes into a tensor, which those made in ``inference_mode`` do not count.
+
+    >>> writes_into(torch.zeros(2).add_(1))
+    1
+    """
+    return None if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
 def check_item(what: str, row: int, item: Any, target: Any) -> None:

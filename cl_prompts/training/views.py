@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.training.items import CheckedItems, entries_of
+from cl_prompts.training.items import CheckedItems, entries_of, writes_into
 
 Key = tuple[int, ...]
 Decoder = Callable[[Tensor], Tensor]
@@ -163,7 +163,7 @@ def image_of(levels: Tensor) -> Tensor:
     """
     image: Any = scaled(levels)
     image.levels = levels
-    image.made = image._version  # noqa: SLF001 - writes count it up
+    image.made = writes_into(image)
     return image
 
 

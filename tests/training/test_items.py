@@ -105,6 +105,15 @@ def test_images_have_memory_of_their_own(buffer: Any) -> None:
     assert labels.tolist() == [0, 1]
 
 
+def test_images_made_in_inference_mode_are_read() -> None:
+    with torch.inference_mode():
+        made, image = torch.ones(3), image_of(torch.zeros(3, dtype=torch.uint8))
+        assert item_of([(image, 1)], 0)[0].tolist() == [0, 0, 0]
+    (copied, _) = item_of([(made, 1)], 0)
+    assert copied.tolist() == [1, 1, 1]
+    assert copied is not made
+
+
 def test_data_that_end_too_soon_stop_a_loader() -> None:
     with pytest.raises(RunError, match="item 2 of the data set raised StopIteration"):
         item_of(OneBuffer(torch.zeros(3)), 2)

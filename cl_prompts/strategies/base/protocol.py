@@ -35,6 +35,7 @@ from cl_prompts.strategies.base.stream import (
     StreamLoader,
     keyed_loader,
 )
+from cl_prompts.training.items import writes_into
 from cl_prompts.training.seeds import derived_seed
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def changes_noted(self: OnlineStrategy, batch: Batch) -> Iterator[None]:
     if is_changed(self, before):
         labels, writes = before[1]
         now = self.mbatch[1]
-        if self.buffer_size and (_writes(labels) != writes or not torch.equal(labels, now)):
+        if self.buffer_size and (writes_into(labels) != writes or not torch.equal(labels, now)):
             raise InputError(
                 "a plugin changed the labels or rows of a batch, and the replay buffer refers to"
                 " samples by their place in it: leave buffer_size at 0, or the batch as it is"
@@ -148,21 +149,16 @@ def changes_noted(self: OnlineStrategy, batch: Batch) -> Iterator[None]:
 
 def as_shown(self: OnlineStrategy) -> list[tuple[Tensor, int | None]]:
     """Images and labels of the current batch, each with the number of writes into it."""
-    return [(column, _writes(column)) for column in self.mbatch[:2]]
+    return [(column, writes_into(column)) for column in self.mbatch[:2]]
 
 
 def is_changed(self: OnlineStrategy, shown: list[tuple[Tensor, int | None]]) -> bool:
     """Whether images or labels of the current batch are others than :func:`as_shown` has noted, or
     were written to."""
     return any(
-        now is not column or _writes(now) != writes
+        now is not column or writes_into(now) != writes
         for now, (column, writes) in zip(self.mbatch[:2], shown, strict=True)
     )
-
-
-def _writes(tensor: Tensor) -> int | None:
-    """Number of writes into a tensor, which those made in ``inference_mode`` do not count."""
-    return None if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
 def finish_stream_batch(self: OnlineStrategy, stream: StreamBatch) -> None:
