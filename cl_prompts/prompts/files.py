@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.reading import conform, json_of
+
+_ABOUT = "about"
 
 
 def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
@@ -54,15 +58,29 @@ def save_prompts(
         about: what they were learned for, see :func:`about_prompts`.
     """
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
-    write_whole(path, save(tensors, dict(about) if about else None), new=True)
+    # One entry, since safetensors writes several in a random order.
+    metadata = {_ABOUT: json.dumps(dict(about))} if about else None
+    write_whole(path, save(tensors, metadata), new=True)
 
 
 def about_prompts(path: str | Path) -> dict[str, str]:
-    """Metadata of a safetensors file of prompts; files of other kinds have none."""
+    """What a safetensors file says of its prompts; files of other kinds say nothing.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     if Path(path).suffix != ".safetensors":
         return {}
     with safe_open(path, "pt") as file:
-        return dict(file.metadata() or {})
+        found = dict(file.metadata() or {})
+    if _ABOUT not in found:  # of an earlier version, in entries of their own
+        return found
+    try:
+        said: dict[str, str] = json_of(found[_ABOUT])
+        conform(said, {str: str})
+    except ValueError as error:
+        raise InputError(f"what {path} says of its prompts is damaged: warm up anew") from error
+    return said
 
 
 def read_prompts(path: str | Path, name: str | None = None) -> Tensor:

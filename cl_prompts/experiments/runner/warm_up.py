@@ -260,8 +260,9 @@ def warm_up_recipe(
     from cl_prompts.experiments.runner.building import Builder
 
     run = plan(name, [*overrides, "strategy=misa"])[0]
-    # Tasks of the scenario would each have a prompt.
-    parts = Builder().build(replace(run, options={**run.options, "boundaries": False}))
+    # Tasks of the scenario would each have a prompt, and plugins act on a stream.
+    options = {**run.options, "boundaries": False, "plugins": {}}
+    parts = Builder().build(replace(run, options=options))
     found = warm_up(
         parts.strategy.model,
         parts.data.train,
