@@ -52,7 +52,7 @@ def _owned(entry: Any) -> Any:
 def writes_into(tensor: Tensor) -> int | None:
     """Number of writes into a tensor, which those made in ``inference_mode`` do not count.
 
-    >>> writes_into(torch.zeros(2).add_(1))
+    >>> writes_into(Tensor(2).fill_(1))
     1
     """
     return None if tensor.is_inference() else tensor._version  # noqa: SLF001
