@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -212,9 +211,7 @@ def _run(args: argparse.Namespace) -> None:
 
     console = console_of(args.quiet)
     out = args.out or Path("runs")
-    # What draws the report takes a second to load, in which a processor would be idle.
-    load_report = partial(import_module, "cl_prompts.experiments.report.page")
-    elsewhere = partial(in_processes, args.jobs, at_last=load_report)
+    elsewhere = partial(in_processes, args.jobs)
     if args.resume is not None:
         folders = resume(
             args.resume, console=console, trust_code=args.trust_code, elsewhere=elsewhere

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -26,12 +26,7 @@ RUNS_PER_PROCESS = 1 if FORKS else 4
 BYTES_PER_PROCESS = 2 * 2**30
 
 
-def in_processes(
-    jobs: int | None,
-    plan: Plan,
-    console: Console,
-    at_last: Callable[[], object] = lambda: None,
-) -> Iterator[Path] | None:
+def in_processes(jobs: int | None, plan: Plan, console: Console) -> Iterator[Path] | None:
     """Execute the unfinished runs of a plan, several at a time.
 
     After a fault no further run begins, and those under way are finished. A run whose process is
@@ -41,14 +36,13 @@ def in_processes(
         jobs: runs at the same time; None: see :func:`processes`.
         plan: of the runs.
         console: where progress is drawn.
-        at_last: see :class:`~cl_prompts.experiments.sweeps.sweep_launcher.Launcher`.
 
     Returns:
         the folders of all finished runs, in the order of the plan, once the runs have ended; None
         where one process is to execute them.
     """
     number = processes(jobs, plan.runs)
-    return _executed(plan, number, console, at_last) if number > 1 else None
+    return _executed(plan, number, console) if number > 1 else None
 
 
 def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
@@ -69,9 +63,7 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
     return max(1, min(cores(), room, len(left) // RUNS_PER_PROCESS))
 
 
-def _executed(
-    plan: Plan, number: int, console: Console, at_last: Callable[[], object]
-) -> Iterator[Path]:
+def _executed(plan: Plan, number: int, console: Console) -> Iterator[Path]:
     settings = [run.settings for run in plan.runs]
     varied = differing_settings(settings)
     runs = [
@@ -94,7 +86,7 @@ def _executed(
             lambda run: Job(run.planned, plan.command, varied),
             ends_at_fault=True,
         )
-        Launcher(ledger, number, threads, workers, at_last).execute()
+        Launcher(ledger, number, threads, workers).execute()
     yield from (run.folder for run in plan.runs if run.state == "finished")
     if ledger.stopped is not None:
         raise Stopped(number=ledger.stopped)

@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -83,7 +83,6 @@ class Launcher:
         jobs: processes at the same time.
         threads: of each; None divides the threads of this one among them.
         workers: processes that have begun, for want of which others begin.
-        at_last: called, again and again, while the last runs leave a process of these idle.
     """
 
     def __init__(
@@ -92,7 +91,6 @@ class Launcher:
         jobs: int,
         threads: int | None = None,
         workers: Sequence[_Worker] = (),
-        at_last: Callable[[], object] = lambda: None,
     ) -> None:
         """Start no process yet."""
         self.jobs = min(jobs, len(ledger.waiting))
@@ -102,7 +100,6 @@ class Launcher:
             threads = max(1, torch.get_num_threads() // self.jobs)
         self._threads = threads
         self._workers = list(workers)
-        self._at_last = at_last
 
     def execute(self) -> None:
         """Execute all runs; a signal ends it early."""
@@ -134,8 +131,6 @@ class Launcher:
 
     def collect(self) -> None:
         """Handle messages and deaths of workers; none after a while without any."""
-        if not self._ledger.waiting and len(self._ledger.under_way) < self.jobs:
-            self._at_last()
         found = wait([worker.connection for worker in self._workers], timeout=_SECONDS)
         for worker in list(self._workers):
             if worker.connection in found:

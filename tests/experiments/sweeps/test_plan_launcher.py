@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,9 +20,9 @@ from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.execution import complete
 from cl_prompts.experiments.runner.interruption import Stopped
-from cl_prompts.experiments.sweeps import plan_launcher, sweep_launcher
+from cl_prompts.experiments.sweeps import plan_launcher
 from cl_prompts.experiments.sweeps.plan_launcher import in_processes, processes
-from cl_prompts.experiments.sweeps.sweep_launcher import Launcher, forked
+from cl_prompts.experiments.sweeps.sweep_launcher import forked
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger
 from cl_prompts.experiments.sweeps.sweep_worker import Ended
 from tests.experiments.commands import QUICK
@@ -116,19 +115,6 @@ def test_a_signal_stops_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert lines == ["run 1 of 3, ncm seed 1, stopped"]
     assert isinstance(error, Stopped)
     assert error.number == signal.SIGTERM
-
-
-def test_what_comes_after_the_runs_is_prepared_once_a_process_is_idle(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sweep_launcher, "_SECONDS", 0)
-    ledger: Any = SimpleNamespace(waiting=[3, 4], under_way={1: None, 2: None})
-    calls: list[int] = []
-    launcher = Launcher(ledger, 2, at_last=lambda: calls.append(len(ledger.under_way)))
-    for waiting, under_way in (([4], {1}), ([], {1, 2}), ([], {1})):
-        ledger.waiting, ledger.under_way = waiting, under_way
-        launcher.collect()
-    assert calls == [1]
 
 
 def test_a_forked_process_ends_with_the_sweep_though_others_go_on() -> None:
