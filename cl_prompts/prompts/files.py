@@ -64,7 +64,7 @@ def save_prompts(
 
 
 def about_prompts(path: str | Path) -> dict[str, str]:
-    """What a safetensors file says of its prompts; files of other kinds say nothing.
+    """Purpose of the prompts in a safetensors file, by entry; empty for files of other kinds.
 
     Raises:
         InputError: it cannot be read.
