@@ -50,16 +50,15 @@ class OneBuffer(Blobs):
         return self.buffer.copy_(image), label
 
 
+def features_of_a_pass(data: Any, kind: str = "linear_probe") -> torch.Tensor:
+    strategy = make(kind, "class_incremental", eval_mb_size=10)
+    stream = nc_benchmark(data, data, 1, task_labels=False, seed=0).train_stream
+    (outputs,) = noted(strategy, "finish_task", lambda: list(task_outputs(strategy)), stream)
+    return torch.cat([output.features for output, _ in outputs])
+
+
 def test_images_that_share_a_buffer_are_each_their_own() -> None:
-    found = []
-    for kind in (Blobs, OneBuffer):
-        data = kind(24, seed=1)
-        strategy = make("linear_probe", "class_incremental", eval_mb_size=10)
-        stream = nc_benchmark(data, data, 1, task_labels=False, seed=0).train_stream
-        (outputs,) = noted(
-            strategy, "finish_task", lambda s=strategy: list(task_outputs(s)), stream
-        )
-        found.append(torch.cat([output.raw for output, _ in outputs]))
+    found = [features_of_a_pass(kind(24, seed=1)) for kind in (Blobs, OneBuffer)]
     assert torch.equal(found[0], found[1])
 
 
@@ -82,12 +81,7 @@ def test_random_views_do_not_follow_what_a_process_has_read(kind: str) -> None:
         data = Noisy(24, 6, seed=1)
         for row in range(reads):
             data[row]
-        strategy = make(kind, "class_incremental", eval_mb_size=10)
-        stream = nc_benchmark(data, data, 1, task_labels=False, seed=0).train_stream
-        (outputs,) = noted(
-            strategy, "finish_task", lambda s=strategy: list(task_outputs(s)), stream
-        )
-        found.append(torch.cat([output.features for output, _ in outputs]))
+        found.append(features_of_a_pass(data, kind))
     assert torch.equal(found[0], found[1])
 
 
