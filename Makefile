@@ -113,11 +113,17 @@ PIP_SETTINGS = $(BIN)/python -m pip config list | sed -nE \
 INSTALL = env $$($(PIP_SETTINGS)) $(BIN)/python -m uv pip install --python $(BIN)/python -e $(1) \
 	|| $(BIN)/python -m pip install -e $(1)
 
+# Python compiles a module at its first import, all on one core. While that of a run begins with
+# torch, a second core compiles what comes after it.
+COMPILE = (cd .venv/lib/python3*/site-packages && exec ../../../bin/python -m compileall -q \
+	torchvision timm avalanche matplotlib > /dev/null 2>&1) &
+
 $(READY): pyproject.toml setup.cfg
 	$(PYTHON) -m venv --without-pip .venv
 	$(PYTHON) -m pip --python $(BIN)/python install --quiet --no-compile pip uv 2>/dev/null \
 		|| { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; } || true
 	$(call INSTALL,.)
+	$(COMPILE)
 	touch $@
 
 $(DEV): $(READY)

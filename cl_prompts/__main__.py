@@ -13,6 +13,7 @@ from cl_prompts.experiments.runner.interruption import (
     end_undisturbed,
     stops_at_once,
 )
+from cl_prompts.experiments.runner.job import keep_freed_memory
 from cl_prompts.experiments.runner.lazy_libraries import spare_libraries
 
 
@@ -27,6 +28,7 @@ def main() -> int:
     gc.set_threshold(50_000)
     _open_closed_streams()
     spare_libraries()
+    keep_freed_memory()
     _escape_what_python_says()
     # A Python process that is begun from here (one of a plan or sweep, a tracker of its resources)
     # would look into the current folder before the standard library.

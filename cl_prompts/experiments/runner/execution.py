@@ -28,6 +28,7 @@ from cl_prompts.experiments.run_folder.plans import (
 )
 from cl_prompts.experiments.runner.building import Builder, Parts
 from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests, stop_says
+from cl_prompts.experiments.runner.job import give_freed_memory_back
 from cl_prompts.experiments.runner.kept_images import record_images
 from cl_prompts.experiments.runner.measuring import its_threads, settled_all, takes_one_thread
 from cl_prompts.experiments.runner.other_ranks import announce, check_start
@@ -203,6 +204,7 @@ def complete(
             del parts
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
+    give_freed_memory_back()
 
 
 def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:

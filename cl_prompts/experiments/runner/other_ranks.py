@@ -15,6 +15,7 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.folder import RunFolder, record_loss
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import stop_requests
+from cl_prompts.experiments.runner.job import give_freed_memory_back
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 
 
@@ -57,6 +58,7 @@ def take_part() -> None:
                 run.train(None, request)
             del run
             gc.collect()
+            give_freed_memory_back()
     except RunError as error:  # in a run, or after it, while rank 0 wrote its end
         if path is not None:
             record_loss(path, f"rank 0 was lost: {error}")

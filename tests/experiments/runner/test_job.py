@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -90,3 +93,35 @@ def test_only_what_nobody_can_change_is_silenced() -> None:
         warnings.warn("old", DeprecationWarning, stacklevel=1)
         warnings.warn("the learning rate is odd", stacklevel=1)
     assert [str(warning.message) for warning in shown] == ["the learning rate is odd"]
+
+
+KEPT = """
+from pathlib import Path
+import resource
+import torch
+from cl_prompts.experiments.runner.job import give_freed_memory_back, keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)  # 64 MiB: more than is ever kept of oneself
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+print(faults())
+keep_freed_memory()
+print(faults())
+print(resident())
+give_freed_memory_back()
+print(resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_is_kept_for_the_next_batch_and_given_back_after_a_run() -> None:
+    said = subprocess.check_output([sys.executable, "-c", KEPT], text=True)
+    before, kept, held, left = map(int, said.split())
+    assert kept < before / 5  # the first one alone is new
+    assert held - left > 60 * 2**20
