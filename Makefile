@@ -113,10 +113,11 @@ PIP_SETTINGS = $(BIN)/python -m pip config list | sed -nE \
 INSTALL = env $$($(PIP_SETTINGS)) $(BIN)/python -m uv pip install --python $(BIN)/python -e $(1) \
 	|| $(BIN)/python -m pip install -e $(1)
 
-# Python compiles a module at its first import, all on one core. While that of a run begins with
-# torch, a second core compiles what comes after it.
-COMPILE = (cd .venv/lib/python3*/site-packages && exec ../../../bin/python -m compileall -q \
-	torchvision timm avalanche matplotlib > /dev/null 2>&1) &
+# Python compiles a module at its first import, all on one core. While a run imports torch, which
+# comes first, a second core compiles what comes after it.
+COMPILE = printf '%s\n' .venv/lib/*/site-packages/torchvision .venv/lib/*/site-packages/timm \
+	.venv/lib/*/site-packages/avalanche cl_prompts .venv/lib/*/site-packages/matplotlib \
+	| $(BIN)/python -m compileall -q -x /tests/ -i - > /dev/null 2>&1 &
 
 $(READY): pyproject.toml setup.cfg
 	$(PYTHON) -m venv --without-pip .venv
