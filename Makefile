@@ -114,9 +114,9 @@ INSTALL = env $$($(PIP_SETTINGS)) $(BIN)/python -m uv pip install --python $(BIN
 	|| $(BIN)/python -m pip install -e $(1)
 
 # Python compiles a module at its first import, all on one core. While a run imports torch, which
-# comes first, a second core compiles what comes after it.
-COMPILE = printf '%s\n' .venv/lib/*/site-packages/torchvision .venv/lib/*/site-packages/timm \
-	.venv/lib/*/site-packages/avalanche cl_prompts .venv/lib/*/site-packages/matplotlib \
+# comes first, a second core compiles what comes late in it and after it.
+LATE = torch/fx torch/ao torchvision timm avalanche matplotlib
+COMPILE = printf '%s\n' $(LATE:%=.venv/lib/*/site-packages/%) cl_prompts \
 	| $(BIN)/python -m compileall -q -x /tests/ -i - > /dev/null 2>&1 &
 
 $(READY): pyproject.toml setup.cfg
