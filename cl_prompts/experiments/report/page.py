@@ -183,13 +183,15 @@ def _render(
         }
         for run in runs
     ]
+    views = [
+        section_view(part, styles, row, gallery, link)
+        for part, row in zip(parts, references, strict=True)
+    ]
+    gallery.draw()
     return jinja.get_template("report.html").render(
         title=", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs)),
-        sections=[
-            section_view(part, styles, row, gallery, link)
-            for part, row in zip(parts, references, strict=True)
-        ],
-        pictures=" ".join(gallery.files),  # all are drawn by now
+        sections=views,
+        pictures=" ".join(gallery.files),
         multi_label=any(run.multi_label for run in runs),
         forward_transfer=any(at("results", "fwt")(run.summary) is not None for run in runs),
         shades=task_tables.shades(),

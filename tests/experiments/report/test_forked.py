@@ -1,0 +1,56 @@
+"""Work that is divided among processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from cl_prompts.experiments.report import forked
+from cl_prompts.experiments.report.forked import each_of
+
+
+@pytest.fixture(autouse=True)
+def three_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("no fork here")
+    monkeypatch.setattr(forked.threading, "active_count", lambda: 1)  # pytest-xdist has threads
+    monkeypatch.setattr(forked.os, "sched_getaffinity", lambda process: {0, 1, 2})
+
+
+def test_items_are_shared_out_and_results_keep_their_order() -> None:
+    found = each_of(range(8), lambda item: (item, os.getpid()))
+    assert [item for item, _ in found] == list(range(8))
+    assert len({process for _, process in found}) == 3
+    assert each_of([], str) == []
+
+
+def test_a_killed_process_leaves_its_share_to_this_one() -> None:
+    here = os.getpid()
+
+    def work(item: int) -> int:
+        if item == 4 and os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item * item
+
+    assert each_of(range(6), work) == [0, 1, 4, 9, 16, 25]
+
+
+def test_an_error_is_met_here(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        each_of([1, 2, 0], lambda item: 1 // item)
+    assert capfd.readouterr().err == ""
+
+
+def test_beside_threads_nothing_is_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    waits = threading.Event()
+    other = threading.Thread(target=waits.wait)
+    other.start()
+    try:
+        assert set(each_of(range(4), lambda _: os.getpid())) == {os.getpid()}
+    finally:
+        waits.set()
+        other.join()
