@@ -134,7 +134,7 @@ class RidgeStatistics(SymmetricSums):
     integer weight w equals adding a sample w times.
 
     G takes ``size``^2 numbers, 800 MB at 10,000 in float64, and half as many in every checkpoint; a
-    solution costs about size^3 / 6 multiply-adds and for a moment twice the memory of G beside it.
+    solution costs about size^3 / 6 multiply-adds and for a moment as much memory beside it.
 
     Args:
         dim: width of a feature.
@@ -208,9 +208,7 @@ class RidgeStatistics(SymmetricSums):
         """:meth:`solve` without device synchronisation; returns its state, too, see
         :func:`attempt_positive`."""
         # (G + r I) U = Q
-        system = self.gram.clone()
-        system.diagonal().add_(ridge)
-        return attempt_positive(system, self.cross)
+        return attempt_positive(_with_ridge(self.gram, ridge), self.cross)
 
     @torch.no_grad()
     def solve(self, ridge: float | Tensor, blame: str = "ridge regression") -> Tensor:
@@ -277,12 +275,16 @@ def solutions(
     """Number and solution ``(G + r I)^-1 Q`` of each candidate r that gives one to working
     precision."""
     for i, ridge in enumerate(candidates):
-        # On the diagonal in place and back again: a copy would be as large as G.
-        gram.diagonal().add_(ridge)
-        factor, info = torch.linalg.cholesky_ex(gram)
-        gram.diagonal().sub_(ridge)
+        # Held by nothing here, so that no two systems stand beside each other.
+        solution, info = attempt_positive(_with_ridge(gram, ridge), cross)
         if int(info) == 0:
-            yield i, torch.cholesky_solve(cross, factor)
+            yield i, solution
+
+
+def _with_ridge(gram: Tensor, ridge: float | Tensor) -> Tensor:
+    system = gram.clone()
+    system.diagonal().add_(ridge)
+    return system
 
 
 def attempt_positive(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
@@ -297,9 +299,13 @@ def attempt_positive(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         precision, and a whole number that is 0 unless it is not: see :func:`check_solved`.
     """
     info = torch.empty((), dtype=torch.int32, device=system.device)
-    torch.linalg.cholesky_ex(system, out=(system, info))
-    system.masked_fill_(info != 0, float("nan"))
-    return torch.cholesky_solve(right, system), info
+    # The factor of the lower triangle. LAPACK goes by columns, to which it is the upper one: by
+    # rows torch would factorise a copy, and cholesky_solve another one.
+    factor = system.mT
+    torch.linalg.cholesky_ex(factor, upper=True, out=(factor, info))
+    half = torch.linalg.solve_triangular(factor.mT, right, upper=False)
+    solution = torch.linalg.solve_triangular(factor, half, upper=True)
+    return solution.masked_fill_(info != 0, float("nan")), info
 
 
 def check_solved(

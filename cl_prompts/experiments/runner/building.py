@@ -166,11 +166,17 @@ class Builder:
         if is_dotted(settings.dataset["name"]) and options.get("views") is not None:
             check_recurring(train)
         strategy = make_strategy(settings, backbone, info, options, plugins=[anytime])
-        strategy.check_announced(announced=_boundaries_announced(settings, split))
+        announced = _boundaries_announced(settings, split)
+        strategy.check_announced(announced=announced)
         _check_state(strategy)
-        what = f"strategy {label_of(settings.strategy)}"
-        lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
-        check_memory(what, strategy, **lengths)
+        check_memory(
+            f"strategy {label_of(settings.strategy)}",
+            strategy,
+            n_train=len(data.train),
+            n_test=len(data.test),
+            n_tasks=split.n_tasks,
+            n_ends=split.n_tasks if announced or strategy.period else 0,
+        )
         workers, said = self._workers(settings, train, strategy)
         anytime.evaluator.num_workers = workers
         settings = replace(settings, num_workers=workers)

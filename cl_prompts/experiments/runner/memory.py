@@ -141,28 +141,35 @@ def fitting(what: str) -> Iterator[None]:
         raise _refusal(what, error.needed, there) from error
 
 
-def check_memory(what: str, strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -> None:
+def check_memory(what: str, strategy: Any, **sizes: int) -> None:
     """Refuse a run that needs more memory than there is, see :func:`memory_forecast`.
 
     Args:
         what: the run, for the sentence ("strategy mvp").
         strategy: as built.
-        n_train, n_test: images of the data set: no batch is larger.
-        n_tasks: tasks of the stream.
+        sizes: of the forecast.
 
     Raises:
         InputError: with the estimate.
     """
     there = available_memory(strategy.device)
-    needed = memory_forecast(strategy, n_train=n_train, n_test=n_test, n_tasks=n_tasks)
+    needed = memory_forecast(strategy, **sizes)
     if sum(needed.values()) > there:
         raise _refusal(what, sum(needed.values()), there)
 
 
-def memory_forecast(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -> dict[str, int]:
+def memory_forecast(
+    strategy: Any, *, n_train: int, n_test: int, n_tasks: int, n_ends: int
+) -> dict[str, int]:
     """Bytes that training and evaluation take at least beside the model that exists, by their use.
 
     This is a lower bound, and nothing of it is made.
+
+    Args:
+        strategy: as built.
+        n_train, n_test: images of the data set: no batch is larger.
+        n_tasks: tasks of the stream.
+        n_ends: ends of tasks, or of periods, that the strategy gets to know of.
     """
     model = strategy.model
     backbone = model.backbone
@@ -173,6 +180,9 @@ def memory_forecast(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -
         found = (getattr(part, name, None) for part in model.modules() for name in names)
         return [tensor for tensor in found if isinstance(tensor, torch.Tensor)]
 
+    sums = [tensor.nbytes for tensor in named("gram", "scatter")]
+    # A ridge is chosen on the sums without the samples that it is chosen on.
+    chosen = bool(n_ends) and bool(getattr(strategy, "held_out", 0))
     replayed = strategy.replay.batch_size if strategy.buffer.size else 0
     batch = max(
         min(strategy.train_mb_size, n_train) + min(replayed, strategy.buffer.size, n_train),
@@ -183,8 +193,8 @@ def memory_forecast(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -
         "trained parameters": 3 * _bytes(trained),
         # The parameters of a lane, with the same.
         "lanes to come": 0 if lanes is None else 4 * lanes.lane_bytes * n_tasks,
-        # While it is solved: matrix of products, whose zeros take nothing yet, copy and factor.
-        "ridge regression": 3 * _bytes(named("gram", "scatter")),
+        # Matrices of products, whose zeros take nothing yet, and one that becomes the factor.
+        "ridge regression": sum(sums) + (1 + chosen) * max(sums, default=0),
         "matrices of classes": _bytes(named("grams", "scatters")),
         # Cached features or queries, in fp32.
         "features of test images": 4 * n_test * model.cached_width,
