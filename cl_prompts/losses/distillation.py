@@ -82,6 +82,7 @@ class StoredLogits(nn.Module):
         kept = kept.to(self.values.device)
         for stored in (self.values, self.existed):
             stored[: len(kept)] = stored[kept]
+            stored[len(kept) :] = 0
 
     def at(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (m, classes) and their existing columns (m, classes) boolean of ``slots`` (m,)."""

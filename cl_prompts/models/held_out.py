@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.checks import whole_number
-from cl_prompts.training.buffers import ReservoirBuffer
+from cl_prompts.training.buffers import ReservoirBuffer, keep_rows
 
 
 class HeldOutSample(nn.Module):
@@ -70,7 +70,7 @@ class HeldOutSample(nn.Module):
         """
         kept = gone.logical_not().nonzero()[:, 0]
         for rows in (self.features, self.targets):
-            rows[: len(kept)] = rows[kept]
+            keep_rows(rows, kept)
         self.reservoir.offered = round(self.reservoir.offered * len(kept) / max(len(gone), 1))
         self.reservoir.keep(kept.cpu())
 

@@ -13,7 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.training.buffers import ClassBalancedBuffer
+from cl_prompts.training.buffers import ClassBalancedBuffer, keep_rows
 from cl_prompts.training.rates import AdaptiveRate
 from cl_prompts.training.schedules import scale_learning_rates
 
@@ -190,7 +190,7 @@ class CLIB(HeadStrategy):
         self._settle()
         kept = super().forget_samples(references)
         if self.features is not None:
-            self.features[: len(kept)] = self.features[kept.to(self.features.device)]
+            keep_rows(self.features, kept)
         return kept
 
     def state_loaded(self) -> None:

@@ -17,6 +17,18 @@ PERMUTED = 4096
 _OF_EACH = ("labels", "importance", "losses", "trained")
 
 
+def keep_rows(values: Tensor, kept: Tensor) -> None:
+    """Move some rows (k,) of values (n, ...) to the front, in place, and leave nothing behind them.
+
+    >>> values = torch.tensor([3, 4, 5])
+    >>> keep_rows(values, torch.tensor([2]))
+    >>> values
+    tensor([5, 0, 0])
+    """
+    values[: len(kept)] = values[kept.to(values.device)]
+    values[len(kept) :] = 0
+
+
 class ReplayBuffer:
     """Base of replay buffers: preallocated int64 slots, a private generator and a uniform draw.
     Subclasses decide which samples are stored.
@@ -109,7 +121,7 @@ class ReplayBuffer:
         Args:
             kept: (k,) int64, all different and filled.
         """
-        self.slots[: len(kept)] = self.slots[kept]
+        keep_rows(self.slots, kept)
         self.filled = len(kept)
 
     def _next_free(self) -> int:
@@ -323,9 +335,7 @@ class ClassBalancedBuffer(ReplayBuffer):
         """Keep the samples in some slots alone, with all that belongs to them."""
         super().keep(kept)
         for name in _OF_EACH:
-            values = getattr(self, name)
-            values[: len(kept)] = values[kept]
-        self.trained[len(kept) :] = False
+            keep_rows(getattr(self, name), kept)
         self._count_members()
 
     def state_dict(self) -> dict[str, Any]:

@@ -188,6 +188,7 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
             )
         references, labels = strategy.replayed()
         strategy.forget_samples(references[torch.isin(labels, torch.tensor(list(classes)))])
+    strategy.feature_cache.forget()
     for part in strategy.model.modules():
         if isinstance(part, PrototypeClassifier):
             part.forget_classes(classes)

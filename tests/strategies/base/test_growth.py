@@ -262,7 +262,7 @@ def test_test_images_of_a_forgotten_class_count_no_more() -> None:
 
 @pytest.mark.parametrize("kind", ["er", "derpp", "clib", "rainbow"])
 def test_samples_of_a_forgotten_class_leave_the_buffer(kind: str) -> None:
-    strategy = fit(make(kind, buffer_size=8), experiences())
+    strategy = fit(make(kind, buffer_size=8, views=1), experiences())
     labels = strategy.replay.labels()
     left = labels[0].item()
     kept = (labels != left).nonzero()[:, 0]
@@ -276,6 +276,12 @@ def test_samples_of_a_forgotten_class_leave_the_buffer(kind: str) -> None:
     strategy.forget([left])
     assert torch.equal(strategy.replay.labels(), labels[kept])
     assert torch.equal(strategy.buffer.slots[: len(kept)], references)
+    # Nothing is left behind them, or of the frozen pass over images that were forgotten.
+    behind = [strategy.buffer.slots]
+    behind += [] if stored is None else [strategy.stored.values, strategy.stored.existed]
+    behind += [] if features is None else [strategy.features]
+    assert not any(rows[len(kept) :].any() for rows in behind)
+    assert strategy.feature_cache.state_dict(needed=True)["parts"] == {}
     others = [label for label in range(6) if label != left]
     if logits is not None:
         assert torch.equal(strategy.stored.values[: len(kept), others], logits[:, others])
