@@ -274,6 +274,8 @@ COMMANDS: dict[str, str] = {
         warm-up digits --out run/config.yaml
         warm-up digits --out nowhere/x.safetensors
         warm-up digits --out x.safetensors --lr 1e300
+        warm-up digits misa.head.input=whitened --out x.safetensors
+        warm-up digits misa.prompt_form.encoded.kind=mlp --out x.safetensors
         compare run --out nowhere/x.md
         completion bahs
     """,

@@ -253,7 +253,8 @@ def warm_up_recipe(
         report: see :data:`Report`.
 
     Raises:
-        InputError: as a run of MISA, or too few classes.
+        InputError: as a run of MISA, too few classes, or another form of prompts or input of the
+            head.
         RunError: as :func:`warm_up`.
     """
     from cl_prompts.experiments.recipes.settings import plan
@@ -263,14 +264,19 @@ def warm_up_recipe(
     # Tasks of the scenario would each have a prompt, and plugins act on a stream.
     options = {**run.options, "boundaries": False, "plugins": {}}
     parts = Builder().build(replace(run, options=options))
+    strategy: Any = parts.strategy
+    if strategy.head.input != "raw" or strategy.prompt_form is not None:
+        raise InputError(
+            "a warm-up learns plain prompts under a head on raw features: leave out head.input and"
+            " prompt_form, which are for a stream"
+        )
     found = warm_up(
-        parts.strategy.model,
+        strategy.model,
         parts.data.train,
         settings,
         seed=run.seed,
         num_workers=parts.anytime.evaluator.num_workers,
         report=report,
     )
-    strategy: Any = parts.strategy
     about = {"backbone": weights_hash(strategy.model.backbone), **strategy.places()}
     save_prompts(out, found, about)
