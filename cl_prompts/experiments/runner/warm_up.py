@@ -25,6 +25,7 @@ from cl_prompts.prompts.encoders import ProjectorEncoder
 from cl_prompts.prompts.files import save_prompts
 from cl_prompts.prompts.parameterisations import Reparameterised
 from cl_prompts.strategies.base.faults import check_weights
+from cl_prompts.strategies.base.prompt_form import prompt_forms
 from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.stream import KeyedItems, checked_collate
 from cl_prompts.training.forgetting_aware import ForgettingAware
@@ -265,7 +266,7 @@ def warm_up_recipe(
     options = {**run.options, "boundaries": False, "plugins": {}}
     parts = Builder().build(replace(run, options=options))
     strategy: Any = parts.strategy
-    if strategy.head.input != "raw" or strategy.prompt_form is not None:
+    if strategy.head.input != "raw" or prompt_forms(strategy.prompt_form):
         raise InputError(
             "a warm-up learns plain prompts under a head on raw features: leave out head.input and"
             " prompt_form, which are for a stream"
