@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, one_sentence
 from cl_prompts.experiments.sweeps.launching import Launching
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Ended, Job, execute_elsewhere
@@ -44,6 +44,7 @@ class SlurmLauncher:
         if cluster == "slurm" and shutil.which("srun") is None:
             raise InputError("this machine has no srun: start --launcher slurm where sbatch works")
         self._lost = submitit.core.utils.UncompletedJobError
+        self._refused = submitit.core.utils.FailedJobError
         how = how.on(ledger.waiting[0].settings.device, there=False)
         # A new one: submitit executes results that lie in it under the numbers of its jobs.
         folder = out.resolve() / "slurm" / secrets.token_hex(8)
@@ -65,9 +66,14 @@ class SlurmLauncher:
         self._ledger.execute(self)
 
     def assign(self, run: SweptRun, job: Job) -> None:
-        """Submit a run."""
-        submitted = self._executor.submit(execute_in_job, job, self._threads, str(Path.cwd()))
-        self._under_way.append((submitted, run))
+        """Submit a run; it fails where sbatch refuses it."""
+        try:
+            submitted = self._executor.submit(execute_in_job, job, self._threads, str(Path.cwd()))
+        except self._refused as error:
+            fault = f"sbatch refused its job: {one_sentence(error)}"
+            self._ledger.handle(run, Ended(fault))
+        else:
+            self._under_way.append((submitted, run))
 
     def cancel(self) -> None:
         """Cancel all jobs."""

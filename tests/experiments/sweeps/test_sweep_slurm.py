@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -48,6 +49,23 @@ def test_results_that_lie_below_the_folder_are_none_of_its_jobs(tmp_path: Path) 
     folders = {launcher._executor.folder for launcher in launchers}
     assert len(folders) == 2
     assert {folder.parent for folder in folders} == {tmp_path / "slurm"}
+
+
+@needs_submitit
+def test_a_refused_job_is_a_run_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("srun", "sbatch"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition: gpuu' >&2\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    ledger, runs, _ = fated_ledger(tmp_path / "runs")
+    SlurmLauncher(ledger, Launching("slurm"), tmp_path).execute()
+    assert not ledger.under_way
+    for run in runs:
+        assert (run.fault or "").startswith("sbatch refused its job:")
+        assert "invalid partition: gpuu" in (run.fault or "")
 
 
 @needs_submitit
