@@ -28,6 +28,7 @@ from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.catalog import DATASETS
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
 from cl_prompts.datasets.views import KeyedTransform
+from cl_prompts.experiments.runner.job import keep_freed_memory
 from cl_prompts.training.views import collated, deferring_views, viewing
 
 KINDS = {
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    keep_freed_memory()  # as a command does
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     shape = (args.batch, 3, 32, 32)
