@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,7 +20,8 @@ def each_of(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Resul
     """The results of some work on each item, in their order.
 
     Each core takes a share of them where a process can be forked without risk: on Linux, from one
-    that has no further threads. The share of a process that fails, or is killed, is done here.
+    that has no further threads. The share of a process that cannot begin, fails or is killed is
+    done here.
 
     Args:
         items: that a forked process finds as they are.
@@ -32,37 +34,51 @@ def each_of(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Resul
     with ExitStack() as stack:
         begun = [stack.enter_context(_begun(items[first::n], work)) for first in range(1, n)]
         shares = [[work(item) for item in items[::n]]]
-        for first, connection in enumerate(begun, 1):
-            try:
-                shares.append(connection.recv())
-            except EOFError:
-                shares.append([work(item) for item in items[first::n]])
+        for first, finish in enumerate(begun, 1):
+            found = finish()
+            shares.append([work(item) for item in items[first::n]] if found is None else found)
     return [shares[place % n][place // n] for place in range(len(items))]
 
 
 def _processes(n_items: int) -> int:
-    if sys.platform != "linux" or threading.active_count() > 1:
+    alone = multiprocessing.current_process().daemon or threading.active_count() > 1
+    if sys.platform != "linux" or alone:
         return 1
     return max(1, min(len(os.sched_getaffinity(0)), n_items))
 
 
 @contextmanager
-def _begun(share: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[Connection]:
-    """The connection over which a process sends what comes of its share, until it is done with."""
-    context = multiprocessing.get_context("fork")
-    mine, its = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(its, share, work))
-    process.start()
-    its.close()
+def _begun(
+    share: Sequence[Any], work: Callable[[Any], Any]
+) -> Iterator[Callable[[], list[Any] | None]]:
+    """A function that waits for a process and gives what came of its share, or None."""
+    with ExitStack() as stack:
+        try:
+            # Not by a pipe, in which the process would wait for a reader, who may be killed.
+            file = stack.enter_context(tempfile.TemporaryFile())
+            context = multiprocessing.get_context("fork")
+            process = context.Process(target=_write, args=(file, share, work))
+            process.start()
+        except OSError:  # there may be no further file or process
+            yield lambda: None
+            return
+        stack.callback(process.join)
+        stack.callback(process.kill)
+
+        def finish() -> list[Any] | None:
+            process.join()
+            if process.exitcode != 0:
+                return None
+            file.seek(0)
+            found: list[Any] = pickle.load(file)
+            return found
+
+        yield finish
+
+
+def _write(file: IO[bytes], share: Sequence[Any], work: Callable[[Any], Any]) -> None:
     try:
-        yield mine
-    finally:
-        process.kill()
-        process.join()
-        mine.close()
-
-
-def _send(connection: Connection, share: Sequence[Any], work: Callable[[Any], Any]) -> None:
-    # Whoever waits does the work itself then, and meets the error.
-    with suppress(Exception):
-        connection.send([work(item) for item in share])
+        pickle.dump([work(item) for item in share], file)
+        file.flush()
+    except Exception:
+        sys.exit(1)  # who waits does the work itself then, and meets the error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -36,6 +38,24 @@ def test_a_killed_process_leaves_its_share_to_this_one() -> None:
         return item * item
 
     assert each_of(range(6), work) == [0, 1, 4, 9, 16, 25]
+
+
+def test_where_no_process_can_begin_all_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refused)
+    assert set(each_of(range(4), lambda _: os.getpid())) == {os.getpid()}
+
+
+def test_a_process_outlives_nobody() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        each_of(range(2), lambda item: interrupted() if item == 0 else time.sleep(100))
+    assert not multiprocessing.active_children()
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_error_is_met_here(capfd: pytest.CaptureFixture[str]) -> None:
