@@ -119,17 +119,20 @@ def _fetch(url: str, about: Any, most: int, blobs: Path, place: Path) -> None:
             http_get(url, file, headers=headers, expected_size=about.size)
         digest = sha256(temporary)
         # The etag of a large file is its SHA-256, that of a small one a shorter hash of git's.
-        if _is_hash(str(about.etag), 64) and digest != about.etag:
+        announced = _is_hash(str(about.etag), 64)
+        if announced and digest != about.etag:
             raise InputError(
                 f"what the hub sends as {short(url)} is not the file that it announces: its SHA-256"
                 f" is not {about.etag}"
             )
+        # Weights count as the published ones by the hash that the hub has of them, never by ours.
+        blob = blobs / (digest if announced else f"unannounced-{digest}")
         try:
-            link.symlink_to(os.path.relpath(blobs / digest, place.parent))
+            link.symlink_to(os.path.relpath(blob, place.parent))
         except OSError:  # a file system without links
             temporary.replace(place)
         else:
-            temporary.replace(blobs / digest)
+            temporary.replace(blob)
             link.replace(place)
     finally:
         temporary.unlink(missing_ok=True)

@@ -58,7 +58,7 @@ class HeldOutSample(nn.Module):
 
     def clear(self) -> None:
         """Begin a sample anew."""
-        self.reservoir.filled = 0
+        self.leave_out(torch.ones(len(self), dtype=torch.bool))
         self.reservoir.offered = 0
 
     @torch.no_grad()

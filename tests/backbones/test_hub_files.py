@@ -39,12 +39,14 @@ def test_the_cache_holds_what_was_asked_for_under_hashes(
     home = Path("home/cache/models--me--run")
     files = ["first.json", "second.json"]
     assert [(folder / file).read_bytes() for file in files] == [b"first", b"second"]
+    # The hub names no SHA-256 of these files.
+    names = [f"unannounced-{hashlib.sha256(CONTENT[file]).hexdigest()}" for file in files]
     assert below(tmp_path) - {"home", "home/cache"} == {
         str(place)
         for place in (
             home,
             *(home / part for part in ("refs", "refs/main", "blobs", "snapshots")),
-            *(home / "blobs" / hashlib.sha256(CONTENT[file]).hexdigest() for file in files),
+            *(home / "blobs" / name for name in names),
             home / "snapshots" / commit,
             *(home / "snapshots" / commit / file for file in files),
         )

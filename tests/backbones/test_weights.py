@@ -27,6 +27,7 @@ from cl_prompts.backbones.weights import (
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.files import read_prompts
 from tests.forked import forked
+from tests.hub import hub
 from tests.served import Fate, Served, served
 
 SMALL = "test_vit"  # timm's own tiny ViT for tests: 160 px, patch 16, width 64
@@ -218,6 +219,18 @@ def test_a_download_is_the_file_that_the_hub_announced_or_is_refused(
         with pytest.raises(InputError, match=says):
             create_backbone("test_vit.r160_in1k")
         assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_weights_are_the_published_ones_by_the_hash_that_the_hub_names(
+    named: bool, checkpoint: Path, tmp_path: Path
+) -> None:
+    content = checkpoint.read_bytes()
+    with hub(tmp_path / "cache") as found:
+        found.repositories["timm/test_vit.r160_in1k"] = {"model.safetensors": content}
+        found.headers = {"ETag": hashlib.sha256(content).hexdigest() if named else "abc"}
+        for _ in range(2):  # fetched, and from the cache
+            assert create_backbone("test_vit.r160_in1k").published == named
 
 
 class Evil:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics import continual as metrics
+from cl_prompts.metrics.continual import TaskForgetting
 from cl_prompts.metrics.curve import Curve, Evaluation
 
 NAN = float("nan")
@@ -137,6 +139,27 @@ def test_forward_transfer_is_what_came_ahead_of_a_classs_home() -> None:
 def test_tasks_without_new_classes_are_left_out() -> None:
     made = curve([[0.9, NAN], [0.5, NAN], [0.4, 0.9]])
     assert metrics.task_forgetting(made, [[0], [], [1]]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("definition", get_args(TaskForgetting))
+def test_a_removed_class_is_nothing_that_its_task_forgot(definition: TaskForgetting) -> None:
+    course = torch.tensor([[0.9, 0.5, NAN, NAN], [0.8, 0.4, 0.7, NAN], [0.6, 0.5, 0.6, 0.9]])
+    gone = course.clone()
+    gone[2, 0] = NAN
+    never = course.clone()
+    never[:, 0] = NAN
+    removed, without = (
+        metrics.task_forgetting(curve(rows.tolist()), [[0, 1], [2], [3]], definition=definition)
+        for rows in (gone, never)
+    )
+    assert removed == pytest.approx(without)
+    # A task that lost all of its classes is none that forgot.
+    gone[2, 1] = NAN
+    assert metrics.task_forgetting(
+        curve(gone.tolist()), [[0, 1], [2], [3]], definition=definition
+    ) == pytest.approx(
+        metrics.task_forgetting(curve(gone[:, 2:].tolist()), [[], [0], [1]], definition=definition)
+    )
 
 
 def test_one_task_has_no_forgetting() -> None:
