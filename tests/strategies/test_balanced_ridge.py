@@ -20,5 +20,5 @@ def test_settings_reach_the_classifier() -> None:
 
 def test_the_scatter_is_part_of_the_forecast() -> None:
     strategy = make("balanced_ridge", read_out="blocks:3")
-    needed = memory_forecast(strategy, n_train=10, n_test=10, n_tasks=1, n_ends=1)
+    needed = memory_forecast(strategy, n_train=10, n_test=10, n_tasks=1, ends=True)
     assert needed["ridge regression"] == 2 * 8 * (3 * 16) ** 2

@@ -132,7 +132,8 @@ class Settings:
         if self.tracker in SENDING and self.tracker not in trusted:
             raise InputError(
                 f"its config.yaml has tracker={self.tracker}, which sends what is trained to a"
-                " server: if you want that, add --trust-code (in Python trust_code=True)"
+                " server: if you want that, add --trust-code (in Python trust_code=True; to a sweep"
+                f" tracker={self.tracker})"
             )
 
     @classmethod

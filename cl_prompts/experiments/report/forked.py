@@ -41,8 +41,8 @@ def each_of(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Resul
 
 
 def _processes(n_items: int) -> int:
-    alone = multiprocessing.current_process().daemon or threading.active_count() > 1
-    if sys.platform != "linux" or alone:
+    child = multiprocessing.current_process().daemon  # which may have no children
+    if sys.platform != "linux" or child or threading.active_count() > 1:
         return 1
     return max(1, min(len(os.sched_getaffinity(0)), n_items))
 

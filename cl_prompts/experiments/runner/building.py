@@ -175,7 +175,7 @@ class Builder:
             n_train=len(data.train),
             n_test=len(data.test),
             n_tasks=split.n_tasks,
-            n_ends=split.n_tasks if announced or strategy.period else 0,
+            ends=announced or strategy.period is not None,
         )
         workers, said = self._workers(settings, train, strategy)
         anytime.evaluator.num_workers = workers

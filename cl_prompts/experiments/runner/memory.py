@@ -141,7 +141,7 @@ def fitting(what: str) -> Iterator[None]:
         raise _refusal(what, error.needed, there) from error
 
 
-def check_memory(what: str, strategy: Any, **sizes: int) -> None:
+def check_memory(what: str, strategy: Any, **sizes: Any) -> None:
     """Refuse a run that needs more memory than there is, see :func:`memory_forecast`.
 
     Args:
@@ -159,7 +159,7 @@ def check_memory(what: str, strategy: Any, **sizes: int) -> None:
 
 
 def memory_forecast(
-    strategy: Any, *, n_train: int, n_test: int, n_tasks: int, n_ends: int
+    strategy: Any, *, n_train: int, n_test: int, n_tasks: int, ends: bool
 ) -> dict[str, int]:
     """Bytes that training and evaluation take at least beside the model that exists, by their use.
 
@@ -169,7 +169,7 @@ def memory_forecast(
         strategy: as built.
         n_train, n_test: images of the data set: no batch is larger.
         n_tasks: tasks of the stream.
-        n_ends: ends of tasks, or of periods, that the strategy gets to know of.
+        ends: whether the strategy gets to know of ends of tasks, or of periods.
     """
     model = strategy.model
     backbone = model.backbone
@@ -182,7 +182,7 @@ def memory_forecast(
 
     sums = [tensor.nbytes for tensor in named("gram", "scatter")]
     # A ridge is chosen on the sums without the samples that it is chosen on.
-    chosen = bool(n_ends) and bool(getattr(strategy, "held_out", 0))
+    chosen = ends and bool(getattr(strategy, "held_out", 0))
     replayed = strategy.replay.batch_size if strategy.buffer.size else 0
     batch = max(
         min(strategy.train_mb_size, n_train) + min(replayed, strategy.buffer.size, n_train),

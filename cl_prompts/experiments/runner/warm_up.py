@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.prompts.encoders import ProjectorEncoder
 from cl_prompts.prompts.files import save_prompts
 from cl_prompts.prompts.parameterisations import Reparameterised
-from cl_prompts.strategies.base.faults import check_weights
+from cl_prompts.strategies.base.faults import check_weights, not_finite
 from cl_prompts.strategies.base.prompt_form import prompt_forms
 from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.stream import KeyedItems, checked_collate
@@ -197,8 +198,8 @@ def warm_up(
         rows block by block, as the released files have them.
 
     Raises:
-        InputError: too few classes.
-        RunError: the loss became NaN or infinite, or the prompts did.
+        InputError: too few classes, or images of the first step that the backbone does not take.
+        RunError: such images in a later step; the loss became NaN or infinite, or the prompts did.
     """
     check_surroundings(model, training=True)
     tasks, held_out = settings.cut(model.n_classes)
@@ -213,23 +214,27 @@ def warm_up(
     total = settings.epochs * sum(per_epoch)
     done = 0
     model.train()
-    for classes in tasks:
-        for _ in range(settings.epochs):
-            for images, labels, *_ in batches.of(classes):
-                other_images, other_labels, *_ = next(others)
-                main = (images.to(device), labels.to(device))
-                other = (other_images.to(device), other_labels.to(device))
-                for _, shown in (main, other):
-                    check_kind(model, shown)
-                    model.observe_classes(shown)
-                loss = forgetting_aware_step(model, fam, main, other)
-                done += 1
-                if not math.isfinite(loss):
-                    raise RunError(
-                        f"the loss of the warm-up became {loss} at step {done}: give a smaller --lr"
-                    )
-                if report is not None:
-                    report(done, total, loss)
+    passes = (batches.of(classes) for classes in tasks for _ in range(settings.epochs))
+    try:
+        for images, labels, *_ in itertools.chain.from_iterable(passes):
+            other_images, other_labels, *_ = next(others)
+            main = (images.to(device), labels.to(device))
+            other = (other_images.to(device), other_labels.to(device))
+            for _, shown in (main, other):
+                check_kind(model, shown)
+                model.observe_classes(shown)
+            loss = forgetting_aware_step(model, fam, main, other)
+            done += 1
+            if not math.isfinite(loss):
+                bad = not_finite(torch.cat([main[0], other[0]]))
+                why = "its images hold NaN or infinity" if bad else "give a smaller --lr"
+                raise RunError(f"the loss of the warm-up became {loss} at step {done}: {why}")
+            if report is not None:
+                report(done, total, loss)
+    except InputError as error:
+        if done:  # a fault in the middle of the work
+            raise RunError(str(error)) from error
+        raise
     general: Any = model.pools[0]
     check_weights(model, done * settings.batch)
     values = {"g_prompts": general.values[None], "e_prompts": projected.values}

@@ -103,7 +103,7 @@ from cl_prompts.experiments.runner.job import give_freed_memory_back, keep_freed
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        b"x" * 2**26  # 64 MiB: more than is ever kept of oneself
+        b"x" * 2**26  # 64 MiB, more than glibc keeps by itself
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 def resident():

@@ -32,7 +32,7 @@ from tests.toy_data import N_CLASSES
 from tests.toys import make
 
 CPU = torch.device("cpu")
-SIZES = {"n_train": 1000, "n_test": 100, "n_tasks": 3, "n_ends": 3}
+SIZES = {"n_train": 1000, "n_test": 100, "n_tasks": 3, "ends": True}
 
 
 def test_there_is_some_memory() -> None:
@@ -108,6 +108,8 @@ def test_parameters_lanes_and_products_are_held() -> None:
     matrix = 8 * 100**2
     assert forecast("ranpac", projection=100)["ridge regression"] == 3 * matrix
     assert forecast("ranpac", projection=100, held_out=0)["ridge regression"] == 2 * matrix
+    never = memory_forecast(make("ranpac", projection=100), **{**SIZES, "ends": False})
+    assert never["ridge regression"] == 2 * matrix
     assert forecast("klda", width=100, members=2)["ridge regression"] == 3 * matrix
     assert forecast("air", projection=100)["matrices of classes"] == N_CLASSES * 8 * 100**2
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.runner.warm_up import (
     WarmUp,
@@ -116,6 +116,26 @@ def test_any_number_of_loader_processes_warms_up_alike() -> None:
         found.append(warm_up(model, Blobs(30), settings, num_workers=workers))
     for other in found[1:]:
         assert torch.equal(other["e_prompts"], found[0]["e_prompts"])
+
+
+@pytest.mark.parametrize(
+    ("value", "label", "fault", "says"),
+    [
+        # Of the held-out class, which the first step reads, or of the second task.
+        (torch.nan, 5, RunError, "became nan at step 1: its images hold NaN or infinity"),
+        (torch.nan, 3, RunError, "its images hold NaN or infinity"),
+        (9.0, 5, InputError, "reach"),
+        (9.0, 3, RunError, "reach"),
+    ],
+)
+def test_bad_images_are_refused_or_end_a_warm_up_that_has_begun(
+    value: float, label: int, fault: type[Exception], says: str
+) -> None:
+    data = Blobs(30)
+    data.images[data.targets == label] = value
+    model = make("misa", **on_two_blocks("misa")).model
+    with pytest.raises(fault, match=says):
+        warm_up(model, data, WarmUp(tasks=2, epochs=1, batch=4, others=1))
 
 
 def test_images_come_in_another_order_in_each_pass() -> None:
