@@ -25,9 +25,9 @@ class RanPAC(SolvedClassifier):
     ``h = relu(f R)`` with R ~ N(0, 1) of shape (dim, projection), fixed;
     ``W = (H'H + ridge I)^-1 H'Y`` with one-hot Y; scores ``h W``. H'H and H'Y are sums over
     samples, so streaming is exact; W is solved for when scores are first needed after an update, at
-    a cost of about projection^3 / 6 multiply-adds: half a minute on two CPU cores at 10,000,
-    under a second at 2,000. H'H takes projection^2 numbers, 800 MB at 10,000, in memory and in
-    every checkpoint; solving for W takes twice as much again for a moment.
+    a cost of about projection^3 / 6 multiply-adds: some ten seconds of a CPU core at 10,000, 0.1 at
+    2,000. H'H takes projection^2 numbers, 800 MB at 10,000, in memory, and half as many in every
+    checkpoint; solving for W takes as much memory again for a moment.
 
     The paper chooses the ridge for each task among 10^-8 .. 10^8 by the squared error on a
     held-out fifth of the task. Here ``held_out`` features, a uniform sample of the stream so far,

@@ -28,8 +28,8 @@ class RanPACProbe(PrototypeStrategy):
     or without announced boundaries and period, it stays as given.
 
     Costs: H'H holds projection^2 numbers, 800 MB at 10,000, and each checkpoint half as many. W is
-    solved for at each evaluation, and 17 times when a ridge is chosen: half a minute each on two
-    CPU cores at 10,000, a fraction of a second at 2,000. Training batches are therefore not scored
+    solved for at each evaluation, and 17 times when a ridge is chosen: some ten seconds each of a
+    CPU core at 10,000, 0.1 at 2,000. Training batches are therefore not scored
     unless ``training_scores`` is set.
 
     Several classes an image (``multi_label``): the targets are multi-hot, with 0 where a class is

@@ -20,12 +20,13 @@ def each_of(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Resul
     """The results of some work on each item, in their order.
 
     Each core takes a share of them where a process can be forked without risk: on Linux, from one
-    that has no further threads. The share of a process that cannot begin, fails or is killed is
-    done here.
+    that has no further threads of Python's. The share of a process that cannot begin, fails or is
+    killed is done here.
 
     Args:
         items: that a forked process finds as they are.
-        work: on one item; what it gives is pickled.
+        work: on one item, without torch, whose threads a fork does not copy; what it gives is
+            pickled.
 
     >>> each_of(range(3), str)
     ['0', '1', '2']

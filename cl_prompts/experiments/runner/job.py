@@ -120,7 +120,7 @@ def keep_freed_memory() -> None:
     """Have this process keep the memory of freed tensors for the next ones.
 
     Else Linux gets that of large tensors back at once, and clears each page anew for the next
-    batch: up to a tenth of a step's time on a CPU. :func:`give_freed_memory_back` undoes that once.
+    batch: up to a tenth of a step's time on a CPU. :func:`give_freed_memory_back` gives it back.
     """
     _of_the_c_library("mallopt", _MMAP_MAX, 0)
     _of_the_c_library("mallopt", _TRIM_THRESHOLD, -1)

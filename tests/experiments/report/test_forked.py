@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -48,14 +49,24 @@ def test_where_no_process_can_begin_all_is_done_here(monkeypatch: pytest.MonkeyP
     assert set(each_of(range(4), lambda _: os.getpid())) == {os.getpid()}
 
 
-def test_a_process_outlives_nobody() -> None:
+def test_no_process_outlives_its_caller(tmp_path: Path) -> None:
+    def work(item: int) -> None:
+        if item == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.5)
+        (tmp_path / "late").touch()
+
     with pytest.raises(KeyboardInterrupt):
-        each_of(range(2), lambda item: interrupted() if item == 0 else time.sleep(100))
+        each_of(range(2), work)
     assert not multiprocessing.active_children()
+    assert not (tmp_path / "late").exists()
 
 
-def interrupted() -> None:
-    raise KeyboardInterrupt
+def test_a_process_that_may_have_no_children_does_all_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    assert set(each_of(range(4), lambda _: os.getpid())) == {os.getpid()}
 
 
 def test_an_error_is_met_here(capfd: pytest.CaptureFixture[str]) -> None:

@@ -237,6 +237,19 @@ def test_heads_of_the_shipped_recipe_make_use_of_their_settings(builder: Builder
         assert remarks(built(builder, f"strategy={strategy}", recipe="digits_whitened")) == []
 
 
+@pytest.mark.parametrize(("boundaries", "ends"), [("true", True), ("false", False)])
+def test_memory_is_forecast_by_whether_ends_of_tasks_are_known(
+    boundaries: str, ends: bool, builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[bool] = []
+    monkeypatch.setattr(
+        building, "check_memory", lambda what, strategy, **sizes: given.append(sizes["ends"])
+    )
+    for more in ([], ["period=100"]):
+        built(builder, "strategy=ranpac", f"boundaries={boundaries}", *more)
+    assert given == [ends, True]
+
+
 def test_solutions_that_take_minutes_are_remarked_upon(
     builder: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,6 +247,8 @@ def test_held_out_samples_of_a_forgotten_class_are_dropped(kind: str) -> None:
     assert 0 < len(held) == held.reservoir.offered == int(stay.sum()) < len(features)
     assert torch.equal(held.kept[0], features[stay])
     assert torch.equal(held.kept[1], targets[stay])
+    assert not held.features[len(held) :].any()
+    assert not held.targets[len(held) :].any()
 
 
 def test_test_images_of_a_forgotten_class_count_no_more() -> None:
