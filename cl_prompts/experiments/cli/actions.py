@@ -356,15 +356,12 @@ def classes(args: argparse.Namespace) -> None:
         # One line each: a name may hold line breaks.
         say("\n".join(unbroken(name) for name in named_classes(run)))
         return
-    pairs = [text.partition("=") for text in args.rename]
-    for text, (old, _, new) in zip(args.rename, pairs, strict=True):
-        if not (old and new):
-            raise InputError(f"--rename {shown(text)} is not of the form old=new")
-    if (twice := doubled(old for old, _, _ in pairs)) is not None:
+    pairs = [_renaming(text, named_classes(run)) for text in args.rename]
+    if (twice := doubled(old for old, _ in pairs)) is not None:
         raise InputError(f"--rename gives class {twice!r} two names")
     settings = settings_of_edited(
         run.folder,
-        renamed={old: new for old, _, new in pairs},
+        renamed=dict(pairs),
         removed=args.remove,
         trust_code=args.trust_code,
     )
@@ -373,6 +370,16 @@ def classes(args: argparse.Namespace) -> None:
         _print_line(console, line)
     folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
     _print_line(console, f"run folder: {folders[0]}")
+
+
+def _renaming(text: str, names: Sequence[str]) -> tuple[str, str]:
+    """Old and new name of ``old=new``; the name of a class may hold an equals sign itself."""
+    found = [name for name in names if text.startswith(f"{name}=")]
+    old = max(found, key=len, default=text.partition("=")[0])
+    new = text.removeprefix(old)[1:]
+    if not (old and new):
+        raise InputError(f"--rename {shown(text)} is not of the form old=new")
+    return old, new
 
 
 def push(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError, say
-from cl_prompts.experiments.recipes.grid import grid
+from cl_prompts.experiments.recipes.grid import essence, grid
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.building import Builder
@@ -97,6 +97,7 @@ class Search:
         self.faults: dict[str, str] = {}
         self.stopped: int | None = None
         ends = [run for end in self.space.ends for run in self._runs(end)]
+        self._check_effects()
         self._check_seeds(self.space.ends[0])
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
@@ -210,6 +211,16 @@ class Search:
             for seed in self.options.seeds
             for run in plan(self.recipe, [*texts, f"seed={seed}", f"stream_seed={seed}"])
         ]
+
+    def _check_effects(self) -> None:
+        """Refuse an axis that chooses nothing."""
+        for key, pair in self.space.pairs.items():
+            one, other = ([essence(asdict(run)) for run in self._runs(end)] for end in pair)
+            if one == other:
+                raise InputError(
+                    f"{key} has no effect here: another setting, as one for the strategy alone, is"
+                    " in its place, so leave out one of them"
+                )
 
     def _check_seeds(self, chosen: Sequence[str]) -> None:
         """Refuse to choose on streams that are reported."""

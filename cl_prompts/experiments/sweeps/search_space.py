@@ -60,6 +60,10 @@ class SearchSpace:
             if name in axes:
                 raise InputError(f"{name} is given twice")
             axes[name] = axis
+        for text in fixed:
+            name = text.partition("=")[0].strip()
+            if name in axes:
+                raise InputError(f"{name} is given twice")
         if not axes:
             raise InputError(
                 "a search has nothing to choose: give a range, such as lr=1e-4..1e-1, or several"
@@ -77,6 +81,16 @@ class SearchSpace:
             nth = {key: values[min(n, len(values) - 1)] for key, values in found.items()}
             texts.append(self.written(nth))
         return texts
+
+    @property
+    def pairs(self) -> dict[str, tuple[list[str], list[str]]]:
+        """By axis, settings that differ in it alone: in its first and in its last value."""
+        found = {key: _ends(axis) for key, axis in self.axes.items()}
+        first = {key: values[0] for key, values in found.items()}
+        return {
+            key: (self.written(first), self.written({**first, key: values[-1]}))
+            for key, values in found.items()
+        }
 
     def written(self, values: Mapping[str, Any]) -> list[str]:
         """Chosen values as ``key=value`` texts, real numbers with three digits.

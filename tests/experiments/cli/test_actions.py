@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import actions, main
-from cl_prompts.experiments.cli.actions import ACTIONS
+from cl_prompts.experiments.cli.actions import ACTIONS, _renaming
 from cl_prompts.experiments.cli.arguments import parsed
 from cl_prompts.experiments.runner import own_images
 from tests.experiments.commands import rows, summary
@@ -221,6 +221,21 @@ def test_no_folder_writes_a_line_of_its_own(
     assert main(["init", str(tmp_path / "photos"), "--out", str(folder / "own.yaml")]) == 0
     wrote = f"wrote {shown}/own.yaml; next: cl-prompts run FOLDER"
     assert capsys.readouterr().out.splitlines()[-1] == wrote
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("one=two", ("one", "two")),
+        ("a=b=c", ("a=b", "c")),  # a name that holds an equals sign
+        ("=1+1=sum", ("=1+1", "sum")),
+        ("a=c", ("a", "c")),
+        ("one=two=three", ("one", "two=three")),
+        ("other=new", ("other", "new")),  # unknown, which is said later
+    ],
+)
+def test_an_old_name_may_hold_an_equals_sign(text: str, pair: tuple[str, str]) -> None:
+    assert _renaming(text, ["one", "a", "a=b", "=1+1"]) == pair
 
 
 def test_classes_that_a_run_does_not_name_are_not_listed(

@@ -198,6 +198,9 @@ def test_a_signal_ends_a_search_without_the_trial_under_way(
         ((7,), [*SPACE[:2], "n_tasks=2,50,5"], "n_tasks must be a whole number from 1 to 10"),
         ((7,), [*SPACE[:2], "pool_sise=5..20"], "unknown key 'pool_sise'"),
         ((7,), SPACE[:1], "a search has nothing to choose"),
+        ((7,), [*SPACE[:2], "linear_probe.lr=0.5"], "lr has no effect here"),
+        ((7,), [*SPACE, SPACE[1]], "is given twice"),
+        ((7,), [*SPACE, "lr=0.1", "lr=1e-3..1e-1"], "lr is given twice"),
     ],
 )
 def test_what_would_mislead_is_refused_before_any_trial(
