@@ -1,6 +1,7 @@
 """The command line as a process of its own, ``cl-prompts`` or ``python -m cl_prompts``, which is
 what ``torchrun -m`` starts."""
 
+import atexit
 import gc
 import os
 import sys
@@ -11,6 +12,7 @@ from cl_prompts.errors import printable, say
 from cl_prompts.experiments.runner.interruption import (
     Stopped,
     end_undisturbed,
+    ignore_signals,
     stops_at_once,
 )
 from cl_prompts.experiments.runner.job import keep_freed_memory
@@ -27,6 +29,7 @@ def main() -> int:
     # ones costs a tenth of a short command.
     gc.set_threshold(50_000)
     _open_closed_streams()
+    atexit.register(ignore_signals)  # before libraries register theirs, so that it comes last
     spare_libraries()
     keep_freed_memory()
     _escape_what_python_says()

@@ -43,6 +43,20 @@ def test_it_does_nothing_when_it_is_imported() -> None:
     assert callable(runpy.run_module("cl_prompts.__main__", run_name="elsewhere")["main"])
 
 
+LATE = """
+import atexit, os, signal, sys
+atexit.register(lambda: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)])
+sys.argv = ["cl-prompts", "ls"]
+from cl_prompts.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_signals_while_python_ends_change_no_exit_code() -> None:
+    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("form", ["-m cl_prompts", "-mcl_prompts", "-u -m cl_prompts.__main__"])
 def test_modules_in_the_current_folder_are_not_run(form: str, tmp_path: Path) -> None:
     for name in ("ast", "hashlib", "json", "typing", "argparse", "numpy", "rich", "yaml"):

@@ -153,6 +153,12 @@ def end_undisturbed() -> None:
     _give(lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
+def ignore_signals() -> None:
+    """Let all signals pass from here on, also where Python takes itself apart and gives its own
+    handlers up: one that came then would belie the exit code."""
+    _give(signal.SIG_IGN)
+
+
 @contextmanager
 def _handled(handler: Any) -> Iterator[Callable[[], None]]:
     """Give the signals to a handler for a while; yield a function that gives them back."""
