@@ -6,6 +6,7 @@ The unit F is one plain forward pass of one image. The formulas depend on shapes
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,11 +121,21 @@ class Counts(NamedTuple):
     Example:
         >>> Counts().macs
         0.0
+        >>> Counts(blocks=3).plus(Counts(blocks=1)).minus(Counts(blocks=2))
+        Counts(images=0, blocks=2, macs=0.0)
     """
 
     images: int = 0
     blocks: int = 0
     macs: float = 0.0
+
+    def plus(self, more: Counts) -> Counts:
+        """The work of both."""
+        return Counts(*map(operator.add, self, more))
+
+    def minus(self, earlier: Counts) -> Counts:
+        """The work since then."""
+        return Counts(*map(operator.sub, self, earlier))
 
 
 @dataclass

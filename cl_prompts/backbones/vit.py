@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from timm.layers import Attention, PatchEmbed
@@ -20,6 +20,9 @@ from cl_prompts.backbones.read_out import TOKEN, ReadOut
 from cl_prompts.backbones.split_passes import split
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
+
+if TYPE_CHECKING:
+    from cl_prompts.backbones.shared_passes import SharedPasses
 
 Precision = Literal["fp32", "bf16"]
 
@@ -72,6 +75,8 @@ class FrozenViT(nn.Module):
         one_of("precision", precision, Precision)
         self.precision = precision
         self.trainable = False
+        self.shared_passes: SharedPasses | None = None
+        """Passes without prompts that other runs have made, too; None to make all."""
         self.read_out = TOKEN
         """Tokens that become features, see :meth:`reading`."""
         self._readings: dict[ReadOut, FrozenViT] = {}
@@ -334,15 +339,36 @@ class FrozenViT(nn.Module):
         """The final LayerNorm."""
         return self.vit.norm(tokens)
 
+    def class_tokens(
+        self,
+        tokens: Tensor,
+        plan: PromptPlan | None = None,
+        *,
+        stop: int | None = None,
+        entry: Entry | None = None,
+        read: ReadOut | None = None,
+    ) -> Tensor:
+        """:meth:`blocks` with ``class_only``; a pass without prompts is taken over from another run
+        that has made the same (:class:`~cl_prompts.backbones.shared_passes.SharedPasses`)."""
+
+        def compute() -> Tensor:
+            return self.blocks(tokens, plan, stop=stop, class_only=True, entry=entry, read=read)
+
+        shared = None if torch.compiler.is_compiling() else self.shared_passes
+        if shared is None or plan is not None or self.trainable or tokens.requires_grad:
+            return compute()
+        blocks = stop or self.depth, None if entry is None else entry.block, read
+        return shared.result(blocks, tokens, self.counter, compute)
+
     def class_features(
         self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Entry | None = None
     ) -> Tensor:
         """Embedded tokens -> features (batch, feature dim) in fp32: the final-norm class token, or
         what else is read out."""
         if self.read_out != TOKEN:
-            asked: Any = {"class_only": True, "entry": entry, "read": self.read_out}
-            return self.blocks(tokens, plan, **asked).flatten(1)
-        token = self.blocks(tokens, plan, class_only=True, entry=entry)
+            read = self.class_tokens(tokens, plan, entry=entry, read=self.read_out)
+            return read.flatten(1)
+        token = self.class_tokens(tokens, plan, entry=entry)
         return self.vit.norm(token).squeeze(1).float()
 
     def prepended_features(

@@ -73,7 +73,7 @@ class ClassTokenQuery:
     @torch.no_grad()
     def __call__(self, backbone: FrozenViT, tokens: Tensor, entry: Entry | None = None) -> Tensor:
         """Embedded tokens (batch, n, dim) -> query (batch, dim) in fp32, without gradient."""
-        out = backbone.blocks(tokens, stop=self.stop(backbone), class_only=True, entry=entry)
+        out = backbone.class_tokens(tokens, stop=self.stop(backbone), entry=entry)
         return (backbone.norm(out) if self.norm else out)[:, 0].float()
 
 

@@ -27,6 +27,7 @@ from tests.experiments.commands import PROBE, QUICK_MVP_R, run, signalling, summ
 EXEMPT = {
     "seconds",
     "images_per_second",
+    "passes_of_other_runs",
     "peak_memory_mb",
     "peak_device_memory_mb",
     "command",

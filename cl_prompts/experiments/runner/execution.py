@@ -6,13 +6,14 @@ import gc
 import json
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.shared_passes import SharedPasses
 from cl_prompts.errors import InputError, RunError, typed
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
@@ -140,6 +141,7 @@ def _finish(
             yield from folders
         return
     runs = [run.settings for run in plan.runs]
+    builder.passes = SharedPasses() if len(runs) > 1 else None
     varied = differing_settings(runs)
     with stop_says(lambda: _way_on(plan.runs, above)), display_on(console, len(runs)) as display:
         for number, (run, label) in enumerate(zip(plan.runs, labels_of_runs(runs), strict=True), 1):
@@ -233,7 +235,9 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
             raise
     for remark in folder.remarks:
         watcher.note(remark)
-    with _recorded_end(run):
+    passes = parts.passes
+    shared = nullcontext() if passes is None else passes.serving(parts.strategy.model.backbone)
+    with _recorded_end(run), shared:
         tracker = _tracked(run, records, watcher)
         names = list(parts.data.classes)
         try:

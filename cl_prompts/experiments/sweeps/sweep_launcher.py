@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
+from cl_prompts.backbones.shared_passes import SharedPasses
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Ended, Job, work
 
@@ -48,7 +49,7 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def forked(number: int) -> Iterator[list[_Worker]]:
+def forked(number: int, passes: SharedPasses | None = None) -> Iterator[list[_Worker]]:
     """Processes of one thread each that have loaded what this one has, and begin at once.
 
     They compute on the CPU, and are forked before a progress display has its thread. Torch's own
@@ -56,6 +57,7 @@ def forked(number: int) -> Iterator[list[_Worker]]:
 
     Args:
         number: of processes; none are made without :data:`FORKS`.
+        passes: of the ViT, which their runs share.
     """
     workers: list[_Worker] = []
     try:
@@ -65,7 +67,7 @@ def forked(number: int) -> Iterator[list[_Worker]]:
             # A forked process inherits the parent's ends of all pipes. It has to close them: as
             # long as one is open anywhere, a worker never hears that the parent has died.
             others = [mine, *(worker.connection for worker in workers)]
-            process = context.Process(target=work, args=(its, 1, others))
+            process = context.Process(target=work, args=(its, 1, others, passes))
             process.start()
             its.close()
             workers.append(_Worker(process, mine))

@@ -24,6 +24,7 @@ from cl_prompts.experiments.runner.job import keep_freed_memory, quieten_librari
 from cl_prompts.experiments.runner.lazy_libraries import spare_libraries
 
 if TYPE_CHECKING:
+    from cl_prompts.backbones.shared_passes import SharedPasses
     from cl_prompts.experiments.run_folder.plans import PlannedRun
     from cl_prompts.experiments.runner.building import Builder
 
@@ -110,7 +111,12 @@ class MessageQueue:
         return held
 
 
-def work(connection: Connection, threads: int | None, inherited: Sequence[Connection] = ()) -> None:
+def work(
+    connection: Connection,
+    threads: int | None,
+    inherited: Sequence[Connection] = (),
+    passes: SharedPasses | None = None,
+) -> None:
     """Execute runs until None comes in their place; the main function of a process.
 
     Where the sweep dies, its end of the connection closes: a run under way is stopped as by
@@ -120,12 +126,13 @@ def work(connection: Connection, threads: int | None, inherited: Sequence[Connec
         connection: brings jobs, and takes messages.
         threads: of this process; None for as many as it wants.
         inherited: ends of the sweep's connections in a forked process.
+        passes: of the ViT, which runs of all these processes share; None: runs of this one do.
     """
     os.setsid()  # Ctrl-C is for the sweep, which stops its processes itself
     # While such an end is open here, the death of the sweep would go unnoticed.
     for end in inherited:
         end.close()
-    builder = _builder(threads)
+    builder = _builder(threads, passes)
     # The half a million objects of libraries are no garbage: collections pass over them.
     gc.freeze()
     jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -165,7 +172,7 @@ def execute_elsewhere(
     return _execute(job, _builder(threads), _Sender(send or (lambda message: None)))
 
 
-def _builder(threads: int | None) -> Builder:
+def _builder(threads: int | None, passes: SharedPasses | None = None) -> Builder:
     """Load the numeric libraries with a number of threads."""
     if threads is not None:
         os.environ.update(dict.fromkeys(THREADS, str(threads)))
@@ -176,11 +183,12 @@ def _builder(threads: int | None) -> Builder:
     keep_freed_memory()
     import torch
 
+    from cl_prompts.backbones.shared_passes import SharedPasses
     from cl_prompts.experiments.runner.building import Builder
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return Builder()
+    return Builder(passes=passes or SharedPasses())
 
 
 def _receive(connection: Connection, jobs: queue.SimpleQueue[Job | None]) -> None:
