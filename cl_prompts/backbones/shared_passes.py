@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import struct
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -65,6 +66,8 @@ class SharedPasses:
         _END.pack_into(self._memory, 0, _END.size)
         # Where processes fork; a lock on a file is given up by a process that dies with it.
         self._lock = os.memfd_create("passes") if hasattr(os, "memfd_create") else None
+        if self._lock is not None:
+            weakref.finalize(self, os.close, self._lock)
         self._places: dict[bytes, int] = {}
         self._read = _END.size
         self._weights = b""
@@ -72,10 +75,10 @@ class SharedPasses:
     @contextmanager
     def serving(self, backbone: FrozenViT) -> Iterator[None]:
         """Have passes of a backbone taken over from those made before, and kept for others: on the
-        CPU, by one process alone, and of weights that do not learn."""
+        CPU, where no ranks divide a batch, and of weights that do not learn."""
         self.taken_over = 0
-        alone = backbone.mean.device.type == "cpu" and not ranks.is_distributed()
-        if not alone or backbone.trainable:
+        # A GPU would wait for each batch until its bits are known.
+        if backbone.mean.device.type != "cpu" or ranks.is_distributed():
             yield
             return
         self._weights = backbone_hash(backbone).encode()

@@ -77,6 +77,14 @@ def test_passes_through_weights_or_tokens_that_learn_are_not_shared() -> None:
     assert shared.taken_over == 0
 
 
+def test_ranks_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = SharedPasses()
+    vit = lively_vit()
+    monkeypatch.setattr(shared_passes.ranks, "is_distributed", lambda: True)
+    with shared.serving(vit):
+        assert vit.shared_passes is None
+
+
 def test_a_full_store_keeps_what_it_has() -> None:
     shared = SharedPasses(400)  # one result of 3 x 16 numbers
     vit = lively_vit()
