@@ -121,6 +121,8 @@ def axis_of(key: str, text: str) -> Any:
     (True, False)
     >>> axis_of("e_blocks", "[1,2],[3]").choices
     ('[1,2]', '[3]')
+    >>> axis_of("lr", "1e-3,1e-2,0.001").choices
+    ('1e-3', '1e-2')
 
     Raises:
         InputError: the range does not run upwards.
@@ -136,5 +138,7 @@ def axis_of(key: str, text: str) -> Any:
         kind = kinds.IntDistribution if whole else kinds.FloatDistribution
         # Where sizes are tried evenly, in the place of numbers.
         return kind(low, high, log=low > 0 and high / low >= _LOG_FROM)
-    values = tuple(dict.fromkeys(divided(text)))
-    return kinds.CategoricalDistribution(values) if len(values) > 1 else None
+    values: dict[str, str] = {}
+    for value in divided(text):
+        values.setdefault(repr(parsed(value.strip())), value)  # one number may be written twice
+    return kinds.CategoricalDistribution(tuple(values.values())) if len(values) > 1 else None
