@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import os
+import secrets
 import struct
-import weakref
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,11 @@ from cl_prompts.backbones import ranks
 from cl_prompts.backbones.cost import Counts, PassCounter
 from cl_prompts.backbones.fingerprint import backbone_hash
 
+try:
+    import fcntl
+except ImportError:  # Windows, where no process is forked
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from cl_prompts.backbones.vit import FrozenViT
 
@@ -29,64 +34,174 @@ if TYPE_CHECKING:
 BUDGET = 2**28
 #: at the beginning: where the records end
 _END = struct.Struct("<Q")
-#: before each result: its key, where the next record begins, type and shape, and the blocks and
-#: multiply-accumulates of the pass
-_RECORD = struct.Struct("<32sQQQQQQd")
+#: before each result: its key, where the next record begins, the run that made it, type and shape,
+#: and the blocks and multiply-accumulates of the pass
+_RECORD = struct.Struct("<32sQQQQQQQd")
 _TYPES = (torch.float32, torch.bfloat16)
 
 
-class SharedPasses:
-    """Results of passes without prompts, for the runs of one command.
+class Result(NamedTuple):
+    """What a pass gave.
 
-    A pass is known by all that enters it: the tokens, bit for bit, the weights, and the blocks that
-    it runs through. What is taken over is therefore what would be computed, and counts as if it
-    were. Results lie in memory that processes forked later share. Once that is full, each run makes
-    its further passes itself.
+    Attributes:
+        run: number of the run that made it.
+        values: (batch, read tokens, width)
+        work: of the pass.
+
+    Example:
+        >>> Result(1, torch.zeros(2, 1, 8), Counts(blocks=24)).work.blocks
+        24
+    """
+
+    run: int
+    values: Tensor
+    work: Counts
+
+
+class SharedPasses:
+    """Results of passes, in memory that processes forked later share. What does not fit is not
+    kept, and nobody waits for another process.
 
     Args:
         budget: bytes of memory, which are taken as they are filled.
 
-    Attributes:
-        taken_over: images whose pass was taken over, since :meth:`serving` began.
+    Raises:
+        OSError: there is no such memory, or no file for a lock.
 
     Example:
-        >>> from cl_prompts.backbones import create_backbone
-        >>> vit, images = create_backbone(), torch.rand(2, 3, 32, 32)
-        >>> passes = SharedPasses()
-        >>> with passes.serving(vit):
-        ...     first, second = vit(images), vit(images)
-        >>> torch.equal(first, second), passes.taken_over, vit.counter.images
-        (True, 2, 4)
+        >>> shared = SharedPasses()
+        >>> shared.keep(bytes(32), Result(1, torch.ones(2, 1, 8), Counts(blocks=24)))
+        >>> shared.find(bytes(32)).values.shape
+        torch.Size([2, 1, 8])
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
         """Hold nothing yet."""
-        self.taken_over = 0
         self._memory = mmap.mmap(-1, budget)
         _END.pack_into(self._memory, 0, _END.size)
-        # Where processes fork; a lock on a file is given up by a process that dies with it.
-        self._lock = os.memfd_create("passes") if hasattr(os, "memfd_create") else None
-        if self._lock is not None:
-            weakref.finalize(self, os.close, self._lock)
+        # A process that dies gives its lock on a file up.
+        self._lock = tempfile.TemporaryFile()  # noqa: SIM115
         self._places: dict[bytes, int] = {}
         self._read = _END.size
+
+    def find(self, key: bytes) -> Result | None:
+        """The result under a key of 32 bytes, if it is known."""
+        if key not in self._places:
+            with self._alone() as alone:
+                if alone:
+                    self._read_on()
+        if key not in self._places:
+            return None
+        place = self._places[key]
+        _, _, run, kind, *shape, blocks, macs = _RECORD.unpack_from(self._memory, place)
+        values = torch.frombuffer(
+            self._memory,
+            dtype=_TYPES[kind],
+            count=shape[0] * shape[1] * shape[2],
+            offset=place + _RECORD.size,
+        )
+        return Result(run, values.reshape(shape).clone(), Counts(0, blocks, macs))
+
+    def keep(self, key: bytes, result: Result) -> None:
+        """Keep a result under a key of 32 bytes, which has none yet."""
+        values, work = result.values, result.work
+        with self._alone() as alone:
+            (end,) = _END.unpack_from(self._memory, 0)
+            begin = end + _RECORD.size
+            stop = begin + values.numel() * values.element_size()
+            after = -(-stop // 8) * 8  # numbers of 8 bytes lie at multiples of 8
+            if not alone or after > len(self._memory):
+                return
+            about = result.run, _TYPES.index(values.dtype), *values.shape, work.blocks, work.macs
+            _RECORD.pack_into(self._memory, end, key, after, *about)
+            self._memory[begin:stop] = _bytes_of(values)
+            # Last, so that a process which dies before leaves nothing.
+            _END.pack_into(self._memory, 0, after)
+
+    def _read_on(self) -> None:
+        """Note the places of results that have been added."""
+        (end,) = _END.unpack_from(self._memory, 0)
+        while self._read < end:
+            key, after, *_ = _RECORD.unpack_from(self._memory, self._read)
+            self._places[key] = self._read
+            self._read = after
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether no other process is at it; none will be until the end."""
+        if fcntl is None:
+            yield True
+            return
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # Unix allows either
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+
+def shared_passes() -> SharedPasses | None:
+    """A store for the runs of one command; None where the system has no memory or file for it:
+    runs can do without."""
+    with suppress(OSError):
+        return SharedPasses()
+    return None
+
+
+class PassesOfRun:
+    """Passes without prompts of one run, and those that it takes over.
+
+    A pass is known by all that enters it: the tokens, bit for bit, the weights, and the blocks that
+    it runs through. What is taken over is therefore what would be computed, and counts as if it
+    were.
+
+    Args:
+        shared: by the runs of a command.
+
+    Attributes:
+        taken_over: images whose pass another run had made.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit, images = create_backbone(), torch.rand(2, 3, 32, 32)
+        >>> shared = SharedPasses()
+        >>> first, second = PassesOfRun(shared), PassesOfRun(shared)
+        >>> with first.serving(vit):
+        ...     features = vit(images)
+        >>> with second.serving(vit):
+        ...     same = torch.equal(vit(images), features)
+        >>> same, first.taken_over, second.taken_over
+        (True, 0, 2)
+    """
+
+    def __init__(self, shared: SharedPasses) -> None:
+        """Nothing is taken over yet."""
+        self.taken_over = 0
+        self._shared = shared
+        self._run = secrets.randbits(63)
         self._weights = b""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> PassesOfRun:
+        """The same: a copy of a ViT has the same passes."""
+        return self
 
     @contextmanager
     def serving(self, backbone: FrozenViT) -> Iterator[None]:
-        """Have passes of a backbone taken over from those made before, and kept for others: on the
-        CPU, where no ranks divide a batch, and of weights that do not learn."""
-        self.taken_over = 0
+        """Have passes of a backbone taken over, and kept for other runs: on the CPU, where no ranks
+        divide a batch, and of weights that do not learn."""
         # A GPU would wait for each batch until its bits are known.
         if backbone.mean.device.type != "cpu" or ranks.is_distributed():
             yield
             return
         self._weights = backbone_hash(backbone).encode()
-        backbone.shared_passes = self
+        backbone.passes = self
         try:
             yield
         finally:
-            backbone.shared_passes = None
+            backbone.passes = None
 
     def result(
         self, blocks: object, tokens: Tensor, counter: PassCounter, compute: Callable[[], Tensor]
@@ -102,80 +217,23 @@ class SharedPasses:
         Returns:
             (batch, read tokens, width)
         """
-        key = self._key(blocks, tokens)
-        found = self._find(key)
-        if found is not None:
-            values, work = found
-            counter.go_on_from(counter.counts().plus(work))
-            self.taken_over += len(tokens)
-            return values
-        before = counter.counts()
-        values = compute()
-        self._keep(key, values, counter.counts().minus(before))
-        return values
-
-    def __deepcopy__(self, memo: dict[int, object]) -> SharedPasses:
-        """The same store: a copy of a ViT has the same passes."""
-        return self
-
-    def _key(self, blocks: object, tokens: Tensor) -> bytes:
         # Another number of threads may round sums otherwise.
-        about = blocks, tokens.dtype, tuple(tokens.shape), torch.get_num_threads()
+        about = blocks, tuple(tokens.shape), torch.get_num_threads()
         digest = hashlib.sha256(self._weights + repr(about).encode())
         digest.update(_bytes_of(tokens))
-        return digest.digest()
-
-    def _find(self, key: bytes) -> tuple[Tensor, Counts] | None:
-        if key not in self._places:
-            with self._locked():
-                self._read_on()
-        if key not in self._places:
-            return None
-        place = self._places[key]
-        _, _, kind, *shape, blocks, macs = _RECORD.unpack_from(self._memory, place)
-        values = torch.frombuffer(
-            self._memory,
-            dtype=_TYPES[kind],
-            count=shape[0] * shape[1] * shape[2],
-            offset=place + _RECORD.size,
-        )
-        return values.reshape(shape).clone(), Counts(0, blocks, macs)
-
-    def _keep(self, key: bytes, values: Tensor, work: Counts) -> None:
-        with self._locked():
-            (end,) = _END.unpack_from(self._memory, 0)
-            begin = end + _RECORD.size
-            stop = begin + values.numel() * values.element_size()
-            after = -(-stop // 8) * 8  # numbers of 8 bytes lie at multiples of 8
-            if after > len(self._memory):
-                return
-            about = after, _TYPES.index(values.dtype), *values.shape, work.blocks, work.macs
-            _RECORD.pack_into(self._memory, end, key, *about)
-            self._memory[begin:stop] = bytes(_bytes_of(values))
-            # Last, so that a process which dies before leaves nothing.
-            _END.pack_into(self._memory, 0, after)
-
-    def _read_on(self) -> None:
-        """Note the places of results that other processes have added."""
-        (end,) = _END.unpack_from(self._memory, 0)
-        while self._read < end:
-            key, after, *_ = _RECORD.unpack_from(self._memory, self._read)
-            self._places[key] = self._read
-            self._read = after
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep the other processes out."""
-        if self._lock is None:
-            yield
-            return
-        import fcntl  # of Unix alone, as the lock is
-
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+        key = digest.digest()
+        found = self._shared.find(key)
+        # What the run itself has made, it makes again, as it would alone.
+        if found is not None and found.run != self._run:
+            counter.go_on_from(counter.counts().plus(found.work))
+            self.taken_over += len(tokens)
+            return found.values
+        before = counter.counts()
+        values = compute()
+        if found is None:
+            made = Result(self._run, values, counter.counts().minus(before))
+            self._shared.keep(key, made)
+        return values
 
 
 def _bytes_of(values: Tensor) -> memoryview:

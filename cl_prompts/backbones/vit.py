@@ -22,7 +22,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 
 if TYPE_CHECKING:
-    from cl_prompts.backbones.shared_passes import SharedPasses
+    from cl_prompts.backbones.shared_passes import PassesOfRun
 
 Precision = Literal["fp32", "bf16"]
 
@@ -75,8 +75,8 @@ class FrozenViT(nn.Module):
         one_of("precision", precision, Precision)
         self.precision = precision
         self.trainable = False
-        self.shared_passes: SharedPasses | None = None
-        """Passes without prompts that other runs have made, too; None to make all."""
+        self.passes: PassesOfRun | None = None
+        """Where passes without prompts are taken over from other runs; None to make all."""
         self.read_out = TOKEN
         """Tokens that become features, see :meth:`reading`."""
         self._readings: dict[ReadOut, FrozenViT] = {}
@@ -349,16 +349,17 @@ class FrozenViT(nn.Module):
         read: ReadOut | None = None,
     ) -> Tensor:
         """:meth:`blocks` with ``class_only``; a pass without prompts is taken over from another run
-        that has made the same (:class:`~cl_prompts.backbones.shared_passes.SharedPasses`)."""
+        that has made the same (:class:`~cl_prompts.backbones.shared_passes.PassesOfRun`)."""
 
         def compute() -> Tensor:
             return self.blocks(tokens, plan, stop=stop, class_only=True, entry=entry, read=read)
 
-        shared = None if torch.compiler.is_compiling() else self.shared_passes
-        if shared is None or plan is not None or self.trainable or tokens.requires_grad:
+        passes = None if torch.compiler.is_compiling() else self.passes
+        if passes is None or plan is not None or self.trainable or tokens.requires_grad:
             return compute()
-        blocks = stop or self.depth, None if entry is None else entry.block, read
-        return shared.result(blocks, tokens, self.counter, compute)
+        end = self.depth if stop is None else stop
+        blocks = end, None if entry is None else entry.block, read
+        return passes.result(blocks, tokens, self.counter, compute)
 
     def class_features(
         self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Entry | None = None

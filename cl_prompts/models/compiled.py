@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from cl_prompts.backbones.cost import Counts
 from cl_prompts.errors import InputError
 
 #: the last release seen to split a pass
@@ -68,8 +67,7 @@ class CompiledDecoding:
         # From zero each time: compiled code depends on what the counter held.
         counter.reset()
         output = self._decode(encoding)
-        spent = counter.counts()
-        counter.go_on_from(Counts(*map(sum, zip(before, spent, strict=True))))
+        counter.go_on_from(before.plus(counter.counts()))
         return output
 
     def __deepcopy__(self, memo: Any) -> None:

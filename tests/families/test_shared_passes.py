@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cl_prompts.backbones.shared_passes import SharedPasses
+from cl_prompts.backbones.shared_passes import PassesOfRun, SharedPasses
 from tests.families.runs import begin
 from tests.toy_data import benchmark
 from tests.toys import ALL, fit, same, trained_on, weights
@@ -13,9 +13,10 @@ from tests.toys import ALL, fit, same, trained_on, weights
 @pytest.mark.parametrize("kind", ALL)
 def test_a_second_run_takes_over_what_is_frozen_and_is_the_same(kind: str) -> None:
     (scenario, *_) = trained_on(kind)
-    passes = SharedPasses(2**20)
+    shared = SharedPasses(2**20)
     found = []
     for _ in range(2):
+        passes = PassesOfRun(shared)
         strategy = begin(kind, scenario)
         # MULTI-LANE summarises tokens on the way, and a pass of adapters is nobody else's.
         alike = not strategy.model.backbone.trainable and strategy.model.cache_keys()

@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.values import GROUPS, flat, parsed
 from cl_prompts.experiments.run_folder.identity import BATCHWISE, is_implied
 from cl_prompts.experiments.run_folder.runs import Run
@@ -156,8 +155,8 @@ def _source_of(run: Run, name: str) -> str:
 
 
 def notes_on(runs: Iterable[Run]) -> list[str]:
-    """Sentences on the versions that runs of one table were made with, where they differ, on those
-    by which a search chose settings, where there are others, and on passes that they share."""
+    """Sentences on the versions that runs of one table were made with, where they differ, and on
+    those by which a search chose settings, where there are others."""
     runs = list(runs)
     searched = [run for run in runs if _SEARCH in str(run.summary.get("command"))]
     notes = []
@@ -167,19 +166,7 @@ def notes_on(runs: Iterable[Run]) -> list[str]:
             f"a search chose settings by the runs of seed {seeds}, on which they look better than"
             " they are: leave these runs out"
         ]
-    return [*notes, *_shared_passes(runs), *_version_notes(runs)]
-
-
-def _shared_passes(runs: Sequence[Run]) -> list[str]:
-    """A sentence on runs whose speed would be lower without the others."""
-    spared = [run for run in runs if run.summary.get("passes_of_other_runs")]
-    if not spared:
-        return []
-    names = ", ".join(sorted({label_of(run.summary["strategy"]) for run in spared}))
-    return [
-        f"images/s of {names} leaves out frozen passes that other runs of the command had made; F"
-        " counts them"
-    ]
+    return notes + _version_notes(runs)
 
 
 def _version_notes(runs: Iterable[Run]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cl_prompts.backbones.devices import check_precision, lacks_bf16, pick_device
 from cl_prompts.backbones.pixels import check_pixels
-from cl_prompts.backbones.shared_passes import SharedPasses
+from cl_prompts.backbones.shared_passes import PassesOfRun, SharedPasses
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
@@ -89,7 +89,7 @@ class Parts:
     anytime: AnytimeEvaluation
     descent: Descent
     notes: Sequence[str] = ()
-    passes: SharedPasses | None = None
+    passes: PassesOfRun | None = None
 
 
 class StreamInfo(NamedTuple):
@@ -110,7 +110,9 @@ class Builder:
     Args:
         progress: called with the number of image files opened so far, and of all.
         quick: open no image file.
-        passes: of the ViT, shared by the runs of one command; None for a run on its own.
+
+    Attributes:
+        passes: of the ViT, that the runs share; None for a run on its own.
 
     >>> from cl_prompts.experiments.recipes.settings import plan
     >>> (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
@@ -118,15 +120,9 @@ class Builder:
     digits: 10 classes, 1442 training and 355 test images
     """
 
-    def __init__(
-        self,
-        progress: Progress | None = None,
-        *,
-        quick: bool = False,
-        passes: SharedPasses | None = None,
-    ) -> None:
+    def __init__(self, progress: Progress | None = None, *, quick: bool = False) -> None:
         """Start without any backbone or data set."""
-        self.passes = passes
+        self.passes: SharedPasses | None = None
         self._progress = progress
         self._quick = quick
         self._backbones: dict[str, FrozenViT] = {}
@@ -193,7 +189,7 @@ class Builder:
         notes = [*notes, *said]
         # A method from outside may write to the weights, and then its passes are its own.
         foreign = set(settings.imported()) - {settings.dataset["name"]}
-        passes = None if foreign else self.passes
+        passes = None if foreign or self.passes is None else PassesOfRun(self.passes)
         return Parts(settings, data, split, benchmark, strategy, anytime, descent, notes, passes)
 
     def _workers(

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from cl_prompts.backbones import ranks
-from cl_prompts.backbones.shared_passes import SharedPasses
+from cl_prompts.backbones.shared_passes import shared_passes
 from cl_prompts.errors import InputError, RunError, typed
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
@@ -141,7 +141,8 @@ def _finish(
             yield from folders
         return
     runs = [run.settings for run in plan.runs]
-    builder.passes = SharedPasses() if len(runs) > 1 else None
+    left = sum(run.state != "finished" for run in plan.runs)
+    builder.passes = shared_passes() if left > 1 else None
     varied = differing_settings(runs)
     with stop_says(lambda: _way_on(plan.runs, above)), display_on(console, len(runs)) as display:
         for number, (run, label) in enumerate(zip(plan.runs, labels_of_runs(runs), strict=True), 1):

@@ -221,8 +221,8 @@ def _refusal(what: str, needed: int, there: int) -> InputError:
 def reset_peak_memory(device: torch.device) -> None:
     """Begin to measure anew: memory of earlier runs in this process is no peak of this run.
 
-    Where the kernel has no such thing, or does not allow it, the peak of the main memory stays that
-    of the whole process, earlier runs included.
+    Passes that runs share count all the same. Where the kernel has no such thing, or does not allow
+    it, the peak of the main memory stays that of the whole process, earlier runs included.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -34,7 +34,6 @@ def summary_of(
     parts: Parts,
     *,
     seconds: float,
-    passes_of_other_runs: int = 0,
     command: str,
     identity: Mapping[str, Any] | None = None,
     with_results: bool = True,
@@ -44,7 +43,6 @@ def summary_of(
     Args:
         parts: of the run.
         seconds: wall time so far, that of earlier processes included.
-        passes_of_other_runs: images whose pass without prompts another run had made.
         command: what was typed to make the run.
         identity: see :func:`~cl_prompts.experiments.run_folder.identity.identity_of`; what it
             holds of data, stream, backbone, files and code tells which runs may be compared.
@@ -93,7 +91,7 @@ def summary_of(
         ),
         "cached_views": strategy.feature_cache.reused,
         "computed_views": strategy.feature_cache.computed,
-        "passes_of_other_runs": passes_of_other_runs,
+        "passes_of_other_runs": 0 if parts.passes is None else parts.passes.taken_over,
         "trainable_parameters": strategy.model.n_learned,
         "seconds": seconds,
         "images_per_second": strategy.samples_seen / seconds,

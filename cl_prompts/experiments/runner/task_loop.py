@@ -105,7 +105,6 @@ class TaskLoop:
         self._counter.reset()
         self._started = time.perf_counter()
         self._earlier_seconds = 0.0
-        self._earlier_passes = 0
         reset_peak_memory(parts.strategy.device)
 
     @property
@@ -159,7 +158,6 @@ class TaskLoop:
             if self.tasks_done not in range(len(parts.benchmark.train_stream) + 1):
                 raise ValueError(f"{self.tasks_done} tasks are done")
             self._earlier_seconds = float(state["seconds"])
-            self._earlier_passes = int(state.get("passes_of_other_runs", 0))
             begun = self.tasks_done + (state["strategy"]["place"] is not None)
             # A strategy of the whole stream replays nothing.
             tasks = [] if strategy.whole_stream else range(begun)
@@ -275,7 +273,6 @@ class TaskLoop:
         state = {
             "tasks_done": self.tasks_done,
             "seconds": self.seconds(),
-            "passes_of_other_runs": self.passes_of_other_runs(),
             "before": self._before,
             "counter": self._counter.counts()._asdict(),
             "strategy": parts.strategy.state_dict(),
@@ -292,17 +289,11 @@ class TaskLoop:
         """Wall time spent on this run, also before it was resumed."""
         return self._earlier_seconds + time.perf_counter() - self._started
 
-    def passes_of_other_runs(self) -> int:
-        """Images whose pass without prompts another run of the command had made."""
-        passes = self.parts.passes
-        return self._earlier_passes + (0 if passes is None else passes.taken_over)
-
     def write_summary(self, status: str, error: str | None = None) -> None:
         """Write ``summary.json``, which is valid at every moment of a run."""
         summary = summary_of(
             self.parts,
             seconds=self.seconds(),
-            passes_of_other_runs=self.passes_of_other_runs(),
             command=self.folder.command(),
             identity=self.folder.identity,
             with_results=status != "running",

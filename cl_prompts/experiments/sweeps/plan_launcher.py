@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from cl_prompts.backbones.shared_passes import SharedPasses
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
@@ -78,7 +77,7 @@ def _executed(plan: Plan, number: int, console: Console) -> Iterator[Path]:
     threads = torch.get_num_threads()
     alike = all(takes_one_thread(run.planned.settings) for run in left)
     with (
-        forked(number if alike else 0, SharedPasses()) as workers,
+        forked(number if alike else 0) as workers,
         display_on(console, len(runs), n_ended=len(runs) - len(left)) as display,
     ):
         ledger = Ledger(

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from cl_prompts.backbones.shared_passes import SharedPasses
+from cl_prompts.backbones.shared_passes import shared_passes
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Ended, Job, work
 
@@ -49,17 +49,18 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def forked(number: int, passes: SharedPasses | None = None) -> Iterator[list[_Worker]]:
+def forked(number: int) -> Iterator[list[_Worker]]:
     """Processes of one thread each that have loaded what this one has, and begin at once.
 
-    They compute on the CPU, and are forked before a progress display has its thread. Torch's own
-    threads, which a fork does not copy, are never asked for where there is to be one.
+    They compute on the CPU, share passes of the ViT, and are forked before a progress display has
+    its thread. Torch's own threads, which a fork does not copy, are never asked for where there is
+    to be one.
 
     Args:
         number: of processes; none are made without :data:`FORKS`.
-        passes: of the ViT, which their runs share.
     """
     workers: list[_Worker] = []
+    passes = shared_passes() if number and FORKS else None
     try:
         for _ in range(number if FORKS else 0):
             context = multiprocessing.get_context("fork")

@@ -132,7 +132,10 @@ def work(
     # While such an end is open here, the death of the sweep would go unnoticed.
     for end in inherited:
         end.close()
-    builder = _builder(threads, passes)
+    builder = _builder(threads)
+    from cl_prompts.backbones.shared_passes import shared_passes
+
+    builder.passes = passes or shared_passes()
     # The half a million objects of libraries are no garbage: collections pass over them.
     gc.freeze()
     jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -172,7 +175,7 @@ def execute_elsewhere(
     return _execute(job, _builder(threads), _Sender(send or (lambda message: None)))
 
 
-def _builder(threads: int | None, passes: SharedPasses | None = None) -> Builder:
+def _builder(threads: int | None) -> Builder:
     """Load the numeric libraries with a number of threads."""
     if threads is not None:
         os.environ.update(dict.fromkeys(THREADS, str(threads)))
@@ -183,12 +186,11 @@ def _builder(threads: int | None, passes: SharedPasses | None = None) -> Builder
     keep_freed_memory()
     import torch
 
-    from cl_prompts.backbones.shared_passes import SharedPasses
     from cl_prompts.experiments.runner.building import Builder
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return Builder(passes=passes or SharedPasses())
+    return Builder()
 
 
 def _receive(connection: Connection, jobs: queue.SimpleQueue[Job | None]) -> None:

@@ -323,14 +323,6 @@ def test_runs_by_which_a_search_chose_settings_are_named_beside_others() -> None
     assert "of seed 1000, 1001, on which" in sentence
 
 
-def test_runs_that_took_over_passes_of_others_are_named() -> None:
-    names = ("ranpac", "mine:Probe")
-    spared = [a_run({"strategy": name}, passes_of_other_runs=9) for name in names]
-    assert notes_on([a_run(passes_of_other_runs=0)]) == []
-    (sentence,) = notes_on([a_run(), *spared])
-    assert sentence.startswith("images/s of Probe, ranpac leaves out frozen passes")
-
-
 def rules(*seeds: tuple[int, int], strategy: str = "mvp") -> list[Run]:
     """Runs of one strategy with these seeds and stream seeds."""
     return [a_run({"strategy": strategy}, pair) for pair in seeds]

@@ -85,7 +85,7 @@ def _ended(
     after: Callable[[Ledger, Any], None], above: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[str], BaseException]:
     monkeypatch.setattr(plan_launcher, "Launcher", _launcher(after))
-    monkeypatch.setattr(plan_launcher, "forked", lambda *given: nullcontext([]))
+    monkeypatch.setattr(plan_launcher, "forked", lambda number: nullcontext([]))
     file = StringIO()
     folders = in_processes(2, planned(above, "seed=1-3"), Console(file=file, width=200))
     assert folders is not None
