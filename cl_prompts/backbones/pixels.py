@@ -7,6 +7,7 @@ on the device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -111,7 +112,7 @@ def check_images(images: Sequence[Any], size: int, *, normalised: bool = False) 
         if isinstance(values, Tensor):
             values = values[None]
             # Each pixel is looked at where their sum may have overflown.
-            finite = not _has_pixels(values) or bool(torch.isfinite(values.sum()))
+            finite = not _has_pixels(values) or math.isfinite(values.sum().item())
             if not finite and not bool(torch.isfinite(values).all()):
                 continue
         check_pixels(values, size, normalised=normalised)

@@ -3,8 +3,6 @@ cause."""
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 
 from cl_prompts.backbones.vit import PRECISIONS
@@ -109,14 +107,15 @@ def check_tensors(model: ContinualModel, *, without_values: bool = False) -> Non
         InputError: says which.
     """
     frozen = {id(parameter) for parameter in model.backbone.parameters()}
-    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+    parameters, buffers = [*model.named_parameters()], [*model.named_buffers()]
+    for name, tensor in (*parameters, *buffers):
         if tensor.is_meta and not without_values:
             raise InputError(f"{name} is on the meta device, without values: give another device=")
         if tensor.is_inference():
             raise InputError(
                 f"{name} was made in torch.inference_mode(): build model and strategy outside of it"
             )
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters:
         of_backbone = id(parameter) in frozen and not model.backbone.trainable
         wanted = PRECISIONS[model.backbone.precision] if of_backbone else torch.float32
         if of_backbone and parameter.requires_grad:
@@ -130,7 +129,7 @@ def check_tensors(model: ContinualModel, *, without_values: bool = False) -> Non
                 " built, without half() or double(); for bf16 create the backbone with"
                 ' precision="bf16"'
             )
-    for name, buffer in model.named_buffers():
+    for name, buffer in buffers:
         if buffer.is_floating_point():
             # No model has statistics of less precision.
             built = buffer.dtype if buffer.dtype == torch.float64 else torch.float32

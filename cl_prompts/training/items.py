@@ -104,11 +104,14 @@ def numbers_of(value: Any) -> np.ndarray | None:
 def _agree(found: np.ndarray, target: Any) -> bool:
     """Whether a label of an item says the same as a class id or a row of zeros and ones: in the
     same way, or a class id as a row of zeros and ones, and a row as a list of class ids."""
-    # As many class ids as there are classes, of three and more, are no row: they go beyond 1.
-    if found.size == np.size(target) and (not np.ndim(target) or found.max() <= 1):
-        return np.array_equal(found, np.ravel(target))
     if not np.ndim(target):
+        # Nearly all labels, each of which is looked at whenever it is read.
+        if found.size == 1:
+            return bool(found[0] == target)
         return np.array_equal(found, np.arange(found.size) == target)
+    # As many class ids as there are classes, of three and more, are no row: they go beyond 1.
+    if found.size == np.size(target) and found.max() <= 1:
+        return np.array_equal(found, np.ravel(target))
     return np.array_equal(np.unique(found), np.flatnonzero(target))
 
 
