@@ -155,6 +155,7 @@ def forget_where_seeds_are_set() -> None:
     silent = SimpleNamespace(format_stack=list)
     torch.cuda.traceback = silent  # type: ignore[attr-defined]
     torch.xpu.traceback = silent  # type: ignore[attr-defined]
+    torch.mtia.traceback = silent  # type: ignore[attr-defined]
 
 
 def remember_texts() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import linecache
 import pkgutil
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,8 @@ OUTSIDE = [name for name in MODULES if not name.startswith("cl_prompts.experimen
 def test_the_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
+    # Before each docstring it looks whether any file has changed whose lines are kept.
+    linecache.clearcache()
     found = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
     assert found.failed == 0
 
