@@ -745,7 +745,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         the others is kept. Groups are in the order of the model, whatever came when: PyTorch saves
         by place."""
         self.optimized_param_id = dict(self.model.named_parameters())
-        trainable = {id(p): n for n, p in self.model.named_parameters() if p.requires_grad}
+        trainable = {id(p): n for n, p in self.optimized_param_id.items() if p.requires_grad}
         groups: list[dict[str, Any]] = self.optimizer.param_groups
         # What was fixed leaves, since momentum and weight decay would go on moving it.
         for group in groups:

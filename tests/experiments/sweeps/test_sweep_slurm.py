@@ -76,6 +76,8 @@ def test_jobs_end_fail_and_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(FATES, str(fates))
     (fates / "1").write_text("fails")
     (fates / "2").write_text("killed")
+    # Seconds in which a slow file system may bring the result of a job that is gone.
+    monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)
     ledger, runs, file = fated_ledger(tmp_path)
     how = Launching("slurm", jobs=2)
     SlurmLauncher(ledger, how, tmp_path, cluster="local").execute()
