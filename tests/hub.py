@@ -124,7 +124,10 @@ def hub(cache: Path) -> Iterator[Hub]:
 
     with ThreadingHTTPServer(("localhost", 0), Handler) as server:
         found.address = f"http://localhost:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(
+            target=server.serve_forever,
+            kwargs={"poll_interval": 0.02},  # sees a shutdown so soon
+        )
         thread.start()
         try:
             with pytest.MonkeyPatch.context() as patch:

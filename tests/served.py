@@ -65,7 +65,10 @@ def served(file: Served) -> Iterator[str]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("localhost", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(
+            target=server.serve_forever,
+            kwargs={"poll_interval": 0.02},  # sees a shutdown so soon
+        )
         thread.start()
         try:
             yield f"http://localhost:{server.server_port}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 import warnings
 from importlib import resources
 from pathlib import Path
@@ -203,6 +204,7 @@ def test_a_download_is_the_file_that_the_hub_announced_or_is_refused(
     headers = {"ETag": f'"{digest}"', "X-Repo-Commit": "a" * 40}
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between attempts of the hub's client
     with served(Served(content, fate, headers)) as place:
         monkeypatch.setattr(constants, "ENDPOINT", place)
         template = f"{place}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
