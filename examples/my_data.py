@@ -36,7 +36,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 def main() -> None:
     """Stream, train, compare."""
-    data = as_dataset(Pictures(40, 6, seed=1), Pictures(10, 6, seed=2), name="noise")
+    data = as_dataset(Pictures(20, 6, seed=1), Pictures(10, 6, seed=2), name="noise")
     benchmark = si_blurry_benchmark(data.train, data.test, n_tasks=3, seed=1)
     print(benchmark.split.describe())
     backbone = create_backbone()

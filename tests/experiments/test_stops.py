@@ -22,6 +22,7 @@ from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 from tests.experiments.commands import PROBE, QUICK_MVP_R, run, signalling, summary
+from tests.experiments.sketches import sketched
 
 #: what may differ between a run and the same run in pieces
 EXEMPT = {
@@ -131,7 +132,8 @@ def signalled(function: Callable[..., Any], number: int) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    _, (folder,) = run(tmp_path_factory.mktemp("whole"), "digits", *PROBE)
+    with sketched():
+        _, (folder,) = run(tmp_path_factory.mktemp("whole"), "digits", *PROBE)
     return folder
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from cl_prompts.experiments.report.page import write_report
 from tests.experiments.fake_runs import fake_multi_label_run, fake_run
+from tests.experiments.sketches import sketched
 
 HOSTILE = (
     """</script><script>alert(1)</script></style></title></svg><b>""",
@@ -86,7 +87,8 @@ def page_of(root: Path, name: str) -> Page:
 
 @pytest.fixture(scope="module")
 def harmless(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    return page_of(tmp_path_factory.mktemp("harmless"), "tame")
+    with sketched(pages=True):
+        return page_of(tmp_path_factory.mktemp("harmless"), "tame")
 
 
 @pytest.mark.parametrize("name", ["".join(HOSTILE[:2]), HOSTILE[2]])

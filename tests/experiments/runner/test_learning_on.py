@@ -34,6 +34,7 @@ from cl_prompts.experiments.tracking.tracker import ProgressLine
 from cl_prompts.experiments.trained.loading import load_run
 from tests.experiments.commands import rows, signalling, summary
 from tests.experiments.faults import contents
+from tests.experiments.sketches import sketched
 
 pytestmark = pytest.mark.slow
 
@@ -84,18 +85,21 @@ def learn(run: Path, folder: Path, out: Path, *more: str) -> tuple[int, Path]:
 
 @pytest.fixture(scope="module")
 def parent(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return first_run(place, tmp_path_factory.mktemp("parent"), "mvp", "mvp.buffer_size=20")
+    with sketched():
+        return first_run(place, tmp_path_factory.mktemp("parent"), "mvp", "mvp.buffer_size=20")
 
 
 @pytest.fixture(scope="module")
 def means(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of nearest class means."""
-    return first_run(place, tmp_path_factory.mktemp("means"), "ncm")
+    with sketched():
+        return first_run(place, tmp_path_factory.mktemp("means"), "ncm")
 
 
 @pytest.fixture(scope="module")
 def child(parent: Path, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    code, folder = learn(parent, place / "later", tmp_path_factory.mktemp("child"))
+    with sketched():
+        code, folder = learn(parent, place / "later", tmp_path_factory.mktemp("child"))
     assert code == 0
     return folder
 
