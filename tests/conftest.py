@@ -107,6 +107,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if quick and slow else None
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long texts by their length: names go from process to process, some megabytes each."""
+    long = isinstance(val, str | bytes) and len(val) > 500
+    return f"{argname} of {len(val)}" if long else None  # type: ignore[arg-type]
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests of slow files, further strategies and further cases; share tests out."""
