@@ -41,7 +41,7 @@ _TYPES = (torch.float32, torch.bfloat16)
 
 
 class Result(NamedTuple):
-    """What a pass gave.
+    """Result of a pass.
 
     Attributes:
         run: number of the run that made it.
