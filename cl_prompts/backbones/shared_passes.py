@@ -103,7 +103,7 @@ class SharedPasses:
         return Result(run, values.reshape(shape).clone(), Counts(0, blocks, macs))
 
     def keep(self, key: bytes, result: Result) -> None:
-        """Keep a result under a key of 32 bytes, which has none yet."""
+        """Keep a result under a key of 32 bytes; what two processes make at once is kept twice."""
         values, work = result.values, result.work
         with self._alone() as alone:
             (end,) = _END.unpack_from(self._memory, 0)

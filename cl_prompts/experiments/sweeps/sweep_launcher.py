@@ -60,9 +60,10 @@ def forked(number: int) -> Iterator[list[_Worker]]:
         number: of processes; none are made without :data:`FORKS`.
     """
     workers: list[_Worker] = []
-    passes = shared_passes() if number and FORKS else None
+    number = number if FORKS else 0
+    passes = shared_passes() if number else None
     try:
-        for _ in range(number if FORKS else 0):
+        for _ in range(number):
             context = multiprocessing.get_context("fork")
             mine, its = CONTEXT.Pipe()
             # A forked process inherits the parent's ends of all pipes. It has to close them: as
