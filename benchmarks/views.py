@@ -26,10 +26,10 @@ from torch.utils.data import default_collate
 
 from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.catalog import DATASETS
+from cl_prompts.datasets.keyed import KeyedTransform
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
-from cl_prompts.datasets.views import KeyedTransform
+from cl_prompts.datasets.views import collated, deferring_views, viewing
 from cl_prompts.experiments.runner.job import keep_freed_memory
-from cl_prompts.training.views import collated, deferring_views, viewing
 
 KINDS = {
     "digits": DATASETS["digits"].augmentation,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cl_prompts.backbones import create_backbone
-from cl_prompts.training.views import DeferredViews
+from cl_prompts.datasets.views import DeferredViews
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

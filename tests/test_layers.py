@@ -25,10 +25,10 @@ ROOMS: dict[str, set[str]] = {
     "training": set(),
     "models": {"backbones", "prompts", "training"},
     "losses": {"backbones", "prompts", "models"},
-    "metrics": {"backbones", "prompts", "models", "training"},
-    "datasets": {"training"},  # keys of random views
+    "metrics": {"backbones", "prompts", "models", "training", "datasets"},
+    "datasets": {"training"},  # seeds
     "scenarios": {"training", "datasets"},
-    "strategies": PARTS,
+    "strategies": {*PARTS, "datasets"},
     "experiments": {*PARTS, "datasets", "scenarios", "strategies"},
     "errors": set(),
     "checks": set(),

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from cl_prompts.datasets.geometry import enlarged, inverse_affine, pad_crop_flip_each, warped
+from cl_prompts.datasets.keyed import KeyedTransform, View
 from cl_prompts.datasets.transforms import Augmentation
-from cl_prompts.datasets.views import KeyedTransform, View
-from cl_prompts.training.views import DeferredView, Key, defers_views
+from cl_prompts.datasets.views import DeferredView, Key, defers_views
 
 
 class BatchedTransform(KeyedTransform):
     """A keyed augmentation that leaves the geometry of a view to readers that make it in batches.
 
-    To readers that say so (:func:`~cl_prompts.training.views.deferring_views`), as the training
+    To readers that say so (:func:`~cl_prompts.datasets.views.deferring_views`), as the training
     loops do, it gives the uint8 image and the parameters of its view; :class:`BatchedViews` makes
     images of a batch of them. To any other it gives the image, as its base does.
 

@@ -33,10 +33,10 @@ from cl_prompts.datasets.fingerprint import (
 )
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
+from cl_prompts.datasets.items import check_item, entries_of
 from cl_prompts.datasets.transforms import ImageTransform, RandomTransform
+from cl_prompts.datasets.views import current_key, viewing
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.training.items import check_item, entries_of
-from cl_prompts.training.views import current_key, viewing
 
 Statistics = tuple[float, float, float]
 IMAGENET_MEAN: Statistics = (0.485, 0.456, 0.406)
@@ -104,7 +104,7 @@ class ImageSet(Dataset):
         """The item of ``[index]`` in the view under ``key``, the same at every call.
 
         Transforms that draw from torch's global generator heed no key; ``[index]`` takes that of
-        the surrounding :func:`~cl_prompts.training.views.viewing`, and outside of any a new one
+        the surrounding :func:`~cl_prompts.datasets.views.viewing`, and outside of any a new one
         each time.
         """
         with viewing(*key):

@@ -130,7 +130,7 @@ def _read_contents(images: Images, rows: Sequence[int]) -> str:
     # Here, since comparing fingerprints takes no torch.
     import torch
 
-    from cl_prompts.training.views import viewing
+    from cl_prompts.datasets.views import viewing
 
     digest = hashlib.sha256()
     # Under one key, so that augmented images are the same at each look.

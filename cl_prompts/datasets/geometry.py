@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 from torchvision.transforms.v2.functional import resize, resized_crop
 
-from cl_prompts.training.views import image_of, scaled
+from cl_prompts.datasets.views import image_of, scaled
 
 Change = tuple[float, int, int, float]
 

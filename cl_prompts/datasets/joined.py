@@ -20,9 +20,9 @@ from cl_prompts.datasets.classes import alike, check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet, RecordedSet
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
+from cl_prompts.datasets.views import Decoder, DeferredView, deferring_views, viewing
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.reading import TABLE, sha256
-from cl_prompts.training.views import Decoder, DeferredView, deferring_views, viewing
 
 
 class JoinedSet(ImageSet):

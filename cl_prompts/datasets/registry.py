@@ -21,9 +21,9 @@ from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import SMALL
 from cl_prompts.datasets.functions import call_function, keywords
 from cl_prompts.datasets.images import reduced
+from cl_prompts.datasets.keyed import KeyedTransform
 from cl_prompts.datasets.readers import Source
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform
-from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.own_code import load_function
 

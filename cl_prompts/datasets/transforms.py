@@ -12,8 +12,8 @@ from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from torchvision.transforms.v2.functional import to_dtype
 
+from cl_prompts.datasets.views import Key, current_key, image_of, view_seed
 from cl_prompts.training.seeds import borrowed_generator
-from cl_prompts.training.views import Key, current_key, image_of, view_seed
 
 ImageTransform = Callable[[Tensor], Tensor]
 
@@ -131,7 +131,7 @@ def _enlarged(size: int) -> int:
 class RandomTransform:
     """Base of transforms with random numbers of their own, drawn by key.
 
-    Inside of :func:`~cl_prompts.training.views.viewing`, as in the training loops of this
+    Inside of :func:`~cl_prompts.datasets.views.viewing`, as in the training loops of this
     package, the key is the surrounding one: any number of DataLoader workers gives the same images,
     and a resumed run needs no state. Outside of any, each call takes a new key: the seed of the
     DataLoader worker (or 0) and the number of calls before it. Each worker process counts its own

@@ -1,225 +1,257 @@
-"""Random views by key: the parameters of a view are drawn apart from their application.
+"""Random views of images: the keys that their random numbers are drawn by, and views whose pixels
+are made after their transfer, a batch at a time.
 
-A :class:`View` holds the random parameters of one augmented image. It depends on the seed, the row
-and a key alone (the stream position and update, or the epoch), never on what was drawn before nor
-on the process that draws it, so any number of DataLoader workers gives the same images, and a
-resumed run needs no state. Views may be drawn here and applied elsewhere.
+A reader with an order of its own, as the training loop, names by :func:`viewing` the view of each
+item that it wants; transforms ask :func:`current_key`. So a view depends on the seed and the key
+alone, and not on the process that makes it nor on what was drawn before.
+
+A reader that can decode views itself reads within :func:`deferring_views`. Transforms that can wait
+then give a :class:`DeferredView` in the place of an image, :func:`collated` joins them, and a batch
+of them becomes images when it is sent to a device, as a tensor is. Any other reader gets images at
+once. Images of 8 bits are floats that remember their grey levels (:func:`image_of`): a batch of
+them may be sent as bytes, and is scaled where it arrives.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from functools import lru_cache
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
 
-from cl_prompts.datasets.geometry import inverse_affine, pad_crop_flip, warped
-from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation, RandomTransform
-from cl_prompts.training.views import Key, view_seed
+from cl_prompts.datasets.items import CheckedItems, entries_of, writes_into
+from cl_prompts.errors import InputError
 
-# In torch's single precision, from which torchvision draws.
-_LOG_ASPECT = [float(torch.tensor(ratio, dtype=torch.float32).log()) for ratio in ASPECT]
+Key = tuple[int, ...]
+Decoder = Callable[[Tensor], Tensor]
+
+_KEY: ContextVar[Key | None] = ContextVar("view key", default=None)
+_DEFERS: ContextVar[bool] = ContextVar("views are decoded by their reader", default=False)
 
 
-@dataclass(frozen=True)
-class View:
-    """Random parameters of one view, in pixels of the image that each of them is applied to.
+@contextmanager
+def viewing(*key: int) -> Iterator[None]:
+    """Items that are read in this context are views under ``key``.
 
-    >>> View(shift=(0, 8), flip=True)
-    View(square=None, changes=(), affine=None, area=None, shift=(0, 8), flip=True)
+    >>> with viewing(100, 1):
+    ...     current_key()
+    (100, 1)
+    """
+    token = _KEY.set(key)
+    try:
+        yield
+    finally:
+        _KEY.reset(token)
 
-    Args:
-        square: top and left of the square cut from the enlarged image.
-        changes: operations of AutoAugment's sub-policy that take place, with their magnitudes.
-        affine: angle in degrees, shift to the right and down, scale.
-        area: top, left, height and width of the part that is enlarged to the final size.
-        shift: top and left of the crop from the padded image.
-        flip: whether it is mirrored.
+
+def current_key() -> Key | None:
+    """The key of the surrounding :func:`viewing`; None outside of any."""
+    return _KEY.get()
+
+
+class HeldOutItems(CheckedItems):
+    """Items for evaluation, each in one view, that under its row: random test images are the same
+    at each read, in any process.
+
+    >>> HeldOutItems(["image 0", "image 1"], [2, 3])[1]
+    ('image 1', 3)
     """
 
-    square: tuple[int, int] | None = None
-    changes: tuple[tuple[str, float], ...] = ()
-    affine: tuple[float, int, int, float] | None = None
-    area: tuple[int, int, int, int] | None = None
-    shift: tuple[int, int] | None = None
-    flip: bool = False
+    def __getitem__(self, index: int) -> Any:
+        with viewing(index):
+            return super().__getitem__(index)
 
 
-class KeyedTransform(RandomTransform):
-    """An augmentation whose views are chosen by key.
+def view_seed(seed: int, key: Key) -> int:
+    """Seed of a view's random numbers, from 0 to 2^63 - 1.
 
-    With the same random numbers it gives the images of ``augmentation.train(size)``, bit by bit.
+    A hash, since seeds that differ by little, and keys of different lengths, must not give the same
+    numbers.
+    """
+    words = " ".join(str(int(part)) for part in (seed, *key))
+    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    # 63 bits, which a signed number holds.
+    return int.from_bytes(digest, "little") >> 1
 
-    >>> transform = KeyedTransform(Augmentation(), 32, seed=0)
-    >>> photo = torch.rand(3, 32, 32).mul(255).to(torch.uint8)
-    >>> first, again = transform(photo, (7, 0)), transform(photo, (7, 0))
-    >>> torch.equal(first, again)
+
+@contextmanager
+def deferring_views() -> Iterator[None]:
+    """Items that are read in this context may hold a :class:`DeferredView` for an image.
+
+    >>> with deferring_views():
+    ...     defers_views()
     True
+    """
+    token = _DEFERS.set(True)
+    try:
+        yield
+    finally:
+        _DEFERS.reset(token)
 
-    Args:
-        augmentation: what is drawn and how it is applied.
-        size: side of the images delivered, in pixels.
-        seed: any integer >= 0.
+
+def defers_views() -> bool:
+    """Whether the surrounding reader decodes views itself."""
+    return _DEFERS.get()
+
+
+class DeferredView(NamedTuple):
+    """The bytes of one view, and their decoder.
+
+    >>> DeferredView(torch.zeros(3, dtype=torch.uint8), decode=torch.neg).packed.shape
+    torch.Size([3])
+
+    Attributes:
+        packed: (bytes,) uint8, or of any other shape.
+        decode: makes images (n, 3, size, size) of many of them, (n, bytes).
     """
 
-    def __init__(self, augmentation: Augmentation, size: int, *, seed: int) -> None:
-        super().__init__(seed)
-        self.augmentation = augmentation
-        self.size = size
-        policy = augmentation.policy
-        self._policy = None if policy is None else _Policy(policy)
-
-    def __call__(self, image: Tensor, key: Key | None = None) -> Tensor:
-        """The view of a uint8 image (3, height, width) under a key, float32 in [0, 1]; without a
-        key under that of :meth:`next_key`."""
-        height, width = image.shape[-2:]
-        return self.apply(image, self.draw(self.next_key() if key is None else key, height, width))
-
-    def draw(self, key: Key, height: int, width: int) -> View:
-        """Parameters of the view of an image of this size under ``key``."""
-        generator = torch.Generator().manual_seed(view_seed(self.seed, key))
-        return self.draw_from(generator, height, width)
-
-    def draw_from(self, generator: torch.Generator, height: int, width: int) -> View:
-        """Parameters from a generator's next numbers, in the order in which torchvision draws."""
-        augmentation = self.augmentation
-        square = affine = area = shift = None
-        changes: tuple[tuple[str, float], ...] = ()
-        if augmentation.square_crop:
-            height, width = _resized(height, width, augmentation.shorter_side(self.size))
-            square = _offset(height, width, self.size, generator)
-            height = width = self.size
-        if self._policy is not None:
-            changes = self._policy.draw(height, width, generator)
-        if augmentation.affine:
-            affine = _affine(augmentation, height, width, generator)
-        if augmentation.random_area:
-            area = _area(height, width, generator)
-        if augmentation.padding:
-            padded = self.size + 2 * augmentation.padding
-            shift = _offset(padded, padded, self.size, generator)
-        # Last, and drawn only where images are flipped, as torchvision does.
-        flip = augmentation.flip and _uniform(0.0, 1.0, generator) < 0.5
-        return View(square, changes, affine, area, shift, flip)
-
-    def apply(self, image: Tensor, view: View) -> Tensor:
-        """The view of images (..., 3, height, width) uint8 with parameters drawn for their size, as
-        (..., 3, size, size) float32 in [0, 1]."""
-        image = self.prepared(image, view)
-        if view.affine is not None:
-            several = image.reshape(-1, *image.shape[-3:])
-            rows = inverse_affine(view.affine, *image.shape[-2:])
-            image = warped(several, rows.expand(len(several), 2, 3)).reshape(image.shape)
-        if view.area is not None:
-            image = F.resized_crop(image, *view.area, [self.size, self.size])
-        else:
-            image = F.resize(image, [self.size, self.size])
-        return pad_crop_flip(image, view.shift, view.flip, self.augmentation.padding)
-
-    def prepared(self, image: Tensor, view: View) -> Tensor:
-        """An image (..., 3, height, width) uint8 after all that comes before its geometry: the cut
-        of a square, and AutoAugment's policy."""
-        if view.square is not None:
-            image = F.resize(image, [self.augmentation.shorter_side(self.size)])
-            image = F.crop(image, *view.square, self.size, self.size)
-        if self._policy is not None:
-            image = self._policy.change(image, view.changes)
-        return image
+    packed: Tensor
+    decode: Decoder
 
 
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    # In fp32 whatever the default: numbers of other types are drawn otherwise.
-    drawn = torch.empty(1, dtype=torch.float32)
-    return drawn.uniform_(low, high, generator=generator).item()
+class DeferredViews:
+    """A batch of views, which are decoded where they are sent to.
+
+    >>> views = DeferredViews(torch.tensor([[1], [2]]), decode=lambda packed: packed / 2)
+    >>> views[:1].to("cpu")
+    tensor([[0.5000]])
+
+    Args:
+        packed: (n, bytes) uint8, or (n, ...) of any other shape.
+        decode: see :class:`DeferredView`.
+    """
+
+    def __init__(self, packed: Tensor, decode: Decoder) -> None:
+        self.packed = packed
+        self.decode = decode
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __getitem__(self, rows: slice) -> DeferredViews:
+        return DeferredViews(self.packed[rows], self.decode)
+
+    def to(self, device: Any, *, non_blocking: bool = False) -> Tensor:
+        """The images, on a device; their bytes are sent, and all else is done there."""
+        return self.decode(self.packed.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> DeferredViews:
+        """The same in pinned memory, from which a GPU copies while it computes."""
+        return DeferredViews(self.packed.pin_memory(), self.decode)
 
 
-def _offset(height: int, width: int, size: int, generator: torch.Generator) -> tuple[int, int]:
-    """Top and left of a random square; nothing is drawn where there is no choice."""
-    free = (height - size, width - size)
-    top, left = (
-        int(torch.randint(0, room + 1, (), generator=generator)) if room else 0 for room in free
-    )
-    return top, left
+def scaled(levels: Tensor) -> Tensor:
+    """Grey levels 0 to 255, uint8, as float32 in [0, 1]: one product, rounded as torchvision's is
+    and alike on every device.
+
+    >>> scaled(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([0., 1.])
+    """
+    return levels.float().mul_(1 / 255)
 
 
-def _resized(height: int, width: int, shorter: int) -> tuple[int, int]:
-    """Size after torchvision's resize of the shorter side, which rounds the longer one down."""
-    if height <= width:
-        return shorter, int(shorter * width / height)
-    return int(shorter * height / width), shorter
+def image_of(levels: Tensor) -> Tensor:
+    """An image of grey levels, :func:`scaled`, which remembers them as its attribute ``levels``.
+
+    What is computed from it remembers none; where it is changed in place, :func:`collated` finds
+    that it is no longer the image of its levels.
+    """
+    image: Any = scaled(levels)
+    image.levels = levels
+    image.made = writes_into(image)
+    return image
 
 
-def _affine(
-    augmentation: Augmentation, height: int, width: int, generator: torch.Generator
-) -> tuple[float, int, int, float]:
-    degrees, shifts, scales = augmentation.affine_range
-    # Shifts are whole pixels, drawn as shares of the width and the height.
-    angle = _uniform(-degrees, degrees, generator)
-    right = round(_uniform(-shifts[0] * width, shifts[0] * width, generator))
-    down = round(_uniform(-shifts[1] * height, shifts[1] * height, generator))
-    return angle, right, down, _uniform(*scales, generator)
+def _levels_of(image: Any) -> Tensor | None:
+    """The levels of an image that :func:`image_of` made and nobody changed; None of any other."""
+    levels: Tensor | None = getattr(image, "levels", None)
+    if levels is None:
+        return None
+    # By numpy, which compares twice as fast as torch.
+    same = np.array_equal(scaled(levels).numpy(), image.detach().numpy())
+    return levels if same else None
 
 
-def _area(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a part of random area and aspect ratio (Inception's crop)."""
-    # Ten tries, as in torchvision: a uniform share of the area, and a log-uniform aspect ratio.
-    for _ in range(10):
-        area = height * width * _uniform(*AREA, generator)
-        log = _uniform(_LOG_ASPECT[0], _LOG_ASPECT[1], generator)
-        ratio = float(torch.tensor(log, dtype=torch.float32).exp())
-        # w h = area and w / h = ratio
-        w = round(math.sqrt(area * ratio))
-        h = round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
-            left = int(torch.randint(0, width - w + 1, (1,), generator=generator))
-            return top, left, h, w
-    # No luck: the central part of the nearest allowed aspect ratio.
-    ratio = min(max(width / height, ASPECT[0]), ASPECT[1])
-    w = min(width, round(height * ratio))
-    h = min(height, round(width / ratio))
-    return (height - h) // 2, (width - w) // 2, h, w
+def collated(
+    items: Sequence[Any],
+    collate: Callable[[Any], Any],
+    check: Callable[[Sequence[Any]], None] | None = None,
+    *,
+    as_levels: bool = False,
+) -> Any:
+    """A batch of items, whose images may be deferred.
+
+    Args:
+        items: each opens with its image.
+        collate: joins the items of a batch, whose images are tensors.
+        check: of images that are not deferred, before they are joined.
+        as_levels: defer the scaling of images, where all of them have levels (:func:`image_of`).
+
+    Raises:
+        InputError: deferred images differ in size, or others are made at once; and as ``check``.
+    """
+    openings = [entries_of(item)[0] for item in items]
+    if not any(isinstance(opening, DeferredView) for opening in openings):
+        if check is not None:
+            check(openings)
+        levels = [_levels_of(opening) for opening in openings] if as_levels else [None]
+        if any(known is None for known in levels):
+            return collate(items)
+        openings = [DeferredView(known, scaled) for known in levels if known is not None]
+    decode = _decoder_of(openings)
+    # Workers send the packed images; one call decodes and augments the batch on its device.
+    pairs = zip(openings, items, strict=True)
+    columns = list(collate([(opening.packed, *item[1:]) for opening, item in pairs]))
+    return [DeferredViews(columns[0], decode), *columns[1:]]
 
 
-class _Policy(v2.AutoAugment):
-    """AutoAugment in two steps: what is drawn, and what is done to the image."""
+def joined(parts: Sequence[Any]) -> Any:
+    """Batches, of tensors or of deferred views, in one.
 
-    def draw(
-        self, height: int, width: int, generator: torch.Generator
-    ) -> tuple[tuple[str, float], ...]:
-        """Operations of a random sub-policy that take place, with their magnitudes."""
-        policy = self._policies[int(torch.randint(len(self._policies), (), generator=generator))]
-        changes = []
-        for name, probability, level in policy:
-            # Each of the two operations takes place with its own probability, and a magnitude that
-            # has a sign gets either one.
-            if not torch.rand((), dtype=torch.float32, generator=generator) <= probability:
-                continue
-            table, signed = self._magnitudes(name, height, width)
-            magnitude = 0.0 if table is None else table[level]
-            if table is not None and signed and _uniform(0.0, 1.0, generator) <= 0.5:
-                magnitude = -magnitude
-            changes.append((name, magnitude))
-        return tuple(changes)
+    Raises:
+        InputError: as :func:`collated`.
+    """
+    if not any(isinstance(part, DeferredViews) for part in parts):
+        return torch.cat(list(parts))
+    if any(isinstance(part, Tensor) for part in parts):
+        # Images that were sent as levels to save bytes join those that have none.
+        made = [p.to("cpu") if getattr(p, "decode", None) is scaled else p for p in parts]
+        if all(isinstance(part, Tensor) for part in made):
+            return torch.cat(made)
+    decode = _decoder_of(parts)
+    return DeferredViews(torch.cat([part.packed for part in parts]), decode)
 
-    @classmethod
-    @lru_cache(maxsize=1024)
-    def _magnitudes(cls, name: str, height: int, width: int) -> tuple[list[float] | None, bool]:
-        """Magnitudes of an operation by level, and whether their sign is drawn."""
-        magnitudes, signed = cls._AUGMENTATION_SPACE[name]
-        # AutoAugment has ten levels of each operation.
-        table = magnitudes(10, height, width)
-        return None if table is None else table.tolist(), signed
 
-    def change(self, image: Tensor, changes: tuple[tuple[str, float], ...]) -> Tensor:
-        """The image after these operations."""
-        for name, magnitude in changes:
-            # torchvision has no public name for it.
-            image = self._apply_image_or_video_transform(
-                image, name, magnitude, interpolation=self.interpolation, fill=self._fill
-            )
-        return image
+def _decoder_of(parts: Sequence[Any]) -> Decoder:
+    """The decoder that all of these share."""
+    decode: Decoder | None = getattr(parts[0], "decode", None)
+    if decode is None or any(getattr(part, "decode", None) != decode for part in parts):
+        raise InputError(
+            "images of different sizes or kinds cannot be augmented together: leave out"
+            " augment_on=device"
+        )
+    return decode
+
+
+def grey_levels(images: Tensor, bounded: bool) -> Tensor:
+    """Images as uint8, to be looked at.
+
+    >>> grey_levels(torch.tensor([-0.05, 0.5, 1.05]), bounded=True).tolist()
+    [0, 128, 255]
+    >>> grey_levels(torch.tensor([-2.0, 0.5, 3.0]), bounded=False).tolist()
+    [0, 128, 255]
+
+    Args:
+        images: any shape, floats.
+        bounded: whether they are in [0, 1], beyond which enlargement may shoot a little; otherwise
+            their least and greatest values, where these lie outside, become black and white.
+    """
+    least = 0.0 if bounded else min(0.0, float(images.min()))
+    most = 1.0 if bounded else max(1.0, float(images.max()))
+    parts = ((images - least) / (most - least)).clamp(0, 1)
+    return (parts * 255).round().to(torch.uint8)

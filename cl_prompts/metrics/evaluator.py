@@ -14,6 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check, image_check
+from cl_prompts.datasets.items import (
+    entries_of,
+    joined_items,
+    numbers_of,
+    refuse_own_collate,
+)
+from cl_prompts.datasets.views import HeldOutItems, collated
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.metrics import scattered
 from cl_prompts.metrics.confidence import confidence
@@ -24,13 +31,6 @@ from cl_prompts.models.base import ContinualModel, Encoding
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.surroundings import check_surroundings
-from cl_prompts.training.items import (
-    entries_of,
-    joined_items,
-    numbers_of,
-    refuse_own_collate,
-)
-from cl_prompts.training.views import HeldOutItems, collated
 
 
 def _labels(dataset: Any) -> Tensor:
@@ -447,7 +447,7 @@ class CachedEvaluator:
 
 def _images_alone(items: Sequence[Any], **how: Any) -> Any:
     """A batch of the images of items, whatever else they hold, such as paths; see
-    :func:`~cl_prompts.training.views.collated`."""
+    :func:`~cl_prompts.datasets.views.collated`."""
     images = [entries_of(item)[:1] for item in items]
     return collated(images, joined_items, **how)
 

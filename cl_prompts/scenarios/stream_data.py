@@ -25,11 +25,11 @@ from torch.utils.data import Dataset
 
 from cl_prompts.datasets.classes import ignored_of
 from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.items import CheckedItems, entries_of
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
-from cl_prompts.training.items import CheckedItems, entries_of
 
 #: the marks of an experience that go with its data
 CARRIED = ("ordered", "boundaries")

@@ -13,10 +13,10 @@ from torchvision.transforms import AutoAugmentPolicy
 
 from cl_prompts.datasets import geometry
 from cl_prompts.datasets.batched_views import BatchedTransform
+from cl_prompts.datasets.keyed import KeyedTransform
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.datasets.transforms import Augmentation
-from cl_prompts.datasets.views import KeyedTransform
-from cl_prompts.training.views import DeferredView, DeferredViews, collated, deferring_views
+from cl_prompts.datasets.views import DeferredView, DeferredViews, collated, deferring_views
 from tests.datasets.toys import ROUNDING
 
 KINDS = {

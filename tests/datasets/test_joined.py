@@ -13,8 +13,8 @@ from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.joined import JoinedSet, copies_across, joined
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.transforms import Augmentation
+from cl_prompts.datasets.views import DeferredView, deferring_views, viewing
 from cl_prompts.errors import InputError
-from cl_prompts.training.views import DeferredView, deferring_views, viewing
 from tests.datasets.toys import refusal
 from tests.experiments.own_photos import photos
 

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 import cl_prompts
 from cl_prompts.datasets import registry
 from cl_prompts.datasets.decoding import decode
+from cl_prompts.datasets.keyed import KeyedTransform, View
 from cl_prompts.datasets.registry import (
     DataSet,
     ImageSet,
@@ -23,8 +24,7 @@ from cl_prompts.datasets.registry import (
     fixed_transform,
     load_dataset,
 )
-from cl_prompts.datasets.views import KeyedTransform, View
-from cl_prompts.training.views import DeferredView, deferring_views
+from cl_prompts.datasets.views import DeferredView, deferring_views
 from tests.datasets.toys import load, refusal, write_csv, write_folder, write_image
 
 

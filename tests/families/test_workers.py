@@ -11,8 +11,8 @@ import torch
 
 from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.keyed import KeyedTransform
 from cl_prompts.datasets.transforms import Augmentation
-from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import BENCHMARKS, MULTI_LABEL_SCENARIOS, Blobs, Scenes
 from tests.toys import make, on_two_blocks, same, watch, weights

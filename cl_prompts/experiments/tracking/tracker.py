@@ -12,6 +12,7 @@ import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
+from cl_prompts.datasets.views import HeldOutItems, grey_levels
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.series import DETAILED, in_detail, stream_view
@@ -23,7 +24,6 @@ from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
-from cl_prompts.training.views import HeldOutItems, grey_levels
 
 _EXAMPLES = 12  # test images that are drawn
 

@@ -22,6 +22,7 @@ from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.pixels import check_batch, check_kind, image_check
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
+from cl_prompts.datasets.views import HeldOutItems
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
@@ -79,7 +80,6 @@ from cl_prompts.strategies.base.stream import (
 from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
-from cl_prompts.training.views import HeldOutItems
 
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
 #: settings; runs of different marks are not compared

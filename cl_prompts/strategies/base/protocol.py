@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import check_batch, check_kind
+from cl_prompts.datasets.items import writes_into
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.losses.classification import batch_classes, has_one_class
 from cl_prompts.losses.multi_label import multi_label_loss
@@ -35,7 +36,6 @@ from cl_prompts.strategies.base.stream import (
     StreamLoader,
     keyed_loader,
 )
-from cl_prompts.training.items import writes_into
 from cl_prompts.training.seeds import derived_seed
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check
+from cl_prompts.datasets.items import read
+from cl_prompts.datasets.views import Key, collated, deferring_views, joined, viewing
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch, RecurringViews, joined_batch, sends_levels
 from cl_prompts.training.buffers import ReplayBuffer
-from cl_prompts.training.items import read
-from cl_prompts.training.views import Key, collated, deferring_views, joined, viewing
 
 #: experience, row in it, and key of the view
 _Wanted = tuple[int, int, Key]
@@ -88,7 +88,7 @@ class Replay:
     def draw(self, update: int) -> tuple[list[Any], Tensor, Tensor]:
         """Draw a batch for an update: (columns of a mini-batch, annotated classes (m, classes),
         slots (m,)), on the CPU. Images may be
-        :class:`~cl_prompts.training.views.DeferredViews`, made when they are sent."""
+        :class:`~cl_prompts.datasets.views.DeferredViews`, made when they are sent."""
         draws = [self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)]
         parts = [self.read(slots, update, draw) for draw, slots in enumerate(draws)]
         columns = [joined(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]

@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check
-from cl_prompts.errors import InputError
-from cl_prompts.training.items import (
+from cl_prompts.datasets.items import (
     joined_items,
     read,
     refuse_own_collate,
     shapes_behind_image,
 )
-from cl_prompts.training.views import DeferredViews, Key, collated, deferring_views, viewing
+from cl_prompts.datasets.views import DeferredViews, Key, collated, deferring_views, viewing
+from cl_prompts.errors import InputError
 
 KeyedRow = tuple[int, Key]
 #: images that are read twice before views come again

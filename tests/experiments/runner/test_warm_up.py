@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from cl_prompts.datasets.views import current_key
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.runner.warm_up import (
@@ -21,7 +22,6 @@ from cl_prompts.experiments.runner.warm_up import (
 from cl_prompts.prompts.files import read_prompts, save_prompts
 from cl_prompts.strategies import MISA
 from cl_prompts.training.forgetting_aware import ForgettingAware
-from cl_prompts.training.views import current_key
 from tests.few_images import few_images
 from tests.golden_numbers import Golden, golden_strategy, put
 from tests.toy_data import Blobs

@@ -14,6 +14,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cl_prompts.datasets.transforms import PrivateRandom
+from cl_prompts.datasets.views import HeldOutItems
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.results import series
@@ -28,7 +29,6 @@ from cl_prompts.experiments.tracking import tracker
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.experiments.tracking.tracker import Tracker
 from cl_prompts.metrics.curve import Curve, Evaluation
-from cl_prompts.training.views import HeldOutItems
 from tests.experiments.commands import PROBE, rows, summary
 from tests.few_images import few_images
 from tests.toys import make

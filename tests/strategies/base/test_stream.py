@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 from cl_prompts.backbones import ranks
 from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.dataset import ImageSet, as_dataset
+from cl_prompts.datasets.keyed import KeyedTransform
 from cl_prompts.datasets.transforms import Augmentation
-from cl_prompts.datasets.views import KeyedTransform
+from cl_prompts.datasets.views import DeferredViews, current_key
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies.base.stream import (
@@ -25,7 +26,6 @@ from cl_prompts.strategies.base.stream import (
     joined_batch,
     keyed_loader,
 )
-from cl_prompts.training.views import DeferredViews, current_key
 from tests.toys import make
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from cl_prompts.datasets.items import CheckedItems, check_item, item_of, joined_items, read
+from cl_prompts.datasets.views import image_of
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.training.items import CheckedItems, check_item, item_of, joined_items, read
-from cl_prompts.training.views import image_of
 
 ROW = np.array([0, 1, 1, 0])
 
