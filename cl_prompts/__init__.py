@@ -33,4 +33,4 @@ from cl_prompts.own_code import dataset, scenario  # noqa: E402
 __all__ = ["dataset", "scenario"]
 
 #: the one place of the version; pyproject.toml reads it here
-__version__ = "0.2.0"
+__version__ = "0.1.0"

@@ -199,20 +199,6 @@ def test_reuse_of_frozen_work_saves_passes_and_changes_no_accuracy(
     assert capsys.readouterr().out.count("| fp32 |") == 3
 
 
-@pytest.mark.slow
-def test_every_row_of_structure_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    structure = load("structure", monkeypatch)
-    monkeypatch.setattr(structure, "TESTS", structure.TESTS / "metrics")  # few to parse
-    rows = dict(structure.rows())
-    assert len(rows) == 12
-    assert all(any(map(str.isdigit, value)) for value in rows.values())
-    inner = structure.rooms()
-    assert "recipes" in inner["cli"]
-    assert inner["recipes"] == set()
-    files, functions = rows["files, functions entered before the first step"].split(", ")
-    assert 1 < int(files) < int(functions)
-
-
 def test_known_images_are_below_a_threshold_of_their_own_as_often_as_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
