@@ -35,15 +35,13 @@ def documented() -> dict[tuple[str, str], str]:
     """(strategy, scenario) -> "runs" or "refused", as the page has it."""
     rows = [
         [cell.strip() for cell in line.strip("|\n").split("|")]
-        for line in PAGE.splitlines()
+        for line in PAGE.partition("\n## ")[0].splitlines()
         if line.startswith("|")
     ]
-    # The first table alone: another one has fewer columns.
-    (_, *scenarios, _), _, *body = (row for row in rows if len(row) == len(rows[0]))
     return {
-        (name, scenario): cell
-        for name, *cells, _ in body
-        for scenario, cell in zip(scenarios, cells, strict=True)
+        (name, form): several if SCENARIOS[form.split()[0]].multi_label else one
+        for name, one, several, _ in rows[2:]
+        for form in FORMS
     }
 
 
