@@ -1,5 +1,4 @@
-"""The command line as a process of its own, ``cl-prompts`` or ``python -m cl_prompts``, which is
-what ``torchrun -m`` starts."""
+"""The command line as a process of its own, ``cl-prompts`` or ``python -m cl_prompts``."""
 
 import atexit
 import gc

@@ -1,4 +1,4 @@
-"""The command line as a module, which is what ``torchrun -m`` starts."""
+"""The command line as a module."""
 
 from __future__ import annotations
 

@@ -7,8 +7,6 @@ The unit F is one plain forward pass of one image. The formulas depend on shapes
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -173,15 +171,6 @@ class PassCounter:
     def go_on_from(self, counts: Counts) -> None:
         """Count from these numbers."""
         self.images, self.blocks, self.macs = counts
-
-    @contextmanager
-    def standing_for(self, factor: float) -> Iterator[None]:
-        """Count what is done in this context so many times: the share of one rank for all."""
-        before = self.counts()
-        yield
-        self.images = before.images + round(factor * (self.images - before.images))
-        self.blocks = before.blocks + round(factor * (self.blocks - before.blocks))
-        self.macs = before.macs + factor * (self.macs - before.macs)
 
     def embed(self, batch: int) -> None:
         """Count the embedding of a batch of images."""

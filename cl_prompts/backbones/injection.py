@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_prompts.backbones.attention import (
     BlockAdapter,
@@ -255,23 +255,6 @@ class PromptPlan:
                 for block, it in self.beside.items()
             },
         )
-
-    def tensors(self) -> list[Tensor]:
-        """All tensors of the plan, in the order of :meth:`mapped`."""
-        found: list[Tensor] = []
-
-        def noted(values: Tensor) -> Tensor:
-            found.append(values)
-            return values
-
-        self.mapped(noted)
-        return found
-
-    def modules(self) -> list[nn.Module]:
-        """The modules whose parameters its functions use, each once."""
-        functions = [*self.adapter.values(), *self.gate.values(), *self.routed.values()]
-        used = [getattr(function, "pool", function) for function in functions]
-        return list(dict.fromkeys(module for module in used if isinstance(module, nn.Module)))
 
     def first_block(self) -> int:
         """The first block that these prompts change, or a number beyond all without any."""

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from timm.layers import Attention, PatchEmbed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from cl_prompts.backbones import ranks
 from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.backbones.normalisation import Normalisation
 from cl_prompts.backbones.read_out import TOKEN, ReadOut
-from cl_prompts.backbones.split_passes import split
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
-
-if TYPE_CHECKING:
-    from cl_prompts.backbones.shared_passes import PassesOfRun
 
 Precision = Literal["fp32", "bf16"]
 
@@ -75,8 +69,6 @@ class FrozenViT(nn.Module):
         one_of("precision", precision, Precision)
         self.precision = precision
         self.trainable = False
-        self.passes: PassesOfRun | None = None
-        """Where passes without prompts are taken over from other runs; None to make all."""
         self.read_out = TOKEN
         """Tokens that become features, see :meth:`reading`."""
         self._readings: dict[ReadOut, FrozenViT] = {}
@@ -149,9 +141,7 @@ class FrozenViT(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """RGB images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim), the input
-        of block 0. With several ranks, tokens of other ranks' images are zero."""
-        if ranks.is_distributed() and len(images):
-            return self._split(self.embed, [images], whole=False)
+        of block 0."""
         x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
         x = self.vit.patch_embed(x)
         # The one private name of timm used here: it covers every layout of prefix tokens.
@@ -164,8 +154,6 @@ class FrozenViT(nn.Module):
     def enter(self, tokens: Tensor, block: int = 0) -> Entry:
         """Run embedded tokens (batch, n, dim) up to the projection of ``block``: what passes whose
         prompts differ from there on can share."""
-        if ranks.is_distributed() and len(tokens):
-            return self._split_entry(tokens, block)
         tokens = self.blocks(tokens, stop=block)
         self.counter.project(len(tokens), tokens.shape[1])
         return Entry(block, tokens, project(self.vit.blocks[block], tokens))
@@ -203,15 +191,8 @@ class FrozenViT(nn.Module):
         plan = plan or PromptPlan()
         stop = self.depth if stop is None else stop
         if plan.pooled:
-            # Ranks project tokens, whose gradients, which they exchange, are half the size of those
-            # of keys and values.
-            own = [] if ranks.is_distributed() else list(self.vit.blocks)[:stop]
-            plan, projected_rows = plan.projected(own, tokens.dtype)
+            plan, projected_rows = plan.projected(list(self.vit.blocks)[:stop], tokens.dtype)
             self.counter.project(1, projected_rows, thirds=2)
-        if ranks.is_distributed() and len(tokens):
-            asked: dict[str, Any] = {"stop": stop, "read": read}
-            asked |= {"class_only": class_only, "prepended_only": prepended_only}
-            return self._split_blocks(tokens, plan, entry, **asked)
         # Prompts are learned in fp32 and run through the blocks in the backbone's precision.
         plan = plan.mapped(lambda values: values.to(tokens.dtype))
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
@@ -264,51 +245,6 @@ class FrozenViT(nn.Module):
                 seen += read.tokens_of(tokens, place, patches, self.norm)
         return tokens if read is None else torch.stack(seen, dim=1)
 
-    def _split(
-        self,
-        function: Callable[..., Tensor],
-        rows: list[Tensor],
-        shared: Sequence[Tensor] = (),
-        modules: Sequence[nn.Module] = (),
-        *,
-        whole: bool = True,
-    ) -> Tensor:
-        """Run one of the methods on this rank's rows."""
-        mine = [self.vit] if self.trainable else []
-        return split(
-            function, rows, shared, modules=[*mine, *modules], counter=self.counter, whole=whole
-        )
-
-    def _split_entry(self, tokens: Tensor, block: int) -> Entry:
-        """:meth:`enter` on this rank's rows."""
-
-        def run(own: Tensor) -> Tensor:
-            entry = self.enter(own, block)
-            return torch.cat([entry.tokens, entry.projected], dim=2)
-
-        both = self._split(run, [tokens], whole=False)
-        return Entry(block, both[..., : self.dim], both[..., self.dim :])
-
-    def _split_blocks(
-        self, tokens: Tensor, plan: PromptPlan, entry: Entry | None, **asked: Any
-    ) -> Tensor:
-        """:meth:`blocks` on this rank's rows."""
-        prompts = plan.tensors()
-        own = [len(values) == len(tokens) for values in prompts]
-        rows = [tokens, *([] if entry is None else [entry.tokens, entry.projected])]
-        n = len(rows)
-        rows += [values for values, is_own in zip(prompts, own, strict=True) if is_own]
-        shared = [values for values, is_own in zip(prompts, own, strict=True) if not is_own]
-
-        def run(*given: Tensor) -> Tensor:
-            of_rows, of_all = iter(given[n : len(rows)]), iter(given[len(rows) :])
-            order = iter(own)
-            mine = plan.mapped(lambda _: next(of_rows if next(order) else of_all))
-            begun = None if entry is None else Entry(entry.block, given[1], given[2])
-            return self.blocks(given[0], mine, entry=begun, **asked)
-
-        return self._split(run, rows, shared, plan.modules())
-
     def _begun(
         self, tokens: Tensor, plan: PromptPlan, entry: Entry | None
     ) -> tuple[int, Tensor, Tensor | None]:
@@ -348,18 +284,8 @@ class FrozenViT(nn.Module):
         entry: Entry | None = None,
         read: ReadOut | None = None,
     ) -> Tensor:
-        """:meth:`blocks` with ``class_only``; a pass without prompts is taken over from another run
-        that has made the same (:class:`~cl_prompts.backbones.shared_passes.PassesOfRun`)."""
-
-        def compute() -> Tensor:
-            return self.blocks(tokens, plan, stop=stop, class_only=True, entry=entry, read=read)
-
-        passes = None if torch.compiler.is_compiling() else self.passes
-        if passes is None or plan is not None or self.trainable or tokens.requires_grad:
-            return compute()
-        end = self.depth if stop is None else stop
-        blocks = end, None if entry is None else entry.block, read
-        return passes.result(blocks, tokens, self.counter, compute)
+        """:meth:`blocks` with ``class_only``."""
+        return self.blocks(tokens, plan, stop=stop, class_only=True, entry=entry, read=read)
 
     def class_features(
         self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Entry | None = None

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check, image_check
 from cl_prompts.datasets.items import (
     entries_of,
@@ -22,7 +21,6 @@ from cl_prompts.datasets.items import (
 )
 from cl_prompts.datasets.views import HeldOutItems, collated
 from cl_prompts.errors import InputError, RunError, first_of
-from cl_prompts.metrics import scattered
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
 from cl_prompts.metrics.first_stages import FirstStages, Place
@@ -181,22 +179,13 @@ class CachedEvaluator:
         domains = None if self.shown is None else self.domain_of_each
         n_domains = 1 if domains is None else len(self.domain_names)
         counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
-        # An empty first part, since a rank may have no row of its own.
-        own_rows = [torch.zeros(0, dtype=torch.int64)]
         found = [torch.zeros(0, device=self.device)]
         for rows, logits in self.logits(model, seen):
-            own_rows.append(rows)
             found.append(confidence(logits))
-            # Counts add up over batches and ranks; a mean of means would weigh batches.
+            # Counts add up over batches; a mean of means would weigh batches.
             where = None if domains is None else domains[rows].to(self.device)
             counts.update(logits, self.targets[rows].to(self.device), where)
-        if ranks.is_distributed():
-            both = ranks.total(torch.stack([counts.correct, counts.total]))
-            counts.correct, counts.total = both.unbind()
         self.confidence = torch.cat(found).cpu()
-        if ranks.is_distributed():
-            own = (torch.cat(own_rows), self.confidence[:, None])
-            self.confidence = scattered.all_rows(self.rows(seen), *own)[1][:, 0]
         return counts
 
     def evaluate(
@@ -236,9 +225,6 @@ class CachedEvaluator:
         rows = torch.cat([r for r, _ in chunks]) if chunks else torch.zeros(0, dtype=torch.int64)
         empty = torch.zeros(0, len(seen))
         logits = torch.cat([values.cpu() for _, values in chunks]) if chunks else empty
-        if ranks.is_distributed():
-            # AP ranks all images against each other, so each rank needs every score.
-            rows, logits = scattered.all_rows(self.rows(counting), rows, logits)
         self.confidence = confidence(logits[:, : len(seen)], seen.cpu())
         targets = self.targets[rows]
         ignored = None if self.ignored is None else self.ignored[rows]
@@ -258,9 +244,6 @@ class CachedEvaluator:
         keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
         # A part of an older version would be computed anew after a resume, too.
         valid = {k: part for k, part in self._cached.items() if keys.get(k) == part.version}
-        if ranks.is_distributed():
-            # Sorted, since each is an exchange, and all ranks must make them in one order.
-            valid = {k: scattered.joined(valid[k]) for k in sorted(valid)}
         return {
             "images": self.images,
             "macs": self.macs,
@@ -283,8 +266,6 @@ class CachedEvaluator:
                 part.known = known.clone()
                 # A copy: evaluations write into it, and the state that was loaded may serve again.
                 part.values = values.to(self.device, copy=True)
-                if ranks.is_distributed():
-                    scattered.keep_own(part)
                 self._cached[name] = part
         self.first_stages.load_state_dict(state["first_stages"], self.batch_size)
         if isinstance(model, ContinualModel):
@@ -292,18 +273,14 @@ class CachedEvaluator:
 
     @torch.no_grad()
     def logits(self, model: nn.Module, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows, logits (batch, classes)) of the test images that count, in no particular order;
-        with several ranks, of those that are this rank's.
+        """(rows, logits (batch, classes)) of the test images that count, in no particular order.
 
         Single label: columns of unseen classes hold -inf.
         """
         self._look_for(model)
         seen, rows = seen.cpu(), self.rows(seen)
         self.images += len(rows)
-        if ranks.is_distributed():
-            # Each rank scores its share of the test set.
-            rows = rows[scattered.is_own(rows)]
-        before = scattered.counts_of(model)
+        before = macs_of(model)
         # Modules may be in different modes: each goes back to its own.
         was_training = [m for m in model.modules() if m.training]
         model.eval()
@@ -323,7 +300,7 @@ class CachedEvaluator:
         finally:
             for module in was_training:
                 module.training = True
-        self.macs += scattered.spent(model, before)
+        self.macs += macs_of(model) - before
 
     def _look_for(self, model: nn.Module) -> None:
         """Look whether this model can be evaluated, and have the loader look at images as it needs
@@ -346,9 +323,7 @@ class CachedEvaluator:
         self.first_stages.end(())
         batches = list(rows.split(self.batch_size)) if len(rows) else []
         for batch, images in zip(batches, self._images(batches), strict=True):
-            with ranks.local_only():
-                logits = model(images)
-            yield batch, logits
+            yield batch, model(images)
 
     def _scores(self, model: ContinualModel, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(rows, logits) in batches; rows of which the same parts are cached are batched
@@ -367,8 +342,7 @@ class CachedEvaluator:
             batches = {(group, i): batch for i, batch in enumerate(mine.split(self.batch_size))}
             places |= batches.keys()
             for batch, encoding in self._encodings(model, batches, have, cache_keys):
-                with ranks.local_only():
-                    out = model.finish(encoding)
+                out = model.finish(encoding)
                 for name in out.cacheable.keys() & self._cached.keys() - set(have):
                     self._cached[name].put(batch, out.cacheable[name])
                 yield batch, out.logits
@@ -392,8 +366,7 @@ class CachedEvaluator:
             if encoding is None:
                 images = next(loaded)
                 cached = {name: self._cached[name].values[rows] for name in have}
-                with ranks.local_only():
-                    encoding = self.first_stages.run(at, rows, keys, model, images, cached)
+                encoding = self.first_stages.run(at, rows, keys, model, images, cached)
             yield rows, encoding
 
     def _groups(self, rows: Tensor) -> Iterator[tuple[list[str], Tensor]]:
@@ -450,6 +423,15 @@ def _images_alone(items: Sequence[Any], **how: Any) -> Any:
     :func:`~cl_prompts.datasets.views.collated`."""
     images = [entries_of(item)[:1] for item in items]
     return collated(images, joined_items, **how)
+
+
+def macs_of(model: nn.Module) -> float:
+    """Multiply-accumulates that a model's backbone has counted; 0 for a model of another kind.
+
+    >>> macs_of(nn.Identity())
+    0.0
+    """
+    return model.backbone.counter.macs if isinstance(model, ContinualModel) else 0.0
 
 
 def check_finite(rows: Tensor, logits: Tensor) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_prompts.backbones import ranks
-from cl_prompts.metrics import scattered
 from cl_prompts.models.base import ContinualModel, Encoding
 
 #: bytes that first stages may take
@@ -127,17 +125,12 @@ class FirstStages:
         groups = torch.zeros(n, dtype=torch.int64)
         for (group, _), batch in self._batches.items():
             groups[batch.rows] = group + 1 if batch.row_bytes else -group - 1
-        if ranks.is_distributed():
-            # Every row has its number on one rank, and 0 on the others.
-            groups = ranks.total(groups)
         row_bytes = max((batch.row_bytes for batch in self._batches.values()), default=0)
-        return {"groups": groups, "row_bytes": ranks.highest(row_bytes)[0]}
+        return {"groups": groups, "row_bytes": row_bytes}
 
     def load_state_dict(self, state: dict[str, Any], batch_size: int) -> None:
-        """Inverse of :meth:`state_dict`, except for the values, for any number of ranks."""
+        """Inverse of :meth:`state_dict`, except for the values."""
         groups = state["groups"]
-        if ranks.is_distributed():
-            groups = groups * scattered.is_own(torch.arange(len(groups)))
         self._batches = {}
         for group in range(int(groups.abs().max())):
             members = (groups.abs() == group + 1).nonzero()[:, 0]

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.backbones import ranks
-from cl_prompts.backbones.split_passes import split
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as algebra
 from cl_prompts.models.multi_lane_ops import SlotUpdate
@@ -211,7 +209,7 @@ class LanePasses:
     :mod:`cl_prompts.models.multi_lane_ops`.
 
     Without gradients the tables that do not depend on images (selectors of every block, prompts)
-    are cached until a lane changes. With several ranks each runs its share of the images.
+    are cached until a lane changes.
 
     Args:
         backbone: the frozen ViT.
@@ -261,15 +259,7 @@ class LanePasses:
         else:
             tables, prompts = self.tables(lanes)
             blocks = self._literal_blocks if self.impl == "literal" else self._fused_blocks
-
-        def run(images: Tensor, *given: Tensor) -> Tensor:
-            of_blocks = dict(zip(prompts, given[len(tables) :], strict=True))
-            return blocks(images, given[: len(tables)], of_blocks)
-
-        shared = [*tables, *prompts.values()]
-        if not ranks.is_distributed() or not len(images):
-            return run(images, *shared)
-        return split(run, [images], shared, counter=self.backbone.counter)
+        return blocks(images, tables, prompts)
 
     def _fused_blocks(
         self, images: Tensor, slots: Sequence[Tensor], prompts: Mapping[int, Tensor]

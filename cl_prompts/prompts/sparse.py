@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import KeyValue
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.split_passes import own_rows, whole_rows
 from cl_prompts.checks import at_least, whole_number
 from cl_prompts.prompts.prefixes import check_prefix
 from cl_prompts.prompts.selectors import Selection
@@ -60,8 +59,7 @@ class BlockRouting:
         pool, i = self.pool, self.block
         keys, values = (p[i].to(queries.dtype) for p in (pool.keys, pool.values))
         # s_e = qbar . k_e, one score for all tokens: that of their mean query, class token included
-        scores = torch.einsum("bhd,hed->bhe", queries.mean(dim=2), keys)
-        self.scores = whole_rows(scores)
+        self.scores = torch.einsum("bhd,hed->bhe", queries.mean(dim=2), keys)
         # chosen: the k largest of s_e - penalty_e (max s - min s)
         penalty = pool.penalty()[i].to(queries.dtype)
         self.for_choice = self.scores - penalty * _range(self.scores)
@@ -73,13 +71,13 @@ class BlockRouting:
         # s_e / sqrt(head dim), as all other scores of the block
         scale = keys.shape[-1] ** -0.5
         if pool.dense:
-            return scale * scores, values.expand(len(queries), -1, -1, -1)
-        index = own_rows(self.index)
+            return scale * self.scores, values.expand(len(queries), -1, -1, -1)
+        index = self.index
         # The gradient of an index is summed in the order in which threads come to it.
         heads, experts = values.shape[:2]
         first = torch.arange(0, heads * experts, experts, device=index.device)
         chosen = F.embedding(first[:, None] + index, values.flatten(0, 1))
-        return scale * scores.gather(-1, index), chosen
+        return scale * self.scores.gather(-1, index), chosen
 
     def router_loss(self) -> Tensor:
         """Sum over heads and chosen experts of the cross-entropy that prefers them, over scores in

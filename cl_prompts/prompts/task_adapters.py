@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import BlockAdapter
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.split_passes import dropout
 from cl_prompts.checks import in_range, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
@@ -68,7 +67,7 @@ class Adapter(nn.Module):
         or as autocast says."""
         # a(x) = s (relu(x Wd' + bd) Wu' + bu)
         hidden = F.relu(self.down(tokens.to(self.down.weight.dtype)))
-        hidden = dropout(hidden, self.dropout, training=self.training)
+        hidden = F.dropout(hidden, self.dropout, self.training)
         return (self.scale * self.up(hidden)).to(tokens.dtype)
 
 

@@ -5,51 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from tests.experiments.process import Outcome, Process, command
-from tests.experiments.toy_runs import Bench, Case, finished
-
-
-def jobs(bench: Bench, count: int) -> None:
-    """One of two ranks is killed in the middle of a run, which one process then finishes."""
-    for chance, case in bench.cases(count):
-        seconds = bench.whole(case).outcome.seconds
-        arguments, out = bench.run(case)
-        told = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": _port()}
-        ranks = [
-            Process(arguments, out, environment={**told, "RANK": str(i), "LOCAL_RANK": str(i)})
-            for i in range(2)
-        ]
-        _wait_for(out, "summary.json")
-        time.sleep(chance.uniform(0, seconds))
-        lost = chance.randrange(2)
-        os.kill(ranks[lost].pid, signal.SIGKILL)
-        outcomes = [rank.wait() for rank in ranks]
-        what = f"{case}, rank {lost} killed"
-        bench.counts["kills"] += outcomes[lost].killed
-        left = outcomes[1 - lost]
-        bench.counts["failed in one sentence"] += left.sentence
-        if left.code != 0 and not left.sentence:
-            bench.note("other faults", what, left)
-        _go_on(bench, what, out, left)
-
-
-def _go_on(bench: Bench, what: str, out: Path, left: Outcome) -> None:
-    """Finish in one process what a job has left, and see that its status was no lie."""
-    for file in out.rglob("summary.json"):
-        if '"status": "running"' in file.read_text():
-            bench.note("other faults", f"{what}: its status is running", left)
-        if not finished(file.parent):
-            resume = ["run", "--resume", str(file.parent), "--trust-code", "--quiet"]
-            bench.counts["resumes"] += 1
-            bench.judge(what, command(resume, out))
-        if not finished(file.parent):
-            bench.note("other faults", f"{what}: it does not finish", left)
+from tests.experiments.toy_runs import Bench, Case
 
 
 def sweeps(bench: Bench, count: int) -> None:
@@ -146,13 +108,6 @@ def warm_ups(bench: Bench, count: int) -> None:
             seconds = seconds or outcome.seconds
             if out.read_bytes() != wanted:
                 bench.note("differences", f"warm-up {number}", outcome)
-
-
-def _port() -> str:
-    """A port that nobody listens to."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return str(free.getsockname()[1])
 
 
 def _wait_for(out: Path, name: str) -> None:

@@ -20,7 +20,6 @@ SHORT = {
     "pairs": 1,
     "lessons": 1,
     "signals": 1,
-    "jobs": 1,
     "sweeps": 1,
     "searches": 1,
     "warm_ups": 1,

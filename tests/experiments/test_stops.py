@@ -28,7 +28,6 @@ from tests.experiments.sketches import sketched
 EXEMPT = {
     "seconds",
     "images_per_second",
-    "passes_of_other_runs",
     "peak_memory_mb",
     "peak_device_memory_mb",
     "command",

@@ -32,7 +32,6 @@ from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders, unfinished
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
-from cl_prompts.experiments.runner.job import job, launched
 from cl_prompts.experiments.sweeps.launching import MOST_JOBS
 from cl_prompts.reading import RECIPE, content, doubled
 
@@ -172,7 +171,7 @@ def validate(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run a recipe, or resume, and report; under ``torchrun`` as one of several processes."""
+    """Run a recipe, or resume, and report."""
     if (args.recipe is None) == (args.resume is None):
         raise InputError("give a recipe to run, such as digits, or --resume FOLDER, and not both")
     if args.trust_code and args.resume is None:
@@ -181,18 +180,11 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--out is for new runs: one that is resumed stays in its folder")
     if args.jobs is not None:
         whole_number("--jobs", args.jobs, 1, MOST_JOBS)
-        if launched() and args.jobs > 1:
-            raise InputError("--jobs is for one process: leave it out under torchrun")
     again = "stopped before a run was begun"
     if args.resume is not None:
         again = "stopped; the same command goes on"
-    with stop_says(again), job() as leads:
-        if leads:
-            _run(args)
-        else:
-            from cl_prompts.experiments.runner.other_ranks import take_part
-
-            take_part()
+    with stop_says(again):
+        _run(args)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -206,7 +198,6 @@ def _run(args: argparse.Namespace) -> None:
     elif not list(args.resume.glob("plan-*.json")):
         check_begun(args.resume)
     from cl_prompts.experiments.runner.execution import resume, run_all
-    from cl_prompts.experiments.runner.other_ranks import announce_end
     from cl_prompts.experiments.sweeps.plan_launcher import in_processes
 
     console = console_of(args.quiet)
@@ -231,7 +222,6 @@ def _run(args: argparse.Namespace) -> None:
     try:
         for folder in folders:
             finished.append(folder)
-        announce_end()
     except (RunError, KeyboardInterrupt):
         if finished:  # earlier runs are not lost
             # One more signal ends the report; what is said is why the runs ended.

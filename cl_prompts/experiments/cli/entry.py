@@ -18,10 +18,9 @@ from cl_prompts.experiments.cli.arguments import parsed
 from cl_prompts.experiments.runner.interruption import (
     Stopped,
     raise_if_stopped,
-    stop_requests,
     stops_at_once,
 )
-from cl_prompts.experiments.runner.job import is_first_to_say, quieten_libraries, refuse_job
+from cl_prompts.experiments.runner.job import quieten_libraries
 
 #: errors of the system for wrong paths
 _OF_PATHS = {
@@ -56,7 +55,6 @@ def _carried_out(arguments: Sequence[str]) -> int:
     try:
         args = parsed(arguments)
         args.command_line = "cl-prompts " + shlex.join(arguments)
-        refuse_job(args.action)
         with _silenced(getattr(args, "quiet", False)):
             ACTIONS[args.action](args)
         # Here, since a closed pipe that is noted at the exit can no longer be caught.
@@ -90,11 +88,7 @@ def _carried_out(arguments: Sequence[str]) -> int:
 
 
 def _say(sentence: str) -> None:
-    """Print an error, once for all processes of a job."""
-    # Where another process of the job has failed, torchrun sends SIGTERM: the reason is said first.
-    with stop_requests():
-        if is_first_to_say(sentence):
-            say(f"cl-prompts: {one_sentence(sentence)}", sys.stderr)
+    say(f"cl-prompts: {one_sentence(sentence)}", sys.stderr)
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     Args:
         groups: runs of each row, by its label.
     """
-    kinds = (_single_seeds, _single_points, _points, _small_tasks, _spared, _notes)
+    kinds = (_single_seeds, _single_points, _points, _small_tasks, _notes)
     return [sentence for kind in kinds for sentence in kind(groups)]
 
 
@@ -194,20 +194,6 @@ def _small_tasks(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
                     f"Fewer samples than a batch of {batch} in {tasks}{more} of stream seed"
                     f" {stream}: too few for a complete step."
                 )
-
-
-def _spared(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
-    """Rows whose speed would be lower without those of other runs."""
-    spared = [
-        label
-        for label, runs in groups.items()
-        if any(run.summary.get("passes_of_other_runs") for run in runs)
-    ]
-    if spared:
-        yield (
-            f"images/s of {all_of(spared)} leaves out frozen passes that other runs of the command"
-            " had made; F train and F eval count them."
-        )
 
 
 def _notes(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:

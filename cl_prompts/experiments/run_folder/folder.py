@@ -20,7 +20,6 @@ import torch
 from filelock import FileLock, Timeout
 
 from cl_prompts import __version__
-from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError, typed
 from cl_prompts.experiments.recipes.settings import Settings
@@ -61,7 +60,7 @@ _WRITTEN_ANEW = (BEFORE_FILE, KEYS_FILE, EXAMPLES_FILE, CONFIDENCE_FILE, IMAGES_
 #: of run folders
 FORMAT = 2
 _RESERVED = 2**16  # bytes
-_NOT_ALWAYS = ("gpu", "ranks")  # in an environment
+_NOT_ALWAYS = ("gpu",)  # in an environment
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 
@@ -90,7 +89,6 @@ def environment(device: str, command: str) -> dict[str, Any]:
         **gpu,
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        **({"ranks": ranks.size()} if ranks.size() > 1 else {}),
     }
 
 
@@ -190,7 +188,6 @@ class RunFolder(FolderFiles):
 
     Args:
         path: of the folder, which exists.
-        read_only: another rank writes it: it is not locked, and only its checkpoint is read.
 
     Attributes:
         remarks: sentences on what was found damaged and made good again.
@@ -201,16 +198,13 @@ class RunFolder(FolderFiles):
         RunError: nothing can be written to it.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         """Lock the folder, and remove what a killed process has left half written."""
         super().__init__(path)
-        self.read_only = read_only
         self.remarks: list[str] = []
         self.identity: Mapping[str, Any] = {}
         self._found: Checkpoint | None = None
         self._checkpoints = CheckpointFiles(path)
-        if read_only:
-            return
         # Opening it would make a file elsewhere, and with older filelock empty one.
         lock = path / ".lock"
         if lock.is_symlink() or (lock.exists() and lock.stat().st_nlink > 1):
@@ -479,15 +473,12 @@ class RunFolder(FolderFiles):
         if begun is not None:
             inputs = {name: it for name, it in self.identity["files"].items() if name in begun}
             self.identity = {**self.identity, "files": inputs}
-        if not self.read_only:
-            with self.writing("metrics.csv"):
-                self._restore_metrics({} if found is None else found.attached)
+        with self.writing("metrics.csv"):
+            self._restore_metrics({} if found is None else found.attached)
         return None if found is None else found.state
 
     def take_over(self, attached: Mapping[str, bytes], parent: Path) -> None:
         """Begin ``metrics.csv`` with the rows of the run that this one goes on from."""
-        if self.read_only:
-            return
         with self.writing(METRICS_FILE):
             self.replace(METRICS_FILE, [content(parent / METRICS_FILE, TABLE)])
             self._restore_metrics(attached)

@@ -51,7 +51,6 @@ SUMMARY = {
     "images_per_second?": (float, None),
     "peak_device_memory_mb?": (float, None),
     "forward_passes?": ({str: (float, None)}, None),
-    "passes_of_other_runs?": int,
     "error?": (str, None),
     "own_scores?": [str],
     "data?": (

@@ -2,5 +2,5 @@
 
 ``execution.run_all`` makes the runs of a plan and ``execution.resume`` finishes them;
 ``building.Builder`` makes data, stream and strategy, ``task_loop.TaskLoop`` trains one run.
-``other_ranks`` takes part in a job beside rank 0, ``interruption`` turns signals into a saved stop.
+``interruption`` turns signals into a saved stop.
 """

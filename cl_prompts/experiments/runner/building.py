@@ -12,7 +12,6 @@ import numpy as np
 
 from cl_prompts.backbones.devices import check_precision, lacks_bf16, pick_device
 from cl_prompts.backbones.pixels import check_pixels
-from cl_prompts.backbones.shared_passes import PassesOfRun, SharedPasses
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
@@ -89,7 +88,6 @@ class Parts:
     anytime: AnytimeEvaluation
     descent: Descent
     notes: Sequence[str] = ()
-    passes: PassesOfRun | None = None
 
 
 class StreamInfo(NamedTuple):
@@ -111,9 +109,6 @@ class Builder:
         progress: called with the number of image files opened so far, and of all.
         quick: open no image file.
 
-    Attributes:
-        passes: of the ViT, that the runs share; None for a run on its own.
-
     >>> from cl_prompts.experiments.recipes.settings import plan
     >>> (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     >>> print(Builder().build(settings).data)
@@ -122,7 +117,6 @@ class Builder:
 
     def __init__(self, progress: Progress | None = None, *, quick: bool = False) -> None:
         """Start without any backbone or data set."""
-        self.passes: SharedPasses | None = None
         self._progress = progress
         self._quick = quick
         self._backbones: dict[str, FrozenViT] = {}
@@ -187,10 +181,7 @@ class Builder:
         anytime.evaluator.num_workers = workers
         settings = replace(settings, num_workers=workers)
         notes = [*notes, *said]
-        # A method from outside may write to the weights, and then its passes are its own.
-        foreign = set(settings.imported()) - {settings.dataset["name"]}
-        passes = None if foreign or self.passes is None else PassesOfRun(self.passes)
-        return Parts(settings, data, split, benchmark, strategy, anytime, descent, notes, passes)
+        return Parts(settings, data, split, benchmark, strategy, anytime, descent, notes)
 
     def _workers(
         self, settings: Settings, train: ImageSet, strategy: OnlineStrategy
@@ -466,9 +457,7 @@ def stateless_plugins(parts: Parts) -> list[str]:
 def _check_state(strategy: OnlineStrategy) -> None:
     """Refuse state of own code that no checkpoint can hold, before there is one to write."""
     owners = [(type(strategy), strategy.state)]
-    # All ranks together count what evaluation has done, and one of them builds runs alone.
-    asked = [p for p in with_state(strategy.plugins) if not isinstance(p, AnytimeEvaluation)]
-    owners += [(type(plugin), plugin) for plugin in asked]
+    owners += [(type(plugin), plugin) for plugin in with_state(strategy.plugins)]
     for kind, owner in owners:
         try:
             encode(owner.state_dict())

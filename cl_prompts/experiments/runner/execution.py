@@ -6,14 +6,12 @@ import gc
 import json
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from cl_prompts.backbones import ranks
-from cl_prompts.backbones.shared_passes import shared_passes
 from cl_prompts.errors import InputError, RunError, typed
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
@@ -32,7 +30,6 @@ from cl_prompts.experiments.runner.interruption import StopRequest, stop_request
 from cl_prompts.experiments.runner.job import give_freed_memory_back
 from cl_prompts.experiments.runner.kept_images import record_images
 from cl_prompts.experiments.runner.measuring import its_threads, settled_all, takes_one_thread
-from cl_prompts.experiments.runner.other_ranks import announce, check_start
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.progress import Watcher, display_on, print_line
@@ -141,8 +138,6 @@ def _finish(
             yield from folders
         return
     runs = [run.settings for run in plan.runs]
-    left = sum(run.state != "finished" for run in plan.runs)
-    builder.passes = shared_passes() if left > 1 else None
     varied = differing_settings(runs)
     with stop_says(lambda: _way_on(plan.runs, above)), display_on(console, len(runs)) as display:
         for number, (run, label) in enumerate(zip(plan.runs, labels_of_runs(runs), strict=True), 1):
@@ -198,7 +193,6 @@ def complete(
         found = RunFolder.resume(run.folder, run.settings.to_trust())
         _continue(*found, builder, watcher)
     else:
-        announce(run.folder, run.settings)
         with its_threads(one=takes_one_thread(run.settings)):
             parts = builder.build(run.settings)
             with stop_requests() as request:
@@ -212,7 +206,6 @@ def complete(
 
 def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
     """Execute what is left of a run that was begun."""
-    announce(folder.path, settings)
     with its_threads(one=takes_one_thread(settings)):
         with folder.closed_on_error():
             parts = builder.build(settings)
@@ -229,16 +222,9 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
     run = TaskLoop(parts, folder)
     with folder.closed_on_error():  # no step was made: the folder stays as it is
         records = run.restore()
-        try:
-            check_start(run)
-        except RunError as error:  # another rank was lost, and nobody else may write that
-            run.end("failed", str(error))
-            raise
     for remark in folder.remarks:
         watcher.note(remark)
-    passes = parts.passes
-    shared = nullcontext() if passes is None else passes.serving(parts.strategy.model.backbone)
-    with _recorded_end(run), shared:
+    with _recorded_end(run):
         tracker = _tracked(run, records, watcher)
         names = list(parts.data.classes)
         try:
@@ -248,8 +234,7 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
             for remark in folder.remarks[before:]:
                 watcher.note(remark)
             if parts.data.multi_label:
-                with ranks.local_only():
-                    tracker.show_examples(parts.strategy.model, parts.data.test, names)
+                tracker.show_examples(parts.strategy.model, parts.data.test, names)
             tracker.finish(
                 parts.strategy.model,
                 results_of(parts),

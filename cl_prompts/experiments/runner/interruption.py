@@ -5,16 +5,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
-
-from cl_prompts.errors import RunError
-from cl_prompts.experiments.runner.job import launched
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -98,11 +94,8 @@ class _AtOnce:
         if os.getpid() == self._process:  # and not a loader process, which inherits the handler
             first = self.number is None
             self.number = number
-            # A fault is said first: torchrun stops all processes when one has failed.
-            if first and not (launched() and isinstance(sys.exc_info()[1], RunError)):
+            if first:
                 raise Stopped(number=number)
-            if launched():
-                return
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
@@ -110,7 +103,7 @@ class _AtOnce:
 @contextmanager
 def stops_at_once() -> Iterator[None]:
     """Let the first SIGINT, SIGTERM or SIGHUP raise :class:`Stopped`, wherever the process is; a
-    second one kills it, but not in a job of several processes.
+    second one kills it.
 
     Ignored signals, other threads and a context inside another one change nothing.
     """
@@ -124,8 +117,7 @@ def stops_at_once() -> Iterator[None]:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second one acts at once, but not
-    in a job of several processes: there ``torchrun`` passes on what the process may have had.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second one acts at once.
 
     A signal that is ignored, as SIGHUP under ``nohup``, stays so. Outside of the main thread, where
     signals cannot be handled, nothing is changed.
@@ -139,9 +131,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def note(number: int, frame: FrameType | None) -> None:
         request.number = number
-        # torchrun passes on a signal that its processes may have had from the terminal already.
-        if not launched():
-            restore()
+        restore()
 
     with _handled(note) as restore:
         yield request

@@ -63,7 +63,7 @@ def record_images(parts: Parts, folder: RunFolder) -> None:
         RunError: the disk is full or read-only.
     """
     data = parts.data
-    if folder.read_only or not _has_files(parts.settings, data):
+    if not _has_files(parts.settings, data):
         return
     if (folder.path / COPIES).is_symlink():
         raise RunError(

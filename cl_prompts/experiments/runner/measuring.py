@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from cl_prompts.backbones import FrozenViT, create_backbone, ranks
+from cl_prompts.backbones import FrozenViT, create_backbone
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import check_precision, lacks_bf16, pick_device
 from cl_prompts.backbones.vit import Precision
@@ -51,7 +51,7 @@ def forward_seconds(backbone: FrozenViT, batch: int) -> float:
     counts = backbone.counter.counts()
     side = backbone.image_size
     images = torch.zeros(batch, 3, side, side, device=backbone.mean.device)
-    with torch.no_grad(), ranks.local_only():
+    with torch.no_grad():
         # Reading a number waits until a device has finished.
         found = seconds(lambda: float(backbone(images).sum()))
     backbone.counter.go_on_from(counts)

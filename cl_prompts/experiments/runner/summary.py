@@ -91,7 +91,6 @@ def summary_of(
         ),
         "cached_views": strategy.feature_cache.reused,
         "computed_views": strategy.feature_cache.computed,
-        "passes_of_other_runs": 0 if parts.passes is None else parts.passes.taken_over,
         "trainable_parameters": strategy.model.n_learned,
         "seconds": seconds,
         "images_per_second": strategy.samples_seen / seconds,

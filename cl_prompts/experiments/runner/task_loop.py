@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.backbones import ranks
 from cl_prompts.backbones.cost import Counts, PassCounter
 from cl_prompts.errors import RunError, typed
 from cl_prompts.experiments.run_folder.checkpoint import taking_up
@@ -99,7 +98,6 @@ class TaskLoop:
         self.tasks_done = 0
         self._before: dict[str, Any] | None = None
         self._begins_edited = False
-        self._stopping: int | None = None
         self._earlier_remarks = [str(text) for text in folder.summary().get("remarks") or []]
         self.total = parts.strategy.train_epochs * _stream_length(parts)
         self._counter.reset()
@@ -135,18 +133,17 @@ class TaskLoop:
             _, theirs = parts.settings.parent["sizes"][-1]
             own = sum(map(len, parts.split.tasks[theirs:]))
             self.total = self._before["samples_seen"] + parts.strategy.train_epochs * own
-        if not self.folder.read_only:
-            self.folder.remove_unknown()
-            if state is None:
-                self.folder.write_text("stream.json", stream)
-            else:
-                self.folder.keep_stream(stream)
-            if self._before is not None:
-                self.folder.write_json(BEFORE_FILE, self._before)
-            if self.tasks_done:
-                # Perhaps the run was stopped between its checkpoint and this file.
-                self.folder.export(parts.strategy.model)
-            self.write_summary("running")
+        self.folder.remove_unknown()
+        if state is None:
+            self.folder.write_text("stream.json", stream)
+        else:
+            self.folder.keep_stream(stream)
+        if self._before is not None:
+            self.folder.write_json(BEFORE_FILE, self._before)
+        if self.tasks_done:
+            # Perhaps the run was stopped between its checkpoint and this file.
+            self.folder.export(parts.strategy.model)
+        self.write_summary("running")
         with taking_up(self.folder.path):
             return None if state is None else state["records"]
 
@@ -192,13 +189,13 @@ class TaskLoop:
             group.clear()
             group.update({**values, "params": parameters})
         self._begins_edited = is_edited(parts.settings)
-        self._before = parts.descent.evaluated(parts)  # by all ranks together
+        self._before = parts.descent.evaluated(parts)
 
-    def train(self, tracker: Tracker | None, request: StopRequest) -> None:
+    def train(self, tracker: Tracker, request: StopRequest) -> None:
         """Train on the tasks that are left; a strategy of the whole stream trains once.
 
         Args:
-            tracker: of the records; None on ranks that keep none.
+            tracker: of the records.
             request: for an end.
 
         Raises:
@@ -211,25 +208,25 @@ class TaskLoop:
         every = self.parts.settings.checkpoint_every
         clock = CheckpointClock(every, samples=strategy.samples_seen)
 
-        def save() -> None:
+        def save(*, after_task: bool = False) -> None:
             start = time.perf_counter()
             self._save(tracker)
             # How long it took decides when the next is due, so that saving stays a small share.
             clock.saved(strategy.samples_seen, time.perf_counter() - start)
+            if after_task:
+                self.folder.export(strategy.model)
 
-        def between_batches() -> None:
-            if self._agreed(request, due=clock.due(strategy.samples_seen)):
-                save()
-            self._stop()
+        def save_or_stop(*, due: bool, after_task: bool = False) -> None:
+            number = request.number  # read once: a signal may come at any moment
+            if due or number is not None:
+                save(after_task=after_task)
+            self._stop(number)
 
-        self._agreed(request)
-        self._stop()
-        strategy.between_batches = between_batches
+        self._stop(request.number)
+        strategy.between_batches = lambda: save_or_stop(due=clock.due(strategy.samples_seen))
         if self._begins_edited:
             self.parts.descent.remove_classes(strategy, self.parts.anytime, self.parts.data)
-            save()
-            if not self.folder.read_only:
-                self.folder.export(strategy.model)
+            save(after_task=True)
         workers = self.parts.settings.num_workers
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)
@@ -240,11 +237,7 @@ class TaskLoop:
                 )
             last = self.tasks_done == len(tasks)
             due = last or clock.due_after_task(strategy.samples_seen, self.tasks_done)
-            if self._agreed(request, due=due):
-                save()
-                if not self.folder.read_only:
-                    self.folder.export(strategy.model)
-            self._stop()
+            save_or_stop(due=due, after_task=True)
 
     @property
     def continuation(self) -> str:
@@ -252,24 +245,16 @@ class TaskLoop:
         trust = " --trust-code" if self.parts.settings.to_trust() else ""
         return f"cl-prompts run --resume {typed(self.folder.path)}{trust}"
 
-    def _agreed(self, request: StopRequest, *, due: bool = False) -> bool:
-        """Whether to save now, for the clock or an end; on all ranks, if it is so on one."""
-        number, saves = ranks.highest(request.number or 0, int(due))
-        self._stopping = number or None
-        return bool(number or saves)
-
-    def _stop(self) -> None:
-        """End here if that was agreed; a signal that came since then is for the next time."""
-        if self._stopping is not None:
+    def _stop(self, number: int | None) -> None:
+        if number is not None:
             raise Stopped(
                 f"stopped after {self.parts.strategy.samples_seen} samples; continue with:"
                 f" {self.continuation}",
-                self._stopping,
+                number,
             )
 
-    def _save(self, tracker: Tracker | None) -> None:
+    def _save(self, tracker: Tracker) -> None:
         parts = self.parts
-        # On every rank, since some of it is summed over ranks.
         state = {
             "tasks_done": self.tasks_done,
             "seconds": self.seconds(),
@@ -277,13 +262,12 @@ class TaskLoop:
             "counter": self._counter.counts()._asdict(),
             "strategy": parts.strategy.state_dict(),
             "augmentation": parts.data.train.state_dict(),
-            "records": {} if tracker is None else tracker.records(),
+            "records": tracker.records(),
             # For data, plugins and models from outside, which may draw from them.
             **global_states(),
         }
-        if not self.folder.read_only:
-            self.folder.save_checkpoint(state)
-            self.write_summary("running")
+        self.folder.save_checkpoint(state)
+        self.write_summary("running")
 
     def seconds(self) -> float:
         """Wall time spent on this run, also before it was resumed."""

@@ -12,7 +12,6 @@ from cl_prompts.errors import RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
 from cl_prompts.experiments.runner.interruption import Stopped
-from cl_prompts.experiments.runner.job import launched
 from cl_prompts.experiments.runner.measuring import cores, takes_one_thread
 from cl_prompts.experiments.runner.memory import available_memory
 from cl_prompts.experiments.sweeps.sweep_launcher import FORKS, Launcher, forked
@@ -56,7 +55,7 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
     left = [run.settings for run in runs if run.state != "finished"]
     if jobs is not None:
         return min(jobs, len(left))
-    if launched() or not all(takes_one_thread(run) and not run.num_workers for run in left):
+    if not all(takes_one_thread(run) and not run.num_workers for run in left):
         return 1
     # A process costs seconds to begin: one is worth it for several runs.
     room = available_memory() // BYTES_PER_PROCESS

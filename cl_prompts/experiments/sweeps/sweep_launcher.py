@@ -13,7 +13,6 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from cl_prompts.backbones.shared_passes import shared_passes
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Ended, Job, work
 
@@ -52,7 +51,7 @@ class _Worker:
 def forked(number: int) -> Iterator[list[_Worker]]:
     """Processes of one thread each that have loaded what this one has, and begin at once.
 
-    They compute on the CPU, share passes of the ViT, and are forked before a progress display has
+    They compute on the CPU, and are forked before a progress display has
     its thread. Torch's own threads, which a fork does not copy, are never asked for where there is
     to be one.
 
@@ -61,7 +60,6 @@ def forked(number: int) -> Iterator[list[_Worker]]:
     """
     workers: list[_Worker] = []
     number = number if FORKS else 0
-    passes = shared_passes() if number else None
     try:
         for _ in range(number):
             context = multiprocessing.get_context("fork")
@@ -69,7 +67,7 @@ def forked(number: int) -> Iterator[list[_Worker]]:
             # A forked process inherits the parent's ends of all pipes. It has to close them: as
             # long as one is open anywhere, a worker never hears that the parent has died.
             others = [mine, *(worker.connection for worker in workers)]
-            process = context.Process(target=work, args=(its, 1, others, passes))
+            process = context.Process(target=work, args=(its, 1, others))
             process.start()
             its.close()
             workers.append(_Worker(process, mine))

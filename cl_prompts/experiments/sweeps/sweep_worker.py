@@ -24,7 +24,6 @@ from cl_prompts.experiments.runner.job import keep_freed_memory, quieten_librari
 from cl_prompts.experiments.runner.lazy_libraries import spare_libraries
 
 if TYPE_CHECKING:
-    from cl_prompts.backbones.shared_passes import SharedPasses
     from cl_prompts.experiments.run_folder.plans import PlannedRun
     from cl_prompts.experiments.runner.building import Builder
 
@@ -115,7 +114,6 @@ def work(
     connection: Connection,
     threads: int | None,
     inherited: Sequence[Connection] = (),
-    passes: SharedPasses | None = None,
 ) -> None:
     """Execute runs until None comes in their place; the main function of a process.
 
@@ -126,16 +124,12 @@ def work(
         connection: brings jobs, and takes messages.
         threads: of this process; None for as many as it wants.
         inherited: ends of the sweep's connections in a forked process.
-        passes: of the ViT, which runs of all these processes share; None: runs of this one do.
     """
     os.setsid()  # Ctrl-C is for the sweep, which stops its processes itself
     # While such an end is open here, the death of the sweep would go unnoticed.
     for end in inherited:
         end.close()
     builder = _builder(threads)
-    from cl_prompts.backbones.shared_passes import shared_passes
-
-    builder.passes = passes or shared_passes()
     # The half a million objects of libraries are no garbage: collections pass over them.
     gc.freeze()
     jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()

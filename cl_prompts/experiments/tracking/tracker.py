@@ -28,7 +28,7 @@ from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 _EXAMPLES = 12  # test images that are drawn
 
 
-class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
+class Tracker(BaseSGDPlugin):
     """Writer of losses and evaluations to the run folder and its boards, over samples seen.
 
     Args:
@@ -255,7 +255,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
             self.board.scalar("loss/train", mean, self._samples)
 
 
-class ProgressLine(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
+class ProgressLine(BaseSGDPlugin):
     """Sender of a run's progress to a display: samples seen and current A_AUC.
 
     Args:

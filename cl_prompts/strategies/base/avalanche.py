@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from avalanche.evaluation.metrics import loss_metrics
 from avalanche.logging import InteractiveLogger
 from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin, ReplayPlugin
@@ -15,7 +14,6 @@ from avalanche.training.plugins.evaluation import default_evaluator
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from cl_prompts.backbones import ranks
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
@@ -149,11 +147,9 @@ def silent_evaluator() -> EvaluationPlugin:
 
 
 def chosen_evaluator(given: Any, *, multi_label: bool) -> Any:
-    """Avalanche's evaluator for what was given: with scores that are defined for the labels, and
-    silent on all ranks but the first."""
+    """Avalanche's evaluator for what was given: with scores that are defined for the labels."""
     if given is default_evaluator:
-        # Every other rank would log the same numbers once more.
-        given = None if ranks.rank() else multi_label_evaluator if multi_label else given
+        given = multi_label_evaluator if multi_label else given
     return silent_evaluator if given is None else given
 
 
@@ -280,26 +276,3 @@ def claim(plugins: Iterable[Any]) -> None:
     for plugin in plugins:
         if isinstance(plugin, StrategyPlugin):
             plugin.claimed = True
-
-
-def check_ranks(device: torch.device, *, compiled: bool, head: Any) -> None:
-    """Refuse settings under which several processes cannot train one model.
-
-    Raises:
-        InputError: a compiled model, a head that evaluations change, or a device that is only one.
-    """
-    if (head.input, head.alignment, head.aligned_tests) == ("aligned", "released", True):
-        raise InputError(
-            "head.alignment=released follows test images, too, of which each rank sees others: give"
-            " aligned_tests=False, or start without torchrun"
-        )
-    if compiled:
-        raise InputError(
-            "compile=True is for one process, since ranks talk to each other within a pass: leave"
-            " it out, or start without torchrun"
-        )
-    if device.type not in ("cpu", "cuda") or device.index is not None:
-        raise InputError(
-            f"device={device} is one device, and there are {ranks.size()} ranks: give device=auto,"
-            " cuda or cpu, and each takes its own"
-        )

@@ -17,7 +17,6 @@ from avalanche.training.utils import trigger_plugins
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.pixels import check_batch, check_kind, image_check
 from cl_prompts.backbones.vit import FrozenViT
@@ -36,7 +35,6 @@ from cl_prompts.strategies.base.avalanche import (
     check_foreign_loader,
     check_model,
     check_optimizer,
-    check_ranks,
     chosen_evaluator,
     claim,
     no_criterion,
@@ -267,8 +265,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.state = Registered(self)
         """State that :meth:`state_dict` holds beside that of model, optimizer and buffer."""
         self.device = pick_device(self.device)
-        if ranks.is_distributed():
-            check_ranks(self.device, compiled=self.compile, head=self.head)
         check_torch(self.device)
         self.model = self._given_or_built()
         # Before the optimizer is made: a plugin may replace parts of the model, or add some.
@@ -568,12 +564,10 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         trigger_plugins(self, "end_of_task")
 
     def backward(self) -> None:
-        """Compute gradients, the same on all ranks."""
+        """Compute gradients."""
         if not self.loss.requires_grad:
             raise InputError(NOTHING_TO_TRAIN)
         super().backward()
-        if ranks.is_distributed():
-            ranks.share_gradients(self.model)
 
     def optimizer_step(self) -> None:
         """Make a step, after which what is cached of the old parameters is out of date."""

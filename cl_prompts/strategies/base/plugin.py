@@ -12,7 +12,7 @@ from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.state import Registered
 
 
-class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
+class StrategyPlugin(Declared, BaseSGDPlugin):
     """An option of a method that acts during training, as an Avalanche plugin with settings.
 
     Besides Avalanche's events a plugin of any kind may have these, each called with the strategy:
@@ -56,11 +56,6 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
     """Why the plugin is for one class per image; empty where it is for several, too."""
     claimed = False
     """Whether the plugin belongs to a strategy."""
-
-    def __init_subclass__(cls, supports_distributed: bool = True, **others: Any) -> None:
-        """Let a plugin of a method run on several ranks, unless its class says otherwise."""
-        # Avalanche takes it that a class does not which does not say so, whatever its base says.
-        super().__init_subclass__(supports_distributed=supports_distributed, **others)
 
     def __init__(self, **settings: Any) -> None:
         BaseSGDPlugin.__init__(self)

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from avalanche.training.utils import trigger_plugins
 from torch import Tensor
 
-from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import check_batch, check_kind
 from cl_prompts.datasets.items import writes_into
 from cl_prompts.errors import InputError, unknown
@@ -221,7 +220,6 @@ def make_train_dataloader(
     data = self.adapted_dataset
     order = self.shuffler if shuffle else None
     batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)
-    batches.shared = ranks.is_distributed()
     generator = torch.Generator()
     if num_workers:
         # Worker processes take their seeds from it, a resumed run the same ones.

@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check
 from cl_prompts.datasets.items import read
 from cl_prompts.datasets.views import Key, collated, deferring_views, joined, viewing
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.stream import Batch, RecurringViews, joined_batch, sends_levels
+from cl_prompts.strategies.base.stream import Batch, RecurringViews, sends_levels
 from cl_prompts.training.buffers import ReplayBuffer
 
 #: experience, row in it, and key of the view
@@ -131,12 +130,11 @@ class Replay:
         self, references: Tensor, update: int, draw: int = 0
     ) -> tuple[list[Any], Tensor]:
         """Read the samples of (m, 2) references, stored or not, as :meth:`read` does."""
-        n = len(references)
         wanted = [
             (source, row, self._key(source, row, update, draw))
-            for source, row in references[ranks.share(n).rows].tolist()
+            for source, row in references.tolist()
         ]
-        return joined_batch(self._columns(wanted), n), torch.stack(
+        return self._columns(wanted), torch.stack(
             [self._items.annotated[source] for source in references[:, 0].tolist()]
         )
 
@@ -147,7 +145,7 @@ class Replay:
         return RecurringViews(self.views, source, update).key(row, draw)
 
     def _columns(self, wanted: Sequence[_Wanted]) -> list[Any]:
-        """A mini-batch of these items, which each process reads a share of."""
+        """A mini-batch of these items."""
         as_levels = sends_levels(self.device)
         collate = partial(collated, collate=_stacked, check=self.check, as_levels=as_levels)
         if not self.workers or not wanted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check
 from cl_prompts.datasets.items import (
     joined_items,
@@ -20,7 +19,7 @@ from cl_prompts.datasets.items import (
     refuse_own_collate,
     shapes_behind_image,
 )
-from cl_prompts.datasets.views import DeferredViews, Key, collated, deferring_views, viewing
+from cl_prompts.datasets.views import Key, collated, deferring_views, viewing
 from cl_prompts.errors import InputError
 
 KeyedRow = tuple[int, Key]
@@ -134,8 +133,6 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         batch_size: rows per batch; the last batch may be shorter.
         repeats: times each batch is yielded.
         generator: of a new order for each pass; None for the order of rows.
-        shared: several ranks share each batch: this one yields its share, see
-            :func:`joined_batch`.
         start: rows of the order that the next pass leaves out, whole batches: they were done
             before.
         origin: stream position at which the next pass begins, or began where it leaves rows out.
@@ -151,7 +148,6 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
     batch_size: int
     repeats: int
     generator: torch.Generator | None = None
-    shared: bool = False
     start: int = 0
     origin: int = 0
     recurring: RecurringViews | None = None
@@ -168,14 +164,13 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         for first in range(0, len(left), self.batch_size):
             rows = left[first : first + self.batch_size]
             # A view is keyed by the place of its sample in the stream, so that it depends neither
-            # on workers and ranks nor on where a run was resumed.
+            # on workers nor on where a run was resumed.
             places = list(enumerate(rows.tolist(), position))
             for repetition in range(self.repeats):
-                mine = places[ranks.share(len(places)).rows] if self.shared else places
                 if self.recurring is None:
-                    yield [(row, (place, repetition)) for place, row in mine]
+                    yield [(row, (place, repetition)) for place, row in places]
                 else:
-                    yield [(row, self.recurring.key(row, repetition)) for _, row in mine]
+                    yield [(row, self.recurring.key(row, repetition)) for _, row in places]
             position += len(rows)
 
     def __len__(self) -> int:
@@ -210,7 +205,7 @@ class StreamBatch:
 
 @dataclass(kw_only=True)
 class StreamLoader:
-    """Stream batches of one epoch: views, what recurs of them, and the share of each rank.
+    """Stream batches of one epoch: views, and what recurs of them.
 
     Attributes:
         loader: yields each batch ``updates`` times in a row, if it is one of our own
@@ -260,10 +255,9 @@ class StreamLoader:
             size = min(self.size, self.n - start)
             if self.sampler is None and size < 1 <= self.n:
                 raise self._miscounted()
-            # Of all ranks, whatever this one has read.
             rows = None if self.sampler is None else self.sampler.order[start : start + size]
-            first = self._view(item, rows, size, 0)
-            yield StreamBatch(start, size, first, self._views(items, first, rows, size), rows)
+            first = self._view(item, rows, 0)
+            yield StreamBatch(start, size, first, self._views(items, first, rows), rows)
             start += size
         if self.sampler is None and start < self.n:
             raise self._miscounted()
@@ -274,9 +268,7 @@ class StreamLoader:
             f" of train_mb_size, {self.size}, by which they are counted: give it that batch size"
         )
 
-    def _views(
-        self, items: Iterator[Any], first: Batch, rows: Tensor | None, size: int
-    ) -> Iterator[Batch]:
+    def _views(self, items: Iterator[Any], first: Batch, rows: Tensor | None) -> Iterator[Batch]:
         # A copy, since a plugin may change the batch that is trained on.
         untouched = _copy(first) if rows is None else first
         yield first
@@ -284,14 +276,12 @@ class StreamLoader:
             if rows is None:  # a foreign loader gives one view
                 yield _copy(untouched)
             else:
-                yield self._view(next(items), rows, size, repetition)
+                yield self._view(next(items), rows, repetition)
 
-    def _view(self, item: Any, rows: Tensor | None, size: int, repetition: int) -> Batch:
+    def _view(self, item: Any, rows: Tensor | None, repetition: int) -> Batch:
         """A batch of the loader on the device, with what is known of its samples."""
         if self.sampler is None:
             shapes_behind_image(item)
-        elif self.sampler.shared:
-            item = joined_batch(item, size, self.device)
         # Kept as the loader gave them: reading them from a GPU would make it wait.
         labels = item[1]
         on_host = isinstance(labels, Tensor) and labels.device.type == "cpu"
@@ -315,35 +305,6 @@ def own_sampler(loader: Any) -> RepeatedBatches | None:
     """The sampler of a loader of our own; None where a plugin has replaced the loader."""
     sampler = getattr(loader, "batch_sampler", None)
     return sampler if isinstance(sampler, RepeatedBatches) else None
-
-
-def joined_batch(columns: Sequence[Any], n: int, device: Any = "cpu") -> list[Any]:
-    """The whole batch, from what each rank has read of it.
-
-    >>> joined_batch([torch.zeros(2, 3)], n=2)  # by this process alone
-    [tensor([[0., 0., 0.],
-            [0., 0., 0.]])]
-
-    Args:
-        columns: images and so on of this rank's rows (:attr:`Share.rows
-            <cl_prompts.backbones.ranks.Share.rows>`). Of views that are made later each rank makes
-            the whole batch.
-        n: rows of the batch.
-        device: that images are sent from: the GPU's way is the faster one. Others stay on the CPU.
-    """
-    if not ranks.is_distributed():
-        return list(columns)
-    # A rank without own rows has read one all the same, which is dropped here.
-    kept = ranks.share(n).kept
-    images, *others = (column[:kept] for column in columns)
-    later = images if isinstance(images, DeferredViews) else None
-    # Ranks may read images of other types, which would be taken for each other's bytes.
-    sent = images.float() if later is None else later.packed
-    if torch.device(device).type == "cpu":
-        joined, *others = ranks.gathered([sent, *others], n)
-    else:
-        joined, *others = ranks.gathered([sent.to(device)], n) + ranks.gathered(others, n)
-    return [joined if later is None else DeferredViews(joined, later.decode), *others]
 
 
 @dataclass(eq=False)
@@ -395,8 +356,8 @@ def check_recurring(data: Any) -> None:
 
 def sends_levels(device: Any) -> bool:
     """Whether images of 8 bits are sent to a device as bytes: to any but the CPU, where nothing is
-    sent, unless several ranks join their shares, which must then be alike."""
-    return torch.device(device).type != "cpu" and not ranks.is_distributed()
+    sent."""
+    return torch.device(device).type != "cpu"
 
 
 def checked_collate(data: Any, check: Check | None, device: Any = "cpu") -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import check_batch, image_check
 from cl_prompts.errors import RunError
 from cl_prompts.models.base import ContinualModel, Output
@@ -19,7 +18,6 @@ from cl_prompts.strategies.base.faults import not_finite, positions
 from cl_prompts.strategies.base.stream import (
     Batch,
     RepeatedBatches,
-    joined_batch,
     keyed_loader,
 )
 
@@ -76,12 +74,9 @@ def task_batches(strategy: Any, data: Any) -> Iterator[tuple[Tensor, Tensor]]:
     size = strategy.eval_mb_size
     batches = RepeatedBatches(len(data), size, repeats=1)
     batches.origin = strategy.samples_seen  # which keys the views
-    batches.shared = ranks.is_distributed()
     check = image_check(strategy.model)
     loader = keyed_loader(data, batches, check=check, device=strategy.device)
-    for read, start in zip(loader, range(0, len(data), size), strict=True):
-        n = min(size, len(data) - start)
-        images, labels, *_ = joined_batch(read, n, strategy.device)
+    for (images, labels, *_), start in zip(loader, range(0, len(data), size), strict=True):
         images = images.to(strategy.device)
         if rows := not_finite(images):
             raise RunError(

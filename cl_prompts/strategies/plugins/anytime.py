@@ -33,7 +33,7 @@ _RECORDED = {"accuracy", "map", "loss", "buffer", "prompt_usage", "prompt_usage_
 _RECORDED |= {f"{kind}_{name}" for kind in ("anytime", "task_end") for name in ("accuracy", "map")}
 
 
-class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
+class AnytimeEvaluation(BaseSGDPlugin):
     """Evaluation every ``every`` stream samples, and after each task, on the classes seen so far.
 
     Works with the strategies of this package and with ordinary ones (Naive, Replay, ...): classes

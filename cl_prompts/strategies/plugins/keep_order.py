@@ -10,7 +10,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import check_order, mark_of
 
 
-class KeepOrder(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
+class KeepOrder(BaseSGDPlugin):
     """Refusal of training that shuffles a stream whose order is part of its scenario.
 
     Avalanche's strategies shuffle unless told not to, and nothing would tell: the blurry stream

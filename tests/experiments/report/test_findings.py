@@ -184,12 +184,5 @@ def test_tasks_of_fewer_than_a_batch_are_said_once_per_stream() -> None:
     ]
 
 
-def test_rows_that_were_spared_passes_are_said() -> None:
-    alone, spared = ([a_run([100, 500], seed=seed) for seed in (1, 2)] for _ in range(2))
-    spared[1].summary["passes_of_other_runs"] = 500
-    (sentence,) = caveats({"mvp": alone, "mvp@whitened": spared})
-    assert sentence.startswith("images/s of mvp@whitened leaves out")
-
-
 def test_runs_without_options_have_no_batch() -> None:
     assert batch_of(Run(Path("run"), {})) == 0

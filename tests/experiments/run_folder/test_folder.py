@@ -318,25 +318,6 @@ def test_a_flip_anywhere_is_refused_or_makes_no_difference(unfinished: Path) -> 
     assert outcomes["config.yaml", "refused"] > 2
 
 
-def test_a_read_only_folder_has_a_checkpoint_and_is_not_locked(unfinished: Path) -> None:
-    before = contents(unfinished)
-    identity = read(unfinished / CHECKPOINT_FILE).identity
-    holder, _ = RunFolder.resume(unfinished)
-    folder = RunFolder(unfinished, read_only=True)
-    folder.claim(identity)
-    found = folder.load_checkpoint()
-    assert found is not None
-    assert found["tasks_done"] == 3
-    folder.claim({**identity, "stream": "another"})
-    with pytest.raises(InputError, match="its stream is another one"):
-        folder.load_checkpoint()
-    (unfinished / CHECKPOINT_FILE).unlink()
-    (unfinished / "checkpoint.previous").unlink()
-    assert folder.load_checkpoint() is None
-    holder.close()
-    assert contents(unfinished) == {k: v for k, v in before.items() if "checkpoint" not in k}
-
-
 def test_a_damaged_stream_is_written_anew(unfinished: Path) -> None:
     text = (unfinished / "stream.json").read_text()
     folder = RunFolder(unfinished)

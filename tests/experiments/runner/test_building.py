@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cl_prompts.backbones.shared_passes import SharedPasses
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
@@ -147,22 +146,6 @@ def test_a_strategy_of_ones_own_gets_its_settings(builder: Builder) -> None:
     assert type(parts.strategy) is own_parts.Doubled
     assert parts.strategy.factor == 3.0
     assert parts.settings.options["lr"] == 0.1
-
-
-@pytest.mark.parametrize(
-    ("texts", "shares"),
-    [
-        ((), True),
-        ((f"dataset={OWN}:stripes", "n_tasks=2"), True),
-        ((f"strategy={OWN}:Doubled",), False),
-        ((f"scenario={OWN}:halves",), False),
-    ],
-)
-def test_a_method_of_ones_own_shares_no_passes(texts: tuple[str, ...], shares: bool) -> None:
-    builder = Builder(quick=True)
-    assert built(builder, *texts).passes is None
-    builder.passes = SharedPasses(2**12)
-    assert (built(builder, *texts).passes is not None) == shares
 
 
 def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them(

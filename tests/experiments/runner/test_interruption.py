@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.runner.interruption import (
@@ -152,22 +151,6 @@ def test_the_first_sentence_on_how_to_go_on_is_the_one() -> None:
     with pytest.raises(Stopped) as stop, stop_says(lambda: "of Ctrl-C"):
         raise KeyboardInterrupt
     assert (str(stop.value), stop.value.number) == ("of Ctrl-C", signal.SIGINT)
-
-
-def test_in_a_job_a_fault_is_said_before_the_signal_that_it_brings(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-
-    def failing() -> None:
-        try:
-            raise RunError("another rank was killed")
-        finally:
-            me(signal.SIGTERM)
-
-    with pytest.raises(RunError), stops_at_once():
-        failing()
 
 
 def test_a_command_that_is_done_ends_with_its_code() -> None:

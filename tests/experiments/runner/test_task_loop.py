@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import signal
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder.checkpoint import packed, read
@@ -22,12 +21,14 @@ from cl_prompts.experiments.run_folder.checkpoint_files import CheckpointFiles
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.runner import execution, task_loop
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
+from cl_prompts.experiments.runner.interruption import StopRequest
 from cl_prompts.experiments.runner.task_loop import EACH, SHARE, CheckpointClock, TaskLoop
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import summary
-from tests.experiments.faults import contents
 from tests.few_images import few_images
+
+#: a tracker of a run that keeps no records
+UNRECORDED: Any = SimpleNamespace(records=dict)
 
 
 def test_the_total_counts_epochs_and_each_image_once_for_a_whole_stream(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_seconds_and_random_numbers_go_on_from_earlier_processes(
     random.gauss()
     drawn = repr((torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()))
     with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-        tracker = execution._tracked(loop, None, watcher)  # other ranks go on without one
+        tracker = execution._tracked(loop, None, watcher)
     loop._save(tracker)
     tracker.close()
     loop.folder.close()
@@ -95,7 +96,7 @@ def test_a_plugin_without_a_state_is_named_where_a_run_goes_on(tmp_path: Path) -
     with few_images():
         loop = TaskLoop(Builder().build(settings), RunFolder.create(tmp_path / "run", settings, ""))
         loop.restore()
-        loop._save(None)
+        loop._save(UNRECORDED)
         loop.folder.close()
         folder, settings = RunFolder.resume(tmp_path / "run", trust_code=True)
         assert folder.remarks == []
@@ -111,7 +112,7 @@ def test_the_end_is_saved_however_many_tasks_there_were(
     monkeypatch.setattr(task_loop, "EACH", 0)
     loop.parts.settings.checkpoint_every = 99_999
     loop.restore()
-    loop.train(None, StopRequest())
+    loop.train(UNRECORDED, StopRequest())
     names = {file.name for file in loop.folder.path.iterdir()}
     assert {"checkpoint", "learned.safetensors"} <= names
     assert "checkpoint.previous" not in names  # of the first task
@@ -162,7 +163,7 @@ def spoil(found: Any, path: str, value: Any) -> None:
 @pytest.mark.slow
 def test_a_checkpoint_of_another_form_is_refused_in_one_sentence(loop: TaskLoop) -> None:
     loop.restore()
-    loop._save(None)
+    loop._save(UNRECORDED)
     loop.folder.close()
     kept = CheckpointFiles(loop.folder.path)
     whole = read(kept.newest)
@@ -195,7 +196,7 @@ def test_going_on_from_the_older_checkpoint_stands_in_the_summary(loop: TaskLoop
     path = loop.folder.path
     loop.restore()
     for _ in range(2):
-        loop._save(None)
+        loop._save(UNRECORDED)
     loop.folder.close()
     for damaged in (True, False):  # once it is said it stays
         if damaged:
@@ -203,47 +204,10 @@ def test_going_on_from_the_older_checkpoint_stands_in_the_summary(loop: TaskLoop
         folder, settings = RunFolder.resume(path)
         again = TaskLoop(Builder().build(settings), folder)
         again.restore()
-        again._save(None)
+        again._save(UNRECORDED)
         folder.close()
         (remark,) = summary(path)["remarks"]
         assert "the older checkpoint.previous is intact" in remark
-
-
-def test_a_rank_that_does_not_write_changes_no_file(loop: TaskLoop) -> None:
-    path = loop.folder.path
-    others = []
-    for _ in range(2):
-        parts = Builder().build(loop.parts.settings)
-        others.append(TaskLoop(parts, RunFolder(path, read_only=True)))
-    loop.restore()
-    first, second = others
-    before = contents(path)
-    assert first.restore() is None
-    first.train(None, StopRequest())
-    assert first.tasks_done == 2
-    assert contents(path) == before
-    loop.train(None, StopRequest())
-    before = contents(path)
-    assert second.restore() == {}
-    assert second.tasks_done == 2
-    assert contents(path) == before
-
-
-def test_a_signal_that_comes_during_the_exchange_is_not_lost(
-    loop: TaskLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    request = StopRequest()
-
-    def exchange(*numbers: int) -> list[int]:
-        request.number = signal.SIGTERM
-        return list(numbers)
-
-    monkeypatch.setattr(ranks, "highest", exchange)
-    assert not loop._agreed(request)
-    loop._stop()  # nothing was agreed: the other ranks go on, too
-    assert loop._agreed(request)
-    with pytest.raises(Stopped, match="stopped after 0 samples"):
-        loop._stop()
 
 
 def test_an_interval_counts_samples_from_the_last_checkpoint() -> None:

@@ -25,7 +25,7 @@ from cl_prompts.experiments.sweeps.plan_launcher import in_processes, processes
 from cl_prompts.experiments.sweeps.sweep_launcher import forked
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger
 from cl_prompts.experiments.sweeps.sweep_worker import Ended
-from tests.experiments.commands import QUICK, summary
+from tests.experiments.commands import QUICK
 
 GIB = 2**30
 
@@ -154,8 +154,6 @@ def test_two_processes_write_what_one_writes(
     assert said.count("run 2 of 2, ranpac seed 1, finished") == 2
     one, two = (sorted((tmp_path / jobs).glob("*/*/*/")) for jobs in ("1", "2"))
     assert len(one) == len(two) == 2
-    # One pass of an image serves both methods: 80 of the stream, and those of the test.
-    assert [summary(folder)["passes_of_other_runs"] > 80 for folder in one] == [False, True]
     for before, now in zip(one, two, strict=True):
         for name in ("metrics.csv", "learned.safetensors"):
             assert (before / name).read_bytes() == (now / name).read_bytes()

@@ -1,4 +1,4 @@
-"""Avalanche's conventions and ours: arguments, loaders, optimizers, test sets, ranks."""
+"""Avalanche's conventions and ours: arguments, loaders, optimizers, test sets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from avalanche.training.plugins import (
 )
 from torch.utils.data import DataLoader
 
-from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import L2P, AnytimeEvaluation, Joint, LinearProbe
@@ -83,22 +82,6 @@ def test_single_label_metrics_are_refused_and_the_default_ones_measure_map() -> 
     bench = benchmark("mlcil")
     strategy.train(bench.train_stream[0], eval_streams=[])
     assert any("MeanAP" in name for name in strategy.eval(bench.test_stream[0]))
-
-
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({"compile": True}, "compile=True is for one process"),
-        ({"head": {"input": "aligned", "alignment": "released"}}, "give aligned_tests=False, or"),
-        ({"device": torch.device("cpu", 0)}, "device=cpu:0 is one device, and there are 2 ranks"),
-    ],
-)
-def test_what_several_ranks_cannot_do_is_refused(
-    settings: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ranks, "size", lambda: 2)
-    with pytest.raises(InputError, match=sentence):
-        make("er", **settings)
 
 
 @pytest.mark.parametrize(

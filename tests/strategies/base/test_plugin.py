@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from avalanche.core import SupervisedPlugin
-from avalanche.distributed import DistributedHelper
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
 
@@ -216,16 +215,3 @@ def test_a_router_finds_the_entries_that_other_options_wrap() -> None:
     encoded = make("s_prompt", prompt_form=Encoded(), plugins=make_plugins({"router": {}}))
     assert averaged.routed
     assert encoded.routed
-
-
-def test_plugins_of_methods_are_for_several_ranks_without_a_word_of_avalanche(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    strategy = make("lwf", "class_incremental")
-    assert any(isinstance(plugin, Distillation) for plugin in strategy.plugins)
-    monkeypatch.setattr(type(DistributedHelper), "is_distributed", property(lambda helper: True))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert strategy._check_distributed_training_compatibility()
-    assert capsys.readouterr().err == ""
-    assert StrategyPlugin.supports_distributed

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cl_prompts.backbones import ranks
 from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.dataset import ImageSet, as_dataset
 from cl_prompts.datasets.keyed import KeyedTransform
@@ -23,7 +22,6 @@ from cl_prompts.strategies.base.stream import (
     KeyedItems,
     RepeatedBatches,
     StreamLoader,
-    joined_batch,
     keyed_loader,
 )
 from tests.toys import make
@@ -39,16 +37,6 @@ def test_replayed_samples_come_behind_the_streams() -> None:
     assert whole.n_stream == 3
     assert whole.images is whole.columns[0]
     assert whole.labels is whole.columns[1]
-
-
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_ranks_send_images_of_one_type(kind: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[Tensor] = []
-    monkeypatch.setattr(ranks, "size", lambda: 2)
-    monkeypatch.setattr(ranks, "gathered", lambda own, n: sent.extend(own) or list(own))
-    joined_batch([torch.rand(2, 3, 4, 4).to(kind), torch.tensor([1, 2])], n=4)
-    # Bytes of another type would be read as pixels.
-    assert [column.dtype for column in sent] == [torch.float32, torch.int64]
 
 
 @pytest.mark.parametrize("shape", [(6,), (5, 6)])
