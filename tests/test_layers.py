@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "checks": set(),
     "own_code": set(),
     "reading": set(),
+    "testing": {"backbones", "scenarios", "strategies"},
     "__init__": set(),
     "__main__": {"experiments"},
 }

@@ -1,0 +1,281 @@
+"""Conformance checks that a strategy from outside can be put through, as ours are in our tests."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cl_prompts.backbones import create_backbone
+from cl_prompts.errors import InputError
+from cl_prompts.scenarios import class_incremental_benchmark, mlcil_benchmark, si_blurry_benchmark
+from cl_prompts.strategies.base.online import OnlineStrategy
+
+N_CLASSES = 6
+N_TASKS = 3
+#: scenario -> its toy stream
+STREAMS: dict[str, Callable[..., Any]] = {
+    "si_blurry": lambda train, test: si_blurry_benchmark(train, test, n_tasks=N_TASKS, seed=3),
+    "class_incremental": lambda train, test: class_incremental_benchmark(
+        train, test, n_tasks=N_TASKS
+    ),
+    "mlcil": lambda train, test: mlcil_benchmark(train, test, protocol="B0-C2"),
+}
+
+
+class ToyImages(Dataset[Any]):
+    """Random images in the colours of their classes.
+
+    Args:
+        n: number of images.
+        size: side of an image in pixels.
+        seed: of the noise and the order of classes.
+        multi_label: label an image with a row of zeros and ones, instead of a class id.
+    """
+
+    def __init__(self, n: int, size: int, seed: int, *, multi_label: bool = False) -> None:
+        rng = np.random.default_rng(seed)
+        patterns = np.random.default_rng(99).random((N_CLASSES, 3, size, size))
+        classes = rng.permutation(np.arange(n, dtype=np.int64) % N_CLASSES)
+        images = 0.8 * patterns[classes] + 0.2 * rng.random((n, 3, size, size))
+        self.images = torch.from_numpy(images).float()
+        self.targets = np.eye(N_CLASSES, dtype=np.uint8)[classes] if multi_label else classes
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        label = self.targets[index]
+        return self.images[index], int(label) if label.ndim == 0 else torch.from_numpy(label)
+
+
+@dataclass
+class Trial:
+    """A strategy on a toy stream, trained once for all checks.
+
+    Attributes:
+        make: builds the strategy anew, equal every time.
+        stream: makes the benchmark anew.
+        images: (n, 3, size, size) to score.
+    """
+
+    make: Callable[[], OnlineStrategy]
+    stream: Callable[[], Any]
+    images: Tensor
+
+    @cached_property
+    def trained(self) -> OnlineStrategy:
+        """The strategy after the stream; checks leave it as it is."""
+        return self.fit(self.make(), self.experiences())
+
+    @cached_property
+    def after(self) -> dict[str, Tensor]:
+        """State of the model after the stream."""
+        return state_of(self.trained)
+
+    def experiences(self) -> list[Any]:
+        """Experiences of a fresh training stream."""
+        return list(self.stream().train_stream)
+
+    def fit(self, strategy: OnlineStrategy, experiences: list[Any]) -> OnlineStrategy:
+        """Train on experiences, one after the other or, where the method wants them so, at once."""
+        for part in [experiences] if strategy.whole_stream else experiences:
+            strategy.train(part, eval_streams=[])
+        return strategy
+
+    def scores(self, strategy: OnlineStrategy) -> Tensor:
+        """Logits (n, classes) of the images."""
+        with torch.no_grad():
+            found: Tensor = strategy.model.eval()(self.images)
+        return found
+
+
+def check_strategy(method: Callable[..., OnlineStrategy], **settings: Any) -> None:
+    """Check that a strategy keeps what every strategy of this package keeps.
+
+    It is trained on a few random images on the embedded ViT, once or twice for each check and
+    stream: Si-Blurry, class-incremental, and with several labels where it has ``multi_label``.
+
+    Args:
+        method: a class derived from :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
+        **settings: of its construction; ``backbone`` for another than the embedded ViT.
+
+    Raises:
+        AssertionError: a check failed; its message says which, and on which stream.
+
+    Example:
+        >>> from cl_prompts.strategies import NCM
+        >>> check_strategy(NCM)
+    """
+    backbone = settings.pop("backbone", None) or create_backbone()
+    given = {"train_mb_size": 16, "evaluator": None, "device": "cpu", **settings}
+    for scenario in STREAMS:
+        trial = _trial(method, scenario, backbone, given)
+        for check in CHECKS if trial else ():
+            try:
+                check(trial)  # type: ignore[arg-type]
+            except AssertionError as error:
+                raise AssertionError(f"{check.__name__} on {scenario}: {error}") from error
+
+
+def _trial(method: Any, scenario: str, backbone: Any, given: dict[str, Any]) -> Trial | None:
+    """The trial of a method on a scenario; None where it is not defined for the stream."""
+    several = scenario == "mlcil"
+    accepted = method.settings()
+    if several and "multi_label" not in accepted:
+        return None
+    settings = dict(given)
+    if "multi_label" in accepted:
+        settings["multi_label"] = several
+    if "n_tasks" in accepted and scenario != "si_blurry":
+        settings.setdefault("n_tasks", N_TASKS)
+    train = ToyImages(48, backbone.image_size, 1, multi_label=several)
+    test = ToyImages(12, backbone.image_size, 2, multi_label=several)
+
+    def make() -> OnlineStrategy:
+        torch.manual_seed(0)  # models draw their first parameters from the global generator
+        strategy: OnlineStrategy = method(backbone=backbone, n_classes=N_CLASSES, **settings)
+        return strategy
+
+    try:
+        make().check_announced(announced=scenario != "si_blurry")
+    except InputError:
+        return None
+    return Trial(make, lambda: STREAMS[scenario](train, test), test.images)
+
+
+# ------------------------------------------------------------------------------------- the checks
+
+
+def check_backbone_is_frozen(trial: Trial) -> None:
+    """The given ViT has no gradient, and its weights stay bit-identical."""
+    strategy = trial.make()
+    before = state_of(strategy.backbone)
+    trial.fit(strategy, trial.experiences()[:1])
+    assert_same(before, state_of(strategy.backbone), "the given backbone changed")
+    trained = [p for p in strategy.backbone.parameters() if p.requires_grad or p.grad is not None]
+    assert not trained, "parameters of the given backbone require or have gradients"
+
+
+def check_seed_fixes_the_run(trial: Trial) -> None:
+    """A second run comes to the same weights, bit for bit."""
+    second = trial.fit(trial.make(), trial.experiences())
+    assert_same(trial.after, state_of(second), "two runs of one seed differ")
+
+
+def check_scores_depend_on_the_image_alone(trial: Trial) -> None:
+    """Scores depend on no other sample of a batch, and on no task label."""
+    together = trial.scores(trial.trained)
+    with torch.no_grad():
+        alone = torch.cat([trial.trained.model(image[None]) for image in trial.images[:3]])
+    torch.testing.assert_close(alone, together[:3], atol=1e-4, rtol=1e-4)
+
+
+def check_unseen_classes_have_no_score(trial: Trial) -> None:
+    """After the first experience classes that no sample showed are never predicted."""
+    strategy = trial.fit(trial.make(), trial.experiences()[:1])
+    scores, seen = trial.scores(strategy), strategy.model.seen
+    assert scores[:, seen].isfinite().all(), "a class that was seen has no finite score"
+    masked = 0.0 if strategy.model.multi_label else -torch.inf
+    assert (scores[:, ~seen] == masked).all(), f"a class never seen has another score than {masked}"
+
+
+def check_evaluation_leaves_no_trace(trial: Trial) -> None:
+    """Avalanche's ``eval`` does not change the model."""
+    trial.trained.eval(list(trial.stream().test_stream)[-1:])
+    assert_same(trial.after, state_of(trial.trained), "evaluation changed the model")
+
+
+def check_saved_model_scores_the_same(trial: Trial) -> None:
+    """``save`` and ``load`` keep all that was learned."""
+    second = trial.make()
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "learned.safetensors")
+        trial.trained.save(path)
+        second.load(path)
+    assert torch.equal(trial.scores(trial.trained), trial.scores(second)), "scores differ"
+
+
+def check_run_resumes_exactly(trial: Trial) -> None:
+    """A run that is stopped inside an experience, or after one, ends at the same weights."""
+    for batches in (2, None):
+        strategy = trial.make()
+        if strategy.whole_stream and batches is None:
+            continue  # it has no task boundary to stop at
+        state = _state_at(trial, strategy, batches)
+        second, stream = trial.make(), trial.experiences()
+        torch.rand(7)  # what else draws random numbers must not matter
+        begun = state["experiences"]
+        inside = state["place"] is not None
+        second.load_state_dict(state, () if second.whole_stream else stream[: begun + inside])
+        trial.fit(second, stream if second.whole_stream else stream[begun:])
+        assert_same(trial.after, state_of(second), "a resumed run ends at other weights")
+
+
+class _Stop(Exception):
+    """Where a run is cut."""
+
+
+def _state_at(trial: Trial, strategy: OnlineStrategy, batches: int | None) -> dict[str, Any]:
+    """State after so many stream batches, or after the first experience, as a file gives it."""
+    states: list[dict[str, Any]] = []
+
+    def between_batches() -> None:
+        states.append(_as_file(strategy.state_dict()))
+        if len(states) == batches:
+            raise _Stop
+
+    strategy.between_batches = between_batches
+    try:
+        trial.fit(strategy, trial.experiences()[: None if strategy.whole_stream else 1])
+    except _Stop:
+        return states[-1]
+    return _as_file(strategy.state_dict())
+
+
+def _as_file(state: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint gives back."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+CHECKS = (
+    check_backbone_is_frozen,
+    check_seed_fixes_the_run,
+    check_scores_depend_on_the_image_alone,
+    check_unseen_classes_have_no_score,
+    check_evaluation_leaves_no_trace,
+    check_saved_model_scores_the_same,
+    check_run_resumes_exactly,
+)
+
+
+def state_of(owner: Any) -> dict[str, Tensor]:
+    """A copy of the state of a strategy's model, or of a module."""
+    module = getattr(owner, "model", owner)
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], message: str) -> None:
+    """Assert that two states are equal bit for bit.
+
+    Raises:
+        AssertionError: they are not; the message names the entries.
+    """
+    wrong = first.keys() ^ second.keys()
+    for name in first.keys() & second.keys():
+        if not torch.equal(first[name], second[name]):
+            wrong.add(name)
+    assert not wrong, f"{message}: {', '.join(sorted(wrong)[:5])}"

@@ -1,0 +1,68 @@
+"""The conformance checks pass on a method that is right, and each finds the fault it is for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cl_prompts.strategies import MVP, LinearProbe
+from cl_prompts.testing import check_strategy
+from tests.toy_vits import lively_vit
+
+
+class ReadsTheBatch(LinearProbe):
+    """Its scores depend on the other samples of a batch."""
+
+    def build_model(self, backbone: Any, n_classes: int) -> Any:
+        model = super().build_model(backbone, n_classes)
+        model.head.register_forward_hook(lambda head, given, scores: scores - scores.mean(0))
+        return model
+
+
+class DrawsUnseeded(LinearProbe):
+    """Its loss has noise that no seed fixes."""
+
+    def training_loss(self, output: Any, batch: Any) -> Tensor:
+        return super().training_loss(output, batch) * np.random.default_rng().uniform(1, 2)
+
+
+class Forgets(LinearProbe):
+    """It counts updates in an attribute that is not registered."""
+
+    count = 0
+
+    def training_loss(self, output: Any, batch: Any) -> Tensor:
+        self.count += 1
+        return super().training_loss(output, batch) * self.count
+
+
+class MovesTheBackbone(LinearProbe):
+    """It writes to weights of the frozen ViT."""
+
+    def after_step(self, output: Any, batch: Any) -> None:
+        with torch.no_grad():
+            self.model.backbone.vit.pos_embed.add_(1e-3)
+
+
+@pytest.mark.parametrize("method", [LinearProbe, MVP])
+def test_a_method_of_this_package_passes(method: Any) -> None:
+    prompts = {"g_blocks": (0,), "e_blocks": (1,)} if method is MVP else {}
+    check_strategy(method, backbone=lively_vit(depth=3), **prompts)
+
+
+@pytest.mark.parametrize(
+    ("method", "fault"),
+    [
+        (MovesTheBackbone, "check_backbone_is_frozen on si_blurry: the given backbone changed"),
+        (DrawsUnseeded, "check_seed_fixes_the_run on si_blurry: two runs of one seed differ"),
+        (ReadsTheBatch, "check_scores_depend_on_the_image_alone on si_blurry"),
+        (Forgets, "check_run_resumes_exactly on si_blurry: a resumed run ends at other weights"),
+    ],
+)
+def test_a_fault_is_found(method: Any, fault: str) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        check_strategy(method, backbone=lively_vit(depth=2))
