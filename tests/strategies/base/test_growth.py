@@ -19,7 +19,7 @@ from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import Blobs, benchmark, experiences
 from tests.toy_vits import lively_vit
-from tests.toys import fit, make, same, weights
+from tests.toys import close, fit, make, same, weights
 
 
 def with_more_classes(n_classes: int, *, only: list[int]) -> CLExperience:
@@ -142,7 +142,8 @@ def test_a_growing_head_follows_the_experiences() -> None:
     fit(by_hand, later[:1])
     by_hand.grow(1)
     fit(by_hand, later[1:])
-    assert same(weights(growing), weights(by_hand))
+    # Not to the bit: products with heads of other sizes may be summed in another order.
+    close(weights(growing), weights(by_hand))
     assert growing.model.seen.tolist() == [True] * 7 + [False, True]
 
 
