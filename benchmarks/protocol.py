@@ -35,7 +35,6 @@ from cost import machine
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
-from cl_prompts.experiments.runner.job import keep_freed_memory
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import MVP, AnytimeEvaluation
 
@@ -138,7 +137,6 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    keep_freed_memory()  # as a command does
     warnings.filterwarnings("ignore", message=".*RANDOM weights.*")
     torch.set_num_threads(args.threads)
     header = machine(argparse.Namespace(device="cpu", threads=args.threads))

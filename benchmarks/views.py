@@ -29,7 +29,6 @@ from cl_prompts.datasets.catalog import DATASETS
 from cl_prompts.datasets.keyed import KeyedTransform
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
 from cl_prompts.datasets.views import collated, deferring_views, viewing
-from cl_prompts.experiments.runner.job import keep_freed_memory
 
 KINDS = {
     "digits": DATASETS["digits"].augmentation,
@@ -99,7 +98,6 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    keep_freed_memory()  # as a command does
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     shape = (args.batch, 3, 32, 32)

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import runpy
-import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cl_prompts.experiments import cli
-from cl_prompts.experiments.runner.interruption import SIGNALS
 
 
 @pytest.fixture(autouse=True)
-def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The handlers and variables of this process, which the module sets to the end of its own."""
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of this process, which the module sets to the end of its own."""
     monkeypatch.setenv("PYTHONSAFEPATH", "")
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_the_module_is_the_command_line(
@@ -41,20 +33,6 @@ def test_the_module_is_the_command_line(
 
 def test_it_does_nothing_when_it_is_imported() -> None:
     assert callable(runpy.run_module("cl_prompts.__main__", run_name="elsewhere")["main"])
-
-
-LATE = """
-import atexit, os, signal, sys
-atexit.register(lambda: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)])
-sys.argv = ["cl-prompts", "ls"]
-from cl_prompts.__main__ import main
-sys.exit(main())
-"""
-
-
-def test_signals_while_python_ends_change_no_exit_code() -> None:
-    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("form", ["-m cl_prompts", "-mcl_prompts", "-u -m cl_prompts.__main__"])
@@ -75,39 +53,6 @@ def test_another_module_of_the_current_folder_may_import_the_package(tmp_path: P
     (tmp_path / "beside.py").write_text("print('beside')")
     words = [sys.executable, "-m", "mine", "cl_prompts"]
     assert subprocess.run(words, capture_output=True, text=True, cwd=tmp_path).stdout == "beside\n"
-
-
-#: a process that gets a signal as soon as it imports the command line
-STOPPED = """
-import os, signal, sys
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, signal.SIG_DFL)
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == "cl_prompts.experiments.cli":
-            os.kill(os.getpid(), int(sys.argv[1]))
-sys.meta_path.insert(0, Finder())
-from cl_prompts.__main__ import main
-sys.exit(main())
-"""
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_during_the_first_imports_ends_it_with_a_sentence(number: signal.Signals) -> None:
-    command = [sys.executable, "-c", STOPPED, str(int(number)), "ls"]
-    ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 128 + number
-    assert (ended.stdout, ended.stderr) == ("", f"cl-prompts: stopped by {number.name}\n")
-
-
-@pytest.mark.parametrize(("closed", "words"), [(1, "show strategy ncm"), (2, "show strategy x")])
-def test_a_closed_stream_hears_nothing_and_harms_nothing(closed: int, words: str) -> None:
-    command = [sys.executable, "-m", "cl_prompts", *words.split()]
-    ended = subprocess.run(
-        command, capture_output=True, text=True, preexec_fn=lambda: os.close(closed)
-    )
-    assert (ended.stdout, ended.stderr) == ("", "")
-    assert ended.returncode == {1: 0, 2: 2}[closed]
 
 
 def test_no_name_in_a_warning_or_traceback_commands_the_terminal(

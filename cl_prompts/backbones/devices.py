@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from cl_prompts.errors import InputError
@@ -50,15 +48,3 @@ def check_precision(precision: str, device: torch.device) -> None:
         fine = False
     if not fine:
         raise InputError(f"precision bf16 is not supported by device {device}: use precision=fp32")
-
-
-def lacks_bf16(device: torch.device) -> bool:
-    """Whether a CPU is known to have no instructions for bf16, which then takes longer than fp32.
-
-    Known is what Linux says of x86 processors.
-    """
-    about = Path("/proc/cpuinfo")
-    if device.type != "cpu" or not about.is_file():
-        return False
-    flags = [line.split() for line in about.read_text().splitlines() if line.startswith("flags")]
-    return bool(flags) and not {"avx512_bf16", "amx_bf16"} & set(flags[0])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from cl_prompts.backbones.devices import check_precision, lacks_bf16, pick_device
+from cl_prompts.backbones.devices import check_precision, pick_device
 from cl_prompts.errors import InputError
 
 
@@ -30,21 +28,3 @@ def test_bf16_is_refused_where_it_cannot_be_computed() -> None:
     says = "bf16 is not supported by device meta: use precision=fp32"
     with pytest.raises(InputError, match=says):
         check_precision("bf16", torch.device("meta"))
-
-
-@pytest.mark.parametrize(
-    ("flags", "lacks"),
-    [
-        ("flags\t\t: fpu avx2 avx512f", True),
-        ("flags\t\t: fpu avx512_bf16", False),
-        ("flags\t\t: fpu amx_bf16 amx_tile", False),
-        ("Features\t: fp asimd", False),  # another processor, of which this is not known
-    ],
-)
-def test_a_processor_without_bf16_is_known(
-    flags: str, lacks: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Path, "is_file", lambda path: True)
-    monkeypatch.setattr(Path, "read_text", lambda path: f"processor\t: 0\n{flags}\n")
-    assert lacks_bf16(torch.device("cpu")) is lacks
-    assert not lacks_bf16(torch.device("meta"))

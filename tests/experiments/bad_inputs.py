@@ -31,12 +31,10 @@ from cl_prompts.backbones import create_backbone
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.run_folder.plans import FORMAT
 from cl_prompts.experiments.run_folder.runs import SUMMARY
-from cl_prompts.experiments.runner import memory
 from tests.datasets.toys import write_coco
 from tests.few_images import few_images
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad_inputs.md"
-MEMORY = 16 * 10**9
 NINES = "9" * 5000
 LONG = "x" * 5000
 
@@ -803,10 +801,9 @@ def _image(path: Path, size: tuple[int, int]) -> None:
 
 @contextlib.contextmanager
 def furnished_folder() -> Iterator[None]:
-    """Work in a furnished folder, with few images and a fixed amount of memory."""
+    """Work in a furnished folder, with few images."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(memory, "available_memory", lambda device="cpu": MEMORY)
         patch.setattr(sys, "path", list(sys.path))
         patch.setattr(sys, "dont_write_bytecode", True)
         patch.setenv("XDG_CONFIG_HOME", str(Path(folder, "config")))
@@ -856,7 +853,7 @@ def page(rows: list[tuple[str, str, int, str]]) -> str:
         " holds the recipes",
         "and files that are named here; `tests/experiments/test_bad_inputs.py` compares."
         " `NINES` stands for 5,000 digits,",
-        f"`LONG` for 5,000 letters; the machine has {MEMORY // 10**9} GB of memory.",
+        "`LONG` for 5,000 letters.",
     ]
     last = ""
     for title, command, code, said in rows:

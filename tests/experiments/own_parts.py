@@ -11,7 +11,6 @@ from torch.utils.data import TensorDataset
 import cl_prompts
 from cl_prompts.checks import Positive
 from cl_prompts.scenarios import DataSet, Split, as_dataset
-from cl_prompts.strategies import StrategyPlugin
 from cl_prompts.strategies.linear_probe import LinearProbe
 
 MEAN = (0.1, 0.2, 0.3)
@@ -123,11 +122,3 @@ class Headed(LinearProbe):
 
     head: str = "mine"  # type: ignore[assignment]
     """No head."""
-
-
-class Unkept(StrategyPlugin):
-    """A plugin whose state no checkpoint can hold."""
-
-    def attach(self, strategy: Any) -> None:
-        self.met = {1, 2}
-        self.state.add("met")

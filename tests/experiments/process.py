@@ -30,7 +30,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.__main__ import main
-from cl_prompts.experiments.runner.interruption import SIGNALS, stops_at_once
+from cl_prompts.experiments.runner.interruption import SIGNALS
 from cl_prompts.experiments.sweeps import sweep_launcher
 from tests.experiments.sketches import sketched
 
@@ -168,15 +168,9 @@ class Process:
         sys.argv = ["cl-prompts", *arguments]
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        with stops_at_once():
-            handler: Any = signal.getsignal(signal.SIGTERM)
-            os.write(self._told_of_its_begin, b"!")
-            code = main()
-            if code == 0 and handler.number is not None:
-                print(
-                    f"Traceback of a signal that was forgotten: {handler.number}", file=sys.stderr
-                )
-        return code
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.write(self._told_of_its_begin, b"!")
+        return main()
 
     def kill_after(self, seconds: float, number: int = signal.SIGKILL) -> None:
         """Send it a signal in a while after its begin, if it is still there then."""

@@ -1,10 +1,9 @@
-"""Balanced ridge on a stream: its settings, and the memory that it asks for beforehand."""
+"""Balanced ridge on a stream: its settings."""
 
 from __future__ import annotations
 
 import pytest
 
-from cl_prompts.experiments.runner.memory import memory_forecast
 from tests.toy_data import experiences
 from tests.toys import fit, make
 
@@ -16,9 +15,3 @@ def test_settings_reach_the_classifier() -> None:
     a, _ = head.system()
     head.solution()
     assert float(head.ridge) == pytest.approx(0.5 * float(a.diagonal().mean()))
-
-
-def test_the_scatter_is_part_of_the_forecast() -> None:
-    strategy = make("balanced_ridge", read_out="blocks:3")
-    needed = memory_forecast(strategy, n_train=10, n_test=10, n_tasks=1, ends=True)
-    assert needed["ridge regression"] == 2 * 8 * (3 * 16) ** 2

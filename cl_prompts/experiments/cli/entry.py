@@ -15,12 +15,7 @@ from io import TextIOWrapper
 from cl_prompts.errors import InputError, RunError, one_sentence, say, short
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
-from cl_prompts.experiments.runner.interruption import (
-    Stopped,
-    raise_if_stopped,
-    stops_at_once,
-)
-from cl_prompts.experiments.runner.job import quieten_libraries
+from cl_prompts.experiments.runner.interruption import Stopped
 
 #: errors of the system for wrong paths
 _OF_PATHS = {
@@ -37,13 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         (130 by Ctrl-C).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    quieten_libraries()
+    _quieten_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
-        with stops_at_once():
-            return _carried_out(arguments)
+        return _carried_out(arguments)
     except KeyboardInterrupt as error:
         stop = error if isinstance(error, Stopped) else Stopped(str(error))
         _say(str(stop))
@@ -59,10 +53,7 @@ def _carried_out(arguments: Sequence[str]) -> int:
             ACTIONS[args.action](args)
         # Here, since a closed pipe that is noted at the exit can no longer be caught.
         sys.stdout.flush()
-        # A library may have swallowed the interruption, and the command would seem done.
-        raise_if_stopped()
     except (InputError, RunError) as error:
-        raise_if_stopped(error)
         _say(str(error))
         return 2 if isinstance(error, InputError) else 1
     except BrokenPipeError:
@@ -85,6 +76,14 @@ def _carried_out(arguments: Sequence[str]) -> int:
         _say(f"{error}: remove this link, which leads in a circle")
         return 2
     return 0
+
+
+def _quieten_libraries() -> None:
+    """Silence warnings of dependencies that users of a command can do nothing about."""
+    for message in ("no QP solver", ".*wandb.*", "No loggers specified"):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def _say(sentence: str) -> None:

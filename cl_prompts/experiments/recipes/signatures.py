@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
@@ -95,9 +95,7 @@ def section_parameters(section: str, name: str = "") -> Parameters:
             common = {"on_bad_image": common["on_bad_image"]}
         return {**common, **own}
     if section == "backbone":
-        found = parameters(outlined("cl_prompts.backbones.weights", "create_backbone"), without)
-        # The runner takes the faster one, and records it.
-        return {**found, "precision": (Literal["fp32", "bf16", "auto"], "fp32")}
+        return parameters(outlined("cl_prompts.backbones.weights", "create_backbone"), without)
     plugin = outlined("cl_prompts.strategies.plugins.anytime", "AnytimeEvaluation")
     return parameters(plugin, without)
 

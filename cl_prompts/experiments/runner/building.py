@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from cl_prompts.backbones.devices import check_precision, lacks_bf16, pick_device
+from cl_prompts.backbones.devices import check_precision, pick_device
 from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
@@ -18,7 +16,7 @@ from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, h
 from cl_prompts.datasets.catalog import check_folder
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.fingerprint import all_seeded
-from cl_prompts.datasets.joined import JoinedDataSet, joined
+from cl_prompts.datasets.joined import joined
 from cl_prompts.datasets.registry import (
     DATASETS,
     DataSet,
@@ -29,11 +27,9 @@ from cl_prompts.datasets.registry import (
     load_dataset,
 )
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.names import is_dotted, label_of
+from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
-from cl_prompts.experiments.run_folder.checkpoint import encode
-from cl_prompts.experiments.run_folder.identity import BATCHWISE
 from cl_prompts.experiments.runner.kept_images import (
     check_keeping,
     copies_for,
@@ -47,33 +43,16 @@ from cl_prompts.experiments.runner.learning_on import (
     parent_of,
     with_new_names,
 )
-from cl_prompts.experiments.runner.measuring import (
-    UNMEASURED,
-    chosen_workers,
-    cores,
-    settled,
-    takes_one_thread,
-    threads_remark,
-)
-from cl_prompts.experiments.runner.memory import check_memory, fitting
+from cl_prompts.experiments.runner.process import loader_processes
+from cl_prompts.experiments.runner.remarks import remarks
+from cl_prompts.experiments.runner.streams import home_classes_of, split_of
 from cl_prompts.experiments.tracking.boards import board_class
-from cl_prompts.experiments.tracking.progress import in_words
-from cl_prompts.models.ridge import RidgeStatistics
 from cl_prompts.scenarios import benchmark_from_split
-from cl_prompts.scenarios.domain_incremental import DomainSplit, missing_lines, one_domain
-from cl_prompts.scenarios.joined import joined_split
-from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
-from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
-from cl_prompts.strategies import STRATEGIES, make_plugins, plugin_class, strategy_class
+from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.prompt import PromptStrategy
-from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.base.stream import check_recurring
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 from cl_prompts.training.seeds import seed_globals
-
-#: of a CPU core, for a ridge regression on 2,000 features (benchmarks/solves.py)
-SECONDS_AT_2000 = 0.1
 
 
 @dataclass
@@ -87,7 +66,6 @@ class Parts:
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
     descent: Descent
-    notes: Sequence[str] = ()
 
 
 class StreamInfo(NamedTuple):
@@ -109,6 +87,9 @@ class Builder:
         progress: called with the number of image files opened so far, and of all.
         quick: open no image file.
 
+    Attributes:
+        ready: parts of a run that was checked and is executed next; a run is built once.
+
     >>> from cl_prompts.experiments.recipes.settings import plan
     >>> (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     >>> print(Builder().build(settings).data)
@@ -117,11 +98,11 @@ class Builder:
 
     def __init__(self, progress: Progress | None = None, *, quick: bool = False) -> None:
         """Start without any backbone or data set."""
+        self.ready: Parts | None = None
         self._progress = progress
         self._quick = quick
         self._backbones: dict[str, FrozenViT] = {}
         self._bad: dict[str, dict[str, str]] = {}
-        self._measured: dict[str, tuple[int, list[str]]] = {}
 
     def build(self, settings: Settings) -> Parts:
         """All parts of a run.
@@ -129,9 +110,12 @@ class Builder:
         Raises:
             InputError: a setting is out of range, or two do not fit together.
         """
-        settings, notes = settled(settings)
         if settings.tracker is not None:
             board_class(settings.tracker)
+        workers = settings.num_workers
+        if workers is None:
+            workers = loader_processes(pick_device(settings.device))
+            settings = replace(settings, num_workers=workers)
         # Models draw their first parameters from torch's global generator, and code from outside
         # whatever it likes.
         seed_globals(settings.seed)
@@ -158,6 +142,7 @@ class Builder:
             home_classes=home_classes_of(split),
             **evaluation,
         )
+        anytime.evaluator.num_workers = workers
         # A run that learns on is made in the size of its first ancestor, and grows as they did.
         descent = Descent(settings, len(data.classes), split.n_tasks)
         n_classes, n_tasks = descent.first
@@ -166,39 +151,13 @@ class Builder:
         if is_dotted(settings.dataset["name"]) and options.get("views") is not None:
             check_recurring(train)
         strategy = make_strategy(settings, backbone, info, options, plugins=[anytime])
-        announced = _boundaries_announced(settings, split)
-        strategy.check_announced(announced=announced)
-        _check_state(strategy)
-        check_memory(
-            f"strategy {label_of(settings.strategy)}",
-            strategy,
-            n_train=len(data.train),
-            n_test=len(data.test),
-            n_tasks=split.n_tasks,
-            ends=announced or strategy.period is not None,
-        )
-        workers, said = self._workers(settings, train, strategy)
-        anytime.evaluator.num_workers = workers
-        settings = replace(settings, num_workers=workers)
-        notes = [*notes, *said]
-        return Parts(settings, data, split, benchmark, strategy, anytime, descent, notes)
+        strategy.check_announced(announced=boundaries_announced(settings, split))
+        return Parts(settings, data, split, benchmark, strategy, anytime, descent)
 
-    def _workers(
-        self, settings: Settings, train: ImageSet, strategy: OnlineStrategy
-    ) -> tuple[int, list[str]]:
-        """Loader processes of a run, as asked for or chosen, and a sentence on the choice."""
-        if settings.num_workers is not None or self._quick:
-            return settings.num_workers or 0, []
-        if settings.dataset.get("on_bad_image") == "defer" or is_dotted(settings.dataset["name"]):
-            # An image cannot be read, or draws what the run is to draw.
-            most = min(UNMEASURED, cores() - 1)
-            return (max(1, most) if strategy.device.type == "cuda" else 0), []
-        key = json.dumps([settings.dataset, settings.backbone, strategy.train_mb_size], default=str)
-        if key not in self._measured:
-            self._measured[key] = chosen_workers(
-                train, strategy.model.backbone, strategy.train_mb_size
-            )
-        return self._measured[key]
+    def take_ready(self) -> Parts | None:
+        """Parts that are ready, which train only once."""
+        ready, self.ready = self.ready, None
+        return ready
 
     def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
         """Build one of the runs that differ in nothing but seeds, which do not change what can be
@@ -214,7 +173,8 @@ class Builder:
         different = {repr(replace(run, seed=0, stream_seed=0)): run for run in plan}
         for settings in different.values():
             parts = self.build(settings)
-            found.update(dict.fromkeys(remarks(parts)))
+            announced = boundaries_announced(settings, parts.split)
+            found.update(dict.fromkeys(remarks(parts, announced=announced)))
         return parts, list(found)
 
     def backbone(self, settings: Settings, data: DataSet | None = None) -> FrozenViT:
@@ -303,15 +263,14 @@ class Builder:
         return handle_bad_images(data, self._bad[key], on_bad_image)
 
     def _backbone(self, settings: Settings, normalisation: Any) -> FrozenViT:
-        name, arguments = settled(settings)[0].section("backbone")
+        name, arguments = settings.section("backbone")
         arguments["normalisation"] = normalisation
         # Random weights are each seed's own; all others are shared by runs of all seeds.
         seed = settings.seed if arguments.get("weights") == "random" else 0
         key = json.dumps([name, arguments, seed])
         if key not in self._backbones:
             check_precision(arguments["precision"], pick_device(settings.device))
-            with fitting(f"backbone {name}"):
-                self._backbones[key] = create_backbone(name, seed=settings.seed, **arguments)
+            self._backbones[key] = create_backbone(name, seed=settings.seed, **arguments)
         return self._backbones[key]
 
 
@@ -323,63 +282,6 @@ def _normalisation(settings: Settings, data: DataSet | None = None) -> Any:
         return wanted
     known = DATASETS.get(settings.dataset["name"]) or data
     return None if known is None else [list(known.mean), list(known.std)]
-
-
-def split_of(settings: Settings, data: DataSet) -> Any:
-    """Stream of a run: the training samples of each task, those of its ancestors first.
-
-    The function of the scenario is called with the training labels, with the run's ``stream_seed``
-    as ``seed``, the labels of the test set as ``test_labels`` and the domains of the training
-    images as ``domains``, if it declares them, and with the settings of the section ``scenario``.
-
-    Raises:
-        InputError: the scenario does not fit the data set.
-    """
-    if is_edited(settings):
-        # Where classes alone were renamed or removed, the stream is that of the parent.
-        return split_of(parent_of(settings), data)
-    if isinstance(data, JoinedDataSet):
-        first = split_of(parent_of(settings), data.before)
-        later = _later_split(settings, data.later)
-        both = joined_split(first, later, data.train.targets, data.columns)
-        if isinstance(both, MultiLabelSplit):
-            both = both.with_test_labels(data.test.targets)
-        return both
-    name, arguments = settings.section("scenario")
-    scenario = find_scenario(name)
-    if scenario.multi_label != data.multi_label:
-        fitting = [n for n, known in SCENARIOS.items() if known.multi_label == data.multi_label]
-        has = "several classes per image" if data.multi_label else "one class per image"
-        raise InputError(
-            f"scenario {name!r} does not fit data set {data.name!r}, which has {has}: use"
-            f" {' or '.join(fitting)}"
-        )
-    if "seed" in scenario.parameters:
-        arguments["seed"] = settings.stream_seed
-    train = data.train
-    return scenario.make(train.targets, data.test.targets, train.domains, **arguments)
-
-
-def _later_split(settings: Settings, data: DataSet) -> Any:
-    """The stream of the images that a run which learns on brings itself."""
-    name, arguments = settings.section("scenario")
-    # One new domain is a task; a stream of its own would need two.
-    if name == "domain_incremental" and len(data.domains) == 1:
-        (domain,) = data.domains
-        announced = arguments["announced"]
-        return one_domain(
-            data.train.targets, domain, announced=announced, seed=settings.stream_seed
-        )
-    return split_of(replace(settings, parent={}), data)
-
-
-def home_classes_of(split: Any) -> list[list[int]] | None:
-    """Classes that have their home in each task of a blurry stream; None where classes have no
-    home, or occur in no other task."""
-    if not any(getattr(split, "blurry_classes", ())):
-        return None
-    pairs = zip(split.disjoint_classes, split.blurry_classes, strict=True)
-    return [[*disjoint, *blurry] for disjoint, blurry in pairs]
 
 
 def options_on(train: ImageSet, settings: Settings) -> dict[str, Any]:
@@ -409,17 +311,16 @@ def make_strategy(
         InputError: a setting is out of range, or the method does not fit the data.
     """
     options = dict(options)
-    with fitting(f"strategy {label_of(settings.strategy)}"):
-        return strategy_class(settings.strategy)(
-            backbone=backbone,
-            n_classes=info.n_classes,
-            device=settings.device,
-            evaluator=None,
-            plugins=[*plugins, *make_plugins(options.pop("plugins"))],
-            seed=settings.seed,
-            **_data_arguments(settings, info),
-            **options,
-        )
+    return strategy_class(settings.strategy)(
+        backbone=backbone,
+        n_classes=info.n_classes,
+        device=settings.device,
+        evaluator=None,
+        plugins=[*plugins, *make_plugins(options.pop("plugins"))],
+        seed=settings.seed,
+        **_data_arguments(settings, info),
+        **options,
+    )
 
 
 def _data_arguments(settings: Settings, info: StreamInfo) -> dict[str, Any]:
@@ -435,140 +336,12 @@ def _data_arguments(settings: Settings, info: StreamInfo) -> dict[str, Any]:
         )
     if "multi_label" in accepted:
         arguments["multi_label"] = info.multi_label
-    if "n_tasks" in accepted and _boundaries_announced(settings, info):
+    if "n_tasks" in accepted and boundaries_announced(settings, info):
         arguments["n_tasks"] = info.n_tasks
     return arguments
 
 
-def _boundaries_announced(settings: Settings, stream: Any) -> bool:
+def boundaries_announced(settings: Settings, stream: Any) -> bool:
+    """Whether a strategy gets to know where the tasks of a stream end."""
     boundaries = settings.options.get("boundaries")
     return bool(stream.boundaries if boundaries is None else boundaries)
-
-
-def stateless_plugins(parts: Parts) -> list[str]:
-    """Names of the plugins whose state, if they have any, is no part of a checkpoint."""
-    named = parts.settings.options.get("plugins") or {}
-    kinds = tuple(map(plugin_class, named))
-    given = [plugin for plugin in parts.strategy.plugins if isinstance(plugin, kinds)]
-    kept = with_state(given)
-    return [type(plugin).__name__ for plugin in given if plugin not in kept]
-
-
-def _check_state(strategy: OnlineStrategy) -> None:
-    """Refuse state of own code that no checkpoint can hold, before there is one to write."""
-    owners = [(type(strategy), strategy.state)]
-    owners += [(type(plugin), plugin) for plugin in with_state(strategy.plugins)]
-    for kind, owner in owners:
-        try:
-            encode(owner.state_dict())
-        except (TypeError, RuntimeError) as error:
-            raise InputError(f"the state of {kind.__name__} cannot be saved: {error}") from error
-
-
-def remarks(parts: Parts) -> list[str]:
-    """Sentences on settings that are valid but have no effect on this stream, on classes that a
-    domain lacks, and on weights that are not the published ones."""
-    strategy = parts.strategy
-    name = label_of(parts.settings.strategy)
-    samples = sum(map(len, parts.split.tasks))
-    trained = samples * strategy.train_epochs
-    found = [*parts.notes]
-    # Most methods keep the hook of their base, which is nothing of their own.
-    acts_at_task_ends = type(strategy).finish_task not in (
-        OnlineStrategy.finish_task,
-        PromptStrategy.finish_task,
-    ) or any(_acts_at_task_ends(plugin) for plugin in strategy.plugins)
-    periodic = acts_at_task_ends and not _boundaries_announced(parts.settings, parts.split)
-    if periodic and strategy.period is not None and strategy.period > trained:
-        found.append(
-            f"{name} acts every {strategy.period} samples, and the stream has {trained}: set"
-            f" {name}.period below that"
-        )
-    if periodic and strategy.period is None:
-        found += [
-            f"{name}: {type(plugin).__name__} acts at task ends alone, and this stream announces"
-            f" none: set {name}.period, in samples"
-            for plugin in strategy.plugins
-            # A teacher that is copied after every batch needs no task.
-            if hasattr(plugin, "end_of_task") and getattr(plugin, "teacher_from", "") != "batch"
-        ]
-    if not parts.data.multi_label:
-        tasks = [np.asarray(parts.data.train.targets)[task] for task in parts.split.tasks]
-        announced = _boundaries_announced(parts.settings, parts.split)
-        found += [f"{name}: {it}" for it in strategy.remarks_on(tasks, announced=announced)]
-    found += [
-        f"{name}: {plugin} has no state_dict and load_state_dict: what it remembers is lost where"
-        " the run is resumed"
-        for plugin in stateless_plugins(parts)
-    ]
-    found += _long_solutions(parts, samples)
-    if isinstance(parts.split, DomainSplit):
-        found += missing_lines(parts.split, parts.data.classes)
-    if strategy.buffer.size >= samples:
-        found.append(
-            f"the buffer of {name} has room for {strategy.buffer.size} samples, and the stream has"
-            f" {samples}: no sample is ever replaced"
-        )
-    backbone = parts.settings.backbone
-    if not strategy.model.backbone.published and backbone["weights"] != "random":
-        found.append(
-            f"the weights {backbone['weights']} are not the published weights of"
-            f" {backbone['name']}: numbers of published tables may not come out with them"
-        )
-    if backbone["precision"] == "bf16" and lacks_bf16(pick_device(parts.settings.device)):
-        found.append(
-            "this processor has no instructions for bf16 (AVX-512-bf16 or AMX): precision=fp32 is"
-            " several times as fast"
-        )
-    if not takes_one_thread(parts.settings):
-        found += threads_remark(strategy.model.backbone, strategy.train_mb_size)
-    own_head = strategy.settings().get("head")
-    if own_head is not None and (unread := strategy.head.unread(own_head.default)):
-        found.append(
-            f"the head of {name} makes no use of {', '.join(unread)}: they belong to another kind"
-            " or input"
-        )
-    if strategy.head.input == "aligned" and strategy.head.alignment != "streamed":
-        found.append(
-            f"the features of {name} are aligned batch by batch: its predictions depend on batch"
-            " mates"
-        )
-    found += [
-        f"{name} has {setting}={word}: its predictions depend on batch mates"
-        for setting, word in BATCHWISE.items()
-        if getattr(strategy, setting, None) == word
-    ]
-    if strategy.head.input != "raw" and strategy.model.backbone.trainable:
-        found.append(
-            f"{name} trains the ViT under a head with input={strategy.head.input}: features move,"
-            " and the statistics lag behind them"
-        )
-    return found
-
-
-def _long_solutions(parts: Parts, samples: int) -> list[str]:
-    """A sentence on ridge regressions whose solutions take a CPU minutes, in which a run shows no
-    progress."""
-    strategy = parts.strategy
-    head = getattr(strategy.model, "head", None)
-    sums = getattr(head, "statistics", None)
-    if not isinstance(sums, RidgeStatistics) or strategy.device.type != "cpu":
-        return []
-    every = parts.settings.evaluation["every"]
-    evaluations = parts.split.n_tasks + (samples // every if every else 0)
-    # Choosing a ridge solves once for each candidate.
-    chosen = len(getattr(strategy, "candidates", ())) if getattr(strategy, "held_out", 0) else 0
-    solutions = evaluations + chosen * parts.split.n_tasks
-    # The time of a solution grows with the cube of the features.
-    seconds = solutions * SECONDS_AT_2000 * (sums.size / 2000) ** 3
-    if seconds < 120:
-        return []
-    return [
-        f"{label_of(parts.settings.strategy)} solves for {sums.size:,} features about"
-        f" {solutions} times, which takes some {in_words(seconds)} of a CPU core: a tenth of"
-        " the features takes a thousandth of that"
-    ]
-
-
-def _acts_at_task_ends(plugin: Any) -> bool:
-    return hasattr(plugin, "end_of_task") or hasattr(plugin, "start_of_period")

@@ -27,9 +27,8 @@ from cl_prompts.experiments.run_folder.plans import (
 )
 from cl_prompts.experiments.runner.building import Builder, Parts
 from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests, stop_says
-from cl_prompts.experiments.runner.job import give_freed_memory_back
 from cl_prompts.experiments.runner.kept_images import record_images
-from cl_prompts.experiments.runner.measuring import its_threads, settled_all, takes_one_thread
+from cl_prompts.experiments.runner.process import its_threads, takes_one_thread
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.progress import Watcher, display_on, print_line
@@ -66,10 +65,14 @@ def run_all(
         Stopped: a signal came.
     """
     builder = Builder()
-    plan, notes = settled_all(plan)
     # All are built before the first one trains: a mistake in the last shows now, not tomorrow.
-    for remark in (*notes, *builder.check(plan)[1]):
+    with its_threads(one=all(map(takes_one_thread, plan))):
+        parts, remarks = builder.check(plan)
+    for remark in remarks:
         print_line(console, f"note: {remark}")
+    if len(plan) == 1:
+        builder.ready = parts
+    del parts
     runs = [PlannedRun(new_path(out, settings), settings) for settings in plan]
     planned = Plan(command, tuple(runs))
     above = out / plan[0].recipe
@@ -194,14 +197,13 @@ def complete(
         _continue(*found, builder, watcher)
     else:
         with its_threads(one=takes_one_thread(run.settings)):
-            parts = builder.build(run.settings)
+            parts = builder.take_ready() or builder.build(run.settings)
             with stop_requests() as request:
                 folder = RunFolder.create(run.folder, parts.settings, command, varied)
                 execute(parts, folder, request=request, watcher=watcher)
             del parts
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
-    give_freed_memory_back()
 
 
 def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cl_prompts.experiments.runner.building import Parts
-from cl_prompts.experiments.runner.memory import peak_device_memory_mb, peak_memory_mb
+from cl_prompts.experiments.runner.process import peak_device_memory_mb, peak_memory_mb
 from cl_prompts.metrics.continual import DEFINITIONS, without_course
 from cl_prompts.strategies.base.online import NUMBERS
 

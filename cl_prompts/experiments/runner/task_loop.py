@@ -15,10 +15,10 @@ from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.runner.building import Parts, stateless_plugins
+from cl_prompts.experiments.runner.building import Parts
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
 from cl_prompts.experiments.runner.learning_on import is_edited, leave_out_gone
-from cl_prompts.experiments.runner.memory import reset_peak_memory
+from cl_prompts.experiments.runner.process import reset_peak_memory
 from cl_prompts.experiments.runner.summary import summary_of
 from cl_prompts.experiments.tracking.tracker import Tracker
 from cl_prompts.training.seeds import global_states, set_global_states
@@ -164,11 +164,6 @@ class TaskLoop:
             self._counter.go_on_from(Counts(*[state["counter"][name] for name in Counts._fields]))
             parts.data.train.load_state_dict(state["augmentation"])
             set_global_states(state)
-        self.folder.remarks += [
-            f"{plugin}, which has no state_dict and load_state_dict, began anew after"
-            f" {strategy.samples_seen} samples"
-            for plugin in stateless_plugins(parts)
-        ]
 
     def _go_on_from_parent(self) -> None:
         """Take over what the parent has learned and recorded, and make room for what is new."""

@@ -12,8 +12,7 @@ from cl_prompts.errors import RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
 from cl_prompts.experiments.runner.interruption import Stopped
-from cl_prompts.experiments.runner.measuring import cores, takes_one_thread
-from cl_prompts.experiments.runner.memory import available_memory
+from cl_prompts.experiments.runner.process import cores, takes_one_thread
 from cl_prompts.experiments.sweeps.sweep_launcher import FORKS, Launcher, forked
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Job
@@ -21,8 +20,6 @@ from cl_prompts.experiments.tracking.progress import display_on
 
 #: runs that pay for a process: a fork begins at once, another one loads its libraries first
 RUNS_PER_PROCESS = 1 if FORKS else 4
-#: of main memory, for each process
-BYTES_PER_PROCESS = 2 * 2**30
 
 
 def in_processes(jobs: int | None, plan: Plan, console: Console) -> Iterator[Path] | None:
@@ -58,8 +55,7 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
     if not all(takes_one_thread(run) and not run.num_workers for run in left):
         return 1
     # A process costs seconds to begin: one is worth it for several runs.
-    room = available_memory() // BYTES_PER_PROCESS
-    return max(1, min(cores(), room, len(left) // RUNS_PER_PROCESS))
+    return max(1, min(cores(), len(left) // RUNS_PER_PROCESS))
 
 
 def _executed(plan: Plan, number: int, console: Console) -> Iterator[Path]:

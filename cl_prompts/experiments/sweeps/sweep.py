@@ -33,7 +33,6 @@ from cl_prompts.experiments.run_folder.plans import describe, new_path, state_of
 from cl_prompts.experiments.run_folder.runs import SOURCES, begun_at
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import Stopped
-from cl_prompts.experiments.runner.measuring import settled_all
 from cl_prompts.experiments.sweeps.launching import Launching
 from cl_prompts.experiments.sweeps.sweep_launcher import Launcher
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
@@ -86,10 +85,8 @@ class Sweep:
         self.stopped: int | None = None
         self._builders: dict[bool, Builder] = {}
         self._data: dict[str, dict[str, Any]] = {}
-        settings, notes = settled_all(settings)
         self._varied = differing_settings(settings)
         earlier, self._notes = earlier_runs(out / settings[0].recipe)
-        self._notes += notes
         self.runs = [
             SweptRun(number, label, run, self._usable(earlier.get(essence(asdict(run))), run))
             for number, (label, run) in enumerate(

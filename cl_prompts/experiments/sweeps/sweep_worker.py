@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from cl_prompts.experiments.runner.job import keep_freed_memory, quieten_libraries
 from cl_prompts.experiments.runner.lazy_libraries import spare_libraries
 
 if TYPE_CHECKING:
@@ -175,9 +174,7 @@ def _builder(threads: int | None) -> Builder:
         os.environ.update(dict.fromkeys(THREADS, str(threads)))
         # Processes share the cores: a thread that waits leaves its own to them.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    quieten_libraries()
     spare_libraries()
-    keep_freed_memory()
     import torch
 
     from cl_prompts.experiments.runner.building import Builder

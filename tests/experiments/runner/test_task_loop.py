@@ -90,22 +90,6 @@ def test_seconds_and_random_numbers_go_on_from_earlier_processes(
     assert summary(folder.path)["seconds"] > 12_345
 
 
-def test_a_plugin_without_a_state_is_named_where_a_run_goes_on(tmp_path: Path) -> None:
-    plugin = "plugins={avalanche.training.plugins:ReplayPlugin: {mem_size: 9}, slow_heads: {}}"
-    (settings,) = plan("digits", ["strategy=linear_probe", "seed=1", plugin])
-    with few_images():
-        loop = TaskLoop(Builder().build(settings), RunFolder.create(tmp_path / "run", settings, ""))
-        loop.restore()
-        loop._save(UNRECORDED)
-        loop.folder.close()
-        folder, settings = RunFolder.resume(tmp_path / "run", trust_code=True)
-        assert folder.remarks == []
-        TaskLoop(Builder().build(settings), folder).restore()
-    folder.close()
-    (remark,) = folder.remarks
-    assert remark.startswith("ReplayPlugin, which has no state_dict and load_state_dict, began")
-
-
 def test_the_end_is_saved_however_many_tasks_there_were(
     loop: TaskLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
