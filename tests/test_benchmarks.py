@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from cl_prompts.backbones import create_backbone
-from cl_prompts.datasets.views import DeferredViews
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -157,27 +156,6 @@ def test_make_bench_takes_a_device_and_ends_with_images_a_second(
     assert (found["device"], found["precision"], found["gpu"]) == ("cpu", "tf32", None)
     assert found["images per second"] > 0
     assert "the unit: " in capsys.readouterr().out.splitlines()[-1]
-
-
-def test_views_of_every_form_are_timed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small = ["--sizes", 8, "--batch", 2, "--rounds", 1, "--json", tmp_path / "views.json"]
-    script = load("views", monkeypatch, *small)
-    script.main()
-    table = capsys.readouterr().out.splitlines()
-    assert len(table) == 2 + len(script.KINDS)
-    rows = json.loads((tmp_path / "views.json").read_text())
-    for row in rows:
-        loaders, batch, both = (
-            row[f"device: {part}"] for part in ("loader's part", "batch", "both")
-        )
-        assert 1 / both == pytest.approx(1 / loaders + 1 / batch)
-    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
-    made = [work() for work in script.contenders(script.KINDS["digits"], 8, images, "cpu")]
-    assert torch.equal(made[1], made[3])
-    assert made[0].shape == made[1].shape == (2, 3, 8, 8)
-    assert isinstance(made[2], DeferredViews)
 
 
 @pytest.mark.slow

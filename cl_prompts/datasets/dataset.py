@@ -34,7 +34,7 @@ from cl_prompts.datasets.fingerprint import (
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.datasets.items import check_item, entries_of
-from cl_prompts.datasets.transforms import ImageTransform, RandomTransform
+from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
 from cl_prompts.datasets.views import current_key, viewing
 from cl_prompts.errors import InputError, RunError
 
@@ -175,21 +175,17 @@ class ImageSet(Dataset):
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         return {"images": len(self), "labels": labels, **about}
 
-    def differing(self) -> tuple[str, str] | None:
-        """Two image files whose images differ in size; None if there are none, or no files."""
-        return self.images.differing(self.rows) if isinstance(self.images, FileImages) else None
-
     def bytes_kept(self) -> int:
         """Estimated bytes that the cache of decoded images may come to take; 0 without a cache."""
         return self.images.bytes_kept(self.rows) if isinstance(self.images, FileImages) else 0
 
     def state_dict(self) -> dict[str, int]:
         """State of the augmentation's random numbers; empty where there are none."""
-        return self.transform.state_dict() if isinstance(self.transform, RandomTransform) else {}
+        return self.transform.state_dict() if isinstance(self.transform, PrivateRandom) else {}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue the augmentation where ``state_dict`` was taken."""
-        if isinstance(self.transform, RandomTransform):
+        if isinstance(self.transform, PrivateRandom):
             self.transform.load_state_dict(state)
 
 

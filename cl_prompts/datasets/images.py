@@ -64,22 +64,6 @@ class FileImages:
         paths = [files.get(row, path) for row, path in enumerate(self.paths)]
         return FileImages(paths, cache=self._side)
 
-    def differing(self, rows: np.ndarray) -> tuple[str, str] | None:
-        """Two files among these rows whose images differ in size; None if all have one size.
-
-        Only headers are read; files that cannot be read are passed over.
-        """
-        first: tuple[str, tuple[int, int]] | None = None
-        for path in (self.paths[row] for row in rows.tolist()):
-            try:
-                size = _kept_size(self._side, *size_of(path))
-            except RunError:
-                continue  # ``check_images`` names it
-            first = first or (path, size)
-            if size != first[1]:
-                return first[0], path
-        return None
-
     def bytes_kept(self, rows: np.ndarray) -> int:
         """Bytes that the cache takes with these rows in it, estimated from at most 50 of them."""
         if self._side is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from cl_prompts.checks import shown
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.datasets.views import viewing
+from cl_prompts.errors import InputError
 
 
 def entries_of(item: Any) -> tuple[Any, ...]:
@@ -19,34 +21,6 @@ def entries_of(item: Any) -> tuple[Any, ...]:
     (('image',), ('image', 3))
     """
     return tuple(item) if isinstance(item, list | tuple) else (item,)
-
-
-def item_of(data: Any, row: int) -> Any:
-    """An item of a data set, whose entries have memory of their own: some data sets hand out one
-    buffer for all images, or labels.
-
-    Raises:
-        RunError: the data set raised ``StopIteration``, which a loader would take for its end.
-    """
-    try:
-        item = data[row]
-    except StopIteration as error:
-        raise RunError(f"item {row} of the data set raised StopIteration") from error
-    if isinstance(item, list | tuple):
-        owned = tuple(map(_owned, item))
-        return type(item)(*owned) if hasattr(item, "_fields") else owned
-    return _owned(item)
-
-
-def _owned(entry: Any) -> Any:
-    """An entry of an item that nobody else writes into."""
-    if isinstance(entry, np.ndarray):
-        return entry.copy()
-    if not isinstance(entry, Tensor):
-        return entry
-    # An image of grey levels is made anew at each read, unless it was written into since.
-    made = getattr(entry, "made", None)
-    return entry if made is not None and made == writes_into(entry) else entry.clone()
 
 
 def writes_into(tensor: Tensor) -> int | None:
@@ -124,7 +98,7 @@ def read(data: Any, row: int) -> Any:
     Raises:
         InputError: another label.
     """
-    item = item_of(data, row)
+    item = data[row]
     targets = getattr(data, "targets", None)
     if targets is not None:
         check_item("the data set", row, item, targets[row])
@@ -172,11 +146,35 @@ make the two agree
         return len(self.targets)
 
     def __getitem__(self, index: int) -> Any:
-        item = item_of(self.data, index)
+        item = self.data[index]
         target = self.targets[index]
         check_item("the data set", index, item, target)
         entries = entries_of(item)
         return item if len(entries) > 1 else (*entries, target)
+
+
+class HeldOutItems(CheckedItems):
+    """Items for evaluation, each in one view, that under its row: random test images are the same
+    at each read, in any process.
+
+    >>> HeldOutItems(["image 0", "image 1"], [2, 3])[1]
+    ('image 1', 3)
+    """
+
+    def __getitem__(self, index: int) -> Any:
+        with viewing(index):
+            return super().__getitem__(index)
+
+
+def collated(items: Sequence[Any], check: Callable[[Sequence[Any]], None] | None = None) -> Any:
+    """A batch of items, whose images are checked before they are joined.
+
+    Raises:
+        InputError: as ``check`` and :func:`joined_items`.
+    """
+    if check is not None:
+        check([entries_of(item)[0] for item in items])
+    return joined_items(list(items))
 
 
 def joined_items(items: list[Any]) -> Any:

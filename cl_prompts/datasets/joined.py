@@ -7,21 +7,17 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.classes import alike, check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet, RecordedSet
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
-from cl_prompts.datasets.views import Decoder, DeferredView, deferring_views, viewing
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.reading import TABLE, sha256
 
 
@@ -76,17 +72,8 @@ class JoinedSet(ImageSet):
         second = row >= len(self.parts[0])
         # False and True count as 0 and 1: which part, and whether rows of the first are taken off.
         image, _ = self.parts[second][row - second * len(self.parts[0])]
-        if isinstance(image, DeferredView) and self.decoder is None:
-            image = image.decode(image.packed[None])[0]
         label = self.targets[row]
         return image, Tensor(label.astype(np.float32)) if self.multi_label else int(label)
-
-    @cached_property
-    def decoder(self) -> Decoder | None:
-        """Maker of views of both parts in one batch; None where they are made one by one, since
-        images of the parts differ in size or augmentation."""
-        first, second = map(_decoder_of, self.parts)
-        return first if first == second else None
 
     @property
     def is_plain(self) -> bool:
@@ -133,10 +120,6 @@ class JoinedSet(ImageSet):
                 joined[key] = hashlib.sha256(json.dumps(values).encode()).hexdigest()
         return joined
 
-    def differing(self) -> tuple[str, str] | None:
-        """Two image files of one part whose images differ in size; None if there are none."""
-        return self.parts[0].differing() or self.parts[1].differing()
-
     def bytes_kept(self) -> int:
         """Estimated bytes that the caches of decoded images may come to take."""
         return sum(part.bytes_kept() for part in self.parts)
@@ -149,19 +132,6 @@ class JoinedSet(ImageSet):
         """Inverse of :meth:`state_dict`; of the state of one part it is that of the first."""
         for part, own in zip(self.parts, state.get("parts", [state]), strict=False):
             part.load_state_dict(own)
-
-
-def _decoder_of(images: ImageSet) -> Decoder | None:
-    """Maker of batches of views of a set's images; None where they are made one by one."""
-    if isinstance(images, JoinedSet):
-        return images.decoder
-    if isinstance(images.transform, BatchedTransform):
-        with viewing(0), deferring_views():
-            for row in range(len(images)):
-                with suppress(RunError):  # a recorded image may be gone
-                    view: Any = images[row][0]
-                    return getattr(view, "decode", None)
-    return None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy as np
 
 from cl_prompts.checks import fits, one_of, positive, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
-from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
@@ -21,13 +20,11 @@ from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import SMALL
 from cl_prompts.datasets.functions import call_function, keywords
 from cl_prompts.datasets.images import reduced
-from cl_prompts.datasets.keyed import KeyedTransform
 from cl_prompts.datasets.readers import Source
-from cl_prompts.datasets.transforms import Augmentation, ImageTransform
+from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.own_code import load_function
 
-AugmentOn = Literal["loader", "device"]
 Crop = Literal["published", "whole", "square", "random_area"]
 
 __all__ = [
@@ -91,7 +88,6 @@ def load_dataset(
     classes: int | Sequence[int | str] | None = None,
     class_order: Sequence[int] | int | None = None,
     augment: bool = True,
-    augment_on: AugmentOn = "loader",
     download: bool = False,
     seed: int = 0,
     cache: bool = False,
@@ -121,11 +117,6 @@ def load_dataset(
             permutation of their positions, or the seed (>= 0) of one. A class's label is its
             position in this order.
         augment: augment training images, each call anew, as the data set's entry says.
-        augment_on: where geometry is done: "loader" image by image, as images are read; "device" in
-            batches on the device that trains, in training loops of this package. The random
-            numbers are the same, and so are the images on a CPU; elsewhere a few grey levels of a
-            thousand are rounded otherwise. "device" is for images of one size, or of a data set
-            that cuts squares; AutoAugment and those squares stay with the loader.
         download: fetch a missing data set where torchvision can (CIFAR).
         seed: seed of the augmentation.
         cache: keep decoded images in memory where the data set consists of image files, as uint8.
@@ -152,9 +143,8 @@ def load_dataset(
 
     Raises:
         InputError: unknown name, bad argument, missing or incomplete data set, a class without
-            images on either side, images of several sizes that are to be augmented together, a
-            file that is both a training and a test image, an unreadable image, a cache that would
-            not fit.
+            images on either side, a file that is both a training and a test image, an unreadable
+            image, a cache that would not fit.
         RunError: on access to an image that cannot be read.
     """
     whole_number("image_size", image_size)
@@ -172,7 +162,6 @@ def load_dataset(
             classes=classes,
             class_order=class_order,
             augment=augment,
-            augment_on=augment_on,
             seed=seed,
             cache=cache,
             cache_gb=cache_gb,
@@ -185,7 +174,6 @@ def load_dataset(
             "classes": classes,
             "class_order": class_order,
             "augment": augment,
-            "augment_on": augment_on,
             "download": download,
             "cache": cache,
             "cache_gb": cache_gb,
@@ -208,7 +196,6 @@ def dataset_of(
     classes: int | Sequence[int | str] | None = None,
     class_order: Sequence[int] | int | None = None,
     augment: bool = True,
-    augment_on: AugmentOn = "loader",
     cache: bool = False,
     cache_gb: float = 4.0,
     crop: Crop | None = None,
@@ -224,18 +211,13 @@ def dataset_of(
     """
     what = f"data set {name!r}"
     entry = DATASETS[name]
-    one_of("augment_on", augment_on, AugmentOn)
     augmentation = _augmentation(what, entry, crop)
     source = read(cache=augmentation.shorter_side(image_size) if cache else None)
     chosen = choose_classes(what, source.classes, classes, class_order)
-    batched = augment and augment_on == "device"
     fresh = fixed = augmentation.test(image_size)
     if augment:
-        kind = BatchedTransform if batched else KeyedTransform
-        fresh = kind(augmentation, image_size, seed=seed)
+        fresh = PrivateRandom(augmentation.train(image_size), seed=seed)
     data = _of_classes(name, entry, source, chosen, fresh, fixed)
-    if batched and not augmentation.square_crop:
-        _check_sizes(what, data.train)
     if cache:
         _check_memory(what, data, cache_gb)
     return data
@@ -376,16 +358,6 @@ def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmenta
             f" {', '.join(having)}"
         )
     return own.whole()
-
-
-def _check_sizes(what: str, images: ImageSet) -> None:
-    """Refuse images that cannot be augmented together."""
-    differing = images.differing()
-    if differing is not None:
-        raise InputError(
-            f"augment_on=device is for images of one size, and {' and '.join(differing)} of {what}"
-            " differ: leave it out"
-        )
 
 
 def _check_memory(what: str, data: DataSet, limit: float) -> None:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
-from torchvision.transforms.v2.functional import to_dtype
 
-from cl_prompts.datasets.views import Key, current_key, image_of, view_seed
+from cl_prompts.datasets.views import Key, current_key, view_seed
 from cl_prompts.training.seeds import borrowed_generator
 
 ImageTransform = Callable[[Tensor], Tensor]
@@ -89,7 +88,7 @@ class Augmentation:
             fit = [v2.Resize(self.shorter_side(size), interpolation=how), v2.CenterCrop(size)]
         else:
             fit = [v2.Resize((size, size))]
-        return v2.Compose([*fit, _as_floats])
+        return v2.Compose([*fit, v2.ToDtype(torch.float32, scale=True)])
 
     @property
     def affine_range(self) -> tuple[float, tuple[float, float], tuple[float, float]]:
@@ -118,39 +117,49 @@ class Augmentation:
         return replace(self, square_crop=False, random_area=False)
 
 
-def _as_floats(image: Tensor) -> Tensor:
-    """An image of any type as float32 in [0, 1]; one of 8 bits remembers its levels."""
-    return image_of(image) if image.dtype == torch.uint8 else to_dtype(image, scale=True)
-
-
 def _enlarged(size: int) -> int:
     # Published: 256 for 224.
     return round(size * 256 / 224)
 
 
-class RandomTransform:
-    """Base of transforms with random numbers of their own, drawn by key.
+class PrivateRandom:
+    """A random transform with random numbers of its own; torch's global generator stays untouched.
 
-    Inside of :func:`~cl_prompts.datasets.views.viewing`, as in the training loops of this
-    package, the key is the surrounding one: any number of DataLoader workers gives the same images,
-    and a resumed run needs no state. Outside of any, each call takes a new key: the seed of the
-    DataLoader worker (or 0) and the number of calls before it. Each worker process counts its own
-    calls, and the copy in the main process stands still; to repeat or resume such a run with
-    workers, restore the loader's generator too, since the workers' seeds come from it.
+    >>> noisy = PrivateRandom(lambda image: image + torch.rand(()), seed=0)
+    >>> again = PrivateRandom(lambda image: image + torch.rand(()), seed=0)
+    >>> bool(noisy(torch.zeros(1)) == again(torch.zeros(1)))
+    True
 
-    >>> RandomTransform(seed=0).next_key()
-    (0, 0)
+    Each call is seeded with ``seed`` and a key. Inside of
+    :func:`~cl_prompts.datasets.views.viewing`, as in the training loops of this package, the key is
+    the surrounding one: any number of DataLoader workers gives the same images, and a resumed run
+    needs no state. Outside of any, each call takes a new key: the seed of the DataLoader worker (or
+    0) and the number of calls before it. Each worker process counts its own calls; to repeat or
+    resume such a run with workers, restore the loader's generator too, since the workers' seeds
+    come from it.
+
+    The transform may draw from torch's global CPU generator only, as those of
+    ``torchvision.transforms.v2`` do; that generator is set aside during the call, for which other
+    threads wait.
 
     Args:
+        transform: of an image.
         seed: any integer >= 0.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, transform: ImageTransform, *, seed: int) -> None:
+        self.transform = transform
         self.seed = seed
         self.calls = 0
 
-    def next_key(self) -> Key:
-        """The key of the next call."""
+    def __call__(self, image: Tensor) -> Tensor:
+        """Transform one image under the next call's seed."""
+        with borrowed_generator() as generator:
+            # Not torch.manual_seed: it would reseed the accelerators as well.
+            generator.manual_seed(view_seed(self.seed, self._next_key()))
+            return self.transform(image)
+
+    def _next_key(self) -> Key:
         key = current_key()
         if key is not None:
             return key
@@ -165,33 +174,3 @@ class RandomTransform:
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue where ``state_dict`` was taken; ``seed`` stays what it was given as."""
         self.calls = state["calls"]
-
-
-class PrivateRandom(RandomTransform):
-    """A random transform with random numbers of its own; torch's global generator stays untouched.
-
-    >>> noisy = PrivateRandom(lambda image: image + torch.rand(()), seed=0)
-    >>> again = PrivateRandom(lambda image: image + torch.rand(()), seed=0)
-    >>> bool(noisy(torch.zeros(1)) == again(torch.zeros(1)))
-    True
-
-    Each call is seeded with ``seed`` and its key: the same sequence of calls gives the same images,
-    whatever else draws random numbers. The transform may draw from torch's global CPU generator
-    only, as those of ``torchvision.transforms.v2`` do; that generator is set aside during the call,
-    for which other threads wait.
-
-    Args:
-        transform: of an image.
-        seed: any integer >= 0.
-    """
-
-    def __init__(self, transform: ImageTransform, *, seed: int) -> None:
-        super().__init__(seed)
-        self.transform = transform
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Transform one image under the next call's seed."""
-        with borrowed_generator() as generator:
-            # Not torch.manual_seed: it would reseed the accelerators as well.
-            generator.manual_seed(view_seed(self.seed, self.next_key()))
-            return self.transform(image)

@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.backbones.pixels import Check, image_check
 from cl_prompts.datasets.items import (
+    HeldOutItems,
+    collated,
     entries_of,
-    joined_items,
     numbers_of,
     refuse_own_collate,
 )
-from cl_prompts.datasets.views import HeldOutItems, collated
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
@@ -393,11 +393,7 @@ class CachedEvaluator:
             self._loader = DataLoader(
                 HeldOutItems(self.dataset, self.targets.numpy()),
                 batch_sampler=self._batches,
-                collate_fn=partial(
-                    _images_alone,
-                    check=self._check,
-                    as_levels=self.device.type != "cpu",
-                ),
+                collate_fn=partial(_images_alone, check=self._check),
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
                 pin_memory=self.device.type == "cuda",
@@ -418,11 +414,9 @@ class CachedEvaluator:
         self._loader = None
 
 
-def _images_alone(items: Sequence[Any], **how: Any) -> Any:
-    """A batch of the images of items, whatever else they hold, such as paths; see
-    :func:`~cl_prompts.datasets.views.collated`."""
-    images = [entries_of(item)[:1] for item in items]
-    return collated(images, joined_items, **how)
+def _images_alone(items: Sequence[Any], check: Check | None) -> Any:
+    """A batch of the images of items, whatever else they hold, such as paths."""
+    return collated([entries_of(item)[:1] for item in items], check)
 
 
 def macs_of(model: nn.Module) -> float:

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from cl_prompts.datasets.items import CheckedItems, check_item, item_of, joined_items, read
-from cl_prompts.datasets.views import image_of
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.datasets.items import CheckedItems, check_item, joined_items, read
+from cl_prompts.errors import InputError
 
 ROW = np.array([0, 1, 1, 0])
 
@@ -78,42 +77,3 @@ def test_items_of_one_form_become_a_batch() -> None:
     images, labels, rest = joined_items(items)
     assert images.tolist() == [[0, 0], [1, 1]]
     assert (labels.tolist(), rest.tolist()) == ([3, 1], [0.5, 2.5])
-
-
-class OneBuffer:
-    """Data that hand out one buffer for all images, and one for all labels."""
-
-    def __init__(self, buffer: Any) -> None:
-        self.buffer = buffer
-        self.label: Any = torch.tensor(0) if isinstance(buffer, torch.Tensor) else np.array(0)
-
-    def __getitem__(self, row: int) -> Any:
-        if row > 1:
-            raise StopIteration
-        self.buffer[:] = row
-        self.label[...] = row
-        return self.buffer, self.label
-
-
-LEVELS = image_of(torch.zeros(3, dtype=torch.uint8))
-
-
-@pytest.mark.parametrize("buffer", [torch.zeros(3), np.zeros(3), np.zeros(6)[::-2], LEVELS])
-def test_images_have_memory_of_their_own(buffer: Any) -> None:
-    images, labels = joined_items([item_of(OneBuffer(buffer), row) for row in (0, 1)])
-    assert images.tolist() == [[0, 0, 0], [1, 1, 1]]
-    assert labels.tolist() == [0, 1]
-
-
-def test_images_made_in_inference_mode_are_read() -> None:
-    with torch.inference_mode():
-        made, image = torch.ones(3), image_of(torch.zeros(3, dtype=torch.uint8))
-        assert item_of([(image, 1)], 0)[0].tolist() == [0, 0, 0]
-    (copied, _) = item_of([(made, 1)], 0)
-    assert copied.tolist() == [1, 1, 1]
-    assert copied is not made
-
-
-def test_data_that_end_too_soon_stop_a_loader() -> None:
-    with pytest.raises(RunError, match="item 2 of the data set raised StopIteration"):
-        item_of(OneBuffer(torch.zeros(3)), 2)

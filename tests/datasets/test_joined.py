@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.dataset import DataSet, ImageSet
-from cl_prompts.datasets.joined import JoinedSet, copies_across, joined
+from cl_prompts.datasets.joined import copies_across, joined
 from cl_prompts.datasets.registry import load_dataset
-from cl_prompts.datasets.transforms import Augmentation
-from cl_prompts.datasets.views import DeferredView, deferring_views, viewing
 from cl_prompts.errors import InputError
 from tests.datasets.toys import refusal
 from tests.experiments.own_photos import photos
@@ -51,24 +48,6 @@ def test_a_new_class_called_nearly_as_a_known_one_is_refused(known: str, new: st
         f"class {new!r} of data set 'b' would be new, but differs from the known class {known!r}"
     )
     assert "cl-prompts classes RUN --rename" in said
-
-
-@pytest.mark.parametrize("side", [8, 10])
-def test_views_are_made_in_batches_where_all_images_have_one_size(side: int) -> None:
-    labels = np.array([0, 1])
-    transform = BatchedTransform(Augmentation(), 8, seed=1)
-    generator = torch.Generator().manual_seed(0)
-    pixels = [torch.randint(256, (2, 3, n, n), generator=generator).byte() for n in (8, side)]
-    parts = [ImageSet(some, labels, transform) for some in pixels]
-    both = JoinedSet(*parts, [0, 1], 2)
-    with viewing(3):
-        expected = [image for image, _ in both]
-    with viewing(3), deferring_views():
-        found = [image for image, _ in both]
-    assert [isinstance(image, DeferredView) for image in found] == 4 * [side == 8]
-    if side == 8:
-        found = [image.decode(image.packed[None])[0] for image in found]
-    assert torch.equal(torch.stack(found), torch.stack(expected))
 
 
 def test_a_new_domain_called_nearly_as_a_known_one_is_refused() -> None:

@@ -14,7 +14,6 @@ from torch.nn.functional import interpolate
 import cl_prompts
 from cl_prompts.datasets import registry
 from cl_prompts.datasets.decoding import decode
-from cl_prompts.datasets.keyed import KeyedTransform, View
 from cl_prompts.datasets.registry import (
     DataSet,
     ImageSet,
@@ -24,8 +23,8 @@ from cl_prompts.datasets.registry import (
     fixed_transform,
     load_dataset,
 )
-from cl_prompts.datasets.views import DeferredView, deferring_views
-from tests.datasets.toys import load, refusal, write_csv, write_folder, write_image
+from cl_prompts.datasets.transforms import PrivateRandom
+from tests.datasets.toys import load, refusal, write_csv
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,6 @@ from tests.datasets.toys import load, refusal, write_csv, write_folder, write_im
         ({"image_size": 0}, "image_size must be a whole number of at least 1, not 0"),
         ({"image_size": "32"}, "image_size must be a whole number of at least 1, not '32'"),
         ({"name": "cifar-100"}, "unknown data set 'cifar-100': did you mean 'cifar100'?"),
-        ({"augment_on": "gpu"}, "unknown augment_on 'gpu'"),
         ({"on_bad_image": "skp"}, "unknown on_bad_image 'skp': did you mean 'skip'?"),
         ({"splits": "train/val"}, "'digits' has no splits: leave it out, it is for voc2007"),
         ({"name": "csv", "difficult": "ignore"}, "'csv' has no difficult: leave it out"),
@@ -68,37 +66,6 @@ def test_random_parts_take_the_place_of_a_data_set_s_own_augmentation() -> None:
     views = torch.stack([parts.train[0][0] for _ in range(20)])
     assert views.flatten(1).unique(dim=0).shape == (20, 3 * 28 * 28)
     assert views.mean((1, 2, 3)).std() > 0.05  # some show a small part
-
-
-def test_views_are_made_on_the_device_of_images_of_one_size(tmp_path: Path) -> None:
-    root = write_folder(tmp_path)
-    options: dict[str, Any] = {"augment": True, "augment_on": "device"}
-    batched = load("folder", root, **options).train
-    assert batched.differing() is None
-    with deferring_views():
-        assert isinstance(batched.view(0, 1)[0], DeferredView)
-    assert torch.equal(
-        batched.view(0, 1)[0], load("folder", root, augment=True).train.view(0, 1)[0]
-    )
-    write_image(root / "train" / "cat" / "2.png", size=(8, 9))
-    (root / "train" / "bee" / "1.png").write_bytes(b"no image")  # refused elsewhere
-    options["on_bad_image"] = "defer"
-    pair = f"{root}/train/ant/0.png and {root}/train/cat/2.png of data set 'folder' differ"
-    for crop in (None, "random_area"):
-        assert pair in refusal(lambda crop=crop: load("folder", root, crop=crop, **options))
-    load("folder", root, classes=2, **options)
-    load("folder", root, **{**options, "augment": False})
-
-
-def test_squares_are_cut_before_that_of_photos_of_any_size(tmp_path: Path) -> None:
-    for k, size in enumerate([(30, 40), (50, 20)] * 5):
-        write_image(tmp_path / f"n0000000{k % 2}" / f"{k}.jpg", 10 * k, size=size)
-    data = load("imagenet_r", tmp_path, augment=True, augment_on="device").train
-    with deferring_views():
-        first, *others = [data.view(k, 1)[0] for k in range(len(data))]
-    assert isinstance(first, DeferredView)
-    assert others
-    assert all(other.decode == first.decode for other in others)
 
 
 def write_wide(root: Path) -> Path:
@@ -168,21 +135,15 @@ def test_a_cache_that_would_not_fit_is_refused(tmp_path: Path) -> None:
     load("digit_scenes", cache=True, cache_gb=3e-5)  # in memory anyway
 
 
-def test_random_parts_are_mirrored_only_where_the_entry_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    views: list[View] = []
-    monkeypatch.setattr(
-        KeyedTransform, "apply", lambda self, image, view: views.append(view) or image
-    )
+def test_random_parts_are_mirrored_only_where_the_entry_says_so(tmp_path: Path) -> None:
     digits = load_dataset("digits", image_size=28, crop="random_area").train
     photos = load_dataset("csv", root=write_csv(tmp_path), image_size=28, crop="random_area").train
-    for data, flips in ((digits, {False}), (photos, {False, True})):
-        views.clear()
-        for key in range(50):
-            data.view(0, key)
-        assert {view.flip for view in views} == flips
-        assert all(view.area is not None for view in views)
+    for data, flips in ((digits, False), (photos, True)):
+        assert isinstance(data.transform, PrivateRandom)
+        # The grey level of a ramp is its column.
+        ramp = torch.arange(32, dtype=torch.uint8).expand(3, 32, 32).contiguous()
+        views = [data.transform(ramp) for _ in range(50)]
+        assert any(bool(view[0, 0, -1] < view[0, 0, 0]) for view in views) == flips
 
 
 def test_an_option_that_is_none_is_left_at_its_default(tmp_path: Path) -> None:

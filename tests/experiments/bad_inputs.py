@@ -495,7 +495,6 @@ COMMANDS: dict[str, str] = {
         d crop=whole
         d on_bad_image=ignore
         d augment=3
-        d augment_on=gpu
     """,
     "Sizes": """
         d strategy=er buffer_size=100000000000

@@ -21,18 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cl_prompts.datasets import batched_views
-from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder import checkpoint
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, packed
 from cl_prompts.experiments.runner import measuring
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.strategies import AnytimeEvaluation
-from cl_prompts.training import views
 from tests.experiments.commands import rows, run, summary
 from tests.experiments.sketches import sketched
-from tests.families.test_workers import augmented
 from tests.few_images import few_images
 from tests.pretend import counted, pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
@@ -203,45 +199,6 @@ def test_kept_feature_cache_makes_nothing_wait(kind: str) -> None:
     inside = [(a, b) for a, b in pairwise(found.traffic) if a[0] == b[0]]
     assert {where[1] for (where, *_), _ in inside} == {0, 1}
     assert all(after[3] == before[3] for before, after in inside)
-
-
-@pytest.mark.parametrize("kind", ["linear_probe", "derpp"])
-def test_views_made_there_make_nothing_wait(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Affine change, part, enlargement, crop and flip: all but what the policy does."""
-    augmentation = Augmentation(padding=2, affine=1, random_area=True)
-    found = []
-    made_on = {}
-
-    def noted(make: Any) -> Any:
-        made_on[make] = set()
-
-        def noting(images: Tensor, *rest: Any) -> Tensor:
-            # Images of the loader are scaled there; of their batches alone, the bytes are sent.
-            if images.dim() == 4:
-                made_on[make].add(images.device.type)
-            return make(images, *rest)
-
-        return noting
-
-    monkeypatch.setattr(
-        batched_views, "pad_crop_flip_each", noted(batched_views.pad_crop_flip_each)
-    )
-    monkeypatch.setattr(views, "scaled", noted(views.scaled))
-    for on in ("loader", "device"):
-        stream = list(augmented("si_blurry", on, augmentation)[0].train_stream)
-        with pretend_device() as name:
-            found.append(train(kind, "si_blurry", name, resume=True, stream=stream))
-    loaded, made = found
-    assert list(made_on.values()) == [{name}, {name}]
-    for (before, after), (_, other) in zip(
-        pairwise(made.traffic), pairwise(loaded.traffic), strict=True
-    ):
-        if before[0] == after[0]:
-            assert after[3] == before[3]
-        assert after[:3] == other[:3]  # as many copies
-    for name, value in loaded.state.items():
-        # Some grey levels are rounded otherwise.
-        torch.testing.assert_close(made.state[name], value, rtol=1e-3, atol=1e-3, msg=name)
 
 
 def test_what_would_fail_on_a_gpu_fails_there() -> None:

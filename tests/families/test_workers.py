@@ -1,5 +1,4 @@
-"""The same numbers for any number of loader processes and wherever images are augmented, in a run
-that changes both on the way."""
+"""The same numbers for any number of loader processes, in a run that changes it on the way."""
 
 from __future__ import annotations
 
@@ -9,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.dataset import ImageSet
-from cl_prompts.datasets.keyed import KeyedTransform
-from cl_prompts.datasets.transforms import Augmentation
+from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import BENCHMARKS, MULTI_LABEL_SCENARIOS, Blobs, Scenes
 from tests.toys import make, on_two_blocks, same, watch, weights
@@ -36,11 +33,8 @@ CASES = [
     ("mvp_r", "si_blurry", {"views": 2}),
 ]
 
-#: by where images are augmented
-TRANSFORMS = {"loader": KeyedTransform, "device": BatchedTransform}
 
-
-def augmented(scenario: str, on: str = "loader", augmentation: Augmentation = AUGMENTATION) -> Any:
+def augmented(scenario: str, augmentation: Augmentation = AUGMENTATION) -> Any:
     """A benchmark of a scenario whose training images are augmented."""
     kind: Any = Scenes if scenario in MULTI_LABEL_SCENARIOS else Blobs
     train = kind(TRAIN, seed=1)
@@ -48,7 +42,7 @@ def augmented(scenario: str, on: str = "loader", augmentation: Augmentation = AU
     parts = [
         ImageSet(data.images.mul(255).to(torch.uint8), np.asarray(data.targets), transform)
         for data, transform in (
-            (train, TRANSFORMS[on](augmentation, 16, seed=5)),
+            (train, PrivateRandom(augmentation.train(16), seed=5)),
             (test, augmentation.test(16)),
         )
     ]
@@ -64,10 +58,8 @@ class Run:
         stream: the last two of three experiences, of several batches.
     """
 
-    def __init__(
-        self, kind: str, scenario: str, changes: dict[str, Any], on: str = "loader"
-    ) -> None:
-        benchmark, test = augmented(scenario, on)
+    def __init__(self, kind: str, scenario: str, changes: dict[str, Any]) -> None:
+        benchmark, test = augmented(scenario)
         self.anytime = AnytimeEvaluation(test, every=20)
         self.strategy = make(
             kind, scenario, plugins=[self.anytime], **on_two_blocks(kind), **changes
@@ -110,13 +102,11 @@ def stopped(run: Run, workers: int, batches: int) -> tuple[dict[str, Any], dict[
 
 
 @pytest.mark.parametrize(("kind", "scenario", "changes"), CASES)
-def test_neither_workers_nor_where_images_are_augmented_change_a_number(
-    kind: str, scenario: str, changes: dict[str, Any]
-) -> None:
+def test_workers_change_no_number(kind: str, scenario: str, changes: dict[str, Any]) -> None:
     alone = Run(kind, scenario, changes).train(0)
     # Inside of the first or second experience.
     state, curve = stopped(Run(kind, scenario, changes), 2, batches=2)
-    resumed = Run(kind, scenario, changes, "device")
+    resumed = Run(kind, scenario, changes)
     begun = state["experiences"]
     experiences = [] if resumed.strategy.whole_stream else resumed.stream[: begun + 1]
     resumed.strategy.load_state_dict(state, experiences)

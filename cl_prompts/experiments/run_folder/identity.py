@@ -49,7 +49,6 @@ MAY_CHANGE = {
 }
 #: settings that runs of an earlier commit may lack, and what these did
 IMPLIED: dict[str, Any] = {
-    "dataset.augment_on": "loader",
     "parent": {},
     "tracker": None,
     "keep_images": False,

@@ -244,10 +244,6 @@ class Builder:
         # A function of one's own may have other files for each seed.
         key = json.dumps([name, arguments, settings.seed if is_dotted(name) else None])
         on_bad_image: OnBadImage = arguments.pop("on_bad_image")
-        embedded = isinstance(entry, DataSetEntry) and not entry.layout
-        if embedded and pick_device(settings.device).type == "cpu":
-            # Small images of one size: augmented by the batch they are the same, and made sooner.
-            arguments["augment_on"] = "device"
         made: dict[str, Any] = {"image_size": image_size, "seed": settings.seed}
         if is_dotted(name):
             if "on_bad_image" in dataset_options(name):  # it looks at images itself, too

@@ -148,7 +148,7 @@ def recorded_data(folder: Path, settings: Settings, image_size: int) -> DataSet 
         return Source(**values)
 
     name, arguments = settings.section("dataset")
-    kept = ("augment", "augment_on", "cache", "cache_gb", "crop")
+    kept = ("augment", "cache", "cache_gb", "crop")
     alike = {key: arguments[key] for key in kept if key in arguments}
     try:
         data = dataset_of(name, read, image_size=image_size, seed=settings.seed, **alike)

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 #: settings of the parent's data set that hold for further images, too
-_ALIKE = ("augment", "augment_on", "cache", "cache_gb", "crop")
+_ALIKE = ("augment", "cache", "cache_gb", "crop")
 #: bytes of the name of a run; file systems take 255
 _NAME = 200
 

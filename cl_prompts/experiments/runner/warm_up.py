@@ -107,7 +107,7 @@ class _Batches:
             batch_size=self.settings.batch,
             generator=torch.Generator().manual_seed(self.passes),  # of its processes
             num_workers=self.num_workers,
-            collate_fn=checked_collate(self.data, self.check, self.device),
+            collate_fn=checked_collate(self.data, self.check),
         )
 
     def others(self, held_out: Sequence[int]) -> Iterator[Any]:

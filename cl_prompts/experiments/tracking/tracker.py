@@ -12,7 +12,8 @@ import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
-from cl_prompts.datasets.views import HeldOutItems, grey_levels
+from cl_prompts.datasets.items import HeldOutItems
+from cl_prompts.datasets.views import grey_levels
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.series import DETAILED, in_detail, stream_view

@@ -21,7 +21,7 @@ from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.pixels import check_batch, check_kind, image_check
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
-from cl_prompts.datasets.views import HeldOutItems
+from cl_prompts.datasets.items import HeldOutItems
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss

@@ -228,7 +228,6 @@ def make_train_dataloader(
         data,
         batches,
         check=self.replay.check,
-        device=self.device,
         num_workers=num_workers,
         pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
         # torch's loader draws a seed even without workers, by default from the global generator.

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.backbones.pixels import Check
-from cl_prompts.datasets.items import read
-from cl_prompts.datasets.views import Key, collated, deferring_views, joined, viewing
+from cl_prompts.datasets.items import collated, read
+from cl_prompts.datasets.views import Key, viewing
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.stream import Batch, RecurringViews, sends_levels
+from cl_prompts.strategies.base.stream import Batch, RecurringViews
 from cl_prompts.training.buffers import ReplayBuffer
 
 #: experience, row in it, and key of the view
@@ -86,11 +86,10 @@ class Replay:
 
     def draw(self, update: int) -> tuple[list[Any], Tensor, Tensor]:
         """Draw a batch for an update: (columns of a mini-batch, annotated classes (m, classes),
-        slots (m,)), on the CPU. Images may be
-        :class:`~cl_prompts.datasets.views.DeferredViews`, made when they are sent."""
+        slots (m,)), on the CPU."""
         draws = [self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)]
         parts = [self.read(slots, update, draw) for draw, slots in enumerate(draws)]
-        columns = [joined(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]
+        columns = [torch.cat(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]
         return columns, torch.cat([annotated for _, annotated in parts]), torch.cat(draws)
 
     def join(self, stream: Batch, update: int) -> Batch:
@@ -146,8 +145,7 @@ class Replay:
 
     def _columns(self, wanted: Sequence[_Wanted]) -> list[Any]:
         """A mini-batch of these items."""
-        as_levels = sends_levels(self.device)
-        collate = partial(collated, collate=_stacked, check=self.check, as_levels=as_levels)
+        collate = partial(collated, check=self.check)
         if not self.workers or not wanted:
             return list(collate([self._items[one] for one in wanted]))
         if self._loader is None:
@@ -163,7 +161,7 @@ class Replay:
         # A share for each process. The loader yields them in this order, whoever is first.
         size = -(-len(wanted) // self.workers)
         self._shares[:] = [list(wanted[at : at + size]) for at in range(0, len(wanted), size)]
-        return [joined(column) for column in zip(*self._loader, strict=True)]
+        return [torch.cat(column) for column in zip(*self._loader, strict=True)]
 
     def samples(self, slots: Tensor, update: int) -> Tensor:
         """(m, 2) number of the experience and of the view in it, of what :meth:`draw` read."""
@@ -231,7 +229,7 @@ class _Items(Dataset[Any]):
 
     def __getitem__(self, wanted: _Wanted) -> list[Any]:
         source, row, key = wanted
-        with viewing(*key), deferring_views():
+        with viewing(*key):
             image, label, *others = read(self.sources[source], row)
         return [image, self.label(source, label), *others]
 
@@ -252,8 +250,3 @@ def among(some: Tensor, references: Tensor) -> Tensor:
     # A pair as one number: the row in the lower 40 bits, the experience above.
     first, second = (pairs[:, 0] << 40 | pairs[:, 1] for pairs in (some, references))
     return torch.isin(first, second)
-
-
-def _stacked(items: list[Any]) -> list[Tensor]:
-    """Columns of a mini-batch."""
-    return [torch.stack(list(map(torch.as_tensor, c))) for c in zip(*items, strict=True)]

@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cl_prompts.backbones.pixels import Check
 from cl_prompts.datasets.items import (
-    joined_items,
+    collated,
     read,
     refuse_own_collate,
     shapes_behind_image,
 )
-from cl_prompts.datasets.views import Key, collated, deferring_views, viewing
+from cl_prompts.datasets.views import Key, viewing
 from cl_prompts.errors import InputError
 
 KeyedRow = tuple[int, Key]
@@ -329,7 +329,7 @@ class KeyedItems(Dataset[Any]):
 
     def __getitem__(self, index: KeyedRow) -> Any:
         row, key = index
-        with viewing(*key), deferring_views():
+        with viewing(*key):
             return read(self.data, row)
 
 
@@ -346,28 +346,21 @@ def check_recurring(data: Any) -> None:
     items = KeyedItems(data)
     for row in range(0, len(data), -(-len(data) // READ_TWICE) or 1):
         first, again = (items[row, (0, row, 0)][0] for _ in range(2))
-        if not torch.equal(*(getattr(image, "packed", image) for image in (first, again))):
+        if not torch.equal(first, again):
             raise InputError(
                 f"views= lets the views of an image come again, and image {row} is another one at"
-                " each read: draw its random numbers by PrivateRandom or KeyedTransform, or leave"
-                " out views"
+                " each read: draw its random numbers by PrivateRandom, or leave out views"
             )
 
 
-def sends_levels(device: Any) -> bool:
-    """Whether images of 8 bits are sent to a device as bytes: to any but the CPU, where nothing is
-    sent."""
-    return torch.device(device).type != "cpu"
-
-
-def checked_collate(data: Any, check: Check | None, device: Any = "cpu") -> Any:
-    """The function that joins items of a data set after a check, for a device.
+def checked_collate(data: Any, check: Check | None) -> Any:
+    """The function that joins items of a data set after a check.
 
     Raises:
         InputError: the data have a function of their own.
     """
     refuse_own_collate(data)
-    return partial(collated, collate=joined_items, check=check, as_levels=sends_levels(device))
+    return partial(collated, check=check)
 
 
 def keyed_loader(
@@ -375,7 +368,6 @@ def keyed_loader(
     batches: RepeatedBatches,
     *,
     check: Check | None = None,
-    device: Any = "cpu",
     **arguments: Any,
 ) -> DataLoader[Any]:
     """A loader of a data set's items in keyed views.
@@ -385,7 +377,6 @@ def keyed_loader(
         batches: the order of rows, and their keys.
         check: of the images of a batch, such as
             :func:`~cl_prompts.backbones.pixels.image_check`.
-        device: that batches are sent to.
         arguments: of ``DataLoader``.
 
     Example:
@@ -395,6 +386,6 @@ def keyed_loader(
     return DataLoader(
         KeyedItems(data),
         batch_sampler=batches,
-        collate_fn=checked_collate(data, check, device),
+        collate_fn=checked_collate(data, check),
         **arguments,
     )

@@ -75,7 +75,7 @@ def task_batches(strategy: Any, data: Any) -> Iterator[tuple[Tensor, Tensor]]:
     batches = RepeatedBatches(len(data), size, repeats=1)
     batches.origin = strategy.samples_seen  # which keys the views
     check = image_check(strategy.model)
-    loader = keyed_loader(data, batches, check=check, device=strategy.device)
+    loader = keyed_loader(data, batches, check=check)
     for (images, labels, *_), start in zip(loader, range(0, len(data), size), strict=True):
         images = images.to(strategy.device)
         if rows := not_finite(images):

@@ -112,13 +112,6 @@ def test_a_setting_divides_the_table_or_has_a_reason_not_to(strategy: str) -> No
     assert {"backbone.precision", "backbone.normalisation", "backbone.weights"} <= divided
 
 
-def test_a_run_without_a_later_setting_shares_the_table_of_what_it_did() -> None:
-    old = {name: value for name, value in BASE["dataset"].items() if name != "augment_on"}
-    assert len(tables([a_run({"dataset": old}), a_run()])) == 1
-    other = with_setting(BASE, "dataset.augment_on", "device")
-    assert len(tables([a_run({"dataset": old}), a_run(other)])) == 2
-
-
 def test_every_harmless_setting_has_a_reason() -> None:
     assert all(len(reason) > 20 for reason in HARMLESS.values())
     keys = {key for _, key in CASES}

@@ -18,7 +18,6 @@ from cl_prompts.experiments.run_folder.identity import (
     identity_of,
     input_files,
     may_change,
-    settings_hash,
 )
 from cl_prompts.experiments.runner.building import Builder
 
@@ -107,20 +106,6 @@ def test_settings_that_may_change() -> None:
     assert may_change("dataset.root.of")
     assert not may_change("dataset.roots")
     assert not may_change("dataset")
-
-
-def test_a_setting_that_came_later_stands_for_what_was_done_before() -> None:
-    implied = changed("settings.dataset.augment_on", "loader")
-    check_identity(IDENTITY, implied, "there")
-    check_identity(implied, IDENTITY, "there")
-    with pytest.raises(InputError, match=r"dataset.augment_on was 'loader' .* is 'device'"):
-        check_identity(IDENTITY, changed("settings.dataset.augment_on", "device"), "there")
-    run = plan("digits", ["strategy=ncm", "seed=1"])[0]
-    lacking = copy.deepcopy(run)
-    del lacking.dataset["augment_on"]
-    assert settings_hash(lacking) == settings_hash(run)
-    run.dataset["augment_on"] = "device"
-    assert settings_hash(lacking) != settings_hash(run)
 
 
 def test_parts_that_are_not_known_yet_are_not_compared_and_parts_that_are_missing_are() -> None:

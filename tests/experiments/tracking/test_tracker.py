@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cl_prompts.datasets.items import HeldOutItems
 from cl_prompts.datasets.transforms import PrivateRandom
-from cl_prompts.datasets.views import HeldOutItems
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.results import series

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.dataset import ImageSet, as_dataset
-from cl_prompts.datasets.keyed import KeyedTransform
-from cl_prompts.datasets.transforms import Augmentation
-from cl_prompts.datasets.views import DeferredViews, current_key
+from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
+from cl_prompts.datasets.views import current_key
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies.base.stream import (
@@ -24,7 +20,6 @@ from cl_prompts.strategies.base.stream import (
     StreamLoader,
     keyed_loader,
 )
-from tests.toys import make
 
 
 def batch(annotated: Tensor) -> Batch:
@@ -61,9 +56,9 @@ def test_labels_come_from_the_host_where_they_are_known() -> None:
     assert whole.part(slice(1, None)).classes_on_host() is None
 
 
-def image_set(n: int, kind: Any = KeyedTransform, size: int = 16) -> ImageSet:
+def image_set(n: int) -> ImageSet:
     images = torch.randint(0, 256, (n, 3, 16, 16), generator=torch.Generator().manual_seed(0))
-    transform = kind(Augmentation(), size, seed=0)
+    transform = PrivateRandom(Augmentation().train(16), seed=0)
     return ImageSet(images.to(torch.uint8), np.arange(n), transform)
 
 
@@ -101,32 +96,6 @@ def test_keys_reach_through_avalanches_subsets() -> None:
     for k, row in enumerate(experience.indices.tolist()):
         assert torch.equal(items[k, (50, k)][0], part.view(row, 50, k)[0])
     assert current_key() is None
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_views_are_made_when_a_batch_is_sent(workers: int) -> None:
-    loaders = [
-        keyed_loader(image_set(5, kind), RepeatedBatches(5, 2, 2), num_workers=workers)
-        for kind in (KeyedTransform, BatchedTransform)
-    ]
-    for (images, labels), (later, others) in zip(*loaders, strict=True):
-        assert isinstance(later, DeferredViews)
-        assert torch.equal(later.to("cpu"), images)
-        assert torch.equal(others, labels)
-
-
-def test_a_loader_of_somebody_elses_gets_images() -> None:
-    images, _ = next(iter(DataLoader(image_set(4, BatchedTransform), batch_size=4)))
-    assert images.dtype == torch.float32
-    assert images.shape == (4, 3, 16, 16)
-
-
-def test_views_of_a_wrong_size_are_refused_at_the_first_batch() -> None:
-    part = image_set(12, BatchedTransform, size=20)
-    benchmark = si_blurry_benchmark(part, part, n_tasks=1, seed=1)
-    probe = make("linear_probe", n_classes=12)
-    with pytest.raises(InputError, match="20 x 20 pixels: the backbone takes 16 x 16"):
-        probe.train(benchmark.train_stream[0])
 
 
 def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:

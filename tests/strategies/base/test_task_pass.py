@@ -40,26 +40,11 @@ def test_a_pass_shows_the_whole_task_as_evaluation_does_but_with_its_own_prompts
     assert not raw.requires_grad
 
 
-class OneBuffer(Blobs):
-    """Images that all come in one buffer."""
-
-    buffer = torch.zeros(3, 16, 16)
-
-    def __getitem__(self, index: int) -> Any:
-        image, label = super().__getitem__(index)
-        return self.buffer.copy_(image), label
-
-
 def features_of_a_pass(data: Any, kind: str = "linear_probe") -> torch.Tensor:
     strategy = make(kind, "class_incremental", eval_mb_size=10)
     stream = nc_benchmark(data, data, 1, task_labels=False, seed=0).train_stream
     (outputs,) = noted(strategy, "finish_task", lambda: list(task_outputs(strategy)), stream)
     return torch.cat([output.features for output, _ in outputs])
-
-
-def test_images_that_share_a_buffer_are_each_their_own() -> None:
-    found = [features_of_a_pass(kind(24, seed=1)) for kind in (Blobs, OneBuffer)]
-    assert torch.equal(found[0], found[1])
 
 
 class Noisy(Blobs):
