@@ -5,7 +5,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 DEV = .venv/.dev
 
-.PHONY: run test quick check bench bench-scale soak check-report format docs oldest newest sdist wheel-check clean
+.PHONY: run test quick check bench bench-scale check-report format docs oldest newest sdist wheel-check clean
 
 run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
@@ -33,9 +33,6 @@ bench: $(DEV)  ## cost of each method in frozen forwards; DEVICE=cuda, ARGS="--a
 
 bench-scale: $(DEV)  ## growth of time and memory with every size: docs/performance.md
 	$(BIN)/python benchmarks/scale.py $(ARGS)
-
-soak: $(DEV)  ## kills, full disks, flipped bits and fuzzed settings, for hours: docs/reliability.md
-	$(BIN)/python -W ignore -m tests.experiments.soak
 
 check-report: .venv-report/.ready  ## reports in a headless Chromium: axe, console, widths; ARGS="--out FOLDER"
 	.venv-report/bin/python -m tests.experiments.check_report $(ARGS)

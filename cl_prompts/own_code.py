@@ -22,7 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from cl_prompts.errors import InputError, short, unknown
-from cl_prompts.reading import TEXT, content
+from cl_prompts.reading import TEXT, content, sha256
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Kind = Literal["scenario", "data set"]
@@ -231,6 +231,22 @@ def _spec_of(module: str) -> ModuleSpec | None:
             return None
         spec = PathFinder.find_spec(name, list(places))
     return spec
+
+
+def code_hash(name: str) -> str:
+    """SHA-256 of the source file of a dotted name's module.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+    """
+    module = name.partition(":")[0]
+    file = module_file(module)
+    if file is None:
+        raise InputError(f"module {module} of {name} has no source file")
+    try:
+        return sha256(file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def sources(name: str) -> dict[str, str]:

@@ -65,7 +65,6 @@ QUICK = {"aper", "er", "multi_lane", "mvp", "ncm"}
 #: files with the longest tests, which are begun first, so that no process waits for another
 LONG = (
     "families/test_second_device.py",
-    "experiments/test_soak.py",
     "experiments/runner/test_learning_on.py",
     "experiments/trained/test_exporting.py",
     "experiments/runner/test_execution.py",

@@ -17,9 +17,6 @@ from torch import Tensor
 from cl_prompts.checks import one_of
 from cl_prompts.metrics.curve import Curve
 
-#: version of the definitions, raised whenever a number of the same name changes its meaning; runs
-#: of different versions are not compared
-DEFINITIONS = 3
 ClassForgetting = Literal["default", "anytime", "f_last", "first"]
 TaskForgetting = Literal["task", "l2p", "one_step", "one_step_pooled", "first"]
 Tasks = Sequence[Sequence[int]]

@@ -30,7 +30,6 @@ from safetensors.torch import save_file
 from cl_prompts.backbones import create_backbone
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.run_folder.plans import FORMAT
-from cl_prompts.experiments.run_folder.runs import SUMMARY
 from tests.datasets.toys import write_coco
 from tests.few_images import few_images
 
@@ -752,7 +751,7 @@ def _furnish_special() -> None:
     head = json.dumps({"__metadata__": {"cl_prompts": "["}}).encode()
     deep = head.replace(b'"["', b'"' + b"[" * 100_000 + b'"')
     Path("deep.safetensors").write_bytes(len(deep).to_bytes(8, "little") + deep)
-    summary = {**dict.fromkeys(SUMMARY, "x"), "seed": "one", "status": "finished"}
+    summary = {"strategy": "x", "seed": "one", "status": "finished"}
     for name, text in (("types", json.dumps(summary)), ("deep", "[" * 100_000)):
         for file in (Path("runs_of", name, "summary.json"), Path("plans", name, "plan-1.json")):
             file.parent.mkdir(parents=True)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+
+from cl_prompts.experiments.recipes.values import flat
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.run_folder.identity import NOT_IDENTITY
 
 LEVEL = {"mvp": 0.82, "linear_probe": 0.76, "fine_tuning": 0.55, "joint": 0.93}
 
@@ -98,6 +103,26 @@ def fake_config(
     }
 
 
+def fake_identity(config: dict[str, Any]) -> dict[str, Any]:
+    """Content of identity.json."""
+    part = {"images": 60, "labels": "a", "names": "n", "bytes": 9, "sizes": "s", "contents": "c"}
+    return {
+        "version": "1.0",
+        "source": "5" * 64,
+        "settings": {key: value for key, value in flat(config) if key not in NOT_IDENTITY},
+        "files": {},
+        "code": {},
+        "data": {"classes": config["dataset"]["name"], "training": part, "test": part},
+        "stream": hashlib.sha256(b"%d" % config["stream_seed"]).hexdigest(),
+        "backbone": hashlib.sha256(config["backbone"]["name"].encode()).hexdigest(),
+    }
+
+
+def seal(folder: Path) -> None:
+    """Write SHA256SUMS of the files as they are now."""
+    (folder / SUMS_FILE).write_text(sums(folder, {}))
+
+
 def fake_run(
     root: Path,
     strategy: str = "mvp",
@@ -111,6 +136,7 @@ def fake_run(
     settings: dict[str, Any] | None = None,
     changes: dict[str, Any] | None = None,
     environment: dict[str, Any] | None = None,
+    identity: dict[str, Any] | None = None,
     name: str | None = None,
     **summary: Any,
 ) -> Path:
@@ -122,6 +148,7 @@ def fake_run(
         settings: options of the strategy.
         changes: other settings, by dotted name.
         environment: entries of environment.json.
+        identity: entries of identity.json.
         name: strategy in the summary.
         summary: entries of summary.json.
     """
@@ -186,8 +213,10 @@ def fake_run(
         "time": f"{time[:4]}-{time[4:6]}-{time[6:8]} {time[9:]}",
     }
     (folder / "environment.json").write_text(json.dumps(machine | (environment or {})))
+    (folder / "identity.json").write_text(json.dumps(fake_identity(config) | (identity or {})))
     with (folder / "metrics.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["samples_seen", "metric", "scope", "value"], *rows])
+    seal(folder)
     return folder
 
 
@@ -207,4 +236,5 @@ def fake_multi_label_run(root: Path, strategy: str = "mvp", seed: int = 1) -> Pa
         truth=rng.random((6, stream["n_classes"])) < 0.3,
         predicted=rng.random((6, stream["n_classes"])) < 0.3,
     )
+    seal(folder)
     return folder

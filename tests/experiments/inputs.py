@@ -14,7 +14,6 @@ from tests.experiments.commands import QUICK
 #: a strategy, a data set and a scenario of one's own, and what they import
 OWN = {
     "mine.py": """
-import helpers
 import numpy as np
 import torch
 import cl_prompts
@@ -26,12 +25,12 @@ class Mine(LinearProbe):
     table: str = "table.txt"
     def check_settings(self):
         super().check_settings()
-        self.lr = helpers.RATE * float(open(self.table).read())
+        self.lr = 1.0 * float(open(self.table).read())
 
 @cl_prompts.dataset
 def images(image_size: int, labels: str = "labels.txt"):
     y = np.fromstring(open(labels).read(), sep=" ", dtype=int).repeat(10)
-    parts = [Stripes(image_size, torch.tensor(y), helpers.SEED + part) for part in (0, 1)]
+    parts = [Stripes(image_size, torch.tensor(y), 1 + part) for part in (0, 1)]
     for part in parts:
         part.tensors[0].mul_(float(open("scale.txt").read()))  # which no setting names
     return as_dataset(*parts)
@@ -41,7 +40,6 @@ def halves(y, seed: int = 0):
     y = np.asarray(y)
     return Split.of("halves", y, [np.flatnonzero(y < 2), np.flatnonzero(y >= 2)])
 """,
-    "helpers.py": "RATE = 1.0\nSEED = 1\n",
     "table.txt": "0.005",
     "scale.txt": "1.0",
     "labels.txt": "0 1 2 3",
@@ -81,26 +79,25 @@ def replaced(name: str, old: str, new: str) -> Callable[[], None]:
 Edit = tuple[list[str], Callable[[], None], str]
 #: settings of a run, a change of what it is made of, and words of its refusal
 EDITS: dict[str, Edit] = {
-    "warmed-up prompts": (MISA_RUN, partial(write_prompts, 2), "options.initial_prompts has other"),
+    "warmed-up prompts": (
+        MISA_RUN,
+        partial(write_prompts, 2),
+        "file of its setting options.initial_prompts changed",
+    ),
     "own strategy": (
         OWN_RUN,
         replaced("mine.py", "super().check", "super() .check"),
-        "source of module mine is",
-    ),
-    "what it imports": (
-        OWN_RUN,
-        replaced("helpers.py", "RATE = 1.0", "RATE = 2.0"),
-        "source of module helpers is",
+        "the source file of mine:Mine changed",
     ),
     "file of an own strategy": (
         OWN_RUN,
         replaced("table.txt", "0.005", "0.006"),
-        "setting options.table has other content",
+        "file of its setting options.table changed",
     ),
     "file of own data": (
         OWN_RUN,
         replaced("labels.txt", "2 3", "3 2"),
-        "setting dataset.labels has other content",
+        "file of its setting dataset.labels changed",
     ),
     "images of own data": (
         OWN_RUN,

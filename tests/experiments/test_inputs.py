@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
-from cl_prompts.prompts.files import save_prompts
 from tests.experiments.commands import QUICK, summary
 from tests.experiments.inputs import EDITS, MISA_RUN, OWN_RUN, replaced, write_inputs
 from tests.experiments.own_photos import photo
@@ -24,8 +22,7 @@ pytestmark = pytest.mark.slow
 
 def forget() -> None:
     """Be a new process, for modules of one's own."""
-    for name in ("mine", "helpers"):
-        sys.modules.pop(name, None)
+    sys.modules.pop("mine", None)
 
 
 @pytest.fixture
@@ -81,22 +78,6 @@ def test_a_change_between_seeds_divides_rows_and_one_before_a_resume_is_refused(
     assert rows_of_comparison(capsys) == [*[1] * len(edits), 2]
 
 
-def test_a_sweep_makes_a_run_again_whose_inputs_changed(
-    here: Path, capsys: pytest.CaptureFixture[str], forked: None
-) -> None:
-    sweep = ["sweep", "digits", *OWN_RUN, "seed=1"]
-    assert main(sweep) == 0
-    capsys.readouterr()
-    assert main(sweep) == 0
-    assert "1 runs: 1 finished" in capsys.readouterr().out
-    replaced("helpers.py", "RATE = 1.0", "RATE = 2.0")()
-    forget()
-    assert main(sweep) == 0
-    told = capsys.readouterr().out
-    assert "is left alone, and its run is made again: the source of module helpers is" in told
-    assert "1 runs: 1 missing" in told
-
-
 @pytest.mark.parametrize("command", [["predict", "run", "a.png"], ["export", "run", "--torch"]])
 def test_foreign_weights_are_refused(
     command: list[str], here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
@@ -117,14 +98,8 @@ def test_foreign_weights_are_refused(
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        (
-            replaced("helpers.py", "RATE = 1.0", "RATE = 2.0"),
-            "the source of module helpers is another",
-        ),
-        (
-            replaced("table.txt", "0.005", "0.006"),
-            "the file of its setting options.table has other",
-        ),
+        (replaced("mine.py", "self.lr = 1.0", "self.lr = 2.0"), "the source file of mine:Mine"),
+        (replaced("table.txt", "0.005", "0.006"), "the file of its setting options.table changed"),
     ],
 )
 def test_a_model_of_edited_code_or_files_is_not_taken_up(
@@ -139,10 +114,3 @@ def test_a_model_of_edited_code_or_files_is_not_taken_up(
     forget()
     assert main(predict) == 2
     assert f"cannot be taken up: {says}" in capsys.readouterr().err
-
-
-def test_prompts_of_a_warm_up_are_one_file(here: Path) -> None:
-    prompts = {"g_prompts": torch.rand(1, 20, 128), "e_prompts": torch.rand(4, 60, 128)}
-    save_prompts("warm.safetensors", prompts)
-    folder = made(*MISA_RUN[:-2], "misa.initial_prompts=warm.safetensors", "seed=1")
-    assert list(summary(folder)["files"]) == ["options.initial_prompts"]

@@ -31,23 +31,17 @@ _WORDS = {
     "dataset.name": "data set",
     "scenario.name": "scenario",
     "backbone.name": "backbone",
-    "backbone.weights": "weights",
-    "backbone_hash": "hash of the weights",
+    "backbone": "hash of the weights",
+    "version": "cl-prompts",
+    "source": "source of cl-prompts",
     "backbone.image_size": "backbone.image_size",
     "data": "data:",
-    "definitions": "definitions of the metrics",
-    "numbers": "mark of changed numbers",
-    "dataset.source of it": "source of the data set",
-    "scenario.source of it": "source of the scenario",
-    "class_names": "names of the classes",
-    "stream_seed": "stream seed",
     "stream": "fingerprint of the stream",
 }
 #: what comes with a choice, and is not listed where the choice itself differs
 _FOLLOWS = {
     "data": "dataset.name",
-    "class_names": "dataset.name",
-    "backbone_hash": "backbone.name",
+    "backbone": "backbone.name",
 }
 _ANCESTRY = {
     "sizes": "classes and tasks of the runs before",
@@ -97,8 +91,6 @@ def _name_of(key: str) -> str:
 
 
 def _describe(key: str, value: str | None, reference: str | None) -> str:
-    if key == "class_names":
-        return "differ"
     if key == "data":
         return _data_words(value, reference)
     if key.startswith("parent."):

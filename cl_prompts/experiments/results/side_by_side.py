@@ -23,15 +23,14 @@ from cl_prompts.experiments.results.sections import (
     strategy_names,
     untaken,
 )
-from cl_prompts.experiments.run_folder.identity import with_implied
 from cl_prompts.experiments.run_folder.runs import Run
 
 _CHOICES = ("dataset", "scenario", "backbone")
 #: what is measured of a section, and differs where one of its settings does
 _FOLLOWING = {
-    "dataset": {"data", "class_names", "n_classes", "n_tasks", "image_size", "stream"},
-    "scenario": {"n_tasks", "stream"},
-    "backbone": {"backbone_hash", "image_size"},
+    "dataset": {"data", "stream"},
+    "scenario": {"stream"},
+    "backbone": {"backbone"},
 }
 
 
@@ -159,7 +158,7 @@ def _values(runs: Sequence[Run], place: str) -> list[str]:
     """
     texts = []
     for run in runs:
-        values = {**with_implied(_settings(run).items()), "recipe": str(run.summary["recipe"])}
+        values = {**_settings(run), "recipe": str(run.summary["recipe"])}
         texts.append(json.dumps(values[place]) if place in values else "")
     words = {text: _word(text) for text in texts}
     alike = Counter(words.values())

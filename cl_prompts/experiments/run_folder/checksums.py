@@ -25,6 +25,7 @@ COPIES = "images"
 READ = (
     "config.yaml",
     "environment.json",
+    "identity.json",
     "stream.json",
     "metrics.csv",
     "keys.npz",
@@ -58,21 +59,18 @@ def sums(folder: Path, written: Mapping[str, bytes]) -> str:
     return "".join(f"{digest}  {name}\n" for name, digest in found.items())
 
 
-def check_sums(folder: Path, names: Collection[str] = READ, *, may_lack_them: bool = True) -> None:
+def check_sums(folder: Path, names: Collection[str] = READ) -> None:
     """Compare files of a finished run with its ``SHA256SUMS``.
 
     Args:
         folder: of the run.
         names: of the files that are about to be read; some may be missing in both.
-        may_lack_them: whether a run without that file is passed over, as one of an early version.
 
     Raises:
         InputError: it is gone, or a file was changed, damaged, added or removed since.
     """
     file = folder / SUMS_FILE
     if not file.is_file():
-        if may_lack_them:
-            return
         raise InputError(
             f"{folder} lacks the {SUMS_FILE} of a finished run: repeat the run or leave its folder"
             " out"

@@ -37,18 +37,17 @@ from cl_prompts.experiments.run_folder.checksums import (
 from cl_prompts.experiments.run_folder.files import (
     TEMPORARY,
     FolderFiles,
-    digest_of_json,
     json_text,
     reason_of,
 )
 from cl_prompts.experiments.run_folder.identity import (
+    IDENTITY_FILE,
     check_identity,
-    settings_hash,
     settings_identity,
 )
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, MetricsFile, Row
 from cl_prompts.experiments.run_folder.plans import check_begun
-from cl_prompts.experiments.run_folder.runs import SOURCES, TIME
+from cl_prompts.experiments.run_folder.runs import TIME
 from cl_prompts.own_code import Trust
 from cl_prompts.reading import TABLE, conform, content
 
@@ -57,8 +56,6 @@ KEYS_FILE = "keys.npz"
 LEARNED_FILE = "learned.safetensors"
 #: files that some runs write, each of them before it ends
 _WRITTEN_ANEW = (BEFORE_FILE, KEYS_FILE, EXAMPLES_FILE, CONFIDENCE_FILE, IMAGES_FILE)
-#: of run folders
-FORMAT = 2
 _RESERVED = 2**16  # bytes
 _NOT_ALWAYS = ("gpu",)  # in an environment
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
@@ -116,10 +113,7 @@ def _precedes_a_run(file: Path) -> bool:
         return file.stat().st_size == 0
     if file.name == ".reserve":
         return not any(content(file, _RESERVED))
-    if file.name == "environment.json":
-        about = FolderFiles(file.parent).read_json(file.name)
-        return about.get("format") == FORMAT and "settings" in about
-    return file.match(TEMPORARY)
+    return file.match(TEMPORARY) or file.name in ("environment.json", IDENTITY_FILE)
 
 
 def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
@@ -141,23 +135,6 @@ def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
         if (moved / name).is_file():
             settings.parent["run"] = str(moved.resolve())
     return settings
-
-
-def _environment_of(folder: Path) -> dict[str, Any]:
-    """Content of ``environment.json`` in the folder of a run that this version can resume."""
-    environment = FolderFiles(folder).read_json("environment.json")
-    made = environment.get("format")
-    if made != FORMAT:
-        raise InputError(
-            f"run folder {folder} is of format {made!r}, and this version of cl-prompts reads"
-            f" {FORMAT}: resume it with the version that wrote it, or start a new run"
-        )
-    try:
-        schema: Any = {"varied?": [str], "settings?": (str, None), "resumed_with?": [{}]}
-        conform(environment, schema)
-    except ValueError as error:
-        raise InputError(f"{folder / 'environment.json'} is damaged: {error}") from error
-    return environment
 
 
 def record_loss(path: Path, error: str) -> None:
@@ -191,7 +168,7 @@ class RunFolder(FolderFiles):
 
     Attributes:
         remarks: sentences on what was found damaged and made good again.
-        identity: of the run, see :meth:`claim`.
+        identity: of the run.
 
     Raises:
         InputError: another process writes it.
@@ -232,13 +209,19 @@ class RunFolder(FolderFiles):
 
     @classmethod
     def create(
-        cls, path: Path, settings: Settings, command: str, varied: Sequence[str] = ()
+        cls,
+        path: Path,
+        settings: Settings,
+        identity: Mapping[str, Any],
+        command: str,
+        varied: Sequence[str] = (),
     ) -> RunFolder:
-        """Create a folder with environment and configuration.
+        """Create a folder with environment, identity and configuration.
 
         Args:
             path: of the folder.
             settings: of the run.
+            identity: of the run.
             command: what was typed to make it.
             varied: settings in which the runs of that command differ.
 
@@ -262,9 +245,10 @@ class RunFolder(FolderFiles):
         with folder.closed_on_error():
             if (path / "config.yaml").exists():  # of a process that held the lock until now
                 raise taken
-            of_run = {"settings": settings_hash(settings), "varied": list(varied)}
-            about = {"format": FORMAT, **environment(settings.device, command), **of_run}
-            folder._write_environment(about)
+            about = environment(settings.device, command)
+            folder.write_json("environment.json", {**about, "varied": list(varied)})
+            folder.write_json(IDENTITY_FILE, identity)
+            folder.identity = identity
             # Last: with it a folder is one that can be resumed.
             folder.write_text("config.yaml", settings.to_yaml())
         return folder
@@ -285,35 +269,21 @@ class RunFolder(FolderFiles):
         """
         check_begun(path)
         # Nothing is locked or removed in a folder that is no run's, or is not trusted.
-        environment = _environment_of(path)
         settings = settings_of(path, trust_code)
         settings.check_sending(trust_code)
-        # Runs of an earlier commit have none.
-        if environment.pop("sha256", None) not in (None, digest_of_json(environment)):
-            raise InputError(
-                f"{path / 'environment.json'} is damaged: it is not what the run wrote"
-            )
         folder = cls(path)
         with folder.closed_on_error():
             if folder.summary().get("status") == "finished":
                 raise InputError(f"run folder {path} is finished: there is nothing to resume")
-            # The checkpoint first: it says whose run this is, whatever config.yaml says now.
-            folder._find_checkpoint()
-            if folder._found is not None:
-                with taking_up(path):
-                    check_identity(folder._found.identity, settings_identity(settings), str(path))
-            if environment.get("settings") not in (None, settings_hash(settings)):
-                raise InputError(
-                    f"run folder {path} cannot be resumed: the settings in its config.yaml are"
-                    " others than those of its environment.json, with which it was made: put them"
-                    " back, or start a new run"
-                )
-            folder._note_changes(environment, settings.device)
+            folder.identity = folder.read_json(IDENTITY_FILE)
+            folder.check(settings_identity(settings))
+            folder._note_changes(settings.device)
         return folder, settings
 
-    def _note_changes(self, made: dict[str, Any], device: str) -> None:
+    def _note_changes(self, device: str) -> None:
         """Add to ``environment.json`` what is other now than when the run last went on, such as the
         version of a library."""
+        made = self.read_json("environment.json")
         last = dict(made)
         for changed in made.get("resumed_with", ()):
             last |= changed
@@ -323,14 +293,15 @@ class RunFolder(FolderFiles):
         changed.pop("time", None)
         if changed:
             resumed = [*made.get("resumed_with", ()), changed]
-            self._write_environment({**made, "resumed_with": resumed})
+            self.write_json("environment.json", {**made, "resumed_with": resumed})
 
-    def _write_environment(self, content: Mapping[str, Any]) -> None:
-        self.write_json("environment.json", {**content, "sha256": digest_of_json(content)})
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Refuse to continue under another identity than that in ``identity.json``.
 
-    def claim(self, identity: Mapping[str, Any]) -> None:
-        """Set the identity of the run: checkpoints carry it, and those of another are refused."""
-        self.identity = identity
+        Raises:
+            InputError: says what changed.
+        """
+        check_identity(self.identity, identity, str(self.path))
 
     @contextmanager
     def closed_on_error(self) -> Iterator[None]:
@@ -409,7 +380,7 @@ class RunFolder(FolderFiles):
             return {}
         found = self.read_json(file.name)
         try:
-            conform(found, {"status?": str, "remarks?": ([str], None), **SOURCES})
+            conform(found, {"status?": str, "remarks?": ([str], None)})
         except ValueError as error:
             raise InputError(f"{file} is damaged: {error}") from error
         return found
@@ -465,14 +436,6 @@ class RunFolder(FolderFiles):
         # Taken out, so that a large state is not kept beside the one that was loaded.
         found = self._found
         self._found = None
-        if found is not None:
-            with taking_up(self.path):
-                check_identity(found.identity, self.identity, str(self.path))
-        # A file that came since is no input: the run may have written it, and write on.
-        begun = self.summary().get("files") if found is None else found.identity["files"]
-        if begun is not None:
-            inputs = {name: it for name, it in self.identity["files"].items() if name in begun}
-            self.identity = {**self.identity, "files": inputs}
         with self.writing("metrics.csv"):
             self._restore_metrics({} if found is None else found.attached)
         return None if found is None else found.state

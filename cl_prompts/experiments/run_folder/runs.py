@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 
-from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
 from cl_prompts.experiments.run_folder.checksums import (
@@ -22,72 +20,12 @@ from cl_prompts.experiments.run_folder.checksums import (
     CONFIDENCE_FILE,
     check_sums,
 )
-from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, METRICS_HEADER
-from cl_prompts.reading import TABLE, TEXT, conform, content, json_of, opened
+from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
+from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE
+from cl_prompts.reading import json_of
 
-Status = Literal["finished", "running", "interrupted", "failed"]
-#: of ``summary.json``: what settings name, by content
-SOURCES = {"files?": ({str: str}, None), "code?": ({str: {str: str}}, None)}
-#: of ``summary.json``
-SUMMARY = {
-    "status": str,
-    "strategy": str,
-    "seed": int,
-    "stream_seed": int,
-    "recipe": str,
-    "dataset": str,
-    "scenario": str,
-    "backbone": str,
-    "n_tasks": int,
-    "n_classes": int,
-    "weights?": (str, None),
-    "image_size?": (int, None),
-    "multi_label?": (bool, None),
-    "whole_stream?": (bool, None),
-    "class_names?": ([str], None),
-    "domain_names?": [str],
-    "skipped_images?": [str],
-    "unread_files?": {str: int},
-    "images_per_second?": (float, None),
-    "peak_device_memory_mb?": (float, None),
-    "forward_passes?": ({str: (float, None)}, None),
-    "error?": (str, None),
-    "own_scores?": [str],
-    "data?": (
-        {"classes": str, "training": {str: object}, "test": {str: object}, "seed?": int},
-        None,
-    ),
-    **SOURCES,
-}
-#: of that of a finished run, in addition
-FINISHED = {
-    "results": {str: (float, None)},
-    "task_ends": [int],
-    "samples": int,
-    "command": str,
-    "trainable_parameters": int,
-}
-_STREAM = {
-    "counts": [[int]],
-    "tasks?": [[int]],
-    "disjoint_classes?": [[int]],
-    "blurry_classes?": [[int]],
-    "anchors?": ({"disjoint_classes": [[int]], "blurry_classes": [[int]]}, None),
-}
-_CONFIG = {
-    "options?": ({"train_mb_size?": (int, None)}, None),
-    "parent?": {"run": str, "sizes": [[int]], "settings?": (str, None)},
-    "evaluation?": {"batch_size?": (int, None)},
-}
-_ENVIRONMENT = {"cl_prompts?": str, "time?": str, "resumed_with?": ([{}], None)}
-_BEFORE = {
-    **{"run": str, "samples_seen": int, "score": float, "by_class": [(float, None)]},
-    "by_domain?": {str: float},
-}
-_CONFIDENCE = {"log_odds": [float]}
 _REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
-
 
 #: form in which a run folder says when it was made
 TIME = "%Y-%m-%d %H:%M:%S %z"
@@ -100,7 +38,7 @@ class Run:
 
     Attributes:
         folder: of the run.
-        summary, config, environment, stream: contents of its files.
+        summary, config, environment, identity, stream: contents of its files.
         before: of a run that learned on, what its parent's model scored; else empty.
         metrics: ``metrics[metric][scope]`` lists (samples seen, value) in the order written.
     """
@@ -109,6 +47,7 @@ class Run:
     summary: Mapping[str, Any]
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
     stream: Mapping[str, Any] = field(default_factory=dict)
     before: Mapping[str, Any] = field(default_factory=dict)
     metrics: Series = field(default_factory=dict)
@@ -188,7 +127,7 @@ def unfinished(paths: Iterable[Path]) -> list[Path]:
     """Folders of the runs that are not finished, of which no other file is read; see
     :func:`collect`."""
     folders = {folder.resolve(): folder for path in paths for folder in _run_folders(path)}
-    summaries = [(f, _read(f / "summary.json", json_of, SUMMARY)) for f in folders.values()]
+    summaries = [(folder, _read(folder / "summary.json", json_of)) for folder in folders.values()]
     return [folder for folder, summary in summaries if summary["status"] != "finished"]
 
 
@@ -230,139 +169,52 @@ def _run_folders(path: Path) -> list[Path]:
 
 
 def _read_run(folder: Path) -> Run:
-    file = folder / "summary.json"
-    summary = _read(file, json_of, SUMMARY)
-    if summary["status"] not in get_args(Status):
-        raise InputError(
-            f"{file} has the status {shown(summary['status'])}: known are"
-            f" {', '.join(get_args(Status))}"
-        )
+    summary = _read(folder / "summary.json", json_of)
     # Other files of a run that is not finished may be about to change.
     if summary["status"] != "finished":
         return Run(folder, summary)
-    _conform(file, summary, FINISHED)
-    environment = _read(folder / "environment.json", json_of, _ENVIRONMENT)
-    # Before anything else is read: what follows may trust the files to belong together.
-    check_sums(folder, may_lack_them=environment.get("format") is None)
-    stream = _read(folder / "stream.json", json_of, _STREAM)
+    # Before anything else is read: what follows trusts the files to be what the run wrote.
+    check_sums(folder)
     before = folder / BEFORE_FILE
-    _check_one_run(folder, summary, stream)
-    config = _read(folder / "config.yaml", yaml_of, _CONFIG)
-    if any(len(size) != 2 for size in config.get("parent", {}).get("sizes", ())):
-        raise InputError(f"parent.sizes in {folder / 'config.yaml'} are no pairs: {_REMEDY}")
     return Run(
         folder,
         summary,
-        config=config,
-        environment=environment,
-        before=_read(before, json_of, _BEFORE) if before.is_file() else {},
-        stream=stream,
+        config=_read(folder / "config.yaml", yaml_of),
+        environment=_read(folder / "environment.json", json_of),
+        identity=_read(folder / IDENTITY_FILE, json_of),
+        stream=_read(folder / "stream.json", json_of),
+        before=_read(before, json_of) if before.is_file() else {},
         metrics=_read_metrics(folder / METRICS_FILE),
     )
-
-
-def _check_one_run(folder: Path, summary: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
-    """Refuse a summary and a stream that differ in tasks or classes."""
-    counts = stream["counts"]
-    n_tasks, n_classes = summary["n_tasks"], summary["n_classes"]
-    fits = len(counts) == n_tasks and all(len(row) == n_classes for row in counts)
-    n_ends = 1 if summary.get("whole_stream") else n_tasks
-    if not fits or len(summary["task_ends"]) != n_ends:
-        raise InputError(
-            f"{folder} mixes two runs: its stream.json and summary.json differ in tasks or classes"
-        )
-    kinds = [stream, stream.get("anchors") or {}]
-    classes = {
-        c
-        for kind in kinds
-        for name in ("disjoint_classes", "blurry_classes")
-        for task in kind.get(name) or ()
-        for c in task
-    }
-    names = summary.get("class_names")
-    if not classes <= set(range(n_classes)) or (names is not None and len(names) != n_classes):
-        raise InputError(f"{folder} has {n_classes} classes, and names others: {_REMEDY}")
-    if len(summary.get("domain_names", ())) not in (0, n_tasks):
-        raise InputError(f"{folder} has {n_tasks} tasks, and names other domains: {_REMEDY}")
 
 
 def held_out_confidence(folder: Path) -> list[float]:
     """Confidence of a finished run's model in each test image of a class that it knows, ascending.
 
     Raises:
-        InputError: the run has kept none, or its file was changed or damaged.
+        InputError: its file was changed or damaged.
     """
     check_sums(folder, [CONFIDENCE_FILE])
-    file = folder / CONFIDENCE_FILE
-    if not file.is_file():
-        raise InputError(
-            f"{folder} holds no {CONFIDENCE_FILE}, as runs of earlier versions do not: repeat the"
-            " run to find unknown classes with it"
-        )
-    return sorted(_read(file, json_of, _CONFIDENCE)["log_odds"])
+    return sorted(_read(folder / CONFIDENCE_FILE, json_of)["log_odds"])
 
 
-def _read(path: Path, parse: Callable[[str], Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     try:
-        found = parse(content(path, TEXT).decode())
+        found: dict[str, Any] = parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path} of a run ({error.strerror}): {_REMEDY}") from error
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(
             f"cannot read {path} of a run (its content is damaged): {_REMEDY}"
         ) from error
-    return _conform(path, found, schema)
-
-
-def _conform(path: Path, found: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        conform(found, schema)
-    except ValueError as error:
-        raise InputError(f"cannot read {path} of a run ({error}): {_REMEDY}") from error
-    return dict(found)
+    return found
 
 
 def _read_metrics(path: Path) -> Series:
     series: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
-    try:
-        with TextIOWrapper(opened(path, TABLE), encoding="utf-8", newline="") as file:
-            rows = csv.reader(file)
-            if next(rows, None) != METRICS_HEADER:
-                raise InputError(
-                    f"{path} does not begin with {','.join(METRICS_HEADER)}: {_REMEDY}"
-                )
-            for samples, metric, scope, value in rows:
-                _check_scope(metric, scope)
-                series[metric][scope].append((int(samples), float(value)))
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): {_REMEDY}") from error
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"cannot read line {rows.line_num} of {path}: {_REMEDY}") from error
-    for scopes in series.values():
-        _drop_replaced(scopes)
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        next(rows)  # its header
+        for samples, metric, scope, value in rows:
+            series[metric][scope].append((int(samples), float(value)))
     return series
-
-
-def _drop_replaced(scopes: dict[str, list[tuple[int, float]]]) -> None:
-    """Drop what the last of several evaluations at one place says nothing of any more: values of
-    classes that were removed there, and of their tasks."""
-    evaluations = Counter(place for place, _ in scopes.get("seen", ()))
-    again = {place: n for place, n in evaluations.items() if n > 1}
-    if not again:
-        return
-    found = {scope: Counter(place for place, _ in rows) for scope, rows in scopes.items()}
-    # As many rows as evaluations, unless the last one was not written in detail.
-    whole = {at for rows in found.values() for at, n in rows.items() if n == again.get(at)}
-    for scope, rows in found.items():
-        gone = {place for place, n in rows.items() if place in whole and n < again[place]}
-        if gone:
-            scopes[scope] = [row for row in scopes[scope] if row[0] not in gone]
-
-
-def _check_scope(metric: str, scope: str) -> None:
-    """Raise ``ValueError`` where a class, task or prompt has no number."""
-    kind, colon, number = scope.partition(":")
-    if (colon and kind in ("class", "task", "prompt")) or metric == "prompt_usage":
-        int(number)

@@ -18,6 +18,7 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import (
     Plan,
     PlannedRun,
@@ -199,7 +200,8 @@ def complete(
         with its_threads(one=takes_one_thread(run.settings)):
             parts = builder.take_ready() or builder.build(run.settings)
             with stop_requests() as request:
-                folder = RunFolder.create(run.folder, parts.settings, command, varied)
+                identity = identity_of(parts)
+                folder = RunFolder.create(run.folder, parts.settings, identity, command, varied)
                 execute(parts, folder, request=request, watcher=watcher)
             del parts
     # Strategy and plugins refer to each other, and hold the cached images of the data set.

@@ -37,12 +37,9 @@ from cl_prompts.experiments.run_folder.checkpoint_files import (
     CheckpointFiles,
 )
 from cl_prompts.experiments.run_folder.checksums import IMAGES_FILE, READ, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import settings_of
-from cl_prompts.experiments.run_folder.identity import (
-    changes,
-    marks_of_numbers,
-    settings_identity,
-)
+from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.experiments.runner.kept_images import rows_of
 from cl_prompts.own_code import Trust
@@ -398,14 +395,11 @@ class Descent:
         found, remark = CheckpointFiles(self._run).find()
         if found is None:
             raise InputError(f"{self._run} holds no checkpoint: nothing can learn on from it")
-        now_made = {
-            **settings_identity(parent),
-            "numbers": marks_of_numbers(),
-            "backbone": weights_hash(strategy.model.backbone),
-        }
-        for change in changes(found.identity, now_made):
+        made = FolderFiles(self._run).read_json(IDENTITY_FILE)
+        now_made = settings_identity(parent) | {"backbone": weights_hash(strategy.model.backbone)}
+        for change in changes(made, now_made):
             raise InputError(f"nothing can learn on from the run in {self._run}: {change}")
-        known = found.identity.get("data", {})
+        known = made["data"]
         if is_edited(self._settings):
             # Names of classes are what such a run changes.
             now = {**data.fingerprint(), "classes": known.get("classes")}

@@ -1,14 +1,12 @@
-"""Summary of a run: its results, cost and identity, as ``summary.json`` holds them."""
+"""Summary of a run: its results and cost, as ``summary.json`` holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from cl_prompts.experiments.runner.building import Parts
 from cl_prompts.experiments.runner.process import peak_device_memory_mb, peak_memory_mb
-from cl_prompts.metrics.continual import DEFINITIONS, without_course
-from cl_prompts.strategies.base.online import NUMBERS
+from cl_prompts.metrics.continual import without_course
 
 
 def results_of(parts: Parts) -> dict[str, float | None]:
@@ -35,7 +33,6 @@ def summary_of(
     *,
     seconds: float,
     command: str,
-    identity: Mapping[str, Any] | None = None,
     with_results: bool = True,
 ) -> dict[str, Any]:
     """Content of ``summary.json`` except for the status.
@@ -44,8 +41,6 @@ def summary_of(
         parts: of the run.
         seconds: wall time so far, that of earlier processes included.
         command: what was typed to make the run.
-        identity: see :func:`~cl_prompts.experiments.run_folder.identity.identity_of`; what it
-            holds of data, stream, backbone, files and code tells which runs may be compared.
         with_results: compute the results so far; their cost grows with the tasks.
     """
     settings = parts.settings
@@ -54,7 +49,6 @@ def summary_of(
     evaluator = parts.anytime.evaluator
     # Evaluations run through the same backbone, whose counter does not tell them apart.
     training_macs = backbone.counter.macs - evaluator.macs
-    known = identity or {}
     return {
         "recipe": settings.recipe,
         "strategy": settings.strategy,
@@ -78,13 +72,6 @@ def summary_of(
         "results": results_of(parts) if with_results else {},
         **_domains(parts),
         "own_scores": parts.anytime.own_scores,
-        "definitions": DEFINITIONS,
-        "numbers": NUMBERS,
-        "files": known.get("files"),
-        "code": known.get("code"),
-        "data": known.get("data"),
-        "stream_hash": known.get("stream"),
-        "backbone_hash": known.get("backbone"),
         "published_weights": backbone.published,
         "single_class_batches": (
             int(strategy.single_class_batches) if strategy.class_mask == "batch" else None

@@ -118,8 +118,8 @@ class TaskLoop:
             InputError: the checkpoint is damaged, or that of another run.
         """
         parts = self.parts
-        # Before the checkpoint is read: a run of other data or weights must not take it up.
-        self.folder.claim(identity_of(parts))
+        # Before the checkpoint is read: a run of other data or weights must not resume from it.
+        self.folder.check(identity_of(parts))
         state = self.folder.load_checkpoint()
         stream = parts.split.to_json()
         if state is not None:
@@ -274,7 +274,6 @@ class TaskLoop:
             self.parts,
             seconds=self.seconds(),
             command=self.folder.command(),
-            identity=self.folder.identity,
             with_results=status != "running",
         )
         remarks = list(dict.fromkeys([*self._earlier_remarks, *self.folder.remarks]))

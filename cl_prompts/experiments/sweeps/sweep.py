@@ -21,16 +21,13 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.values import in_one_line, yaml_of
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.files import FolderFiles
-from cl_prompts.experiments.run_folder.folder import FORMAT
 from cl_prompts.experiments.run_folder.identity import (
+    IDENTITY_FILE,
     changes,
-    code_changes,
-    file_changes,
-    marks_of_numbers,
     settings_identity,
 )
 from cl_prompts.experiments.run_folder.plans import describe, new_path, state_of
-from cl_prompts.experiments.run_folder.runs import SOURCES, begun_at
+from cl_prompts.experiments.run_folder.runs import begun_at
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.sweeps.launching import Launching
@@ -40,7 +37,7 @@ from cl_prompts.experiments.sweeps.sweep_ray import RayLauncher
 from cl_prompts.experiments.sweeps.sweep_slurm import SlurmLauncher
 from cl_prompts.experiments.sweeps.sweep_worker import Job
 from cl_prompts.experiments.tracking.progress import display_on, print_line
-from cl_prompts.reading import TEXT, conform, content, json_of
+from cl_prompts.reading import TEXT, content, json_of
 
 _HERE = Launching()
 
@@ -94,7 +91,7 @@ class Sweep:
             )
         ]
         for folder in self.finished:
-            check_sums(folder, may_lack_them=False)
+            check_sums(folder)
 
     def _usable(self, folder: Path | None, settings: Settings) -> Path | None:
         """The folder of an earlier run, if it was made from the same data, weights, files and code,
@@ -103,23 +100,15 @@ class Sweep:
         if folder is None or not (folder / "summary.json").is_file():
             return folder
         try:
-            made = FolderFiles(folder).read_json("summary.json")
-            conform(made, SOURCES)
-        except (InputError, ValueError):
-            return folder  # whoever takes it up says what is wrong
-        now = settings_identity(settings)
-        marks = [made.get("numbers"), made.get("definitions")]
-        found = [
-            *file_changes(made.get("files") or {}, now["files"]),
-            *code_changes(made.get("code") or {}, now["code"]),
-            *changes({"numbers": marks}, {"numbers": marks_of_numbers()}),
-        ]
+            made = FolderFiles(folder).read_json(IDENTITY_FILE)
+            status = FolderFiles(folder).read_json("summary.json").get("status")
+        except InputError:
+            return folder  # whoever resumes it says what is wrong
+        found = [*changes(made, settings_identity(settings))]
         # What has not ended is compared as it is resumed.
-        if not found and made.get("status") == "finished":
-            known = {"data": made.get("data"), "backbone": made.get("backbone_hash")}
-            known = {part: value for part, value in known.items() if value is not None}
+        if not found and status == "finished":
             try:
-                found = [*changes(known, self._measured(settings, list(known)))]
+                found = [*changes(made, self._measured(settings, ["data", "backbone"]))]
             except InputError as error:
                 self._notes.append(
                     f"{folder} counts as made, though its data or weights cannot be compared:"
@@ -239,7 +228,7 @@ def earlier_runs(above: Path) -> tuple[dict[str, Path], list[str]]:
         try:
             about = json_of(content(folder / "environment.json", TEXT))
             config = yaml_of(content(folder / "config.yaml", TEXT).decode())
-            same = (about["format"], about["cl_prompts"]) == (FORMAT, __version__)
+            same = about["cl_prompts"] == __version__
             key = essence(config)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
             notes.append(f"{folder} is left alone, since it cannot be read ({in_one_line(error)})")

@@ -118,8 +118,8 @@ def card(run: Run, name: str) -> str:
     }
     classes = said.get("class_names") or []
     named = ", ".join(classes[:_NAMED]) + (" ..." if len(classes) > _NAMED else "")
-    data = said.get("data") or {}
-    images = {part: (data.get(part) or {}).get("images", "?") for part in ("training", "test")}
+    data = run.identity["data"]
+    images = {part: data[part].get("images", "?") for part in ("training", "test")}
     published: dict[Any, str] = {True: "the published ones", False: "not the published ones"}
     lines = {
         "": f"{label} on {said['dataset']}, trained by cl-prompts"
@@ -129,7 +129,7 @@ def card(run: Run, name: str) -> str:
         f" images of {said['n_classes']} classes: {named or 'without names'}.",
         "**Backbone**: ": f"{said['backbone']}, frozen and not part of these files; weights"
         f" {said.get('weights')}, {published.get(said.get('published_weights'), 'unknown')},"
-        f" hash {said.get('backbone_hash')}.",
+        f" hash {run.identity['backbone']}.",
         "**Command**: ": str(said["command"]),
         "**Licence**: ": "to be named by whoever shared this.",
     }

@@ -23,8 +23,7 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
 from cl_prompts.experiments.run_folder.identity import (
-    code_changes,
-    file_changes,
+    changes,
     settings_identity,
 )
 from cl_prompts.experiments.run_folder.runs import Run, held_out_confidence
@@ -222,9 +221,9 @@ class TrainedRun:
         """
         strategy = self.strategy
         test = self.data().test
-        known = self.run.summary.get("data")
+        known = self.run.identity["data"]
         # Of the test set alone, since nothing else is needed here.
-        change = known and fingerprint_change(known, {**known, "test": test.fingerprint()})
+        change = fingerprint_change(known, {**known, "test": test.fingerprint()})
         if change:
             raise InputError(
                 f"the test set of the run in {self.run.folder} changed: {change}: bring it back, or"
@@ -287,12 +286,8 @@ def _check_made_of(run: Run, settings: Settings) -> None:
     the run was made with. A file that is gone is missed where the strategy is made, if it is needed
     there."""
     now = settings_identity(settings)
-    made = {name: run.summary.get(name) or now[name] for name in ("files", "code")}
-    there = {
-        name: content
-        for name, content in made["files"].items()
-        if name.startswith("options.") and name in now["files"]
-    }
-    changes = [*code_changes(made["code"], now["code"]), *file_changes(there, now["files"])]
-    for change in changes:
+    files = run.identity["files"]
+    read = [name for name in files if name.startswith("options.") and name in now["files"]]
+    made = {"code": run.identity["code"], "files": {name: files[name] for name in read}}
+    for change in changes(made, {part: now[part] for part in made}):
         raise InputError(f"the run in {run.folder} cannot be taken up: {change}")

@@ -79,9 +79,6 @@ from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
 
-#: mark of the numbers of training, raised whenever a method comes to other ones from the same
-#: settings; runs of different marks are not compared
-NUMBERS = 7
 NOTHING_TO_TRAIN = (
     "nothing that the method trains requires a gradient: leave requires_grad of the model as it was"
     " when it was built"

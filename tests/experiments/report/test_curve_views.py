@@ -16,7 +16,7 @@ from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.results.comparison import reference_row
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
-from tests.experiments.fake_runs import fake_run
+from tests.experiments.fake_runs import fake_run, seal
 
 SMALL: dict[str, Any] = {"n_tasks": 2, "n_classes": 2}
 
@@ -122,6 +122,7 @@ def test_several_epochs_are_drawn_where_they_are_in_the_stream(tmp_path: Path) -
     ends = run.summary["task_ends"]
     twice = [2 * end for end in ends]
     (folder / "summary.json").write_text(summary.replace(str(ends), str(twice)))
+    seal(folder)
     assert "mvp: seen in several epochs" in said(tmp_path)
     (view,) = charts(tmp_path)
     assert view["chart"]["plots"][0]["xlabel"] == "samples of the stream (images)"
@@ -131,6 +132,7 @@ def without_end(folder: Path) -> Path:
     """A run by a rule under which the end of the stream is no point of its own."""
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("points: default", "points: published"))
+    seal(config.parent)
     return folder
 
 
@@ -141,6 +143,7 @@ def keep_points(folder: Path, *samples: int) -> None:
     starts = tuple(f"{n}," for n in samples)
     kept = [line for line in lines if "anytime" not in line or line.startswith(starts)]
     (folder / "metrics.csv").write_text("".join(kept))
+    seal(folder)
 
 
 def test_seeds_without_a_common_point_are_drawn_over_tasks(tmp_path: Path) -> None:
@@ -178,6 +181,7 @@ def test_lines_are_at_the_task_ends_of_the_axis(tmp_path: Path) -> None:
     thrice = [3 * end for end in ends]
     (folder / "summary.json").write_text(summary.replace(str(ends), str(thrice)))
     (folder / "metrics.csv").write_text(stretched((folder / "metrics.csv").read_text()))
+    seal(folder)
     gallery = Figures()
     (view,) = charts(tmp_path, gallery)
     assert view["chart"]["plots"][0]["lines"] == once

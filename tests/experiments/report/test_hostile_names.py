@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cl_prompts.experiments.report.page import write_report
-from tests.experiments.fake_runs import fake_multi_label_run, fake_run
+from tests.experiments.fake_runs import fake_multi_label_run, fake_run, seal
 from tests.experiments.sketches import sketched
 
 HOSTILE = (
@@ -82,6 +82,7 @@ def page_of(root: Path, name: str) -> Page:
     folder = fake_multi_label_run(root / "several")
     content = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps(content | about))
+    seal(folder)
     return Page(write_report([root]).read_text(encoding="utf-8"))
 
 

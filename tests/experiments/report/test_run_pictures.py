@@ -16,7 +16,7 @@ from cl_prompts.experiments.report.run_pictures import (
 )
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE
 from cl_prompts.experiments.run_folder.runs import collect
-from tests.experiments.fake_runs import fake_run
+from tests.experiments.fake_runs import fake_run, seal
 
 
 def names(folder: Path) -> list[str]:
@@ -38,6 +38,7 @@ def test_a_curve_that_was_not_written_by_class_has_no_picture_of_classes(tmp_pat
     lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
     kept = [line for line in lines if "anytime_accuracy,class" not in line]
     (folder / "metrics.csv").write_text("".join(kept))
+    seal(folder)
     assert names(folder) == ["tasks"]
 
 
@@ -53,8 +54,10 @@ def test_examples_are_shown_or_told_to_be_damaged(tmp_path: Path) -> None:
     labels = np.eye(2, 10, dtype=bool)
     images = np.zeros((2, 3, 4, 4), np.uint8)
     np.savez(folder / EXAMPLES_FILE, images=images, truth=labels, predicted=labels)
+    seal(folder)
     assert names(folder) == ["examples"]
     (folder / EXAMPLES_FILE).write_text("no archive")
+    seal(folder)
     with pytest.raises(InputError, match=r"cannot read .*examples\.npz of a run"):
         names(folder)
 

@@ -15,7 +15,7 @@ from cl_prompts.experiments.results.comparison import Table, compare
 from cl_prompts.experiments.results.comparison_text import markdown_text, written
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
-from tests.experiments.fake_runs import fake_run
+from tests.experiments.fake_runs import fake_run, seal
 
 AHEAD = {"mvp": (0.8, 0.7, 0.9), "linear_probe": (0.7, 0.61, 0.79)}
 
@@ -139,6 +139,7 @@ def test_a_metric_of_ones_own_is_compared_without_a_best(tmp_path: Path) -> None
             summary = json.loads((folder / "summary.json").read_text())
             summary["results"]["worst_class"] = value + seed / 100
             (folder / "summary.json").write_text(json.dumps(summary))
+            seal(folder)
     (section,) = sections(collect([tmp_path]))
     assert section.headings.index("worst_class\u00a0%") < section.headings.index("trainable")
     text = written(compare([tmp_path]), "markdown")

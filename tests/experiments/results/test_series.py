@@ -29,7 +29,7 @@ from cl_prompts.experiments.results.series import (
 )
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import Run, collect
-from tests.experiments.fake_runs import fake_run
+from tests.experiments.fake_runs import fake_run, seal
 
 
 def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
@@ -98,6 +98,7 @@ def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage(tmp_path:
         "200,prompt_usage,prompt:0,9",
     ]
     (folder / "metrics.csv").write_text("\n".join(lines))
+    seal(folder)
     (run,) = collect([folder])
     nan = np.nan
     expected = [[nan] * 4, [nan, 0.5, 0.5, 0.25], [nan] * 4, [nan, nan, nan, 0.75]]

@@ -1,4 +1,4 @@
-"""What changed since the checkpoint is told, each change in a sentence of its own."""
+"""The identity of a run: what may not change, and the sentence for each change."""
 
 from __future__ import annotations
 
@@ -11,178 +11,125 @@ import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.run_folder import identity
 from cl_prompts.experiments.run_folder.identity import (
-    MAY_CHANGE,
+    NOT_IDENTITY,
     changes,
     check_identity,
     identity_of,
-    input_files,
-    may_change,
+    settings_identity,
+    source_hash,
 )
 from cl_prompts.experiments.runner.building import Builder
 
 PART = {"images": 3, "labels": "a", "names": None, "bytes": 9, "sizes": None, "contents": "c"}
 IDENTITY: dict[str, Any] = {
     "version": "0.2.0",
-    "numbers": [4, 2],
-    "settings": {
-        "seed": 1,
-        "device": "cpu",
-        "num_workers": 0,
-        "dataset": {"name": "folder", "root": "data"},
-        "scenario": {"name": "si_blurry", "n_tasks": 5},
-        "options": {"lr": 0.005, "multi": True, "empty": {}, "map": {"a": 1, "b": {"c": 2}}},
-    },
+    "source": "abc",
+    "settings": {"seed": 1, "options.lr": 0.005, "options.multi": True, "options.map": {"a": 1}},
     "files": {"options.prompts": "p"},
-    "code": {"mine:Method": {"mine": "m", "mine_parts": "n"}},
-    "data": {"classes": "x", "training": PART, "test": {**PART}},
+    "code": {"mine:Method": "m"},
+    "data": {"classes": "c", "training": PART, "test": PART},
     "stream": "f00d",
     "backbone": "beef",
-    "form": "f0rm",
 }
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
+def changed(part: str, key: str | None, value: Any) -> dict[str, Any]:
     new = copy.deepcopy(IDENTITY)
-    *above, last = path.split(".")
-    inner = new
-    for key in above:
-        inner = inner[key]
-    if value is KeyError:
-        del inner[last]
+    if key is None:
+        new[part] = value
+    elif value is KeyError:
+        del new[part][key]
     else:
-        inner[last] = value
+        new[part][key] = value
     return new
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "says"),
+    ("part", "key", "value", "says"),
     [
-        ("version", "0.3.0", "was written by cl-prompts 0.2.0, and this is 0.3.0: resume it with"),
-        ("numbers", [5, 2], r"numbers .* changed since .* were \[4, 2\], and are \[5, 2\]"),
-        ("settings.seed", 2, "its setting seed was 1 at the checkpoint and is 2 in config.yaml"),
-        ("settings.scenario.n_tasks", 6, "its setting scenario.n_tasks was 5 .* is 6 in"),
-        ("settings.options.lr", 0.01, "its setting options.lr was 0.005 .* is 0.01"),
-        ("settings.options.lr", KeyError, "its setting options.lr was 0.005 .* is not there"),
-        ("settings.options.new", "a", "its setting options.new was not there .* is 'a'"),
-        ("settings.options.multi", 1, "its setting options.multi was True .* is 1"),
-        ("settings.options.empty", 0, "its setting options.empty was {} .* is 0"),
-        ("settings.options.map", {"b": {"c": 2}, "a": 1}, "its setting options.map was {'a': 1"),
-        ("settings.options.map", {"a": 1, "b.c": 2}, "its setting options.map was {'a': 1"),
-        ("data.training.images", 4, "data set changed, it has 4 training images, and had 3: bring"),
-        ("data.test.contents", "d", "data set changed, contents of test images changed: bring"),
-        ("files", {"options.prompts": "q"}, "of its setting options.prompts has other content: b"),
-        ("files", {}, "the file of its setting options.prompts is gone: bring it back"),
-        ("code.mine:Method.mine", "o", "the source of module mine is another one: bring"),
-        ("code.mine:Method.mine_parts", KeyError, "the source of module mine_parts is another"),
-        ("code.mine:Method.more", "o", "the source of module more is another one: bring"),
-        ("stream", "cafe", "its stream is another one than at the checkpoint: start"),
-        (
-            "form",
-            "cafe",
-            "another commit of cl-prompts wrote its checkpoint, whose state",
-        ),
-        (
-            "backbone",
-            "cafe",
-            "the weights of its backbone, or its normalisation, are others than at the checkpoint",
-        ),
+        ("version", None, "0.3.0", "cl-prompts 0.2.0 made it, and this is 0.3.0"),
+        ("source", None, "def", "the source of cl-prompts changed"),
+        ("settings", "seed", 2, "its setting seed was 1 and is 2 in config.yaml"),
+        ("settings", "options.lr", KeyError, "options.lr was 0.005 and is unset"),
+        ("settings", "options.new", "a", 'options.new was unset and is "a"'),
+        ("settings", "options.multi", 1, "options.multi was true and is 1"),
+        ("settings", "options.map", {"a": True}, 'options.map was {"a": 1} and is {"a": true}'),
+        ("data", "training", {**PART, "images": 4}, "it has 4 training images, and had 3"),
+        ("files", "options.prompts", "q", "the file of its setting options.prompts changed or"),
+        ("files", "options.prompts", KeyError, "options.prompts changed or is gone"),
+        ("code", "mine:Method", "n", "the source file of mine:Method changed"),
+        ("stream", None, "cafe", "its stream changed"),
+        ("backbone", None, "cafe", "the weights or the normalisation of its backbone changed"),
     ],
 )
-def test_each_change_has_its_sentence(path: str, value: Any, says: str) -> None:
-    with pytest.raises(InputError, match=f"run folder there cannot be resumed: .*{says}") as error:
-        check_identity(IDENTITY, changed(path, value), "there")
-    assert "\n" not in str(error.value)
-    assert len(list(changes(IDENTITY, changed(path, value)))) == 1
+def test_each_change_is_refused(part: str, key: str | None, value: Any, says: str) -> None:
+    now = changed(part, key, value)
+    (change,) = changes(IDENTITY, now)
+    assert says in change
+    with pytest.raises(InputError, match="run folder there cannot be resumed: "):
+        check_identity(IDENTITY, now, "there")
 
 
-def test_settings_that_may_change() -> None:
-    now = changed("settings.device", "cuda:1")
-    now["settings"] |= {"checkpoint_every": 7, "threads": 2}
-    now["settings"]["dataset"]["root"] = "/elsewhere/data"
-    check_identity(IDENTITY, now, "there")
-    page = (Path(__file__).parents[3] / "runs" / "README.md").read_text()
-    assert all(f"| `{name}` | {reason} |" in page for name, reason in MAY_CHANGE.items())
-    assert may_change("dataset.root.of")
-    assert not may_change("dataset.roots")
-    assert not may_change("dataset")
-
-
-def test_parts_that_are_not_known_yet_are_not_compared_and_parts_that_are_missing_are() -> None:
+def test_parts_that_are_not_known_yet_and_files_that_a_run_writes_are_not_compared() -> None:
     check_identity(IDENTITY, {"version": "0.2.0"}, "there")
-    with pytest.raises(
-        InputError, match="its checkpoint, of another commit, says nothing of its stream"
-    ):
-        check_identity(changed("stream", KeyError), IDENTITY, "there")
+    check_identity(IDENTITY, changed("files", "options.out", "new"), "there")
 
 
-def test_the_identity_of_a_run_is_json_and_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_declared_set_of_settings_is_not_identity() -> None:
+    (run,) = plan("digits", ["strategy=ncm", "seed=1"])
+    before = settings_identity(run)
+    run.device, run.num_workers, run.checkpoint_every = "cuda:1", 3, 7
+    run.dataset["root"] = run.backbone["weights"] = "/elsewhere"
+    assert settings_identity(run) == before
+    run.dataset["augment_on"] = "device"
+    assert list(changes(before, settings_identity(run)))
+    page = (Path(__file__).parents[3] / "runs" / "README.md").read_text()
+    assert all(f"`{name}`" in page for name in NOT_IDENTITY)
+
+
+def test_the_identity_of_a_run_is_json_and_differs_in_its_settings_alone() -> None:
     first, other = plan("digits", ["strategy=fine_tuning,ncm", "seed=1"])
-    builder = Builder()
-    one = identity_of(builder.build(first))
+    one = identity_of(Builder().build(first))
     assert json.loads(json.dumps(one)) == one
-    assert identity_of(Builder().build(first)) == one
-    two = identity_of(builder.build(other))
-    same = {part for part in one if one[part] == two[part]}
-    assert same == {"version", "numbers", "files", "code", "data", "stream", "backbone"}
-    monkeypatch.setattr("cl_prompts.strategies.base.online.NUMBERS", 99)
-    monkeypatch.setattr("cl_prompts.metrics.continual.DEFINITIONS", 77)
-    assert identity_of(builder.build(other))["numbers"] == [99, 77]
+    two = identity_of(Builder().build(other))
+    assert {part for part in one if one[part] != two[part]} == {"settings"}
 
 
-OWN = """
-import numpy as np
-import cl_prompts
-from cl_prompts.checks import InputPath
-from cl_prompts.scenarios import Split
-from cl_prompts.strategies import LinearProbe, StrategyPlugin
-
-class Mine(LinearProbe):
-    weights: dict[str, float] = {}
-    folders: list[InputPath] = ()
-
-class Option(StrategyPlugin):
-    folder: InputPath | None = None
-
-@cl_prompts.dataset
-def images(image_size: int, masks: InputPath, no_input: str = "folder"):
-    raise AssertionError("it is not read")
-
-@cl_prompts.scenario
-def tasks(y, order: InputPath = "order"):
-    raise AssertionError("it is not made")
-"""
-
-
-def test_each_file_that_a_setting_names_is_known_by_its_content(
+def test_the_source_counts_where_it_enters_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(identity.cl_prompts, "__file__", str(tmp_path / "__init__.py"))
+    hashes = set()
+    for number, name in enumerate(
+        ("losses.py", "experiments/report.py", "experiments/runner/a.py", "losses.py")
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"a = {number}")
+        source_hash.cache_clear()
+        hashes.add(source_hash())
+    source_hash.cache_clear()
+    assert len(hashes) == 3
+
+
+def test_files_and_own_code_are_known_by_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    Path("own_inputs.py").write_text(OWN)
-    named = {
-        "dataset.masks": "masks",
-        "scenario.order": "order",
-        "options.folders.1": "second",
-        "options.plugins.own_inputs:Option.folder": "of_plugin",
-    }
-    for folder in ("folder", "first", *named.values()):
-        Path(folder, "inside").mkdir(parents=True)
-        Path(folder, "inside", "circle").symlink_to(tmp_path / folder)
-        Path(folder, "inside", "a.txt").write_text("1")
-    Path("key.txt").write_text("1")
-    (run,) = plan(
-        "digits",
-        [
-            *("dataset=own_inputs:images", "dataset.masks=masks", "scenario=own_inputs:tasks"),
-            *("strategy=own_inputs:Mine", "Mine.folders=first,second", "Mine.weights={key.txt: 1}"),
-            *("plugins=own_inputs:Option", "own_inputs:Option.folder=of_plugin", "seed=1"),
-        ],
+    code = tmp_path / "own_inputs.py"
+    code.write_text(
+        "from cl_prompts.strategies import LinearProbe\n"
+        "class Mine(LinearProbe):\n    files: list[str] = ()\n"
     )
-    before = input_files(run)
-    assert before.keys() == {"options.folders.0", "options.weights.key.txt (key)", *named}
-    for name, folder in named.items():
-        Path(folder, "inside", "a.txt").write_text("2")
-        now = input_files(run)
-        assert [key for key in before if now[key] != before[key]] == [name]
-        before = now
+    named = tmp_path / "named.txt"
+    named.write_text("1")
+    (run,) = plan("digits", ["strategy=own_inputs:Mine", f"Mine.files=absent,{named}", "seed=1"])
+    before = settings_identity(run)
+    assert before["files"].keys() == {"options.files.1"}
+    named.write_text("2")
+    code.write_text(code.read_text() + "#")
+    assert list(changes(before, settings_identity(run))) == [
+        "the file of its setting options.files.1 changed or is gone",
+        "the source file of own_inputs:Mine changed",
+    ]

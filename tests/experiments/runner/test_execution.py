@@ -26,6 +26,7 @@ from cl_prompts.experiments.recipes.recipe_files import load_recipe, recipe_name
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution as runner
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import StopRequest
@@ -384,7 +385,7 @@ def test_every_shipped_recipe_trains_and_evaluates(
     for settings in plan(name, ["seed=1", *tasks, *short, *small])[: MOST.get(name, 1)]:
         parts = builder.build(settings)
         assert parts.data.train[0][0].shape == (3, 16, 16)
-        folder = RunFolder.create(tmp_path / settings.strategy, settings, "")
+        folder = RunFolder.create(tmp_path / settings.strategy, settings, identity_of(parts), "")
         with Display(Console(quiet=True), 1).run(1, "run") as watcher:
             runner.execute(parts, folder, request=StopRequest(), watcher=watcher)
         said = summary(folder.path)

@@ -7,7 +7,6 @@ from pathlib import Path
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.summary import results_of, summary_of
-from cl_prompts.metrics.continual import DEFINITIONS
 from tests.experiments.commands import summary
 
 
@@ -24,7 +23,6 @@ def test_forward_passes_are_per_image(mvp_run: Path) -> None:
     assert found["forward_passes"] == {"train": 3.0, "evaluation": 2.0}
     assert found["images_per_second"] == 2.0
     assert found["command"] == "typed"
-    assert found["definitions"] == DEFINITIONS
     assert set(found) | {"status", "error", "remarks"} == set(summary(mvp_run))
 
 

@@ -19,6 +19,7 @@ from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder.checkpoint import packed, read
 from cl_prompts.experiments.run_folder.checkpoint_files import CheckpointFiles
 from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution, task_loop
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import StopRequest
@@ -37,7 +38,7 @@ def test_the_total_counts_epochs_and_each_image_once_for_a_whole_stream(tmp_path
     settings = ["strategy=linear_probe,joint", "seed=1", "train_epochs=2", "protocol=B0-C5"]
     for run in plan("digit_scenes", settings):
         parts = builder.build(run)
-        folder = RunFolder.create(tmp_path / run.strategy, run, "")
+        folder = RunFolder.create(tmp_path / run.strategy, run, identity_of(parts), "")
         totals[run.strategy] = (TaskLoop(parts, folder).total, parts)
         folder.close()
     (of_tasks, parts), (of_all, _) = totals["linear_probe"], totals["joint"]
@@ -49,9 +50,10 @@ def test_the_total_counts_epochs_and_each_image_once_for_a_whole_stream(tmp_path
 def loop(tmp_path: Path) -> Iterator[TaskLoop]:
     """A run of two tasks that has not begun."""
     (settings,) = plan("digits", ["strategy=ncm", "seed=1", "n_tasks=2"])
-    folder = RunFolder.create(tmp_path / "run", settings, "")
     with few_images():
-        yield TaskLoop(Builder().build(settings), folder)
+        parts = Builder().build(settings)
+        folder = RunFolder.create(tmp_path / "run", settings, identity_of(parts), "")
+        yield TaskLoop(parts, folder)
     folder.close()
 
 

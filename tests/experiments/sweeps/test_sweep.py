@@ -19,7 +19,6 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.grid import essence, grid
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.folder import FORMAT
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.sweeps import sweep_ledger
@@ -175,26 +174,17 @@ def test_equal_settings_are_not_run_again_and_others_are(
     ("changed", "says"),
     [
         ({}, ""),
-        ({"status": "failed", "backbone_hash": "another"}, ""),  # compared as it is resumed
-        (
-            {"backbone_hash": "another"},
-            "the weights of its backbone, or its normalisation, are others",
-        ),
-        ({"data": {"images": 1}}, "its data set changed, it has "),
-        ({"numbers": 1}, "the numbers of a method or metric changed"),
-        ({"status": "failed", "numbers": 1}, "the numbers of a method or metric changed"),
-        ({"definitions": 1}, "the numbers of a method or metric changed"),
+        ({"backbone": "another"}, "the weights or the normalisation of its backbone changed"),
+        ({"version": "0"}, "cl-prompts 0 made it, and this is"),
     ],
 )
-def test_a_run_on_other_data_or_weights_does_not_count_as_made(
+def test_a_run_of_another_identity_does_not_count_as_made(
     changed: dict[str, Any], says: str, probe_run: Path, tmp_path: Path
 ) -> None:
     made = tmp_path / "digits" / "linear_probe" / "3-made"
     shutil.copytree(probe_run, made)
-    said = summary(made)
-    if "data" in changed:
-        changed = {"data": {**said["data"], "test": {**said["data"]["test"], **changed["data"]}}}
-    (made / "summary.json").write_text(json.dumps({**said, **changed}))
+    file = made / "identity.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
     (made / SUMS_FILE).write_text(sums(made, {}))
     console = Console(record=True)
     sweep = Sweep(grid("digits", PROBE), tmp_path, console=console)
@@ -282,7 +272,7 @@ def folder(above: Path, name: str, status: str | None, seed: int = 1, **about: A
     path = above / "ncm" / name
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(settings.to_yaml())
-    known = {"format": FORMAT, "cl_prompts": __version__, "time": name, **about}
+    known = {"cl_prompts": __version__, "time": name, **about}
     (path / "environment.json").write_text(json.dumps(known))
     if status is not None:
         (path / "summary.json").write_text(json.dumps({"status": status}))
@@ -301,7 +291,6 @@ def test_the_newest_finished_run_is_found_or_else_the_newest(tmp_path: Path) -> 
     folder(tmp_path, "2-a", "running", seed=2)
     begun = folder(tmp_path, "2-b", None, seed=2)
     folder(tmp_path, "3-a", "finished", seed=3, cl_prompts="0.0.1")
-    folder(tmp_path, "3-b", "finished", seed=3, format=1)
     assert earlier_runs(tmp_path) == ({key(1): best, key(2): begun}, [])
     assert earlier_runs(tmp_path / "nowhere") == ({}, [])
 

@@ -21,6 +21,7 @@ from cl_prompts.experiments.results import series
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.results.series import task_matrix
 from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.execution import execute
@@ -200,7 +201,7 @@ def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     (settings,) = plan("digit_domains", ["strategy=ncm", "seed=1", "evaluation.every=10"])
     with few_images():
         parts = Builder().build(settings)
-        folder = RunFolder.create(tmp_path / "run", settings, "")
+        folder = RunFolder.create(tmp_path / "run", settings, identity_of(parts), "")
         with Display(Console(quiet=True), 1).run(1, "run") as watcher:
             execute(parts, folder, request=StopRequest(), watcher=watcher)
     said = json.loads((folder.path / "summary.json").read_text())

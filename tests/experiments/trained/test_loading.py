@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,16 +90,6 @@ def test_no_threshold_is_refused_by_a_sentence(
     named = replace(trained, classes=(UNKNOWN, *trained.classes[1:]))
     with pytest.raises(InputError, match="a class of this run is called 'unknown'"):
         named.predict(image, unknown=0.1)
-    older = tmp_path / "older"
-    shutil.copytree(mvp_run, older)
-    (older / "confidence.json").unlink()
-    _sum_up(older)
-    with pytest.raises(InputError, match=r"older holds no confidence\.json, as runs of earlier"):
-        load_run(older, device="cpu").predict(image, unknown=0.1)
-    (older / "confidence.json").write_text('{"log_odds": [1, "x"]}')
-    _sum_up(older)
-    with pytest.raises(InputError, match=r"log_odds\[1\] is 'x': it should be a number"):
-        load_run(older, device="cpu").predict(image, unknown=0.1)
 
 
 def test_files_become_what_test_images_became(trained: TrainedRun, tmp_path: Path) -> None:
