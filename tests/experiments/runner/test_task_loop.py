@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +15,6 @@ from rich.console import Console
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
-from cl_prompts.experiments.run_folder.checkpoint import packed, read
-from cl_prompts.experiments.run_folder.checkpoint_files import CheckpointFiles
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution, task_loop
@@ -144,29 +141,6 @@ def spoil(found: Any, path: str, value: Any) -> None:
         del found[last]
     else:
         found[last] = value
-
-
-@pytest.mark.slow
-def test_a_checkpoint_of_another_form_is_refused_in_one_sentence(loop: TaskLoop) -> None:
-    loop.restore()
-    loop._save(UNRECORDED)
-    loop.folder.close()
-    kept = CheckpointFiles(loop.folder.path)
-    whole = read(kept.newest)
-    ways = [(path, value) for path in PARTS for value in (REMOVED, "elsewhere")]
-    builder = Builder()
-    for path, value in [*ways, *OTHERS, ("identity.data", REMOVED)]:
-        found = deepcopy(whole)
-        spoil(found, path, value)
-        kept.newest.write_bytes(b"".join(packed(found)))
-        with pytest.raises(InputError, match=r"form|says nothing|does not (say|fit)|has plugins"):  # noqa: PT012
-            folder, settings = RunFolder.resume(loop.folder.path)
-            with folder.closed_on_error():
-                TaskLoop(builder.build(settings), folder).restore()
-    kept.newest.write_bytes(b"".join(packed(whole)))
-    folder, settings = RunFolder.resume(loop.folder.path)
-    TaskLoop(builder.build(settings), folder).restore()
-    folder.close()
 
 
 def test_an_optimizer_of_other_shapes_is_refused() -> None:
