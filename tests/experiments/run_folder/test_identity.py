@@ -83,7 +83,7 @@ def test_only_one_declared_set_of_settings_is_not_identity() -> None:
     run.device, run.num_workers, run.checkpoint_every = "cuda:1", 3, 7
     run.dataset["root"] = run.backbone["weights"] = "/elsewhere"
     assert settings_identity(run) == before
-    run.dataset["augment_on"] = "device"
+    run.dataset["augment"] = False
     assert list(changes(before, settings_identity(run)))
     page = (Path(__file__).parents[3] / "runs" / "README.md").read_text()
     assert all(f"`{name}`" in page for name in NOT_IDENTITY)
