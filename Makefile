@@ -5,7 +5,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 DEV = .venv/.dev
 
-.PHONY: run test quick check bench bench-scale check-report format docs oldest newest sdist wheel-check clean
+.PHONY: run test quick check settings bench bench-scale check-report format docs oldest newest sdist wheel-check clean
 
 run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
@@ -26,6 +26,9 @@ check: $(DEV)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+settings: $(DEV)  ## the list of all names and settings, cl_prompts/settings.json
+	$(BIN)/python -W ignore -m cl_prompts.experiments.recipes.settings_file
 
 DEVICE ?= cpu
 bench: $(DEV)  ## cost of each method in frozen forwards; DEVICE=cuda, ARGS="--against REVISION"

@@ -7,7 +7,6 @@ import traceback
 import warnings
 
 from cl_prompts.errors import printable, say
-from cl_prompts.experiments.runner.lazy_libraries import spare_libraries
 
 
 def main() -> int:
@@ -19,7 +18,6 @@ def main() -> int:
     # Libraries make half a million objects that stay: to look for garbage among them every 700 new
     # ones costs a tenth of a short command.
     gc.set_threshold(50_000)
-    spare_libraries()
     _escape_what_python_says()
     # A Python process that is begun from here (one of a plan or sweep, a tracker of its resources)
     # would look into the current folder before the standard library.

@@ -2,22 +2,21 @@
 
 Each module of this package is a strategy: it has the strategy's name, the first line of its
 docstring describes it, its one class implements it, and ``ALIASES`` lists other names. Each module
-of ``plugins`` with a class derived from ``StrategyPlugin`` is an option, likewise. Importing this
-package is cheap; Avalanche is loaded on first access to a strategy.
+of ``plugins`` with a class derived from ``StrategyPlugin`` is an option, likewise. Both are
+listed in ``settings.json``, which ``make settings`` writes. Importing this package is cheap;
+Avalanche is loaded on first access to a strategy.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cl_prompts.catalog import catalog
 from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.own_code import load_object
-from cl_prompts.strategies.base.outlines import outlined
 
 if TYPE_CHECKING:
     from cl_prompts.strategies.base.online import OnlineStrategy
@@ -37,34 +36,18 @@ class StrategyEntry(NamedTuple):
     aliases: tuple[str, ...]
 
 
-def _read(module: Path, base: str = "") -> StrategyEntry:
-    text = module.read_text(encoding="utf-8")
-    # Read as text, since importing every module would load torch and Avalanche.
-    line = re.match(r'"""(.*?)(?:"""|\n)', text)
-    named = re.search(rf"^class (\w+)\({base}", text, flags=re.MULTILINE)
-    aliases = re.search(r"^ALIASES = \((.*?)\)", text, flags=re.MULTILINE | re.DOTALL)
-    if line is None or named is None:
-        raise ImportError(f"{module.name} is no strategy: it needs a docstring and a class")
-    return StrategyEntry(
-        named[1],
-        line[1].rstrip("."),
-        tuple(re.findall(r'"([^"]+)"', aliases[1])) if aliases else (),
-    )
+def _entries(kind: str) -> dict[str, StrategyEntry]:
+    return {
+        name: StrategyEntry(entry["class"], entry["about"], tuple(entry["aliases"]))
+        for name, entry in catalog()[kind].items()
+    }
 
 
 #: strategy -> its entry
-STRATEGIES: dict[str, StrategyEntry] = {
-    module.stem: _read(module)
-    for module in sorted(Path(__file__).parent.glob("*.py"))
-    if module.stem != "__init__"
-}
+STRATEGIES = _entries("strategies")
 
 #: plugin that is an option of strategies -> its entry
-PLUGINS: dict[str, StrategyEntry] = {
-    module.stem: _read(module, "StrategyPlugin")
-    for module in sorted(Path(__file__).parent.glob("plugins/*.py"))
-    if "(StrategyPlugin)" in module.read_text(encoding="utf-8")
-}
+PLUGINS = _entries("plugins")
 
 _PLACES = {
     **{entry.class_name: name for name, entry in STRATEGIES.items()},
@@ -91,9 +74,7 @@ __all__ = [
     "canonical_name",
     "make_plugins",
     "plugin_class",
-    "plugin_outline",
     "strategy_class",
-    "strategy_outline",
 ]
 
 
@@ -153,33 +134,6 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
     if not (isinstance(named, type) and issubclass(named, base)):
         raise InputError(f"strategy {name!r} is no class derived from OnlineStrategy")
     return named
-
-
-def strategy_outline(name: str) -> Any:
-    """The class of a name with its settings and docstring, for which Avalanche and torch need not
-    be loaded; your own ``"package.module:Class"`` is imported.
-
-    Raises:
-        InputError: as :func:`strategy_class`.
-
-    >>> strategy_outline("mvp").settings()["pool_size"].default
-    10
-    """
-    name = canonical_name(name).partition("@")[0]
-    if ":" in name:
-        return strategy_class(name)
-    return outlined(f"{__name__}.{name}", STRATEGIES[name].class_name)
-
-
-def plugin_outline(name: str) -> Any:
-    """The class of a plugin, likewise.
-
-    Raises:
-        InputError: as :func:`plugin_class`.
-    """
-    if name not in PLUGINS:
-        return plugin_class(name)
-    return outlined(f"{__name__}.plugins.{name}", PLUGINS[name].class_name)
 
 
 def plugin_class(name: str) -> type[Any]:

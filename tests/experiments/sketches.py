@@ -20,7 +20,7 @@ from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.runner import building, execution
 
 _BUILT: dict[str, FrozenViT] = {}
-_parser = cache(arguments._parser)
+_parser = cache(arguments.parser_of)
 #: what runs draw; to compose these takes a fifth of a toy run
 _DRAWN = ("class_heatmap_figure", "examples_figure", "key_figure", "stream_figure")
 _BLANK = Figure(figsize=(1, 1))
@@ -53,7 +53,7 @@ def sketched(*, pages: bool = False, composed: bool = False) -> Iterator[None]:
         patch.setattr(Figure, "draw", lambda self, renderer: None)
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(building, "create_backbone", _backbone)
-        patch.setattr(arguments, "_parser", _parser)
+        patch.setattr(arguments, "parser_of", _parser)
         patch.setattr(execution, "gc", SimpleNamespace(collect=lambda: None))
         for name in () if pages or composed else _DRAWN:
             patch.setattr(figures, name, lambda *given, **options: _BLANK)

@@ -71,14 +71,14 @@ def ls(args: argparse.Namespace) -> None:
     """Print the lists of recipes, strategies, scenarios and so on."""
     from cl_prompts.experiments.cli.listing import listed
 
-    say(listed(args.words))
+    say(listed(args.listed))
 
 
 def show(args: argparse.Namespace) -> None:
     """Print a recipe, or settings with their sentences."""
     from cl_prompts.experiments.cli.listing import shown_text
 
-    say(shown_text(args.words).rstrip("\n"))
+    say(shown_text(args.shown).rstrip("\n"))
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command, with its name as ``action``.
 
-    >>> parsed(["show", "strategy", "mvp"]).words
+    >>> parsed(["show", "strategy", "mvp"]).shown
     ['strategy', 'mvp']
 
     Raises:
@@ -62,7 +62,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if arguments and arguments[0] in _OTHER_WORDS:
         instead = " ".join(["cl-prompts", _OTHER_WORDS[arguments[0]], *arguments[1:]])
         raise InputError(f"there is no command {arguments[0]!r}: write {short(instead)}")
-    parser, commands = _parser()
+    parser, commands = parser_of()
     args, late = parser.parse_known_args(arguments)
     # argparse takes positional arguments in one stretch only; settings may also stand behind an
     # option.
@@ -98,7 +98,7 @@ def command_options() -> dict[str, dict[str, str]]:
     >>> command_options()["export"]
     {'--help': '', '--torch': '', '--onnx': '', '--trust-code': '', '--out': 'FILE', '--quiet': ''}
     """
-    _, commands = _parser()
+    _, commands = parser_of()
     # The help of a command is the only public text that holds its options.
     option = re.compile(r"^  (?:-\w, )?(--[\w-]+)(?: (\S+))?", re.MULTILINE)
     return {
@@ -107,7 +107,7 @@ def command_options() -> dict[str, dict[str, str]]:
     }
 
 
-def _parser() -> tuple[Parser, Any]:
+def parser_of() -> tuple[Parser, Any]:
     """The parser, and the action that holds those of the commands."""
     parser = Parser(
         prog="cl-prompts",
@@ -159,12 +159,12 @@ def _out_folder(command: Command) -> None:
 def _ls(command: Command) -> None:
     lists = "recipes, strategies, plugins, scenarios, datasets, backbones"
     what = f"one of the lists ({lists}), and words to look for"
-    command.add_argument("words", nargs="*", metavar="WORD", help=what)
+    command.add_argument("listed", nargs="*", metavar="WORD", help=what)
 
 
 def _show(command: Command) -> None:
     named = "strategy NAME, plugin NAME, scenario NAME, dataset NAME, backbone, evaluation"
-    command.add_argument("words", nargs="+", metavar="NAME", help=f"a recipe, or {named}")
+    command.add_argument("shown", nargs="+", metavar="NAME", help=f"a recipe, or {named}")
 
 
 def _init(command: Command) -> None:

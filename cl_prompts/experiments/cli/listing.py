@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
+from cl_prompts.catalog import catalog
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.strategies.base.outlines import outlined
+from cl_prompts.experiments.recipes.signatures import Parameter
 
-_OWN = "your own, by package.module:"
 _WIDTH = 96  # characters of a line of text
 SHOWN = ("strategy", "plugin", "scenario", "dataset", "backbone", "evaluation")
 
@@ -23,22 +22,24 @@ def lists() -> dict[str, dict[str, str]]:
     >>> list(lists())
     ['recipes', 'strategies', 'plugins', 'scenarios', 'datasets', 'backbones']
     """
-    # Modules that load neither torch nor Avalanche.
     from cl_prompts.backbones.catalog import BACKBONES
-    from cl_prompts.datasets import DESCRIPTIONS
     from cl_prompts.experiments.recipes.recipe_files import recipe_names
-    from cl_prompts.strategies import PLUGINS, STRATEGIES
 
-    plugins = {name: entry.description for name, entry in PLUGINS.items()}
-    strategies = {name: entry.description for name, entry in STRATEGIES.items()}
-    known = outlined("cl_prompts.scenarios.registry", "SCENARIOS")
-    scenarios = {name: scenario.description for name, scenario in known.items()}
+    own = {
+        "strategies": "Class",
+        "plugins": "Class",
+        "scenarios": "function",
+        "datasets": "function",
+    }
     return {
         "recipes": {**recipe_names(), "...": "your own, by the name of a YAML file"},
-        "strategies": {**strategies, "...": f"{_OWN}Class"},
-        "plugins": {**plugins, "...": f"{_OWN}Class"},
-        "scenarios": {**scenarios, "...": f"{_OWN}function"},
-        "datasets": {**DESCRIPTIONS, "...": f"{_OWN}function"},
+        **{
+            kind: {
+                **{name: entry["about"] for name, entry in catalog()[kind].items()},
+                "...": f"your own, by package.module:{what}",
+            }
+            for kind, what in own.items()
+        },
         "backbones": {
             **BACKBONES,
             "...": "any plain timm ViT with a class token, by its timm name",
@@ -119,97 +120,52 @@ def _settings_text(kind: str, name: str) -> str:
         return "\n".join(_of_strategy(name) if kind == "strategy" else _of_plugin(name))
     from cl_prompts.experiments.recipes.signatures import section_parameters
 
-    sentences: dict[str, str] = {}
-    for function in _functions(kind, name):
-        sentences = argument_sentences(inspect.getdoc(function) or "") | sentences
-    parameters = section_parameters(kind, name)
     head = f"settings of {kind} {name}".rstrip()
-    entries = ((key, *parameters[key], sentences.get(key, "")) for key in parameters)
-    return "\n".join([head, "", *_entries(entries)])
-
-
-def _functions(kind: str, name: str) -> Iterator[Callable[..., Any]]:
-    """Functions whose docstrings have the settings of a section."""
-    if kind == "scenario":
-        yield outlined("cl_prompts.scenarios.registry", "find_scenario")(name).split
-    elif kind == "dataset":
-        yield outlined("cl_prompts.datasets.registry", "load_dataset")
-        found = outlined("cl_prompts.datasets.registry", "find_dataset")(name)
-        function = getattr(found, "read", found)
-        # A reader may be a partial of the function that has the docstring.
-        yield getattr(function, "func", function)
-    elif kind == "backbone":
-        yield outlined("cl_prompts.backbones.weights", "create_backbone")
-    else:
-        yield outlined("cl_prompts.strategies.plugins.anytime", "AnytimeEvaluation")
+    return "\n".join([head, "", *_entries(section_parameters(kind, name))])
 
 
 def _of_strategy(name: str) -> Iterator[str]:
-    """Settings of a strategy in groups, its own ones first, and how options are set."""
-    from cl_prompts.experiments.recipes.signatures import strategy_parameters
-    from cl_prompts.strategies import STRATEGIES, canonical_name, strategy_outline
-    from cl_prompts.strategies.base.settings import sentences
+    """Settings of a strategy, its own ones first, and how options are set."""
+    from cl_prompts.experiments.recipes.signatures import (
+        common_parameters,
+        head_parameters,
+        strategy_parameters,
+    )
+    from cl_prompts.strategies import STRATEGIES, canonical_name, strategy_class
 
     name = canonical_name(name)
-    kind = strategy_outline(name)
-    about = STRATEGIES[name].description if name in STRATEGIES else (kind.__doc__ or "")
-    yield f"{name}: {about.strip().splitlines()[0] if about.strip() else kind.__name__}"
+    known = name in STRATEGIES
+    about = STRATEGIES[name].description if known else (strategy_class(name).__doc__ or "")
+    yield f"{name}: {(about.strip() or name).splitlines()[0]}"
     accepted = strategy_parameters(name)
-    texts = sentences(kind)
-    for title, keys in _groups(kind, list(accepted)):
-        yield f"\n{title}\n"
-        yield from _entries((key, *accepted[key], texts.get(key, "")) for key in keys)
+    shared = {key: p for key, p in accepted.items() if common_parameters().get(key) == p}
+    yield "\nits own settings, and those with defaults of its own\n"
+    yield from _entries({key: p for key, p in accepted.items() if key not in shared})
+    yield "\nsettings that strategies share\n"
+    yield from _entries(shared)
     if "head" in accepted:
+        given = accepted["head"].default
         yield f"\nsettings of its head, as in {name}.head.input=whitened\n"
-        yield from _declared(type(accepted["head"][1]), accepted["head"][1].given)
+        yield from _entries(
+            {k: p._replace(default=given.get(k, p.default)) for k, p in head_parameters().items()}
+        )
     yield "\nplugins, as in plugins=self_regulation: see cl-prompts ls plugins"
 
 
-def _groups(kind: Any, accepted: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """The settings of a strategy by who declares them, the method first."""
-    from cl_prompts.strategies.base.settings import Declared
-
-    bases = [base for base in kind.__mro__ if issubclass(base, Declared) and base is not Declared]
-    left = list(accepted)
-    # The last one is the base of all strategies, whose settings come at the end.
-    for base in bases[:-1]:
-        own = [key for key in left if key in base.own_settings()]
-        left = [key for key in left if key not in own]
-        title = "its own settings" if base is kind else f"settings shared by {base.__name__}"
-        if own:
-            yield title, own
-    yield "settings that strategies share", left
-
-
 def _of_plugin(name: str) -> Iterator[str]:
-    from cl_prompts.strategies import PLUGINS, plugin_outline
+    from cl_prompts.experiments.recipes.signatures import plugin_parameters
+    from cl_prompts.strategies import PLUGINS, plugin_class
 
-    kind = plugin_outline(name)
-    about = PLUGINS[name].description if name in PLUGINS else (kind.__doc__ or kind.__name__)
+    accepted = plugin_parameters(name)
+    about = PLUGINS[name].description if name in PLUGINS else (plugin_class(name).__doc__ or name)
     yield f"{name}: {about.strip().splitlines()[0]}\n"
-    yield from _declared(kind, {})
-    yield f"\nas in plugins={name} {name}.{_first_setting(kind)}=..."
+    yield from _entries(accepted)
+    yield f"\nas in plugins={name} {name}.{next(iter(accepted), 'setting')}=..."
 
 
-def _declared(kind: Any, given: Mapping[str, Any]) -> Iterator[str]:
-    """Lines on the settings of a value or plugin, with a method's own defaults."""
-    from cl_prompts.experiments.recipes.signatures import parameters
-    from cl_prompts.strategies.base.settings import Declared, sentences
-
-    texts = sentences(kind) if issubclass(kind, Declared) else {}
-    for key, (annotation, default) in parameters(kind).items():
-        yield from _entries(iter([(key, annotation, given.get(key, default), texts.get(key, ""))]))
-
-
-def _first_setting(kind: Any) -> str:
-    from cl_prompts.experiments.recipes.signatures import parameters
-
-    return next(iter(parameters(kind)), "setting")
-
-
-def _entries(entries: Iterator[tuple[str, Any, Any, str]]) -> Iterator[str]:
+def _entries(accepted: Mapping[str, Parameter]) -> Iterator[str]:
     """Lines on settings: name=default, the words that it may be, and the sentence below."""
-    for key, kind, default, sentence in entries:
+    for key, (kind, default, sentence) in accepted.items():
         words = [word for word in dict.fromkeys(_words(kind)) if word is not None]
         may_be = f"  ({', '.join(map(str, words))})" if words else ""
         yield f"  {key}={'' if default is ... else _written(default)}{may_be}"
@@ -226,7 +182,7 @@ def _written(value: Any) -> str:
     """A default as recipes write it."""
     from cl_prompts.experiments.recipes.values import plain
 
-    value = plain(value.given if hasattr(value, "given") else value)
+    value = plain(value)
     return value if isinstance(value, str) else json.dumps(value, default=repr)
 
 
@@ -238,22 +194,3 @@ def _words(kind: Any) -> Iterator[Any]:
     elif get_origin(kind) in (Union, type(int | None)):
         for member in get_args(kind):
             yield from _words(member)
-
-
-def argument_sentences(doc: str) -> dict[str, str]:
-    """Sentences on the arguments of a function, from the ``Args`` of its docstring.
-
-    >>> argument_sentences("Sum.\\n\\nArgs:\\n    a, b: what to\\n        add.\\n\\nRaises: no")
-    {'a': 'what to add.', 'b': 'what to add.'}
-    """
-    _, _, below = doc.partition("Args:\n")
-    # The block ends where a line is no longer indented.
-    block = re.split(r"\n(?=\S)", below)[0]
-    found: dict[str, str] = {}
-    # An entry is indented by four spaces, and its further lines by more.
-    for entry in re.split(r"\n(?= {4}\w)", f"\n{block}"):
-        names, colon, sentence = entry.strip().partition(": ")
-        if colon:
-            text = " ".join(sentence.split())
-            found.update((name.strip(), text) for name in names.split(","))
-    return found

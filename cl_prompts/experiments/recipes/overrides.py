@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cl_prompts.catalog import catalog
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.names import label_of
@@ -18,7 +19,6 @@ from cl_prompts.experiments.recipes.signatures import (
 from cl_prompts.experiments.recipes.validation import NESTED
 from cl_prompts.experiments.recipes.values import BY_NAME, as_list, by_name, parsed
 from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
-from cl_prompts.strategies.base.outlines import outlined
 from cl_prompts.strategies.base.settings import RENAMED, unknown_setting
 
 #: usual names of settings that are called otherwise here
@@ -267,7 +267,7 @@ class _Keys:
 
     def _elsewhere(self, key: str) -> InputError | None:
         """The error for a key of another scenario or strategy; None for an unknown one."""
-        scenarios = outlined("cl_prompts.scenarios.registry", "SCENARIOS")
+        scenarios = catalog()["scenarios"]
         owners = [name for name in scenarios if key in section_parameters("scenario", name)]
         where = f"scenario {self.scenario!r}"
         if not owners:

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from cl_prompts.catalog import catalog
 from cl_prompts.checks import shown
-from cl_prompts.datasets import DESCRIPTIONS
 from cl_prompts.errors import InputError, short, unknown
 from cl_prompts.experiments.recipes.values import (
     as_list,
@@ -24,7 +24,6 @@ from cl_prompts.experiments.recipes.values import (
 )
 from cl_prompts.reading import RECIPE, content, doubled
 from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
-from cl_prompts.strategies.base.outlines import outlined
 
 #: sections that choose one thing by ``name`` and hold its arguments
 NAMED = ("dataset", "scenario", "backbone")
@@ -95,8 +94,8 @@ def _other_kinds() -> dict[str, Collection[str]]:
     return {
         "strategy": STRATEGIES,
         "plugin": PLUGINS,
-        "scenario": outlined("cl_prompts.scenarios.registry", "SCENARIOS"),
-        "dataset": DESCRIPTIONS,
+        "scenario": catalog()["scenarios"],
+        "dataset": catalog()["datasets"],
     }
 
 

@@ -1,18 +1,40 @@
-"""Settings of a recipe, read from the signatures of the functions and classes that they set up."""
+"""Settings that exist: those of this package from ``settings.json``, those of a user's own code
+from signatures."""
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
-from collections.abc import Callable, Collection
-from typing import Any, get_type_hints
+import pathlib
+import re
+import typing
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
+from typing import Any, NamedTuple, get_type_hints
 
-from cl_prompts.errors import InputError
+from cl_prompts.catalog import catalog
+from cl_prompts.checks import Bound
+from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.strategies import strategy_outline
-from cl_prompts.strategies.base.outlines import outlined
+from cl_prompts.experiments.recipes.values import plain
+from cl_prompts.strategies import PLUGINS, canonical_name, plugin_class, strategy_class
 
-#: name of a setting -> (type, default); the default is ``...`` where there is none
-Parameters = dict[str, tuple[Any, Any]]
+
+class Parameter(NamedTuple):
+    """A setting of a recipe.
+
+    Attributes:
+        kind: its type.
+        default: its value where none is given; ``...`` where one has to be given.
+        sentence: what it does.
+    """
+
+    kind: Any
+    default: Any
+    sentence: str = ""
+
+
+Parameters = dict[str, Parameter]
 
 #: parameters that the runner fills in
 FILLED = {
@@ -34,41 +56,117 @@ FILLED = {
         "seed",
     },
 }
+#: names that types in ``settings.json`` use
+_TYPES = {
+    "typing": typing,
+    "collections": collections,
+    "pathlib": pathlib,
+    "Bound": Bound,
+    "NoneType": type(None),
+}
 
 
-def parameters(function: Callable[..., Any], without: Collection[str] = ()) -> Parameters:
-    """Parameters of a function or a constructor, or the settings that a strategy declares.
+def described(thing: Callable[..., Any], without: Collection[str] = ()) -> Parameters:
+    """Settings of a class or function, with their sentences.
+
+    Args:
+        thing: a class that declares settings, or a function whose docstring has ``Args``.
+        without: names to leave out.
 
     Raises:
         InputError: an annotation names something that does not exist.
     """
-    if hasattr(function, "settings"):
-        declared = function.settings().values()
-        found = {s.name: (s.kind, s.default) for s in declared}
+    if hasattr(thing, "settings"):
+        from cl_prompts.strategies.base.settings import sentences
+
+        texts = sentences(thing)
+        found = {
+            # The value of a head, say, is known by the settings that are given to it.
+            s.name: Parameter(s.kind, getattr(s.default, "given", s.default), texts[s.name])
+            for s in thing.settings().values()
+        }
     else:
-        found = _signature(function)
+        found = _of_signature(thing)
     return {name: parameter for name, parameter in found.items() if name not in without}
 
 
-def _signature(function: Callable[..., Any]) -> Parameters:
-    target = inspect.unwrap(function)
-    if isinstance(function, type):
-        # Its own constructor or an inherited one; object's takes nothing.
-        target = inspect.unwrap(inspect.getattr_static(function, "__init__"))
-        if target is object.__init__:
-            return {}
+def _of_signature(function: Callable[..., Any]) -> Parameters:
+    inner = inspect.unwrap(getattr(function, "func", function))  # a reader may be a partial
+    # Its own constructor or an inherited one; object's takes nothing.
+    target = inspect.unwrap(inner.__init__) if isinstance(inner, type) else inner  # type: ignore[misc]
     try:
-        hints = get_type_hints(target, include_extras=True)
+        hints = {} if target is object.__init__ else get_type_hints(target, include_extras=True)
     except NameError as error:
         raise InputError(
             f"the annotations of {target.__module__}.{target.__qualname__} cannot be read: {error}"
         ) from error
+    texts = argument_sentences(inspect.getdoc(inner) or "")
     found: Parameters = {}
-    for p in inspect.signature(target).parameters.values():
-        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "self":
+    for p in inspect.signature(function).parameters.values():
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             default = ... if p.default is p.empty else p.default
-            found[p.name] = (hints.get(p.name, Any), default)
+            found[p.name] = Parameter(hints.get(p.name, Any), default, texts.get(p.name, ""))
     return found
+
+
+def argument_sentences(doc: str) -> dict[str, str]:
+    """Sentences on the arguments of a function, from the ``Args`` of its docstring.
+
+    >>> argument_sentences("Sum.\\n\\nArgs:\\n    a, b: what to\\n        add.\\n\\nRaises: no")
+    {'a': 'what to add.', 'b': 'what to add.'}
+    """
+    _, _, below = doc.partition("Args:\n")
+    # The block ends where a line is no longer indented.
+    block = re.split(r"\n(?=\S)", below)[0]
+    found: dict[str, str] = {}
+    # An entry is indented by four spaces, and its further lines by more.
+    for entry in re.split(r"\n(?= {4}\w)", f"\n{block}"):
+        names, colon, sentence = entry.strip().partition(": ")
+        if colon:
+            text = " ".join(sentence.split())
+            found.update((name.strip(), text) for name in names.split(","))
+    return found
+
+
+def stored(parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Settings as ``settings.json`` holds them: type, sentence and, where there is one, default."""
+    found = {}
+    for name, (kind, default, sentence) in parameters.items():
+        found[name] = {"type": type_text(kind), "sentence": sentence}
+        if default is not ...:
+            found[name]["default"] = plain(default)
+    return found
+
+
+def type_text(kind: Any) -> str:
+    """A type as an expression of plain types; ``Any`` for other classes.
+
+    >>> type_text(int | None), type_text(Parameter)
+    ('int | None', 'typing.Any')
+    """
+    text = kind.__name__ if kind in (bool, int, float, str) else repr(kind)
+    try:
+        return text if eval(text, dict(_TYPES)) == kind else "typing.Any"
+    except (NameError, SyntaxError, AttributeError):
+        return "typing.Any"
+
+
+@cache
+def _kind_of(text: str) -> Any:
+    return eval(text, dict(_TYPES))  # of the package's own settings.json
+
+
+def _read(entries: Mapping[str, Mapping[str, Any]]) -> Parameters:
+    """Inverse of :func:`stored`."""
+    return {
+        name: Parameter(_kind_of(e["type"]), e.get("default", ...), e["sentence"])
+        for name, e in entries.items()
+    }
+
+
+def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> Parameters:
+    """Settings that many things share, and those of one, which may say less of a shared one."""
+    return _read({**shared, **{key: {**shared.get(key, {}), **own[key]} for key in own}})
 
 
 def section_parameters(section: str, name: str = "") -> Parameters:
@@ -81,36 +179,110 @@ def section_parameters(section: str, name: str = "") -> Parameters:
     Raises:
         InputError: there is no such data set or scenario.
     """
-    without = FILLED[section]
+    if section in ("backbone", "evaluation"):
+        return _read(catalog()[section])
+    if not is_dotted(name):
+        known = catalog()[f"{section}s"]
+        if name not in known:
+            raise unknown({"dataset": "data set"}.get(section, section), name, known)
+        images = catalog()["images"] if section == "dataset" else {}
+        return _merged(images, known[name]["settings"])
     if section == "scenario":
-        split = outlined("cl_prompts.scenarios.registry", "find_scenario")(name).split
-        # The first parameter takes the labels.
-        labels = next(iter(parameters(split)), "")
-        return parameters(split, {labels, *without})
-    if section == "dataset":
-        own = outlined("cl_prompts.datasets.registry", "dataset_options")(name)
-        common = parameters(outlined("cl_prompts.datasets.registry", "load_dataset"), without)
-        if is_dotted(name):
-            # Its function takes what it declares; images are checked whoever brings them.
-            common = {"on_bad_image": common["on_bad_image"]}
-        return {**common, **own}
-    if section == "backbone":
-        return parameters(outlined("cl_prompts.backbones.weights", "create_backbone"), without)
-    plugin = outlined("cl_prompts.strategies.plugins.anytime", "AnytimeEvaluation")
-    return parameters(plugin, without)
+        from cl_prompts.scenarios.registry import find_scenario
+
+        return scenario_parameters(find_scenario(name).split)
+    from cl_prompts.datasets.registry import find_dataset
+
+    # Its function takes what it declares; images are checked whoever brings them.
+    bad_images = catalog()["images"]["on_bad_image"]
+    return {
+        **_read({"on_bad_image": bad_images}),
+        **described(find_dataset(name), FILLED["dataset"]),
+    }
+
+
+def scenario_parameters(split: Callable[..., Any]) -> Parameters:
+    """Settings of a function that splits labels, which its first parameter takes."""
+    found = described(split)
+    labels = next(iter(found), "")
+    return {key: p for key, p in found.items() if key not in {labels, *FILLED["scenario"]}}
 
 
 def strategy_parameters(strategy: str) -> Parameters:
     """Settings of a strategy."""
-    return parameters(strategy_outline(strategy), FILLED["strategy"])
+    name = canonical_name(strategy).partition("@")[0]
+    if is_dotted(name):
+        return described(strategy_class(name), FILLED["strategy"])
+    entry = catalog()["strategies"][name]
+    shared = {k: own for k, own in catalog()["training"].items() if k not in entry["without"]}
+    return _merged(shared, entry["settings"])
 
 
 def common_parameters() -> Parameters:
     """Settings that all strategies share, but for those that a strategy withdraws."""
-    base = outlined("cl_prompts.strategies.base.online", "OnlineStrategy")
-    return parameters(base, FILLED["strategy"])
+    return _read(catalog()["training"])
+
+
+def own_plugins(strategy: str) -> dict[str, dict[str, Any]]:
+    """Plugins that a strategy has of itself, by name, with the settings that it gives them."""
+    name = canonical_name(strategy).partition("@")[0]
+    if not is_dotted(name):
+        return dict(catalog()["strategies"][name]["plugins"])
+    return plugins_of(strategy_class(name))
+
+
+def plugins_of(kind: Any) -> dict[str, dict[str, Any]]:
+    """Plugins that a class of strategies has of itself."""
+    return {_name_of(plugin): plain(plugin.given) for plugin in kind.own_plugins}
+
+
+def _name_of(plugin: Any) -> str:
+    """Short or dotted name of a plugin's class."""
+    kind = type(plugin)
+    package, _, module = kind.__module__.rpartition(".")
+    if package == "cl_prompts.strategies.plugins" and module in PLUGINS:
+        return module
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def plugin_parameters(name: str) -> Parameters:
+    """Settings of a plugin.
+
+    Raises:
+        InputError: there is no such plugin.
+    """
+    if is_dotted(name):
+        return described(plugin_class(name))
+    if name not in PLUGINS:
+        raise unknown("plugin", name, PLUGINS)
+    return _read(catalog()["plugins"][name]["settings"])
+
+
+def plugin_needs(name: str) -> str:
+    """The setting of strategies without which a plugin is of no use; empty for none."""
+    if is_dotted(name):
+        return getattr(plugin_class(name), "needs", "")
+    needs: str = catalog()["plugins"][name]["needs"] if name in PLUGINS else ""
+    return needs
+
+
+def head_parameters() -> Parameters:
+    """Settings of a head."""
+    return _read(catalog()["head"])
+
+
+def form_parameters(name: str) -> Parameters:
+    """Settings of a form of prompts.
+
+    Raises:
+        InputError: there is no such form.
+    """
+    forms = catalog()["prompt_forms"]
+    if name not in forms:
+        raise unknown("form of prompts", name, forms)
+    return _read(forms[name])
 
 
 def filled_parameters(strategy: str) -> set[str]:
     """Parameters of a strategy that the runner fills in."""
-    return set(parameters(strategy_outline(strategy))) & FILLED["strategy"]
+    return set(strategy_class(strategy).settings()) & FILLED["strategy"]

@@ -14,12 +14,14 @@ from cl_prompts.experiments.recipes.recipe_files import merged
 from cl_prompts.experiments.recipes.signatures import (
     Parameters,
     common_parameters,
-    parameters,
+    form_parameters,
+    head_parameters,
+    own_plugins,
+    plugin_needs,
+    plugin_parameters,
     strategy_parameters,
 )
 from cl_prompts.experiments.recipes.values import as_list, by_name, plain
-from cl_prompts.strategies import PLUGINS, plugin_outline, strategy_outline
-from cl_prompts.strategies.base.outlines import outlined
 from cl_prompts.strategies.base.settings import unknown_setting
 
 #: settings of a strategy that hold further settings
@@ -74,7 +76,7 @@ def _shared_plugins(
     plugins = by_name("plugins", given)
     signatures = [strategy_parameters(name) for name in running]
     for name in list(plugins):
-        needs = getattr(plugin_outline(name), "needs", "")
+        needs = plugin_needs(name)
         # Where no strategy of the run can have it, it stays, and is refused with a reason.
         if needs and needs not in accepted and any(needs in others for others in signatures):
             del plugins[name]
@@ -98,9 +100,9 @@ def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> di
     for key, value in values.items():
         if not _finite(value):
             raise InputError(f"{where}: {key} is {shown(value)}, but it should be finite")
-    given = {key: _listed(value, accepted[key][0]) for key, value in values.items()}
+    given = {key: _listed(value, accepted[key].kind) for key, value in values.items()}
     checked = {}
-    for key, (kind, default) in accepted.items():
+    for key, (kind, default, _) in accepted.items():
         if key not in given and default is ...:
             raise InputError(f"{where} has no {key}: add {key}=VALUE")
         value = fits(key, given[key], kind, of=where) if key in given else default
@@ -146,55 +148,41 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: an unknown name or setting, or a value of the wrong type.
     """
-    kind = strategy_outline(strategy)
+    accepted = strategy_parameters(strategy)
     found: dict[str, Any] = {}
     for key in NESTED:
-        if key not in kind.settings():
+        if key not in accepted:
             continue
         where = f"{key} of strategy {strategy}"
-        default = kind.settings()[key].default
-        if default is not None and not hasattr(default, "given"):
+        default = accepted[key].default
+        if default is not None and not isinstance(default, dict):
             raise InputError(
                 f"strategy {strategy} declares a setting {key}, which is the name of a part of"
                 " methods: give it another name"
             )
         if key == "head":
-            found[key] = _filled(where, type(default), default.given, given.get(key))
+            found[key] = _filled(where, head_parameters(), default, given.get(key))
             continue
         names = by_name(where, given.get(key))
-        own: dict[str, Any] = {}
-        if key == "plugins":
-            # The method's own plugins first, as it gives them; named ones are laid over these.
-            own = {_name_of(plugin): plugin.given for plugin in kind.own_plugins}
-        made = plugin_outline if key == "plugins" else _form
+        # The method's own plugins first, as it gives them; named ones are laid over these.
+        own = own_plugins(strategy) if key == "plugins" else {}
+        known = plugin_parameters if key == "plugins" else form_parameters
         found[key] = {
-            name: _filled(f"{name} of strategy {strategy}", made(name), own.get(name, {}), settings)
+            name: _filled(
+                f"{name} of strategy {strategy}", known(name), own.get(name, {}), settings
+            )
             for name, settings in {**dict.fromkeys(own), **names}.items()
         }
     return found
 
 
-def _filled(where: str, kind: Any, default: Mapping[str, Any], given: Any) -> dict[str, Any]:
+def _filled(
+    where: str, accepted: Parameters, default: Mapping[str, Any], given: Any
+) -> dict[str, Any]:
     """Settings of a value or plugin: given ones over the method's over those of the class."""
     if not (given is None or isinstance(given, Mapping)):
-        first = next(iter(parameters(kind)))
+        first = next(iter(accepted))
         raise InputError(
             f"{where} is {shown(given)}: it maps settings to values, as in {first}=..."
         )
-    return validated(where, parameters(kind), {**default, **(given or {})})
-
-
-def _form(name: str) -> Any:
-    forms = outlined("cl_prompts.strategies.base.prompt_form", "PROMPT_FORMS")
-    if name not in forms:
-        raise unknown("form of prompts", name, forms)
-    return forms[name]
-
-
-def _name_of(plugin: Any) -> str:
-    """Short or dotted name of a plugin's class."""
-    kind = type(plugin)
-    package, _, module = kind.__module__.rpartition(".")
-    if package == "cl_prompts.strategies.plugins" and module in PLUGINS:
-        return module
-    return f"{kind.__module__}:{kind.__qualname__}"
+    return validated(where, accepted, {**default, **(given or {})})

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from cl_prompts.experiments.runner.lazy_libraries import spare_libraries
-
 if TYPE_CHECKING:
     from cl_prompts.experiments.run_folder.plans import PlannedRun
     from cl_prompts.experiments.runner.building import Builder
@@ -174,7 +172,6 @@ def _builder(threads: int | None) -> Builder:
         os.environ.update(dict.fromkeys(THREADS, str(threads)))
         # Processes share the cores: a thread that waits leaves its own to them.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    spare_libraries()
     import torch
 
     from cl_prompts.experiments.runner.building import Builder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.strategies.base.outlines import scope_of
 
 #: settings of earlier versions -> where they are now, as a recipe or the command line names them,
 #: or why they are gone
@@ -221,7 +221,7 @@ def unknown_setting(
 def _declared_by(cls: Any) -> dict[str, Setting]:
     """The declarations of a class itself, without those of its bases."""
     found = {}
-    scope = scope_of(cls.__module__)
+    scope = vars(sys.modules[cls.__module__])
     for name, text in vars(cls).get("__annotations__", {}).items():
         kind = _resolved(text, scope)
         variable = kind is ClassVar or get_origin(kind) is ClassVar
@@ -255,7 +255,7 @@ def sentences(cls: type[Declared]) -> dict[str, str]:
 
 def _strings_below(cls: type) -> dict[str, str]:
     """Annotated names of a class body -> the string that follows each."""
-    file = Path(scope_of(cls.__module__)["__file__"])
+    file = Path(vars(sys.modules[cls.__module__])["__file__"])
     statements = ast.walk(ast.parse(file.read_bytes()))
     bodies = (s.body for s in statements if isinstance(s, ast.ClassDef) and s.name == cls.__name__)
     body = next(bodies)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from cl_prompts.datasets.registry import DATASETS
-from cl_prompts.experiments.cli.listing import argument_sentences, listed, lists, shown_text
+from cl_prompts.experiments.cli.listing import listed, lists, shown_text
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
-from cl_prompts.experiments.recipes.signatures import section_parameters, strategy_parameters
+from cl_prompts.experiments.recipes.signatures import (
+    argument_sentences,
+    section_parameters,
+    strategy_parameters,
+)
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import PLUGINS, STRATEGIES
 

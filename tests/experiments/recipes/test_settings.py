@@ -42,14 +42,14 @@ def test_defaults_are_those_of_the_signature() -> None:
     (run,) = plan("digits", ["seed=1", "strategy=mvp"])
     accepted = strategy_parameters("mvp")
     assert set(run.options) == set(accepted)
-    assert run.options["gamma"] == accepted["gamma"][1] == 2.0
+    assert run.options["gamma"] == accepted["gamma"].default == 2.0
     assert run.options["e_length"] == 20
     assert not {"model", "backbone", "optimizer", "evaluator", "self"} & set(accepted)
 
 
 def test_a_strategy_without_settings_in_the_recipe_has_its_defaults() -> None:
     (run,) = plan("digit_scenes", ["strategy=l2p", "seed=1"])
-    assert run.options["pull_weight"] == strategy_parameters("l2p")["pull_weight"][1]
+    assert run.options["pull_weight"] == strategy_parameters("l2p")["pull_weight"].default
     assert run.options["train_mb_size"] == 32  # of the recipe's section training
     (run,) = plan("imagenet_r", ["strategy=l2p", "seed=1"])
     assert run.options["pull_weight"] == 0.5  # of cifar100, which it extends

@@ -10,9 +10,10 @@ from cl_prompts.checks import Positive
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.signatures import (
     FILLED,
+    Parameter,
     common_parameters,
+    described,
     filled_parameters,
-    parameters,
     section_parameters,
     strategy_parameters,
 )
@@ -23,24 +24,31 @@ OWN = "tests.experiments.own_parts"
 
 
 class Plain:
+    """Two settings.
+
+    Args:
+        shared: by all.
+    """
+
     def __init__(self, own: float, *args: Any, shared: int = 2, **rest: Any) -> None: ...
 
 
 def test_parameters_of_a_constructor() -> None:
-    assert parameters(Plain) == {"own": (float, ...), "shared": (int, 2)}
-    assert parameters(Plain, {"own"}).keys() == {"shared"}
+    found = described(Plain)
+    assert found == {"own": Parameter(float, ...), "shared": Parameter(int, 2, "by all.")}
+    assert described(Plain, {"own"}).keys() == {"shared"}
 
 
 def test_settings_that_a_strategy_declares() -> None:
-    found = parameters(own_parts.Doubled)
-    assert found["factor"] == (Positive, 2.0)
-    assert found["lr"] == parameters(LinearProbe)["lr"]
+    found = described(own_parts.Doubled)
+    assert found["factor"][:2] == (Positive, 2.0)
+    assert found["lr"] == described(LinearProbe)["lr"]
 
 
 def test_parameters_of_a_function() -> None:
-    assert list(parameters(own_parts.stripes)) == ["image_size", "seed", "per_class", "n_classes"]
+    assert list(described(own_parts.stripes)) == ["image_size", "seed", "per_class", "n_classes"]
     with pytest.raises(InputError, match=r"annotations of .*\.badly_annotated cannot be read"):
-        parameters(own_parts.badly_annotated)
+        described(own_parts.badly_annotated)
 
 
 def test_sections_leave_out_what_the_runner_fills_in() -> None:
@@ -67,4 +75,4 @@ def test_every_strategy_has_what_all_share_and_what_the_runner_fills_in(strategy
     assert set(common_parameters()) - withdrawn <= set(found)
     assert not set(found) & FILLED["strategy"]
     assert {"backbone", "n_classes", "seed"} <= filled_parameters(strategy)
-    assert all(default is not ... for _, default in found.values())
+    assert all(default is not ... for _, default, _ in found.values())

@@ -11,21 +11,22 @@ from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.signatures import Parameter
 from cl_prompts.experiments.recipes.validation import composed, validated
 
-ACCEPTED: dict[str, tuple[Any, Any]] = {
-    "count": (int, 3),
-    "rate": (float, 0.5),
-    "flag": (bool, False),
-    "word": (Literal["one", "two"], "one"),
-    "places": (Sequence[int] | None, None),
-    "classes": (int | Sequence[int | str] | None, None),
-    "anything": (Any, None),
+ACCEPTED = {
+    "count": Parameter(int, 3),
+    "rate": Parameter(float, 0.5),
+    "flag": Parameter(bool, False),
+    "word": Parameter(Literal["one", "two"], "one"),
+    "places": Parameter(Sequence[int] | None, None),
+    "classes": Parameter(int | Sequence[int | str] | None, None),
+    "anything": Parameter(Any, None),
 }
 
 
 def test_defaults_are_filled_in_and_tuples_become_lists() -> None:
-    found = validated("it", {**ACCEPTED, "blocks": (Sequence[int], (1, 2))}, {"rate": 1})
+    found = validated("it", {**ACCEPTED, "blocks": Parameter(Sequence[int], (1, 2))}, {"rate": 1})
     assert found == {
         "count": 3,
         "rate": 1.0,
@@ -42,7 +43,9 @@ def test_defaults_are_filled_in_and_tuples_become_lists() -> None:
 def test_texts_become_lists_only_where_lists_are_meant() -> None:
     assert validated("it", ACCEPTED, {"places": "1,2"})["places"] == [1, 2]
     assert validated("it", ACCEPTED, {"anything": "1,2"})["anything"] == "1,2"
-    accepted = {"order": (Literal["shuffled"] | Annotated[Sequence[int], "places"], "shuffled")}
+    accepted = {
+        "order": Parameter(Literal["shuffled"] | Annotated[Sequence[int], "places"], "shuffled")
+    }
     assert validated("it", accepted, {"order": "2,1"})["order"] == [2, 1]
     assert validated("it", accepted, {"order": "shuffled"})["order"] == "shuffled"
 
@@ -68,7 +71,7 @@ def test_mistakes_get_one_sentence(values: dict[str, Any], says: str) -> None:
 
 def test_what_has_no_default_has_to_be_given() -> None:
     with pytest.raises(InputError, match="data set x has no root: add root=VALUE"):
-        validated("data set x", {"root": (str, ...)}, {})
+        validated("data set x", {"root": Parameter(str, ...)}, {})
 
 
 @given(st.floats(min_value=1e-9, max_value=1e9, allow_nan=False))
