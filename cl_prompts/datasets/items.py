@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +20,6 @@ def entries_of(item: Any) -> tuple[Any, ...]:
     (('image',), ('image', 3))
     """
     return tuple(item) if isinstance(item, list | tuple) else (item,)
-
-
-def writes_into(tensor: Tensor) -> int | None:
-    """Number of writes into a tensor, which those made in ``inference_mode`` do not count.
-
-    >>> writes_into(Tensor(2).fill_(1))
-    1
-    """
-    return None if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
 def check_item(what: str, row: int, item: Any, target: Any) -> None:
@@ -164,17 +154,6 @@ class HeldOutItems(CheckedItems):
     def __getitem__(self, index: int) -> Any:
         with viewing(index):
             return super().__getitem__(index)
-
-
-def collated(items: Sequence[Any], check: Callable[[Sequence[Any]], None] | None = None) -> Any:
-    """A batch of items, whose images are checked before they are joined.
-
-    Raises:
-        InputError: as ``check`` and :func:`joined_items`.
-    """
-    if check is not None:
-        check([entries_of(item)[0] for item in items])
-    return joined_items(list(items))
 
 
 def joined_items(items: list[Any]) -> Any:

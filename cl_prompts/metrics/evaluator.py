@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import compress, repeat
 from typing import Any
 
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cl_prompts.backbones.pixels import Check, image_check
+from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.datasets.items import (
     HeldOutItems,
-    collated,
     entries_of,
+    joined_items,
     numbers_of,
     refuse_own_collate,
 )
@@ -28,7 +27,6 @@ from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_
 from cl_prompts.models.base import ContinualModel, Encoding
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
-from cl_prompts.models.surroundings import check_surroundings
 
 
 def _labels(dataset: Any) -> Tensor:
@@ -139,7 +137,7 @@ class CachedEvaluator:
         self._cached: dict[str, CachedPart] = {}
         self._loader: DataLoader[Any] | None = None
         self._batches: list[list[int]] = []
-        self._check: Check | None = None
+        self._looked_at = False
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the loader, whose processes cannot be copied, and first stages."""
@@ -277,7 +275,11 @@ class CachedEvaluator:
 
         Single label: columns of unseen classes hold -inf.
         """
-        self._look_for(model)
+        if self.multi_label and isinstance(model, ContinualModel) and not model.multi_label:
+            raise InputError(
+                "the test set has several labels an image, and the model is for one: give"
+                " .targets of class ids, or a model with multi_label=True"
+            )
         seen, rows = seen.cpu(), self.rows(seen)
         self.images += len(rows)
         before = macs_of(model)
@@ -301,23 +303,6 @@ class CachedEvaluator:
             for module in was_training:
                 module.training = True
         self.macs += macs_of(model) - before
-
-    def _look_for(self, model: nn.Module) -> None:
-        """Look whether this model can be evaluated, and have the loader look at images as it needs
-        them."""
-        check = None
-        if isinstance(model, ContinualModel):
-            check_surroundings(model)
-            if self.multi_label and not model.multi_label:
-                raise InputError(
-                    "the test set has several labels an image, and the model is for one: give"
-                    " .targets of class ids, or a model with multi_label=True"
-                )
-            check = image_check(model)
-        # Processes of a loader go on with the check that they were started with.
-        if repr(check) != repr(self._check):
-            self.close()
-        self._check = check
 
     def _foreign_scores(self, model: nn.Module, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         self.first_stages.end(())
@@ -365,6 +350,10 @@ class CachedEvaluator:
             encoding = kept.pop(at)
             if encoding is None:
                 images = next(loaded)
+                if images is not None and not self._looked_at:
+                    vit = model.backbone
+                    check_pixels(images, vit.image_size, normalised=not vit.normalises)
+                    self._looked_at = True
                 cached = {name: self._cached[name].values[rows] for name in have}
                 encoding = self.first_stages.run(at, rows, keys, model, images, cached)
             yield rows, encoding
@@ -393,7 +382,7 @@ class CachedEvaluator:
             self._loader = DataLoader(
                 HeldOutItems(self.dataset, self.targets.numpy()),
                 batch_sampler=self._batches,
-                collate_fn=partial(_images_alone, check=self._check),
+                collate_fn=_images_alone,
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
                 pin_memory=self.device.type == "cuda",
@@ -414,9 +403,9 @@ class CachedEvaluator:
         self._loader = None
 
 
-def _images_alone(items: Sequence[Any], check: Check | None) -> Any:
+def _images_alone(items: Sequence[Any]) -> Any:
     """A batch of the images of items, whatever else they hold, such as paths."""
-    return collated([entries_of(item)[:1] for item in items], check)
+    return joined_items([entries_of(item)[:1] for item in items])
 
 
 def macs_of(model: nn.Module) -> float:

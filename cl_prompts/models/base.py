@@ -146,11 +146,6 @@ class ContinualModel(nn.Module):
         self.whitening = None
         self.slow = None
         self.compiled = None
-        self.buffer_types: dict[str, torch.dtype] = {}
-        """Types of floating buffers when a strategy took the model, or at their first use, from
-        which they must not be changed."""
-        self.in_use = False
-        """Whether the model was trained or evaluated."""
 
     @property
     def n_learned(self) -> int:

@@ -256,15 +256,6 @@ def _checked(data: Any, labels: np.ndarray) -> Any:
     return CheckedItems(data, labels) if own else data
 
 
-def with_positions(
-    data: TaskAwareSupervisedClassificationDataset,
-) -> TaskAwareSupervisedClassificationDataset:
-    """The data of an experience with ``stream_position``, 0 to n - 1 in stream order, which ascends
-    in a subset that keeps the order."""
-    position = DataAttribute(np.arange(len(data)), "stream_position")
-    return data.update_data_attribute("stream_position", position)
-
-
 def _marks_of_stream(split: BaseSplit, n: int) -> list[DataAttribute[Any]]:
     """Attributes ``stream_ordered`` and ``stream_boundaries`` for the n samples of a stream, and
     ``stream_domains`` where it trains on domains."""

@@ -28,7 +28,6 @@ from cl_prompts.scenarios.stream_data import (
     ClassSet,
     multi_label_data,
     single_label_data,
-    with_positions,
 )
 
 
@@ -99,7 +98,7 @@ class LazyStream(SequenceCLStream):
     def _build(self, index: int) -> DatasetExperience:
         rows = self._rows[index]
         # A list: Avalanche needs a hundred times longer for a tensor of indices.
-        data = with_positions(self._data[index].subset(rows.tolist()))
+        data = self._data[index].subset(rows.tolist())
         experience = DatasetExperience(dataset=data, current_experience=index)
         experience.origin_stream = self._whole
         experience.indices = rows

@@ -11,15 +11,12 @@ import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import benchmark_with_validation_stream, split_online_stream
-from avalanche.benchmarks.scenarios.dataset_scenario import split_validation_class_balanced
-from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
 from avalanche.benchmarks.utils import DataAttribute
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_prompts.errors import InputError
 from cl_prompts.scenarios.stream_data import CARRIED, ClassSet, MaskedLabels, MultiHotTargets
-from cl_prompts.strategies.base.experience import check_order, mark_of
+from cl_prompts.strategies.base.experience import mark_of
 from tests.scenarios.images import MULTI, make_benchmark
 from tests.toy_data import benchmark
 from tests.toys import make
@@ -41,10 +38,8 @@ def test_a_benchmark_with_validation_keeps_the_marks(scenario: str) -> None:
         made.train_stream, made.valid_stream, whole.train_stream, strict=True
     ):
         assert marks(kept) == marks(held_out) == MARKS[scenario]
-        check_order(kept)
         n = len(kept.dataset)
         assert n + len(held_out.dataset) == len(origin.dataset)
-        assert list(kept.dataset.stream_position) == list(range(n))
     assert whole.split.n_tasks == len(whole.train_stream)  # the first benchmark is as it was
 
 
@@ -53,41 +48,6 @@ def test_an_online_stream_keeps_the_marks(scenario: str) -> None:
     whole = benchmark(scenario)
     pieces = list(split_online_stream(whole.train_stream, 10, shuffle=False))
     assert {marks(piece) for piece in pieces} == {MARKS[scenario]}
-    for piece in pieces:
-        check_order(piece)
-
-
-@pytest.mark.parametrize("cut", ["validation", "balanced", "online", "decay"])
-def test_a_shuffled_part_of_an_ordered_stream_is_refused(cut: str) -> None:
-    whole = benchmark("si_blurry")
-    if cut == "online":
-        part: Any = next(iter(split_online_stream(whole.train_stream, 10, seed=1)))
-    elif cut == "decay":
-        stream = split_continuous_linear_decay_stream(whole.train_stream, 10, 3, 0.5, True)
-        part = next(iter(stream))
-    elif cut == "balanced":
-        made = benchmark_with_validation_stream(
-            whole, split_strategy=lambda data: split_validation_class_balanced(0.2, data)
-        )
-        part = made.train_stream[0]
-    else:
-        part = benchmark_with_validation_stream(whole, 0.2, shuffle=True, seed=1).train_stream[0]
-    with pytest.raises(InputError, match=r"order of their scenario: make it with shuffle=False"):
-        make("linear_probe").train(part)
-
-
-def test_a_validation_part_taken_in_order_trains_in_order() -> None:
-    whole = benchmark("si_blurry")
-
-    def every_fourth(data: Any) -> tuple[Any, Any]:
-        rows = np.arange(len(data))
-        return data.subset(rows[rows % 4 > 0].tolist()), data.subset(rows[::4].tolist())
-
-    made = benchmark_with_validation_stream(whole, split_strategy=every_fourth)
-    strategy = make("linear_probe")
-    strategy.train(made.train_stream[0], eval_streams=[])
-    assert strategy.samples_seen == len(made.train_stream[0].dataset)
-    assert strategy.tasks_started == 0  # a blurry stream announces no boundary
 
 
 def test_parts_of_streams_without_an_order_may_be_shuffled() -> None:

@@ -50,7 +50,6 @@ from cl_prompts.experiments.tracking.boards import board_class
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.stream import check_recurring
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 from cl_prompts.training.seeds import seed_globals
 
@@ -148,8 +147,6 @@ class Builder:
         n_classes, n_tasks = descent.first
         info = StreamInfo(n_classes, data.multi_label, n_tasks, split.boundaries)
         options = options_on(train, settings)
-        if is_dotted(settings.dataset["name"]) and options.get("views") is not None:
-            check_recurring(train)
         strategy = make_strategy(settings, backbone, info, options, plugins=[anytime])
         strategy.check_announced(announced=boundaries_announced(settings, split))
         return Parts(settings, data, split, benchmark, strategy, anytime, descent)

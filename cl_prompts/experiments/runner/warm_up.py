@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from cl_prompts.backbones.fingerprint import weights_hash
-from cl_prompts.backbones.pixels import Check, check_kind, image_check
+from cl_prompts.backbones.pixels import check_batch
 from cl_prompts.checks import Count, NotNegative, Positive, Share
+from cl_prompts.datasets.items import joined_items
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.prompts.encoders import ProjectorEncoder
 from cl_prompts.prompts.files import save_prompts
 from cl_prompts.prompts.parameterisations import Reparameterised
-from cl_prompts.strategies.base.faults import check_weights, not_finite
+from cl_prompts.strategies.base.faults import not_finite
 from cl_prompts.strategies.base.prompt_form import prompt_forms
 from cl_prompts.strategies.base.settings import Declared
-from cl_prompts.strategies.base.stream import KeyedItems, checked_collate
+from cl_prompts.strategies.base.stream import KeyedItems
 from cl_prompts.training.forgetting_aware import ForgettingAware
 
 #: called after each step with steps done, steps in all and the main loss
@@ -86,7 +86,6 @@ class _Batches:
     settings: WarmUp
     generator: torch.Generator
     num_workers: int
-    check: Check
     device: torch.device
     passes: int = 0
 
@@ -107,7 +106,7 @@ class _Batches:
             batch_size=self.settings.batch,
             generator=torch.Generator().manual_seed(self.passes),  # of its processes
             num_workers=self.num_workers,
-            collate_fn=checked_collate(self.data, self.check),
+            collate_fn=joined_items,
         )
 
     def others(self, held_out: Sequence[int]) -> Iterator[Any]:
@@ -201,11 +200,10 @@ def warm_up(
         InputError: too few classes, or images of the first step that the backbone does not take.
         RunError: such images in a later step; the loss became NaN or infinite, or the prompts did.
     """
-    check_surroundings(model, training=True)
     tasks, held_out = settings.cut(model.n_classes)
     device = model.seen.device
     generator = torch.Generator().manual_seed(seed)
-    batches = _Batches(data, settings, generator, num_workers, image_check(model), device)
+    batches = _Batches(data, settings, generator, num_workers, device)
     projected = project(model)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], settings.lr)
     fam = ForgettingAware(optimizer, settings.rho)
@@ -220,13 +218,13 @@ def warm_up(
             other_images, other_labels, *_ = next(others)
             main = (images.to(device), labels.to(device))
             other = (other_images.to(device), other_labels.to(device))
-            for _, shown in (main, other):
-                check_kind(model, shown)
+            for images_shown, shown in (main, other):
+                check_batch(model, images_shown, shown)
                 model.observe_classes(shown)
             loss = forgetting_aware_step(model, fam, main, other)
             done += 1
             if not math.isfinite(loss):
-                bad = not_finite(torch.cat([main[0], other[0]]))
+                bad = bool(not_finite(torch.cat([main[0], other[0]])).any())
                 why = "its images hold NaN or infinity" if bad else "give a smaller --lr"
                 raise RunError(f"the loss of the warm-up became {loss} at step {done}: {why}")
             if report is not None:
@@ -236,7 +234,6 @@ def warm_up(
             raise RunError(str(error)) from error
         raise
     general: Any = model.pools[0]
-    check_weights(model, done * settings.batch)
     values = {"g_prompts": general.values[None], "e_prompts": projected.values}
     return {name: found.detach().flatten(1, -2) for name, found in values.items()}
 

@@ -32,7 +32,6 @@ from cl_prompts.experiments.runner.learning_on import Descent, finished_run
 from cl_prompts.experiments.trained.predicting import UNKNOWN, threshold_at
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
-from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 
@@ -113,7 +112,6 @@ class TrainedRun:
         whole_number("batch_size", batch_size)
         threshold = None if unknown is None else self._threshold(unknown)
         model = self.strategy.model.eval()
-        check_surroundings(model)
         device = self.strategy.device
         with torch.no_grad():
             batches = self._batches(images, batch_size)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,42 +68,6 @@ def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
     own = set(carried.uniques)
     of_stream: Any = getattr(data, "stream_domains", ())
     return own, set(of_stream[0]) if len(of_stream) else own
-
-
-def check_order(experience: Any) -> None:
-    """Refuse a part of an ordered experience whose samples were shuffled when it was made.
-
-    Raises:
-        InputError: the samples do not follow the order of their scenario.
-    """
-    positions = getattr(getattr(experience, "dataset", None), "stream_position", None)
-    # A whole experience of ours, which has indices, is in order.
-    if positions is None or hasattr(experience, "indices"):
-        return
-    if not mark_of(experience, "ordered", False):
-        return
-    given = list(positions)
-    if any(later <= earlier for earlier, later in pairwise(given)):
-        raise InputError(
-            "the samples of this experience are not in the order of their scenario: make it with"
-            " shuffle=False (benchmark_with_validation_stream, split_online_stream), or by a"
-            " split_strategy that takes subsets in ascending order"
-        )
-
-
-def check_same_samples(own: Any, given: Any) -> None:
-    """Refuse data that a plugin has put in the place of an experience's, unless it has the same
-    labels in the same order: samples are counted and remembered by their rows.
-
-    Raises:
-        InputError: other samples.
-    """
-    before, now = ([np.asarray(label).tolist() for label in d.targets] for d in (own, given))
-    if before != now:
-        raise InputError(
-            "a plugin replaced the samples of an experience, as GDumbPlugin does, and they would"
-            " count as the stream's: give it to Naive, or buffer_size to this strategy"
-        )
 
 
 class TaskPosition:
@@ -219,36 +182,6 @@ def highest_class(experiences: Iterable[Any]) -> int:
             last = first.numel() - 1 if first.dim() else int(_as_tensor(list(targets), first).max())
             highest = max(highest, last)
     return highest
-
-
-def check_class_ids(experience: Any, model: ContinualModel, task_labels: set[int]) -> None:
-    """Refuse classes that count from zero again under another task label: one number would stand
-    for several classes.
-
-    Args:
-        experience: with or without ``task_label``.
-        model: that has observed the classes of earlier experiences.
-        task_labels: of the experiences trained on before; that of this one is added.
-
-    Raises:
-        InputError: a new task label without a new class, or with the classes 0 to k of which some
-            were seen.
-    """
-    label = getattr(experience, "task_labels", None) or [0]
-    # A stream without task labels has label 0 throughout, which is new only once.
-    new = not task_labels.issuperset(label)
-    if new and task_labels and not model.multi_label:
-        classes = sorted({int(c) for c in experience.dataset.targets})
-        seen = int(model.seen[classes].sum())
-        from_zero = classes == list(range(len(classes)))
-        if seen and (from_zero or seen == len(classes)):
-            raise InputError(
-                f"{seen} of the {len(classes)} classes of task label {label[0]} were seen under"
-                " another one: if class ids count from zero in each task, number them through"
-                " (class_ids_from_zero_in_each_exp=False); if these are the same classes, as in"
-                " another domain, leave task labels out"
-            )
-    task_labels.update(label)
 
 
 def _as_tensor(values: Any, example: Any) -> Tensor:

@@ -261,10 +261,6 @@ def _steps(
 
 def _remade(strategy: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """Construct the strategy anew in place; its state then."""
-    # Otherwise its own plugins would be refused as those of another strategy.
-    for plugin in strategy.plugins:
-        if isinstance(plugin, StrategyPlugin):
-            plugin.claimed = False
     count = settings["n_classes"] + (settings.get("n_tasks") or 0)
     with seeded(derived_seed(strategy.seed, count)):
         strategy.__init__(**settings)  # in place, since others hold the strategy

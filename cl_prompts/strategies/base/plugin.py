@@ -54,8 +54,6 @@ class StrategyPlugin(Declared, BaseSGDPlugin):
     a recipe, it goes to those that have the setting, if there are any."""
     one_label: ClassVar[str] = ""
     """Why the plugin is for one class per image; empty where it is for several, too."""
-    claimed = False
-    """Whether the plugin belongs to a strategy."""
 
     def __init__(self, **settings: Any) -> None:
         BaseSGDPlugin.__init__(self)

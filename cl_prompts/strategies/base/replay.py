@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cl_prompts.backbones.pixels import Check
-from cl_prompts.datasets.items import collated, read
+from cl_prompts.datasets.items import joined_items, read
 from cl_prompts.datasets.views import Key, viewing
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch, RecurringViews
@@ -47,12 +45,8 @@ class Replay:
         self.draws = draws
         self.views: int | None = None
         """Views of each sample, which then come again; None for a new one at each read."""
-        self.check: Check | None = None
-        """Of the images of a batch, as they are read."""
         self.workers = 0
         """Processes that read images; 0 for this one."""
-        self.device: Any = "cpu"
-        """Where images are sent to."""
         self._items = _Items([], [])
         self._loader: DataLoader[Any] | None = None
         self._shares: list[list[_Wanted]] = []
@@ -145,18 +139,17 @@ class Replay:
 
     def _columns(self, wanted: Sequence[_Wanted]) -> list[Any]:
         """A mini-batch of these items."""
-        collate = partial(collated, check=self.check)
         if not self.workers or not wanted:
-            return list(collate([self._items[one] for one in wanted]))
+            return list(joined_items([self._items[one] for one in wanted]))
         if self._loader is None:
             self._loader = DataLoader(
                 self._items,
                 batch_sampler=self._shares,
-                collate_fn=collate,
+                collate_fn=joined_items,
                 num_workers=self.workers,
                 persistent_workers=True,
                 # A loader draws a seed for its workers, and else from the global generator.
-                generator=torch.Generator().manual_seed(0),
+                generator=torch.Generator(),
             )
         # A share for each process. The loader yields them in this order, whoever is first.
         size = -(-len(wanted) // self.workers)
@@ -208,16 +201,6 @@ class Replay:
         self._items = _Items([], [])
         for experience, annotated in experiences:
             self.enter(experience, annotated)
-        before, references = state["replayed_labels"], self.buffer.slots[: len(self)]
-        fit = all(row < len(self._items.sources[of].targets) for of, row in references.tolist())
-        now = self.labels() if fit else before[:0]
-        if before.dim() == 2 == now.dim():  # classes that came since
-            before = F.pad(before, (0, now.shape[1] - before.shape[1]))
-        if not torch.equal(now, before):
-            raise InputError(
-                "the replay buffer refers to samples with other labels than these experiences have:"
-                " give those that were trained on, in order"
-            )
 
 
 @dataclass

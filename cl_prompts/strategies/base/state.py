@@ -53,13 +53,12 @@ class Registered:
         """Inverse of :meth:`state_dict`; tensors go to the device of those that they replace.
 
         Raises:
-            InputError: the state has other names, or values of other kinds.
+            InputError: the state has other names.
         """
         if set(state) != set(self.names):
             wrong = ", ".join(sorted(set(state) ^ set(self.names)))
             raise InputError(
-                f"the saved state of {type(self.owner).__name__} does not fit: it and this version"
-                f" of cl-prompts differ in {wrong}"
+                f"the saved state of {type(self.owner).__name__} does not fit: {wrong} differ"
             )
         for name in self.names:
             value = getattr(self.owner, name)
@@ -69,19 +68,15 @@ class Registered:
                 value.set_state(saved)
             elif hasattr(value, "load_state_dict"):
                 value.load_state_dict(saved)
+            elif isinstance(value, Tensor) and isinstance(saved, Tensor):
+                setattr(self.owner, name, saved.to(value.device))
+            elif isinstance(value, MutableMapping) and saved is not None:
+                # Of its own kind, such as Counter: files hold plain dictionaries.
+                kept = copy(value)
+                kept.clear()
+                kept.update(saved)
+                setattr(self.owner, name, kept)
             else:
-                if value is not None and saved is not None and _kind(value) != _kind(saved):
-                    raise InputError(
-                        f"the saved state of {type(self.owner).__name__} does not fit: its {name}"
-                        f" is a {_kind(saved)}, and should be a {_kind(value)}"
-                    )
-                if isinstance(value, Tensor) and isinstance(saved, Tensor):
-                    saved = saved.to(value.device)
-                if isinstance(value, MutableMapping) and saved is not None:
-                    # Of its own kind, such as Counter: files hold plain dictionaries.
-                    kept, saved = saved, copy(value)
-                    saved.clear()
-                    saved.update(kept)
                 setattr(self.owner, name, saved)
 
 
@@ -91,14 +86,6 @@ def _saved(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
     return deepcopy(value.state_dict() if hasattr(value, "state_dict") else value)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return "Tensor"  # of any device's class
-    if isinstance(value, Mapping):
-        return "dict"
-    return "number" if isinstance(value, int | float) else type(value).__name__
 
 
 def strategy_state(
@@ -114,32 +101,23 @@ def strategy_state(
     # What is frozen comes again in later epochs and in replay alone.
     needed = strategy.train_epochs > 1 or strategy.buffer.size > 0
     return {
-        **learned_parts(strategy),
-        "backbone": backbone_hash(strategy.model.backbone),
-        "buffer": strategy.buffer.state_dict(),
-        "sources": strategy.replay.n_sources,
-        "replayed_labels": strategy.replay.labels(),
-        "samples_of_task": strategy.task_position.samples,
-        # Inside an epoch: the state that its order was drawn from, to draw the same again.
-        "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
-        "place": inside,
-        "experiences": strategy.clock.train_exp_counter,
-        "clock": {name: n for name, n in vars(strategy.clock).items() if isinstance(n, int)},
-        "task_labels": sorted(strategy.task_labels),
-        "feature_cache": strategy.feature_cache.state_dict(needed=needed),
-    }
-
-
-def learned_parts(strategy: Any) -> dict[str, Any]:
-    """Copies of that part of the state which plugins may change at any event."""
-    # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
-    return {
+        # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
         "model": deepcopy(strategy.model.learned_state()),
         "optimizer": deepcopy(strategy.optimizer.state_dict()),
         "registered": strategy.state.state_dict(),
         "plugins": [
             [type(p).__name__, deepcopy(p.state_dict())] for p in with_state(strategy.plugins)
         ],
+        "backbone": backbone_hash(strategy.model.backbone),
+        "buffer": strategy.buffer.state_dict(),
+        "sources": strategy.replay.n_sources,
+        "samples_of_task": strategy.task_position.samples,
+        # Inside an epoch: the state that its order was drawn from, to draw the same again.
+        "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
+        "place": inside,
+        "experiences": strategy.clock.train_exp_counter,
+        "clock": {name: n for name, n in vars(strategy.clock).items() if isinstance(n, int)},
+        "feature_cache": strategy.feature_cache.state_dict(needed=needed),
     }
 
 
@@ -165,76 +143,21 @@ def load_strategy_state(
         n_classes = strategy.model.n_classes
         strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
     # The model before cache and optimizer, which go by its parameters.
-    _check_types(strategy.model.learned_state(), state["model"])
     strategy.model.load_learned_state(state["model"])
     strategy.feature_cache.load_state_dict(state["feature_cache"], strategy.model)
     # The model may have grown in loading: its new parameters need a place in a group.
     strategy.make_optimizer()
     if experiences is not None:
-        own = list(strategy.optimizer.defaults)  # loading adds some
         # PyTorch's optimizers go on with the tensors that they are given.
-        try:
-            strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
-        except (KeyError, ValueError) as error:
-            raise _other_optimizer(strategy.optimizer, str(error)) from error
-        _check_momentum(strategy.optimizer, own)
+        strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
     strategy.task_position.samples = int(state["samples_of_task"])
-    # Of an earlier state of this version only the number of experiences is known.
-    counts = {"train_exp_counter": state["experiences"], **state.get("clock", {})}
-    for name, count in counts.items():
-        setattr(strategy.clock, name, int(count))
-    strategy.task_labels = set(state.get("task_labels", ()))
-    place = state["place"]
-    if place is not None:
-        if not {"train_exp_epochs", "train_epoch_iterations"} <= set(place["clock"]):
-            raise InputError("the saved state does not say where it was taken")
-        place = {name: place[name] for name in ("samples", "clock")}
-    strategy.place = place
+    for name, count in state["clock"].items():
+        setattr(strategy.clock, name, count)
+    strategy.place = deepcopy(state["place"])
     for plugin, (_, own) in zip(plugins, state["plugins"], strict=True):
         plugin.load_state_dict(deepcopy(own))
-
-
-def load_learned_parts(strategy: Any, parts: dict[str, Any]) -> None:
-    """Inverse of :func:`learned_parts`."""
-    strategy.model.load_learned_state(parts["model"])
-    strategy.optimizer.load_state_dict(parts["optimizer"])
-    strategy.state.load_state_dict(parts["registered"])
-    for plugin, (_, own) in zip(with_state(strategy.plugins), parts["plugins"], strict=True):
-        plugin.load_state_dict(own)
-
-
-def _check_types(mine: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    """Refuse tensors of another type, to which PyTorch would round."""
-    for name, value in saved.items():
-        if name in mine and mine[name].dtype != value.dtype:
-            raise InputError(
-                f"the saved state does not fit this model: {name} is of type {value.dtype}, and"
-                f" should be of {mine[name].dtype}"
-            )
-
-
-def _other_optimizer(optimizer: Any, why: str) -> InputError:
-    return InputError(
-        f"the saved optimizer does not fit {type(optimizer).__name__}: {why}; make the strategy"
-        " with the one that the state was taken with"
-    )
-
-
-def _check_momentum(optimizer: Any, own: Sequence[str]) -> None:
-    """Refuse what belongs to another optimizer, which has not the settings that this one has of its
-    ``own``, or to a parameter of another shape, which PyTorch notes at the next step."""
-    # Here, since a setting that came with a later PyTorch has its default by now.
-    if lacking := [name for name in own if name not in optimizer.param_groups[0]]:
-        raise _other_optimizer(optimizer, f"it has no {lacking[0]}")
-    for parameter, entries in optimizer.state.items():
-        for name, value in entries.items():
-            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
-                raise InputError(
-                    f"the saved optimizer does not fit: {name} of a parameter of shape"
-                    f" {tuple(parameter.shape)} has shape {tuple(value.shape)}"
-                )
 
 
 def with_state(plugins: Sequence[Any]) -> list[Any]:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cl_prompts.backbones.pixels import Check
 from cl_prompts.datasets.items import (
-    collated,
+    joined_items,
     read,
     refuse_own_collate,
-    shapes_behind_image,
 )
 from cl_prompts.datasets.views import Key, viewing
-from cl_prompts.errors import InputError
 
 KeyedRow = tuple[int, Key]
-#: images that are read twice before views come again
-READ_TWICE = 8
 
 
 @dataclass
@@ -187,7 +181,7 @@ class StreamBatch:
         size: number of its samples.
         first: the first view.
         views: all views, the first one among them; each is read when it is asked for, once.
-        rows: (size,) rows of the experience; None where a foreign loader does not say which.
+        rows: (size,) rows of the experience; None where the loader is a plugin's.
 
     Example:
         >>> one = Batch([torch.zeros(2, 3, 8, 8)], torch.tensor([True]), torch.zeros(0))
@@ -208,8 +202,8 @@ class StreamLoader:
     """Stream batches of one epoch: views, and what recurs of them.
 
     Attributes:
-        loader: yields each batch ``updates`` times in a row, if it is one of our own
-            (:func:`keyed_loader`), otherwise once.
+        loader: yields each batch ``updates`` times in a row (:func:`keyed_loader`), or once where
+            it is a plugin's, such as Avalanche's ``ReplayPlugin``.
         updates: views of each batch.
         size: samples of a batch.
         n: samples of the experience.
@@ -241,50 +235,40 @@ class StreamLoader:
     device: Any = "cpu"
 
     def __iter__(self) -> Iterator[StreamBatch]:
-        self.sampler = own_sampler(self.loader)
-        if self.sampler is not None:
-            # What the next pass of the sampler begins with, and the keys that it gives to views.
-            self.sampler.start = self.start
-            self.sampler.origin = self.origin
-            self.sampler.recurring = self.recurring
-        # A foreign loader begins anew where training is resumed.
-        done = 0 if self.sampler is not None else -(-self.start // self.size)
-        items = islice(self.loader, done, None)
+        sampler = own_sampler(self.loader)
+        if sampler is None:
+            yield from self._batches_of_a_plugin()
+            return
+        # What the next pass of the sampler begins with, and the keys that it gives to views.
+        sampler.start = self.start
+        sampler.origin = self.origin
+        sampler.recurring = self.recurring
+        items = iter(self.loader)
         start = self.start
         for item in items:
-            size = min(self.size, self.n - start)
-            if self.sampler is None and size < 1 <= self.n:
-                raise self._miscounted()
-            rows = None if self.sampler is None else self.sampler.order[start : start + size]
+            rows = sampler.order[start : start + self.size]
             first = self._view(item, rows, 0)
-            yield StreamBatch(start, size, first, self._views(items, first, rows), rows)
-            start += size
-        if self.sampler is None and start < self.n:
-            raise self._miscounted()
+            yield StreamBatch(start, len(rows), first, self._views(items, first, rows), rows)
+            start += len(rows)
 
-    def _miscounted(self) -> InputError:
-        return InputError(
-            f"a plugin's data loader does not show the {self.n} samples of an experience in batches"
-            f" of train_mb_size, {self.size}, by which they are counted: give it that batch size"
-        )
+    def _batches_of_a_plugin(self) -> Iterator[StreamBatch]:
+        """Batches that may hold further samples; those of the stream are counted by ``size``."""
+        # The loader begins anew where training is resumed.
+        for item in islice(self.loader, -(-self.start // self.size), None):
+            size = min(self.size, self.n - self.start)
+            first = self._view(item, None, 0)
+            yield StreamBatch(self.start, size, first, repeat(first, self.updates))
+            self.start += size
 
-    def _views(self, items: Iterator[Any], first: Batch, rows: Tensor | None) -> Iterator[Batch]:
-        # A copy, since a plugin may change the batch that is trained on.
-        untouched = _copy(first) if rows is None else first
+    def _views(self, items: Iterator[Any], first: Batch, rows: Tensor) -> Iterator[Batch]:
         yield first
         for repetition in range(1, self.updates):
-            if rows is None:  # a foreign loader gives one view
-                yield _copy(untouched)
-            else:
-                yield self._view(next(items), rows, repetition)
+            yield self._view(next(items), rows, repetition)
 
     def _view(self, item: Any, rows: Tensor | None, repetition: int) -> Batch:
         """A batch of the loader on the device, with what is known of its samples."""
-        if self.sampler is None:
-            shapes_behind_image(item)
         # Kept as the loader gave them: reading them from a GPU would make it wait.
         labels = item[1]
-        on_host = isinstance(labels, Tensor) and labels.device.type == "cpu"
         samples = None
         if rows is not None and self.recurring is not None:
             samples = self.recurring.samples(rows, repetition)
@@ -293,12 +277,8 @@ class StreamLoader:
             self.annotated,
             torch.zeros(0, dtype=torch.int64),
             samples,
-            labels if on_host else None,
+            labels if labels.device.type == "cpu" else None,
         )
-
-
-def _copy(batch: Batch) -> Batch:
-    return replace(batch, columns=[column.clone() for column in batch.columns])
 
 
 def own_sampler(loader: Any) -> RepeatedBatches | None:
@@ -333,41 +313,9 @@ class KeyedItems(Dataset[Any]):
             return read(self.data, row)
 
 
-def check_recurring(data: Any) -> None:
-    """Refuse data whose views do not come again under their key: what is cached of a view would be
-    of other pixels than its next pass.
-
-    Args:
-        data: of an experience; a few of its images are read twice.
-
-    Raises:
-        InputError: a second read gave other pixels.
-    """
-    items = KeyedItems(data)
-    for row in range(0, len(data), -(-len(data) // READ_TWICE) or 1):
-        first, again = (items[row, (0, row, 0)][0] for _ in range(2))
-        if not torch.equal(first, again):
-            raise InputError(
-                f"views= lets the views of an image come again, and image {row} is another one at"
-                " each read: draw its random numbers by PrivateRandom, or leave out views"
-            )
-
-
-def checked_collate(data: Any, check: Check | None) -> Any:
-    """The function that joins items of a data set after a check.
-
-    Raises:
-        InputError: the data have a function of their own.
-    """
-    refuse_own_collate(data)
-    return partial(collated, check=check)
-
-
 def keyed_loader(
     data: Any,
     batches: RepeatedBatches,
-    *,
-    check: Check | None = None,
     **arguments: Any,
 ) -> DataLoader[Any]:
     """A loader of a data set's items in keyed views.
@@ -375,17 +323,16 @@ def keyed_loader(
     Args:
         data: any map-style data set, without a ``collate_fn`` of its own.
         batches: the order of rows, and their keys.
-        check: of the images of a batch, such as
-            :func:`~cl_prompts.backbones.pixels.image_check`.
         arguments: of ``DataLoader``.
 
     Example:
         >>> list(keyed_loader([7, 8, 9], RepeatedBatches(3, batch_size=2, repeats=1)))
         [tensor([7, 8]), tensor([9])]
     """
+    refuse_own_collate(data)
     return DataLoader(
         KeyedItems(data),
         batch_sampler=batches,
-        collate_fn=checked_collate(data, check),
+        collate_fn=joined_items,
         **arguments,
     )

@@ -10,11 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.backbones.pixels import check_batch, image_check
-from cl_prompts.errors import RunError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.strategies.base.experience import whole_of
-from cl_prompts.strategies.base.faults import not_finite, positions
 from cl_prompts.strategies.base.stream import (
     Batch,
     RepeatedBatches,
@@ -66,26 +63,12 @@ def task_batches(strategy: Any, data: Any) -> Iterator[tuple[Tensor, Tensor]]:
     Args:
         strategy: that has trained on the task.
         data: of the task.
-
-    Raises:
-        InputError: images or labels are none that training takes.
-        RunError: NaN or infinite pixels.
     """
     size = strategy.eval_mb_size
     batches = RepeatedBatches(len(data), size, repeats=1)
     batches.origin = strategy.samples_seen  # which keys the views
-    check = image_check(strategy.model)
-    loader = keyed_loader(data, batches, check=check)
-    for (images, labels, *_), start in zip(loader, range(0, len(data), size), strict=True):
-        images = images.to(strategy.device)
-        if rows := not_finite(images):
-            raise RunError(
-                f"images {positions(rows, start)} of the task that ends hold NaN or infinity: look"
-                " at these files and at the data set's transforms"
-            )
-        if start == 0:  # the loader looks at the pixels of all
-            check_batch(strategy.model, images, labels)
-        yield images, labels.to(strategy.device)
+    for images, labels, *_ in keyed_loader(data, batches):
+        yield images.to(strategy.device), labels.to(strategy.device)
 
 
 def task_outputs(strategy: Any) -> Iterator[tuple[Output, Tensor]]:

@@ -7,7 +7,7 @@ from typing import Any
 from avalanche.core import BaseSGDPlugin
 
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.experience import check_order, mark_of
+from cl_prompts.strategies.base.experience import mark_of
 
 
 class KeepOrder(BaseSGDPlugin):
@@ -38,4 +38,3 @@ strategy.train(experience, shuffle=False)
                 "the order of this stream is part of its scenario: train with"
                 " strategy.train(experience, shuffle=False)"
             )
-        check_order(experience)

@@ -10,7 +10,6 @@ import torch
 from avalanche.benchmarks import (
     benchmark_from_datasets,
     benchmark_with_validation_stream,
-    nc_benchmark,
     split_online_stream,
 )
 from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
@@ -22,7 +21,6 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
 from cl_prompts.strategies.base.experience import (
     TaskPosition,
-    check_class_ids,
     check_labels,
     classes_of,
     whole_of,
@@ -194,27 +192,3 @@ def test_a_mixture_does_not_say_what_is_annotated() -> None:
     )
     with pytest.raises(InputError, match="mixes tasks and does not say which classes are annotat"):
         fit(make("multi_lane", "mlcil"), [next(iter(mixed))])
-
-
-def test_class_ids_that_count_from_zero_in_each_task_are_refused() -> None:
-    data = Blobs(60, seed=1)
-    settings: dict[str, Any] = {"n_experiences": 3, "shuffle": False, "fixed_class_order": range(6)}
-    for sizes in ({0: 2, 1: 2}, {0: 1, 1: 3}, {0: 3, 1: 1}):
-        from_zero = nc_benchmark(
-            data,
-            data,
-            task_labels=True,
-            class_ids_from_zero_in_each_exp=True,
-            per_exp_classes=sizes,
-            **settings,
-        )
-        strategy = make("linear_probe")
-        fit(strategy, [from_zero.train_stream[0]])
-        says = rf"{min(sizes.values())} of the {sizes[1]} classes of task label 1 .* through"
-        with pytest.raises(InputError, match=says):
-            fit(strategy, [from_zero.train_stream[1]])
-    numbered = nc_benchmark(data, data, task_labels=True, **settings)
-    strategy = make("linear_probe")
-    fit(strategy, numbered.train_stream)
-    assert strategy.model.seen.all()
-    check_class_ids(numbered.train_stream[0], strategy.model, {0, 1, 2})  # a task comes again

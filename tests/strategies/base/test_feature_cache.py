@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.feature_cache import BUDGET, FeatureCache
 from cl_prompts.strategies.base.stream import Batch
-from tests.toy_data import Blobs, experiences
+from tests.toy_data import experiences
 from tests.toy_vits import DEPTH, tiny_vit
 from tests.toys import close, fit, make, same, weights
 
@@ -48,22 +47,6 @@ def test_replayed_samples_are_known_by_experience_and_row(kind: str) -> None:
     again, anew = (fit(make(kind, views=views), experiences()) for views in (1, None))
     close(weights(again), weights(anew))
     assert blocks(again) < blocks(anew)
-
-
-def test_views_that_do_not_come_again_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def noisy(data: Blobs, index: int) -> tuple[torch.Tensor, int]:
-        return torch.rand(3, 16, 16), int(data.targets[index])
-
-    monkeypatch.setattr(Blobs, "__getitem__", noisy)
-    with pytest.raises(InputError, match="image 0 is another one at each read"):
-        fit(make("l2p", views=1), experiences())
-    monkeypatch.undo()
-    state = fit(make("l2p", views=1), experiences()[:1]).state_dict()
-    monkeypatch.setattr(Blobs, "__getitem__", noisy)
-    resumed = make("l2p", views=1)
-    resumed.load_state_dict(state)
-    with pytest.raises(InputError, match="image 0 is another one at each read"):
-        fit(resumed, experiences()[1:])
 
 
 def test_each_of_several_views_is_computed_once() -> None:

@@ -145,5 +145,5 @@ def test_every_method_but_one_reads_several_blocks(kind: str) -> None:
 def test_a_given_model_has_its_own_read_out() -> None:
     model = PromptedViT(tiny_vit().reading("blocks:3"), N_CLASSES)
     assert model.head.in_features == 48
-    with pytest.raises(InputError, match=r"give backbone.reading\('blocks:2'\)"):
+    with pytest.raises(InputError, match=r"a given model has its read_out"):
         make("linear_probe", model=model, read_out="blocks:2")

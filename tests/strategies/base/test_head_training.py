@@ -49,6 +49,6 @@ def test_a_given_models_trainable_backbone_needs_a_rate_or_an_optimizer() -> Non
     with pytest.raises(InputError, match=r"backbone_lr of ExperienceReplay is 0, and the given m"):
         make("er", model=model)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with pytest.raises(InputError, match="weight_decay is for the optimizer that the strategy"):
+    with pytest.raises(InputError, match="weight_decay is of ExperienceReplay's own optimizer"):
         make("er", model=model, optimizer=optimizer, weight_decay=0.1)
     assert make("er", model=model, optimizer=optimizer).optimizer is optimizer

@@ -11,8 +11,7 @@ from avalanche.benchmarks import nc_benchmark
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies import MVP, OnlineStrategy, strategy_class
+from cl_prompts.strategies import MVP, OnlineStrategy
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.stream import Batch
 from tests.strategies.shared import noted
@@ -34,11 +33,6 @@ def test_one_model_or_what_builds_it() -> None:
 
 def test_what_a_run_sets_is_no_setting() -> None:
     assert not {"between_batches", "place", "state"} & OnlineStrategy.settings().keys()
-
-
-def test_an_unknown_device_is_refused() -> None:
-    with pytest.raises(InputError, match="device 'gpux' is not available"):
-        make("linear_probe", device="gpux")
 
 
 # ------------------------------------------------------------------------- replay
@@ -101,9 +95,3 @@ def test_small_batches_are_warned_of_once() -> None:
         warnings.simplefilter("error")
         make("one_prompt", class_mask="batch", train_mb_size=8)
         make("one_prompt", class_mask="seen", train_mb_size=7)
-
-
-def test_a_given_model_of_several_classes_per_image_has_no_batch_mask() -> None:
-    model = PromptedViT(tiny_vit(), N_CLASSES, multi_label=True)
-    with pytest.raises(InputError, match="class_mask=batch chooses the classes of a softmax"):
-        strategy_class("linear_probe")(model=model, class_mask="batch", evaluator=None)

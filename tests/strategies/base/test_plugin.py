@@ -8,19 +8,15 @@ from typing import Any
 
 import pytest
 from avalanche.core import SupervisedPlugin
-from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.training.plugins import EvaluationPlugin
 
 from cl_prompts.checks import NotNegative
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import (
     PLUGINS,
-    Distillation,
     Encoded,
     HeadAlignment,
     OnePrompt,
     Router,
-    SelfRegulation,
     SlowHeads,
     StrategyPlugin,
     VQPrompt,
@@ -176,29 +172,12 @@ def test_plugins_of_trained_heads_are_refused_where_none_is_trained(kind: str) -
             make(kind, plugins=make_plugins({"ewc": {}}))
 
 
-def test_a_plugin_is_free_where_its_strategy_could_not_be_made() -> None:
-    plugin = Distillation()
-    of_one_label = EvaluationPlugin(accuracy_metrics(experience=True))
-    with pytest.raises(InputError, match="one label per image"):
-        make("linear_probe", "mlcil", plugins=[plugin], evaluator=of_one_label)
-    assert make("linear_probe", "mlcil", plugins=[plugin]).plugin(Distillation) is plugin
-
-
 def test_what_a_method_adds_to_a_plugin_is_not_given_to_the_next_one() -> None:
     plugin = HeadAlignment(epochs=7)
     for own in (HeadAlignment(lr=0.5, epochs=2), HeadAlignment(samples=64)):
         with_own_plugins([own], [plugin])
     lr = HeadAlignment.settings()["lr"].default
     assert (plugin.epochs, plugin.samples, plugin.lr) == (7, 64, lr)
-
-
-def test_a_plugin_belongs_to_one_strategy() -> None:
-    plugin = SelfRegulation()
-    make("one_prompt", plugins=[plugin])
-    with pytest.raises(InputError, match="this SelfRegulation belongs to another strategy"):
-        make("one_prompt", plugins=[plugin])
-    with pytest.raises(InputError, match="give plugins, or a mapping of names"):
-        make("one_prompt", plugins=["slow_heads"])
 
 
 def test_a_given_model_keeps_what_its_router_and_slow_heads_have_learned() -> None:

@@ -182,5 +182,5 @@ def test_rates_scale_with_the_batch_by_name(kind: str, scaling: str, factor: flo
 def test_a_given_optimizer_has_rates_of_its_own(wrong: dict[str, Any]) -> None:
     model = make("one_prompt").model
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with pytest.raises(InputError, match=f"{next(iter(wrong))} is for the optimizer that"):
+    with pytest.raises(InputError, match=f"{next(iter(wrong))} is of OnePrompt"):
         make("one_prompt", model=model, optimizer=optimizer, **wrong)

@@ -141,7 +141,7 @@ def test_defaults_are_the_published_ones(
         assert plugin.values_of(*alignment) == alignment
 
 
-@pytest.mark.parametrize("name", ["save", "buffer", "given", "state", "loss", "updates"])
+@pytest.mark.parametrize("name", ["save", "buffer", "given", "state"])
 def test_a_setting_that_is_called_as_something_else_is_refused(name: str) -> None:
     body = {"__annotations__": {name: str}, name: "some", "__module__": __name__}
     says = f"Own declares a setting {name}, which is the name of another"

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.benchmarks import nc_benchmark
 from avalanche.core import SupervisedPlugin
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import PromptAveraging, StrategyPlugin
 from cl_prompts.strategies.base.state import Registered
-from tests.toy_data import Blobs, experiences
+from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
 from tests.toys import fit, make, same, weights
 
@@ -102,42 +101,6 @@ def test_the_state_of_any_plugin_is_saved_and_restored(kind: Any) -> None:
     assert first.plugin(kind).state_dict() == second.plugin(kind).state_dict()
 
 
-BEGINNINGS = ["before_training", "before_training_exp", "before_training_epoch"]
-
-
-class Beginning(StrategyPlugin):
-    """Counts beginnings, shrinks the head at each, and decays it by their number."""
-
-    def attach(self, strategy: Any) -> None:
-        self.count = 0
-        self.state.add("count")
-
-    def begin(self, strategy: Any, **kwargs: Any) -> None:
-        self.count += 1
-        with torch.no_grad():
-            strategy.model.head.weight.mul_(0.5)
-
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        strategy.loss += 0.01 * self.count * strategy.model.head.weight.square().sum()
-
-
-@pytest.mark.parametrize("event", BEGINNINGS)
-def test_a_beginning_counts_once_where_training_goes_on_inside(event: str) -> None:
-    kind = type("Once", (Beginning,), {event: Beginning.begin})
-    stream = experiences()[:2]
-    whole = make("linear_probe", plugins=[kind()], train_epochs=2)
-    fit(whole, stream[:1])
-    states: list[Any] = []
-    whole.between_batches = lambda: states.append(whole.state_dict())
-    fit(whole, stream[1:])
-    for state in (states[1], states[-2]):  # in either epoch
-        later = make("linear_probe", plugins=[kind()], train_epochs=2)
-        later.load_state_dict(state, stream)
-        fit(later, stream[1:])
-        assert later.plugin(kind).count == whole.plugin(kind).count
-        assert same(weights(later), weights(whole))
-
-
 @pytest.mark.parametrize("kind", ["mvp", "er", "ranpac", "lwf"])
 def test_a_state_in_memory_stays_of_one_moment(kind: str) -> None:
     stream = experiences()[:2]
@@ -164,18 +127,6 @@ def test_other_plugins_are_refused(saved: list[Any], own: list[Any], says: str) 
     with pytest.raises(InputError, match=says):
         states[1].load_state_dict(states[0].state_dict())
     assert torch.equal(states[1].model.head.weight, before)
-
-
-@pytest.mark.parametrize("kinds", [("SGD", "Adam"), ("Adam", "SGD")])
-def test_a_state_belongs_to_its_kind_of_optimizer(kinds: tuple[str, str]) -> None:
-    parameter = torch.zeros(1, requires_grad=True)
-    first, second = (
-        make("linear_probe", optimizer=getattr(torch.optim, kind)([parameter], lr=0.1))
-        for kind in kinds
-    )
-    fit(first, experiences()[:1])
-    with pytest.raises(InputError, match=f"the saved optimizer does not fit {kinds[1]}"):
-        second.load_state_dict(first.state_dict(), experiences()[:1])
 
 
 class Descent(torch.optim.Optimizer):
@@ -227,25 +178,6 @@ def test_a_state_belongs_to_its_backbone() -> None:
     with pytest.raises(InputError, match="the saved state was learned on a backbone with other"):
         other.load_state_dict(state)
     assert torch.equal(other.model.head.weight, before)
-
-
-@pytest.mark.parametrize("way", ["loaded", "grown"])
-def test_the_clock_and_task_labels_go_on(way: str) -> None:
-    settings: dict[str, Any] = {"task_labels": True, "class_ids_from_zero_in_each_exp": True}
-    data = Blobs(60, seed=1)
-    stream = nc_benchmark(data, data, n_experiences=2, **settings).train_stream
-    strategy = make("linear_probe")
-    strategy.train(stream[0])
-    if way == "grown":
-        strategy.grow(7)
-    else:
-        state = strategy.state_dict()
-        counts = dict(vars(strategy.clock))
-        strategy = make("linear_probe")
-        strategy.load_state_dict(state, [stream[0]])
-        assert vars(strategy.clock) == counts
-    with pytest.raises(InputError, match=r"classes of task label . were seen under another one"):
-        strategy.train(stream[1])
 
 
 def test_an_interrupted_callback_leaves_no_place() -> None:

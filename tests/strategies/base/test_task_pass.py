@@ -9,7 +9,6 @@ import torch
 from avalanche.benchmarks import nc_benchmark, split_online_stream
 
 from cl_prompts.datasets.transforms import PrivateRandom
-from cl_prompts.errors import InputError, RunError
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import Head
 from cl_prompts.strategies.base.task_pass import head_of, task_outputs
@@ -68,41 +67,6 @@ def test_random_views_do_not_follow_what_a_process_has_read(kind: str) -> None:
             data[row]
         found.append(features_of_a_pass(data, kind))
     assert torch.equal(found[0], found[1])
-
-
-class Faulty(Blobs):
-    """Items that become others."""
-
-    fault: Any = staticmethod(lambda image, label: (image, label))
-
-    def __getitem__(self, index: int) -> Any:
-        return self.fault(*super().__getitem__(index))
-
-
-@pytest.mark.parametrize("kind", ["hide_prompt", "smope", "aper"])
-@pytest.mark.parametrize(
-    ("fault", "says"),
-    [
-        (lambda image, label: (image * 255, label), "divided by 255"),
-        (lambda image, label: (image.mul(255).byte(), label), "images are uint8"),
-        (lambda image, label: (image[:, :8, :8], label), "images are 8 x 8"),
-        (lambda image, label: (image * torch.nan, label), "images 0, 1, .* of the task that ends"),
-        (lambda image, label: (image, (label + 1) % 6), "make the two agree"),
-    ],
-)
-def test_what_a_pass_reads_is_checked_as_training_does(kind: str, fault: Any, says: str) -> None:
-    data = Faulty(24, 6, seed=1)
-    strategy = make(kind, "class_incremental")
-    stream = nc_benchmark(data, data, 1, task_labels=False, seed=0).train_stream
-    end = strategy.finish_task
-
-    def turned() -> None:
-        data.fault = fault
-        end()
-
-    strategy.finish_task = turned
-    with pytest.raises((InputError, RunError), match=says):
-        fit(strategy, stream)
 
 
 @pytest.mark.parametrize("kind", ["raw", "whitened"])

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.benchmarks import benchmark_with_validation_stream
 from avalanche.models import SimpleMLP
 from avalanche.training import Naive, Replay
 
@@ -48,12 +47,6 @@ def test_what_has_no_order_may_be_shuffled() -> None:
     strategy = foreign(Naive)
     strategy.train(benchmark("class_incremental").train_stream[0])
     assert strategy.clock.train_iterations > 0
-
-
-def test_what_was_shuffled_before_is_found() -> None:
-    made = benchmark_with_validation_stream(benchmark("si_blurry"), 0.2, shuffle=True, seed=1)
-    with pytest.raises(InputError, match="not in the order of their scenario"):
-        foreign(Naive).train(made.train_stream[0], shuffle=False)
 
 
 def test_strategies_of_the_package_keep_the_order_by_themselves() -> None:
