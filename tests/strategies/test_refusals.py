@@ -80,7 +80,7 @@ ROWS: list[tuple[str, dict[str, Any], str]] = [
 #: where images have several labels
 SEVERAL: list[tuple[str, dict[str, Any], str]] = [
     ("linear_probe", {"plugins": [SymmetricLoss()]}, SYMMETRIC),
-    ("one_prompt", {"class_mask": "batch"}, "class_mask=batch chooses the classes of a softmax"),
+    ("one_prompt", {"class_mask": "batch"}, "class_mask=batch is defined for one class per image"),
     ("one_prompt", {"plugins": [HeadAlignment()]}, "images of several are no such draws"),
     ("one_prompt", {"plugins": [SelfRegulation()]}, "SelfRegulation compares softmaxes"),
     ("one_prompt", {"plugins": [SlowHeads()]}, "SlowHeads decides by a softmax"),
