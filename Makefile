@@ -5,7 +5,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 DEV = .venv/.dev
 
-.PHONY: run test quick check settings bench bench-scale check-report format docs oldest newest sdist wheel-check clean
+.PHONY: run test quick check settings bench bench-scale format docs oldest newest sdist wheel-check clean
 
 run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
@@ -37,16 +37,8 @@ bench: $(DEV)  ## cost of each method in frozen forwards; DEVICE=cuda, ARGS="--a
 bench-scale: $(DEV)  ## growth of time and memory with every size: docs/performance.md
 	$(BIN)/python benchmarks/scale.py $(ARGS)
 
-check-report: .venv-report/.ready  ## reports in a headless Chromium: axe, console, widths; ARGS="--out FOLDER"
-	.venv-report/bin/python -m tests.experiments.check_report $(ARGS)
-
-# Sees the packages of the project's own environment beside its own.
-.venv-report/.ready: $(DEV)
-	$(PYTHON) -m venv .venv-report
-	.venv-report/bin/python -m pip install "playwright>=1.45" "axe-playwright-python>=0.1.4"
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-		> "$$(.venv-report/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
-	touch $@
+soak: $(DEV)  ## kills, full disks, flipped bits and fuzzed settings, for hours: docs/reliability.md
+	$(BIN)/python -W ignore -m tests.experiments.soak
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .
@@ -115,7 +107,7 @@ INSTALL = env $$($(PIP_SETTINGS)) $(BIN)/python -m uv pip install --python $(BIN
 
 # Python compiles a module at its first import, all on one core. While a run imports torch, which
 # comes first, a second core compiles what comes late in it and after it.
-LATE = torch/fx torch/ao torchvision timm avalanche matplotlib
+LATE = torch/fx torch/ao torchvision timm avalanche altair
 COMPILE = printf '%s\n' $(LATE:%=.venv/lib/*/site-packages/%) cl_prompts \
 	| $(BIN)/python -m compileall -q -x /tests/ -i - > /dev/null 2>&1 &
 

@@ -28,22 +28,17 @@ def pages() -> None:
 
 
 @pytest.fixture
-def drawn() -> None:
-    """Asks for pictures that are no blanks."""
-
-
-@pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of sweeps begin at once, since this one has imported everything, and make no
     picture."""
     monkeypatch.setattr(sweep_launcher, "CONTEXT", multiprocessing.get_context("fork"))
-    monkeypatch.setattr(SummaryWriter, "add_figure", lambda *given: None)
+    monkeypatch.setattr(SummaryWriter, "add_image", lambda *given, **options: None)
     monkeypatch.setattr(report, "write_report", lambda folders, out=None: out)
 
 
 @pytest.fixture(autouse=True)
 def _sketched(request: pytest.FixtureRequest) -> Iterator[None]:
-    if "drawn" in request.fixturenames or request.path.parent.name == "figures":
+    if request.path.parent.name == "figures":
         yield
     else:
         with sketched(pages="pages" in request.fixturenames or request.path.name in PAGES):
@@ -79,7 +74,7 @@ def probe_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _finished(out: Path, *settings: str) -> Path:
-    with sketched(composed=True):
+    with sketched():
         code, (folder,) = run(out, "digits", *settings)
     assert code == 0
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
+from PIL import Image
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone
@@ -21,9 +22,8 @@ from cl_prompts.experiments.runner import building, execution
 
 _BUILT: dict[str, FrozenViT] = {}
 _parser = cache(arguments.parser_of)
-#: what runs draw; to compose these takes a fifth of a toy run
-_DRAWN = ("class_heatmap_figure", "examples_figure", "key_figure", "stream_figure")
-_BLANK = Figure(figsize=(1, 1))
+_BLANK = io.BytesIO()
+Image.new("RGB", (2, 2)).save(_BLANK, "PNG")
 
 
 def _backbone(name: str, **arguments: Any) -> FrozenViT:
@@ -37,26 +37,22 @@ def _backbone(name: str, **arguments: Any) -> FrozenViT:
 
 
 @contextmanager
-def sketched(*, pages: bool = False, composed: bool = False) -> Iterator[None]:
+def sketched(*, pages: bool = False) -> Iterator[None]:
     """Runs without what takes longer than their training.
 
-    Their pictures are named and written as ever, but left blank; no disk is waited for, since what
-    a killed process has written is there without; the embedded ViT, which is frozen, is built once
-    for all of them, and so is the parser of command lines; what runs leave behind is small and is
-    not collected; and no report is made.
+    Their charts are blank; no disk is waited for, since what a killed process has written is there
+    without; the embedded ViT, which is frozen, is built once for all of them, and so is the parser
+    of command lines; what runs leave behind is small and is not collected; and no report is made.
 
     Args:
         pages: make reports nevertheless.
-        composed: give pictures their size and all that is in them, too.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "draw", lambda self, renderer: None)
+        patch.setattr(figures, "png", lambda chart: _BLANK.getvalue())
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(building, "create_backbone", _backbone)
         patch.setattr(arguments, "parser_of", _parser)
         patch.setattr(execution, "gc", SimpleNamespace(collect=lambda: None))
-        for name in () if pages or composed else _DRAWN:
-            patch.setattr(figures, name, lambda *given, **options: _BLANK)
         if not pages:
             patch.setattr(report, "write_report", lambda folders, out=None, **options: out)
         yield

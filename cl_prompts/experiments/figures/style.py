@@ -1,218 +1,130 @@
-"""Shared style of all figures: colours, canvases, axes and labels."""
+"""Theme of all charts, and how a chart becomes a specification or a PNG file."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
+import altair as alt
 import numpy as np
-from matplotlib import colormaps, rc_context, style
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter
-from numpy.typing import ArrayLike
+import vl_convert
 
-from cl_prompts.errors import printable
+from cl_prompts.errors import printable, unbroken
+from cl_prompts.experiments.results.series import Floats
+
+#: a chart of Altair, alone or in layers
+Chart: TypeAlias = Any
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow that
-#: vanishes on white; then Tol's.
-PALETTE = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#111111",
-    "#882255",
-    "#999933",
-    "#332288",
-)
-LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)))
-#: appended to the name of a line that is not solid
-MARKS = {LINES[1]: "  - -", LINES[2]: "  ···"}
-INK = "#333333"
-FAINT = "#D9D9D9"
-AXIS = "#999999"
-MISSING = "#EBEBEB"
-#: ground of a picture, for gaps between its parts
-GROUND = "#FEFEFE"
-#: what these and other colours become on a dark page
-_ON_DARK = {
-    INK: "#D3D9DF",
-    FAINT: "#3A424B",
-    AXIS: "#77818B",
-    MISSING: "#2B323A",
-    GROUND: "#15191E",
-    "#0072B2": "#3D9BE0",
-    "#D55E00": "#F0783C",
-    "#009E73": "#1FBF92",
-    "#CC79A7": "#DE9BC2",
-    "#E69F00": "#F2B134",
-    "#56B4E9": "#8FD3FF",
-    "#111111": "#F4F6F8",
-    "#882255": "#CB5C90",
-    "#999933": "#BDBD5A",
-    "#332288": "#9384E8",
-    "#666666": "#9AA4AE",
-    "#00694B": "#2FBF93",
-    "#767676": "#9AA4AE",
-    "#C04A00": "#F0783C",
-}
-#: rows up to which a picture names each of them
+#: vanishes on white; then Tol's. The second line is for dark pages.
+_ON_LIGHT = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #111111 #882255 #999933 #332288"
+_ON_DARK = "#3D9BE0 #F0783C #1FBF92 #DE9BC2 #F2B134 #8FD3FF #F4F6F8 #CB5C90 #BDBD5A #9384E8"
+PALETTE = tuple(_ON_LIGHT.split())
+#: rows up to which a chart names each of them, and cells up to which it writes their numbers
 MAX_NAMED_ROWS = 40
-_DPI = 144
-#: of a picture in inches: as wide as the page, or half of it where pictures stand in pairs
-WIDTH = 9.6
-HALF = 4.8
-#: the same on a card of TensorBoard, which is some 400 px wide
-CARD = 5.4
+MAX_WRITTEN = 250
+#: columns of a heat map; of more every second, third, ... one is drawn
+_MAX_COLUMNS = 120
+_WIDTH = 640  # of a PNG file, in CSS pixels
+_PPI = 144
 
 
-@contextmanager
-def drawing() -> Iterator[None]:
-    """Draw as this package does, whatever a ``matplotlibrc`` says: one in the current folder may be
-    data, and may have texts typeset by LaTeX.
-
-    A letter that the font lacks becomes a box. Matplotlib warns of each, with the letter itself,
-    which a terminal may take for a command.
-    """
-    with style.context("default"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font")
-        yield
-
-
-def png_bytes(figure: Figure) -> bytes:
-    """Render ``figure`` as a PNG file at 144 dots per inch."""
-    buffer = io.BytesIO()
-    with drawing():
-        figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
-    return buffer.getvalue()
-
-
-def svg_text(figure: Figure) -> str:
-    """Render ``figure`` as an SVG document without a ground, whose colours follow the page's theme.
-
-    Letters are drawn as paths, so that they look alike everywhere.
-    """
-    buffer = io.StringIO()
-    # A fixed salt gives equal pictures equal texts.
-    with drawing(), rc_context({"svg.hashsalt": "cl-prompts", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", dpi=_DPI, facecolor="none", metadata={"Date": None})
-    # Colours become variables, to which a dark page gives other values.
-    names = {light.lower(): f"--c{i}" for i, light in enumerate(_ON_DARK)}
-    text = re.sub(
-        r"#[0-9a-f]{6}\b",
-        lambda match: f"var({names[match[0]]})" if match[0] in names else match[0],
-        buffer.getvalue(),
-    )
-    light = "".join(f"{name}:{colour};" for colour, name in names.items())
-    dark = "".join(f"{names[key.lower()]}:{colour};" for key, colour in _ON_DARK.items())
-    style = f"<style>:root{{{light}}}@media (prefers-color-scheme: dark){{:root{{{dark}}}}}</style>"
-    start = text.index(">", text.index("<svg")) + 1
-    return text[:start] + style + text[start:]
-
-
-def strategy_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Assign a colour and a line style to each name, in alphabetical order.
-
-    The line style changes after every ten names, when the colours are used up.
-    """
+def theme(*, dark: bool = False) -> dict[str, Any]:
+    """Return the Vega-Lite configuration of all charts."""
+    ink, faint = ("#D3D9DF", "#3A424B") if dark else ("#333333", "#D9D9D9")
+    labels: dict[str, Any] = {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal"}
+    labels |= {"labelFontSize": 11, "titleFontSize": 12}
     return {
-        name: {
-            "color": PALETTE[i % len(PALETTE)],
-            "linestyle": LINES[i // len(PALETTE) % len(LINES)],
-        }
-        for i, name in enumerate(sorted(set(names)))
+        "background": "transparent" if dark else "white",
+        "font": "system-ui, sans-serif",
+        "view": {"stroke": None},
+        "axis": {**labels, "gridColor": faint, "domainColor": "#999999", "tickColor": "#999999"},
+        "legend": {**labels, "symbolStrokeWidth": 2.5},
+        "text": {"color": ink},
+        "rule": {"color": ink},
+        "range": {"category": (_ON_DARK if dark else _ON_LIGHT).split()},
     }
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, Any]:
-    """Create a figure of ``width`` x ``height`` inches with one pair of axes."""
-    figure = canvas(width, height)
-    return figure, figure.subplots()
+def spec(chart: Chart, alt_text: str) -> dict[str, Any]:
+    """Return the Vega-Lite specification for a page, which adds the theme."""
+    found = _with_printable_texts(chart.to_dict())
+    del found["config"]  # Altair's own default
+    return {"width": "container", "description": alt_text, **found}
 
 
-def canvas(width: float, height: float) -> Figure:
-    """Create an empty figure of ``width`` x ``height`` inches with a small margin."""
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
+def png(chart: Chart) -> bytes:
+    """Render a chart as a PNG file at 144 dots per inch, on white."""
+    found = _with_printable_texts({"width": _WIDTH, **chart.to_dict(), "config": theme()})
+    return vl_convert.vegalite_to_png(found, ppi=_PPI)
 
 
-def finish(
-    axes: Any, *, xlabel: str = "", ylabel: str = "", grid: str = "", ground: str = "none"
-) -> None:
-    """Set axis labels, spines, grid, ground, and thousands separators on sample counts."""
-    axes.set_facecolor(ground)
-    axes.set_xlabel(xlabel, fontsize=10, color=INK)
-    axes.set_ylabel(ylabel, fontsize=10, color=INK)
-    axes.tick_params(labelsize=9, color=FAINT, labelcolor=INK, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(AXIS)
-    thousands = FuncFormatter(lambda value, _: f"{value:,.0f}")
-    if xlabel.startswith("samples"):
-        axes.xaxis.set_major_formatter(thousands)
-    if ylabel in ("samples", "labels"):
-        axes.yaxis.set_major_formatter(thousands)
-    if grid:
-        axes.grid(axis=grid, color=FAINT, linewidth=0.6)
-        # Lines of the grid would else cross the bars.
-        axes.set_axisbelow(True)
+def _with_printable_texts(part: Any) -> Any:
+    """Escape control characters, at which vl-convert aborts the process."""
+    if isinstance(part, dict):
+        return {key: _with_printable_texts(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_with_printable_texts(value) for value in part]
+    return unbroken(printable(part)) if isinstance(part, str) else part
 
 
-def task_ticks(axis: Any, n_tasks: int) -> None:
-    """Label tasks from 1 on; at most 20 of them."""
-    places = range(0, n_tasks, -(-n_tasks // 20))
-    axis.set_ticks(places, [str(t + 1) for t in places])
+def named(names: Sequence[Any] | None, count: int) -> list[str]:
+    """Return names, or numbers where there are none."""
+    return [str(name) for name in names or range(count)]
 
 
-def write_cells(
-    axes: Any,
-    values: ArrayLike,
-    text: Callable[[float], str],
+def axis(kind: type[alt.X] | type[alt.Y], field: str, names: Sequence[str], title: str) -> Any:
+    """Return an axis of names in their order."""
+    shown = kind is alt.X or len(names) <= MAX_NAMED_ROWS
+    labels = alt.Axis(labels=shown, labelLimit=140, labelAngle=0, labelOverlap=True)
+    return kind(f"{field}:N", title=title, axis=labels, scale=alt.Scale(domain=list(names)))
+
+
+def heat_map(
+    values: Floats,
+    measure: str,
     *,
-    dark: Callable[[float], bool],
-    size: float = 9,
-) -> None:
-    """Write values into the cells of a heat map; nothing for NaN and where the text is empty.
+    columns: Sequence[str],
+    rows: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    domain: tuple[float, float] = (0, 100),
+    scheme: str = "viridis",
+    digits: int = 0,
+) -> Chart:
+    """Draw a matrix with numbers in its cells where there is room; NaN is left out.
 
     Args:
-        axes: with an image of the values.
         values: (rows, columns).
-        text: of a value.
-        dark: whether the ground of a value asks for white letters.
-        size: of the letters, in points.
+        measure: name of the values.
+        columns, rows: names.
+        xlabel, ylabel: titles of the axes.
+        domain, scheme: range and colours of the values.
+        digits: of the numbers, behind the point.
     """
-    for (row, column), value in np.ndenumerate(np.asarray(values, float)):
-        if not np.isnan(value) and text(value):
-            ink = "white" if dark(value) else "black"
-            style = {"ha": "center", "va": "center", "fontsize": size, "color": ink}
-            axes.text(column, row, text(value), **style)
-
-
-def percents(value: float) -> str:
-    """A fraction as whole percents."""
-    return f"{100 * value:.0f}"
-
-
-def colour_bar(figure: Figure, image: Any, axes: Any, label: str) -> None:
-    """Add a labelled colour bar beside ``axes``."""
-    bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=25, pad=0.02)
-    bar.set_label(label, fontsize=10, color=INK)
-    bar.ax.tick_params(labelsize=9, color=FAINT, labelcolor=INK)
-    bar.outline.set_visible(False)
-
-
-def accuracy_map() -> Any:
-    """Colour map of accuracies; the ground shows where there is none."""
-    return colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0))
-
-
-def short(name: str, limit: int = 22) -> str:
-    """``name`` cut to ``limit`` characters; what no picture can hold, such as control characters,
-    is written as Python escapes it."""
-    name = printable(name)
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+    step = -(-values.shape[1] // _MAX_COLUMNS)
+    kept = np.arange(values.shape[1])[::-step][::-1]  # the last one is among them
+    shown = [columns[i] for i in kept]
+    # A list for each row makes a shorter page than an entry for each cell.
+    lists = [
+        {"y": name, "x": shown, "value": [None if np.isnan(v) else round(v, 2) for v in row]}
+        for name, row in zip(rows, values[:, kept].tolist(), strict=True)
+    ]
+    tips = ["y:N", "x:N", alt.Tooltip("value:Q", title=measure)]
+    base = (
+        alt.Chart(alt.Data(values=lists))
+        .transform_flatten(["x", "value"])
+        .transform_filter("isValid(datum.value)")
+        .encode(x=axis(alt.X, "x", shown, xlabel), y=axis(alt.Y, "y", rows, ylabel), tooltip=tips)
+        .properties(height=min(480, max(60, 20 * len(rows))))
+    )
+    colours = alt.Scale(scheme=scheme, domain=list(domain))
+    drawn: Chart = base.mark_rect().encode(color=alt.Color("value:Q", title=measure, scale=colours))
+    if values.size <= MAX_WRITTEN:
+        middle = 0.6 * domain[1]
+        # White on the dark parts of the colours.
+        dark = f"datum.value < {middle}" if middle > 0 else "abs(datum.value) > 0.65"
+        ink = alt.condition(dark, alt.value("white"), alt.value("black"))
+        text = alt.Text("value:Q", format=f".{digits}f")
+        drawn = drawn + base.mark_text(fontSize=10).encode(text=text, color=ink)
+    return drawn

@@ -1,44 +1,30 @@
-"""Sentences of a report: when, how much of the plan, what the paired tests hold, and caveats, which
-limit the meaning of the numbers."""
+"""Sentences of a report: when, what the paired tests show, and what limits the numbers."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from cl_prompts.errors import all_of
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.entries import Entry
 from cl_prompts.experiments.results.sections import Section
-from cl_prompts.experiments.results.series import curve_of, task_sizes
-from cl_prompts.experiments.run_folder.plans import planned_with
+from cl_prompts.experiments.results.series import curve_of
 from cl_prompts.experiments.run_folder.runs import Run
 
 #: columns that the sentence can be about: the first that the reference has
 _ABOUT = ("a_auc", "map_avg", "a_last", "map_last")
 #: rows of one verdict that are named one by one
 _NAMED = 3
-#: small tasks named one by one
-_MAX_TASKS = 6
 
 
 def opening(runs: Sequence[Run]) -> str:
-    """Dates of the runs, and how many of those planned are finished.
-
-    Raises:
-        InputError: a plan above the runs is damaged.
-    """
+    """Return the dates of the runs, and how many of them are finished."""
     times = [str(run.environment.get("time", "")) for run in runs]
     dates = sorted({time[:10] for time in times if re.match(r"\d{4}-\d\d-\d\d", time)})
     when = " to ".join(dict.fromkeys([*dates[:1], *dates[-1:]]))
-    folders = {run.folder.resolve() for run in runs}
-    planned = folders | planned_with(folders)
     finished = sum(run.finished for run in runs)
-    text = f"{finished} of {len(planned)} run{'s' * (len(planned) != 1)} finished."
-    missing = len(planned) - len(folders)
-    if missing:
-        text += f" {missing} planned {'runs are' if missing > 1 else 'run is'} not in this report."
+    text = f"{finished} of {len(runs)} run{'s' * (len(runs) != 1)} finished."
     return f"{when}: {text}" if when else text
 
 
@@ -127,7 +113,7 @@ def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     Args:
         groups: runs of each row, by its label.
     """
-    kinds = (_single_seeds, _single_points, _points, _small_tasks, _notes)
+    kinds = (_single_seeds, _single_points, _notes)
     return [sentence for kind in kinds for sentence in kind(groups)]
 
 
@@ -141,72 +127,18 @@ def _single_seeds(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
 
 
 def _single_points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
-    """Runs whose A_AUC is one accuracy."""
-    at_end: list[str] = []
-    before: list[str] = []
-    for label, runs in groups.items():
-        points = [points_of(run) for run in runs]
-        if all(len(found) == 1 for found in points):
-            ends = [run.summary["task_ends"][-1:] for run in runs]
-            (at_end if points == ends else before).append(label)
-    advice = "a smaller evaluation.every gives a curve."
-    if at_end:
+    """Rows whose A_AUC is one accuracy."""
+    single = [
+        label for label, runs in groups.items() if all(len(curve_of(run)) == 1 for run in runs)
+    ]
+    if single:
         yield (
-            f"The only anytime point of {all_of(at_end)} is the end of the stream, so A_AUC ="
-            f" A_last; {advice}"
+            f"A_AUC of {all_of(single)} is the value at a single anytime point; a smaller"
+            " evaluation.every gives a curve."
         )
-    if before:
-        yield f"A_AUC of {all_of(before)} is the value at a single anytime point; {advice}"
-
-
-def _points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
-    """Strategies measured at other samples of the same stream."""
-    points: dict[int, set[tuple[int, ...]]] = defaultdict(set)
-    sizes: dict[int, list[str]] = defaultdict(list)
-    for label, runs in groups.items():
-        for run in runs:
-            if points_of(run):
-                points[run.summary["stream_seed"]].add(tuple(points_of(run)))
-                sizes[batch_of(run)].append(label)
-    if any(len(different) > 1 for different in points.values()) and len(sizes) > 1:
-        batches = all_of(
-            f"{size} ({all_of(dict.fromkeys(labels))})" for size, labels in sorted(sizes.items())
-        )
-        yield (
-            "Anytime points are at the first batch boundary, which is not the same for batches of"
-            f" {batches}."
-        )
-
-
-def _small_tasks(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
-    """Tasks that do not fill a batch."""
-    seen = set()
-    for runs in groups.values():
-        for run in runs:
-            batch = batch_of(run)
-            small = [(t, n) for t, n in enumerate(task_sizes(run), start=1) if 0 < n < batch]
-            stream = run.summary["stream_seed"]
-            if small and (stream, batch) not in seen:
-                seen.add((stream, batch))
-                tasks = all_of(f"task {t} ({n})" for t, n in small[:_MAX_TASKS])
-                more = ", and others" if len(small) > _MAX_TASKS else ""
-                yield (
-                    f"Fewer samples than a batch of {batch} in {tasks}{more} of stream seed"
-                    f" {stream}: too few for a complete step."
-                )
 
 
 def _notes(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     """Versions of packages that differ, and runs of a search."""
     for note in notes_on(run for runs in groups.values() for run in runs):
         yield f"{note[0].upper()}{note[1:]}."
-
-
-def points_of(run: Run) -> list[int]:
-    """Samples at its anytime points."""
-    return [point for point, _ in curve_of(run)]
-
-
-def batch_of(run: Run) -> int:
-    """Stream samples of a batch; 0 where none is recorded."""
-    return int((run.config.get("options") or {}).get("train_mb_size") or 0)

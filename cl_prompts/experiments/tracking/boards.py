@@ -3,6 +3,7 @@ one that the setting ``tracker`` names."""
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.errors import InputError, RunError, unknown
@@ -19,7 +21,7 @@ from cl_prompts.experiments.tracking.tensorboard_layout import add_layout, add_r
 from cl_prompts.own_code import extra, load_object
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from cl_prompts.experiments.figures import Chart
 
 #: settings and results that a board compares
 Values = Mapping[str, Any]
@@ -63,8 +65,8 @@ class Board:
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Add a point to a curve."""
 
-    def picture(self, tag: str, figure: Figure, step: int) -> None:
-        """Show a picture; the figure is still the caller's."""
+    def picture(self, tag: str, chart: Chart, step: int) -> None:
+        """Show a picture."""
 
     def histogram(self, tag: str, counts: Sequence[float], step: int) -> None:
         """Show counts by the number of a prompt or class."""
@@ -105,13 +107,9 @@ class TensorBoard(Board):
         """Add a point to a curve."""
         self._writer.add_scalar(tag, value, step)
 
-    def picture(self, tag: str, figure: Figure, step: int) -> None:
+    def picture(self, tag: str, chart: Chart, step: int) -> None:
         """Show a picture."""
-        from cl_prompts.experiments.figures.style import drawing  # loads matplotlib
-
-        # The figure is rendered here, which reads the style again.
-        with drawing():
-            self._writer.add_figure(tag, figure, step)
+        self._writer.add_image(tag, pixels(chart), step, dataformats="HWC")
 
     def histogram(self, tag: str, counts: Sequence[float], step: int) -> None:
         """Show a histogram with the number of a prompt or class as value, its count as height."""
@@ -186,16 +184,9 @@ class WeightsAndBiases(Board):
         """Add a point to a curve."""
         self._run.log({tag: value, "samples_seen": step})
 
-    def picture(self, tag: str, figure: Figure, step: int) -> None:
+    def picture(self, tag: str, chart: Chart, step: int) -> None:
         """Show a picture."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # who draws has loaded it
-
-        from cl_prompts.experiments.figures.style import drawing
-
-        canvas = FigureCanvasAgg(figure)
-        with drawing():
-            canvas.draw()
-        shown = self._wandb.Image(np.asarray(canvas.buffer_rgba()))
+        shown = self._wandb.Image(pixels(chart))
         self._run.log({tag: shown, "samples_seen": step})
 
     def histogram(self, tag: str, counts: Sequence[float], step: int) -> None:
@@ -213,6 +204,13 @@ class WeightsAndBiases(Board):
         if self._run is not None:
             self._run.finish()
             self._run = None
+
+
+def pixels(chart: Chart) -> np.ndarray:
+    """Return a chart as (height, width, 3) grey levels."""
+    from cl_prompts.experiments.figures import png  # here, since it loads Altair
+
+    return np.asarray(Image.open(io.BytesIO(png(chart))).convert("RGB"))
 
 
 class Boards:

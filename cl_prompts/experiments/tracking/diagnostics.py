@@ -61,11 +61,11 @@ class Diagnostics:
         """Write and draw the similarity of the keys, once."""
         similarity = key_similarity(model)
         if similarity is not None:
-            from cl_prompts.experiments.figures import key_figure  # loads matplotlib
+            from cl_prompts.experiments.figures import key_chart  # loads Altair
 
             found = similarity.cpu().numpy()
             self.folder.write_arrays(KEYS_FILE, similarity=found)
-            self.board.picture("keys", key_figure(np.asarray(found, float)), samples)
+            self.board.picture("keys", key_chart(found), samples)
 
     def _prompts(self, strategy: Any, samples: int) -> list[tuple[int, str, str, float]]:
         usage = prompt_usage(strategy.model)

@@ -170,12 +170,12 @@ class Tracker(BaseSGDPlugin):
 
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
         """Draw the stream, once."""
-        from cl_prompts.experiments import figures  # here, since they load matplotlib
+        from cl_prompts.experiments import figures  # here, since they load Altair
 
         unit = "labels" if "anchors" in stream else "samples"
         shown = stream_view(stream)
-        figure = figures.stream_figure(shown, class_names, unit=unit, width=figures.CARD)
-        self.board.picture("stream", figure, 0)
+        chart = figures.stream_chart(shown, class_names, unit=unit)
+        self.board.picture("stream", chart, 0)
 
     def show_examples(self, model: ContinualModel, test: Any, class_names: list[str]) -> None:
         """Store and draw test images with their true and predicted labels, for multi-label models.
@@ -183,7 +183,7 @@ class Tracker(BaseSGDPlugin):
         A label is predicted above a probability of 0.5, or above the model's own threshold where
         its scores are no logits.
         """
-        from cl_prompts.experiments import figures  # here, since they load matplotlib
+        from cl_prompts.experiments import figures  # here, since they load Altair
 
         shown = self.anytime.evaluator.rows(model.seen)
         n = min(_EXAMPLES, len(shown))
@@ -205,8 +205,8 @@ class Tracker(BaseSGDPlugin):
             "predicted": (predicted & seen).numpy(),
         }
         self.folder.write_arrays(EXAMPLES_FILE, **examples)
-        figure = figures.examples_figure(**examples, class_names=class_names)
-        self.board.picture("examples", figure, self._samples)
+        chart = figures.example_chart(**examples, class_names=class_names)
+        self.board.picture("examples", chart, self._samples)
 
     def finish(
         self,
@@ -223,17 +223,15 @@ class Tracker(BaseSGDPlugin):
             settings: that TensorBoard is to compare, by name.
             class_names: of the data set.
         """
-        from cl_prompts.experiments import figures  # here, since they load matplotlib
+        from cl_prompts.experiments import figures  # here, since they load Altair
 
         points = self.anytime.curve.points() if self.anytime.every else self.anytime.curve.task_ends
         if points:
             matrix = torch.stack([p.by_class for p in points], dim=1).numpy()
             samples = [p.samples_seen for p in points]
             measure = "average precision" if self.measure == "map" else "class accuracy"
-            figure = figures.class_heatmap_figure(
-                samples, matrix, class_names, measure=measure, width=figures.CARD
-            )
-            self.board.picture(f"class_{self.measure}", figure, samples[-1])
+            chart = figures.class_chart(samples, matrix, class_names, measure=measure)
+            self.board.picture(f"class_{self.measure}", chart, samples[-1])
         self.diagnostics.finish(model, self._samples)
         auc = results.get("a_auc")
         points = self.anytime.curve.anytime

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import plan
-from cl_prompts.experiments.report.findings import batch_of, caveats, finding, opening
+from cl_prompts.experiments.report.findings import caveats, finding, opening
 from cl_prompts.experiments.results.sections import sections
-from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from tests.experiments.fake_runs import fake_run
 
@@ -91,30 +85,11 @@ def test_many_rows_are_counted(tmp_path: Path) -> None:
     assert "; 2 more lose to it, too (" in text
 
 
-def a_plan(root: Path, *folders: Path) -> Path:
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    runs = tuple(PlannedRun(folder, settings) for folder in folders)
-    return Plan("cl-prompts run digits", runs).write(root)
-
-
-def test_the_plan_counts(tmp_path: Path) -> None:
-    folders = [fake_run(tmp_path, "mvp", seed, **SMALL) for seed in (1, 2)]
+def test_the_opening_counts(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        fake_run(tmp_path, "mvp", seed, **SMALL)
     fake_run(tmp_path, "mvp", 3, status="failed", time="20250102-120000", **SMALL)
-    runs = collect([tmp_path])
-    assert opening(runs) == "2025-01-01: 2 of 3 runs finished."
-    home = tmp_path / "digits"
-    a_plan(home, *folders, home / "mvp" / "5-never", home / "er" / "1-never")
-    a_plan(home, home / "ncm" / "1-other")  # of another command
-    wanted = "2025-01-01: 2 of 5 runs finished. 2 planned runs are not in this report."
-    assert opening(runs) == wanted
-
-
-def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
-    folder = fake_run(tmp_path, "mvp", **SMALL)
-    file = a_plan(tmp_path / "digits", folder)
-    file.write_text(json.dumps({**json.loads(file.read_text()), "command": "another"}))
-    with pytest.raises(InputError, match=r"plan-1.json is no plan .*its checksum differs"):
-        opening(collect([tmp_path]))
+    assert opening(collect([tmp_path])) == "2025-01-01: 2 of 3 runs finished."
 
 
 # ------------------------------------------------------------------------- caveats
@@ -154,35 +129,5 @@ def test_single_seeds_are_said() -> None:
 
 
 def test_one_anytime_point_is_said() -> None:
-    (end,) = caveats({"mvp": [a_run([500], seed=1), a_run([500], seed=2)]})
-    assert end.startswith(
-        "The only anytime point of mvp is the end of the stream, so A_AUC = A_last"
-    )
-    (before,) = caveats({"mvp": [a_run([400], seed=1), a_run([400], seed=2)]})
-    assert before.startswith("A_AUC of mvp is the value at a single anytime point")
-    assert "A_last" not in before
-
-
-def test_points_at_other_samples_are_said() -> None:
-    small = [a_run([100, 500], seed=seed) for seed in (1, 2)]
-    large = [a_run([128, 500], seed=seed, batch=64) for seed in (1, 2)]
-    (sentence,) = caveats({"mvp": small, "ncm": large})
-    assert sentence.endswith("for batches of 10 (mvp) and 64 (ncm).")
-
-
-def test_tasks_of_fewer_than_a_batch_are_said_once_per_stream() -> None:
-    def runs(batch: int) -> list[Run]:
-        sizes = (4, 300)
-        return [a_run([100, 304], seed=seed, sizes=sizes, batch=batch) for seed in (1, 2)]
-
-    assert caveats({"mvp": runs(4)}) == []
-    found = caveats({"mvp": runs(10), "er": runs(10)})
-    assert found == [
-        f"Fewer samples than a batch of 10 in task 1 (4) of stream seed {seed}: too few for a"
-        " complete step."
-        for seed in (1, 2)
-    ]
-
-
-def test_runs_without_options_have_no_batch() -> None:
-    assert batch_of(Run(Path("run"), {})) == 0
+    (found,) = caveats({"mvp": [a_run([400], seed=1), a_run([400], seed=2)]})
+    assert found.startswith("A_AUC of mvp is the value at a single anytime point")

@@ -1,0 +1,168 @@
+"""Heat maps: classes over samples or tasks, tasks over tasks, streams, prompts and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cl_prompts.experiments.figures.style import PALETTE, Chart, axis, heat_map, named
+from cl_prompts.experiments.results.series import Floats, first_seen
+
+_KINDS = {"disjoint": PALETTE[0], "blurry": PALETTE[1], "other": "#888888"}
+
+
+def class_chart(
+    points: Sequence[int],
+    matrix: ArrayLike,
+    class_names: Sequence[str] | None = None,
+    *,
+    measure: str,
+) -> Chart:
+    """Draw the value of each class over samples seen, classes sorted by when they were first seen.
+
+    Args:
+        points: (points,) samples seen, increasing.
+        matrix: (classes, points) values 0..1, NaN before a class is seen.
+        class_names: names of the rows of ``matrix``.
+        measure: what ``matrix`` holds.
+    """
+    values = 100 * np.asarray(matrix, float)
+    names = named(class_names, len(values))
+    order = first_seen(values)
+    return heat_map(
+        values[order],
+        f"{measure} (%)",
+        columns=[f"{point:,}" for point in points],
+        rows=[names[c] for c in order],
+        xlabel="samples seen (images)",
+        ylabel=f"{len(order)} classes, first seen on top",
+    )
+
+
+def task_chart(matrix: ArrayLike, *, measure: str, rows: str, names: Sequence[str] = ()) -> Chart:
+    """Draw the value on the classes of each task after every task, and its final forgetting.
+
+    Args:
+        matrix: (tasks, tasks) values 0..1, ``matrix[i, t]`` on the classes that first appeared in
+            task i, measured after task t; NaN where not measured.
+        measure: what ``matrix`` holds, "accuracy" or "mAP".
+        rows: what its rows stand for.
+        names: of the rows, by default their numbers.
+    """
+    values = 100 * np.asarray(matrix, float)
+    numbers = [str(t + 1) for t in range(len(values))]
+    lost = [
+        f"{name}  (forgets {loss:.0f})" if not np.isnan(loss) else name
+        for name, loss in zip(named(names or numbers, 0), forgetting_per_task(values), strict=True)
+    ]
+    return heat_map(
+        values,
+        f"{measure} (%)",
+        columns=numbers,
+        rows=lost,
+        xlabel="measured after task",
+        ylabel=f"{rows}, and its final forgetting",
+    )
+
+
+def forgetting_per_task(matrix: ArrayLike) -> Floats:
+    """Best accuracy at an earlier task end minus the final one, (rows, tasks) -> (rows,).
+
+    NaN where there is no earlier accuracy.
+    """
+    values = np.asarray(matrix, float)
+    # max over t < T - 1 of m[i, t], minus m[i, T - 1]
+    earlier = np.where(np.isnan(values[:, :-1]), -np.inf, values[:, :-1]).max(1, initial=-np.inf)
+    return np.where(np.isinf(earlier), np.nan, earlier) - values[:, -1]
+
+
+def usage_chart(counts: ArrayLike, entropy: ArrayLike) -> Chart:
+    """Draw the share of each prompt in the selections of each task, and the entropy of the shares.
+
+    Args:
+        counts: (tasks, prompts) uses during each task (not cumulative).
+        entropy: (tasks,) entropy of their shares in bits; NaN for a task without any.
+    """
+    values = np.asarray(counts, float)
+    with np.errstate(invalid="ignore"):  # a task in which no prompt was used has no shares
+        share = 100 * values / values.sum(1, keepdims=True)
+    rows = [f"{t + 1}  ({bits:.2f})" for t, bits in enumerate(np.asarray(entropy, float))]
+    return heat_map(
+        share,
+        "share of uses (%)",
+        columns=named(None, values.shape[1]),
+        rows=rows,
+        xlabel="prompt",
+        ylabel="task (entropy in bits)",
+        domain=(0, float(np.nanmax(share, initial=1))),
+    )
+
+
+def key_chart(similarity: ArrayLike) -> Chart:
+    """Draw the cosine between the keys of a pool, (prompts, prompts)."""
+    values = np.asarray(similarity, float)
+    prompts = named(None, len(values))
+    return heat_map(
+        values,
+        "cosine between keys",
+        columns=prompts,
+        rows=prompts,
+        xlabel="prompt",
+        ylabel="prompt",
+        domain=(1, -1),
+        scheme="redblue",
+        digits=1,
+    )
+
+
+def stream_chart(
+    stream: Mapping[str, Any], class_names: Sequence[str] | None = None, *, unit: str = "samples"
+) -> Chart:
+    """Draw classes over tasks, disjoint and blurry ones in different colours.
+
+    Args:
+        stream: fields of a split's ``to_json()``: ``counts`` (n_tasks x n_classes samples),
+            ``disjoint_classes`` and ``blurry_classes`` (one list of classes per task).
+        class_names: names of all classes, by default their numbers.
+        unit: unit of ``counts``: "samples", or "labels" where an image can have several.
+    """
+    counts = np.asarray(stream["counts"])
+    kinds = _kinds_of(stream, counts)
+    names = named(class_names, counts.shape[1])
+    tasks = [f"{t + 1}  ({total:,})" for t, total in enumerate(counts.sum(1).tolist())]
+    cells = [
+        {"x": tasks[t], "y": names[c], "kind": kind, "n": n, "share": n / counts[:, c].sum()}
+        for c, kind in kinds.items()
+        for t, n in enumerate(counts[:, c].tolist())
+        if n
+    ]
+    colours = alt.Scale(domain=list(_KINDS), range=list(_KINDS.values()))
+    # The smallest share is still to be seen.
+    strength = alt.Scale(domain=[0, 1], range=[0.2, 1])
+    return (
+        alt.Chart(alt.Data(values=cells))
+        .mark_rect()
+        .encode(
+            x=axis(alt.X, "x", tasks, f"task ({unit})"),
+            y=axis(alt.Y, "y", [names[c] for c in kinds], "class"),
+            color=alt.Color("kind:N", title="classes", scale=colours),
+            opacity=alt.Opacity("share:Q", scale=strength, legend=None),
+            tooltip=["y:N", "kind:N", alt.Tooltip("n:Q", title=unit, format=",")],
+        )
+        .properties(height=min(420, 16 * len(kinds)))
+    )
+
+
+def _kinds_of(stream: Mapping[str, Any], counts: Floats) -> dict[int, str]:
+    """The kind of each class that occurs: disjoint ones first, by task."""
+    kinds: dict[int, str] = {}
+    for kind in ("disjoint", "blurry"):
+        for task in stream.get(f"{kind}_classes", ()):
+            for c in task:
+                kinds.setdefault(c, kind)
+    present = np.flatnonzero(counts.any(0)).tolist()
+    return {c: kinds.get(c, "other") for c in [*kinds, *present] if c in present}

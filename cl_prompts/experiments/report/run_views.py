@@ -1,0 +1,134 @@
+"""Values for the report's template: the tasks of a row, and the charts of its runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cl_prompts.experiments import figures
+from cl_prompts.experiments.recipes.values import yaml_text
+from cl_prompts.experiments.report.charts import Charts, View
+from cl_prompts.experiments.results.before_after import before_after
+from cl_prompts.experiments.results.sections import Section
+from cl_prompts.experiments.results.series import (
+    Floats,
+    class_matrix,
+    domains_of,
+    examples_of,
+    extremes,
+    key_similarity_of,
+    task_matrix,
+    usage_entropy,
+    usage_matrix,
+)
+from cl_prompts.experiments.run_folder.runs import Run, title_of
+
+#: address of a file or folder, as a page has to write it
+Link = Callable[[Path], str]
+
+
+def row_view(section: Section, label: str, charts: Charts, link: Link) -> View:
+    """Return what the template shows of a row: tasks over all seeds, runs, and settings.
+
+    Args:
+        section: the table.
+        label: the row.
+        charts: takes the charts.
+        link: address of a file.
+    """
+    group = section.groups[label]
+    return {
+        "label": label,
+        "tasks": _task_view(section.title, label, group, charts),
+        "runs": [_run_view(section.title, label, run, charts, link) for run in group],
+        "config": yaml_text(dict(group[0].config)),
+    }
+
+
+def _task_view(title: str, label: str, group: Sequence[Run], charts: Charts) -> View | None:
+    """The matrix of tasks, where more than one task end was measured."""
+    matrix = mean_matrix(group)
+    if (~np.isnan(matrix)).any(axis=0).sum() < 2:
+        return None
+    measure = "mAP" if group[0].multi_label else "accuracy"
+    by_domain = any(run.summary.get("domain_names") for run in group)
+    rows = "domain of task" if by_domain else "classes first seen in task"
+    names = domains_of(group)
+    chart = figures.task_chart(matrix, measure=measure, rows=rows, names=names)
+    # Tasks are identified by their place in the stream: other seeds hold other classes there.
+    over = f"mean over {len(group)} seeds" if len(group) > 1 else "one seed"
+    final = _extremes_in_words(matrix[:, -1], names)
+    alt = f"{title}, {label}: {measure} on each task after every task, {over}; at the end {final}"
+    return charts.add(f"{title}-{label}-tasks", chart, alt, f"{label}, {over}")
+
+
+def mean_matrix(runs: Sequence[Run]) -> Floats:
+    """Return the mean of the task matrices of some runs; NaN where none has a value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of cells without any value
+        return np.asarray(np.nanmean([task_matrix(run) for run in runs], axis=0))
+
+
+def _extremes_in_words(final: Floats, names: Sequence[str]) -> str:
+    found = extremes(final)
+    if found is None:
+        return "nothing was measured"
+    worst, best = found
+    known = list(names) or [str(i + 1) for i in range(len(final))]
+    return (
+        f"{100 * final[worst]:.0f} % ({known[worst]}) to {100 * final[best]:.0f} % ({known[best]})"
+    )
+
+
+def _run_view(title: str, label: str, run: Run, charts: Charts, link: Link) -> View:
+    """Charts of one run, links to its files, and how it learned on."""
+    stem = f"{title}-{label}-seed-{run.seeds}"
+    whose = f"{title}, {label}, seed {run.seeds}"
+    shown = [
+        charts.add(f"{stem}-{name}", chart, f"{whose}: {words}", caption)
+        for name, chart, words, caption in _charts_of(run)
+    ]
+    return {
+        "name": f"seed {run.seeds}",
+        "folder": link(run.folder),
+        "settings": link(run.folder / "config.yaml"),
+        "charts": shown,
+        "before_after": [
+            (row.name, *(_percent(value) for value in (row.before, row.after, row.change)))
+            for row in before_after(run)
+        ],
+    }
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _charts_of(run: Run) -> Iterator[tuple[str, figures.Chart, str, str]]:
+    """Name, chart, words and caption of what a run has."""
+    names = run.summary.get("class_names")
+    measure = "average precision" if run.multi_label else "accuracy"
+    points, values = class_matrix(run)
+    if points and not run.whole_stream:
+        chart = figures.class_chart(points, values, names, measure=measure)
+        known = names or list(map(str, range(len(values))))
+        words = f"{measure} of each class, {_extremes_in_words(values[:, -1], known)} at the end"
+        yield "classes", chart, words, f"{title_of(measure)} of each class over samples seen."
+    usage = usage_matrix(run)
+    if usage.size:
+        chart = figures.usage_chart(usage, usage_entropy(usage))
+        words = f"use of {usage.shape[1]} prompts in training"
+        yield "usage", chart, words, "Prompt usage in training, task by task."
+    similarity = key_similarity_of(run.folder)
+    if similarity is not None:
+        chart = figures.key_chart(similarity)
+        words = f"cosine between {len(similarity)} prompt keys"
+        yield "keys", chart, words, "Cosine similarity of the prompt keys after the last task."
+    examples = examples_of(run)
+    if examples is not None:
+        chart = figures.example_chart(**examples, class_names=names)
+        caption = "Test images after the last task, with labels predicted above the threshold."
+        yield "examples", chart, "test images with their labels", caption
