@@ -37,9 +37,6 @@ bench: $(DEV)  ## cost of each method in frozen forwards; DEVICE=cuda, ARGS="--a
 bench-scale: $(DEV)  ## growth of time and memory with every size: docs/performance.md
 	$(BIN)/python benchmarks/scale.py $(ARGS)
 
-soak: $(DEV)  ## kills, full disks, flipped bits and fuzzed settings, for hours: docs/reliability.md
-	$(BIN)/python -W ignore -m tests.experiments.soak
-
 format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
