@@ -146,7 +146,7 @@ class Process:
             sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
             torch.set_num_threads(1)
             if not pages:
-                SummaryWriter.add_figure = lambda *given: None  # type: ignore[method-assign]
+                SummaryWriter.add_image = lambda *given, **options: None  # type: ignore[method-assign]
             if most_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
             # Of a sweep; as quick as the other processes here.

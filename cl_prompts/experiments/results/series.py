@@ -258,7 +258,7 @@ def _read_arrays(path: Path, wanted: Mapping[str, tuple[int, str]]) -> dict[str,
 
 
 def stream_view(stream: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a split that ``stream_figure`` draws.
+    """Fields of a split that ``stream_chart`` draws.
 
     A multi-label split without blurry classes counts the annotated classes of a task as disjoint.
     """
