@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.heads import FINITE_MASK
 
 
@@ -30,8 +29,6 @@ def distillation_loss(
     Returns:
         scalar.
     """
-    if not temperature > 0:
-        raise InputError(f"temperature of the distillation is {temperature}: it must be positive")
     # Masked instead of sliced: slicing by a boolean waits for the device.
     # softmax(old / T) and log softmax(new / T) over the seen columns
     # A finite mask, so that 0 times -inf makes no NaN in between.

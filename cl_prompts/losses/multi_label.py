@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.checks import one_of
 from cl_prompts.losses.classification import masked_mean
 
 LossNorm = Literal["current", "all"]
@@ -26,11 +25,7 @@ def multi_label_loss(
         norm: ``"current"``: mean over the annotated entries. ``"all"``: MULTI-LANE's published mean
             over all batch * classes entries, in which every other entry counts ln 2: with c of C
             columns annotated it is ``c / C * current + ln 2 * (C - c) / C``.
-
-    Raises:
-        InputError: unknown norm.
     """
-    one_of("loss_norm", norm, LossNorm)
     columns = columns.expand_as(logits)
     if norm == "all":  # logits and targets outside are 0, so that each entry there gives ln 2
         zero = torch.zeros((), device=logits.device, dtype=logits.dtype)

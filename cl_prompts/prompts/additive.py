@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.checks import in_range
-from cl_prompts.prompts.prefixes import check_prefix
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
 
@@ -33,9 +31,6 @@ class AdditivePrompt(TaskAware):
         heads: attention heads of the ViT.
         beta: share of the past in a merger; published: 0.7, for ImageNet-R 0.8.
 
-    Raises:
-        InputError: as :func:`~cl_prompts.prompts.prefixes.check_prefix`, or beta out of range.
-
     Example:
         >>> prompt = AdditivePrompt(range(12), 768, 12)
         >>> prompt.values.numel()
@@ -46,8 +41,6 @@ class AdditivePrompt(TaskAware):
 
     def __init__(self, blocks: Sequence[int], dim: int, heads: int, *, beta: float = 0.7) -> None:
         super().__init__()
-        check_prefix(blocks, 1, dim, heads)
-        in_range(0, 1, beta=beta)
         self.blocks = tuple(blocks)
         self.heads = heads
         self.beta = beta

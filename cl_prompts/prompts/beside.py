@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import BesideRows, PromptPlan
-from cl_prompts.checks import whole_number
 from cl_prompts.prompts.pools import ValuePool, gather
-from cl_prompts.prompts.prefixes import check_prefix
 from cl_prompts.prompts.selectors import Selection
 
 
@@ -37,9 +35,6 @@ class BesidePrompts(ValuePool):
         rank: rows of W1; published: 4.
         size: entries.
 
-    Raises:
-        InputError: the same block twice, or no row, rank or entry.
-
     Example:
         >>> pool = BesidePrompts(range(12), 50, 768)
         >>> sum(p.numel() for p in pool.parameters())  # 12 blocks of 50 rows, 2 * 4 and one number
@@ -51,10 +46,6 @@ class BesidePrompts(ValuePool):
     def __init__(
         self, blocks: Sequence[int], length: int, dim: int, *, rank: int = 4, size: int = 1
     ) -> None:
-        check_prefix(blocks, length, dim, 1)
-        whole_number("length", length)
-        whole_number("rank", rank)
-        whole_number("size", size)
         n = len(blocks)
         # W2 = 0: keys begin as the rows themselves. One random factor is enough, since two zeros
         # would leave each other without gradient.

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.prefixes import check_halves, check_prefix, prefix_plan
+from cl_prompts.prompts.prefixes import check_halves, prefix_plan
 from cl_prompts.prompts.selectors import Selection, unit_rows
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
 
@@ -136,7 +135,6 @@ class GrowingRows(TaskAware):
             raise InputError(
                 f"{size} components of width {width} cannot be orthogonal: give at most {width}"
             )
-        one_of("orthogonal", orthogonal, Orthogonal)
         self.n_tasks = n_tasks
         self.orthogonal = orthogonal
         # A Parameter for each task: no optimizer can leave a part of one alone.
@@ -161,11 +159,6 @@ class GrowingRows(TaskAware):
             raise InputError(
                 f"task {task} has no components: they were divided among n_tasks={self.n_tasks},"
                 " from task 0"
-            )
-        if task != self.task + 1:
-            raise InputError(
-                f"task {task} is announced after task {self.task}: components grow one task after"
-                " another"
             )
         self._fill(task)
 
@@ -265,10 +258,6 @@ class ComponentPool(nn.Module):
         heads: attention heads of the ViT.
         n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``; the same as the selector's.
 
-    Raises:
-        InputError: an odd length, and as :class:`GrowingRows` and
-            :func:`~cl_prompts.prompts.prefixes.check_prefix`.
-
     Example:
         >>> pool = ComponentPool(10, (0, 1), length=8, dim=16, heads=4)
         >>> weights = AttentionWeights(blocks=2, size=10, dim=16)
@@ -289,7 +278,6 @@ class ComponentPool(nn.Module):
         orthogonal: Orthogonal = "qr",
     ) -> None:
         super().__init__()
-        check_prefix(blocks, length, dim, heads)
         check_halves(length)
         self.blocks = tuple(blocks)
         self.length = length

@@ -7,9 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.checks import one_of, whole_number
-from cl_prompts.errors import InputError
-
 Activation = Literal["relu", "tanh", "sigmoid"]
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -29,9 +26,6 @@ class MLPEncoder(nn.Module):
         repeats: times the same weights are applied. PRE's "MLP2" is of that kind: its second half
             *is* its first.
 
-    Raises:
-        InputError: a number out of range or an unknown activation.
-
     Example:
         >>> MLPEncoder(16, bottleneck=4)(torch.randn(2, 5, 16)).shape
         torch.Size([2, 5, 16])
@@ -46,9 +40,6 @@ class MLPEncoder(nn.Module):
         repeats: int = 1,
     ) -> None:
         super().__init__()
-        whole_number("bottleneck", bottleneck)
-        whole_number("repeats", repeats)
-        one_of("activation", activation, Activation)
         self.repeats = repeats
         self.layers = nn.Sequential(
             nn.Linear(dim, bottleneck),
@@ -72,9 +63,6 @@ class LSTMEncoder(nn.Module):
     Args:
         dim: width of a row, even.
 
-    Raises:
-        InputError: an odd width.
-
     Example:
         >>> LSTMEncoder(16)(torch.randn(2, 5, 16)).shape
         torch.Size([2, 5, 16])
@@ -82,10 +70,6 @@ class LSTMEncoder(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim % 2:
-            raise InputError(
-                f"a bidirectional LSTM halves the width of a row: {dim} is odd, so take an MLP"
-            )
         self.lstm = nn.LSTM(dim, dim // 2, batch_first=True, bidirectional=True)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -100,9 +84,6 @@ class ProjectorEncoder(nn.Module):
     Args:
         dim: width of a row, at least 8.
 
-    Raises:
-        InputError: a smaller width.
-
     Example:
         >>> ProjectorEncoder(16)(torch.randn(2, 5, 16)).shape
         torch.Size([2, 5, 16])
@@ -110,7 +91,6 @@ class ProjectorEncoder(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        whole_number("width of a row", dim, low=8)
         self.down = nn.Linear(dim, dim // 8)
         self.norm = nn.LayerNorm(dim // 8)
         self.up = nn.Linear(dim // 8, dim)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.checks import one_of
 from cl_prompts.prompts.pools import Pool
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
@@ -33,9 +32,6 @@ class ScoreGate(nn.Module):
     Args:
         activation: published: tanh; sigmoid for ViTs trained with labels on ImageNet-21k.
 
-    Raises:
-        InputError: an unknown activation.
-
     Example:
         >>> ScoreGate("identity")(torch.ones(1, 2, 3, 4)).unique().item()
         2.0
@@ -43,7 +39,6 @@ class ScoreGate(nn.Module):
 
     def __init__(self, activation: GateActivation = "tanh") -> None:
         super().__init__()
-        one_of("activation of the gate", activation, GateActivation)
         self.activation = activation
         self.scale = nn.Parameter(torch.ones(2))
 
@@ -64,9 +59,6 @@ class GatedPrefixes(TaskAware):
         pool: any pool of prefixes.
         blocks: its blocks, 0-based.
         activation: of the gates.
-
-    Raises:
-        InputError: an unknown activation.
 
     Example:
         >>> from cl_prompts.prompts.prefixes import SharedPrefix

@@ -8,8 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.checks import one_of
-
 Distribution = Literal["normal", "uniform", "small"]
 
 #: Initial values by name. L2P's and DualPrompt's JAX code ("small") and their PyTorch ports
@@ -22,10 +20,5 @@ INITIAL: dict[Distribution, Callable[[Sequence[int]], Tensor]] = {
 
 
 def drawn(shape: Sequence[int], initial: Distribution) -> nn.Parameter:
-    """A parameter drawn from N(0, 1) ("normal"), U(-1, 1) ("uniform") or U[0, 0.01) ("small").
-
-    Raises:
-        InputError: any other name.
-    """
-    one_of("initial distribution", initial, Distribution)
+    """A parameter drawn from N(0, 1) ("normal"), U(-1, 1) ("uniform") or U[0, 0.01) ("small")."""
     return nn.Parameter(INITIAL[initial](shape))

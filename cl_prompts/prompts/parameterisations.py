@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.checks import positive, whole_number
 from cl_prompts.prompts.pools import Pool, gather
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
@@ -41,9 +40,6 @@ class Reparameterised(WrappedPool):
         slots: entries of a task, baked when the next one starts; 0: none.
         std: overwrite the pool's values by N(0, std^2); None keeps them. PRE takes 0.02.
 
-    Raises:
-        InputError: a pool that cannot be wrapped, or a number out of range.
-
     Example:
         >>> from cl_prompts.prompts.encoders import MLPEncoder
         >>> from cl_prompts.prompts.pools import SharedTokens
@@ -67,8 +63,6 @@ class Reparameterised(WrappedPool):
         std: float | None = None,
     ) -> None:
         super().__init__(pool)
-        whole_number("slots", slots, low=0)
-        positive(std=std)
         self.residual = residual
         self.slots = slots
         values = self.inner.values
@@ -138,9 +132,6 @@ class Decomposed(TaskAware):
             images, whatever is selected.
         alpha: see above.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens
         >>> pool = Decomposed(SharedTokens((0,), 5, 16), n_tokens=17, dim=16, rank=3)
@@ -163,8 +154,6 @@ class Decomposed(TaskAware):
         alpha: float = 8.0,
     ) -> None:
         super().__init__()
-        for name, value in (("n_tokens", n_tokens), ("rank", rank), ("size", size)):
-            whole_number(name, value)
         self.pool = pool
         self.scale = alpha / rank**0.5
         bound = rank**-0.5

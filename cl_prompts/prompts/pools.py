@@ -219,9 +219,6 @@ class ExpertTokens(TaskAware):
         dim: token width.
         position: (dim,) constant added to every token, or None; see :func:`class_position`.
 
-    Raises:
-        InputError: no expert.
-
     Example:
         >>> experts = ExpertTokens(3, range(5), 20, 16)
         >>> experts.start_task(1)
@@ -241,7 +238,6 @@ class ExpertTokens(TaskAware):
         position: Tensor | None = None,
     ) -> None:
         super().__init__()
-        whole_number("n_experts", n_experts)
         self.blocks = tuple(blocks)
         self.values = nn.ParameterList(
             torch.rand(len(self.blocks), length, dim) for _ in range(n_experts)

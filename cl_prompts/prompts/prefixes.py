@@ -14,7 +14,6 @@ from torch import Tensor
 
 from cl_prompts.backbones.attention import KeyValue
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import Distribution, drawn
 from cl_prompts.prompts.pools import ValuePool, gather
@@ -23,21 +22,6 @@ from cl_prompts.prompts.task_aware import TaskAware
 from cl_prompts.prompts.task_selectors import copy_slot
 
 PrefixLayout = Literal["own", "published"]
-
-
-def check_prefix(blocks: Sequence[int], length: int, dim: int, heads: int) -> None:
-    """Raise ``InputError`` unless these describe prefixes."""
-    if len(set(blocks)) < len(blocks) or min(blocks, default=0) < 0:
-        raise InputError(
-            f"blocks is {list(blocks)}: prefixes go into different blocks, counted from 0"
-        )
-    if length < 0:
-        raise InputError(f"length is {length}: it cannot be negative")
-    if heads < 1 or dim % heads:
-        raise InputError(
-            f"a width of {dim} does not divide into {heads} heads: give the number of the ViT's"
-            " heads"
-        )
 
 
 def check_halves(length: int) -> None:
@@ -77,9 +61,6 @@ class SharedPrefix(ValuePool):
             the class token's positional embedding, which has no meaning after the projections;
             ``position=class_position(backbone)`` for parity.
 
-    Raises:
-        InputError: the same block twice, a negative length, a width that heads do not divide.
-
     Example:
         >>> prefix = SharedPrefix((0, 1), length=5, dim=16, heads=4)
         >>> keys, values = prefix.build(None).prefix[0]
@@ -97,7 +78,6 @@ class SharedPrefix(ValuePool):
         initial: Distribution = "uniform",
         position: Tensor | None = None,
     ) -> None:
-        check_prefix(blocks, length, dim, heads)
         super().__init__(drawn((len(blocks), 2, length, dim), initial), position)
         self.blocks = tuple(blocks)
         self.heads = heads
@@ -132,10 +112,6 @@ class PrefixPool(ValuePool, TaskAware):
             1); 0: none.
         layout: who gets which rows, see above.
 
-    Raises:
-        InputError: the same block twice, a negative length, a width that heads do not divide, an
-            unknown layout.
-
     Example:
         >>> import torch
         >>> from cl_prompts.prompts.selectors import NearestKeys
@@ -157,8 +133,6 @@ class PrefixPool(ValuePool, TaskAware):
         copy_slots: int = 0,
         layout: PrefixLayout = "own",
     ) -> None:
-        check_prefix(blocks, length, dim, heads)
-        one_of("layout", layout, PrefixLayout)
         super().__init__(drawn((size, len(blocks), 2, length, dim), initial))
         self.blocks = tuple(blocks)
         self.heads = heads

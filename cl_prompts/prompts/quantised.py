@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.checks import at_least, positive, whole_number
-from cl_prompts.prompts.prefixes import check_halves, check_prefix, prefix_plan
+from cl_prompts.prompts.prefixes import check_halves, prefix_plan
 from cl_prompts.prompts.selectors import Selection, unit_rows
 
 
@@ -32,9 +31,6 @@ class SoftKeys(nn.Module):
         dim: width of a query.
         temperature: see above.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> selection = SoftKeys(2, 5, 16)(torch.randn(3, 16))
         >>> selection.weights.shape
@@ -45,9 +41,6 @@ class SoftKeys(nn.Module):
 
     def __init__(self, blocks: int, size: int, dim: int, *, temperature: float = 1.0) -> None:
         super().__init__()
-        whole_number("blocks", blocks)
-        whole_number("size", size)
-        positive(temperature=temperature)
         self.size = size
         self.temperature = temperature
         self.key = nn.Parameter(torch.rand(blocks, size, dim))
@@ -99,10 +92,6 @@ class QuantisedComponents(nn.Module):
         soft_weight: see above.
         hard_weight: see above.
 
-    Raises:
-        InputError: no entry, an odd length, and as
-            :func:`~cl_prompts.prompts.prefixes.check_prefix`.
-
     Example:
         >>> pool, keys = QuantisedComponents(5, (0, 1), 8, 16, 2), SoftKeys(2, 5, 16)
         >>> plan = pool.build(keys(torch.randn(3, 16)))
@@ -122,9 +111,6 @@ class QuantisedComponents(nn.Module):
         hard_weight: float = 0.1,
     ) -> None:
         super().__init__()
-        whole_number("size", size)
-        check_prefix(blocks, length, dim, heads)
-        at_least(0, soft_weight=soft_weight, hard_weight=hard_weight)
         check_halves(length)
         self.blocks = tuple(blocks)
         self.heads = heads

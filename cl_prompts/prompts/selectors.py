@@ -12,7 +12,6 @@ from torch.autograd.function import once_differentiable
 
 from cl_prompts.backbones.injection import Entry
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import Distribution, drawn
 
 
@@ -155,9 +154,6 @@ class NearestKeys(nn.Module):
         count_scaled: see above.
         initial: distribution of the initial keys, see :mod:`cl_prompts.prompts.init`.
 
-    Raises:
-        InputError: ``k`` is not between 1 and ``size``.
-
     Example:
         >>> keys = NearestKeys(3, 2, count_scaled=True)
         >>> keys.key.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
@@ -179,8 +175,6 @@ class NearestKeys(nn.Module):
         initial: Distribution = "normal",
     ) -> None:
         super().__init__()
-        if not 1 <= k <= size:
-            raise InputError(f"k is {k}: it must be between 1 and the pool's size, which is {size}")
         self.size = size
         self.k = k
         self.count_scaled = count_scaled

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import KeyValue
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.checks import at_least, whole_number
-from cl_prompts.prompts.prefixes import check_prefix
 from cl_prompts.prompts.selectors import Selection
 
 #: Penalty on experts that were never used, in ranges of the scores: they cannot win.
@@ -128,9 +126,6 @@ class SparsePrefix(nn.Module):
         router_weight: published: 1e-5 to 1e-4.
         prototype_weight: published: 1e-5 to 1e-4.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> pool = SparsePrefix(range(6), 25, 5, 768, 12)
         >>> sum(p.numel() for p in pool.parameters())
@@ -155,10 +150,6 @@ class SparsePrefix(nn.Module):
         prototype_weight: float = 1e-5,
     ) -> None:
         super().__init__()
-        check_prefix(blocks, size, dim, heads)
-        whole_number("size", size)
-        whole_number("k", k, 1, size, "the number of experts")
-        at_least(0, epsilon=epsilon, router_weight=router_weight, prototype_weight=prototype_weight)
         self.blocks = tuple(blocks)
         self.size = size
         self.k = k

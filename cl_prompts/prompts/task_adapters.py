@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import BlockAdapter
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.checks import in_range, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
 
@@ -30,9 +29,6 @@ class Adapter(nn.Module):
         scale: s.
         dropout: on the hidden layer, in training; drawn from torch's global generator.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> import torch
         >>> adapter = Adapter(16, bottleneck=4)
@@ -44,8 +40,6 @@ class Adapter(nn.Module):
         self, dim: int, *, bottleneck: int = 64, scale: float = 0.1, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        whole_number("bottleneck", bottleneck)
-        in_range(0, 1, dropout=dropout)
         self.scale = scale
         self.dropout = dropout
         self.down = nn.Linear(dim, bottleneck)
@@ -109,7 +103,6 @@ class TaskAdapters(TaskAware):
         spare: bool = False,
     ) -> None:
         super().__init__()
-        whole_number("n_tasks", n_tasks)
         self.spare = spare
         # Later ones may get the memory of those that are gone.
         self._identity = object()

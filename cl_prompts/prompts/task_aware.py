@@ -8,8 +8,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.errors import InputError
-
 
 class TaskAware(nn.Module):
     """A part with a hook at the start of a task.
@@ -40,13 +38,8 @@ class TaskAware(nn.Module):
         run may do it.
 
         Raises:
-            InputError: the task precedes the current one, or the part has no room for it.
+            InputError: the part has no room for it.
         """
-        if task < self.task:
-            raise InputError(
-                f"task {task} is announced after task {self.task}: tasks start in order, counted"
-                " from 0"
-            )
         if task > self.task:
             self.begin(task)
             self.task = task

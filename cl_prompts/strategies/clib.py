@@ -79,10 +79,6 @@ class CLIB(HeadStrategy):
             length=self.lr_length,
             significance=self.significance,
         )
-        self._trained: list[Tensor] = []
-        """Slots trained on since the last observation of the buffer's losses."""
-        self._observed: list[tuple[list[Tensor], Tensor]] = []
-        """Observations not settled yet: slots trained on before, and (held samples,) losses."""
         self.features: Tensor | None = None
         """(slots, dim) features of what the slots hold, on a frozen ViT."""
         if not self.model.reads_images:
@@ -108,7 +104,6 @@ class CLIB(HeadStrategy):
     @torch.no_grad()
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Store samples in the buffer, with their features on a frozen ViT."""
-        self._settle()  # what is evicted depends on it, and it is about what the slots hold now
         slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
         if self.features is not None:
             # A slot of -1: the sample was not taken. On a frozen ViT features are kept with a
@@ -123,42 +118,18 @@ class CLIB(HeadStrategy):
         return super().make_batch(stream).part(slice(stream.n_stream, None))
 
     def after_step(self, output: Output, batch: Batch) -> None:
-        """Credit the samples just trained on with the decrease of the buffer's loss, and adapt the
-        rate to it.
-
-        On a GPU losses stay there until the buffer or the rate depend on them: it waits once a
-        stream batch, and for the rate's tests.
-        """
-        self._trained.append(batch.slots)
+        """Credit the samples trained on since the buffer's losses were observed last with their
+        decrease, and adapt the rate to it."""
+        self.buffer.mark_trained(batch.slots)
         if (self.updates + 1) % self.importance_every:
             return
-        # The decrease of the buffer's loss since the last look is credited to the samples that
-        # were trained on in between.
-        self._observed.append((self._trained, self.buffer_losses()))
-        self._trained = []
-        ahead = self.rate.ahead(len(self._observed), self.importance_every)
-        if ahead is None or self.device.type == "cpu":
-            self._settle()
+        decrease = self.buffer.observe_losses(self.buffer_losses())
+        self.rate.update(decrease, self.importance_every)
         self.set_learning_rate()
-
-    def _settle(self) -> None:
-        """Report what lies on the device to buffer and rate, in order."""
-        if self._observed:
-            # The buffer's contents have not changed meanwhile, and one transfer serves all.
-            losses = torch.stack([found for _, found in self._observed]).cpu()
-            for (trained, _), mine in zip(self._observed, losses, strict=True):
-                self.buffer.mark_trained(torch.cat(trained))
-                self.rate.update(self.buffer.observe_losses(mine), self.importance_every)
-        if self._trained:  # part of an observation that is still to be made
-            self.buffer.mark_trained(torch.cat(self._trained))
-        self._observed = []
-        self._trained = []
 
     def learning_rate_factor(self) -> float:
         """The schedule's factor times the adaptive one."""
-        ahead = self.rate.ahead(len(self._observed), self.importance_every)
-        assert ahead is not None  # such observations are settled at once
-        return super().learning_rate_factor() * ahead
+        return super().learning_rate_factor() * self.rate.lr
 
     def set_learning_rate(self) -> None:
         """Set each group's rate: its own, times the schedule's factor, times the adaptive one."""
@@ -179,21 +150,9 @@ class CLIB(HeadStrategy):
         labels = self.buffer.labels[:held].to(self.device)
         return F.cross_entropy(logits, labels, reduction="none")
 
-    def state_dict(self) -> dict[str, Any]:
-        """State of the base, once every observation was settled."""
-        self._settle()
-        return super().state_dict()
-
     def forget_samples(self, references: Tensor) -> Tensor:
         """Take samples out of the buffer, with their features."""
-        # Losses that lie on the device belong to slots as they are before samples move.
-        self._settle()
         kept = super().forget_samples(references)
         if self.features is not None:
             keep_rows(self.features, kept)
         return kept
-
-    def state_loaded(self) -> None:
-        """Forget observations that were not settled."""
-        self._trained = []
-        self._observed = []

@@ -71,7 +71,6 @@ class CODAPrompt(PromptStrategy):
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build prefixes as weighted sums of components; the head reads the class token."""
         shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
-        self._check_components(backbone.dim)
         growth: dict[str, Any] = {"n_tasks": self.n_tasks, "orthogonal": self.orthogonal}
         blocks = len(self.prompted_blocks)
         return PromptedViT(
@@ -83,25 +82,6 @@ class CODAPrompt(PromptStrategy):
             pools=[ComponentPool(self.n_components, *shape, **growth)],
             multi_label=self.multi_label,
         )
-
-    def _check_components(self, dim: int) -> None:
-        """Refuse components that cannot be divided among tasks, halved or made orthogonal."""
-        if self.prompt_length % 2:
-            raise InputError(
-                f"prompt_length is {self.prompt_length}: half of a component's rows are keys and"
-                " half values, so it must be even"
-            )
-        tasks = self.n_tasks or 1
-        if self.n_components < tasks:
-            raise InputError(
-                f"n_components is {self.n_components}: it must be at least {tasks}, one for each"
-                " task"
-            )
-        if self.n_components // tasks * tasks > dim:
-            raise InputError(
-                f"n_components is {self.n_components}: no more than the ViT's width, {dim}, can be"
-                " orthogonal"
-            )
 
     def room_for_a_task(self, settings: dict[str, Any]) -> dict[str, Any]:
         """As many components for a further task as each of the others has."""

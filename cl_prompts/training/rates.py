@@ -97,22 +97,6 @@ class AdaptiveRate:
                 self._compare()
         return self.lr
 
-    def ahead(self, reports: int, updates: int = 1) -> float | None:
-        """The rate after further reports of so many updates each whose decreases are not known yet;
-        None where they decide it."""
-        n = {high: len(observed) for high, observed in self.decreases.items()}
-        is_high, done = self.is_high, self.updates
-        for _ in range(reports):
-            done += updates
-            if done >= self.period:
-                # With enough observations of both rates a comparison may change them, and that
-                # needs the decreases themselves.
-                n[is_high] += 1
-                is_high, done = not is_high, 0
-                if is_high and min(n.values()) >= self.length:
-                    return None
-        return self.high if is_high else self.high * self.step
-
     def state_dict(self) -> dict[str, Any]:
         """Rates, phase and observations."""
         numbers = {name: getattr(self, name) for name in _PHASE}

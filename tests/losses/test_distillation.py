@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.losses.distillation import StoredLogits, distillation_loss, stored_logit_loss
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.training.buffers import ReservoirBuffer
@@ -48,10 +47,6 @@ def test_distillation_is_least_at_the_teacher_and_zero_without_one() -> None:
     assert all(distillation_loss(logits(6, s), old, SEEN) > at_teacher for s in range(2, 8))
     none = torch.zeros(5, dtype=torch.bool)
     assert distillation_loss(mask_unseen(old, none), mask_unseen(old, none), none) == 0
-    with pytest.raises(
-        InputError, match="temperature of the distillation is 0: it must be positive"
-    ):
-        distillation_loss(old, old, SEEN, temperature=0)
 
 
 def test_stored_logits_count_where_they_existed() -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.errors import InputError
 from cl_prompts.losses.multi_label import multi_label_loss
 
 
@@ -37,5 +36,3 @@ def test_multi_label_loss_with_columns_per_sample_and_without_any() -> None:
     want = F.binary_cross_entropy_with_logits(torch.tensor([1.0, 3.0]), torch.ones(2))
     torch.testing.assert_close(multi_label_loss(logits, targets, columns), want)
     assert multi_label_loss(logits, targets, torch.zeros(2, dtype=torch.bool)) == 0
-    with pytest.raises(InputError, match="unknown loss_norm 'al': did you mean 'all'"):
-        multi_label_loss(logits, targets, columns, norm="al")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_prompts.backbones.attention import run_block
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.models.heads import UnitRowHead
 from cl_prompts.prompts.additive import AdditivePrompt
@@ -85,11 +83,3 @@ def test_plans_add_up() -> None:
     empty = PromptPlan()
     empty.add(plan)
     assert empty.additive.keys() == {0, 2}
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="beta is 2: it must be between 0 and 1"):
-        AdditivePrompt((0,), 16, 2, beta=2)
-    with pytest.raises(InputError, match="a width of 16 does not divide into 3 heads"):
-        AdditivePrompt((0,), 16, 3)
-    assert isinstance(AdditivePrompt((0,), 16, 2).values, nn.Parameter)

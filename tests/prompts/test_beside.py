@@ -9,9 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import project, run_block
-from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.beside import BesidePrompts
 from cl_prompts.prompts.selectors import NearestKeys, Selection
 from tests.golden_numbers import PLAIN, Golden, gradient, put
@@ -153,13 +151,3 @@ def test_images_have_the_rows_of_the_entries_they_choose(k: int) -> None:
     for image, entries in enumerate(selection.index.tolist()):
         want = one_image(pool, entries, r[image], x[image])
         torch.testing.assert_close(got[image], want, atol=1e-4, rtol=1e-4)
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="rank must be a whole number of at least 1, not 0"):
-        BesidePrompts((0,), 3, 8, rank=0)
-    with pytest.raises(InputError, match="length must be a whole number of at least 1, not 0"):
-        BesidePrompts((0,), 0, 8)
-    plan = BesidePrompts((0,), 3, 8).build(None)
-    with pytest.raises(ValueError, match="the beside of block 0 is given twice"):
-        plan.add(PromptPlan(beside=dict(plan.beside)))

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.encoders import LSTMEncoder, MLPEncoder, ProjectorEncoder
 from cl_prompts.prompts.parameterisations import Reparameterised
 from cl_prompts.prompts.pools import SharedTokens
@@ -51,12 +50,3 @@ def test_projector() -> None:
     projector = ProjectorEncoder(16)
     assert projector(torch.randn(3, 4, 16)).shape == (3, 4, 16)
     assert projector.down.weight.shape == (2, 16)
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="15 is odd"):
-        LSTMEncoder(15)
-    with pytest.raises(InputError, match="unknown activation 'gelu'"):
-        MLPEncoder(16, activation="gelu")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="width of a row must be a whole number of at least 8"):
-        ProjectorEncoder(7)

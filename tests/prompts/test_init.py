@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import drawn
 
 
@@ -20,9 +19,3 @@ def test_initial_distributions(name: str, low: float, high: float, mean: float) 
     assert values.std().item() == pytest.approx(
         {"normal": 1, "uniform": 3**-0.5, "small": 0.01 / 12**0.5}[name], 0.05
     )
-
-
-def test_an_unknown_distribution_is_refused() -> None:
-    says = "unknown initial distribution 'unifrom': did you mean 'uniform'"
-    with pytest.raises(InputError, match=says):
-        drawn((2, 3), "unifrom")

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.components import ComponentPool
 from cl_prompts.prompts.encoders import LSTMEncoder, MLPEncoder
 from cl_prompts.prompts.parameterisations import Decomposed, Reparameterised
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
@@ -161,10 +160,3 @@ def test_each_image_gets_the_updates_of_its_entries() -> None:
     updates = pool.updates()
     torch.testing.assert_close(offset[1], updates[1] + updates[3])
     torch.testing.assert_close(offset[2], 2 * updates[2])
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="ComponentPool has no values that could be changed"):
-        Reparameterised(ComponentPool(4, (0,), 2, 16, 2), MLPEncoder(16))
-    with pytest.raises(InputError, match="rank must be a whole number of at least 1, not 0"):
-        Decomposed(SharedTokens((0,), 1, 16), n_tokens=5, dim=16, rank=0)

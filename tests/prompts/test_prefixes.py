@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix, split_heads
 from cl_prompts.prompts.selectors import NearestKeys
 
@@ -43,16 +38,3 @@ def test_a_shared_prefix_is_the_same_for_all_images() -> None:
         for part in (0, 1):
             literal = shared.values[i, part].view(3, 2, 8).transpose(0, 1)
             assert torch.equal(plan.prefix[block][part][0], literal)
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (lambda: SharedPrefix((0, 0), 2, 16, 2), r"blocks is \[0, 0\]"),
-        (lambda: PrefixPool(4, (0,), -1, 16, 2), "length is -1: it cannot be negative"),
-        (lambda: PrefixPool(4, (0,), 2, 16, 3), "16 does not divide into 3 heads"),
-    ],
-)
-def test_bad_input_is_refused(make: Callable[[], Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make()

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
 from tests.golden_numbers import Golden, golden_vit, gradient, put
@@ -110,12 +109,3 @@ def test_usage_is_counted_and_plans_share_losses() -> None:
     assert one.mapped(lambda values: values.bfloat16()).losses == one.losses
     assert len(one.losses) == 2
     assert PromptPlan().loss() is None
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="length is 3: half of a prompt's rows"):
-        QuantisedComponents(5, (0,), 3, 16, 2)
-    with pytest.raises(InputError, match="temperature is 0: it must be positive"):
-        SoftKeys(1, 5, 16, temperature=0)
-    with pytest.raises(TypeError, match="needs weights"):
-        QuantisedComponents(5, (0,), 4, 16, 2).build(None)

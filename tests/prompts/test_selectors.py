@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.selectors import (
     ClassTokenQuery,
     NearestKeys,
@@ -108,13 +107,6 @@ def test_choices_are_counted() -> None:
     count = torch.tensor([0.0, 3.0, 0.0, 0.0, 0.0])
     count_choices(torch.tensor([[0, 2], [2, 3]]), count)
     assert count.tolist() == [1, 3, 2, 1, 0]
-
-
-@pytest.mark.parametrize("k", [0, 5])
-def test_no_more_than_the_pool_holds(k: int) -> None:
-    says = f"k is {k}: it must be between 1 and the pool's size, which is 4"
-    with pytest.raises(InputError, match=says):
-        NearestKeys(4, 8, k=k)
 
 
 def test_unit_rows_are_normalize_with_its_gradient() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import run_block
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.prompts.sparse import BlockRouting, SparsePrefix
 from tests.golden_numbers import Golden, golden_vit, gradient, put
@@ -158,10 +156,3 @@ def test_state_round_trip() -> None:
     assert torch.equal(routing(twin, queries).index, routing(pool, queries).index)
     assert torch.equal(twin.prototype_loss(), pool.prototype_loss())
     assert int(pool.counts.sum()) == 50 * 2 * 2
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="k must be a whole number from 1 to 6"):
-        SparsePrefix((0,), 6, 7, 16, 2)
-    with pytest.raises(InputError, match="epsilon is -1: it cannot be negative"):
-        SparsePrefix((0,), 6, 2, 16, 2, epsilon=-1)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 from torch import Tensor, nn
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.components import (
     AttentionWeights,
 )
@@ -14,13 +12,6 @@ from cl_prompts.prompts.task_aware import TaskAware, start_task
 from cl_prompts.prompts.task_selectors import (
     TaskSlots,
 )
-
-
-def test_tasks_start_in_order() -> None:
-    slots = TaskSlots(NearestKeys(4, 8))
-    start_task(slots, 2)
-    with pytest.raises(InputError, match="task 1 is announced after task 2: tasks start in order"):
-        start_task(slots, 1)
 
 
 def test_every_task_aware_part_is_found() -> None:

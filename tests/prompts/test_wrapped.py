@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.errors import InputError
 from cl_prompts.losses.centroids import centroid_contrast
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
@@ -175,18 +174,3 @@ def test_published_average() -> None:
         put(pool.inner.values, state)
         pool.take_checkpoint()
     SELF_REGULATION.close(pool.values, "promptsrc/average/result/prompt")
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="momentum is 2: it must be between 0 and 1"):
-        MomentumSlots(PrefixPool(4, (0,), 3, 16, 2), momentum=2)
-    with pytest.raises(InputError, match="Linear has no values that could be changed"):
-        MomentumSlots(nn.Linear(2, 2))
-    with pytest.raises(InputError, match="unknown layout 'mine'"):
-        PrefixPool(4, (0,), 3, 16, 2, layout="mine")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="Linear has no values that could be changed"):
-        AveragedPrompts(nn.Linear(2, 2), n=3)
-    with pytest.raises(InputError, match="reaches none of 3 checkpoints"):
-        AveragedPrompts(SharedTokens((0,), 3, 8), n=3, mean=1000, std=0.1)
-    with pytest.raises(InputError, match="std is 0: it must be positive"):
-        gaussian_weights(5, 3, 0)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import random
 
 import pytest
-import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.training.rates import AdaptiveRate
@@ -96,25 +94,3 @@ def test_state_round_trip() -> None:
 def test_bad_settings_are_refused(settings: dict, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         AdaptiveRate(**settings)
-
-
-@pytest.mark.parametrize("updates", [1, 2, 3])
-def test_a_rate_is_known_ahead_of_the_decreases_until_these_decide_it(updates: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    rate = AdaptiveRate(0.1, step=0.5, period=4, length=2, significance=0.4)
-    undecided = 0
-    for _ in range(60):
-        for reports in (1, 2, 3):
-            after = copy.deepcopy(rate)
-            moved = False
-            for _ in range(reports):
-                before = after.high
-                after.update(0.0, updates)
-                moved |= after.high != before
-            ahead = rate.ahead(reports, updates)
-            undecided += ahead is None
-            assert moved <= (ahead is None)
-            assert ahead in (None, after.lr)
-        assert rate.ahead(0, updates) == rate.lr
-        rate.update(float(torch.rand((), generator=generator)), updates)
-    assert undecided > 0
