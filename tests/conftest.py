@@ -29,7 +29,6 @@ SLOW = {
     "experiments/runner/test_warm_up.py",
     "experiments/test_stops.py",
     "experiments/tracking/test_diagnostics.py",
-    "experiments/tracking/test_tensorboard_layout.py",
     "experiments/tracking/test_tracker.py",
     "experiments/trained/test_exporting.py",
     "experiments/trained/test_learning.py",

@@ -32,8 +32,8 @@ from cl_prompts.experiments.runner.kept_images import record_images
 from cl_prompts.experiments.runner.process import its_threads, takes_one_thread
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
+from cl_prompts.experiments.tracking.boards import compared_settings
 from cl_prompts.experiments.tracking.progress import Watcher, display_on, print_line
-from cl_prompts.experiments.tracking.tensorboard_layout import compared_settings
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 
 #: executes the runs of a plan elsewhere and gives the folders of the finished ones; or None, where

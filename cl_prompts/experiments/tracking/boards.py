@@ -1,118 +1,97 @@
-"""Boards that curves, pictures and results of a run are shown on: TensorBoard always, and beside it
-one that the setting ``tracker`` names."""
+"""Boards that show a run: TensorBoard always, and beside it one that the setting ``tracker``
+names."""
 
 from __future__ import annotations
 
 import io
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image
+from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.errors import InputError, RunError, unknown
+from cl_prompts.experiments.recipes.grid import held_settings, short_names
 from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.experiments.run_folder.files import FolderFiles, digest_of_json
-from cl_prompts.experiments.tracking.tensorboard_layout import add_layout, add_results
+from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.own_code import extra, load_object
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.figures import Chart
 
-#: settings and results that a board compares
-Values = Mapping[str, Any]
+#: a scalar, a picture of (height, width, 3) bytes, or counts by the number of a prompt or class
+Value = float | np.ndarray | Sequence[float]
+#: libraries with the interface of wandb
+_ONLINE = ("trackio", "wandb")
 
 
-class Board:
-    """Board of one run; a tracker of your own derives from it, and overrides what it shows.
+class Board(Protocol):
+    """Board of one run; a board of your own needs the same two methods.
 
-    Tags and values are those of docs/tensorboard.md. A step is a number of stream samples seen, and
-    never falls. Whatever a board raises ends the run, which can be resumed.
-
-    Args:
-        folder: of the run.
-        start: samples seen when this process began: 0, or those of the checkpoint of a resumed run.
-
-    Attributes:
-        remedy: what may help where it fails, for the end of a sentence.
-
-    Example:
-        >>> class Printer(Board):
-        ...     def scalar(self, tag, value, step):
-        ...         print(tag, value, step)
-        >>> Printer(Path("runs/mine")).scalar("accuracy/anytime", 0.5, 64)
-        accuracy/anytime 0.5 64
+    It is made with the run folder, all settings as ``config.yaml`` has them, and the samples seen
+    when this process began: 0, or those of the checkpoint of a resumed run. Tags and values are
+    those of docs/tensorboard.md.
     """
 
-    remedy = ""
-
-    def __init__(self, folder: Path, start: int = 0) -> None:
-        self.folder = folder
-        self.start = start
-
-    def begin(self, settings: Values, measure: str) -> None:
-        """Begin to show the run.
-
-        Args:
-            settings: all of them, as ``config.yaml`` has them.
-            measure: "accuracy" or "map".
-        """
-
-    def scalar(self, tag: str, value: float, step: int) -> None:
-        """Add a point to a curve."""
-
-    def picture(self, tag: str, chart: Chart, step: int) -> None:
-        """Show a picture."""
-
-    def histogram(self, tag: str, counts: Sequence[float], step: int) -> None:
-        """Show counts by the number of a prompt or class."""
-
-    def results(self, settings: Values, final: Mapping[str, float], step: int) -> None:
-        """Show the final numbers of a finished run, and the settings in which runs differ."""
+    def write(self, tag: str, value: Value, step: int) -> None:
+        """Show a value at a number of stream samples seen, which never falls."""
 
     def close(self) -> None:
         """Write what is open."""
 
 
-class TensorBoard(Board):
+class TensorBoard:
     """TensorBoard's files in the run folder.
+
+    Args:
+        folder: of the run.
+        measure: "accuracy" or "map".
+        start: samples seen when this process began; later points of an earlier one are taken back.
 
     Example:
         >>> import tempfile
-        >>> board = TensorBoard(Path(tempfile.mkdtemp()))
-        >>> board.scalar("loss/train", 0.5, 64)
+        >>> board = TensorBoard(Path(tempfile.mkdtemp()), "accuracy")
+        >>> board.write("loss/train", 0.5, 64)
         >>> board.close()
     """
 
-    def __init__(self, folder: Path, start: int = 0) -> None:
-        """Open a file; points of an earlier process beyond ``start`` are taken back."""
-        super().__init__(folder, start)
-        # A name that cannot be foreseen: nobody has put a link there.
+    def __init__(self, folder: Path, measure: str, start: int = 0) -> None:
+        self.folder = folder
+        # A name of its own: two processes may begin in one second.
         self._writer = SummaryWriter(
             str(folder),
             purge_step=start + 1 if start else None,
             filename_suffix=f".{secrets.token_hex(8)}",
         )
+        if not start:
+            words = "mAP" if measure == "map" else measure
+            # The curves of all runs together, under "Custom scalars".
+            curves = {
+                f"anytime {words}": f"^{measure}/anytime$",
+                "A_AUC so far": f"^{measure}/a_auc$",
+                f"{words} at task ends": f"^{measure}/task_end$",
+                "forgetting": "^forgetting$",
+                "training loss": "^loss/train$",
+            }
+            charts = {name: ["Multiline", [tag]] for name, tag in curves.items()}
+            self._writer.add_custom_scalars({"curves over samples seen": charts})
 
-    def begin(self, settings: Values, measure: str) -> None:
-        """Lay the curves of all runs together."""
-        if not self.start:
-            add_layout(self._writer, measure)
+    def write(self, tag: str, value: Value, step: int) -> None:
+        """Show a value; see :class:`Board`."""
+        if isinstance(value, np.ndarray):
+            self._writer.add_image(tag, value, step, dataformats="HWC")
+        elif isinstance(value, Sequence):
+            self._write_counts(tag, value, step)
+        else:
+            self._writer.add_scalar(tag, value, step)
 
-    def scalar(self, tag: str, value: float, step: int) -> None:
-        """Add a point to a curve."""
-        self._writer.add_scalar(tag, value, step)
-
-    def picture(self, tag: str, chart: Chart, step: int) -> None:
-        """Show a picture."""
-        self._writer.add_image(tag, pixels(chart), step, dataformats="HWC")
-
-    def histogram(self, tag: str, counts: Sequence[float], step: int) -> None:
-        """Show a histogram with the number of a prompt or class as value, its count as height."""
+    def _write_counts(self, tag: str, counts: Sequence[float], step: int) -> None:
         total = sum(counts)
         if total:
             # Raw, since values are numbers of prompts, each its own bucket: TensorBoard's own
@@ -129,158 +108,140 @@ class TensorBoard(Board):
                 step,
             )
 
-    def results(self, settings: Values, final: Mapping[str, float], step: int) -> None:
-        """Write the row of the tab "HParams"."""
-        add_results(self._writer, self.folder, settings, final, step)
+    def compare(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings of the row of the tab "HParams"."""
+        # Not torch's add_hparams, which writes truth values as numbers, and columns, of which
+        # TensorBoard takes those of the first run that it finds.
+        row = hparams.hparams_pb(dict(settings), trial_id="/".join(self.folder.parts[-3:]))
+        writer: Any = self._writer.file_writer
+        writer.add_summary(row)
 
     def close(self) -> None:
         """Flush the file."""
         self._writer.close()
 
 
-class WeightsAndBiases(Board):
-    """A run of Weights & Biases, with the same tags; its files lie in ``wandb`` in the run folder.
+def compared_settings(settings: Settings, varied: Sequence[str]) -> dict[str, Any]:
+    """Settings that TensorBoard puts beside final numbers: strategy, seed and what else differs.
 
-    Project, entity, mode and the like are those of wandb's own variables (``WANDB_PROJECT``,
-    ``WANDB_MODE=offline`` and so on); the project is "cl-prompts" by default. A resumed run goes on
-    with the run of its first process.
+    >>> from cl_prompts.experiments.recipes.settings import plan
+    >>> (run,) = plan("digits", ["strategy=er", "seed=1", "lr=0.1"])
+    >>> compared_settings(run, ["seed", "options.lr", "options.pool_size"])
+    {'strategy': 'er', 'seed': 1, 'lr': 0.1}
 
-    Raises:
-        InputError: wandb is not installed.
+    Args:
+        settings: of the run.
+        varied: dotted names, see :func:`~cl_prompts.experiments.recipes.grid.differing_settings`.
+
+    Returns:
+        Values by the names that one writes on the command line; what is neither a truth value, a
+        number nor a text is text.
+    """
+    held = held_settings(settings)
+    # Of all that differ, so that one setting has one name in all runs of a command.
+    names = short_names(dict.fromkeys(["strategy", "seed", *varied]))
+    return {name: _plain(held[key]) for key, name in names.items() if key in held}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+class OnlineBoard:
+    """A run of Weights & Biases or trackio, with the same tags.
+
+    Project, entity, mode and the like are those of the library's own variables (``WANDB_PROJECT``,
+    ``WANDB_MODE=offline`` and so on); the project is "cl-prompts" by default. A resumed run
+    continues the run of its first process.
     """
 
-    remedy = ", or with WANDB_MODE=offline in the environment, which needs no account"
+    def __init__(self, library: str, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._library = extra(library, library, f"tracker={library}")
+        name = "/".join(folder.resolve().parts[-3:])
+        about: dict[str, Any] = {
+            "project": os.environ.get(f"{library.upper()}_PROJECT", "cl-prompts"),
+            "name": name,
+            "group": str(settings.get("recipe")),
+            "config": dict(settings),
+            "resume": "allow",
+        }
+        if library == "wandb":
+            quiet = self._library.Settings(console="off", silent=True)
+            about |= {"dir": str(folder), "id": name.replace("/", "-"), "settings": quiet}
+        self._run = self._library.init(**about)
+        if library == "wandb":
+            # Its own steps count calls: curves get samples seen as their axis.
+            self._run.define_metric("*", step_metric="samples_seen")
 
-    def __init__(self, folder: Path, start: int = 0) -> None:
-        super().__init__(folder, start)
-        self._wandb = extra("wandb", "wandb", "tracker=wandb")
-        self._run: Any = None
-
-    def begin(self, settings: Values, measure: str) -> None:
-        """Begin or resume the run."""
-        if (self.folder / "wandb").is_symlink():
-            raise InputError(
-                f"{self.folder / 'wandb'} is a link, through which nothing is written: remove it"
-            )
-        # The folder's own mark, which a resumed run finds again, on another machine, too, and a
-        # copied folder shares.
-        about = FolderFiles(self.folder).read_json("environment.json")
-        first = {key: about[key] for key in about if key not in ("resumed_with", "sha256")}
-        self._run = self._wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "cl-prompts"),
-            dir=str(self.folder),
-            id=digest_of_json(first)[:16],
-            name="/".join(self.folder.resolve().parts[-3:]),
-            group=str(settings.get("recipe")),
-            config=dict(settings),
-            resume="allow",
-            settings=self._wandb.Settings(console="off", silent=True),
-        )
-        # Its own steps count calls: curves get samples seen as their axis.
-        self._run.define_metric("samples_seen")
-        self._run.define_metric("*", step_metric="samples_seen")
-
-    def scalar(self, tag: str, value: float, step: int) -> None:
-        """Add a point to a curve."""
-        self._run.log({tag: value, "samples_seen": step})
-
-    def picture(self, tag: str, chart: Chart, step: int) -> None:
-        """Show a picture."""
-        shown = self._wandb.Image(pixels(chart))
+    def write(self, tag: str, value: Value, step: int) -> None:
+        """Show a value; see :class:`Board`."""
+        shown: Any = value
+        if isinstance(value, np.ndarray):
+            shown = self._library.Image(value)
+        elif isinstance(value, Sequence):
+            bars = (list(value), list(range(len(value) + 1)))
+            shown = self._library.Histogram(np_histogram=bars)
         self._run.log({tag: shown, "samples_seen": step})
-
-    def histogram(self, tag: str, counts: Sequence[float], step: int) -> None:
-        """Show a histogram."""
-        bars = (list(counts), list(range(len(counts) + 1)))
-        shown = self._wandb.Histogram(np_histogram=bars)
-        self._run.log({tag: shown, "samples_seen": step})
-
-    def results(self, settings: Values, final: Mapping[str, float], step: int) -> None:
-        """Put the final numbers into the summary."""
-        self._run.summary.update({f"final/{name}": value for name, value in final.items()})
 
     def close(self) -> None:
         """End this process's part of the run."""
-        if self._run is not None:
-            self._run.finish()
-            self._run = None
+        self._run.finish()
 
 
 def pixels(chart: Chart) -> np.ndarray:
-    """Return a chart as (height, width, 3) grey levels."""
-    from cl_prompts.experiments.figures import png  # here, since it loads Altair
+    """Return a chart as (height, width, 3) bytes."""
+    from cl_prompts.experiments import figures  # here, since it loads Altair
 
-    return np.asarray(Image.open(io.BytesIO(png(chart))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(figures.png(chart))).convert("RGB"))
 
 
 class Boards:
-    """The boards of a run: each call goes to TensorBoard, and to a further one.
-
-    Args:
-        first: TensorBoard.
-        further: of the setting ``tracker``; None for none.
+    """Several boards as one.
 
     Raises:
-        RunError: the further board fails, whatever it raises.
-
-    Example:
-        >>> shown = Board(Path("runs/mine"))
-        >>> Boards(shown, shown).scalar("loss/train", 0.5, 64)
+        RunError: a board fails, whatever it raises.
     """
 
-    def __init__(self, first: Board, further: Board | None = None) -> None:
-        self._first = first
-        self._further = further
+    def __init__(self, *boards: Board) -> None:
+        self._boards = boards
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """A method of both, of those that :class:`Board` has."""
-        if name.startswith("_") or not hasattr(Board, name):
-            raise AttributeError(name)
+    def write(self, tag: str, value: Value, step: int) -> None:
+        """Show a value on all."""
+        for board in self._boards:
+            with _told(board):
+                board.write(tag, value, step)
 
-        def called(*args: Any) -> None:
-            getattr(self._first, name)(*args)
-            if self._further is None:
-                return
-            try:
-                getattr(self._further, name)(*args)
-            except Exception as error:  # a library of others may raise anything
-                kind = type(self._further).__name__
-                raise RunError(
-                    f"the tracker {kind} failed ({type(error).__name__}: {error}): the run can be"
-                    " resumed, with tracker: null in its config.yaml without it"
-                    f"{self._further.remedy}"
-                ) from error
-
-        return called
+    def close(self) -> None:
+        """Close all."""
+        for board in self._boards:
+            with _told(board):
+                board.close()
 
 
-def _refuse_settings_here() -> None:
-    # wandb obeys them, and they may lie in a folder of images that somebody downloaded.
-    for file in (Path("wandb", "settings"), Path(".wandb", "settings")):
-        if os.path.lexists(file):
-            raise InputError(
-                f"{file} in the current folder would decide where the run is sent to: remove it, or"
-                " start elsewhere, with WANDB_ENTITY, WANDB_PROJECT, WANDB_MODE and the like in the"
-                " environment"
-            )
+@contextmanager
+def _told(board: Board) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a library of others may raise anything
+        raise RunError(
+            f"the tracker {type(board).__name__} failed ({type(error).__name__}: {error}): the run"
+            " can be resumed, with tracker: null in its config.yaml without it"
+        ) from error
 
 
-def board_class(name: str) -> type[Board]:
-    """The class of a tracker by its name, or by ``"package.module:Class"``.
+def board_class(name: str) -> Any:
+    """What makes a board, given folder, settings and start, by the name of a tracker or
+    ``"package.module:Class"``.
 
     Raises:
-        InputError: an unknown name, a class that does not derive from :class:`Board`, a library
-            that is not installed, or settings of wandb in the current folder.
+        InputError: an unknown name, no class of a board, or a library that is not installed.
     """
-    if name == "wandb":
-        extra("wandb", "wandb", "tracker=wandb")
-        _refuse_settings_here()
-        return WeightsAndBiases
+    if name in _ONLINE:
+        extra(name, name, f"tracker={name}")
+        return lambda folder, settings, start: OnlineBoard(name, folder, settings)
     if not is_dotted(name):
-        raise unknown("tracker", name, ["wandb"])
+        raise unknown("tracker", name, _ONLINE)
     found = load_object("tracker", name)
-    if not (isinstance(found, type) and issubclass(found, Board)):
-        raise InputError(
-            f"tracker {name!r} is no class derived from {Board.__module__}.{Board.__name__}"
-        )
+    if not all(callable(getattr(found, method, None)) for method in ("write", "close")):
+        raise InputError(f"tracker {name!r} does not have the methods write and close")
     return found

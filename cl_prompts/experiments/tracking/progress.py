@@ -1,5 +1,4 @@
-"""Progress of runs: a live table on a terminal, and elsewhere one plain line a minute and at each
-end."""
+"""Progress of runs: bars on a terminal, elsewhere a plain line a minute, and a line at each end."""
 
 from __future__ import annotations
 
@@ -9,22 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from cl_prompts.errors import one_sentence, printable, unbroken
 
-Clock = Callable[[], float]
 SECONDS_PER_LINE = 60.0
-_BAR = 24  # columns
-_STILL = 10.0  # seconds without a batch, from which on they are said
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a line as it is, but for what a terminal would obey and for line breaks of names."""
+    """Print a line as it is, but for control characters and line breaks of names."""
     # Rich would colour and break names of folders, and take brackets in them for marks.
     console.print(unbroken(printable(text)), highlight=False, soft_wrap=True, markup=False)
 
@@ -43,71 +37,25 @@ class Watcher(Protocol):
 
 
 @dataclass
-class RunProgress:
-    """A run under way.
+class _Run:
+    """A run under way: its bar, when it began, and how far it was then and is now."""
 
-    Attributes:
-        number: of the run, from 1.
-        label: of the run.
-        line_at: time of its last plain line.
-        began: time at which this process began to train.
-        moved: time of its last batch.
-        start: samples seen by then.
-        samples: seen by now.
-        total: stream samples of the whole run.
-        a_auc: so far; None for none.
-
-    >>> run = RunProgress(7, "mvp seed 2", 0.0, samples=61, total=100, a_auc=0.633)
-    >>> print(run.line(30, now=366.0))
-    run 7 of 30, mvp seed 2, 61 %, A_AUC so far 63.3, about 4 min left
-    """
-
-    number: int
     label: str
+    bar: TaskID
+    began: float
     line_at: float
-    began: float = 0.0
-    moved: float = 0.0
-    start: int = 0
+    start: int | None = None
     samples: int = 0
     total: int = 0
-    a_auc: float | None = None
-
-    @property
-    def share(self) -> str:
-        """Percentage done, not rounded up to 100."""
-        return f"{100 * self.samples // self.total} %" if self.total else "starting"
-
-    @property
-    def score(self) -> str:
-        """A_AUC in percent; empty for none."""
-        return "" if self.a_auc is None else f"{100 * self.a_auc:.1f}"
+    score: str = ""
 
     def left(self, now: float) -> str:
-        """Time that is left at the pace of this process; empty before there is one."""
-        trained = self.samples - self.start
+        """Time that is left at the pace of this process."""
+        trained = self.samples - (self.start or 0)
         if trained <= 0:
             return ""
         seconds = (now - self.began) * (self.total - self.samples) / trained
         return f"about {in_words(seconds)} left"
-
-    def still(self, now: float) -> str:
-        """How long it has worked since its last batch, as where a method solves or evaluates; empty
-        where that is not long."""
-        waited = now - self.moved
-        return f"{in_words(waited)} at work between batches" if waited > _STILL else ""
-
-    def line(self, n_runs: int, now: float) -> str:
-        """One line on the run."""
-        score = f"A_AUC so far {self.score}" if self.score else ""
-        parts = [f"run {self.number} of {n_runs}", self.label, self.share, score, self.left(now)]
-        return ", ".join(filter(None, parts))
-
-    def ended(self, n_runs: int, now: float, how: str) -> str:
-        """The last line on the run."""
-        if how == "finished":
-            how = f"finished after {in_words(now - self.began)}" if self.total else how
-            how += f", A_AUC {self.score}" if self.score else ""
-        return f"run {self.number} of {n_runs}, {self.label}, {how}"
 
 
 def in_words(seconds: float) -> str:
@@ -119,18 +67,14 @@ def in_words(seconds: float) -> str:
     # Before rounding would write 60 s or 60 min.
     if seconds < 59.5:
         return f"{seconds:.0f} s"
-    if seconds < 3570:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h"
 
 
 class Display:
-    """Display of runs under way, in plain lines.
-
-    Every end has a line, and so has every run under way once a minute.
+    """Display of runs under way.
 
     Args:
-        console: where lines go.
+        console: where lines and bars go.
         n_runs: runs in all.
         clock: seconds.
 
@@ -140,61 +84,72 @@ class Display:
     run 1 of 1, ncm seed 1, finished after 0 s, A_AUC 50.0
     """
 
-    def __init__(self, console: Console, n_runs: int, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, n_runs: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.console = console
         self.n_runs = n_runs
         self.clock = clock
-        self.running: dict[int, RunProgress] = {}
-        self.n_ended = 0
+        self._runs: dict[int, _Run] = {}
+        about = TextColumn("{task.fields[about]}")
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TaskProgressColumn(),
+            about,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal or console.quiet,
+        )
 
     def __enter__(self) -> Display:
         """Begin to show."""
+        self._bars.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End."""
+        """Remove the bars; the lines stay."""
+        self._bars.stop()
 
     def say(self, text: str) -> None:
         """Print a line."""
         print_line(self.console, text)
 
     def begin(self, number: int, label: str) -> None:
-        """Take a run that begins, or goes on."""
+        """Take a run that begins, or continues."""
         now = self.clock()
-        # It may hold the text of a setting, and rich leaves some characters out of a table.
-        label = one_sentence(label)
-        self.running[number] = RunProgress(number, label, line_at=now, began=now, moved=now)
+        label = f"run {number} of {self.n_runs}, {one_sentence(label)}"
+        bar = self._bars.add_task(escape(label), total=None, about="")
+        self._runs[number] = _Run(label, bar, began=now, line_at=now)
 
     def advance(self, number: int, samples: int, total: int, a_auc: float | None) -> None:
         """Take the progress of a run; see :meth:`Watcher.advance`."""
-        run = self.running[number]
+        run = self._runs[number]
         now = self.clock()
         # Time that is left is reckoned from the first sample, not from loading and compiling.
-        if not run.total:
-            run.began = now
-            run.start = samples
-        run.moved = now
-        run.samples = samples
-        run.total = total
-        run.a_auc = a_auc
-        self.show(run, now)
-
-    def show(self, run: RunProgress, now: float) -> None:
-        """Print a line on a run that has had none for a minute."""
-        if now - run.line_at >= SECONDS_PER_LINE:
+        if run.start is None:
+            run.start, run.began = samples, now
+        run.samples, run.total = samples, total
+        run.score = "" if a_auc is None else f"A_AUC {100 * a_auc:.1f}"
+        about = ", ".join(filter(None, [run.score, run.left(now)]))
+        self._bars.update(run.bar, completed=samples, total=total, about=about)
+        if self._bars.disable and now - run.line_at >= SECONDS_PER_LINE:
             run.line_at = now
-            self.say(run.line(self.n_runs, now))
+            # Not rounded up to 100.
+            share = f"{100 * samples // total} %" if total else ""
+            self.say(", ".join(filter(None, [run.label, share, about])))
 
     def end(self, number: int, how: str) -> None:
         """Take the end of a run: "finished", "stopped" or "failed: WHY"."""
-        run = self.running.pop(number)
-        self.n_ended += 1
-        self.say(run.ended(self.n_runs, self.clock(), how))
+        run = self._runs.pop(number)
+        self._bars.remove_task(run.bar)
+        if how == "finished" and run.total:
+            how = f"finished after {in_words(self.clock() - run.began)}"
+            how += f", {run.score}" * bool(run.score)
+        self.say(f"{run.label}, {how}")
 
-    def take_back(self, number: int, why: str) -> None:
-        """Take a run that will begin again."""
-        run = self.running.pop(number)
-        self.say(run.ended(self.n_runs, self.clock(), why))
+    #: the end of what a worker did for a run that will begin again
+    take_back = end
 
     @contextmanager
     def run(self, number: int, label: str) -> Iterator[Watcher]:
@@ -209,45 +164,6 @@ class Display:
             raise
         finally:
             self.end(number, how)
-
-
-class LiveDisplay(Display):
-    """A table of the runs under way at the bottom of a terminal, and above it a line for each
-    end."""
-
-    def __init__(self, console: Console, n_runs: int, clock: Clock = time.monotonic) -> None:
-        super().__init__(console, n_runs, clock)
-        self._live = Live(
-            console=console, get_renderable=self.table, refresh_per_second=2, transient=True
-        )
-
-    def __enter__(self) -> Display:
-        """Show the table."""
-        self._live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Remove the table; the lines stay."""
-        self._live.stop()
-
-    def show(self, run: RunProgress, now: float) -> None:
-        """Leave it to the table, which is drawn twice a second."""
-
-    def table(self) -> RenderableType:
-        """The table as it is now."""
-        rows = Table.grid(padding=(0, 2))
-        now = self.clock()
-        # A copy, since the table is drawn by a thread of its own.
-        for run in list(self.running.values()):
-            # Without a total the bar pulses.
-            bar = ProgressBar(total=run.total or None, completed=run.samples, width=_BAR)
-            score = f"A_AUC {run.score}" if run.score else ""
-            ahead = run.still(now) if run.total else ""
-            cells = (run.share, score, ahead or run.left(now))
-            rows.add_row(str(run.number), Text(run.label), bar, *cells)
-        waiting = self.n_runs - self.n_ended - len(self.running)
-        counts = f"{self.n_runs} runs: {self.n_ended} ended, {len(self.running)} under way"
-        return Group(rows, Text(f"{counts}, {waiting} waiting", style="dim"))
 
 
 @dataclass(frozen=True)
@@ -265,8 +181,5 @@ class _Numbered:
 
 
 def display_on(console: Console, n_runs: int, *, n_ended: int = 0) -> Display:
-    """The display that fits a console: live on a terminal, lines in a pipe or a log."""
-    live = console.is_terminal and not console.quiet
-    display = (LiveDisplay if live else Display)(console, n_runs)
-    display.n_ended = n_ended
-    return display
+    """The display of a command's runs, of which some ended before."""
+    return Display(console, n_runs)

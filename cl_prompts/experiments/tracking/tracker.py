@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import quote
 
 import torch
 from avalanche.core import BaseSGDPlugin
@@ -18,7 +17,7 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.series import DETAILED, in_detail, stream_view
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, RunFolder
-from cl_prompts.experiments.tracking.boards import Boards, TensorBoard, board_class
+from cl_prompts.experiments.tracking.boards import Board, Boards, TensorBoard, board_class, pixels
 from cl_prompts.experiments.tracking.diagnostics import Diagnostics
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
@@ -59,18 +58,19 @@ class Tracker(BaseSGDPlugin):
         super().__init__()
         self.folder = folder
         self.anytime = anytime
-        self.board = Boards(
-            TensorBoard(folder.path, start),
-            None if settings.tracker is None else board_class(settings.tracker)(folder.path, start),
-        )
         anytime.listeners.append(self.on_evaluation)
         self.total = total
         # No more than one evaluation a batch, however small the period.
         every = max(anytime.every or total, batch_size)
         self.expected = {"anytime": total // every, "task_end": n_tasks}
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
+        self.tensorboard = TensorBoard(folder.path, self.measure, start)
+        boards: list[Board] = [self.tensorboard]
+        if settings.tracker is not None:
+            made = board_class(settings.tracker)
+            boards.append(made(folder.path, plain(asdict(settings)), start))
+        self.board = Boards(*boards)
         self.diagnostics = Diagnostics(folder, self.board, anytime.evaluator)
-        self.board.begin(plain(asdict(settings)), self.measure)
         self._losses: list[Tensor] = []
         self._samples = start
 
@@ -97,8 +97,7 @@ class Tracker(BaseSGDPlugin):
             rows = [(self._samples, "buffer", f"class:{c}", 0.0) for c in classes]
             self.folder.add_metrics(rows)
 
-    # Not called state_dict: a plugin with that is part of the strategy's state, on every rank, and
-    # only rank 0 has a tracker.
+    # Not called state_dict: a plugin with that is part of the strategy's state.
     def records(self) -> dict[str, Any]:
         """Losses that are not written yet, and the counters at the start of the task."""
         losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
@@ -123,13 +122,13 @@ class Tracker(BaseSGDPlugin):
         if detailed:
             rows += _rows(samples, name, "class", evaluation.by_class.tolist())
             rows += self._by_domain(samples, kind, evaluation)
-        self.board.scalar(f"{self.measure}/{kind}", evaluation.accuracy, samples)
+        self.board.write(f"{self.measure}/{kind}", evaluation.accuracy, samples)
         for score, value in evaluation.scores.items():
             if not math.isnan(value):
-                self.board.scalar(f"{score}/{kind}", value, samples)
+                self.board.write(f"{score}/{kind}", value, samples)
                 rows.append((samples, score, kind, value))
         if kind == "anytime":
-            self.board.scalar(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
+            self.board.write(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
         else:
             rows += self._by_task(samples) if detailed else []
             rows += self._forgetting(samples)
@@ -141,10 +140,10 @@ class Tracker(BaseSGDPlugin):
         rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
         for _, _, scope, value in rows if self.expected["task_end"] <= DETAILED else ():
             tag = f"task_{self.measure}/{scope.replace(':', '_')}"
-            self.board.scalar(tag, value, samples)
+            self.board.write(tag, value, samples)
         if rows:
             mean = sum(value for *_, value in rows) / len(rows)
-            self.board.scalar(f"task_{self.measure}/mean", mean, samples)
+            self.board.write(f"task_{self.measure}/mean", mean, samples)
         return rows
 
     def _by_domain(
@@ -155,7 +154,7 @@ class Tracker(BaseSGDPlugin):
         for name, value in self.anytime.by_domain(evaluation).items():
             rows.append((samples, f"{kind}_{self.measure}", f"domain:{name}", value))
             if kind == "task_end":
-                self.board.scalar(f"domain_{self.measure}/{in_tag(name)}", value, samples)
+                self.board.write(f"domain_{self.measure}/{name}", value, samples)
         return rows
 
     def _forgetting(self, samples: int) -> list[tuple[int, str, str, float]]:
@@ -165,7 +164,7 @@ class Tracker(BaseSGDPlugin):
         if not len(lost):
             return []
         forgetting = float(lost.mean())
-        self.board.scalar("forgetting", forgetting, samples)
+        self.board.write("forgetting", forgetting, samples)
         return [(samples, "forgetting", "seen", forgetting)]
 
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
@@ -175,7 +174,7 @@ class Tracker(BaseSGDPlugin):
         unit = "labels" if "anchors" in stream else "samples"
         shown = stream_view(stream)
         chart = figures.stream_chart(shown, class_names, unit=unit)
-        self.board.picture("stream", chart, 0)
+        self.board.write("stream", pixels(chart), 0)
 
     def show_examples(self, model: ContinualModel, test: Any, class_names: list[str]) -> None:
         """Store and draw test images with their true and predicted labels, for multi-label models.
@@ -206,7 +205,7 @@ class Tracker(BaseSGDPlugin):
         }
         self.folder.write_arrays(EXAMPLES_FILE, **examples)
         chart = figures.example_chart(**examples, class_names=class_names)
-        self.board.picture("examples", chart, self._samples)
+        self.board.write("examples", pixels(chart), self._samples)
 
     def finish(
         self,
@@ -231,15 +230,17 @@ class Tracker(BaseSGDPlugin):
             samples = [p.samples_seen for p in points]
             measure = "average precision" if self.measure == "map" else "class accuracy"
             chart = figures.class_chart(samples, matrix, class_names, measure=measure)
-            self.board.picture(f"class_{self.measure}", chart, samples[-1])
+            self.board.write(f"class_{self.measure}", pixels(chart), samples[-1])
         self.diagnostics.finish(model, self._samples)
         auc = results.get("a_auc")
         points = self.anytime.curve.anytime
         if auc is not None and points and points[-1].samples_seen < self._samples:
             # The end of the stream is a point of its own.
-            self.board.scalar(f"{self.measure}/a_auc", auc, self._samples)
-        final = {name: value for name, value in results.items() if value is not None}
-        self.board.results(settings, final, self._samples)
+            self.board.write(f"{self.measure}/a_auc", auc, self._samples)
+        for name, value in results.items():
+            if value is not None:
+                self.board.write(f"final/{name}", value, self._samples)
+        self.tensorboard.compare(settings)
         self.close()
 
     def close(self) -> None:
@@ -251,7 +252,7 @@ class Tracker(BaseSGDPlugin):
             mean = float(torch.stack(self._losses).mean())
             self._losses.clear()
             self.folder.add_metrics([(self._samples, "loss", "train", mean)])
-            self.board.scalar("loss/train", mean, self._samples)
+            self.board.write("loss/train", mean, self._samples)
 
 
 class ProgressLine(BaseSGDPlugin):
@@ -281,20 +282,6 @@ class ProgressLine(BaseSGDPlugin):
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Send A_AUC with the end of the stream as a point, as the table does."""
         self.tell(strategy.samples_seen)
-
-
-def in_tag(name: str) -> str:
-    """A name of somebody else's as the last part of a tag: what would part, hide or break it is
-    written as in addresses.
-
-    >>> in_tag("night/rain"), in_tag("../x"), in_tag("Été 2")
-    ('night%2Frain', '%2E.%2Fx', 'Été 2')
-    """
-    marked = name.startswith(".")
-    text = "".join(
-        quote(c, safe="") if c in "/\\%" or not c.isprintable() else c for c in name[marked:]
-    )
-    return f"%2E{text}" if marked else text
 
 
 def _rows(

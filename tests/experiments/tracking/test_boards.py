@@ -1,9 +1,9 @@
-"""Boards beside TensorBoard: one's own, and Weights & Biases."""
+"""Boards: what TensorBoard reads back, one's own beside it, and online ones."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -13,165 +13,210 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import Settings, plan
-from cl_prompts.experiments.tracking.boards import Board, TensorBoard, WeightsAndBiases, board_class
+from cl_prompts.experiments.tracking.boards import TensorBoard, board_class
 from tests.experiments.commands import QUICK, run, summary
 
-pytestmark = pytest.mark.slow
+PAGE = Path(__file__).parents[3] / "docs" / "tensorboard.md"
+HERE = "tests.experiments.tracking.test_boards"
+ER = ["digits", "strategy=er", "er.buffer_size=8", "seed=1", *QUICK]
 
 
-class Written(Board):
+def hparams_in(folder: Path) -> Any:
+    """The settings of the row in HParams."""
+    events = EventAccumulator(str(folder)).Reload()
+    contents = events.PluginTagToContent("hparams")
+    found = HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
+    return found.session_start_info.hparams
+
+
+def test_settings_have_their_types(tmp_path: Path) -> None:
+    board = TensorBoard(tmp_path, "accuracy")
+    board.compare({"strategy": "er", "ema": True, "off": False, "seed": 3, "lr": 0.5})
+    board.close()
+    found = hparams_in(tmp_path)
+    assert {name: value.WhichOneof("kind") for name, value in found.items()} == {
+        "strategy": "string_value",
+        "ema": "bool_value",
+        "off": "bool_value",
+        "seed": "number_value",
+        "lr": "number_value",
+    }
+    assert found["ema"].bool_value is True
+
+
+def test_one_chart_shows_the_anytime_curves_of_all_runs(tmp_path: Path) -> None:
+    TensorBoard(tmp_path, "map").close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    (tag,) = events.PluginTagToContent("custom_scalars")
+    layout = Layout.FromString(events.Tensors(tag)[0].tensor_proto.string_val[0])
+    (category,) = layout.category
+    chart = category.chart[0]
+    assert chart.title == "anytime mAP"
+    (pattern,) = chart.multiline.tag
+    assert re.search(pattern, "map/anytime")
+    assert not re.search(pattern, "final_map/anytime")
+
+
+def test_a_resumed_run_takes_later_points_back_and_has_a_file_of_its_own(tmp_path: Path) -> None:
+    for start, values in ((0, {10: 0.1, 20: 0.2}), (10, {15: 0.5})):
+        board = TensorBoard(tmp_path, "accuracy", start)
+        for step, value in values.items():
+            board.write("accuracy/anytime", value, step)
+        board.close()
+    assert len(list(tmp_path.iterdir())) == 2
+    found = EventAccumulator(str(tmp_path)).Reload().Scalars("accuracy/anytime")
+    assert [event.step for event in found] == [10, 15]
+
+
+def test_a_run_writes_what_differs_and_its_results(mvp_run: Path) -> None:
+    events = EventAccumulator(str(mvp_run)).Reload()
+    assert set(hparams_in(mvp_run)) == {"strategy", "seed"}
+    scalars = {t: events.Scalars(t)[-1].value for t in events.Tags()["scalars"]}
+    for name, value in summary(mvp_run)["results"].items():
+        if value is not None:
+            assert scalars[f"final/{name}"] == pytest.approx(value, abs=1e-6)
+
+
+def documented(kind: str) -> list[str]:
+    """Patterns of the tags that the page lists under a kind."""
+    rows = re.findall(r"^\| `([^`]+)` \| (\w+) \|", PAGE.read_text(), flags=re.MULTILINE)
+    texts = [re.escape(tag) for tag, of in rows if of == kind]
+    return [re.sub(r"<\w+>", "[a-z0-9_]+", text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"), [("scalar", "scalars"), ("image", "images"), ("histogram", "histograms")]
+)
+def test_every_tag_is_documented(kind: str, read: str, mvp_run: Path, probe_run: Path) -> None:
+    patterns = documented(kind)
+    assert patterns
+    for folder in (mvp_run, probe_run):
+        tags = EventAccumulator(str(folder)).Reload().Tags()[read]
+        strange = [t for t in tags if not any(re.fullmatch(p, t) for p in patterns)]
+        assert not strange
+
+
+class Written:
     """Writes what it is shown into a file of the run folder."""
 
-    def __init__(self, folder: Path, start: int = 0) -> None:
-        super().__init__(folder, start)
-        self.shown: dict[str, Any] = {"scalars": [], "pictures": [], "histograms": []}
+    def __init__(self, folder: Path, settings: Mapping[str, Any], start: int) -> None:
+        self.folder = folder
+        self.shown: dict[str, Any] = {"strategy": settings["strategy"], "start": start}
 
-    def begin(self, settings: Mapping[str, Any], measure: str) -> None:
-        self.shown |= {"strategy": settings["strategy"], "measure": measure}
-
-    def scalar(self, tag: str, value: float, step: int) -> None:
-        self.shown["scalars"].append([tag, step, float(value)])
-
-    def picture(self, tag: str, figure: Figure, step: int) -> None:
-        self.shown["pictures"].append(tag)
-
-    def histogram(self, tag: str, counts: Any, step: int) -> None:
-        self.shown["histograms"].append([tag, step, sum(counts)])
-
-    def results(self, settings: Mapping[str, Any], final: Mapping[str, float], step: int) -> None:
-        self.shown["final"] = dict(final)
+    def write(self, tag: str, value: Any, step: int) -> None:
+        self.shown.setdefault(tag, []).append([step, np.shape(value), np.mean(value)])
 
     def close(self) -> None:
         (self.folder / "shown.json").write_text(json.dumps(self.shown))
 
 
-class Broken(Board):
+class Broken(Written):
     """A service that is down."""
 
-    remedy = ", or when it is up"
-
-    def scalar(self, tag: str, value: float, step: int) -> None:
+    def write(self, tag: str, value: Any, step: int) -> None:
         raise ConnectionError("the service is down")
 
 
-HERE = "tests.experiments.tracking.test_boards"
-ER = ["digits", "strategy=er", "er.buffer_size=8", "seed=1", *QUICK]
-
-
+@pytest.mark.slow
 def test_an_own_board_gets_what_tensorboard_gets(tmp_path: Path) -> None:
     code, (folder,) = run(tmp_path, *ER, f"tracker={HERE}:Written")
     assert code == 0
     shown = json.loads((folder / "shown.json").read_text())
+    assert (shown.pop("strategy"), shown.pop("start")) == ("er", 0)
     board = EventAccumulator(str(folder)).Reload()
     tags = board.Tags()
-    told = {tag for tag, *_ in shown["scalars"]} | {f"final/{name}" for name in shown["final"]}
-    assert told == set(tags["scalars"])
-    for tag in {tag for tag, *_ in shown["scalars"]}:
-        own = [(step, value) for name, step, value in shown["scalars"] if name == tag]
-        other = [(event.step, event.value) for event in board.Scalars(tag)]
+    assert set(shown) == {*tags["scalars"], *tags["images"], *tags["histograms"]}
+    for tag in tags["scalars"]:
+        other = [[event.step, event.value] for event in board.Scalars(tag)]
+        own = [[step, value] for step, _, value in shown[tag]]
         assert np.array(own) == pytest.approx(np.array(other), rel=1e-6)  # these are float32
-    assert set(shown["pictures"]) == set(tags["images"])
-    assert {name for name, *_ in shown["histograms"]} == set(tags["histograms"])
-    assert (shown["strategy"], shown["measure"]) == ("er", "accuracy")
-    results = summary(folder)["results"]
-    assert shown["final"] == {name: value for name, value in results.items() if value is not None}
+    assert all(len(shown[tag][0][1]) == 3 for tag in tags["images"])
 
 
-def test_a_board_that_fails_ends_the_run_which_goes_on_without_it(
+@pytest.mark.slow
+def test_a_board_that_fails_ends_the_run_which_continues_without_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, (folder,) = run(tmp_path, *ER, f"tracker={HERE}:Broken")
     assert code == 1
     said = capsys.readouterr().err
     assert "the tracker Broken failed (ConnectionError: the service is down)" in said
-    assert "with tracker: null in its config.yaml without it, or when it is up" in said
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace(f"{HERE}:Broken", "null"))
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
 
 
-def test_event_files_have_names_that_nobody_foresees(tmp_path: Path) -> None:
-    names = set()
-    for _ in range(2):
-        TensorBoard(tmp_path).close()
-        names |= {file.name.split(".")[-1] for file in tmp_path.iterdir()}
-    assert len(names) == 2
-    assert all(len(name) == 16 for name in names)
-
-
 def test_a_tracker_is_declared_and_is_code_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "digits", "strategy=ncm", f"tracker={HERE}:ER", "--quick"]) == 2
-    assert "is no class derived from cl_prompts.experiments.tracking.boards.Board" in (
-        capsys.readouterr().err
-    )
+    assert "does not have the methods write and close" in capsys.readouterr().err
+    assert main(["validate", "digits", "strategy=ncm", "tracker=wandbb", "--quick"]) == 2
+    assert "did you mean 'wandb'" in capsys.readouterr().err
     (settings,) = plan("digits", ["strategy=ncm", "seed=1", f"tracker={HERE}:Written"])
     assert settings.imported() == [f"{HERE}:Written"]
     assert settings.own_code() == []  # who shows the numbers does not enter them
-    text = settings.to_yaml()
-    assert Settings.from_yaml(text, trust_code=True) == settings
+    assert Settings.from_yaml(settings.to_yaml(), trust_code=True) == settings
 
 
-def test_a_run_resumed_elsewhere_goes_on_with_its_run_of_weights_and_biases(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
+def test_online_boards_get_values_over_samples_seen(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun: list[str] = []
+    calls: list[Any] = []
+    begun = SimpleNamespace(
+        log=calls.append,
+        finish=lambda: calls.append("finish"),
+        define_metric=lambda *names, **more: None,
+    )
+    library = SimpleNamespace(
+        init=lambda **how: calls.append(how) or begun,
+        Image=lambda pixels: ("image", pixels.shape),
+        Histogram=lambda np_histogram: ("histogram", np_histogram),
+        Settings=dict,
+    )
+    monkeypatch.setitem(sys.modules, name, library)
+    monkeypatch.setenv(f"{name.upper()}_PROJECT", "mine")
+    folder = tmp_path / "digits" / "ncm" / "1-x"
+    board = board_class(name)(folder, {"recipe": "digits"}, 0)
+    board.write("accuracy/anytime", 0.5, 64)
+    board.write("stream", np.zeros((4, 6, 3), np.uint8), 64)
+    board.write("buffer", [1, 2], 128)
+    board.close()
+    how, *rest = calls
+    assert (how["project"], how["name"], how["group"]) == ("mine", "digits/ncm/1-x", "digits")
+    assert how["resume"] == "allow"
+    assert how.get("id") == (None if name == "trackio" else "digits-ncm-1-x")
+    assert rest == [
+        {"accuracy/anytime": 0.5, "samples_seen": 64},
+        {"stream": ("image", (4, 6, 3)), "samples_seen": 64},
+        {"buffer": ("histogram", ([1, 2], [0, 1, 2])), "samples_seen": 128},
+        "finish",
+    ]
 
-    class Library:
-        Settings = dict
 
-        @staticmethod
-        def init(**how: Any) -> Any:
-            begun.append(how["id"])
-            return SimpleNamespace(define_metric=lambda *names, **more: None)
-
-    monkeypatch.setitem(sys.modules, "wandb", Library)
-    for later in ({}, {"resumed_with": [{"torch": "3"}], "sha256": "0"}, {"time": "another"}):
-        about = json.dumps({"time": "one", "torch": "2", **later})
-        (tmp_path / "environment.json").write_text(about)
-        WeightsAndBiases(tmp_path).begin({"recipe": "digits"}, "accuracy")
-    assert begun[0] == begun[1] != begun[2]
-
-
+@pytest.mark.slow
 def test_weights_and_biases_keeps_the_same_tags_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.chdir(tmp_path)
-    for name in ("wandb", ".wandb"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "settings").write_text("[default]\nbase_url = http://localhost:1")
-        with pytest.raises(InputError, match="wandb/settings in the current folder would decide"):
-            board_class("wandb")
-        shutil.rmtree(tmp_path / name)
-    assert board_class("wandb") is WeightsAndBiases
     folder = tmp_path / "digits" / "ncm" / "1-x"
     folder.mkdir(parents=True)
-    (folder / "environment.json").write_text("{}")
-    (folder / "wandb").symlink_to(tmp_path)
-    with pytest.raises(InputError, match="wandb is a link, through which nothing is written"):
-        WeightsAndBiases(folder).begin({"recipe": "digits"}, "accuracy")
-    (folder / "wandb").unlink()
-    board = WeightsAndBiases(folder)
-    board.begin({"recipe": "digits", "strategy": "ncm"}, "accuracy")
-    board.scalar("accuracy/anytime", 0.53125, 64)
-    figure = Figure()
-    figure.subplots().plot([1, 2])
-    board.picture("stream", figure, 64)
-    board.histogram("buffer", [1, 2, 0], 128)
-    board.results({}, {"a_auc": 0.71875}, 128)
+    board = board_class("wandb")(folder, {"recipe": "digits", "strategy": "ncm"}, 0)
+    board.write("accuracy/anytime", 0.53125, 64)
+    board.write("stream", np.zeros((4, 6, 3), np.uint8), 64)
+    board.write("final/a_auc", 0.71875, 128)
     board.close()
     (file,) = folder.rglob("*.wandb")
     ends = time.monotonic() + 60
     while b"final/a_auc" not in file.read_bytes() and time.monotonic() < ends:
         time.sleep(0.1)  # its service writes in a process of its own
     kept = file.read_bytes()
-    for text in ("accuracy/anytime", "0.53125", "samples_seen", "buffer", "final/a_auc", "0.71875"):
+    for text in ("accuracy/anytime", "0.53125", "samples_seen", "final/a_auc", "0.71875"):
         assert text.encode() in kept
     assert list(folder.rglob("media/images/stream*.png"))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cl_prompts.experiments.report.page import write_report
 from cl_prompts.experiments.results.series import (
     buffer_matrix,
     key_similarity_of,
@@ -50,7 +49,7 @@ def test_costs_of_tasks_add_up_to_that_of_the_run(mvp_run: Path) -> None:
     assert all(event.value > 0.5 for event in board.Scalars("cost/forward_passes_evaluation"))
 
 
-def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path, pages: None) -> None:
+def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path) -> None:
     code, (folder,) = run(tmp_path, "digits", "strategy=ncm", "seed=1", *QUICK)
     assert code == 0
     (found,) = collect([folder])
@@ -61,7 +60,3 @@ def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path, pages: N
     assert found.summary["forward_passes"]["train"] < 1
     board = EventAccumulator(str(folder)).Reload()
     assert [event.value for event in board.Scalars("cost/trainable_parameters")] == [0, 0, 0]
-    write_report([folder], tmp_path / "page.html", figures=True)
-    drawn = {file.stem for file in tmp_path.rglob("*.png")}
-    assert drawn
-    assert not any(name.endswith(("usage", "keys", "buffer")) for name in drawn)

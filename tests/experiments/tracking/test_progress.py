@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cl_prompts.experiments.tracking.progress import Display, LiveDisplay, display_on, in_words
+from cl_prompts.experiments.tracking.progress import Display, display_on, in_words
 
 
 class Time:
@@ -42,8 +42,8 @@ def test_a_log_has_a_line_a_minute_and_one_at_the_end(log: Console) -> None:
     display.advance(7, 1000, 1000, 0.6334)
     display.end(7, "finished")
     assert written(log) == [
-        "run 7 of 30, mvp seed 2, 16 %, A_AUC so far 20.0, about 4 min left",
-        "run 7 of 30, mvp seed 2, 40 %, A_AUC so far 50.0, about 2 min left",
+        "run 7 of 30, mvp seed 2, 16 %, A_AUC 20.0, about 4 min left",
+        "run 7 of 30, mvp seed 2, 40 %, A_AUC 50.0, about 2 min left",
         "run 7 of 30, mvp seed 2, finished after 2 min, A_AUC 63.3",
     ]
 
@@ -84,53 +84,29 @@ def test_every_end_has_its_words(log: Console) -> None:
         "note: its [b] is odd",
         "run 3 of 3, er [a] seed 3, finished",
     ]
-    assert display.n_ended == 3
-    assert not display.running
+    assert not display._runs
 
 
-def test_a_terminal_has_a_table_that_goes_when_it_is_done() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    display = display_on(console, 4, n_ended=1)
-    assert isinstance(display, LiveDisplay)
-    with display:
+def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with display_on(console, 4) as display:
         display.begin(2, "mvp [x] \x1b]0;a\x07\n seed 2")
         display.advance(2, 0, 100, None)
         display.advance(2, 61, 100, 0.633)
-        shown = Console(file=io.StringIO(), width=100)
-        shown.print(display.table())
+        display._bars.refresh()
         display.end(2, "finished")
-    row, counts = written(shown)
-    assert row.split()[:6] == ["2", "mvp", "[x]", r"\x1b]0;a\x07", "seed", "2"]
-    assert " 61 %  A_AUC 63.3  about 0 s left" in row
-    assert counts == "4 runs: 1 ended, 1 under way, 2 waiting"
-    ended = [line for line in written(console) if "finished after 0 s, A_AUC 63.3" in line]
-    assert len(ended) == 1
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert r"run 2 of 4, mvp [x] \x1b]0;a\x07 seed 2" in shown
+    assert "61%" in shown
+    assert "A_AUC 63.3, about 0 s left" in shown
+    assert len([line for line in written(console) if "finished after 0 s, A_AUC 63.3" in line]) == 1
 
 
-def test_long_work_between_batches_is_said() -> None:
-    clock = Time()
-    display = LiveDisplay(Console(file=io.StringIO()), 1, clock)
-
-    def row() -> str:
-        shown = Console(file=io.StringIO(), width=120)
-        shown.print(display.table())
-        return written(shown)[0]
-
-    display.begin(1, "ranpac seed 1")
-    display.advance(1, 0, 100, None)
-    clock.now += 8
-    display.advance(1, 40, 100, 0.5)
-    assert "about 12 s left" in row()
-    clock.now += 35
-    assert "A_AUC 50.0  35 s at work between batches" in row()
-    display.advance(1, 60, 100, 0.5)
-    assert "about 29 s left" in row()
-
-
-def test_quiet_and_logs_have_no_table() -> None:
+def test_quiet_has_neither_bars_nor_lines() -> None:
     quiet = Console(file=io.StringIO(), force_terminal=True, quiet=True)
-    for console in (quiet, Console(file=io.StringIO())):
-        assert type(display_on(console, 1)) is Display
+    with display_on(quiet, 1) as display, display.run(1, "ncm seed 1") as watcher:
+        watcher.advance(0, 10, None)
+    assert written(quiet) == []
 
 
 def test_times_in_words() -> None:

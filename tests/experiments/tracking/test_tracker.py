@@ -58,10 +58,7 @@ def test_scalars_are_those_of_the_file(mvp_run: Path, tag: str, metric: str, sco
 def test_pictures_and_histograms(mvp_run: Path) -> None:
     events = EventAccumulator(str(mvp_run)).Reload()
     tags = events.Tags()
-    pictures = ("stream", "class_accuracy", "keys")
-    assert set(pictures) <= set(tags["images"])
-    # Letters of 8 points have as many pixels at least on a card of 400.
-    assert all(8 / 72 * 400 / (events.Images(tag)[0].width / 100) > 8 for tag in pictures)
+    assert {"stream", "class_accuracy", "keys"} <= set(tags["images"])
     assert {"prompt_usage", "buffer"} <= set(tags["histograms"] + tags["tensors"])
 
 
@@ -223,17 +220,3 @@ def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     for name, value in last.items():
         assert board.Scalars(f"domain_accuracy/{name}")[-1].value == pytest.approx(value)
     assert len(board.Scalars("domain_accuracy/blurred")) == 1
-
-
-def test_a_domain_of_any_name_has_one_tag() -> None:
-    values = {"night/rain": 0.5, "..": 0.25, "a\nb": 0.75, "=1+1": 1.0}
-    tags: list[str] = []
-    tracker = SimpleNamespace(
-        board=SimpleNamespace(scalar=lambda tag, *_: tags.append(tag)),
-        measure="accuracy",
-        anytime=SimpleNamespace(by_domain=lambda _: values),
-    )
-    written = Tracker._by_domain(tracker, 10, "task_end", None)  # type: ignore[arg-type]
-    assert [row[2] for row in written] == [f"domain:{name}" for name in values]
-    names = ["night%2Frain", "%2E.", "a%0Ab", "=1+1"]
-    assert tags == [f"domain_accuracy/{name}" for name in names]
