@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -51,6 +53,7 @@ class StoredLogits(nn.Module):
         (tensor([[1., 0.]]), tensor([[ True, False]]))
     """
 
+    class_axes: ClassVar = {"values": 1, "existed": 1}
     values: Tensor
     existed: Tensor
 
@@ -73,13 +76,6 @@ class StoredLogits(nn.Module):
         # Unseen classes have -inf, which a squared distance cannot bear; `existed` marks them.
         self.values[at] = logits.detach().to(self.values)[stored].masked_fill(~seen, 0)
         self.existed[at] = seen
-
-    def keep(self, kept: Tensor) -> None:
-        """Keep the logits in some slots (k,) alone, in the first ones, as the buffer does."""
-        kept = kept.to(self.values.device)
-        for stored in (self.values, self.existed):
-            stored[: len(kept)] = stored[kept]
-            stored[len(kept) :] = 0
 
     def at(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (m, classes) and their existing columns (m, classes) boolean of ``slots`` (m,)."""

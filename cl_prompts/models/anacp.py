@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +73,7 @@ class AnaCP(SolvedClassifier):
         [0, 1, 2]
     """
 
+    class_axes: ClassVar = {**SolvedClassifier.class_axes, "first": 0}
     heads: Sequence[RidgeStatistics]
     covariance: Tensor
     first: Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -55,6 +55,11 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
 
     sorts = True
     symmetric = ("grams",)
+    class_axes: ClassVar = {
+        **SolvedClassifier.class_axes,
+        "grams": 0,
+        "sums": 0,
+    }
     grams: Tensor
     sums: Tensor
 

@@ -110,6 +110,7 @@ class ContinualModel(nn.Module):
         tensor([[0., -inf, 0.]])
     """
 
+    class_axes: ClassVar = {"seen": 0}
     seen: Tensor
     backbone: FrozenViT
     whitening: FeatureWhitening | BatchAlignment | None
@@ -146,6 +147,13 @@ class ContinualModel(nn.Module):
         self.whitening = None
         self.slow = None
         self.compiled = None
+
+    def grown(self) -> None:
+        """Count the columns; slow heads begin as the head does for further classes."""
+        more = len(self.seen) - self.n_classes
+        self.n_classes = len(self.seen)
+        if self.slow is not None:
+            self.slow.follow_new(self.head, more)
 
     @property
     def n_learned(self) -> int:
@@ -283,11 +291,6 @@ class ContinualModel(nn.Module):
             for k, v in state.items()
             if self.backbone.trainable or not k.startswith("backbone.")
         }
-
-    def rows_without(self, classes: Sequence[int]) -> dict[str, Tensor]:
-        """Rows that stay where classes are forgotten, of entries of :meth:`learned_state` that a
-        new model lacks; None of them by default."""
-        return {}
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
         """Inverse of :meth:`learned_state`.

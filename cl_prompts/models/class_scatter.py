@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class ClassScatter(nn.Module):
         ([[2.0, 0.0], [0.0, 0.0]], [2.0, 0.0, 1.0])
     """
 
+    class_axes: ClassVar = {"count": 0, "mean": 0, "scatters": 0}
     count: Tensor
     mean: Tensor
     scatters: Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,19 +25,52 @@ def finite(logits: Tensor) -> Tensor:
     return logits.nan_to_num(nan=math.nan, posinf=math.inf, neginf=FINITE_MASK)
 
 
-def linear_head(dim: int, n_classes: int) -> nn.Linear:
-    """Linear head with one row per data-set label; weights from a truncated normal of std 0.02,
-    biases 0 (the ViT's own initialisation)."""
-    head = nn.Linear(dim, n_classes)
-    nn.init.trunc_normal_(head.weight, std=0.02)
-    nn.init.zeros_(head.bias)
-    return head
+class LinearHead(nn.Linear):
+    """Linear head with one row per data-set label.
+
+    Args:
+        dim: width of a feature.
+        n_classes: columns of the logits.
+        initial: of the rows: ``"small"``, weights from a truncated normal of std 0.02 and biases 0
+            (the ViT's own initialisation), or ``"uniform"``, both U(-1/sqrt(dim), 1/sqrt(dim)), as
+            torch's linear layer.
+
+    Example:
+        >>> LinearHead(16, 5)(torch.randn(3, 16)).shape
+        torch.Size([3, 5])
+    """
+
+    class_axes: ClassVar = {"weight": 0, "bias": 0}
+
+    def __init__(self, dim: int, n_classes: int, initial: RowInit = "small") -> None:
+        super().__init__(dim, n_classes)
+        self.initial = initial
+        if initial == "small":
+            nn.init.trunc_normal_(self.weight, std=0.02)
+            nn.init.zeros_(self.bias)
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Fill the rows of further classes."""
+        if self.initial == "uniform":
+            rows.uniform_(-(self.in_features**-0.5), self.in_features**-0.5)
+        elif name == "weight":
+            nn.init.trunc_normal_(rows, std=0.02)
+
+    def grown(self) -> None:
+        """Count the columns."""
+        self.out_features = len(self.weight)
 
 
 def mask_unseen(logits: Tensor, seen: Tensor, value: float = float("-inf")) -> Tensor:
     """Replace the columns of unseen classes. ``logits`` (batch, classes), ``seen`` (classes,)
     boolean."""
     return logits.masked_fill(~seen, value)
+
+
+def uniform_rows(rows: Tensor) -> Tensor:
+    """Rows (..., dim) drawn from U(-1/sqrt(dim), 1/sqrt(dim)), in place."""
+    bound = rows.shape[-1] ** -0.5
+    return rows.uniform_(-bound, bound)
 
 
 class CosineHead(nn.Module):
@@ -53,7 +86,7 @@ class CosineHead(nn.Module):
         n_classes: columns of the logits.
         tau: temperature; None learns the factor ``sigma``.
         initial: of the rows: ``"uniform"``, U(-1/sqrt(dim), 1/sqrt(dim)) as published, or
-            ``"small"``, a truncated normal of std 0.02 as in :func:`linear_head`.
+            ``"small"``, a truncated normal of std 0.02 as in :class:`LinearHead`.
 
     Raises:
         InputError: a temperature that is not positive, no class, or an unknown word.
@@ -65,6 +98,7 @@ class CosineHead(nn.Module):
         True
     """
 
+    class_axes: ClassVar = {"weight": 0}
     bias: None
     sigma: Tensor
 
@@ -75,8 +109,8 @@ class CosineHead(nn.Module):
         positive(tau=tau)
         whole_number("n_classes", n_classes)
         one_of("initial", initial, RowInit)
-        bound = dim**-0.5
-        self.weight = nn.Parameter(torch.empty(n_classes, dim).uniform_(-bound, bound))
+        self.initial = initial
+        self.weight = nn.Parameter(uniform_rows(torch.empty(n_classes, dim)))
         if initial == "small":
             nn.init.trunc_normal_(self.weight, std=0.02)
         self.register_parameter("bias", None)
@@ -90,6 +124,13 @@ class CosineHead(nn.Module):
         # z_c = sigma cos(f, W_c)
         cosine = unit_rows(features) @ unit_rows(self.weight).T
         return self.sigma * cosine
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Fill the rows of further classes."""
+        if self.initial == "small":
+            nn.init.trunc_normal_(rows, std=0.02)
+        else:
+            uniform_rows(rows)
 
 
 class UnitRowHead(nn.Module):
@@ -112,13 +153,13 @@ class UnitRowHead(nn.Module):
         True
     """
 
+    class_axes: ClassVar = {"weight": 0}
     bias: None
 
     def __init__(self, dim: int, n_classes: int) -> None:
         super().__init__()
         whole_number("n_classes", n_classes)
-        bound = dim**-0.5
-        self.weight = nn.Parameter(torch.empty(n_classes, dim).uniform_(-bound, bound))
+        self.weight = nn.Parameter(uniform_rows(torch.empty(n_classes, dim)))
         self.register_parameter("bias", None)
         self.dim = dim  # a plain number, so that the graph of an export has it as a constant
 
@@ -127,6 +168,10 @@ class UnitRowHead(nn.Module):
         # z_c = LN(f) . W_c / ||W_c||
         normed = F.layer_norm(features, (self.dim,))
         return normed @ unit_rows(self.weight).T
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Fill the rows of further classes."""
+        uniform_rows(rows)
 
 
 class InstanceLogitMask(nn.Module):
@@ -147,9 +192,15 @@ class InstanceLogitMask(nn.Module):
         torch.Size([2, 2])
     """
 
+    class_axes: ClassVar = {"values": 1}
+
     def __init__(self, size: int, n_classes: int) -> None:
         super().__init__()
         self.values = nn.Parameter(torch.full((size, n_classes), -1.0))
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Fill the columns of further classes."""
+        rows.fill_(-1)
 
     def forward(self, selection: Selection) -> Tensor:
         """Selection -> mask (batch, classes)."""

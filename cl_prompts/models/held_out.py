@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from cl_prompts.checks import whole_number
-from cl_prompts.training.buffers import ReservoirBuffer, keep_rows
+from cl_prompts.training.buffers import ReservoirBuffer
 
 
 class HeldOutSample(nn.Module):
@@ -29,6 +31,7 @@ class HeldOutSample(nn.Module):
         10
     """
 
+    class_axes: ClassVar = {"targets": 1}
     features: Tensor
     targets: Tensor
 
@@ -58,21 +61,9 @@ class HeldOutSample(nn.Module):
 
     def clear(self) -> None:
         """Begin a sample anew."""
-        self.leave_out(torch.ones(len(self), dtype=torch.bool))
-        self.reservoir.offered = 0
-
-    @torch.no_grad()
-    def leave_out(self, gone: Tensor) -> None:
-        """Drop samples that are kept, and as large a share of those that were offered.
-
-        Args:
-            gone: (n,) boolean, of :attr:`kept`.
-        """
-        kept = gone.logical_not().nonzero()[:, 0]
-        for rows in (self.features, self.targets):
-            keep_rows(rows, kept)
-        self.reservoir.offered = round(self.reservoir.offered * len(kept) / max(len(gone), 1))
-        self.reservoir.keep(kept.cpu())
+        self.features.zero_()
+        self.targets.zero_()
+        self.reservoir.filled = self.reservoir.offered = 0
 
     @torch.no_grad()
     def add(self, features: Tensor, targets: Tensor) -> None:

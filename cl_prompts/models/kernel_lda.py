@@ -137,9 +137,6 @@ class MovingLDA(StreamingLDA):
         # about the updated mean: sum over the batch of (N / (n + N) shift)^2
         return n * (before / total).square()
 
-    def forget_classes(self, classes: Sequence[int]) -> None:
-        """Keep the sum as it is, which is never divided."""
-
     def _attempt(self) -> tuple[Tensor, Tensor]:
         if self.shrinkage == 0:
             # Fewer samples than features leave the scatter without an inverse.

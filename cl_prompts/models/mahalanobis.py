@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,7 @@ class MahalanobisPerClass(PrototypeClassifier):
     """
 
     sorts = True
+    class_axes: ClassVar = {"count": 0, "raw_mean": 0, "inverses": 0}
     raw_mean: Tensor
     inverses: Tensor | None
 

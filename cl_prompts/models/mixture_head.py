@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.checks import positive, whole_number
+from cl_prompts.models.heads import uniform_rows
 from cl_prompts.prompts.selectors import unit_rows
 
 #: Lead, in the gate's target, of the groups that resemble an image most.
@@ -50,6 +53,7 @@ class MixtureHead(nn.Module):
         (True, (5, 3))
     """
 
+    class_axes: ClassVar = {"experts": 1, "sums": 1, "counts": 1}
     sums: Tensor
     counts: Tensor
 
@@ -66,12 +70,16 @@ class MixtureHead(nn.Module):
         self.scale = scale
         self.group = 0
         self.mixes = False
-        bound = dim**-0.5
-        self.experts = nn.Parameter(torch.empty(n_groups, n_classes, dim).uniform_(-bound, bound))
+        self.experts = nn.Parameter(uniform_rows(torch.empty(n_groups, n_classes, dim)))
         self.shift = nn.Parameter(torch.zeros(1, dim))
         self.gate = nn.Linear(dim, n_groups)
         self.register_buffer("sums", torch.zeros(n_groups, n_classes, dim))
         self.register_buffer("counts", torch.zeros(n_groups, n_classes))
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Fill the rows of further classes."""
+        if name == "experts":
+            uniform_rows(rows)
 
     @property
     def n_groups(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -77,6 +77,12 @@ class MultiLabelRidge(RanPAC):
     score_threshold = 0.1
     """Scores above it count as predicted labels (L3A's sigmoid(score) > 0.525)."""
 
+    class_axes: ClassVar = {
+        **RanPAC.class_axes,
+        "met": 0,
+        "settled": 0,
+        "settled_weight": 1,
+    }
     met: Tensor
     settled: Tensor
     settled_weight: Tensor

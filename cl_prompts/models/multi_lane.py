@@ -309,16 +309,6 @@ class MultiLaneViT(ContinualModel):
 
     # ------------------------------------------------------------------ state
 
-    def rows_without(self, classes: Sequence[int]) -> dict[str, Tensor]:
-        """Head rows of all lanes but those of some classes."""
-        gone = torch.tensor(list(classes), device=self.seen.device)
-        return {
-            f"lanes.{i}.heads.{j}.{name}": torch.isin(head.classes, gone).logical_not()
-            for i, lane in enumerate(self.lanes)
-            for j, head in enumerate(lane.parts)
-            for name in head.state_dict()
-        }
-
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
         """Inverse of :meth:`learned_state`; lanes and their classes are rebuilt as they were.
 

@@ -16,7 +16,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.base import ContinualModel, Encoding, Output
-from cl_prompts.models.heads import InstanceLogitMask, linear_head
+from cl_prompts.models.heads import InstanceLogitMask, LinearHead
 from cl_prompts.models.slow_heads import ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.places import check_blocks
@@ -104,7 +104,7 @@ class PromptedViT(ContinualModel):
         self.selector = selector
         self.logit_mask = logit_mask
         self.pools = nn.ModuleList(pools)
-        self.head = linear_head(backbone.feature_dim, n_classes) if head is None else head
+        self.head = LinearHead(backbone.feature_dim, n_classes) if head is None else head
         self.whitening = whitening
         self.reads_images = backbone.trainable or len(self.pools) > 0
         """Whether :meth:`run` needs the images even if their frozen part is cached."""

@@ -10,8 +10,7 @@ memory matters more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +38,7 @@ class PrototypeClassifier(nn.Module):
         [False, False, False]
     """
 
+    class_axes: ClassVar = {"count": 0}
     count: Tensor
     sorts: bool = False
     """Whether an update sorts by class: labels on the CPU then spare a GPU's wait."""
@@ -117,8 +117,9 @@ class PrototypeClassifier(nn.Module):
         """The same as :meth:`logits`."""
         return self.logits(features)
 
-    def forget_classes(self, classes: Sequence[int]) -> None:
-        """Take classes out of what they share with others, before their own rows are cleared."""
+    def grown(self) -> None:
+        """Count the columns."""
+        self.n_classes = len(self.count)
 
     def _relative(self, scores: Tensor) -> Tensor:
         """Scores relative to the best seen class of their sample."""
@@ -165,6 +166,7 @@ class NearestClassMean(PrototypeClassifier):
         tensor([[0., 1., -inf]])
     """
 
+    class_axes: ClassVar = {"count": 0, "mean": 0}
     mean: Tensor
 
     def __init__(
@@ -202,6 +204,7 @@ class SolvedClassifier(PrototypeClassifier):
         True
     """
 
+    class_axes: ClassVar = {"count": 0, "weight": 1}
     weight: Tensor | None
     regulariser = "ridge"
     """Name of the attribute that makes the system positive definite."""
@@ -253,6 +256,7 @@ class PooledScatter(SolvedClassifier):
         (16, 16)
     """
 
+    class_axes: ClassVar = {**SolvedClassifier.class_axes, "mean": 0}
     mean: Tensor
     scatter: Tensor
 
@@ -288,11 +292,6 @@ class PooledScatter(SolvedClassifier):
         self.mean += shift * (n / total)[:, None]
         self.count += n
         self.weight = None
-
-    def forget_classes(self, classes: Sequence[int]) -> None:
-        """Leave the covariance as it is: the scatter goes with the samples that stay."""
-        gone = self.count[list(classes)].sum()
-        self.scatter.mul_(1 - gone / self.count.sum().clamp(min=1))
 
     def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
         """Weight of the squared shift of each class mean in the scatter, from counts."""

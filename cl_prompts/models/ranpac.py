@@ -107,14 +107,6 @@ class RanPAC(SolvedClassifier):
         """
         return self._choose(*self.held.kept, None, candidates)
 
-    def forget_classes(self, classes: Sequence[int]) -> None:
-        """Drop held-out samples of these classes alone."""
-        of_these = torch.zeros_like(self.seen)
-        of_these[list(classes)] = True
-        positive = self.held.kept[1] >= 0.5  # pseudo-labels are fractions
-        others = positive[:, ~of_these].any(dim=1)
-        self.held.leave_out(positive[:, of_these].any(dim=1) & ~others)
-
     def _choose(
         self,
         features: Tensor,

@@ -6,7 +6,7 @@ samples), and FlyPrompt's router (the expert that was current).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -180,6 +180,9 @@ class RidgeStatistics(SymmetricSums):
             None if expansion is None else RandomExpansion(dim, width, expansion, seed=seed)
         )
         self.size = (dim if expansion is None else width) + intercept
+        # Columns are classes, unless the owner says otherwise.
+        self.class_axes: Mapping[str, int] = {"cross": 1}
+        self.task_axes: Mapping[str, int] = {}
         self.register_buffer("gram", torch.zeros(self.size, self.size, dtype=dtype))
         self.register_buffer("cross", torch.zeros(self.size, columns, dtype=dtype))
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
+from cl_prompts.models.heads import LinearHead
 from cl_prompts.models.ridge import Expansion, RidgeStatistics, check_ridge
 from cl_prompts.prompts.selectors import Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware
@@ -52,6 +53,7 @@ class AnalyticRouter(TaskAware):
     count: Tensor
     weight: Tensor | None
 
+    task_axes: ClassVar = {"count": 0, "weight": 1}
     trains_unasked: ClassVar[bool] = True
     """Training reads no query."""
 
@@ -74,8 +76,14 @@ class AnalyticRouter(TaskAware):
         self.statistics = RidgeStatistics(
             dim, n_experts, expansion=expansion, width=width, seed=seed, dtype=dtype
         )
+        # Its columns are experts, of which each task has one.
+        self.statistics.class_axes, self.statistics.task_axes = {}, {"cross": 1}
         self.register_buffer("count", torch.zeros(n_experts))
         self.register_buffer("weight", None, persistent=False)
+
+    def grown(self) -> None:
+        """Count the experts."""
+        self.n_experts = len(self.count)
 
     @property
     def current(self) -> int:
@@ -157,7 +165,7 @@ class TaskIdentity(nn.Module):
         whole_number("n_classes", n_classes)
         self.mapping = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, n_classes)
+        self.head = LinearHead(dim, n_classes, "uniform")
 
     def mapped(self, query: Tensor) -> Tensor:
         """Queries (batch, dim) -> m(q), (batch, dim)."""
@@ -193,6 +201,8 @@ class HeadRouter(TaskAware):
         torch.Size([5, 1])
     """
 
+    class_axes: ClassVar = {"task_of": 0}
+    task_axes: ClassVar = {"count": 0}
     count: Tensor
     task_of: Tensor
 
@@ -204,6 +214,14 @@ class HeadRouter(TaskAware):
         self.n_tasks = n_tasks
         self.register_buffer("count", torch.zeros(n_tasks))
         self.register_buffer("task_of", torch.full((n_classes,), -1))
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Give further classes to no task."""
+        rows.fill_(-1 if name == "task_of" else 0)
+
+    def grown(self) -> None:
+        """Count the entries of the pool."""
+        self.n_tasks = len(self.count)
 
     @property
     def current(self) -> int:

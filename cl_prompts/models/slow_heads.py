@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -58,6 +58,9 @@ class SlowHeads(TaskAware):
         self.n_experts = n_experts
         shape = (n_experts, len(self.decays))
         self.names = tuple(name for name, _ in head.named_parameters())
+        axes: Mapping[str, int] = getattr(head, "class_axes", {})
+        self.class_axes = {_buffer(name): axis + 2 for name, axis in axes.items()}
+        self.task_axes = {_buffer(name): 0 for name in self.names if n_experts > 1}
         for name, values in head.named_parameters():
             copies = values.detach().expand(*shape, *values.shape).clone()
             self.register_buffer(_buffer(name), copies)
@@ -81,6 +84,18 @@ class SlowHeads(TaskAware):
             # W_j <- decay_j W_j + (1 - decay_j) W
             for j, decay in enumerate(self.decays):
                 slow[j].lerp_(values, 1 - decay)
+
+    @torch.no_grad()
+    def follow_new(self, head: nn.Module, n: int) -> None:
+        """Begin as ``head`` does for its last n classes."""
+        for name, axis in head.class_axes.items() if n else ():
+            values = getattr(head, name)
+            own = self.get_buffer(_buffer(name)).narrow(axis + 2, values.shape[axis] - n, n)
+            own.copy_(values.narrow(axis, values.shape[axis] - n, n))
+
+    def grown(self) -> None:
+        """Count the experts."""
+        self.n_experts = len(self.get_buffer(_buffer(self.names[0])))
 
     def begin(self, task: int) -> None:
         """Check that there is such an expert; one alone stays whatever starts."""

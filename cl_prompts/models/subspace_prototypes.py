@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,6 +43,8 @@ class SubspacePrototypes(nn.Module):
         torch.Size([5, 3])
     """
 
+    class_axes: ClassVar = {"prototypes": 0, "count": 0, "task_of": 0}
+    task_axes: ClassVar = {"prototypes": 1}
     prototypes: Tensor
     count: Tensor
     task_of: Tensor
@@ -58,6 +62,10 @@ class SubspacePrototypes(nn.Module):
         self.register_buffer("prototypes", torch.zeros(n_classes, n_tasks, dim))
         self.register_buffer("count", torch.zeros(n_classes))
         self.register_buffer("task_of", torch.full((n_classes,), -1))
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Give further classes to no task."""
+        rows.fill_(-1 if name == "task_of" else 0)
 
     @property
     def seen(self) -> Tensor:

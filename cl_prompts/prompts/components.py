@@ -153,6 +153,12 @@ class GrowingRows(TaskAware):
         if self.n_tasks is not None:
             super().start_task(task)
 
+    def add_task(self) -> None:
+        """Append the rows of a further task."""
+        assert self.n_tasks is not None
+        self.n_tasks += 1
+        self.rows.append(torch.zeros_like(self.rows[0]))
+
     def begin(self, task: int) -> None:
         """Draw the rows of ``task``."""
         if task >= len(self.rows):
@@ -229,6 +235,10 @@ class AttentionWeights(nn.Module):
             scale=torch.ones(n, device=query.device),
             weights=weights,
         )
+
+    def add_task(self) -> None:
+        """Make room for the counts of a further task."""
+        self.count = F.pad(self.count, (0, self.key.rows[0].shape[1]))
 
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:

@@ -70,9 +70,20 @@ class Reparameterised(WrappedPool):
             # Copies, so that all entries begin with the same map, as with a shared encoder.
             [encoder, *(deepcopy(encoder) for _ in range(len(values) - 1 if per_entry else 0))]
         )
+        self.per_entry = per_entry
+        self.task_axes = {"baked": 0} if self.has_entries else {}
         self.register_buffer("baked", torch.zeros(len(values), dtype=torch.bool))
         if std is not None:
             nn.init.normal_(values, std=std)
+
+    def add_task(self) -> None:
+        """Append an encoder, where each entry has its own."""
+        if self.has_entries and self.per_entry:
+            encoder = deepcopy(self.encoders[-1])
+            for part in encoder.modules():
+                if hasattr(part, "reset_parameters"):
+                    part.reset_parameters()
+            self.encoders.append(encoder)
 
     @property
     def values(self) -> Tensor:
@@ -80,7 +91,7 @@ class Reparameterised(WrappedPool):
         plain = self.inner.values
         # (size, blocks, ..., length, dim) -> (size, sequences, length, dim)
         rows = plain.flatten(1, -3) if plain.dim() > 3 else plain[:, None]
-        if len(self.encoders) > 1:
+        if self.per_entry:
             encoded = torch.stack(
                 [encoder(entry) for encoder, entry in zip(self.encoders, rows, strict=True)]
             )
@@ -157,9 +168,15 @@ class Decomposed(TaskAware):
         self.pool = pool
         self.scale = alpha / rank**0.5
         bound = rank**-0.5
+        self.task_axes = {"a": 0, "b": 0, "baked": 0} if size > 1 else {}
         self.a = nn.Parameter(torch.empty(size, n_tokens, rank).uniform_(-bound, bound))
         self.b = nn.Parameter(torch.zeros(size, rank, dim))
         self.register_buffer("baked", torch.zeros(size, n_tokens, dim))
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Fill further entries."""
+        if name == "a":
+            rows.uniform_(-(rows.shape[-1] ** -0.5), rows.shape[-1] ** -0.5)
 
     def updates(self) -> Tensor:
         """(size, n_tokens, dim) what is added to the embedded sequence."""

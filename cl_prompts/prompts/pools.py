@@ -14,7 +14,7 @@ constant (dim,) that is added to every row, such as :func:`class_position`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from cl_prompts.backbones.injection import PooledTokens, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.init import Distribution, drawn
+from cl_prompts.prompts.init import INITIAL, Distribution, drawn
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
 from cl_prompts.prompts.task_selectors import copy_slot
@@ -133,6 +133,10 @@ class TokenPool(ValuePool):
         (7, 20, 16)
     """
 
+    task_axes: ClassVar = {"values": 0}
+    initial: Distribution = "normal"
+    """Distribution of further entries."""
+
     def __init__(
         self,
         size: int,
@@ -144,6 +148,10 @@ class TokenPool(ValuePool):
     ) -> None:
         super().__init__(torch.randn(size, len(blocks), length, dim), position)
         self.blocks = tuple(blocks)
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Fill further entries."""
+        rows.copy_(INITIAL[self.initial](rows.shape))
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """Tokens of the selected entries: block -> (batch, k * length, dim)."""
@@ -243,6 +251,11 @@ class ExpertTokens(TaskAware):
             torch.rand(len(self.blocks), length, dim) for _ in range(n_experts)
         )
         self.register_buffer("position", position, persistent=False)
+
+    def add_task(self) -> None:
+        """Append an expert."""
+        first = self.values[0]
+        self.values.append(torch.rand(first.shape).to(first.device))
 
     @torch.no_grad()
     def begin(self, task: int) -> None:

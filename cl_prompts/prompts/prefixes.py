@@ -8,14 +8,14 @@ A prefix of length n is n keys *and* n values. The CODA-Prompt repository counts
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from cl_prompts.backbones.attention import KeyValue
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.init import Distribution, drawn
+from cl_prompts.prompts.init import INITIAL, Distribution, drawn
 from cl_prompts.prompts.pools import ValuePool, gather
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
@@ -121,6 +121,8 @@ class PrefixPool(ValuePool, TaskAware):
         (7, 4, 20, 4)
     """
 
+    task_axes: ClassVar = {"values": 0}
+
     def __init__(
         self,
         size: int,
@@ -136,8 +138,13 @@ class PrefixPool(ValuePool, TaskAware):
         super().__init__(drawn((size, len(blocks), 2, length, dim), initial))
         self.blocks = tuple(blocks)
         self.heads = heads
+        self.initial = initial
         self.copy_slots = copy_slots
         self.layout = layout
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Fill further entries."""
+        rows.copy_(INITIAL[self.initial](rows.shape))
 
     def begin(self, task: int) -> None:
         """Initialise the task's slot from the previous one, with ``copy_slots``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from cl_prompts.backbones.injection import Entry
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.prompts.init import Distribution, drawn
+from cl_prompts.prompts.init import INITIAL, Distribution, drawn
 
 
 class _UnitRows(torch.autograd.Function):
@@ -163,6 +163,7 @@ class NearestKeys(nn.Module):
         ([[0]], [1.0, 0.0, 0.0])
     """
 
+    task_axes: ClassVar = {"key": 0, "count": 0}
     count: Tensor
 
     def __init__(
@@ -175,11 +176,21 @@ class NearestKeys(nn.Module):
         initial: Distribution = "normal",
     ) -> None:
         super().__init__()
-        self.size = size
         self.k = k
         self.count_scaled = count_scaled
+        self.initial = initial
         self.key = drawn((size, dim), initial)
         self.register_buffer("count", torch.zeros(size))
+
+    @property
+    def size(self) -> int:
+        """Prompts in the pool."""
+        return len(self.key)
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Fill the keys of further prompts."""
+        if name == "key":
+            rows.copy_(INITIAL[self.initial](rows.shape))
 
     def forward(
         self, query: Tensor, *, scale: Tensor | None = None, rows: int | None = None

@@ -4,6 +4,7 @@ the other (EASE)."""
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import partial
 from typing import cast
 
 import torch.nn.functional as F
@@ -106,13 +107,18 @@ class TaskAdapters(TaskAware):
         self.spare = spare
         # Later ones may get the memory of those that are gone.
         self._identity = object()
+        self.depth = depth
+        self._adapter = partial(Adapter, dim, bottleneck=bottleneck, scale=scale, dropout=dropout)
         self.sets = nn.ModuleList()
         for _ in range(n_tasks):
-            adapters = (
-                Adapter(dim, bottleneck=bottleneck, scale=scale, dropout=dropout)
-                for _ in range(depth)
-            )
-            self.sets.append(nn.ModuleList(adapters))
+            self.add_task()
+
+    def add_task(self) -> None:
+        """Append the adapters of a further task."""
+        new = nn.ModuleList(self._adapter() for _ in range(self.depth))
+        for known in self.sets[:1]:
+            new.to(next(known.parameters()).device)
+        self.sets.append(new)
 
     @property
     def started(self) -> int:

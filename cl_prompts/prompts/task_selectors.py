@@ -150,20 +150,18 @@ class BatchwisePrompt(nn.Module):
 
     Args:
         inner: the selector whose choices are the votes.
-        size: rows of the pool.
         in_evaluation: vote at test time, too (see above).
 
     Example:
-        >>> batchwise = BatchwisePrompt(NearestKeys(10, 16), size=10)
+        >>> batchwise = BatchwisePrompt(NearestKeys(10, 16))
         >>> index = batchwise(torch.randn(32, 16)).index
         >>> bool((index == index[0]).all())
         True
     """
 
-    def __init__(self, inner: Selector, size: int, *, in_evaluation: bool = False) -> None:
+    def __init__(self, inner: Selector, *, in_evaluation: bool = False) -> None:
         super().__init__()
         self.inner = inner
-        self.size = size
         self.in_evaluation = in_evaluation
 
     def forward(self, query: Tensor) -> Selection:
@@ -171,7 +169,7 @@ class BatchwisePrompt(nn.Module):
         selection = self.inner(query)
         if not (self.training or self.in_evaluation):
             return selection
-        votes = count_choices(selection.index, selection.scale.new_zeros(self.size))
+        votes = count_choices(selection.index, torch.zeros_like(selection.scale))
         # The k entries that most images of the batch chose; of equal ones the first.
         winners = torch.sort(votes, descending=True, stable=True).indices[
             : selection.index.shape[1]

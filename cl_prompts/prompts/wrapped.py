@@ -39,6 +39,8 @@ class WrappedPool(TaskAware):
     def __init__(self, pool: nn.Module) -> None:
         super().__init__()
         self.pool = pool
+        self.has_entries: bool = getattr(pool, "has_entries", hasattr(pool, "task_axes"))
+        """Whether the first axis of the values counts entries."""
 
     @property
     def inner(self) -> ValuePool:
@@ -178,6 +180,7 @@ class AveragedPrompts(WrappedPool):
         mean = 0.75 * n if mean is None else mean
         self.weights = gaussian_weights(n, mean, n / 10 if std is None else std)
         self.slots = slots
+        self.task_axes = {"sums": 0} if self.has_entries else {}
         self.register_buffer("sums", torch.zeros_like(self.inner.values))
         self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
         self.register_buffer("added", torch.zeros((), dtype=torch.int64))

@@ -13,7 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.training.buffers import ClassBalancedBuffer, keep_rows
+from cl_prompts.training.buffers import ClassBalancedBuffer
 from cl_prompts.training.rates import AdaptiveRate
 from cl_prompts.training.schedules import scale_learning_rates
 
@@ -150,9 +150,3 @@ class CLIB(HeadStrategy):
         labels = self.buffer.labels[:held].to(self.device)
         return F.cross_entropy(logits, labels, reduction="none")
 
-    def forget_samples(self, references: Tensor) -> Tensor:
-        """Take samples out of the buffer, with their features."""
-        kept = super().forget_samples(references)
-        if self.features is not None:
-            keep_rows(self.features, kept)
-        return kept

@@ -83,12 +83,15 @@ class CODAPrompt(PromptStrategy):
             multi_label=self.multi_label,
         )
 
-    def room_for_a_task(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """As many components for a further task as each of the others has."""
-        # A further task brings components of its own; the others keep theirs.
-        share = settings.get("n_components", self.n_components) // settings["n_tasks"]
-        tasks = settings["n_tasks"] + 1
-        return {"n_tasks": tasks, "n_components": share * tasks}
+    def has_entry_a_task(self, n_tasks: int) -> bool:
+        """Whether each task has components of its own: yes, as many as the first one."""
+        share = self.weights.key.rows[0].shape[1]
+        dim = self.model.backbone.dim
+        if share * n_tasks > dim:
+            raise InputError(
+                f"{share * n_tasks} components of width {dim} cannot be orthogonal: give at most {dim}"
+            )
+        return True
 
     @property
     def weights(self) -> AttentionWeights:

@@ -70,12 +70,6 @@ class DERPlusPlus(HeadStrategy):
         replayed = self.label_loss(output.logits[second], batch.part(second), whole=batch)
         return loss + self.alpha * dark + self.beta * replayed
 
-    def forget_samples(self, references: Tensor) -> Tensor:
-        """Take samples out of the buffer, with their logits."""
-        kept = super().forget_samples(references)
-        self.stored.keep(kept)
-        return kept
-
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Store samples in the reservoir, with the logits of the update just made."""
         assert output is not None

@@ -67,6 +67,10 @@ class DualPrompt(PoolStrategy):
     lr: Positive = 0.0028125
     train_mb_size: Count = 24
 
+    def has_entry_a_task(self, n_tasks: int) -> bool:
+        """Whether each task has an E-prompt of its own."""
+        return self.pool_size is None
+
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build shared G-prefixes and one E-prefix per slot; the head reads the class token."""
         check_blocks(backbone.depth, g_blocks=self.g_blocks, e_blocks=self.e_blocks)
@@ -80,7 +84,7 @@ class DualPrompt(PoolStrategy):
             backbone,
             n_classes,
             query=ClassTokenQuery(),
-            selector=batchwise(slots, size, self.batchwise_prompt),
+            selector=batchwise(slots, self.batchwise_prompt),
             pools=[
                 # The G-prompt has no key: it is always on, and trains through all tasks.
                 SharedPrefix(self.g_blocks, self.g_length, dim, heads, initial=initial),

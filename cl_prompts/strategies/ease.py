@@ -50,6 +50,10 @@ class EASE(AdapterStrategy):
     """Share of the subspaces of other tasks in a score."""
     lr: Positive = 0.025
 
+    def has_entry_a_task(self, n_tasks: int) -> bool:
+        """Whether each task has adapters of its own."""
+        return True
+
     def build_model(self, backbone: FrozenViT, n_classes: int) -> EaseViT:
         """Build the adapters of all tasks, and prototypes in as many subspaces."""
         adapters = TaskAdapters(

@@ -72,6 +72,10 @@ class FlyPrompt(PromptStrategy):
         """Experts in all, each with slow heads of its own."""
         return self.n_experts or self.n_tasks or PUBLISHED_EXPERTS
 
+    def has_entry_a_task(self, n_tasks: int) -> bool:
+        """Whether each task has an expert of its own."""
+        return self.n_experts is None
+
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build the experts, among which the router chooses; the head reads the class token."""
         check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)

@@ -99,6 +99,10 @@ class HiDePrompt(PromptStrategy):
 
     _means: tuple[int, Tensor] | None = None
 
+    def has_entry_a_task(self, n_tasks: int) -> bool:
+        """Whether each task has a prefix of its own."""
+        return self.pool_size is None
+
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a prefix per task and a classifier that names it; the head reads the class
         token."""

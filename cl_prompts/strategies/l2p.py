@@ -96,7 +96,7 @@ class L2P(PoolStrategy):
             backbone,
             n_classes,
             query=ClassTokenQuery(),
-            selector=batchwise(selector, self.pool_size, self.batchwise_prompt),
+            selector=batchwise(selector, self.batchwise_prompt),
             pools=[pool],
             readout="prompt",
             multi_label=self.multi_label,

@@ -88,6 +88,10 @@ class MISA(PromptStrategy):
     online_iter: Count = 3
     new_optimizer: bool = False
 
+    def has_entry_a_task(self, n_tasks: int) -> bool:
+        """Whether each task has an E-prompt of its own."""
+        return self.pool_size is None and self.initial_prompts is None
+
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build shared G-tokens and the pool of E-tokens; the head reads the class token."""
         check_blocks(backbone.depth, g_blocks=self.g_blocks, e_blocks=self.e_blocks)
@@ -101,6 +105,7 @@ class MISA(PromptStrategy):
         # As in the Si-Blurry comparison: tokens that are taken out again behind each block.
         g_prompts = SharedTokens(self.g_blocks, self.g_length, dim, position=position)
         e_prompts = TokenPool(size, self.e_blocks, self.e_length, dim, position=position)
+        e_prompts.initial = "uniform"
         for name, pool in (("g_prompts", g_prompts), ("e_prompts", e_prompts)):
             initial = given[name]
             if initial is None:

@@ -96,10 +96,6 @@ class MultiLane(PromptStrategy):
         """Stream samples seen when the current lane was opened."""
         self.state.add("lane_start")
 
-    def room_for_a_task(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Nothing: a lane is opened when its task starts, and ``n_tasks`` scales the first one."""
-        return {}
-
     def build_model(self, backbone: FrozenViT, n_classes: int) -> MultiLaneViT:
         """Build a model, as yet without a lane."""
         names = ("multi_label", "n_selectors", "prompt_length", "prompted_blocks", "n_tasks")

@@ -13,7 +13,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
-from cl_prompts.strategies.base.replay import among
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.training.buffers import ClassBalancedBuffer
 from cl_prompts.training.rainbow import diverse_selection, view_uncertainty
@@ -101,11 +100,6 @@ class RainbowMemory(HeadStrategy):
         references, labels = super().replayed()
         later = torch.cat([references.new_zeros(0, 3), *self.candidates])
         return torch.cat([references, later[:, :2]]), torch.cat([labels, later[:, 2]])
-
-    def forget_samples(self, references: Tensor) -> Tensor:
-        """Take samples out of the buffer, and out of the candidates for it."""
-        self.candidates = [some[~among(some[:, :2], references)] for some in self.candidates]
-        return super().forget_samples(references)
 
     def finish_task(self) -> None:
         """Select the buffer's samples, with ``buffer_choice="uncertainty"``, and rehearse them."""

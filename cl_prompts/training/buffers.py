@@ -17,18 +17,6 @@ PERMUTED = 4096
 _OF_EACH = ("labels", "importance", "losses", "trained")
 
 
-def keep_rows(values: Tensor, kept: Tensor) -> None:
-    """Move some rows (k,) of values (n, ...) to the front, in place, and leave nothing behind them.
-
-    >>> values = torch.tensor([3, 4, 5])
-    >>> keep_rows(values, torch.tensor([2]))
-    >>> values
-    tensor([5, 0, 0])
-    """
-    values[: len(kept)] = values[kept.to(values.device)]
-    values[len(kept) :] = 0
-
-
 class ReplayBuffer:
     """Base of replay buffers: preallocated int64 slots, a private generator and a uniform draw.
     Subclasses decide which samples are stored.
@@ -114,15 +102,6 @@ class ReplayBuffer:
         self.slots = state["slots"].clone()
         self.filled = int(state["filled"])
         self.generator.set_state(state["generator"])
-
-    def keep(self, kept: Tensor) -> None:
-        """Keep the samples in some slots alone; they move to the first slots, in this order.
-
-        Args:
-            kept: (k,) int64, all different and filled.
-        """
-        keep_rows(self.slots, kept)
-        self.filled = len(kept)
 
     def _next_free(self) -> int:
         self.filled += 1
@@ -330,13 +309,6 @@ class ClassBalancedBuffer(ReplayBuffer):
         self.losses[: self.filled] = now
         self.trained.zero_()
         return decrease
-
-    def keep(self, kept: Tensor) -> None:
-        """Keep the samples in some slots alone, with all that belongs to them."""
-        super().keep(kept)
-        for name in _OF_EACH:
-            keep_rows(getattr(self, name), kept)
-        self._count_members()
 
     def state_dict(self) -> dict[str, Any]:
         """Contents, labels, importances and generator."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +94,7 @@ class GaussianHeadAlignment(nn.Module):
         [True, True, False]
     """
 
+    class_axes: ClassVar = {"count": 0, "mean": 0, "spread": 0, "first": 0}
     count: Tensor
     mean: Tensor
     spread: Tensor
@@ -151,6 +152,10 @@ class GaussianHeadAlignment(nn.Module):
         self.register_buffer("spread", torch.zeros(n_classes, n, *spread))
         self.register_buffer("first", torch.full((n_classes,), -1))
         self.register_buffer("task", torch.zeros((), dtype=torch.int64))
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Let further classes belong to no task."""
+        rows.fill_(-1 if name == "first" else 0)
 
     @property
     def observed(self) -> Tensor:

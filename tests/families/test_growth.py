@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.registry import find_scenario
 from cl_prompts.strategies import AnytimeEvaluation
+from cl_prompts.strategies.base.growth import growing_parts
 from tests.families.runs import begin, finished, scores
 from tests.toy_data import (
     ANNOUNCED,
@@ -26,7 +28,7 @@ from tests.toy_data import (
     Scenes,
     benchmark,
 )
-from tests.toys import ALL, PROTOTYPES, cases, close, fit, weights
+from tests.toys import ALL, PROTOTYPES, cases, close, fit, make, trained_on, weights
 
 #: classes of the later stream: one that the first stream has, and two new ones
 LATER = [2, 6, 7]
@@ -117,3 +119,28 @@ def test_growth_between_two_streams_comes_to_the_same_as_before_them(
         whole = fit(begin(kind, scenario, n_classes=N_CLASSES + NEW), stream)
         for other in (first, whole):
             close(weights(second), weights(other))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_tensor_declares_the_axis_that_counts_classes(kind: str) -> None:
+    scenario = trained_on(kind)[0]
+    smaller, larger = (make(kind, scenario, n_classes=n) for n in (N_CLASSES, N_CLASSES + 1))
+    pairs = list(zip(_tensors(smaller), _tensors(larger), strict=True))
+    assert pairs
+    for (name, axis, value), (_, _, other) in pairs:
+        shape = [size + 1 if i == axis else size for i, size in enumerate(value.shape)]
+        assert list(other.shape) == shape, name
+
+
+def _tensors(strategy: Any) -> Iterator[tuple[str, int | None, Tensor]]:
+    """Saved tensors of a strategy and its plugins: name, class axis and value."""
+    for owner in growing_parts(strategy):
+        axes = getattr(owner, "class_axes", {})
+        if isinstance(owner, nn.Module):
+            held = [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]
+        else:
+            names = owner.state.names if hasattr(owner, "state") else ()
+            held = [(name, getattr(owner, name)) for name in names]
+        for name, value in held:
+            if isinstance(value, Tensor):
+                yield f"{type(owner).__name__}.{name}", axes.get(name), value

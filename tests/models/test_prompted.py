@@ -171,7 +171,7 @@ def model_of(selector: nn.Module, pool: nn.Module) -> PromptedViT:
 
 def test_keys_are_found_below_the_selectors_around_them() -> None:
     keys = NearestKeys(4, 16)
-    wrapped = BatchwisePrompt(TaskSlots(keys), 4)
+    wrapped = BatchwisePrompt(TaskSlots(keys))
     model = model_of(wrapped, PrefixPool(4, (0,), 2, 16, 2))
     assert innermost_selector(model) is keys
     keys.count[:] = torch.tensor([1.0, 0, 2, 0])

@@ -86,7 +86,7 @@ def test_l2p_pool(case: str) -> None:
     put(keys.key, golden("l2p/keys"))
     put(pool.values, golden("l2p/pool"))
     voted = case.startswith("batchwise")
-    selector = BatchwisePrompt(keys, 8) if voted else TaskSlots(keys)
+    selector = BatchwisePrompt(keys) if voted else TaskSlots(keys)
     if case == "mask_task1":
         start_task(selector, 1)
     selection = selector(l2p_query(case))
@@ -144,7 +144,7 @@ def test_dual_prompt_majority() -> None:
     keys = NearestKeys(5, 32)
     put(keys.key, golden("dual/keys"))
     assert torch.equal(
-        BatchwisePrompt(keys, 5)(golden("dual/query")).index, golden("dual/match_batchwise/idx")
+        BatchwisePrompt(keys)(golden("dual/query")).index, golden("dual/match_batchwise/idx")
     )
 
 

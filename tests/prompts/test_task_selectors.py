@@ -112,7 +112,7 @@ def test_majority_counts_choices_and_breaks_ties_downwards(choices: list[list[in
         def forward(self, query: Tensor, **_: object) -> Selection:
             return replace(super().forward(query), index=torch.tensor(choices))
 
-    index = BatchwisePrompt(Fixed(7, 4, k=2), 7)(torch.randn(len(choices), 4)).index
+    index = BatchwisePrompt(Fixed(7, 4, k=2))(torch.randn(len(choices), 4)).index
     flat = [i for row in choices for i in row]
     want = sorted(range(7), key=lambda i: (-flat.count(i), i))[:2]
     assert index.tolist() == [want] * len(choices)
@@ -121,10 +121,10 @@ def test_majority_counts_choices_and_breaks_ties_downwards(choices: list[list[in
 
 
 def test_majority_acts_in_training_only_unless_asked(keys: NearestKeys, query: Tensor) -> None:
-    vote = BatchwisePrompt(keys, 8)
+    vote = BatchwisePrompt(keys)
     assert (vote(query).index == vote(query).index[0]).all()
     assert torch.equal(vote.eval()(query).index, keys(query).index)
-    leaking = BatchwisePrompt(keys, 8, in_evaluation=True).eval()
+    leaking = BatchwisePrompt(keys, in_evaluation=True).eval()
     alone = torch.cat([leaking(q[None]).index for q in query])
     assert torch.equal(alone.sort(1).values, keys(query).index.sort(1).values)
     assert not torch.equal(

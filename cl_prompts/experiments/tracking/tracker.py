@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -90,12 +90,6 @@ class Tracker(BaseSGDPlugin):
         """Write the remaining losses, and the diagnostics of the task."""
         self._write_loss()
         self.diagnostics.after_task(strategy, self._samples)
-
-    def classes_forgotten(self, strategy: Any, *, classes: Sequence[int]) -> None:
-        """Write that the replay buffer holds no sample of these classes any more."""
-        if strategy.buffer.size:
-            rows = [(self._samples, "buffer", f"class:{c}", 0.0) for c in classes]
-            self.folder.add_metrics(rows)
 
     # Not called state_dict: a plugin with that is part of the strategy's state.
     def records(self) -> dict[str, Any]:

@@ -70,11 +70,6 @@ class FeatureCache:
         """Forget the first stage of the last update: the next one is on another stream batch."""
         self._last = None
 
-    def forget(self) -> None:
-        """Forget all parts, those of samples that are to be forgotten among them."""
-        self.next_batch()
-        self._parts = {}
-
     def close(self) -> None:
         """Forget everything: the run is finished."""
         self.leave(replayed=False)

@@ -33,7 +33,7 @@ from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.online_settings import OnlineSettings
 from cl_prompts.strategies.base.optimizer import update_groups
 from cl_prompts.strategies.base.plugin import StrategyPlugin
-from cl_prompts.strategies.base.replay import Replay, among
+from cl_prompts.strategies.base.replay import Replay
 from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.base.task_pass import Classifier, head_of
@@ -228,9 +228,6 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
     grow = growth.grow
     """Make room for ``classes`` that come later, a number or names, and for ``tasks``, between two
     experiences."""
-    forget = growth.forget
-    """Give up ``classes``, by their numbers, between two experiences; the names of the parts that
-    keep what they learned of them."""
 
     def save(self, path: str) -> None:
         """Write what was learned (prompts, keys, masks, head) without the backbone."""
@@ -272,10 +269,10 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         """Make the replay buffer; its entries are references (experience, row), of width 2."""
         return ReservoirBuffer(size, width=2, seed=seed)
 
-    def room_for_a_task(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Settings with room for one announced task more, where the method divides prompts among
-        tasks."""
-        return {"n_tasks": settings["n_tasks"] + 1}
+    def has_entry_a_task(self, n_tasks: int) -> bool:
+        """Whether each announced task has an entry of its own in the model, so that room for
+        ``n_tasks`` needs as many; refuse more than there can be."""
+        return False
 
     # ------------------------------------------------------------------ hooks: stream and tasks
 
@@ -364,14 +361,3 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         """References (m, 2) of the samples that may be read again, and their labels, (m,) or
         (m, classes)."""
         return self.buffer.slots[: len(self.buffer)], self.replay.labels()
-
-    def forget_samples(self, references: Tensor) -> Tensor:
-        """Take samples (m, 2) out of the buffer; the free slots are those of the next samples.
-
-        Returns:
-            (k,) slots whose samples were kept, which are the first k now.
-        """
-        held = self.buffer.slots[: len(self.buffer)]
-        kept = among(held, references).logical_not().nonzero()[:, 0]
-        self.buffer.keep(kept)
-        return kept

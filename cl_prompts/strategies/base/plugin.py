@@ -25,14 +25,14 @@ class StrategyPlugin(Declared, BaseSGDPlugin):
     * ``end_of_stream_batch``: the last update on it was made and it was counted; ``samples=`` is
       its size;
     * ``end_of_task``: an announced task, or a period where none is announced, is over;
-    * ``start_of_period``: the next period begins;
-    * ``classes_forgotten``: :meth:`forget` is done; ``classes=`` are their numbers.
+    * ``start_of_period``: the next period begins.
 
     During an update ``strategy.batch`` is the mini-batch and ``strategy.output`` what the model
     made of it; a term of loss is added to ``strategy.loss`` in ``before_backward``.
 
     State is registered by ``self.state.add("name of the attribute")`` and is part of checkpoints,
-    as is that of any plugin with ``state_dict`` and ``load_state_dict``.
+    as is that of any plugin with ``state_dict`` and ``load_state_dict``. Of each tensor with one
+    entry a class, ``class_axes`` names the axis (:mod:`cl_prompts.models.growth`).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -104,9 +104,3 @@ class StrategyPlugin(Declared, BaseSGDPlugin):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         self.state.load_state_dict(state)
-
-    def later_state(self) -> dict[str, Any]:
-        """Parts of the state that come while it learns, by name, with the shapes that they would
-        have now, and the values that they have for classes that nothing has trained: with them a
-        strategy grows."""
-        return {}

@@ -195,12 +195,12 @@ class PoolStrategy(PromptStrategy):
     clip_norm: Positive | None = 1.0
 
 
-def batchwise(selector: nn.Module, size: int, when: Batchwise) -> nn.Module:
+def batchwise(selector: nn.Module, when: Batchwise) -> nn.Module:
     """Wrap the selector as a batchwise prompt, unless ``when`` is ``"off"`` (see
     :class:`~cl_prompts.prompts.task_selectors.BatchwisePrompt`)."""
     if when == "off":
         return selector
-    return BatchwisePrompt(cast(Selector, selector), size, in_evaluation=when == "always")
+    return BatchwisePrompt(cast(Selector, selector), in_evaluation=when == "always")
 
 
 def slots_for(pool_size: int | None, n_tasks: int | None) -> int:

@@ -224,12 +224,3 @@ class _Items(Dataset[Any]):
         return F.pad(label, (0, len(self.annotated[source]) - len(label)))
 
 
-def among(some: Tensor, references: Tensor) -> Tensor:
-    """(m,) which of some references (m, 2) are among others (n, 2).
-
-    >>> among(torch.tensor([[0, 3], [1, 3]]), torch.tensor([[1, 3]])).tolist()
-    [False, True]
-    """
-    # A pair as one number: the row in the lower 40 bits, the experience above.
-    first, second = (pairs[:, 0] << 40 | pairs[:, 1] for pairs in (some, references))
-    return torch.isin(first, second)

@@ -357,18 +357,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
             recent = []
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
-    def classes_forgotten(self, strategy: Any, *, classes: Sequence[int]) -> None:
-        """Count test images of these classes no more, unless they are seen again."""
-        self._seen[list(classes)] = False
-        # Logits of a lane that lost a class lost a column.
-        self.evaluator.clear()
-
-    def score_again(self, strategy: Any) -> None:
-        """Replace the last evaluation by one of the strategy as it is, which has forgotten classes;
-        listeners get it."""
-        self.curve.task_ends.pop()
-        self._record("task_end", self._evaluate(strategy), strategy)
-
     def _count(self, strategy: Any) -> int:
         own = getattr(strategy, "samples_seen", None)
         if own is not None:

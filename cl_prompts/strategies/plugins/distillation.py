@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ class Distillation(StrategyPlugin):
     """
 
     needs = "head"
+    class_axes: ClassVar = {"known": 0}
 
     weight: NotNegative = 0.2
     """Weight of the term."""
@@ -108,10 +109,6 @@ class Distillation(StrategyPlugin):
         if self.teacher is not None:
             teacher = {name: value.clone() for name, value in _learned(self.teacher).items()}
         return {**super().state_dict(), "teacher": teacher}
-
-    def later_state(self) -> dict[str, Any]:
-        """The teacher, of which there is none before the first task ends."""
-        return {"teacher": _learned(self._student())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""

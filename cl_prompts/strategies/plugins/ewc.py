@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from cl_prompts.checks import NotNegative, Share
+from cl_prompts.models.growth import padded
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.training.ewc import OnlineEWC
@@ -56,10 +55,8 @@ class EWC(StrategyPlugin):
         """Consolidate: the current parameters become the anchor, the Fisher their importance."""
         self.importance.consolidate()
 
-    def later_state(self) -> dict[str, Any]:
-        """Fisher, importance and anchor: the gradient of an untrained row is 0, and so are these
-        two."""
-        named = self.importance.model.named_parameters()
-        trained = {name: p.detach() for name, p in named if p.requires_grad}
-        zeros = {name: torch.zeros_like(p) for name, p in trained.items()}
-        return {"importance": {"fisher": zeros, "importance": zeros, "anchor": trained}}
+    def grown(self) -> None:
+        """Follow parameters that have grown: the gradient of an untrained row is 0."""
+        shapes = {name: p.shape for name, p in self.importance.model.named_parameters()}
+        for values in (self.importance.fisher, self.importance.importance, self.importance.anchor):
+            values.update({name: padded(value, shapes[name]) for name, value in values.items()})

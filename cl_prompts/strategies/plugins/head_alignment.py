@@ -128,7 +128,7 @@ class HeadAlignment(StrategyPlugin):
                 " on with them",
                 "give restore=True",
             )
-        if any(type(it.module) is not nn.Linear for it in strategy.aligned_classifiers()):
+        if any(not isinstance(it.module, nn.Linear) for it in strategy.aligned_classifiers()):
             raise self.refusal(
                 "lengthens the rows of a linear head on raw features, and this is another one",
                 "leave out feature_scale",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,7 @@ class SelfRegulation(StrategyPlugin):
     """
 
     needs = "prompt_form"
+    class_axes: ClassVar = {"counts": 0, "means": 0}
     one_label = "compares softmaxes and means of single classes, and images of several have neither"
 
     kind: Literal["promptsrc", "coprompt"] = "promptsrc"
