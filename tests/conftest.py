@@ -26,7 +26,6 @@ SLOW = {
     "experiments/results/test_comparable.py",
     "experiments/run_folder/test_folder.py",
     "experiments/runner/test_execution.py",
-    "experiments/runner/test_warm_up.py",
     "experiments/test_stops.py",
     "experiments/tracking/test_diagnostics.py",
     "experiments/tracking/test_tracker.py",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ class SlowHeads(TaskAware):
                 slow[j].lerp_(values, 1 - decay)
 
     @torch.no_grad()
-    def follow_new(self, head: nn.Module, n: int) -> None:
+    def follow_new(self, head: Any, n: int) -> None:
         """Begin as ``head`` does for its last n classes."""
         for name, axis in head.class_axes.items() if n else ():
             values = getattr(head, name)

@@ -6,7 +6,7 @@ Published for language models and CLIP; here they wrap the pools of prompt metho
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -81,8 +81,9 @@ class Reparameterised(WrappedPool):
         if self.has_entries and self.per_entry:
             encoder = deepcopy(self.encoders[-1])
             for part in encoder.modules():
-                if hasattr(part, "reset_parameters"):
-                    part.reset_parameters()
+                reset: Any = getattr(part, "reset_parameters", None)
+                if reset is not None:
+                    reset()
             self.encoders.append(encoder)
 
     @property

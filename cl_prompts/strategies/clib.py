@@ -149,4 +149,3 @@ class CLIB(HeadStrategy):
             logits = torch.cat([self.model(images.to(self.device)) for images in read])
         labels = self.buffer.labels[:held].to(self.device)
         return F.cross_entropy(logits, labels, reduction="none")
-

@@ -39,7 +39,7 @@ class MISA(PromptStrategy):
     cross-entropy over them plus ``pull_weight * mean_b (1 - cos(q_b, k_b))``. Where tasks are
     announced each trains an entry of its own.
 
-    A warm-up is made by ``cl-prompts warm-up``, once per backbone, on classes that no stream holds.
+    ``examples/warm_up.py`` makes a warm-up, once per backbone, on classes that no stream holds.
 
     Deviations from the published code. There, the entry of a task is counted from its own slot, so
     that entry 0 alone is ever trained, for whatever task (``slot_offset=False``); tests choose
@@ -70,7 +70,7 @@ class MISA(PromptStrategy):
     e_length: Count = 20
     """Context tokens of an E-prompt per block."""
     initial_prompts: InputPath | None = None
-    """File that ``cl-prompts warm-up`` wrote, or a folder with the released ``g_prompt.pt`` and
+    """File that ``examples/warm_up.py`` wrote, or a folder with the released ``g_prompt.pt`` and
     ``e_prompt.pt``; None for U(-1, 1)."""
     pull_weight: NotNegative = 1.0
     """Weight of the distance between queries and their keys."""

@@ -173,14 +173,13 @@ def test_a_signal_outside_of_training_ends_in_a_sentence_that_says_how_to_go_on(
     assert len(page.read_text()) > 10_000
 
 
-@pytest.mark.parametrize("command", ["ls", "predict", "export", "warm-up", "sweep", "learn"])
+@pytest.mark.parametrize("command", ["ls", "predict", "export", "sweep", "learn"])
 def test_every_other_command_ends_at_once_too(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = {
         "predict": ["run", "image.png"],
         "export": ["run", "--torch"],
-        "warm-up": ["digits", "--out", "prompts.safetensors"],
         "sweep": ["digits"],
         "learn": ["run", "images"],
     }

@@ -11,8 +11,8 @@ from cl_prompts.models.heads import (
     FINITE_MASK,
     CosineHead,
     InstanceLogitMask,
+    LinearHead,
     UnitRowHead,
-    linear_head,
     mask_unseen,
 )
 from cl_prompts.prompts.selectors import Selection
@@ -24,7 +24,7 @@ def selection(index: list[list[int]], size: int = 3) -> Selection:
 
 def test_a_head_begins_small_and_without_bias() -> None:
     torch.manual_seed(0)
-    head = linear_head(500, 20)
+    head = LinearHead(500, 20)
     assert head.weight.shape == (20, 500)
     assert head.weight.std().item() == pytest.approx(0.02, rel=0.03)
     assert not head.bias.any()

@@ -1,22 +1,37 @@
-"""MISA against the published numbers, as a run uses it; its warm-up is in
-tests/experiments/runner/test_warm_up.py."""
+"""MISA against the published numbers, as a run uses it, and its warm-up."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import cl_prompts
+from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.errors import InputError
+from cl_prompts.prompts.files import save_prompts
 from cl_prompts.strategies import MISA
+from cl_prompts.training.forgetting_aware import ForgettingAware
 from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import stream_batch
-from tests.toy_data import experiences
+from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make
 
 GOLDEN = Golden("misa")
+
+
+def example() -> Any:
+    """The script that warms prompts up."""
+    file = Path(cl_prompts.__file__).parents[1] / "examples/warm_up.py"
+    spec = importlib.util.spec_from_file_location("warm_up_example", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def published(folder: Path) -> Any:
@@ -93,3 +108,49 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     torch.save(torch.zeros(10, 9, 16), tmp_path / "e_prompt.pt")
     with pytest.raises(InputError, match=r"initial prompts of shape .* do not fit"):
         make("misa", initial_prompts=str(tmp_path), e_length=5)
+
+
+def test_steps_of_the_warm_up_are_the_published_ones() -> None:
+    strategy = golden_strategy(MISA, 9, g_length=2, e_length=3, position=True)
+    model = strategy.model
+    projected = example().project(model)
+    projector = projected.encoders[0]
+    named = {
+        "backbone.fc.weight": model.head.weight,
+        "backbone.fc.bias": model.head.bias,
+        "g_prompt.prompts": model.pools[0].values,
+        "e_prompt.key": model.selector.inner.key,
+        "e_prompt.prompts": projected.inner.values,
+    }
+    for part, name in (("down", "fc1"), ("norm", "ln1"), ("up", "fc2")):
+        for parameter in ("weight", "bias"):
+            named[f"proj_e_pt.{name}.{parameter}"] = getattr(getattr(projector, part), parameter)
+    for name, values in named.items():
+        put(values, GOLDEN(f"fam/start/{name}"))
+    model.seen.copy_(GOLDEN("fam/open"))
+    fam = ForgettingAware(torch.optim.Adam(named.values(), lr=1e-3), rho=0.1)
+    main = GOLDEN("images"), GOLDEN("labels")
+    other = GOLDEN("other_images"), GOLDEN("other_labels")
+    for number in ("step1", "step2"):
+        loss = example().step(model, fam, main, other)
+        assert loss == pytest.approx(GOLDEN.number(f"fam/{number}/loss_at_perturbed"), abs=1e-4)
+        for name, values in named.items():
+            GOLDEN.close(values, f"fam/{number}/after/{name}", atol=1e-3)
+    GOLDEN.close(projected.values, "fam/exported_e_prompts", atol=1e-3)
+
+
+def test_a_stream_begins_with_the_prompts_of_a_warm_up(tmp_path: Path) -> None:
+    misa = make("misa")
+    prompts = example().warm_up(misa, Blobs(30), tasks=2, epochs=1, lr=0.01, batch=8)
+    file = tmp_path / "warm.safetensors"
+    save_prompts(file, prompts, {"backbone": weights_hash(misa.model.backbone), **misa.places()})
+    begun = make("misa", initial_prompts=str(file))
+    assert torch.equal(begun.model.pools[1].values.flatten(1, 2), prompts["e_prompts"])
+    assert torch.equal(begun.model.pools[0].values.flatten(0, 1), prompts["g_prompts"][0])
+    assert begun.remarks_on([], announced=False) == []
+    with pytest.raises(InputError, match="e_prompts for blocks"):
+        make("misa", initial_prompts=str(file), e_length=2)
+    save_prompts(tmp_path / "of_another.safetensors", prompts, {"backbone": "0"})
+    begun = make("misa", initial_prompts=str(tmp_path / "of_another.safetensors"))
+    (said,) = begun.remarks_on([], announced=False)
+    assert said.startswith("of_another.safetensors was warmed up with a ViT of other weights")

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.segment import Segment
 from rich.table import Table
 
-from cl_prompts.checks import one_of, shown, whole_number
+from cl_prompts.checks import one_of, whole_number
 from cl_prompts.errors import (
     InputError,
     RunError,
@@ -33,7 +33,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders, unfinished
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
 from cl_prompts.experiments.sweeps.launching import MOST_JOBS
-from cl_prompts.reading import RECIPE, content, doubled
+from cl_prompts.reading import RECIPE, content
 
 # Columns of the report that a terminal of 80 columns has no room for.
 _HIDDEN_COLUMNS = (
@@ -329,49 +329,6 @@ def learn(args: argparse.Namespace) -> None:
     console.print(_before_after(folder))
 
 
-def classes(args: argparse.Namespace) -> None:
-    """List the classes of a finished run, or make a run with others."""
-    check_folders([args.run])
-    from cl_prompts.experiments.runner.building import Builder
-    from cl_prompts.experiments.runner.execution import run_all
-    from cl_prompts.experiments.runner.learning_on import (
-        finished_run,
-        named_classes,
-        settings_of_edited,
-        what_stays,
-    )
-
-    run = finished_run(args.run)
-    if not (args.rename or args.remove):
-        # One line each: a name may hold line breaks.
-        say("\n".join(unbroken(name) for name in named_classes(run)))
-        return
-    pairs = [_renaming(text, named_classes(run)) for text in args.rename]
-    if (twice := doubled(old for old, _ in pairs)) is not None:
-        raise InputError(f"--rename gives class {twice!r} two names")
-    settings = settings_of_edited(
-        run.folder,
-        renamed=dict(pairs),
-        removed=args.remove,
-        trust_code=args.trust_code,
-    )
-    console = console_of(args.quiet)
-    for line in what_stays(Builder(quick=True).build(settings)):
-        _print_line(console, line)
-    folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
-    _print_line(console, f"run folder: {folders[0]}")
-
-
-def _renaming(text: str, names: Sequence[str]) -> tuple[str, str]:
-    """Old and new name of ``old=new``; the name of a class may hold an equals sign itself."""
-    found = [name for name in names if text.startswith(f"{name}=")]
-    old = max(found, key=len, default=text.partition("=")[0])
-    new = text.removeprefix(old)[1:]
-    if not (old and new):
-        raise InputError(f"--rename {shown(text)} is not of the form old=new")
-    return old, new
-
-
 def push(args: argparse.Namespace) -> None:
     """Push a finished run to the Hugging Face hub."""
     from cl_prompts.experiments.trained.hub import push as pushed
@@ -468,25 +425,6 @@ def export(args: argparse.Namespace) -> None:
     say(f"To label {kind}, with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}")
 
 
-def warm_up(args: argparse.Namespace) -> None:
-    """Learn initial prompts on data that no stream holds."""
-    from cl_prompts.experiments.recipes.settings import plan
-
-    files.check_place(args.out)
-    plan(args.recipe, [*args.settings, "strategy=misa"])  # before the import, which takes seconds
-    from cl_prompts.experiments.runner.warm_up import WarmUp, warm_up_recipe
-
-    settings = WarmUp(**{key: getattr(args, key) for key in ("tasks", "epochs", "lr", "held_out")})
-    with Progress(console=_Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("warm-up")
-
-        def report(done: int, total: int, loss: float) -> None:
-            progress.update(task, completed=done, total=total, description=f"loss {loss:.3f}")
-
-        warm_up_recipe(args.recipe, args.settings, args.out, settings, report)
-    say(unbroken(f"prompts: {args.out}"))
-
-
 def completion(args: argparse.Namespace) -> None:
     """Print the completion script of a shell."""
     from cl_prompts.experiments.cli.completion import completion_script
@@ -537,7 +475,6 @@ _ALL = (
     run,
     sweep,
     learn,
-    classes,
     report,
     compare,
     predict,
@@ -546,5 +483,5 @@ _ALL = (
 )
 #: command -> function
 ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
-    action.__name__.replace("_", "-"): action for action in (*_ALL, warm_up, completion)
+    action.__name__.replace("_", "-"): action for action in (*_ALL, completion)
 }

@@ -285,26 +285,6 @@ def _learn(command: Command) -> None:
     _out_folder(command)
 
 
-def _classes(command: Command) -> None:
-    _finished_run(command)
-    command.add_argument(
-        "--rename",
-        action="append",
-        default=[],
-        metavar="OLD=NEW",
-        help="make a run in which a class is called otherwise; may be given several times",
-    )
-    command.add_argument(
-        "--remove",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="make a run that never predicts a class; may be given several times",
-    )
-    _trust_code(command)
-    _out_folder(command)
-
-
 def _push(command: Command) -> None:
     _finished_run(command)
     command.add_argument("name", metavar="NAME", help="of the repository, such as user/digits-mvp")
@@ -383,15 +363,6 @@ def _export(command: Command) -> None:
     )
 
 
-def _warm_up(command: Command) -> None:
-    _recipe(command)
-    command.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-    command.add_argument("--tasks", type=int, default=10, help="tasks of the sequence")
-    command.add_argument("--epochs", type=int, default=3, help="passes over each task")
-    command.add_argument("--lr", type=float, default=1e-4, help="learning rate of Adam")
-    command.add_argument("--held-out", type=float, default=0.1, help="share of classes held out")
-
-
 def _completion(command: Command) -> None:
     command.add_argument("shell", metavar="SHELL", help="bash, zsh or fish")
 
@@ -408,13 +379,11 @@ _COMMANDS: dict[str, tuple[str, Callable[[Command], None]]] = {
         _sweep,
     ),
     "learn": ("train the model of a finished run on further images, as a new run", _learn),
-    "classes": ("list the classes of a finished run, rename or remove some", _classes),
     "report": ("write an HTML report on run folders", _report),
     "compare": ("compare strategies over seeds: means, paired differences, ranks", _compare),
     "predict": ("label images with the model of a finished run", _predict),
     "export": ("write the model of a finished run as a file without cl-prompts", _export),
     "push": ("push a finished run to the Hugging Face hub, with a model card", _push),
-    "warm-up": ("learn initial prompts for MISA on data that no stream holds", _warm_up),
     "completion": ("print a script that completes command lines in a shell", _completion),
 }
-_QUIET = {"init", "validate", "run", "sweep", "learn", "classes", "report", "export"}
+_QUIET = {"init", "validate", "run", "sweep", "learn", "report", "export"}

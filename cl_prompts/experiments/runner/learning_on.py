@@ -14,14 +14,12 @@ from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from cl_prompts.backbones.fingerprint import state_hash, weights_hash
-from cl_prompts.checks import one_of, shown
-from cl_prompts.datasets.classes import check_names
+from cl_prompts.checks import shown
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
@@ -41,7 +39,6 @@ from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.runs import Run, collect
-from cl_prompts.experiments.runner.kept_images import rows_of
 from cl_prompts.own_code import Trust
 from cl_prompts.reading import sha256
 from cl_prompts.strategies import make_plugins
@@ -75,18 +72,6 @@ def finished_run(folder: Path) -> Run:
             f" --resume {typed(run.folder)}"
         )
     return run
-
-
-def named_classes(run: Run) -> list[str]:
-    """Names of the classes of a run.
-
-    Raises:
-        InputError: its summary does not say.
-    """
-    names: list[str] | None = run.summary.get("class_names")
-    if names is None:
-        raise InputError(f"summary.json of {run.folder} names no classes")
-    return names
 
 
 def settings_of_child(
@@ -214,39 +199,6 @@ def _cannot_change(name: str, value: Any, before: Any) -> InputError:
     )
 
 
-def settings_of_edited(
-    folder: Path,
-    *,
-    renamed: Mapping[str, str] = MappingProxyType({}),
-    removed: Sequence[str] = (),
-    trust_code: Trust = False,
-) -> Settings:
-    """Settings of a run that is a finished one with other names of classes, or without some.
-
-    Args:
-        folder: of the finished run.
-        renamed: name of a class -> its new name.
-        removed: names of classes that are not predicted any more.
-        trust_code: dotted names in the run's settings that may be imported.
-
-    Raises:
-        InputError: no finished run, no such class, or a name that another class has.
-    """
-    run = finished_run(folder)
-    settings = settings_of(run.folder, trust_code)
-    settings.check_sending(trust_code)
-    names = named_classes(run)
-    for name in (*renamed, *removed):
-        one_of(f"class of {run.folder}", name, names)
-    if both := sorted({*renamed} & {*removed}):
-        raise InputError(f"class {both[0]!r} is to be renamed and removed: do one of the two")
-    check_names("the new run", [renamed.get(name, name) for name in names])
-    # Each once and by column: the order in which they are named makes no other run.
-    gone = [name for name in names if name in removed]
-    edits = {"renamed": dict(renamed), "removed": gone}
-    return replace(settings, parent={**_parent(run, settings), **edits})
-
-
 def _parent(run: Run, settings: Settings) -> dict[str, Any]:
     """The section ``parent`` of a run that goes on from a finished one."""
     size = [run.summary["n_classes"], run.summary["n_tasks"]]
@@ -320,8 +272,7 @@ def images_gone(folder: Path, data: DataSet, rows: Sequence[int]) -> InputError:
     """Images that a run replays, by row of its data, are gone."""
     return InputError(
         f"{len(rows)} images that the run in {folder} replays are gone, or have another content,"
-        f" the first is {data.train.files[rows[0]]}: bring them back; learn leaves them out of the"
-        " replay buffer with on_missing=skip"
+        f" the first is {data.train.files[rows[0]]}: bring them back"
     )
 
 
@@ -406,7 +357,7 @@ class Descent:
         else:
             assert isinstance(data, JoinedDataSet)
             now = data.before.fingerprint()
-            if data.gone and self._settings.on_missing == "fail":
+            if data.gone:
                 raise images_gone(self._run, data.before, data.gone)
         moved = fingerprint_change(known, now)
         if moved is not None:
@@ -430,17 +381,6 @@ class Descent:
                 ", which is trained on what followed anew; the scores before are those of its state"
             )
         return found.state, found.attached, remark
-
-    def remove_classes(
-        self, strategy: OnlineStrategy, anytime: AnytimeEvaluation, data: DataSet
-    ) -> None:
-        """Have an edited run give up its removed classes, and score without them."""
-        removed = self._settings.parent["removed"]
-        for name in removed:
-            one_of(f"class of {self._run}", name, data.classes)
-        if removed:
-            strategy.forget([data.classes.index(name) for name in removed])
-            anytime.score_again(strategy)
 
     def evaluated(self, parts: Parts) -> dict[str, Any]:
         """Content of ``before.json``: what the parent's model scores on all test images that count
@@ -519,49 +459,7 @@ def _taken_over(parts: Parts) -> list[str]:
         begun = state["tasks_done"] + (state["strategy"]["place"] is not None)
         tasks = parts.benchmark.train_stream[:begun]
         parts.strategy.load_state_dict(state["strategy"], tasks)
-    left_out = leave_out_gone(parts)
-    return left_out if remark is None else [f"warning: {remark}", *left_out]
-
-
-def leave_out_gone(parts: Parts) -> list[str]:
-    """Take images that are gone out of the replay buffer of a run that has just taken over what its
-    parent has learned.
-
-    Returns:
-        a sentence for each.
-    """
-    if not (isinstance(parts.data, JoinedDataSet) and parts.data.gone):
-        return []
-    gone = parts.data.gone
-    references, _ = parts.strategy.replayed()
-    rows = torch.tensor(rows_of(parts, references))
-    parts.strategy.forget_samples(references[torch.isin(rows, torch.tensor(gone))])
-    names = parts.data.before.train.files
-    return [f"left out of the replay buffer, since it is gone: {names[row]}" for row in gone]
-
-
-def what_stays(parts: Parts) -> list[str]:
-    """Sentences on what an edited run keeps of its removed classes.
-
-    Args:
-        parts: of the run; its strategy takes over what the parent has learned.
-
-    Raises:
-        InputError: see :meth:`Descent.take_over`, or the method cannot give up a class.
-    """
-    lines = _taken_over(parts)
-    removed = parts.settings.parent["removed"]
-    if not removed:
-        return lines
-    shared = parts.strategy.forget([parts.data.classes.index(name) for name in removed])
-    if not bool(parts.strategy.model.seen.any()):
-        raise InputError("no class would be left to predict: keep one")
-    kept = ", ".join(shared) or "nothing"
-    return [
-        *lines,
-        f"never predicted any more: {', '.join(removed)}; what was kept for them alone is gone",
-        f"shared by all classes, and with what it learned from them: {kept}",
-    ]
+    return [] if remark is None else [f"warning: {remark}"]
 
 
 def what_grows(parts: Parts) -> list[str]:

@@ -17,7 +17,6 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner.building import Parts
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
-from cl_prompts.experiments.runner.learning_on import is_edited, leave_out_gone
 from cl_prompts.experiments.runner.process import reset_peak_memory
 from cl_prompts.experiments.runner.summary import summary_of
 from cl_prompts.experiments.tracking.tracker import Tracker
@@ -97,7 +96,6 @@ class TaskLoop:
         self.folder = folder
         self.tasks_done = 0
         self._before: dict[str, Any] | None = None
-        self._begins_edited = False
         self._earlier_remarks = [str(text) for text in folder.summary().get("remarks") or []]
         self.total = parts.strategy.train_epochs * _stream_length(parts)
         self._counter.reset()
@@ -175,7 +173,6 @@ class TaskLoop:
         if remark is not None:
             self.folder.remarks.append(remark)
         self._go_on_from(state)
-        self.folder.remarks += leave_out_gone(parts)
         self.folder.take_over(attached, Path(parts.settings.parent["run"]))
         parts.descent.grow_last(strategy)
         # Rates, decay and the like are those of this run's settings.
@@ -183,7 +180,6 @@ class TaskLoop:
             parameters = group["params"]
             group.clear()
             group.update({**values, "params": parameters})
-        self._begins_edited = is_edited(parts.settings)
         self._before = parts.descent.evaluated(parts)
 
     def train(self, tracker: Tracker, request: StopRequest) -> None:
@@ -219,9 +215,6 @@ class TaskLoop:
 
         self._stop(request.number)
         strategy.between_batches = lambda: save_or_stop(due=clock.due(strategy.samples_seen))
-        if self._begins_edited:
-            self.parts.descent.remove_classes(strategy, self.parts.anytime, self.parts.data)
-            save(after_task=True)
         workers = self.parts.settings.num_workers
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)

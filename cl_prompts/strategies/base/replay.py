@@ -222,5 +222,3 @@ class _Items(Dataset[Any]):
             return label
         label = torch.as_tensor(label)
         return F.pad(label, (0, len(self.annotated[source]) - len(label)))
-
-

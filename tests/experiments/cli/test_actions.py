@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import actions, main
-from cl_prompts.experiments.cli.actions import ACTIONS, _renaming
+from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
 from cl_prompts.experiments.runner import own_images
 from tests.experiments.commands import rows, summary
@@ -80,7 +80,6 @@ def test_what_takes_the_place_of_a_proposal_meanwhile_stays(
         "compare .",
         "predict . cat.png",
         "export . --torch",
-        "warm-up digits",
         "init photos --force",
         "init photos",
     ],
@@ -109,7 +108,6 @@ def test_every_command_is_parsed_under_its_name(command: str) -> None:
     needed = {
         "predict": ["run", "image"],
         "export": ["run", "--torch"],
-        "warm-up": ["digits", "--out", "prompts"],
         "learn": ["run", "images"],
         "push": ["run", "me/name"],
     }
@@ -191,8 +189,6 @@ def test_no_name_commands_the_terminal(
     named = {"class_names": ["cat\x1b[2J", "d\u00f6g"], "own_scores": ["[/t]op"]}
     named["results"] = {"a_last": 0.5, "[/t]op": 0.5}
     run = fake_run(tmp_path, name=name, n_classes=2, **named)
-    assert main(["classes", str(run)]) == 0
-    assert capsys.readouterr().out == "cat\\x1b[2J\nd\u00f6g\n"
     assert main(["compare", str(run), "--format", "csv"]) == 0
     assert "[red]a\\x1b]0;title\\x07" in capsys.readouterr().out
     console = actions.console_of(quiet=False)
@@ -221,29 +217,3 @@ def test_no_folder_writes_a_line_of_its_own(
     assert main(["init", str(tmp_path / "photos"), "--out", str(folder / "own.yaml")]) == 0
     wrote = f"wrote {shown}/own.yaml; next: cl-prompts run FOLDER"
     assert capsys.readouterr().out.splitlines()[-1] == wrote
-
-
-@pytest.mark.parametrize(
-    ("text", "pair"),
-    [
-        ("one=two", ("one", "two")),
-        ("a=b=c", ("a=b", "c")),  # a name that holds an equals sign
-        ("=1+1=sum", ("=1+1", "sum")),
-        ("a=c", ("a", "c")),
-        ("one=two=three", ("one", "two=three")),
-        ("other=new", ("other", "new")),  # unknown, which is said later
-    ],
-)
-def test_an_old_name_may_hold_an_equals_sign(text: str, pair: tuple[str, str]) -> None:
-    assert _renaming(text, ["one", "a", "a=b", "=1+1"]) == pair
-
-
-def test_classes_that_a_run_does_not_name_are_not_listed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = fake_run(tmp_path)
-    text = (run / "summary.json").read_text()
-    (run / "summary.json").write_text(text.replace("class_names", "other_names"))
-    for more in ([], ["--rename", "class 1=cat"]):
-        assert main(["classes", str(run), *more]) == 2
-        assert capsys.readouterr().err == f"cl-prompts: summary.json of {run} names no classes\n"

@@ -45,7 +45,6 @@ QUICK = {
     "validate digits lrr=1": 2,
     "learn no_such_folder images": 2,
     "classes no_such_folder": 2,
-    "warm-up digits lrr=1 --out no_such_file.safetensors": 2,
 }
 
 

@@ -44,13 +44,3 @@ def test_images_that_are_replayed_are_kept_or_left_out_by_name(
     capsys.readouterr()
     assert main(["learn", str(bare), str(later), "--out", str(tmp_path / "f")]) == 2
     assert "8 images that the run in" in capsys.readouterr().err
-    assert main(["classes", str(bare), "--rename", "two=x", "--out", str(tmp_path / "f")]) == 2
-    assert "8 images that the run in" in capsys.readouterr().err
-    _, skipped = learn(bare, later, tmp_path / "g", "on_missing=skip")
-    remarks = summary(skipped)["remarks"]
-    assert len(remarks) == 8
-    assert remarks[0].startswith("left out of the replay buffer, since it is gone: ")
-    state = json.loads((skipped / "summary.json").read_text())
-    (skipped / "summary.json").write_text(json.dumps({**state, "status": "interrupted"}))
-    assert main(["run", "--resume", str(skipped), "--quiet"]) == 0
-    assert summary(skipped)["results"] == state["results"]

@@ -22,8 +22,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.results.before_after import before_after
-from cl_prompts.experiments.results.series import buffer_matrix
-from cl_prompts.experiments.run_folder.checkpoint import read
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
 from cl_prompts.experiments.runner import execution
@@ -429,32 +427,6 @@ def test_a_test_image_of_the_parent_that_is_gone_is_named(
     assert f"image {lost} of" in capsys.readouterr().err
 
 
-def edited(run: Path, out: Path, *options: str) -> tuple[int, Path]:
-    code = main(["classes", str(run), *options, "--out", str(out), "--quiet"])
-    return code, newest(out) if code == 0 else out
-
-
-def test_classes_are_listed(child: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["classes", str(child)]) == 0
-    assert capsys.readouterr().out.split() == ["one", "three", "two", "zero", "four", "six"]
-
-
-def test_a_class_is_renamed_and_learned_on_under_its_new_name(
-    place: Path, means: Path, tmp_path: Path
-) -> None:
-    code, renamed = edited(means, tmp_path / "b", "--rename", "two=four")
-    assert code == 0
-    assert summary(renamed)["class_names"] == ["one", "three", "four", "zero"]
-    assert summary(renamed)["results"] == summary(means)["results"]
-    assert load_run(renamed).classes[2] == "four"
-    assert held_out_confidence(renamed) == pytest.approx(held_out_confidence(means))
-    assert renamed.joinpath("learned.safetensors").read_bytes() == (
-        means.joinpath("learned.safetensors").read_bytes()
-    )
-    _, child = learn(renamed, place / "later", tmp_path / "c")
-    assert summary(child)["class_names"] == ["one", "three", "four", "zero", "six", "two"]
-
-
 def test_a_folder_of_runs_moves_as_a_whole(place: Path, means: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     own = Path(*means.parts[-3:])
@@ -471,69 +443,6 @@ def test_a_folder_of_runs_moves_as_a_whole(place: Path, means: Path, tmp_path: P
     shutil.rmtree(copied)
     with pytest.raises(InputError, match=f"any more: bring it back, or move it to {own} in"):
         load_run(moved).evaluate()
-
-
-def test_a_removed_class_is_never_predicted(place: Path, means: Path, tmp_path: Path) -> None:
-    code, removed = edited(means, tmp_path / "b", "--remove", "two", "--remove", "one")
-    assert code == 0
-    model = load_run(removed, device="cpu").strategy.model
-    assert model.seen.tolist() == [False, True, False, True]
-    assert model.head.count.tolist() == [0, TRAIN, 0, TRAIN]
-    assert model.head.mean[[0, 2]].abs().sum() == 0
-    before = load_run(means, device="cpu").strategy.model.head.mean
-    assert torch.equal(model.head.mean[[1, 3]], before[[1, 3]])
-    assert load_run(removed).evaluate() == summary(removed)["results"]["a_last"]
-    assert len(held_out_confidence(removed)) == 2 * TEST
-    ends = collect([removed])[0].metrics["task_end_accuracy"]
-    last = ends["seen"][-1][0]
-    assert [last in dict(ends[f"class:{c}"]) for c in range(4)] == [False, True, False, True]
-    assert edited(removed, tmp_path / "d", "--remove", "zero", "--remove", "three")[0] == 2
-    _, child = learn(removed, place / "later", tmp_path / "c")  # "two" comes again
-    count = load_run(child, device="cpu").strategy.model.head.count
-    assert count.tolist() == [0, TRAIN, TRAIN, TRAIN, TRAIN, TRAIN]
-
-
-def test_a_removed_class_leaves_the_replay_buffer(
-    parent: Path, place: Path, tmp_path: Path
-) -> None:
-    """Also in a run that goes on from there."""
-    _, removed = edited(parent, tmp_path / "a", "--remove", "two")
-    state = read(removed / "checkpoint").state["strategy"]["buffer"]
-    assert 0 < state["filled"] < 20
-    (at_end,) = buffer_matrix(collect([removed])[0])[-1:]
-    assert at_end[2] == 0
-    assert at_end.sum() == state["filled"]
-    code, child = learn(removed, digits_folder(tmp_path / "more", {"six": 6}), tmp_path / "b")
-    assert code == 0
-    held = [row for row in rows(child) if row[1] == "buffer" and int(row[0]) > 48]
-    assert held
-    assert "class:2" not in {row[2] for row in held}
-    assert not load_run(child, device="cpu").strategy.model.seen[2]
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        (["--remove", "tow"], "did you mean 'two'"),
-        (["--rename", "two=one"], "two classes of the new run are called 'one'"),
-        (["--rename", "two=x", "--rename", "three=x"], "two classes of the new run are called 'x'"),
-        (["--rename", "two=x", "--rename", "two=y"], "gives class 'two' two names"),
-        (["--rename", "two=x", "--remove", "two"], "is to be renamed and removed"),
-        (["--rename", "two= "], "has a blank name"),
-        (["--rename", "two=One"], "differ in case, blanks or the encoding of accents alone"),
-        (["--rename", "two"], "is not of the form old=new"),
-    ],
-)
-def test_refused_edits(
-    options: list[str],
-    sentence: str,
-    parent: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert edited(parent, tmp_path, *options)[0] == 2
-    assert sentence in capsys.readouterr().err
-    assert not list(tmp_path.rglob("config.yaml"))
 
 
 def test_the_report_shows_the_chain_and_what_was_forgotten(
@@ -559,11 +468,9 @@ def test_a_recipe_of_a_run_folder_names_no_other_folder(
     digest = hashlib.sha256(config.read_bytes()).hexdigest()
     made = [f"{digest}  config.yaml" if line.endswith("config.yaml") else line for line in sums]
     (parent / "SHA256SUMS").write_text("".join(f"{line}\n" for line in made))
-    commands = [["learn", str(parent), str(place / "later")]]
-    commands += [["classes", str(parent), "--rename", "two=x"]]
-    for command in commands:
-        assert main([*command, "--out", str(tmp_path / "b")]) == 2
-        assert "it should be a name without folders" in capsys.readouterr().err
+    command = ["learn", str(parent), str(place / "later"), "--out", str(tmp_path / "b")]
+    assert main(command) == 2
+    assert "it should be a name without folders" in capsys.readouterr().err
 
 
 def test_rates_and_decay_are_those_of_the_settings_of_the_child(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.models.heads import CosineHead, UnitRowHead, linear_head
+from cl_prompts.models.heads import CosineHead, LinearHead, UnitRowHead
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import Head, HeadAlignment, SlowHeads
 from cl_prompts.strategies.base.stream import Batch
@@ -33,7 +33,7 @@ def test_methods_with_one_trained_head_have_it(kind: str) -> None:
     ("kind", "head", "want", "whitened"),
     [
         ("single_prompt", {"input": "whitened"}, CosineHead, True),
-        ("single_prompt", {"kind": "linear"}, torch.nn.Linear, False),
+        ("single_prompt", {"kind": "linear"}, LinearHead, False),
         ("additive_prompt", {}, UnitRowHead, False),
         ("additive_prompt", {"kind": "cosine"}, CosineHead, False),
         ("linear_probe", {"kind": "unit_rows", "input": "centred"}, UnitRowHead, True),
@@ -61,7 +61,7 @@ def test_a_linear_head_on_raw_features_would_say_the_same(kind: str, head_input:
         want = model(IMAGES)
         shift = model.whitening(torch.zeros(1, model.backbone.dim))
         factor = model.whitening(torch.eye(model.backbone.dim)) - shift
-        folded = linear_head(model.backbone.dim, N_CLASSES)
+        folded = LinearHead(model.backbone.dim, N_CLASSES)
         folded.weight.copy_(model.head.weight @ factor.T)
         folded.bias.copy_(model.head.bias + (shift @ model.head.weight.T)[0])
         model.set_head(folded)
