@@ -133,24 +133,6 @@ def altered(parent: Path, tmp_path: Path, **sections: Any) -> Path:
     return copied
 
 
-def test_how_the_parent_was_trained_is_recorded(parent: Path, tmp_path: Path) -> None:
-    """Whatever its seed, its folder and the number of its loader processes."""
-
-    def recorded(folder: Path, **changed: Any) -> str:
-        copied = altered(folder, tmp_path, **changed)
-        child = settings_of_child(copied, {"name": "digits"}, 10, "later", trust_code=True)
-        return str(child.parent["settings"])
-
-    known = recorded(parent)
-    assert recorded(parent, seed=7, stream_seed=7, num_workers=0) == known
-    config = yaml.safe_load((parent / "config.yaml").read_text())
-    assert recorded(parent, options={**config["options"], "lr": 0.5}) != known
-    assert recorded(parent, evaluation={**config["evaluation"], "every": 3}) != known
-    assert recorded(parent, dataset={**config["dataset"], "augment": True}) != known
-    child = settings_of_child(parent, {"name": "digits"}, 10, "later", trust_code=True)
-    assert Settings.from_yaml(child.to_yaml()).parent == child.parent
-
-
 def test_images_of_a_child_are_normalised_as_those_of_its_parent(
     parent: Path, tmp_path: Path
 ) -> None:
