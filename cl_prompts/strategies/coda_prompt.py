@@ -89,7 +89,7 @@ class CODAPrompt(PromptStrategy):
         dim = self.model.backbone.dim
         if share * n_tasks > dim:
             raise InputError(
-                f"{share * n_tasks} components of width {dim} cannot be orthogonal: give at most {dim}"
+                f"{share * n_tasks} components cannot be orthogonal: the ViT's width is {dim}"
             )
         return True
 

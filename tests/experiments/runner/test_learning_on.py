@@ -355,7 +355,7 @@ def test_dry_run_says_what_would_grow(
         (["plugins=slow_heads"], "plugins.slow_heads.decays is [0.9, 0.99], and the model was"),
         (["nonsense=3"], "unknown key 'nonsense'"),
         (["seed=2"], "learns on with the seed of its parent, 1"),
-        (["weights=random"], "the weights of its backbone, or its normalisation, are others"),
+        (["weights=random"], "the weights or the normalisation of its backbone changed"),
         (["dataset.root=/"], "leave out dataset.root"),
         (["precision=bf16"], "backbone.precision is 'bf16'"),
         (["normalisation=[[0,0,0],[1,1,1]]"], "backbone.normalisation is"),
