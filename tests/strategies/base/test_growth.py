@@ -158,7 +158,7 @@ def test_growth_that_the_method_cannot_have_leaves_it_as_it_was() -> None:
     strategy = make("coda_prompt", "class_incremental")
     fit(strategy, experiences("class_incremental")[:1])
     before = weights(strategy)
-    with pytest.raises(InputError, match="18 components cannot be orthogonal: the ViT's width is 16"):
+    with pytest.raises(InputError, match="18 components cannot be orthogonal"):
         strategy.grow(2, tasks=3)
     assert same(before, weights(strategy))
     fit(strategy, experiences("class_incremental")[1:])
