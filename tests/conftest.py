@@ -17,56 +17,28 @@ if TYPE_CHECKING:
 
 # Torch is imported where it is needed: pytest-xdist's controller, too, reads this file.
 
-#: files that ``make quick`` leaves out as a whole; single tests are marked where they stand
-SLOW = {
-    "datasets/test_views.py",
-    "experiments/cli/test_entry.py",
-    "experiments/recipes/test_recipe_files.py",
-    "experiments/report/test_page.py",
-    "experiments/results/test_comparable.py",
+#: what ``make quick`` leaves out, by the beginning of its path; single tests are marked where they
+#: stand
+SLOW = (
+    "experiments/report",
+    "experiments/runner",
     "experiments/run_folder/test_folder.py",
-    "experiments/runner/test_execution.py",
     "experiments/test_stops.py",
-    "experiments/tracking/test_diagnostics.py",
-    "experiments/tracking/test_tracker.py",
-    "experiments/trained/test_exporting.py",
-    "experiments/trained/test_learning.py",
-    "experiments/trained/test_loading.py",
+    "experiments/tracking",
+    "experiments/trained",
     "families/test_avalanche_habits.py",
     "families/test_learning.py",
     "families/test_matrix.py",
-    "families/test_memory_use.py",
     "families/test_mini_experiences.py",
     "families/test_workers.py",
-    "metrics/test_first_stages.py",
-    "strategies/base/test_feature_cache.py",
     "strategies/base/test_growth.py",
-    "strategies/base/test_plugin.py",
-    "strategies/base/test_prompt_form.py",
     "strategies/plugins/test_head_alignment.py",
     "strategies/plugins/test_self_regulation.py",
     "test_examples_in_docstrings.py",
-    "test_pretrain_glyphs.py",
     "test_readme.py",
-}
+)
 #: strategies of the table that ``make quick`` takes, one of each kind
 QUICK = {"aper", "er", "multi_lane", "mvp", "ncm"}
-#: files with the longest tests, which are begun first, so that no process waits for another
-LONG = (
-    "families/test_second_device.py",
-    "experiments/runner/test_learning_on.py",
-    "experiments/trained/test_exporting.py",
-    "experiments/runner/test_execution.py",
-    "test_examples.py",
-    "test_readme.py",
-    "experiments/sweeps/test_sweep.py",
-    "models/test_compiled.py",
-    "experiments/run_folder/test_folder.py",
-    "experiments/test_inputs.py",
-    "experiments/test_stops.py",
-    "test_benchmarks.py",
-    "test_pretrain_glyphs.py",
-)
 #: runs that several files read; made once by the process that runs their tests
 SHARED = {"mvp_run", "probe_run"}
 TESTS = Path(__file__).parent
@@ -88,8 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not even read slow files for ``make quick``."""
     quick = config.getoption("markexpr", "") == "not slow"
-    slow = collection_path.is_file() and collection_path.relative_to(TESTS).as_posix() in SLOW
-    return True if quick and slow else None
+    place = collection_path.relative_to(TESTS).as_posix()
+    return True if quick and place.startswith(SLOW) else None
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -109,15 +81,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     remember_signatures()
     forget_where_seeds_are_set()
     remember_texts()
-    missing = [file for file in (*SLOW, *LONG) if not (TESTS / file).is_file()]
-    assert not missing, f"tests/conftest.py: SLOW or LONG names files that are gone: {missing}"
     begun = set()
     for item in items:
         kind = kind_of(item)
         # Of other parametrised tests the first case.
         test = item.nodeid.partition("[")[0]
         later = kind not in QUICK if kind in ALL else test in begun
-        if file_of(item) in SLOW or later:
+        if file_of(item).startswith(SLOW) or later:
             item.add_marker(pytest.mark.slow)
         elif item.get_closest_marker("slow") is None:
             begun.add(test)
@@ -179,19 +149,16 @@ def kind_of(item: pytest.Item) -> str | None:
 def group_of(item: pytest.Item) -> str:
     """Tests of a group run in one process, and share what it made for one of them."""
     file = file_of(item)
-    if file.startswith("families/") and file not in LONG and isinstance(kind_of(item), str):
+    if file.startswith("families/") and isinstance(kind_of(item), str):
         return str(kind_of(item))
     if SHARED & set(getattr(item, "fixturenames", ())):
         return "shared runs"
     return file
 
 
-def turn_of(item: pytest.Item) -> tuple[int, int]:
-    """Long files first, then the families; a sort keeps the order of all else."""
-    file = file_of(item)
-    if file in LONG:
-        return 0, LONG.index(file)
-    return (1 if file.startswith("families/") else 2), 0
+def turn_of(item: pytest.Item) -> bool:
+    """The families first, which take longest; a sort keeps the order of all else."""
+    return not file_of(item).startswith("families/")
 
 
 def pytest_collection_finish() -> None:

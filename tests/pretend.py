@@ -1,16 +1,14 @@
 """A pretend accelerator, for machines that have none: a second device whose tensors lie on the CPU.
 
-It refuses to mix its tensors with those of the CPU, as a GPU does, and counts what crosses between
-the two and what makes the host wait. Torch's spare device type carries it: tensors are wrappers
-around CPU tensors, and every operator unwraps, computes and wraps again.
+It refuses to mix its tensors with those of the CPU, as a GPU does. Torch's spare device type
+carries it: tensors are wrappers around CPU tensors, and every operator unwraps, computes and wraps
+again.
 
 Not covered: operators that change the shape of a tensor in place, pinned memory, streams.
 """
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -28,44 +26,8 @@ NAME = "pretend"
 #: whether this torch can have such a device
 POSSIBLE = _setup_privateuseone_for_python_backend is not None
 
-#: operators whose result the host has to wait for: a number, or a shape that depends on numbers
-WAITING = {
-    "aten::_local_scalar_dense",
-    "aten::equal",
-    "aten::is_nonzero",
-    "aten::masked_select",
-    "aten::nonzero",
-    "aten::_unique2",
-    "aten::unique_dim",
-}
-#: operators that take indices from the CPU; a mask's shape has to be waited for
+#: operators that take indices from the CPU
 INDEXING = {"aten::index", "aten::index_put_", "aten::_index_put_impl_"}
-
-Place = tuple[str, int]
-
-
-class Traffic:
-    """What crossed between host and device, by the place in the package (file, line).
-
-    Attributes:
-        sent: copies from the host to the device.
-        waits: where the host read a value or waited for one.
-    """
-
-    def __init__(self) -> None:
-        self.sent: Counter[Place] = Counter()
-        self.waits: Counter[Place] = Counter()
-
-
-def _place() -> Place:
-    """The innermost place in the package on the stack."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and "/cl_prompts/" not in frame.f_code.co_filename:
-        frame = frame.f_back
-    return frame.f_code.co_filename.rpartition("/cl_prompts/")[2], frame.f_lineno
-
-
-_traffic = Traffic()
 
 
 class PretendTensor(Tensor):
@@ -93,7 +55,6 @@ class PretendTensor(Tensor):
         return _run(op, *args, **(kwargs or {}))
 
     def tolist(self) -> Any:
-        _traffic.waits[_place()] += 1
         return self.raw.tolist()
 
 
@@ -154,20 +115,11 @@ def _facts(op: Any) -> Facts:
     return Facts(schema.name, tuple(written), len(schema.returns))
 
 
-def _cross(source: Any, to_device: bool) -> None:
-    """Note a copy of ``source``, if it crosses."""
-    if _is_pretend(source) and not to_device:
-        _traffic.waits[_place()] += 1
-    elif to_device and not _is_pretend(source):
-        _traffic.sent[_place()] += 1
-
-
 def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
     """Any operator that a tensor of the device takes part in, or that makes one."""
     name = _facts(op).name
     if name in ("aten::copy_", "aten::_copy_from"):
         into, source = args[:2] if name == "aten::copy_" else args[1::-1]
-        _cross(source, to_device=_is_pretend(into))
         _unwrap(into).copy_(_unwrap(source))
         return into
     if name == "aten::_to_copy":
@@ -175,9 +127,6 @@ def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
     if name == "aten::_fused_sdp_choice":
         return 0  # plain attention
     _refuse_mixture(name, args, kwargs)
-    masks = [m for m in args[1] or [] if m is not None] if name in INDEXING else []
-    if name in WAITING or any(mask.dtype == torch.bool for mask in masks):
-        _traffic.waits[_place()] += 1
     result = op(*_unwrap(args), **{key: _unwrap(value) for key, value in kwargs.items()})
     return _result(_facts(op), args, kwargs, result)
 
@@ -186,7 +135,6 @@ def _to_copy(op: Any, source: Tensor, **kwargs: Any) -> Tensor:
     device = kwargs.get("device")
     target = source.device if device is None else torch.device(device)
     to_device = target.type == NAME
-    _cross(source, to_device)
     result = op(_unwrap(source), **{**kwargs, "device": "cpu" if to_device else target})
     return _wrap(result) if to_device else result
 
@@ -295,15 +243,3 @@ def pretend_device() -> Iterator[str]:
         torch.tensor = _tensor
         torch.arange = _arange
         torch.nn.init.orthogonal_ = _orthogonal
-
-
-@contextmanager
-def counted() -> Iterator[Traffic]:
-    """Count what crosses while this lasts."""
-    global _traffic
-    before = _traffic
-    _traffic = Traffic()
-    try:
-        yield _traffic
-    finally:
-        _traffic = before

@@ -98,34 +98,3 @@ def test_a_cell_builds_or_is_refused_as_the_page_says(
     assert str(caught.value) == re.sub(
         "|".join(sorted(named, key=len, reverse=True)), lambda m: named[m[0]], SENTENCE
     )
-
-
-@pytest.mark.parametrize(
-    ("scenario", "overrides", "says"),
-    [
-        ("si_blurry", ["dataset=digit_scenes"], "use mlcil or si_blurry_multi_label"),
-        (
-            "class_incremental",
-            ["n_tasks=3"],
-            "3 tasks cannot share 10 classes equally: n_tasks can be 1, 2, 5 or 10",
-        ),
-        ("mlcil", ["protocol=B0-C3"], "0 classes and then 3 at a time never make 10"),
-        ("domain_incremental", [], "needs the domain of each image, and this data set has none"),
-        (
-            "domain_incremental",
-            ["dataset=digit_domains", "domain_order=[upright]"],
-            "domain_order must hold each of the domains blurred, inverted, rotated, upright once",
-        ),
-    ],
-)
-def test_streams_that_do_not_fit_their_data(
-    scenario: str, overrides: list[str], says: str, builder: Builder
-) -> None:
-    recipe = "digit_scenes" if SCENARIOS[scenario].multi_label else "digits"
-    (settings,) = plan(
-        recipe, ["strategy=linear_probe", f"scenario={scenario}", "seed=1", *overrides]
-    )
-    with pytest.raises(InputError) as caught:
-        builder.build(settings)
-    assert says in str(caught.value)
-    assert "\n" not in str(caught.value)

@@ -10,7 +10,6 @@ import pytest
 
 from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
 from cl_prompts.strategies.base.settings import sentences
 from tests.toy_vits import lively_vit
 from tests.toys import TABLE, cls_of, make
@@ -46,13 +45,6 @@ def test_every_setting_has_a_sentence(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", TABLE)
-def test_an_unknown_setting_offers_the_nearest_one(kind: str) -> None:
-    name = cls_of(kind).__name__
-    with pytest.raises(InputError, match=f"setting of {name} 'train_epoch': did you mean 'train_e"):
-        make(kind, train_epoch=3)
-
-
-@pytest.mark.parametrize("kind", TABLE)
 def test_a_value_out_of_range_is_refused_by_name(kind: str) -> None:
     refused = 0
     backbone = lively_vit()
@@ -62,13 +54,3 @@ def test_a_value_out_of_range_is_refused_by_name(kind: str) -> None:
                 make(kind, backbone=backbone, **{setting.name: value})
             refused += 1
     assert refused > 20
-
-
-@pytest.mark.parametrize(
-    "kind", [kind for kind in TABLE if issubclass(cls_of(kind), PrototypeStrategy)]
-)
-def test_a_method_without_gradients_has_no_settings_of_theirs(kind: str) -> None:
-    for name in OF_GRADIENTS:
-        changes: dict[str, Any] = {name: None}
-        with pytest.raises(InputError, match=f"unknown setting of .* '{name}'"):
-            make(kind, **changes)
