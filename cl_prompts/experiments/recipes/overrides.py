@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from cl_prompts.catalog import catalog
@@ -13,13 +12,14 @@ from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, Recipe, kept, running
 from cl_prompts.experiments.recipes.signatures import (
     common_parameters,
+    form_parameters,
+    head_parameters,
+    plugin_parameters,
     section_parameters,
     strategy_parameters,
 )
-from cl_prompts.experiments.recipes.validation import NESTED
 from cl_prompts.experiments.recipes.values import BY_NAME, as_list, by_name, parsed
-from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
-from cl_prompts.strategies.base.settings import RENAMED, unknown_setting
+from cl_prompts.strategies import PLUGINS, STRATEGIES
 
 #: usual names of settings that are called otherwise here
 _MEANT = {
@@ -41,6 +41,8 @@ TOP: dict[str, Any] = {
     "on_missing": "fail",
 }
 _RUN = ("strategy", "strategies", "run")
+#: section or strategy, and the path of a setting in it
+Place = tuple[str, tuple[str, ...]]
 
 
 def override(recipe: Recipe, texts: Sequence[str]) -> None:
@@ -59,26 +61,17 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
     """
     pairs = [_pair(text) for text in texts]
     # First the choices that decide which keys exist.
-    for key, value in pairs:
-        if key in _RUN:
-            recipe["run"] = running(key, value)
-        elif key in ("seed", "seeds"):
-            recipe["seeds"] = as_list(value)
-        elif key in TOP:
-            recipe[key] = value
-        elif key.removesuffix(".name") in NAMED:
-            _choose(recipe, key.removesuffix(".name"), value)
-    keys = _Keys.of(recipe)
-    found = [(*keys.find(key), value) for key, value in pairs if not _is_choice(key)]
+    settings = [(key, value) for key, value in pairs if not _choose(recipe, key, value)]
+    if not settings:
+        return
+    dotted = {key.rpartition(".")[0].removeprefix("plugins.") for key, _ in settings}
+    own_plugins = [name for name in dotted - {*running_strategies(recipe)} if ":" in name]
+    keys = _keys(recipe, own_plugins)
+    found = [(*_place(keys, key), value) for key, value in settings]
     # What is set for one strategy stands over what is set for all, a part over the whole.
-    found.sort(key=lambda entry: (entry[0] in keys.strategies, len(entry[1])))
+    found.sort(key=lambda entry: (entry[0] not in (*SECTIONS, "training"), len(entry[1])))
     for place, path, value in found:
         _set(recipe, place, path, value)
-
-
-def _is_choice(key: str) -> bool:
-    """Whether a key decides which other keys exist, or belongs to no section."""
-    return key in (*_RUN, "seed", "seeds", *TOP) or key.removesuffix(".name") in NAMED
 
 
 def running_strategies(recipe: Recipe) -> list[str]:
@@ -95,16 +88,110 @@ def _pair(text: str) -> tuple[str, Any]:
     return key.strip(), parsed(value)
 
 
-def _choose(recipe: Recipe, section: str, name: Any) -> None:
-    if not isinstance(name, str):
-        raise InputError(f"{section} is {shown(name)}: it should be a name")
-    recipe[section] = {**kept(section, recipe.get(section) or {}, name), "name": name}
+def _choose(recipe: Recipe, key: str, value: Any) -> bool:
+    """Whether a key decides which other keys exist, or belongs to no section; then it is set."""
+    section = key.removesuffix(".name")
+    if key in _RUN:
+        recipe["run"] = running(key, value)
+    elif key in ("seed", "seeds"):
+        recipe["seeds"] = as_list(value)
+    elif key in TOP:
+        recipe[key] = value
+    elif section in NAMED:
+        if not isinstance(value, str):
+            raise InputError(f"{section} is {shown(value)}: it should be a name")
+        recipe[section] = {**kept(section, recipe.get(section) or {}, value), "name": value}
+    else:
+        return False
+    return True
+
+
+def _keys(recipe: Recipe, own_plugins: Collection[str]) -> dict[str, list[Place]]:
+    """What each key that a recipe accepts stands for, written in every way."""
+    strategies = {name: strategy_parameters(name) for name in running_strategies(recipe)}
+    # A shared setting that no strategy of this run has would change nothing, so it is unknown.
+    shared = common_parameters().keys() & {key for found in strategies.values() for key in found}
+    found: dict[str, list[Place]] = {}
+    for section in SECTIONS:
+        name = str((recipe.get(section) or {}).get("name", ""))
+        accepted = section_parameters(section, name) if name or section not in NAMED else {}
+        for key in accepted:
+            for written in (key, f"{section}.{key}"):
+                found.setdefault(written, []).append((section, (key,)))
+    for written, path in _paths(shared, own_plugins):
+        found.setdefault(written, []).append(("training", path))
+        found[f"training.{written}"] = [("training", path)]
+    general = set(found)
+    for name, accepted in strategies.items():
+        for written, path in _paths(accepted, own_plugins):
+            for prefix in _names_of(name):
+                found.setdefault(f"{prefix}.{written}", []).insert(0, (name, path))
+            # Variants take what is said of their strategy.
+            if written not in general and name.partition("@")[0] not in {*strategies} - {name}:
+                found.setdefault(written, []).append((name, path))
+    return found
+
+
+def _paths(
+    accepted: Collection[str], own_plugins: Collection[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Settings of a strategy, and those inside of its head, prompts and plugins, as keys write
+    them."""
+    for key in accepted:
+        yield key, (key,)
+    if "head" in accepted:
+        for key in head_parameters():
+            yield f"head.{key}", ("head", key)
+    for form in catalog()["prompt_forms"] if "prompt_form" in accepted else ():
+        for key in form_parameters(form):
+            yield f"prompt_form.{form}.{key}", ("prompt_form", form, key)
+    for plugin in (*PLUGINS, *own_plugins) if "plugins" in accepted else ():
+        yield f"plugins.{plugin}", ("plugins", plugin)
+        for key in plugin_parameters(plugin):
+            yield f"{plugin}.{key}", ("plugins", plugin, key)
+            yield f"plugins.{plugin}.{key}", ("plugins", plugin, key)
+
+
+def _names_of(strategy: str) -> set[str]:
+    """Names by which keys may call a strategy: in full, its label, its aliases."""
+    base, at, variant = strategy.partition("@")
+    aliases = STRATEGIES[base].aliases if base in STRATEGIES else ()
+    return {strategy, label_of(strategy), *(f"{alias}{at}{variant}" for alias in aliases)}
+
+
+def _place(keys: Mapping[str, list[Place]], key: str) -> Place:
+    """The one thing that a key stands for."""
+    found = keys.get(key, [])
+    if key in _MEANT and not any(place == "training" for place, _ in found):
+        raise InputError(f"key {key!r} is not clear: write {_MEANT[key]}")
+    if len({place for place, _ in found}) > 1 and "." not in key:
+        choices = " or ".join(f"{label_of(place)}.{key}" for place, _ in found)
+        raise InputError(f"key {key!r} could mean {choices}: write one of them")
+    if not found:
+        raise _nowhere(keys, key)
+    return found[0]
+
+
+def _nowhere(keys: Collection[str], key: str) -> InputError:
+    """The error for a key that nothing of this recipe has."""
+    head, dot, _ = key.partition(".")
+    aliases = {alias for entry in STRATEGIES.values() for alias in entry.aliases}
+    if dot and head in {*STRATEGIES, *aliases} and not any(k.startswith(f"{head}.") for k in keys):
+        return InputError(
+            f"{key} is of a strategy that does not run: add strategy={head}, or leave it out"
+        )
+    for kind in ("scenarios", "datasets", "strategies"):
+        owners = [name for name, entry in catalog()[kind].items() if key in entry["settings"]]
+        if owners:
+            return InputError(f"unknown key {key!r} here: it belongs to {', '.join(owners)}")
+    alike = [known for known in keys if known.count(".") == key.count(".")]
+    return unknown("key", key, [*alike, *(() if dot else (*TOP, "seed", "strategy", *NAMED))])
 
 
 def _set(recipe: Recipe, place: str, path: Sequence[str], value: Any) -> None:
     # A running strategy without settings in the recipe gets its first one here.
-    if place not in recipe["strategies"] and place in running_strategies(recipe):
-        recipe["strategies"][place] = {}
+    if place in running_strategies(recipe):
+        recipe["strategies"].setdefault(place, {})
     settings = recipe["strategies"].get(place)
     _put(recipe.setdefault(place, {}) if settings is None else settings, path, value)
     # Said last, and of all strategies: it replaces what the recipe says of one.
@@ -116,16 +203,16 @@ def _set(recipe: Recipe, place: str, path: Sequence[str], value: Any) -> None:
 def _put(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
     """Set a setting, or one within it."""
     first, *rest = path
-    if rest:
-        inner = settings.get(first)
-        inner = by_name(first, inner) if first in BY_NAME or inner is None else inner
-        if not isinstance(inner, dict):
-            raise InputError(f"{first} is {shown(inner)}: it has no {rest[0]}")
-        # A copy: the recipe that is laid below may be shared.
-        settings[first] = dict(inner)
-        _put(settings[first], rest, value)
-    else:
+    if not rest:
         settings[first] = by_name(first, value) if first in BY_NAME else value
+        return
+    inner = settings.get(first)
+    inner = by_name(first, inner) if first in BY_NAME or inner is None else inner
+    if not isinstance(inner, dict):
+        raise InputError(f"{first} is {shown(inner)}: it has no {rest[0]}")
+    # A copy: the recipe that is laid below may be shared.
+    settings[first] = dict(inner)
+    _put(settings[first], rest, value)
 
 
 def _drop(settings: dict[str, Any], path: Sequence[str]) -> None:
@@ -136,160 +223,3 @@ def _drop(settings: dict[str, Any], path: Sequence[str]) -> None:
     elif isinstance(settings.get(first), dict):
         settings[first] = dict(settings[first])
         _drop(settings[first], rest)
-
-
-@dataclass(frozen=True)
-class _Keys:
-    """Keys that a recipe accepts.
-
-    Attributes:
-        scenario: name of its scenario, "" for none.
-        sections: keys of each section.
-        training: keys that all strategies share, of use to one that runs.
-        strategies: keys of each strategy that runs.
-    """
-
-    scenario: str
-    sections: dict[str, set[str]]
-    training: set[str]
-    strategies: dict[str, set[str]]
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> _Keys:
-        strategies = {name: set(strategy_parameters(name)) for name in running_strategies(recipe)}
-        # A shared setting that no strategy of this run has would change nothing, so it is unknown.
-        used: set[str] = set().union(*strategies.values())
-        names = {section: str((recipe.get(section) or {}).get("name", "")) for section in SECTIONS}
-        return cls(
-            names["scenario"],
-            {section: set(_section_keys(section, name)) for section, name in names.items()},
-            set(common_parameters()) & used,
-            strategies,
-        )
-
-    def find(self, key: str) -> tuple[str, list[str]]:
-        """Section or strategy that a key belongs to, and the path of the setting in it."""
-        dots = [i for i, character in enumerate(key) if character == "."]
-        # The longest name first, since a module of one's own has dots in its name.
-        for dot in reversed(dots):
-            head = key[:dot]
-            place = self._named(head)
-            if place is not None:
-                rest = key[dot + 1 :]
-                # "ewc" is a plugin, and also another name of EWC++, which has it.
-                mine = head not in PLUGINS or rest.partition(".")[0] in self.strategies[place]
-                return place, self._path(place, rest if mine else key)
-        first = key.partition(".")[0]
-        if _is_plugin(key):
-            for name, keys in self.strategies.items():
-                if first in keys:
-                    either = f"{label_of(name)}.{key} or plugins.{key}"
-                    raise InputError(f"key {key!r} could mean {either}: write one of them")
-            return "training", self._path("training", key)
-        if dots and first not in NESTED:
-            raise self._no_section(key)
-        place = self.bare(first)
-        return place, self._path(place, key)
-
-    def _groups(self) -> dict[str, set[str]]:
-        return {**self.sections, "training": self.training, **self.strategies}
-
-    def _path(self, place: str, key: str) -> list[str]:
-        """Path of a setting in a section or strategy."""
-        known = self._groups()[place]
-        settable = place == "training" or place in self.strategies
-        # A strategy of one's own may have a setting that is called as a plugin is.
-        own = key.partition(".")[0] in known and not key.startswith("plugins.")
-        key = key.removeprefix("plugins.")
-        if settable and _is_plugin(key) and not own:
-            # Dots in front of a colon are those of a module.
-            module, colon, rest = key.rpartition(":")
-            name, _, leaf = rest.partition(".")
-            return ["plugins", f"{module}{colon}{name}", *([leaf] if leaf else [])]
-        first, dot, rest = key.partition(".")
-        if first not in known or (dot and first not in NESTED):
-            name = first if first in RENAMED else key
-            raise unknown_setting(label_of(place), name, known, "key")
-        return key.split(".")
-
-    def _named(self, head: str) -> str | None:
-        """Section or running strategy of a name, a short label or an alias; None of neither."""
-        if head in self._groups():
-            return head
-        labelled = [name for name in self.strategies if label_of(name) == head]
-        if len(labelled) > 1:
-            raise InputError(
-                f"{head!r} could mean {' or '.join(labelled)}: write one of them in full"
-            )
-        if labelled:
-            return labelled[0]
-        try:
-            name = canonical_name(head)
-        except InputError:
-            return None
-        return name if name in self.strategies else None
-
-    def _no_section(self, key: str) -> InputError:
-        """The error for a key whose section does not exist, or does not run."""
-        dots = [i for i, character in enumerate(key) if character == "."]
-        # The longest beginning first, since the name of a module holds dots as well.
-        for dot in reversed(dots):
-            try:
-                canonical_name(key[:dot])
-            except InputError:
-                continue
-            return InputError(
-                f"{key} is of a strategy that does not run: add strategy={key[:dot]}, or leave it"
-                " out"
-            )
-        known = [*self.sections, "training", *map(label_of, self.strategies)]
-        return unknown("section", key[: dots[-1]], known)
-
-    def bare(self, key: str) -> str:
-        """Section or strategy that the key belongs to."""
-        if key in _MEANT and key not in self.training:
-            raise InputError(f"key {key!r} is not clear: write {_MEANT[key]}")
-        matches = [section for section, keys in self.sections.items() if key in keys]
-        if key in self.training:
-            matches.append("training")
-        # A strategy accepts what all share, too: only keys of its own count.
-        matches = matches or [name for name, keys in self.strategies.items() if key in keys]
-        # Variants take what is said of their strategy.
-        matches = [m for m in matches if "@" not in m or m.partition("@")[0] not in matches]
-        if len(matches) > 1:
-            choices = " or ".join(f"{label_of(match)}.{key}" for match in matches)
-            raise InputError(f"key {key!r} could mean {choices}: write one of them")
-        if not matches and key in RENAMED:
-            raise InputError(f"there is no {key} any more: it is {RENAMED[key]}")
-        if not matches:
-            raise self._elsewhere(key) or unknown("key", key, self._everything())
-        return matches[0]
-
-    def _elsewhere(self, key: str) -> InputError | None:
-        """The error for a key of another scenario or strategy; None for an unknown one."""
-        scenarios = catalog()["scenarios"]
-        owners = [name for name in scenarios if key in section_parameters("scenario", name)]
-        where = f"scenario {self.scenario!r}"
-        if not owners:
-            owners = [name for name in STRATEGIES if key in strategy_parameters(name)]
-            where = ", ".join(map(label_of, self.strategies))
-        if not owners:
-            return None
-        return InputError(f"unknown key {key!r} of {where}: it belongs to {', '.join(owners)}")
-
-    def _everything(self) -> Iterator[str]:
-        yield from (*TOP, "seed", "strategy", *NAMED)
-        for keys in (*self.sections.values(), self.training, *self.strategies.values()):
-            yield from keys
-
-
-def _section_keys(section: str, name: str) -> Sequence[str]:
-    """Keys of a section; none of a scenario or data set without a name."""
-    if section in ("scenario", "dataset") and not name:
-        return ()
-    return list(section_parameters(section, name))
-
-
-def _is_plugin(key: str) -> bool:
-    """Whether a key is of a plugin, by its short or dotted name."""
-    return key.partition(".")[0] in PLUGINS or ":" in key

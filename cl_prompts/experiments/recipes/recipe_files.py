@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping
-from copy import deepcopy
-from functools import lru_cache
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,8 @@ import yaml
 
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import shown
-from cl_prompts.errors import InputError, short, unknown
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes.signatures import section_parameters
 from cl_prompts.experiments.recipes.values import (
     as_list,
     as_names,
@@ -22,15 +20,12 @@ from cl_prompts.experiments.recipes.values import (
     with_names,
     yaml_of,
 )
-from cl_prompts.reading import RECIPE, content, doubled
-from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
+from cl_prompts.strategies import canonical_name
 
 #: sections that choose one thing by ``name`` and hold its arguments
 NAMED = ("dataset", "scenario", "backbone")
 SECTIONS = (*NAMED, "evaluation")
 Recipe = dict[str, Any]
-#: recipes that one may extend, each the next
-LONGEST_CHAIN = 50
 
 
 def recipe_names() -> dict[str, str]:
@@ -63,40 +58,21 @@ def recipe_text(name: str) -> str:
     if name.endswith((".yaml", ".yml")):
         try:
             # Some editors put a mark in front of UTF-8.
-            return content(name, RECIPE).decode("utf-8-sig")
-        except FileNotFoundError as error:
-            other = Path(name).with_suffix(".yml" if name.endswith(".yaml") else ".yaml")
-            hint = f": did you mean '{other}'?" if os.path.isfile(other) else ""
-            raise InputError(f"recipe file {name} does not exist{hint}") from error
-        except UnicodeDecodeError as error:
+            return Path(name).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise InputError(f"recipe file {name} cannot be read: {reason}") from error
+    if name in recipe_names():
+        return resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    if Path(f"{name}.yaml").is_file():
+        raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
+    for kind in ("strategy", "plugin", "scenario", "dataset"):
+        if name in catalog()[{"strategy": "strategies"}.get(kind, f"{kind}s")]:
             raise InputError(
-                f"recipe file {name} is not UTF-8 text: save it in that encoding"
-            ) from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"recipe file {short(name)} cannot be read: {reason}") from error
-    if name not in recipe_names():
-        if os.path.isfile(f"{name}.yaml"):
-            raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
-        for kind, known in _other_kinds().items():
-            if name in known:
-                raise InputError(
-                    f"unknown recipe {name!r}: it is a {kind}, shown by cl-prompts show {kind}"
-                    f" {name}, and chosen by {kind}={name} behind the name of a recipe, such as"
-                    " digits"
-                )
-        raise unknown("recipe", name, recipe_names())
-    return resources.files(__package__).joinpath(f"{name}.yaml").read_text()
-
-
-def _other_kinds() -> dict[str, Collection[str]]:
-    """Names that are taken for those of recipes, by what they are."""
-    return {
-        "strategy": STRATEGIES,
-        "plugin": PLUGINS,
-        "scenario": catalog()["scenarios"],
-        "dataset": catalog()["datasets"],
-    }
+                f"unknown recipe {name!r}: it is a {kind}, shown by cl-prompts show {kind} {name},"
+                f" and chosen by {kind}={name} behind the name of a recipe, such as digits"
+            )
+    raise unknown("recipe", name, recipe_names())
 
 
 def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
@@ -108,14 +84,11 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
 
     Raises:
         InputError: there is none, it is not valid YAML, a section has the wrong form, or it extends
-            itself or more than :data:`LONGEST_CHAIN` others in a row.
+            itself.
     """
     if name in above:
         raise InputError(f"recipe {name} extends itself, by way of {', '.join(above)}")
-    if len(above) > LONGEST_CHAIN:
-        raise InputError(f"recipe {above[0]} extends more than {LONGEST_CHAIN} others in a row")
     recipe = _sections(name)
-    # From the top down: each recipe is laid over what it extends.
     lower = recipe.pop("extends", None)
     if lower is None:
         return recipe
@@ -127,8 +100,7 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
 def _sections(name: str) -> Recipe:
     """Sections of the file, each a mapping; strategies by their canonical names."""
     try:
-        # A copy, since what was parsed is kept for the next plan.
-        recipe = deepcopy(_parsed(recipe_text(name)))
+        recipe = yaml_of(recipe_text(name))
     except yaml.YAMLError as error:
         raise InputError(f"recipe {name} is not valid YAML: {in_one_line(error)}") from error
     if not isinstance(recipe, dict):
@@ -148,11 +120,6 @@ def _sections(name: str) -> Recipe:
     if "run" in recipe:
         recipe["run"] = running(f"run of recipe {name}", recipe["run"])
     return recipe
-
-
-@lru_cache(maxsize=8)  # a search plans each of its trials from the same texts
-def _parsed(text: str) -> Any:
-    return yaml_of(text) or {}
 
 
 def _strategies(recipe: str, given: Any) -> dict[str, dict[str, Any]]:
@@ -176,9 +143,9 @@ def running(key: str, value: Any) -> list[str]:
     if names == ["all"]:
         return names
     found = [canonical_name(name) for name in names]
-    again = doubled(found)
-    if again is not None:
-        raise InputError(f"{key} names {again!r} twice: name each strategy once")
+    for name in found:
+        if found.count(name) > 1:
+            raise InputError(f"{key} names {name!r} twice: name each strategy once")
     return found
 
 
@@ -227,8 +194,5 @@ def kept(section: str, settings: Mapping[str, Any], name: str) -> dict[str, Any]
     """
     if section == "backbone":
         return dict(settings)
-    # Here, since listing recipes takes no torch.
-    from cl_prompts.experiments.recipes.signatures import section_parameters
-
     accepted = section_parameters(section, name)
     return {key: value for key, value in settings.items() if key in accepted}

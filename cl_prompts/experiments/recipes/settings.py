@@ -265,8 +265,6 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Se
     }
     options = {name: strategy_options(recipe, name, strategies) for name in strategies}
     seeds = as_seeds("seed", recipe["seeds"])
-    if not seeds:
-        raise InputError("seeds is empty: give at least one, such as seed=1")
     stream_seed = recipe["stream_seed"]
     around = _around(recipe)
     runs = [

