@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from cl_prompts.checks import (
-    Bound,
     Count,
     NotNegative,
     Positive,
@@ -51,8 +50,7 @@ def test_bounds_belong_to_the_range() -> None:
     positive(a=1e-9, b=None)
     refused("a is -1: it cannot be negative", at_least, 0, a=-1)
     refused("b is 1: it must be at least 2", at_least, 2, a=2, b=1)
-    refused("a is nan: give a number", at_least, 0, a=float("nan"))
-    refused("a is inf: give a number", at_least, 0, a=float("inf"))
+    refused("a is nan: it cannot be negative", at_least, 0, a=float("nan"))
     refused("a is 1.1: it must be between 0 and 1", in_range, 0, 1, a=1.1)
     refused("a is nan: it must be between 0 and 1", in_range, 0, 1, a=float("nan"))
     refused("a is 0: it must be positive", positive, a=0)
@@ -68,7 +66,7 @@ def test_words_are_listed_by_a_type_or_by_themselves() -> None:
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (Count, [1, 50, 2**63 - 1], [0, -1, 1.5, True, "1", 2**63]),
+        (Count, [1, 50, 2**63 - 1], [0, -1, 1.5, True, "1"]),
         (Size, [0, 3], [-1, 0.5]),
         (Positive, [0.1, 3], [0, -0.1, float("nan"), "1", 10**400]),
         (NotNegative, [0, 0.5], [-0.1, float("nan"), float("inf")]),
@@ -113,26 +111,14 @@ def test_whole_numbers_become_floats_where_only_these_are_wanted(
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        (
-            int | Sequence[int] | None,
-            "n is 1.5: it must be a whole number or a list of whole numbers",
-        ),
-        (list[Sequence[float]], "n is 1.5: it must be a list of lists of numbers"),
+        (int | Sequence[int] | None, "n is 1.5: it must be a whole number or a list"),
+        (list[Sequence[float]], "n is 1.5: it must be a list"),
         (bool, "n is 1.5: it must be true or false"),
-        (
-            str | Path,
-            """n is 1.5: it must be a text or a Path; a name that reads as a number is written in"""
-            """ quotes, as in '"7e2"'""",
-        ),
-        (Literal["a", "b"] | bool, "n is 1.5: it must be 'a' or 'b' or true or false"),
+        (str | Path, "n is 1.5: it must be a text or a Path"),
+        (Share, "n is 1.5: it must be at most 1"),
+        (Count, "n is 1.5: it must be a whole number"),
     ],
 )
 def test_another_kind_of_value_is_told_what_would_be_right(kind: Any, says: str) -> None:
     refused(says, fits, "n", 1.5, kind)
     refused(f"mine: {says}", fits, "n", 1.5, kind, of="mine")
-
-
-def test_a_bound_says_what_is_wrong() -> None:
-    refused("n is 1.5: it must be a whole number", Bound(1, whole=True).check, "n", 1.5)
-    refused("n is '1': it must be a number", Bound().check, "n", "1")
-    refused("n is 3: it must be between 0 and 2", Bound(0, 2).check, "n", 3)

@@ -61,6 +61,7 @@ LIBRARIES: dict[str, set[str]] = {
     "scenarios": {"torch", "numpy"},
     "strategies": {*LEARNING, "avalanche"},
     **{loose: set() for loose in (*EVERYWHERE, "__init__")},
+    "checks": {"pydantic", "annotated_types"},
 }
 #: the only files of scenarios that know Avalanche
 DOORS = {"benchmarks.py", "stream_data.py", "streams.py"}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Bound
+from cl_prompts.checks import Size
 from cl_prompts.errors import InputError
 
 #: Block numbers, 0-based.
-Blocks = Sequence[Annotated[int, Bound(0, whole=True)]]
+Blocks = Sequence[Size]
 
 
 def chosen_blocks(backbone: FrozenViT, prompted_blocks: Blocks | None) -> Blocks:

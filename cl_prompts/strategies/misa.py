@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, InputPath, NotNegative
+from cl_prompts.checks import Count, NotNegative
 from cl_prompts.errors import InputError, short
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.mvp import key_distance
@@ -69,7 +69,7 @@ class MISA(PromptStrategy):
     """Blocks with E-prompts."""
     e_length: Count = 20
     """Context tokens of an E-prompt per block."""
-    initial_prompts: InputPath | None = None
+    initial_prompts: str | None = None
     """File that ``examples/warm_up.py`` wrote, or a folder with the released ``g_prompt.pt`` and
     ``e_prompt.pt``; None for U(-1, 1)."""
     pull_weight: NotNegative = 1.0

@@ -7,8 +7,8 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
+from annotated_types import Ge, Gt, Le
 
-from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.settings import sentences
 from tests.toy_vits import lively_vit
@@ -31,11 +31,14 @@ def out_of_range(kind: Any) -> Iterator[Any]:
             yield "no such word"
         if get_origin(member) is Annotated:
             for bound in get_args(member)[1:]:
-                if isinstance(bound, Bound):
-                    yield bound.low if bound.above else bound.low - 1
-                    yield float("nan")
-                    yield from [bound.high + 1] if bound.high is not None else []
-                    yield from [bound.low + 0.5] if bound.whole else []
+                if isinstance(bound, Gt):
+                    yield bound.gt
+                if isinstance(bound, Ge):
+                    yield bound.ge - 1
+                if isinstance(bound, Le):
+                    yield bound.le + 1
+            yield float("nan")
+            yield from [1.5] if get_args(member)[0] is int else []
 
 
 @pytest.mark.parametrize("kind", TABLE)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
+from annotated_types import Ge, Gt, Le
+
 from cl_prompts.catalog import catalog
-from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.values import plain
@@ -61,7 +62,7 @@ _TYPES = {
     "typing": typing,
     "collections": collections,
     "pathlib": pathlib,
-    "Bound": Bound,
+    **{bound.__name__: bound for bound in (Ge, Gt, Le)},
     "NoneType": type(None),
 }
 

@@ -3,12 +3,11 @@ thing, and all of a strategy, with head, form of prompts and plugins."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args, get_origin
+from contextlib import suppress
+from typing import Any
 
-from cl_prompts.checks import fits, members_of, shown
+from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.recipe_files import merged
 from cl_prompts.experiments.recipes.signatures import (
@@ -22,7 +21,6 @@ from cl_prompts.experiments.recipes.signatures import (
     strategy_parameters,
 )
 from cl_prompts.experiments.recipes.values import as_list, by_name, plain
-from cl_prompts.strategies.base.settings import unknown_setting
 
 #: settings of a strategy that hold further settings
 NESTED = ("head", "prompt_form", "plugins")
@@ -84,7 +82,7 @@ def _shared_plugins(
 
 
 def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with every default filled in.
+    """``values`` with every default filled in, as plain data.
 
     Args:
         where: owner of the settings, for messages ("strategy mvp").
@@ -96,46 +94,24 @@ def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> di
     """
     for key in values:
         if key not in accepted:
-            raise unknown_setting(where, str(key), accepted, "key")
-    for key, value in values.items():
-        if not _finite(value):
-            raise InputError(f"{where}: {key} is {shown(value)}, but it should be finite")
-    given = {key: _listed(value, accepted[key].kind) for key, value in values.items()}
-    checked = {}
+            raise unknown(f"key of {where}", str(key), accepted)
+    found = {}
     for key, (kind, default, _) in accepted.items():
-        if key not in given and default is ...:
+        if key not in values and default is ...:
             raise InputError(f"{where} has no {key}: add {key}=VALUE")
-        value = fits(key, given[key], kind, of=where) if key in given else default
-        checked[key] = plain(value)
-        try:
-            json.dumps(checked[key])
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{where}: {key} is {shown(value)} by default, which no recipe can hold: make it"
-                " None, a number, a text, a list or a mapping"
-            ) from error
-    return checked
+        found[key] = plain(_fitting(where, key, values[key], kind) if key in values else default)
+    return found
 
 
-def _finite(value: Any) -> bool:
-    """Whether a value holds neither NaN nor infinity."""
-    if isinstance(value, list | tuple):
-        return all(map(_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def _listed(value: Any, annotation: Any) -> Any:
-    """``a,b`` as a list, where a setting takes lists and not this text."""
-    kinds = [
-        get_args(kind)[0] if get_origin(kind) is Annotated else kind
-        for kind in members_of(annotation)
-    ]
-    origins = [get_origin(kind) for kind in kinds]
-    takes_lists = any(isinstance(o, type) and issubclass(o, Sequence) for o in origins)
-    takes_text = str in kinds or any(
-        o is Literal and value in get_args(k) for o, k in zip(origins, kinds, strict=True)
-    )
-    return as_list(value) if isinstance(value, str) and takes_lists and not takes_text else value
+def _fitting(where: str, key: str, value: Any, kind: Any) -> Any:
+    """The value as its type has it: a text ``a,b`` is a list where only that fits."""
+    try:
+        return fits(key, value, kind, of=where)
+    except InputError:
+        if isinstance(value, str):
+            with suppress(InputError):
+                return fits(key, as_list(value), kind)
+        raise
 
 
 def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:

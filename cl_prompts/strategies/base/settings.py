@@ -5,59 +5,16 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
-
-#: settings of earlier versions -> where they are now, as a recipe or the command line names them,
-#: or why they are gone
-RENAMED = {
-    "tau": "head.tau",
-    "head_rows": "head.rows",
-    "head_input": "head.input",
-    "whitening_shrinkage": "head.shrinkage",
-    "whitening_refresh": "head.refresh",
-    "whitening_window": "head.window",
-    "whitening_replayed": "head.replayed",
-    "prompt_encoder": "prompt_form.encoded.kind",
-    "encoder_width": "prompt_form.encoded.width",
-    "encoder_per_entry": "prompt_form.encoded.per_entry",
-    "decomposed": "prompt_form.decomposed.per",
-    "decomposed_rank": "prompt_form.decomposed.rank",
-    "decomposed_alpha": "prompt_form.decomposed.alpha",
-    "slow_heads": "plugins.slow_heads.decays",
-    "ensemble": "plugins.slow_heads.ensemble",
-    "regulation": "plugins.self_regulation.kind",
-    "regulation_features": "plugins.self_regulation.feature_weight",
-    "regulation_classes": "plugins.self_regulation.class_weight",
-    "regulation_logits": "plugins.self_regulation.logit_weight",
-    "regulation_scale": "plugins.self_regulation.scale",
-    "average_checkpoints": "plugins.prompt_averaging.checkpoints",
-    "average_mean": "plugins.prompt_averaging.mean",
-    "average_std": "plugins.prompt_averaging.std",
-    "align_epochs": "plugins.head_alignment.epochs",
-    "align_lr": "plugins.head_alignment.lr",
-    "align_samples": "plugins.head_alignment.samples",
-    "align_statistics": "plugins.head_alignment.statistics",
-    "align_optimizer": "plugins.head_alignment.optimizer",
-    "chosen_by": "plugins.router",
-    "router_width": "plugins.router.width",
-    "router_ridge": "plugins.router.ridge",
-    "router_expansion": "plugins.router.expansion",
-    "reg_coef": "plugins.ewc.reg_coef",
-    "ema": "plugins.ewc.ema",
-    "distillation": "plugins.distillation.weight",
-    "temperature": "plugins.distillation.temperature",
-    "teacher_from": "plugins.distillation.teacher_from",
-    "views_spill": "without use, since features beyond 1 GiB are computed again",
-}
 
 
 @dataclass(frozen=True)
@@ -142,12 +99,6 @@ class Declared:
         """The settings by name, those of the most general base first."""
         return cls.__settings
 
-    @classmethod
-    def own_settings(cls) -> list[str]:
-        """Names of the settings that no base has."""
-        bases = [b for b in cls.__mro__[1:] if b is not Declared and issubclass(b, Declared)]
-        return [name for name in cls.__settings if not any(name in b.settings() for b in bases)]
-
     def values_of(self, *names: str) -> dict[str, Any]:
         """Values of some settings by name (of all, if none is named), for a part whose arguments
         have the same names."""
@@ -161,7 +112,7 @@ class Declared:
         """
         for name in given:
             if name not in self.__settings:
-                raise unknown_setting(type(self).__name__, name, self.__settings)
+                raise unknown(f"setting of {type(self).__name__}", name, self.__settings)
         self.given = dict(given)
         """Settings that were given, as opposed to defaults."""
         for setting in self.__settings.values():
@@ -207,16 +158,6 @@ def name_taken(owner: str, name: str) -> InputError:
     )
 
 
-def unknown_setting(
-    owner: str, name: str, known: Iterable[str], word: str = "setting"
-) -> InputError:
-    """The error for a setting, or what ``word`` calls it, that does not exist, or has another name
-    by now."""
-    if name in RENAMED:
-        return InputError(f"{owner} has no {name} any more: it is {RENAMED[name]}")
-    return unknown(f"{word} of {owner}", name, known)
-
-
 @cache
 def _declared_by(cls: Any) -> dict[str, Setting]:
     """The declarations of a class itself, without those of its bases."""
@@ -253,16 +194,14 @@ def sentences(cls: type[Declared]) -> dict[str, str]:
     return {name: found.get(name, "") for name in cls.settings()}
 
 
+@cache
 def _strings_below(cls: type) -> dict[str, str]:
     """Annotated names of a class body -> the string that follows each."""
-    file = Path(vars(sys.modules[cls.__module__])["__file__"])
-    statements = ast.walk(ast.parse(file.read_bytes()))
-    bodies = (s.body for s in statements if isinstance(s, ast.ClassDef) and s.name == cls.__name__)
-    body = next(bodies)
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(definition, ast.ClassDef)
     found = {}
-    for line, below in pairwise(body):
+    for line, below in pairwise(definition.body):
         text = below.value if isinstance(below, ast.Expr) else None
         if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Constant):
-            assert isinstance(line.target, ast.Name)
-            found[line.target.id] = " ".join(str(text.value).split())
+            found[ast.unparse(line.target)] = " ".join(str(text.value).split())
     return found
