@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cl_prompts.experiments.run_folder import checkpoint
-from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, packed
+from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, Checkpoints
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.pretend import pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
@@ -85,9 +84,11 @@ def train(kind: str, scenario: str, device: str, *, resume: bool) -> Run:
 def as_read(state: dict[str, Any]) -> Any:
     """What a checkpoint file gives back."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "checkpoint"
-        file.write_bytes(b"".join(packed(Checkpoint(state, {}, {}))))
-        return checkpoint.read(file).state
+        checkpoints = Checkpoints(Path(folder))
+        checkpoints.save(Checkpoint(state, {}))
+        found, _ = checkpoints.load()
+        assert found is not None
+        return found.state
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ from rich.console import Console
 from cl_prompts.errors import InputError, RunError, typed
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
-from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
@@ -284,8 +283,7 @@ def _tracked(run: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) ->
         batch_size=strategy.train_mb_size,
     )
     if records is not None:
-        with taking_up(run.folder.path):
-            tracker.restore_records(records, strategy.device)
+        tracker.restore_records(records, strategy.device)
     line = ProgressLine(run.total, parts.anytime, watcher)
     line.tell(strategy.samples_seen)
     # In front of Avalanche's own plugins: the clock has to stay last.

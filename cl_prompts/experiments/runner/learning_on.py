@@ -28,11 +28,10 @@ from cl_prompts.errors import InputError, typed
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
 from cl_prompts.experiments.recipes.values import GROUPS, flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
-from cl_prompts.experiments.run_folder.checkpoint import taking_up
-from cl_prompts.experiments.run_folder.checkpoint_files import (
+from cl_prompts.experiments.run_folder.checkpoint import (
     CHECKPOINT_FILE,
     PREVIOUS_FILE,
-    CheckpointFiles,
+    Checkpoints,
 )
 from cl_prompts.experiments.run_folder.checksums import IMAGES_FILE, READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.files import FolderFiles
@@ -322,7 +321,7 @@ class Descent:
 
     def take_over(
         self, strategy: OnlineStrategy, anytime: AnytimeEvaluation, data: DataSet
-    ) -> tuple[dict[str, Any], Mapping[str, bytes], str | None]:
+    ) -> tuple[dict[str, Any], Mapping[str, Any], str | None]:
         """Let a strategy that was just made grow to the parent's size, and read its last
         checkpoint.
 
@@ -332,7 +331,7 @@ class Descent:
             data: of the run.
 
         Returns:
-            State of the checkpoint, what is attached to it, and a remark, if it is an older one
+            State of the checkpoint, what its metrics.csv was, and a remark, if it is an older one
             since the last one is damaged.
 
         Raises:
@@ -343,11 +342,12 @@ class Descent:
         _check_model(strategy, self._settings.options, parent.options)
         # A state fits only a strategy of its size, and of the same history of growth.
         self.grow(strategy, to_parent=True)
-        found, remark = CheckpointFiles(self._run).find()
+        found, remark = Checkpoints(self._run).load()
         if found is None:
             raise InputError(f"{self._run} holds no checkpoint: nothing can learn on from it")
         made = FolderFiles(self._run).read_json(IDENTITY_FILE)
         now_made = settings_identity(parent) | {"backbone": weights_hash(strategy.model.backbone)}
+        del now_made["source"]  # a later source may learn on, unless the version changed
         for change in changes(made, now_made):
             raise InputError(f"nothing can learn on from the run in {self._run}: {change}")
         known = made["data"]
@@ -364,13 +364,12 @@ class Descent:
             raise InputError(
                 f"the data of the run in {self._run} changed: {moved}: bring them back"
             )
-        with taking_up(self._run):
-            for name, state in found.state["strategy"]["plugins"]:
-                if name == type(anytime).__name__:
-                    # What the parent has cached is of its own test images.
-                    empty = anytime.evaluator.state_dict(strategy.model)
-                    work = {key: state["evaluator"][key] for key in ("images", "macs")}
-                    state["evaluator"] = {**empty, **work}
+        for name, state in found.state["strategy"]["plugins"]:
+            if name == type(anytime).__name__:
+                # What the parent has cached is of its own test images.
+                empty = anytime.evaluator.state_dict(strategy.model)
+                work = {key: state["evaluator"][key] for key in ("images", "macs")}
+                state["evaluator"] = {**empty, **work}
         if self._settings.options["period"] != parent.options["period"]:
             # Another period begins anew, at its own first multiple that is still to come.
             counters = found.state["strategy"]["registered"]
@@ -380,7 +379,7 @@ class Descent:
             remark += (
                 ", which is trained on what followed anew; the scores before are those of its state"
             )
-        return found.state, found.attached, remark
+        return found.state, found.metrics, remark
 
     def evaluated(self, parts: Parts) -> dict[str, Any]:
         """Content of ``before.json``: what the parent's model scores on all test images that count
@@ -455,10 +454,9 @@ def _taken_over(parts: Parts) -> list[str]:
         warnings.
     """
     state, _, remark = parts.descent.take_over(parts.strategy, parts.anytime, parts.data)
-    with taking_up(Path(parts.settings.parent["run"])):
-        begun = state["tasks_done"] + (state["strategy"]["place"] is not None)
-        tasks = parts.benchmark.train_stream[:begun]
-        parts.strategy.load_state_dict(state["strategy"], tasks)
+    begun = state["tasks_done"] + (state["strategy"]["place"] is not None)
+    tasks = parts.benchmark.train_stream[:begun]
+    parts.strategy.load_state_dict(state["strategy"], tasks)
     return [] if remark is None else [f"warning: {remark}"]
 
 

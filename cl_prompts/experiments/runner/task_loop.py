@@ -11,7 +11,6 @@ import numpy as np
 
 from cl_prompts.backbones.cost import Counts, PassCounter
 from cl_prompts.errors import RunError, typed
-from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
@@ -119,7 +118,6 @@ class TaskLoop:
         # Before the checkpoint is read: a run of other data or weights must not resume from it.
         self.folder.check(identity_of(parts))
         state = self.folder.load_checkpoint()
-        stream = parts.split.to_json()
         if state is not None:
             parts.descent.grow(parts.strategy)
             self._go_on_from(state)
@@ -131,37 +129,29 @@ class TaskLoop:
             _, theirs = parts.settings.parent["sizes"][-1]
             own = sum(map(len, parts.split.tasks[theirs:]))
             self.total = self._before["samples_seen"] + parts.strategy.train_epochs * own
-        self.folder.remove_unknown()
-        if state is None:
-            self.folder.write_text("stream.json", stream)
-        else:
-            self.folder.keep_stream(stream)
+        self.folder.write_text("stream.json", parts.split.to_json())
         if self._before is not None:
             self.folder.write_json(BEFORE_FILE, self._before)
         if self.tasks_done:
             # Perhaps the run was stopped between its checkpoint and this file.
             self.folder.export(parts.strategy.model)
         self.write_summary("running")
-        with taking_up(self.folder.path):
-            return None if state is None else state["records"]
+        return None if state is None else state["records"]
 
     def _go_on_from(self, state: dict[str, Any]) -> None:
         parts = self.parts
         strategy = parts.strategy
-        with taking_up(self.folder.path):
-            self.tasks_done = state["tasks_done"]
-            if self.tasks_done not in range(len(parts.benchmark.train_stream) + 1):
-                raise ValueError(f"{self.tasks_done} tasks are done")
-            self._earlier_seconds = float(state["seconds"])
-            begun = self.tasks_done + (state["strategy"]["place"] is not None)
-            # A strategy of the whole stream replays nothing.
-            tasks = [] if strategy.whole_stream else range(begun)
-            strategy.load_state_dict(
-                state["strategy"], [parts.benchmark.train_stream[i] for i in tasks]
-            )
-            self._counter.go_on_from(Counts(*[state["counter"][name] for name in Counts._fields]))
-            parts.data.train.load_state_dict(state["augmentation"])
-            set_global_states(state)
+        self.tasks_done = state["tasks_done"]
+        self._earlier_seconds = state["seconds"]
+        begun = self.tasks_done + (state["strategy"]["place"] is not None)
+        # A strategy of the whole stream replays nothing.
+        tasks = [] if strategy.whole_stream else range(begun)
+        strategy.load_state_dict(
+            state["strategy"], [parts.benchmark.train_stream[i] for i in tasks]
+        )
+        self._counter.go_on_from(Counts(*[state["counter"][name] for name in Counts._fields]))
+        parts.data.train.load_state_dict(state["augmentation"])
+        set_global_states(state)
 
     def _go_on_from_parent(self) -> None:
         """Take over what the parent has learned and recorded, and make room for what is new."""
@@ -169,11 +159,11 @@ class TaskLoop:
         strategy = parts.strategy
         # Noted here, since the parent's state brings rates of its own.
         own = [{**group, "params": None} for group in strategy.optimizer.param_groups]
-        state, attached, remark = parts.descent.take_over(strategy, parts.anytime, parts.data)
+        state, metrics, remark = parts.descent.take_over(strategy, parts.anytime, parts.data)
         if remark is not None:
             self.folder.remarks.append(remark)
         self._go_on_from(state)
-        self.folder.take_over(attached, Path(parts.settings.parent["run"]))
+        self.folder.continue_metrics(metrics, Path(parts.settings.parent["run"]))
         parts.descent.grow_last(strategy)
         # Rates, decay and the like are those of this run's settings.
         for group, values in zip(strategy.optimizer.param_groups, own, strict=True):

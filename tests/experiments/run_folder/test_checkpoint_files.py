@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from cl_prompts.experiments.run_folder.checkpoint_files import CheckpointFiles
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder import checkpoint_files
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, DamagedCheckpoint
-from cl_prompts.experiments.run_folder.checkpoint_files import CheckpointFiles
 from tests.experiments.faults import Fault, count_steps, flipped, with_fault
 
 

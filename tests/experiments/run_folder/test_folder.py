@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE
 from filelock import FileLock
 
 from cl_prompts.backbones.devices import pick_device
@@ -25,7 +26,6 @@ from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
 from cl_prompts.experiments.run_folder.checkpoint import read
-from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE
 from cl_prompts.experiments.run_folder.files import temporary_of
 from cl_prompts.experiments.run_folder.folder import RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import settings_identity
