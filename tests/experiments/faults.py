@@ -12,7 +12,7 @@ import pytest
 
 from cl_prompts.experiments.run_folder import files
 
-STEPS = ("create", "append", "cut", "sync", "rename", "remove")
+STEPS = ("write", "append", "sync", "rename")
 Fault = Literal["killed before", "killed half-way", "full"]
 
 
@@ -39,10 +39,8 @@ def count_steps(monkeypatch: pytest.MonkeyPatch, action: Callable[[], Any]) -> i
 def with_fault(
     monkeypatch: pytest.MonkeyPatch, at: int, fault: Fault, action: Callable[[], Any]
 ) -> None:
-    """Run an action with a fault in its step ``at``, counted from 0.
-
-    A disk that is full stays so, but for what is removed, cut or renamed.
-    """
+    """Run an action with a fault in its step ``at``, counted from 0. A disk that is full stays
+    so."""
     n = 0
     with monkeypatch.context() as patch:
         for name in STEPS:
@@ -54,7 +52,7 @@ def with_fault(
                 if n <= at:
                     original(*args)
                 elif fault == "full":
-                    if name in ("create", "append", "sync"):
+                    if name != "rename":
                         _half(name, original, args)
                         raise OSError(errno.ENOSPC, "No space left on device", str(args[0]))
                     original(*args)
@@ -70,7 +68,7 @@ def with_fault(
 
 def _half(name: str, original: Any, args: tuple[Any, ...]) -> None:
     """Half of what a write would have written; nothing of other steps."""
-    if name == "create":
+    if name == "write":
         data = b"".join(args[1])
         original(args[0], [data[: len(data) // 2]])
     elif name == "append":

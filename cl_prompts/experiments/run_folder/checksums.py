@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from cl_prompts.errors import InputError
-from cl_prompts.reading import TEXT, content, sha256
+from cl_prompts.reading import sha256
 
 SUMS_FILE = "SHA256SUMS"
 #: scores of the parent's model, in the folder of a run that learned on
@@ -41,16 +41,16 @@ _SUMMED = (
     "learned.safetensors",
     "checkpoint",
     "checkpoint.previous",
+    "checkpoint.sha256",
 )
 
 
 def sums(folder: Path, written: Mapping[str, bytes]) -> str:
-    """Content of ``SHA256SUMS``.
+    """Return the content of ``SHA256SUMS``.
 
     >>> print(sums(Path("nowhere"), {"summary.json": b""}), end="")
     e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  summary.json
     """
-    # Without those that a killed process left half written, whose names begin with a dot.
     copies = sorted(f"{COPIES}/{file.name}" for file in (folder / COPIES).glob("[!.]*"))
     names = [name for name in (*_SUMMED, *copies) if (folder / name).is_file()]
     found = {name: sha256(folder / name) for name in names}
@@ -75,13 +75,8 @@ def check_sums(folder: Path, names: Collection[str] = READ) -> None:
             f"{folder} lacks the {SUMS_FILE} of a finished run: repeat the run or leave its folder"
             " out"
         )
-    try:
-        lines = content(file, TEXT).decode("ascii").removesuffix("\n").split("\n")
-        # As sha256sum writes them: digest, two blanks, name.
-        pairs = [line.split("  ") for line in lines]
-        known = {name: digest for digest, name in pairs}
-    except ValueError as error:
-        raise InputError(f"{file} is damaged: repeat the run or leave its folder out") from error
+    words = file.read_bytes().decode(errors="replace").split()
+    known = dict(zip(words[1::2], words[::2], strict=False))
     for name in names:
         path = folder / name
         found = sha256(path) if path.is_file() else None

@@ -45,7 +45,7 @@ def broken(folder: Path, name: str, text: str) -> Path:
         ),
         (
             lambda at: broken(fake_run(at), SUMS_FILE, "no sums"),
-            r"SHA256SUMS is damaged",
+            "config.yaml is not what it was when the run ended",
         ),
         (lambda at: (fake_run(at) / SUMS_FILE).unlink() or at, "lacks the SHA256SUMS of a"),
     ],

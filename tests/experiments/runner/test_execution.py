@@ -148,44 +148,20 @@ def unfinished_copy(folder: Path, to: Path) -> Path:
     return to
 
 
-def test_what_a_kill_or_an_editor_damaged_is_made_good(
+def test_a_damaged_checkpoint_costs_time_and_no_numbers(
     mvp_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     want = contents(mvp_run)
     folder = unfinished_copy(mvp_run, tmp_path / "copy")
     (folder / "checkpoint").write_bytes(flipped(want["checkpoint"], 99_999))
-    (folder / "metrics.csv").write_bytes(want["metrics.csv"][:300] + b"\0" * 300)
     for name in ("learned.safetensors", "stream.json", "keys.npz", "confidence.json"):
         (folder / name).write_bytes(b"stale")
     assert main(["run", "--resume", str(folder), "--trust-code"]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "checkpoint is damaged (the checksum of its" in told
-    assert "the older checkpoint.previous is intact, and the run goes on from it" in told
-    assert "metrics.csv is not what it was at the checkpoint and was rebuilt from it" in told
-    assert "stream.json was damaged and was written anew" in told
+    assert "checkpoint is damaged or missing: the run continues from checkpoint.previous" in told
     found = contents(folder)
     for name in ("learned.safetensors", "metrics.csv", "stream.json", "confidence.json"):
         assert found[name] == want[name]
-    assert np.load(folder / "keys.npz")["similarity"].tobytes() == (
-        np.load(mvp_run / "keys.npz")["similarity"].tobytes()
-    )
-    assert found["checkpoint.damaged"] != want["checkpoint"]
-
-
-def test_files_of_others_in_an_unfinished_run_do_not_become_its_own(
-    mvp_run: Path, tmp_path: Path
-) -> None:
-    """Where nothing is left to train, too: what a run writes at its end is written anew."""
-    folder = unfinished_copy(mvp_run, tmp_path / "copy")
-    names = ("before.json", "keys.npz", "examples.npz", "confidence.json", "images.json")
-    np.savez(folder / "keys.npz", similarity=np.zeros((10, 10), np.float32))
-    for name in {*names} - {"keys.npz"}:
-        (folder / name).write_bytes(b"another's")
-    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
-    want = contents(mvp_run)
-    found = contents(folder)
-    assert [name in found for name in names] == [False, True, False, True, False]
-    assert found["confidence.json"] == want["confidence.json"]
     assert np.load(folder / "keys.npz")["similarity"].tobytes() == (
         np.load(mvp_run / "keys.npz")["similarity"].tobytes()
     )
@@ -201,7 +177,7 @@ def test_a_stale_export_is_written_from_the_checkpoint(probe_run: Path, tmp_path
     assert rows(folder) == rows(probe_run)
 
 
-def test_another_runs_checkpoint_and_other_data_are_refused(
+def test_other_data_are_refused_at_a_resume(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = ["n_tasks=3", "every=10", "online_iter=1", "train_mb_size=4", "seed=1"]
@@ -215,11 +191,6 @@ def test_another_runs_checkpoint_and_other_data_are_refused(
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 2
     told = capsys.readouterr().err.strip()
     assert "cannot be resumed: its data set changed, sizes of training images changed" in told
-    _, (other,) = run(tmp_path / "b", "digits", *where, *small, "seed=2")
-    shutil.copy(other / "checkpoint", folder / "checkpoint")
-    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 2
-    assert "its setting seed was 2 at the checkpoint and is 1" in capsys.readouterr().err
-    shutil.copy(done / "checkpoint", folder / "checkpoint")
     assert contents(folder) == before
 
 

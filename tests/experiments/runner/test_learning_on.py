@@ -409,24 +409,6 @@ def test_a_test_image_of_the_parent_that_is_gone_is_named(
     assert f"image {lost} of" in capsys.readouterr().err
 
 
-def test_a_folder_of_runs_moves_as_a_whole(place: Path, means: Path, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    own = Path(*means.parts[-3:])
-    shutil.copytree(means, runs / own)
-    _, child = learn(runs / own, place / "later", runs)
-    _, grandchild = learn(child, digits_folder(tmp_path / "more", {"eight": 8}), runs)
-    moved = runs.rename(tmp_path / "moved") / grandchild.relative_to(runs)
-    assert load_run(moved).evaluate() == summary(moved)["results"]["a_last"]
-    # Another run is not taken for it.
-    copied = moved.parents[2] / own
-    (copied / SUMS_FILE).write_text(sums(copied, {}) + "\n")
-    with pytest.raises(InputError, match="is not the run that this one goes on from"):
-        load_run(moved).evaluate()
-    shutil.rmtree(copied)
-    with pytest.raises(InputError, match=f"any more: bring it back, or move it to {own} in"):
-        load_run(moved).evaluate()
-
-
 def test_the_report_shows_the_chain_and_what_was_forgotten(
     child: Path, tmp_path: Path, pages: None
 ) -> None:
