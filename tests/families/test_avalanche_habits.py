@@ -11,7 +11,7 @@ from avalanche.training.plugins import EWCPlugin, MASPlugin
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import begin
 from tests.toy_data import benchmark, experiences
-from tests.toys import close, fit, make, weights
+from tests.toys import close, fit, weights
 
 #: one of each way to hold state: prompts, lanes, experts, a buffer, a teacher, importance,
 #: statistics, adapters. The family of growth trains a copy of each of the others.
@@ -34,16 +34,6 @@ def test_a_copy_of_a_trained_strategy_learns_on_alone(kind: str) -> None:
     (watcher,) = (p for p in second.plugins if isinstance(p, AnytimeEvaluation))
     assert watcher is not anytime
     assert watcher.results == anytime.results
-
-
-def test_a_watcher_copied_alone_is_free() -> None:
-    stream = benchmark("class_incremental")
-    anytime = AnytimeEvaluation(stream.test_stream, every=20)
-    fit(make("linear_probe", "class_incremental", plugins=[anytime]), [stream.train_stream[0]])
-    twin = copy.deepcopy(anytime)
-    fit(make("linear_probe", "class_incremental", plugins=[twin]), [stream.train_stream[1]])
-    assert len(twin.curve.task_ends) == 2
-    assert len(anytime.curve.task_ends) == 1
 
 
 @pytest.mark.parametrize("kind", ["linear_probe", "l2p", "mvp", "fine_tuning"])

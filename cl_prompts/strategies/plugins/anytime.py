@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
-import weakref
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training import JointTraining
-from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
@@ -23,14 +17,11 @@ from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.strategies.base.experience import TaskPosition, domains_of, mark_of
+from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
+from cl_prompts.strategies.plugins.tested import TestedDomains, dataset_of
 
 Listener = Callable[[str, Evaluation], None]
-
-#: metrics of a run's ``metrics.csv`` and tags that are no results, and no names of scores either
-_RECORDED = {"accuracy", "map", "loss", "buffer", "prompt_usage", "prompt_usage_entropy"}
-_RECORDED |= {f"{kind}_{name}" for kind in ("anytime", "task_end") for name in ("accuracy", "map")}
 
 
 class AnytimeEvaluation(BaseSGDPlugin):
@@ -61,14 +52,13 @@ class AnytimeEvaluation(BaseSGDPlugin):
     Attributes:
         curve: all evaluations so far.
         new_classes: per finished task, the classes that first appeared in it.
-        new_domains: in a domain-incremental stream, per finished task the domains that first
-            appeared in it, as numbers among the sorted names of the test set's. A test image counts
+        domains: in a domain-incremental stream, the domains that are tested. A test image counts
             as soon as its class and its domain have begun; images of domains that the stream has no
             training images of count always. A class counts in each domain as a class of its own,
             and the images of a task are those of its domain.
 
     Raises:
-        InputError: a number out of range, an unknown word, or a class with two homes.
+        InputError: a number out of range, an unknown word, or no test set.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -106,11 +96,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
                 f"anytime points {points!r} are not known: they are 'default', 'published' or"
                 " 'look_ahead'"
             )
-        homes = Counter(c for classes in home_classes or () for c in classes)
-        if twice := [c for c, times in homes.items() if times > 1]:
-            raise InputError(f"home_classes name class {twice[0]} twice: it has one home")
         self.evaluator = CachedEvaluator(
-            _dataset_of(test), batch_size=batch_size, num_workers=num_workers
+            dataset_of(test), batch_size=batch_size, num_workers=num_workers
         )
         targets = self.evaluator.targets
         self.n_classes = n_classes or (
@@ -122,22 +109,24 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.home_classes = home_classes
         self.curve = Curve()
         self.new_classes: list[list[int]] = []
-        self.new_domains: list[list[int]] = []
+        self.domains = TestedDomains(self.evaluator)
         self.own_scores: list[str] = []
-        self._only_tested = torch.zeros(0, dtype=torch.bool)  # domains without training images
         self.samples_seen = 0
-        self._ahead = 0  # the most samples seen that a batch would come to that is as large again
         self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
         self._listed = self._seen.clone()  # the classes in new_classes
         self._start = 0  # samples seen before this epoch
         self._iteration = 0  # of this epoch
         self._moved = False  # an update came after the last evaluation
-        self._warned = False
         self._position = TaskPosition()
-        self._strategy: weakref.ref[Any] | None = None
+        self._strategy: Any = None
         self._whole_stream = False
-        self._order: list[Any] | None = None  # of plugins, where a task end is still to be recorded
+        self._unrecorded = False  # a task has ended that is still to be evaluated
+
+    @property
+    def new_domains(self) -> list[list[int]]:
+        """Per finished task, the domains that first appeared in it."""
+        return self.domains.new
 
     @property
     def _end_counts(self) -> bool:
@@ -167,13 +156,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         each class of each domain is one."""
         if self.evaluator.shown is None:
             return self.curve, self.new_classes
-        n = self.n_classes
-        # As Curve.in_domains numbers them: domain * n + class.
-        tasks = [
-            [cell for domain in domains for cell in range(domain * n, (domain + 1) * n)]
-            for domains in self.new_domains
-        ]
-        return self.curve.in_domains(), tasks
+        return self.curve.in_domains(), self.domains.cells(self.n_classes)
 
     def by_domain(self, evaluation: Evaluation) -> dict[str, float]:
         """Accuracy on the test images of each domain that has begun, by its name; empty where the
@@ -184,42 +167,20 @@ class AnytimeEvaluation(BaseSGDPlugin):
         named = zip(self.evaluator.domain_names, values.tolist(), strict=True)
         return {name: value for name, value in named if value == value}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> AnytimeEvaluation:
-        """Copy it for a copy of its strategy; copied alone, it is free for another strategy."""
-        twin = object.__new__(type(self))
-        memo[id(self)] = twin
-        # A weak reference stays with the original: the copy gets one to its own strategy.
-        own = {name: value for name, value in vars(self).items() if name != "_strategy"}
-        twin.__dict__.update(copy.deepcopy(own, memo))
-        strategy = None if self._strategy is None else self._strategy()
-        copied = memo.get(id(strategy))
-        twin._strategy = None if copied is None else weakref.ref(copied)
-        return twin
-
     def attach(self, strategy: Any) -> None:
-        """Belong to a strategy, and to no other one."""
-        owner = None if self._strategy is None else self._strategy()
-        # One whose strategy is gone, as after a construction that failed, is free until it is used.
-        used = self._strategy is not None and bool(self.curve.anytime or self.curve.task_ends)
-        if owner is not strategy and (owner is not None or used):
-            raise InputError(
-                "this AnytimeEvaluation belongs to another strategy: make a new one for each"
-            )
-        self._strategy = weakref.ref(strategy)
+        """Belong to a strategy."""
+        self._strategy = strategy
 
-    def before_training_exp(self, strategy: Any, *, shuffle: bool = True, **kwargs: Any) -> None:
-        """Move to the strategy's device, and to the number of classes of its model; warn once of a
-        strategy of Avalanche's that shuffles a stream whose order is part of its scenario."""
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Move to the strategy's device, and to the number of classes of its model.
+
+        Raises:
+            InputError: the plugin has evaluated another strategy.
+        """
         self._record_end(strategy)
         self.attach(strategy)
-        if shuffle and not self._warned and not isinstance(strategy.model, ContinualModel):
-            self._warned = mark_of(strategy.experience, "ordered", False)
-            if self._warned:
-                warnings.warn(
-                    "the order of this stream is part of its scenario, and it is shuffled: train"
-                    " with strategy.train(experience, shuffle=False)",
-                    stacklevel=2,
-                )
+        if self.samples_seen > getattr(strategy, "samples_seen", self.samples_seen):
+            raise InputError("this AnytimeEvaluation is of another strategy: make a new one")
         joint = isinstance(strategy, JointTraining)
         self._whole_stream = joint or bool(getattr(strategy, "whole_stream", False))
         if self.evaluator.multi_label and strategy.evaluator is not None:
@@ -230,21 +191,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self._widen()
         resumed = getattr(strategy, "place", None) is not None
         self._position.enter(strategy.experience, again=resumed)
-        self._begin_domains(strategy.experience)
-
-    def _begin_domains(self, experience: Any) -> None:
-        """Let the test images of an experience's domains count from now on."""
-        domains = domains_of(experience)
-        names = self.evaluator.domain_names
-        if domains is None or not names:
-            return
-        own, of_stream = domains
-        shown = self.evaluator.shown
-        # Domains that no task trains are tested from the start.
-        if shown is None or len(self._only_tested) < len(names):
-            self._only_tested = torch.tensor([name not in of_stream for name in names])
-            shown = self._only_tested if shown is None else shown | self._only_tested
-        self.evaluator.shown = shown | torch.tensor([name in own for name in names])
+        self.domains.begin(strategy.experience)
 
     def _widen(self) -> None:
         """Make room for classes that came later: nothing was seen of them before."""
@@ -279,8 +226,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.samples_seen = self._count(strategy)
         if self.samples_seen == before:
             return  # between two updates on one batch
-        batch = self.samples_seen - before
-        self._ahead = max(self._ahead, self.samples_seen + batch)
         if self.every is None:
             return
         # Default: the first batch boundary at or past each multiple of ``every``. Published:
@@ -288,39 +233,28 @@ class AnytimeEvaluation(BaseSGDPlugin):
         # lag behind.
         if self.points == "default":
             due = self.samples_seen >= self.next_threshold
-            following = self._coming()
+            following = (self.samples_seen // self.every + 1) * self.every
         else:
-            ahead = batch if self.points == "look_ahead" else 0
+            ahead = self.samples_seen - before if self.points == "look_ahead" else 0
             due = self.samples_seen + ahead > self.next_threshold
             following = self.next_threshold + self.every
         if due:
             self.next_threshold = following
             self._record("anytime", self._evaluate(strategy), strategy)
 
-    def _coming(self) -> int:
-        """The next multiple of ``every`` that no batch has reached."""
-        if self.every is None:
-            return 0
-        # Published: strictly past it, so that samples equal to it have not reached it.
-        seen = self.samples_seen
-        reached = {"default": seen, "published": seen - 1, "look_ahead": self._ahead - 1}
-        return (reached[self.points] // self.every + 1) * self.every
-
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate after the task, unless the model was just evaluated. Mini-experiences within a
         task are no task ends.
 
         What a strategy of Avalanche's and its plugins do at the end of a task may come after this
-        event: it is evaluated at the next one, of which it hears first.
+        event: it is evaluated at the next one.
         """
         if not self._position.last:
             return
         if hasattr(strategy, "announced"):
             self._end_task(strategy)
         else:
-            # First of all plugins, so that it hears of the next event before any acts on it.
-            self._order = strategy.plugins
-            strategy.plugins = [self, *(other for other in self._order if other is not self)]
+            self._unrecorded = True
 
     def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate the task before, before anything is done for the next one."""
@@ -331,9 +265,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._record_end(strategy)
 
     def _record_end(self, strategy: Any) -> None:
-        if self._order is not None:
-            strategy.plugins = self._order
-            self._order = None
+        if self._unrecorded:
+            self._unrecorded = False
             self._end_task(strategy)
 
     def _end_task(self, strategy: Any) -> None:
@@ -341,11 +274,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         new = self._seen & ~self._listed
         self._listed = self._seen.clone()
         self.new_classes.append(new.nonzero().flatten().tolist())
-        if self.evaluator.shown is not None:
-            begun = self.evaluator.shown.clone()
-            begun[self._only_tested] = False
-            begun[[d for domains in self.new_domains for d in domains]] = False
-            self.new_domains.append(begun.nonzero().flatten().tolist())
+        self.domains.end_task()
         recent = [
             e
             for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:])
@@ -404,34 +333,22 @@ class AnytimeEvaluation(BaseSGDPlugin):
         for listener in self.listeners:
             listener(kind, evaluation)
         added = [name for name in evaluation.scores if name not in known]
-        ours = {*results(Curve(), ()), *multi_label_run_results(Curve(), ())} if added else set()
-        for name in added:
-            # One of both would stand in tables under the name of the other.
-            if name in ours | _RECORDED:
-                raise InputError(
-                    f"a plugin adds a score called {name!r}, which is one of this package's: give"
-                    " it another name"
-                )
         self.own_scores = [*self.own_scores, *added]
 
     def state_dict(self) -> dict[str, Any]:
         """Curve, counters, seen classes and what evaluations have cached, as tensors and plain
         values."""
-        strategy = None if self._strategy is None else self._strategy()
+        strategy = self._strategy
         cached = None if strategy is None else self.evaluator.state_dict(strategy.model)
         return {
             "evaluator": cached,
             "curve": self.curve.state_dict(),
             "new_classes": [list(c) for c in self.new_classes],
-            "new_domains": [list(d) for d in self.new_domains],
-            "domain_names": list(self.evaluator.domain_names),
-            "shown_domains": self.evaluator.shown,
-            "only_tested": self._only_tested,
+            "domains": self.domains.state_dict(),
             "own_scores": list(self.own_scores),
             "samples_seen": self.samples_seen,
-            "ahead": self._ahead,
             "next_threshold": self.next_threshold,
-            "rule": [self.every, self.points],
+            "every": self.every,
             "seen": self._seen.clone(),
             "samples_of_task": self._position.samples,
         }
@@ -443,64 +360,22 @@ class AnytimeEvaluation(BaseSGDPlugin):
             state: of an evaluation whose strategy was at the same moment as this one's is now;
                 without a strategy evaluations compute anew what was cached.
         """
-        strategy = None if self._strategy is None else self._strategy()
+        strategy = self._strategy
         if strategy is not None and state["evaluator"] is not None:
             self.evaluator.device = strategy.device
             self.evaluator.load_state_dict(state["evaluator"], strategy.model)
         self.curve.load_state_dict(state["curve"])
         self.new_classes = [list(c) for c in state["new_classes"]]
-        names = self.evaluator.domain_names
-        # Domains that came since are somewhere among those that are sorted.
-        places = [names.index(name) for name in state["domain_names"]]
-        self.new_domains = [[places[d] for d in domains] for domains in state["new_domains"]]
-        self.evaluator.shown = state["shown_domains"]
-        if self.evaluator.shown is not None and len(places) < len(names):
-            self.evaluator.shown = torch.zeros(len(names), dtype=torch.bool)
-            self.evaluator.shown[places] = state["shown_domains"]
-            self.curve.spread(places, len(names))
-        self._only_tested = state["only_tested"]
+        self.domains.load_state_dict(state["domains"], self.curve)
         self.own_scores = list(state["own_scores"])
         self.samples_seen = int(state["samples_seen"])
-        self._ahead = int(state["ahead"])
         self._moved = False  # a state is taken between two stream batches
-        # Another period begins anew, at its own first multiple that is still to come.
-        as_before = list(state["rule"]) == [self.every, self.points]
-        self.next_threshold = int(state["next_threshold"]) if as_before else self._coming()
+        self.next_threshold = int(state["next_threshold"])
+        if self.every is not None and state["every"] != self.every:
+            # Another period begins anew, at its own first multiple that is still to come.
+            self.next_threshold = (self.samples_seen // self.every + 1) * self.every
         self._seen = state["seen"].clone()
         self._listed = torch.zeros_like(self._seen)
         self._listed[[c for classes in self.new_classes for c in classes]] = True
         self._position.samples = int(state["samples_of_task"])
         self._widen()
-
-
-def _dataset_of(test: Any) -> Any:
-    """The data set of a stream, of an experience, or the data set itself."""
-    experiences = []
-    if not isinstance(test, AvalancheDataset):
-        # Without targets it is refused later: what has a part of a data set is no experience.
-        if hasattr(test, "targets") or isinstance(test, Dataset | DataLoader):
-            return test
-        experiences = [test] if hasattr(test, "dataset") else list(test)
-        if not experiences:
-            raise InputError("the test stream has no experience")
-        if any(isinstance(e, Dataset | DataLoader) for e in experiences):
-            raise InputError("the test stream holds data sets: give one, or experiences")
-    parts = [experience.dataset for experience in experiences] or [test]
-    if any(getattr(e, "overlapping", False) for e in experiences) or any(map(_hides, parts)):
-        raise InputError(
-            "these test sets hide the labels of some classes, of which zeros mean nothing: give"
-            " AnytimeEvaluation the whole test set, such as data.test"
-        )
-    data = parts[0]
-    for part in parts[1:]:
-        data = data.concat(part)
-    # As Avalanche tests: without the transforms of training.
-    return data.eval()
-
-
-def _hides(data: Any) -> bool:
-    """Whether targets say nothing of some classes."""
-    targets: Any = getattr(data, "targets", None)
-    return hasattr(targets, "annotated") and (
-        targets.annotated is None or not bool(targets.annotated.all())
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from functools import partial
 from typing import Any
 
@@ -15,12 +14,12 @@ from avalanche.benchmarks import (
     nc_benchmark,
     split_online_stream,
 )
-from avalanche.benchmarks.utils import AvalancheDataset, as_classification_dataset
+from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
 from avalanche.training.plugins import ReplayPlugin
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
@@ -225,28 +224,15 @@ def test_a_task_ends_after_all_that_an_ordinary_strategy_does(stream: Any, at_on
             self.model.classifier.bias.data.fill_(len(left))
             left.append(self.model.classifier.bias.tolist())
 
-    class Reset(SupervisedPlugin):
-        def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-            strategy.model.classifier.bias.data.fill_(9)
-
     def note(kind: str, evaluation: Any) -> None:
         if kind == "task_end":
             evaluated.append(strategy.model.classifier.bias.tolist())
 
     plugin = AnytimeEvaluation(stream.test_stream, every=1, listeners=[note])
-    strategy = naive([Reset(), plugin], kind=Late)
+    strategy = naive([plugin], kind=Late)
     for part in [stream.train_stream] if at_once else stream.train_stream:
         strategy.train(part, eval_streams=[])
     assert evaluated == left
-    assert strategy.plugins[1] is plugin
-
-
-@pytest.mark.parametrize("name", ["forgetting", "map_last", "prompt_usage"])
-def test_a_score_of_ones_own_is_not_called_as_a_result_of_ours(stream: Any, name: str) -> None:
-    anytime = AnytimeEvaluation(stream.test_stream, every=25)
-    anytime.listeners.append(lambda kind, evaluation: evaluation.scores.update({name: 0.0}))
-    with pytest.raises(InputError, match=f"a score called '{name}', which is one of this package"):
-        fit(probe(anytime), stream.train_stream)
 
 
 def test_state_continues_the_curve(stream: Any) -> None:
@@ -262,25 +248,18 @@ def test_state_continues_the_curve(stream: Any) -> None:
     assert second.new_classes == whole.new_classes
 
 
-@pytest.mark.parametrize("rule", ["default", "published", "look_ahead"])
 @pytest.mark.parametrize("before", [None, 7, 60])
-def test_another_period_goes_on_at_its_own_points(
-    stream: Any, before: int | None, rule: Any
-) -> None:
+def test_another_period_goes_on_at_its_own_points(stream: Any, before: int | None) -> None:
     """As an evaluation that had it from the start."""
     first = fit(probe(AnytimeEvaluation(stream.test_stream, every=before)), stream.train_stream[:2])
     # 34 samples come before, so that one of its points may lie just there.
-    whole, later = (AnytimeEvaluation(stream.test_stream, every=17, points=rule) for _ in range(2))
+    whole, later = (AnytimeEvaluation(stream.test_stream, every=17) for _ in range(2))
     fit(probe(whole), stream.train_stream)
     strategy = probe(later)
     strategy.load_state_dict(first.state_dict(), stream.train_stream[:2])
     fit(strategy, stream.train_stream[2:])
-    seen = first.samples_seen
-
-    def after(evaluation: AnytimeEvaluation) -> list[int]:
-        return [n for n in points(evaluation.curve.anytime) if n > seen]
-
-    assert after(later) == after(whole) != []
+    ours, theirs = ([n for n in points(a.curve.anytime) if n > 34] for a in (later, whole))
+    assert ours == theirs != []
 
 
 def test_transfer_is_among_the_results(stream: Any) -> None:
@@ -298,15 +277,9 @@ def test_transfer_is_among_the_results(stream: Any) -> None:
     ("tested", "settings", "says"),
     [
         (Blobs(6, 6), {"every": 0}, "period must be"),
-        (Blobs(6, 6), {"every": float("nan")}, "period must be"),
         (Blobs(6, 6), {"points": "all"}, "'default', 'published' or 'look_ahead'"),
         ([], {}, "no experience"),
-        (Subset(as_classification_dataset(Blobs(6, 6)), [0]), {}, ".targets of the test set must"),
         (Subset(Blobs(6, 6), [0]), {}, ".targets of the test set must"),
-        (DataLoader(Blobs(6, 6)), {}, ".targets of the test set must"),
-        (AvalancheDataset([Blobs(6, 6)]), {}, ".targets of the test set must"),
-        ([Subset(Blobs(6, 6), [0])], {}, "the test stream holds data sets"),
-        (Blobs(6, 6), {"home_classes": [[0, 1], [2, 1]]}, "name class 1 twice"),
     ],
 )
 def test_bad_settings_are_refused(tested: Any, settings: dict[str, Any], says: str) -> None:
@@ -343,10 +316,9 @@ def test_a_stream_may_have_classes_beyond_the_test_labels(stream: Any) -> None:
 
 def test_one_plugin_watches_one_strategy(stream: Any) -> None:
     plugin = AnytimeEvaluation(stream.test_stream, every=50)
-    first = probe(plugin)
-    with pytest.raises(InputError, match="belongs to another strategy"):
-        probe(plugin)
-    fit(first, stream.train_stream[:1])
+    fit(probe(plugin), stream.train_stream[:1])
+    with pytest.raises(InputError, match="is of another strategy: make a new one"):
+        fit(probe(plugin), stream.train_stream[:1])
 
 
 ORDER = ["sketch", "art", "photo"]
@@ -473,35 +445,3 @@ def test_other_streams_of_the_same_data_have_no_domains(stream: Any) -> None:
     fit(probe(plugin), stream.train_stream)
     assert plugin.by_domain(plugin.curve.task_ends[-1]) == {}
     assert plugin.new_domains == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "told", "warned"),
-    [
-        ("blurry", {}, 1),
-        ("blurry", {"shuffle": True}, 1),
-        ("blurry", {"shuffle": False}, 0),
-        ("announced", {}, 0),
-    ],
-)
-def test_a_shuffled_stream_with_an_order_is_warned_of_once(
-    stream: Any, kind: str, told: dict[str, bool], warned: int
-) -> None:
-    stream = stream if kind == "blurry" else in_domains()
-    plugin = AnytimeEvaluation(stream.test_stream, every=None)
-    strategy = naive([plugin])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for experience in stream.train_stream:
-            strategy.train(experience, eval_streams=[], **told)
-    said = [
-        w for w in caught if "the order of this stream is part of its scenario" in str(w.message)
-    ]
-    assert len(said) == warned
-
-
-def test_strategies_of_this_package_keep_the_order_and_warn_of_nothing(stream: Any) -> None:
-    plugin = AnytimeEvaluation(stream.test_stream, every=None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        fit(probe(plugin), stream.train_stream)
