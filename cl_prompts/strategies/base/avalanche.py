@@ -16,17 +16,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 
-#: arguments of ``train`` that go to the data loader
-LOADER_ARGUMENTS = {
-    "num_workers",
-    "shuffle",
-    "pin_memory",
-    "persistent_workers",
-    "prefetch_factor",
-    "timeout",
-    "multiprocessing_context",
-}
-
 
 def multi_label_evaluator() -> EvaluationPlugin:
     """Avalanche's default evaluator, with multi-label scores instead of accuracy."""

@@ -45,12 +45,15 @@ def mark_of(experience: Any, name: str, default: bool) -> bool:
     return bool(said)
 
 
-def announces_boundaries(experience: Any) -> bool:
-    """Whether the start of an experience tells a method of a new task.
+def announces_boundaries(experience: Any, given: bool | None = None) -> bool:
+    """Whether the start of an experience tells a method of a new task: as ``given``, or as the
+    experience announces.
 
     Experiences declare it by ``boundaries``, Avalanche's mini-experiences by
     ``access_task_boundaries``; those of other benchmarks, without either, announce theirs.
     """
+    if given is not None:
+        return given
     hidden = not getattr(experience, "access_task_boundaries", True)
     return not hidden and mark_of(experience, "boundaries", True)
 
@@ -120,14 +123,13 @@ def _unmasked(experience: Any) -> AbstractContextManager[Any]:
     )
 
 
-def check_labels(experience: Any, model: ContinualModel, learner: str, beyond: int = 0) -> None:
+def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
     """Check that an experience's labels are of the model's kind and have head rows.
 
     Args:
         experience: with labels.
         model: that has the head.
         learner: its name, for the sentence.
-        beyond: classes behind those of the head that may occur, one an image.
 
     Raises:
         InputError: multi-hot targets for a single-label model or the other way round, a class
@@ -139,13 +141,15 @@ def check_labels(experience: Any, model: ContinualModel, learner: str, beyond: i
     # The first target says of which kind all are.
     first = _as_tensor(targets[0], targets[0])
     width = first.numel() if first.dim() else 0
+    if width != (model.n_classes if model.multi_label else 0):
+        given = f"targets of shape {tuple(first.shape)} were given"
+        if model.multi_label:
+            raise InputError(f"{learner} needs rows of {model.n_classes} zeros and ones: {given}")
+        raise InputError(
+            f"{learner} learns one label per image: {given}; multi_label=True, where the strategy"
+            " has it, learns several"
+        )
     if model.multi_label:
-        if width != model.n_classes:
-            given = f"multi-hot targets of {width} classes" if width else "one class per image"
-            raise InputError(
-                f"this multi-label {learner} needs multi-hot targets of {model.n_classes} classes:"
-                f" {given} were given"
-            )
         mixed = getattr(targets, "annotated", targets) is None
         if mixed or isinstance(whole_of(experience), OnlineCLExperience):
             raise InputError(
@@ -153,18 +157,11 @@ def check_labels(experience: Any, model: ContinualModel, learner: str, beyond: i
                 " that zeros in its targets mean nothing: cut tasks with split_online_stream"
             )
         return
-    if width:
-        raise InputError(
-            f"{learner} learns one label per image: targets of shape {(width,)} were given;"
-            " multi_label=True, where the strategy has it, learns several"
-        )
-    # Each label has a row of the head.
     labels = _as_tensor(list(targets), targets[0])
-    if not 0 <= int(labels.min()) <= int(labels.max()) < model.n_classes + beyond:
+    if not 0 <= int(labels.min()) <= int(labels.max()) < model.n_classes:
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         raise InputError(
-            f"label {wrong} occurs, but n_classes is {model.n_classes}: labels are 0 to"
-            " n_classes - 1"
+            f"label {wrong} occurs: labels are 0 to n_classes - 1, {model.n_classes - 1}"
         )
 
 

@@ -58,8 +58,7 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
     whole_stream: ClassVar[bool] = False
     """Whether ``train`` needs all experiences at once."""
     plain_images: ClassVar[bool] = False
-    """Whether a run gives the method training images as test images are, without augmentation; in
-    Python that is ``load_dataset(..., augment=False)``."""
+    """Whether a run gives the method training images without augmentation."""
     masks_classes: ClassVar[bool] = True
     """Whether the method's loss knows ``class_mask="current"``."""
     weighs_alike: ClassVar[bool] = True
@@ -282,12 +281,8 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         trigger_plugins(self, "check_announced", announced=announced)
 
     def remarks_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
-        """Sentences on what the method leaves undone on a stream, for its user.
-
-        Args:
-            tasks: for each task the classes of its samples, (n,), in their order.
-            announced: whether the method knows where tasks end.
-        """
+        """Sentences on what the method leaves undone on a stream, for its user: tasks are given by
+        the classes of their samples, (n,) each."""
         return []
 
     def start_task(self, classes: Tensor) -> None:
@@ -343,13 +338,9 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         """Update a method's statistics, after each optimizer step."""
 
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
-        """Offer a batch's stream samples to the buffer; called once for each sample.
-
-        Args:
-            rows: (n,) rows of the current experience: the first n samples of the batch.
-            batch: that was just trained on or, with ``remember_first``, is about to be.
-            output: of the update just made; None with ``remember_first``.
-        """
+        """Offer rows (n,) of the current experience, the first n samples of the batch, to the
+        buffer; once for each sample, after the update that ``output`` is of, unless
+        ``remember_first``."""
         self.replay.add(rows, batch.labels_on_host(len(rows)))
 
     def aligned_classifiers(self) -> list[Classifier]:

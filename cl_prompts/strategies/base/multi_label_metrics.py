@@ -3,31 +3,23 @@ targets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from avalanche.evaluation import PluginMetric, metrics
 from avalanche.evaluation.metric_results import MetricResult, MetricValue
 from avalanche.evaluation.metric_utils import get_metric_name
-from avalanche.evaluation.metrics.mean_scores import MeanScores
 from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.multi_label import MultiLabelScores, images_with, multi_label_results
 from cl_prompts.strategies.base.experience import classes_of
 
-# Metrics inside Avalanche's plugin metrics, under any attribute, that reduce (batch, classes)
-# targets to one label each.
+# Metrics inside Avalanche's plugin metrics that reduce (batch, classes) targets to one label each.
 _ONE_LABEL = (
     metrics.Accuracy,
-    metrics.AverageMeanClassAccuracy,
     metrics.ClassAccuracy,
     metrics.ConfusionMatrix,
-    metrics.CumulativeAccuracy,
-    metrics.LabelsRepartition,
-    MeanScores,
-    metrics.MultiStreamAMCA,
     metrics.TaskAwareAccuracy,
     metrics.TopkAccuracy,
 )
@@ -36,24 +28,20 @@ _ONE_LABEL = (
 def refuse_accuracy(evaluator: Any) -> None:
     """Refuse an evaluator with a metric that is defined for one label per image.
 
-    Avalanche's accuracies, forgetting, transfer and confusion matrices silently take the arg-max
-    of 2-D targets: the first label of an image would be its only one.
+    Avalanche's accuracies and confusion matrices silently take the arg-max of 2-D targets: the
+    first label of an image would be its only one.
 
     Args:
-        evaluator: an ``EvaluationPlugin``, or None.
+        evaluator: an ``EvaluationPlugin``.
 
     Raises:
         InputError: it holds such a metric.
     """
-    for metric in () if evaluator is None else evaluator.metrics:
-        held = [metric, *vars(metric).values()]
-        if any(
-            isinstance(part, (*_ONE_LABEL, metrics.WandBStreamConfusionMatrix)) for part in held
-        ):
+    for metric in evaluator.metrics:
+        if any(isinstance(part, _ONE_LABEL) for part in vars(metric).values()):
             raise InputError(
-                f"metric {str(metric)!r} ({type(metric).__name__}) is defined for one label per"
-                " image and would take only the first label of multi-label targets: leave it out"
-                " of the evaluator and use MultiLabelMetrics()"
+                f"metric {str(metric)!r} is defined for one label per image: leave it out of the"
+                " evaluator and use MultiLabelMetrics()"
             )
 
 
@@ -76,8 +64,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
             logits has its own (``score_threshold``).
 
     Raises:
-        InputError: threshold out of range; during a run, targets that are not multi-hot, or an
-            accuracy metric beside this one.
+        InputError: threshold out of range; during a run, targets that are not multi-hot.
 
     Example:
         >>> from avalanche.training.plugins import EvaluationPlugin
@@ -120,14 +107,6 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
             thresholds=(self.threshold,),
             score_threshold=self._score_threshold,
         )
-
-    def before_training(self, strategy: Any) -> None:
-        """Refuse accuracy metrics beside this one."""
-        refuse_accuracy(strategy.evaluator)
-
-    def before_eval(self, strategy: Any) -> None:
-        """Refuse accuracy metrics beside this one."""
-        refuse_accuracy(strategy.evaluator)
 
     def after_training_iteration(self, strategy: Any) -> None:
         """Note the classes of the batch, without a synchronisation."""
@@ -176,18 +155,12 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         if not isinstance(seen, Tensor):
             seen = self._trained
         if seen is None:
-            seen = _mask(getattr(experience, "classes_seen_so_far", ()), n_classes)
+            seen = torch.zeros(n_classes, dtype=torch.bool)
+            seen[sorted(getattr(experience, "classes_seen_so_far", ()))] = True
         return seen.cpu() & classes_of(experience, n_classes)
 
     def __str__(self) -> str:
         return "MultiLabel_Exp"
-
-
-def _mask(classes: Iterable[int], n_classes: int) -> Tensor:
-    """(n_classes,) bool."""
-    mask = torch.zeros(n_classes, dtype=torch.bool)
-    mask[sorted(classes)] = True
-    return mask
 
 
 def _multi_hot(targets: Tensor) -> Tensor:

@@ -29,14 +29,15 @@ from cl_prompts.strategies.base.experience import (
 )
 from cl_prompts.strategies.base.faults import fault_of
 from cl_prompts.strategies.base.method import Method
+from cl_prompts.strategies.base.optimizer import count_writes
 from cl_prompts.strategies.base.stream import (
     Batch,
     RecurringViews,
     RepeatedBatches,
     StreamBatch,
-    StreamLoader,
     keyed_loader,
     own_sampler,
+    stream_batches,
 )
 
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
@@ -55,22 +56,16 @@ class OnlineStrategy(Method):
     * ``online_iter`` updates are made on each batch; ``samples_seen`` counts stream samples
       only, not those that plugins add;
     * classes are observed in the labels of the incoming batch, before it is trained on;
-    * task boundaries are used where they are announced (``experience.boundaries``; see
-      ``boundaries``);
-    * experiences with ``ordered=True`` are trained in their order, not shuffled, and no sample is
-      dropped;
-    * only parameters that require a gradient enter the optimizer, and its groups and state are
-      kept;
-    * batches come from a loader of our own, so that ``_unpack_minibatch`` is asked in evaluation
-      alone.
+    * task boundaries are used where they are announced (see ``boundaries``);
+    * experiences with ``ordered=True`` are trained in their order, and no sample is dropped;
+    * only parameters that require a gradient enter the optimizer, and its groups are kept.
 
     With a multi-label model the loss is binary cross-entropy over the classes annotated in the
-    experience (``classes_in_this_experience``), since a zero elsewhere has no meaning.
+    experience, since a zero elsewhere has no meaning.
 
-    A method declares its settings (see :class:`~cl_prompts.strategies.base.settings.Declared`),
-    builds its network in :meth:`build_model`, and overrides those hooks of
-    :class:`~cl_prompts.strategies.base.method.Method` that it needs. Options that act during
-    training are plugins (:class:`~cl_prompts.strategies.base.plugin.StrategyPlugin`).
+    A method declares its settings, builds its network in :meth:`build_model`, and overrides those
+    hooks of :class:`~cl_prompts.strategies.base.method.Method` that it needs. Options that act
+    during training are plugins (:class:`~cl_prompts.strategies.base.plugin.StrategyPlugin`).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -112,8 +107,7 @@ class OnlineStrategy(Method):
         """Enter an experience, and start its task if it is the first of an announced one."""
         # What is resumed was entered before: its task has started, its samples are known.
         resumed = self.place is not None
-        given = self.boundaries
-        self.announced = announces_boundaries(self.experience) if given is None else given
+        self.announced = announces_boundaries(self.experience, self.boundaries)
         self.check_announced(announced=self.announced)
         check_labels(self.experience, self.model, type(self).__name__)
         self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
@@ -167,7 +161,6 @@ class OnlineStrategy(Method):
         for stream in self._stream_batches():
             if self._stop_training:
                 return
-            # For plugins that look at the start of a stream batch; updates set them to their own.
             self.batch = stream.first
             self.mbatch = stream.first.columns
             # Before the first update, whose loss is over the classes seen.
@@ -192,13 +185,7 @@ class OnlineStrategy(Method):
 
         Beyond Avalanche's own loop: statistics of the head's input are updated in the forward pass,
         the loss is the method's, gradients are clipped, and ``after_step`` follows the step.
-
-        Args:
-            batch: what to train on.
-            repeated: another update on the stream batch that came last, whose samples were counted
-                among the statistics of the head's input.
-            **kwargs: handed to plugins.
-        """
+        Samples of a ``repeated`` update were counted among those statistics before."""
         self.batch = batch
         self.mbatch = batch.columns
         self._before_training_iteration(**kwargs)
@@ -300,11 +287,7 @@ class OnlineStrategy(Method):
     def optimizer_step(self) -> None:
         """Make a step, after which what is cached of the old parameters is out of date."""
         super().optimizer_step()
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    # Torch's fused optimizers do not count their writes, by which caches go.
-                    torch.autograd.graph.increment_version(parameter)
+        count_writes(self.optimizer)
 
     # ------------------------------------------------------------------ loading
 
@@ -337,27 +320,27 @@ class OnlineStrategy(Method):
             start = self.place["samples"]
             self.clock.train_epoch_iterations = self.place["clock"]["train_epoch_iterations"]
             self.place = None
-        recurring = None
-        if self.views is not None:
-            earlier = self.clock.train_exp_epochs * self.online_iter
-            recurring = RecurringViews(self.views, self.source, earlier)
         # The state from which a resumed run draws the same order of the epoch.
         self._epoch_order = self.shuffler.get_state()
-        loader = StreamLoader(
-            loader=self.dataloader,
+        sampler = own_sampler(self.dataloader)
+        if sampler is not None:
+            # What its next pass begins with, and the keys that it gives to views.
+            sampler.start = start
+            sampler.origin = self.samples_seen - start
+            if self.views is not None:
+                earlier = self.clock.train_exp_epochs * self.online_iter
+                sampler.recurring = RecurringViews(self.views, self.source, earlier)
+        for stream in stream_batches(
+            self.dataloader,
+            self.annotated,
             updates=self.online_iter,
             size=self.train_mb_size,
             n=len(self.experience.dataset),
-            annotated=self.annotated,
             start=start,
-            origin=self.samples_seen - start,
-            recurring=recurring,
             device=self.device,
-        )
-        for stream in loader:
+        ):
             if stream.start == start:
-                images, labels, *_ = stream.first.columns
-                check_batch(self.model, images, labels, self.samples_seen)
+                check_batch(self.model, stream.first.images, stream.first.labels, self.samples_seen)
             yield stream
 
     @property

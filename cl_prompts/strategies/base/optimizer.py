@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -24,7 +25,6 @@ def update_groups(
         reset: drop all state.
 
     Example:
-        >>> import torch
         >>> model = nn.Linear(2, 1)
         >>> optimizer = torch.optim.SGD([{"params": []}], lr=0.1)
         >>> update_groups(optimizer, model, lambda name: 0)
@@ -48,3 +48,12 @@ def update_groups(
     for parameter in list(optimizer.state):
         if reset or id(parameter) not in trainable:
             del optimizer.state[parameter]
+
+
+def count_writes(optimizer: Optimizer) -> None:
+    """Count a step among the writes into each parameter, by which caches go: torch's fused
+    optimizers do not."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                torch.autograd.graph.increment_version(parameter)

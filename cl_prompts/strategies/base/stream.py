@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -170,6 +170,11 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
     def __len__(self) -> int:
         return self.repeats * -(-self.n // self.batch_size)
 
+    def samples(self, rows: Tensor, repetition: int) -> Tensor | None:
+        """(m, 2) number of the experience and of the view in it, for rows (m,) of the current
+        pass; None where views do not come again."""
+        return None if self.recurring is None else self.recurring.samples(rows, repetition)
+
 
 @dataclass
 class StreamBatch:
@@ -197,88 +202,68 @@ class StreamBatch:
     rows: Tensor | None = None
 
 
-@dataclass(kw_only=True)
-class StreamLoader:
-    """Stream batches of one epoch: views, and what recurs of them.
+def stream_batches(
+    loader: Any,
+    annotated: Tensor,
+    *,
+    updates: int,
+    size: int,
+    n: int,
+    start: int = 0,
+    device: Any = "cpu",
+) -> Iterator[StreamBatch]:
+    """Stream batches of one epoch.
 
-    Attributes:
+    Args:
         loader: yields each batch ``updates`` times in a row (:func:`keyed_loader`), or once where
-            it is a plugin's, such as Avalanche's ``ReplayPlugin``.
+            it is a plugin's, such as Avalanche's ``ReplayPlugin``, whose batches may hold further
+            samples.
+        annotated: (classes,) boolean, classes that the experience labels.
         updates: views of each batch.
         size: samples of a batch.
         n: samples of the experience.
-        annotated: (classes,) boolean, classes that the experience labels.
         start: samples of the epoch that were trained on before, and are left out.
-        origin: stream position at which the epoch began.
-        recurring: views that come again; None for new ones.
         device: that batches are sent to.
 
     Example:
         >>> data = [(torch.zeros(3, 8, 8), label, 0) for label in range(3)]
         >>> loader = keyed_loader(data, RepeatedBatches(3, batch_size=2, repeats=2))
         >>> annotated = torch.ones(3, dtype=torch.bool)
-        >>> stream = StreamLoader(loader=loader, updates=2, size=2, n=3, annotated=annotated)
-        >>> for batch in stream:
+        >>> for batch in stream_batches(loader, annotated, updates=2, size=2, n=3):
         ...     print(batch.start, [view.labels.tolist() for view in batch.views])
         0 [[0, 1], [0, 1]]
         2 [[2], [2]]
     """
-
-    loader: Any
-    updates: int
-    size: int
-    n: int
-    annotated: Tensor
-    start: int = 0
-    origin: int = 0
-    recurring: RecurringViews | None = None
-    device: Any = "cpu"
-
-    def __iter__(self) -> Iterator[StreamBatch]:
-        sampler = own_sampler(self.loader)
+    sampler = own_sampler(loader)
+    # A plugin's loader begins anew where training is resumed.
+    items = iter(loader) if sampler is not None else islice(loader, -(-start // size), None)
+    for item in items:
+        end = min(start + size, n)
         if sampler is None:
-            yield from self._batches_of_a_plugin()
-            return
-        # What the next pass of the sampler begins with, and the keys that it gives to views.
-        sampler.start = self.start
-        sampler.origin = self.origin
-        sampler.recurring = self.recurring
-        items = iter(self.loader)
-        start = self.start
-        for item in items:
-            rows = sampler.order[start : start + self.size]
-            first = self._view(item, rows, 0)
-            yield StreamBatch(start, len(rows), first, self._views(items, first, rows), rows)
-            start += len(rows)
+            first = _batch_of(item, annotated, device)
+            yield StreamBatch(start, end - start, first, repeat(first, updates))
+        else:
+            rows = sampler.order[start:end]
+            first = _batch_of(item, annotated, device, sampler.samples(rows, 0))
+            later = (
+                _batch_of(next(items), annotated, device, sampler.samples(rows, repetition))
+                for repetition in range(1, updates)
+            )
+            yield StreamBatch(start, end - start, first, chain([first], later), rows)
+        start = end
 
-    def _batches_of_a_plugin(self) -> Iterator[StreamBatch]:
-        """Batches that may hold further samples; those of the stream are counted by ``size``."""
-        # The loader begins anew where training is resumed.
-        for item in islice(self.loader, -(-self.start // self.size), None):
-            size = min(self.size, self.n - self.start)
-            first = self._view(item, None, 0)
-            yield StreamBatch(self.start, size, first, repeat(first, self.updates))
-            self.start += size
 
-    def _views(self, items: Iterator[Any], first: Batch, rows: Tensor) -> Iterator[Batch]:
-        yield first
-        for repetition in range(1, self.updates):
-            yield self._view(next(items), rows, repetition)
-
-    def _view(self, item: Any, rows: Tensor | None, repetition: int) -> Batch:
-        """A batch of the loader on the device, with what is known of its samples."""
-        # Kept as the loader gave them: reading them from a GPU would make it wait.
-        labels = item[1]
-        samples = None
-        if rows is not None and self.recurring is not None:
-            samples = self.recurring.samples(rows, repetition)
-        return Batch(
-            [column.to(self.device, non_blocking=True) for column in item],
-            self.annotated,
-            torch.zeros(0, dtype=torch.int64),
-            samples,
-            labels if labels.device.type == "cpu" else None,
-        )
+def _batch_of(item: Any, annotated: Tensor, device: Any, samples: Tensor | None = None) -> Batch:
+    """A batch of a loader on the device, with what is known of its samples."""
+    # Kept as the loader gave them: reading them from a GPU would make it wait.
+    labels = item[1]
+    return Batch(
+        [column.to(device, non_blocking=True) for column in item],
+        annotated,
+        torch.zeros(0, dtype=torch.int64),
+        samples,
+        labels if labels.device.type == "cpu" else None,
+    )
 
 
 def own_sampler(loader: Any) -> RepeatedBatches | None:

@@ -122,12 +122,17 @@ def one(targets: list[Any]) -> Any:
 @pytest.mark.parametrize(
     ("n_classes", "multi_label", "targets", "says"),
     [
-        (6, False, [[0, 1], [1, 1]], "Learner learns one label per image"),
-        (6, False, [0, 6], "label 6 occurs, but n_classes is 6"),
+        (
+            6,
+            False,
+            [[0, 1], [1, 1]],
+            r"Learner learns one label per image: targets of shape \(2,\)",
+        ),
+        (6, False, [0, 6], "label 6 occurs: labels are 0 to n_classes - 1, 5"),
         (6, False, [-1, 2], "label -1 occurs"),
         (6, False, ["cat"], "targets are strs such as 'cat'"),
-        (3, True, [0, 1], "needs multi-hot targets of 3 classes: one class per image"),
-        (3, True, [[0, 1]], "needs multi-hot targets of 3 classes: multi-hot targets of 2 classes"),
+        (3, True, [0, 1], r"needs rows of 3 zeros and ones: targets of shape \(\) were"),
+        (3, True, [[0, 1]], r"needs rows of 3 zeros and ones: targets of shape \(2,\) were"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(

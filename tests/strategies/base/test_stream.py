@@ -16,9 +16,11 @@ from cl_prompts.strategies.base.stream import (
     Batch,
     KeyedItems,
     RepeatedBatches,
-    StreamLoader,
     keyed_loader,
+    stream_batches,
 )
+
+ALL = torch.ones(6, dtype=torch.bool)
 
 
 def batch(annotated: Tensor) -> Batch:
@@ -98,27 +100,18 @@ def test_keys_reach_through_avalanches_subsets() -> None:
 
 
 def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:
-    batches = RepeatedBatches(5, 2, 3)
-    stream = StreamLoader(
-        loader=keyed_loader(image_set(5), batches),
-        updates=3,
-        size=2,
-        n=5,
-        start=2,
-        annotated=torch.ones(5, dtype=torch.bool),
-    )
+    loader = keyed_loader(image_set(5), RepeatedBatches(5, 2, 3, start=2))
     found = []
-    for part in stream:
+    for part in stream_batches(loader, ALL, updates=3, size=2, n=5, start=2):
         views = list(part.views)
-        assert len(views) == 3
         assert views[0] is part.first
-        assert not torch.equal(views[0].images.to("cpu"), views[1].images.to("cpu"))
+        assert not torch.equal(views[0].images, views[1].images)
         found.append((part.start, part.rows.tolist(), [view.labels.tolist() for view in views]))
     assert found == [(2, [2, 3], [[2, 3]] * 3), (4, [4], [[4]] * 3)]
 
 
 def test_a_loader_of_a_plugin_gives_one_view() -> None:
     loader = DataLoader(image_set(5), batch_size=2)
-    stream = StreamLoader(loader=loader, updates=2, size=2, n=5, start=2, annotated=torch.ones(4))
+    stream = stream_batches(loader, ALL, updates=2, size=2, n=5, start=2)
     found = [(part.start, part.size, part.rows, len(list(part.views))) for part in stream]
     assert found == [(2, 2, None, 2), (4, 1, None, 2)]
