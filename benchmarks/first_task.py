@@ -27,8 +27,8 @@ from cl_prompts.experiments.runner.building import (
     split_of,
 )
 from cl_prompts.metrics.evaluator import CachedEvaluator
+from cl_prompts.models.feature_cache import FeatureCache
 from cl_prompts.scenarios.benchmarks import benchmark_from_split
-from cl_prompts.strategies.base.feature_cache import FeatureCache
 
 HELD_OUT = 0.2
 
@@ -54,7 +54,12 @@ class HeldOut(Dataset[Any]):
 class KeptFeatures(FeatureCache):
     """A feature cache that outlives a strategy."""
 
-    def leave(self, *, replayed: bool) -> None:
+    def enter(self, source: int, n: int) -> None:
+        """Make room once."""
+        if source not in self._starts:
+            super().enter(source, n)
+
+    def clear(self) -> None:
         """Forget nothing."""
 
 
@@ -81,7 +86,7 @@ def main(recipe: str, fixed: list[str], grid: list[str]) -> None:
     classes = np.flatnonzero(split.seen[0]).tolist()
     train = part_of(benchmark_from_split(data.train, data.test, split).train_stream[0], kept)
     evaluator = CachedEvaluator(HeldOut(data.train, sorted(shuffled[:n]), classes))
-    work = KeptFeatures(views=1)
+    work = KeptFeatures()
     print(f"{len(kept)} training and {n} held-out images of the first task")
     keys = [text.partition("=")[0] for text in grid]
     for values in product(*(text.partition("=")[2].split(",") for text in grid)):

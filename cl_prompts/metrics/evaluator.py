@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import compress, repeat
 from typing import Any
 
@@ -22,10 +22,9 @@ from cl_prompts.datasets.items import (
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
-from cl_prompts.metrics.first_stages import FirstStages, Place
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
-from cl_prompts.models.base import ContinualModel, Encoding
-from cl_prompts.models.cached_parts import CachedPart
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.feature_cache import FeatureCache
 from cl_prompts.models.heads import mask_unseen
 
 
@@ -63,9 +62,7 @@ class CachedEvaluator:
     feature, the logits of finished lanes) are computed once for each image, which is exact, since
     neither they nor the test images change. From the second time on an evaluation costs one
     prompted pass for prompt methods, the new lane only for MULTI-LANE, and no pass at all for
-    head-only methods. Batches of the same images as the last time do not begin that pass anew
-    (:class:`~cl_prompts.metrics.first_stages.FirstStages`). No global random generator is touched,
-    so evaluations do not change training.
+    head-only methods. No global random generator is touched, so evaluations do not change training.
 
     Args:
         dataset: map-style test set with ``.targets``, class ids (n,) or a 0/1 matrix (n, classes);
@@ -74,8 +71,7 @@ class CachedEvaluator:
         batch_size: images per batch.
         device: where to compute.
         num_workers: loader processes; they are started once and wait between evaluations.
-        cache: cache all this on the device; 10,000 queries of ViT-B take 31 MB, and first stages up
-            to 256 MiB.
+        cache: cache all this on the device; 10,000 queries of ViT-B take 31 MB.
 
     Raises:
         InputError: no batch size, targets, ignored pairs or domains of another kind or number, or a
@@ -132,20 +128,22 @@ class CachedEvaluator:
         self.confidence = torch.zeros(0)
         """(n,) log odds of the best class of each test image that counted in the last evaluation,
         in no particular order, see :func:`~cl_prompts.metrics.confidence.confidence`."""
-        self.first_stages = FirstStages()
-        """First stages of the last evaluation's passes, and the bytes that they may take."""
-        self._cached: dict[str, CachedPart] = {}
+        self._features = self._empty_cache()
         self._loader: DataLoader[Any] | None = None
         self._batches: list[list[int]] = []
         self._looked_at = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the loader, whose processes cannot be copied, and first stages."""
-        return {
-            **vars(self),
-            "_loader": None,
-            "first_stages": FirstStages(self.first_stages.budget),
-        }
+        """All but the loader, whose processes cannot be copied."""
+        return {**vars(self), "_loader": None}
+
+    def _empty_cache(self) -> FeatureCache:
+        cache = FeatureCache()
+        cache.enter(0, len(self.targets))
+        return cache
+
+    def _cache_keys(self, model: nn.Module) -> dict[str, Hashable]:
+        return model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
 
     @property
     def multi_label(self) -> bool:
@@ -239,16 +237,12 @@ class CachedEvaluator:
 
     def state_dict(self, model: nn.Module) -> dict[str, Any]:
         """Cached parts that later evaluations of this model can use, and the work so far."""
-        keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
-        # A part of an older version would be computed anew after a resume, too.
-        valid = {k: part for k, part in self._cached.items() if keys.get(k) == part.version}
         return {
             "images": self.images,
             "macs": self.macs,
             "confidence": self.confidence.clone(),
             "warm": model.warm_state() if isinstance(model, ContinualModel) else [],
-            "cached": {k: (part.known.clone(), part.values.clone()) for k, part in valid.items()},
-            "first_stages": self.first_stages.state_dict(len(self.targets)),
+            "features": self._features.state_dict(self._cache_keys(model)),
         }
 
     def load_state_dict(self, state: dict[str, Any], model: nn.Module) -> None:
@@ -256,16 +250,7 @@ class CachedEvaluator:
         self.images = int(state["images"])
         self.macs = float(state["macs"])
         self.confidence = state["confidence"].clone()
-        keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
-        self._cached = {}
-        for name, (known, values) in state["cached"].items():
-            if name in keys:
-                part = CachedPart(keys[name], len(self.targets), self.device)
-                part.known = known.clone()
-                # A copy: evaluations write into it, and the state that was loaded may serve again.
-                part.values = values.to(self.device, copy=True)
-                self._cached[name] = part
-        self.first_stages.load_state_dict(state["first_stages"], self.batch_size)
+        self._features.load_state_dict(state["features"], self._cache_keys(model), self.device)
         if isinstance(model, ContinualModel):
             model.warm(list(state["warm"]))
 
@@ -305,7 +290,6 @@ class CachedEvaluator:
         self.macs += macs_of(model) - before
 
     def _foreign_scores(self, model: nn.Module, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        self.first_stages.end(())
         batches = list(rows.split(self.batch_size)) if len(rows) else []
         for batch, images in zip(batches, self._images(batches), strict=True):
             yield batch, model(images)
@@ -313,56 +297,27 @@ class CachedEvaluator:
     def _scores(self, model: ContinualModel, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(rows, logits) in batches; rows of which the same parts are cached are batched
         together."""
-        cache_keys = model.cache_keys() if self.cache else {}
-        # A cached value is valid while the version of its cache key compares equal.
-        self._cached = {
-            name: cached
-            for name, cached in self._cached.items()
-            if cache_keys.get(name) == cached.version
-        }
-        for name in cache_keys.keys() - self._cached.keys():
-            self._cached[name] = CachedPart(cache_keys[name], len(self.targets), self.device)
-        places: set[Place] = set()
-        for group, (have, mine) in enumerate(self._groups(rows)):
-            batches = {(group, i): batch for i, batch in enumerate(mine.split(self.batch_size))}
-            places |= batches.keys()
-            for batch, encoding in self._encodings(model, batches, have, cache_keys):
-                out = model.finish(encoding)
-                for name in out.cacheable.keys() & self._cached.keys() - set(have):
-                    self._cached[name].put(batch, out.cacheable[name])
-                yield batch, out.logits
-        self.first_stages.end(places)
-
-    def _encodings(
-        self,
-        model: ContinualModel,
-        batches: Mapping[Place, Tensor],
-        have: Sequence[str],
-        keys: dict[str, Hashable],
-    ) -> Iterator[tuple[Tensor, Encoding]]:
-        """(rows, first stage) of batches of which these parts are cached."""
-        find = self.first_stages.find
-        kept = {at: find(at, rows, keys, model) for at, rows in batches.items()}
-        # Only images of batches without a first stage are read.
-        missing = [rows for at, rows in batches.items() if kept[at] is None]
-        loaded = self._images(missing) if model.needs_images(have) else repeat(None)
-        for at, rows in batches.items():
-            encoding = kept.pop(at)
-            if encoding is None:
-                images = next(loaded)
-                if images is not None and not self._looked_at:
+        keys = self._cache_keys(model)
+        self._features.drop_outdated(keys)
+        for have, mine in self._groups(rows, sorted(keys)):
+            batches = list(mine.split(self.batch_size))
+            needed = batches if model.needs_images(have) else []
+            images = self._images(needed) if needed else repeat(None, len(batches))
+            for batch, shown in zip(batches, images, strict=True):
+                if shown is not None and not self._looked_at:
                     vit = model.backbone
-                    check_pixels(images, vit.image_size, normalised=not vit.normalises)
+                    check_pixels(shown, vit.image_size, normalised=not vit.normalises)
                     self._looked_at = True
-                cached = {name: self._cached[name].values[rows] for name in have}
-                encoding = self.first_stages.run(at, rows, keys, model, images, cached)
-            yield rows, encoding
+                cached = {name: self._features.get(name, batch) for name in have}
+                out = model.run(shown, cached)
+                new = {k: values for k, values in out.cacheable.items() if k not in have}
+                self._features.put(batch, new, keys)
+                yield batch, out.logits
 
-    def _groups(self, rows: Tensor) -> Iterator[tuple[list[str], Tensor]]:
+    def _groups(self, rows: Tensor, names: list[str]) -> Iterator[tuple[list[str], Tensor]]:
         """Rows of which the same parts are cached, and the names of these; those that are new come
         last, and leave the batches of others as they were."""
-        names = sorted(self._cached)
-        known = [self._cached[name].known[rows] for name in names]
+        known = [self._features.known(name, rows) for name in names]
         group = torch.zeros(len(rows), dtype=torch.int64)
         for part in known:
             if not bool(part.all()):
@@ -395,7 +350,7 @@ class CachedEvaluator:
 
     def clear(self) -> None:
         """Drop what is cached of models, which is computed anew."""
-        self._cached = {}
+        self._features = self._empty_cache()
 
     def close(self) -> None:
         """End the loader's processes, which a later evaluation starts anew. Left to the garbage

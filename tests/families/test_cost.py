@@ -105,9 +105,8 @@ def test_later_evaluations_are_cheaper(kind: str) -> None:
         reads.append(test.reads - before)
     assert all(torch.equal(c, counts[0]) for c in counts)
     assert costs == [row.first_test or row.passes, row.retest, row.retest]
-    # Without a query, or where a pool shifts tokens, nothing of a prompted pass is kept.
-    kept = strategy.model.cache_keys() and "decomposed" not in row.options.get("prompt_form", ())
-    again = 0 if row.retest == 0 or kept else 24
+    # A prompted pass needs the images again.
+    again = 0 if row.retest == 0 else 24
     assert reads == [24, again, again]
 
 

@@ -256,7 +256,7 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         cache = parts.strategy.feature_cache
         if parts.settings.options.get("views") is not None:
             watcher.note(_cache_summary(cache.reused, cache.computed))
-        cache.close()
+        cache.clear()
     request.obey()
 
 

@@ -23,11 +23,11 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.compiled import CompiledDecoding, check_release
+from cl_prompts.models.feature_cache import BUDGET, FeatureCache
 from cl_prompts.strategies.base import growth
 from cl_prompts.strategies.base.avalanche import chosen_evaluator, with_own_plugins
 from cl_prompts.strategies.base.evaluation import AvalancheEvaluation
 from cl_prompts.strategies.base.experience import TaskPosition
-from cl_prompts.strategies.base.feature_cache import FeatureCache
 from cl_prompts.strategies.base.label_losses import LabelLosses
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.online_settings import OnlineSettings
@@ -104,7 +104,7 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
             self.buffer_batch_size or max(1, self.train_mb_size // 2),
         )
         self.replay.views = self.views
-        self.feature_cache = FeatureCache(self.views)
+        self.feature_cache = FeatureCache(BUDGET)
         self._begin()
 
     def _begin(self) -> None:
@@ -322,7 +322,7 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
 
     def training_output(self, batch: Batch) -> Output:
         """Run the model on a batch."""
-        return self.feature_cache.run(self.model, batch)
+        return self.feature_cache.run(self.model, batch.images, batch.samples)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Loss of the method on a batch: by default :meth:`label_loss`."""

@@ -124,7 +124,7 @@ class OnlineStrategy(Method):
             self.replay.enter(self.experience, self.annotated.cpu())
         if not resumed and self.views is not None:
             n = len(self.experience.dataset)
-            self.feature_cache.enter(self.source, n, replayed=self.buffer_size > 0)
+            self.feature_cache.enter(self.source, n * self.views)
         if self.buffer_size and own_sampler(self.dataloader) is None:
             raise InputError(
                 "buffer_size and a plugin that replaces the loader: use one of the two"
@@ -257,7 +257,6 @@ class OnlineStrategy(Method):
     def _between_stream_batches(self, samples: int) -> None:
         """Call ``between_batches``, which may save the state, after so many samples of the
         epoch."""
-        self.feature_cache.next_batch()
         if self.between_batches is None:
             return
         clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
@@ -272,7 +271,8 @@ class OnlineStrategy(Method):
         # First, so that plugins and evaluation after the experience see the finished task.
         if self.announced and self.task_position.last:
             self._end_task()
-        self.feature_cache.leave(replayed=self.buffer_size > 0)
+        if not self.buffer_size:  # its views do not come again
+            self.feature_cache.clear()
         # Plugins measure the importance of parameters by what the model gives (MAS squares it).
         self.model.finite_forward = True
         super()._after_training_exp(**kwargs)

@@ -99,7 +99,8 @@ def strategy_state(
         epoch_order: state of the generator from which the order of the current epoch was drawn.
     """
     # What is frozen comes again in later epochs and in replay alone.
-    needed = strategy.train_epochs > 1 or strategy.buffer.size > 0
+    again = strategy.train_epochs > 1 or strategy.buffer.size > 0
+    cache_keys = strategy.model.cache_keys() if again else {}
     return {
         # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
         "model": deepcopy(strategy.model.learned_state()),
@@ -117,7 +118,7 @@ def strategy_state(
         "place": inside,
         "experiences": strategy.clock.train_exp_counter,
         "clock": {name: n for name, n in vars(strategy.clock).items() if isinstance(n, int)},
-        "feature_cache": strategy.feature_cache.state_dict(needed=needed),
+        "feature_cache": strategy.feature_cache.state_dict(cache_keys),
     }
 
 
@@ -144,7 +145,8 @@ def load_strategy_state(
         strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
     # The model before cache and optimizer, which go by its parameters.
     strategy.model.load_learned_state(state["model"])
-    strategy.feature_cache.load_state_dict(state["feature_cache"], strategy.model)
+    cache_keys = strategy.model.cache_keys()
+    strategy.feature_cache.load_state_dict(state["feature_cache"], cache_keys, strategy.device)
     # The model may have grown in loading: its new parameters need a place in a group.
     strategy.make_optimizer()
     if experiences is not None:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.strategies.base.feature_cache import BUDGET, FeatureCache
-from cl_prompts.strategies.base.stream import Batch
+from cl_prompts.models.feature_cache import BUDGET, FeatureCache
 from tests.toy_data import experiences
 from tests.toy_vits import DEPTH, tiny_vit
 from tests.toys import close, fit, make, same, weights
@@ -59,20 +58,17 @@ def test_each_of_several_views_is_computed_once() -> None:
 
 def cached(model: Any, cache: FeatureCache, images: torch.Tensor, rows: list[list[int]]) -> Any:
     """Output on samples of (experience, view); their cost is in the model's counter alone."""
-    columns = [images, torch.zeros(len(images), dtype=torch.int64)]
-    annotated = torch.ones(3, dtype=torch.bool)
-    batch = Batch(columns, annotated, torch.zeros(0), torch.tensor(rows))
     model.backbone.counter.reset()
-    return cache.run(model, batch)
+    return cache.run(model, images, torch.tensor(rows))
 
 
 def model_and_cache(kind: str, views: int) -> tuple[Any, FeatureCache]:
     """A model that knows three classes, and a cache of two experiences of four samples."""
     model = make(kind, backbone=tiny_vit()).model
     model.observe_classes(torch.arange(3))
-    cache = FeatureCache(views)
+    cache = FeatureCache()
     for source in (0, 1):
-        cache.enter(source, 4, replayed=True)
+        cache.enter(source, 4 * views)
     return model, cache
 
 
@@ -99,29 +95,6 @@ def test_some_known_and_some_not() -> None:
     torch.testing.assert_close(mixed.logits, model.run(images).logits)
 
 
-def test_updates_on_the_same_views_take_over_the_whole_first_stage() -> None:
-    model, cache = model_and_cache("mvp", views=1)
-    counter = model.backbone.counter
-    images = torch.rand(3, 3, 16, 16)
-    costs = []
-    for rows in ([0, 1, 2], [0, 1, 2], [0, 1, 2], [1, 0, 2], [1, 0, 2]):
-        output = cached(model, cache, images[rows], [[0, row] for row in rows])
-        costs.append(counter.macs)
-        torch.testing.assert_close(output.logits, model.run(images[rows]).logits)
-    counter.reset()
-    encoding = model.encode(images, {})
-    first_stage = counter.macs
-    model.decode(encoding)
-    second_stage = counter.macs - first_stage
-    shape = counter.shape
-    # Another order is another batch, whose queries are at hand.
-    begun = 3 * (shape.embed_macs + 3 * shape.n_tokens * shape.dim * shape.width)
-    assert [cost - second_stage for cost in costs] == [first_stage, 0, 0, begun, 0]
-    cache.next_batch()
-    cached(model, cache, images[[1, 0, 2]], [[0, 1], [0, 0], [0, 2]])
-    assert counter.macs == second_stage + begun
-
-
 def test_what_does_not_fit_the_budget_is_computed_each_time() -> None:
     anew = fit(make("linear_probe", **TWICE), experiences())
     strategy = make("linear_probe", views=1, **TWICE)
@@ -135,7 +108,9 @@ def test_what_does_not_fit_the_budget_is_computed_each_time() -> None:
     replaying = make("er", views=1)
     replaying.feature_cache.budget = 4 * 16 * max(len(one.dataset) for one in stream)
     fit(replaying, stream)  # both are kept for replay, and one of them fits
-    assert len(replaying.state_dict()["feature_cache"]["parts"]) == 1
+    ((known, values),) = replaying.state_dict()["feature_cache"]["parts"].values()
+    assert known.all()
+    assert len(known) == len(values) == max(len(one.dataset) for one in stream)
 
 
 def test_state_is_kept_where_a_cached_view_can_come_again() -> None:
@@ -146,9 +121,10 @@ def test_state_is_kept_where_a_cached_view_can_come_again() -> None:
     assert state["parts"]
     twin = make("er", views=1)
     twin.model.load_learned_state(replaying.model.learned_state())
-    twin.feature_cache.load_state_dict(state, twin.model)
-    after = twin.feature_cache.state_dict(needed=True)
-    assert after["lengths"] == state["lengths"]
+    keys = twin.model.cache_keys()
+    twin.feature_cache.load_state_dict(state, keys, "cpu")
+    after = twin.feature_cache.state_dict(keys)
+    assert after["starts"] == state["starts"]
     for at, (known, values) in state["parts"].items():
         assert torch.equal(after["parts"][at][0], known)
         assert torch.equal(after["parts"][at][1], values)
