@@ -166,7 +166,7 @@ def entered() -> Iterator[set[tuple[str, str]]]:
 def entered_by_a_run() -> set[tuple[str, str]]:
     """What ``cl-prompts run digits strategy=mvp seed=1`` enters before its first step; what
     modules do while they are imported does not count."""
-    import cl_prompts.experiments.runner.execution
+    import cl_prompts.experiments.runner.running
     import cl_prompts.strategies.mvp  # noqa: F401
     from cl_prompts.experiments.cli import main
 

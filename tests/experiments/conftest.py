@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.experiments.report import page as report
-from cl_prompts.experiments.sweeps import plan_launcher, sweep_launcher
 from tests.experiments.commands import MVP_R, PROBE, run
 from tests.experiments.fake_runs import LEVEL, fake_run
 from tests.experiments.sketches import sketched
-
-# Commands with several runs execute them in this process, whose calls are counted and replaced.
-plan_launcher.RUNS_PER_PROCESS = 4
 
 #: files whose tests look at reports
 PAGES = {"test_page.py"}
@@ -25,15 +19,6 @@ PAGES = {"test_page.py"}
 @pytest.fixture
 def pages() -> None:
     """Asks for reports."""
-
-
-@pytest.fixture
-def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes of sweeps begin at once, since this one has imported everything, and make no
-    picture."""
-    monkeypatch.setattr(sweep_launcher, "CONTEXT", multiprocessing.get_context("fork"))
-    monkeypatch.setattr(SummaryWriter, "add_image", lambda *given, **options: None)
-    monkeypatch.setattr(report, "write_report", lambda folders, out=None: out)
 
 
 @pytest.fixture(autouse=True)

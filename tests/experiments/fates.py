@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +34,9 @@ def meet(fate: str) -> Any:
     """Do what a fate says."""
     if fate == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif fate == "meets its time limit":
-        os.kill(os.getpid(), signal.SIGUSR2)
-    elif fate == "stops the sweep":
-        stop_the_sweep()
+    elif fate == "is stopped":
+        os.kill(os.getpid(), signal.SIGTERM)
     elif fate == "fails":
         raise RunError("the disk is full")
     elif fate == "breaks":
         raise ZeroDivisionError("nobody foresaw this")
-
-
-def stop_the_sweep() -> None:
-    """Ask the sweep to stop, and go on when it has asked this run to."""
-    asked, handler = threading.Event(), signal.getsignal(signal.SIGTERM)
-
-    def note(number: int, frame: Any) -> None:
-        asked.set()
-        if callable(handler):
-            handler(number, frame)
-
-    signal.signal(signal.SIGTERM, note)
-    os.kill(os.getppid(), signal.SIGTERM)
-    asked.wait(timeout=60)
-    signal.signal(signal.SIGTERM, handler)

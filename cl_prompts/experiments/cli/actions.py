@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,8 @@ from cl_prompts.errors import (
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders, unfinished
+from cl_prompts.experiments.runner.executors import MOST_JOBS
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
-from cl_prompts.experiments.sweeps.launching import MOST_JOBS
 from cl_prompts.reading import RECIPE, content
 
 # Columns of the report that a terminal of 80 columns has no room for.
@@ -197,16 +196,12 @@ def _run(args: argparse.Namespace) -> None:
         runs = plan(args.recipe, args.settings)
     elif not list(args.resume.glob("plan-*.json")):
         check_begun(args.resume)
-    from cl_prompts.experiments.runner.execution import resume, run_all
-    from cl_prompts.experiments.sweeps.plan_launcher import in_processes
+    from cl_prompts.experiments.runner.running import resume, run_all
 
     console = console_of(args.quiet)
     out = args.out or Path("runs")
-    elsewhere = partial(in_processes, args.jobs)
     if args.resume is not None:
-        folders = resume(
-            args.resume, console=console, trust_code=args.trust_code, elsewhere=elsewhere
-        )
+        folders = resume(args.resume, console=console, trust_code=args.trust_code, jobs=args.jobs)
         single = (args.resume / "config.yaml").is_file()
         stem = None if single else args.resume
     else:
@@ -215,7 +210,7 @@ def _run(args: argparse.Namespace) -> None:
             out=out,
             console=console,
             command=args.command_line,
-            elsewhere=elsewhere,
+            jobs=args.jobs,
         )
         stem = out / runs[0].recipe
     finished: list[Path] = []
@@ -235,7 +230,7 @@ def _run(args: argparse.Namespace) -> None:
 def sweep(args: argparse.Namespace) -> None:
     """Run all combinations of settings that are not finished yet, or search for good ones."""
     from cl_prompts.experiments.recipes.grid import grid
-    from cl_prompts.experiments.sweeps.launching import Launching
+    from cl_prompts.experiments.runner.executors import Launching
     from cl_prompts.experiments.sweeps.objective import SearchOptions
 
     given = {name: getattr(args, name) for name in ("trials", "objective", "search_seed")}
@@ -268,9 +263,11 @@ def sweep(args: argparse.Namespace) -> None:
 
     sweep = Sweep(runs, **where)
     sweep.check()
-    sweep.execute()
-    if sweep.finished:
-        _conclude(sweep.finished, args.out / runs[0].recipe, console)
+    try:
+        sweep.execute()
+    finally:
+        if sweep.finished:
+            _conclude(sweep.finished, args.out / runs[0].recipe, console)
     sweep.conclude()
 
 

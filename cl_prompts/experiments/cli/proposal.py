@@ -27,8 +27,8 @@ from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import one_line
 from cl_prompts.experiments.recipes.values import yaml_text
-from cl_prompts.experiments.runner.execution import its_threads
 from cl_prompts.experiments.runner.findings import Survey
+from cl_prompts.experiments.runner.process import its_threads
 from cl_prompts.models.prototype_classifiers import NearestClassMean
 from cl_prompts.scenarios.registry import find_scenario
 

@@ -5,166 +5,27 @@ from __future__ import annotations
 import gc
 import json
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-
-from cl_prompts.errors import InputError, RunError, typed
-from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import (
-    Plan,
     PlannedRun,
-    describe,
-    new_path,
-    unfinished_plan,
 )
 from cl_prompts.experiments.runner.building import Builder, Parts
-from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests, stop_says
+from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests
 from cl_prompts.experiments.runner.kept_images import record_images
 from cl_prompts.experiments.runner.process import its_threads, takes_one_thread
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.boards import compared_settings
-from cl_prompts.experiments.tracking.progress import Watcher, display_on, print_line
+from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
-
-#: executes the runs of a plan elsewhere and gives the folders of the finished ones; or None, where
-#: this process is to execute them
-Elsewhere = Callable[[Plan, Console], Iterator[Path] | None]
-
-
-def run_all(
-    plan: Sequence[Settings],
-    *,
-    out: Path,
-    console: Console,
-    command: str,
-    elsewhere: Elsewhere | None = None,
-) -> Iterator[Path]:
-    """Check all runs, then execute them; yield the folder of each finished run.
-
-    The plan is written above the run folders, so that :func:`resume` can finish it.
-
-    Args:
-        plan: settings of the runs.
-        out: parent of the recipes' folders.
-        console: where progress is drawn.
-        command: as typed.
-        elsewhere: see :data:`Elsewhere`; by default one run after the other, in this process.
-
-    Raises:
-        InputError: a run cannot be built; none has been started then.
-        RunError: a fault during a run.
-        Stopped: a signal came.
-    """
-    builder = Builder()
-    # All are built before the first one trains: a mistake in the last shows now, not tomorrow.
-    with its_threads(one=all(map(takes_one_thread, plan))):
-        parts, remarks = builder.check(plan)
-    for remark in remarks:
-        print_line(console, f"note: {remark}")
-    if len(plan) == 1:
-        builder.ready = parts
-    del parts
-    runs = [PlannedRun(new_path(out, settings), settings) for settings in plan]
-    planned = Plan(command, tuple(runs))
-    above = out / plan[0].recipe
-    if len(runs) > 1:
-        planned.write(above)
-    try:
-        above_them = above if len(runs) > 1 else None
-        yield from _finish(planned, above_them, builder, console, elsewhere)
-    finally:
-        if len(runs) == 1 and runs[0].state == "missing":
-            with suppress(OSError):
-                runs[0].folder.rmdir()  # unless it holds anything
-
-
-def resume(
-    path: Path,
-    *,
-    console: Console,
-    trust_code: bool = False,
-    elsewhere: Elsewhere | None = None,
-) -> Iterator[Path]:
-    """Continue an unfinished run at its last checkpoint, or finish all runs of a plan.
-
-    Args:
-        path: folder of a run, or folder that holds a plan.
-        console: where progress is drawn.
-        trust_code: whether code that the folder names may be imported.
-        elsewhere: as for :func:`run_all`.
-
-    Yields:
-        the folder of each run that is finished then.
-
-    Raises:
-        InputError: there is nothing to resume, it names code, or a run cannot be built.
-        RunError: a fault during a run.
-        Stopped: a signal came.
-    """
-    if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
-        folder, settings = RunFolder.resume(path, trust_code)
-        (label,) = labels_of_runs([settings])
-        run = PlannedRun(path, settings)
-        with (
-            stop_says(lambda: _way_on([run])),
-            display_on(console, 1) as display,
-            display.run(1, label) as watcher,
-        ):
-            _continue(folder, settings, Builder(), watcher)
-        yield path
-        return
-    plan = unfinished_plan(path, trust_code)
-    print_line(console, f"{path}: {describe(plan.runs)}")
-    yield from _finish(plan, path, Builder(), console, elsewhere)
-
-
-def _finish(
-    plan: Plan,
-    above: Path | None,
-    builder: Builder,
-    console: Console,
-    elsewhere: Elsewhere | None,
-) -> Iterator[Path]:
-    """Execute the runs of a plan that are not finished; yield the folders of all."""
-    folders = None if elsewhere is None else elsewhere(plan, console)
-    if folders is not None:
-        with stop_says(lambda: _way_on(plan.runs, above)):
-            yield from folders
-        return
-    runs = [run.settings for run in plan.runs]
-    varied = differing_settings(runs)
-    with stop_says(lambda: _way_on(plan.runs, above)), display_on(console, len(runs)) as display:
-        for number, (run, label) in enumerate(zip(plan.runs, labels_of_runs(runs), strict=True), 1):
-            if run.state != "finished":
-                with display.run(number, label) as watcher:
-                    complete(run, builder, watcher, plan.command, varied)
-            yield run.folder
-
-
-def _way_on(runs: Sequence[PlannedRun], above: Path | None = None) -> str:
-    """How to go on after a stop between two runs, or before a run trains or after it.
-
-    Args:
-        runs: of the command.
-        above: folder of their plan; None for one run without a plan.
-    """
-    place = typed(runs[0].folder if above is None else above)
-    states = {run.state for run in runs}
-    if states == {"finished"}:
-        return f"stopped before the report was made, which this does: cl-prompts report {place}"
-    if above is None and states == {"missing"}:
-        return "stopped before the run was begun"
-    trust = " --trust-code" if any(run.settings.to_trust() for run in runs) else ""
-    return f"stopped; continue with: cl-prompts run --resume {place}{trust}"
 
 
 def complete(
@@ -194,7 +55,7 @@ def complete(
     if run.state == "unfinished":
         # Code that the user named for this run, and no other that the folder may name.
         found = RunFolder.resume(run.folder, run.settings.to_trust())
-        _continue(*found, builder, watcher)
+        go_on(*found, builder, watcher)
     else:
         with its_threads(one=takes_one_thread(run.settings)):
             parts = builder.take_ready() or builder.build(run.settings)
@@ -207,8 +68,8 @@ def complete(
     gc.collect()
 
 
-def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
-    """Execute what is left of a run that was begun."""
+def go_on(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
+    """Execute what is left of a run that was begun, in its folder as it was opened."""
     with its_threads(one=takes_one_thread(settings)):
         with folder.closed_on_error():
             parts = builder.build(settings)

@@ -1,6 +1,5 @@
-"""Sweeps over settings: every combination, or a search with Optuna.
+"""Sweeps over all combinations of settings, and searches for good ones.
 
-``sweep.sweep`` executes the runs of a grid and ``search`` looks for good settings; runs go to
-processes of this machine (``sweep_launcher``), to Ray (``sweep_ray``) or to Slurm
-(``sweep_slurm``). ``sweep_ledger`` keeps which runs wait, ``sweep_worker`` executes them.
+``sweep`` runs a grid, and ``search`` asks Optuna for settings (``search_space``, ``objective``).
+Both leave execution to ``runner.running``.
 """

@@ -70,25 +70,20 @@ class SearchOptions:
         """Which way is better."""
         return "maximize" if OBJECTIVES[self.objective].best is max else "minimize"
 
-    def check(self, *, multi_label: bool, every: int | None, whole_stream: bool) -> None:
+    def check(self, *, multi_label: bool, every: int | None) -> None:
         """Check, before any run is made, whether the runs can have the objective.
 
         Args:
             multi_label: whether their images have several classes.
             every: samples between two of their anytime points; None without any.
-            whole_stream: whether their strategy sees all data at once.
 
         Raises:
             InputError: none of them can.
         """
-        from cl_prompts.metrics.continual import without_course  # loads torch, which words do not
-
         instead = "choose another, such as " + ("map_last" if multi_label else "a_last")
         columns = _MULTI_LABEL if multi_label else _SINGLE_LABEL
         if self.objective not in {column.key for column in columns}:
             where = f"where an image has {'several classes' if multi_label else 'one class'}"
-        elif whole_stream and without_course({self.objective: 0.0})[self.objective] is None:
-            where = "for a strategy that sees all data at once"
         elif self.objective in ("a_auc", "forgetting_anytime") and every is None:
             where = "without anytime points"
             instead = f"set evaluation.every, or {instead}"

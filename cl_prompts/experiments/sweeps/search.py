@@ -7,22 +7,23 @@ import math
 import shlex
 import statistics
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError, say
-from cl_prompts.experiments.recipes.grid import essence, grid
+from cl_prompts.experiments.recipes.grid import grid
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.sweeps.launching import Launching
+from cl_prompts.experiments.runner.executors import Launching
+from cl_prompts.experiments.runner.running import list_faults
 from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
 from cl_prompts.experiments.sweeps.search_space import SearchSpace
-from cl_prompts.experiments.sweeps.sweep import Sweep, list_faults, stopped
-from cl_prompts.experiments.sweeps.sweep_ledger import SweptRun
+from cl_prompts.experiments.sweeps.sweep import Sweep
 from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.own_code import extra
 
@@ -37,13 +38,13 @@ class Trial:
     Attributes:
         number: from 1.
         settings: chosen, as ``key=value`` texts.
-        runs: one for each seed.
+        folders: of its runs, one for each seed.
         values: of the objective, by seed; None where a run failed, or has no such number.
     """
 
     number: int
     settings: list[str]
-    runs: list[SweptRun] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
 
     @property
@@ -53,7 +54,6 @@ class Trial:
         return statistics.fmean(known) if known and len(known) == len(self.values) else None
 
 
-@dataclass
 class Search:
     """Search for the settings of one strategy that are best on streams kept for that.
 
@@ -72,42 +72,42 @@ class Search:
 
     Attributes:
         trials: so far.
-        faults: trial and label of a run that failed -> why.
-        stopped: number of the signal that ended the search early, if one did.
+        faults: trial and label of each run that failed, and why.
 
     Raises:
         InputError: there is nothing to choose, a seed is one of the reported ones, a value or
             an end of a range cannot be built, or their runs cannot have the objective.
     """
 
-    recipe: str
-    texts: Sequence[str]
-    options: SearchOptions
-    _: KW_ONLY
-    out: Path
-    console: Console
-    how: Launching
-    command: str = ""
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        recipe: str,
+        texts: Sequence[str],
+        options: SearchOptions,
+        *,
+        out: Path,
+        console: Console,
+        how: Launching,
+        command: str = "",
+    ) -> None:
         """Check everything before the first trial."""
         self._optuna = extra("optuna", "optuna", "--sampler")
-        self.space = SearchSpace.of(self.texts)
+        self.space = SearchSpace.of(texts)
+        self.options = options
         self.trials: list[Trial] = []
-        self.faults: dict[str, str] = {}
-        self.stopped: int | None = None
+        self.faults: list[tuple[str, Exception]] = []
+        self._recipe = recipe
+        self._out = out
+        self._console = console
+        self._how = how
+        self._command = command
+        self._check_seeds()
         ends = [run for end in self.space.ends for run in self._runs(end)]
-        self._check_effects()
-        self._check_seeds(self.space.ends[0])
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
-        parts, _ = Builder().check(ends)
-        self.options.check(
-            multi_label=parts.data.multi_label,
-            every=parts.anytime.every,
-            whole_stream=parts.strategy.whole_stream,
-        )
         self._label = ends[0].recipe
+        parts, _ = Builder().check(ends)
+        options.check(multi_label=parts.data.multi_label, every=parts.anytime.every)
 
     @property
     def best(self) -> Trial | None:
@@ -119,39 +119,39 @@ class Search:
     @property
     def path(self) -> Path:
         """The table of trials."""
-        options = {**asdict(self.options), "trials": None}
-        to_json = self._optuna.distributions.distribution_to_json
-        axes = {key: to_json(axis) for key, axis in self.space.axes.items()}
         # Without the number of trials, so that the same search can be given more of them.
-        identity = repr((self.space.fixed, axes, options))
+        options = {**asdict(self.options), "trials": None}
+        identity = repr((self.space.fixed, sorted(map(repr, self.space.axes.items())), options))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        return self.out / self._label / f"search-{self.options.objective}-{digest}.csv"
+        return self._out / self._label / f"search-{self.options.objective}-{digest}.csv"
 
     def command_for_seeds(self, trial: Trial) -> str:
         """The command that runs chosen settings with the seeds to report."""
-        out = [] if self.out == Path("runs") else ["--out", str(self.out)]
+        out = [] if self._out == Path("runs") else ["--out", str(self._out)]
         settings = [*self.space.fixed, *trial.settings, *self.space.seeds]
-        return shlex.join(["cl-prompts", "sweep", self.recipe, *settings, *out])
+        return shlex.join(["cl-prompts", "sweep", self._recipe, *settings, *out])
 
     def execute(self) -> None:
-        """Try settings, until there are enough trials or a signal comes; write the table.
+        """Try settings, until there are enough trials; write the table.
 
         Raises:
-            InputError: a trial is finished without a value of the objective, and none has one.
+            Stopped: a signal came.
         """
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
-        study = self._optuna.create_study(sampler=self._sampler(), direction=self.options.direction)
-        while len(self.trials) < self.options.trials and self.stopped is None:
+        samplers = self._optuna.samplers
+        kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}
+        sampler = kinds[self.options.sampler](seed=_SAMPLER_SEED)
+        study = self._optuna.create_study(sampler=sampler, direction=self.options.direction)
+        while len(self.trials) < self.options.trials:
             # As many as run at once: the sampler learns only from finished trials.
-            n = min(self.how.jobs or 1, self.options.trials - len(self.trials))
+            n = min(self._how.jobs or 1, self.options.trials - len(self.trials))
             asked = [study.ask(dict(self.space.axes)) for _ in range(n)]
+            first = len(self.trials) + 1
             trials = [
                 Trial(number, self.space.written(one.params))
-                for number, one in enumerate(asked, len(self.trials) + 1)
+                for number, one in enumerate(asked, first)
             ]
             self._try(trials)
-            if self.stopped is not None:
-                return
             for one, trial in zip(asked, trials, strict=True):
                 # A trial without a value teaches the sampler nothing.
                 failed = self._optuna.trial.TrialState.FAIL if trial.value is None else None
@@ -159,21 +159,15 @@ class Search:
             self.trials += trials
             self._write()
             for trial in trials:
-                print_line(self.console, self._line(trial))
-            if self.best is None:
-                self._refuse_undefined(trials)
+                print_line(self._console, self._line(trial))
 
     def conclude(self) -> None:
         """Print the best settings, and list the runs that failed.
 
         Raises:
-            Stopped: a signal came.
             RunError: no trial has a value, or a run failed.
         """
-        list_faults(self.faults.items())
-        n = self.options.trials
-        if self.stopped is not None:
-            raise stopped(n - len(self.trials), f"{n} trials", self.stopped)
+        list_faults(self.faults)
         say("\n".join(self.lines()))
         if self.faults:
             raise RunError(
@@ -198,33 +192,19 @@ class Search:
             f"for the seeds to report: {self.command_for_seeds(best)}",
         ]
 
-    def _sampler(self) -> Any:
-        samplers = self._optuna.samplers
-        kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}
-        return kinds[self.options.sampler](seed=_SAMPLER_SEED)
-
     def _runs(self, chosen: Sequence[str]) -> list[Settings]:
         """Runs of chosen settings, one for each seed of the search."""
         texts = [*self.space.fixed, *chosen]
         return [
             run
             for seed in self.options.seeds
-            for run in plan(self.recipe, [*texts, f"seed={seed}", f"stream_seed={seed}"])
+            for run in plan(self._recipe, [*texts, f"seed={seed}", f"stream_seed={seed}"])
         ]
 
-    def _check_effects(self) -> None:
-        """Refuse an axis that chooses nothing."""
-        for key, pair in self.space.pairs.items():
-            one, other = ([essence(asdict(run)) for run in self._runs(end)] for end in pair)
-            if one == other:
-                raise InputError(
-                    f"{key} has no effect here: another setting, as one for the strategy alone, is"
-                    " in its place, so leave out one of them"
-                )
-
-    def _check_seeds(self, chosen: Sequence[str]) -> None:
+    def _check_seeds(self) -> None:
         """Refuse to choose on streams that are reported."""
-        reported = grid(self.recipe, [*self.space.fixed, *chosen, *self.space.seeds])
+        texts = [*self.space.fixed, *self.space.ends[0], *self.space.seeds]
+        reported = grid(self._recipe, texts)
         taken = {run.seed for run in reported} | {run.stream_seed for run in reported}
         for seed in self.options.seeds:
             if seed in taken:
@@ -236,40 +216,27 @@ class Search:
     def _try(self, trials: Sequence[Trial]) -> None:
         """Execute the runs of trials that are not finished, and read the objective of each."""
         planned = [self._runs(trial.settings) for trial in trials]
-        of_trials = {
-            run.to_yaml(): (trial, run)
-            for trial, runs in zip(trials, planned, strict=True)
-            for run in runs
-        }
         # Two trials may have come to the same settings, whose runs are made once.
-        distinct = [run for _, run in of_trials.values()]
-        sweep = Sweep(distinct, self.out, console=self.console, how=self.how, command=self.command)
-        sweep.execute()
-        self.stopped = sweep.stopped
-        swept = dict(zip(of_trials, sweep.runs, strict=True))
-        for text, run in swept.items():
-            if run.fault is not None:
-                self.faults[f"trial {of_trials[text][0].number}, {run.label}"] = run.fault
+        distinct = {run.to_yaml(): run for runs in planned for run in runs}
+        sweep = Sweep(
+            list(distinct.values()),
+            self._out,
+            console=self._console,
+            how=self._how,
+            command=self._command,
+        )
+        folders = dict(zip(distinct, sweep.execute(), strict=True))
+        numbers = ", ".join(str(trial.number) for trial in trials)
+        self.faults += [(f"trial {numbers}, {label}", fault) for label, fault in sweep.faults]
         for trial, runs in zip(trials, planned, strict=True):
-            trial.runs = [swept[run.to_yaml()] for run in runs]
-            trial.values = [self._value(run) for run in trial.runs]
+            trial.folders = [folders[run.to_yaml()] for run in runs]
+            trial.values = list(map(self._value, trial.folders))
 
-    def _refuse_undefined(self, trials: Sequence[Trial]) -> None:
-        """Try no other settings where all runs of a trial are finished without the objective."""
-        for trial in trials:
-            finished = all(run.planned.state == "finished" for run in trial.runs)
-            if finished and set(trial.values) == {None}:
-                summary = _summary(trial.runs[0])
-                found = [key for key, col in OBJECTIVES.items() if col.value(summary) is not None]
-                raise InputError(
-                    f"trial {trial.number} is finished without a value of {self.options.objective},"
-                    f" so the search ends: give --objective one of {', '.join(found)}"
-                )
-
-    def _value(self, run: SweptRun) -> float | None:
-        if run.planned.state != "finished":
+    def _value(self, folder: Path) -> float | None:
+        if state_of(folder) != "finished":
             return None
-        value = OBJECTIVES[self.options.objective].value(_summary(run))
+        summary = files.FolderFiles(folder).read_json("summary.json")
+        value = OBJECTIVES[self.options.objective].value(summary)
         return None if value is None or not math.isfinite(value) else value
 
     def _line(self, trial: Trial) -> str:
@@ -288,11 +255,7 @@ class Search:
         rows: list[list[Any]] = [["trial", *axes, *of_seeds, "runs"]]
         for trial in self.trials:
             chosen = [setting.partition("=")[2] for setting in trial.settings]
-            folders = " ".join(str(run.folder) for run in trial.runs)
+            folders = " ".join(map(str, trial.folders))
             rows.append([trial.number, *chosen, trial.value, *trial.values, folders])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(self.path, [f"{files.csv_text(rows)}\n".encode()])
-
-
-def _summary(run: SweptRun) -> dict[str, Any]:
-    return files.FolderFiles(run.planned.folder).read_json("summary.json")

@@ -82,16 +82,6 @@ class SearchSpace:
             texts.append(self.written(nth))
         return texts
 
-    @property
-    def pairs(self) -> dict[str, tuple[list[str], list[str]]]:
-        """By axis, settings that differ in it alone: in its first and in its last value."""
-        found = {key: _ends(axis) for key, axis in self.axes.items()}
-        first = {key: values[0] for key, values in found.items()}
-        return {
-            key: (self.written(first), self.written({**first, key: values[-1]}))
-            for key, values in found.items()
-        }
-
     def written(self, values: Mapping[str, Any]) -> list[str]:
         """Chosen values as ``key=value`` texts, real numbers with three digits.
 

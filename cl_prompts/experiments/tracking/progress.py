@@ -148,9 +148,6 @@ class Display:
             how += f", {run.score}" * bool(run.score)
         self.say(f"{run.label}, {how}")
 
-    #: the end of what a worker did for a run that will begin again
-    take_back = end
-
     @contextmanager
     def run(self, number: int, label: str) -> Iterator[Watcher]:
         """Show one run of this process, from its begin to its end."""
@@ -178,8 +175,3 @@ class _Numbered:
 
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
         self.display.advance(self.number, samples, total, a_auc)
-
-
-def display_on(console: Console, n_runs: int, *, n_ended: int = 0) -> Display:
-    """The display of a command's runs, of which some ended before."""
-    return Display(console, n_runs)

@@ -14,7 +14,6 @@ from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.execution import run_all
 from cl_prompts.experiments.runner.findings import Survey
 from cl_prompts.experiments.runner.learning_on import (
     finished_run,
@@ -22,6 +21,7 @@ from cl_prompts.experiments.runner.learning_on import (
     what_grows,
 )
 from cl_prompts.experiments.runner.own_images import name_of, survey
+from cl_prompts.experiments.runner.running import run_all
 from cl_prompts.own_code import Trust
 
 

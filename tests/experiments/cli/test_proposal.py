@@ -26,8 +26,8 @@ from cl_prompts.experiments.cli.proposal import (
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.findings import Survey
-from cl_prompts.experiments.runner.measuring import its_threads
 from cl_prompts.experiments.runner.own_images import survey
+from cl_prompts.experiments.runner.process import its_threads
 from tests.experiments.own_photos import photo, photos
 
 

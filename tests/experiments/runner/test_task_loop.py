@@ -13,7 +13,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
@@ -99,15 +98,6 @@ def test_the_end_is_saved_however_many_tasks_there_were(
     names = {file.name for file in loop.folder.path.iterdir()}
     assert {"checkpoint", "learned.safetensors"} <= names
     assert "checkpoint.previous" not in names  # of the first task
-
-
-def test_an_optimizer_of_other_shapes_is_refused() -> None:
-    (settings,) = plan("digits", ["strategy=linear_probe", "seed=1"])
-    strategy = Builder().build(settings).strategy
-    state = strategy.state_dict()
-    state["optimizer"]["state"] = {0: {"step": torch.ones(()), "exp_avg": torch.ones(2, 3)}}
-    with pytest.raises(InputError, match=r"exp_avg of a parameter of shape .* has shape \(2, 3\)"):
-        strategy.load_state_dict(state, [])
 
 
 def test_going_on_from_the_older_checkpoint_stands_in_the_summary(loop: TaskLoop) -> None:

@@ -6,8 +6,8 @@ import csv
 import io
 import json
 import math
-import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,10 @@ from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.settings import Settings
-from cl_prompts.experiments.runner.interruption import Stopped
+from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.sweeps import search as searching
-from cl_prompts.experiments.sweeps.launching import Launching
-from cl_prompts.experiments.sweeps.objective import SearchOptions
+from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
 from cl_prompts.experiments.sweeps.search import Search, Trial
-from cl_prompts.experiments.sweeps.sweep_ledger import SweptRun
 
 needs_optuna = pytest.mark.skipif(
     find_spec("optuna") is None, reason="Optuna is not installed: pip install optuna"
@@ -38,25 +36,26 @@ class PretendedSweep:
     executed: list[list[Settings]]
 
     def __init__(self, settings: list[Settings], out: Path, **how: Any) -> None:
-        self.runs = [SweptRun(n, f"run {n}", run) for n, run in enumerate(settings, 1)]
+        self.settings = settings
         self.out = out
-        self.stopped = None
+        self.faults: list[tuple[str, Exception]] = []
 
-    def execute(self) -> None:
-        self.executed.append([run.settings for run in self.runs])
-        for run in self.runs:
-            value = type(self).score(run.settings)
-            if value is None:
-                run.fault = "it broke"
-                continue
-            rate = run.settings.options["lr"]
-            name = f"{rate}-{run.settings.scenario['n_tasks']}-{run.settings.seed}"
-            run.folder = self.out / name
-            run.folder.mkdir(parents=True, exist_ok=True)
-            (run.folder / "config.yaml").touch()
-            results = {"a_auc": value, "forgetting": value}
-            summary = {"status": "finished", "results": results}
-            (run.folder / "summary.json").write_text(json.dumps(summary))
+    def execute(self) -> list[Path]:
+        self.executed.append(self.settings)
+        return [self._executed(run) for run in self.settings]
+
+    def _executed(self, run: Settings) -> Path:
+        folder = self.out / f"{run.options['lr']}-{run.scenario['n_tasks']}-{run.seed}"
+        value = type(self).score(run)
+        if value is None:
+            self.faults.append((f"seed {run.seed}", RunError("it broke")))
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").touch()
+        results = {"a_auc": value, "forgetting": value}
+        summary = {"status": "finished", "results": results}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        return folder
 
 
 @pytest.fixture
@@ -112,7 +111,7 @@ def test_the_line_of_a_trial_has_values_in_brackets(
     search.execute()
     (trial,) = search.trials
     assert any("[" in setting for setting in trial.settings)
-    assert f"trial 1 of 1, {' '.join(trial.settings)}, " in search.console.file.getvalue()
+    assert f"trial 1 of 1, {' '.join(trial.settings)}, " in search._console.file.getvalue()
 
 
 @needs_optuna
@@ -152,9 +151,12 @@ def test_a_trial_that_fails_stops_no_other(
     failed = [trial for trial in search.trials if trial.value is None]
     assert 0 < len(failed) < 8
     assert all("n_tasks=2" in trial.settings for trial in failed)
-    assert search.faults == {f"trial {trial.number}, run 1": "it broke" for trial in failed}
+    labels = [f"trial {trial.number}, seed 1000" for trial in failed]
+    assert [(label, str(fault)) for label, fault in search.faults] == [
+        (label, "it broke") for label in labels
+    ]
     monkeypatch.setattr(swept, "score", staticmethod(lambda run: None))
-    search = made(tmp_path, SearchOptions("random", trials=2))
+    search = made(tmp_path / "again", SearchOptions("random", trials=2))
     search.execute()
     with pytest.raises(RunError, match="no trial has a value of a_auc"):
         search.lines()
@@ -164,24 +166,6 @@ def test_a_trial_has_a_value_if_every_seed_has_one() -> None:
     assert Trial(1, ["lr=1"], values=[0.25, 0.75]).value == 0.5
     assert Trial(2, ["lr=1"], values=[0.25, None]).value is None
     assert Trial(3, ["lr=1"]).value is None
-
-
-@needs_optuna
-def test_a_signal_ends_a_search_without_the_trial_under_way(
-    tmp_path: Path, swept: type[PretendedSweep], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Stopping(swept):  # type: ignore[valid-type, misc]
-        def execute(self) -> None:
-            super().execute()
-            self.stopped = signal.SIGTERM if len(self.executed) == 2 else None
-
-    monkeypatch.setattr(searching, "Sweep", Stopping)
-    search = made(tmp_path, SearchOptions(trials=5))
-    search.execute()
-    assert [trial.number for trial in search.trials] == [1]
-    with pytest.raises(Stopped, match="stopped, with 4 of 5 trials to go") as told:
-        search.conclude()
-    assert told.value.exit_code == 143
 
 
 @needs_optuna
@@ -198,7 +182,6 @@ def test_a_signal_ends_a_search_without_the_trial_under_way(
         ((7,), [*SPACE[:2], "n_tasks=2,50,5"], "n_tasks must be a whole number from 1 to 10"),
         ((7,), [*SPACE[:2], "pool_sise=5..20"], "unknown key 'pool_sise'"),
         ((7,), SPACE[:1], "a search has nothing to choose"),
-        ((7,), [*SPACE[:2], "linear_probe.lr=0.5"], "lr has no effect here"),
         ((7,), [*SPACE, SPACE[1]], "is given twice"),
         ((7,), [*SPACE, "lr=0.1", "lr=1e-3..1e-1"], "lr is given twice"),
     ],
@@ -216,21 +199,37 @@ def test_what_would_mislead_is_refused_before_any_trial(
     assert not swept.executed
 
 
-@needs_optuna
-def test_several_stream_seeds_may_be_reported(tmp_path: Path, swept: type[PretendedSweep]) -> None:
-    search = made(tmp_path, SearchOptions(trials=1), [*SPACE, "stream_seed=1,2"])
-    search.execute()
-    assert " stream_seed=1,2 " in search.lines()[-1]
+# --------------------------------------------------------------------------------- objectives
 
 
-@needs_optuna
-def test_a_search_ends_at_a_trial_that_is_finished_without_the_objective(
-    tmp_path: Path, swept: type[PretendedSweep]
+def test_the_direction_is_known_of_every_number() -> None:
+    ways = {SearchOptions(objective=key).direction for key in OBJECTIVES}
+    assert ways == {"maximize", "minimize"}
+    for key, way in (("a_auc", "maximize"), ("task_forgetting", "minimize"), ("cf1", "maximize")):
+        assert SearchOptions(objective=key).direction == way
+
+
+def test_defaults_stand_where_nothing_is_given() -> None:
+    default = SearchOptions("random", 20, "a_auc", (1000,))
+    assert SearchOptions.of("random", None, None, None) == default
+    given = SearchOptions("tpe", 3, "bwt", (7, 20, 21, 22))
+    assert SearchOptions.of("tpe", 3, "bwt", "7,20-22") == given
+
+
+@pytest.mark.parametrize(
+    ("objective", "multi_label", "every", "says"),
+    [
+        ("map_avg", False, 100, "one class: choose another, such as a_last"),
+        ("a_avg", True, 100, "several classes: choose another, such as map_last"),
+        ("a_auc", False, None, "without anytime points: set evaluation.every, or choose"),
+        ("forgetting_anytime", False, None, "without anytime points"),
+        ("a_auc", True, 100, None),
+        ("a_last", False, None, None),
+    ],
+)
+def test_an_objective_that_no_run_can_have_is_refused(
+    objective: str, multi_label: bool, every: int | None, says: str | None
 ) -> None:
-    search = made(tmp_path, SearchOptions(trials=5, objective="bwt"))
-    with pytest.raises(
-        InputError, match=r"trial 1 .* value of bwt, .* --objective one of a_auc, forgetting$"
-    ):
-        search.execute()
-    assert len(swept.executed) == 1
-    assert search.path.is_file()
+    expected = pytest.raises(InputError, match=says) if says else nullcontext()
+    with expected:
+        SearchOptions(objective=objective).check(multi_label=multi_label, every=every)

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cl_prompts.experiments.tracking.progress import Display, display_on, in_words
+from cl_prompts.experiments.tracking.progress import Display, in_words
 
 
 class Time:
@@ -89,7 +89,7 @@ def test_every_end_has_its_words(log: Console) -> None:
 
 def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with display_on(console, 4) as display:
+    with Display(console, 4) as display:
         display.begin(2, "mvp [x] \x1b]0;a\x07\n seed 2")
         display.advance(2, 0, 100, None)
         display.advance(2, 61, 100, 0.633)
@@ -104,7 +104,7 @@ def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
 
 def test_quiet_has_neither_bars_nor_lines() -> None:
     quiet = Console(file=io.StringIO(), force_terminal=True, quiet=True)
-    with display_on(quiet, 1) as display, display.run(1, "ncm seed 1") as watcher:
+    with Display(quiet, 1) as display, display.run(1, "ncm seed 1") as watcher:
         watcher.advance(0, 10, None)
     assert written(quiet) == []
 

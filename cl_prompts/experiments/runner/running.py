@@ -1,0 +1,392 @@
+"""Runs of a command, executed one after another here, or by an executor."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from cl_prompts.errors import InputError, RunError, one_sentence, say, typed
+from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.run_folder.files import FolderFiles
+from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.run_folder.plans import (
+    Plan,
+    PlannedRun,
+    describe,
+    new_path,
+    unfinished_plan,
+)
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.execution import complete, go_on
+from cl_prompts.experiments.runner.executors import (
+    RESUBMISSIONS,
+    Executor,
+    Job,
+    Launching,
+    Processes,
+    RayTasks,
+    SlurmJobs,
+    execute_job,
+)
+from cl_prompts.experiments.runner.interruption import (
+    Stopped,
+    StopRequest,
+    stop_requests,
+    stop_says,
+)
+from cl_prompts.experiments.runner.process import cores, its_threads, takes_one_thread
+from cl_prompts.experiments.tracking.progress import Display, in_words, print_line
+
+#: runs that pay for a process, which loads its libraries first
+RUNS_PER_PROCESS = 4
+_SECONDS = 0.2  # between two looks at what was submitted
+
+Fault = Exception | None
+
+
+def run_all(
+    plan: Sequence[Settings],
+    *,
+    out: Path,
+    console: Console,
+    command: str,
+    jobs: int | None = None,
+) -> Iterator[Path]:
+    """Check all runs, then execute them; yield the folder of each finished run.
+
+    The plan is written above the run folders, so that :func:`resume` can finish it.
+
+    Args:
+        plan: settings of the runs.
+        out: parent of the recipes' folders.
+        console: where progress is drawn.
+        command: as typed.
+        jobs: runs at the same time; None: see :func:`processes`.
+
+    Raises:
+        InputError: a run cannot be built; none has been started then.
+        RunError: a fault during a run.
+        Stopped: a signal came.
+    """
+    builder = Builder()
+    # All are built before the first one trains: a mistake in the last shows now, not tomorrow.
+    with its_threads(one=all(map(takes_one_thread, plan))):
+        parts, remarks = builder.check(plan)
+    for remark in remarks:
+        print_line(console, f"note: {remark}")
+    if len(plan) == 1:
+        builder.ready = parts
+    del parts
+    runs = tuple(PlannedRun(new_path(out, settings), settings) for settings in plan)
+    above = None
+    if len(runs) > 1:
+        above = out / plan[0].recipe
+        Plan(command, runs).write(above)
+    try:
+        yield from _finish(Plan(command, runs), above, builder, console, jobs)
+    finally:
+        if len(runs) == 1:
+            remove_empty(runs)
+
+
+def remove_empty(runs: Sequence[PlannedRun]) -> None:
+    """Remove the folders of runs that were not begun."""
+    for run in runs:
+        if run.state == "missing":
+            with suppress(OSError):
+                run.folder.rmdir()  # unless it holds anything
+
+
+def resume(
+    path: Path, *, console: Console, trust_code: bool = False, jobs: int | None = None
+) -> Iterator[Path]:
+    """Continue an unfinished run at its last checkpoint, or finish all runs of a plan.
+
+    Args:
+        path: folder of a run, or folder that holds a plan.
+        console: where progress is drawn.
+        trust_code: whether code that the folder names may be imported.
+        jobs: as for :func:`run_all`.
+
+    Yields:
+        the folder of each run that is finished then.
+
+    Raises:
+        InputError: there is nothing to resume, it names code, or a run cannot be built.
+        RunError: a fault during a run.
+        Stopped: a signal came.
+    """
+    if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
+        folder, settings = RunFolder.resume(path, trust_code)
+        run = PlannedRun(path, settings)
+        (label,) = labels_of_runs([settings])
+        with (
+            stop_says(lambda: _continuation([run], None)),
+            Display(console, 1) as display,
+            display.run(1, label) as watcher,
+        ):
+            go_on(folder, settings, Builder(), watcher)
+        yield path
+        return
+    plan = unfinished_plan(path, trust_code)
+    print_line(console, f"{path}: {describe(plan.runs)}")
+    yield from _finish(plan, path, Builder(), console, jobs)
+
+
+def _finish(
+    plan: Plan, above: Path | None, builder: Builder, console: Console, jobs: int | None
+) -> Iterator[Path]:
+    """Execute the runs of a plan that are not finished; yield the folders of all, and raise the
+    first fault."""
+    runs = plan.runs
+    left = jobs_of(runs, plan.command)
+    number = processes(jobs, [job.run for job in left])
+    before = [run.folder for run in runs if run.state == "finished"]
+    with (
+        stop_says(lambda: _continuation(runs, above)),
+        Display(console, len(runs)) as display,
+    ):
+        yield from before
+        for job, fault in executed(left, Launching(jobs=number), display, builder=builder):
+            if fault is not None:
+                raise fault
+            yield job.run.folder
+
+
+def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
+    """How to continue after a stop between two runs, or before a run trains or after it.
+
+    Args:
+        runs: of the command.
+        above: folder of their plan; None for one run without a plan.
+    """
+    place = typed(runs[0].folder if above is None else above)
+    states = {run.state for run in runs}
+    if states == {"finished"}:
+        return f"stopped before the report was made, which this does: cl-prompts report {place}"
+    if above is None and states == {"missing"}:
+        return "stopped before the run was begun"
+    trust = " --trust-code" if any(run.settings.to_trust() for run in runs) else ""
+    return f"stopped; continue with: cl-prompts run --resume {place}{trust}"
+
+
+def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
+    """Processes that runs get.
+
+    Args:
+        jobs: as many as there are runs for; None for as many as there are cores, where each run
+            keeps one core busy (:func:`takes_one_thread`), and otherwise for one.
+        runs: to execute.
+    """
+    if jobs is not None:
+        return max(1, min(jobs, len(runs)))
+    if not all(takes_one_thread(run.settings) and not run.settings.num_workers for run in runs):
+        return 1
+    # A process costs seconds to begin: one is worth it for several runs.
+    return max(1, min(cores(), len(runs) // RUNS_PER_PROCESS))
+
+
+def jobs_of(runs: Sequence[PlannedRun], command: str) -> list[Job]:
+    """Jobs of the runs that are not finished, numbered and labelled among all of them."""
+    settings = [run.settings for run in runs]
+    varied = tuple(differing_settings(settings))
+    home = str(Path.cwd())
+    return [
+        Job(number, label, run, command, varied, home)
+        for number, (label, run) in enumerate(zip(labels_of_runs(settings), runs, strict=True), 1)
+        if run.state != "finished"
+    ]
+
+
+# ---------------------------------------------------------------------------------- execution
+
+
+def executed(
+    jobs: Sequence[Job],
+    how: Launching,
+    display: Display,
+    *,
+    builder: Builder | None = None,
+    out: Path = Path("runs"),
+) -> Iterator[tuple[Job, Fault]]:
+    """Execute runs; yield each with its fault when it ends, None if it is finished.
+
+    Args:
+        jobs: whose runs are not finished.
+        how: where they are executed, and how many at a time.
+        display: of their progress.
+        builder: of runs in this process.
+        out: folder below which jobs of Slurm are kept.
+
+    Raises:
+        Stopped: a signal came; the state of every run is saved.
+    """
+    if not jobs:
+        return
+    if how.kind == "local" and (how.jobs or 1) == 1:
+        yield from _one_after_another(jobs, display, builder or Builder())
+        return
+    executor = _executor(how, jobs[0].run.settings.device, out)
+    loop = _Submissions(jobs, executor, how.jobs or len(jobs), display)
+    try:
+        with stop_requests() as request:
+            yield from loop.ends(request)
+            request.obey()
+    except (KeyboardInterrupt, Exception):
+        executor.stop(list(loop.under_way))
+        raise
+    finally:
+        executor.close()
+
+
+def _executor(how: Launching, device: str, out: Path) -> Executor:
+    if how.kind == "ray":
+        return RayTasks(how, device)
+    if how.kind == "slurm":
+        return SlurmJobs(how, device, out)
+    n = how.jobs or 1
+    return Processes(n, max(1, torch.get_num_threads() // n))
+
+
+def _one_after_another(
+    jobs: Sequence[Job], display: Display, builder: Builder
+) -> Iterator[tuple[Job, Fault]]:
+    for job in jobs:
+        fault: Fault = None
+        try:
+            with display.run(job.number, job.label) as watcher:
+                complete(job.run, builder, watcher, job.command, job.varied)
+        except Stopped as stop:
+            if display.n_runs == 1:
+                raise
+            # Another command than that of this run continues all of them: the caller says it.
+            raise Stopped(number=stop.number) from stop
+        except Exception as error:
+            fault = error
+        yield job, fault
+
+
+class _Submissions:
+    """Jobs that wait for an executor or are under way.
+
+    Args:
+        jobs: to execute, in this order.
+        executor: of them.
+        at_once: jobs under way at the same time.
+        display: of their progress.
+
+    Attributes:
+        under_way: what was submitted -> its job.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], executor: Executor, at_once: int, display: Display
+    ) -> None:
+        """Everything waits."""
+        self.under_way: dict[Any, Job] = {}
+        self._waiting = deque(jobs)
+        self._executor = executor
+        self._at_once = at_once
+        self._display = display
+        self._deaths: dict[int, int] = {}
+
+    def ends(self, request: StopRequest) -> Iterator[tuple[Job, Fault]]:
+        """Submit all jobs, and yield each with its fault when it ends, until a stop is requested
+        and everything has saved its state."""
+        stopping = False
+        while self.under_way or (self._waiting and not stopping):
+            if request.number is not None and not stopping:
+                stopping = True
+                self._executor.stop(list(self.under_way))
+            done = [submitted for submitted in self.under_way if submitted.done()]
+            if any(isinstance(_error(submitted), BrokenExecutor) for submitted in done):
+                done = list(self.under_way)  # a pool of processes breaks as a whole
+                if isinstance(self._executor, Processes):
+                    self._executor.renew()
+            for submitted in done:
+                yield from self._end(submitted, stopping=stopping)
+            while self._waiting and len(self.under_way) < self._at_once and not stopping:
+                yield from self._submit(self._waiting.popleft())
+            if not done:
+                time.sleep(_SECONDS)
+
+    def _submit(self, job: Job) -> Iterator[tuple[Job, Fault]]:
+        self._display.begin(job.number, job.label)
+        try:
+            submitted = self._executor.submit(execute_job, job)
+        except RuntimeError as error:  # as sbatch refuses a job
+            yield self._failed(job, RunError(f"its job was refused: {error}"))
+        else:
+            self.under_way[submitted] = job
+
+    def _end(self, submitted: Any, *, stopping: bool) -> Iterator[tuple[Job, Fault]]:
+        """Take what has ended: its run is finished, failed, or stopped and submitted again."""
+        job = self.under_way.pop(submitted)
+        error = _error(submitted)
+        if job.run.state == "finished":
+            self._display.end(job.number, _how_it_finished(job))
+            yield job, None
+        elif isinstance(error, Exception) and not isinstance(error, BrokenExecutor):
+            yield self._failed(job, error)
+        elif stopping:
+            self._display.end(job.number, "stopped")
+        else:
+            yield from self._begin_again(job, submitted)
+
+    def _begin_again(self, job: Job, submitted: Any) -> Iterator[tuple[Job, Fault]]:
+        """Let a run whose worker died go on in another one, a few times."""
+        # A run that saved its state was stopped beside one that died.
+        died = _status(job.run) != "interrupted"
+        self._deaths[job.number] = self._deaths.get(job.number, 0) + died
+        if self._deaths[job.number] > RESUBMISSIONS:
+            log = getattr(getattr(submitted, "paths", None), "stderr", None)
+            where = "" if log is None else f", see {log}"
+            yield self._failed(job, RunError(f"its process died {RESUBMISSIONS + 1} times{where}"))
+            return
+        self._display.end(job.number, "its process ended, and the run goes on in another one")
+        # In front: it goes on at a checkpoint, and what waits has not begun.
+        self._waiting.appendleft(job)
+
+    def _failed(self, job: Job, fault: Exception) -> tuple[Job, Fault]:
+        self._display.end(job.number, f"failed: {fault}")
+        return job, fault
+
+
+def _error(submitted: Any) -> BaseException | None:
+    """Why a function ended early; None where that is not known, as of a job of Slurm, whose result
+    is a pickle in a folder."""
+    return submitted.exception() if isinstance(submitted, Future) else None
+
+
+def _status(run: PlannedRun) -> Any:
+    with suppress(InputError, OSError):
+        return FolderFiles(run.folder).read_json("summary.json").get("status")
+    return None
+
+
+def _how_it_finished(job: Job) -> str:
+    """The end of a finished run in words, with its time and A_AUC."""
+    summary = FolderFiles(job.run.folder).read_json("summary.json")
+    a_auc = summary.get("results", {}).get("a_auc")
+    score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
+    return f"finished after {in_words(summary['seconds'])}{score}"
+
+
+def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:
+    """Print the labels of runs that failed, and why; of what nobody foresaw the whole traceback."""
+    for label, fault in faults:
+        if not isinstance(fault, (InputError, RunError)):
+            traceback.print_exception(fault)
+            fault = RunError(f"{type(fault).__name__}: {fault}")
+        say(one_sentence(f"failed: {label}: {fault}"), sys.stderr)

@@ -1,0 +1,299 @@
+"""Executors: what they get, what they do where a worker dies, and the numbers of runs there."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cl_prompts.errors import RunError
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.run_folder.plans import PlannedRun
+from cl_prompts.experiments.runner import executors, running
+from cl_prompts.experiments.runner.executors import Job, Launching, SlurmJobs
+from cl_prompts.experiments.runner.interruption import Stopped
+from cl_prompts.experiments.tracking.progress import Display
+from tests.experiments.commands import QUICK, summary
+from tests.experiments.fates import FATES
+from tests.experiments.test_stops import same_run
+from tests.refusals import check_refusals
+
+FATED = "tests.experiments.fates:Fated"
+Does = Callable[[Job], BaseException | None]
+
+
+def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def missing(library: str, kind: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, library, None)
+            Launching(kind).check_installed()
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    cases: dict[str, Callable[[], object]] = {
+        "no jobs": lambda: Launching(jobs=0),
+        "no such launcher": lambda: Launching("rai"),  # type: ignore[arg-type]
+        "cpus here": lambda: Launching(cpus=2),
+        "parts of two gpus": lambda: Launching("ray", gpus=1.5),
+        "half a gpu of slurm": lambda: Launching("slurm", gpus=0.5),
+        "no ray": lambda: missing("ray", "ray"),
+        "no submitit": lambda: missing("submitit", "slurm"),
+        "no slurm": lambda: SlurmJobs(Launching("slurm"), "cpu", tmp_path),
+    }
+    check_refusals(Path(__file__).with_name("refusals.txt"), cases)
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "gpus"),
+    [("auto", True, 1), ("auto", False, 0), ("cuda:0", False, 1), ("cpu", True, 0)],
+)
+def test_a_run_asks_for_a_gpu_where_its_device_does(device: str, there: bool, gpus: int) -> None:
+    assert Launching("ray").gpus_on(device, there=there) == gpus
+    assert Launching("ray", gpus=0.25).gpus_on(device, there=there) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("jobs", "texts", "cores", "number"),
+    [
+        (None, ("seed=1-12",), 2, 2),
+        (None, ("seed=1-12",), 64, 3),  # four runs each
+        (None, ("seed=1-7",), 64, 1),
+        (None, ("seed=1-12", "num_workers=2"), 64, 1),
+        (None, ("seed=1-12", "backbone=vit_small_patch16_224"), 64, 1),
+        (3, ("seed=1-12", "backbone=vit_small_patch16_224"), 2, 3),
+        (3, ("seed=1-2",), 2, 2),
+    ],
+)
+def test_processes_are_as_many_as_runs_and_cores_allow(
+    jobs: int | None,
+    texts: tuple[str, ...],
+    cores: int,
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(running, "cores", lambda: cores)
+    runs = [PlannedRun(tmp_path, run) for run in plan("digits", ["strategy=ncm", *texts])]
+    assert running.processes(jobs, runs) == number
+
+
+# ----------------------------------------------------------------------- an executor that pretends
+
+
+class Pretended:
+    """An executor in which each submission does what a list says."""
+
+    def __init__(self, does: list[Does]) -> None:
+        self.does = does
+        self.stopped = False
+
+    def submit(self, function: Any, job: Job) -> Future[None]:
+        future: Future[None] = Future()
+        error = self.does.pop(0)(job)
+        future.set_exception(error) if error else future.set_result(None)
+        return future
+
+    def stop(self, submitted: Any) -> None:
+        self.stopped = True
+
+    def close(self) -> None:
+        pass
+
+
+def finishes(job: Job) -> None:
+    write(job, "finished")
+
+
+def write(job: Job, status: str) -> None:
+    job.run.folder.mkdir(parents=True, exist_ok=True)
+    (job.run.folder / "config.yaml").touch()
+    text = f'{{"status": "{status}", "seconds": 7, "results": {{"a_auc": 0.5}}}}'
+    (job.run.folder / "summary.json").write_text(text)
+
+
+def dies(job: Job) -> BaseException:
+    write(job, "running")
+    return BrokenProcessPool("a process ended")
+
+
+def is_stopped(job: Job) -> None:
+    write(job, "interrupted")
+
+
+def ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: list[Does], n: int = 2
+) -> tuple[Pretended, dict[str, Any], list[str]]:
+    """The executor, fault of each run by its label, and the lines that were shown."""
+    runs = plan("digits", ["strategy=ncm", f"seed=1-{n}"])
+    executor = Pretended(does)
+    monkeypatch.setattr(running, "_executor", lambda *how: executor)
+    planned = [PlannedRun(tmp_path / str(run.seed), run) for run in runs]
+    file = io.StringIO()
+    display = Display(Console(file=file, width=200), n)
+    jobs = running.jobs_of(planned, "the command")
+    found = {job.label: fault for job, fault in running.executed(jobs, Launching("ray"), display)}
+    return executor, found, file.getvalue().splitlines()
+
+
+def test_a_run_whose_worker_died_is_submitted_again_and_one_that_fails_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = RunError("the disk is full")
+    _, found, lines = ended(tmp_path, monkeypatch, [dies, lambda job: fault, finishes])
+    assert found == {"ncm seed 1": None, "ncm seed 2": fault}
+    assert lines == [
+        "run 1 of 2, ncm seed 1, its process ended, and the run goes on in another one",
+        "run 2 of 2, ncm seed 2, failed: the disk is full",
+        "run 1 of 2, ncm seed 1, finished after 7 s, A_AUC 50.0",
+    ]
+
+
+def test_deaths_of_a_run_are_counted_and_stops_beside_them_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_dies(job: Job) -> BaseException | None:
+        return dies(job) if job.number == 1 else is_stopped(job)
+
+    executor, found, _ = ended(tmp_path, monkeypatch, [*[first_dies] * 6, finishes])
+    assert isinstance(found["ncm seed 1"], RunError)
+    assert str(found["ncm seed 1"]) == "its process died 3 times"
+    assert found["ncm seed 2"] is None
+    assert not executor.does
+
+
+def test_a_refused_job_is_a_run_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(job: Job) -> BaseException:
+        raise RuntimeError("invalid partition")
+
+    _, found, _ = ended(tmp_path, monkeypatch, [refuses, finishes])
+    assert str(found["ncm seed 1"]) == "its job was refused: invalid partition"
+    assert found["ncm seed 2"] is None
+
+
+def test_a_signal_stops_what_is_under_way_and_begins_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signals(job: Job) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        is_stopped(job)
+
+    with pytest.raises(Stopped) as stop:
+        ended(tmp_path, monkeypatch, [signals, is_stopped, finishes], 2)
+    assert stop.value.exit_code == 143
+
+
+def test_a_machine_without_the_folder_of_the_command_is_named(tmp_path: Path) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    run = PlannedRun(tmp_path / "run", settings)
+    job = Job(1, "run", run, "", (), str(tmp_path / "elsewhere"))
+    with pytest.raises(RunError, match=r"has no folder .*elsewhere: runs on several machines need"):
+        executors.execute_job(job)
+
+
+# ------------------------------------------------------------------------------ real processes
+
+
+@pytest.fixture
+def fates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "fates"
+    folder.mkdir()
+    monkeypatch.setenv(FATES, str(folder))
+    return folder
+
+
+def made(out: Path) -> list[Path]:
+    return sorted(file.parent for file in out.rglob("config.yaml"))
+
+
+@pytest.mark.slow
+def test_a_killed_process_changes_no_number(
+    tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of two processes is killed in the middle of a run, and the runs of both go on."""
+    settings = ["digits", f"strategy={FATED}", "seed=1-2", *QUICK, "checkpoint_every=32"]
+    assert main(["run", *settings, "--jobs", "1", "--out", str(tmp_path / "one")]) == 0
+    (fates / "2").write_text("killed")
+    assert main(["sweep", *settings, "--jobs", "2", "--out", str(tmp_path / "two")]) == 0
+    assert "seed 2, its process ended, and the run goes on" in capsys.readouterr().out
+    for whole, cut in zip(made(tmp_path / "one"), made(tmp_path / "two"), strict=True):
+        same_run(whole, cut)
+
+
+@pytest.mark.slow
+def test_jobs_of_submitit_write_what_a_run_here_writes(
+    tmp_path: Path, fates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    folders: list[Path] = []
+
+    def local(how: Launching, device: str, out: Path) -> SlurmJobs:
+        jobs = SlurmJobs(how, device, out, "local")
+        folders.append(jobs._executor.folder)
+        return jobs
+
+    monkeypatch.setattr(running, "SlurmJobs", local)
+    settings = ["digits", f"strategy={FATED}", "seed=1", *QUICK]
+    assert main(["sweep", *settings, "--out", str(tmp_path / "here")]) == 0
+    assert main(["sweep", *settings, "--launcher", "slurm", "--out", str(tmp_path / "jobs")]) == 0
+    same_run(*made(tmp_path / "here"), *made(tmp_path / "jobs"))
+    # Nobody else may plant a pickle there.
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700]
+    assert folders[0].parent == tmp_path / "jobs" / "slurm"
+
+
+def test_a_fault_of_a_run_is_that_of_its_folder(
+    tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What fails stops no other; the same command tries it again."""
+    (fates / "1").write_text("fails")
+    (fates / "2").write_text("breaks")
+    command = ["sweep", "digits", f"strategy={FATED}", "seed=1-3", *QUICK, "--out", str(tmp_path)]
+    assert main(command) == 1
+    told = capsys.readouterr()
+    assert "3 runs: 3 missing" in told.out
+    assert "run 3 of 3, Fated seed 3, finished after" in told.out
+    errors = told.err.splitlines()
+    assert "ZeroDivisionError: nobody foresaw this" in errors
+    assert "failed: Fated seed 2: ZeroDivisionError: nobody foresaw this" in errors
+    assert errors[-1] == "cl-prompts: 2 of 3 runs failed; the same command tries them again"
+    states = [summary(folder)["status"] for folder in made(tmp_path)]
+    assert states == ["failed", "failed", "finished"]
+    (fates / "1").unlink()
+    assert main([*command, "--quiet"]) == 0
+    assert len(made(tmp_path)) == 3
+
+
+def test_a_stop_of_a_sweep_leaves_its_runs_to_the_same_command(
+    tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["digits", f"strategy={FATED}", "seed=1-2", *QUICK]
+    (fates / "1").write_text("is stopped")
+    command = ["sweep", *settings, "--out", str(tmp_path / "cut")]
+    assert main(command) == 143
+    assert capsys.readouterr().err.endswith("cl-prompts: stopped; the same command goes on\n")
+    assert [summary(folder)["status"] for folder in made(tmp_path / "cut")] == ["interrupted"]
+    assert main(command) == 0
+    assert "2 runs: 1 unfinished, 1 missing" in capsys.readouterr().out
+    assert main(["run", *settings, "--out", str(tmp_path / "whole")]) == 0
+    for first, second in zip(made(tmp_path / "whole"), made(tmp_path / "cut"), strict=True):
+        same_run(first, second)
+
+
+def test_a_wrong_setting_of_a_sweep_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["sweep", "digits", "seed=1", "strategy=mvp", "e_blocks=[1],[7]"]
+    assert main([*wrong, "--out", str(tmp_path / "out")]) == 2
+    assert "block 7, but this ViT has blocks 0 to 5" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
