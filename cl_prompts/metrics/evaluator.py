@@ -241,7 +241,6 @@ class CachedEvaluator:
             "images": self.images,
             "macs": self.macs,
             "confidence": self.confidence.clone(),
-            "warm": model.warm_state() if isinstance(model, ContinualModel) else [],
             "features": self._features.state_dict(self._cache_keys(model)),
         }
 
@@ -251,8 +250,6 @@ class CachedEvaluator:
         self.macs = float(state["macs"])
         self.confidence = state["confidence"].clone()
         self._features.load_state_dict(state["features"], self._cache_keys(model), self.device)
-        if isinstance(model, ContinualModel):
-            model.warm(list(state["warm"]))
 
     @torch.no_grad()
     def logits(self, model: nn.Module, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

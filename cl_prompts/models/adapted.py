@@ -9,8 +9,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.errors import InputError
-from cl_prompts.models.base import ContinualModel, Encoding, Output
+from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.heads import CosineHead
 from cl_prompts.models.prototype_classifiers import NearestClassMean
 from cl_prompts.models.subspace_prototypes import SubspacePrototypes, cosine
@@ -50,8 +49,7 @@ class AdaptedViT(ContinualModel):
     head: CosineHead
 
     def __init__(self, backbone: FrozenViT, n_classes: int, adapters: TaskAdapters) -> None:
-        if backbone.trainable:
-            raise InputError("adapters stand beside a frozen backbone: this one is thawed")
+        need_frozen(backbone, "adapters")
         super().__init__(backbone, n_classes)
         self.adapters = adapters
         self.head = CosineHead(backbone.feature_dim, n_classes, tau=None)
@@ -90,8 +88,7 @@ class AdaptedViT(ContinualModel):
         parts = {name: cached[name] for name in names if name in cached}
         missing = [name for name in names if name not in parts]
         if missing:
-            if images is None:
-                raise TypeError("images are needed unless the features of all subspaces are cached")
+            assert images is not None
             tokens = self.backbone.embed(images)
             # Several passes begin with the same projection.
             entry = self.backbone.enter(tokens) if len(missing) > 1 else None

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.checks import one_of, whole_number
 from cl_prompts.models.class_scatter import FEATURES, ClassScatter, check_class_matrices
 from cl_prompts.models.prototype_classifiers import SolvedClassifier, StreamingLDA
-from cl_prompts.models.ridge import RandomExpansion, RidgeStatistics, attempt_positive, check_ridge
+from cl_prompts.models.ridge import RandomExpansion, RidgeStatistics, attempt_positive
 from cl_prompts.training.seeds import derived_seed
 
 AnaCPForm = Literal["exact", "released"]
@@ -64,7 +63,7 @@ class AnaCP(SolvedClassifier):
         dtype: of the statistics.
 
     Raises:
-        InputError: numbers out of range, an unknown word, or too much memory.
+        InputError: too much memory.
 
     Example:
         >>> anacp = AnaCP(4, 3, projection=50, ridge=0.1)
@@ -98,12 +97,6 @@ class AnaCP(SolvedClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        check_ridge("AnaCP", ridge, projection)
-        whole_number("heads of AnaCP", heads, high=DRAWS_FROM - 1)
-        whole_number("samples of AnaCP", samples)
-        one_of("drawn_from", drawn_from, DrawnFrom)
-        one_of("target_space", target_space, TargetSpace)
-        one_of("form of AnaCP", form, AnaCPForm)
         self.ridge = ridge
         self.samples = samples
         self.target_space = target_space

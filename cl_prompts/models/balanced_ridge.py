@@ -7,10 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from cl_prompts.checks import one_of
 from cl_prompts.models.class_scatter import check_class_matrices, rows_by_class
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
-from cl_prompts.models.ridge import Expansion, RandomExpansion, attempt_positive, check_ridge
+from cl_prompts.models.ridge import Expansion, RandomExpansion, attempt_positive
 from cl_prompts.models.triangles import SymmetricSums
 
 BalanceOver = Literal["seen", "range"]
@@ -44,7 +43,7 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
         dtype: of sums and solution.
 
     Raises:
-        InputError: numbers out of range, or too much memory.
+        InputError: too much memory.
 
     Example:
         >>> air = BalancedRidge(4, 3, projection=20, ridge=1.0)
@@ -77,8 +76,6 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        check_ridge("AIR", ridge, projection)
-        one_of("balance_over", balance_over, BalanceOver)
         check_class_matrices("AIR", n_classes, projection, dtype, memory_gib)
         self.ridge = ridge
         self.balance_over = balance_over

@@ -83,6 +83,12 @@ class Encoding:
     features: Tensor | None = None
 
 
+def need_frozen(backbone: FrozenViT, part: str) -> None:
+    """Refuse a thawed backbone for what relies on features that never change."""
+    if backbone.trainable:
+        raise InputError(f"{part} need a frozen backbone: this one is thawed")
+
+
 class ContinualModel(nn.Module):
     """Interface of models on a frozen ViT, for strategies, evaluation and run folders.
 
@@ -98,9 +104,6 @@ class ContinualModel(nn.Module):
         backbone: the frozen ViT.
         n_classes: classes of the data set; column = data-set label.
         multi_label: an image may show several classes.
-
-    Raises:
-        InputError: no class.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -137,8 +140,6 @@ class ContinualModel(nn.Module):
 
     def __init__(self, backbone: FrozenViT, n_classes: int, *, multi_label: bool = False) -> None:
         super().__init__()
-        if n_classes < 1:
-            raise InputError(f"n_classes is {n_classes}: a head needs at least one class")
         self.n_classes = n_classes
         """Columns of the logits."""
         self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
@@ -182,7 +183,9 @@ class ContinualModel(nn.Module):
         Raises:
             InputError: the model has no one head for all classes.
         """
-        self._need_one_head("head")
+        if not self.one_head:
+            name = type(self).__name__
+            raise InputError(f"{name} has no one head for all classes: leave out head")
         self.head = self.head if head is None else head
         self.whitening = self.whitening if whitening is None else whitening
 
@@ -200,22 +203,10 @@ class ContinualModel(nn.Module):
             n_experts: experts that have slow heads of their own.
             ensemble: how they decide together, see
                 :func:`~cl_prompts.models.slow_heads.ensemble_logits`.
-
-        Raises:
-            InputError: the model has no one head for all classes, or several labels an image.
         """
-        self._need_one_head("slow_heads")
-        if self.multi_label:
-            raise InputError("slow heads decide by a softmax: several labels an image have none")
         # Copies of the head as it is now, so the head has to be final.
         self.slow = SlowHeads(self.head, n_experts, decays)
         self.ensemble = ensemble
-
-    def _need_one_head(self, setting: str) -> None:
-        if not self.one_head:
-            raise InputError(
-                f"{type(self).__name__} has no one head for all classes: leave out {setting}"
-            )
 
     def update_statistics(
         self, rows: int | None = None, *, repeated: bool = False
@@ -236,11 +227,6 @@ class ContinualModel(nn.Module):
         """Cache keys: the cacheable parts of a forward pass by name, each with a version. A cached
         value is valid while its version compares equal."""
         return {}
-
-    @property
-    def cached_width(self) -> int:
-        """Numbers of an image that :meth:`cache_keys` lets evaluations keep at least."""
-        return 0
 
     def needs_images(self, cached: Collection[str]) -> bool:
         """Whether :meth:`run` needs the images in addition to these cached parts."""
@@ -269,14 +255,6 @@ class ContinualModel(nn.Module):
         # Only the second stage learns; the first one is frozen work.
         decode = self.decode if self.compiled is None else self.compiled
         return replace(decode(encoding), cacheable=encoding.parts)
-
-    def warm_state(self) -> list[int]:
-        """Numbers of the tables that evaluation has prepared for the parameters as they are, for
-        :meth:`warm`."""
-        return []
-
-    def warm(self, prepared: list[int]) -> None:
-        """Prepare the same again in a model with the same parameters; it counts as no work."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) in [0, 1], RGB -> logits (batch, n_classes)."""

@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.checks import positive
 from cl_prompts.errors import InputError
 
 GIB = 2**30
@@ -108,9 +107,8 @@ def check_class_matrices(
         named: ``size`` in words, a setting or that of a backbone's features.
 
     Raises:
-        InputError: they take more, or ``memory_gib`` is not positive.
+        InputError: they take more.
     """
-    positive(memory_gib=memory_gib)
     per_number = matrices * torch.finfo(dtype).bits // 8
     needed = n_classes * size**2 * per_number / GIB
     if needed > memory_gib:

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.checks import one_of, positive, whole_number
 from cl_prompts.prompts.selectors import Selection, unit_rows
 
 #: Replaces minus infinity where a finite number is needed (Avalanche's losses and metrics).
@@ -88,9 +87,6 @@ class CosineHead(nn.Module):
         initial: of the rows: ``"uniform"``, U(-1/sqrt(dim), 1/sqrt(dim)) as published, or
             ``"small"``, a truncated normal of std 0.02 as in :class:`LinearHead`.
 
-    Raises:
-        InputError: a temperature that is not positive, no class, or an unknown word.
-
     Example:
         >>> head = CosineHead(16, 5)
         >>> logits = head(torch.randn(3, 16))
@@ -106,9 +102,6 @@ class CosineHead(nn.Module):
         self, dim: int, n_classes: int, *, tau: float | None = 0.1, initial: RowInit = "uniform"
     ) -> None:
         super().__init__()
-        positive(tau=tau)
-        whole_number("n_classes", n_classes)
-        one_of("initial", initial, RowInit)
         self.initial = initial
         self.weight = nn.Parameter(uniform_rows(torch.empty(n_classes, dim)))
         if initial == "small":
@@ -144,9 +137,6 @@ class UnitRowHead(nn.Module):
         dim: width of a feature.
         n_classes: columns of the logits.
 
-    Raises:
-        InputError: no class.
-
     Example:
         >>> head = UnitRowHead(16, 5)
         >>> bool((head(torch.randn(3, 16)).abs() <= 4).all())
@@ -158,7 +148,6 @@ class UnitRowHead(nn.Module):
 
     def __init__(self, dim: int, n_classes: int) -> None:
         super().__init__()
-        whole_number("n_classes", n_classes)
         self.weight = nn.Parameter(uniform_rows(torch.empty(n_classes, dim)))
         self.register_parameter("bias", None)
         self.dim = dim  # a plain number, so that the graph of an export has it as a constant

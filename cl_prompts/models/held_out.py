@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.checks import whole_number
 from cl_prompts.training.buffers import ReservoirBuffer
 
 
@@ -20,9 +19,6 @@ class HeldOutSample(nn.Module):
         columns: width of a target.
         seed: of the sampling.
         dtype: of what is kept.
-
-    Raises:
-        InputError: a negative size.
 
     Example:
         >>> held = HeldOutSample(10, 4, 3, seed=1)
@@ -45,7 +41,6 @@ class HeldOutSample(nn.Module):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
-        whole_number("held_out", size, low=0)
         self.reservoir = ReservoirBuffer(size, seed=seed)
         self.register_buffer("features", torch.zeros(size, dim, dtype=dtype))
         self.register_buffer("targets", torch.zeros(size, columns, dtype=dtype))

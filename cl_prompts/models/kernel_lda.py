@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.checks import at_least, one_of, whole_number
+from cl_prompts.checks import at_least
 from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier, StreamingLDA
@@ -46,9 +46,6 @@ class KernelLDA(PrototypeClassifier):
         seed: of the draws.
         dtype: of the statistics.
 
-    Raises:
-        InputError: numbers out of range or an unknown form.
-
     Example:
         >>> klda = KernelLDA(4, 3, width=50, members=2)
         >>> klda.update(torch.eye(4)[:3].repeat(2, 1), torch.arange(3).repeat(2))
@@ -73,8 +70,6 @@ class KernelLDA(PrototypeClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        one_of("form of KLDA", form, KLDAForm)
-        whole_number("members", members)
         self.form = form
         kind: type[StreamingLDA] = StreamingLDA if form == "exact" else MovingLDA
         self.members = nn.ModuleList(  # type: ignore[assignment]
@@ -167,7 +162,7 @@ class ClasswiseLDA(StreamingLDA):
             :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
 
     Raises:
-        InputError: numbers out of range, or too much memory.
+        InputError: too much memory.
 
     Example:
         >>> lda = ClasswiseLDA(2, n_classes=2, expansion="fourier", width=8)

@@ -369,11 +369,3 @@ class LanePasses:
         n_selectors = len(lanes[0].selectors)
         macs = counter.shape.slot_table_macs(n_selectors, evolve=self.slot_update == "released")
         counter.macs += len(lanes) * macs
-
-    def prepared(self, lanes: Sequence[Lane]) -> list[int]:
-        """Which of these lanes have cached tables; none if one of those cached has changed."""
-        if self._cached is None:
-            return []
-        numbers = {lane.version(): i for i, lane in enumerate(lanes)}
-        found = [numbers.get(version) for version in self._cached[0]]
-        return [] if None in found else [i for i in found if i is not None]

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.checks import at_least, one_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.class_scatter import FEATURES, ClassScatter, check_class_matrices
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
@@ -54,7 +53,7 @@ class MahalanobisPerClass(PrototypeClassifier):
         dtype: of the statistics.
 
     Raises:
-        InputError: numbers out of range, an unknown form, or too much memory.
+        InputError: too much memory.
 
     Example:
         >>> fecam = MahalanobisPerClass(4, 3)
@@ -80,8 +79,6 @@ class MahalanobisPerClass(PrototypeClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        one_of("form of FeCAM", form, FeCAMForm)
-        at_least(0, diagonal=diagonal, off_diagonal=off_diagonal)
         kept = "a covariance and an inverse a class"
         named = FEATURES
         check_class_matrices(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.checks import positive, whole_number
+from cl_prompts.checks import whole_number
 from cl_prompts.models.heads import uniform_rows
 from cl_prompts.prompts.selectors import unit_rows
 
@@ -41,9 +41,6 @@ class MixtureHead(nn.Module):
         k: experts that are mixed for an image.
         scale: of the logits; CLIP's is 100.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> head = MixtureHead(16, 3, n_groups=4)
         >>> head.observe(torch.randn(6, 16), torch.tensor([0, 1, 2, 0, 1, 2]))
@@ -61,10 +58,7 @@ class MixtureHead(nn.Module):
         self, dim: int, n_classes: int, n_groups: int = 5, *, k: int = 2, scale: float = 10.0
     ) -> None:
         super().__init__()
-        whole_number("n_classes", n_classes)
-        whole_number("n_groups", n_groups)
         whole_number("top_k", k, 1, n_groups, "the number of groups")
-        positive(scale=scale)
         self.dim = dim
         self.k = k
         self.scale = scale

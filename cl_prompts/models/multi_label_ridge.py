@@ -8,8 +8,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from cl_prompts.checks import in_range, one_of
-from cl_prompts.errors import InputError
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.ranpac import RanPAC
 from cl_prompts.models.ridge import (
@@ -64,9 +62,6 @@ class MultiLabelRidge(RanPAC):
         seed: of random features and held-out sample.
         dtype: of sums and solution.
 
-    Raises:
-        InputError: a number out of range or an unknown word.
-
     Example:
         >>> ridge = MultiLabelRidge(4, 3)
         >>> ridge.update(torch.randn(9, 4), torch.tensor([[1, 0, 1]] * 9))
@@ -112,8 +107,6 @@ class MultiLabelRidge(RanPAC):
             seed=seed,
             dtype=dtype,
         )
-        in_range(0, 1, pseudo=pseudo)
-        one_of("weights", weights, SampleWeights)
         self.pseudo = pseudo
         self.weights = weights
         # features and weight of a sample, and its targets
@@ -156,17 +149,8 @@ class MultiLabelRidge(RanPAC):
                 absent.
             annotated: (classes,) or (batch, classes) boolean: which entries are known; None: all.
             counted: the labels were given to :meth:`count_labels` before.
-
-        Raises:
-            InputError: shapes that do not fit.
         """
-        self._check_features(features)
         labels = self.multi_hot(labels)
-        if labels.shape != (len(features), self.n_classes):
-            raise InputError(
-                f"{self._name} got targets of shape {tuple(labels.shape)} for {len(features)}"
-                f" samples: it needs ({len(features)}, {self.n_classes}), one column a class"
-            )
         if not counted:
             self.count_labels(labels, annotated)
         with torch.autocast(features.device.type, enabled=False):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import at_least, one_of
 from cl_prompts.errors import InputError
-from cl_prompts.models.base import ContinualModel, Encoding, Output
+from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.lanes import Formulation, LaneInitialisation, LanePasses, LaneSet
 from cl_prompts.models.multi_lane_ops import SlotUpdate
+from cl_prompts.prompts.places import check_blocks
 from cl_prompts.prompts.selectors import unit_rows
 
 
@@ -71,9 +71,6 @@ class MultiLaneViT(ContinualModel):
             :mod:`cl_prompts.models.multi_lane_ops`. ``"literal"``: the formulas as written, which
             costs about 10 % of a forward more per lane.
 
-    Raises:
-        InputError: an unknown name or a number out of range.
-
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> model = MultiLaneViT(create_backbone(), n_classes=4)
@@ -101,11 +98,6 @@ class MultiLaneViT(ContinualModel):
         n_tasks: int | None = None,
         impl: Formulation = "fused",
     ) -> None:
-        one_of("slot_update", slot_update, SlotUpdate)
-        one_of("init", init, LaneInitialisation)
-        one_of("impl", impl, Formulation)
-        at_least(1, n_selectors=n_selectors, n_tasks=n_tasks)
-        at_least(0, prompt_length=prompt_length)
         if not drop_and_replace and impl != "literal":
             raise InputError(
                 "without drop_and_replace summary tokens depend on the image, which only"
@@ -115,16 +107,10 @@ class MultiLaneViT(ContinualModel):
             raise InputError(
                 "slot_update='reset' has no meaning without drop_and_replace: use 'released'"
             )
-        if backbone.trainable:
-            raise InputError("lanes read a frozen backbone: this one is thawed")
-        blocks = tuple(sorted(set(prompted_blocks)))
-        if len(blocks) != len(tuple(prompted_blocks)) or any(
-            not 0 <= b < backbone.depth for b in blocks
-        ):
-            raise InputError(
-                f"prompted_blocks {list(prompted_blocks)} must be different numbers from 0 to"
-                f" {backbone.depth - 1}"
-            )
+        need_frozen(backbone, "lanes")
+        if prompted_blocks:
+            check_blocks(backbone.depth, prompted_blocks=prompted_blocks)
+        blocks = tuple(sorted(prompted_blocks))
         super().__init__(backbone, n_classes, multi_label=multi_label)
         self.pre_head_norm = pre_head_norm
         self.init = init
@@ -166,46 +152,25 @@ class MultiLaneViT(ContinualModel):
             classes: data-set labels; more can follow with :meth:`add_classes`.
             copy_previous: start selectors and prompts as copies of the lane before; head rows
                 always start afresh.
-
-        Raises:
-            InputError: a class out of range, or one that has a lane.
         """
-        new = self._new_classes(classes)
         # Published: one orthogonal matrix for the prompts of all tasks.
         scale = (self.n_tasks or 1) ** -0.5
         self.lanes.open(self.seen.device, init=self.init, scale=scale, copy_previous=copy_previous)
-        self._add_head(new)
+        self._add_head(list(classes))
 
     def add_classes(self, classes: Iterable[int]) -> None:
         """Give the current lane head rows for further classes, as parameters of their own.
 
         Raises:
-            InputError: no lane is open, a class is out of range, or it has a lane.
+            InputError: no lane is open.
         """
         self._need_lane()
-        self._add_head(self._new_classes(classes))
+        self._add_head(list(classes))
 
     def _add_head(self, classes: list[int]) -> None:
         if classes:
             self.seen[self.lanes.add_head(classes).classes] = True
             self.lane_of |= dict.fromkeys(classes, self.n_lanes - 1)
-
-    def _new_classes(self, classes: Iterable[int]) -> list[int]:
-        new = [int(c) for c in classes]
-        for c in new:
-            if not 0 <= c < self.n_classes:
-                raise InputError(
-                    f"class {c} occurs, but n_classes is {self.n_classes}: classes are 0 to"
-                    " n_classes - 1"
-                )
-        if taken := [c for c in new if c in self.lane_of]:
-            raise InputError(
-                f"class {taken[0]} has its head row in lane {self.lane_of[taken[0]]} already: give"
-                " new classes only"
-            )
-        if len(set(new)) < len(new):
-            raise InputError(f"classes {new} of a lane contain one twice")
-        return new
 
     def _need_lane(self) -> None:
         if not self.n_lanes:
@@ -226,25 +191,9 @@ class MultiLaneViT(ContinualModel):
         """
         self._need_lane()
         chosen = list(range(self.n_lanes) if lanes is None else lanes)
-        if wrong := [i for i in chosen if not 0 <= i < self.n_lanes]:
-            raise InputError(
-                f"lane {wrong[0]} does not exist: there are {self.n_lanes}, counted from 0"
-            )
         token = self.passes(images, [self.lanes.lane(i) for i in chosen])
         features = self.backbone.norm(token).float()
         return unit_rows(features) if self.pre_head_norm else features
-
-    def warm_state(self) -> list[int]:
-        """The lanes whose tables are cached and valid."""
-        return self.passes.prepared(list(self.lanes))
-
-    @torch.no_grad()
-    def warm(self, prepared: list[int]) -> None:
-        """Compute the tables of these lanes."""
-        if prepared:
-            macs = self.backbone.counter.macs
-            self.passes.tables([self.lanes.lane(i) for i in prepared])
-            self.backbone.counter.macs = macs
 
     # ------------------------------------------------------------------ logits
 
@@ -268,15 +217,11 @@ class MultiLaneViT(ContinualModel):
                 images.
         """
         if self.training:
-            if cached:
-                raise TypeError("cached logits are for evaluation: training runs the current lane")
             self._need_lane()
         # Finished lanes are frozen, so training runs the newest one alone.
         wanted = [self.n_lanes - 1] if self.training else list(range(self.n_lanes))
         lanes = {i: cached[f"lane{i}"] for i in wanted if f"lane{i}" in cached}
         missing = [i for i in wanted if i not in lanes]
-        if images is None and (missing or not lanes):
-            raise TypeError("images are needed unless the logits of all lanes are cached")
         sample = images if images is not None else next(iter(lanes.values()))
         features = sample.new_empty(len(sample), 0, dtype=torch.float32)
         if missing and images is not None:

@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cl_prompts.checks import one_of, positive
 from cl_prompts.models.prototype_classifiers import PooledScatter
 from cl_prompts.models.ridge import attempt_positive
 from cl_prompts.models.shrinkage import ridge_by_evidence
@@ -39,9 +38,6 @@ class PooledRidge(PooledScatter):
             :func:`~cl_prompts.models.shrinkage.ridge_by_evidence`.
         dtype: of the statistics.
 
-    Raises:
-        InputError: a ridge that is not positive, or another word.
-
     Example:
         >>> ridge = PooledRidge(2, n_classes=3)
         >>> labels = torch.arange(100) % 2
@@ -62,10 +58,6 @@ class PooledRidge(PooledScatter):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        if isinstance(ridge, str):
-            one_of("ridge of the balanced ridge", ridge, FoundRidge)
-        else:
-            positive(ridge=ridge)
         self.relative = ridge
         self.register_buffer("ridge", torch.zeros((), dtype=dtype), persistent=False)
 

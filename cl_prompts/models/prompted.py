@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import Entry, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import one_of
-from cl_prompts.errors import InputError
 from cl_prompts.models.alignment import BatchAlignment
-from cl_prompts.models.base import ContinualModel, Encoding, Output
+from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.heads import InstanceLogitMask, LinearHead
 from cl_prompts.models.slow_heads import ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.places import check_blocks
-from cl_prompts.prompts.pools import Pool, PrependedTokenPool
+from cl_prompts.prompts.pools import Pool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
 
@@ -49,11 +47,12 @@ class PromptedViT(ContinualModel):
         multi_label: an image may show several classes.
 
     Raises:
-        InputError: a selector, mask or read-out without what it needs, or a pool for a block that
-            there is not, or twice for one.
+        InputError: a selector on a thawed backbone, a pool for a block that there is not, or twice
+            for one.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.prompts.pools import PrependedTokenPool
         >>> from cl_prompts.prompts.selectors import NearestKeys
         >>> vit = create_backbone()
         >>> pool = PrependedTokenPool(10, 5, vit.dim)
@@ -85,16 +84,8 @@ class PromptedViT(ContinualModel):
         whitening: FeatureWhitening | BatchAlignment | None = None,
         multi_label: bool = False,
     ) -> None:
-        if selector is not None and backbone.trainable:
-            raise InputError("a selector needs a frozen backbone to query: this one is thawed")
-        if (selector is not None or logit_mask is not None) and not pools:
-            raise InputError("a selector or a logit mask has no effect without a pool: give pools")
-        one_of("readout", readout, ("token", "prompt"))
-        if readout == "prompt" and not any(isinstance(pool, PrependedTokenPool) for pool in pools):
-            raise InputError(
-                "readout 'prompt' reads prepended tokens, and no pool makes any: add a"
-                " PrependedTokenPool or read 'token'"
-            )
+        if selector is not None:
+            need_frozen(backbone, "queries")
         for pool in pools:
             if blocks := getattr(pool, "blocks", ()):
                 check_blocks(backbone.depth, **{f"blocks of {type(pool).__name__}": blocks})
@@ -120,20 +111,12 @@ class PromptedViT(ContinualModel):
         # Without prompts the features are kept, which no query makes.
         return {"frozen": (self.backbone, self.query if self.reads_images else None)}
 
-    @property
-    def cached_width(self) -> int:
-        """Width of the query, or of the features where there are no prompts."""
-        if not self.cache_keys():
-            return 0
-        return self.backbone.dim if self.reads_images else self.backbone.feature_dim
-
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
         """Compute the query, or the features where there are no prompts (``"frozen"``)."""
         frozen = cached.get("frozen")
         if frozen is not None and not self.reads_images:
             return Encoding({"frozen": frozen})
-        if images is None:
-            raise TypeError("this model needs images even if their frozen part is cached")
+        assert images is not None
         tokens = self.backbone.embed(images)
         if not self.cache_keys():
             return Encoding({}, tokens)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.models.base import ContinualModel, Encoding, Output
+from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 
@@ -28,8 +28,8 @@ class PrototypeViT(ContinualModel):
             :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
 
     Raises:
-        InputError: a thawed backbone, a classifier of another width, or one that is not defined for
-            several classes an image.
+        InputError: a thawed backbone, or a classifier that is not defined for several classes an
+            image.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -45,15 +45,7 @@ class PrototypeViT(ContinualModel):
     def __init__(
         self, backbone: FrozenViT, head: PrototypeClassifier, *, multi_label: bool = False
     ) -> None:
-        if backbone.trainable:
-            raise InputError(
-                "prototypes are statistics of features that never change: this backbone is thawed"
-            )
-        if head.dim != backbone.feature_dim:
-            raise InputError(
-                f"the classifier takes features of width {head.dim}: this ViT's have"
-                f" {backbone.feature_dim}"
-            )
+        need_frozen(backbone, "prototypes")
         if multi_label and not isinstance(head, MultiLabelRidge):
             raise InputError(
                 f"{type(head).__name__} is defined for one class per image: several need a"
@@ -87,11 +79,6 @@ class PrototypeViT(ContinualModel):
         """``"frozen"``, valid while the backbone is the same object."""
         return {"frozen": self.backbone}
 
-    @property
-    def cached_width(self) -> int:
-        """Width of the features."""
-        return self.backbone.feature_dim
-
     def needs_images(self, cached: Collection[str]) -> bool:
         """False if the features are cached."""
         return "frozen" not in cached
@@ -106,8 +93,7 @@ class PrototypeViT(ContinualModel):
         """Compute the features, unless they are cached."""
         if "frozen" in cached:
             return Encoding({"frozen": cached["frozen"]})
-        if images is None:
-            raise TypeError("this model needs images unless their features are cached")
+        assert images is not None
         return Encoding({"frozen": self.features(images)})
 
     @torch.no_grad()

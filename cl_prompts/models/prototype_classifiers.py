@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.checks import in_range, one_of, positive, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.ridge import AnyExpansion, RandomExpansion, attempt_positive, check_solved
@@ -63,16 +62,9 @@ class PrototypeClassifier(nn.Module):
             labels: (batch,) integer classes, one per sample, on the features' device or the CPU.
 
         Raises:
-            InputError: shapes that do not fit, several labels per sample, or (checked on the CPU
-                only, since elsewhere it would stall the device) a label outside the columns.
+            InputError: a label outside the columns (checked on the CPU only, since elsewhere it
+                would stall the device).
         """
-        self._check_features(features)
-        if labels.shape != features.shape[:1] or labels.is_floating_point():
-            raise InputError(
-                f"{self._name} got labels of shape {tuple(labels.shape)} for {len(features)}"
-                " samples: it needs one integer class per sample, and is not defined for several"
-                " labels per image"
-            )
         if (
             labels.device.type == "cpu"
             and len(labels)
@@ -131,13 +123,6 @@ class PrototypeClassifier(nn.Module):
     def _name(self) -> str:
         return type(self).__name__
 
-    def _check_features(self, features: Tensor) -> None:
-        if features.ndim != 2 or features.shape[1] != self.dim:
-            raise InputError(
-                f"{self._name} got features of shape {tuple(features.shape)}: it needs (batch,"
-                f" {self.dim})"
-            )
-
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         raise NotImplementedError
 
@@ -178,7 +163,6 @@ class NearestClassMean(PrototypeClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        one_of("metric", metric, Metric)
         self.metric = metric
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
 
@@ -269,7 +253,7 @@ class PooledScatter(SolvedClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        size = dim if width is None else whole_number("width of the random expansion", width)
+        size = dim if width is None else width
         self.register_buffer("mean", torch.zeros(n_classes, size, dtype=dtype))
         self.register_buffer("scatter", torch.zeros(size, size, dtype=dtype))
 
@@ -355,16 +339,6 @@ class StreamingLDA(PooledScatter):
     ) -> None:
         size = None if expansion is None else width
         super().__init__(dim, n_classes, width=size, dtype=dtype)
-        one_of("shrinkage_form", shrinkage_form, ShrinkageForm)
-        in_range(0, 1, floor=floor)
-        if isinstance(shrinkage, str):
-            one_of("shrinkage of the streaming LDA", shrinkage, ByRule)
-        elif shrinkage_form != "share":
-            positive(**{"shrinkage of the streaming LDA": shrinkage})
-        elif not 0 < shrinkage <= 1:
-            raise InputError(
-                f"shrinkage of the streaming LDA is {shrinkage}: it must lie in (0, 1]"
-            )
         self.shrinkage = shrinkage
         self.shrinkage_form = shrinkage_form
         self.floor = floor

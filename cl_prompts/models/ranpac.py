@@ -13,7 +13,6 @@ from cl_prompts.models.ridge import (
     RIDGES,
     Expansion,
     RidgeStatistics,
-    check_ridge,
     mean_squared_error,
 )
 
@@ -54,9 +53,6 @@ class RanPAC(SolvedClassifier):
         dtype: of the sums and of the solution. float32 is enough for small projections and large
             ridges only: the system's condition grows with samples * projection / ridge.
 
-    Raises:
-        InputError: a number out of range, or an unknown expansion.
-
     Example:
         >>> ranpac = RanPAC(4, 3, projection=50, ridge=1.0)
         >>> features, labels = 3 * torch.eye(4)[:3], torch.arange(3)
@@ -81,7 +77,6 @@ class RanPAC(SolvedClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        check_ridge(self._name, ridge, projection, held_out)
         self.statistics = RidgeStatistics(
             dim,
             n_classes,

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.checks import one_of, positive, whole_number
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.models.triangles import SymmetricSums
 
@@ -50,9 +49,6 @@ class RandomExpansion(nn.Module):
         seed: of R, and then b.
         gamma: of the kernel of Fourier features; None: of the first batch.
 
-    Raises:
-        InputError: no random feature, an unknown kind, or a gamma that is not positive.
-
     Example:
         >>> RandomExpansion(4, 10, "normal", seed=0)(torch.randn(3, 4)).shape
         torch.Size([3, 10])
@@ -72,9 +68,6 @@ class RandomExpansion(nn.Module):
         gamma: float | None = None,
     ) -> None:
         super().__init__()
-        whole_number("width of the random expansion", width)
-        one_of("expansion", kind, AnyExpansion)
-        positive(gamma=gamma)
         self.kind = kind
         self.gamma = gamma
         generator = torch.Generator().manual_seed(seed)
@@ -145,9 +138,6 @@ class RidgeStatistics(SymmetricSums):
         seed: of the random features.
         dtype: of sums and solutions. float32 is enough for small widths and large ridges only.
 
-    Raises:
-        InputError: no column, and as :class:`RandomExpansion`.
-
     Example:
         >>> ridge = RidgeStatistics(4, 3, intercept=True)
         >>> x, y = torch.randn(50, 4), torch.randn(50, 3)
@@ -173,7 +163,6 @@ class RidgeStatistics(SymmetricSums):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
-        whole_number("columns of the targets", columns)
         self.dim = dim
         self.intercept = intercept
         self.expansion = (
@@ -332,14 +321,3 @@ def check_solved(
             f"{blame} could not solve its linear system in {dtype}: the {regulariser} {size} is too"
             " small"
         )
-
-
-def check_ridge(of: str, ridge: float, projection: int, held_out: int = 0) -> None:
-    """Refuse a ridge that is not positive, no random features, and fewer than no held-out samples.
-
-    Raises:
-        InputError: one of them.
-    """
-    positive(**{f"ridge of {of}": ridge})
-    whole_number(f"projection of {of}", projection)
-    whole_number(f"held_out of {of}", held_out, low=0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import LinearHead
-from cl_prompts.models.ridge import Expansion, RidgeStatistics, check_ridge
+from cl_prompts.models.ridge import Expansion, RidgeStatistics
 from cl_prompts.prompts.selectors import Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware
 
@@ -36,9 +36,6 @@ class AnalyticRouter(TaskAware):
         expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
         seed: of R.
         dtype: of sums and solution.
-
-    Raises:
-        InputError: a number out of range.
 
     Example:
         >>> router = AnalyticRouter(2, 4, width=50, ridge=0.1)
@@ -69,8 +66,6 @@ class AnalyticRouter(TaskAware):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
-        whole_number("n_experts", n_experts)
-        check_ridge("the router", ridge, width)
         self.n_experts = n_experts
         self.ridge = ridge
         self.statistics = RidgeStatistics(
@@ -152,9 +147,6 @@ class TaskIdentity(nn.Module):
         dim: width of a query.
         n_classes: columns of the logits.
 
-    Raises:
-        InputError: no class.
-
     Example:
         >>> TaskIdentity(16, 5)(torch.randn(3, 16)).shape
         torch.Size([3, 5])
@@ -162,7 +154,6 @@ class TaskIdentity(nn.Module):
 
     def __init__(self, dim: int, n_classes: int) -> None:
         super().__init__()
-        whole_number("n_classes", n_classes)
         self.mapping = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.norm = nn.LayerNorm(dim)
         self.head = LinearHead(dim, n_classes, "uniform")
@@ -189,9 +180,6 @@ class HeadRouter(TaskAware):
         n_classes: columns of its logits.
         n_tasks: entries of the pool.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> router = HeadRouter(nn.Linear(4, 6), 6, n_tasks=3)
         >>> for task in range(3):
@@ -208,8 +196,6 @@ class HeadRouter(TaskAware):
 
     def __init__(self, classifier: nn.Module, n_classes: int, n_tasks: int) -> None:
         super().__init__()
-        whole_number("n_classes", n_classes)
-        whole_number("n_tasks", n_tasks)
         self.classifier = classifier
         self.n_tasks = n_tasks
         self.register_buffer("count", torch.zeros(n_tasks))

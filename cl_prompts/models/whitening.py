@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.checks import one_of, positive, whole_number
 from cl_prompts.models.shrinkage import LEAST_OAS, ByRule, shrunk
 
 HeadInput = Literal["raw", "centred", "standardised", "whitened"]
@@ -61,9 +60,6 @@ class FeatureWhitening(nn.Module):
             where it is larger; None keeps all. Of use where features drift, as prompted ones do,
             though it brought nothing where it was tried.
 
-    Raises:
-        InputError: an unknown ``head_input`` or a number out of range.
-
     Example:
         >>> features = torch.randn(200, 3) * torch.tensor([9.0, 1.0, 1.0]) + 5
         >>> whitening = FeatureWhitening(3, "whitened", shrinkage=1e-3)
@@ -87,14 +83,6 @@ class FeatureWhitening(nn.Module):
         window: int | None = None,
     ) -> None:
         super().__init__()
-        one_of("head_input", head_input, HeadInput)
-        if isinstance(shrinkage, str):
-            one_of("shrinkage", shrinkage, ByRule)
-        else:
-            positive(shrinkage=shrinkage)
-        whole_number("refresh", refresh)
-        if window is not None:
-            whole_number("window", window)
         self.dim = dim
         self.head_input = head_input
         self.shrinkage = shrinkage

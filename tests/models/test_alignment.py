@@ -7,7 +7,6 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.errors import InputError, RunError
 from cl_prompts.losses.mvp import mvp_classification_loss
 from cl_prompts.models.alignment import (
     BatchAlignment,
@@ -246,13 +244,3 @@ def test_settings_of_the_head_choose_the_form() -> None:
     together = streamed.model.run(images).features
     alone = torch.cat([streamed.model.run(image[None]).features for image in images])
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
-
-
-def test_what_has_no_covariance_is_refused() -> None:
-    with pytest.raises(RunError, match="a batch of one image has no covariance"):
-        BatchAlignment(3, "corrected")(torch.randn(1, 3))
-    for target in (torch.randn(3, 3), torch.eye(2), -torch.eye(3), np.eye(3)):
-        with pytest.raises(InputError, match="is no covariance"):
-            BatchAlignment(3, "corrected", target=target)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match="is no covariance"):
-            StreamedAlignment(3, target)  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.anacp import AnaCP, contrastive_targets
 from tests.golden_numbers import Golden
 from tests.models.classifier_data import CLASSES, DIM, PRESENT, data, fed
@@ -139,14 +138,3 @@ def test_pseudo_samples_are_those_of_their_class_whatever_others_there_are() -> 
         )
     ]
     torch.testing.assert_close(noise[0], noise[1])
-
-
-def test_what_it_refuses() -> None:
-    with pytest.raises(InputError, match="ridge of AnaCP is 0"):
-        AnaCP(4, 3, ridge=0.0)
-    with pytest.raises(InputError, match="heads of AnaCP must be a whole number from 1 to 999"):
-        AnaCP(4, 3, heads=0)
-    with pytest.raises(InputError, match=r"AnaCP keeps one matrix a class, 4\.39 GiB for 1000"):
-        AnaCP(768, 1000, projection=8, drawn_from="class")
-    with pytest.raises(InputError, match="unknown target_space 'feature': did you mean"):
-        AnaCP(4, 3, target_space="feature")  # type: ignore[arg-type]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.balanced_ridge import BalancedRidge
 from tests.golden_numbers import Golden
 
@@ -43,10 +41,3 @@ def test_known_classes_alone_share_the_weight() -> None:
         air.update(torch.randn(6, 12), torch.tensor([5, 5, 5, 5, 1, 1]))
     torch.testing.assert_close(seen.class_weights()[[1, 5]], torch.tensor([4 / 3, 2 / 3]).double())
     torch.testing.assert_close(in_range.class_weights(), 3 * seen.class_weights())
-
-
-def test_too_much_memory_is_refused() -> None:
-    with pytest.raises(InputError, match=r"18\.6 GiB for 100 classes.*at most 2317"):
-        BalancedRidge(8, 100, projection=5000)
-    with pytest.raises(InputError, match="ridge of AIR is 0"):
-        BalancedRidge(8, 10, ridge=0)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cl_prompts.errors import InputError
@@ -148,17 +147,3 @@ def test_a_damaged_file_is_refused_bit_by_bit(tmp_path: Path) -> None:
     path.write_bytes(data[:-1])
     with pytest.raises(InputError, match="is no saved model, or damaged"):
         model.load(path)
-
-
-def test_files_of_version_0_1_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "learned.safetensors"
-    model = Constant()
-    for about in (None, {"cl_prompts": '{"n_classes": 4, "dim": 8, "trainable_backbone": false}'}):
-        save_file(model.learned_state(), path, metadata=about)
-        with pytest.raises(InputError, match="does not say on which backbone it was learned"):
-            model.load(path)
-
-
-def test_a_head_needs_a_class() -> None:
-    with pytest.raises(InputError, match="n_classes is 0: a head needs at least one class"):
-        Constant(0)

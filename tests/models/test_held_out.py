@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.held_out import HeldOutSample
 
 
@@ -40,8 +38,3 @@ def test_targets_stay_with_their_features() -> None:
         held.add(part, part.sum(dim=1, keepdim=True))
     features, targets = held.kept
     torch.testing.assert_close(features.sum(dim=1, keepdim=True), targets)
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="held_out must be a whole number of at least 0, not -1"):
-        HeldOutSample(-1, 6, 3)

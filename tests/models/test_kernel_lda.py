@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.kernel_lda import ClasswiseLDA, KernelLDA
 from cl_prompts.models.prototype_classifiers import StreamingLDA
 from cl_prompts.models.ridge import RandomExpansion
@@ -181,16 +180,3 @@ def test_members_are_different_draws_and_agree_on_clear_cases() -> None:
     each = torch.stack([(2 * member.scores(x)).softmax(dim=1) for member in klda.members])
     torch.testing.assert_close(klda.scores(x).exp(), each.mean(dim=0))
     assert (klda(x).argmax(dim=1) == y).float().mean() > 0.9
-
-
-def test_bad_sizes_are_refused() -> None:
-    with pytest.raises(InputError, match="gamma is 0"):
-        KernelLDA(3, 2, width=4, gamma=0.0)
-    with pytest.raises(InputError, match="members must be a whole number of at least 1"):
-        KernelLDA(3, 2, width=4, members=0)
-    with pytest.raises(InputError, match=r"shrinkage of the streaming LDA is 0"):
-        KernelLDA(3, 2, width=4, shrinkage=0.0)
-    with pytest.raises(InputError, match=r"shrinkage of KLDA's released form is 'oas'"):
-        KernelLDA(3, 2, width=4, shrinkage="oas", form="released")
-    with pytest.raises(InputError, match=r"RanDumb keeps one matrix a class.*width of at most"):
-        ClasswiseLDA(3, 100, expansion="fourier", width=5000)

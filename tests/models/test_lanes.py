@@ -44,10 +44,8 @@ def test_tables_are_computed_once_until_a_lane_changes() -> None:
         first = passes.tables(lanes[:2])
         macs = counter.macs
         assert passes.tables(lanes[:2]) is first
-        assert (counter.macs, passes.prepared(lanes)) == (macs, [0, 1])
-        assert passes.prepared([lanes[2], lanes[1], lanes[0]]) == [2, 1]
+        assert counter.macs == macs
         lanes[1].selectors.mul_(2)
-        assert passes.prepared(lanes) == []
         slots, prompts = passes.tables(lanes[:2])
     assert torch.equal(slots[3][0], first[0][3][0])
     assert not torch.equal(slots[3][1], first[0][3][1])
@@ -65,7 +63,7 @@ def test_with_gradients_nothing_is_cached() -> None:
     passes = LanePasses(tiny_vit(), BLOCKS)
     lanes = lanes_of(1)
     slots, _ = passes.tables(lanes)
-    assert passes.prepared(lanes) == []
+    assert passes.tables(lanes)[0] is not slots
     slots[-1].sum().backward()
     assert lanes[0].selectors.grad is not None
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.mahalanobis import MahalanobisPerClass, pseudo_inverse
 from tests.golden_numbers import Golden
 from tests.models.classifier_data import CLASSES, DIM, data, fed
@@ -83,16 +82,3 @@ def test_a_matrix_without_full_rank_has_its_pseudo_inverse() -> None:
     torch.testing.assert_close(pseudo_inverse(sound), torch.linalg.inv(sound))
     flat = torch.corrcoef(sound)  # of centred rows
     torch.testing.assert_close(pseudo_inverse(flat), torch.linalg.pinv(flat), rtol=1e-6, atol=1e-6)
-
-
-def test_what_it_refuses() -> None:
-    with pytest.raises(
-        InputError, match=r"FeCAM keeps a covariance and an inverse a class, 8\.79 G"
-    ):
-        MahalanobisPerClass(768, 1000)
-    with pytest.raises(InputError, match="unknown form of FeCAM 'frozn': did you mean 'frozen'"):
-        MahalanobisPerClass(3, 2, form="frozn")  # type: ignore[arg-type]
-    trained = MahalanobisPerClass(DIM, CLASSES, form="trained")
-    with pytest.raises(InputError, match="takes square roots of features, and some are negative"):
-        trained.update(*data(9))
-    assert not trained.count.any()  # as before

@@ -148,15 +148,3 @@ def test_unseen_classes_score_zero_and_batch_mates_do_not_matter() -> None:
     assert (scores[:, :3] != 0).all()
     alone = torch.cat([model(row[None]) for row in x])
     torch.testing.assert_close(alone, scores, atol=1e-6, rtol=1e-6)
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="pseudo is 2: it must be between 0 and 1"):
-        MultiLabelRidge(3, 2, pseudo=2)
-    with pytest.raises(InputError, match="unknown weights 'sqr': did you mean 'sqrt'"):
-        MultiLabelRidge(3, 2, weights="sqr")  # type: ignore[arg-type]
-    model = MultiLabelRidge(3, 2)
-    with pytest.raises(InputError, match=r"features of shape \(5, 4\): it needs \(batch, 3\)"):
-        model.update(torch.zeros(5, 4), torch.zeros(5, 2))
-    with pytest.raises(InputError, match=r"targets of shape \(5,\) for 5 samples"):
-        model.update(torch.zeros(5, 3), torch.zeros(5))

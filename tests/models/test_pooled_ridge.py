@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import MultivariateNormal
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.pooled_ridge import PooledRidge
 from cl_prompts.models.shrinkage import CANDIDATES, ridge_by_evidence
 from tests.models.classifier_data import CLASSES, DIM, data, fed
@@ -105,10 +104,3 @@ def test_the_found_ridge_falls_with_the_data_and_is_there_from_the_first_sample(
         assert torch.isfinite(pooled(x[:5])[:, pooled.seen]).all()
         found.append(float(pooled.ridge / pooled.system()[0].diagonal().mean()))
     assert found[1] > found[2]
-
-
-def test_other_words_are_refused() -> None:
-    with pytest.raises(InputError, match="unknown ridge of the balanced ridge 'gcv': there is ev"):
-        PooledRidge(4, 3, ridge="gcv")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="must be positive"):
-        PooledRidge(4, 3, ridge=0)

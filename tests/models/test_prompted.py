@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import CosineHead, InstanceLogitMask
 from cl_prompts.models.prompted import PromptedViT, innermost_selector, key_similarity, prompt_usage
@@ -112,31 +111,6 @@ def test_images_are_needed_unless_all_of_them_is_cached() -> None:
     assert model.needs_images(["frozen"])
     assert head.needs_images([])
     assert not head.needs_images(["frozen"])
-    with pytest.raises(TypeError, match="needs images even if"):
-        model.run(None, model.run(IMAGES).cacheable)
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"pools": ()}, "no effect without a pool"),
-        ({"selector": None, "pools": (), "logit_mask": InstanceLogitMask(4, 6)}, "no effect"),
-        ({"readout": "tokens"}, "unknown readout 'tokens': did you mean 'token'"),
-        ({"readout": "prompt"}, "reads prepended tokens, and no pool makes any"),
-        ({"pools": [SharedTokens((0, 4), 2, 16)]}, "blocks of SharedTokens holds block 4"),
-        ({"pools": [TokenPool(4, (1, 1), 2, 16)]}, "blocks of TokenPool is .1, 1.: .* twice"),
-    ],
-)
-def test_combinations_without_a_meaning_are_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        prompted(**changes)
-
-
-def test_a_query_needs_a_frozen_backbone() -> None:
-    with pytest.raises(InputError, match="needs a frozen backbone to query: this one is thawed"):
-        PromptedViT(
-            tiny_vit().thawed(), 6, selector=NearestKeys(4, 16), pools=[TokenPool(4, (0,), 2, 16)]
-        )
 
 
 @pytest.mark.parametrize("selector", [True, False])

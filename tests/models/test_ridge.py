@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from cl_prompts.errors import InputError, RunError
 from cl_prompts.models.ridge import RandomExpansion, RidgeStatistics
 from tests.golden_numbers import Golden
 
@@ -110,15 +109,3 @@ def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:
     want = torch.stack([held[0] @ rest.solve(r) for r in candidates])
     torch.testing.assert_close(torch.stack(found), want)
     assert best == candidates[int((want - held[1]).square().mean(dim=(1, 2)).argmin())]
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="columns of the targets must be a whole number"):
-        RidgeStatistics(3, 0)
-    with pytest.raises(InputError, match="unknown expansion 'gauss'"):
-        RidgeStatistics(3, 1, expansion="gauss", width=4)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="width of the random expansion must be"):
-        RidgeStatistics(3, 1, expansion="normal")
-    ridge = RidgeStatistics(3, 1)
-    with pytest.raises(RunError, match="the ridge 0 is too small"):
-        ridge.solve(0)

@@ -61,10 +61,3 @@ def test_a_solution_of_earlier_sums_is_not_used_again() -> None:
     loaded.load_state_dict(kept.state_dict())
     for router in (kept, loaded):
         assert torch.equal(router.scores(there), fresh.scores(there))
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="n_tasks must be a whole number of at least 1, not 0"):
-        HeadRouter(nn.Linear(4, 8), 8, n_tasks=0)
-    with pytest.raises(InputError, match="n_classes must be a whole number of at least 1, not 0"):
-        TaskIdentity(4, 0)

@@ -7,7 +7,6 @@ import torch
 from sklearn.covariance import oas as oas_of_scikit_learn
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.prototype_classifiers import StreamingLDA
 from cl_prompts.models.shrinkage import LEAST_OAS, oas, shrunk_by_oas
 from cl_prompts.models.whitening import FeatureWhitening, inverse_root
@@ -62,10 +61,3 @@ def test_streaming_lda_and_the_whitened_head_use_it() -> None:
     torch.testing.assert_close(lda.solution(), want)
     root = inverse_root(shrunk_by_oas(x.T.cov(correction=0), 40), LEAST_OAS)
     torch.testing.assert_close(whitening(x), ((x - x.mean(dim=0)) @ root).float())
-
-
-def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown shrinkage 'oaz': did you mean 'oas'"):
-        FeatureWhitening(3, shrinkage="oaz")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="shrinkage of the streaming LDA 'oaz'"):
-        StreamingLDA(3, 2, shrinkage="oaz")  # type: ignore[arg-type]

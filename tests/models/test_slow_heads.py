@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import batch_classes, masked_cross_entropy
-from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads, ensemble_logits
 from cl_prompts.prompts.pools import TokenPool, class_position
@@ -131,17 +128,3 @@ def test_slow_heads_of_finished_experts_stay() -> None:
     twin.load_state_dict(slow.state_dict())
     assert torch.equal(twin(head, features), slow(head, features))
     assert not list(slow.parameters())
-
-
-def test_bad_input_is_refused() -> None:
-    head = nn.Linear(4, 3)
-    with pytest.raises(InputError, match="slow heads have no decay"):
-        SlowHeads(head, decays=())
-    with pytest.raises(InputError, match="decay is 5: it must be between 0 and 1"):
-        SlowHeads(head, decays=(5,))
-    with pytest.raises(InputError, match="unknown ensemble 'max': "):
-        ensemble_logits(torch.zeros(2, 3, 4), torch.ones(4, dtype=torch.bool), "max")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="several labels an image have none"):
-        PromptedViT(golden_vit(), 3, multi_label=True).set_slow_heads((0.9,))
-    with pytest.raises(InputError, match="ridge of the router is 0"):
-        AnalyticRouter(3, 4, ridge=0)

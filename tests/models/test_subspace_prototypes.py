@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.subspace_prototypes import SubspacePrototypes, cosine
 from tests.golden_numbers import Golden
 
@@ -66,13 +65,3 @@ def test_pieces_are_one_pass() -> None:
     twin = SubspacePrototypes(5, 6, 2)
     twin.load_state_dict(whole.state_dict())
     assert torch.equal(twin(x), whole(x))
-
-
-def test_bad_input_is_refused() -> None:
-    head = fed(1)
-    with pytest.raises(InputError, match="features of task 1 come from 1 subspaces: there are 2"):
-        head.observe(torch.randn(3, 1, 5), torch.tensor([2, 3, 2]), 1)
-    with pytest.raises(InputError, match="class 0 of task 1 belongs to an earlier task"):
-        head.observe(torch.randn(3, 2, 5), torch.tensor([2, 0, 2]), 1)
-    with pytest.raises(InputError, match="alpha is -1"):
-        SubspacePrototypes(5, 6, 2, alpha=-1)

@@ -1,0 +1,62 @@
+"""What models refuse: settings that exclude each other, too much memory, a system unsolved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from cl_prompts.models.adapted import AdaptedViT
+from cl_prompts.models.alignment import BatchAlignment, StreamedAlignment
+from cl_prompts.models.anacp import AnaCP
+from cl_prompts.models.balanced_ridge import BalancedRidge
+from cl_prompts.models.kernel_lda import ClasswiseLDA, KernelLDA
+from cl_prompts.models.mahalanobis import MahalanobisPerClass
+from cl_prompts.models.mixture_head import MixtureHead
+from cl_prompts.models.multi_lane import MultiLaneViT
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.models.prototype_classifiers import NearestClassMean
+from cl_prompts.models.ranpac import RanPAC
+from cl_prompts.models.ridge import RidgeStatistics
+from cl_prompts.prompts.pools import SharedTokens, TokenPool
+from cl_prompts.prompts.selectors import NearestKeys
+from cl_prompts.prompts.task_adapters import TaskAdapters
+from tests.refusals import check_refusals
+from tests.toy_vits import tiny_vit
+
+VIT = tiny_vit()
+THAWED = VIT.thawed()
+SELECTED = {"selector": NearestKeys(4, 16), "pools": [TokenPool(4, (0,), 2, 16)]}
+CASES = {
+    "adapters on a thawed ViT": lambda: AdaptedViT(THAWED, 3, TaskAdapters(1, 4, 16)),
+    "lanes on a thawed ViT": lambda: MultiLaneViT(THAWED, 8),
+    "prototypes on a thawed ViT": lambda: PrototypeViT(THAWED, NearestClassMean(16, 3)),
+    "a selector on a thawed ViT": lambda: PromptedViT(THAWED, 6, **SELECTED),
+    "a pool of block 4": lambda: PromptedViT(VIT, 6, pools=[SharedTokens((4,), 2, 16)]),
+    "several labels": lambda: PrototypeViT(VIT, NearestClassMean(16, 3), multi_label=True),
+    "lanes of block 4": lambda: MultiLaneViT(VIT, 8, prompted_blocks=(4,)),
+    "drop_and_replace": lambda: MultiLaneViT(VIT, 8, prompted_blocks=(), drop_and_replace=False),
+    "a reset of slots": lambda: MultiLaneViT(
+        VIT, 8, prompted_blocks=(), drop_and_replace=False, impl="literal", slot_update="reset"
+    ),
+    "a head of lanes": lambda: MultiLaneViT(VIT, 8, prompted_blocks=(0,)).set_head(),
+    "memory of AIR": lambda: BalancedRidge(8, 100, projection=5000),
+    "memory of AnaCP": lambda: AnaCP(768, 1000, projection=8, drawn_from="class"),
+    "memory of FeCAM": lambda: MahalanobisPerClass(768, 1000),
+    "memory of RanDumb": lambda: ClasswiseLDA(3, 100, expansion="fourier", width=5000),
+    "a rule": lambda: KernelLDA(3, 2, width=4, shrinkage="oas", form="released"),
+    "negative features": lambda: MahalanobisPerClass(2, 2, form="trained").update(
+        -torch.ones(1, 2), torch.tensor([0])
+    ),
+    "top_k of 2": lambda: MixtureHead(6, 4, n_groups=2, k=3),
+    "a window": lambda: StreamedAlignment(3, window=1000),
+    "a batch of one": lambda: BatchAlignment(3, "corrected")(torch.randn(1, 3)),
+    "labels": lambda: NearestClassMean(3, 2).update(torch.zeros(2, 3), torch.tensor([2, 1])),
+    "nothing held out": lambda: RanPAC(3, 2, projection=4).choose_ridge(),
+    "a ridge of 0": lambda: RidgeStatistics(3, 1).solve(0),
+}
+
+
+def test_refusals() -> None:
+    check_refusals(Path(__file__).with_suffix(".txt"), CASES)
