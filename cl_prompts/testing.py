@@ -159,10 +159,11 @@ def _trial(method: Any, scenario: str, backbone: Any, given: dict[str, Any]) -> 
 def check_backbone_is_frozen(trial: Trial) -> None:
     """The given ViT has no gradient, and its weights stay bit-identical."""
     strategy = trial.make()
-    before = state_of(strategy.backbone)
+    backbone: Any = strategy.backbone
+    before = state_of(backbone)
     trial.fit(strategy, trial.experiences()[:1])
-    assert_same(before, state_of(strategy.backbone), "the given backbone changed")
-    trained = [p for p in strategy.backbone.parameters() if p.requires_grad or p.grad is not None]
+    assert_same(before, state_of(backbone), "the given backbone changed")
+    trained = [p for p in backbone.parameters() if p.requires_grad or p.grad is not None]
     assert not trained, "parameters of the given backbone require or have gradients"
 
 
