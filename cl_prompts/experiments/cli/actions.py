@@ -1,8 +1,7 @@
-"""Functions that carry out the commands of the command line."""
+"""The commands, a function each: its parameters are the arguments of the command line."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,22 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
-from rich.segment import Segment
 from rich.table import Table
 
 from cl_prompts.checks import one_of, whole_number
-from cl_prompts.errors import (
-    InputError,
-    RunError,
-    first_of,
-    printable,
-    say,
-    typed,
-    unbroken,
-)
+from cl_prompts.errors import InputError, RunError, first_of, say, typed, unbroken
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders, unfinished
@@ -41,49 +31,513 @@ _HIDDEN_COLUMNS = (
 )
 
 
-class _Console(Console):
-    """A console on which all that is drawn is printable, whatever names stand in it."""
+def ls(listed: Sequence[str] = ()) -> None:
+    """List recipes, strategies, plugins, scenarios, data sets and backbones.
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(emoji=False, **settings)  # a name such as :cat: is no picture
+    Args:
+        listed: one of the lists, and words to look for.
+    """
+    from cl_prompts.experiments.cli.listing import listed as text_of
 
-    def print(self, *objects: Any, **how: Any) -> None:
-        """Print texts, tables and so on."""
-        # Before rich breaks lines by the width of texts, and leaves some characters out.
-        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **how)
-
-    def render(
-        self, renderable: RenderableType, options: ConsoleOptions | None = None
-    ) -> Iterator[Segment]:
-        """Draw a table, a text or the like."""
-        for segment in super().render(renderable, options):
-            text = segment.text if segment.control else printable(segment.text)
-            yield segment._replace(text=text)
+    say(text_of(listed))
 
 
-def _print_line(console: Console, text: str) -> None:
-    # Rich would colour and break names of folders, and take brackets in them for marks.
-    console.print(unbroken(text), highlight=False, soft_wrap=True, markup=False)
+def show(shown: Sequence[str]) -> None:
+    """Print a recipe, or the settings of a strategy.
 
-
-def ls(args: argparse.Namespace) -> None:
-    """Print the lists of recipes, strategies, scenarios and so on."""
-    from cl_prompts.experiments.cli.listing import listed
-
-    say(listed(args.listed))
-
-
-def show(args: argparse.Namespace) -> None:
-    """Print a recipe, or settings with their sentences."""
+    Args:
+        shown: a recipe, or strategy NAME, plugin NAME, scenario NAME, dataset NAME, backbone,
+            evaluation.
+    """
     from cl_prompts.experiments.cli.listing import shown_text
 
-    say(shown_text(args.shown).rstrip("\n"))
+    say(shown_text(shown).rstrip("\n"))
+
+
+def init(
+    place: Path,
+    *,
+    backbone: str | None = None,
+    weights: Path | None = None,
+    test_percent: float = 20,
+    seed: int = 0,
+    out: Path | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Look at a folder or table of your images, and write a recipe for it.
+
+    Args:
+        place: train/<class>/* and test/<class>/*, <class>/* alone, or a table of path,label;label.
+        backbone: in the place of the proposed one.
+        weights: file of the backbone's weights (default: from the hub).
+        test_percent: share of test images, where there is no test part (default: 20).
+        seed: of their choice (default: 0).
+        out: file to write (default: NAME.yaml, as the folder).
+        force: write over a recipe that exists.
+        quiet: print nothing but errors.
+    """
+    from cl_prompts.experiments.cli.proposal import expectations, recipe_for
+    from cl_prompts.experiments.runner.own_images import name_of, survey
+
+    name = name_of(place) if out is None else recipe_label(str(out))
+    out = out or Path(f"{name}.yaml")
+    _check_proposed(out, force)
+    if backbone is not None:
+        from cl_prompts.backbones.weights import check_backbone
+
+        check_backbone(backbone)
+    if weights is not None and not weights.is_file():
+        raise InputError(f"there is no file {weights} of weights")
+    tables = out.with_name(f"{name}_split")
+    with _files_opened(quiet) as progress:
+        found = survey(
+            place, test_percent=test_percent, seed=seed, tables=tables, progress=progress
+        )
+    for line in (*found.lines(), *(() if quiet else expectations(found, backbone, weights))):
+        say(unbroken(line))
+    older = _check_proposed(out, force)  # again, as the look at all images takes a while
+    found.keep()
+    write = files.replace if older else files.write_new
+    write(out, [recipe_for(found, name, backbone, weights).encode()])
+    say(unbroken(f"wrote {out}; next: cl-prompts run {typed(out)}"))
+
+
+def _check_proposed(out: Path, force: bool) -> bool:
+    """Refuse to replace what is not a recipe of ``init``'s; whether there is one."""
+    from cl_prompts.experiments.cli.proposal import MADE_BY_INIT
+
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{out} is no name of a recipe: it should end in .yaml")
+    if not os.path.lexists(out):
+        files.check_place(out)
+        return False
+    if not force:
+        raise InputError(f"{out} exists already: give --out another name, or --force")
+    if not (out.is_file() and MADE_BY_INIT.encode() in content(out, RECIPE)):
+        raise InputError(
+            f"{out} is no recipe that init proposed: remove it, or give --out another name"
+        )
+    return True
+
+
+def validate(
+    recipe: str, settings: Sequence[str] = (), *, quick: bool = False, quiet: bool = False
+) -> None:
+    """Build and check all parts of a recipe without running it.
+
+    Args:
+        recipe: a recipe of the package or a YAML file.
+        settings: settings to change, such as seed=1-3 classes=20 scenario.n_tasks=10
+            mvp.pool_size=5.
+        quick: open no image file.
+        quiet: print nothing but errors.
+    """
+    from cl_prompts.experiments.recipes.names import labels_of
+    from cl_prompts.experiments.recipes.settings import plan
+
+    runs = plan(recipe, settings)
+    from cl_prompts.experiments.cli.streams_shown import streams_text
+    from cl_prompts.experiments.runner.building import Builder
+
+    with _files_opened(quiet) as progress:
+        builder = Builder(progress, quick=quick)
+        parts, remarks = builder.check(runs)
+        streams = streams_text(runs, builder, parts.data)
+    say(parts.data)
+    for file in parts.data.skipped:
+        say(unbroken(f"left out: {file}"))
+    say(streams)
+    for remark in remarks:
+        say(unbroken(f"note: {remark}"))
+    strategies = ", ".join(labels_of(run.strategy for run in runs).values())
+    say(unbroken(f"{recipe} is valid: {len(runs)} runs ({strategies})"))
+
+
+def run(
+    recipe: str | None = None,
+    settings: Sequence[str] = (),
+    *,
+    resume: Path | None = None,
+    jobs: int | None = None,
+    trust_code: bool = False,
+    out: Path | None = None,
+    quiet: bool = False,
+    command_line: str = "",
+) -> None:
+    """Run a recipe, every strategy with every seed, and write a report.
+
+    Args:
+        recipe: a recipe of the package or a YAML file.
+        settings: settings to change, such as seed=1-3 classes=20 scenario.n_tasks=10
+            mvp.pool_size=5.
+        resume: continue the unfinished run in this folder at its last checkpoint, or all unfinished
+            runs of a plan.
+        jobs: runs at the same time (default: as many as there are cores for, where several take a
+            tiny ViT on the CPU, and otherwise 1).
+        trust_code: import the strategies, plugins, scenarios and data sets of your own that the
+            folder names, which runs them.
+        out: parent of the run folders (default: runs).
+        quiet: print nothing but errors.
+        command_line: as it was typed.
+    """
+    if (recipe is None) == (resume is None):
+        raise InputError("give a recipe to run, such as digits, or --resume FOLDER, and not both")
+    if trust_code and resume is None:
+        raise InputError("--trust-code is for --resume: a recipe that you name is trusted")
+    if out is not None and resume is not None:
+        raise InputError("--out is for new runs: one that is resumed stays in its folder")
+    if jobs is not None:
+        whole_number("--jobs", jobs, 1, MOST_JOBS)
+    console = console_of(quiet)
+    if resume is not None:
+        with stop_says("stopped; the same command goes on"):
+            _resume(resume, jobs, trust_code, console)
+    else:
+        with stop_says("stopped before a run was begun"):
+            _run(str(recipe), settings, jobs, out or Path("runs"), console, command_line)
+
+
+def _run(
+    recipe: str,
+    settings: Sequence[str],
+    jobs: int | None,
+    out: Path,
+    console: Console,
+    command: str,
+) -> None:
+    from cl_prompts.experiments.recipes.settings import plan
+
+    # Before the imports, which take seconds: a wrong name or key is said at once.
+    runs = plan(recipe, settings)
+    from cl_prompts.experiments.runner.running import run_all
+
+    folders = run_all(runs, out=out, console=console, command=command, jobs=jobs)
+    _collect(folders, out / runs[0].recipe, console)
+
+
+def _resume(folder: Path, jobs: int | None, trust_code: bool, console: Console) -> None:
+    from cl_prompts.experiments.run_folder.plans import check_begun
+
+    if not list(folder.glob("plan-*.json")):
+        check_begun(folder)
+    from cl_prompts.experiments.runner.running import resume
+
+    folders = resume(folder, console=console, trust_code=trust_code, jobs=jobs)
+    _collect(folders, None if (folder / "config.yaml").is_file() else folder, console)
+
+
+def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> None:
+    """Let runs finish, and report on those that did, also where one fails."""
+    finished: list[Path] = []
+    try:
+        for folder in folders:
+            finished.append(folder)
+    except (RunError, KeyboardInterrupt):
+        if finished:  # earlier runs are not lost
+            # One more signal ends the report; what is said is why the runs ended.
+            with suppress(Stopped):
+                _conclude(finished, above, console)
+        raise
+    _conclude(finished, above, console)
+
+
+@stop_says("stopped; the same command goes on")
+def sweep(
+    recipe: str,
+    settings: Sequence[str] = (),
+    *,
+    jobs: int | None = None,
+    launcher: str = "local",
+    cpus: int | None = None,
+    gpus: float | None = None,
+    sampler: str | None = None,
+    trials: int | None = None,
+    objective: str | None = None,
+    search_seed: str | None = None,
+    out: Path = Path("runs"),
+    quiet: bool = False,
+    command_line: str = "",
+) -> None:
+    """Run every combination of values, but for what is finished; go on with what was begun.
+
+    Args:
+        recipe: a recipe of the package or a YAML file.
+        settings: settings, each with one value or several, such as strategy=er,mvp seed=1-5
+            lr=1e-3,1e-2.
+        jobs: runs at the same time (default: 1, and elsewhere as many as there is room for).
+        launcher: local, ray or slurm: processes of this machine, or tasks on a cluster.
+        cpus: of each run on Ray or Slurm (default: 1).
+        gpus: of each run on Ray or Slurm, such as 0.5 (default: 1 where device asks for one).
+        sampler: search for good settings, such as lr=1e-4..1e-1, by Optuna: tpe or random.
+        trials: settings to try in a search (default: 20).
+        objective: number of summary.json that a search makes best (default: a_auc).
+        search_seed: of the runs of a search, none of which is reported (default: 1000).
+        out: parent of the run folders (default: runs).
+        quiet: print nothing but errors.
+        command_line: as it was typed.
+    """
+    from cl_prompts.experiments.recipes.grid import grid
+    from cl_prompts.experiments.runner.executors import Launching
+    from cl_prompts.experiments.sweeps.objective import SearchOptions
+
+    given = {"trials": trials, "objective": objective, "search_seed": search_seed}
+    for name, value in given.items():
+        if sampler is None and value is not None:
+            raise InputError(f"--{name.replace('_', '-')} is for a search: add --sampler tpe")
+    how = Launching(launcher, jobs, cpus, gpus)
+    how.check_installed()
+    where: Any = {"out": out, "console": console_of(quiet), "how": how, "command": command_line}
+    if sampler is not None:
+        _search(recipe, settings, SearchOptions.of(sampler, *given.values()), where)
+        return
+    runs = grid(recipe, settings)
+    from cl_prompts.experiments.sweeps.sweep import Sweep
+
+    sweep = Sweep(runs, **where)
+    sweep.check()
+    try:
+        sweep.execute()
+    finally:
+        if sweep.finished:
+            _conclude(sweep.finished, out / runs[0].recipe, where["console"])
+    sweep.conclude()
+
+
+def _search(recipe: str, settings: Sequence[str], options: Any, where: Any) -> None:
+    from cl_prompts.experiments.recipes.grid import grid
+    from cl_prompts.experiments.sweeps.search_space import SearchSpace
+
+    # Before the import, which takes seconds: both ends of every range have to be valid settings.
+    space = SearchSpace.of(settings)
+    for end in space.ends:
+        grid(recipe, [*space.fixed, *end])
+    from cl_prompts.experiments.sweeps.search import Search
+
+    search = Search(recipe, settings, options, **where)
+    search.execute()
+    search.conclude()
+
+
+def learn(
+    parent: Path,
+    place: Path,
+    settings: Sequence[str] = (),
+    *,
+    test_percent: float = 20,
+    seed: int = 0,
+    dry_run: bool = False,
+    trust_code: bool = False,
+    out: Path = Path("runs"),
+    quiet: bool = False,
+    command_line: str = "",
+) -> None:
+    """Train the model of a finished run on further images, as a new run.
+
+    Args:
+        parent: folder of a finished run.
+        place: further images, of known and of new classes, laid out as for init.
+        settings: settings to change, such as lr=1e-3.
+        test_percent: share of test images, where there is no test part (default: 20).
+        seed: of their choice (default: 0).
+        dry_run: say what would grow, and train nothing.
+        trust_code: import the code of your own that the folder names, which runs it.
+        out: parent of the run folders (default: runs).
+        quiet: print nothing but errors.
+        command_line: as it was typed.
+    """
+    check_folders([parent])
+    from cl_prompts.experiments.trained.learning import prepared, taught
+
+    with _files_opened(quiet) as progress:
+        lesson = prepared(
+            parent,
+            place,
+            settings,
+            out=out,
+            test_percent=test_percent,
+            seed=seed,
+            trust_code=trust_code,
+            progress=progress,
+        )
+    for line in lesson.lines:
+        say(unbroken(line))
+    if not dry_run:
+        console = console_of(quiet)
+        folder = taught(lesson, out=out, console=console, command=command_line)
+        _conclude([folder], None, console)
+        console.print(_before_after(folder))
+
+
+def report(
+    runs: Sequence[Path],
+    *,
+    out: Path | None = None,
+    reference: str | None = None,
+    figures: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Write an HTML report on run folders.
+
+    Args:
+        runs: run folders, or folders above them; rows come in this order.
+        out: file to write (default: report.html in their common folder).
+        reference: row that paired differences refer to (default: the first one).
+        figures: write the pictures as PNG, too, to a folder beside the page.
+        quiet: print nothing but errors.
+    """
+    check_folders(runs)
+    from cl_prompts.experiments.report.page import write_report
+
+    page = write_report(runs, out, reference=reference, figures=figures)
+    say(unbroken(f"report: {page}"))
+
+
+def compare(
+    runs: Sequence[Path],
+    *,
+    by: str | None = None,
+    reference: str | None = None,
+    rows: str = "",
+    metrics: str = "",
+    format: str = "markdown",
+    out: Path | None = None,
+) -> None:
+    """Compare strategies over seeds: means, paired differences, ranks.
+
+    Args:
+        runs: run folders, or folders above them; rows come in this order.
+        by: setting whose values stand side by side, such as scenario.blurry_percent, dataset or
+            recipe.
+        reference: row that the others are compared with (default: the first one).
+        rows: rows to show, divided by commas, in this order.
+        metrics: such as a_auc,a_last_by_task (see summary.json).
+        format: markdown, latex, csv or json.
+        out: file to write instead.
+    """
+    from cl_prompts.experiments.results.comparison_text import Format, written
+
+    one_of("format", format, Format)
+    _check_out(out)
+    check_folders(runs)
+    from cl_prompts.experiments.recipes.grid import divided
+    from cl_prompts.experiments.results.comparison import compare as compared
+
+    # A row such as "mvp (lr=0.1, alpha=0.5)" is one.
+    chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}
+    found = compared(runs, by=by, reference=reference, **chosen)
+    _print_or_write(written(found, format), out)
+    if left := unfinished(runs):
+        note = f"note: not finished, and in no table: {first_of(map(str, left), 3)}"
+        say(unbroken(note), sys.stderr)
+
+
+def predict(
+    run: Path,
+    images: Sequence[Path],
+    *,
+    all_scores: bool = False,
+    unknown: float | None = None,
+    trust_code: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Label images with the model of a finished run.
+
+    Args:
+        run: folder of a finished run.
+        images: image files, or folders of images.
+        all_scores: a column for each class.
+        unknown: label images of low confidence 'unknown', and with them this share of those of
+            known classes, such as 0.05.
+        trust_code: import the code of your own that the folder names, which runs it.
+        out: CSV file to write instead.
+    """
+    from cl_prompts.experiments.trained.predicting import check_rate, image_files, predictions_csv
+
+    if unknown is not None:
+        check_rate(unknown)
+    _check_out(out)
+    found = image_files(images)
+    # Wrong paths are refused before this slow import.
+    from cl_prompts.experiments.trained.loading import load_run
+
+    trained = load_run(run, trust_code=trust_code)
+    labels = trained.predict(found, unknown=unknown)
+    _print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
+
+
+def export(
+    run: Path,
+    *,
+    torch: bool = False,
+    onnx: bool = False,
+    trust_code: bool = False,
+    out: Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """Write the model of a finished run as a file without cl-prompts.
+
+    Args:
+        run: folder of a finished run.
+        torch: as TorchScript, for torch.jit.load.
+        onnx: as ONNX, for onnxruntime; needs the extra onnx.
+        trust_code: import the code of your own that the folder names, which runs it.
+        out: file to write (default: model.pt or model.onnx, there).
+        quiet: print nothing but errors.
+    """
+    if torch == onnx:
+        raise InputError("give one of --torch and --onnx")
+    check_folders([run])
+    out = out or run / ("model.onnx" if onnx else "model.pt")
+    files.check_place(out)
+    from cl_prompts.experiments.trained.exporting import export_onnx, export_torch, script
+    from cl_prompts.experiments.trained.loading import load_run
+
+    trained = load_run(run, trust_code=trust_code)
+    recorded, scored = (export_onnx if onnx else export_torch)(trained, out)
+    scores = f"{100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run"
+    say(unbroken(f"{out}: {scores}"))
+    kind = "an image of 8 bits a colour, without transparency"
+    say(f"To label {kind}, with it:\n\n{script(trained, out, 'onnx' if onnx else 'torch')}")
+
+
+def push(run: Path, name: str, *, public: bool = False) -> None:
+    """Push a finished run to the Hugging Face hub, with a model card.
+
+    Args:
+        run: folder of a finished run.
+        name: of the repository, such as user/digits-mvp.
+        public: let everybody see a repository that is made (by default it is private).
+    """
+    from cl_prompts.experiments.trained.hub import push as pushed
+
+    address, names = pushed(run, name, public=public)
+    say(f"pushed {', '.join(names)}")
+    say("these name the images, the command and folders of this machine: look at them there")
+    say(f"commit: {address}; in Python: load_run({'hf://' + name!r})")
+
+
+def completion(shell: str) -> None:
+    """Print a script that completes command lines in a shell.
+
+    Args:
+        shell: bash, zsh or fish.
+    """
+    from cl_prompts.experiments.cli.completion import completion_script
+
+    say(completion_script(COMMANDS, shell), end="")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(ls, show, init, validate, run, sweep, learn),
+    *(report, compare, predict, export, push, completion),
+)
 
 
 @contextmanager
 def _files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """Draw how many image files have been opened, of how many."""
-    console = _Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet)
     with Progress(console=console, transient=True, disable=quiet) as progress:
         task = progress.add_task("image files opened", visible=False)
 
@@ -93,189 +547,24 @@ def _files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def init(args: argparse.Namespace) -> None:
-    """Look at images of one's own, and write a recipe for them."""
-    from cl_prompts.experiments.cli.proposal import expectations, recipe_for
-    from cl_prompts.experiments.runner.own_images import name_of, survey
-
-    name = name_of(args.place) if args.out is None else recipe_label(str(args.out))
-    out = args.out or Path(f"{name}.yaml")
-    if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"{out} is no name of a recipe: it should end in .yaml")
-    older = os.path.lexists(out)
-    if older:
-        if not args.force:
-            raise InputError(f"{out} exists already: give --out another name, or --force")
-        _check_proposed(out)
-    else:
-        files.check_place(out)
-    if args.backbone is not None:
-        from cl_prompts.backbones.weights import check_backbone
-
-        check_backbone(args.backbone)
-    if args.weights is not None and not args.weights.is_file():
-        raise InputError(f"there is no file {args.weights} of weights")
-    with _files_opened(args.quiet) as report:
-        found = survey(
-            args.place,
-            test_percent=args.test_percent,
-            seed=args.seed,
-            tables=out.with_name(f"{name}_split"),
-            progress=report,
-        )
-    for line in found.lines():
-        say(unbroken(line))
-    if not args.quiet:
-        for line in expectations(found, args.backbone, args.weights):
-            say(unbroken(line))
-    if older:
-        _check_proposed(out)  # again, as the look at all images takes a while
-    found.keep()
-    write = files.replace if older else files.write_new
-    write(out, [recipe_for(found, name, args.backbone, args.weights).encode()])
-    say(unbroken(f"wrote {out}; next: cl-prompts run {typed(out)}"))
-
-
-def _check_proposed(out: Path) -> None:
-    """Refuse to replace what is not a recipe that ``init`` itself proposed."""
-    from cl_prompts.experiments.cli.proposal import MADE_BY_INIT
-
-    if not (out.is_file() and MADE_BY_INIT.encode() in content(out, RECIPE)):
-        raise InputError(
-            f"{out} is no recipe that init proposed: remove it, or give --out another name"
-        )
-
-
-def validate(args: argparse.Namespace) -> None:
-    """Build and check all parts of a recipe."""
-    from cl_prompts.experiments.recipes.names import labels_of
-    from cl_prompts.experiments.recipes.settings import plan
-
-    runs = plan(args.recipe, args.settings)
-    from cl_prompts.experiments.cli.streams_shown import streams_text
-    from cl_prompts.experiments.runner.building import Builder
-
-    with _files_opened(args.quiet) as report:
-        builder = Builder(report, quick=args.quick)
-        parts, remarks = builder.check(runs)
-        streams = streams_text(runs, builder, parts.data)
-    say(parts.data)
-    for file in parts.data.skipped:
-        say(unbroken(f"left out: {file}"))
-    say(streams)
-    for remark in remarks:
-        say(unbroken(f"note: {remark}"))
-    strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())
-    say(unbroken(f"{args.recipe} is valid: {len(runs)} runs ({strategies})"))
-
-
-def run(args: argparse.Namespace) -> None:
-    """Run a recipe, or resume, and report."""
-    if (args.recipe is None) == (args.resume is None):
-        raise InputError("give a recipe to run, such as digits, or --resume FOLDER, and not both")
-    if args.trust_code and args.resume is None:
-        raise InputError("--trust-code is for --resume: a recipe that you name is trusted")
-    if args.out is not None and args.resume is not None:
-        raise InputError("--out is for new runs: one that is resumed stays in its folder")
-    if args.jobs is not None:
-        whole_number("--jobs", args.jobs, 1, MOST_JOBS)
-    again = "stopped before a run was begun"
-    if args.resume is not None:
-        again = "stopped; the same command goes on"
-    with stop_says(again):
-        _run(args)
-
-
-def _run(args: argparse.Namespace) -> None:
-    from cl_prompts.experiments.recipes.settings import plan
-    from cl_prompts.experiments.run_folder.plans import check_begun
-
-    # Before the imports, which take seconds: a wrong name or key is said at once.
-    runs = []
-    if args.resume is None:
-        runs = plan(args.recipe, args.settings)
-    elif not list(args.resume.glob("plan-*.json")):
-        check_begun(args.resume)
-    from cl_prompts.experiments.runner.running import resume, run_all
-
-    console = console_of(args.quiet)
-    out = args.out or Path("runs")
-    if args.resume is not None:
-        folders = resume(args.resume, console=console, trust_code=args.trust_code, jobs=args.jobs)
-        single = (args.resume / "config.yaml").is_file()
-        stem = None if single else args.resume
-    else:
-        folders = run_all(
-            runs,
-            out=out,
-            console=console,
-            command=args.command_line,
-            jobs=args.jobs,
-        )
-        stem = out / runs[0].recipe
-    finished: list[Path] = []
-    try:
-        for folder in folders:
-            finished.append(folder)
-    except (RunError, KeyboardInterrupt):
-        if finished:  # earlier runs are not lost
-            # One more signal ends the report; what is said is why the runs ended.
-            with suppress(Stopped):
-                _conclude(finished, stem, console)
-        raise
-    _conclude(finished, stem, console)
-
-
-@stop_says("stopped; the same command goes on")
-def sweep(args: argparse.Namespace) -> None:
-    """Run all combinations of settings that are not finished yet, or search for good ones."""
-    from cl_prompts.experiments.recipes.grid import grid
-    from cl_prompts.experiments.runner.executors import Launching
-    from cl_prompts.experiments.sweeps.objective import SearchOptions
-
-    given = {name: getattr(args, name) for name in ("trials", "objective", "search_seed")}
-    options = None
-    if args.sampler is not None:
-        options = SearchOptions.of(args.sampler, *given.values())
-    for name, value in given.items():
-        if options is None and value is not None:
-            raise InputError(f"--{name.replace('_', '-')} is for a search: add --sampler tpe")
-    how = Launching(args.launcher, args.jobs, args.cpus, args.gpus)
-    how.check_installed()
-    console = console_of(args.quiet)
-    where: Any = {"out": args.out, "console": console, "how": how, "command": args.command_line}
-    runs = grid(args.recipe, args.settings) if options is None else []
-    if options is not None:
-        from cl_prompts.experiments.sweeps.search_space import SearchSpace
-
-        # Before the import, which takes seconds: a wrong key is said at once.
-        # Both ends of every range have to be valid settings, and each of several values.
-        space = SearchSpace.of(args.settings)
-        for end in space.ends:
-            grid(args.recipe, [*space.fixed, *end])
-        from cl_prompts.experiments.sweeps.search import Search
-
-        search = Search(args.recipe, args.settings, options, **where)
-        search.execute()
-        search.conclude()
-        return
-    from cl_prompts.experiments.sweeps.sweep import Sweep
-
-    sweep = Sweep(runs, **where)
-    sweep.check()
-    try:
-        sweep.execute()
-    finally:
-        if sweep.finished:
-            _conclude(sweep.finished, args.out / runs[0].recipe, console)
-    sweep.conclude()
-
-
 def console_of(quiet: bool) -> Console:
     """The console that a command prints to."""
-    # Text that goes to a file need not be broken at 80 columns.
+    # Text that goes to a file need not be broken at 80 columns; :cat: in a name is no picture.
     has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return _Console(quiet=quiet, width=None if has_width else 140)
+    return Console(quiet=quiet, emoji=False, width=None if has_width else 140)
+
+
+def _check_out(out: Path | None) -> None:
+    if out is not None:
+        files.check_place(out)
+
+
+def _print_or_write(text: str, out: Path | None) -> None:
+    if out is None:
+        say(text)
+    else:
+        # Names of files and classes need not be UTF-8.
+        files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
 
 
 def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
@@ -300,40 +589,24 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
     say(unbroken(f"report: {written}"))
 
 
-def learn(args: argparse.Namespace) -> None:
-    """Train the model of a finished run on further images, as a run of its own."""
-    check_folders([args.parent])
-    from cl_prompts.experiments.trained.learning import prepared, taught
+def tables(folders: Sequence[Path]) -> Iterator[Table]:
+    """One table for runs that may be compared, with its title where there are several."""
+    from cl_prompts.experiments.results.sections import sections
+    from cl_prompts.experiments.run_folder.runs import collect
 
-    with _files_opened(args.quiet) as report:
-        lesson = prepared(
-            args.parent,
-            args.place,
-            args.settings,
-            out=args.out,
-            test_percent=args.test_percent,
-            seed=args.seed,
-            trust_code=args.trust_code,
-            progress=report,
-        )
-    console = console_of(args.quiet)
-    for line in lesson.lines:
-        _print_line(console, line)
-    if args.dry_run:
-        return
-    folder = taught(lesson, out=args.out, console=console, command=args.command_line)
-    _conclude([folder], None, console)
-    console.print(_before_after(folder))
-
-
-def push(args: argparse.Namespace) -> None:
-    """Push a finished run to the Hugging Face hub."""
-    from cl_prompts.experiments.trained.hub import push as pushed
-
-    address, names = pushed(args.run, args.name, public=args.public)
-    say(f"pushed {', '.join(names)}")
-    say("these name the images, the command and folders of this machine: look at them there")
-    say(f"commit: {address}; in Python: load_run({'hf://' + args.name!r})")
+    found = sections(collect(folders))
+    for section in found:
+        headings = section.headings
+        shown = [i for i, name in enumerate(headings) if name not in _HIDDEN_COLUMNS]
+        title = escape(section.title) if len(found) > 1 else None
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+        for i in shown:
+            table.add_column(escape(headings[i]))
+        for label, entries in section.table().items():
+            texts = [f"[bold]{e.text}[/bold]" if e.best else e.text for e in entries]
+            cells = [escape(label), str(len(section.groups[label])), *texts]
+            table.add_row(*(cells[i] for i in shown))
+        yield table
 
 
 def _before_after(folder: Path) -> Table:
@@ -346,139 +619,7 @@ def _before_after(folder: Path) -> Table:
     for heading in ("test images of", "before", "after", "change"):
         table.add_column(heading, justify="left" if heading == "test images of" else "right")
     for row in before_after(run):
-        values = (row.before, row.after)
-        texts = ["" if value is None else f"{100 * value:.1f} %" for value in values]
+        texts = ["" if v is None else f"{100 * v:.1f} %" for v in (row.before, row.after)]
         change = "" if row.change is None else f"{100 * row.change:+.1f}"
-        table.add_row(escape(printable(row.name)), *texts, change)
+        table.add_row(escape(row.name), *texts, change)
     return table
-
-
-def report(args: argparse.Namespace) -> None:
-    """Write a report on run folders."""
-    check_folders(args.runs)
-    from cl_prompts.experiments.report.page import write_report
-
-    page = write_report(args.runs, args.out, reference=args.reference, figures=args.figures)
-    say(unbroken(f"report: {page}"))
-
-
-def compare(args: argparse.Namespace) -> None:
-    """Print or write a comparison of runs."""
-    from cl_prompts.experiments.results.comparison_text import Format, written
-
-    one_of("format", args.format, Format)
-    if args.out is not None:
-        files.check_place(args.out)
-    check_folders(args.runs)
-    from cl_prompts.experiments.results.comparison import compare as compared
-
-    found = compared(
-        args.runs,
-        by=args.by,
-        reference=args.reference,
-        rows=_names(args.rows),
-        metrics=_names(args.metrics),
-    )
-    _print_or_write(written(found, args.format), args.out)
-    if left := unfinished(args.runs):
-        note = f"note: not finished, and in no table: {first_of(map(str, left), 3)}"
-        say(unbroken(note), sys.stderr)
-
-
-def predict(args: argparse.Namespace) -> None:
-    """Print or write labels of images in CSV."""
-    from cl_prompts.experiments.trained.predicting import (
-        check_rate,
-        image_files,
-        predictions_csv,
-    )
-
-    if args.unknown is not None:
-        check_rate(args.unknown)
-    if args.out is not None:
-        files.check_place(args.out)
-    images = image_files(args.images)
-    # Wrong paths are refused before this slow import.
-    from cl_prompts.experiments.trained.loading import load_run
-
-    trained = load_run(args.run, trust_code=args.trust_code)
-    found = trained.predict(images, unknown=args.unknown)
-    _print_or_write(predictions_csv(images, found, all_scores=args.all_scores), args.out)
-
-
-def export(args: argparse.Namespace) -> None:
-    """Write the model of a run as a file of its own."""
-    out = args.out or args.run / ("model.onnx" if args.onnx else "model.pt")
-    if args.out is not None or args.run.is_dir():
-        files.check_place(out)
-    from cl_prompts.experiments.trained.exporting import export_onnx, export_torch, script
-    from cl_prompts.experiments.trained.loading import load_run
-
-    trained = load_run(args.run, trust_code=args.trust_code)
-    recorded, scored = (export_onnx if args.onnx else export_torch)(trained, out)
-    scores = f"{100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run"
-    say(unbroken(f"{out}: {scores}"))
-    kind = "an image of 8 bits a colour, without transparency"
-    say(f"To label {kind}, with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}")
-
-
-def completion(args: argparse.Namespace) -> None:
-    """Print the completion script of a shell."""
-    from cl_prompts.experiments.cli.completion import completion_script
-
-    say(completion_script(args.shell), end="")
-
-
-def _names(text: str | None) -> list[str]:
-    from cl_prompts.experiments.recipes.grid import divided
-
-    # A row such as "mvp (lr=0.1, alpha=0.5)" is one.
-    return [name for name in divided(text or "") if name]
-
-
-def _print_or_write(text: str, out: Path | None) -> None:
-    if out is None:
-        say(text)
-    else:
-        # Names of files and classes need not be UTF-8.
-        files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
-
-
-def tables(folders: Sequence[Path]) -> Iterator[Table]:
-    """One table for runs that may be compared, with its title where there are several."""
-    from cl_prompts.experiments.results.sections import sections
-    from cl_prompts.experiments.run_folder.runs import collect
-
-    found = sections(collect(folders))
-    for section in found:
-        headings = section.headings
-        shown = [i for i, name in enumerate(headings) if name not in _HIDDEN_COLUMNS]
-        title = escape(printable(section.title)) if len(found) > 1 else None
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-        for i in shown:
-            table.add_column(escape(printable(headings[i])))
-        for label, entries in section.table().items():
-            texts = [f"[bold]{e.text}[/bold]" if e.best else e.text for e in entries]
-            cells = [escape(printable(label)), str(len(section.groups[label])), *texts]
-            table.add_row(*(cells[i] for i in shown))
-        yield table
-
-
-_ALL = (
-    ls,
-    show,
-    init,
-    validate,
-    run,
-    sweep,
-    learn,
-    report,
-    compare,
-    predict,
-    export,
-    push,
-)
-#: command -> function
-ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
-    action.__name__.replace("_", "-"): action for action in (*_ALL, completion)
-}

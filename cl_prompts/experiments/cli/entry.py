@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import inspect
 import os
 import shlex
 import signal
@@ -12,16 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import TextIOWrapper
 
-from cl_prompts.errors import InputError, RunError, one_sentence, say, short
-from cl_prompts.experiments.cli.actions import ACTIONS
+from cl_prompts.errors import InputError, RunError, one_sentence, say
+from cl_prompts.experiments.cli.actions import COMMANDS
 from cl_prompts.experiments.cli.arguments import parsed
 from cl_prompts.experiments.runner.interruption import Stopped
 
 #: errors of the system for wrong paths
-_OF_PATHS = {
-    *(errno.ENAMETOOLONG, errno.ENOENT, errno.EACCES, errno.EPERM),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.ELOOP),
-}
+_OF_PATHS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,45 +34,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
-        return _carried_out(arguments)
-    except KeyboardInterrupt as error:
-        stop = error if isinstance(error, Stopped) else Stopped(str(error))
-        _say(str(stop))
-        return stop.exit_code
-
-
-def _carried_out(arguments: Sequence[str]) -> int:
-    """Carry a command out, say why it failed, and return the exit code."""
-    try:
-        args = parsed(arguments)
-        args.command_line = "cl-prompts " + shlex.join(arguments)
-        with _silenced(getattr(args, "quiet", False)):
-            ACTIONS[args.action](args)
+        carry_out(arguments)
         # Here, since a closed pipe that is noted at the exit can no longer be caught.
         sys.stdout.flush()
-    except (InputError, RunError) as error:
-        _say(str(error))
-        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, Stopped) else Stopped(str(error))
+        return _said(str(stop), stop.exit_code)
     except BrokenPipeError:
         # Whoever reads the output has enough, as head does; nothing may be flushed at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except MemoryError:
-        _say("there is not enough memory on this machine for this command")
-        return 1
+    except InputError as error:
+        return _said(str(error), 2)
+    except RunError as error:
+        return _said(str(error), 1)
     except OSError as error:
         # A path that cannot be used is bad input; a disk that is full or broken is a fault.
-        reason = error.strerror or error
-        place = f"{short(error.filename)}: " if error.filename else ""
-        _say(f"{place}{reason}")
-        return 2 if error.errno in _OF_PATHS else 1
-    except RuntimeError as error:
-        # Of links, by Python before 3.13; everything else is a fault of this program.
-        if not str(error).startswith("Symlink loop"):
-            raise
-        _say(f"{error}: remove this link, which leads in a circle")
-        return 2
+        place = f"{error.filename}: " if error.filename else ""
+        return _said(f"{place}{error.strerror or error}", 2 if isinstance(error, _OF_PATHS) else 1)
     return 0
+
+
+def carry_out(arguments: Sequence[str]) -> None:
+    """Carry a command out.
+
+    Raises:
+        InputError: bad input.
+        RunError: a fault during a run.
+    """
+    command, given = parsed(COMMANDS, arguments)
+    if "command_line" in inspect.signature(command).parameters:
+        given["command_line"] = f"cl-prompts {shlex.join(arguments)}"
+    with _silenced(given.get("quiet", False)):
+        command(**given)
+
+
+def _said(sentence: str, code: int) -> int:
+    say(f"cl-prompts: {one_sentence(sentence)}", sys.stderr)
+    return code
 
 
 def _quieten_libraries() -> None:
@@ -84,10 +80,6 @@ def _quieten_libraries() -> None:
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
-
-
-def _say(sentence: str) -> None:
-    say(f"cl-prompts: {one_sentence(sentence)}", sys.stderr)
 
 
 @contextmanager
@@ -99,7 +91,3 @@ def _silenced(quiet: bool) -> Iterator[None]:
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -148,7 +148,7 @@ def test_a_plugin_of_the_package_is_given_once() -> None:
 def test_unknown_settings_are_refused_as_those_of_methods_are() -> None:
     with pytest.raises(InputError, match="unknown setting of SlowHeads 'decay': did you mean 'dec"):
         SlowHeads(decay=0.9)
-    with pytest.raises(InputError, match="OnePrompt has no slow_heads any more"):
+    with pytest.raises(InputError, match="unknown setting of OnePrompt 'slow_heads'"):
         OnePrompt(backbone=lively_vit(), n_classes=6, slow_heads=(0.9,))
 
 
