@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import cl_prompts
@@ -23,19 +22,3 @@ def test_every_test_folder_is_a_room() -> None:
     missing = {room for room in rooms - OF_THEIR_OWN if not (PACKAGE / room).is_dir()}
     assert not missing
     assert all((TESTS / room / "__init__.py").is_file() for room in rooms - OF_THEIR_OWN)
-
-
-def test_all_that_is_printed_passes_one_function() -> None:
-    """``errors.say``, or the console of ``cli/actions.py``: neither lets a name command the
-    terminal."""
-    calls = [
-        f"{module}: {ast.unparse(call)}"
-        for module in MODULES
-        for call in ast.walk(ast.parse((PACKAGE / module).read_text()))
-        if isinstance(call, ast.Call)
-        and ast.unparse(call.func) in {"print", "Console", "sys.stdout.write", "sys.stderr.write"}
-    ]
-    assert calls == [
-        "errors.py: print(printable(str(text)), file=file, end=end)",
-        "experiments/trained/loading.py: Console(quiet=True)",
-    ]

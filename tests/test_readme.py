@@ -87,6 +87,7 @@ def test_the_picture_of_the_house_is_that_of_the_test_of_layers() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_and_names_exist(page: Path) -> None:
+    from cl_prompts.experiments.cli.actions import COMMANDS
     from cl_prompts.experiments.cli.arguments import parsed
     from cl_prompts.experiments.recipes.grid import grid
     from cl_prompts.experiments.recipes.settings import plan
@@ -97,21 +98,21 @@ def test_commands_and_names_exist(page: Path) -> None:
     for command in re.findall(
         r"^(?:\$ )?cl-prompts sweep (.+?)(?:\s{2,}#.*)?$", text, re.MULTILINE
     ):
-        args = parsed(["sweep", *command.split()])
-        Launching(args.launcher, args.jobs, args.cpus, args.gpus)
-        texts = args.settings
-        if args.sampler is not None:
+        _, args = parsed(COMMANDS, ["sweep", *command.split()])
+        Launching(args["launcher"], args["jobs"], args["cpus"], args["gpus"])
+        texts = args["settings"]
+        if args["sampler"] is not None:
             space = SearchSpace.of(texts)
             texts = [*space.fixed, *space.ends[0]]
-            assert grid(args.recipe, [*space.fixed, *space.ends[1]])
-        assert grid(args.recipe, texts)
+            assert grid(args["recipe"], [*space.fixed, *space.ends[1]])
+        assert grid(args["recipe"], texts)
     commands = re.findall(r"^cl-prompts run (.+?)(?:\s{2,}#.*)?$", text, flags=re.MULTILINE)
     assert len(commands) >= (5 if page.name == "README.md" else 0)
     proposed = re.findall(r"^cl-prompts init .*--out (\S+)", text, flags=re.MULTILINE)
     for command in commands:
-        args = parsed(["run", *command.split()])
-        if args.resume is None and args.recipe not in proposed:
-            assert plan(args.recipe, args.settings)
+        _, args = parsed(COMMANDS, ["run", *command.split()])
+        if args["resume"] is None and args["recipe"] not in proposed:
+            assert plan(args["recipe"], args["settings"])
 
 
 @pytest.mark.parametrize(

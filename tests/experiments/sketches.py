@@ -6,7 +6,6 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,12 +15,10 @@ from PIL import Image
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone
 from cl_prompts.experiments import figures
-from cl_prompts.experiments.cli import arguments
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.runner import building, execution
 
 _BUILT: dict[str, FrozenViT] = {}
-_parser = cache(arguments.parser_of)
 _BLANK = io.BytesIO()
 Image.new("RGB", (2, 2)).save(_BLANK, "PNG")
 
@@ -51,7 +48,6 @@ def sketched(*, pages: bool = False) -> Iterator[None]:
         patch.setattr(figures, "png", lambda chart: _BLANK.getvalue())
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(building, "create_backbone", _backbone)
-        patch.setattr(arguments, "parser_of", _parser)
         patch.setattr(execution, "gc", SimpleNamespace(collect=lambda: None))
         if not pages:
             patch.setattr(report, "write_report", lambda folders, out=None, **options: out)

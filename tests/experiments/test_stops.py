@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from cl_prompts.experiments.cli import actions, main
-from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.recipes import settings as recipe_settings
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -171,21 +170,6 @@ def test_a_signal_outside_of_training_ends_in_a_sentence_that_says_how_to_go_on(
     same_run(whole_run, folder)
     (page,) = tmp_path.rglob("*.html")
     assert len(page.read_text()) > 10_000
-
-
-@pytest.mark.parametrize("command", ["ls", "predict", "export", "sweep", "learn"])
-def test_every_other_command_ends_at_once_too(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = {
-        "predict": ["run", "image.png"],
-        "export": ["run", "--torch"],
-        "sweep": ["digits"],
-        "learn": ["run", "images"],
-    }
-    monkeypatch.setitem(ACTIONS, command, signalled(print, signal.SIGTERM))
-    assert main([command, *arguments.get(command, [])]) == 143
-    assert capsys.readouterr() == ("", "cl-prompts: stopped by SIGTERM\n")
 
 
 def test_a_signal_between_two_runs_of_a_plan_names_the_plan(

@@ -137,17 +137,18 @@ def validate(
     from cl_prompts.experiments.recipes.settings import plan
 
     runs = plan(recipe, settings)
-    from cl_prompts.experiments.cli.streams_shown import streams_text
-    from cl_prompts.experiments.runner.building import Builder
+    from cl_prompts.experiments.runner.building import Builder, split_of
 
     with _files_opened(quiet) as progress:
         builder = Builder(progress, quick=quick)
         parts, remarks = builder.check(runs)
-        streams = streams_text(runs, builder, parts.data)
+        # Strategies share the stream of a seed, and some scenarios have one for all seeds.
+        streams = {split_of(run, builder.data(run)).describe(): run.stream_seed for run in runs}
     say(parts.data)
     for file in parts.data.skipped:
         say(unbroken(f"left out: {file}"))
-    say(streams)
+    for text, stream_seed in streams.items():
+        say(f"stream of seed {stream_seed}: {text}" if len(streams) > 1 else text)
     for remark in remarks:
         say(unbroken(f"note: {remark}"))
     strategies = ", ".join(labels_of(run.strategy for run in runs).values())

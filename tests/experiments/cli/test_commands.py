@@ -1,0 +1,189 @@
+"""Commands: what they print and write."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+from pathlib import Path
+
+import pytest
+
+from cl_prompts import __version__
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.cli import entry, main
+from cl_prompts.experiments.cli.actions import COMMANDS
+from cl_prompts.experiments.cli.arguments import parsed
+from cl_prompts.experiments.recipes.recipe_files import recipe_text
+from tests.experiments.commands import rows, summary
+from tests.experiments.fake_runs import fake_run
+from tests.experiments.own_photos import photos
+
+OWN = "tests.experiments.own_parts"
+
+
+def test_settings_may_stand_before_and_behind_options() -> None:
+    command, args = parsed(COMMANDS, ["run", "digits", "seed=1", "--jobs", "3", "n_tasks=2"])
+    assert (command.__name__, args["recipe"]) == ("run", "digits")
+    assert (args["settings"], args["jobs"], args["out"]) == (["seed=1", "n_tasks=2"], 3, None)
+    _, args = parsed(COMMANDS, ["predict", "run", "a.png", "b.png", "--all-scores"])
+    assert args["images"] == [Path("a.png"), Path("b.png")]
+    assert (args["all_scores"], args["trust_code"]) == (True, False)
+
+
+def test_the_help_has_examples_that_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    examples = [line.split("  ")[1] for line in lines if line.startswith("  cl-prompts ")]
+    found = [parsed(COMMANDS, example.split()[1:])[0].__name__ for example in examples]
+    assert found == ["run", "show", "init"]
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"cl-prompts {__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_recipes_and_keys(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("validate", "cifar100_small", "pool_size=", "--resume"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOENT, 2), (errno.ENOSPC, 1)])
+def test_a_wrong_path_is_bad_input_and_a_full_disk_a_fault(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: object) -> None:
+        raise OSError(number, "reason", "some/path")
+
+    monkeypatch.setattr(entry, "carry_out", fail)
+    assert main(["ls"]) == code
+    assert capsys.readouterr().err == "cl-prompts: some/path: reason\n"
+
+
+@pytest.mark.slow
+def test_from_a_folder_to_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "My photos", {"cat": 30, "dog": 30, "owl": 20})
+    assert main(["init", "My photos"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "3 classes, 64 training and 16 test images"
+    assert told[-1] == "wrote My_photos.yaml; next: cl-prompts run My_photos.yaml"
+    assert main(["init", "My photos"]) == 2
+    assert "My_photos.yaml exists already" in capsys.readouterr().err
+    assert main(["init", "My photos", "--force", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["run", "My_photos.yaml", "strategy=ncm", "seed=1", "--quiet"]) == 0
+    (folder,) = (tmp_path / "runs" / "My_photos" / "ncm").iterdir()
+    assert summary(folder)["recipe"] == "My_photos"
+    points = [row for row in rows(folder) if row[1:3] == ["anytime_accuracy", "seen"]]
+    assert len(points) >= 20
+    assert main(["predict", str(folder), "My photos/cat", "My photos/owl/000.png"]) == 0
+    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(found) == 31
+    assert {row["label"] for row in found} <= {"cat", "dog", "owl"}
+    assert main(["predict", str(folder), "My photos/cat", "--unknown", "0.4"]) == 0
+    labels = [row["label"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    assert 0 < labels.count("unknown") < len(labels)
+    assert main(["export", str(folder), "--torch"]) == 0
+    assert "on the test set" in capsys.readouterr().out
+    assert (folder / "model.pt").is_file()
+
+
+def test_a_search_is_checked_with_what_is_fixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``lr`` is a setting of the strategy that is asked for, and of none in the recipe."""
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("extends: digits\nrun: [ncm]\nstrategies: {ncm: {}}\n")
+
+    def searched(recipe: str, settings: list[str], *others: object, **more: object) -> None:
+        raise InputError(f"searched {' '.join(settings)}")
+
+    monkeypatch.setattr("cl_prompts.experiments.sweeps.search.Search", searched)
+    asked = ["strategy=er_ace", "lr=1e-4..1e-1"]
+    assert main(["sweep", str(recipe), *asked, "--sampler", "tpe"]) == 2
+    assert f"searched {' '.join(asked)}" in capsys.readouterr().err
+
+
+def test_a_row_of_several_settings_is_named_as_it_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for second in range(2):
+        settings = {"lr": second, "alpha": second}
+        fake_run(tmp_path, settings=settings, time=f"20250101-00000{second}")
+    row = "mvp (alpha=1, lr=1)"
+    assert main(["compare", str(tmp_path), "--rows", f"{row},mvp (alpha=0, lr=0)"]) == 0
+    assert f"| {row} |" in capsys.readouterr().out
+
+
+def test_runs_that_are_not_finished_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [fake_run(tmp_path, seed=seed) for seed in (1, 2)]
+    assert main(["compare", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == ""
+    file = runs[1] / "summary.json"
+    file.write_text(file.read_text().replace('"finished"', '"failed"'))
+    assert main(["compare", str(tmp_path), str(tmp_path / ".")]) == 0
+    assert capsys.readouterr().err == f"note: not finished, and in no table: {runs[1]}\n"
+
+
+def test_quiet_prints_nothing_but_errors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_folder: Path, pages: None
+) -> None:
+    run = ["run", "digits", "strategy=ncm", "seed=1", "classes=3", "n_tasks=2", "--quiet"]
+    assert main([*run, "--out", str(tmp_path)]) == 0
+    assert main(["validate", "digits", "strategy=ncm", "seed=1", "--quiet"]) == 0
+    assert main(["report", str(runs_folder), "--out", str(tmp_path), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_show_prints_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "digits_all"]) == 0
+    assert capsys.readouterr().out == recipe_text("digits_all")
+
+
+def test_validate_shows_the_stream_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "digits", "seed=1,2", "strategy=ncm,er", "n_tasks=3"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("Si-Blurry split: 3 tasks") == 2
+    assert "digits is valid: 4 runs (ncm, er)" in told
+    assert main(["validate", "digits", "seed=1-3", "stream_seed=4", "strategy=ncm"]) == 0
+    assert capsys.readouterr().out.count("Si-Blurry split: 5 tasks") == 1
+
+
+def test_validate_takes_parts_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    own = [f"strategy=ncm,{OWN}:Doubled", f"scenario={OWN}:halves", f"dataset={OWN}:stripes"]
+    assert main(["validate", "digits", "seed=1", *own, "swapped=true", "per_class=5"]) == 0
+    told = capsys.readouterr().out
+    assert "halves split: 2 tasks, 4 classes, 20 samples" in told
+    assert "digits is valid: 2 runs (ncm, Doubled)" in told
+
+
+def test_report_and_compare_print_and_write(
+    runs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pages: None
+) -> None:
+    page = tmp_path / "page.html"
+    assert main(["report", str(runs_folder), "--out", str(page)]) == 0
+    assert f"report: {page}" in capsys.readouterr().out
+    assert "linear_probe" in page.read_text()
+    home = str(runs_folder / "digits")
+    assert main(["compare", home, "--rows", "mvp,linear_probe", "--reference", "mvp"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("## digits\n")
+    assert "Difference to mvp" in told
+    file = tmp_path / "table.tex"
+    assert main(["compare", home, "--format", "latex", "--out", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    assert "\\toprule" in file.read_text()

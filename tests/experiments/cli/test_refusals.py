@@ -1,0 +1,154 @@
+"""What users type wrong, and the sentence that it gets: ``refusals.txt``."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.cli.entry import carry_out
+from tests.experiments.own_photos import photo
+from tests.few_images import few_images
+from tests.refusals import check_refusals
+
+BASE = "extends: digits\n"
+RECIPES = {
+    "list.yaml": "- a\n",
+    "open.yaml": "a: [1,\n",
+    "self.yaml": "extends: self.yaml\n",
+    "extends_list.yaml": "extends: [digits, cifar100]\n",
+    "extends_nothing.yaml": "extends: nothing\n",
+    "data_list.yaml": BASE + "dataset: {name: [a, b]}\n",
+    "scenario_number.yaml": BASE + "scenario: 3\n",
+    "no_data.yaml": "strategies: mvp\n",
+    "no_strategy.yaml": "dataset: digits\nscenario: si_blurry\nbackbone: glyph_vit_tiny\n",
+    "strategy_number.yaml": BASE + "strategies: {mvp: 3}\n",
+    "run_empty.yaml": BASE + "run: []\n",
+    "seeds_map.yaml": BASE + "seeds: {a: 1}\n",
+    "section.yaml": BASE + "scenari: {n_tasks: 3}\n",
+    "strategy.yaml": BASE + "strategies: {mvpp: {pool_size: 3}}\n",
+    "nan.yaml": BASE + "training: {lr: .nan}\n",
+    "device.yaml": BASE + "device: [cpu]\n",
+    "variant.yaml": BASE + "strategies: {er@large: {}}\nrun: [er@larg]\n",
+}
+LINES = [
+    # Commands
+    "validate digits --frob",
+    "validate digits --seed 1",
+    "rnu digits",
+    "ls stray",
+    "ls datasets nothing",
+    "run",
+    "run digits --resume run",
+    "run digits --jobs 0",
+    "run digits --trust-code",
+    "run --resume nowhere",
+    "run --resume run --out elsewhere",
+    "validate digits n_tasks",
+    "validate digits mvp",
+    "show nothing",
+    "show mvp",
+    "run si_blurry",
+    "show strategi mvp",
+    "show strategy mvpp",
+    "show strategy mvp l2p",
+    "init nowhere",
+    "init broken --out broken.txt",
+    "init broken --backbone glyph_vit_tinny",
+    "init broken --backbone resnet18",
+    "report nowhere",
+    "compare nowhere",
+    "compare run --format word",
+    "compare . --out list.yaml",
+    "predict . x.png --out list.yaml",
+    "init broken --out list.yaml",
+    "init broken --out list.yaml --force",
+    "predict nothing x.png",
+    "predict run x.png --unknown 5",
+    "export nothing",
+    "export nothing --onnx",
+    "push nothing me/name",
+    "learn nowhere broken",
+    "completion bahs",
+    # Recipes
+    *(f"validate {name}" for name in RECIPES),
+    "validate nothing",
+    "validate missing.yaml",
+    # Keys
+    "validate digits pool_siz=3",
+    "validate digits n_selectors=3",
+    "validate digits scenario.pool_size=3",
+    "validate digits er.lr=3",
+    "validate digits er.head.input=whitened",
+    "validate digits mvp.lrr=3",
+    "validate digits scenarios.n_tasks=3",
+    "validate digits batch_size=16",
+    "validate digits strategy=l2p,mvp pool_size=3",
+    "validate digits strategy=ncm head.input=whitened",
+    "validate digits protocol=B0-C2",
+    "validate digits model=3",
+    "validate digits mvp.head.inputt=whitened",
+    "validate digits head=cosine",
+    "validate digits strategy=mvp self_regulation.knd=coprompt",
+    # Names
+    "validate digits scenario=si_blury",
+    "validate digits scenario=[a]",
+    "validate digits strategy=MVP",
+    "validate digits strategy=mvp,ncm,mvp",
+    "validate digits strategy=",
+    "validate digits dataset=digts classes=3",
+    "validate digits backbone=resnet18 weights=random",
+    "validate digits plugins=self_regulaton",
+    "validate digits prompt_form=decomposd",
+    "validate digits tracker=[1]",
+    "validate digits dataset=nowhere:x",
+    "validate digits strategy=tests.experiments.own_parts:Headed",
+    # Values
+    "validate digits lr=fast",
+    "validate digits lr=-1",
+    "validate digits mvp.pool_size=2.5",
+    "validate digits class_mask=sen",
+    "validate digits seed=one",
+    "validate digits seed=3-1",
+    "validate digits num_workers=-1",
+    "validate digits n_tasks=11",
+    "validate digits classes=11",
+    "validate digits classes=[1,1]",
+    "validate digits mvp.e_blocks=[7]",
+    "validate digits weights=nothing.safetensors",
+    "validate digits weights=3",
+    "sweep digits strategy=er lr=1,x",
+    "sweep digits strategy=er device=cpu,cuda",
+    "sweep digits strategy=er lr=1e-4..1e-1",
+    "sweep digits strategy=er --trials 3",
+]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder with recipes and images."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in RECIPES.items():
+        (tmp_path / name).write_text(text)
+    for part in ("train/a", "train/b", "test/a", "test/b"):
+        photo(tmp_path / "broken" / part / "x.png", len(part))
+    (tmp_path / "broken/train/a/x.png").write_text("no image")
+    photo(tmp_path / "x.png", 1)
+    (tmp_path / "run").mkdir()
+
+
+def test_each_mistake_gets_one_sentence() -> None:
+    cases = {line: partial(carry_out, shlex.split(line)) for line in LINES}
+    with few_images():
+        check_refusals(Path(__file__).with_name("refusals.txt"), cases)
+
+
+def test_exit_codes_tell_bad_input_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "digits", "n_tasks=11", "--out", "runs"]) == 2
+    assert capsys.readouterr().err.startswith("cl-prompts: n_tasks must be a whole number from 1")
+    assert not (tmp_path / "runs").exists()
