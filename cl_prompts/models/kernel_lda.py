@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.checks import at_least
+from cl_prompts.errors import InputError
 from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier, StreamingLDA
@@ -123,10 +123,9 @@ class MovingLDA(StreamingLDA):
         self, dim: int, n_classes: int, *, shrinkage: float | ByRule = 1e-4, **given: Any
     ) -> None:
         # A rule needs the number of samples, by which nothing is divided here.
-        at_least(0, **{"shrinkage of KLDA's released form": shrinkage})  # type: ignore[arg-type]
-        # The base refuses a shrinkage of 0, which here asks for the pseudo-inverse.
-        super().__init__(dim, n_classes, shrinkage=shrinkage or 1.0, **given)
-        self.shrinkage = shrinkage
+        if isinstance(shrinkage, str):
+            raise InputError(f"KLDA's released form needs a number as shrinkage, not {shrinkage}")
+        super().__init__(dim, n_classes, shrinkage=shrinkage, **given)
 
     def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
         # about the updated mean: sum over the batch of (N / (n + N) shift)^2

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import BesideRows, PromptPlan
-from cl_prompts.prompts.pools import ValuePool, gather
+from cl_prompts.prompts.pools import ValuePool
 from cl_prompts.prompts.selectors import Selection
 
 
@@ -23,17 +23,13 @@ class BesidePrompts(ValuePool):
     N(0, 0.02^2), W1 as N(0, 1), W2 and s as 0, so the first pass is not that of the frozen ViT, and
     W1 gets a gradient once W2 has moved.
 
-    With one entry all images have the same rows. With more, a selector chooses; of several chosen
-    entries the rows stand side by side, and s is the mean.
-
     Deviation: without dropout on A, of which the published code for ViLT has 0.1, for METER none.
 
     Args:
         blocks: blocks with prompts, 0-based.
-        length: rows T of an entry and block; published: 50 and 200.
+        length: rows T of a block; published: 50 and 200.
         dim: token width.
         rank: rows of W1; published: 4.
-        size: entries.
 
     Example:
         >>> pool = BesidePrompts(range(12), 50, 768)
@@ -43,32 +39,23 @@ class BesidePrompts(ValuePool):
         11
     """
 
-    def __init__(
-        self, blocks: Sequence[int], length: int, dim: int, *, rank: int = 4, size: int = 1
-    ) -> None:
+    def __init__(self, blocks: Sequence[int], length: int, dim: int, *, rank: int = 4) -> None:
         n = len(blocks)
         # W2 = 0: keys begin as the rows themselves. One random factor is enough, since two zeros
         # would leave each other without gradient.
-        super().__init__(0.02 * torch.randn(size, n, length, dim))
+        super().__init__(0.02 * torch.randn(1, n, length, dim))
         self.blocks = tuple(blocks)
-        self.down = nn.Parameter(torch.randn(size, n, rank, dim))
-        self.up = nn.Parameter(torch.zeros(size, n, dim, rank))
-        self.log_scale = nn.Parameter(torch.zeros(size, n))
+        self.down = nn.Parameter(torch.randn(1, n, rank, dim))
+        self.up = nn.Parameter(torch.zeros(1, n, dim, rank))
+        self.log_scale = nn.Parameter(torch.zeros(1, n))
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """Rows of the chosen entries: block -> (batch, k * length, dim); of a single entry, (1,
-        length, dim), whatever was chosen."""
-        # K = T + (T W1') W2', once an entry
+        """The same rows for all images: block -> (1, length, dim)."""
+        # K = T + (T W1') W2'
         keys = values + values @ self.down.transpose(-2, -1) @ self.up.transpose(-2, -1)
-        scale: Tensor = self.log_scale
-        if len(values) > 1:
-            # (batch, k, blocks, length, dim) -> (batch, blocks, k * length, dim)
-            keys = gather(keys, selection).transpose(1, 2).flatten(2, 3)
-            values = gather(values, selection).transpose(1, 2).flatten(2, 3)
-            scale = gather(scale, selection).mean(dim=1)
         return PromptPlan(
             beside={
-                block: BesideRows(keys[:, i], values[:, i], scale[:, i, None, None])
+                block: BesideRows(keys[:, i], values[:, i], self.log_scale[:, i, None, None])
                 for i, block in enumerate(self.blocks)
             }
         )

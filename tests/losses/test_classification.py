@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from cl_prompts.losses.classification import (
     batch_classes,
-    has_one_class,
     masked_cross_entropy,
     masked_mean,
     reverse_cross_entropy,
@@ -32,39 +31,6 @@ def test_only_the_classes_of_the_batch_compete() -> None:
     torch.testing.assert_close(masked_cross_entropy(logits, labels, competing), want)
     logits[:, [0, 2]] = -torch.inf  # unseen classes of a model
     torch.testing.assert_close(masked_cross_entropy(logits, labels, competing), want)
-
-
-def test_rows_of_absent_classes_do_not_move() -> None:
-    head = nn.Linear(4, 5)
-    before = head.weight.detach().clone()
-    optimizer = torch.optim.Adam(head.parameters(), lr=0.1)
-    labels = torch.tensor([1, 3, 3, 1])
-    masked_cross_entropy(head(torch.randn(4, 4)), labels, batch_classes(labels, 5)).backward()
-    optimizer.step()
-    moved = (head.weight != before).any(dim=1)
-    assert moved.tolist() == [False, True, False, True, False]
-
-
-def test_a_batch_of_one_class_teaches_nothing() -> None:
-    head = nn.Linear(4, 5)
-    labels = torch.tensor([2, 2, 2])
-    loss = masked_cross_entropy(head(torch.randn(3, 4)), labels, batch_classes(labels, 5))
-    loss.backward()
-    assert loss.item() == 0
-    assert not gradient(head.weight).any()
-
-
-@pytest.mark.parametrize(
-    ("labels", "one"), [([4, 4], True), ([4, 1], False), ([0], True), ([], True)]
-)
-def test_batches_of_one_class_are_told(labels: list[int], one: bool) -> None:
-    assert bool(has_one_class(torch.tensor(labels, dtype=torch.int64))) is one
-
-
-def test_nothing_waits_for_a_device() -> None:
-    labels = torch.tensor([1, 3], device="meta")  # a tensor without values: any look at it fails
-    assert batch_classes(labels, 5).shape == (5,)
-    assert has_one_class(labels).shape == ()
 
 
 def features(prefix: SharedPrefix) -> Tensor:

@@ -28,8 +28,6 @@ from cl_prompts.prompts.pools import PrependedTokenPool
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.strategies import MISA
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toy_data import Blobs
-from tests.toys import make
 
 GOLDEN = Golden("mepo", "later")
 CASES = sorted({key.split("/")[1] for key in GOLDEN.keys("transform/")})
@@ -231,16 +229,3 @@ def test_evaluation_moves_the_released_reference_alone(form: Any) -> None:
     assert (not torch.equal(alignment.reference, before["reference"])) == (form == "released")
     alignment.load_state_dict(before)
     assert torch.equal(alignment(x[:10]), first)
-
-
-def test_settings_of_the_head_choose_the_form() -> None:
-    streamed = make("linear_probe", head={"input": "aligned", "target": "identity"})
-    assert isinstance(streamed.model.whitening, StreamedAlignment)
-    for kind, in_evaluation in (("mvp", False), ("one_prompt", True)):
-        strategy = make(kind, head={"input": "aligned", "alignment": "released"})
-        assert strategy.model.whitening.in_evaluation == in_evaluation
-    images = Blobs(8, seed=1).images
-    streamed.model.eval()
-    together = streamed.model.run(images).features
-    alone = torch.cat([streamed.model.run(image[None]).features for image in images])
-    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)

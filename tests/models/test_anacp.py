@@ -111,15 +111,6 @@ def test_targets_push_classes_apart_where_the_space_is_led_back() -> None:
     assert not torch.allclose(led_back, contrastive_targets(means, covariance))
 
 
-def test_one_class_and_none_have_targets() -> None:
-    anacp = AnaCP(DIM, CLASSES, projection=8, ridge=1.0)
-    x = data(6)[0]
-    assert (anacp(x) == -torch.inf).all()
-    anacp.update(x, torch.full((6,), 2))
-    assert anacp(x).isfinite().sum(dim=1).tolist() == [1] * 6
-    assert anacp.targets().shape == (1, DIM)
-
-
 def test_pseudo_samples_are_those_of_their_class_whatever_others_there_are() -> None:
     x, y = data()
     few = fed(AnaCP(DIM, 3, projection=8), x[y == 2], y[y == 2], [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from torch import _dynamo as dynamo
 
 from cl_prompts import scenarios
-from cl_prompts.errors import InputError
 from cl_prompts.models import compiled
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import Blobs
@@ -20,9 +18,8 @@ from tests.toys import TABLE, cls_of, make, weights
 
 #: of the strategies that have the setting one of each form of model; tracing takes seconds
 COMPILED = ("mvp", "coda_prompt")
-KINDS = ["er", *COMPILED]
 #: blocks of the ViT, since each is traced: the fewest that the strategy can prompt
-DEPTH = {"er": 1, "mvp": 2, "coda_prompt": 1}
+DEPTH = {"mvp": 2, "coda_prompt": 1}
 
 
 pytestmark = one_graph
@@ -43,7 +40,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     def decoding(model: Any) -> compiled.CompiledDecoding:
         return plain(model, backend)
 
-    monkeypatch.setattr("cl_prompts.strategies.base.online.CompiledDecoding", decoding)
+    monkeypatch.setattr("cl_prompts.strategies.base.method.CompiledDecoding", decoding)
     dynamo.reset()
     yield found
     dynamo.reset()
@@ -69,7 +66,7 @@ def run(kind: str, **options: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", COMPILED)
 def test_a_run_compiles_once_for_training_and_once_for_evaluation(
     kind: str, graphs: list[Any]
 ) -> None:
@@ -95,15 +92,3 @@ def test_what_would_compile_again_and_again_has_no_such_setting() -> None:
     without = {kind for kind in TABLE if "compile" not in cls_of(kind).settings()}
     assert {"multi_lane", "slda", "flyprompt", "smope"} <= without
     assert not without & {"er", *COMPILED}
-
-
-def test_a_copy_of_a_model_is_not_compiled(graphs: list[Any]) -> None:
-    model = make("linear_probe", compile=True).model
-    assert model.compiled is not None
-    assert copy.deepcopy(model).compiled is None
-
-
-def test_a_release_that_splits_passes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "SPLITTING", (99, 0))
-    with pytest.raises(InputError, match="compile=True needs a later torch than"):
-        make("er", compile=True)

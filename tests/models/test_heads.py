@@ -7,34 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from cl_prompts.models.heads import (
-    FINITE_MASK,
     CosineHead,
     InstanceLogitMask,
-    LinearHead,
     UnitRowHead,
-    mask_unseen,
 )
 from cl_prompts.prompts.selectors import Selection
 
 
 def selection(index: list[list[int]], size: int = 3) -> Selection:
     return Selection(torch.tensor(index), torch.zeros(len(index), size), torch.ones(size))
-
-
-def test_a_head_begins_small_and_without_bias() -> None:
-    torch.manual_seed(0)
-    head = LinearHead(500, 20)
-    assert head.weight.shape == (20, 500)
-    assert head.weight.std().item() == pytest.approx(0.02, rel=0.03)
-    assert not head.bias.any()
-
-
-def test_columns_of_unseen_classes_are_replaced() -> None:
-    logits = torch.ones(2, 3)
-    seen = torch.tensor([True, False, True])
-    assert mask_unseen(logits, seen).tolist() == [[1, -torch.inf, 1]] * 2
-    assert mask_unseen(logits, seen, FINITE_MASK)[:, 1].tolist() == [FINITE_MASK] * 2
-    assert (logits == 1).all()  # the given logits stay as they are
 
 
 def test_a_mask_of_one_prompt_is_its_sigmoid() -> None:

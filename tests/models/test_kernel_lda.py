@@ -170,13 +170,3 @@ def test_the_kernel_is_set_by_the_first_batch_alone() -> None:
     single = RandomExpansion(DIM, 5, "fourier")
     single.fit(x[:1])
     torch.testing.assert_close(float(single.bandwidth), float(1 / x[0].square().sum()))
-
-
-def test_members_are_different_draws_and_agree_on_clear_cases() -> None:
-    x, y = data()
-    klda = KernelLDA(DIM, CLASSES, width=60, members=3, shrinkage=0.1, shrinkage_form="relative")
-    fed(klda, x, y, [40])
-    assert not torch.equal(klda.members[0].expansion.matrix, klda.members[1].expansion.matrix)
-    each = torch.stack([(2 * member.scores(x)).softmax(dim=1) for member in klda.members])
-    torch.testing.assert_close(klda.scores(x).exp(), each.mean(dim=0))
-    assert (klda(x).argmax(dim=1) == y).float().mean() > 0.9

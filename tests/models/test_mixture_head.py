@@ -77,23 +77,6 @@ def test_published_steps() -> None:
     GOLDEN.close_double(head(GOLDEN("features")), "after/logits")
 
 
-def test_with_all_experts_it_is_the_whole_softmax() -> None:
-    head, features = published(), GOLDEN("features")
-    head.k = head.n_groups
-    weights = head.gate_logits(features).softmax(dim=-1)
-    mixture = torch.einsum("bg,gcd->bcd", weights, head.expert_features())
-    want = head.scale * torch.einsum("bd,bcd->bc", F.normalize(features, dim=-1), mixture)
-    torch.testing.assert_close(head(features), want, rtol=1e-12, atol=1e-12)
-    sums = head.prior(features, GOLDEN("labels")).sum(dim=1)
-    torch.testing.assert_close(sums, torch.ones_like(sums), rtol=1e-12, atol=1e-12)
-
-
-def test_the_order_of_experts_and_their_groups_changes_nothing() -> None:
-    first, second = published(), published(list(range(len(GOLDEN("experts"))))[::-1])
-    torch.testing.assert_close(first(GOLDEN("features")), second(GOLDEN("features")))
-    torch.testing.assert_close(loss_of(first), loss_of(second))
-
-
 def test_one_expert_decides_until_a_class_comes_back() -> None:
     head = MixtureHead(6, 4, n_groups=3)
     features = torch.randn(4, 6)

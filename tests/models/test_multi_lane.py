@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.multi_lane import MultiLaneViT
 from tests.toy_vits import tiny_vit
-from tests.toys import watch
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 TARGETS = torch.randint(0, 2, (6, 8), generator=torch.Generator().manual_seed(6)).float()
@@ -131,59 +129,6 @@ def test_initial_scale() -> None:
 # ------------------------------------------------------------------------------------------- passes
 
 
-def lane_passes(model: MultiLaneViT) -> list[int]:
-    """Images times lanes of each pass from now on."""
-    passes: list[int] = []
-    watch(model, "lane_features", lambda images, lanes=(): passes.append(len(images) * len(lanes)))
-    return passes
-
-
-def test_training_runs_one_lane_and_evaluation_all() -> None:
-    model = model_of(3, multi_label=False)
-    passes = lane_passes(model)
-    output = model.train().run(IMAGES)
-    assert passes == [6]
-    assert (output.logits > -torch.inf).any(0).tolist() == model.columns().tolist()
-    assert output.features.shape == (6, 16)
-    assert output.cacheable == {}
-    output = model.eval().run(IMAGES)
-    assert passes == [6, 18]
-    assert (
-        (output.logits > -torch.inf).any(0).tolist()
-        == model.seen.tolist()
-        == [i != 6 for i in range(8)]
-    )
-    two = model.lane_features(IMAGES, [2, 0])
-    torch.testing.assert_close(two, model.lane_features(IMAGES)[:, [2, 0]], atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("impl", ["fused", "literal"])
-@torch.no_grad()
-def test_kept_logits_are_exact_and_save_passes(impl: str) -> None:
-    model = model_of(3, impl=impl).eval()
-    first = model.run(IMAGES)
-    assert {name: logits.shape[1] for name, logits in first.cacheable.items()} == {
-        "lane0": 2,
-        "lane1": 2,
-        "lane2": 3,
-    }
-    passes = lane_passes(model)
-    some = {name: first.cacheable[name] for name in ("lane0", "lane1")}
-    assert model.needs_images(some)
-    second = model.run(IMAGES, some)
-    assert passes == [6]
-    torch.testing.assert_close(second.logits, first.logits, atol=1e-6, rtol=0)
-    assert second.cacheable["lane0"] is some["lane0"]
-    torch.testing.assert_close(second.features, first.features, atol=1e-6, rtol=0)
-    model.backbone.counter.reset()
-    assert not model.needs_images(first.cacheable)
-    third = model.run(None, first.cacheable)
-    assert torch.equal(third.logits, first.logits)
-    assert third.features.shape == (6, 0)
-    assert passes == [6]
-    assert model.backbone.counter.images == 0
-
-
 def test_stamps_tell_when_a_lane_moved() -> None:
     model = model_of(2)
     before = model.cache_keys()
@@ -214,40 +159,7 @@ def test_before_the_first_lane() -> None:
                 call()
 
 
-def test_an_open_lane_without_classes_trains_nothing_but_works() -> None:
-    model = model_of(0)
-    model.open_lane()
-    assert not scores(model).any()
-    assert not model.train().run(IMAGES).logits.any()
-    model.add_classes([3])
-    assert model.run(IMAGES).logits[:, 3].all()
-
-
 # -------------------------------------------------------------------------------------------- state
-
-
-def test_round_trip_after_two_of_three_tasks(tmp_path: Path) -> None:
-    first = model_of(1)
-    train(first)
-    first.open_lane([1])
-    first.add_classes([2])
-    train(first)
-    first.save(tmp_path / "model.safetensors")
-    second = model_of(0)
-    random = torch.get_rng_state()
-    second.load(tmp_path / "model.safetensors")
-    assert torch.equal(torch.get_rng_state(), random)
-    assert torch.equal(scores(second), scores(first))
-    assert [lane.classes.tolist() for lane in second.lanes] == [[0, 5], [1, 2]]
-    assert [p.requires_grad for p in second.lanes.parameters()] == [
-        p.requires_grad for p in first.lanes.parameters()
-    ]
-    for model in (first, second):
-        torch.manual_seed(9)
-        model.open_lane(TASKS[2])
-        train(model)
-    assert torch.equal(scores(second), scores(first))
-    model_of(2).load_learned_state(second.learned_state())  # fewer lanes than the state has
 
 
 def test_loading_into_the_same_lanes_keeps_the_parameters() -> None:

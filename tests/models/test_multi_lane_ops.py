@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import weakref
 from typing import Any, get_args
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as lanes
 from cl_prompts.models.multi_lane import MultiLaneViT
-from tests.toy_vits import empty_vit_b, tiny_vit
+from tests.toy_vits import tiny_vit
 
 SLOT_UPDATES = get_args(lanes.SlotUpdate)
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
@@ -153,87 +149,6 @@ N = 197
 PATCHES = 196
 FROZEN = L * (12 * N * D**2 + 2 * N**2 * D) + PATCHES * D**2
 LAST_BLOCK_SAVING = 10 * N * D**2 + 2 * N**2 * D
-
-
-def specified(impl: str, n_lanes: int, s: int, p: int, prompted: int) -> float:
-    """Multiply-accumulates of one image with cached slots, as MULTI-LANE's formulas have them."""
-    if impl == "literal":
-        lane = L * (2 * s * N * D + 12 * (s + 1) * D**2) + 2 * (s + 1) * D * (
-            (s + 1) * L + p * prompted
-        )
-    else:
-        lane = L * (3 * s * N * D + 12 * D**2) + 2 * D * ((s + 1) * L + p * prompted)
-    return FROZEN - LAST_BLOCK_SAVING + n_lanes * lane
-
-
-def base_model(n_lanes: int, impl: str, s: int) -> MultiLaneViT:
-    """ViT-B/16 without memory or time: on the meta device."""
-    backbone = empty_vit_b()
-    with torch.device("meta"):
-        model = MultiLaneViT(backbone, n_lanes, impl=impl, n_selectors=s, prompt_length=s)
-        for _ in range(n_lanes):
-            model.lanes.open(torch.device("meta"), init="uniform", scale=1.0, copy_previous=False)
-    return model.eval()
-
-
-def counted(model: MultiLaneViT, batch: int) -> float:
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
-        model.lane_features(torch.empty(batch, 3, 224, 224, device="meta"))
-    return flops.get_total_flops() / 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("n_lanes", "s"), [(1, 20), (5, 10)])
-@pytest.mark.parametrize("impl", ["fused", "literal"])
-def test_cost_is_as_specified(impl: str, n_lanes: int, s: int) -> None:
-    model = base_model(n_lanes, impl, s)
-    counter = model.backbone.counter
-    first = counted(model, batch=1)
-    # Products with a single query are written as elementwise products, which the flop counter
-    # leaves out.
-    products = n_lanes * L * 2 * (1 + s) * D if impl == "fused" else 0
-    assert counter.macs == pytest.approx(first + products, rel=1e-6)
-    slots = 0 if impl == "literal" else n_lanes * 8 * (L - 1) * s * D**2
-    counter.reset()
-    again = counted(model, batch=2) / 2
-    assert first - again == pytest.approx(
-        slots, rel=1e-6
-    )  # once, whatever the batch, and kept from then on
-    assert counter.macs / 2 == pytest.approx(again + products, rel=1e-6)
-    assert again == pytest.approx(specified(impl, n_lanes, s, s, 5), rel=0.02)
-    assert (counter.images, counter.blocks) == (2, 2 * L)
-
-
-def test_training_adds_memory_for_lanes_only() -> None:
-    """What autograd holds: per block the frozen states, and never an activation of the frozen
-    MLP."""
-    backbone = tiny_vit(img_size=64)
-    model = MultiLaneViT(backbone, 2, n_selectors=2, prompt_length=2, prompted_blocks=(0,)).train()
-    model.open_lane([0, 1])
-    saved: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
-            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    frozen_weights = {p.untyped_storage().data_ptr() for p in backbone.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        F.softplus(model.run(torch.rand(4, 3, 64, 64)).logits).sum()
-    held = sum(size for pointer, size in saved.items() if pointer not in frozen_weights)
-    states = (
-        backbone.depth * 4 * backbone.n_tokens * backbone.dim * 4 * 4
-    )  # h, and the projection's three thirds, fp32
-    assert held < 1.3 * states
-
-
-def test_state_is_released_before_the_mlp() -> None:
-    stream = lanes.frozen_states(tiny_vit(), IMAGES)
-    state = next(stream)
-    gone = weakref.ref(state.hidden)
-    del state
-    next(stream)
-    assert gone() is None
 
 
 @pytest.mark.parametrize(("at_once", "calls"), [(1, 5), (2, 3), (5, 1)])

@@ -85,22 +85,3 @@ def test_evidence_is_the_density_of_the_labels_without_the_weights(n: int) -> No
         densities[relative] = float(labels.log_prob(y.T).sum())
     found = ridge_by_evidence(a, b, y.square().sum() / n, torch.tensor(float(n)).double())
     assert float(found) / scale == pytest.approx(max(densities, key=densities.__getitem__))
-
-
-def test_of_equal_ridges_the_largest_is_found() -> None:
-    # one sample has the same evidence at any ridge, and none has none
-    for a, n in ((torch.ones(3, 3), 1), (torch.zeros(3, 3), 0)):
-        b = a[:, :1].double()
-        found = ridge_by_evidence(a.double(), b, torch.tensor(1.0).double(), torch.tensor(float(n)))
-        assert float(found) == CANDIDATES[-1]
-
-
-def test_the_found_ridge_falls_with_the_data_and_is_there_from_the_first_sample() -> None:
-    found = []
-    for n in (1, 40, 40_000):
-        y = torch.arange(n) % CLASSES
-        x = torch.randn(n, DIM) + 0.3 * F.one_hot(y, CLASSES) @ torch.ones(CLASSES, DIM).cumsum(0)
-        pooled = fed(PooledRidge(DIM, CLASSES), x, y, [])
-        assert torch.isfinite(pooled(x[:5])[:, pooled.seen]).all()
-        found.append(float(pooled.ridge / pooled.system()[0].diagonal().mean()))
-    assert found[1] > found[2]

@@ -47,33 +47,6 @@ def model(request: pytest.FixtureRequest) -> PromptedViT:
     return made
 
 
-def test_a_cached_frozen_part_changes_nothing_and_saves_a_pass(model: PromptedViT) -> None:
-    images = IMAGES
-    counter = model.backbone.counter
-    counter.reset()
-    model.backbone.embed(images)
-    embedding = counter.macs
-    counter.reset()
-    frozen = model.encode(images, {}).parts.get("frozen")
-    query = counter.macs
-    counter.reset()
-    want = model(images)
-    full = counter.macs
-    counter.reset()
-    assert torch.equal(model.run(images, {} if frozen is None else {"frozen": frozen}).logits, want)
-    if frozen is None:
-        assert model.backbone.trainable
-    elif model.reads_images:
-        # What the query costs beyond the embedding and the projection of block 0, which both passes
-        # share.
-        shared = 5 * model.backbone.n_tokens * 3 * 16 * 16
-        assert counter.macs == pytest.approx(full - (query - embedding - shared))
-        assert query > 2 * embedding
-    else:
-        assert counter.macs == 0
-        assert torch.equal(model.run(None, {"frozen": frozen}).logits, want)
-
-
 def test_without_prompts_it_is_the_plain_vit() -> None:
     vit = tiny_vit()
     model = PromptedViT(vit, 6, pools=[SharedTokens((), 2, 16)])
@@ -103,14 +76,6 @@ def test_read_outs_are_the_class_token_and_the_mean_of_prepended_tokens() -> Non
     for readout, want in (("token", states[:, 0]), ("prompt", states[:, -6:].mean(dim=1))):
         model.readout = readout
         torch.testing.assert_close(model.run(IMAGES).features, want, atol=1e-5, rtol=0)
-
-
-def test_images_are_needed_unless_all_of_them_is_cached() -> None:
-    model = prompted()
-    head = PromptedViT(tiny_vit(), 6)
-    assert model.needs_images(["frozen"])
-    assert head.needs_images([])
-    assert not head.needs_images(["frozen"])
 
 
 @pytest.mark.parametrize("selector", [True, False])

@@ -162,17 +162,6 @@ def test_unseen_classes_and_batch_mates(make: Callable[..., PrototypeClassifier]
     assert not any(p.requires_grad for p in model.parameters())
 
 
-@every
-def test_low_precision_features_and_autocast(make: Callable[..., PrototypeClassifier]) -> None:
-    x, y = data()
-    x = x.bfloat16()
-    plain = fed(make(dtype=torch.float32), x, y, [50])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = fed(make(dtype=torch.float32), x, y, [50])
-        logits = cast.logits(x)
-    assert torch.equal(logits, plain.logits(x))
-
-
 def test_a_solution_that_need_not_wait_scores_nan_where_it_failed_and_is_refused_later() -> None:
     lda = StreamingLDA(3, n_classes=2, shrinkage=1e-4)
     lda.update(torch.randn(6, 3), torch.tensor([0, 1] * 3))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sklearn.covariance import oas as oas_of_scikit_learn
 from torch import Tensor
 
 from cl_prompts.models.prototype_classifiers import StreamingLDA
@@ -29,14 +28,6 @@ def test_published_numbers() -> None:
     rho = oas(len(covariance), len(x), covariance.trace(), covariance.square().sum())
     GOLDEN.close_double(rho, "pooled/oas_shrinkage")
     GOLDEN.close_double(shrunk_by_oas(covariance, len(x)), "pooled/covariance")
-
-
-def test_it_is_that_of_scikit_learn() -> None:
-    x = scattered()
-    covariance = x.T.cov(correction=0)
-    want, rho = oas_of_scikit_learn(x.numpy())
-    assert 0.01 < rho < 0.9
-    torch.testing.assert_close(shrunk_by_oas(covariance, len(x)), torch.from_numpy(want))
 
 
 def test_its_ends() -> None:

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cl_prompts.models import whitening as module
 from cl_prompts.models.whitening import FeatureWhitening, HeadInput, inverse_root, newton_schulz
 
 DIM = 8
@@ -138,37 +137,3 @@ def test_newton_schulz_is_the_root(shrinkage: float) -> None:
     torch.testing.assert_close(newton_schulz(matrix, shrinkage), want, atol=1e-8, rtol=1e-8)
     torch.testing.assert_close(want, want.T)
     torch.testing.assert_close(want @ matrix @ want, torch.eye(DIM).double(), atol=1e-8, rtol=1e-8)
-
-
-def test_newton_schulz_at_full_width() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(100, 384, generator=generator) @ torch.diag(torch.logspace(1, -3, 384)) + 3
-    whitening = FeatureWhitening(384, "whitened")
-    whitening.update(x)
-    matrix = whitening.system()
-    want = inverse_root(matrix, 1.0)
-    torch.testing.assert_close(newton_schulz(matrix, 1.0), want, atol=1e-8, rtol=1e-8)
-    single = newton_schulz(matrix.float(), 1.0)
-    assert (single - want).norm() < 1e-4 * want.norm()
-
-
-@every
-def test_devices_without_float64_keep_float32(
-    kind: HeadInput, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "SINGLE_PRECISION_DEVICES", {"meta"})
-    whitening = FeatureWhitening(DIM, kind).to("meta")
-    assert all(values.dtype == torch.float32 for values in whitening.buffers())
-    plain = FeatureWhitening(DIM, kind).to("cpu")
-    names = {name for name, values in plain.named_buffers() if values.dtype != torch.float64}
-    assert names <= {"root"}
-
-
-def test_low_precision_features_and_autocast() -> None:
-    x = features().bfloat16()
-    plain = fed("whitened", x, [30])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = fed("whitened", x, [30])
-        out = cast(x)
-    assert torch.equal(out, plain(x))
-    assert out.dtype == torch.float32

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from cl_prompts.backbones.attention import run_block
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.models.heads import UnitRowHead
 from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.prompts.task_aware import start_task
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("additive")
 CURRENT = torch.arange(8)[None].eq(torch.tensor([[2], [3]])).any(dim=0)
@@ -47,28 +44,6 @@ def test_published_mergers() -> None:
     twin = AdditivePrompt(range(6), 32, 4, beta=0.7).eval()
     twin.load_state_dict(prompt.state_dict())
     assert torch.equal(twin.used(), prompt.used())
-
-
-def test_only_the_class_tokens_key_and_value_change() -> None:
-    vit = tiny_vit()
-    block = vit.vit.blocks[0]
-    tokens = vit.embed(torch.rand(2, 3, 16, 16))
-    added = torch.randn(1, 2, 8), torch.randn(1, 2, 8)
-
-    def attention(x: Tensor) -> Tensor:
-        n = x.shape[1]
-        q, k, v = block.attn.qkv(block.norm1(x)).view(2, n, 3, 2, 8).permute(2, 0, 3, 1, 4)
-        k, v = k.clone(), v.clone()
-        k[:, :, 0] += added[0]
-        v[:, :, 0] += added[1]
-        out = (q @ k.transpose(-2, -1) * 8**-0.5).softmax(dim=-1) @ v
-        return block.attn.proj(out.transpose(1, 2).flatten(2))
-
-    want = tokens + attention(tokens)
-    want = want + block.mlp(block.norm2(want))
-    torch.testing.assert_close(run_block(block, tokens, additive=added), want, atol=1e-5, rtol=1e-5)
-    alone = run_block(block, tokens, additive=added, first=1)
-    torch.testing.assert_close(alone, want[:, :1], atol=1e-5, rtol=1e-5)
 
 
 def test_plans_add_up() -> None:

@@ -6,12 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import nn
 
 from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.prompts.beside import BesidePrompts
-from cl_prompts.prompts.selectors import NearestKeys, Selection
 from tests.golden_numbers import PLAIN, Golden, gradient, put
 from tests.toy_vits import tiny_vit
 
@@ -123,31 +122,3 @@ def test_class_token_alone_and_a_known_projection_come_to_the_same() -> None:
     for settings in ({"first": 1}, {"projected": project(block, tokens), "first": 1}):
         alone = run_block(block, tokens, beside=beside, **settings)
         torch.testing.assert_close(alone, whole[:, :1], atol=1e-5, rtol=1e-5)
-
-
-def changed(pool: BesidePrompts, entry: int) -> Tensor:
-    """From rows to keys."""
-    return torch.eye(pool.values.shape[-1]) + pool.down[entry, 0].T @ pool.up[entry, 0].T
-
-
-def one_image(pool: BesidePrompts, entries: list[int], r: Tensor, x: Tensor) -> Tensor:
-    """The unit of one image by the formula."""
-    rows = torch.cat([pool.values[e, 0] for e in entries])
-    keys = torch.cat([pool.values[e, 0] @ changed(pool, e) for e in entries])
-    scores = (r @ keys.T).clamp(min=0)
-    weighed = scores.max(dim=-1, keepdim=True).values * (scores @ rows)
-    return pool.log_scale[entries, 0].mean().exp() * (x + weighed)
-
-
-@pytest.mark.parametrize("k", [1, 2])
-def test_images_have_the_rows_of_the_entries_they_choose(k: int) -> None:
-    pool = BesidePrompts((2,), 3, 8, rank=2, size=5)
-    for parameter in pool.parameters():
-        nn.init.normal_(parameter)
-    selection = NearestKeys(5, 8, k=k)(torch.randn(4, 8))
-    assert isinstance(selection, Selection)
-    r, x = torch.randn(4, 6, 8), torch.randn(4, 6, 8)
-    got = pool.build(selection).beside[2](r, x)
-    for image, entries in enumerate(selection.index.tolist()):
-        want = one_image(pool, entries, r[image], x[image])
-        torch.testing.assert_close(got[image], want, atol=1e-4, rtol=1e-4)

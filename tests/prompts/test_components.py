@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.components import (
     AttentionWeights,
-    ComponentPool,
     GrowingRows,
     gram_schmidt,
     orthogonal_rows,
-    orthogonality,
 )
 from cl_prompts.prompts.task_aware import start_task
 
@@ -71,28 +65,11 @@ def test_new_rows_are_orthonormal_whatever_the_past() -> None:
     ).abs().max() > 1e-2  # the published form is not
 
 
-def test_both_forms_agree_while_the_past_is_orthogonal() -> None:
-    past = (
-        orthogonal_rows(torch.zeros(2, 0, 16), torch.randn(2, 5, 16))
-        * torch.tensor([1.0, 2, 3, 4, 5])[:, None]
-    )
-    draws = torch.randn(2, 4, 16)
-    torch.testing.assert_close(
-        orthogonal_rows(past, draws), gram_schmidt(past, draws), atol=1e-5, rtol=0
-    )
-
-
 def test_a_vanished_row_takes_no_part_in_gram_schmidt() -> None:
     past = torch.randn(1, 3, 8)
     draws = torch.randn(1, 2, 8)
     padded = torch.cat([past, torch.zeros(1, 1, 8)], dim=1)
     assert torch.equal(gram_schmidt(padded, draws), gram_schmidt(past, draws))
-
-
-def test_the_penalty_vanishes_for_orthonormal_rows() -> None:
-    rows = GrowingRows(3, 6, 16)()
-    assert orthogonality(rows).item() == pytest.approx(0, abs=1e-10)
-    assert orthogonality(2 * rows).item() == pytest.approx(3 * 9 / 6, rel=1e-4)
 
 
 @pytest.mark.parametrize("orthogonal", ["qr", "gram_schmidt"])
@@ -122,44 +99,3 @@ def test_earlier_components_stay_bit_for_bit_under_weight_decay_and_momentum(
         assert all((p == 0).all() for p in future)
         assert not torch.equal(rows.rows[task], fresh)
         assert [p.requires_grad for p in rows.rows] == [i >= task for i in range(3)]
-
-
-def test_without_boundaries_all_components_train_from_the_start() -> None:
-    rows = GrowingRows(2, 7, 16)
-    start_task(rows, 3)
-    assert rows().shape == (2, 7, 16)
-    assert all(p.requires_grad for p in rows.parameters())
-
-
-def test_a_prompt_is_the_weighted_sum_of_components_by_block() -> None:
-    torch.manual_seed(0)
-    selector = AttentionWeights(2, 6, 16)
-    pool = ComponentPool(6, (1, 3), 4, 16, 2)
-    selection = selector(torch.randn(5, 16))
-    plan = pool.build(selection)
-    assert selection.weights is not None
-    for i, block in enumerate((1, 3)):
-        rows = torch.einsum("bm,mw->bw", selection.weights[i], pool.values()[i]).view(5, 4, 16)
-        for part, half in zip(plan.prefix[block], (rows[:, :2], rows[:, 2:]), strict=True):
-            literal = half.unflatten(2, (2, 8)).transpose(1, 2)
-            torch.testing.assert_close(part, literal, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (
-            lambda: ComponentPool(4, (0,), 3, 16, 2),
-            "length is 3: half of a prompt's rows are keys",
-        ),
-        (lambda: GrowingRows(1, 3, 16, n_tasks=4), "3 components cannot be divided among 4 tasks"),
-        (
-            lambda: GrowingRows(1, 30, 16),
-            "30 components of width 16 cannot be orthogonal: give at most 16",
-        ),
-        (lambda: start_task(GrowingRows(1, 4, 16, n_tasks=2), 2), "task 2 has no components"),
-    ],
-)
-def test_bad_input_is_refused(make: Callable[[], Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make()

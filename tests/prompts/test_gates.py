@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import KeyValue, run_block
-from cl_prompts.prompts.gates import GateActivation, GatedPrefixes, ScoreGate
-from cl_prompts.prompts.prefixes import SharedPrefix
-from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.prompts.gates import GateActivation, ScoreGate
 from tests.golden_numbers import Golden, gradient, put
-from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("norga")
 
@@ -51,36 +47,3 @@ def test_published_gates(activation: GateActivation, when: str) -> None:
     (output * GOLDEN("loss_weight")).sum().backward()
     GOLDEN.close(gradient(prompt), f"{case}/grad_prompt")
     GOLDEN.close(gradient(gate.scale), f"{case}/grad_scale", atol=1e-4)
-
-
-def test_without_gate_it_is_the_plain_prefix() -> None:
-    _, pair = prefix()
-    tokens = GOLDEN("tokens")
-    closed = ScoreGate()
-    put(closed.scale, torch.tensor([1.0, 0.0]))
-    for gate in (None, closed):
-        output = run_block(attention(), tokens, prefix=pair, gate=gate) - tokens
-        GOLDEN.close(output, "plain_prefix/output")
-    alone = run_block(attention(), tokens, prefix=pair, gate=closed, first=1) - tokens[:, :1]
-    torch.testing.assert_close(alone, GOLDEN("plain_prefix/output")[:, :1], atol=2e-5, rtol=0)
-
-
-def test_gates_train_in_the_first_task_only() -> None:
-    pool = GatedPrefixes(SharedPrefix((0, 2), 3, 16, 2), (0, 2))
-    vit = tiny_vit()
-    images = torch.rand(2, 3, 16, 16)
-
-    def step() -> None:
-        pool.zero_grad()
-        vit.class_features(vit.embed(images), pool.build(None)).square().sum().backward()
-
-    start_task(pool, 0)
-    step()
-    assert all(gradient(p).any() for p in pool.parameters())
-    start_task(pool, 1)
-    step()
-    assert [gradient(p).any().item() for p in pool.gates.parameters()] == [False, False]
-    assert gradient(pool.pool.values).any()  # type: ignore[arg-type]
-    twin = GatedPrefixes(SharedPrefix((0, 2), 3, 16, 2), (0, 2))
-    twin.load_state_dict(pool.state_dict())
-    assert not any(p.requires_grad for p in twin.gates.parameters())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.encoders import LSTMEncoder, MLPEncoder
+from cl_prompts.prompts.encoders import MLPEncoder
 from cl_prompts.prompts.parameterisations import Decomposed, Reparameterised
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
@@ -93,16 +93,6 @@ def test_an_encoder_that_says_nothing_is_the_pool(make: Callable[[], nn.Module])
     torch.testing.assert_close(features(Reparameterised(pool, encoder).build(selection())), want)
 
 
-def test_rows_of_one_entry_and_block_are_the_sequence() -> None:
-    pool = TokenPool(4, (0, 2), 3, 16)
-    encoder = LSTMEncoder(16)
-    wrapped = Reparameterised(pool, encoder)
-    want = encoder(pool.values[2, 1][None])[0] + pool.values[2, 1]
-    torch.testing.assert_close(wrapped.values[2, 1], want)
-    alone = Reparameterised(SharedTokens((0,), 1, 16), encoder)  # a single row
-    assert alone.values.shape == (1, 1, 16)
-
-
 def test_finished_slots_are_baked() -> None:
     pool = Reparameterised(PrependedTokenPool(4, 3, 16), MLPEncoder(16), slots=2, std=0.02)
     assert pool.inner.values.std() < 0.05
@@ -116,24 +106,6 @@ def test_finished_slots_are_baked() -> None:
         nn.init.normal_(parameter)
     assert torch.equal(pool.values[:2], before[:2])
     assert not torch.allclose(pool.values[2:], before[2:])
-
-
-@every_pool
-def test_decomposition_begins_as_the_short_prompt(make: Callable[[], nn.Module]) -> None:
-    pool = make()
-    want = features(pool.build(selection()))  # type: ignore[operator]
-    wrapped = Decomposed(pool, n_tokens=5, dim=16, rank=2, size=4)
-    assert torch.equal(features(wrapped.build(selection())), want)
-    assert wrapped.a.abs().max() <= 2**-0.5
-    nn.init.normal_(wrapped.b)
-    changed = features(wrapped.build(selection()))
-    assert not torch.allclose(changed, want, atol=1e-3)
-    wrapped.bake()
-    assert not wrapped.b.any()
-    torch.testing.assert_close(features(wrapped.build(selection())), changed)
-    twin = Decomposed(make(), n_tokens=5, dim=16, rank=2, size=4)
-    twin.load_state_dict(copy.deepcopy(wrapped.state_dict()))
-    assert torch.equal(features(twin.build(selection())), features(wrapped.build(selection())))
 
 
 def test_an_update_of_the_positional_embedding() -> None:

@@ -6,25 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.components import (
-    AttentionWeights,
-    ComponentPool,
-)
 from cl_prompts.prompts.pools import (
     ExpertTokens,
     PrependedTokenPool,
     SharedTokens,
     TokenPool,
-    class_position,
 )
-from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
+from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.selectors import NearestKeys, Selection
 from cl_prompts.prompts.task_aware import start_task
-from tests.toy_vits import tiny_vit
 
 
 @pytest.fixture
@@ -78,22 +70,6 @@ def test_prepended_tokens_are_those_of_the_chosen_prompts(selection: Selection) 
         assert torch.equal(prepended[b], torch.cat([pool.values[row] for row in chosen]))
 
 
-def test_prepended_tokens_may_carry_the_class_tokens_position(
-    vit: FrozenViT, selection: Selection
-) -> None:
-    plain = PrependedTokenPool(4, 2, 16)
-    moved = PrependedTokenPool(4, 2, 16, position=class_position(vit))
-    moved.load_state_dict(plain.state_dict())  # the position is the backbone's, not the pool's
-    a = plain.build(selection).prepended
-    b = moved.build(selection).prepended
-    assert a is not None
-    assert b is not None
-    assert a.shape == (3, 4, 16)
-    torch.testing.assert_close(b - a, vit.vit.pos_embed[:, :1].expand(3, 4, -1), atol=1e-6, rtol=0)
-    with pytest.raises(InputError, match="no positional embedding"):
-        class_position(tiny_vit(no_embed_class=True))
-
-
 @pytest.mark.parametrize(
     "pool",
     [PrependedTokenPool(3, 2, 16, copy_slots=1), PrefixPool(3, (0,), 2, 16, 2, copy_slots=1)],
@@ -104,36 +80,6 @@ def test_slot_copies_are_made_once_and_leave_other_slots_alone(pool: Any) -> Non
         start_task(pool, task)
     assert torch.equal(pool.values[1], before[0])
     assert torch.equal(pool.values[[0, 2]], before[[0, 2]])
-
-
-@pytest.mark.parametrize(
-    "pool",
-    [
-        PrependedTokenPool(4, 2, 16),
-        TokenPool(4, (0,), 2, 16),
-        PrefixPool(4, (0,), 2, 16, 2),
-        ComponentPool(4, (0,), 2, 16, 2),
-    ],
-)
-def test_a_pool_without_its_selector_says_so(pool: Any) -> None:
-    with pytest.raises(TypeError, match="give the model"):
-        pool.build(None)
-
-
-def count(part: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in part.parameters())
-
-
-def test_sizes_of_published_settings() -> None:
-    assert count(PrependedTokenPool(10, 5, 768)) + count(NearestKeys(10, 768)) == 46_080
-    dual = [
-        SharedPrefix((0, 1), 5, 768, 12),
-        PrefixPool(10, (2, 3, 4), 20, 768, 12),
-        NearestKeys(10, 768),
-    ]
-    assert sum(map(count, dual)) == 944_640
-    assert count(AttentionWeights(5, 100, 768, n_tasks=10)) == 2 * 5 * 100 * 768
-    assert count(ComponentPool(100, range(5), 8, 768, 12, n_tasks=10)) == 5 * 100 * 8 * 768
 
 
 def choose(expert: int, n: int) -> Selection:

@@ -93,19 +93,3 @@ def test_prompts_are_entries_bit_for_bit_and_learn_through_the_weighted_sum() ->
     want = torch.einsum("bm,bnd->mnd", selection.weights[1], weight)
     torch.testing.assert_close(gradient(pool.values)[1, :, :2], want)
     assert (gradient(keys.key)[1] != 0).any()
-
-
-def test_usage_is_counted_and_plans_share_losses() -> None:
-    keys = SoftKeys(2, 5, 16)
-    pool = QuantisedComponents(5, (0, 2), 4, 16, 2)
-    selection = keys(torch.randn(7, 16))
-    keys.observe(selection)
-    assert keys.count.sum().item() == pytest.approx(7)
-    one = pool.build(selection)
-    two = pool.build(selection)
-    want = two.loss()
-    assert want is not None
-    one.add(QuantisedComponents(5, (1,), 4, 16, 2).build(SoftKeys(1, 5, 16)(torch.randn(7, 16))))
-    assert one.mapped(lambda values: values.bfloat16()).losses == one.losses
-    assert len(one.losses) == 2
-    assert PromptPlan().loss() is None

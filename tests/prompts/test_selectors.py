@@ -91,18 +91,6 @@ def test_count_scaling_prefers_rare_prompts_and_equal_counts_change_nothing() ->
     assert selector.count.tolist() == [20, 1e6, 1e6]
 
 
-def test_ties_go_to_the_lowest_row() -> None:
-    selector = NearestKeys(5, 4, k=2)
-    assert selector(torch.zeros(3, 4)).index.tolist() == [[0, 1]] * 3  # all distances are exactly 1
-
-
-def test_the_scale_is_one_and_the_count() -> None:
-    selector = NearestKeys(3, 4, count_scaled=True)
-    selector.count[:] = torch.tensor([0.0, 2, 5])
-    assert selector(torch.randn(2, 4)).scale.tolist() == [1, 3, 6]
-    assert NearestKeys(3, 4)(torch.randn(2, 4)).scale.tolist() == [1, 1, 1]
-
-
 def test_choices_are_counted() -> None:
     count = torch.tensor([0.0, 3.0, 0.0, 0.0, 0.0])
     count_choices(torch.tensor([[0, 2], [2, 3]]), count)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -142,17 +140,3 @@ def test_experts_that_were_never_used_are_never_chosen_in_evaluation() -> None:
     assert len(routing(pool, queries).index.unique()) == 6  # nothing was counted yet
     pool.counts[..., [1, 4, 5]] = 3
     assert set(routing(pool, queries).index.unique().tolist()) <= {1, 4, 5}
-
-
-def test_state_round_trip() -> None:
-    pool = SparsePrefix((0,), 6, 2, 16, 2)
-    twin = SparsePrefix((0,), 6, 2, 16, 2)
-    queries = torch.randn(50, 2, 7, 8)
-    with pool.counting():
-        routing(pool, queries)
-    pool.settle()
-    twin.load_state_dict(copy.deepcopy(pool.state_dict()))
-    assert twin.settled
-    assert torch.equal(routing(twin, queries).index, routing(pool, queries).index)
-    assert torch.equal(twin.prototype_loss(), pool.prototype_loss())
-    assert int(pool.counts.sum()) == 50 * 2 * 2

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.task_adapters import Adapter, TaskAdapters
+from cl_prompts.prompts.task_adapters import TaskAdapters
 from tests.golden_numbers import Golden, golden_vit
 from tests.toy_vits import tiny_vit
 
@@ -88,49 +87,3 @@ def test_at_start_the_model_is_the_frozen_one_bit_for_bit(precision: str) -> Non
     images = torch.rand(3, 3, 16, 16)
     tokens = vit.embed(images)
     assert torch.equal(vit.blocks(tokens, TaskAdapters(1, 4, 16).build(0)), vit.blocks(tokens))
-
-
-def test_class_token_alone_is_that_of_all() -> None:
-    vit = tiny_vit()
-    adapters = TaskAdapters(1, 4, 16, bottleneck=3).eval()
-    for parameter in adapters.parameters():
-        torch.nn.init.normal_(parameter)
-    tokens = vit.embed(torch.rand(3, 3, 16, 16))
-    plan = adapters.build(0)
-    alone = vit.blocks(tokens, plan, class_only=True)
-    torch.testing.assert_close(alone, vit.blocks(tokens, plan)[:, :1], atol=1e-5, rtol=1e-5)
-    assert (alone - vit.blocks(tokens)[:, :1]).abs().max() > 1e-2
-
-
-def test_initial_values_and_training() -> None:
-    adapter = Adapter(64, bottleneck=500, dropout=0.5)
-    assert adapter.down.weight.abs().max() <= 1 / 8
-    assert adapter.down.weight.std().item() == pytest.approx((1 / 192) ** 0.5, rel=0.05)
-    torch.nn.init.normal_(adapter.up.weight)
-    x = torch.randn(2, 5, 64)
-    assert not torch.equal(adapter(x), adapter(x))
-    adapter.eval()
-    assert torch.equal(adapter(x), adapter(x))
-    adapter(x).sum().backward()
-    assert adapter.down.weight.grad is not None
-
-
-def test_cost_is_counted() -> None:
-    vit = tiny_vit()
-    images = torch.rand(3, 3, 16, 16)
-    tokens = vit.embed(images)
-    vit.counter.reset()
-    vit.blocks(tokens)
-    plain = vit.counter.macs
-    vit.counter.reset()
-    vit.blocks(tokens, TaskAdapters(1, 4, 16, bottleneck=3).build(0))
-    assert vit.counter.macs - plain == 3 * 4 * tokens.shape[1] * 2 * 16 * 3
-
-
-def test_one_adapter_a_block() -> None:
-    plan = TaskAdapters(1, 4, 16).build(0)
-    with pytest.raises(ValueError, match="the adapter of block 0 is given twice"):
-        plan.add(TaskAdapters(1, 4, 16).build(0))
-    other = PromptPlan()
-    other.add(plan)
-    assert other.adapter == plan.adapter

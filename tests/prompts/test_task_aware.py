@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from cl_prompts.prompts.components import (
     AttentionWeights,
@@ -37,13 +37,3 @@ def test_a_task_begins_once_and_tasks_may_be_left_out() -> None:
         start_task(part, task)
     assert part.begun == [(-1, 0), (0, 3)]
     assert part.task == 3
-
-
-def test_the_task_is_part_of_the_state() -> None:
-    part = Noting()
-    other = Noting()
-    start_task(part, 2)
-    other.load_state_dict(part.state_dict())
-    assert other.task == 2
-    assert other.begun == []
-    assert all(isinstance(value, Tensor) for value in part.state_dict().values())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import AIR
 from tests.golden_numbers import Golden
 from tests.strategies.given_features import give, stream_of
@@ -35,15 +33,6 @@ def test_the_published_run() -> None:
         n = len(GOLDEN(f"batch{i}/counts"))
         GOLDEN.close(head.weight[:, :n], f"batch{i}/weight_balanced", atol=1e-9)
     GOLDEN.close(head._scores(GOLDEN("test_features")), "test_scores_balanced", atol=1e-9)
-
-
-def test_settings_reach_the_classifier() -> None:
-    air = make("air", seed=3, ridge=7.0)
-    assert (air.model.head.ridge, air.model.head.balance_over) == (7.0, "seen")
-    other = make("air", seed=4).model.head.expansion.matrix
-    assert not torch.equal(air.model.head.expansion.matrix, other)
-    with pytest.raises(InputError, match=r"one matrix a class.*at most"):
-        make("air", projection=400, memory_gib=1e-4)
 
 
 def test_a_class_weighs_the_same_however_rare_it_is() -> None:

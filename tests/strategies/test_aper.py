@@ -41,13 +41,3 @@ def test_a_class_is_the_mean_of_all_its_images() -> None:
             torch.testing.assert_close(model.means.mean[c], mean, atol=1e-5, rtol=1e-4)
     assert float(model.means.count.sum()) == 72
     assert len(model.means.count) == N_CLASSES
-
-
-def test_cost_is_a_pass_an_update_and_two_a_sample_for_the_means() -> None:
-    strategy = make("aper", "class_incremental", online_iter=2, train_epochs=2)
-    counter = strategy.model.backbone.counter
-    for number, part in enumerate(experiences("class_incremental")):
-        counter.reset()
-        fit(strategy, [part])
-        passes = 2 * 2 + 2 if number == 0 else 2
-        assert counter.blocks == passes * counter.shape.depth * len(part.dataset)

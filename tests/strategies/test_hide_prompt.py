@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import PrefixLayout
 from cl_prompts.strategies import HeadAlignment, HiDePrompt
 from tests.golden_numbers import Golden, golden_strategy, gradient, put
@@ -152,15 +151,3 @@ def test_means_of_another_run_are_forgotten_when_a_state_is_loaded() -> None:
     assert not torch.equal(first.earlier_means(), want)
     first.load_state_dict(second.state_dict(), experiences("class_incremental", train=96))
     assert torch.equal(first.earlier_means(), want)
-
-
-def test_more_announced_tasks_than_prefixes_are_refused() -> None:
-    stream = experiences("class_incremental")
-    strategy = make("hide_prompt", "class_incremental", pool_size=2)
-    with pytest.raises(InputError, match="pool_size is 2: each of the 3 announced tasks"):
-        fit(strategy, stream)
-    assert not strategy.updates
-    # Where nobody said how many there are, the first without a prefix is.
-    strategy = make("hide_prompt", "class_incremental", pool_size=2, n_tasks=None)
-    with pytest.raises(InputError, match="task 2 has no prompts: the pool was made for n_tasks=2"):
-        fit(strategy, stream)

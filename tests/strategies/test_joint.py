@@ -9,7 +9,6 @@ import pytest
 import torch
 from avalanche.benchmarks import nc_benchmark
 
-from cl_prompts.errors import InputError
 from tests.strategies.shared import noted
 from tests.toy_data import TEST, TRAIN, Blobs, Scenes, benchmark
 from tests.toys import fit, make
@@ -49,8 +48,3 @@ def test_experiences_of_other_benchmarks_are_put_together() -> None:
     assert fit(make("joint"), [both[0][0], *both[1][1:]]).samples_seen == 2 * (
         len(both[0][0].dataset) + sum(len(e.dataset) for e in both[1][1:])
     )
-
-
-def test_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="there is nothing to train on"):
-        make("joint").train([])

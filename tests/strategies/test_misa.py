@@ -101,15 +101,6 @@ def test_without_tasks_prompts_and_keys_are_the_nearest() -> None:
     assert len(ours.model.pools[1].values) == 10
 
 
-def test_bad_input_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there are no prompts at"):
-        make("misa", initial_prompts=str(tmp_path / "none.safetensors"))
-    torch.save(torch.zeros(1, 4, 16), tmp_path / "g_prompt.pt")
-    torch.save(torch.zeros(10, 9, 16), tmp_path / "e_prompt.pt")
-    with pytest.raises(InputError, match=r"initial prompts of shape .* do not fit"):
-        make("misa", initial_prompts=str(tmp_path), e_length=5)
-
-
 def test_steps_of_the_warm_up_are_the_published_ones() -> None:
     strategy = golden_strategy(MISA, 9, g_length=2, e_length=3, position=True)
     model = strategy.model

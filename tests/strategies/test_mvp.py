@@ -13,7 +13,7 @@ from cl_prompts.strategies import Head
 from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import fit, make, weights
+from tests.toys import fit, make
 
 IMAGES = Blobs(8, seed=5).images
 LABELS = torch.tensor([0, 1, 2, 3] * 2)
@@ -24,15 +24,6 @@ def test_parameters_are_as_many_as_published_for_vit_b() -> None:
     published = {"pool_size": 10, "g_length": 5, "e_blocks": (2, 3, 4), "e_length": 20}
     model = make("mvp", backbone=tiny_vit(**shape), n_classes=100, **published).model
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 554_060
-
-
-def test_every_part_learns() -> None:
-    strategy = make("mvp")
-    before = weights(strategy)
-    after = weights(fit(strategy, experiences()))
-    parts = ("selector.key", "selector.count", "logit_mask.values", "pools.0.values")
-    for name in (*parts, "pools.1.values", "head.weight"):
-        assert not torch.equal(before[name], after[name]), name
 
 
 def test_only_selected_rows_and_seen_columns_get_gradients() -> None:
@@ -83,11 +74,6 @@ def test_each_chosen_prompt_of_each_shown_sample_is_counted() -> None:
     shown = sum(noted(strategy, "after_step", lambda _, batch: len(batch.labels), experiences()))
     assert strategy.model.selector.count.sum() == shown
     assert shown > 2 * strategy.samples_seen  # replayed samples count as well
-
-
-def test_any_gamma_gives_a_finite_loss() -> None:
-    strategy = fit(make("mvp", gamma=0.5, train_mb_size=1, online_iter=1), experiences()[:1])
-    assert bool(torch.isfinite(strategy.loss))
 
 
 def test_its_loss_reads_what_the_head_reads() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.strategies import HeadAlignment, SMoPE
+from cl_prompts.strategies import SMoPE
 from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import noted, stream_batch
-from tests.toy_data import N_CLASSES, experiences
-from tests.toys import fit, make, watch
+from tests.toy_data import experiences
+from tests.toys import make, watch
 
 GOLDEN = Golden("smope")
 
@@ -108,14 +108,3 @@ def test_a_stream_without_boundaries_begins_dense_and_counts_while_it_trains() -
     counts = strategy.experts.counts + strategy.experts.fresh_counts
     assert (counts.sum(dim=-1) == 2 * strategy.samples_seen).all()  # two experts an image
     assert not any(phases(make("smope", dense_share=0.0), experiences()))
-
-
-def test_an_announced_task_is_counted_in_a_pass_of_its_own() -> None:
-    strategy = make("smope", "class_incremental")
-    for seen, experience in enumerate(experiences("class_incremental"), start=1):
-        fit(strategy, [experience])
-        assert (strategy.experts.counts.sum(dim=-1) == 2 * 24 * seen).all()
-        assert strategy.experts.settled
-        assert not strategy.experts.fresh_counts.any()
-    (alignment,) = strategy.plugin(HeadAlignment).current(announced=True)
-    assert alignment.observed.sum() == N_CLASSES
