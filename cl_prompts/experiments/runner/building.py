@@ -131,16 +131,7 @@ class Builder:
         plain = kind.plain_images and not settings.options.get("augmented_views")
         train = data.train.plain() if plain else data.train
         benchmark = benchmark_from_split(train, data.test, split)
-        evaluation = dict(settings.evaluation)
-        if kind.whole_stream:
-            # All data come at once, so there is no curve over samples: only the end is measured.
-            evaluation["every"] = None
-        anytime = AnytimeEvaluation(
-            data.test,
-            n_classes=len(data.classes),
-            home_classes=home_classes_of(split),
-            **evaluation,
-        )
+        anytime = _evaluation(settings, data, split)
         anytime.evaluator.num_workers = workers
         # A run that learns on is made in the size of its first ancestor, and grows as they did.
         descent = Descent(settings, len(data.classes), split.n_tasks)
@@ -265,6 +256,19 @@ class Builder:
             check_precision(arguments["precision"], pick_device(settings.device))
             self._backbones[key] = create_backbone(name, seed=settings.seed, **arguments)
         return self._backbones[key]
+
+
+def _evaluation(settings: Settings, data: DataSet, split: Any) -> AnytimeEvaluation:
+    evaluation = dict(settings.evaluation)
+    if strategy_class(settings.strategy).whole_stream:
+        # All data come at once, so there is no curve over samples: only the end is measured.
+        evaluation["every"] = None
+    return AnytimeEvaluation(
+        data.test,
+        n_classes=len(data.classes),
+        home_classes=home_classes_of(split),
+        **evaluation,
+    )
 
 
 def _normalisation(settings: Settings, data: DataSet | None = None) -> Any:

@@ -114,20 +114,8 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         folder.write_json(CONFIDENCE_FILE, {"log_odds": held_out.sort().values.tolist()})
         record_images(parts, folder)
         run.write_summary("finished")
-        cache = parts.strategy.feature_cache
-        if parts.settings.options.get("views") is not None:
-            watcher.note(_cache_summary(cache.reused, cache.computed))
-        cache.clear()
+        parts.strategy.feature_cache.clear()
     request.obey()
-
-
-def _cache_summary(reused: int, computed: int) -> str:
-    """Share of views whose frozen features were cached, in words.
-
-    >>> _cache_summary(4500, 1500)
-    'frozen work of 4,500 of 6,000 views was at hand'
-    """
-    return f"frozen work of {reused:,} of {reused + computed:,} views was at hand"
 
 
 def _tracked(run: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:

@@ -43,12 +43,31 @@ def summary_of(
         command: what was typed to make the run.
         with_results: compute the results so far; their cost grows with the tasks.
     """
-    settings = parts.settings
     strategy = parts.strategy
-    backbone = strategy.model.backbone
-    evaluator = parts.anytime.evaluator
-    # Evaluations run through the same backbone, whose counter does not tell them apart.
-    training_macs = backbone.counter.macs - evaluator.macs
+    return {
+        **_about(parts),
+        "samples_seen": strategy.samples_seen,
+        "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
+        "results": results_of(parts) if with_results else {},
+        **_domains(parts),
+        "own_scores": parts.anytime.own_scores,
+        "single_class_batches": (
+            int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
+        ),
+        "trainable_parameters": strategy.model.n_learned,
+        "seconds": seconds,
+        "images_per_second": strategy.samples_seen / seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "peak_device_memory_mb": peak_device_memory_mb(strategy.device),
+        "forward_passes": _forward_passes(parts),
+        "command": command,
+    }
+
+
+def _about(parts: Parts) -> dict[str, Any]:
+    """What does not change while a run trains."""
+    settings = parts.settings
+    backbone = parts.strategy.model.backbone
     return {
         "recipe": settings.recipe,
         "strategy": settings.strategy,
@@ -56,6 +75,7 @@ def summary_of(
         "scenario": settings.scenario["name"],
         "backbone": settings.backbone["name"],
         "weights": settings.backbone["weights"],
+        "published_weights": backbone.published,
         "image_size": backbone.image_size,
         "seed": settings.seed,
         "stream_seed": settings.stream_seed,
@@ -66,27 +86,17 @@ def summary_of(
         "samples": sum(parts.split.sizes),
         "skipped_images": list(parts.data.skipped),
         "unread_files": dict(parts.data.unread),
-        "samples_seen": strategy.samples_seen,
-        "whole_stream": strategy.whole_stream,
-        "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
-        "results": results_of(parts) if with_results else {},
-        **_domains(parts),
-        "own_scores": parts.anytime.own_scores,
-        "published_weights": backbone.published,
-        "single_class_batches": (
-            int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
-        ),
-        "cached_views": strategy.feature_cache.reused,
-        "computed_views": strategy.feature_cache.computed,
-        "trainable_parameters": strategy.model.n_learned,
-        "seconds": seconds,
-        "images_per_second": strategy.samples_seen / seconds,
-        "peak_memory_mb": peak_memory_mb(),
-        "peak_device_memory_mb": peak_device_memory_mb(strategy.device),
-        "forward_passes": {
-            # In the unit F, one plain forward pass of the backbone, for each image.
-            "train": training_macs / backbone.forward_macs / max(1, strategy.samples_seen),
-            "evaluation": evaluator.macs / backbone.forward_macs / max(1, evaluator.images),
-        },
-        "command": command,
+        "whole_stream": parts.strategy.whole_stream,
+    }
+
+
+def _forward_passes(parts: Parts) -> dict[str, float]:
+    """Cost in the unit F, one plain forward pass of the backbone, for each image."""
+    strategy, evaluator = parts.strategy, parts.anytime.evaluator
+    backbone = strategy.model.backbone
+    # Evaluations run through the same backbone, whose counter does not tell them apart.
+    training_macs = backbone.counter.macs - evaluator.macs
+    return {
+        "train": training_macs / backbone.forward_macs / max(1, strategy.samples_seen),
+        "evaluation": evaluator.macs / backbone.forward_macs / max(1, evaluator.images),
     }
