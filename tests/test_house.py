@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from inspect import isfunction
 from pathlib import Path
 
 import cl_prompts
+from cl_prompts.strategies import STRATEGIES, strategy_class
+from cl_prompts.strategies.base.online import OnlineStrategy
 
 PACKAGE = Path(cl_prompts.__file__).parent
 TESTS = Path(__file__).parent
@@ -22,3 +25,27 @@ def test_every_test_folder_is_a_room() -> None:
     missing = {room for room in rooms - OF_THEIR_OWN if not (PACKAGE / room).is_dir()}
     assert not missing
     assert all((TESTS / room / "__init__.py").is_file() for room in rooms - OF_THEIR_OWN)
+
+
+def test_a_strategy_is_abstract_or_final() -> None:
+    """Methods override hooks, but neither the loop nor what another method implements."""
+    kinds = {strategy_class(name) for name in STRATEGIES}
+    found = {
+        f"{kind.__name__}.{name}"
+        for strategy in kinds
+        for kind in strategy.__mro__[: strategy.__mro__.index(OnlineStrategy)]
+        for base in kind.__mro__[1:]
+        if base in kinds | {OnlineStrategy}
+        for name in vars(kind).keys() & vars(base).keys()
+        if isfunction(vars(base)[name]) and not name.startswith("__")
+    }
+    assert found == {
+        # without gradients there is no step, and joint training joins the experiences first
+        "APER.optimizer_step",
+        "PrototypeStrategy.optimizer_step",
+        "Joint.train",
+        # variants of a method in a part that it makes
+        "LayUPProbe.make_classifier",
+        "NoRGa.make_pool",
+        "SinglePrompt.build_model",
+    }
