@@ -11,11 +11,10 @@ from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from avalanche.logging import BaseLogger
 from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin, ReplayPlugin
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import begin, finished
 from tests.toy_data import N_CLASSES, TEST, TRAIN, Blobs, benchmark, experiences
-from tests.toys import ALL, PROTOTYPES, REPLAYING, TABLE, fit, make, same, trained_on, weights
+from tests.toys import ALL, PROTOTYPES, REPLAYING, TABLE, fit, same, trained_on, weights
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -129,9 +128,3 @@ def test_avalanches_metrics_loggers_replay_and_schedulers_work(kind: str) -> Non
     assert strategy.samples_seen == TRAIN * strategy.train_epochs == anytime.samples_seen
     if kind not in PROTOTYPES and strategy.schedule == "constant":  # others set their own rate
         assert strategy.optimizer.param_groups[0]["lr"] < rate
-
-
-@pytest.mark.parametrize("kind", [kind for kind in REPLAYING if kind in TABLE])
-def test_a_replay_plugin_and_an_own_buffer_exclude_each_other(kind: str) -> None:
-    with pytest.raises(InputError, match="buffer_size and a plugin"):
-        fit(make(kind, plugins=[ReplayPlugin(mem_size=20)]), experiences())

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from avalanche.benchmarks.scenarios.online import OnlineCLExperience
 from torch import Tensor
 
+from cl_prompts.backbones.pixels import check_targets
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
@@ -138,30 +139,22 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
     targets = experience.dataset.targets
     if not len(targets):
         return
-    # The first target says of which kind all are.
-    first = _as_tensor(targets[0], targets[0])
-    width = first.numel() if first.dim() else 0
-    if width != (model.n_classes if model.multi_label else 0):
-        given = f"targets of shape {tuple(first.shape)} were given"
+    shape = np.shape(targets[0])
+    if shape != ((model.n_classes,) if model.multi_label else ()):
+        needs = "learns one label per image"
+        hint = "; multi_label=True, where the strategy has it, learns several"
         if model.multi_label:
-            raise InputError(f"{learner} needs rows of {model.n_classes} zeros and ones: {given}")
+            needs, hint = f"needs rows of {model.n_classes} zeros and ones", ""
+        raise InputError(f"{learner} {needs}: targets of shape {shape} were given{hint}")
+    if not model.multi_label:
+        labels = _as_tensor(list(targets), targets[0])
+        check_targets(labels, model.n_classes, multi_label=False)
+    elif getattr(targets, "annotated", targets) is None or isinstance(
+        whole_of(experience), OnlineCLExperience
+    ):
         raise InputError(
-            f"{learner} learns one label per image: {given}; multi_label=True, where the strategy"
-            " has it, learns several"
-        )
-    if model.multi_label:
-        mixed = getattr(targets, "annotated", targets) is None
-        if mixed or isinstance(whole_of(experience), OnlineCLExperience):
-            raise InputError(
-                "this experience mixes tasks and does not say which classes are annotated, so"
-                " that zeros in its targets mean nothing: cut tasks with split_online_stream"
-            )
-        return
-    labels = _as_tensor(list(targets), targets[0])
-    if not 0 <= int(labels.min()) <= int(labels.max()) < model.n_classes:
-        wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
-        raise InputError(
-            f"label {wrong} occurs: labels are 0 to n_classes - 1, {model.n_classes - 1}"
+            "this experience mixes tasks and does not say which classes are annotated, so that"
+            " zeros in its targets mean nothing: cut tasks with split_online_stream"
         )
 
 

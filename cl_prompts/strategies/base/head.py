@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from cl_prompts.checks import Count, Positive, Share
-from cl_prompts.errors import InputError
 from cl_prompts.models.alignment import Alignment, BatchAlignment, StreamedAlignment, Target
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
@@ -110,15 +109,3 @@ class Head(Declared):
         }
         differing = [name for name in read if getattr(self, name) != getattr(default, name)]
         return [name for name in differing if not read[name]]
-
-    def refuse_for_given_model(self) -> None:
-        """Refuse a head for a model that was given ready-made.
-
-        Raises:
-            InputError: another head than the linear one on raw features.
-        """
-        if self.kind != "linear" or self.input != "raw":
-            raise InputError(
-                "head says how a model is built, and this one was given: give it the head where you"
-                " build it, or let the strategy build it from backbone= and n_classes="
-            )

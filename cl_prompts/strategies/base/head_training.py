@@ -47,21 +47,6 @@ class HeadStrategy(OnlineStrategy):
                 " buffer and needs at least 1"
             )
 
-    def refuse_for_given_model(self) -> None:
-        """Refuse a rate for a ViT that a model which was given ready-made keeps frozen, and none
-        for one that it trains."""
-        super().refuse_for_given_model()
-        if not self.backbone_lr and self.optimizer is None and self.model.backbone.trainable:
-            raise InputError(
-                f"backbone_lr of {type(self).__name__} is 0, and the given model trains its ViT:"
-                " build it on the frozen one, or give its rate"
-            )
-        if self.backbone_lr > 0 and not self.model.backbone.trainable:
-            raise InputError(
-                f"backbone_lr of {type(self).__name__} is {self.backbone_lr}, and the ViT of the"
-                " given model is frozen: build it on backbone.thawed(), or give backbone_lr=0"
-            )
-
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a linear head on the class token of the frozen ViT or of a trainable copy of it."""
         vit = backbone.thawed() if self.backbone_lr > 0 else backbone

@@ -157,8 +157,6 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
             # Parts first, and then what settings of all methods change in them.
             model = self.build_model(self.backbone.reading(self.read_out), self.n_classes)
             self.fit_model(model)
-        else:
-            self.refuse_for_given_model()
         if model.multi_label and "multi_label" not in self.settings():
             raise InputError(f"{type(self).__name__} is defined for one class per image")
         if model.multi_label and self.class_mask == "batch":
@@ -245,12 +243,6 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
     def fit_model(self, model: ContinualModel) -> None:
         """Give a model that was just built what settings ask for: its head."""
         self.head.fit(model)
-
-    def refuse_for_given_model(self) -> None:
-        """Refuse settings of the construction for a model that was given ready-made."""
-        self.head.refuse_for_given_model()
-        if self.read_out != "token":
-            raise InputError("a given model has its read_out: give backbone.reading(...) to it")
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """Adam without weight decay on everything trainable, as published for MVP and its

@@ -90,15 +90,6 @@ class PromptStrategy(OnlineStrategy):
         for form in prompt_forms(self.prompt_form):
             form.apply(model, type(self).__name__)
 
-    def refuse_for_given_model(self) -> None:
-        """Refuse head and form of prompts for a model that was given ready-made."""
-        super().refuse_for_given_model()
-        if prompt_forms(self.prompt_form):
-            raise InputError(
-                "prompt_form says how the prompts of a model are built, and this model was given:"
-                " let the strategy build it from backbone= and n_classes="
-            )
-
     # ------------------------------------------------------------------ rates
 
     def is_head(self, name: str) -> bool:

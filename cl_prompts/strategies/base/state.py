@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
-from copy import copy, deepcopy
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,12 +70,6 @@ class Registered:
                 value.load_state_dict(saved)
             elif isinstance(value, Tensor) and isinstance(saved, Tensor):
                 setattr(self.owner, name, saved.to(value.device))
-            elif isinstance(value, MutableMapping) and saved is not None:
-                # Of its own kind, such as Counter: files hold plain dictionaries.
-                kept = copy(value)
-                kept.clear()
-                kept.update(saved)
-                setattr(self.owner, name, kept)
             else:
                 setattr(self.owner, name, saved)
 
@@ -122,11 +116,8 @@ def strategy_state(
     }
 
 
-def load_strategy_state(
-    strategy: Any, state: dict[str, Any], experiences: Sequence[Any] | None
-) -> None:
-    """Inverse of :func:`strategy_state`; without experiences replay buffer and optimizer stay as
-    they are.
+def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Sequence[Any]) -> None:
+    """Inverse of :func:`strategy_state`.
 
     Raises:
         InputError: another backbone, other plugins, or too few experiences for the replay buffer.
@@ -140,18 +131,16 @@ def load_strategy_state(
             f"the saved state has plugins {', '.join(saved) or 'none'}, and this strategy has"
             f" {', '.join(names) or 'none'}: make it with the same plugins"
         )
-    if experiences is not None:
-        n_classes = strategy.model.n_classes
-        strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
+    n_classes = strategy.model.n_classes
+    strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
     # The model before cache and optimizer, which go by its parameters.
     strategy.model.load_learned_state(state["model"])
     cache_keys = strategy.model.cache_keys()
     strategy.feature_cache.load_state_dict(state["feature_cache"], cache_keys, strategy.device)
     # The model may have grown in loading: its new parameters need a place in a group.
     strategy.make_optimizer()
-    if experiences is not None:
-        # PyTorch's optimizers go on with the tensors that they are given.
-        strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
+    # PyTorch's optimizers go on with the tensors that they are given.
+    strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
     strategy.task_position.samples = int(state["samples_of_task"])

@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import (
-    EvaluationPlugin,
     SupervisedPlugin,
 )
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import LinearProbe
 from tests.toy_data import benchmark, experiences
 from tests.toy_vits import tiny_vit
@@ -34,10 +31,7 @@ def test_parameter_groups_survive_and_new_parameters_join_the_first() -> None:
     assert sizes == [4, 2]  # keys and mask joined the first group
 
 
-def test_single_label_metrics_are_refused_and_the_default_ones_measure_map() -> None:
-    evaluator = EvaluationPlugin(accuracy_metrics(experience=True))
-    with pytest.raises(InputError, match="one label per image"):
-        make("linear_probe", "mlcil", evaluator=evaluator)
+def test_the_default_metrics_of_several_labels_measure_map() -> None:
     settings = {"multi_label": True, "device": "cpu", "train_mb_size": 16}
     strategy = LinearProbe(backbone=tiny_vit(), n_classes=6, **settings)
     bench = benchmark("mlcil")

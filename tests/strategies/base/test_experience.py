@@ -12,18 +12,14 @@ from avalanche.benchmarks import (
     benchmark_with_validation_stream,
     split_online_stream,
 )
-from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
 from avalanche.benchmarks.utils import as_classification_dataset
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
 from cl_prompts.strategies.base.experience import (
     TaskPosition,
-    check_labels,
     classes_of,
-    whole_of,
 )
 from tests.toy_data import Blobs, benchmark, experiences
 from tests.toy_vits import tiny_vit
@@ -89,20 +85,6 @@ def test_a_run_resumes_in_the_middle_of_a_task() -> None:
     assert [e.samples_seen for e in plugins[1].curve.task_ends] == [TASK, 2 * TASK]
 
 
-def test_a_stream_that_announces_nothing_announces_nothing_in_pieces() -> None:
-    strategy = noting()
-    fit(strategy, pieces(benchmark().train_stream, 8))
-    assert strategy.notes == []
-
-
-def test_a_piece_is_of_the_whole_that_it_was_cut_from() -> None:
-    stream = class_incremental().train_stream
-    (first, *_) = pieces(stream, 8)
-    assert whole_of(first) is not first
-    assert len(whole_of(first).dataset) == TASK
-    assert whole_of(stream[0]) is stream[0]
-
-
 def test_positions_of_whole_experiences_and_of_pieces() -> None:
     position = TaskPosition()
     for experience in class_incremental().train_stream:
@@ -113,36 +95,6 @@ def test_positions_of_whole_experiences_and_of_pieces() -> None:
         position.enter(piece)
         found.append((position.first, position.last, position.samples))
     assert found == [(True, False, 12), (False, False, 24), (False, True, 32)] * 3
-
-
-def one(targets: list[Any]) -> Any:
-    return SimpleNamespace(dataset=SimpleNamespace(targets=targets))
-
-
-@pytest.mark.parametrize(
-    ("n_classes", "multi_label", "targets", "says"),
-    [
-        (
-            6,
-            False,
-            [[0, 1], [1, 1]],
-            r"Learner learns one label per image: targets of shape \(2,\)",
-        ),
-        (6, False, [0, 6], "label 6 occurs: labels are 0 to n_classes - 1, 5"),
-        (6, False, [-1, 2], "label -1 occurs"),
-        (6, False, ["cat"], "targets are strs such as 'cat'"),
-        (3, True, [0, 1], r"needs rows of 3 zeros and ones: targets of shape \(\) were"),
-        (3, True, [[0, 1]], r"needs rows of 3 zeros and ones: targets of shape \(2,\) were"),
-    ],
-)
-def test_labels_that_do_not_fit_are_refused(
-    n_classes: int, multi_label: bool, targets: list[Any], says: str
-) -> None:
-    model = PromptedViT(tiny_vit(), n_classes, multi_label=multi_label)
-    with pytest.raises(InputError, match=says):
-        check_labels(one(targets), model, "Learner")
-    for fitting in ([], [[0, 1, 1]] if multi_label else [0, 5]):
-        check_labels(one(fitting), model, "Learner")
 
 
 def test_annotated_classes_are_those_that_the_experience_names() -> None:
@@ -185,15 +137,3 @@ def test_parts_of_a_multi_label_task_are_annotated_as_the_whole() -> None:
     (joined,) = benchmark_from_datasets(train=[data[0].concat(data[1])]).train_stream
     with pytest.raises(InputError, match="mixes tasks and does not say which classes"):
         fit(make("linear_probe", "mlcil"), [joined])
-
-
-def test_a_mixture_does_not_say_what_is_annotated() -> None:
-    mixed = split_continuous_linear_decay_stream(
-        benchmark("mlcil").train_stream,
-        experience_size=8,
-        iters_per_virtual_epoch=2,
-        beta=4,
-        shuffle=True,
-    )
-    with pytest.raises(InputError, match="mixes tasks and does not say which classes are annotat"):
-        fit(make("multi_lane", "mlcil"), [next(iter(mixed))])

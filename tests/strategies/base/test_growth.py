@@ -182,7 +182,7 @@ def test_refusals() -> None:
 
 
 def test_without_room_a_later_class_is_refused() -> None:
-    with pytest.raises(InputError, match="label 7 occurs: labels are 0 to n_classes"):
+    with pytest.raises(InputError, match="label 7 at positions 0, 1"):
         fit(make("linear_probe"), [with_more_classes(8, only=[7])])
 
 

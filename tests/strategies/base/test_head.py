@@ -8,14 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.heads import CosineHead, LinearHead, UnitRowHead
-from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import Head, HeadAlignment, SlowHeads
 from cl_prompts.strategies.base.stream import Batch
 from tests.strategies.shared import noted
 from tests.toy_data import N_CLASSES, Blobs, experiences
-from tests.toy_vits import tiny_vit
 from tests.toys import ADAPTED, PROTOTYPES, TABLE, cls_of, fit, make, same, weights
 
 IMAGES = Blobs(12, seed=7).images
@@ -111,14 +108,6 @@ def test_the_temperature_is_given_or_learned() -> None:
     assert learned.model.n_learned == fixed.n_learned + 1
 
 
-def test_a_given_model_brings_its_own() -> None:
-    model = PromptedViT(tiny_vit(), N_CLASSES, head=CosineHead(16, N_CLASSES))
-    assert make("linear_probe", model=model).model is model
-    for head in (Head(kind="cosine"), Head(input="centred")):
-        with pytest.raises(InputError, match="head says how a model is built"):
-            make("linear_probe", model=model, head=head)
-
-
 def test_a_cosine_head_suits_mvp_without_terms_of_a_linear_one() -> None:
     settings = {"use_afs": False, "use_gsf": False, "plugins": [HeadAlignment(epochs=1)]}
     assert make("mvp", head=Head(kind="cosine"), **settings).model.head.bias is None
@@ -138,10 +127,3 @@ def test_every_method_but_one_reads_several_blocks(kind: str) -> None:
     with torch.no_grad():
         output = model.eval().run(IMAGES)
     assert output.features.shape == (len(IMAGES), width)
-
-
-def test_a_given_model_has_its_own_read_out() -> None:
-    model = PromptedViT(tiny_vit().reading("blocks:3"), N_CLASSES)
-    assert model.head.in_features == 48
-    with pytest.raises(InputError, match=r"a given model has its read_out"):
-        make("linear_probe", model=model, read_out="blocks:2")

@@ -11,7 +11,6 @@ import torch
 from avalanche.benchmarks import CLExperience, CLStream
 from avalanche.benchmarks.scenarios import DatasetExperience
 from avalanche.benchmarks.utils import DataAttribute, make_avalanche_dataset
-from avalanche.evaluation import metrics as avalanche_metrics
 from avalanche.evaluation.metrics import loss_metrics
 from avalanche.logging import InteractiveLogger
 from avalanche.training import Naive
@@ -19,9 +18,8 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from cl_prompts.errors import InputError
 from cl_prompts.metrics.multi_label import images_with, multi_label_results
-from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
+from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics
 
 TASKS = ([0, 1], [2, 3])
 
@@ -133,28 +131,3 @@ def test_what_is_undefined_is_not_emitted_and_loggers_work(
     assert not [name for name in undefined if "MeanAP" in name or "F1" in name]
     strategy.eval([experience(x, y, 0, "test")])
     assert "MeanAP_Exp" in capsys.readouterr().out
-
-
-REFUSED = {
-    "accuracy": lambda m: m.accuracy_metrics(minibatch=True),
-    "class accuracy": lambda m: m.class_accuracy_metrics(stream=True),
-    "top-k": lambda m: m.topk_acc_metrics(top_k=2, experience=True),
-    "confusion": lambda m: m.confusion_matrix_metrics(stream=True),
-}
-
-
-@pytest.mark.parametrize("kind", REFUSED)
-def test_metrics_of_one_label_are_refused(kind: str) -> None:
-    evaluator = quiet(MultiLabelMetrics(), REFUSED[kind](avalanche_metrics))
-    with pytest.raises(InputError, match="is defined for one label per image"):
-        refuse_accuracy(evaluator)
-    refuse_accuracy(quiet(loss_metrics(experience=True), MultiLabelMetrics()))
-
-
-def test_single_labels_and_a_wrong_threshold_are_refused() -> None:
-    labels = torch.zeros(16, dtype=torch.int64)
-    strategy = SimpleNamespace(mb_y=labels, mb_output=torch.zeros(16, 4))
-    with pytest.raises(InputError, match=r"got targets of shape \(16,\): it is for multi-hot targ"):
-        MultiLabelMetrics().after_eval_iteration(strategy)
-    with pytest.raises(InputError, match="the F1 threshold is 80: it must be a probability"):
-        MultiLabelMetrics(threshold=80)

@@ -10,25 +10,12 @@ import torch
 from avalanche.benchmarks import nc_benchmark
 from torch import Tensor
 
-from cl_prompts.errors import InputError
-from cl_prompts.strategies import MVP, OnlineStrategy
+from cl_prompts.strategies import OnlineStrategy
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.stream import Batch
 from tests.strategies.shared import noted
 from tests.toy_data import N_CLASSES, Blobs, experiences
-from tests.toy_vits import tiny_vit
 from tests.toys import fit, make, watch
-
-
-def test_one_model_or_what_builds_it() -> None:
-    for given in ({"n_classes": 3}, {"backbone": tiny_vit()}, {}):
-        with pytest.raises(InputError, match="give either model= or both backbone= and n_classes="):
-            MVP(**given)
-    model = make("mvp").model
-    assert make("mvp", model=model).model is model
-    for beside in ({"n_classes": 3}, {"backbone": tiny_vit()}):
-        with pytest.raises(InputError, match="give either model= or both"):
-            MVP(model=model, **beside)
 
 
 def test_what_a_run_sets_is_no_setting() -> None:

@@ -15,7 +15,6 @@ from cl_prompts.strategies import (
     PLUGINS,
     Encoded,
     HeadAlignment,
-    OnePrompt,
     Router,
     SlowHeads,
     StrategyPlugin,
@@ -25,7 +24,7 @@ from cl_prompts.strategies import (
 from cl_prompts.strategies.base.avalanche import with_own_plugins
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
-from tests.toys import ADAPTED, PROTOTYPES, cls_of, fit, make, same, weights
+from tests.toys import cls_of, fit, make, same, weights
 
 EVENTS = (
     "attach",
@@ -140,18 +139,6 @@ def test_any_method_trains_and_resumes_exactly_with_any_option(
     assert not same(weights(whole), weights(fit(make(kind, scenario, **settings), stream)))
 
 
-def test_a_plugin_of_the_package_is_given_once() -> None:
-    with pytest.raises(InputError, match="plugins hold SlowHeads 2 times: give it once"):
-        make("linear_probe", plugins=[SlowHeads(), Recording(), Recording(), SlowHeads()])
-
-
-def test_unknown_settings_are_refused_as_those_of_methods_are() -> None:
-    with pytest.raises(InputError, match="unknown setting of SlowHeads 'decay': did you mean 'dec"):
-        SlowHeads(decay=0.9)
-    with pytest.raises(InputError, match="unknown setting of OnePrompt 'slow_heads'"):
-        OnePrompt(backbone=lively_vit(), n_classes=6, slow_heads=(0.9,))
-
-
 @pytest.mark.parametrize("kind", ["multi_lane", "er_ace", "aper", "linear_probe"])
 def test_what_can_have_a_plugin_gets_it_beside_other_methods(kind: str) -> None:
     for name in PLUGINS:
@@ -159,17 +146,6 @@ def test_what_can_have_a_plugin_gets_it_beside_other_methods(kind: str) -> None:
         with suppress(InputError):
             make(kind, plugins=[plugin])
             assert plugin.needs in cls_of(kind).settings(), name
-
-
-@pytest.mark.parametrize("kind", [*PROTOTYPES, *ADAPTED, "mixture_prompt"])
-def test_plugins_of_trained_heads_are_refused_where_none_is_trained(kind: str) -> None:
-    names = ["self_regulation", "head_alignment", "slow_heads", "distillation"]
-    for name in names:
-        with pytest.raises(InputError, match="needs a trained head over all classes"):
-            make(kind, plugins=make_plugins({name: {}}))
-    if kind in PROTOTYPES:
-        with pytest.raises(InputError, match="anchors trained parameters"):
-            make(kind, plugins=make_plugins({"ewc": {}}))
 
 
 def test_what_a_method_adds_to_a_plugin_is_not_given_to_the_next_one() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import HeadAlignment
 from cl_prompts.strategies.base.experience import classes_of
 from tests.strategies.shared import noted, stream_batch
@@ -78,12 +77,6 @@ def test_the_pull_is_subtracted_by_its_weight(kind: str, given: dict[str, Any]) 
     assert output.selection is not None
     pull = pulled - strategy.prompt_loss(output)
     torch.testing.assert_close(pull, -0.3 * output.selection.match)
-
-
-@pytest.mark.parametrize("kind", ["one_prompt", "hide_prompt", "flyprompt"])
-def test_without_keys_there_is_no_pull(kind: str) -> None:
-    with pytest.raises(InputError, match="pull_weight is for keys that choose prompts"):
-        make(kind, pull_weight=0.3)
 
 
 @every
@@ -176,11 +169,3 @@ def test_rates_scale_with_the_batch_by_name(kind: str, scaling: str, factor: flo
     groups = make(kind, lr_scaling=scaling, **settings).optimizer.param_groups
     want = [0.01 * factor, 0.1 * factor]
     assert [group["lr"] for group in groups][:2] == pytest.approx(want)
-
-
-@pytest.mark.parametrize("wrong", [{"prompt_lr": 0.1}, {"lr_scaling": "batch/256"}])
-def test_a_given_optimizer_has_rates_of_its_own(wrong: dict[str, Any]) -> None:
-    model = make("one_prompt").model
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with pytest.raises(InputError, match=f"{next(iter(wrong))} is of OnePrompt"):
-        make("one_prompt", model=model, optimizer=optimizer, **wrong)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts import parameterisations
 from cl_prompts.strategies import Decomposed, Encoded
 from tests.strategies.shared import noted
@@ -100,10 +99,3 @@ def test_forms_combine_in_any_order_and_by_name() -> None:
         assert tuple(pools[-1].a.shape[::2]) == (10, 2)
     plain: list[str] = [type(pool).__name__ for pool in make("dual_prompt").model.pools]
     assert plain == ["SharedPrefix", "PrefixPool"]
-
-
-@pytest.mark.parametrize("form", [Encoded(), Decomposed()])
-def test_a_given_model_has_its_prompts(form: Any) -> None:
-    model = make("one_prompt").model
-    with pytest.raises(InputError, match="prompt_form says how the prompts of a model are built"):
-        make("one_prompt", model=model, prompt_form=form)

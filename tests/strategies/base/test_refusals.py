@@ -1,0 +1,94 @@
+"""What strategies and their plugins refuse, each with its sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
+
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies import MVP, LinearProbe, SlowHeads, make_plugins
+from cl_prompts.strategies.base.experience import check_labels
+from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics
+from tests.refusals import check_refusals
+from tests.toy_data import benchmark, experiences
+from tests.toy_vits import lively_vit, tiny_vit
+from tests.toys import fit, make
+
+OF_TRAINED_HEADS = ("self_regulation", "head_alignment", "slow_heads", "distillation")
+
+
+def with_plugin(kind: str, name: str, **settings: Any) -> Any:
+    return make(kind, plugins=make_plugins({name: settings}))
+
+
+def labels(targets: list[Any], n_classes: int = 6, *, several: bool = False) -> None:
+    model = PromptedViT(tiny_vit(), n_classes, multi_label=several)
+    experience: Any = SimpleNamespace(dataset=SimpleNamespace(targets=targets))
+    check_labels(experience, model, "Learner")
+
+
+def mixture() -> Any:
+    """An experience of Avalanche's that mixes multi-label tasks."""
+    tasks = benchmark("mlcil").train_stream
+    return next(iter(split_continuous_linear_decay_stream(tasks, 8, 2, 4, True)))
+
+
+def load(saved: Any, **settings: Any) -> None:
+    make("linear_probe", **settings).load_state_dict(saved.state_dict())
+
+
+def test_construction() -> None:
+    several = PromptedViT(tiny_vit(), 6, multi_label=True)
+    model = make("one_prompt").model
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    accuracy = EvaluationPlugin(accuracy_metrics(experience=True))
+    cases = {
+        "no model": MVP,
+        "no classes": lambda: MVP(backbone=tiny_vit()),
+        "a model and classes": lambda: MVP(model=model, n_classes=3),
+        "a model of several labels": lambda: make("er_ace", model=several),
+        "a batch mask of several": lambda: LinearProbe(model=several, class_mask="batch"),
+        "accuracy of several": lambda: make("linear_probe", "mlcil", evaluator=accuracy),
+        "a rate of no own optimizer": lambda: make(
+            "one_prompt", model=model, optimizer=optimizer, prompt_lr=0.1
+        ),
+        "no buffer": lambda: make("derpp", buffer_size=0),
+        "two buffers": lambda: fit(make("er", plugins=[ReplayPlugin(20)]), experiences()),
+        "pull without keys": lambda: make("one_prompt", pull_weight=0.3),
+        "a plugin twice": lambda: make("linear_probe", plugins=[SlowHeads(), SlowHeads()]),
+        "a misspelt setting": lambda: SlowHeads(decay=0.9),
+        "no parameters": lambda: with_plugin("ncm", "ewc"),
+        **{f"{name} of ncm": lambda n=name: with_plugin("ncm", n) for name in OF_TRAINED_HEADS},
+        "no head over all": lambda: with_plugin("mixture_prompt", "distillation"),
+        "a threshold": lambda: MultiLabelMetrics(threshold=80),
+    }
+    check_refusals(Path(__file__).with_name("construction.txt"), cases)
+
+
+def test_data_and_states() -> None:
+    other = lively_vit()
+    other.mean[0, 1] += 0.1
+    one, ours = make("linear_probe", plugins=[SlowHeads()]), make("linear_probe")
+    single = SimpleNamespace(mb_y=torch.zeros(16).long(), mb_output=torch.zeros(16, 4))
+    cases = {
+        "rows": lambda: labels([[0, 1], [1, 1]]),
+        "a class too many": lambda: labels([0, 6]),
+        "a negative class": lambda: labels([-1, 2]),
+        "names": lambda: labels(["cat"]),
+        "classes for rows": lambda: labels([0, 1], 3, several=True),
+        "short rows": lambda: labels([[0, 1]], 3, several=True),
+        "mixed tasks": lambda: fit(make("multi_lane", "mlcil"), [mixture()]),
+        "single labels": lambda: MultiLabelMetrics().after_eval_iteration(single),
+        "another plugin": lambda: load(one),
+        "another backbone": lambda: load(ours, backbone=other),
+        "no experiences": lambda: make("mvp_r").load_state_dict(
+            fit(make("mvp_r"), experiences()[:1]).state_dict()
+        ),
+    }
+    check_refusals(Path(__file__).with_name("data.txt"), cases)
