@@ -145,15 +145,6 @@ class ImageSet(Dataset):
         other.rows = self.rows[kept]
         return other
 
-    def reading(self, files: Mapping[int, str]) -> ImageSet:
-        """The same, with the images of some rows in other files."""
-        if not files:
-            return self
-        assert isinstance(self.images, FileImages)
-        other = copy(self)
-        other.images = self.images.moved({int(self.rows[row]): file for row, file in files.items()})
-        return other
-
     def plain(self) -> ImageSet:
         """The same images without augmentation, as test images are seen; itself where no other
         transform is known."""
@@ -187,27 +178,6 @@ class ImageSet(Dataset):
         """Continue the augmentation where ``state_dict`` was taken."""
         if isinstance(self.transform, PrivateRandom):
             self.transform.load_state_dict(state)
-
-
-class RecordedSet(ImageSet):
-    """Training images as an earlier run recorded them; those that nothing reads again may be gone.
-
-    >>> images = ImageSet(torch.rand(2, 3, 8, 8), np.array([0, 1]), None)
-    >>> RecordedSet(images, {"images": 2}).fingerprint()
-    {'images': 2}
-
-    Args:
-        images: the set, with the files that there were.
-        fingerprint: what :meth:`ImageSet.fingerprint` gave then.
-    """
-
-    def __init__(self, images: ImageSet, fingerprint: Mapping[str, Any]) -> None:
-        vars(self).update(vars(images))
-        self._fingerprint = dict(fingerprint)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """The recorded one."""
-        return self._fingerprint
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -58,11 +58,6 @@ class FileImages:
         if row not in self._kept:
             self._kept[row] = reduced(decode(self.paths[row]), self._side)
         return self._kept[row]
-
-    def moved(self, files: Mapping[int, str]) -> FileImages:
-        """The same, with some rows in other files."""
-        paths = [files.get(row, path) for row, path in enumerate(self.paths)]
-        return FileImages(paths, cache=self._side)
 
     def bytes_kept(self, rows: np.ndarray) -> int:
         """Bytes that the cache takes with these rows in it, estimated from at most 50 of them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from cl_prompts.datasets.classes import alike, check_names
-from cl_prompts.datasets.dataset import DataSet, ImageSet, RecordedSet
+from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
 from cl_prompts.errors import InputError
@@ -91,13 +90,6 @@ class JoinedSet(ImageSet):
         first, second = (part.without(paths) for part in self.parts)
         return JoinedSet(first, second, self._columns, self._n_classes)
 
-    def reading(self, files: Mapping[int, str]) -> ImageSet:
-        """The same, with the images of some rows in other files."""
-        n = len(self.parts[0])
-        first = self.parts[0].reading({row: file for row, file in files.items() if row < n})
-        second = self.parts[1].reading({row - n: file for row, file in files.items() if row >= n})
-        return JoinedSet(first, second, self._columns, self._n_classes)
-
     def plain(self) -> ImageSet:
         """The same images without augmentation."""
         first, second = (part.plain() for part in self.parts)
@@ -151,21 +143,11 @@ class JoinedDataSet(DataSet):
         before: the first one, whose classes keep their numbers.
         later: the other one.
         columns: number of each of its classes among all classes.
-        gone: training images of the first one, by row, that should be replayed and are gone.
     """
 
     before: DataSet = field(default=None, repr=False)  # type: ignore[assignment]
     later: DataSet = field(default=None, repr=False)  # type: ignore[assignment]
     columns: tuple[int, ...] = field(default=(), repr=False)
-    gone: tuple[int, ...] = field(default=(), repr=False)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Identity of this data; what is gone counts."""
-        found = super().fingerprint()
-        if self.gone:
-            known = [found["training"]["contents"], *self.gone]
-            found["training"]["contents"] = hashlib.sha256(json.dumps(known).encode()).hexdigest()
-        return found
 
     @property
     def new_classes(self) -> tuple[str, ...]:
@@ -194,8 +176,7 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
         raise InputError(
             f"class {pair[1]!r} of data set {later.name!r} would be new, but differs from the known"
             f" class {pair[0]!r} in case, blanks or the encoding of accents alone: call its folder"
-            f" {pair[0]!r} too, or give the known class another name with cl-prompts classes RUN"
-            " --rename"
+            f" {pair[0]!r} too"
         )
     both = f"data sets {before.name!r} and {later.name!r}"
     check_names(both, sorted({*before.domains, *later.domains}), "domain")
@@ -252,8 +233,7 @@ def _digest(path: str) -> str:
 
 
 def _known_files(images: ImageSet) -> list[str]:
-    """Files of the images that come from files, and are there."""
+    """Files of the images that come from files."""
     if isinstance(images, JoinedSet):
         return [path for part in images.parts for path in _known_files(part)]
-    recorded = isinstance(images, RecordedSet)
-    return [path for path in images.files if not recorded or os.path.isfile(path)]
+    return list(images.files)

@@ -17,7 +17,7 @@ from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.recipes.values import BY_NAME, as_seeds, flat, parsed, plain
 
 #: settings that say where a run is computed, or how often it is saved, but enter no number of it
-HOW = ("device", "num_workers", "checkpoint_every", "tracker", "keep_images", "on_missing")
+HOW = ("device", "num_workers", "checkpoint_every", "tracker")
 #: keys whose lists a recipe itself expands
 EXPANDED = ("strategy", "strategies", "run", "seed", "seeds")
 SEEDS = ("seed", "stream_seed")

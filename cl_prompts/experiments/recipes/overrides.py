@@ -37,8 +37,6 @@ TOP: dict[str, Any] = {
     "num_workers": None,
     "checkpoint_every": None,
     "tracker": None,
-    "keep_images": False,
-    "on_missing": "fail",
 }
 _RUN = ("strategy", "strategies", "run")
 #: section or strategy, and the path of a setting in it

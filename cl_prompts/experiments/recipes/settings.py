@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from cl_prompts.checks import is_one_name, one_of, shown, whole_number
+from cl_prompts.checks import is_one_name, shown, whole_number
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
@@ -45,7 +45,6 @@ MOST_WORKERS = 256
 _KINDS: dict[str, tuple[Any, str]] = {
     "device": (str, "a name such as cpu"),
     "tracker": (str | None, "a name such as wandb"),
-    "keep_images": (bool, "true or false"),
 }
 #: trackers that send what they are given to a server
 SENDING = ("wandb",)
@@ -66,9 +65,6 @@ class Settings:
         checkpoint_every: stream samples between two checkpoints; None: so that they take at most
             2 % of the time.
         tracker: board beside TensorBoard, "wandb" or a dotted name; None for none.
-        keep_images: keep a copy of each image that is replayed at the end, in the run folder.
-        on_missing: of a run that learns on: what becomes of images to replay that are gone, "fail"
-            or "skip".
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
@@ -84,8 +80,6 @@ class Settings:
     num_workers: int | None
     checkpoint_every: int | None = None
     tracker: str | None = None
-    keep_images: bool = False
-    on_missing: str = "fail"
     dataset: dict[str, Any] = field(default_factory=dict)
     scenario: dict[str, Any] = field(default_factory=dict)
     backbone: dict[str, Any] = field(default_factory=dict)
@@ -97,7 +91,7 @@ class Settings:
         """Content of ``config.yaml``."""
         values = plain(asdict(self))
         # Left out at their defaults, as in the folders of versions that did not have them.
-        for key in ("parent", "tracker", "keep_images", "on_missing"):
+        for key in ("parent", "tracker"):
             if not values[key] or values[key] == "fail":
                 del values[key]
         return yaml_text(values)
@@ -242,8 +236,6 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
         if key not in _KNOWN:
             raise unknown(f"section of recipe {name}", str(key), _KNOWN)
     runs = runs_of(recipe, recipe_label(name), overrides)
-    if runs[0].on_missing != "fail":
-        raise InputError("on_missing is for cl-prompts learn, whose runs replay earlier images")
     return runs
 
 
@@ -288,33 +280,18 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Se
 _PARENT = {
     "run": str,
     "sha256": str,
-    "sizes": list,
+    "first": list,
     "code": list,
-    "renamed": dict,
-    "removed": list,
     "settings": str,
 }
 
 
 def _parent(given: Any) -> dict[str, Any]:
     """The section ``parent``, checked."""
-    if not isinstance(given, dict) or (
-        # Runs of an earlier commit do not say with which settings their ancestors were made.
-        given and given.keys() | {"settings"} != _PARENT.keys()
-    ):
+    known = {key: type(value) for key, value in given.items()} if isinstance(given, dict) else None
+    if known not in ({}, _PARENT):
         raise InputError(f"parent is {shown(given)}: it should hold {', '.join(_PARENT)}")
-    for key, value in given.items():
-        if not isinstance(value, _PARENT[key]):
-            raise InputError(f"parent.{key} is {shown(value)}: it is no {_PARENT[key].__name__}")
-    renamed = given.get("renamed", {})
-    for name in (*given.get("code", ()), *given.get("removed", ()), *renamed, *renamed.values()):
-        if not isinstance(name, str):
-            raise InputError(f"parent holds {shown(name)} among its names: it should be a text")
-    for size in given.get("sizes", ()):
-        # By type, since True is an int to isinstance.
-        if not (isinstance(size, list) and [type(n) for n in size] == [int, int]):
-            raise InputError(f"parent.sizes holds {shown(size)}: classes and tasks are numbers")
-    return given
+    return dict(given)
 
 
 def _entry(section: Any, key: str) -> Any:
@@ -341,7 +318,6 @@ def _around(values: Mapping[str, Any]) -> dict[str, Any]:
     for key, (kind, words) in _KINDS.items():
         if not isinstance(found[key], kind):
             raise InputError(f"{key} is {shown(found[key])}: it should be {words}")
-    one_of("on_missing", found["on_missing"], ("fail", "skip"))
     for key, bounds in (("num_workers", (0, MOST_WORKERS)), ("checkpoint_every", ())):
         if found[key] is not None:
             found[key] = whole_number(key, found[key], *bounds)

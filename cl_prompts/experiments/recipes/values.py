@@ -74,7 +74,7 @@ BY_NAME = ("prompt_form", "plugins")
 GROUPS: Mapping[Any, Any] = {
     **{key: {} for key in ("dataset", "scenario", "backbone", "evaluation")},
     "options": {"head": {}, **{key: {None: {}} for key in BY_NAME}},
-    "parent": {"renamed": {}},
+    "parent": {},
 }
 
 

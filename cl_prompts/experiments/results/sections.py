@@ -44,9 +44,8 @@ _FOLLOWS = {
     "backbone": "backbone.name",
 }
 _ANCESTRY = {
-    "sizes": "classes and tasks of the runs before",
+    "first": "classes and tasks of the first run",
     "code": "own code of the runs before",
-    "removed": "classes removed:",
 }
 _MAX_LENGTH = 40
 _HASH = re.compile("[0-9a-f]{32,}")
@@ -104,11 +103,6 @@ def _describe(key: str, value: str | None, reference: str | None) -> str:
 
 def _ancestry_words(key: str, value: str | None, reference: str | None) -> str:
     """Difference between the finished runs that runs go on from, in one of their settings."""
-    _, renamed, name = key.partition("renamed.")
-    if renamed:
-        return f"class {name} is called {name if value is None else _word(value)}"
-    if key == "removed" and value not in (None, "[]"):
-        return f"classes removed: {_word(value).strip('[]')}"
     if value is None or reference is None:
         return f"goes on from {'no' if value is None else 'a'} finished run"
     return f"{_ANCESTRY.get(key, f'parent.{key}')} {_word(value)} instead of {_word(reference)}"

@@ -17,10 +17,6 @@ SUMS_FILE = "SHA256SUMS"
 BEFORE_FILE = "before.json"
 #: confidence in the held-out test images of known classes, at the end of a run
 CONFIDENCE_FILE = "confidence.json"
-#: files and labels of a run's images, and what is replayed
-IMAGES_FILE = "images.json"
-#: folder of the copies of replayed images
-COPIES = "images"
 #: what a report reads
 READ = (
     "config.yaml",
@@ -37,7 +33,6 @@ READ = (
 _SUMMED = (
     *READ,
     CONFIDENCE_FILE,
-    IMAGES_FILE,
     "learned.safetensors",
     "checkpoint",
     "checkpoint.previous",
@@ -51,9 +46,7 @@ def sums(folder: Path, written: Mapping[str, bytes]) -> str:
     >>> print(sums(Path("nowhere"), {"summary.json": b""}), end="")
     e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  summary.json
     """
-    copies = sorted(f"{COPIES}/{file.name}" for file in (folder / COPIES).glob("[!.]*"))
-    names = [name for name in (*_SUMMED, *copies) if (folder / name).is_file()]
-    found = {name: sha256(folder / name) for name in names}
+    found = {name: sha256(folder / name) for name in _SUMMED if (folder / name).is_file()}
     # Files that are about to be written count as they will be.
     found |= {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
     return "".join(f"{digest}  {name}\n" for name, digest in found.items())

@@ -35,8 +35,6 @@ NOT_IDENTITY = {
     "num_workers",
     "checkpoint_every",
     "tracker",
-    "keep_images",
-    "on_missing",
     "dataset.root",  # data, weights and parents are known by content, wherever they lie
     "dataset.download",
     "dataset.cache_gb",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from cl_prompts.backbones.devices import check_precision, pick_device
@@ -30,19 +29,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
-from cl_prompts.experiments.runner.kept_images import (
-    check_keeping,
-    copies_for,
-    recorded_data,
-    recorded_gone,
-)
-from cl_prompts.experiments.runner.learning_on import (
-    Descent,
-    images_gone,
-    is_edited,
-    parent_of,
-    with_new_names,
-)
+from cl_prompts.experiments.runner.learning_on import first_size, parent_of
 from cl_prompts.experiments.runner.process import loader_processes
 from cl_prompts.experiments.runner.remarks import remarks
 from cl_prompts.experiments.runner.streams import home_classes_of, split_of
@@ -64,7 +51,6 @@ class Parts:
     benchmark: Any
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
-    descent: Descent
 
 
 class StreamInfo(NamedTuple):
@@ -119,7 +105,6 @@ class Builder:
         # whatever it likes.
         seed_globals(settings.seed)
         data = self._data(settings)
-        check_keeping(settings, data)
         backbone = self.backbone(settings, data)
         if is_dotted(settings.dataset["name"]):
             # A test image, since looking at a training image would draw an augmentation.
@@ -134,13 +119,12 @@ class Builder:
         anytime = _evaluation(settings, data, split)
         anytime.evaluator.num_workers = workers
         # A run that learns on is made in the size of its first ancestor, and grows as they did.
-        descent = Descent(settings, len(data.classes), split.n_tasks)
-        n_classes, n_tasks = descent.first
+        n_classes, n_tasks = first_size(settings, len(data.classes), split.n_tasks)
         info = StreamInfo(n_classes, data.multi_label, n_tasks, split.boundaries)
         options = options_on(train, settings)
         strategy = make_strategy(settings, backbone, info, options, plugins=[anytime])
         strategy.check_announced(announced=boundaries_announced(settings, split))
-        return Parts(settings, data, split, benchmark, strategy, anytime, descent)
+        return Parts(settings, data, split, benchmark, strategy, anytime)
 
     def take_ready(self) -> Parts | None:
         """Parts that are ready, which train only once."""
@@ -192,33 +176,10 @@ class Builder:
 
     def _data(self, settings: Settings) -> DataSet:
         """The data set of a run; what its function draws from global generators is drawn."""
-        if not settings.parent:
-            return self._own_data(settings)
-        folder = Path(settings.parent["run"])
-        before = self._past_data(parent_of(settings), folder)
-        moved, gone = copies_for(folder, before)
-        if is_edited(settings):
-            if gone:
-                raise images_gone(folder, before, gone)
-            return with_new_names(replace(before, train=before.train.reading(moved)), settings)
-        # Images of the ancestors first, so that their rows stay what they were.
-        both = joined(before, self._own_data(settings))
-        return replace(both, train=both.train.reading(moved), gone=gone)
-
-    def _past_data(self, settings: Settings, folder: Path) -> DataSet:
-        """The data set of a finished run, as far as it is recorded in its folder."""
-        if not settings.parent:
-            return self._recorded(settings, folder)
-        above = Path(settings.parent["run"])
-        before = self._past_data(parent_of(settings), above)
-        if is_edited(settings):
-            return with_new_names(before, settings)
-        return replace(joined(before, self._recorded(settings, folder)), gone=recorded_gone(folder))
-
-    def _recorded(self, settings: Settings, folder: Path) -> DataSet:
-        """The images that a finished run brought itself."""
-        image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
-        return recorded_data(folder, settings, image_size) or self._own_data(settings)
+        if settings.parent:
+            # Images of the ancestors first, so that their rows stay what they were.
+            return joined(self._data(parent_of(settings)), self._own_data(settings))
+        return self._own_data(settings)
 
     def _own_data(self, settings: Settings) -> DataSet:
         """The data set that the settings name, without those of ancestors."""

@@ -19,7 +19,6 @@ from cl_prompts.experiments.run_folder.plans import (
 )
 from cl_prompts.experiments.runner.building import Builder, Parts
 from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests
-from cl_prompts.experiments.runner.kept_images import record_images
 from cl_prompts.experiments.runner.process import its_threads, takes_one_thread
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
@@ -112,7 +111,6 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         # Test images were never trained on, so the last evaluation was one of held-out images.
         held_out = parts.anytime.evaluator.confidence
         folder.write_json(CONFIDENCE_FILE, {"log_odds": held_out.sort().values.tolist()})
-        record_images(parts, folder)
         run.write_summary("finished")
         parts.strategy.feature_cache.clear()
     request.obey()

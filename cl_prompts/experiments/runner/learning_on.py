@@ -25,8 +25,7 @@ from cl_prompts.errors import InputError, typed
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
 from cl_prompts.experiments.recipes.values import GROUPS, flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
-from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, read
-from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE
+from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE, Checkpoint, Checkpoints
 from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import settings_of
@@ -172,13 +171,14 @@ def _statistics(settings: Settings) -> list[list[float]]:
 
 def _check_unchanged(child: Settings, parent: Settings, recipe: Mapping[str, Any]) -> None:
     """Refuse settings that make another model, or show it other images, than the parent's."""
-    crops = [crop_of(s.dataset["name"], s.dataset.get("crop")) for s in (child, parent)]
-    pairs = {"dataset.crop": crops} if parent.dataset["name"] in DATASETS else {}
-    pairs |= {
+    pairs: dict[str, list[Any]] = {
         f"backbone.{key}": [value, recipe["backbone"][key]]
         for key, value in child.backbone.items()
         if key != "weights"  # they may have moved, and are compared by content
     }
+    if parent.dataset["name"] in DATASETS:
+        crops = [crop_of(s.dataset["name"], s.dataset["crop"]) for s in (child, parent)]
+        pairs["dataset.crop"] = crops
     now, before = (dict(flat(run.options, GROUPS["options"])) for run in (child, parent))
     for key in {**now, **before}:
         if key not in _TRAINING and not key.endswith(("_lr", "weight_decay")):
@@ -271,7 +271,8 @@ def grow_to_parent(parts: Parts) -> Checkpoint:
             f"a run learns on with the images of its ancestors, and those of the run in {folder}"
             f" changed: {moved}: bring them back"
         )
-    found = read(folder / CHECKPOINT_FILE)
+    found, _ = Checkpoints(folder).load()
+    assert found is not None  # its checksum was compared
     for name, state in found.state["strategy"]["plugins"]:
         if name == type(parts.anytime).__name__:
             # What the parent has cached is of its own test images.
@@ -336,9 +337,7 @@ def what_grows(parts: Parts) -> list[str]:
     data, strategy = parts.data, parts.strategy
     assert isinstance(data, JoinedDataSet)
     state = grow_to_parent(parts).state
-    strategy.load_state_dict(
-        state["strategy"], parts.benchmark.train_stream[: state["tasks_done"]]
-    )
+    strategy.load_state_dict(state["strategy"], parts.benchmark.train_stream[: state["tasks_done"]])
     before = {name: list(value.shape) for name, value in strategy.model.learned_state().items()}
     grow_beyond_parent(parts)
     after = {name: list(value.shape) for name, value in strategy.model.learned_state().items()}

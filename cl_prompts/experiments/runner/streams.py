@@ -9,7 +9,7 @@ from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.joined import JoinedDataSet
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
-from cl_prompts.experiments.runner.learning_on import is_edited, parent_of
+from cl_prompts.experiments.runner.learning_on import parent_of
 from cl_prompts.scenarios.domain_incremental import one_domain
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -26,9 +26,6 @@ def split_of(settings: Settings, data: DataSet) -> Any:
     Raises:
         InputError: the scenario does not fit the data set.
     """
-    if is_edited(settings):
-        # Where classes alone were renamed or removed, the stream is that of the parent.
-        return split_of(parent_of(settings), data)
     if isinstance(data, JoinedDataSet):
         first = split_of(parent_of(settings), data.before)
         later = _later_split(settings, data.later)

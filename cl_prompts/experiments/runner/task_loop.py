@@ -16,6 +16,12 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner.building import Parts
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
+from cl_prompts.experiments.runner.learning_on import (
+    grow_beyond_parent,
+    grow_to,
+    grow_to_parent,
+    scores_before,
+)
 from cl_prompts.experiments.runner.process import reset_peak_memory
 from cl_prompts.experiments.runner.summary import summary_of
 from cl_prompts.experiments.tracking.tracker import Tracker
@@ -104,7 +110,6 @@ class TaskLoop:
 
     @property
     def _counter(self) -> PassCounter:
-        """The counter of the ViT's passes, which is another one once a trainable ViT has grown."""
         counter: PassCounter = self.parts.strategy.model.backbone.counter
         return counter
 
@@ -119,15 +124,14 @@ class TaskLoop:
         self.folder.check(identity_of(parts))
         state = self.folder.load_checkpoint()
         if state is not None:
-            parts.descent.grow(parts.strategy)
+            grow_to(parts.strategy, parts.settings, len(parts.data.classes), parts.split.n_tasks)
             self._go_on_from(state)
             self._before = state.get("before")
         elif parts.settings.parent:
             self._go_on_from_parent()
         if self._before is not None:
             # The parent may have trained for another number of epochs.
-            _, theirs = parts.settings.parent["sizes"][-1]
-            own = sum(map(len, parts.split.tasks[theirs:]))
+            own = sum(map(len, parts.split.tasks[self._before["n_tasks"] :]))
             self.total = self._before["samples_seen"] + parts.strategy.train_epochs * own
         self.folder.write_text("stream.json", parts.split.to_json())
         if self._before is not None:
@@ -159,18 +163,16 @@ class TaskLoop:
         strategy = parts.strategy
         # Noted here, since the parent's state brings rates of its own.
         own = [{**group, "params": None} for group in strategy.optimizer.param_groups]
-        state, metrics, remark = parts.descent.take_over(strategy, parts.anytime, parts.data)
-        if remark is not None:
-            self.folder.remarks.append(remark)
-        self._go_on_from(state)
-        self.folder.continue_metrics(metrics, Path(parts.settings.parent["run"]))
-        parts.descent.grow_last(strategy)
+        found = grow_to_parent(parts)
+        self._go_on_from(found.state)
+        self.folder.continue_metrics(found.metrics, Path(parts.settings.parent["run"]))
+        grow_beyond_parent(parts)
         # Rates, decay and the like are those of this run's settings.
         for group, values in zip(strategy.optimizer.param_groups, own, strict=True):
             parameters = group["params"]
             group.clear()
             group.update({**values, "params": parameters})
-        self._before = parts.descent.evaluated(parts)
+        self._before = scores_before(parts)
 
     def train(self, tracker: Tracker, request: StopRequest) -> None:
         """Train on the tasks that are left; a strategy of the whole stream trains once.

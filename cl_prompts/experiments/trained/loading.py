@@ -17,7 +17,7 @@ from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.fingerprint import all_seeded, fingerprint_change
 from cl_prompts.datasets.registry import fixed_transform
-from cl_prompts.errors import InputError, typed
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checksums import check_sums
@@ -28,7 +28,7 @@ from cl_prompts.experiments.run_folder.identity import (
 )
 from cl_prompts.experiments.run_folder.runs import Run, held_out_confidence
 from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
-from cl_prompts.experiments.runner.learning_on import Descent, finished_run
+from cl_prompts.experiments.runner.learning_on import finished_run, first_size, grow_to
 from cl_prompts.experiments.trained.predicting import UNKNOWN, threshold_at
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
@@ -127,9 +127,7 @@ class TrainedRun:
     def _threshold(self, rate: float) -> float:
         if UNKNOWN in self.classes:
             raise InputError(
-                f"a class of this run is called {UNKNOWN!r}, which would be the label of other"
-                f" classes, too: cl-prompts classes {typed(self.run.folder)} --rename"
-                f" {UNKNOWN}=NAME makes a run with another name"
+                f"a class of this run is called {UNKNOWN!r}: train it under another name"
             )
         return threshold_at(rate, held_out_confidence(self.run.folder))
 
@@ -265,14 +263,14 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     settings = settings_of(run.folder, trust_code)
     _check_made_of(run, settings)
     settings.device = device
-    descent = Descent(settings, run.summary["n_classes"], run.summary["n_tasks"])
-    n_classes, n_tasks = descent.first
+    sizes = run.summary["n_classes"], run.summary["n_tasks"]
+    n_classes, n_tasks = first_size(settings, *sizes)
     info = StreamInfo(n_classes, run.multi_label, n_tasks, bool(run.stream.get("boundaries")))
     # The first weights are drawn again, and then replaced by those that were learned.
     with all_seeded(settings.seed):
         backbone = Builder(quick=True).backbone(settings)
         strategy = make_strategy(settings, backbone, info, settings.options)
-        descent.grow(strategy)
+        grow_to(strategy, settings, *sizes)
     strategy.load(str(run.folder / LEARNED_FILE))
     strategy.model.eval()
     classes = tuple(run.summary.get("class_names") or map(str, range(run.summary["n_classes"])))

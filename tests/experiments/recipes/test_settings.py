@@ -88,24 +88,13 @@ def test_a_variant_has_its_strategys_settings_and_its_own(tmp_path: Path) -> Non
         plan(str(recipe), ["strategy=err@large"])
 
 
-@pytest.mark.parametrize(
-    ("part", "value", "says"),
-    [
-        ("code", 1e308, "parent.code is 1e+308: it is no list"),
-        ("code", [3], "parent holds 3 among its names"),
-        ("removed", [[3, 2]], "parent holds [3, 2] among its names"),
-        ("renamed", {"two": None}, "parent holds None among its names"),
-        ("sizes", [[3]], "parent.sizes holds [3]: classes and tasks are numbers"),
-    ],
-)
-def test_a_parent_of_wrong_types_gets_one_sentence(part: str, value: Any, says: str) -> None:
+@pytest.mark.parametrize(("part", "value"), [("code", 1e308), ("first", "all"), ("sizes", [3])])
+def test_a_parent_of_wrong_types_gets_one_sentence(part: str, value: Any) -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    whole: dict[str, Any] = {"run": "runs/a", "sha256": "b", "sizes": [[2, 1]]}
-    whole |= {"code": [], "renamed": {}, "removed": []}
+    whole = {"run": "runs/a", "sha256": "b", "first": [2, 1], "code": [], "settings": "c"}
     settings.parent = {**whole, part: value}
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match="it should hold run, sha256, first, code, settings"):
         Settings.from_yaml(settings.to_yaml())
-    assert says in str(caught.value)
 
 
 def test_a_backbone_of_a_run_folder_has_a_name() -> None:

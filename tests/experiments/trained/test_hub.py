@@ -94,7 +94,7 @@ def test_the_card_says_what_the_run_is(mvp_run: Path) -> None:
     assert "\n# b" not in body
     assert "](http" not in body
     for part in (
-        run.summary["backbone_hash"],
+        run.identity["backbone"],
         "the published ones",
         run.summary["command"],
         "load_run('hf://me/digits')",

@@ -107,7 +107,7 @@ def test_files_become_what_test_images_became(trained: TrainedRun, tmp_path: Pat
 def test_tensors_that_are_no_images_are_refused(trained: TrainedRun) -> None:
     with pytest.raises(InputError, match="floats in"):
         trained.predict(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
-    with pytest.raises(InputError, match="the backbone takes 16 x 16"):
+    with pytest.raises(InputError, match="the backbone takes RGB images"):
         trained.predict(torch.zeros(1, 3, 32, 32))
     with pytest.raises(InputError, match="by their paths, or one tensor"):
         trained.predict([torch.zeros(3, 16, 16)])
