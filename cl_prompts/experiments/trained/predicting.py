@@ -90,7 +90,7 @@ def predictions_csv(
 ) -> str:
     """Rows of ``path,label,score``, without a line break at the end; several labels of an image,
     and their scores, are separated by semicolons; the score of ``unknown`` is that of the best
-    class. Paths and labels that a spreadsheet would run as formulas come after an apostrophe.
+    class.
     """
     rows: list[list[Any]] = [["path", "label", "score"]]
     if all_scores:

@@ -73,14 +73,6 @@ def test_unknown_has_the_score_of_the_best_class() -> None:
     assert lines[1:] == ["1.png,unknown,0.6000", "2.png,cat,0.3000"]
 
 
-def test_no_path_or_label_is_a_formula() -> None:
-    found = Predictions(("=1+1", "@x"), torch.tensor([[0.5, 0.5]]), (("@x", "=1+1"),))
-    assert predictions_csv(["-x.png"], found, all_scores=True).splitlines() == [
-        "path,label,score,'=1+1,'@x",
-        "'-x.png,'@x;'=1+1,0.5000;0.5000,0.5000,0.5000",
-    ]
-
-
 def test_each_column_has_a_name_of_its_own() -> None:
     found = Predictions(("label", "cat"), torch.tensor([[0.5, 0.25]]), (("label",),))
     (names, _) = predictions_csv(["a.png"], found, all_scores=True).splitlines()
