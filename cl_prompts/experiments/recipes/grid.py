@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.names import labels_of
+from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.recipe_files import NAMED
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.recipes.values import BY_NAME, as_seeds, flat, parsed, plain
@@ -24,7 +24,6 @@ SEEDS = ("seed", "stream_seed")
 _MOST = 10_000  # runs of one sweep
 _NUMBER = r"[-+]?[\d.]*\d(?:e[-+]?\d+)?"
 _RANGE = re.compile(rf"{_NUMBER}\s*\.\.\s*{_NUMBER}", re.IGNORECASE)
-_PAIRS = {"[": "]", "{": "}", "(": ")"}
 
 
 def grid(recipe: str, texts: Sequence[str] = ()) -> list[Settings]:
@@ -48,12 +47,11 @@ def grid(recipe: str, texts: Sequence[str] = ()) -> list[Settings]:
         InputError: a combination that ``plan`` refuses, more than 10,000 runs, or several values of
             a key that changes no number.
     """
-    axes = [_axis(text) for text in texts]
     found: dict[str, Settings] = {}
-    for combination in itertools.product(*axes):
+    for combination in itertools.product(*map(_axis, texts)):
         for run in plan(recipe, combination):
             # Values written in two ways, as 0.1 and 1e-1, make one run.
-            found.setdefault(essence(asdict(run)), run)
+            found.setdefault(json.dumps(plain(asdict(run))), run)
         if len(found) > _MOST:
             raise InputError(f"this sweep has more than {_MOST:,} runs: divide it")
     return list(found.values())
@@ -83,43 +81,18 @@ def _axis(text: str) -> list[str]:
 
 
 def divided(text: str) -> Iterator[str]:
-    """Parts of a text between the commas that stand outside of brackets and quotes.
+    """Parts of a text between the commas that stand outside of brackets.
 
     >>> list(divided("[1,2], [3]"))
     ['[1,2]', '[3]']
     """
-    expected: list[str] = []
-    quote = ""
-    begin = 0
+    depth = begin = 0
     for place, letter in enumerate(text):
-        if quote:
-            # Inside of quotes nothing counts but their end.
-            quote = "" if letter == quote else quote
-        elif letter in "'\"":
-            quote = letter
-        elif letter in _PAIRS:
-            expected.append(_PAIRS[letter])
-        elif expected and letter == expected[-1]:
-            expected.pop()
-        elif letter == "," and not expected:
+        depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0:
             yield text[begin:place].strip()
             begin = place + 1
     yield text[begin:].strip()
-
-
-def essence(config: Mapping[str, Any]) -> str:
-    """Everything in the settings of a run that its numbers depend on, as one text.
-
-    Two runs of equal texts, and of one version of the package, have the same numbers. Paths count:
-    other files may lie there.
-
-    Args:
-        config: settings as ``config.yaml`` holds them.
-    """
-    # An empty section is as one that is not there, as that of a parent in most files.
-    kept = {key: value for key, value in config.items() if key not in HOW and value != {}}
-    # On one level, sorted, which keeps the order of plugins and of mappings that are values.
-    return json.dumps(dict(sorted(flat(plain(kept)))), default=str)
 
 
 def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
@@ -128,21 +101,19 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     >>> labels_of_runs(grid("digits", ["strategy=er,ncm", "seed=3", "er.lr=0.1,0.2"]))
     ['er lr=0.1 seed 3', 'ncm seed 3', 'er lr=0.2 seed 3']
     """
-    values = [held_settings(run) for run in runs]
-    strategies = {run.strategy for run in runs}
-    differing = {strategy: _differing(runs, values, strategy) for strategy in strategies}
-    short = {}
-    for key in {"strategy"}.union(*differing.values()):
-        short[key] = labels_of(held[key] for held in values if isinstance(held.get(key), str))
+    alike = len({label_of(run.strategy) for run in runs}) < len({run.strategy for run in runs})
+    differing: dict[str, list[str]] = {}
     labels = []
-    for run, held in zip(runs, values, strict=True):
+    for run in runs:
+        if run.strategy not in differing:
+            differing[run.strategy] = _differing(r for r in runs if r.strategy == run.strategy)
+        held = held_settings(run)
         # Seeds end the label, whether they differ or not.
-        shown = [k for k in differing[run.strategy] if k in held and k not in SEEDS]
-        names = short_names(shown)
-        own = [f"{names[k]}={_written(held[k], short[k])}" for k in shown]
-        seed = f"seed {run.seed}"
+        names = short_names(k for k in differing[run.strategy] if k in held and k not in SEEDS)
+        own = [f"{name}={_written(held[key])}" for key, name in names.items()]
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
-        labels.append(" ".join([short["strategy"][run.strategy], *own, seed + stream]))
+        strategy = run.strategy if alike else label_of(run.strategy)
+        labels.append(" ".join([strategy, *own, f"seed {run.seed}{stream}"]))
     return labels
 
 
@@ -155,10 +126,9 @@ def differing_settings(runs: Sequence[Settings]) -> list[str]:
     >>> differing_settings(grid("digits", ["strategy=er", "seed=1-2", "lr=1e-3,1e-2"]))
     ['seed', 'options.lr']
     """
-    values = [held_settings(run) for run in runs]
-    names = _differing(runs, values)
     own_streams = all(run.stream_seed == run.seed for run in runs)
-    return [k for k in names if not (k in HOW or (k == "stream_seed" and own_streams))]
+    without = (*HOW, "stream_seed") if own_streams else HOW
+    return [name for name in _differing(runs) if name not in without]
 
 
 def held_settings(run: Settings) -> dict[str, Any]:
@@ -169,15 +139,12 @@ def held_settings(run: Settings) -> dict[str, Any]:
     return held
 
 
-def _differing(
-    runs: Sequence[Settings], values: Sequence[Mapping[str, Any]], strategy: str | None = None
-) -> list[str]:
-    """Names in which runs, those of one strategy or all, differ."""
+def _differing(runs: Iterable[Settings]) -> list[str]:
+    """Names of the settings in which runs differ."""
     met: dict[str, set[str]] = {}
-    for run, held in zip(runs, values, strict=True):
-        if strategy in (None, run.strategy):
-            for key, value in held.items():
-                met.setdefault(key, set()).add(json.dumps(value, default=str))
+    for run in runs:
+        for key, value in held_settings(run).items():
+            met.setdefault(key, set()).add(json.dumps(value, default=str))
     names = [key for key, found in met.items() if len(found) > 1]
     # Another data set has other settings throughout: its name says that.
     chosen = {section for section in NAMED if f"{section}.name" in names}
@@ -198,5 +165,5 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
     return {key: key if names.count(name) > 1 else name for key, name in short.items()}
 
 
-def _written(value: Any, short: Mapping[str, str]) -> str:
-    return short[value] if isinstance(value, str) else json.dumps(value)
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

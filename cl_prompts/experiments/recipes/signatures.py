@@ -183,11 +183,9 @@ def section_parameters(section: str, name: str = "") -> Parameters:
     if section in ("backbone", "evaluation"):
         return _read(catalog()[section])
     if not is_dotted(name):
-        known = catalog()[f"{section}s"]
-        if name not in known:
-            raise unknown({"dataset": "data set"}.get(section, section), name, known)
+        kind = "data set" if section == "dataset" else section
         images = catalog()["images"] if section == "dataset" else {}
-        return _merged(images, known[name]["settings"])
+        return _merged(images, known_entry(f"{section}s", kind, name)["settings"])
     if section == "scenario":
         from cl_prompts.scenarios.registry import find_scenario
 
@@ -227,23 +225,20 @@ def common_parameters() -> Parameters:
 def own_plugins(strategy: str) -> dict[str, dict[str, Any]]:
     """Plugins that a strategy has of itself, by name, with the settings that it gives them."""
     name = canonical_name(strategy).partition("@")[0]
-    if not is_dotted(name):
-        return dict(catalog()["strategies"][name]["plugins"])
-    return plugins_of(strategy_class(name))
+    if is_dotted(name):
+        return plugins_of(strategy_class(name))
+    return dict(catalog()["strategies"][name]["plugins"])
 
 
 def plugins_of(kind: Any) -> dict[str, dict[str, Any]]:
     """Plugins that a class of strategies has of itself."""
-    return {_name_of(plugin): plain(plugin.given) for plugin in kind.own_plugins}
-
-
-def _name_of(plugin: Any) -> str:
-    """Short or dotted name of a plugin's class."""
-    kind = type(plugin)
-    package, _, module = kind.__module__.rpartition(".")
-    if package == "cl_prompts.strategies.plugins" and module in PLUGINS:
-        return module
-    return f"{kind.__module__}:{kind.__qualname__}"
+    names = {entry.class_name: name for name, entry in PLUGINS.items()}
+    found = {}
+    for plugin in kind.own_plugins:
+        own = type(plugin)
+        name = names.get(own.__name__, f"{own.__module__}:{own.__qualname__}")
+        found[name] = plain(plugin.given)
+    return found
 
 
 def plugin_parameters(name: str) -> Parameters:
@@ -254,17 +249,14 @@ def plugin_parameters(name: str) -> Parameters:
     """
     if is_dotted(name):
         return described(plugin_class(name))
-    if name not in PLUGINS:
-        raise unknown("plugin", name, PLUGINS)
-    return _read(catalog()["plugins"][name]["settings"])
+    return _read(known_entry("plugins", "plugin", name)["settings"])
 
 
 def plugin_needs(name: str) -> str:
     """The setting of strategies without which a plugin is of no use; empty for none."""
     if is_dotted(name):
-        return getattr(plugin_class(name), "needs", "")
-    needs: str = catalog()["plugins"][name]["needs"] if name in PLUGINS else ""
-    return needs
+        return str(getattr(plugin_class(name), "needs", ""))
+    return str(known_entry("plugins", "plugin", name)["needs"])
 
 
 def head_parameters() -> Parameters:
@@ -278,10 +270,18 @@ def form_parameters(name: str) -> Parameters:
     Raises:
         InputError: there is no such form.
     """
-    forms = catalog()["prompt_forms"]
-    if name not in forms:
-        raise unknown("form of prompts", name, forms)
-    return _read(forms[name])
+    return _read(known_entry("prompt_forms", "form of prompts", name))
+
+
+def known_entry(group: str, kind: str, name: str) -> Any:
+    """The entry of a name in a group of ``settings.json``.
+
+    Raises:
+        InputError: there is none; ``kind`` says what it would be.
+    """
+    if name not in catalog()[group]:
+        raise unknown(kind, name, catalog()[group])
+    return catalog()[group][name]
 
 
 def filled_parameters(strategy: str) -> set[str]:

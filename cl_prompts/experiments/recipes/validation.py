@@ -40,21 +40,20 @@ def strategy_options(
     Raises:
         InputError: an unknown variant, setting or plugin, or a value of the wrong type.
     """
-    own = _own(recipe, strategy)
     accepted = strategy_parameters(strategy)
     # Some of what all share a strategy may have no use for: prototypes have no head to train.
     without = set(common_parameters()) - set(accepted)
     shared = {key: value for key, value in recipe["training"].items() if key not in without}
     if "plugins" in shared:
-        shared["plugins"] = _shared_plugins(recipe["training"]["plugins"], accepted, running)
-    given = merged(shared, own)
-    plain_ones = {key: value for key, value in given.items() if key not in NESTED}
-    for key in NESTED:
-        if key in given and key not in accepted:
-            raise unknown(f"key of strategy {strategy}", key, accepted)
-        # Nested ones are checked by composed().
-        accepted.pop(key, None)
-    return {**validated(f"strategy {strategy}", accepted, plain_ones), **composed(strategy, given)}
+        shared["plugins"] = _shared_plugins(shared["plugins"], accepted, running)
+    given = merged(shared, _own(recipe, strategy))
+    inner = {key for key in NESTED if key in accepted}
+    flat = validated(
+        f"strategy {strategy}",
+        {key: accepted[key] for key in accepted if key not in inner},
+        {key: given[key] for key in given if key not in inner},
+    )
+    return {**flat, **composed(strategy, given)}
 
 
 def _own(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
@@ -71,14 +70,11 @@ def _shared_plugins(
     given: Any, accepted: Mapping[str, Any], running: Sequence[str]
 ) -> dict[str, Any]:
     """Plugins that all strategies share, but for those that only others of the run can have."""
+    of_run = {key for name in running for key in strategy_parameters(name)}
+    # Where no strategy of the run can have it, it stays, and is refused with a reason.
+    missing = of_run - set(accepted)
     plugins = by_name("plugins", given)
-    signatures = [strategy_parameters(name) for name in running]
-    for name in list(plugins):
-        needs = plugin_needs(name)
-        # Where no strategy of the run can have it, it stays, and is refused with a reason.
-        if needs and needs not in accepted and any(needs in others for others in signatures):
-            del plugins[name]
-    return plugins
+    return {name: own for name, own in plugins.items() if plugin_needs(name) not in missing}
 
 
 def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:
