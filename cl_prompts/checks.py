@@ -160,7 +160,7 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
     except ValidationError as error:
         problems = error.errors()
     if len(problems) == 1 and problems[0]["type"] == "literal_error":
-        one_of(f"{name} of {of}" if of else name, value, list(_words(kind)))
+        one_of(f"{name} of {of}" if of else name, value, list(words_of(kind)))
     rules = list(dict.fromkeys(map(_rule, problems)))
     rules[1:] = [rule.removeprefix("it must be ") for rule in rules[1:]]
     owner = f"{of}: " if of else ""
@@ -178,9 +178,13 @@ def _rule(problem: Any) -> str:
     return rule.replace("Input should", "it should").replace("a Sequence", "a list")
 
 
-def _words(kind: Any) -> Iterator[str]:
-    """The words of a ``Literal`` type, also within a union."""
+def words_of(kind: Any) -> Iterator[str]:
+    """The words of a ``Literal`` type, also within a union.
+
+    >>> list(words_of(Literal["warm", "cold"] | None))
+    ['warm', 'cold']
+    """
     if get_origin(kind) is Literal:
         yield from get_args(kind)
     for member in get_args(kind) if get_origin(kind) in (Union, UnionType) else ():
-        yield from _words(member)
+        yield from words_of(member)

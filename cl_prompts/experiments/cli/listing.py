@@ -6,11 +6,29 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
+from cl_prompts.backbones.catalog import BACKBONES
 from cl_prompts.catalog import catalog
+from cl_prompts.checks import words_of
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.signatures import Parameter
+from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
+from cl_prompts.experiments.recipes.signatures import (
+    Parameter,
+    common_parameters,
+    head_parameters,
+    plugin_parameters,
+    section_parameters,
+    strategy_parameters,
+)
+from cl_prompts.experiments.recipes.values import plain
+from cl_prompts.strategies import (
+    PLUGINS,
+    STRATEGIES,
+    canonical_name,
+    plugin_class,
+    strategy_class,
+)
 
 _WIDTH = 96  # characters of a line of text
 SHOWN = ("strategy", "plugin", "scenario", "dataset", "backbone", "evaluation")
@@ -22,29 +40,16 @@ def lists() -> dict[str, dict[str, str]]:
     >>> list(lists())
     ['recipes', 'strategies', 'plugins', 'scenarios', 'datasets', 'backbones']
     """
-    from cl_prompts.backbones.catalog import BACKBONES
-    from cl_prompts.experiments.recipes.recipe_files import recipe_names
-
-    own = {
-        "strategies": "Class",
-        "plugins": "Class",
-        "scenarios": "function",
-        "datasets": "function",
+    found = {"recipes": {**recipe_names(), "...": "your own, by the name of a YAML file"}}
+    for kind in ("strategies", "plugins", "scenarios", "datasets"):
+        what = "Class" if kind in ("strategies", "plugins") else "function"
+        found[kind] = {name: entry["about"] for name, entry in catalog()[kind].items()}
+        found[kind]["..."] = f"your own, by package.module:{what}"
+    found["backbones"] = {
+        **BACKBONES,
+        "...": "any plain timm ViT with a class token, by its timm name",
     }
-    return {
-        "recipes": {**recipe_names(), "...": "your own, by the name of a YAML file"},
-        **{
-            kind: {
-                **{name: entry["about"] for name, entry in catalog()[kind].items()},
-                "...": f"your own, by package.module:{what}",
-            }
-            for kind, what in own.items()
-        },
-        "backbones": {
-            **BACKBONES,
-            "...": "any plain timm ViT with a class token, by its timm name",
-        },
-    }
+    return found
 
 
 def listed(words: Sequence[str]) -> str:
@@ -59,7 +64,10 @@ def listed(words: Sequence[str]) -> str:
     """
     found = lists()
     words = list(words)
-    kind = next((name for name in found if words and words[0] in _names_of(name)), None)
+    kinds = {"strategy": "strategies"}
+    for name in found:
+        kinds |= {name: name, name.removesuffix("s"): name}
+    kind = kinds.get(words[0]) if words else None
     if kind is not None:
         found = {kind: found[kind]}
         words = words[1:]
@@ -77,22 +85,18 @@ def listed(words: Sequence[str]) -> str:
     return "\n".join(blocks)
 
 
-def _names_of(kind: str) -> tuple[str, ...]:
-    """A kind in the plural and in the singular."""
-    return kind, "strategy" if kind == "strategies" else kind.removesuffix("s")
-
-
 def _containing(entries: Mapping[str, str], words: Sequence[str]) -> dict[str, str]:
-    def fits(name: str) -> bool:
-        text = f"{name} {entries[name]}".lower()
-        return name != "..." and all(word.lower() in text for word in words)
-
-    return {name: entries[name] for name in filter(fits, entries)}
+    """Entries in which all words occur."""
+    found = {}
+    for name, about in entries.items():
+        text = f"{name} {about}".lower()
+        if name != "..." and all(word.lower() in text for word in words):
+            found[name] = about
+    return found
 
 
 def shown_text(words: Sequence[str]) -> str:
-    """A recipe as it stands in its file, or the settings of a strategy, plugin, scenario, data set,
-    of the backbone or of the evaluation, each with its default and a sentence.
+    """A recipe as it stands in its file, or settings, each with its default and a sentence.
 
     Args:
         words: the name of a recipe; or "strategy", "plugin", "scenario" or "dataset" and a name; or
@@ -106,37 +110,33 @@ def shown_text(words: Sequence[str]) -> str:
         if len(names) > 1:
             raise InputError(f"show one {kind} at a time, not {', '.join(names)}")
         if kind != "recipe":
-            return _settings_text(kind, names[0] if names else "")
+            return "\n".join(_settings(kind, *names))
         words = names
     if len(words) > 1:
         raise unknown("kind of thing to show", kind, ("recipe", *SHOWN))
-    from cl_prompts.experiments.recipes.recipe_files import recipe_text
-
     return recipe_text(words[0])
 
 
-def _settings_text(kind: str, name: str) -> str:
-    if kind in ("strategy", "plugin"):
-        return "\n".join(_of_strategy(name) if kind == "strategy" else _of_plugin(name))
-    from cl_prompts.experiments.recipes.signatures import section_parameters
-
-    head = f"settings of {kind} {name}".rstrip()
-    return "\n".join([head, "", *_entries(section_parameters(kind, name))])
+def _settings(kind: str, name: str = "") -> Iterator[str]:
+    """Lines on all settings of a thing."""
+    if kind == "strategy":
+        yield from _of_strategy(canonical_name(name))
+    elif kind == "plugin":
+        accepted = plugin_parameters(name)
+        about = PLUGINS[name].description if name in PLUGINS else plugin_class(name).__doc__ or name
+        yield f"{name}: {about.strip().splitlines()[0]}\n"
+        yield from _entries(accepted)
+        yield f"\nas in plugins={name} {name}.{next(iter(accepted), 'setting')}=..."
+    else:
+        yield f"settings of {kind} {name}".rstrip() + "\n"
+        yield from _entries(section_parameters(kind, name))
 
 
 def _of_strategy(name: str) -> Iterator[str]:
     """Settings of a strategy, its own ones first, and how options are set."""
-    from cl_prompts.experiments.recipes.signatures import (
-        common_parameters,
-        head_parameters,
-        strategy_parameters,
-    )
-    from cl_prompts.strategies import STRATEGIES, canonical_name, strategy_class
-
-    name = canonical_name(name)
     known = name in STRATEGIES
-    about = STRATEGIES[name].description if known else (strategy_class(name).__doc__ or "")
-    yield f"{name}: {(about.strip() or name).splitlines()[0]}"
+    about = STRATEGIES[name].description if known else strategy_class(name).__doc__ or name
+    yield f"{name}: {about.strip().splitlines()[0]}"
     accepted = strategy_parameters(name)
     shared = {key: p for key, p in accepted.items() if common_parameters().get(key) == p}
     yield "\nits own settings, and those with defaults of its own\n"
@@ -152,21 +152,10 @@ def _of_strategy(name: str) -> Iterator[str]:
     yield "\nplugins, as in plugins=self_regulation: see cl-prompts ls plugins"
 
 
-def _of_plugin(name: str) -> Iterator[str]:
-    from cl_prompts.experiments.recipes.signatures import plugin_parameters
-    from cl_prompts.strategies import PLUGINS, plugin_class
-
-    accepted = plugin_parameters(name)
-    about = PLUGINS[name].description if name in PLUGINS else (plugin_class(name).__doc__ or name)
-    yield f"{name}: {about.strip().splitlines()[0]}\n"
-    yield from _entries(accepted)
-    yield f"\nas in plugins={name} {name}.{next(iter(accepted), 'setting')}=..."
-
-
 def _entries(accepted: Mapping[str, Parameter]) -> Iterator[str]:
     """Lines on settings: name=default, the words that it may be, and the sentence below."""
     for key, (kind, default, sentence) in accepted.items():
-        words = [word for word in dict.fromkeys(_words(kind)) if word is not None]
+        words = [word for word in words_of(kind) if word is not None]
         may_be = f"  ({', '.join(map(str, words))})" if words else ""
         yield f"  {key}={'' if default is ... else _written(default)}{may_be}"
         if sentence:
@@ -180,17 +169,5 @@ def _plain(sentence: str) -> str:
 
 def _written(value: Any) -> str:
     """A default as recipes write it."""
-    from cl_prompts.experiments.recipes.values import plain
-
     value = plain(value)
     return value if isinstance(value, str) else json.dumps(value, default=repr)
-
-
-def _words(kind: Any) -> Iterator[Any]:
-    """The words of a ``Literal`` type, also within a union."""
-    if get_origin(kind) is Literal:
-        yield from get_args(kind)
-    # "int | None" has another origin than Optional[int].
-    elif get_origin(kind) in (Union, type(int | None)):
-        for member in get_args(kind):
-            yield from _words(member)
