@@ -10,8 +10,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cl_prompts.reading import TENSORS, check_file
-
 
 def read_tensors(path: Path) -> Any:
     """Read a ``.safetensors`` file, or one of torch's that holds tensors alone.
@@ -27,7 +25,6 @@ def read_tensors(path: Path) -> Any:
         OSError: there is no such file, or none that can be read.
         Exception: of any kind, which both libraries raise as their parsers meet something else.
     """
-    check_file(path, TENSORS)
     if path.suffix == ".safetensors":
         return load_file(path)
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from cl_prompts.datasets.files import Folders, LayoutError, by_key, check_once, open_listing
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source
-from cl_prompts.reading import conform, json_of
 
 # The categories of ids 1 to 90, ten of which are unused.
 _NAMES = """
@@ -32,12 +32,8 @@ CATEGORIES = {
 }
 CLASSES = tuple(sorted(CATEGORIES.values()))
 #: what is read of a file of instances
-_SCHEMA: dict[str, list[dict[str, type]]] = {
-    "categories": [{"id": int, "name": str}],
-    "images": [{"id": int, "file_name": str}],
-    "annotations": [{"image_id": int, "category_id": int, "id?": int}],
-}
-_KEYS = {*_SCHEMA, *(key.removesuffix("?") for (entry,) in _SCHEMA.values() for key in entry)}
+_KEYS = {"categories", "images", "annotations"}
+_KEYS |= {"id", "name", "file_name", "image_id", "category_id"}
 
 
 def read_coco(year: int, folder: Path, cache: int | None) -> Source:
@@ -65,6 +61,13 @@ def read_coco(year: int, folder: Path, cache: int | None) -> Source:
 def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
     """File name of each image id, and labels (n, 80) uint8 of the images in the order of ids."""
     found = _load(file)
+    try:
+        return _table(file, found)
+    except (KeyError, TypeError) as error:
+        raise LayoutError(f"{file} is no file of COCO instances: {error!r}") from error
+
+
+def _table(file: Path, found: Any) -> tuple[dict[int, str], np.ndarray]:
     categories = ((entry["id"], entry["name"]) for entry in found["categories"])
     _check_categories(file, by_key(categories, str(file), "category id"))
     images = ((entry["id"], entry["file_name"]) for entry in found["images"])
@@ -92,14 +95,13 @@ def _load(file: Path) -> Any:
     with open_listing(file) as text:
         whole = text.read()
     try:
-        found = json_of(whole, keep=_KEYS)
+        return json.loads(whole, object_pairs_hook=_kept)
     except ValueError as error:
         raise LayoutError(f"{file} is no JSON: {error}") from error
-    try:
-        conform(found, _SCHEMA)
-    except ValueError as error:
-        raise LayoutError(f"{file} is no file of COCO instances: {error}") from error
-    return found
+
+
+def _kept(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if key in _KEYS}
 
 
 def _check_categories(file: Path, found: dict[int, str]) -> None:

@@ -43,7 +43,6 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cl_prompts.datasets.folders import FORMATS
 from cl_prompts.errors import RunError
-from cl_prompts.reading import TABLE, opened
 
 #: Pixels that one image may have: twice Pillow's threshold for a warning.
 MOST_PIXELS = 178_956_970
@@ -103,7 +102,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
     # Not by its path: Pillow would map the rows of a plain TIFF file with the width of the turned
     # image.
     with (
-        opened(path, TABLE) as file,
+        open(path, "rb") as file,
         # Of these formats alone: Pillow would run Ghostscript for EPS.
         Image.open(file, formats=sorted(set(FORMATS.values()))) as image,
     ):

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
-from cl_prompts.reading import TABLE, doubled, opened
+from cl_prompts.reading import doubled
 
 _NUMBER = re.compile(r"\d{1,18}")
 Key = TypeVar("Key", bound=Hashable)
@@ -69,7 +69,7 @@ def open_listing(path: Path) -> BufferedReader:
         LayoutError: there is no such file, or none that can be read.
     """
     try:
-        return opened(path, TABLE)
+        return path.open("rb")
     except FileNotFoundError as error:
         raise LayoutError(f"{path} is missing") from error
     except OSError as error:

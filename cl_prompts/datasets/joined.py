@@ -17,7 +17,7 @@ from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
 from cl_prompts.errors import InputError
-from cl_prompts.reading import TABLE, sha256
+from cl_prompts.reading import sha256
 
 
 class JoinedSet(ImageSet):
@@ -227,7 +227,7 @@ def copies_across(data: JoinedDataSet) -> list[str]:
 
 def _digest(path: str) -> str:
     try:
-        return sha256(path, TABLE)
+        return sha256(path)
     except OSError as error:
         raise InputError(f"image {path} cannot be read: {error.strerror}") from error
 

@@ -19,7 +19,6 @@ from cl_prompts.datasets.files import Folders, LayoutError, by_key, check_once, 
 from cl_prompts.datasets.folders import FolderImages, class_folders, scan_images
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.errors import InputError
-from cl_prompts.reading import TEXT, check_file
 
 #: (folder of the data set, cache: see ``FileImages``, options of its own) -> ``Source``
 Reader = Callable[..., "Source"]
@@ -70,9 +69,6 @@ def read_cifar(kind: type[CIFAR10], folder: Path, cache: int | None) -> Source:
     if (folder / "train").is_dir():
         return read_folder(folder, cache)
     above = _above(folder, kind.base_folder)
-    for name in (*dict([*kind.train_list, *kind.test_list]), kind.meta["filename"]):
-        if (file := above / kind.base_folder / name).exists():
-            check_file(file, TEXT)  # torchvision reads whatever is there, to compare its MD5
     try:
         train = kind(above, train=True)
         test = kind(above, train=False)

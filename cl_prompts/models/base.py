@@ -25,7 +25,6 @@ from cl_prompts.models.slow_heads import Ensemble, SlowHeads
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.files import write_whole
 from cl_prompts.prompts.selectors import Selection
-from cl_prompts.reading import TENSORS, check_file, json_of
 
 
 @dataclass
@@ -313,13 +312,11 @@ class ContinualModel(nn.Module):
             InputError: missing or damaged file, a state that does not fit, or one that was learned
                 on another backbone.
         """
-        try:
-            check_file(path, TENSORS)
-        except OSError as error:
-            raise InputError(f"there is no saved model at {path}: {error.strerror}") from error
+        if not Path(path).is_file():
+            raise InputError(f"there is no saved model at {path}")
         try:
             with safe_open(str(path), framework="pt") as file:
-                about = json_of((file.metadata() or {})["cl_prompts"])
+                about = json.loads((file.metadata() or {})["cl_prompts"])
                 state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             before, backbone = about["sha256"], about["backbone"]
         except (SafetensorError, OSError, ValueError) as error:

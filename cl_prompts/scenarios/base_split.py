@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from cl_prompts.errors import InputError
-from cl_prompts.reading import json_of
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -172,7 +171,7 @@ class BaseSplit:
     def from_json(cls, text: str) -> Self:
         """Rebuild a split from its JSON text; errors as of ``from_content``."""
         try:
-            content = json_of(text)
+            content = json.loads(text)
         except ValueError as error:
             raise InputError(f"this is not the JSON text of a split: {error}") from error
         return cls.from_content(content)

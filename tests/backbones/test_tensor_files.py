@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 
 from cl_prompts.backbones.tensor_files import read_tensors
-from cl_prompts.reading import UnusableFile
 
 
 def test_both_kinds_are_read(tmp_path: Path) -> None:
@@ -29,10 +28,3 @@ def test_a_pickle_is_refused_without_warnings(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         with pytest.raises(pickle.UnpicklingError):
             read_tensors(file)
-
-
-def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
-    for suffix in (".pt", ".safetensors"):
-        os.mkfifo(tmp_path / f"a{suffix}")
-        with pytest.raises(UnusableFile, match="a FIFO"):
-            read_tensors(tmp_path / f"a{suffix}")

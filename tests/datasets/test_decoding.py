@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import struct
 import zlib
 from pathlib import Path
@@ -223,19 +221,6 @@ def test_the_first_of_several_frames(tmp_path: Path, suffix: str) -> None:
     with Image.open(path) as image:
         assert image.n_frames == 3
     assert (decode(str(path)).int() - 250).abs().max() <= 2
-
-
-def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    os.mkfifo(tmp_path / "fifo.png")
-    monkeypatch.chdir(tmp_path)  # the name of a socket may have some hundred letters only
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind("socket.png")
-        (tmp_path / "folder.png").mkdir()
-        os.symlink(os.devnull, tmp_path / "device.png")
-        for name, kind in (("fifo", "FIFO"), ("socket",) * 2, ("folder",) * 2, ("device",) * 2):
-            assert refusal(tmp_path / f"{name}.png") == f"it is a {kind}, not a file"
-        with pytest.raises(RunError, match=r"fifo\.png cannot be read: it is a FIFO"):
-            size_of(str(tmp_path / "fifo.png"))
 
 
 def test_no_format_but_the_documented_ones_is_decoded(

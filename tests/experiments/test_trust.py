@@ -45,22 +45,7 @@ def in_plugins(config: dict[str, Any], name: str) -> None:
     config["options"]["plugins"] = {name: {}}
 
 
-def in_a_list_of_plugins(config: dict[str, Any], name: str) -> None:
-    config["options"]["plugins"] = [name]
-
-
-def in_a_text_of_plugins(config: dict[str, Any], name: str) -> None:
-    config["options"]["plugins"] = f"slow_heads,{name}"
-
-
-PLACES = [
-    in_strategy,
-    in_dataset,
-    in_scenario,
-    in_plugins,
-    in_a_list_of_plugins,
-    in_a_text_of_plugins,
-]
+PLACES = [in_strategy, in_dataset, in_scenario, in_plugins]
 
 
 @pytest.fixture
@@ -72,16 +57,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     photo(tmp_path / "a.png", 1)
     yield tmp_path
     sys.modules.pop("evil", None)
-
-
-@pytest.fixture
-def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's list of trusted files, which is empty."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    file = tmp_path / "config" / "cl-prompts" / "trusted_code"
-    file.parent.mkdir(parents=True)
-    file.write_text("# mine\n\n")
-    return file
 
 
 def changed(source: Path, change: Callable[[dict[str, Any], str], None], name: str) -> None:
@@ -96,13 +71,11 @@ def changed(source: Path, change: Callable[[dict[str, Any], str], None], name: s
 
 
 def begin_again() -> None:
-    """Make ``run`` unfinished, and forget its checkpoints and the hashes of its settings."""
+    """Make ``run`` unfinished, and forget its checkpoints."""
     for file in Path("run").glob("checkpoint*"):
         file.unlink()
-    forgotten = {"settings": None, "sha256": None}
-    for name, changed in [("summary", {"status": "running"}), ("environment", forgotten)]:
-        file = Path("run") / f"{name}.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+    file = Path("run") / "summary.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "status": "running"}))
 
 
 def commands() -> list[list[str]]:
@@ -127,7 +100,7 @@ def test_code_is_not_imported_before_it_is_trusted(
             begin_again()
         assert main(command) == 2
         said = capsys.readouterr().err
-        words = f"it names code and would import evil ({here / 'evil.py'}): if you trust that code"
+        words = "it names code and would import evil:call: if you trust that code, add"
         assert f"config.yaml cannot be used: {words}" in said
         assert said.count("\n") == 1
         assert not (here / "imported").exists()
@@ -136,61 +109,6 @@ def test_code_is_not_imported_before_it_is_trusted(
     assert "evil:call" in capsys.readouterr().err
     assert (here / "imported").exists()
     assert not (here / "called").exists()
-
-
-def test_files_that_the_user_lists_are_trusted(
-    here: Path, listed: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    changed(mvp_run, in_dataset, "evil:call")
-    for line in ("", f"{here}/evi", f"{here}/evil.py.d", "/nowhere/evil.py"):
-        listed.write_text(f"# mine\n{line}\n")
-        assert main(["predict", "run", "a.png"]) == 2
-        said = capsys.readouterr().err
-        assert said.endswith(f"or list its file in {listed}\n")
-        assert not (here / "imported").exists()
-    for line in (f"  {here}/evil.py", str(here)):
-        listed.write_text(f"/somewhere\n{line}\n")
-        sys.modules.pop("evil", None)
-        assert main(["predict", "run", "a.png"]) == 2
-        assert "'evil:call' is not declared as one" in capsys.readouterr().err
-        (here / "imported").unlink()
-
-
-@pytest.mark.parametrize("line", ["evil.py", "./", "../evil.py"])
-def test_a_list_names_no_file_of_the_current_folder(
-    line: str, here: Path, listed: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    changed(mvp_run, in_dataset, "evil:call")
-    listed.write_text(line)
-    assert main(["predict", "run", "a.png"]) == 2
-    assert "write a path that begins with / or ~" in capsys.readouterr().err
-    assert not (here / "imported").exists()
-
-
-def test_a_package_is_trusted_only_with_the_packages_above_it(
-    here: Path, listed: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("outer", "outer/inner"):
-        (here / name).mkdir()
-        (here / name / "__init__.py").write_text(EVIL)
-    changed(mvp_run, in_dataset, "outer.inner:call")
-    listed.write_text(f"{here}/outer/inner\n")
-    assert main(["predict", "run", "a.png"]) == 2
-    files = [here / name / "__init__.py" for name in ("outer", "outer/inner")]
-    assert f"outer.inner ({files[0]}, {files[1]}): if" in capsys.readouterr().err
-    assert not (here / "imported").exists()
-
-
-@pytest.mark.parametrize("name", ["subprocess:getoutput", "shutil:rmtree", "subprocess:Popen"])
-def test_modules_of_python_are_refused_though_trusted(
-    name: str, here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    changed(mvp_run, in_plugins if "Popen" in name else in_dataset, name)
-    for command in commands():
-        if "--resume" in command:
-            begin_again()
-        assert main([*command, "--trust-code"]) == 2
-        assert "is Python's own" in capsys.readouterr().err
 
 
 def test_reports_and_comparisons_import_nothing(here: Path, mvp_run: Path) -> None:
@@ -261,33 +179,6 @@ def test_a_run_folder_fetches_nothing(
     assert main(["run", "--resume", "run", "--quiet"]) == 2
     origin = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
     assert f"fetches it from {origin}, and so does: python -c" in capsys.readouterr().err
-
-
-def in_tracker(config: dict[str, Any], name: str) -> None:
-    config["tracker"] = name
-
-
-def test_a_run_folder_sends_nothing(
-    here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    changed(mvp_run, in_tracker, "wandb")
-    for number in range(3):
-        photo(here / "more" / "cat" / f"{number}.png", number)
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1", "tracker=wandb"])
-    (here / "planned").mkdir()
-    Plan("typed", (PlannedRun(here / "planned" / "new", settings),)).write(here / "planned")
-    for command in (
-        ["learn", "run", "more"],
-        ["classes", "run", "--remove", "3"],
-        ["run", "--resume", "planned"],
-        ["run", "--resume", "run"],
-    ):
-        if command[-1] == "run":
-            begin_again()
-        assert main([*command, "--quiet"]) == 2
-        said = capsys.readouterr().err
-        assert "tracker=wandb, which sends what is trained to a server: if you want" in said
-    assert not list(here.rglob("wandb"))
 
 
 def test_a_recipe_of_the_command_line_is_the_users_own(

@@ -22,7 +22,6 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders, unfinished
 from cl_prompts.experiments.runner.executors import MOST_JOBS
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
-from cl_prompts.reading import RECIPE, content
 
 # Columns of the report that a terminal of 80 columns has no room for.
 _HIDDEN_COLUMNS = (
@@ -114,7 +113,7 @@ def _check_proposed(out: Path, force: bool) -> bool:
         return False
     if not force:
         raise InputError(f"{out} exists already: give --out another name, or --force")
-    if not (out.is_file() and MADE_BY_INIT.encode() in content(out, RECIPE)):
+    if not (out.is_file() and MADE_BY_INIT.encode() in out.read_bytes()):
         raise InputError(
             f"{out} is no recipe that init proposed: remove it, or give --out another name"
         )

@@ -46,8 +46,6 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "device": (str, "a name such as cpu"),
     "tracker": (str | None, "a name such as wandb"),
 }
-#: trackers that send what they are given to a server
-SENDING = ("wandb",)
 _KNOWN = (*SECTIONS, "training", "strategies", "run", *TOP)
 
 
@@ -107,28 +105,6 @@ class Settings:
     def imported(self) -> list[str]:
         """All dotted names, that of a tracker among them."""
         return [*self.own_code(), *(name for name in [str(self.tracker)] if is_dotted(name))]
-
-    def to_trust(self) -> list[str]:
-        """Names for which a folder with these settings has to be trusted before it is trained in:
-        own code, and a tracker that sends what is trained to a server."""
-        return [*self.imported(), *(name for name in SENDING if name == self.tracker)]
-
-    def check_sending(self, trust_code: Trust) -> None:
-        """Refuse a tracker that would send what is trained to a server, as somebody's folder says.
-
-        Args:
-            trust_code: whether it may, or names that may be used.
-
-        Raises:
-            InputError: it may not.
-        """
-        trusted = SENDING if trust_code is True else trust_code or ()
-        if self.tracker in SENDING and self.tracker not in trusted:
-            raise InputError(
-                f"its config.yaml has tracker={self.tracker}, which sends what is trained to a"
-                " server: if you want that, add --trust-code (in Python trust_code=True; to a sweep"
-                f" tracker={self.tracker})"
-            )
 
     @classmethod
     def from_yaml(cls, text: str, *, trust_code: Trust = False) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import Run
-from cl_prompts.reading import TEXT, check_file
 
 Floats = NDArray[np.float64]
 #: Evaluations up to which all are written by class and by task. Of more as many are, evenly spaced,
@@ -239,11 +237,6 @@ def _read_arrays(path: Path, wanted: Mapping[str, tuple[int, str]]) -> dict[str,
     if not path.is_file():
         return None
     try:
-        check_file(path, TEXT)
-        with zipfile.ZipFile(path) as packed:
-            # A short file may unpack to any size.
-            if sum(entry.file_size for entry in packed.infolist()) > TEXT:
-                raise ValueError(f"it unpacks to more than {TEXT:,} bytes")
         # Nothing in the file is executed.
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in wanted}

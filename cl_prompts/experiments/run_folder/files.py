@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.reading import json_of
 
 #: pattern of the names of files that are being written
 TEMPORARY = ".*.tmp"
@@ -183,7 +182,7 @@ class FolderFiles:
             InputError: it cannot be read, or is not JSON.
         """
         try:
-            found: dict[str, Any] = json_of(self.read_text(name))
+            found: dict[str, Any] = json.loads(self.read_text(name))
         except InputError:
             raise
         except ValueError as error:

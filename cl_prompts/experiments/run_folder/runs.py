@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +23,6 @@ from cl_prompts.experiments.run_folder.checksums import (
 )
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE
-from cl_prompts.reading import json_of
 
 _REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
@@ -127,7 +127,9 @@ def unfinished(paths: Iterable[Path]) -> list[Path]:
     """Folders of the runs that are not finished, of which no other file is read; see
     :func:`collect`."""
     folders = {folder.resolve(): folder for path in paths for folder in _run_folders(path)}
-    summaries = [(folder, _read(folder / "summary.json", json_of)) for folder in folders.values()]
+    summaries = [
+        (folder, _read(folder / "summary.json", json.loads)) for folder in folders.values()
+    ]
     return [folder for folder, summary in summaries if summary["status"] != "finished"]
 
 
@@ -169,7 +171,7 @@ def _run_folders(path: Path) -> list[Path]:
 
 
 def _read_run(folder: Path) -> Run:
-    summary = _read(folder / "summary.json", json_of)
+    summary = _read(folder / "summary.json", json.loads)
     # Other files of a run that is not finished may be about to change.
     if summary["status"] != "finished":
         return Run(folder, summary)
@@ -180,10 +182,10 @@ def _read_run(folder: Path) -> Run:
         folder,
         summary,
         config=_read(folder / "config.yaml", yaml_of),
-        environment=_read(folder / "environment.json", json_of),
-        identity=_read(folder / IDENTITY_FILE, json_of),
-        stream=_read(folder / "stream.json", json_of),
-        before=_read(before, json_of) if before.is_file() else {},
+        environment=_read(folder / "environment.json", json.loads),
+        identity=_read(folder / IDENTITY_FILE, json.loads),
+        stream=_read(folder / "stream.json", json.loads),
+        before=_read(before, json.loads) if before.is_file() else {},
         metrics=_read_metrics(folder / METRICS_FILE),
     )
 
@@ -195,7 +197,7 @@ def held_out_confidence(folder: Path) -> list[float]:
         InputError: its file was changed or damaged.
     """
     check_sums(folder, [CONFIDENCE_FILE])
-    return sorted(_read(folder / CONFIDENCE_FILE, json_of)["log_odds"])
+    return sorted(_read(folder / CONFIDENCE_FILE, json.loads)["log_odds"])
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

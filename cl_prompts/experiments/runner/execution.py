@@ -53,7 +53,7 @@ def complete(
         return
     if run.state == "unfinished":
         # Code that the user named for this run, and no other that the folder may name.
-        found = RunFolder.resume(run.folder, run.settings.to_trust())
+        found = RunFolder.resume(run.folder, run.settings.imported())
         go_on(*found, builder, watcher)
     else:
         with its_threads(one=takes_one_thread(run.settings)):

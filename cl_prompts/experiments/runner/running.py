@@ -177,7 +177,7 @@ def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
         return f"stopped before the report was made, which this does: cl-prompts report {place}"
     if above is None and states == {"missing"}:
         return "stopped before the run was begun"
-    trust = " --trust-code" if any(run.settings.to_trust() for run in runs) else ""
+    trust = " --trust-code" if any(run.settings.imported() for run in runs) else ""
     return f"stopped; continue with: cl-prompts run --resume {place}{trust}"
 
 

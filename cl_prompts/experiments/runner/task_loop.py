@@ -222,7 +222,7 @@ class TaskLoop:
     @property
     def continuation(self) -> str:
         """Command that resumes this run."""
-        trust = " --trust-code" if self.parts.settings.to_trust() else ""
+        trust = " --trust-code" if self.parts.settings.imported() else ""
         return f"cl-prompts run --resume {typed(self.folder.path)}{trust}"
 
     def _stop(self, number: int | None) -> None:

@@ -15,7 +15,6 @@ from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symboli
 from torch.onnx.symbolic_helper import parse_args
 from torchvision.transforms import InterpolationMode, v2
 
-from cl_prompts import reading
 from cl_prompts.datasets.images import CACHED_SIDE
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
@@ -218,7 +217,7 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
                 # Its successor cannot follow the passes of prompted models.
                 dynamo=False,
             )
-            content = reading.content(place, reading.TENSORS)
+            content = place.read_bytes()
         return OnnxModel(content)
 
     # Stable sorting, which decides ties between keys, has no translation of its own.

@@ -23,7 +23,6 @@ from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE, READ, S
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
 from cl_prompts.experiments.run_folder.runs import Run
 from cl_prompts.experiments.runner.learning_on import finished_run
-from cl_prompts.reading import TENSORS, TEXT
 
 #: what a name for :func:`~cl_prompts.experiments.trained.loading.load_run` begins with
 SCHEME = "hf://"
@@ -31,8 +30,8 @@ SCHEME = "hf://"
 PUSHED = (*READ, LEARNED_FILE, CONFIDENCE_FILE, SUMS_FILE)
 #: those that are fetched, and the bytes that each may have; no run is without the first
 FETCHED = {
-    "summary.json": TEXT,
-    **{name: TENSORS if name == LEARNED_FILE else TEXT for name in PUSHED},
+    "summary.json": 2**28,
+    **{name: 2**42 if name == LEARNED_FILE else 2**28 for name in PUSHED},
 }
 _CARD = "README.md"
 _NAMED = 100  # classes that the card names
