@@ -161,8 +161,7 @@ def test_a_run_folder_fetches_nothing(
     changed(mvp_run, with_weights_of_the_hub, name)
     for number in range(3):
         photo(here / "more" / "cat" / f"{number}.png", number)
-    others = [["learn", "run", "more", "--quiet"], ["classes", "run", "--remove", "3"]]
-    for command in [*others, *commands()]:
+    for command in [["learn", "run", "more", "--quiet"], *commands()]:
         if "--resume" in command:
             begin_again()
         assert main(command) == 2
