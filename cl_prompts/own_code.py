@@ -94,7 +94,7 @@ def _imported(name: str) -> ModuleType:
     try:
         return import_module(name.partition(":")[0])
     except Exception as error:  # a user's module may fail in any way, and says so itself
-        raise InputError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        raise InputError(f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def scenario(function: Function) -> Function:

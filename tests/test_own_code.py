@@ -41,7 +41,7 @@ anything = Anything()
 
 def test_objects_are_named_by_module_and_name() -> None:
     assert load_object("strategy", "cl_prompts.errors:InputError") is InputError
-    with pytest.raises(InputError, match="no_such_module:X cannot be imported: ModuleNotFound"):
+    with pytest.raises(InputError, match="'no_such_module:X' cannot be imported: ModuleNotFound"):
         load_object("strategy", "no_such_module:X")
     says = "unknown strategy in module cl_prompts.errors 'InputErro': did you mean 'InputError'"
     with pytest.raises(InputError, match=says):

@@ -141,10 +141,6 @@ def with_weights_of_the_hub(config: dict[str, Any], name: str) -> None:
     config["backbone"].update(name=name, weights="default", image_size=224)
 
 
-def with_a_download(config: dict[str, Any], name: str) -> None:
-    config["dataset"].update(name=name, download=True)
-
-
 def test_a_run_folder_fetches_nothing(
     here: Path,
     mvp_run: Path,
@@ -172,12 +168,6 @@ def test_a_run_folder_fetches_nothing(
     Plan("typed", (PlannedRun(here / "new", settings),)).write(here)
     assert main(["run", "--resume", ".", "--quiet"]) == 2
     assert "plan-1.json cannot be used: the weights of backbone" in capsys.readouterr().err
-    shutil.rmtree("run")
-    changed(mvp_run, with_a_download, "cifar100")
-    begin_again()
-    assert main(["run", "--resume", "run", "--quiet"]) == 2
-    origin = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
-    assert f"fetches it from {origin}, and so does: python -c" in capsys.readouterr().err
 
 
 def test_a_recipe_of_the_command_line_is_the_users_own(
