@@ -7,7 +7,7 @@ Means and spreads are those of the report's table: both take the columns, rows a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cl_prompts.errors import InputError, unknown
@@ -44,22 +44,18 @@ class Table:
     """Runs that may be compared, or several settings of such runs side by side.
 
     Attributes:
-        title: heading.
-        against: title of the table that ``differs`` refers to.
-        differs: what distinguishes its runs from those of that table, in words.
+        group: title, and what distinguishes its runs from those of other tables.
         rows: labels, in the order asked for.
         blocks: by setting.
         reference: row that differences refer to; empty where there is none.
         notes: sentences on what the numbers cannot tell.
     """
 
-    title: str
-    against: str
-    differs: tuple[str, ...]
+    group: Group
     rows: tuple[str, ...]
     blocks: tuple[Block, ...]
     reference: str
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def compare(
@@ -83,8 +79,8 @@ def compare(
     Raises:
         InputError: no finished run, or something that the runs do not have.
     """
-    runs = collect(paths)
-    if not any(run.finished for run in runs):
+    runs = [run for run in collect(paths) if run.finished]
+    if not runs:
         raise InputError("none of these runs is finished: there is nothing to compare")
     groups = side_by_side(runs, by)
     place = {run.folder: number for number, run in enumerate(runs)}
@@ -126,26 +122,21 @@ def _table(
     blocks = [
         _block(setting, section, rows, one, metrics) for setting, section in group.sections.items()
     ]
-    notes = _joined({block.setting: _notes(block) for block in blocks})
+    notes: dict[str, list[str]] = {}
+    for block in blocks:
+        for sentence in _notes(block):
+            notes.setdefault(sentence, []).append(block.setting)
+    # Each once, after the settings that it is about unless these are all.
+    written = [
+        sentence if len(about) == len(blocks) else f"{', '.join(about)}: {sentence}"
+        for sentence, about in notes.items()
+    ]
     varied = [f"{row} ({in_short(group.varied[row])})" for row in rows if row in group.varied]
     if varied:
-        notes.append(
+        written.append(
             f"from column to column these rows differ in other settings, too: {'; '.join(varied)}"
         )
-    about = (group.title, group.against, group.differs)
-    return Table(*about, tuple(rows), tuple(blocks), one, tuple(notes))
-
-
-def _joined(notes: Mapping[str, Sequence[str]]) -> list[str]:
-    """Notes of all settings, each once, after those that it is about unless these are all."""
-    about: dict[str, list[str]] = {}
-    for setting, sentences in notes.items():
-        for sentence in sentences:
-            about.setdefault(sentence, []).append(setting)
-    return [
-        sentence if len(settings) == len(notes) else f"{', '.join(settings)}: {sentence}"
-        for sentence, settings in about.items()
-    ]
+    return Table(group, tuple(rows), tuple(blocks), one, tuple(written))
 
 
 def reference_row(sections: Sequence[Section], rows: Sequence[str], name: str | None = None) -> str:
@@ -163,12 +154,8 @@ def reference_row(sections: Sequence[Section], rows: Sequence[str], name: str | 
     named = [] if name is None else named_rows(name, rows)
     if len(named) > 1:
         raise InputError(f"reference {name} could mean {' or '.join(named)}: write one of these")
-    bounds = {
-        label
-        for section in sections
-        for label, group in section.groups.items()
-        if group[0].whole_stream
-    }
+    groups = [item for section in sections for item in section.groups.items()]
+    bounds = {label for label, group in groups if group[0].whole_stream}
     streamed = [row for row in rows if row not in bounds]
     return next(iter([*named, *streamed, *rows]))
 
@@ -184,16 +171,15 @@ def _block(
 
 def _columns(section: Section, metrics: Sequence[str]) -> tuple[Column, ...]:
     scores = [c for c in (*section.columns, *section.by_name) if c.best is not None]
-    own = {column.key: column for column in section.own_scores}
-    known = {column.key: column for column in scores} | own
-    wanted = list(metrics) or [key for key in (*HEADLINES, *own) if key in known]
-    for key in wanted:
+    known = {column.key: column for column in (*scores, *section.own_scores)}
+    own = [column.key for column in section.own_scores]
+    # With several labels, forgetting is a number by name and no headline.
+    hidden = "forgetting" if section.multi_label else ""
+    headlines = [key for key in (*HEADLINES, *own) if key in known and key != hidden]
+    for key in metrics:
         if key not in known:
             raise unknown("metric of these runs", key, known)
-    # With several labels, forgetting is a number by name and no headline.
-    if not metrics and section.multi_label:
-        wanted = [key for key in wanted if key != "forgetting"]
-    return tuple(known[key] for key in wanted)
+    return tuple(known[key] for key in metrics or headlines)
 
 
 def _notes(block: Block) -> list[str]:

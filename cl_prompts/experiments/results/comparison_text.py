@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
@@ -13,7 +15,6 @@ from cl_prompts.experiments.recipes.names import one_line
 from cl_prompts.experiments.results.columns import Column
 from cl_prompts.experiments.results.comparison import Block, Table
 from cl_prompts.experiments.results.entries import CONFIDENCE, Entry
-from cl_prompts.experiments.run_folder.files import csv_text
 
 Format = Literal["markdown", "latex", "csv", "json"]
 #: label of each row, and its texts with whether they are bold
@@ -25,14 +26,10 @@ _MEANS = (
     f" {_SURE} interval of the difference from it contains 0."
 )
 _GAPS = (
-    "Difference to {reference} in points, paired over seeds: mean ["
-    + _SURE
-    + " interval], p of the"
-    " paired t-test, and in brackets p by Holm's correction for the rows of the column."
+    f"Difference to {{}} in points, paired over seeds: mean [{_SURE} interval], p of the paired"
+    " t-test, and in brackets p by Holm's correction for the rows of the column."
 )
 _RANKS = "Mean rank over seeds, 1 for the best."
-#: what the tables of LaTeX need: rules, and a box that shrinks what is too wide
-_PACKAGES = r"% needs \usepackage{booktabs} and \usepackage{adjustbox}"
 
 
 def written(tables: Sequence[Table], form: Format = "markdown") -> str:
@@ -52,7 +49,8 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
     if form == "csv":
         return _csv(tables)
     latex = form == "latex"
-    blocks = [_PACKAGES] if latex else []
+    # Rules, and a box that shrinks what is too wide.
+    blocks = [r"% needs \usepackage{booktabs} and \usepackage{adjustbox}"] if latex else []
     for number, table in enumerate(tables, start=1):
         blocks += _parts(table, number, latex=latex)
     return "\n\n".join(blocks)
@@ -60,50 +58,44 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
 
 def _parts(table: Table, number: int, *, latex: bool) -> Iterator[str]:
     """Heading, the three tables and the notes of one comparison."""
+    group = table.group
 
     def write(kind: str, caption: str, lines: Lines) -> str:
-        # A number, since titles of two comparisons can be one in the signs that labels have.
-        label = f"tab:{number}-{_label(table.title)}-{kind}"
+        label = f"tab:{number}-{re.sub(r'[^a-z0-9]+', '-', group.title.lower()).strip('-')}-{kind}"
         return _latex(table, caption, lines, label) if latex else _markdown(table, caption, lines)
 
-    yield f"% {one_line(table.title)}" if latex else f"## {markdown_text(table.title)}"
-    if table.differs:
-        sentence = f"Not comparable with {table.against}: {', '.join(table.differs)}."
-        yield f"% {one_line(sentence)}" if latex else markdown_text(sentence)
+    def say(sentence: str) -> str:
+        return f"% {one_line(sentence)}" if latex else markdown_text(sentence)
+
+    yield say(group.title) if latex else f"## {markdown_text(group.title)}"
+    if group.differs:
+        yield say(f"Not comparable with {group.against}: {', '.join(group.differs)}.")
     missing = "--" if latex else "-"
     yield write("means", _MEANS, _lines(table, lambda entry: entry.text, missing, bold=True))
     # One row has nothing to differ from, and no rank.
     if len(table.rows) > 1:
-        if table.reference:
-            caption = _GAPS.format(reference=table.reference)
-            words = _two_lines if latex else _difference
-            lines = _lines(table, words, missing, without=table.reference)
-            yield write("differences", caption, lines)
+        lines = _lines(table, _two_lines if latex else _difference, missing)
+        gaps = [line for line in lines if line[0] != table.reference]
+        yield write("differences", _GAPS.format(table.reference), gaps)
         yield write("ranks", _RANKS, _lines(table, _rank, missing))
     for note in table.notes:
-        yield f"% {one_line(note)}" if latex else markdown_text(f"{note[0].upper()}{note[1:]}.")
+        yield say(note if latex else f"{note[0].upper()}{note[1:]}.")
 
 
 def _lines(
-    table: Table,
-    words: Callable[[Entry], str],
-    missing: str,
-    *,
-    bold: bool = False,
-    without: str = "",
+    table: Table, words: Callable[[Entry], str], missing: str, *, bold: bool = False
 ) -> Lines:
     """Rows of a table; ``missing`` under a setting in which a row has no runs."""
     lines = []
     for row in table.rows:
         texts: list[tuple[str, bool]] = []
         for block in table.blocks:
-            entries = block.entries.get(row)
-            if entries is None:
+            found = block.entries.get(row)
+            if found is None:
                 texts += [(missing, False)] * len(block.columns)
             else:
-                texts += [(words(entry), bold and entry.best) for entry in entries]
-        if row != without:
-            lines.append((row, texts))
+                texts += [(words(entry), bold and entry.best) for entry in found]
+        lines.append((row, texts))
     return lines
 
 
@@ -148,11 +140,11 @@ def _heading(column: Column) -> str:
 
 def _markdown(table: Table, caption: str, rows: Lines) -> str:
     headings = [
-        markdown_text(f"{block.setting}: {_heading(column)}" if block.setting else _heading(column))
+        f"{block.setting}: {_heading(column)}" if block.setting else _heading(column)
         for block in table.blocks
         for column in block.columns
     ]
-    lines = [["strategy", *headings], ["---"] * (1 + len(headings))]
+    lines = [["strategy", *map(markdown_text, headings)], ["---"] * (1 + len(headings))]
     for row, entries in rows:
         texts = [f"**{markdown_text(x)}**" if bold else markdown_text(x) for x, bold in entries]
         lines.append([markdown_text(row), *texts])
@@ -160,49 +152,41 @@ def _markdown(table: Table, caption: str, rows: Lines) -> str:
     return f"{markdown_text(caption)}\n\n{body}"
 
 
-#: signs of Markdown, and of addresses and formulas, which GitHub sees; a _ inside of a word is none
-_MARKDOWN = re.compile(r"[\\`*|~$]|(?<=\])\(|(?<!\w)_|_(?!\w)|(?<=:)/(?=/)|(?<=www)\.", re.I)
-
-
 def markdown_text(text: str) -> str:
-    """A text in which Markdown sees no column, HTML, link, formula or emphasis; a mail address may
-    become a link.
+    """A text in which Markdown sees no column, HTML, formula or emphasis.
 
-    >>> markdown_text("a|b <script>, p < 0.001, linear_probe@*x*, &lt;")
-    'a\\\\|b &lt;script>, p < 0.001, linear_probe@\\\\*x\\\\*, &amp;lt;'
+    >>> markdown_text("a|b <script>, p < 0.001, linear_probe@*x*")
+    'a\\\\|b &lt;script>, p < 0.001, linear_probe@\\\\*x\\\\*'
     """
-    # An & or < that HTML would take for the begin of an entity or an element.
-    text = re.sub(r"&(?=#?\w+;)", "&amp;", one_line(text))
-    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
-    return _MARKDOWN.sub(r"\\\g<0>", text)
+    # A < that HTML would take for the begin of an element; an _ inside of a word is no emphasis.
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(text))
+    return re.sub(r"[\\`*|~$]|(?<=\])\(|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
 def _latex(table: Table, caption: str, rows: Lines, label: str) -> str:
     columns = [_tex(_heading(column)) for block in table.blocks for column in block.columns]
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(table.title)}. {_tex(caption)}}}",
-        rf"\label{{{label}}}",
-        # At most as wide as the text; narrow tables keep their size.
-        r"\begin{adjustbox}{max width=\linewidth}",
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
-        r"\toprule",
-    ]
+    body = [_latex_row(["strategy", *columns]), r"\midrule"]
     if any(block.setting for block in table.blocks):
-        lines += _latex_settings(table.blocks)
-    lines += [_latex_row(["strategy", *columns]), r"\midrule"]
+        body = [*_latex_settings(table.blocks), *body]
     for row, texts in rows:
         # Escaped before it is marked, since a mark consists of signs that would be escaped.
         marked = [rf"\textbf{{{_cell(text)}}}" if bold else _cell(text) for text, bold in texts]
-        lines.append(_latex_row([_tex(row), *marked]))
-    ends = (r"\bottomrule", *(rf"\end{{{name}}}" for name in ("tabular", "adjustbox", "table")))
-    return "\n".join([*lines, *ends])
-
-
-def _label(title: str) -> str:
-    """A title in the signs that any label may have."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        body.append(_latex_row([_tex(row), *marked]))
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_tex(table.group.title)}. {_tex(caption)}}}",
+            rf"\label{{{label}}}",
+            # At most as wide as the text; narrow tables keep their size.
+            r"\begin{adjustbox}{max width=\linewidth}",
+            rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+            r"\toprule",
+            *body,
+            r"\bottomrule",
+            *(rf"\end{{{name}}}" for name in ("tabular", "adjustbox", "table")),
+        ]
+    )
 
 
 def _cell(text: str) -> str:
@@ -214,9 +198,7 @@ def _cell(text: str) -> str:
 
 
 def _latex_row(texts: Sequence[str]) -> str:
-    # After the end of a row, a bracket or star would be taken for an argument of it.
-    begin = "{}" if texts[0].startswith(("[", "*")) else ""
-    return begin + " & ".join(texts) + r" \\"
+    return " & ".join(texts) + r" \\"
 
 
 def _latex_settings(blocks: Sequence[Block]) -> Iterator[str]:
@@ -234,21 +216,19 @@ def _latex_settings(blocks: Sequence[Block]) -> Iterator[str]:
     yield " ".join(rules)
 
 
-_TEX = {
-    **{sign: f"\\{sign}" for sign in "%&_#${}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "<": "$<$",
-    ">": "$>$",
-    "|": r"\textbar{}",
-    '"': r'\texttt{"}',
-    "`": r"\textasciigrave{}",
-    "\u00a0": "~",
-}
+_TEX = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "%&_#${}"},
+        **{sign: f"${sign}$" for sign in "<>|"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "\u00a0": "~",
+    }
+)
 
 
 def _tex(text: str) -> str:
@@ -257,26 +237,26 @@ def _tex(text: str) -> str:
     >>> _tex("A_AUC % of 1 ± 2")
     'A\\\\_AUC \\\\% of 1 $\\\\pm$ 2'
     """
-    escaped = "".join(_TEX.get(sign, sign) for sign in one_line(text))
-    return re.sub("-(?=-)", "-{}", escaped)  # two of them would print as a dash
+    return one_line(text).translate(_TEX)
 
 
 def _plain_table(table: Table) -> dict[str, Any]:
     return {
-        "title": table.title,
-        "differs": list(table.differs),
+        "title": table.group.title,
+        "differs": list(table.group.differs),
         "reference": table.reference or None,
         "notes": list(table.notes),
-        "settings": [_plain_block(block) for block in table.blocks],
+        "settings": [
+            {
+                "setting": block.setting or None,
+                "rows": {
+                    row: {c.key: _numbers(e) for c, e in zip(block.columns, found, strict=True)}
+                    for row, found in block.entries.items()
+                },
+            }
+            for block in table.blocks
+        ],
     }
-
-
-def _plain_block(block: Block) -> dict[str, Any]:
-    rows: dict[str, Any] = {}
-    for row, entries in block.entries.items():
-        pairs = zip(block.columns, entries, strict=True)
-        rows[row] = {column.key: _numbers(entry) for column, entry in pairs}
-    return {"setting": block.setting or None, "rows": rows}
 
 
 def _numbers(entry: Entry) -> dict[str, Any]:
@@ -303,7 +283,7 @@ def _finite(value: float) -> float | None:
 def _csv(tables: Sequence[Table]) -> str:
     lines = [
         {
-            "table": table.title,
+            "table": table.group.title,
             "setting": block.setting,
             "strategy": row,
             "metric": column.key,
@@ -315,5 +295,8 @@ def _csv(tables: Sequence[Table]) -> str:
         for row, entries in block.entries.items()
         for column, entry in zip(block.columns, entries, strict=True)
     ]
-    # The keys of the first line are the header; without a line there is none.
-    return csv_text([*map(list, lines[:1]), *(line.values() for line in lines)])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue().rstrip("\n")

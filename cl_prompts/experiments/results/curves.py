@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from cl_prompts.experiments.results.entries import least_effect
 from cl_prompts.experiments.results.sections import Section
-from cl_prompts.experiments.results.series import Floats, curve_of, stream_curve_of, task_curve_of
+from cl_prompts.experiments.results.series import Floats, stream_curve_of, task_curve_of
 from cl_prompts.experiments.run_folder.runs import Run
 
 #: (samples or tasks, value 0..1) per point
@@ -43,49 +43,30 @@ def anytime_curves(section: Section) -> dict[str, dict[Any, Curve]]:
     return _curves(section, stream_curve_of)
 
 
-def repeating_rows(section: Section) -> list[str]:
-    """Rows that see samples of the stream more than once, so that their points were moved."""
-    return [label for label, group in section.groups.items() if any(map(_is_moved, group))]
-
-
-def _is_moved(run: Run) -> bool:
-    return stream_curve_of(run) != list(curve_of(run))
-
-
 def task_curves(section: Section) -> dict[str, dict[Any, Curve]]:
     """Value after each task, counted from 1, by row and (seed, stream seed)."""
     return _curves(section, _defined)
 
 
-def _curves(section: Section, curve: Any) -> dict[str, dict[Any, Curve]]:
+def _curves(section: Section, curve: Callable[[Run], Curve]) -> dict[str, dict[Any, Curve]]:
     found = {}
     for label, group in section.groups.items():
-        # It has no course: it saw all data at once.
-        if group[0].whole_stream:
-            continue
         seeds = {(run.summary["seed"], run.summary["stream_seed"]): curve(run) for run in group}
         known = {seed: points for seed, points in seeds.items() if points}
-        if known:
+        # What saw all data at once has no course.
+        if known and not group[0].whole_stream:
             found[label] = known
     return found
 
 
-def _defined(run: Run) -> list[tuple[int, float]]:
+def _defined(run: Run) -> list[tuple[float, float]]:
     values = enumerate(task_curve_of(run), start=1)
     return [(task, value) for task, value in values if not math.isnan(value)]
 
 
-def mean_curve(seeds: Sequence[Curve]) -> tuple[Floats, Floats, Floats | None]:
-    """Points, mean and sample standard deviation (None for one seed) over the common range.
-
-    Seeds measured at different points are interpolated linearly onto the union of their points.
-    """
-    x, values = _on_common_points(seeds)
-    return x, values.mean(0), values.std(0, ddof=1) if len(values) > 1 else None
-
-
 def _on_common_points(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
-    """Points of all curves within the range that they share, and (curves, points) values there."""
+    """Points of all curves within the range that they share, and (curves, points) values there,
+    interpolated linearly."""
     arrays = [np.asarray(curve, float) for curve in curves]
     x = np.unique(np.concatenate([a[:, 0] for a in arrays]))
     x = x[(x >= max(a[0, 0] for a in arrays)) & (x <= min(a[-1, 0] for a in arrays))]
@@ -93,33 +74,25 @@ def _on_common_points(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
 
 
 def mean_band(seeds: Seeds) -> Band | None:
-    """Mean over seeds with one sample standard deviation; None where they share no points."""
-    x, mean, spread = mean_curve(list(seeds.values()))
-    return Band(x, mean, spread, len(seeds)) if len(x) else None
+    """Mean over seeds with one sample standard deviation, on the union of their points within
+    their common range; None where they share no points."""
+    x, values = _on_common_points(list(seeds.values()))
+    if not len(x):
+        return None
+    spread = values.std(0, ddof=1) if len(values) > 1 else None
+    return Band(x, values.mean(0), spread, len(values))
 
 
 def difference_band(ours: Seeds, theirs: Seeds) -> Band | None:
-    """Mean difference over the seeds that both have, with Student's interval at each point.
-
-    Args:
-        ours, theirs: curves by seed. Two curves of one seed that were measured at different points
-            are interpolated linearly onto the union of their points, within their common range.
-
-    Returns:
-        The band; None where they share no seed or no points.
-    """
-    gaps = [difference_curve(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
-    gaps = [gap for gap in gaps if gap]
-    if not gaps:
-        return None
-    x, mean, spread = mean_curve(gaps)
-    if not len(x):
-        return None
-    if spread is None:
-        return Band(x, mean, None, 1)
-    n = len(gaps)
+    """Mean difference over the seeds that both have, with Student's interval at each point; None
+    where they share no seed or no points."""
+    gaps = {seed: difference_curve(ours[seed], theirs[seed]) for seed in ours if seed in theirs}
+    gaps = {seed: gap for seed, gap in gaps.items() if gap}
+    band = mean_band(gaps) if gaps else None
+    if band is None or band.half is None:
+        return band
     # Student's interval of the mean at each point: t(0.975, n - 1) * s / sqrt(n).
-    return Band(x, mean, least_effect(n) * spread, n)
+    return Band(band.x, band.middle, least_effect(band.seeds) * band.half, band.seeds)
 
 
 def difference_curve(ours: Curve, theirs: Curve) -> list[tuple[float, float]]:

@@ -13,6 +13,8 @@ from cl_prompts.experiments.run_folder.runs import Run
 
 #: confidence of the intervals, and 1 minus the level of the tests
 CONFIDENCE = 0.95
+#: seeds from which on nothing is said of the power of tests
+_SEEDS_ENOUGH = 5
 #: value by seed
 Seeded = Mapping[Any, float]
 
@@ -38,9 +40,9 @@ class Difference:
 
     pairs: int
     mean: float
-    low: float
-    high: float
-    p: float
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
 
     @property
     def known(self) -> bool:
@@ -54,26 +56,22 @@ class Difference:
 
 
 def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
-    """Difference of two rows over the seeds that both have; None where they share none.
-
-    Args:
-        ours, theirs: value by seed.
-    """
+    """Difference of two rows over the seeds that both have; None where they share none."""
     gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     if not gaps:
         return None
     mean = statistics.fmean(gaps)
     n = len(gaps)
     if n == 1:
-        return Difference(1, mean, math.nan, math.nan, math.nan)
-    error = statistics.stdev(gaps) / math.sqrt(n)
-    if error == 0:  # the same difference at every seed
+        return Difference(1, mean)
+    spread = statistics.stdev(gaps)
+    if spread == 0:  # the same difference at every seed
         return Difference(n, mean, mean, mean, 0.0 if mean else 1.0)
     # mean ± t(0.975, n - 1) * s / sqrt(n), and the two-sided p of mean / (s / sqrt(n)).
-    from scipy.special import stdtr  # here, as below: one seed has no use for it
+    from scipy.special import stdtr  # scipy.stats takes a second to import
 
-    half = statistics.stdev(gaps) * least_effect(n)
-    p = 2 * float(stdtr(n - 1, -abs(mean) / error))
+    half = spread * least_effect(n)
+    p = 2 * float(stdtr(n - 1, -abs(mean) / (spread / math.sqrt(n))))
     return Difference(n, mean, mean - half, mean + half, p)
 
 
@@ -84,7 +82,6 @@ def least_effect(n: int) -> float:
     >>> [round(least_effect(n), 1) for n in (2, 3, 5, 10)]
     [9.0, 2.5, 1.2, 0.7]
     """
-    # Student's distribution without scipy.stats, which takes a second to import.
     from scipy.special import stdtrit
 
     return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(n)
@@ -124,10 +121,6 @@ def mean_ranks(values: Mapping[str, Seeded], *, highest_first: bool = True) -> d
             # Equal scores, its own among them, share the mean of their ranks.
             totals[name] += ahead + (scores.count(row[seed]) + 1) / 2
     return {row: total / len(shared) for row, total in totals.items()}
-
-
-#: seeds from which on nothing is said of the power of tests
-_SEEDS_ENOUGH = 5
 
 
 @dataclass(frozen=True)
@@ -222,12 +215,8 @@ def power(entries: Iterable[Entry]) -> str:
 
 def seeded_values(runs: Iterable[Run], column: Column) -> dict[tuple[int, int], float]:
     """Values of a column where they are defined, by (seed, stream seed)."""
-    found = {}
-    for run in runs:
-        value = column.value(run.summary)
-        if value is not None:
-            found[run.summary["seed"], run.summary["stream_seed"]] = value
-    return found
+    found = ((run.summary, column.value(run.summary)) for run in runs)
+    return {(s["seed"], s["stream_seed"]): value for s, value in found if value is not None}
 
 
 def best_rows(column: Column, values: Mapping[str, Seeded]) -> set[str]:
@@ -242,10 +231,6 @@ def best_rows(column: Column, values: Mapping[str, Seeded]) -> set[str]:
     means = {row: statistics.mean(found.values()) for row, found in values.items()}
     top = column.best(means.values())
     best = next(row for row, mean in means.items() if mean == top)
-    ties = {best}
-    for row, found in values.items():
-        gap = paired_difference(values[best], found)
-        # Not told apart from the best by a paired test: bold as well.
-        if gap is not None and not gap.significant:
-            ties.add(row)
-    return ties
+    gaps = {row: paired_difference(values[best], found) for row, found in values.items()}
+    # Not told apart from the best by a paired test: bold as well.
+    return {best, *(row for row, gap in gaps.items() if gap and not gap.significant)}

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import methodcaller
 
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import first_of
@@ -34,21 +32,12 @@ _WORDS = {
     "backbone": "hash of the weights",
     "version": "cl-prompts",
     "source": "source of cl-prompts",
-    "backbone.image_size": "backbone.image_size",
-    "data": "data:",
     "stream": "fingerprint of the stream",
 }
 #: what comes with a choice, and is not listed where the choice itself differs
-_FOLLOWS = {
-    "data": "dataset.name",
-    "backbone": "backbone.name",
-}
-_ANCESTRY = {
-    "first": "classes and tasks of the first run",
-    "code": "own code of the runs before",
-}
-_MAX_LENGTH = 40
-_HASH = re.compile("[0-9a-f]{32,}")
+_FOLLOWS = {"data": "dataset.name", "backbone": "backbone.name"}
+_MAX_LENGTH = 40  # of a value in words
+_MAX_WORDS = 4  # differences named in a title
 
 
 def differences(conditions: Conditions, reference: Conditions) -> list[str]:
@@ -62,59 +51,36 @@ def differences(conditions: Conditions, reference: Conditions) -> list[str]:
     keys = dict.fromkeys((*conditions, *reference))
     differing = [key for key in keys if conditions.get(key) != reference.get(key)]
     shown = [key for key in differing if not _follows(key, differing, conditions, reference)]
-    described = {key: _describe(key, conditions.get(key), reference.get(key)) for key in shown}
-    texts = []
-    for key, text in described.items():
-        if key.startswith("parent."):
-            texts.append(text)
-            continue
-        name = _name_of(key)
+    names = [_name_of(key) for key in shown]
+    words = [
         # Two sections may have a setting of the same name.
-        twice = any(_name_of(k) == name and described[k] != text for k in described)
-        texts.append(f"{key if twice else name} {text}")
-    return list(dict.fromkeys(texts))
+        _in_words(name if names.count(name) == 1 else key, conditions.get(key), reference.get(key))
+        for key, name in zip(shown, names, strict=True)
+    ]
+    return list(dict.fromkeys(words))
+
+
+def _name_of(key: str) -> str:
+    return _WORDS.get(key, key if key.startswith("parent.") else key.rpartition(".")[2])
 
 
 def _follows(
     key: str, differing: Sequence[str], conditions: Conditions, reference: Conditions
 ) -> bool:
     """Whether a difference only comes with that of a choice: another scenario, another backbone."""
-    section = key.partition(".")[0]
-    choice = _FOLLOWS.get(key, f"{section}.name")
+    choice = _FOLLOWS.get(key, f"{key.partition('.')[0]}.name")
     one_sided = key not in conditions or key not in reference
     return key != choice and choice in differing and (one_sided or key in _FOLLOWS)
 
 
-def _name_of(key: str) -> str:
-    return _WORDS.get(key, key.rpartition(".")[2])
-
-
-def _describe(key: str, value: str | None, reference: str | None) -> str:
-    if key == "data":
-        return _data_words(value, reference)
-    if key.startswith("parent."):
-        return _ancestry_words(key.removeprefix("parent."), value, reference)
+def _in_words(name: str, value: str | None, reference: str | None) -> str:
+    if name == "data" and value and reference:
+        return f"data: {fingerprint_change(json.loads(reference), json.loads(value)) or 'differs'}"
+    if name.startswith("parent.") and None in (value, reference):
+        return f"goes on from {'no' if value is None else 'a'} finished run"
     words = [_word(value), _word(reference)]
     # Two names of one's own may end alike, and two long values begin alike.
-    if len(set(words)) == 1:
-        words = [text for text in (value, reference) if text and len(text) <= _MAX_LENGTH]
-    return " instead of ".join(words) if len(words) == 2 else "differs"
-
-
-def _ancestry_words(key: str, value: str | None, reference: str | None) -> str:
-    """Difference between the finished runs that runs go on from, in one of their settings."""
-    if value is None or reference is None:
-        return f"goes on from {'no' if value is None else 'a'} finished run"
-    return f"{_ANCESTRY.get(key, f'parent.{key}')} {_word(value)} instead of {_word(reference)}"
-
-
-def _data_words(value: str | None, reference: str | None) -> str:
-    """Difference between two fingerprints of one data set."""
-    try:
-        change = fingerprint_change(json.loads(reference or "null"), json.loads(value or "null"))
-    except (TypeError, KeyError):
-        change = None
-    return change or "differs"
+    return f"{name} {' instead of '.join(words) if words[0] != words[1] else 'differs'}"
 
 
 def _word(text: str | None) -> str:
@@ -122,15 +88,8 @@ def _word(text: str | None) -> str:
     if text is None:
         return "not recorded"
     value = json.loads(text)
-    if value is None:
-        return "none"
-    word = label_of(value) if isinstance(value, str) else text
-    if _HASH.fullmatch(word):
-        return word[:8]
-    return word if len(word) <= _MAX_LENGTH else word[: _MAX_LENGTH - 1] + "…"
-
-
-_MAX_WORDS = 4  # differences named in a title
+    word = label_of(value) if isinstance(value, str) else "none" if value is None else text
+    return word if len(word) <= _MAX_LENGTH else f"{word[:8]}…"
 
 
 @dataclass(frozen=True)
@@ -160,7 +119,7 @@ class Section:
     @property
     def seeds(self) -> dict[str, tuple[str, ...]]:
         """Seeds of each row."""
-        return {label: _seeds_of(group) for label, group in self.groups.items()}
+        return {label: tuple(run.seeds for run in group) for label, group in self.groups.items()}
 
     @property
     def multi_label(self) -> bool:
@@ -188,10 +147,12 @@ class Section:
         return self._measured(MULTI_LABEL_BY_NAME if self.multi_label else BY_NAME)
 
     def _measured(self, columns: Iterable[Column]) -> tuple[Column, ...]:
-        return tuple(column for column in columns if not column.optional or self._has(column))
-
-    def _has(self, column: Column) -> bool:
-        return any(column.value(run.summary) is not None for run in self.runs)
+        found = [run.summary for run in self.runs]
+        return tuple(
+            column
+            for column in columns
+            if not column.optional or any(column.value(one) is not None for one in found)
+        )
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -200,11 +161,8 @@ class Section:
 
     def values(self, lookup: Lookup) -> dict[str, list[float]]:
         """Values of all runs where they are defined, by row."""
-        found = {}
-        for label, group in self.groups.items():
-            values = [lookup(run.summary) for run in group]
-            found[label] = [value for value in values if value is not None]
-        return found
+        found = {row: [lookup(run.summary) for run in group] for row, group in self.groups.items()}
+        return {row: [v for v in values if v is not None] for row, values in found.items()}
 
     def table(
         self,
@@ -228,10 +186,6 @@ class Section:
         return found
 
 
-def _seeds_of(runs: Iterable[Run]) -> tuple[str, ...]:
-    return tuple(run.seeds for run in runs)
-
-
 def strategy_names(runs: Iterable[Run]) -> dict[str, str]:
     """Name of each strategy in tables: the short one, where that is of one of them alone."""
     return labels_of(str(run.summary["strategy"]) for run in runs)
@@ -248,31 +202,28 @@ def sections(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> lis
         names: of strategies, by default :func:`strategy_names` of these runs.
     """
     names = strategy_names(runs) if names is None else names
-    by_name: dict[str, list[tuple[Conditions, list[Run]]]] = defaultdict(list)
+    by_recipe: dict[str, list[tuple[Conditions, list[Run]]]] = defaultdict(list)
     for conditions, members in tables(runs):
         recipes = dict.fromkeys(str(run.summary["recipe"]) for run in members)
-        by_name[", ".join(recipes)].append((conditions, members))
+        by_recipe[", ".join(recipes)].append((conditions, members))
     found: list[Section] = []
-    first: tuple[str, Conditions] | None = None
-    for name, group in by_name.items():
+    for recipe, group in by_recipe.items():
         # The table with the most runs is the main one of its recipe.
         group.sort(key=lambda table: -len(table[1]))
-        main = (name, group[0][0])
-        first = first or main
+        main = group[0][0]
         for conditions, members in group:
             # The main table of a recipe is compared with the first of all.
-            heads = conditions is main[1]
-            reference = first if heads else main
-            words = tuple(differences(conditions, reference[1]))
-            title = untaken(
-                name if heads else f"{name}: {in_short(words)}", [part.title for part in found]
-            )
-            named = reference[0] if words else ""
-            found.append(Section(title, _groups(members, names), named, words, conditions))
+            heads = conditions is main
+            against = (found[0].title, found[0].conditions) if heads and found else (recipe, main)
+            words = tuple(differences(conditions, against[1]))
+            title = recipe if heads else f"{recipe}: {in_short(words)}"
+            title = untaken(title, [part.title for part in found])
+            reference = against[0] if words else ""
+            found.append(Section(title, _groups(members, names), reference, words, conditions))
     return found
 
 
-def untaken(title: str, taken: Container[str]) -> str:
+def untaken(title: str, taken: Collection[str]) -> str:
     """A title, with a number behind it where there is one like it.
 
     >>> untaken("digits", []), untaken("digits", ["digits", "digits [2]"])
@@ -287,39 +238,37 @@ def in_short(words: Sequence[str]) -> str:
     return first_of(words, _MAX_WORDS)
 
 
+def differing_options(options: Sequence[Mapping[str, str]]) -> list[str]:
+    """Keys that have several values, or are missing in some."""
+    keys = sorted(set().union(*options))
+    return [key for key in keys if len({one.get(key) for one in options}) > 1]
+
+
 def _groups(runs: Sequence[Run], names: Mapping[str, str]) -> dict[str, list[Run]]:
     """Runs of each row, by label in the order of the runs, sorted by seeds."""
-    labels = {run.folder: label for label, run in _labelled(runs, names)}
+    labels = _labels(runs, names)
     groups: dict[str, dict[tuple[int, int], Run]] = {labels[run.folder]: {} for run in runs}
-    for run in sorted(runs, key=_age):
-        label = labels[run.folder]
-        # The newest of equal seeds comes last and stays.
-        groups[label][run.summary["seed"], run.summary["stream_seed"]] = run
-    return {label: list(dict(sorted(runs.items())).values()) for label, runs in groups.items()}
+    # The newest of equal seeds comes last and stays.
+    for run in sorted(runs, key=lambda run: (begun_at(run.environment), run.folder.name)):
+        groups[labels[run.folder]][run.summary["seed"], run.summary["stream_seed"]] = run
+    return {label: [by_seed[seed] for seed in sorted(by_seed)] for label, by_seed in groups.items()}
 
 
-def _labelled(runs: Sequence[Run], names: Mapping[str, str]) -> Iterator[tuple[str, Run]]:
-    """Each run with the label of its row: strategy, and settings in which its runs differ."""
-    rows: dict[str, tuple[str, dict[str, str]]] = {}
+def _labels(runs: Sequence[Run], names: Mapping[str, str]) -> dict[object, str]:
+    """The label of each run's row: strategy, and settings in which its runs differ."""
     by_strategy: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_strategy[str(run.summary["strategy"])].append(run)
+    rows: dict[tuple[str, str], str] = {}
+    labels: dict[object, str] = {}
     for strategy, members in by_strategy.items():
         options = [options_of(run) for run in members]
-        keys = sorted(set().union(*options))
         # What all runs of a strategy share need not stand in their labels.
-        differing = [key for key in keys if len(set(map(methodcaller("get", key), options))) > 1]
+        keys = differing_options(options)
         for run, found in zip(members, options, strict=True):
-            extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in differing)
-            label = first = names[strategy] + (f" ({extra})" if extra else "")
+            extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in keys)
+            label = names[strategy] + (f" ({extra})" if extra else "")
+            row = (strategy, json.dumps(found, sort_keys=True))
             # Texts among settings may be such that two rows read alike: they stay two.
-            for number in itertools.count(2):
-                if rows.setdefault(label, (strategy, found)) == (strategy, found):
-                    break
-                label = f"{first} [{number}]"
-            yield label, run
-
-
-def _age(run: Run) -> tuple[float, str]:
-    """Sort key that puts the newer of two runs last."""
-    return begun_at(run.environment), run.folder.name
+            labels[run.folder] = rows.setdefault(row, untaken(label, rows.values()))
+    return labels

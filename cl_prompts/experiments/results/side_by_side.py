@@ -1,23 +1,21 @@
 """Settings side by side: runs divided by the values of one setting, and which tables stand beside
-each other.
-"""
+each other."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import methodcaller
 from typing import Any
 
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.names import label_of
-from cl_prompts.experiments.recipes.values import BY_NAME, flat
 from cl_prompts.experiments.results.comparable import Conditions, options_of
 from cl_prompts.experiments.results.sections import (
     Section,
     differences,
+    differing_options,
     in_short,
     sections,
     strategy_names,
@@ -25,13 +23,8 @@ from cl_prompts.experiments.results.sections import (
 )
 from cl_prompts.experiments.run_folder.runs import Run
 
-_CHOICES = ("dataset", "scenario", "backbone")
 #: what is measured of a section, and differs where one of its settings does
-_FOLLOWING = {
-    "dataset": {"data", "stream"},
-    "scenario": {"stream"},
-    "backbone": {"backbone"},
-}
+_FOLLOWING = {"dataset": {"data", "stream"}, "scenario": {"stream"}, "backbone": {"backbone"}}
 
 
 @dataclass(frozen=True)
@@ -56,10 +49,10 @@ class Group:
 
 
 def side_by_side(runs: Sequence[Run], key: str | None = None) -> list[Group]:
-    """Runs divided into tables, those that differ in ``key`` alone beside each other.
+    """Finished runs divided into tables, those that differ in ``key`` alone beside each other.
 
     Args:
-        runs: of any kind; those that are not finished do not count.
+        runs: finished ones.
         key: a setting, dotted (``scenario.blurry_percent``) or bare; "dataset", "scenario",
             "backbone" or "recipe"; None for no division.
 
@@ -69,69 +62,38 @@ def side_by_side(runs: Sequence[Run], key: str | None = None) -> list[Group]:
     if key is None:
         return [Group(s.title, s.reference, s.differs, {"": s}) for s in sections(runs)]
     place = _place(runs, key)
-    names = strategy_names(runs)
     by_value: dict[str, list[Run]] = defaultdict(list)
-    for run, value in zip(runs, _values(runs, place), strict=True):
-        by_value[value].append(run)
-    found: dict[tuple[frozenset[tuple[str, str]], int], dict[str, Section]] = defaultdict(dict)
+    for run in runs:
+        by_value[_value(run, place)].append(run)
+    names = strategy_names(runs)
+    beside: dict[tuple[str, int], dict[str, Section]] = defaultdict(dict)
     for value, members in by_value.items():
-        # Tables of one value may agree in all conditions and differ in streams alone: the n-th of
-        # a value stands beside the n-th of the others.
-        met: dict[frozenset[tuple[str, str]], int] = defaultdict(int)
+        met: dict[str, int] = defaultdict(int)
         for section in sections(members, names):
-            rest = frozenset(_rest(section.conditions, place).items())
-            label = f"{key.rpartition('.')[2]}={value}"
-            found[rest, met[rest]][label] = section
+            rest = json.dumps(_rest(section.conditions, place), sort_keys=True)
+            # Tables of one value may differ in streams alone: the n-th of a value stands beside the
+            # n-th of the others.
+            beside[rest, met[rest]][f"{key.rpartition('.')[2]}={_word(value, by_value)}"] = section
             met[rest] += 1
     groups: list[Group] = []
-    for (rest, _), beside in found.items():
-        words = tuple(differences(dict(rest), dict(next(iter(found))[0])))
-        title = _title(beside, place)
-        title = untaken(
-            f"{title}: {in_short(words)}" if words else title, [group.title for group in groups]
-        )
+    for (rest, _), found in beside.items():
+        words = tuple(differences(json.loads(rest), json.loads(next(iter(beside))[0])))
+        title = _title(found, place) + (f": {in_short(words)}" if words else "")
+        title = untaken(title, [group.title for group in groups])
         against = groups[0].title if words else ""
-        groups.append(Group(title, against, words, beside, _varied(beside, place)))
+        groups.append(Group(title, against, words, found, _varied(found, place)))
     return groups
-
-
-def _title(beside: Mapping[str, Section], place: str) -> str:
-    """The recipes; where these stand side by side, what tells each table from others of it, too."""
-    if place == "recipe":
-        return ", ".join(section.title for section in beside.values())
-    names = (str(run.summary["recipe"]) for section in beside.values() for run in section.runs)
-    return ", ".join(dict.fromkeys(names))
-
-
-def _varied(beside: Mapping[str, Section], place: str) -> dict[str, list[str]]:
-    """Settings but for one in which rows of one label differ; see :class:`Group`."""
-    asked = f"{place.removeprefix('options.')}."
-    found = {}
-    for label in dict.fromkeys(row for section in beside.values() for row in section.groups):
-        groups = [section.groups.get(label) for section in beside.values()]
-        options = [options_of(runs[0]) for runs in groups if runs]
-        differing = [
-            key
-            for key in sorted(set().union(*options))
-            if len(set(map(methodcaller("get", key), options))) > 1
-            and not f"{key.removeprefix('content of ')}.".startswith(asked)
-        ]
-        if differing:
-            found[label] = differing
-    return found
 
 
 def _place(runs: Sequence[Run], key: str) -> str:
     """Full name of a setting."""
     if key in ("seed", "stream_seed", "strategy"):
         raise InputError(f"{key} is what a table compares or repeats: choose another setting")
-    if key == "recipe":
+    known = dict.fromkeys(name for run in runs for name in run.identity["settings"])
+    if key == "recipe" or key in known:
         return key
-    if key in _CHOICES:
-        key = f"{key}.name"
-    known = dict.fromkeys(name for run in runs for name in _settings(run))
-    if key in known:
-        return key
+    if f"{key}.name" in known:
+        return f"{key}.name"
     named = [name for name in known if name.rpartition(".")[2] == key]
     if not named:
         raise unknown("setting of these runs", key, known)
@@ -140,34 +102,17 @@ def _place(runs: Sequence[Run], key: str) -> str:
     return named[0]
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    """Settings by dotted name, and the names of plugins and forms of prompts."""
-    options = run.config.get("options") or {}
-    named = {
-        f"options.{key}": ", ".join(options[key]) or "none"
-        for key in BY_NAME
-        if isinstance(options.get(key), Mapping)
-    }
-    return {**dict(flat(run.config)), **named}
+def _value(run: Run, place: str) -> str:
+    """Value of a setting as JSON; "" where a run has no such setting."""
+    settings = {**run.identity["settings"], "recipe": run.summary["recipe"]}
+    return json.dumps(settings[place]) if place in settings else ""
 
 
-def _values(runs: Sequence[Run], place: str) -> list[str]:
-    """Value of a setting in each run as recipes write it; "unset" where a run has no such setting.
-
-    Values that differ have texts that differ: names of one's own that end alike are written whole.
-    """
-    texts = []
-    for run in runs:
-        values = {**_settings(run), "recipe": str(run.summary["recipe"])}
-        texts.append(json.dumps(values[place]) if place in values else "")
-    words = {text: _word(text) for text in texts}
-    alike = Counter(words.values())
-    return [words[text] if alike[words[text]] == 1 else text or "unset" for text in texts]
-
-
-def _word(text: str) -> str:
-    value = json.loads(text) if text else "unset"
-    return label_of(value) if isinstance(value, str) else text
+def _word(value: str, values: Mapping[str, Any]) -> str:
+    """A value as recipes write it; names of one's own that end alike are written whole."""
+    words = {text: label_of(json.loads(text)) if text[:1] == '"' else text for text in values}
+    alike = list(words.values()).count(words[value]) > 1
+    return (value if alike else words[value]) or "unset"
 
 
 def _rest(conditions: Conditions, place: str) -> dict[str, str]:
@@ -183,3 +128,22 @@ def _rest(conditions: Conditions, place: str) -> dict[str, str]:
         # Another data set, scenario or backbone has settings of its own.
         if key not in dropped and not (name == "name" and key.startswith(f"{section}."))
     }
+
+
+def _title(beside: Mapping[str, Section], place: str) -> str:
+    """The recipes; where these stand side by side, what tells each table from others of it, too."""
+    if place == "recipe":
+        return ", ".join(section.title for section in beside.values())
+    runs = [run for section in beside.values() for run in section.runs]
+    return ", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs))
+
+
+def _varied(beside: Mapping[str, Section], place: str) -> dict[str, list[str]]:
+    """Settings but for one in which rows of one label differ; see :class:`Group`."""
+    asked = place.removeprefix("options.")
+    found = {}
+    for label in dict.fromkeys(row for section in beside.values() for row in section.groups):
+        groups = [section.groups[label] for section in beside.values() if label in section.groups]
+        keys = differing_options([options_of(runs[0]) for runs in groups])
+        found[label] = [key for key in keys if asked not in (key, key.rpartition(".")[0])]
+    return {label: keys for label, keys in found.items() if keys}

@@ -15,7 +15,7 @@ from cl_prompts.datasets.items import HeldOutItems
 from cl_prompts.datasets.views import grey_levels
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.values import plain
-from cl_prompts.experiments.results.series import DETAILED, in_detail, stream_view
+from cl_prompts.experiments.results.series import stream_view
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, RunFolder
 from cl_prompts.experiments.tracking.boards import Board, Boards, TensorBoard, board_class, pixels
 from cl_prompts.experiments.tracking.diagnostics import Diagnostics
@@ -60,9 +60,6 @@ class Tracker(BaseSGDPlugin):
         self.anytime = anytime
         anytime.listeners.append(self.on_evaluation)
         self.total = total
-        # No more than one evaluation a batch, however small the period.
-        every = max(anytime.every or total, batch_size)
-        self.expected = {"anytime": total // every, "task_end": n_tasks}
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
         self.tensorboard = TensorBoard(folder.path, self.measure, start)
         boards: list[Board] = [self.tensorboard]
@@ -109,13 +106,8 @@ class Tracker(BaseSGDPlugin):
         samples = evaluation.samples_seen
         name = f"{kind}_{self.measure}"
         rows = [(samples, name, "seen", evaluation.accuracy)]
-        done = self.anytime.curve.anytime if kind == "anytime" else self.anytime.curve.task_ends
-        last = samples >= self.total
-        # A row for each class at thousands of evaluations would be most of a run's folder.
-        detailed = last or in_detail(len(done), self.expected[kind])
-        if detailed:
-            rows += _rows(samples, name, "class", evaluation.by_class.tolist())
-            rows += self._by_domain(samples, kind, evaluation)
+        rows += _rows(samples, name, "class", evaluation.by_class.tolist())
+        rows += self._by_domain(samples, kind, evaluation)
         self.board.write(f"{self.measure}/{kind}", evaluation.accuracy, samples)
         for score, value in evaluation.scores.items():
             if not math.isnan(value):
@@ -124,15 +116,15 @@ class Tracker(BaseSGDPlugin):
         if kind == "anytime":
             self.board.write(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
         else:
-            rows += self._by_task(samples) if detailed else []
+            rows += self._by_task(samples)
             rows += self._forgetting(samples)
         self.folder.add_metrics(rows)
 
     def _by_task(self, samples: int) -> list[tuple[int, str, str, float]]:
-        """The value of each task, as rows; of not too many tasks for TensorBoard, there, too."""
+        """The value of each task, as rows, and for boards."""
         latest = latest_task_accuracy(*self.anytime.course).tolist()
         rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
-        for _, _, scope, value in rows if self.expected["task_end"] <= DETAILED else ():
+        for _, _, scope, value in rows:
             tag = f"task_{self.measure}/{scope.replace(':', '_')}"
             self.board.write(tag, value, samples)
         if rows:

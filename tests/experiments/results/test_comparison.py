@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.results.comparison import compare, reference_row
+from cl_prompts.experiments.results.comparison import compare
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -40,26 +40,14 @@ def test_the_reference_is_no_bound_unless_asked_for(runs_folder: Path) -> None:
     assert compare([home / "joint", home / "mvp"], reference="joint")[0].reference == "joint"
 
 
-def test_reports_and_comparisons_have_one_rule_of_reference(runs_folder: Path) -> None:
-    home = runs_folder / "digits"
-    paths = [home / "joint", home / "mvp", home]
-    (section,) = sections(collect(paths))
-    rows = list(section.groups)
-    assert rows == ["joint", "mvp", "fine_tuning", "linear_probe"]
-    for name, wanted in ((None, "mvp"), ("joint", "joint"), ("elsewhere", "mvp")):
-        assert reference_row([section], rows, name) == wanted
-        if name != "elsewhere":
-            assert compare(paths, reference=name)[0].reference == wanted
-
-
 def test_what_is_not_comparable_has_a_table_of_its_own(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp")
     fake_run(tmp_path, "mvp", 2)
     fake_run(tmp_path, "linear_probe", changes={"evaluation.every": 7})
     first, second = compare([tmp_path])
     assert (first.rows, second.rows) == (("mvp",), ("linear_probe",))
-    assert second.title == "digits: every 7 instead of 100"
-    assert (second.against, second.differs) == ("digits", ("every 7 instead of 100",))
+    assert second.group.title == "digits: every 7 instead of 100"
+    assert (second.group.against, second.group.differs) == ("digits", ("every 7 instead of 100",))
 
 
 def test_other_numbers_go_by_their_names(runs_folder: Path) -> None:

@@ -13,7 +13,6 @@ from cl_prompts.experiments.results.curves import (
     difference_band,
     difference_curve,
     mean_band,
-    repeating_rows,
     task_curves,
 )
 from cl_prompts.experiments.results.sections import Section, sections
@@ -71,4 +70,3 @@ def test_rows_without_a_curve_are_left_out(tmp_path: Path) -> None:
     section = section_of(tmp_path)
     assert list(anytime_curves(section)) == list(task_curves(section)) == ["mvp"]
     assert list(anytime_curves(section)["mvp"]) == [(1, 1)]
-    assert repeating_rows(section) == []

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.results import series
 from cl_prompts.experiments.results.series import (
-    DETAILED,
     class_matrix,
     curve_of,
-    in_detail,
     key_similarity_of,
     stream_curve_of,
     stream_ends_of,
@@ -76,15 +69,6 @@ def test_the_end_is_a_point_where_it_counts_as_one(rule: dict[str, Any], more: A
     assert curve_of(run) == ([(20, 0.75)] if counts else [])
 
 
-def test_classes_have_a_column_for_each_task_whose_end_was_evaluated_twice() -> None:
-    ends = {"seen": [(10, 0.5), (20, 0.6), (20, 0.7)], "class:0": [(10, 0.5), (20, 0.6), (20, 0.7)]}
-    run = Run(
-        Path("run"), {"n_classes": 1, "task_ends": [10, 20]}, metrics={"task_end_accuracy": ends}
-    )
-    points, values = class_matrix(run)
-    assert (points, values.tolist()) == ([10, 20], [[0.5, 0.7]])
-
-
 def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage(tmp_path: Path) -> None:
     folder = fake_run(tmp_path, n_tasks=4, task_ends=[0, 100, 100, 200])
     lines = [
@@ -139,14 +123,6 @@ def test_entropy_in_bits() -> None:
     assert np.isnan(found[3])
 
 
-@given(arrays(float, (3, 5), elements=st.floats(0, 1e6)))
-def test_entropy_lies_between_zero_and_equal_use(counts: np.ndarray) -> None:
-    found = usage_entropy(counts)
-    assert np.array_equal(np.isnan(found), counts.sum(1) == 0)
-    known = found[~np.isnan(found)]
-    assert ((known >= 0) & (known <= np.log2(5) + 1e-9)).all()
-
-
 def test_a_damaged_key_file_is_told(tmp_path: Path) -> None:
     assert key_similarity_of(tmp_path) is None
     (tmp_path / KEYS_FILE).write_text("no archive")
@@ -154,36 +130,3 @@ def test_a_damaged_key_file_is_told(tmp_path: Path) -> None:
         InputError, match=r"cannot read .*keys\.npz of a run: repeat the run or delete that file"
     ):
         key_similarity_of(tmp_path)
-    for wrong in (np.zeros(3), np.zeros((2, 2, 2)), np.array([["a"]]), np.zeros((2, 2), int)):
-        np.savez(tmp_path / KEYS_FILE, similarity=wrong)
-        with pytest.raises(InputError, match=r"cannot read .*keys\.npz"):
-            key_similarity_of(tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["array", "empty", "damaged", "bomb"])
-def test_no_archive_of_arrays_ends_in_an_error_of_a_library(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / KEYS_FILE
-    np.savez_compressed(file, similarity=np.arange(10_000.0).reshape(100, 100))
-    if kind == "array":
-        with file.open("wb") as array:
-            np.save(array, np.zeros((2, 2)))
-    elif kind == "bomb":
-        monkeypatch.setattr(series, "TEXT", 2**20)
-        with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as packed:
-            packed.writestr("more.npy", bytes(2**20))
-        assert file.stat().st_size < 2**20
-    else:
-        content = bytearray(file.read_bytes()) if kind == "damaged" else bytearray()
-        content[500:600] = bytes(100 * bool(content))
-        file.write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot read .*keys\.npz"):
-        key_similarity_of(tmp_path)
-
-
-@pytest.mark.parametrize("expected", [1, 7, 199, 200, 201, 399, 1000, 12_345])
-def test_at_most_so_many_evaluations_are_written_in_detail_and_the_last_is(expected: int) -> None:
-    chosen = [n for n in range(1, expected + 1) if in_detail(n, expected)]
-    assert len(chosen) == min(expected, DETAILED)
-    assert chosen[-1] == expected

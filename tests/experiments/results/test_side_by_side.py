@@ -73,15 +73,6 @@ def test_names_that_end_alike_are_two(tmp_path: Path) -> None:
     }
 
 
-def test_plugins_stand_side_by_side_by_name(tmp_path: Path) -> None:
-    for second, names in enumerate(([], ["a"], ["a", "b"])):
-        settings = {"plugins": {name: {} for name in names}}
-        fake_run(tmp_path, time=f"20250101-00000{second}", settings=settings)
-    (group,) = side_by_side(collect([tmp_path]), "plugins")
-    assert list(group.sections) == ["plugins=none", "plugins=a", "plugins=a, b"]
-    assert not group.varied
-
-
 def test_tables_of_a_recipe_that_differ_have_titles_that_do(tmp_path: Path) -> None:
     for recipe in ("one", "two"):
         for second, percent in enumerate((10, 60)):

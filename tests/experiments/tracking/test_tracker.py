@@ -17,19 +17,16 @@ from cl_prompts.datasets.items import HeldOutItems
 from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import plan
-from cl_prompts.experiments.results import series
 from cl_prompts.experiments.results.sections import sections
-from cl_prompts.experiments.results.series import task_matrix
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.execution import execute
 from cl_prompts.experiments.runner.interruption import StopRequest
-from cl_prompts.experiments.tracking import tracker
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.experiments.tracking.tracker import Tracker
-from cl_prompts.metrics.curve import Curve, Evaluation
+from cl_prompts.metrics.curve import Curve
 from tests.experiments.commands import PROBE, rows, summary
 from tests.few_images import few_images
 from tests.toys import make
@@ -101,17 +98,6 @@ def a_tracker(folder: Path, every: int | None, **of_run: int) -> tuple[Tracker, 
     return Tracker(kept, anytime, settings, **of_run), anytime, rows
 
 
-def test_evaluations_are_counted_by_batches_and_the_end_is_in_detail(tmp_path: Path) -> None:
-    tracking, anytime, rows = a_tracker(tmp_path, 1, total=10_000, n_tasks=1, batch_size=20)
-    assert tracking.expected["anytime"] == 500
-    by_class = torch.ones(2, dtype=torch.float64)
-    anytime.curve.anytime += [Evaluation(20, 0.5, by_class)] * 2
-    for samples in (60, 10_000):  # the second of 500 is not in detail, wherever the end is
-        tracking.on_evaluation("anytime", Evaluation(samples, 0.5, by_class))
-    tracking.close()
-    assert [row[0] for row in rows if row[2].startswith("class")] == [10_000] * 2
-
-
 def test_examples_show_the_views_that_are_scored(tmp_path: Path) -> None:
     tracking, anytime, _ = a_tracker(tmp_path, None, total=8, n_tasks=1)
     noisy = PrivateRandom(lambda image: image + 0.2 * torch.rand(3, 1, 1), seed=0)
@@ -134,64 +120,6 @@ def test_examples_show_the_views_that_are_scored(tmp_path: Path) -> None:
     assert scored.max() > 1 > scored.min()
     wanted = (255 * scored.clamp(0, 1)).round()
     assert torch.equal(torch.from_numpy(written["images"]).float(), wanted)
-
-
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Twenty tasks that are already many."""
-    for module in (series, tracker):
-        monkeypatch.setattr(module, "DETAILED", 20)
-    return 20
-
-
-def written(folder: Path, n: int) -> tuple[list[list[str]], dict[str, list[Any]]]:
-    """Rows of a run of n tasks of one class each, and its scalars in TensorBoard by tag."""
-    tracking, anytime, rows = a_tracker(folder, None, total=n, n_tasks=n)
-    for t in range(1, n + 1):
-        values = torch.full((n,), float("nan"), dtype=torch.float64)
-        values[:t] = torch.linspace(0.0, 1.0, t, dtype=torch.float64)
-        anytime.new_classes.append([t - 1])
-        anytime.curve.task_ends.append(Evaluation(t, 0.5, values))
-        tracking.on_evaluation("task_end", anytime.curve.task_ends[-1])
-    tracking.close()
-    shown = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    return rows, {tag: shown.Scalars(tag) for tag in shown.Tags()["scalars"]}
-
-
-def test_what_is_written_grows_with_the_tasks_and_not_with_their_square(
-    few: int, tmp_path: Path
-) -> None:
-    counts = {}
-    for n in (few, 2 * few):
-        rows, scalars = written(tmp_path / str(n), n)
-        by = [scope.partition(":")[0] for _, _, scope, _ in rows]
-        counts[n] = by.count("class")
-        assert by.count("task") == by.count("class")
-        assert by.count("seen") == 2 * n - 1  # accuracy, and forgetting from the second task on
-        assert len(scalars["accuracy/task_end"]) == n
-        assert len(scalars["forgetting"]) == n - 1
-        last = [float(value) for at, _, scope, value in rows if at == n and scope[:4] == "task"]
-        assert len(last) == n
-        assert scalars["task_accuracy/mean"][-1].value == pytest.approx(np.mean(last))
-        assert ("task_accuracy/task_0" in scalars) == (n <= few)
-    assert counts[few] == few * (few + 1) // 2
-    assert counts[2 * few] == pytest.approx(2 * counts[few], rel=0.1)
-
-
-def test_a_picture_of_many_tasks_shows_the_next_end_that_was_written(
-    few: int, tmp_path: Path
-) -> None:
-    n = 2 * few
-    rows, _ = written(tmp_path, n)
-    metrics: dict[str, dict[str, list[Any]]] = {"task_end_accuracy": {}}
-    for samples, _, scope, value in rows:
-        metrics["task_end_accuracy"].setdefault(scope, []).append((int(samples), float(value)))
-    summary = {"n_tasks": n, "task_ends": list(range(1, n + 1))}
-    run: Any = SimpleNamespace(metrics=metrics, summary=summary, measure="accuracy")
-    matrix = task_matrix(run)
-    assert np.array_equal(np.isnan(matrix), np.tri(n, n, -1, dtype=bool))
-    assert np.array_equal(matrix[: n - 2, n - 2], matrix[: n - 2, n - 1])
-    assert matrix[1, 1] == 1.0
 
 
 def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
