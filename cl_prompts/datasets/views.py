@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import torch
-from torch import Tensor
-
 Key = tuple[int, ...]
 
 _KEY: ContextVar[Key | None] = ContextVar("view key", default=None)
@@ -50,22 +47,3 @@ def view_seed(seed: int, key: Key) -> int:
     digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
     # 63 bits, which a signed number holds.
     return int.from_bytes(digest, "little") >> 1
-
-
-def grey_levels(images: Tensor, bounded: bool) -> Tensor:
-    """Images as uint8, to be looked at.
-
-    >>> grey_levels(torch.tensor([-0.05, 0.5, 1.05]), bounded=True).tolist()
-    [0, 128, 255]
-    >>> grey_levels(torch.tensor([-2.0, 0.5, 3.0]), bounded=False).tolist()
-    [0, 128, 255]
-
-    Args:
-        images: any shape, floats.
-        bounded: whether they are in [0, 1], beyond which enlargement may shoot a little; otherwise
-            their least and greatest values, where these lie outside, become black and white.
-    """
-    least = 0.0 if bounded else min(0.0, float(images.min()))
-    most = 1.0 if bounded else max(1.0, float(images.max()))
-    parts = ((images - least) / (most - least)).clamp(0, 1)
-    return (parts * 255).round().to(torch.uint8)

@@ -221,7 +221,7 @@ def fake_run(
 
 
 def fake_multi_label_run(root: Path, strategy: str = "mvp", seed: int = 1) -> Path:
-    """Write a run of several labels per image, measured at task ends, with examples."""
+    """Write a run of several labels per image, measured at task ends."""
     results = {"map_avg": 0.6, "map_last": 0.5, "cf1": 0.4, "of1": 0.45, "task_forgetting": 0.1}
     folder = fake_run(root, strategy, seed, multi_label=True, scenario="mlcil", results=results)
     stream = json.loads((folder / "stream.json").read_text())
@@ -229,12 +229,5 @@ def fake_multi_label_run(root: Path, strategy: str = "mvp", seed: int = 1) -> Pa
     lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
     kept = [line.replace("task_end_accuracy", "task_end_map") for line in lines]
     (folder / "metrics.csv").write_text("".join(line for line in kept if "anytime" not in line))
-    rng = np.random.default_rng(seed)
-    np.savez(
-        folder / "examples.npz",
-        images=rng.integers(0, 256, (6, 3, 16, 16), dtype=np.uint8),
-        truth=rng.random((6, stream["n_classes"])) < 0.3,
-        predicted=rng.random((6, stream["n_classes"])) < 0.3,
-    )
     seal(folder)
     return folder

@@ -5,7 +5,6 @@ are drawn in percent; NaN means "not measured". ``spec`` gives what a page draws
 """
 
 from cl_prompts.experiments.figures.curves import cost_chart, curve_chart
-from cl_prompts.experiments.figures.examples import example_chart
 from cl_prompts.experiments.figures.maps import (
     class_chart,
     key_chart,
@@ -20,7 +19,6 @@ __all__ = [
     "class_chart",
     "cost_chart",
     "curve_chart",
-    "example_chart",
     "key_chart",
     "png",
     "spec",

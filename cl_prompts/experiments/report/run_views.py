@@ -17,7 +17,6 @@ from cl_prompts.experiments.results.series import (
     Floats,
     class_matrix,
     domains_of,
-    examples_of,
     extremes,
     key_similarity_of,
     task_matrix,
@@ -127,8 +126,3 @@ def _charts_of(run: Run) -> Iterator[tuple[str, figures.Chart, str, str]]:
         chart = figures.key_chart(similarity)
         words = f"cosine between {len(similarity)} prompt keys"
         yield "keys", chart, words, "Cosine similarity of the prompt keys after the last task."
-    examples = examples_of(run)
-    if examples is not None:
-        chart = figures.example_chart(**examples, class_names=names)
-        caption = "Test images after the last task, with labels predicted above the threshold."
-        yield "examples", chart, "test images with their labels", caption

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, KEYS_FILE
+from cl_prompts.experiments.run_folder.folder import KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import Run
 
 Floats = NDArray[np.float64]
@@ -164,29 +164,13 @@ def key_similarity_of(folder: Path) -> Floats | None:
     Raises:
         InputError: the file is damaged.
     """
-    arrays = _read_arrays(folder / KEYS_FILE)
-    return None if arrays is None else np.asarray(arrays["similarity"], float)
-
-
-def examples_of(run: Run) -> dict[str, np.ndarray] | None:
-    """Some test images of a multi-label run, None for others.
-
-    Returns:
-        ``images`` (n, 3, height, width) uint8, ``truth`` and ``predicted`` (n, classes) bool.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    return _read_arrays(run.folder / EXAMPLES_FILE)
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    path = folder / KEYS_FILE
     if not path.is_file():
         return None
     try:
         # Nothing in the file is executed.
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+            return np.asarray(file["similarity"], float)
     except Exception as error:  # of zipfile, zlib and numpy, each with its own
         raise InputError(
             f"cannot read {path} of a run: repeat the run or delete that file"

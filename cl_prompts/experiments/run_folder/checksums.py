@@ -25,7 +25,6 @@ READ = (
     "stream.json",
     "metrics.csv",
     "keys.npz",
-    "examples.npz",
     BEFORE_FILE,
     "summary.json",
 )

@@ -35,7 +35,6 @@ from cl_prompts.experiments.run_folder.plans import check_begun
 from cl_prompts.experiments.run_folder.runs import TIME
 from cl_prompts.own_code import Trust
 
-EXAMPLES_FILE = "examples.npz"
 KEYS_FILE = "keys.npz"
 LEARNED_FILE = "learned.safetensors"
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")

@@ -22,7 +22,6 @@ from cl_prompts.experiments.runner.interruption import StopRequest, stop_request
 from cl_prompts.experiments.runner.process import its_threads, takes_one_thread
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
-from cl_prompts.experiments.tracking.boards import compared_settings
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 
@@ -96,14 +95,7 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
             run.train(tracker, request)
             for remark in folder.remarks[before:]:
                 watcher.note(remark)
-            if parts.data.multi_label:
-                tracker.show_examples(parts.strategy.model, parts.data.test, names)
-            tracker.finish(
-                parts.strategy.model,
-                results_of(parts),
-                compared_settings(parts.settings, folder.varied()),
-                names,
-            )
+            tracker.finish(parts.strategy.model, results_of(parts), names)
         finally:
             tracker.close()
             parts.anytime.evaluator.close()
@@ -125,9 +117,6 @@ def _tracked(run: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) ->
         parts.anytime,
         parts.settings,
         start=strategy.samples_seen,
-        total=run.total,
-        n_tasks=1 if strategy.whole_stream else parts.split.n_tasks,
-        batch_size=strategy.train_mb_size,
     )
     if records is not None:
         tracker.restore_records(records, strategy.device)

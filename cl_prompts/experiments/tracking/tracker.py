@@ -11,21 +11,24 @@ import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
-from cl_prompts.datasets.items import HeldOutItems
-from cl_prompts.datasets.views import grey_levels
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.series import stream_view
-from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, RunFolder
-from cl_prompts.experiments.tracking.boards import Board, Boards, TensorBoard, board_class, pixels
+from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.tracking.boards import (
+    Board,
+    Boards,
+    TensorBoard,
+    board_class,
+    compared_settings,
+    pixels,
+)
 from cl_prompts.experiments.tracking.diagnostics import Diagnostics
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
-
-_EXAMPLES = 12  # test images that are drawn
 
 
 class Tracker(BaseSGDPlugin):
@@ -36,10 +39,6 @@ class Tracker(BaseSGDPlugin):
         anytime: evaluation plugin of the run; the tracker listens to it.
         settings: of the run.
         start: samples seen when this process began, for resumed runs.
-        total: stream samples of the whole run, epochs included.
-        n_tasks: tasks of the run; of many only some are written in detail
-            (:func:`~cl_prompts.experiments.results.series.in_detail`).
-        batch_size: stream samples between two batch boundaries, at which evaluations happen.
     """
 
     LOSS_EVERY = 10  # stream batches between two loss values, each the mean over that interval
@@ -51,15 +50,12 @@ class Tracker(BaseSGDPlugin):
         settings: Settings,
         *,
         start: int = 0,
-        total: int,
-        n_tasks: int,
-        batch_size: int = 1,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.anytime = anytime
         anytime.listeners.append(self.on_evaluation)
-        self.total = total
+        self.settings = settings
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
         self.tensorboard = TensorBoard(folder.path, self.measure, start)
         boards: list[Board] = [self.tensorboard]
@@ -162,42 +158,10 @@ class Tracker(BaseSGDPlugin):
         chart = figures.stream_chart(shown, class_names, unit=unit)
         self.board.write("stream", pixels(chart), 0)
 
-    def show_examples(self, model: ContinualModel, test: Any, class_names: list[str]) -> None:
-        """Store and draw test images with their true and predicted labels, for multi-label models.
-
-        A label is predicted above a probability of 0.5, or above the model's own threshold where
-        its scores are no logits.
-        """
-        from cl_prompts.experiments import figures  # here, since they load Altair
-
-        shown = self.anytime.evaluator.rows(model.seen)
-        n = min(_EXAMPLES, len(shown))
-        # Evenly over the test set, which may be sorted by class.
-        rows = shown[torch.linspace(0, len(shown) - 1, n).long()].tolist()
-        items = HeldOutItems(test, self.anytime.evaluator.targets)
-        images = torch.stack([items[row][0] for row in rows])
-        macs = model.backbone.counter.macs
-        model.eval()
-        with torch.no_grad():
-            scores = model(images.to(model.seen.device)).cpu()
-        # The logit of a probability of 0.5 is 0.
-        predicted = scores > (model.score_threshold or 0.0)
-        model.backbone.counter.macs = macs  # no part of the run's cost
-        seen = model.seen.cpu()
-        examples = {
-            "images": grey_levels(images, model.backbone.normalises).numpy(),
-            "truth": ((self.anytime.evaluator.targets[rows] > 0) & seen).numpy(),
-            "predicted": (predicted & seen).numpy(),
-        }
-        self.folder.write_arrays(EXAMPLES_FILE, **examples)
-        chart = figures.example_chart(**examples, class_names=class_names)
-        self.board.write("examples", pixels(chart), self._samples)
-
     def finish(
         self,
         model: ContinualModel,
         results: Mapping[str, float | None],
-        settings: Mapping[str, Any],
         class_names: list[str],
     ) -> None:
         """Draw class accuracy over samples, and write settings with final numbers; then close.
@@ -205,7 +169,6 @@ class Tracker(BaseSGDPlugin):
         Args:
             model: of the strategy.
             results: of the run; None for what is not defined for it.
-            settings: that TensorBoard is to compare, by name.
             class_names: of the data set.
         """
         from cl_prompts.experiments import figures  # here, since they load Altair
@@ -226,7 +189,7 @@ class Tracker(BaseSGDPlugin):
         for name, value in results.items():
             if value is not None:
                 self.board.write(f"final/{name}", value, self._samples)
-        self.tensorboard.compare(settings)
+        self.tensorboard.compare(compared_settings(self.settings, self.folder.varied()))
         self.close()
 
     def close(self) -> None:

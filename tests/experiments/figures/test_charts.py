@@ -54,9 +54,6 @@ CHARTS: dict[str, Callable[[], figures.Chart]] = {
     "usage": lambda: figures.usage_chart([[1, 3], [0, 0]], [0.81, NAN]),
     "keys": lambda: figures.key_chart([[1, -0.5], [-0.5, 1]]),
     "stream": lambda: figures.stream_chart(STREAM, [HOSTILE, "b", "c", "d"]),
-    "examples": lambda: figures.example_chart(
-        np.zeros((4, 3, 8, 8)), np.eye(4), np.eye(4)[::-1], [HOSTILE, "b", "c", "d"]
-    ),
 }
 
 
@@ -80,7 +77,7 @@ def test_a_chart_is_a_picture(name: str) -> None:
     assert len(set(image.convert("L").getdata())) > 8
     spec = figures.spec(chart, "words")
     assert spec["description"] == "words"
-    assert spec["width"] == (700 if name == "examples" else "container")
+    assert spec["width"] == "container"
 
 
 def test_curves_are_percents_with_their_bands() -> None:
@@ -124,17 +121,6 @@ def test_classes_of_a_stream_have_their_kind() -> None:
         ("c", "1  (4)", "blurry", 1),
         ("c", "2  (5)", "blurry", 1),
     ]
-
-
-def test_labels_of_examples_are_right_wrong_and_missed() -> None:
-    images = np.zeros((2, 3, 8, 8))
-
-    def labels(truth: Any, predicted: Any) -> list[str]:
-        rows = rows_of(figures.example_chart(images[: len(truth)], truth, predicted))
-        return [row["text"] for row in rows if "text" in row]
-
-    assert labels([[1, 1, 0], [0] * 3], [[1, 0, 1], [0] * 3]) == ["✓ 0", "✗ 2", "○ 1", "no label"]
-    assert labels(np.ones((1, 10)), np.ones((1, 10)))[-1] == "and 2 more"
 
 
 def test_forgetting_is_the_best_earlier_value_minus_the_last() -> None:

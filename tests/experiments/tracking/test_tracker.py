@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cl_prompts.datasets.items import HeldOutItems
-from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.results.sections import sections
@@ -25,11 +20,8 @@ from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.execution import execute
 from cl_prompts.experiments.runner.interruption import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
-from cl_prompts.experiments.tracking.tracker import Tracker
-from cl_prompts.metrics.curve import Curve
 from tests.experiments.commands import PROBE, rows, summary
 from tests.few_images import few_images
-from tests.toys import make
 
 
 @pytest.mark.parametrize(
@@ -78,48 +70,6 @@ def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
     assert auc == pytest.approx(sum([*points, end]) / (len(points) + 1), abs=1e-6)
     scalars = EventAccumulator(str(folder)).Reload().Scalars("accuracy/a_auc")
     assert scalars[-1].value == pytest.approx(auc, abs=1e-6)
-
-
-def a_tracker(folder: Path, every: int | None, **of_run: int) -> tuple[Tracker, Any, list[Any]]:
-    """A tracker without a run, the evaluations that it listens to, and the rows that it writes."""
-    rows: list[Any] = []
-    anytime = SimpleNamespace(
-        listeners=[],
-        evaluator=SimpleNamespace(multi_label=False, macs=0.0, images=0),
-        every=every,
-        curve=Curve(),
-        new_classes=[],
-        a_auc=0.5,
-        by_domain=lambda evaluation: {},
-    )
-    anytime.course = (anytime.curve, anytime.new_classes)
-    kept: Any = SimpleNamespace(path=folder, add_metrics=rows.extend)
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    return Tracker(kept, anytime, settings, **of_run), anytime, rows
-
-
-def test_examples_show_the_views_that_are_scored(tmp_path: Path) -> None:
-    tracking, anytime, _ = a_tracker(tmp_path, None, total=8, n_tasks=1)
-    noisy = PrivateRandom(lambda image: image + 0.2 * torch.rand(3, 1, 1), seed=0)
-    targets = torch.eye(6)
-
-    class Noisy:
-        def __getitem__(self, row: int) -> Any:
-            return noisy(torch.full((3, 16, 16), 0.9)), targets[row]
-
-    test = Noisy()
-    scored = torch.stack([HeldOutItems(test, targets)[row][0] for row in range(6)])
-    model = make("linear_probe", "mlcil").model
-    model.observe_classes(targets)
-    anytime.evaluator.rows = lambda seen: torch.arange(6)
-    anytime.evaluator.targets = targets
-    written: dict[str, Any] = {}
-    tracking.folder.write_arrays = lambda name, **arrays: written.update(arrays)
-    tracking.show_examples(model, test, ["class"] * 6)
-    # Brighter than white is white.
-    assert scored.max() > 1 > scored.min()
-    wanted = (255 * scored.clamp(0, 1)).round()
-    assert torch.equal(torch.from_numpy(written["images"]).float(), wanted)
 
 
 def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
