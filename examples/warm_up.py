@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from cl_prompts.backbones import create_backbone
-from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.prompted import PromptedViT
@@ -78,4 +77,4 @@ if __name__ == "__main__":
     data = load_dataset(name, image_size=vit.image_size)
     misa = MISA(backbone=vit, n_classes=len(data.classes), evaluator=None)
     prompts = warm_up(misa, data.train)
-    save_prompts(out, prompts, {"backbone": weights_hash(vit), **misa.places()})
+    save_prompts(out, prompts)

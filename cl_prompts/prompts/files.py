@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
 from cl_prompts.errors import InputError, unknown
-
-_ABOUT = "about"
 
 
 def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
@@ -46,36 +42,15 @@ def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_prompts(
-    path: str | Path, prompts: Mapping[str, Tensor], about: Mapping[str, str] | None = None
-) -> None:
+def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
     """Write prompts by name as safetensors, as :func:`write_whole` does.
 
     Args:
         path: of the file, which must be new.
         prompts: tensors of any shape.
-        about: what they were learned for, see :func:`about_prompts`.
     """
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
-    # One entry, since safetensors writes several in a random order.
-    metadata = {_ABOUT: json.dumps(dict(about))} if about else None
-    write_whole(path, save(tensors, metadata), new=True)
-
-
-def about_prompts(path: str | Path) -> dict[str, str]:
-    """Purpose of the prompts in a safetensors file, by entry; empty for files of other kinds.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    if Path(path).suffix != ".safetensors":
-        return {}
-    with safe_open(path, "pt") as file:
-        found = dict(file.metadata() or {})
-    if _ABOUT not in found:  # of an earlier version, in entries of their own
-        return found
-    said: dict[str, str] = json.loads(found[_ABOUT])
-    return said
+    write_whole(path, save(tensors), new=True)
 
 
 def read_prompts(path: str | Path, name: str | None = None) -> Tensor:

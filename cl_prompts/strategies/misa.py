@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor, nn
 
-from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative
-from cl_prompts.errors import InputError, short
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.files import about_prompts, read_prompts, set_initial
+from cl_prompts.prompts.files import read_prompts, set_initial
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool, class_position
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
@@ -122,37 +118,12 @@ class MISA(PromptStrategy):
             pools=[g_prompts, e_prompts],
         )
 
-    def remarks_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
-        """Say where the prompts were warmed up with another ViT."""
-        path = Path(self.initial_prompts or "")
-        known = about_prompts(path).get("backbone")
-        if known is None or known == weights_hash(self.model.backbone):
-            return []
-        return [
-            f"{path.name} was warmed up with a ViT of other weights, normalisation, precision or"
-            " image size"
-        ]
-
-    def places(self) -> dict[str, str]:
-        """Where prompts go and how long they are, by their name in :data:`NAMES`."""
-        return {
-            "g_prompts": f"blocks {list(self.g_blocks)} of length {self.g_length}",
-            "e_prompts": f"blocks {list(self.e_blocks)} of length {self.e_length}",
-        }
-
     def _given(self, name: str) -> Tensor | None:
         """Initial prompts by their name in :data:`NAMES`, or None."""
         if self.initial_prompts is None:
             return None
         path = Path(self.initial_prompts)
-        found = read_prompts(path / NAMES[name] if path.is_dir() else path, name)
-        known = about_prompts(path).get(name, self.places()[name])
-        if known != self.places()[name]:
-            raise InputError(
-                f"{path.name} holds {name} for {short(known)}, and they are to be for"
-                f" {self.places()[name]}"
-            )
-        return found
+        return read_prompts(path / NAMES[name] if path.is_dir() else path, name)
 
     def prompt_loss(self, output: Output) -> Tensor:
         """Distance between queries and the keys that they were matched with."""

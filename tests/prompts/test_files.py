@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save
 
 from cl_prompts.errors import InputError
 from cl_prompts.prompts import files
 from cl_prompts.prompts.files import (
-    about_prompts,
     read_prompts,
     save_prompts,
     set_initial,
@@ -93,17 +91,3 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     torch.save(Path("x"), tmp_path / "object.pt")  # would have to be executed
     with pytest.raises(InputError, match="holds no prompts that can be read"):
         read_prompts(tmp_path / "object.pt")
-
-
-def test_a_file_says_what_its_prompts_are_for(tmp_path: Path) -> None:
-    about = {f"place {n}": str(n) for n in range(9)}
-    written = [tmp_path / f"{n}.safetensors" for n in range(3)]
-    for file in written:
-        save_prompts(file, {"shared": torch.zeros(1)}, about)
-    assert len({file.read_bytes() for file in written}) == 1
-    assert about_prompts(written[0]) == about
-    written[1].write_bytes(save({"shared": torch.zeros(1)}))
-    assert about_prompts(written[1]) == {}
-    # Files of earlier versions have an entry for each.
-    written[0].write_bytes(save({"shared": torch.zeros(1)}, about))
-    assert about_prompts(written[0]) == about
