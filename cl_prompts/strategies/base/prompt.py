@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cl_prompts.checks import Count, NotNegative, Positive
-from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel, Output
-from cl_prompts.models.routers import AnalyticRouter, HeadRouter
+from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.prompts.init import Distribution
 from cl_prompts.prompts.parameterisations import Decomposed
 from cl_prompts.prompts.selectors import Selector
@@ -60,7 +59,7 @@ class PromptStrategy(OnlineStrategy):
     online_iter: Count = 1
     new_optimizer: bool = True
     pull_weight: NotNegative = 0.0
-    """Weight lambda of the term that pulls keys to their queries; refused where there are none."""
+    """Weight lambda of the term that pulls keys to their queries, where there are any."""
     prompt_lr: Positive | None = None
     """Learning rate of prompts, keys, selectors and all else but the head; None: that of the head,
     ``lr``."""
@@ -71,18 +70,6 @@ class PromptStrategy(OnlineStrategy):
     prompt_form: Any = None
     """Another form of prompts than the method's: :class:`Encoded`, :class:`Decomposed`, or both in
     a list; None for the method's own."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        pull = self.settings().get("pull_weight")
-        if pull is None or self.pull_weight == pull.default:
-            return
-        # Looked at now, since a router in the place of keys is a plugin.
-        if isinstance(self.model.selector, AnalyticRouter | HeadRouter | None):
-            raise InputError(
-                f"pull_weight is for keys that choose prompts, and {type(self).__name__} has none"
-                " here: leave it out"
-            )
 
     def fit_model(self, model: ContinualModel) -> None:
         """Give a model that was just built head and form of prompts."""

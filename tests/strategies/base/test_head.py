@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.models.heads import CosineHead, LinearHead, UnitRowHead
-from cl_prompts.strategies import Head, HeadAlignment, SlowHeads
+from cl_prompts.strategies import Head, SlowHeads
 from cl_prompts.strategies.base.stream import Batch
 from tests.strategies.shared import noted
 from tests.toy_data import N_CLASSES, Blobs, experiences
@@ -106,11 +106,6 @@ def test_the_temperature_is_given_or_learned() -> None:
     learned = fit(make("one_prompt", head=Head(kind="cosine", tau=None)), experiences())
     assert learned.model.head.sigma.item() != 1
     assert learned.model.n_learned == fixed.n_learned + 1
-
-
-def test_a_cosine_head_suits_mvp_without_terms_of_a_linear_one() -> None:
-    settings = {"use_afs": False, "use_gsf": False, "plugins": [HeadAlignment(epochs=1)]}
-    assert make("mvp", head=Head(kind="cosine"), **settings).model.head.bias is None
 
 
 @pytest.mark.parametrize("kind", TABLE)

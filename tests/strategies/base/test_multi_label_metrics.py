@@ -11,8 +11,6 @@ import torch
 from avalanche.benchmarks import CLExperience, CLStream
 from avalanche.benchmarks.scenarios import DatasetExperience
 from avalanche.benchmarks.utils import DataAttribute, make_avalanche_dataset
-from avalanche.evaluation.metrics import loss_metrics
-from avalanche.logging import InteractiveLogger
 from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor, nn
@@ -111,23 +109,3 @@ def test_classes_that_an_earlier_test_set_hides_do_not_count(data: Any) -> None:
     early = experience(x, y * EARLY, 0, "test")
     early.classes_in_this_experience = {0, 1}
     check(strategy, early, data, EARLY, 0.5)
-
-
-def test_before_any_training_the_experience_says_which_classes_count(data: Any) -> None:
-    strategy = naive(quiet(MultiLabelMetrics()))
-    check(strategy, experience(*data, 0, "test"), data, EARLY, 0.8)
-
-
-def test_what_is_undefined_is_not_emitted_and_loggers_work(
-    data: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    x, y = data
-    strategy = naive(
-        EvaluationPlugin(
-            MultiLabelMetrics(), loss_metrics(experience=True), loggers=InteractiveLogger()
-        )
-    )
-    undefined = strategy.eval([experience(x, 0 * y, 0, "test")])
-    assert not [name for name in undefined if "MeanAP" in name or "F1" in name]
-    strategy.eval([experience(x, y, 0, "test")])
-    assert "MeanAP_Exp" in capsys.readouterr().out

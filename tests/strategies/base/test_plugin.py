@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
 from typing import Any
 
 import pytest
 from avalanche.core import SupervisedPlugin
 
 from cl_prompts.checks import NotNegative
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import (
-    PLUGINS,
     Encoded,
     HeadAlignment,
     Router,
@@ -24,7 +21,7 @@ from cl_prompts.strategies import (
 from cl_prompts.strategies.base.avalanche import with_own_plugins
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
-from tests.toys import cls_of, fit, make, same, weights
+from tests.toys import fit, make, same, weights
 
 EVENTS = (
     "attach",
@@ -137,15 +134,6 @@ def test_any_method_trains_and_resumes_exactly_with_any_option(
     fit(second, stream[2:])
     assert same(weights(whole), weights(second))
     assert not same(weights(whole), weights(fit(make(kind, scenario, **settings), stream)))
-
-
-@pytest.mark.parametrize("kind", ["multi_lane", "er_ace", "aper", "linear_probe"])
-def test_what_can_have_a_plugin_gets_it_beside_other_methods(kind: str) -> None:
-    for name in PLUGINS:
-        (plugin,) = make_plugins({name: {}})
-        with suppress(InputError):
-            make(kind, plugins=[plugin])
-            assert plugin.needs in cls_of(kind).settings(), name
 
 
 def test_what_a_method_adds_to_a_plugin_is_not_given_to_the_next_one() -> None:

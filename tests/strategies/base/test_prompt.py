@@ -145,16 +145,6 @@ def test_prompts_have_a_rate_of_their_own_also_those_of_later_tasks(kind: str) -
         assert {1e-3, 0.5} <= set(found.values())
 
 
-@pytest.mark.parametrize("kind", RATED)
-def test_equal_rates_are_one_rate(kind: str) -> None:
-    stream = experiences("class_incremental")[:2]
-    first, second = (
-        fit(make(kind, "class_incremental", lr=0.01, prompt_lr=rate, online_iter=1), stream)
-        for rate in (None, 0.01)
-    )
-    assert same(weights(first), weights(second))
-
-
 def test_a_schedule_multiplies_each_rate() -> None:
     strategy = make("one_prompt", lr=1e-3, prompt_lr=0.1, schedule="cosine", train_epochs=2)
     strategy.clock.train_exp_epochs = 1

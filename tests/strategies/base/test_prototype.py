@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 from avalanche.benchmarks import nc_benchmark
 from avalanche.core import BaseSGDPlugin
 
-from cl_prompts.errors import InputError
 from tests.toy_data import TEST, TRAIN, Blobs, experiences
 from tests.toys import PROTOTYPES, fit, make
 
@@ -77,15 +75,6 @@ class Watch(BaseSGDPlugin):
         self.losses.append(float(strategy.loss))
 
 
-def test_avalanche_triggers_fire_around_the_step() -> None:
-    plugin = Watch()
-    first = experiences()[0]
-    fit(make("ncm", plugins=[plugin], train_mb_size=5), [first])
-    n = len(first.dataset)
-    edges = [*range(0, n, 5), n]
-    assert plugin.counts == [float(edge) for pair in pairwise(edges) for edge in pair]
-
-
 @every
 def test_the_loss_tests_before_it_trains(kind: str) -> None:
     scored = Watch()
@@ -96,9 +85,3 @@ def test_the_loss_tests_before_it_trains(kind: str) -> None:
     assert 0 < max(scored.losses) < 1000
     fit(make(kind, plugins=[silent], training_scores=False), experiences())
     assert set(silent.losses) == {0.0}
-
-
-@every
-def test_they_replay_nothing(kind: str) -> None:
-    with pytest.raises(InputError, match="keeps sums over the whole stream and replays nothing"):
-        make(kind, buffer_size=10)

@@ -60,7 +60,7 @@ def test_construction() -> None:
         ),
         "no buffer": lambda: make("derpp", buffer_size=0),
         "two buffers": lambda: fit(make("er", plugins=[ReplayPlugin(20)]), experiences()),
-        "pull without keys": lambda: make("one_prompt", pull_weight=0.3),
+        "a buffer of sums": lambda: make("ncm", buffer_size=5),
         "a plugin twice": lambda: make("linear_probe", plugins=[SlowHeads(), SlowHeads()]),
         "a misspelt setting": lambda: SlowHeads(decay=0.9),
         "no parameters": lambda: with_plugin("ncm", "ewc"),

@@ -13,7 +13,6 @@ import torch
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.replay import Replay
-from cl_prompts.strategies.base.stream import RecurringViews
 from cl_prompts.training.buffers import ReservoirBuffer
 from tests.toy_data import N_CLASSES, experiences
 
@@ -62,19 +61,6 @@ def test_workers_read_what_this_process_would_and_it_reads_nothing() -> None:
     assert replay._loader is not None
     replay.enter(experiences("mlcil")[0], torch.ones(N_CLASSES, dtype=torch.bool))
     assert replay._loader is None  # its processes do not know the new experience
-
-
-def test_several_draws_make_up_one_batch() -> None:
-    replay, _ = filled()
-    replay.draws = 2
-    slots = replay.draw(0)[2]
-    assert len(slots) == 8
-    assert all(len(part.unique()) == 4 for part in slots.split(4))
-    replay.views = 2
-    shown = RecurringViews(2, 0, first=1)  # the second draw shows the view after the first one's
-    sources, rows = replay.buffer.slots[slots].unbind(1)
-    numbers = torch.cat([shown.samples(part, draw) for draw, part in enumerate(rows.split(4))])
-    assert torch.equal(replay.samples(slots, 1), torch.stack([sources, numbers[:, 1]], dim=1))
 
 
 def test_labels_are_read_without_images() -> None:

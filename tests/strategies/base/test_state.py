@@ -106,16 +106,3 @@ def test_a_strategy_goes_back_to_a_state_of_its_own(kind: str) -> None:
     strategy.load_state_dict(state, tasks[:1])
     fit(strategy, tasks[1:])
     assert same(weights(strategy), first)
-
-
-def test_an_interrupted_callback_leaves_no_place() -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    stream = experiences()
-    strategy = make("linear_probe")
-    strategy.between_batches = interrupted
-    with pytest.raises(KeyboardInterrupt):
-        fit(strategy, stream[:1])
-    strategy.between_batches = None
-    assert fit(strategy, stream[1:2]).state_dict()["place"] is None

@@ -28,13 +28,6 @@ def batch(annotated: Tensor) -> Batch:
     return Batch(columns, annotated, slots=torch.tensor([8, 9]))
 
 
-def test_replayed_samples_come_behind_the_streams() -> None:
-    whole = batch(torch.ones(6, dtype=torch.bool))
-    assert whole.n_stream == 3
-    assert whole.images is whole.columns[0]
-    assert whole.labels is whole.columns[1]
-
-
 @pytest.mark.parametrize("shape", [(6,), (5, 6)])
 def test_a_part_has_the_rows_of_every_column(shape: tuple[int, ...]) -> None:
     annotated = torch.rand(shape) < 0.5

@@ -15,7 +15,6 @@ from avalanche.benchmarks import (
     split_online_stream,
 )
 from avalanche.benchmarks.utils import as_classification_dataset
-from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
 from avalanche.training.plugins import ReplayPlugin
@@ -26,7 +25,6 @@ from cl_prompts.scenarios import (
     domain_incremental_benchmark,
     mlcil_benchmark,
     si_blurry_benchmark,
-    si_blurry_multi_label_benchmark,
 )
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
 from tests.toy_data import Blobs, Scenes
@@ -107,20 +105,6 @@ def test_hidden_labels_are_no_test_set() -> None:
             AnytimeEvaluation(test)
 
 
-def test_ignored_pairs_go_with_the_stream() -> None:
-    data = Scenes(30, seed=1), Scenes(20, seed=2)
-    data[1].ignored = torch.rand(20, 6, generator=torch.Generator().manual_seed(0)).numpy() < 0.3
-    (experience,) = si_blurry_multi_label_benchmark(*data, n_tasks=3).test_stream
-    rows = experience.indices
-    for test in ([experience], experience, experience.dataset):
-        ignored = AnytimeEvaluation(test).evaluator.ignored
-        assert ignored is not None
-        assert ignored.tolist() == data[1].ignored[rows].tolist()
-    data[1].ignored = data[1].ignored[:9]
-    with pytest.raises(InputError, match=r"pairs in \.ignored must be bool of the shape"):
-        si_blurry_multi_label_benchmark(*data, n_tasks=3)
-
-
 def test_published_points_lie_strictly_past_and_never_at_the_end(stream: Any) -> None:
     plugin = AnytimeEvaluation(stream.test_stream, every=25, points="published")
     fit(probe(plugin), stream.train_stream)
@@ -148,13 +132,6 @@ def test_points_by_look_ahead_lie_where_another_batch_would_pass_the_threshold(
     assert plugin.results["a_auc"] == pytest.approx(
         sum(e.accuracy for e in plugin.curve.anytime) / len(want)
     )
-
-
-def test_published_points_do_not_come_between_two_updates_on_a_batch(stream: Any) -> None:
-    plugin = AnytimeEvaluation(stream.test_stream, every=3, points="published")
-    fit(probe(plugin, online_iter=3), stream.train_stream)
-    seen = points(plugin.curve.anytime)
-    assert seen == boundaries(stream.train_stream)[: len(seen)]
 
 
 def test_only_images_of_seen_classes_are_tested(stream: Any) -> None:
@@ -197,20 +174,6 @@ def test_samples_are_those_of_the_stream_whatever_a_strategy_trains_on(
     assert points(plugin.curve.task_ends) == [2 * end for end in ends]
     assert len(plugin.curve.anytime) == 2 * sum(sizes) // 25
     assert (plugin.results["a_auc"] is None) == (kind is JointTraining)
-
-
-def test_a_task_end_is_evaluated_after_updates_that_count_no_sample(stream: Any) -> None:
-    class Stop(SupervisedPlugin):
-        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-            if strategy.updates == 4:  # the first of three on the second batch
-                strategy.stop_training()
-
-    plugin = AnytimeEvaluation(stream.test_stream, every=1)
-    strategy = probe(plugin, online_iter=3)
-    strategy.plugins.insert(0, Stop())
-    fit(strategy, stream.train_stream[:1])
-    assert points(plugin.curve.anytime) == points(plugin.curve.task_ends) == [8]
-    assert plugin.curve.task_ends[0] is not plugin.curve.anytime[0]
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -262,17 +225,6 @@ def test_another_period_goes_on_at_its_own_points(stream: Any, before: int | Non
     assert ours == theirs != []
 
 
-def test_transfer_is_among_the_results(stream: Any) -> None:
-    homes = [np.flatnonzero(stream.split.homes == task).tolist() for task in range(3)]
-    plugin = AnytimeEvaluation(stream.test_stream, every=None, home_classes=homes)
-    fit(probe(plugin), stream.train_stream)
-    first, second, last = (end.by_class for end in plugin.curve.task_ends)
-    ahead = torch.cat([first[homes[1]], second[homes[2]]]).nan_to_num(nan=0.0)
-    assert plugin.results["fwt"] == pytest.approx(float(ahead.mean()))
-    learned = torch.where(first.isnan(), second, first)
-    assert plugin.results["bwt"] == pytest.approx(float((last - learned).nanmean()))
-
-
 @pytest.mark.parametrize(
     ("tested", "settings", "says"),
     [
@@ -293,15 +245,6 @@ def test_mini_experiences_are_not_tasks(stream: Any) -> None:
     fit(probe(plugin), pieces)
     assert plugin.samples_seen == 100
     assert len(plugin.curve.task_ends) == 3
-
-
-def test_heads_may_be_wider_than_the_test_labels(stream: Any) -> None:
-    ours, other = (AnytimeEvaluation(stream.test_stream, every=50) for _ in range(2))
-    fit(probe(ours, n_classes=9), stream.train_stream)
-    naive([other], n_classes=9).train(stream.train_stream, eval_streams=[], shuffle=False)
-    for watched in (ours, other):
-        assert 0 <= watched.results["a_last"] <= 1  # type: ignore[operator]
-        assert points(watched.curve.task_ends)[-1] == 100
 
 
 def test_a_stream_may_have_classes_beyond_the_test_labels(stream: Any) -> None:
@@ -361,19 +304,6 @@ def test_images_of_a_domain_count_once_it_has_begun(announced: bool) -> None:
     assert middle[4] == {"sketch", "art"}
 
 
-def test_parts_of_a_stream_of_domains_count_as_the_whole() -> None:
-    whole = in_domains()
-    parts = benchmark_with_validation_stream(
-        whole, split_strategy=lambda data: (data.subset(range(len(data))), data.subset([]))
-    )
-    found = []
-    for stream in (whole.train_stream, parts.train_stream):
-        plugin = AnytimeEvaluation(Blobs(48, 6, seed=2), every=10)
-        fit(probe(plugin), stream)
-        found.append((plugin.new_domains, plugin.results))
-    assert found[0] == found[1]
-
-
 def test_results_of_domains_are_those_of_hand() -> None:
     """A task is its domain, and a class in a domain a class of its own."""
     plugin = AnytimeEvaluation(Blobs(48, 6, seed=2), every=None)
@@ -429,19 +359,3 @@ def test_a_curve_of_domains_is_continued_inside_a_task() -> None:
     assert second.new_domains == whole.new_domains
     kept = [(p.samples_seen, second.by_domain(p)) for p in second.curve.points()]
     assert kept == [(p.samples_seen, whole.by_domain(p)) for p in whole.curve.points()]
-
-
-def test_domains_of_an_avalanche_stream_and_in_pieces() -> None:
-    stream = in_domains()
-    plugin = AnytimeEvaluation(stream.test_stream, every=20)
-    pieces = split_online_stream(stream.train_stream, 7, access_task_boundaries=True, shuffle=False)
-    naive([plugin]).train(list(pieces), eval_streams=[], shuffle=False)
-    ends = [set(plugin.by_domain(end)) for end in plugin.curve.task_ends]
-    assert ends == [{"sketch"}, {"sketch", "art"}, set(ORDER)]
-
-
-def test_other_streams_of_the_same_data_have_no_domains(stream: Any) -> None:
-    plugin = AnytimeEvaluation(Blobs(48, 6, seed=2), every=None)
-    fit(probe(plugin), stream.train_stream)
-    assert plugin.by_domain(plugin.curve.task_ends[-1]) == {}
-    assert plugin.new_domains == []

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies import Distillation, Head
+from cl_prompts.strategies import Distillation
 from tests.toy_data import experiences
 from tests.toys import close, fit, make, watch, weights
 
@@ -49,19 +48,6 @@ def test_it_holds_on_to_old_answers(kind: str, scenario: str) -> None:
         return float((answers[1] - answers[0]).abs().mean())
 
     assert drift(5.0) < 0.8 * drift(0.0)
-
-
-@pytest.mark.parametrize(("kind", "passes"), [("lwf", 1), ("lwf_tuned", 2), ("one_prompt", 2)])
-def test_it_costs_a_second_pass_unless_the_backbone_is_frozen(kind: str, passes: int) -> None:
-    strategy, plugin = distilled(kind, "class_incremental")
-    first, second, *_ = experiences("class_incremental")
-    fit(strategy, [first])
-    assert isinstance(plugin.teacher, PromptedViT) == (passes == 2)
-    assert not any(p.requires_grad for p in plugin.teacher.parameters())
-    counter = strategy.model.backbone.counter
-    counter.reset()
-    fit(strategy, [second])
-    assert counter.images == passes * 2 * len(second.dataset)
 
 
 def test_the_teacher_may_be_the_model_of_the_batch_before() -> None:
@@ -105,19 +91,3 @@ def test_the_term_is_its_formula() -> None:
     watch(strategy, "after_step", note)
     fit(strategy, [second])
     assert min(checked) > 0
-
-
-def test_the_teacher_keeps_the_head_input_of_its_time() -> None:
-    strategy, plugin = distilled("lwf", "class_incremental", head=Head(input="whitened"))
-    first, second, *_ = experiences("class_incremental")
-    fit(strategy, [first])
-    features = strategy.model.backbone(torch.stack([second.dataset[row][0] for row in range(8)]))
-    known = plugin.known
-    with torch.no_grad():
-        old = strategy.model.classify(features).logits[:, known]
-        torch.testing.assert_close(plugin.teacher(features)[:, known], old)
-    plugin.end_of_task = lambda strategy: None  # no new teacher after this task
-    fit(strategy, [second])
-    assert not torch.equal(plugin.teacher[0].mean, strategy.model.whitening.mean)
-    with torch.no_grad():
-        torch.testing.assert_close(plugin.teacher(features)[:, known], old)

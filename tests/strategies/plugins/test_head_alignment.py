@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from cl_prompts.strategies import Head, HeadAlignment
+from cl_prompts.strategies import HeadAlignment
 from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment
 from tests.toy_data import experiences
 from tests.toys import POOLS, fit, make, same, weights
@@ -65,19 +65,6 @@ def test_statistics_are_those_of_the_task_as_evaluation_sees_it(kind: str) -> No
         assert alignment.count[c, 0] == (labels == c).sum()
 
 
-def test_the_head_reads_draws_as_it_reads_features() -> None:
-    strategy, plugin = aligned("one_prompt", "class_incremental", head=Head(input="whitened"))
-    fit(strategy, experiences("class_incremental"))
-    alignment = plugin.current(announced=True)[0]
-    (features, _), *_ = alignment.draw()
-    seen = []
-    strategy.model.whitening.register_forward_hook(lambda _, given, __: seen.append(given[0]))
-    (head,) = strategy.aligned_classifiers()
-    alignment.align(head.module)
-    assert seen[0].shape == features.shape
-    assert len(seen) == 2 * 6  # epochs times classes
-
-
 @pytest.mark.parametrize("statistics", ["centroids", "covariance", "variance"])
 def test_without_boundaries_statistics_stream_and_the_head_is_aligned_by_period(
     statistics: str, monkeypatch: pytest.MonkeyPatch
@@ -98,16 +85,6 @@ def test_without_boundaries_statistics_stream_and_the_head_is_aligned_by_period(
     (streaming,) = plugin.current(announced=False)
     assert streaming.statistics == ("variance" if statistics == "centroids" else statistics)
     assert int(streaming.count.sum()) == 72 * strategy.online_iter  # without replayed samples
-
-
-def test_an_alignment_costs_one_more_pass_of_a_task() -> None:
-    stream = experiences("class_incremental")
-    costs = []
-    for epochs in (0, 2):
-        strategy, _ = aligned("one_prompt", "class_incremental", epochs=epochs)
-        fit(strategy, stream)
-        costs.append(strategy.model.backbone.counter.images)
-    assert costs[1] - costs[0] == sum(len(e.dataset) for e in stream)
 
 
 #: SLCA's, and SLCA++'s

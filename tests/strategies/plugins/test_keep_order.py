@@ -43,12 +43,6 @@ def test_avalanche_strategies_are_told(kind: Any, options: dict[str, Any]) -> No
     assert strategy.clock.train_exp_counter == len(stream)
 
 
-def test_what_has_no_order_may_be_shuffled() -> None:
-    strategy = foreign(Naive)
-    strategy.train(benchmark("class_incremental").train_stream[0])
-    assert strategy.clock.train_iterations > 0
-
-
 def test_strategies_of_the_package_keep_the_order_by_themselves() -> None:
     stream = benchmark("si_blurry").train_stream
     settings: dict[str, Any] = {"n_classes": 6, "evaluator": None, "plugins": [KeepOrder()]}

@@ -44,11 +44,6 @@ def test_checkpoints_divide_a_period_where_nothing_is_announced() -> None:
     assert all(abs(found - want) <= 6 for found, want in zip(at, range(12, 73, 12), strict=True))
 
 
-def test_a_long_batch_counts_for_all_checkpoints_that_it_passes() -> None:
-    strategy = averaged("one_prompt", 3, train_mb_size=24, period=24, boundaries=False)
-    assert len(checkpoints(strategy, experiences("class_incremental"))) == 9
-
-
 def test_a_stop_between_two_checkpoints_changes_no_average() -> None:
     whole, first, second = (averaged("one_prompt", 3, period=72) for _ in range(3))
     stream = experiences()

@@ -95,11 +95,3 @@ def test_means_are_those_of_the_streams_frozen_features() -> None:
     for c in range(6):
         want = frozen[labels == c].mean(dim=0)
         torch.testing.assert_close(plugin.means[c], want, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("kind", "more"), [("dual_prompt", 0), ("one_prompt", 1), ("mvp", 1)])
-def test_frozen_features_cost_a_pass_where_no_query_is_them(kind: str, more: int) -> None:
-    plain = fit(make(kind), experiences())
-    strategy = fit(regulated(kind)[0], experiences())
-    costs = [s.model.backbone.counter.images for s in (plain, strategy)]
-    assert costs[1] - costs[0] == more * 72 * strategy.online_iter
