@@ -7,7 +7,7 @@ import math
 import shlex
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +31,6 @@ from cl_prompts.own_code import extra
 _SAMPLER_SEED = 0
 
 
-@dataclass
-class Trial:
-    """Settings that were tried.
-
-    Attributes:
-        number: from 1.
-        settings: chosen, as ``key=value`` texts.
-        folders: of its runs, one for each seed.
-        values: of the objective, by seed; None where a run failed, or has no such number.
-    """
-
-    number: int
-    settings: list[str]
-    folders: list[Path] = field(default_factory=list)
-    values: list[float | None] = field(default_factory=list)
-
-    @property
-    def value(self) -> float | None:
-        """Mean of the objective over the seeds."""
-        known = [value for value in self.values if value is not None]
-        return statistics.fmean(known) if known and len(known) == len(self.values) else None
-
-
 class Search:
     """Search for the settings of one strategy that are best on streams kept for that.
 
@@ -71,7 +48,7 @@ class Search:
         command: as typed.
 
     Attributes:
-        trials: so far.
+        study: Optuna's; a trial has the objective by seed and the run folders as user attributes.
         faults: trial and label of each run that failed, and why.
 
     Raises:
@@ -91,10 +68,9 @@ class Search:
         command: str = "",
     ) -> None:
         """Check everything before the first trial."""
-        self._optuna = extra("optuna", "optuna", "--sampler")
+        optuna = extra("optuna", "optuna", "--sampler")
         self.space = SearchSpace.of(texts)
         self.options = options
-        self.trials: list[Trial] = []
         self.faults: list[tuple[str, Exception]] = []
         self._recipe = recipe
         self._out = out
@@ -108,13 +84,19 @@ class Search:
         self._label = ends[0].recipe
         parts, _ = Builder().check(ends)
         options.check(multi_label=parts.data.multi_label, every=parts.anytime.every)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+        sampler = kinds[options.sampler](seed=_SAMPLER_SEED)
+        self._failed = optuna.trial.TrialState.FAIL
+        self.study = optuna.create_study(sampler=sampler, direction=options.direction)
 
     @property
-    def best(self) -> Trial | None:
+    def best(self) -> Any:
         """The best trial, of equal ones the first; None if none has a value."""
-        values = [(trial.value, trial) for trial in self.trials if trial.value is not None]
-        pick = max if self.options.direction == "maximize" else min
-        return pick(values, key=lambda pair: pair[0], default=(None, None))[1]
+        try:
+            return self.study.best_trial
+        except ValueError:
+            return None
 
     @property
     def path(self) -> Path:
@@ -125,40 +107,19 @@ class Search:
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return self._out / self._label / f"search-{self.options.objective}-{digest}.csv"
 
-    def command_for_seeds(self, trial: Trial) -> str:
-        """The command that runs chosen settings with the seeds to report."""
-        out = [] if self._out == Path("runs") else ["--out", str(self._out)]
-        settings = [*self.space.fixed, *trial.settings, *self.space.seeds]
-        return shlex.join(["cl-prompts", "sweep", self._recipe, *settings, *out])
-
     def execute(self) -> None:
         """Try settings, until there are enough trials; write the table.
 
         Raises:
             Stopped: a signal came.
         """
-        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
-        samplers = self._optuna.samplers
-        kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}
-        sampler = kinds[self.options.sampler](seed=_SAMPLER_SEED)
-        study = self._optuna.create_study(sampler=sampler, direction=self.options.direction)
-        while len(self.trials) < self.options.trials:
+        while left := self.options.trials - len(self.study.trials):
             # As many as run at once: the sampler learns only from finished trials.
-            n = min(self._how.jobs or 1, self.options.trials - len(self.trials))
-            asked = [study.ask(dict(self.space.axes)) for _ in range(n)]
-            first = len(self.trials) + 1
-            trials = [
-                Trial(number, self.space.written(one.params))
-                for number, one in enumerate(asked, first)
-            ]
-            self._try(trials)
-            for one, trial in zip(asked, trials, strict=True):
-                # A trial without a value teaches the sampler nothing.
-                failed = self._optuna.trial.TrialState.FAIL if trial.value is None else None
-                study.tell(one, trial.value, state=failed)
-            self.trials += trials
+            n = min(self._how.jobs or 1, left)
+            asked = [self.study.ask(dict(self.space.axes)) for _ in range(n)]
+            self._try(asked)
             self._write()
-            for trial in trials:
+            for trial in self.study.trials[-n:]:
                 print_line(self._console, self._line(trial))
 
     def conclude(self) -> None:
@@ -182,14 +143,17 @@ class Search:
         """
         best = self.best
         name = self.options.objective
-        if best is None or best.value is None:
+        if best is None:
             raise RunError(f"no trial has a value of {name}: see {self.path}")
-        seeds = ", ".join(map(str, self.options.seeds))
+        chosen = self.space.written(best.params)
+        out = [] if self._out == Path("runs") else ["--out", str(self._out)]
+        settings = [*self.space.fixed, *chosen, *self.space.seeds]
         return [
             f"trials: {self.path}",
-            f"best: trial {best.number}, {' '.join(best.settings)}, {name} {100 * best.value:.2f}"
-            f" on seed {seeds}",
-            f"for the seeds to report: {self.command_for_seeds(best)}",
+            f"best: trial {best.number + 1}, {' '.join(chosen)}, {name} {100 * best.value:.2f}"
+            f" on seed {', '.join(map(str, self.options.seeds))}",
+            "for the seeds to report: "
+            + shlex.join(["cl-prompts", "sweep", self._recipe, *settings, *out]),
         ]
 
     def _runs(self, chosen: Sequence[str]) -> list[Settings]:
@@ -213,9 +177,9 @@ class Search:
                     " stream are better on it than they are, so give another one"
                 )
 
-    def _try(self, trials: Sequence[Trial]) -> None:
-        """Execute the runs of trials that are not finished, and read the objective of each."""
-        planned = [self._runs(trial.settings) for trial in trials]
+    def _try(self, asked: Sequence[Any]) -> None:
+        """Execute the runs of trials that are not finished, and tell the sampler their values."""
+        planned = [self._runs(self.space.written(trial.params)) for trial in asked]
         # Two trials may have come to the same settings, whose runs are made once.
         distinct = {run.to_yaml(): run for runs in planned for run in runs}
         sweep = Sweep(
@@ -226,11 +190,18 @@ class Search:
             command=self._command,
         )
         folders = dict(zip(distinct, sweep.execute(), strict=True))
-        numbers = ", ".join(str(trial.number) for trial in trials)
+        numbers = ", ".join(str(trial.number + 1) for trial in asked)
         self.faults += [(f"trial {numbers}, {label}", fault) for label, fault in sweep.faults]
-        for trial, runs in zip(trials, planned, strict=True):
-            trial.folders = [folders[run.to_yaml()] for run in runs]
-            trial.values = list(map(self._value, trial.folders))
+        for trial, runs in zip(asked, planned, strict=True):
+            made = [folders[run.to_yaml()] for run in runs]
+            values = list(map(self._value, made))
+            known = [value for value in values if value is not None]
+            trial.set_user_attr("values", values)
+            trial.set_user_attr("folders", list(map(str, made)))
+            if len(known) == len(values):
+                self.study.tell(trial, statistics.fmean(known))
+            else:  # a trial without a value teaches the sampler nothing
+                self.study.tell(trial, state=self._failed)
 
     def _value(self, folder: Path) -> float | None:
         if state_of(folder) != "finished":
@@ -239,23 +210,24 @@ class Search:
         value = OBJECTIVES[self.options.objective].value(summary)
         return None if value is None or not math.isfinite(value) else value
 
-    def _line(self, trial: Trial) -> str:
-        best = self.best
+    def _line(self, trial: Any) -> str:
         title = OBJECTIVES[self.options.objective].title.removesuffix("\u00a0%")
-        line = f"trial {trial.number} of {self.options.trials}, {' '.join(trial.settings)}, {title}"
-        if trial.value is None or best is None or best.value is None:
+        chosen = " ".join(self.space.written(trial.params))
+        line = f"trial {trial.number + 1} of {self.options.trials}, {chosen}, {title}"
+        if trial.value is None:
             return f"{line} undefined"
-        so_far = f"best so far {100 * best.value:.1f} of trial {best.number}"
+        best = self.best
+        so_far = f"best so far {100 * best.value:.1f} of trial {best.number + 1}"
         return f"{line} {100 * trial.value:.1f} ({so_far})"
 
     def _write(self) -> None:
         """Write the table of trials: chosen settings, objective by seed and on average, folders."""
-        of_seeds = [f"{self.options.objective} of seed {seed}" for seed in self.options.seeds]
-        axes = [*self.space.axes, self.options.objective]
-        rows: list[list[Any]] = [["trial", *axes, *of_seeds, "runs"]]
-        for trial in self.trials:
-            chosen = [setting.partition("=")[2] for setting in trial.settings]
-            folders = " ".join(map(str, trial.folders))
-            rows.append([trial.number, *chosen, trial.value, *trial.values, folders])
+        name = self.options.objective
+        of_seeds = [f"{name} of seed {seed}" for seed in self.options.seeds]
+        rows: list[list[Any]] = [["trial", *self.space.axes, name, *of_seeds, "runs"]]
+        for trial in self.study.trials:
+            chosen = [text.partition("=")[2] for text in self.space.written(trial.params)]
+            by_seed, folders = trial.user_attrs["values"], trial.user_attrs["folders"]
+            rows.append([trial.number + 1, *chosen, trial.value, *by_seed, " ".join(folders)])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(self.path, [f"{files.csv_text(rows)}\n".encode()])

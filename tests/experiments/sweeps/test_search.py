@@ -20,7 +20,7 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.sweeps import search as searching
 from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
-from cl_prompts.experiments.sweeps.search import Search, Trial
+from cl_prompts.experiments.sweeps.search import Search
 
 needs_optuna = pytest.mark.skipif(
     find_spec("optuna") is None, reason="Optuna is not installed: pip install optuna"
@@ -88,30 +88,18 @@ def test_a_search_finds_what_is_best_and_repeats_itself(
     search = made(tmp_path, SearchOptions(sampler, trials=16))
     search.execute()
     best = search.best
-    assert best is not None
-    assert best.settings[1] == "n_tasks=5"
-    assert best.value == max(trial.value or 0 for trial in search.trials)
-    assert 0.002 < float(best.settings[0].removeprefix("lr=")) < 0.05
+    assert best.params["n_tasks"] == "5"
+    assert best.value == max(trial.value for trial in search.study.trials)
+    assert 0.002 < best.params["lr"] < 0.05
     # Each run is on the stream kept for the search.
     assert {(run.seed, run.stream_seed) for runs in swept.executed for run in runs} == {
         (1000, 1000)
     }
     again = made(tmp_path, SearchOptions(sampler, trials=17))
     again.execute()
-    assert [t.settings for t in again.trials[:16]] == [t.settings for t in search.trials]
+    chosen = [[trial.params for trial in one.study.trials] for one in (search, again)]
+    assert chosen[1][:16] == chosen[0]
     assert again.path == search.path
-
-
-@needs_optuna
-def test_the_line_of_a_trial_has_values_in_brackets(
-    tmp_path: Path, swept: type[PretendedSweep]
-) -> None:
-    classes = "dataset.classes=[0,1,2,3,4],[5,6,7,8,9]"
-    search = made(tmp_path, SearchOptions("random", trials=1), [*SPACE, classes])
-    search.execute()
-    (trial,) = search.trials
-    assert any("[" in setting for setting in trial.settings)
-    assert f"trial 1 of 1, {' '.join(trial.settings)}, " in search._console.file.getvalue()
 
 
 @needs_optuna
@@ -148,24 +136,20 @@ def test_a_trial_that_fails_stops_no_other(
     monkeypatch.setattr(swept, "score", staticmethod(score))
     search = made(tmp_path, SearchOptions("random", trials=8))
     search.execute()
-    failed = [trial for trial in search.trials if trial.value is None]
+    failed = [trial for trial in search.study.trials if trial.value is None]
     assert 0 < len(failed) < 8
-    assert all("n_tasks=2" in trial.settings for trial in failed)
-    labels = [f"trial {trial.number}, seed 1000" for trial in failed]
+    assert all(trial.params["n_tasks"] == "2" for trial in failed)
+    labels = [f"trial {trial.number + 1}, seed 1000" for trial in failed]
     assert [(label, str(fault)) for label, fault in search.faults] == [
         (label, "it broke") for label in labels
     ]
-    monkeypatch.setattr(swept, "score", staticmethod(lambda run: None))
-    search = made(tmp_path / "again", SearchOptions("random", trials=2))
+    # A mean of some seeds is no value.
+    monkeypatch.setattr(swept, "score", staticmethod(lambda run: 0.5 if run.seed == 8 else None))
+    search = made(tmp_path / "again", SearchOptions("random", trials=2, seeds=(8, 9)))
     search.execute()
+    assert [trial.user_attrs["values"] for trial in search.study.trials] == [[0.5, None]] * 2
     with pytest.raises(RunError, match="no trial has a value of a_auc"):
         search.lines()
-
-
-def test_a_trial_has_a_value_if_every_seed_has_one() -> None:
-    assert Trial(1, ["lr=1"], values=[0.25, 0.75]).value == 0.5
-    assert Trial(2, ["lr=1"], values=[0.25, None]).value is None
-    assert Trial(3, ["lr=1"]).value is None
 
 
 @needs_optuna
