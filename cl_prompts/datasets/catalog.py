@@ -21,6 +21,7 @@ from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
 from cl_prompts.datasets.domain_folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.files import LayoutError
+from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Reader, Source
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.voc import read_voc2007
@@ -221,7 +222,7 @@ def read_entry(
     root: str | Path | None,
     *,
     download: bool,
-    cache: int | None,
+    cache: ImageCache | None,
     **options: Any,
 ) -> Source:
     """Images and labels of a registered data set; ``root`` and ``download`` as in ``load_dataset``,

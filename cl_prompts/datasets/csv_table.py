@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from io import TextIOWrapper
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +13,8 @@ import numpy as np
 
 from cl_prompts.checks import shown
 from cl_prompts.datasets.domain_folders import DomainImages, domain_source
-from cl_prompts.datasets.files import Folders, LayoutError, open_listing
-from cl_prompts.datasets.images import FileImages
+from cl_prompts.datasets.files import LayoutError, check_listed, listing
+from cl_prompts.datasets.images import FileImages, ImageCache
 from cl_prompts.datasets.readers import Source
 
 HEADER = ["path", "label"]
@@ -36,13 +35,12 @@ class CsvRow(NamedTuple):
     domain: str = ""
 
 
-def read_csv(folder: Path, cache: int | None) -> Source:
+def read_csv(folder: Path, cache: ImageCache | None) -> Source:
     """``train.csv`` and ``test.csv`` with the header ``path,label`` and rows like
     ``images/a.jpg,cat;dog``.
 
     Paths are relative to the folder. Labels are separated by semicolons; an image may have none.
-    The classes are all labels of both files in sorted order. An image, links followed, may be
-    listed only once.
+    The classes are all labels of both files in sorted order. An image may be listed only once.
 
     With the header ``path,label,domain`` in both, an image has one label and comes from a domain:
     ``images/a.jpg,cat,sketch``. The data set has one label per image then, and not several.
@@ -54,12 +52,11 @@ def read_csv(folder: Path, cache: int | None) -> Source:
     files = (folder / "train.csv", folder / "test.csv")
     tables = [csv_rows(file) for file in files]
     classes = label_names(tables)
-    folders = Folders()
     paths = []
     for file, rows in zip(files, tables, strict=True):
         listed = [os.path.join(folder, row.path) for row in rows]
-        found = folders.find_all(listed, str(file))
-        paths.append(found)
+        check_listed(listed, str(file))
+        paths.append(listed)
     with_domains = [has_domains(rows) for rows in tables]
     if all(with_domains):
         train, test = (
@@ -98,50 +95,32 @@ def csv_rows(file: Path) -> list[CsvRow]:
     Raises:
         LayoutError: the table is missing or damaged.
     """
-    rows: list[CsvRow] = []
     try:
         # Spreadsheets put a mark in front of UTF-8.
-        with TextIOWrapper(open_listing(file), encoding="utf-8-sig", newline="") as text:
-            lines = _lines(file, text)
-            header = [name.strip() for name in next(lines, [])]
-            if header not in (HEADER, DOMAIN_HEADER):
-                raise LayoutError(
-                    f"{file} must begin with the line path,label or path,label,domain, not with"
-                    f" {shown(','.join(header))}"
-                )
-            rows += [
-                _row(file, number, fields, header)
-                for number, fields in enumerate(lines, start=2)
-                if fields
-            ]
-    except UnicodeDecodeError as error:
+        text = listing(file).decode("utf-8-sig").splitlines()
+        lines = list(csv.reader(text, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
         raise LayoutError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
+    header = [name.strip() for name in lines[0]] if lines else []
+    if header not in (HEADER, DOMAIN_HEADER):
+        raise LayoutError(
+            f"{file} must begin with the line path,label or path,label,domain, not with"
+            f" {shown(','.join(header))}"
+        )
+    rows = [
+        _row(file, number, fields, header)
+        for number, fields in enumerate(lines[1:], start=2)
+        if fields
+    ]
     if not any(row.labels for row in rows):
         raise LayoutError(f"{file} has no image with a label")
     return rows
 
 
-def _lines(file: Path, text: Iterable[str]) -> Iterator[list[str]]:
-    """The fields of each line; each alone, so that a quote left open cannot take in what follows.
-
-    Raises:
-        LayoutError: a line that is no row of CSV.
-    """
-    for number, line in enumerate(text, start=1):
-        try:
-            yield next(csv.reader([line], strict=True), [])
-        except csv.Error as error:
-            raise LayoutError(
-                f"line {number} of {file} cannot be read as CSV: {error}; an entry that begins with"
-                " a quote must end with one on the same line"
-            ) from error
-
-
 def _row(file: Path, line: int, fields: list[str], header: list[str]) -> CsvRow:
     form = "path,label,domain" if header == DOMAIN_HEADER else "path,label;label"
     wrong = LayoutError(f"line {line} of {file} is no {form}: {shown(','.join(fields))}")
-    # Of a text that ends in a zero byte numpy makes another.
-    if len(fields) != len(header) or not fields[0].strip() or "\0" in "".join(fields):
+    if len(fields) != len(header) or not fields[0].strip():
         raise wrong
     labels = [label.strip() for label in fields[1].split(";")]
     domain = fields[2].strip() if header == DOMAIN_HEADER else ""

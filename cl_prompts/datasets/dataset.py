@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,6 @@ from cl_prompts.datasets.classes import (
     labels_of,
 )
 from cl_prompts.datasets.fingerprint import (
-    all_seeded,
     files_fingerprint,
     labels_fingerprint,
     sampled_fingerprint,
@@ -33,7 +31,7 @@ from cl_prompts.datasets.fingerprint import (
 )
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
-from cl_prompts.datasets.items import check_item, entries_of
+from cl_prompts.datasets.items import entries_of
 from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
 from cl_prompts.datasets.views import current_key, viewing
 from cl_prompts.errors import InputError, RunError
@@ -166,10 +164,6 @@ class ImageSet(Dataset):
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         return {"images": len(self), "labels": labels, **about}
 
-    def bytes_kept(self) -> int:
-        """Estimated bytes that the cache of decoded images may come to take; 0 without a cache."""
-        return self.images.bytes_kept(self.rows) if isinstance(self.images, FileImages) else 0
-
     def state_dict(self) -> dict[str, int]:
         """State of the augmentation's random numbers; empty where there are none."""
         return self.transform.state_dict() if isinstance(self.transform, PrivateRandom) else {}
@@ -196,9 +190,6 @@ class DataSet:
         mean, std: statistics of its pixels in [0, 1], per channel.
         skipped: image files that were left out because they cannot be read.
         unread: how many files of each suffix lie among the images and are none.
-        seed: that a user's function was given to make it; None for data of no seed.
-        at_seed: makes what that function gives for another seed, from which data of two seeds are
-            known to be of one source; None where that is not known.
     """
 
     name: str
@@ -209,8 +200,6 @@ class DataSet:
     std: Statistics = IMAGENET_STD
     skipped: tuple[str, ...] = field(default=(), repr=False)
     unread: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
-    seed: int | None = field(default=None, repr=False, compare=False)
-    at_seed: Callable[[int], DataSet] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         kind = " (multi-label)" if self.multi_label else ""
@@ -238,10 +227,7 @@ class DataSet:
         and of file ``sizes``, and the ``bytes`` in all. ``contents`` is the SHA-256 of all files
         (or of pixels in memory) up to 256 MiB a part; beyond, and for images that a user's own
         data set makes, of 32 at evenly spaced places (see
-        :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`). ``seed`` is there where these
-        contents may be those of one seed, and ``at_seed_0`` is then the SHA-256 of both parts as
-        the same function makes them for seed 0, or for the first of the seeds 1 to 9 that it takes
-        (None where it takes none of them).
+        :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`).
 
         Raises:
             InputError: names an image file that cannot be read, or the place where a user's own
@@ -257,10 +243,6 @@ class DataSet:
                 raise
             except Exception as error:  # a user's data set may fail in any way
                 raise failed("data set", self.name, error) from error
-        if self.seed is not None:
-            found["seed"] = self.seed
-        if self.at_seed is not None:
-            found["at_seed_0"] = _contents_of(self.at_seed)
         return found
 
     def without(self, paths: Collection[str]) -> DataSet:
@@ -279,21 +261,6 @@ class DataSet:
         return data
 
 
-def _contents_of(make: Callable[[int], DataSet]) -> str | None:
-    """SHA-256 of both parts of a data set for the first of a few seeds that it takes, since a
-    user's function may have data of some seeds alone, such as 1 to 5; None where it takes none.
-    Global generators stay as they are."""
-    for seed in range(10):
-        with all_seeded():
-            try:
-                made = make(seed)
-            except InputError:
-                continue
-            parts = [made.train.fingerprint(), made.test.fingerprint()]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    return None
-
-
 def as_dataset(
     train: Any,
     test: Any,
@@ -308,7 +275,7 @@ def as_dataset(
     Args:
         train, test: ``len``, ``[i] -> (float32 RGB image (3, size, size) in [0, 1], ...)`` and
             ``.targets``: one integer 0..C-1 per image, or, for a multi-label set, a row of C zeros
-            and ones per image. A label in an item has to be the one in ``.targets``. A multi-label
+            and ones per image. A multi-label
             set may have ``.ignored`` too, (n, C) bool: pairs of image and class that average
             precision leaves out. ``.domains``, where both have it, is the name or number of the
             domain of each image, (n,). Their transforms stay theirs; see ``PrivateRandom`` for
@@ -327,7 +294,7 @@ def as_dataset(
         ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
         domains = domains_of(f".domains of the {part} images of {what}", data)
         own = isinstance(data, ImageSet)
-        images = _ImagesOf(name, data, labels)
+        images = _ImagesOf(name, data)
         made = ImageSet(images, labels, None, ignored=ignored, domains=domains)
         parts.append(data if own else made)
     names = None if classes is None else tuple(str(label) for label in classes)
@@ -337,23 +304,19 @@ def as_dataset(
 
 
 class _ImagesOf:
-    """The images of a map-style data set whose items open with the image; a label that follows is
-    compared."""
+    """The images of a map-style data set whose items open with the image."""
 
-    def __init__(self, name: str, data: Any, labels: np.ndarray) -> None:
+    def __init__(self, name: str, data: Any) -> None:
         self.name = name
         self.data = data
-        self.labels = labels
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, row: int) -> Tensor:
         try:
-            item = self.data[row]  # its readers copy the image
+            return entries_of(self.data[row])[0]
         except (InputError, RunError):
             raise
         except Exception as error:  # a user's data set may fail in any way
             raise failed("data set", self.name, error) from error
-        check_item(f"data set {self.name!r}", row, item, self.labels[row])
-        return entries_of(item)[0]

@@ -16,16 +16,13 @@ transparent               blended over white
 EXIF orientation          upright; EXIF data that cannot be read counts as none
 several frames or pages   the first
 other formats             refused, whatever the file is called: Pillow runs Ghostscript for EPS
-more than 179 megapixels  refused, as are sides of more than 1000 to 1, and folders, FIFOs, sockets
-                          and devices, which are not opened
+more than 179 megapixels  refused by Pillow
 ========================  =======================================================================
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -33,8 +30,6 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
-    IMAGELENGTH,
-    IMAGEWIDTH,
     PHOTOMETRIC_INTERPRETATION,
     TiffImageFile,
 )
@@ -44,13 +39,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from cl_prompts.datasets.folders import FORMATS
 from cl_prompts.errors import RunError
 
-#: Pixels that one image may have: twice Pillow's threshold for a warning.
-MOST_PIXELS = 178_956_970
-#: One side in terms of the other: enlarged by its shorter side, one pixel by 60,000 take gigabytes.
-MOST_SLENDER = 1000
-
-#: EXIF's orientations that exchange height and width
-LYING = (5, 6, 7, 8)
+_READ = sorted(set(FORMATS.values()))
 _SIXTEEN_AND_TRANSPARENT = "it is transparent with 16 bits: save it with 8 bits"
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
@@ -65,28 +54,11 @@ def decode(path: str) -> Tensor:
         RunError: names a file that cannot be read, or whose pixels have no defined meaning.
     """
     try:
-        with _opened(path) as image:
-            if image.width * image.height > MOST_PIXELS:
-                pixels = image.width * image.height
-                raise ValueError(f"it has {pixels} pixels, more than {MOST_PIXELS}")
-            if max(image.size) > MOST_SLENDER * min(image.size):
-                raise ValueError(f"one side is more than {MOST_SLENDER} times the other")
+        # An open file, not its path, of which Pillow would map the rows of a plain TIFF file with
+        # the width of the turned image. Of these formats alone: it would run Ghostscript for EPS.
+        with open(path, "rb") as file, Image.open(file, formats=_READ) as image:
             return _rgb(image)
     except Exception as error:  # Pillow raises nearly every built-in exception on damaged files
-        raise _unreadable(path, error) from error
-
-
-def size_of(path: str) -> tuple[int, int]:
-    """Height and width of an image as :func:`decode` gives it, from its header.
-
-    Raises:
-        RunError: names a file that cannot be read.
-    """
-    try:
-        with _opened(path) as image:
-            width, height = _stored_size(image)
-            return (width, height) if _orientation(image) in LYING else (height, width)
-    except Exception as error:  # as above
         raise _unreadable(path, error) from error
 
 
@@ -95,18 +67,6 @@ def _unreadable(path: str, error: Exception) -> RunError:
     if isinstance(error, UnidentifiedImageError):
         said = "it is of no format that is read"
     return RunError(f"image {path} cannot be read: {said}")
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[Image.Image]:
-    # Not by its path: Pillow would map the rows of a plain TIFF file with the width of the turned
-    # image.
-    with (
-        open(path, "rb") as file,
-        # Of these formats alone: Pillow would run Ghostscript for EPS.
-        Image.open(file, formats=sorted(set(FORMATS.values()))) as image,
-    ):
-        yield image
 
 
 def _rgb(image: Image.Image) -> Tensor:
@@ -152,14 +112,6 @@ def _grey_coding(image: Image.Image) -> tuple[int, bool]:
         return 16, False
     bits = image.tag_v2.get(BITSPERSAMPLE, (16,))[0]
     return bits, image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
-
-
-def _stored_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height before EXIF turns the image."""
-    # Some releases of Pillow give those of TIFF files as turned already.
-    if isinstance(image, TiffImageFile):
-        return int(image.tag_v2[IMAGEWIDTH]), int(image.tag_v2[IMAGELENGTH])
-    return image.size
 
 
 def _orientation(image: Image.Image) -> int:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Source
 
 SIDE = 64  # of a scene
@@ -57,7 +58,7 @@ def _ranks(labels: np.ndarray) -> np.ndarray:
     return rank
 
 
-def read_digits(folder: Path, cache: int | None) -> Source:
+def read_digits(folder: Path, cache: ImageCache | None) -> Source:
     """The embedded digits as a :class:`Source`; both arguments are without effect."""
     images, labels = digits_images()
     train, test = digits_split(labels)
@@ -70,7 +71,7 @@ def read_digits(folder: Path, cache: int | None) -> Source:
     )
 
 
-def read_digit_domains(folder: Path, cache: int | None) -> Source:
+def read_digit_domains(folder: Path, cache: ImageCache | None) -> Source:
     """The embedded digits in four domains as a :class:`Source`; both arguments are without effect.
 
     A quarter of the training and of the test images of each class stays upright, the others are
@@ -167,6 +168,6 @@ def _compose(
     return torch.from_numpy(scenes)[:, None].expand(-1, 3, -1, -1), labels
 
 
-def read_digit_scenes(folder: Path, cache: int | None) -> Source:
+def read_digit_scenes(folder: Path, cache: ImageCache | None) -> Source:
     """The embedded scenes as a :class:`Source`; both arguments are without effect."""
     return Source(*digit_scenes(), tuple("0123456789"))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cl_prompts.datasets.files import Folders, LayoutError, table
+from cl_prompts.datasets.files import LayoutError, check_listed, table
 from cl_prompts.datasets.folders import class_folders, scan_images
-from cl_prompts.datasets.images import FileImages
+from cl_prompts.datasets.images import FileImages, ImageCache
 from cl_prompts.datasets.readers import Source, both_parts, read_folder, split_rows
 from cl_prompts.errors import InputError, unknown
 
@@ -41,7 +41,7 @@ class DomainImages:
 
 def read_any_folder(
     folder: Path,
-    cache: int | None,
+    cache: ImageCache | None,
     test_percent: float | None = None,
     split_seed: int = 0,
     domains: bool | str = False,
@@ -130,7 +130,7 @@ def _scanned(part: Path, leave_out: Sequence[str]) -> DomainImages:
 def domain_source(
     train: DomainImages,
     test: DomainImages,
-    cache: int | None,
+    cache: ImageCache | None,
     *,
     classes: Sequence[str] | None = None,
     unread: Counter[str] | None = None,
@@ -158,7 +158,7 @@ def domain_source(
     )
 
 
-def read_domainnet(folder: Path, cache: int | None) -> Source:
+def read_domainnet(folder: Path, cache: ImageCache | None) -> Source:
     """DomainNet (Peng et al., ICCV 2019) with its official lists, ``<domain>_train.txt`` and
     ``<domain>_test.txt``: rows of ``<domain>/<class>/<file> <label>``.
 
@@ -184,7 +184,6 @@ def _listed(
     folder: Path, domains: Sequence[str], ending: str, names: dict[str, str]
 ) -> DomainImages:
     """The images of some lists; the names of labels are noted in ``names``."""
-    folders = Folders()
     paths: list[str] = []
     classes: list[str] = []
     of_each: list[str] = []
@@ -194,7 +193,9 @@ def _listed(
         for path, _ in rows:
             if Path(path).parts[:-2] != (domain,):
                 raise LayoutError(f"{listing} lists {path}, which is no {domain}/<class>/<file>")
-        paths += folders.find_all([str(folder / path) for path, _ in rows], str(listing))
+        found = [str(folder / path) for path, _ in rows]
+        check_listed(found, str(listing))
+        paths += found
         of_each += [domain] * len(rows)
         for path, number in rows:
             name = Path(path).parent.name

@@ -1,26 +1,14 @@
-"""Lists of files: text tables, and the checks of listed images: missing, double, in both parts.
-
-Every reader of images is held to the same: :class:`Folders` finds the files of a listing, of which
-none may be missing or come twice, :func:`by_key` takes each entry of a listing once, and
-:func:`check_files` looks at the whole data set.
-"""
+"""Lists of files: text tables, and the checks of listed images: missing, double, in both parts."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Hashable, Iterable, Sequence
-from io import BufferedReader
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.reading import doubled
-
-_NUMBER = re.compile(r"\d{1,18}")
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
 
 
 class LayoutError(InputError):
@@ -47,101 +35,44 @@ def table(path: Path, columns: int, *, ints: bool = False, unread: int = 0) -> l
         LayoutError: a missing or empty file, or a row with fewer or more fields, as where a line
             break was lost, or with another second one.
     """
-    with open_listing(path) as file:
-        lines = file.read().decode(errors="replace").splitlines()
+    lines = listing(path).decode(errors="replace").splitlines()
     rows = [line.split() for line in lines if line.strip()]
     if not rows:
         raise LayoutError(f"{path} is empty")
     for number, fields in enumerate(rows, start=1):
-        if len(fields) not in (columns, columns + unread) or (
-            ints and not _NUMBER.fullmatch(fields[1])
-        ):
+        if len(fields) not in (columns, columns + unread) or (ints and not fields[1].isdecimal()):
             raise LayoutError(
                 f"row {number} of {path} is not as it should be: {shown(' '.join(fields))}"
             )
     return [fields[:columns] for fields in rows]
 
 
-def open_listing(path: Path) -> BufferedReader:
-    """A list of images or labels, opened.
+def listing(path: Path) -> bytes:
+    """The bytes of a list of images or labels.
 
     Raises:
         LayoutError: there is no such file, or none that can be read.
     """
     try:
-        return path.open("rb")
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise LayoutError(f"{path} is missing") from error
     except OSError as error:
         raise LayoutError(f"{path} cannot be read: {error.strerror}") from error
 
 
-class Folders:
-    """A look-up of files that lists each folder once, when it is first asked for.
-
-    >>> Folders().find(os.devnull) is None  # a device is no file
-    True
-    """
-
-    def __init__(self) -> None:
-        self._files: dict[str, dict[str, str]] = {}
-
-    def find(self, path: str) -> str | None:
-        """The real path of a file, links followed; None where there is no such file."""
-        folder, name = os.path.split(path)
-        if folder not in self._files:
-            self._files[folder] = _files(folder)
-        return self._files[folder].get(name)
-
-    def find_all(self, paths: Sequence[str], listing: str) -> list[str]:
-        """The real path of each file of a listing.
-
-        Raises:
-            LayoutError: some do not exist (how many, and the first), or one is listed twice, links
-                followed.
-        """
-        found = [self.find(path) for path in paths]
-        missing = [path for path, real in zip(paths, found, strict=True) if real is None]
-        if missing:
-            raise LayoutError(
-                f"{listing} lists {len(missing)} images that are missing, the first is {missing[0]}"
-            )
-        files = [real for real in found if real is not None]
-        check_once(files, listing)
-        return files
-
-
-def _files(folder: str) -> dict[str, str]:
-    """Name and real path of each file in a folder."""
-    if not os.path.isdir(folder):
-        return {}
-    # Once for the folder: only entries that are links need a look of their own.
-    real = os.path.realpath(folder)
-    with os.scandir(folder) as entries:
-        return {
-            entry.name: os.path.realpath(entry.path)
-            if entry.is_symlink()
-            else os.path.join(real, entry.name)
-            for entry in entries
-            if entry.is_file()
-        }
-
-
-def by_key(
-    rows: Iterable[tuple[Key, Value]], listing: str, what: str = "image"
-) -> dict[Key, Value]:
-    """The rows of a listing by their first entries, of which each stands there once.
-
-    >>> by_key([(1, "cat"), (1, "dog")], "labels.txt")
-    Traceback (most recent call last):
-    cl_prompts.datasets.files.LayoutError: labels.txt lists image 1 twice: give each once
+def check_listed(paths: Sequence[str], listing: str) -> None:
+    """Refuse a listing whose images are not all there, or in which one stands twice.
 
     Raises:
-        LayoutError: the first entry that comes twice.
+        LayoutError: how many do not exist, and the first; or the first that is listed twice.
     """
-    rows = list(rows)
-    check_once([key for key, _ in rows], listing, what)
-    return dict(rows)
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        raise LayoutError(
+            f"{listing} lists {len(missing)} images that are missing, the first is {missing[0]}"
+        )
+    check_once([os.path.normpath(path) for path in paths], listing)
 
 
 def check_once(entries: Sequence[Hashable], listing: str, what: str = "image") -> None:
@@ -171,10 +102,15 @@ def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
 
 
 def _once(what: str, part: str, paths: Sequence[str]) -> dict[tuple[int, int], str]:
-    """The files of a part, of which none may come twice, by what :func:`_identity` gives."""
+    """The files of a part, of which none may come twice, by device and number: those of all links
+    to a file are the same."""
     found: dict[tuple[int, int], str] = {}
     for path in paths:
-        identity = _identity(what, path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise InputError(f"image {path} of {what} cannot be read: {error.strerror}") from error
+        identity = (status.st_dev, status.st_ino)
         if identity in found:
             raise InputError(
                 f"{part} images of {what} hold one file twice, as {found[identity]} and as {path}:"
@@ -182,12 +118,3 @@ def _once(what: str, part: str, paths: Sequence[str]) -> dict[tuple[int, int], s
             )
         found[identity] = path
     return found
-
-
-def _identity(what: str, path: str) -> tuple[int, int]:
-    """Device and number of a file, the same for all its links."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise InputError(f"image {path} of {what} cannot be read: {error.strerror}") from error
-    return status.st_dev, status.st_ino

@@ -1,12 +1,11 @@
-"""Folders of images: one folder per class, never followed through links that lead out."""
+"""Folders of images: one folder per class."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -55,16 +54,10 @@ def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, .
     """Names of the folders in ``parent``, sorted, without hidden ones and those to be left out.
 
     Raises:
-        LayoutError: there are none, ``parent`` cannot be read or holds a broken link, or two of
-            them are the training and the test part of a data set by their names.
+        LayoutError: there are none, ``parent`` cannot be read, or two of them are the training and
+            the test part of a data set by their names.
     """
     _, folders, files = next(os.walk(parent, onerror=_refuse))
-    # os.walk counts links that lead nowhere among files.
-    for name in sorted(_visible(files)):
-        if name not in leave_out and not os.path.exists(parent / name):
-            raise LayoutError(
-                f"{parent / name} is a broken link, perhaps to a class: mend it, or remove it"
-            )
     names = tuple(name for name in sorted(_visible(folders)) if name not in leave_out)
     if not names:
         images = any(name.lower().endswith(tuple(FORMATS)) for name in _visible(files))
@@ -113,15 +106,11 @@ def holds_domains(parent: Path) -> bool:
 def scan_images(folders: Sequence[Path]) -> FolderImages:
     """Image files below each folder, at any depth; hidden files and folders are left out.
 
-    Files and the folders themselves may be links. A link to a folder within one of them is not
-    followed where it leads back into it, since its images are found there anyway, and refused where
-    it leads out, or to a hidden folder.
+    Files and the folders themselves may be links. Links to folders within them are not followed.
 
     Raises:
-        LayoutError: a folder without images, that cannot be read, or that is or lies in another;
-            a link to a folder outside, or hidden; an image name that belongs to no regular file.
+        LayoutError: a folder without images, or that cannot be read.
     """
-    _check_separate(folders)
     paths: list[str] = []
     counts: list[int] = []
     unread: Counter[str] = Counter()
@@ -142,15 +131,15 @@ def images_in(folder: Path) -> tuple[list[str], Counter[str]]:
     are no images to us; see :func:`scan_images`, also for errors."""
     paths: list[str] = []
     others: Counter[str] = Counter()
-    for place, name in sorted(_walk(folder)):
-        if not name.lower().endswith(tuple(FORMATS)):
-            others[os.path.splitext(name)[1].lower()] += 1
-            continue
-        path = os.path.join(place, name)
-        if not os.path.isfile(path):
-            raise LayoutError(f"image {path} is a broken link, a FIFO, a socket or a device")
-        paths.append(path)
-    return paths, others
+    for place, inner, names in os.walk(folder, onerror=_refuse):
+        # os.walk goes on with what is left in its list.
+        inner[:] = _visible(inner)
+        for name in _visible(names):
+            if name.lower().endswith(tuple(FORMATS)):
+                paths.append(os.path.join(place, name))
+            else:
+                others[os.path.splitext(name)[1].lower()] += 1
+    return sorted(paths, key=os.path.split), others
 
 
 def describe(counts: Counter[str]) -> str:
@@ -162,43 +151,9 @@ def describe(counts: Counter[str]) -> str:
     return ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in counts.most_common())
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, str]]:
-    """The folder and name of each visible file below a folder."""
-    root = folder.resolve()
-    for place, inner, files in os.walk(folder, onerror=_refuse):
-        inner[:] = _visible(inner)
-        for name in inner:
-            # os.walk does not follow links, and images behind them would be missing without a word.
-            path = Path(place, name)
-            if path.is_symlink() and not _is_walked(path.resolve(), root):
-                raise LayoutError(
-                    f"{path} is a link to a folder outside of {folder}, or to a hidden one: put"
-                    " images or links to images there"
-                )
-        yield from ((place, name) for name in _visible(files))
-
-
-def _is_walked(folder: Path, root: Path) -> bool:
-    """Whether a folder lies below another, and in no hidden one there."""
-    if not folder.is_relative_to(root):
-        return False
-    inner = folder.relative_to(root).parts
-    return len(_visible(inner)) == len(inner)
-
-
 def _visible(names: Sequence[str]) -> list[str]:
     return [name for name in names if not name.startswith(".")]
 
 
 def _refuse(error: OSError) -> NoReturn:
     raise LayoutError(f"folder {error.filename} cannot be read: {error.strerror}") from error
-
-
-def _check_separate(folders: Sequence[Path]) -> None:
-    """Refuse folders that links make the same, or one inside of the other."""
-    # By components, so that a folder stands right before all that it contains.
-    real = sorted((Path(folder).resolve().parts, str(folder)) for folder in folders)
-    for (outer, name), (inner, other) in pairwise(real):
-        if inner[: len(outer)] == outer:
-            where = "is the same folder as" if inner == outer else "lies inside of"
-            raise LayoutError(f"{other} {where} {name}: each class needs a folder of its own")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from cl_prompts.datasets.decoding import decode, size_of
-from cl_prompts.errors import RunError
+from cl_prompts.datasets.decoding import decode
 
 CACHED_SIDE = 128  # images up to this side are kept as they are
 
@@ -28,6 +27,23 @@ class Images(Protocol):
     def __getitem__(self, row: int) -> Tensor: ...
 
 
+@dataclass
+class ImageCache:
+    """Memory for decoded images, of which each DataLoader worker has its own copy.
+
+    >>> ImageCache(side=224, room=10**9).room
+    1000000000
+
+    Attributes:
+        side: images of at most 128 x 128 pixels are kept as they are, larger ones bicubically
+            reduced so that their shorter side has this many pixels.
+        room: bytes that are free; images beyond them are decoded each time.
+    """
+
+    side: int
+    room: int
+
+
 class FileImages:
     """Images decoded from their files at each access; see :mod:`cl_prompts.datasets.decoding`.
 
@@ -36,41 +52,30 @@ class FileImages:
 
     Args:
         paths: one file per image.
-        cache: keep decoded images in memory (each DataLoader worker keeps its own): those of at
-            most 128 x 128 pixels as they are, larger ones bicubically reduced so that their shorter
-            side has this many pixels. None keeps none.
+        cache: of decoded images; None keeps none.
 
     Raises:
         RunError: at access to a file that cannot be read as an image.
     """
 
-    def __init__(self, paths: Sequence[str], *, cache: int | None = None) -> None:
+    def __init__(self, paths: Sequence[str], *, cache: ImageCache | None = None) -> None:
         self.paths = paths
-        self._side = cache
+        self._cache = cache
         self._kept: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Tensor:
-        if self._side is None:
+        if self._cache is None:
             return decode(self.paths[row])
-        if row not in self._kept:
-            self._kept[row] = reduced(decode(self.paths[row]), self._side)
-        return self._kept[row]
-
-    def bytes_kept(self, rows: np.ndarray) -> int:
-        """Bytes that the cache takes with these rows in it, estimated from at most 50 of them."""
-        if self._side is None:
-            return 0
-        # The mean area of a sample, times three channels of a byte, times all images.
-        areas = []
-        for row in rows[:: max(1, len(rows) // 50)][:50]:
-            try:
-                areas.append(np.prod(_kept_size(self._side, *size_of(self.paths[row]))))
-            except RunError:
-                continue  # takes no memory; ``check_images`` names it
-        return int(3 * np.mean(areas) * len(rows)) if areas else 0
+        if row in self._kept:
+            return self._kept[row]
+        image = reduced(decode(self.paths[row]), self._cache.side)
+        if image.nbytes <= self._cache.room:
+            self._cache.room -= image.nbytes
+            self._kept[row] = image
+        return image
 
 
 def reduced(image: Tensor, side: int) -> Tensor:
@@ -84,9 +89,9 @@ def reduced(image: Tensor, side: int) -> Tensor:
     return resize(image, list(kept), interpolation=InterpolationMode.BICUBIC)
 
 
-def _kept_size(side: int | None, height: int, width: int) -> tuple[int, int]:
+def _kept_size(side: int, height: int, width: int) -> tuple[int, int]:
     shorter, longer = sorted((height, width))
-    if side is None or longer <= CACHED_SIDE or shorter <= side:
+    if longer <= CACHED_SIDE or shorter <= side:
         return height, width
     # Rounded as torchvision's Resize does, so that a resize to the same side changes nothing.
     longer = int(side * longer / shorter)

@@ -22,79 +22,6 @@ def entries_of(item: Any) -> tuple[Any, ...]:
     return tuple(item) if isinstance(item, list | tuple) else (item,)
 
 
-def check_item(what: str, row: int, item: Any, target: Any) -> None:
-    """Refuse an item of a user's data set whose own label is not the one in ``.targets``.
-
-    A second entry that is no label, such as a path or a mask, is not looked at.
-
-    Args:
-        what: the data set, for the sentence.
-        row: of the item.
-        item: image, label, and so on.
-        target: the label in ``.targets``, a number or a row (C,) of zeros and ones.
-
-    Raises:
-        InputError: the two differ.
-
-    >>> check_item("it", 7, ("image", 3), 2)
-    Traceback (most recent call last):
-    cl_prompts.errors.InputError: item 7 of it has label 3, and .targets says 2: make the two agree
-    """
-    _, own, *_ = (*entries_of(item), None, None)
-    if own is None or isinstance(own, str | bytes | dict):
-        return
-    found, wanted = numbers_of(own), numbers_of(target)
-    if found is None or (found.ndim > 1 and found.size > 1):
-        return
-    if not _agree(found.ravel(), wanted):
-        raise InputError(
-            f"item {row} of {what} has label {shown(found.tolist())}, and .targets says"
-            f" {shown(np.asarray(wanted).tolist())}: make the two agree"
-        )
-
-
-def numbers_of(value: Any) -> np.ndarray | None:
-    """An array of numbers; None for what is none, such as lists of different lengths."""
-    if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        value = value.double() if value.is_floating_point() else value  # numpy has no bf16
-    try:
-        found = np.asarray(value)
-    except ValueError:
-        return None
-    return found if found.dtype.kind in "biuf" else None
-
-
-def _agree(found: np.ndarray, target: Any) -> bool:
-    """Whether a label of an item says the same as a class id or a row of zeros and ones: in the
-    same way, or a class id as a row of zeros and ones, and a row as a list of class ids."""
-    if not np.ndim(target):
-        # Nearly all labels, each of which is looked at whenever it is read.
-        if found.size == 1:
-            return bool(found[0] == target)
-        return np.array_equal(found, np.arange(found.size) == target)
-    # As many class ids as there are classes, of three and more, are no row: they go beyond 1.
-    if found.size == np.size(target) and found.max() <= 1:
-        return np.array_equal(found, np.ravel(target))
-    return np.array_equal(np.unique(found), np.flatnonzero(target))
-
-
-def read(data: Any, row: int) -> Any:
-    """An item of a data set, whose label has to be the one in ``.targets``, if it has these.
-
-    >>> read(["image 0", "image 1"], 1)
-    'image 1'
-
-    Raises:
-        InputError: another label.
-    """
-    item = data[row]
-    targets = getattr(data, "targets", None)
-    if targets is not None:
-        check_item("the data set", row, item, targets[row])
-    return item
-
-
 def refuse_own_collate(data: Any) -> None:
     """Refuse data that are joined to batches by a function of their own: replay and evaluation read
     items one by one, and would see others.
@@ -111,19 +38,15 @@ def refuse_own_collate(data: Any) -> None:
         )
 
 
-class CheckedItems(Dataset[Any]):
-    """The items of a data set, whose labels have to be those of the stream, or of evaluation.
+class LabelledItems(Dataset[Any]):
+    """The items of a data set, with a label added where they hold none.
 
     Example:
-        >>> CheckedItems([("image 0", 1)], np.array([0]))[0]
-        Traceback (most recent call last):
-        cl_prompts.errors.InputError: item 0 of the data set has label 1, and .targets says 0: \
-make the two agree
-        >>> CheckedItems(["image 0"], [2])[0]
+        >>> LabelledItems(["image 0"], [2])[0]
         ('image 0', 2)
 
     Args:
-        data: items open with the image and its label, which is added where there is none.
+        data: items open with the image and its label.
         labels: class ids (n,), or rows of zeros and ones (n, C).
     """
 
@@ -137,13 +60,11 @@ make the two agree
 
     def __getitem__(self, index: int) -> Any:
         item = self.data[index]
-        target = self.targets[index]
-        check_item("the data set", index, item, target)
         entries = entries_of(item)
-        return item if len(entries) > 1 else (*entries, target)
+        return item if len(entries) > 1 else (*entries, self.targets[index])
 
 
-class HeldOutItems(CheckedItems):
+class HeldOutItems(LabelledItems):
     """Items for evaluation, each in one view, that under its row: random test images are the same
     at each read, in any process.
 
@@ -165,15 +86,14 @@ def joined_items(items: list[Any]) -> Any:
 image, first of all a class id, or a row of zeros and ones
 
     Raises:
-        InputError: an entry behind the image is no number, such as a path, or differs in shape; or
-            torch cannot join the entries.
+        InputError: an entry behind the image is no number, such as a path; or torch cannot join the
+            entries.
     """
-    shapes, *others = map(shapes_behind_image, items)
-    for found in others:
-        if found != shapes:
+    for place, entry in enumerate(entries_of(items[0])[1:], start=2):
+        if not isinstance(entry, Tensor | np.ndarray | np.generic | int | float):
             raise InputError(
-                f"items hold entries of shapes {found} behind the image, and others {shapes}: give"
-                " class ids, or rows of zeros and ones, and nothing that differs in shape"
+                f"items hold {shown(entry)} as entry {place}: give nothing but numbers behind the"
+                " image, first of all a class id, or a row of zeros and ones"
             )
     try:
         return default_collate(items)
@@ -182,25 +102,3 @@ image, first of all a class id, or a row of zeros and ones
             f"items cannot be joined to a batch ({shown(error)}): give images as tensors of floats"
             " (3, size, size), and labels as ints"
         ) from error
-
-
-def shapes_behind_image(item: Any) -> list[tuple[int, ...]]:
-    """Shapes of an item's label and of what follows it, or of a batch's.
-
-    Raises:
-        InputError: something is no number.
-    """
-    entries = entries_of(item)[1:]
-    for place, entry in enumerate(entries):
-        if not _is_number(entry):
-            raise InputError(
-                f"items hold {shown(entry)} as entry {place + 2}: give nothing but numbers behind"
-                " the image, first of all a class id, or a row of zeros and ones"
-            )
-    return [tuple(np.shape(entry)) for entry in entries]
-
-
-def _is_number(entry: Any) -> bool:
-    if isinstance(entry, np.ndarray | np.generic):
-        return entry.dtype.kind in "biuf"
-    return isinstance(entry, Tensor | int | float)

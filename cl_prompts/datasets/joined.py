@@ -112,10 +112,6 @@ class JoinedSet(ImageSet):
                 joined[key] = hashlib.sha256(json.dumps(values).encode()).hexdigest()
         return joined
 
-    def bytes_kept(self) -> int:
-        """Estimated bytes that the caches of decoded images may come to take."""
-        return sum(part.bytes_kept() for part in self.parts)
-
     def state_dict(self) -> dict[str, Any]:
         """State of both parts' augmentation."""
         return {"parts": [part.state_dict() for part in self.parts]}

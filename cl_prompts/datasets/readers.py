@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from torchvision.datasets import CIFAR10
 
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import check_names, domain_names
-from cl_prompts.datasets.files import Folders, LayoutError, by_key, check_once, table
+from cl_prompts.datasets.files import LayoutError, check_listed, check_once, table
 from cl_prompts.datasets.folders import FolderImages, class_folders, scan_images
-from cl_prompts.datasets.images import FileImages, Images
+from cl_prompts.datasets.images import FileImages, ImageCache, Images
 from cl_prompts.errors import InputError
 
 #: (folder of the data set, cache: see ``FileImages``, options of its own) -> ``Source``
@@ -63,7 +62,7 @@ class Source:
             check_names("this data set", domain_names(domains), "domain")
 
 
-def read_cifar(kind: type[CIFAR10], folder: Path, cache: int | None) -> Source:
+def read_cifar(kind: type[CIFAR10], folder: Path, cache: ImageCache | None) -> Source:
     """CIFAR-10 or CIFAR-100 by torchvision's class, or from class folders where ``folder/train`` is
     a folder."""
     if (folder / "train").is_dir():
@@ -93,7 +92,7 @@ def _above(folder: Path, usual: str) -> Path:
 
 def read_folder(
     folder: Path,
-    cache: int | None,
+    cache: ImageCache | None,
     test_percent: float | None = None,
     split_seed: int = 0,
     leave_out: Sequence[str] = (),
@@ -145,16 +144,14 @@ def both_parts(folder: Path) -> tuple[Path, Path]:
         LayoutError: one of them is missing.
     """
     train = folder / "train"
-    # What is called test counts, a broken link too: no other images stand in for it.
-    test = folder / ("test" if os.path.lexists(folder / "test") else "val")
+    test = folder / ("test" if (folder / "test").is_dir() else "val")
     for part, name in ((train, "train"), (test, "test or val")):
         if not part.is_dir():
-            there = os.path.lexists(part)
-            raise LayoutError(f"{part} is no folder" if there else f"it has no folder {name}")
+            raise LayoutError(f"it has no folder {name}")
     return train, test
 
 
-def read_imagenet_r(folder: Path, cache: int | None) -> Source:
+def read_imagenet_r(folder: Path, cache: ImageCache | None) -> Source:
     """ImageNet-R, split as in the published Si-Blurry code.
 
     The first 80 % of ``torch.randperm(n)`` under generator seed 0, over the sorted listing of all
@@ -171,7 +168,7 @@ def read_imagenet_r(folder: Path, cache: int | None) -> Source:
     return _divided(found, rows, classes, cache)
 
 
-def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
+def read_tiny_imagenet(folder: Path, cache: ImageCache | None) -> Source:
     """Tiny-ImageNet, official training and validation images.
 
     A class's label is its line number in ``wnids.txt``. Images come in the order of sorted folder
@@ -189,7 +186,7 @@ def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
         if wnid not in label:
             raise LayoutError(f"{listing} names class {wnid!r}, which is not in wnids.txt")
     test_paths = [str(folder / "val" / "images" / name) for _, name in listed]
-    Folders().find_all(test_paths, str(listing))
+    check_listed(test_paths, str(listing))
     return Source(
         FileImages(found.paths, cache=cache),
         np.array([label[wnid] for wnid in ordered], dtype=np.int64)[found.positions],
@@ -199,7 +196,7 @@ def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
     )
 
 
-def read_cub200(folder: Path, cache: int | None) -> Source:
+def read_cub200(folder: Path, cache: ImageCache | None) -> Source:
     """CUB-200-2011 with the official split file (5994 training and 5794 test images).
 
     Deviation: the published Si-Blurry code draws a random 80/20 split instead.
@@ -225,7 +222,7 @@ def read_cub200(folder: Path, cache: int | None) -> Source:
             f"image_class_labels.txt must hold labels 1 to {len(classes)}, as classes.txt does"
         )
     paths = [str(folder / "images" / name) for name in files.values()]
-    Folders().find_all(paths, str(folder / "images.txt"))
+    check_listed(paths, str(folder / "images.txt"))
     targets = np.array([label[image] for image in files], dtype=np.int64)
     is_train = np.array([in_train[image] for image in files])
     rows = (np.flatnonzero(is_train), np.flatnonzero(~is_train))
@@ -234,14 +231,16 @@ def read_cub200(folder: Path, cache: int | None) -> Source:
 
 def _by_id(file: Path, *, ints: bool = False, what: str = "image") -> dict[str, str]:
     """Rows of two fields, an id and its value; each id once."""
-    return by_key(((key, value) for key, value in table(file, 2, ints=ints)), str(file), what)
+    rows = table(file, 2, ints=ints)
+    check_once([key for key, _ in rows], str(file), what)
+    return {row[0]: row[1] for row in rows}
 
 
 def _divided(
     found: FolderImages,
     rows: tuple[np.ndarray, np.ndarray],
     classes: tuple[str, ...],
-    cache: int | None,
+    cache: ImageCache | None,
 ) -> Source:
     """The images of one listing, divided into rows of training and of test images."""
     train, test = (FileImages([found.paths[row] for row in part], cache=cache) for part in rows)

@@ -17,9 +17,8 @@ from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_en
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.files import check_files
-from cl_prompts.datasets.fingerprint import SMALL
 from cl_prompts.datasets.functions import call_function, keywords
-from cl_prompts.datasets.images import reduced
+from cl_prompts.datasets.images import ImageCache, reduced
 from cl_prompts.datasets.readers import Source
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
 from cl_prompts.errors import InputError, unknown
@@ -125,7 +124,8 @@ def load_dataset(
             has the length to which test images are brought: random crops are then cut from the
             reduced image, a little blurrier where they are small; centre crops of MULTI-LANE's kind
             stay the same.
-        cache_gb: gigabytes (of 10^9 bytes) that one copy of the cache may come to take.
+        cache_gb: gigabytes (of 10^9 bytes) that one copy of the cache takes at most; images beyond
+            them are decoded each time.
         crop: "published" (also None) augments and cuts as the data set's entry says; "whole", for
             photos that it cuts to a square, squeezes the whole image into the square, as KRT (ICCV
             2023) does, so that no labelled object is cut away; "square" cuts one, as published for
@@ -144,7 +144,7 @@ def load_dataset(
     Raises:
         InputError: unknown name, bad argument, missing or incomplete data set, a class without
             images on either side, a file that is both a training and a test image, an unreadable
-            image, a cache that would not fit.
+            image.
         RunError: on access to an image that cannot be read.
     """
     whole_number("image_size", image_size)
@@ -212,15 +212,13 @@ def dataset_of(
     what = f"data set {name!r}"
     entry = DATASETS[name]
     augmentation = _augmentation(what, entry, crop)
-    source = read(cache=augmentation.shorter_side(image_size) if cache else None)
+    room = round(1e9 * cache_gb)
+    source = read(cache=ImageCache(augmentation.shorter_side(image_size), room) if cache else None)
     chosen = choose_classes(what, source.classes, classes, class_order)
     fresh = fixed = augmentation.test(image_size)
     if augment:
         fresh = PrivateRandom(augmentation.train(image_size), seed=seed)
-    data = _of_classes(name, entry, source, chosen, fresh, fixed)
-    if cache:
-        _check_memory(what, data, cache_gb)
-    return data
+    return _of_classes(name, entry, source, chosen, fresh, fixed)
 
 
 def _of_classes(
@@ -267,19 +265,6 @@ def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> 
     given = {key: value for key, value in offered.items() if key in declared} | dict(given)
     made: DataSet = call_function("data set", name, function, given, DataSet)
     check_files(f"data set {name!r}", made.train.files, made.test.files)
-    seed = given.get("seed")
-    # Three channels of 4 bytes.
-    size = 12 * (len(made.train) + len(made.test)) * offered["image_size"] ** 2
-    # Larger data are not made twice: that takes its time and its memory.
-    if seed is None or size > SMALL:
-        return replace(made, seed=seed)
-    return replace(made, seed=seed, at_seed=partial(_at_seed, name, function, given))
-
-
-def _at_seed(
-    name: str, function: Callable[..., DataSet], given: Mapping[str, Any], seed: int
-) -> DataSet:
-    made: DataSet = call_function("data set", name, function, {**given, "seed": seed}, DataSet)
     return made
 
 
@@ -358,13 +343,3 @@ def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmenta
             f" {', '.join(having)}"
         )
     return own.whole()
-
-
-def _check_memory(what: str, data: DataSet, limit: float) -> None:
-    needed = (data.train.bytes_kept() + data.test.bytes_kept()) / 1e9
-    if needed > limit:
-        raise InputError(
-            f"cache would keep about {needed:.1f} GB of {what} in memory, more than"
-            f" cache_gb={limit:g}: raise cache_gb if there is that much memory, choose a smaller"
-            " image_size, or leave out cache"
-        )

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cl_prompts.datasets.files import Folders, LayoutError, check_once, table
-from cl_prompts.datasets.images import FileImages
+from cl_prompts.datasets.files import LayoutError, check_listed, check_once, table
+from cl_prompts.datasets.images import FileImages, ImageCache
 from cl_prompts.datasets.readers import Source
 from cl_prompts.errors import InputError
 
@@ -27,7 +27,7 @@ CODES = {"1": 1, "0": 0, "-1": -1}  # present, difficult objects only, absent
 
 def read_voc2007(
     folder: Path,
-    cache: int | None,
+    cache: ImageCache | None,
     *,
     splits: str = "trainval/test",
     difficult: Difficult = "negative",
@@ -54,14 +54,13 @@ def read_voc2007(
         raise InputError(
             f"splits of VOC 2007 must be two of {', '.join(SPLITS)}, like train/val, not {splits!r}"
         )
-    folders = Folders()
     parts = []
     ignored: list[np.ndarray | None] = []
     for split in names:
         ids, values = _lists(folder / "ImageSets" / "Main", split)
         paths = [str(folder / "JPEGImages" / f"{image}.jpg") for image in ids]
-        images = FileImages(folders.find_all(paths, f"split {split}"), cache=cache)
-        parts.append((images, (values == 1).astype(np.uint8)))
+        check_listed(paths, f"split {split}")
+        parts.append((FileImages(paths, cache=cache), (values == 1).astype(np.uint8)))
         ignored.append(values == 0 if difficult == "ignore" else None)
     return Source(*parts[0], *parts[1], CLASSES, ignored[0], ignored[1])
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.backbones.pixels import check_pixels
+from cl_prompts.datasets.classes import labels_of
 from cl_prompts.datasets.items import (
     HeldOutItems,
     entries_of,
     joined_items,
-    numbers_of,
     refuse_own_collate,
 )
 from cl_prompts.errors import InputError, RunError, first_of
@@ -29,22 +29,10 @@ from cl_prompts.models.heads import mask_unseen
 
 
 def _labels(dataset: Any) -> Tensor:
-    given = numbers_of(getattr(dataset, "targets", None))
-    # Zeros and ones of one dimension as bool would be the classes 0 and 1.
-    if given is not None and (given.ndim == 2 or (given.ndim == 1 and given.dtype.kind != "b")):
-        found = given.astype(np.int64)
-        # The same after rounding and clipping: whole numbers from 0, or zeros and ones.
-        if np.array_equal(given, found.clip(0, 1 if found.ndim == 2 else None)):
-            if not given.size or len(given) != len(dataset):
-                raise InputError(
-                    f"the test set has {len(dataset)} images and {len(given)} labels in .targets:"
-                    " give one for each image, of which there is at least one"
-                )
-            return torch.from_numpy(found)
-    raise InputError(
-        ".targets of the test set must be class ids from 0, one an image, or a matrix (images,"
-        " classes) of zeros and ones"
-    )
+    labels = labels_of("the labels of the test set", dataset)
+    if labels.min() < 0:
+        raise InputError("the labels of the test set must be class ids from 0")
+    return torch.from_numpy(labels.astype(np.int64))
 
 
 def _of_each(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:

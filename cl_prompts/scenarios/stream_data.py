@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from cl_prompts.datasets.classes import ignored_of
 from cl_prompts.datasets.dataset import ImageSet
-from cl_prompts.datasets.items import CheckedItems, entries_of
+from cl_prompts.datasets.items import LabelledItems, entries_of
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -253,7 +253,7 @@ def multi_label_data(
 def _checked(data: Any, labels: np.ndarray) -> Any:
     """The items of a user's own data set, which may have other labels than its targets."""
     own = not isinstance(data, ImageSet | AvalancheDataset)
-    return CheckedItems(data, labels) if own else data
+    return LabelledItems(data, labels) if own else data
 
 
 def _marks_of_stream(split: BaseSplit, n: int) -> list[DataAttribute[Any]]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_prompts.datasets.classes import relabel
-from tests.datasets.toys import grey, load, refusal, write_csv, write_folder
+from tests.datasets.toys import grey, load, write_csv, write_folder
 
 
 def test_a_number_keeps_the_first_classes_of_the_order() -> None:
@@ -31,25 +30,6 @@ def test_a_list_picks_by_label_and_name(tmp_path: Path) -> None:
     assert grey(data.train) == [0, 1, 2, 20, 21, 22]
     assert grey(data.test) == [100, 102]
     assert load("folder", root, classes=["cat", 0], class_order=[1, 0]).classes == ("ant", "cat")
-
-
-def test_a_number_that_is_another_class_s_name_is_refused(tmp_path: Path) -> None:
-    root = write_folder(tmp_path, ["1", "10", "2", "20", "3"])
-    said = refusal(lambda: load("folder", root, classes=[1, 2, 3]))
-    assert said == (
-        "classes of data set 'folder': 1 may mean the class called '1' or label 1, which differ:"
-        " write names in quotes, as classes='[\"1\"]'"
-    )
-    assert load("folder", root, classes=["1", "2"]).classes == ("1", "2")
-    assert load("digits", classes=[3, 1]).classes == ("3", "1")
-
-
-@pytest.mark.parametrize("other", ["Cat", "cat ", "CAT"])
-def test_names_that_differ_in_case_or_blanks_alone_are_refused(tmp_path: Path, other: str) -> None:
-    root = write_folder(tmp_path, [other, "ant", "cat"])
-    said = refusal(lambda: load("folder", root))
-    assert f"{other!r}" in said
-    assert "of this data set differ in case, blanks or the encoding of accents alone: " in said
 
 
 def test_a_seed_gives_one_class_order() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.registry import DataSet, as_dataset, load_dataset
@@ -101,41 +101,6 @@ def test_own_data_sets_are_not_read_while_they_are_checked() -> None:
     assert data.classes == ("a", "b")
 
 
-GOOD = Own([0, 1, 2])
-
-
-@pytest.mark.parametrize(
-    ("train", "test", "classes", "sentence"),
-    [
-        (TensorDataset(torch.zeros(2)), GOOD, None, "the training labels of data set 'mine' are m"),
-        (Own([0.0, 1.0]), GOOD, None, "there are 2 images, and .targets is float64 of shape (2,)"),
-        (Own([True, False]), GOOD, None, ".targets is bool of shape (2,)"),
-        (Own([[[0], [1]]]), GOOD, None, ".targets is int64 of shape (1, 2, 1)"),
-        (Own([0, 1], n=4), GOOD, None, "there are 4 images, and .targets is int64 of shape (2,)"),
-        (Own([]), GOOD, None, "of at least one image: there are 0 images"),
-        (Own([[0], [0, 1]]), GOOD, None, ".targets is no array of numbers"),
-        (
-            Own([1, 2, 3]),
-            GOOD,
-            None,
-            "must be 0 to 2 (3 classes), but the training labels are 1, 2",
-        ),
-        (Own([0, -1, 1]), GOOD, None, "but the training labels are -1, 0, 1"),
-        (Own([0, 1]), GOOD, None, "but the test labels are 0, 1, 2"),
-        (Own([*range(1, 13)]), GOOD, None, "are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ... (12 in all)"),
-        (GOOD, Own([0, 2]), None, "class '1' (label 1) of data set 'mine' has no test images"),
-        (Own([0, 2]), GOOD, "abc", "class 'b' (label 1) of data set 'mine' has no training images"),
-        (GOOD, GOOD, ["a", "b\nc", "c"], "class 'b\\nc' of data set 'mine' has a zero byte or"),
-        (GOOD, GOOD, ["a", "b\0", "c"], "class 'b\\x00' of data set 'mine' has a zero byte or"),
-        (GOOD, GOOD, "ab", "must be 0 to 1 (2 classes), but the training labels are 0, 1, 2"),
-    ],
-)
-def test_own_data_sets_are_checked(
-    train: object, test: object, classes: Sequence[str] | None, sentence: str
-) -> None:
-    assert sentence in refusal(lambda: as_dataset(train, test, classes, name="mine"))
-
-
 @pytest.mark.parametrize("kind", [np.array, torch.tensor, lambda rows: np.array(rows, dtype=bool)])
 def test_own_multi_label_data_sets(kind: Callable[[Any], Any]) -> None:
     data = as_dataset(
@@ -163,23 +128,3 @@ def test_own_ignored_pairs_are_kept_and_checked() -> None:
     test = Own([0, 1])
     test.ignored = np.zeros(2, dtype=bool)  # type: ignore[attr-defined]
     assert "are for rows of zeros and ones" in refusal(lambda: as_dataset(Own([0, 1]), test))
-
-
-PAIR = Own(np.array([[1, 0], [0, 1]]))
-
-
-@pytest.mark.parametrize(
-    ("train", "test", "classes", "sentence"),
-    [
-        (Own(np.array([[1, 2]])), PAIR, None, "(images, classes), but row 0 holds 2 in column 1"),
-        (Own([0, 1]), PAIR, None, "one integer per training image, but one row of zeros and ones"),
-        (PAIR, Own(np.array([[1, 1, 1]])), None, "has 2 classes, but its test labels have 3 colu"),
-        (PAIR, PAIR, "a", "has 1 classes, but its training labels have 2 columns"),
-        (PAIR, Own(np.array([[1, 0]])), "ab", "class 'b' (label 1) of data set 'mine' has no test"),
-        (Own(np.array([[0, 1]])), PAIR, None, "class '0' (label 0) of data set 'mine' has no trai"),
-    ],
-)
-def test_own_multi_label_data_sets_are_checked(
-    train: object, test: object, classes: Sequence[str] | None, sentence: str
-) -> None:
-    assert sentence in refusal(lambda: as_dataset(train, test, classes, name="mine"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from cl_prompts.datasets.domain_folders import split_cells
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.folders import holds_domains
 from cl_prompts.scenarios import domain_incremental_split
-from tests.datasets.toys import grey, load, refusal, write_image
+from tests.datasets.toys import grey, load, write_image
 
 PLACES = [("art", "cat"), ("art", "dog"), ("photo", "ant"), ("photo", "dog")]
 
@@ -75,36 +73,6 @@ def test_domains_are_part_of_what_data_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "settings", "says"),
-    [
-        ("art/cat", {"test_percent": 20}, "class 'art/cat' has 1 image: two are needed"),
-        ("", {}, "it has no folder train"),
-        ("", {"split_seed": 1}, "split_seed chooses test images, of which this folder has a part"),
-        ("", {"test_percent": 40, "leave_out": ["ca"]}, "class to be left out 'ca': did you mean"),
-        ("", {"test_percent": 40, "leave_out": "at"}, "class to be left out 'at': did you mean"),
-    ],
-)
-def test_refusals(tmp_path: Path, change: str, settings: dict[str, Any], says: str) -> None:
-    root = write_domains(tmp_path)
-    for file in sorted((root / change).glob("*.png"))[1:] if change else ():
-        file.unlink()
-    assert says in refusal(lambda: load("folder", root, domains=True, **settings))
-
-
-def test_names_of_domains_are_text(tmp_path: Path) -> None:
-    write_image(Path(os.fsdecode(os.fsencode(write_domains(tmp_path)) + b"/\xff/cat/1.png")))
-    write_image(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff/cat/2.png")))
-    said = refusal(lambda: load("folder", tmp_path, domains=True, test_percent=20))
-    assert said.startswith("domain '\\udcff' of this data set has a name that is not UTF-8")
-
-
-def test_a_domain_without_classes_is_refused(tmp_path: Path) -> None:
-    (write_domains(tmp_path) / "war").mkdir()
-    said = refusal(lambda: load("folder", tmp_path, domains=True, test_percent=20))
-    assert "war holds no class folders" in said
-
-
-@pytest.mark.parametrize(
     ("places", "expected"),
     [
         (["art/cat", "art/dog", "photo/cat", "photo/dog"], True),
@@ -121,20 +89,6 @@ def test_folders_that_look_like_domains(tmp_path: Path, places: list[str], expec
     for place in places:
         write_image(tmp_path / place / "0.png")
     assert holds_domains(tmp_path) is expected
-
-
-@pytest.mark.parametrize("parts", [("Train", "Test"), ("TRAIN", "val"), ("training", "testing")])
-def test_parts_under_other_names_are_no_domains(tmp_path: Path, parts: tuple[str, str]) -> None:
-    for part in parts:
-        write_domains(tmp_path / part, 2)
-    said = refusal(lambda: holds_domains(tmp_path))
-    assert said == (
-        f"{tmp_path} holds {parts[0]!r} and {parts[1]!r}, which are parts of a data set and no"
-        " classes or domains: call them 'train' and 'test' (or 'val'), in lower case, and leave out"
-        " test_percent"
-    )
-    assert said in refusal(lambda: load("folder", tmp_path, test_percent=20))
-    assert said in refusal(lambda: load("folder", tmp_path, domains=True, test_percent=20))
 
 
 def write_domainnet(root: Path) -> Path:
@@ -156,37 +110,6 @@ def test_domainnet_has_the_labels_of_its_lists(tmp_path: Path) -> None:
     assert (data.test.targets.tolist(), grey(data.test)) == ([0, 0, 1], [100, 20, 60])
     assert data.train.domains is not None
     assert np.array_equal(data.train.domains, ["clip", "real", "real"])
-
-
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
-        ("real/ant/test.png 0", "gives label 0 to ant, and it is that of zebra"),
-        ("real/ant/gone.png 1", "lists 1 images that are missing"),
-        ("real/ant/train.png one", "row 3 of"),
-        ("real/ant/a.png 1 real/ant/b.png 1", "is not as it should be: 'real/ant/a.png 1 real"),
-        (". 0", "real_train.txt lists ., which is no real/<class>/<file>"),
-        ("clip/zebra/train.png 0", "real_train.txt lists clip/zebra/train.png, which is no real/<"),
-    ],
-)
-def test_refusals_of_domainnet(tmp_path: Path, row: str, says: str) -> None:
-    root = write_domainnet(tmp_path)
-    with (root / "real_train.txt").open("a") as listing:
-        listing.write(f"{row}\n")
-    assert says in refusal(lambda: load("domainnet", root))
-
-
-@pytest.mark.parametrize("ending", ["train", "test"])
-def test_a_domain_needs_both_lists(tmp_path: Path, ending: str) -> None:
-    root = write_domainnet(tmp_path)
-    (root / f"clip_{ending}.txt").unlink()
-    assert f"clip_{ending}.txt is missing" in refusal(lambda: load("domainnet", root))
-
-
-def test_a_folder_without_lists_is_no_domainnet(tmp_path: Path) -> None:
-    said = refusal(lambda: load("domainnet", tmp_path))
-    assert "holds no list <domain>_train.txt" in said
-    assert "take the archive and both lists of each domain from http://ai.bu.edu/M3SDA" in said
 
 
 def test_a_slash_in_a_name_parts_no_class_from_its_domain() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 import shutil
@@ -24,7 +23,6 @@ from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.errors import InputError
 from tests.datasets.toys import Own, load, refusal, write_folder, write_image
 
-COUNTER = itertools.count()
 NOISE = PrivateRandom(lambda image: image + torch.rand(3, 8, 8), seed=1)
 
 
@@ -174,7 +172,6 @@ def test_images_of_ones_own_count_by_labels_and_a_sample() -> None:
         (lambda: torch.full((3, 8, 8), random.random()), True),
         (lambda: torch.full((3, 8, 8), np.random.rand()), True),
         (lambda: NOISE(torch.zeros(3, 8, 8)), True),
-        (lambda: torch.full((3, 8, 8), next(COUNTER)), False),
     ],
 )
 def test_random_images_of_ones_own_are_known_by_what_one_seed_draws(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from cl_prompts.datasets.images import FileImages, reduced
+from cl_prompts.datasets.images import reduced
 from cl_prompts.errors import RunError
 from tests.datasets.toys import grey, load, write_folder, write_image
 
@@ -45,12 +44,6 @@ def test_images_can_be_kept_in_memory(tmp_path: Path) -> None:
         write_image(path, 250)
     assert grey(data.train) == before
     assert set(grey(load("folder", root).train)) == {250}
-
-
-def test_the_memory_of_all_images_is_estimated_from_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cl_prompts.datasets.images.size_of", lambda path: (8, 4))
-    images = FileImages([f"{k}.png" for k in range(200)], cache=16)
-    assert images.bytes_kept(np.arange(0, 200, 2)) == 100 * 3 * 8 * 4
 
 
 @example(height=128, width=100, side=50)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import tarfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +13,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from cl_prompts.datasets.readers import split_rows
 from cl_prompts.datasets.registry import DATASETS, load_dataset
-from cl_prompts.errors import InputError
 from tests.datasets.toys import grey, load, refusal, write_folder, write_image
-from tests.served import FATES, Fate, Served, served
 
 
 @pytest.mark.parametrize("test", ["test", "val"])
@@ -43,37 +39,6 @@ def test_formats_and_colour_modes(tmp_path: Path) -> None:
     assert len(data.train) == 4  # a GIF is none of torchvision's image formats
     assert all(abs(value - 40) <= 2 for value in grey(data.train) + grey(data.test))
     assert data.test[0][0].shape == (3, 8, 8)
-
-
-def test_folder_refusals(tmp_path: Path) -> None:
-    def said() -> str:
-        return refusal(lambda: load("folder", tmp_path))
-
-    assert "needs a root, the folder that holds train/" in refusal(lambda: load("folder"))
-    nowhere = tmp_path / "no"
-    sentence = refusal(lambda: load("folder", nowhere))
-    assert f"'folder' was not found: looked in {nowhere}, which should hold train/" in sentence
-    assert "'folder' is incomplete (it has no folder train): looked in" in said()
-    (tmp_path / "train").mkdir()
-    assert "(it has no folder test or val)" in said()
-    (tmp_path / "test").mkdir()
-    assert f"({tmp_path}/train holds no class folders)" in said()
-    for part in ("train", "test"):
-        (tmp_path / part / "ant").mkdir()
-    assert f"(no images found in {tmp_path}/train/ant (looked for .jpg" in said()
-    write_folder(tmp_path)
-    (tmp_path / "test" / "bee" / "a.png").unlink()
-    assert f"no images found in {tmp_path}/test/bee" in said()
-    (tmp_path / "test" / "bee").rmdir()
-    assert f"class 'bee' has no test images: {tmp_path}/train/bee is there" in said()
-    write_folder(tmp_path)
-    (tmp_path / "test" / "dog").mkdir()
-    assert said().startswith("class 'dog' has no training images:")
-    (tmp_path / "train" / "dog").symlink_to(tmp_path / "gone")
-    assert f"{tmp_path}/train/dog is a broken link, perhaps to a class" in said()
-    (tmp_path / "test").rename(tmp_path / "val")
-    (tmp_path / "test").symlink_to(tmp_path / "gone")
-    assert f"({tmp_path}/test is no folder)" in said()
 
 
 def write_cifar(monkeypatch: pytest.MonkeyPatch, kind: type[CIFAR10], root: Path) -> Path:
@@ -131,14 +96,6 @@ def test_cifar_as_class_folders(tmp_path: Path) -> None:
     assert load("cifar100", tmp_path, download=True).classes == data.classes
 
 
-def test_a_damaged_cifar_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_cifar(monkeypatch, CIFAR100, tmp_path)
-    (folder / "train").write_bytes(b"half")
-    sentence = refusal(lambda: load("cifar100", folder))
-    assert f"'cifar100' is incomplete (its files in {folder} are missing or dam" in sentence
-    assert "dataset.download=true" in sentence
-
-
 def test_a_download_lands_in_the_folder_that_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,26 +106,6 @@ def test_a_download_lands_in_the_folder_that_is_read(
     for root in (tmp_path / "a" / "cifar-100-python", tmp_path / "b"):
         assert len(load("cifar100", root, download=True).train) == 100
         assert len(load("cifar100", root).train) == 100
-
-
-@pytest.mark.parametrize("fate", ["whole", *FATES])
-def test_a_download_is_the_official_archive_or_is_refused(
-    fate: Fate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = write_cifar(monkeypatch, CIFAR100, tmp_path / "official")
-    with tarfile.open(tmp_path / "archive.tar.gz", "w:gz") as archive:
-        archive.add(folder, folder.name)
-    content = (tmp_path / "archive.tar.gz").read_bytes()
-    monkeypatch.setattr(CIFAR100, "tgz_md5", hashlib.md5(content).hexdigest())
-    root = tmp_path / "data"
-    with served(Served(content, fate)) as place:
-        monkeypatch.setattr(CIFAR100, "url", f"{place}/cifar.tar.gz")
-        if fate != "whole":
-            for _ in range(2):  # what is left of the first time is no archive either
-                sentence = refusal(lambda: load("cifar100", root, download=True))
-                assert "'cifar100' could not be downloaded from" in sentence
-            monkeypatch.setattr(Served, "body", lambda file, host: content)
-        assert len(load("cifar100", root, download=True).train) == 100
 
 
 def write_tiny_imagenet(root: Path) -> Path:
@@ -195,27 +132,6 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
         assert grey(data.train) == [20, 21, 40, 41, 0, 1]
         assert data.test.targets.tolist() == [1, 2, 0]
         assert grey(data.test) == [101, 102, 100]
-
-
-def test_tiny_imagenet_refusals(tmp_path: Path) -> None:
-    folder = write_tiny_imagenet(tmp_path)
-
-    def said() -> str:
-        return refusal(lambda: load("tiny_imagenet", folder))
-
-    (folder / "val" / "images" / "val_1.JPEG").unlink()
-    assert "val_annotations.txt lists 1 images that are missing, the first is " in said()
-    assert "unzip -q" in said()
-    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG n99\n")
-    assert "names class 'n99', which is not in wnids.txt" in said()
-    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG n01\nval_0.JPEG n02\n")
-    assert "val_0.JPEG twice: give each once" in said()
-    (folder / "wnids.txt").write_text("n1\nn1\n")
-    assert "wnids.txt lists class n1 twice" in said()
-    (folder / "wnids.txt").write_text("")
-    assert f"({folder}/wnids.txt is empty)" in said()
-    (folder / "wnids.txt").unlink()
-    assert f"({folder}/wnids.txt is missing)" in said()
 
 
 def test_imagenet_r_split(tmp_path: Path) -> None:
@@ -265,35 +181,6 @@ def test_cub200_follows_its_official_split(tmp_path: Path) -> None:
     assert sentence == "class '002.Auklet' (label 1) of data set 'cub200' has no test images"
 
 
-def numbered(value: str) -> str:
-    return "".join(f"{i} {value.format(i)}\n" for i in range(1, 7))
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "sentence"),
-    [
-        ("image_class_labels.txt", "1 1\n2 x\n", "row 2 of {path} is not as it should be: '2 x'"),
-        ("train_test_split.txt", "1 1\n2 0\n", "list different images"),
-        ("image_class_labels.txt", numbered("3"), "must hold labels 1 to 2"),
-        ("images.txt", numbered("no/{}.jpg"), "lists 6 images that are missing"),
-        ("image_class_labels.txt", numbered("1") + "1 2\n", "{path} lists image 1 twice"),
-        ("train_test_split.txt", numbered("1") + "1 0\n", "{path} lists image 1 twice"),
-        ("train_test_split.txt", numbered("2"), "must hold 1 for training and 0 for test images"),
-        ("images.txt", numbered("001.Albatross/bird_0.jpg"), "bird_0.jpg twice: give each once"),
-        ("classes.txt", "2 a\n1 b\n", "must number its classes 1 to 2, in order"),
-        ("classes.txt", "1 a\n1 b\n", "{path} lists class 1 twice"),
-        ("classes.txt", "1 a\n2 a\n", "two classes of this data set are called 'a'"),
-        ("classes.txt", "1\n", "row 1 of {path} is not as it should be: '1'"),
-    ],
-)
-def test_cub200_refusals(tmp_path: Path, name: str, text: str, sentence: str) -> None:
-    path = write_cub(tmp_path) / name
-    path.write_text(text)
-    found = refusal(lambda: load("cub200", tmp_path))
-    assert sentence.format(path=path) in found
-    assert "tar -xf" in found or "are called" in found
-
-
 # --- images divided by a seeded share
 
 LABELS = np.repeat(np.arange(3), [10, 50, 2])
@@ -337,17 +224,3 @@ def test_a_class_gets_an_image_that_is_no_other_class_s_last_one() -> None:
         train, test = split_rows(matrix, 20, seed, "abcd")
         assert matrix[train].any(axis=0).all()
         assert matrix[test].any(axis=0).all()
-
-
-@pytest.mark.parametrize(
-    ("targets", "arguments", "says"),
-    [
-        (np.array([0, 0, 1]), (20, 0, ("cat", "dog")), "class 'dog' has 1 image: two are needed"),
-        (LABELS, (0, 0, NAMES), "test_percent is 0: it must lie between 0 and 100"),
-        (LABELS, (float("nan"), 0, NAMES), "test_percent is nan"),
-        (LABELS, (20, -1, NAMES), "split_seed must be a whole number"),
-    ],
-)
-def test_shares_that_are_refused(targets: np.ndarray, arguments: Any, says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        split_rows(targets, *arguments)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cl_prompts.datasets.items import joined_items, read
+from cl_prompts.datasets.items import joined_items
 from cl_prompts.datasets.views import Key, viewing
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch, RecurringViews
@@ -213,7 +213,7 @@ class _Items(Dataset[Any]):
     def __getitem__(self, wanted: _Wanted) -> list[Any]:
         source, row, key = wanted
         with viewing(*key):
-            image, label, *others = read(self.sources[source], row)
+            image, label, *others = self.sources[source][row]
         return [image, self.label(source, label), *others]
 
     def label(self, source: int, label: Any) -> Any:

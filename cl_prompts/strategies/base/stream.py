@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cl_prompts.datasets.items import (
     joined_items,
-    read,
     refuse_own_collate,
 )
 from cl_prompts.datasets.views import Key, viewing
@@ -295,7 +294,7 @@ class KeyedItems(Dataset[Any]):
     def __getitem__(self, index: KeyedRow) -> Any:
         row, key = index
         with viewing(*key):
-            return read(self.data, row)
+            return self.data[row]
 
 
 def keyed_loader(

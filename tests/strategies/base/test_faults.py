@@ -91,11 +91,3 @@ def test_the_first_batch_of_each_experience_is_looked_at() -> None:
     data.images *= 255
     with pytest.raises(InputError, match=r"images at positions \d+, .* give images in \[0, 1\]"):
         fit(strategy, stream[1:])
-
-
-def test_labels_of_items_have_to_agree_with_targets() -> None:
-    data = Blobs(72, seed=1)
-    (first,) = disjoint_benchmark(data, Blobs(30, seed=2), n_tasks=1).train_stream
-    data.targets = data.targets[::-1]
-    with pytest.raises(InputError, match=r"item \d+ of .* has label \d, and .targets says \d"):
-        fit(make("linear_probe"), [first])

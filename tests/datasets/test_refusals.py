@@ -1,0 +1,322 @@
+"""What each refusal of a data set says: edits of layouts in miniature, and bad arguments."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from cl_prompts.datasets.dataset import as_dataset
+from cl_prompts.datasets.labels import check_label_matrix, check_labels, check_positives
+from cl_prompts.datasets.readers import split_rows
+from cl_prompts.datasets.registry import load_dataset
+from cl_prompts.datasets.voc import CLASSES
+from cl_prompts.errors import InputError
+from tests.datasets.test_domain_folders import write_domainnet, write_domains
+from tests.datasets.test_readers import write_cub, write_tiny_imagenet
+from tests.datasets.test_voc import write_voc
+from tests.datasets.toys import Own, load, write_coco, write_csv, write_folder
+from tests.refusals import check_refusals
+
+Edit = Callable[[Path], object]
+
+
+def text(name: str, content: str) -> Edit:
+    return lambda root: (root / name).write_text(content)
+
+
+def gone(name: str) -> Edit:
+    return lambda root: (root / name).unlink()
+
+
+def numbered(value: str) -> str:
+    return "".join(f"{i} {value.format(i)}\n" for i in range(1, 7))
+
+
+def coco(change: Callable[[Any], object]) -> Edit:
+    def edit(root: Path) -> None:
+        file = root / "annotations" / "instances_train2014.json"
+        content = json.loads(file.read_text())
+        change(content)
+        file.write_text(json.dumps(content))
+
+    return edit
+
+
+def linked(root: Path) -> None:
+    """A training image that is a test image by a hard link."""
+    os.link(root / "train" / "ant" / "1.png", root / "test" / "ant" / "z.png")
+
+
+def same_link(root: Path) -> None:
+    """A training image that stands twice by a symbolic link."""
+    os.symlink(root / "train" / "ant" / "1.png", root / "train" / "ant" / "z.png")
+
+
+def overlapping(root: Path) -> None:
+    lists = root / "ImageSets" / "Main"
+    for name in CLASSES:
+        both = [(lists / f"{name}_{split}.txt").read_text() for split in ("train", "val")]
+        (lists / f"{name}_trainval.txt").write_text("".join(both))
+
+
+VOC = "ImageSets/Main/"
+AT_ONCE = {"test_percent": 20}
+DOMAINS = {"domains": True, "test_percent": 40}
+TRAIN_VAL = {"splits": "train/val"}
+
+#: data set, who writes it, and its edits by name, with options of its load
+LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, tuple[Edit, dict[str, Any]]]]] = [
+    (
+        "folder",
+        write_folder,
+        {
+            "no train": (lambda root: (root / "train").rename(root / "tain"), {}),
+            "no test": (lambda root: (root / "test").rename(root / "tests"), {}),
+            "no class folders": (lambda root: None, {"root": "train/ant", **AT_ONCE}),
+            "no classes": (lambda root: (root / "nothing").mkdir(), {"root": "nothing", **AT_ONCE}),
+            "class without images": (gone("test/bee/a.png"), {}),
+            "others": (lambda root: (root / "test/bee/a.png").rename(root / "test/bee/a.gif"), {}),
+            "no test class": (lambda root: (root / "train" / "dog").mkdir(), {}),
+            "no training class": (lambda root: (root / "test" / "dog").mkdir(), {}),
+            "parts as classes": (lambda root: (root / "train").rename(root / "Train"), AT_ONCE),
+            "seed without share": (lambda root: None, {"split_seed": 1}),
+            "to be left out": (lambda root: None, {"leave_out": ["an"]}),
+            "both parts": (linked, {}),
+            "twice": (same_link, {}),
+            "label or name": (
+                lambda root: [(root / p / "bee").rename(root / p / "1") for p in ("train", "test")],
+                {"classes": [1]},
+            ),
+        },
+    ),
+    (
+        "folder",
+        write_domains,
+        {
+            "one image": (
+                lambda root: [file.unlink() for file in sorted((root / "art/cat").glob("*"))[1:]],
+                DOMAINS,
+            ),
+            "domain without classes": (lambda root: (root / "war").mkdir(), DOMAINS),
+            "class to be left out": (lambda root: None, {**DOMAINS, "leave_out": "at"}),
+        },
+    ),
+    (
+        "domainnet",
+        write_domainnet,
+        {
+            "two names": (
+                text("real_train.txt", "real/ant/test.png 0\n"),
+                {},
+            ),
+            "gone": (text("real_train.txt", "real/ant/gone.png 1\n"), {}),
+            "no label": (text("real_train.txt", "real/ant/train.png one\n"), {}),
+            "two rows": (text("real_train.txt", "real/ant/a.png 1 real/ant/b.png 1\n"), {}),
+            "other domain": (text("real_train.txt", "clip/zebra/train.png 0\n"), {}),
+            "no list": (gone("clip_train.txt"), {}),
+        },
+    ),
+    (
+        "tiny_imagenet",
+        write_tiny_imagenet,
+        {
+            "missing": (gone("val/images/val_1.JPEG"), {}),
+            "unknown class": (text("val/val_annotations.txt", "val_0.JPEG n99\n"), {}),
+            "twice": (text("val/val_annotations.txt", "val_0.JPEG n01\nval_0.JPEG n02\n"), {}),
+            "class twice": (text("wnids.txt", "n1\nn1\n"), {}),
+            "empty": (text("wnids.txt", ""), {}),
+            "no list": (gone("wnids.txt"), {}),
+        },
+    ),
+    (
+        "cub200",
+        write_cub,
+        {
+            "no number": (text("image_class_labels.txt", "1 1\n2 x\n"), {}),
+            "other images": (text("train_test_split.txt", "1 1\n2 0\n"), {}),
+            "labels": (text("image_class_labels.txt", numbered("3")), {}),
+            "missing": (text("images.txt", numbered("no/{}.jpg")), {}),
+            "image twice": (text("image_class_labels.txt", numbered("1") + "1 2\n"), {}),
+            "flags": (text("train_test_split.txt", numbered("2")), {}),
+            "file twice": (text("images.txt", numbered("001.Albatross/bird_0.jpg")), {}),
+            "numbers": (text("classes.txt", "2 a\n1 b\n"), {}),
+            "one name": (text("classes.txt", "1 a\n2 a\n"), {}),
+            "no test images": (text("train_test_split.txt", "1 1\n2 1\n3 0\n4 1\n5 0\n6 1\n"), {}),
+        },
+    ),
+    (
+        "csv",
+        write_csv,
+        {
+            "header": (text("train.csv", "path;label\n"), {}),
+            "columns": (text("train.csv", "path,label\nimages/a.jpg,cat,dog\n"), {}),
+            "no path": (text("train.csv", "path,label\n,cat\n"), {}),
+            "no label": (text("train.csv", "path,label\nimages/a.jpg,\n"), {}),
+            "missing": (text("train.csv", "path,label\nimages/a.jpg,cat\nimages/x.jpg,cat\n"), {}),
+            "twice": (
+                text("train.csv", "path,label\nimages/a.jpg,cat\nimages/../images/a.jpg,dog\n"),
+                {},
+            ),
+            "quote": (text("train.csv", 'path,label\nimages/a.jpg,cat\n"images/b.jpg,dog\n'), {}),
+            "two labels": (text("train.csv", "path,label,domain\nimages/a.jpg,cat;dog,art\n"), {}),
+            "domains": (text("test.csv", "path,label,domain\nimages/d.jpg,cat,art\n"), {}),
+            "one side": (text("test.csv", "path,label\nimages/d.jpg,cat;dog;eel;fox\n"), {}),
+            "both parts": (text("test.csv", "path,label\nimages/c.jpg,cat;dog;eel\n"), {}),
+        },
+    ),
+    (
+        "coco2014",
+        write_coco,
+        {
+            "no JSON": (text("annotations/instances_val2014.json", "{"), {}),
+            "no file": (gone("annotations/instances_val2014.json"), {}),
+            "categories": (coco(lambda it: it["categories"].pop()), {}),
+            "no annotations": (coco(lambda it: it.pop("annotations")), {}),
+            "unlisted": (
+                coco(lambda it: it["annotations"].append({"image_id": 8, "category_id": 1})),
+                {},
+            ),
+            "image id twice": (coco(lambda it: it["images"][1].update(id=7)), {}),
+            "missing": (coco(lambda it: it["images"][0].update(file_name="gone.jpg")), {}),
+        },
+    ),
+    (
+        "voc2007",
+        write_voc,
+        {
+            "which splits": (lambda root: None, {}),
+            "unknown splits": (lambda root: None, {"splits": "train/tset"}),
+            "overlap": (overlapping, {"splits": "trainval/val"}),
+            "value": (text(f"{VOC}cat_train.txt", "000000 1\n000010 2\n000020 -1\n"), TRAIN_VAL),
+            "row": (text(f"{VOC}cat_train.txt", "000000 1\n000010\n000020 -1\n"), TRAIN_VAL),
+            "order": (text(f"{VOC}cat_train.txt", "000000 1\n000020 -1\n000010 1\n"), TRAIN_VAL),
+            "missing": (gone("JPEGImages/000000.jpg"), TRAIN_VAL),
+        },
+    ),
+]
+
+
+def load_edited(root: Path, name: str, write: Callable[[Path], Path], case: Any) -> None:
+    """Load a data set after an edit; the sentence names its folder ROOT."""
+    edit, options = case
+    options = dict(options)
+    folder = write(root)
+    edit(folder)
+    below = folder / options.pop("root", ".")
+    try:
+        load(name, below, **options)
+    except InputError as error:
+        raise InputError(str(error).replace(str(root), "ROOT")) from error
+
+
+def test_layouts(tmp_path: Path) -> None:
+    cases: dict[str, Callable[[], object]] = {}
+    for number, (name, write, edits) in enumerate(LAYOUTS):
+        for title, case in edits.items():
+            root = tmp_path / str(number) / title.replace(" ", "_")
+            cases[f"{name}, {title}"] = lambda root=root, name=name, write=write, case=case: (
+                load_edited(root, name, write, case)
+            )
+    check_refusals(Path(__file__).with_name("refused_layouts.txt"), cases)
+
+
+GOOD = Own([0, 1, 2])
+PAIR = Own(np.array([[1, 0], [0, 1]]))
+LABELS = np.repeat(np.arange(3), [10, 50, 2])
+
+#: training and test data of one's own, and their classes
+OWN: dict[str, tuple[Any, Any, Any]] = {
+    "no targets": (TensorDataset(torch.zeros(2)), GOOD, None),
+    "floats": (Own([0.0, 1.0]), GOOD, None),
+    "bools": (Own([True, False]), GOOD, None),
+    "shape": (Own([[[0], [1]]]), GOOD, None),
+    "number": (Own([0, 1], n=4), GOOD, None),
+    "none": (Own([]), GOOD, None),
+    "ragged": (Own([[0], [0, 1]]), GOOD, None),
+    "from 1": (Own([1, 2, 3]), GOOD, None),
+    "negative": (Own([0, -1, 1]), GOOD, None),
+    "more in test": (Own([0, 1]), GOOD, None),
+    "no test images": (GOOD, Own([0, 2]), None),
+    "no training images": (Own([0, 2]), GOOD, "abc"),
+    "blank name": (GOOD, GOOD, ["a", " ", "c"]),
+    "names alike": (GOOD, GOOD, ["a", "A ", "c"]),
+    "two names": (GOOD, GOOD, "ab"),
+    "entry 2": (Own(np.array([[1, 2]])), PAIR, None),
+    "two kinds": (Own([0, 1]), PAIR, None),
+    "columns": (PAIR, Own(np.array([[1, 1, 1]])), None),
+    "columns and names": (PAIR, PAIR, "a"),
+    "no test image": (PAIR, Own(np.array([[1, 0]])), "ab"),
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "classes bool": {"classes": True},
+    "classes float": {"classes": 2.5},
+    "classes text": {"classes": "3"},
+    "classes label": {"classes": [1, 10]},
+    "classes name": {"classes": ["one"]},
+    "classes twice": {"classes": [1, "1"]},
+    "class_order": {"class_order": [*range(10), 3]},
+    "class_order float": {"class_order": 1.5},
+    "root": {"root": "/nowhere"},
+    "seed": {"seed": -1},
+    "image_size": {"image_size": "32"},
+    "data set": {"name": "cifar-100"},
+    "on_bad_image": {"on_bad_image": "skp"},
+    "foreign option": {"splits": "train/val"},
+    "type of an option": {"name": "folder", "test_percent": "20", "root": "/"},
+    "crop": {"name": "csv", "crop": "all"},
+    "no cut": {"crop": "whole"},
+    "argument": {"class_ordr": 3},
+    "no root": {"name": "folder"},
+    "not there": {"name": "folder", "root": "/nowhere"},
+}
+
+
+def test_arguments_and_labels() -> None:
+    cases: dict[str, Callable[[], object]] = {}
+    for title, own in OWN.items():
+        cases[f"own, {title}"] = lambda own=own: as_dataset(*own, name="mine")
+    for title, changes in ARGUMENTS.items():
+        given = {"name": "digits", "image_size": 32} | changes
+        cases[title] = lambda given=given: load_dataset(**given)
+    for title, labels in {
+        "empty": [],
+        "texts": ["cat", "dog"],
+        "2-D": [[0, 1]],
+        "ragged": [[0], [0, 1]],
+        "negative": [0, -3],
+        "gap": [0, 2],
+        "large gap": [0, 10**12],
+    }.items():
+        cases[f"labels, {title}"] = lambda labels=labels: check_labels(labels, "targets")
+    for title, matrix in {
+        "1-D": [0, 1],
+        "texts": [["0", "1"]],
+        "empty": np.zeros((0, 3)),
+        "2": [[0, 1], [0, 2]],
+        "half": [[0.5, 1]],
+        "nan": [[np.nan, 1]],
+        "256": [[256, 1]],
+    }.items():
+        cases[f"matrix, {title}"] = lambda matrix=matrix: check_label_matrix(matrix, "targets")
+    some: dict[str, Any] = {"none": [[0, 0, 0]], "one": [[1, 0, 1]], "two": [[0, 0, 1]]}
+    for title, positives in some.items():
+        found = np.array(positives, dtype=np.uint8)
+        cases[f"positives, {title}"] = lambda found=found: check_positives(found, "targets")
+    for title, share in {"0": (0, 0), "nan": (float("nan"), 0), "seed": (20, -1)}.items():
+        cases[f"share, {title}"] = lambda share=share: split_rows(LABELS, *share, "abc")
+    check_refusals(Path(__file__).with_name("refused_arguments.txt"), cases)
+
+
+@pytest.mark.parametrize("other", ["Cat", "cat ", "CAT"])
+def test_names_that_differ_in_case_or_blanks_alone_are_refused(tmp_path: Path, other: str) -> None:
+    root = write_folder(tmp_path, [other, "ant", "cat"])
+    with pytest.raises(InputError, match="differ in case, blanks or the encoding of accents"):
+        load("folder", root)
