@@ -2,8 +2,7 @@
 
 The sections ``dataset``, ``scenario`` and ``backbone`` hold arguments of the functions that make
 these things, ``evaluation`` those of anytime evaluation, ``training`` those that all strategies
-share, and ``strategies`` maps each strategy to its own. Their types and defaults are read from the
-signatures.
+share, and ``strategies`` maps each strategy to its own.
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, get_type_hints
 
 import yaml
+from annotated_types import Ge, Le
 
-from cl_prompts.checks import is_one_name, shown, whole_number
+from cl_prompts.checks import Count, fits, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
@@ -29,7 +30,7 @@ from cl_prompts.experiments.recipes.recipe_files import (
 from cl_prompts.experiments.recipes.signatures import section_parameters
 from cl_prompts.experiments.recipes.validation import strategy_options, validated
 from cl_prompts.experiments.recipes.values import (
-    as_seed,
+    Seed,
     as_seeds,
     by_name,
     in_one_line,
@@ -39,14 +40,9 @@ from cl_prompts.experiments.recipes.values import (
 )
 from cl_prompts.own_code import Trust, check_trust
 
-#: loader processes that one run may have
-MOST_WORKERS = 256
-#: settings outside of sections: the type of each, and what it should be
-_KINDS: dict[str, tuple[Any, str]] = {
-    "device": (str, "a name such as cpu"),
-    "tracker": (str | None, "a name such as wandb"),
-}
 _KNOWN = (*SECTIONS, "training", "strategies", "run", *TOP)
+#: entries of ``parent``, and the type of each
+_PARENT = {"run": str, "sha256": str, "first": list, "code": list, "settings": str}
 
 
 @dataclass
@@ -72,11 +68,11 @@ class Settings:
 
     recipe: str
     strategy: str
-    seed: int
-    stream_seed: int
+    seed: Seed
+    stream_seed: Seed
     device: str
-    num_workers: int | None
-    checkpoint_every: int | None = None
+    num_workers: Annotated[int, Ge(0), Le(256)] | None
+    checkpoint_every: Count | None = None
     tracker: str | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
     scenario: dict[str, Any] = field(default_factory=dict)
@@ -87,19 +83,13 @@ class Settings:
 
     def to_yaml(self) -> str:
         """Content of ``config.yaml``."""
-        values = plain(asdict(self))
-        # Left out at their defaults, as in the folders of versions that did not have them.
-        for key in ("parent", "tracker"):
-            if not values[key] or values[key] == "fail":
-                del values[key]
-        return yaml_text(values)
+        return yaml_text(plain(asdict(self)))
 
     def own_code(self) -> list[str]:
         """Dotted names of what the numbers are made with, also before settings are checked."""
-        names = [self.strategy, *by_name("plugins", _entry(self.options, "plugins"))]
-        names += [_entry(section, "name") for section in (self.dataset, self.scenario)]
-        code = _entry(self.parent, "code")
-        names += code if isinstance(code, list) else []
+        names = [self.strategy, *by_name("plugins", self.options.get("plugins"))]
+        names += [section.get("name") for section in (self.dataset, self.scenario)]
+        names += self.parent.get("code", [])
         return [str(name) for name in names if is_dotted(str(name))]
 
     def imported(self) -> list[str]:
@@ -117,14 +107,17 @@ class Settings:
         Raises:
             InputError: the text is damaged, or names other code.
         """
-        what = "these are not the settings of a run"
         try:
-            values = yaml_of(text)
-            if not isinstance(values, dict):
-                raise TypeError("they map no settings to values")
-            settings = cls(**values)
-        except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"{what}: {in_one_line(error)}") from error
+            settings = cls(**fits("the text", yaml_of(text), dict[str, Any]))
+        except (yaml.YAMLError, TypeError, InputError) as error:
+            raise InputError(
+                f"these are not the settings of a run: {in_one_line(error)}"
+            ) from error
+        for key, kind in _kinds().items():
+            fits(key, getattr(settings, key), kind)
+        parent = settings.parent
+        if {key: type(value) for key, value in parent.items()} not in ({}, _PARENT):
+            raise InputError(f"parent is {shown(parent)}: it should hold {', '.join(_PARENT)}")
         # Before anything of it is looked up, since a look-up of a dotted name imports it.
         check_trust(settings.imported(), trust_code)
         return settings.checked()
@@ -146,9 +139,7 @@ class Settings:
         settings = cls.from_yaml(text, trust_code=trust_code)
         if settings.dataset.get("download"):
             settings.dataset["download"] = False
-        name = settings.backbone["name"]
-        if not isinstance(name, str):
-            raise InputError(f"backbone.name is {shown(name)}: it should be a text")
+        name = fits("backbone.name", settings.backbone["name"], str)
         check_at_hand(name, settings.backbone["weights"])
         return settings
 
@@ -158,36 +149,24 @@ class Settings:
         Raises:
             InputError: unknown or missing settings, or values of the wrong type.
         """
-        for key in ("recipe", "strategy"):
-            if not isinstance(getattr(self, key), str):
-                raise InputError(f"{key} is {shown(getattr(self, key))}: it should be a text")
         if not is_one_name(self.recipe):
             raise InputError(f"recipe is {shown(self.recipe)}: it should be a name without folders")
-        for key in (*SECTIONS, "options"):
-            section = getattr(self, key)
-            if not isinstance(section, dict) or not all(isinstance(name, str) for name in section):
-                raise InputError(f"{key} is {shown(section)}: it should map names to values")
-        sections: dict[str, Any] = {
-            section: _resolved(section, getattr(self, section)) for section in SECTIONS
-        }
-        return Settings(
-            recipe=self.recipe,
-            strategy=self.strategy,
-            seed=as_seed("seed", self.seed),
-            stream_seed=as_seed("stream_seed", self.stream_seed),
-            # As of a recipe that has this strategy alone, and says nothing of all.
-            options=strategy_options(
-                {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy, ()
-            ),
-            parent=_parent(self.parent),
-            **_around(vars(self)),
-            **sections,
-        )
+        # As of a recipe that has this strategy alone, and says nothing of all.
+        alone = {"training": {}, "strategies": {self.strategy: self.options}}
+        found = {section: _resolved(section, getattr(self, section)) for section in SECTIONS}
+        found["options"] = strategy_options(alone, self.strategy, ())
+        return Settings(**{**vars(self), **found})
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
         """Name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
         values = dict(getattr(self, name))
         return values.pop("name"), values
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    """The type of each field of :class:`Settings`."""
+    return get_type_hints(Settings, include_extras=True)
 
 
 def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
@@ -211,8 +190,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     for key in recipe:
         if key not in _KNOWN:
             raise unknown(f"section of recipe {name}", str(key), _KNOWN)
-    runs = runs_of(recipe, recipe_label(name), overrides)
-    return runs
+    return runs_of(recipe, recipe_label(name), overrides)
 
 
 def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Settings]:
@@ -228,51 +206,19 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Se
     strategies = running_strategies(recipe)
     if not strategies:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
-    sections: dict[str, Any] = {
-        section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS
-    }
-    options = {name: strategy_options(recipe, name, strategies) for name in strategies}
-    seeds = as_seeds("seed", recipe["seeds"])
-    stream_seed = recipe["stream_seed"]
-    around = _around(recipe)
-    runs = [
-        Settings(
-            recipe=name,
-            strategy=strategy,
-            seed=seed,
-            stream_seed=seed if stream_seed is None else as_seed("stream_seed", stream_seed),
-            options=options[strategy],
-            **around,
-            **sections,
-        )
-        for strategy in strategies
-        for seed in seeds
-    ]
-    # Runs share no mapping: a change to one would be one to all.
-    return [deepcopy(run) for run in runs]
-
-
-#: entries of ``parent``, and the type of each
-_PARENT = {
-    "run": str,
-    "sha256": str,
-    "first": list,
-    "code": list,
-    "settings": str,
-}
-
-
-def _parent(given: Any) -> dict[str, Any]:
-    """The section ``parent``, checked."""
-    known = {key: type(value) for key, value in given.items()} if isinstance(given, dict) else None
-    if known not in ({}, _PARENT):
-        raise InputError(f"parent is {shown(given)}: it should hold {', '.join(_PARENT)}")
-    return dict(given)
-
-
-def _entry(section: Any, key: str) -> Any:
-    """Value under a key; None where there is none."""
-    return section.get(key) if isinstance(section, Mapping) else None
+    around = {"device", "num_workers", "checkpoint_every", "tracker"}
+    found = {key: fits(key, recipe[key], _kinds()[key]) for key in around}
+    found |= {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
+    stream_seed = fits("stream_seed", recipe["stream_seed"], Seed | None)
+    options = {strategy: strategy_options(recipe, strategy, strategies) for strategy in strategies}
+    runs = []
+    for strategy in strategies:
+        for seed in as_seeds("seed", recipe["seeds"]):
+            seeds = {"seed": seed, "stream_seed": seed if stream_seed is None else stream_seed}
+            run = Settings(name, strategy, options=options[strategy], **seeds, **found)
+            # Runs share no mapping: a change to one would be one to all.
+            runs.append(deepcopy(run))
+    return runs
 
 
 def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,18 +229,4 @@ def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
     name = values.pop("name", None)
     if name is None:
         raise InputError(f"the recipe's section {section!r} has no name: add {section}=NAME")
-    accepted = section_parameters(section, str(name))
-    return {"name": name, **validated(section, accepted, values)}
-
-
-def _around(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings outside of sections, but for seeds, checked; whether there is such a tracker is seen
-    when a run is built."""
-    found = {key: values[key] for key in TOP if key not in ("seeds", "stream_seed")}
-    for key, (kind, words) in _KINDS.items():
-        if not isinstance(found[key], kind):
-            raise InputError(f"{key} is {shown(found[key])}: it should be {words}")
-    for key, bounds in (("num_workers", (0, MOST_WORKERS)), ("checkpoint_every", ())):
-        if found[key] is not None:
-            found[key] = whole_number(key, found[key], *bounds)
-    return found
+    return {"name": name, **validated(section, section_parameters(section, str(name)), values)}

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from annotated_types import Ge, Le
 
-from cl_prompts.checks import shown, whole_number
+from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError
 
 _MOST = 10_000  # seeds of one range
 _RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
+#: of a run or stream
+Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 _EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
 
 
@@ -122,15 +125,6 @@ def in_one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def as_seed(key: str, value: Any) -> int:
-    """A whole number that fits 63 bits.
-
-    Raises:
-        InputError: anything else.
-    """
-    return whole_number(key, value, 0, 2**63 - 1, of="2^63 - 1")
-
-
 def as_seeds(key: str, value: Any) -> list[int]:
     """Seeds from one, a list, a text ``1,2`` or ranges such as ``1-5``; each once.
 
@@ -144,9 +138,9 @@ def as_seeds(key: str, value: Any) -> list[int]:
     for part in as_list(value):
         ends = _RANGE.fullmatch(part) if isinstance(part, str) else None
         if ends is None:
-            found[as_seed(key, part)] = None
+            found[fits(key, part, Seed)] = None
             continue
-        first, last = (as_seed(key, int(end)) for end in ends.groups())
+        first, last = (fits(key, int(end), Seed) for end in ends.groups())
         if not 0 <= last - first < _MOST:
             raise InputError(
                 f"{key} has the range {shown(part)}: it should run upwards, over at most"

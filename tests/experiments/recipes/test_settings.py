@@ -100,5 +100,5 @@ def test_a_parent_of_wrong_types_gets_one_sentence(part: str, value: Any) -> Non
 def test_a_backbone_of_a_run_folder_has_a_name() -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     settings.backbone["name"] = True
-    with pytest.raises(InputError, match=r"backbone\.name is True: it should be a text"):
+    with pytest.raises(InputError, match=r"backbone\.name is True: it must be a text"):
         Settings.of_folder(settings.to_yaml())
