@@ -76,7 +76,7 @@ def init(
         force: write over a recipe that exists.
         quiet: print nothing but errors.
     """
-    from cl_prompts.experiments.cli.proposal import expectations, recipe_for
+    from cl_prompts.experiments.cli.proposal import recipe_for, warnings_on
     from cl_prompts.experiments.runner.own_images import name_of, survey
 
     name = name_of(place) if out is None else recipe_label(str(out))
@@ -90,13 +90,10 @@ def init(
         raise InputError(f"there is no file {weights} of weights")
     tables = out.with_name(f"{name}_split")
     with _files_opened(quiet) as progress:
-        found = survey(
-            place, test_percent=test_percent, seed=seed, tables=tables, progress=progress
-        )
-    for line in (*found.lines(), *(() if quiet else expectations(found, backbone, weights))):
+        found = survey(place, tables, test_percent=test_percent, seed=seed, progress=progress)
+    for line in (*found.lines(), *warnings_on(found, backbone)):
         say(unbroken(line))
     older = _check_proposed(out, force)  # again, as the look at all images takes a while
-    found.keep()
     write = files.replace if older else files.write_new
     write(out, [recipe_for(found, name, backbone, weights).encode()])
     say(unbroken(f"wrote {out}; next: cl-prompts run {typed(out)}"))

@@ -1,35 +1,20 @@
-"""A recipe proposed for one's own images, and the accuracy and time that it may be expected to
-take, measured on a sample."""
+"""A recipe proposed for a user's own images."""
 
 from __future__ import annotations
 
 import math
 import re
-import statistics
-import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import indent
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.backbones.weights import at_hand, create_backbone, where_from
-from cl_prompts.datasets.bad_images import Look
-from cl_prompts.datasets.decoding import decode
-from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import one_line
 from cl_prompts.experiments.recipes.values import yaml_text
-from cl_prompts.experiments.runner.findings import Survey
-from cl_prompts.experiments.runner.process import its_threads
-from cl_prompts.models.prototype_classifiers import NearestClassMean
+from cl_prompts.experiments.runner.own_images import Survey
 from cl_prompts.scenarios.registry import find_scenario
 
 #: how a comment in every proposed recipe begins
@@ -185,114 +170,11 @@ def _yaml(value: Mapping[str, Any]) -> str:
     return yaml_text(value, allow_unicode=True, width=math.inf)
 
 
-_SAMPLE = 200  # images of either part
-#: forward passes of the backbone for a stream image and for a test image, with three updates
-_PASSES = {
-    "linear_probe": (2.6, 0.1),
-    "mvp": (4.7, 0.9),
-    "s_prompt": (5.1, 0.9),
-    "ncm": (0.9, 0.1),
-}
-
-
-def expectations(found: Survey, asked: str | None = None, weights: Path | None = None) -> list[str]:
-    """Sentences on what to expect of the proposed recipe: a reason for low accuracy, the accuracy
-    of nearest class means on a sample, and the duration by a measured forward pass.
-
-    Args:
-        found: the images.
-        asked: name of the backbone, where one was asked for.
-        weights: their file, where one was given.
-
-    Raises:
-        InputError: the file does not hold the weights of the backbone.
-    """
-    lines: list[str] = []
-    backbone, image_size = backbone_for(found, asked)
-    if found.colourful and backbone == EMBEDDED:
-        lines.append(
-            f"warning: most images are in colour, as photographs are, and {EMBEDDED} has seen"
-            f" rendered letters alone, so accuracy will be low: use --backbone {PHOTOS}"
-            f" ({BACKBONES[PHOTOS]}), whose weights are {where_from(PHOTOS)}"
-        )
-    there = weights is not None or at_hand(backbone)
-    with its_threads(one=backbone == EMBEDDED), warnings.catch_warnings(action="ignore"):
-        # A pass takes as long with random weights.
-        given = "default" if there else "random"
-        vit = create_backbone(backbone, weights=weights or given, image_size=image_size)
-        train, labels = _sample(found, found.train, found.train_targets, image_size)
-        batch = batch_for(len(found.train))
-        # Random weights tell nothing but the time, for which two batches do.
-        features, seconds = _features(vit, train if there else train[: 2 * batch], batch)
-        if not there:
-            lines.append(
-                f"the weights of {backbone} are not on this machine, so no accuracy is measured:"
-                f" they are {where_from(backbone)}, which is --weights FILE for init"
-            )
-        elif not found.multi_label:
-            test, wanted = _sample(found, found.test, found.test_targets, image_size)
-            means = NearestClassMean(features.shape[1], len(found.classes))
-            means.update(features, labels)
-            right = means(_features(vit, test, len(test))[0]).argmax(dim=1) == wanted
-            lines.append(
-                f"nearest class means of frozen features, of {len(train)} training images, are"
-                f" right on {100 * right.float().mean():.0f} % of {len(right)} test images: ncm"
-                " with augment=false should reach about that, and a method that stays below it is"
-                " not worth its training"
-            )
-    return [*lines, _duration(found, seconds)]
-
-
-def _duration(found: Survey, seconds: float) -> str:
-    strategies = strategies_for(found)
-    measured = f"a forward pass takes {1000 * seconds:.1f} ms an image on this processor"
-    if not set(strategies) <= set(_PASSES):
-        return measured
-    points = len(found.train) // every_for(len(found.train))
-    of_run = {
-        # The classes seen, and so the test images, grow along the stream.
-        name: seconds * (train * len(found.train) + test * len(found.test) * points / 2)
-        for name, (train, test) in _PASSES.items()
-    }
-    whole = _in_words(len(SEEDS) * sum(of_run[name] for name in strategies))
-    return (
-        f"{measured}: at least {whole} for all {len(SEEDS) * len(strategies)} runs,"
-        f" {_in_words(of_run['ncm'])} for strategy=ncm seed=1 alone, and more where images are"
-        " large to read or the backbone is small"
-    )
-
-
-def _in_words(seconds: float) -> str:
-    """A time in words."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _sample(
-    found: Survey, looks: Sequence[Look], targets: np.ndarray, image_size: int
-) -> tuple[Tensor, Tensor]:
-    """Images and labels of a sample in which classes are as even as they can be."""
-    # Always the same draw: one folder gets one proposal.
-    order = np.random.default_rng(0).permutation(len(targets))
-    rows = order[:_SAMPLE]
-    if not found.multi_label:
-        each = max(1, _SAMPLE // len(found.classes))
-        of_class = [order[targets[order] == label][:each] for label in range(len(found.classes))]
-        rows = np.concatenate(of_class)
-    transform = fixed_transform(found.settings["name"], image_size)
-    images = [transform(decode(looks[row].path)) for row in rows.tolist()]
-    return torch.stack(images), torch.as_tensor(targets[rows])
-
-
-@torch.no_grad()
-def _features(vit: FrozenViT, images: Tensor, batch: int) -> tuple[Tensor, float]:
-    """Features (n, dim) of images, and the seconds that one takes in batches of such a size: the
-    median, since a machine may be busy for a moment."""
-    features: list[Tensor] = []
-    seconds: list[float] = []
-    for some in images.split(batch):
-        begin = time.perf_counter()
-        features.append(vit(some))
-        seconds.append((time.perf_counter() - begin) / len(some))
-    return torch.cat(features), statistics.median(seconds)
+def warnings_on(found: Survey, asked: str | None = None) -> list[str]:
+    """Sentences on a backbone that does not suit the images."""
+    if not found.colourful or backbone_for(found, asked)[0] != EMBEDDED:
+        return []
+    return [
+        f"warning: most images are in colour, as photographs are, and {EMBEDDED} has seen rendered"
+        f" letters alone: use --backbone {PHOTOS} ({BACKBONES[PHOTOS]})"
+    ]

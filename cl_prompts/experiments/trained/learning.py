@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from rich.console import Console
@@ -14,7 +12,6 @@ from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.findings import Survey
 from cl_prompts.experiments.runner.learning_on import (
     finished_run,
     settings_of_child,
@@ -23,19 +20,18 @@ from cl_prompts.experiments.runner.learning_on import (
 from cl_prompts.experiments.runner.own_images import name_of, survey
 from cl_prompts.experiments.runner.running import run_all
 from cl_prompts.own_code import Trust
+from cl_prompts.reading import sha256
 
 
 class Lesson(NamedTuple):
-    """A run that is about to learn on; nothing of it is written yet.
+    """A run that is about to learn on.
 
     Attributes:
         settings: of the run.
-        found: images that it learns.
         lines: sentences on the images, and on what will grow.
     """
 
     settings: Settings
-    found: Survey
     lines: list[str]
 
 
@@ -66,40 +62,18 @@ def prepared(
     """
     run = finished_run(parent)
     name = name_of(place)
-    found = survey(
-        place,
-        test_percent=test_percent,
-        seed=seed,
-        tables=_place_of_tables(out / "split" / name),
-        progress=progress,
-        least=1,
+    # Another table may have the same name.
+    version = f"-{sha256(place)[:8]}" if place.is_file() else ""
+    tables = out / "split" / f"{name}{version}"
+    found = survey(place, tables, test_percent=test_percent, seed=seed, progress=progress, least=1)
+    settings = settings_of_child(
+        run.folder, found.settings, len(found.classes), name, overrides, trust_code
     )
-    # Before anything is written: what the parent has learned has to fit the settings.
-    with TemporaryDirectory() as scratch:
-        dataset = dict(found.settings)
-        if found.tables:
-            dataset["root"] = scratch
-            found.keep(Path(scratch))
-        settings = settings_of_child(
-            run.folder, dataset, len(found.classes), name, overrides, trust_code
-        )
-        for key in ("name", "root"):
-            if settings.dataset.get(key) != dataset[key]:
-                raise InputError(f"the images to learn are in {place}: leave out dataset.{key}")
-        growth = what_grows(Builder(quick=True).build(settings))
-    if found.tables:
-        settings.dataset["root"] = found.settings["root"]
-    return Lesson(settings, found, [*found.lines(), *growth])
-
-
-def _place_of_tables(wanted: Path) -> Path:
-    """A folder that holds no tables yet: those of an earlier run on images of that name stay."""
-    place = wanted
-    number = 1
-    while any(os.path.lexists(place / name) for name in ("train.csv", "test.csv")):
-        number += 1
-        place = wanted.with_name(f"{wanted.name}-{number}")
-    return place
+    for key in ("name", "root"):
+        if settings.dataset.get(key) != found.settings[key]:
+            raise InputError(f"the images to learn are in {place}: leave out dataset.{key}")
+    growth = what_grows(Builder(quick=True).build(settings))
+    return Lesson(settings, [*found.lines(), *growth])
 
 
 def taught(lesson: Lesson, *, out: Path, console: Console, command: str) -> Path:
@@ -108,6 +82,5 @@ def taught(lesson: Lesson, *, out: Path, console: Console, command: str) -> Path
     Raises:
         RunError: a fault during the run, which can then be resumed.
     """
-    lesson.found.keep()
     (folder,) = run_all([lesson.settings], out=out, console=console, command=command)
     return folder
