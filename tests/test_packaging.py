@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-import tarfile
 import tomllib
 from pathlib import Path
 
@@ -55,30 +52,3 @@ def test_hosted_checks_call_make() -> None:
         tool, target = command.split(maxsplit=1)
         assert tool == "make"
         assert target in known or target == "${{ matrix.end }}"
-
-
-@pytest.mark.slow
-def test_an_archive_of_sources_holds_what_the_tests_need(tmp_path: Path) -> None:
-    build = (
-        "import os, sys; from setuptools import build_meta;"
-        f" print(build_meta.build_sdist({str(tmp_path)!r}))"
-    )
-    tracked = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.split()
-    if not tracked:
-        pytest.skip("not a git checkout")
-    made = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", build],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    archive = tmp_path / made.stdout.split()[-1]
-    with tarfile.open(archive) as tar:
-        held = {name.split("/", 1)[-1] for name in tar.getnames()}
-    hidden = {name for name in tracked if name.startswith(".")}
-    links = {"scenarios", "strategies"}
-    missing = sorted(set(tracked) - held - hidden - links)
-    assert missing == []

@@ -78,16 +78,6 @@ def two_keys() -> tuple[NearestKeys, Selection, Tensor]:
     return selector, selector(query), query
 
 
-def test_the_key_distance_is_the_mean_over_all_chosen_keys() -> None:
-    selector, selection, query = two_keys()
-    distances = [
-        1 - F.cosine_similarity(query[i], selector.key[j], dim=0)
-        for i, chosen in enumerate(selection.index.tolist())
-        for j in chosen
-    ]
-    torch.testing.assert_close(key_distance(selection), torch.stack(distances).sum() / 6)
-
-
 @pytest.mark.parametrize("pairs", ["own", "all"])
 def test_the_contrastive_loss_of_several_keys_is_its_formula(pairs: str) -> None:
     selector, selection, query = two_keys()

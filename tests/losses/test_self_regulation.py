@@ -78,10 +78,3 @@ def test_rows_without_a_counterpart_are_left_out(term: object) -> None:
     known = torch.tensor([True, False, True, True, False])
     torch.testing.assert_close(term(rows, frozen, known), term(rows[known], frozen[known]))  # type: ignore[operator]
     assert term(rows, frozen, torch.zeros(5, dtype=torch.bool)) == 0  # type: ignore[operator]
-
-
-def test_the_frozen_side_gets_no_gradient() -> None:
-    rows = torch.randn(5, 4)
-    frozen = torch.randn(5, 4, requires_grad=True)
-    for term in (row_difference, cosine_consistency, logit_divergence):
-        assert not term(rows, frozen).requires_grad

@@ -46,12 +46,6 @@ def test_multi_hot_labels_open_the_classes_that_occur() -> None:
     assert model(IMAGES).tolist() == [[2, 2, 0, 0]] * 2  # unseen classes score 0
 
 
-def test_nothing_is_cached_unless_a_model_says_so() -> None:
-    model = Constant()
-    assert model.cache_keys() == {}
-    assert model.needs_images([])
-
-
 def test_the_learned_state_leaves_the_frozen_backbone_out(tmp_path: Path) -> None:
     model = Constant()
     other = Constant()

@@ -55,15 +55,6 @@ def test_published_ridges_and_weights(intercept: bool) -> None:
     GOLDEN.close_double(inputs @ layup.solution(), wanted)
 
 
-def test_order_and_batches_do_not_matter_at_a_fixed_ridge() -> None:
-    whole, pieces = fresh(), fresh()
-    x, y = (torch.cat(parts) for parts in zip(*map(task, range(TASKS)), strict=True))
-    whole.update(x, y)
-    for part in torch.randperm(len(x)).split(7):
-        pieces.update(x[part], y[part])
-    torch.testing.assert_close(pieces.solution(), whole.solution(), atol=1e-9, rtol=0)
-
-
 def test_too_few_samples_of_a_class_choose_nothing() -> None:
     layup = fresh()
     x, y = task(0)

@@ -47,12 +47,6 @@ def model(request: pytest.FixtureRequest) -> PromptedViT:
     return made
 
 
-def test_without_prompts_it_is_the_plain_vit() -> None:
-    vit = tiny_vit()
-    model = PromptedViT(vit, 6, pools=[SharedTokens((), 2, 16)])
-    torch.testing.assert_close(model.run(IMAGES).features, vit(IMAGES), atol=1e-6, rtol=0)
-
-
 def test_a_mask_multiplies_the_logits_of_slow_heads_too() -> None:
     mask = InstanceLogitMask(4, 6)
     torch.nn.init.normal_(mask.values)

@@ -62,15 +62,3 @@ def test_several_labels_an_image_go_to_a_ridge_with_what_is_annotated() -> None:
     assert model.head.settled.tolist() == known.tolist()
     assert model.score_threshold == twin.score_threshold
     assert fed().score_threshold is None
-
-
-def test_a_ridge_takes_one_class_an_image_too() -> None:
-    model = PrototypeViT(tiny_vit(), MultiLabelRidge(16, 3))
-    twin = MultiLabelRidge(16, 3)
-    features = model.features(IMAGES)
-    labels = torch.tensor([0, 1, 1, 0, 1, 0])
-    model.observe_classes(labels)
-    model.learn(features, labels, torch.tensor([True, False, False]))  # one label says all
-    twin.update(features, torch.eye(3)[labels])
-    assert torch.equal(model(IMAGES)[:, :2], twin(features)[:, :2])
-    assert (model(IMAGES)[:, 2] == -torch.inf).all()

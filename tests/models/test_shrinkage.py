@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.models.prototype_classifiers import StreamingLDA
 from cl_prompts.models.shrinkage import LEAST_OAS, oas, shrunk_by_oas
-from cl_prompts.models.whitening import FeatureWhitening, inverse_root
 from tests.golden_numbers import Golden
 
 GOLDEN = Golden("randumb", "later")
@@ -37,18 +35,3 @@ def test_its_ends() -> None:
     assert oas(4, 1, uneven.trace(), uneven.square().sum()) == 1
     assert oas(4, 10**9, uneven.trace(), uneven.square().sum()) == pytest.approx(LEAST_OAS)
     assert torch.equal(shrunk_by_oas(torch.zeros(4, 4), 1), torch.eye(4))
-
-
-def test_streaming_lda_and_the_whitened_head_use_it() -> None:
-    x, labels = scattered(), torch.arange(40) % 2
-    lda = StreamingLDA(6, 2, shrinkage="oas")
-    whitening = FeatureWhitening(6, shrinkage="oas", refresh=1)
-    for part, of in zip(x.split(7), labels.split(7), strict=True):
-        lda.update(part, of)
-        whitening.update(part)
-    means = torch.stack([x[labels == c].mean(dim=0) for c in (0, 1)])
-    inside = (x - means[labels]).T @ (x - means[labels]) / 40
-    want = torch.linalg.solve(shrunk_by_oas(inside, 40), means.T)
-    torch.testing.assert_close(lda.solution(), want)
-    root = inverse_root(shrunk_by_oas(x.T.cov(correction=0), 40), LEAST_OAS)
-    torch.testing.assert_close(whitening(x), ((x - x.mean(dim=0)) @ root).float())

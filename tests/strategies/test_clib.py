@@ -91,13 +91,6 @@ def test_the_adaptive_rate_multiplies_each_groups_own() -> None:
     assert [g["lr"] for g in groups] == pytest.approx([0.02 * tuned.rate.lr, 1e-3 * tuned.rate.lr])
 
 
-def test_the_schedule_multiplies_it_as_well() -> None:
-    strategy = make("clib", "class_incremental", lr=0.02, schedule="cosine", train_epochs=2)
-    fit(strategy, experiences("class_incremental")[:1])
-    (group,) = strategy.optimizer.param_groups
-    assert group["lr"] == pytest.approx(0.02 * 0.5 * strategy.rate.lr)  # second epoch of 2
-
-
 @pytest.mark.parametrize("kind", ["clib", "clib_tuned"])
 def test_the_buffers_losses_are_the_current_models(kind: str) -> None:
     strategy = fit(make(kind), experiences())

@@ -16,30 +16,6 @@ def growing(model: nn.Module) -> list[GrowingRows]:
     return [module for module in model.modules() if isinstance(module, GrowingRows)]
 
 
-def test_components_of_earlier_tasks_never_move() -> None:
-    strategy = make("coda_prompt", "class_incremental", new_optimizer=False)
-    learning = [p for p in strategy.model.parameters() if p.requires_grad]
-    strategy.optimizer = torch.optim.AdamW(learning, lr=0.01, weight_decay=0.5)
-    fixed = []
-    for t, experience in enumerate(experiences("class_incremental")):
-        fit(strategy, [experience])
-        for rows in growing(strategy.model):
-            assert [bool(part.any()) for part in rows.rows] == [i <= t for i in range(3)]
-        fixed.append([rows.rows[t].detach().clone() for rows in growing(strategy.model)])
-    for t in (0, 1):
-        pairs = zip(fixed[t], growing(strategy.model), strict=True)
-        assert all(torch.equal(then, rows.rows[t]) for then, rows in pairs)
-
-
-def test_without_boundaries_all_components_train_from_the_start() -> None:
-    strategy = make("coda_prompt")
-    before = [rows().clone() for rows in growing(strategy.model)]
-    assert all(rows.shape[1] == 9 for rows in before)
-    fit(strategy, experiences())
-    for old, rows in zip(before, growing(strategy.model), strict=True):
-        assert (old != rows()).flatten(2).any(dim=2).all()
-
-
 def test_components_need_to_know_the_tasks_and_only_where_there_are_some() -> None:
     announced, blurry = experiences("class_incremental"), experiences()
     with pytest.raises(InputError, match="whose number is not known: give n_tasks"):

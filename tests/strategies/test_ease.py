@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
-from cl_prompts.errors import InputError
 from tests.strategies.shared import stream_batch
-from tests.toy_data import TASKS, experiences
+from tests.toy_data import experiences
 from tests.toys import fit, make, watch
 
 
@@ -69,10 +67,3 @@ def test_loss_is_over_the_new_classes_and_their_samples() -> None:
     loss.backward()
     assert float(loss.detach()) == 0
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
-
-
-def test_there_is_room_for_so_many_tasks() -> None:
-    assert len(make("ease", n_tasks=None).model.adapters.sets) == 10
-    strategy = make("ease", "class_incremental", n_tasks=TASKS - 1)
-    with pytest.raises(InputError, match="task 2 has no adapters: they were made for n_tasks=2"):
-        fit(strategy, experiences("class_incremental"))

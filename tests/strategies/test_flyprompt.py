@@ -163,13 +163,3 @@ def test_finished_experts_never_change_and_announced_tasks_start_the_next() -> N
     after = strategy.model.slow.get_buffer("slow_weight")
     assert torch.equal(after[0], slow[0])
     assert not torch.equal(after[1], slow[1])
-
-
-def test_as_many_experts_as_tasks_or_five() -> None:
-    assert FlyPrompt.settings()["period"].default == 10_000
-    for settings, experts in (
-        ({"n_experts": None}, 5),
-        ({"n_experts": None, "n_tasks": 4}, 4),
-        ({"n_experts": 2, "n_tasks": 4}, 2),
-    ):
-        assert len(make("flyprompt", **settings).model.pools[0].values) == experts

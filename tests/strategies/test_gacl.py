@@ -10,9 +10,8 @@ import torch
 from cl_prompts.strategies import GACL
 from tests.golden_numbers import Golden
 from tests.strategies.given_features import give, stream_of
-from tests.toy_data import Scenes, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import fit, make
+from tests.toys import fit
 
 GOLDEN = Golden("analytic")
 
@@ -50,10 +49,3 @@ def test_the_published_run(changes: dict[str, Any], name: str) -> None:
         strategy.model.head(GOLDEN("test_features"))  # W is solved for when it is needed
         want = GOLDEN(f"batch{i}/{name}")
         GOLDEN.close(strategy.model.head.weight[:, : want.shape[1]], f"batch{i}/{name}", atol=1e-9)
-
-
-def test_several_labels_an_image_have_multi_hot_targets() -> None:
-    stream, images = experiences("mlcil"), Scenes(20, seed=5).images
-    strategy = fit(make("gacl", "mlcil"), stream)
-    l3a = make("l3a", "mlcil", pseudo=None, weights="none")
-    torch.testing.assert_close(strategy.model(images), fit(l3a, stream).model(images))

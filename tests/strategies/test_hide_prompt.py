@@ -12,7 +12,7 @@ from cl_prompts.prompts.prefixes import PrefixLayout
 from cl_prompts.strategies import HeadAlignment, HiDePrompt
 from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import noted, stream_batch
-from tests.toy_data import Blobs, experiences
+from tests.toy_data import experiences
 from tests.toys import fit, make
 
 GOLDEN = Golden("hide")
@@ -74,21 +74,6 @@ def test_evaluation_is_the_published_one(layout: PrefixLayout, name: str) -> Non
         GOLDEN.close(model(GOLDEN("images")), f"{name}/eval/logits")
 
 
-@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
-def test_finished_prefixes_stand_still_whether_tasks_are_announced_or_not(scenario: str) -> None:
-    strategy = make("hide_prompt", scenario, pool_size=3)
-    pool = strategy.model.pools[0]
-
-    def finished(*_: Any) -> tuple[int, Tensor]:
-        current = strategy.router.current
-        return current, pool.inner.values[:current].detach().clone()
-
-    kept = noted(strategy, "training_loss", finished, experiences(scenario))
-    assert {slot for slot, _ in kept} == {0, 1, 2}
-    for slot, values in kept:
-        assert torch.equal(values, pool.inner.values[:slot])
-
-
 def test_without_boundaries_a_prefix_starts_every_period_and_the_last_goes_on() -> None:
     strategy = make("hide_prompt", pool_size=2, train_mb_size=12)
 
@@ -105,26 +90,6 @@ def test_without_boundaries_a_prefix_starts_every_period_and_the_last_goes_on() 
     owners.copy_(torch.tensor([0, 0, 0, 1, 1, 1]))
     batch = stream_batch(strategy, torch.zeros(3, 3, 16, 16), torch.tensor([3, 0, 4]))
     assert strategy.own_rows(batch).tolist() == [True, False, True]
-
-
-def test_features_are_kept_apart_from_means_of_earlier_tasks() -> None:
-    strategy = make("hide_prompt", "class_incremental")
-    stream = experiences("class_incremental")
-    sizes = noted(strategy, "training_loss", lambda *_: len(strategy.earlier_means()), stream)
-    assert sizes[0] == 0
-    assert sorted(set(sizes)) == [0, 20, 40]  # ten centroids of two classes a task
-
-
-def test_the_classifier_of_queries_names_tasks_after_alignment() -> None:
-    stream = experiences("class_incremental", train=120)
-    plugins = [HeadAlignment(epochs=10, samples=8)]
-    strategy = fit(make("hide_prompt", "class_incremental", plugins=plugins), stream)
-    images = Blobs(60, seed=9)
-    with torch.no_grad():
-        query = strategy.model.eval().run(images.images).cacheable["frozen"]
-        tasks = strategy.router(query).index[:, 0]
-    right = (tasks == torch.from_numpy(images.targets) // 2).float().mean()
-    assert right > 0.6  # 0.33 by chance
 
 
 @pytest.mark.parametrize("bounded", ["classifier", "rest"])

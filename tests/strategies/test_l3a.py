@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from cl_prompts.strategies import L3A
@@ -60,12 +59,6 @@ def test_without_boundaries_counts_grow_and_a_period_settles() -> None:
     assert strategy.model.head.settled.any()
     never = fit(make("l3a", "si_blurry_multi_label", period=None), stream)
     assert not never.model.head.settled.any()
-
-
-@pytest.mark.parametrize("pseudo", [None, 0.7])
-def test_without_pseudo_labels_nothing_is_settled(pseudo: float | None) -> None:
-    strategy = fit(make("l3a", "mlcil", pseudo=pseudo), experiences("mlcil"))
-    assert hasattr(strategy.model.head, "settled") == (pseudo is not None)
 
 
 def test_an_empty_task_counts_no_labels() -> None:

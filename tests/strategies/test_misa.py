@@ -92,14 +92,6 @@ def test_each_task_trains_its_own_entry_unless_released() -> None:
         assert keys.shape[0] == 3
 
 
-def test_without_tasks_prompts_and_keys_are_the_nearest() -> None:
-    released, ours = (make("misa", slot_offset=offset) for offset in (False, True))
-    for strategy in (released, ours):
-        fit(strategy, experiences()[:1])
-    assert torch.equal(released.model.pools[1].values, ours.model.pools[1].values)
-    assert len(ours.model.pools[1].values) == 10
-
-
 def test_steps_of_the_warm_up_are_the_published_ones() -> None:
     strategy = golden_strategy(MISA, 9, g_length=2, e_length=3, position=True)
     model = strategy.model

@@ -2,48 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.metrics.evaluator import CachedEvaluator
 from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, Scenes, experiences
-from tests.toys import fit, make, watch
-
-
-@pytest.mark.parametrize("scenario", ["mlcil", "class_incremental"])
-def test_lanes_of_finished_tasks_never_move(scenario: str) -> None:
-    strategy = make("multi_lane", scenario)
-    stream = experiences(scenario)
-    fit(strategy, stream[:1])
-    before = {k: v.clone() for k, v in strategy.model.learned_state().items() if k != "seen"}
-    images = Scenes(10, seed=3).images
-    strategy.model.eval()
-    with torch.no_grad():
-        logits = strategy.model(images)[:, :2]
-    fit(strategy, stream[1:])
-    after = strategy.model.learned_state()
-    assert all(torch.equal(value, after[name]) for name, value in before.items())
-    strategy.model.eval()
-    with torch.no_grad():
-        torch.testing.assert_close(strategy.model(images)[:, :2], logits, atol=1e-6, rtol=0)
-
-
-def test_evaluation_sees_the_steps_of_an_optimizer_that_counts_no_writes() -> None:
-    optimizer = torch.optim.Adam([{"params": []}], 0.01, fused=True)
-    model = make("multi_lane", "mlcil").model
-    strategy = make("multi_lane", "mlcil", model=model, optimizer=optimizer)
-    test = Scenes(10, seed=3)
-    evaluator = CachedEvaluator(test)
-    for _ in range(2):  # the second time on the lane that was cached
-        fit(strategy, experiences("mlcil")[:1])
-        ((rows, logits),) = evaluator.logits(model, model.seen)
-    with torch.no_grad():
-        torch.testing.assert_close(model.eval()(test.images[rows]), logits, atol=1e-6, rtol=0)
+from tests.toys import fit, make
 
 
 def test_an_announced_task_opens_a_lane_for_its_new_classes() -> None:
@@ -70,18 +37,6 @@ def test_a_lane_is_full_after_its_samples_and_not_before() -> None:
     assert lanes == [1, 1, 2, 2, 3]
     owners = strategy.model.lanes.owners()
     assert owners == {0: 0, 1: 0, 2: 1, 3: 1, 4: 2}  # a class stays with its lane
-
-
-def test_without_boundaries_every_class_has_one_lane() -> None:
-    opened: list[int] = []
-    strategy = make("multi_lane", "si_blurry_multi_label", lane_samples=24)
-    watch(strategy.model, "open_lane", lambda classes: opened.append(strategy.samples_seen))
-    model = fit(strategy, experiences("si_blurry_multi_label")).model
-    assert opened[0] == 0
-    assert len(opened) > 1
-    assert all(later - earlier >= 24 for earlier, later in pairwise(opened))
-    owners = torch.stack([model.columns(i) for i in range(model.n_lanes)])
-    assert (owners.sum(dim=0) == 1).all()
 
 
 def test_samples_of_another_lane_have_no_say() -> None:

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from tests.toy_data import Blobs, experiences
+from tests.toy_data import experiences
 from tests.toys import fit, make
-
-
-def test_every_image_gets_the_same_prefix_and_nothing_is_chosen() -> None:
-    model = fit(make("one_prompt"), experiences()).model.eval()
-    output = model.run(Blobs(6, seed=7).images)
-    assert output.selection is None
-    assert output.cacheable == {}
-    (pool,) = model.pools
-    plan = pool.build(None)
-    assert set(plan.prefix) == {0, 1, 2, 3}
-    assert all(keys.shape == (1, 2, 4, 8) for keys, _ in plan.prefix.values())
 
 
 def test_one_prefix_learns_in_every_task() -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from cl_prompts.strategies.rainbow import rehearsal_factor
-from tests.strategies.shared import gradient_norm
 from tests.toy_data import experiences
 from tests.toys import close, fit, make, same, watch, weights
 
@@ -40,13 +39,6 @@ def test_a_rehearsal_passes_over_the_buffer_and_gives_the_rates_back() -> None:
     watch(strategy, "optimizer_step", lambda: rates.append(group["lr"]))
     strategy.finish_task()
     assert rates[:2] == [0.0001, 0.001]
-
-
-def test_classes_share_the_buffer() -> None:
-    for kind in ("rainbow", "rainbow_chosen"):
-        counts = fit(make(kind), experiences()).buffer.class_counts()
-        assert sorted(counts) == list(range(6))
-        assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_features_read_once_teach_the_same() -> None:
@@ -86,19 +78,3 @@ def test_it_chooses_from_all_samples_since_the_last_rehearsal() -> None:
     assert sorted(strategy.buffer.class_counts().values()) == [2, 2]
     truth = [int(first.dataset[row][1]) for _, row in strategy.buffer.slots.tolist()]
     assert truth == strategy.buffer.labels.tolist()
-
-
-def test_gradients_are_clipped_in_rehearsals_too() -> None:
-    strategy = fit(make("rainbow", clip_norm=1e-4, period=None), experiences())
-    norms: list[float] = []
-    watch(strategy, "optimizer_step", lambda: norms.append(gradient_norm(strategy)))
-    strategy.finish_task()
-    assert norms == pytest.approx([1e-4] * 2, rel=1e-3)
-
-
-def test_an_empty_buffer_is_not_rehearsed() -> None:
-    strategy = make("rainbow")
-    before = weights(strategy)
-    strategy.finish_task()
-    assert strategy.updates == 0
-    assert same(before, weights(strategy))

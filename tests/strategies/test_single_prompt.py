@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.models.heads import CosineHead
 from cl_prompts.prompts.pools import class_position
 from cl_prompts.strategies import Head, SinglePrompt
 from tests.golden_numbers import Golden, golden_strategy, gradient, put
@@ -64,9 +63,3 @@ def test_the_position_is_a_constant_shift_and_off_by_default() -> None:
     keys, moved = (m.pools[0].build(None).prefix[0][0] for m in (model, shifted))
     torch.testing.assert_close(keys, moved)
     assert "pools.0.position" not in shifted.learned_state()
-
-
-def test_the_head_is_the_published_one() -> None:
-    head = make("single_prompt").model.head
-    assert isinstance(head, CosineHead)
-    assert float(head.sigma) == pytest.approx(10)

@@ -10,8 +10,6 @@ import torch
 from cl_prompts.strategies import VQPrompt
 from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import stream_batch
-from tests.toy_data import Blobs, experiences
-from tests.toys import fit, make
 
 GOLDEN = Golden("vq_prompt")
 
@@ -49,15 +47,3 @@ def test_one_step_is_the_published_one(temperature: float) -> None:
         keys, prompts = f"{case}/grad_keys_{block}", f"{case}/grad_prompts_{block}"
         GOLDEN.close(gradient(model.selector.key)[block], keys, atol=1e-4)
         GOLDEN.close(gradient(model.pools[0].values)[block], prompts, atol=1e-4)
-
-
-def test_an_image_gets_an_entry_of_the_pool_in_each_block() -> None:
-    model = fit(make("vq_prompt"), experiences()).model.eval()
-    images = Blobs(6, seed=5).images
-    query = model.run(images).cacheable["frozen"]
-    plan = model.pools[0].build(model.selector(query))
-    entries = model.pools[0].values
-    for i, block in enumerate(model.pools[0].blocks):
-        keys, values = (rows.transpose(1, 2).flatten(2) for rows in plan.prefix[block])
-        got = torch.cat([keys, values], dim=1)
-        assert (got[:, None] == entries[i]).all(dim=(2, 3)).any(dim=1).all()
