@@ -16,13 +16,12 @@ from zipfile import ZipFile, is_zipfile
 import timm
 import torch
 from huggingface_hub import constants as hub_constants
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
-from cl_prompts.backbones.hub_files import fetched
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
 from cl_prompts.backbones.vit import FrozenViT, Precision, check_plain
@@ -243,9 +242,7 @@ def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
         try:
             # The client retries for most of a minute, which is pointless without a name server.
             socket.getaddrinfo(urlparse(hub_constants.ENDPOINT).hostname, 443)
-            cached = str(fetched(place[0], {place[1]: 2**42}) / place[1])
-        except InputError:
-            raise
+            cached = hf_hub_download(*place)
         except Exception as error:
             raise InputError(
                 f"the hub could not be reached for {name} ({type(error).__name__}): fetch"

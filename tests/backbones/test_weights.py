@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import time
 import warnings
 from importlib import resources
 from pathlib import Path
@@ -21,7 +19,6 @@ from torch import Tensor
 from cl_prompts.backbones.weights import (
     EMBEDDED,
     create_backbone,
-    is_published,
     load_weights,
     read_weights,
 )
@@ -29,7 +26,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.prompts.files import read_prompts
 from tests.forked import forked
 from tests.hub import hub
-from tests.served import Fate, Served, served
 
 SMALL = "test_vit"  # timm's own tiny ViT for tests: 160 px, patch 16, width 64
 SLOW = pytest.mark.slow
@@ -190,37 +186,6 @@ def test_the_hub_is_read_through_its_local_cache_or_the_file_to_fetch_is_named(
     assert "InputError: the hub could not be reached" in last
     assert "fetch model.safetensors of timm/vit_small_patch16_224.augreg_in21k" in last
     assert "weights=FOLDER/model.safetensors" in last
-
-
-@pytest.mark.parametrize(
-    "fate",
-    ["whole", "altered", "longer", "redirected", "cut"],
-)
-def test_a_download_is_the_file_that_the_hub_announced_or_is_refused(
-    fate: Fate, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = checkpoint.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    headers = {"ETag": f'"{digest}"', "X-Repo-Commit": "a" * 40}
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between attempts of the hub's client
-    with served(Served(content, fate, headers)) as place:
-        monkeypatch.setattr(constants, "ENDPOINT", place)
-        template = f"{place}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        if fate == "whole":
-            backbone = create_backbone("test_vit.r160_in1k")
-            loaded = backbone.vit.state_dict()
-            assert torch.equal(loaded["pos_embed"], load_file(checkpoint)["pos_embed"])
-            assert backbone.published
-            copied = shutil.copy(checkpoint, tmp_path / "copied.safetensors")
-            assert is_published("test_vit.r160_in1k", Path(copied))
-            return
-        says = "the hub could not be reached" if fate == "cut" else f"its SHA-256 is not {digest}"
-        with pytest.raises(InputError, match=says):
-            create_backbone("test_vit.r160_in1k")
-        assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -7,13 +7,14 @@ The address of the hub, its token and its cache are those of the hub's own clien
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download
+from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
 
 from cl_prompts import __version__
-from cl_prompts.backbones.hub_files import fetched as files_of
 from cl_prompts.errors import InputError, RunError, short
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.values import yaml_text
@@ -28,11 +29,6 @@ from cl_prompts.experiments.runner.learning_on import finished_run
 SCHEME = "hf://"
 #: files of a run that go to the hub, where they are there
 PUSHED = (*READ, LEARNED_FILE, CONFIDENCE_FILE, SUMS_FILE)
-#: those that are fetched, and the bytes that each may have; no run is without the first
-FETCHED = {
-    "summary.json": 2**28,
-    **{name: 2**42 if name == LEARNED_FILE else 2**28 for name in PUSHED},
-}
 _CARD = "README.md"
 _NAMED = 100  # classes that the card names
 Answer = TypeVar("Answer")
@@ -89,7 +85,21 @@ def fetched(name: str) -> Path:
         InputError: it has no run under this name.
     """
     repository, _, revision = name.removeprefix(SCHEME).partition("@")
-    return _asked(repository, lambda: files_of(repository, FETCHED, revision or "main"))
+    return _asked(repository, lambda: _fetch(repository, revision or None))
+
+
+def _fetch(repository: str, revision: str | None) -> Path:
+    try:
+        folder = Path(hf_hub_download(repository, "summary.json", revision=revision)).parent
+    except LocalEntryNotFoundError:  # the hub cannot be reached
+        raise
+    except EntryNotFoundError as error:
+        raise InputError(f"{repository} on the hub holds no summary.json") from error
+    for file in PUSHED:
+        # The folder is called by its commit, which a branch may leave meanwhile.
+        with suppress(EntryNotFoundError):
+            hf_hub_download(repository, file, revision=folder.name)
+    return folder
 
 
 def _asked(name: str, ask: Callable[[], Answer]) -> Answer:
