@@ -141,7 +141,8 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
     except (RunError, InputError, OSError) as error:
         # A frame of the traceback may hold a loader, which would end as in CachedEvaluator.close().
         traceback.clear_frames(error.__traceback__)
-        sentence = run.end("failed", _sentence_of(error))
+        sentence = _sentence_of(error)
+        run.end("failed", sentence)
         raise RunError(f"{sentence} (run folder {run.folder.path})") from error
     except BaseException as error:
         run.end("failed", f"{type(error).__name__}: {error}")

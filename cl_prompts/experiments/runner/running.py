@@ -337,10 +337,10 @@ class _Submissions:
         if job.run.state == "finished":
             self._display.end(job.number, _how_it_finished(job))
             yield job, None
-        elif isinstance(error, Exception) and not isinstance(error, BrokenExecutor):
-            yield self._failed(job, error)
         elif stopping:
             self._display.end(job.number, "stopped")
+        elif isinstance(error, Exception) and not isinstance(error, BrokenExecutor):
+            yield self._failed(job, error)
         else:
             yield from self._begin_again(job, submitted)
 
@@ -366,7 +366,8 @@ class _Submissions:
 def _error(submitted: Any) -> BaseException | None:
     """Why a function ended early; None where that is not known, as of a job of Slurm, whose result
     is a pickle in a folder."""
-    return submitted.exception() if isinstance(submitted, Future) else None
+    error = submitted.exception() if isinstance(submitted, Future) else None
+    return getattr(error, "cause", error)  # Ray wraps what a task has raised
 
 
 def _status(run: PlannedRun) -> Any:

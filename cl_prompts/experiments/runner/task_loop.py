@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -268,17 +269,10 @@ class TaskLoop:
         else:
             self.folder.write_end(content)
 
-    def end(self, status: str, error: str) -> str:
-        """Write that the run has not come to its end, where that can be written at all.
-
-        Returns:
-            The error, and that it could not be written.
-        """
-        try:
+    def end(self, status: str, error: str) -> None:
+        """Write that the run has not come to its end, where anything can be written at all."""
+        with suppress(RunError):
             self.write_summary(status, error)
-        except RunError as second:
-            return error if str(second) in error else f"{error}; moreover {second}"
-        return error
 
 
 def _stream_length(parts: Parts) -> int:
