@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from torchvision.datasets import CIFAR10, CIFAR100
@@ -25,7 +25,7 @@ from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Reader, Source
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.voc import read_voc2007
-from cl_prompts.errors import InputError, typed
+from cl_prompts.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -294,15 +294,14 @@ def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_
         return sentence
     if not by_hand:
         # Double quotes, which a shell leaves alone within single ones.
-        place = json.dumps(str(folder), ensure_ascii=False)
-        texts = json.dumps(name), '"FOLDER"' if typed(place) == "FOLDER" else place
+        texts = json.dumps(name), json.dumps(str(folder), ensure_ascii=False)
         call = "load_dataset({}, root={}, image_size=32, download=True)".format(*texts)
         line = f"from cl_prompts.scenarios import load_dataset; {call}"
         return (
             f"{sentence}; a new run with dataset.download=true fetches it from {entry.origin}, and"
-            f" so does: python -c {shlex.quote(line)}"
+            f" so does: python -c {quote(line)}"
         )
     usual = Path(entry.folder).parts
     # Archives bring their own folder along: they are unpacked above it.
     above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder
-    return f"{sentence}; to fetch it: {entry.unpack.format(at=typed(above))}"
+    return f"{sentence}; to fetch it: {entry.unpack.format(at=quote(str(above)))}"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich import box
@@ -16,7 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cl_prompts.checks import one_of, whole_number
-from cl_prompts.errors import InputError, RunError, first_of, say, typed, unbroken
+from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders, unfinished
@@ -38,7 +39,7 @@ def ls(listed: Sequence[str] = ()) -> None:
     """
     from cl_prompts.experiments.cli.listing import listed as text_of
 
-    say(text_of(listed))
+    print(text_of(listed))
 
 
 def show(shown: Sequence[str]) -> None:
@@ -50,7 +51,7 @@ def show(shown: Sequence[str]) -> None:
     """
     from cl_prompts.experiments.cli.listing import shown_text
 
-    say(shown_text(shown).rstrip("\n"))
+    print(shown_text(shown).rstrip("\n"))
 
 
 def init(
@@ -92,11 +93,11 @@ def init(
     with _files_opened(quiet) as progress:
         found = survey(place, tables, test_percent=test_percent, seed=seed, progress=progress)
     for line in (*found.lines(), *warnings_on(found, backbone)):
-        say(unbroken(line))
+        print(line)
     older = _check_proposed(out, force)  # again, as the look at all images takes a while
     write = files.replace if older else files.write_new
     write(out, [recipe_for(found, name, backbone, weights).encode()])
-    say(unbroken(f"wrote {out}; next: cl-prompts run {typed(out)}"))
+    print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
 
 
 def _check_proposed(out: Path, force: bool) -> bool:
@@ -140,15 +141,15 @@ def validate(
         parts, remarks = builder.check(runs)
         # Strategies share the stream of a seed, and some scenarios have one for all seeds.
         streams = {split_of(run, builder.data(run)).describe(): run.stream_seed for run in runs}
-    say(parts.data)
+    print(parts.data)
     for file in parts.data.skipped:
-        say(unbroken(f"left out: {file}"))
+        print(f"left out: {file}")
     for text, stream_seed in streams.items():
-        say(f"stream of seed {stream_seed}: {text}" if len(streams) > 1 else text)
+        print(f"stream of seed {stream_seed}: {text}" if len(streams) > 1 else text)
     for remark in remarks:
-        say(unbroken(f"note: {remark}"))
+        print(f"note: {remark}")
     strategies = ", ".join(labels_of(run.strategy for run in runs).values())
-    say(unbroken(f"{recipe} is valid: {len(runs)} runs ({strategies})"))
+    print(f"{recipe} is valid: {len(runs)} runs ({strategies})")
 
 
 def run(
@@ -358,7 +359,7 @@ def learn(
             progress=progress,
         )
     for line in lesson.lines:
-        say(unbroken(line))
+        print(line)
     if not dry_run:
         console = console_of(quiet)
         folder = taught(lesson, out=out, console=console, command=command_line)
@@ -387,7 +388,7 @@ def report(
     from cl_prompts.experiments.report.page import write_report
 
     page = write_report(runs, out, reference=reference, figures=figures)
-    say(unbroken(f"report: {page}"))
+    print(f"report: {page}")
 
 
 def compare(
@@ -426,7 +427,7 @@ def compare(
     _print_or_write(written(found, format), out)
     if left := unfinished(runs):
         note = f"note: not finished, and in no table: {first_of(map(str, left), 3)}"
-        say(unbroken(note), sys.stderr)
+        print(note, file=sys.stderr)
 
 
 def predict(
@@ -493,9 +494,9 @@ def export(
     trained = load_run(run, trust_code=trust_code)
     recorded, scored = (export_onnx if onnx else export_torch)(trained, out)
     scores = f"{100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run"
-    say(unbroken(f"{out}: {scores}"))
+    print(f"{out}: {scores}")
     kind = "an image of 8 bits a colour, without transparency"
-    say(f"To label {kind}, with it:\n\n{script(trained, out, 'onnx' if onnx else 'torch')}")
+    print(f"To label {kind}, with it:\n\n{script(trained, out, 'onnx' if onnx else 'torch')}")
 
 
 def push(run: Path, name: str, *, public: bool = False) -> None:
@@ -509,9 +510,9 @@ def push(run: Path, name: str, *, public: bool = False) -> None:
     from cl_prompts.experiments.trained.hub import push as pushed
 
     address, names = pushed(run, name, public=public)
-    say(f"pushed {', '.join(names)}")
-    say("these name the images, the command and folders of this machine: look at them there")
-    say(f"commit: {address}; in Python: load_run({'hf://' + name!r})")
+    print(f"pushed {', '.join(names)}")
+    print("these name the images, the command and folders of this machine: look at them there")
+    print(f"commit: {address}; in Python: load_run({'hf://' + name!r})")
 
 
 def completion(shell: str) -> None:
@@ -522,7 +523,7 @@ def completion(shell: str) -> None:
     """
     from cl_prompts.experiments.cli.completion import completion_script
 
-    say(completion_script(COMMANDS, shell), end="")
+    print(completion_script(COMMANDS, shell), end="")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -558,7 +559,7 @@ def _check_out(out: Path | None) -> None:
 
 def _print_or_write(text: str, out: Path | None) -> None:
     if out is None:
-        say(text)
+        print(text)
     else:
         # Names of files and classes need not be UTF-8.
         files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
@@ -566,7 +567,7 @@ def _print_or_write(text: str, out: Path | None) -> None:
 
 def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
     """Print the table of finished runs and write their report, into a folder above them."""
-    place = typed(folders[0] if above is None else above)
+    place = quote(str(folders[0] if above is None else above))
     again = f"stopped before the report was made, which this does: cl-prompts report {place}"
     page: Path | None = None
     with stop_says(again):
@@ -583,7 +584,7 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
     with stop_says(f"stopped when the report was made: {written}"):
         for table in tables(folders):
             console.print(table)
-    say(unbroken(f"report: {written}"))
+    print(f"report: {written}")
 
 
 def tables(folders: Sequence[Path]) -> Iterator[Table]:

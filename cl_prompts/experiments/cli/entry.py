@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import TextIOWrapper
 
-from cl_prompts.errors import InputError, RunError, one_sentence, say
+from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.cli.actions import COMMANDS
 from cl_prompts.experiments.cli.arguments import parsed
 from cl_prompts.experiments.runner.interruption import Stopped
@@ -70,7 +70,7 @@ def carry_out(arguments: Sequence[str]) -> None:
 
 
 def _said(sentence: str, code: int) -> int:
-    say(f"cl-prompts: {one_sentence(sentence)}", sys.stderr)
+    print(f"cl-prompts: {one_sentence(sentence)}", file=sys.stderr)
     return code
 
 

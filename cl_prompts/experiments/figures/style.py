@@ -9,7 +9,6 @@ import altair as alt
 import numpy as np
 import vl_convert
 
-from cl_prompts.errors import printable, unbroken
 from cl_prompts.experiments.results.series import Floats
 
 #: a chart of Altair, alone or in layers
@@ -65,7 +64,9 @@ def _with_printable_texts(part: Any) -> Any:
         return {key: _with_printable_texts(value) for key, value in part.items()}
     if isinstance(part, list):
         return [_with_printable_texts(value) for value in part]
-    return unbroken(printable(part)) if isinstance(part, str) else part
+    if isinstance(part, str):
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in part)
+    return part
 
 
 def named(names: Sequence[Any] | None, count: int) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from cl_prompts import __version__
 from cl_prompts.backbones.devices import pick_device
-from cl_prompts.errors import InputError, RunError, typed
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE, Checkpoint, Checkpoints
@@ -162,7 +163,7 @@ class RunFolder(FolderFiles):
             if (path / "config.yaml").exists():
                 raise InputError(
                     f"run folder {path} exists already: choose another, or continue it with"
-                    f" --resume {typed(path)}"
+                    f" --resume {quote(str(path))}"
                 )
             about = environment(settings.device, command)
             folder.write_json("environment.json", {**about, "varied": list(varied)})

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ from cl_prompts.checks import shown
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
 from cl_prompts.datasets.registry import DATASETS, crop_of
-from cl_prompts.errors import InputError, typed
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
 from cl_prompts.experiments.recipes.values import GROUPS, flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
@@ -63,7 +64,7 @@ def finished_run(folder: Path) -> Run:
     if not run.finished:
         raise InputError(
             f"the run in {run.folder} is {run.summary['status']}: finish it with cl-prompts run"
-            f" --resume {typed(run.folder)}"
+            f" --resume {quote(str(run.folder))}"
         )
     return run
 

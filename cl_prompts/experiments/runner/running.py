@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from cl_prompts.errors import InputError, RunError, one_sentence, say, typed
+from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.files import FolderFiles
@@ -171,7 +172,7 @@ def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
         runs: of the command.
         above: folder of their plan; None for one run without a plan.
     """
-    place = typed(runs[0].folder if above is None else above)
+    place = quote(str(runs[0].folder if above is None else above))
     states = {run.state for run in runs}
     if states == {"finished"}:
         return f"stopped before the report was made, which this does: cl-prompts report {place}"
@@ -390,4 +391,4 @@ def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:
         if not isinstance(fault, (InputError, RunError)):
             traceback.print_exception(fault)
             fault = RunError(f"{type(fault).__name__}: {fault}")
-        say(one_sentence(f"failed: {label}: {fault}"), sys.stderr)
+        print(one_sentence(f"failed: {label}: {fault}"), file=sys.stderr)

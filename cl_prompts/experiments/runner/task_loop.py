@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 
 from cl_prompts.backbones.cost import Counts, PassCounter
-from cl_prompts.errors import RunError, typed
+from cl_prompts.errors import RunError
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
@@ -224,7 +225,7 @@ class TaskLoop:
     def continuation(self) -> str:
         """Command that resumes this run."""
         trust = " --trust-code" if self.parts.settings.imported() else ""
-        return f"cl-prompts run --resume {typed(self.folder.path)}{trust}"
+        return f"cl-prompts run --resume {quote(str(self.folder.path))}{trust}"
 
     def _stop(self, number: int | None) -> None:
         if number is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cl_prompts.errors import InputError, RunError, say
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import grid
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
@@ -129,7 +129,7 @@ class Search:
             RunError: no trial has a value, or a run failed.
         """
         list_faults(self.faults)
-        say("\n".join(self.lines()))
+        print("\n".join(self.lines()))
         if self.faults:
             raise RunError(
                 f"{len(self.faults)} runs of the search failed; the same command tries them again"

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from cl_prompts.errors import one_sentence, printable, unbroken
+from cl_prompts.errors import one_sentence
 
 SECONDS_PER_LINE = 60.0
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a line as it is, but for control characters and line breaks of names."""
+    """Print a line as it is."""
     # Rich would colour and break names of folders, and take brackets in them for marks.
-    console.print(unbroken(printable(text)), highlight=False, soft_wrap=True, markup=False)
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 class Watcher(Protocol):

@@ -90,13 +90,13 @@ def test_every_end_has_its_words(log: Console) -> None:
 def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with Display(console, 4) as display:
-        display.begin(2, "mvp [x] \x1b]0;a\x07\n seed 2")
+        display.begin(2, "mvp [x]\n seed 2")
         display.advance(2, 0, 100, None)
         display.advance(2, 61, 100, 0.633)
         display._bars.refresh()
         display.end(2, "finished")
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert r"run 2 of 4, mvp [x] \x1b]0;a\x07 seed 2" in shown
+    assert "run 2 of 4, mvp [x] seed 2" in shown
     assert "61%" in shown
     assert "A_AUC 63.3, about 0 s left" in shown
     assert len([line for line in written(console) if "finished after 0 s, A_AUC 63.3" in line]) == 1
