@@ -95,12 +95,6 @@ class RainbowMemory(HeadStrategy):
             labels = batch.labels_on_host(len(rows))[:, None]
             self.candidates.append(torch.cat([self.replay.references(rows), labels], dim=1))
 
-    def replayed(self) -> tuple[Tensor, Tensor]:
-        """Samples of the buffer, and candidates for it."""
-        references, labels = super().replayed()
-        later = torch.cat([references.new_zeros(0, 3), *self.candidates])
-        return torch.cat([references, later[:, :2]]), torch.cat([labels, later[:, 2]])
-
     def finish_task(self) -> None:
         """Select the buffer's samples, with ``buffer_choice="uncertainty"``, and rehearse them."""
         if len(self.buffer) == 0:

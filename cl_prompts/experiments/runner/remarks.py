@@ -27,12 +27,6 @@ def remarks(parts: Parts, *, announced: bool) -> list[str]:
     if not parts.data.multi_label:
         tasks = [np.asarray(parts.data.train.targets)[task] for task in parts.split.tasks]
         found += [f"{name}: {it}" for it in strategy.remarks_on(tasks, announced=announced)]
-    own_head = strategy.settings().get("head")
-    if own_head is not None and (unread := strategy.head.unread(own_head.default)):
-        found.append(
-            f"the head of {name} makes no use of {', '.join(unread)}: they belong to another kind"
-            " or input"
-        )
     return found
 
 

@@ -84,28 +84,3 @@ class Head(Declared):
             # MVP's published code aligns features in training alone.
             alignment.in_evaluation = self.aligned_tests or self.alignment != "released"
             model.set_head(whitening=alignment)
-
-    def unread(self, default: Head) -> list[str]:
-        """Names of the settings that differ from a method's own head and change nothing, since they
-        are those of another kind or input.
-
-        >>> Head(rows="small", window=500).unread(Head())
-        ['rows', 'window']
-        """
-        aligned = self.input == "aligned"
-        streamed = aligned and self.alignment == "streamed"
-        streams = streamed or self.input in ("centred", "standardised", "whitened")
-        read = {
-            "tau": self.kind == "cosine",
-            "rows": self.kind == "cosine",
-            "alignment": aligned,
-            "target": streamed,
-            "coefficient": aligned and not streamed,
-            "shrinkage": streamed or self.input == "whitened",
-            "aligned_tests": aligned and self.alignment == "released",
-            "refresh": streamed or self.input == "whitened",
-            "window": streams,
-            "replayed": streams,
-        }
-        differing = [name for name in read if getattr(self, name) != getattr(default, name)]
-        return [name for name in differing if not read[name]]

@@ -339,8 +339,3 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         """Classifiers that the plugin for head alignment trains: the head, and further ones of the
         method."""
         return [head_of(self.model)]
-
-    def replayed(self) -> tuple[Tensor, Tensor]:
-        """References (m, 2) of the samples that may be read again, and their labels, (m,) or
-        (m, classes)."""
-        return self.buffer.slots[: len(self.buffer)], self.replay.labels()

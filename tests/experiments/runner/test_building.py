@@ -192,10 +192,6 @@ def test_mistakes_with_ones_own_parts_get_one_sentence(
         (["strategy=er", "plugins=ewc", "period=300"], []),
         (["strategy=mvp"], []),
         (["strategy=er", "buffer_size=100", "head.input=whitened"], []),
-        (
-            ["strategy=er", "head.input=centred", "head.rows=small", "head.shrinkage=2"],
-            ["the head of er makes no use of rows, shrinkage: they belong to another kind"],
-        ),
         (["strategy=mixture_prompt"], []),
         (
             ["strategy=mixture_prompt", "period=5000"],

@@ -13,7 +13,7 @@ from cl_prompts.strategies import Head, SlowHeads
 from cl_prompts.strategies.base.stream import Batch
 from tests.strategies.shared import noted
 from tests.toy_data import N_CLASSES, Blobs, experiences
-from tests.toys import ADAPTED, PROTOTYPES, TABLE, cls_of, fit, make, same, weights
+from tests.toys import ADAPTED, PROTOTYPES, TABLE, cls_of, fit, make
 
 IMAGES = Blobs(12, seed=7).images
 WITHOUT = (*PROTOTYPES, *ADAPTED, "multi_lane", "mixture_prompt")
@@ -92,12 +92,6 @@ def test_the_batch_at_hand_is_in_the_statistics_that_transform_it() -> None:
     values, vectors = torch.linalg.eigh(system)
     want = (raw - mean) @ (vectors * values.rsqrt()) @ vectors.T
     torch.testing.assert_close(read.double(), want, atol=1e-4, rtol=1e-4)
-
-
-def test_settings_of_another_head_change_nothing() -> None:
-    plain = fit(make("one_prompt"), experiences())
-    raw = fit(make("one_prompt", head=Head(input="raw", tau=0.5, window=3)), experiences())
-    assert same(weights(plain), weights(raw))
 
 
 def test_the_temperature_is_given_or_learned() -> None:
