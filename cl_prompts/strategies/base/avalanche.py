@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from avalanche.evaluation.metrics import loss_metrics
@@ -44,10 +44,6 @@ def chosen_evaluator(given: Any, *, multi_label: bool) -> Any:
 def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> list[Any]:
     """Plugins that a method is defined with, and those that it was given; one that was given takes
     the place of the method's own of its class, and the settings that it leaves open."""
-    if isinstance(given, Mapping):
-        from cl_prompts.strategies import make_plugins  # loads plugins, which load this module
-
-        given = make_plugins(given)
     plugins = list(given)
     # One that is listed twice would act twice in each event.
     kinds = Counter(type(plugin) for plugin in plugins if isinstance(plugin, StrategyPlugin))
