@@ -6,7 +6,7 @@ import pytest
 
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.experiments.cli.listing import listed, lists, shown_text
-from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
+from cl_prompts.experiments.recipes.recipe_files import recipe_names
 from cl_prompts.experiments.recipes.signatures import (
     argument_sentences,
     section_parameters,
@@ -57,14 +57,6 @@ def test_sections_are_shown_with_the_sentences_of_their_functions(words: tuple[s
     for key in section_parameters(*words):
         (place,) = (i for i, line in enumerate(lines) if line.startswith(f"  {key}="))
         assert lines[place + 1].startswith("      "), f"{key} of {words} has no sentence"
-
-
-def test_a_default_that_no_recipe_holds_is_shown() -> None:
-    assert "kept=\"frozenset({'a'})\"" in shown_text(["dataset", "tests.experiments.own_parts:odd"])
-
-
-def test_a_recipe_is_shown_by_its_name_alone() -> None:
-    assert shown_text(["digits"]) == shown_text(["recipe", "digits"]) == recipe_text("digits")
 
 
 def test_sentences_end_with_the_arguments() -> None:

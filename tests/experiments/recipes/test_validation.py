@@ -50,30 +50,6 @@ def test_texts_become_lists_only_where_lists_are_meant() -> None:
     assert validated("it", accepted, {"order": "shuffled"})["order"] == "shuffled"
 
 
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        ({"count": "three"}, "it: count is 'three': it must be a whole number"),
-        ({"count": 2.5}, "count is 2.5"),
-        ({"count": True}, "count is True"),
-        ({"flag": 1}, "flag is 1: it must be true or false"),
-        ({"word": "three"}, "unknown word of it 'three': there is one, two"),
-        ({"classes": 5.5}, "classes is 5.5: it must be a whole number or a list"),
-        ({"cuont": 5}, "unknown key of it 'cuont': did you mean 'count'?"),
-    ],
-)
-def test_mistakes_get_one_sentence(values: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError) as caught:
-        validated("it", ACCEPTED, values)
-    assert says in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_has_no_default_has_to_be_given() -> None:
-    with pytest.raises(InputError, match="data set x has no root: add root=VALUE"):
-        validated("data set x", {"root": Parameter(str, ...)}, {})
-
-
 @given(st.floats(min_value=1e-9, max_value=1e9, allow_nan=False))
 def test_numbers_in_any_notation_stay_numbers(value: float) -> None:
     (run,) = plan("digits", ["strategy=linear_probe", "seed=1", f"lr={value!r}"])
@@ -100,10 +76,3 @@ def test_a_plugin_of_ones_own_has_its_constructors_settings() -> None:
     assert (found["patience"], found["metric_name"]) == (3, "Top1_Acc_Stream")
     with pytest.raises(InputError, match="has no val_stream_name: add"):
         composed("er", {"plugins": {name: {"patience": 3}}})
-
-
-def test_a_plugin_that_does_not_exist_and_a_head_that_is_a_word_are_refused() -> None:
-    with pytest.raises(InputError, match="unknown plugin 'self_regulaton': did you mean"):
-        plan("digits", ["strategy=mvp", "seed=1", "plugins=self_regulaton"])
-    with pytest.raises(InputError, match="head of strategy mvp is 'cosine': it maps settings"):
-        plan("digits", ["strategy=mvp", "seed=1", "head=cosine"])
