@@ -181,16 +181,10 @@ class BaseSplit:
         """Rebuild a split from the parsed JSON text.
 
         Raises:
-            InputError: not such a split, or of an older format.
+            InputError: not such a split.
         """
         values = dict(content) if isinstance(content, dict) else {}
         form = values.pop("format", None)
-        # A split of another version, rather than a text that never was one.
-        if form != cls.FORMAT and isinstance(form, str) and form.startswith("cl-prompts"):
-            raise InputError(
-                f"this split is of the format {form!r}, and only {cls.FORMAT!r} is read here:"
-                " make the split again from its labels and parameters"
-            )
         if form != cls.FORMAT or set(values) != {f.name for f in fields(cls)}:
             raise InputError(
                 f"this JSON text is not a split written by to_json (format {cls.FORMAT!r})"

@@ -8,7 +8,7 @@ does not say (``cl_prompts.strategies.base.experience.mark_of``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,54 +166,6 @@ class MaskedLabels(Dataset[tuple[Any, Tensor]]):
         return entries_of(self.data[index])[0], self.targets[index]
 
 
-class ClassSet(Set[int]):
-    """A set of classes, given by bounds on an array that many such sets share.
-
-    It compares and combines with Python's sets. A thousand experiences of ten thousand classes
-    would take 1.5 GB as sets of integers.
-
-    Args:
-        *bounds: (classes,) array, low, high; a class is in the set where ``low <= array[class] <
-            high`` for each of them.
-
-    Example:
-        >>> first = np.array([0, 2, 1])  # experience in which each class first appears
-        >>> seen = ClassSet((first, 0, 2))
-        >>> seen, 1 in seen, seen | {7} == {0, 2, 7}
-        ({0, 2}, False, True)
-    """
-
-    def __init__(self, *bounds: tuple[np.ndarray, int, int]) -> None:
-        self._bounds = bounds
-
-    @property
-    def mask(self) -> np.ndarray:
-        """(classes,) boolean."""
-        found = np.ones(len(self._bounds[0][0]), dtype=bool)
-        for values, low, high in self._bounds:
-            found &= (values >= low) & (values < high)
-        return found
-
-    def __contains__(self, item: object) -> bool:
-        if not isinstance(item, int | np.integer) or not 0 <= item < len(self._bounds[0][0]):
-            return False
-        return all(low <= values[item] < high for values, low, high in self._bounds)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(np.flatnonzero(self.mask).tolist())
-
-    def __len__(self) -> int:
-        return int(np.count_nonzero(self.mask))
-
-    def __repr__(self) -> str:
-        return repr(set(self))
-
-    @classmethod
-    def _from_iterable(cls, it: Iterable[Any]) -> Any:
-        """Results of operators between sets."""
-        return set(it)
-
-
 def single_label_data(
     data: Any, labels: np.ndarray, split: Split, domains: np.ndarray | None = None
 ) -> TaskAwareSupervisedClassificationDataset:
@@ -223,7 +175,7 @@ def single_label_data(
     named = [] if domains is None else [DataAttribute(domains.tolist(), "domains")]
     attributes = [
         *named,
-        DataAttribute(_Labels(labels), "targets"),
+        DataAttribute(labels.tolist(), "targets"),
         TaskLabels(_Zeros(len(labels))),
         *_marks_of_stream(split, len(labels)),
     ]
@@ -265,20 +217,6 @@ def _marks_of_stream(split: BaseSplit, n: int) -> list[DataAttribute[Any]]:
     return [
         DataAttribute(ConstantSequence(value, n), f"stream_{name}") for name, value in marks.items()
     ]
-
-
-class _Labels(Sequence[int]):
-    """Labels as Python integers out of an array that all experiences share; a list would take five
-    times its memory."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self._values = values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getitem__(self, item: Any) -> Any:
-        return int(self._values[item])
 
 
 class _Zeros(ConstantSequence):

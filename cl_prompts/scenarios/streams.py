@@ -25,7 +25,6 @@ from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
 from cl_prompts.scenarios.stream_data import (
-    ClassSet,
     multi_label_data,
     single_label_data,
 )
@@ -122,20 +121,18 @@ class LazyStream(SequenceCLStream):
             setattr(experience, name, value)
         return experience
 
-    def _timeline(self, index: int) -> dict[str, ClassSet]:
-        n = len(self._present)
-        first = self._first
-        # A range of first or last appearances instead of a set: tasks may be many, classes too.
-        seen = (first, 0, index + 1)
-        return {
-            # present is 0 or 1, and the range [1, 2) means present.
-            "classes_in_this_experience": ClassSet((self._present[index], 1, 2)),
-            "previous_classes": ClassSet((first, 0, index)),
-            "classes_seen_so_far": ClassSet(seen),
-            "future_classes": ClassSet((first, index + 1, n)),
-            "new_classes": ClassSet((first, index, index + 1)),
-            "recurring_future_classes": ClassSet(seen, (self._last, index + 1, n)),
+    def _timeline(self, index: int) -> dict[str, set[int]]:
+        first, last = self._first, self._last
+        seen = first <= index
+        masks = {
+            "classes_in_this_experience": self._present[index],
+            "previous_classes": first < index,
+            "classes_seen_so_far": seen,
+            "future_classes": (first > index) & (first < len(self._present)),
+            "new_classes": first == index,
+            "recurring_future_classes": seen & (last > index),
         }
+        return {name: set(np.flatnonzero(mask).tolist()) for name, mask in masks.items()}
 
 
 def single_label_streams(

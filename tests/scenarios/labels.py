@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -49,34 +46,3 @@ def blurry_parameters(draw: st.DrawFn, n_classes: int) -> dict[str, Any]:
         "seed": draw(st.integers(0, 2**33)),
         "stochastic": draw(st.booleans()),
     }
-
-
-def python_steps(function: Callable[[], Any]) -> int:
-    """How many steps of Python a call takes; work inside NumPy and torch is none.
-
-    What is done the first time only (imports, caches) is left out.
-    """
-    function()
-    steps = 0
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal steps
-        frame.f_trace_opcodes = True
-        steps += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        function()
-    finally:
-        sys.settrace(before)
-    return steps
-
-
-def loops_over_samples(function: Callable[[Any], Any], labels: Any, few: int = 4000) -> bool:
-    """Whether a function takes more steps of Python on all labels than on a few of them."""
-    steps = python_steps(lambda: function(labels[:few]))
-    # The interpreter itself takes a handful more or fewer; a loop would take one per sample.
-    assert len(labels) - few > steps
-    return python_steps(lambda: function(labels)) > 1.1 * steps

@@ -118,31 +118,3 @@ def test_refused_json(name: str, text: str) -> None:
         type(split).from_json(json.dumps({**good, "n_samples": "many"}))
     with pytest.raises(InputError, match="this JSON text is not a split written by to_json"):
         type(split).from_json(json.dumps({**good, "seed": 1}))
-
-
-@pytest.mark.parametrize("form", ["cl-prompts blurry split 2", "cl-prompts multi-label split 1"])
-def test_older_formats_are_refused_in_a_sentence(name: str, form: str) -> None:
-    with pytest.raises(InputError, match=f"this split is of the format '{form}', and only 'cl-"):
-        type(SPLITS[name]).from_json(json.dumps({"format": form, "tasks": []}))
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"name": ""}, "a split needs a name such as 'Si-Blurry', not ''"),
-        ({"name": None}, "a split needs a name such as 'Si-Blurry', not None"),
-        ({"tasks": []}, "a split needs at least one task"),
-        ({"tasks": [[0], [1]]}, r"not the shape \(3, 12\) for 2 tasks"),
-        ({"tasks": [[0], [200], [1]]}, "task 1 holds row 200, and the data set has the rows 0 to"),
-        ({"tasks": [[0], [-1, 3], [1]]}, "task 1 holds row -1, and the data set has the rows 0 to"),
-        ({"tasks": [[0], [[1]], [1]]}, "task 1 must be a 1-D sequence of row numbers, not 2-D"),
-        ({"tasks": [[0], [[1], [1, 2]], [1]]}, "task 1 must be a 1-D sequence of row numbers: "),
-        ({"tasks": [[0.5], [1], [1]]}, "task 0 must be .*, not 1-D of type float64"),
-        ({"tasks": [[True], [1], [1]]}, "task 0 must be .*, not 1-D of type bool"),
-        ({"counts": [1, 2, 3]}, r"one row per task and one column per class, not the shape \(3,\)"),
-        ({"parameters": {"rng": object()}}, "parameters of the .* split must be values that JSON"),
-    ],
-)
-def test_refused_fields(name: str, changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        replace(SPLITS[name], **changes)

@@ -219,31 +219,6 @@ def test_given_multi_label_split() -> None:
     assert si_blurry_multi_label_benchmark(*MULTI, n_tasks=3, split=blurry).split is blurry
 
 
-@pytest.mark.parametrize(
-    ("kind", "given", "parameters", "sentence"),
-    [
-        ("si_blurry", "si_blurry", {"n_tasks": 4}, "n_tasks=4 contradicts .*, which has 3"),
-        # also where it is the default
-        ("si_blurry", "si_blurry", {"n_tasks": 5}, "n_tasks=5 contradicts .*, which has 3"),
-        ("si_blurry", "si_blurry", {"stochastic": False}, "=False contradicts .*, which has True"),
-        ("si_blurry", "si_blurry", {"leftover": "drop"}, "'drop' contradicts .*, which has 'keep'"),
-        ("mlcil", "mlcil", {"increment": 4}, "increment=4 contradicts .*, which has 2"),
-        ("mlcil", "mlcil", {"protocol": "B4-C2"}, "give either split or protocol, not both"),
-        ("mlcil", "mlcil", {"seed": 1}, "give either split or seed, not both"),
-        ("si_blurry_multi_label", "mlcil", {}, "not of si_blurry_multi_label_split"),
-        ("mlcil", "si_blurry_multi_label", {}, "not of mlcil_split: <multi-label Si-Blurry split"),
-        ("si_blurry", "si_blurry_multi_label", {}, "not of si_blurry_split: <multi-label"),
-        ("i_blurry", "si_blurry", {}, "not of i_blurry_split: <Si-Blurry"),
-    ],
-)
-def test_a_given_split_that_does_not_fit_is_refused(
-    kind: str, given: str, parameters: dict[str, Any], sentence: str
-) -> None:
-    split = make_benchmark(given).split
-    with pytest.raises(InputError, match=sentence):
-        getattr(scenarios, f"{kind}_benchmark")(*KINDS[kind][0], split=split, **parameters)
-
-
 def test_splits_of_ones_own() -> None:
     split = Split.of("mine", LABELS, [[3, 1], [], [1, 2]], boundaries=True)
     benchmark = benchmark_from_split(*SINGLE, split)
@@ -267,43 +242,6 @@ def test_targets_as_list_or_tensor(kind: str, convert: Callable[[Any], Any]) -> 
 
 
 # Refusals
-
-
-@pytest.mark.parametrize("kind", ["si_blurry", "mlcil"])
-def test_data_without_targets_are_refused(kind: str) -> None:
-    (train, test), parameters = KINDS[kind]
-    build = getattr(scenarios, f"{kind}_benchmark")
-    for name, data in (("train", (list(range(5)), test)), ("test", (train, list(range(5))))):
-        sentence = rf"the {name} data set must have one label per item in \.targets"
-        with pytest.raises(InputError, match=sentence):
-            build(*data, **parameters)
-
-
-def test_targets_of_another_kind_are_refused() -> None:
-    split = mlcil_split(MATRIX, protocol="B4-C2", test_labels=TEST_MATRIX)
-    with pytest.raises(InputError, match=r"train\.targets must be a 0/1 matrix .*, not 1-D"):
-        benchmark_from_split(SINGLE[0], MULTI[1], split)
-    with pytest.raises(InputError, match=r"train\.targets must be a 1-D sequence .*, not 2-D"):
-        benchmark_from_split(*MULTI, si_blurry_split(LABELS))
-    with pytest.raises(InputError, match="targets must be a 1-D sequence"):
-        si_blurry_benchmark(*MULTI)
-    with pytest.raises(InputError, match="labels must be a 0/1 matrix"):
-        mlcil_benchmark(*SINGLE, protocol="B0-C2")
-    with pytest.raises(InputError, match=r"split must be a Split or a MultiLabelSplit, not \[1\]"):
-        benchmark_from_split(*SINGLE, [1])  # type: ignore[arg-type]
-
-
-def test_test_sets_of_other_classes_are_refused() -> None:
-    train, _ = SINGLE
-    with pytest.raises(InputError, match=r"label 3 is missing in test\.targets"):
-        si_blurry_benchmark(train, Pictures(np.array([0, 1, 2, 11])))
-    with pytest.raises(InputError, match=r"train\.targets holds 12 classes and test\.targets 5"):
-        si_blurry_benchmark(train, Pictures(np.arange(10) % 5))
-    split = mlcil_split(MATRIX, protocol="B4-C2", test_labels=TEST_MATRIX)
-    with pytest.raises(InputError, match=r"train\.targets holds 12 classes and test\.targets 11"):
-        benchmark_from_split(MULTI[0], Pictures(TEST_MATRIX[:, :11]), split)
-    with pytest.raises(InputError, match=r"the split does not fit test\.targets"):
-        benchmark_from_split(MULTI[0], Pictures(TEST_MATRIX[::-1]), split)
 
 
 @pytest.mark.parametrize(

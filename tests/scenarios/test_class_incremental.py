@@ -3,7 +3,6 @@ what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
     MultiLabelSplit,
     Split,
     class_incremental_split,
     disjoint_split,
     mlcil_split,
-    si_blurry_multi_label_split,
 )
-from tests.scenarios.labels import loops_over_samples, matrices, some_labels
+from tests.scenarios.labels import matrices, some_labels
 
 
 @st.composite
@@ -140,51 +137,6 @@ def test_class_order() -> None:
     assert [list(task.classes) for task in drawn] == list(map(sorted, pairs))
 
 
-@pytest.mark.parametrize(
-    "split", [lambda y: mlcil_split(y, base=1, increment=1), si_blurry_multi_label_split]
-)
-def test_refused_labels(split: Callable[[Any], Any]) -> None:
-    with pytest.raises(
-        InputError, match=r"labels must be a 0/1 matrix .*row 1 holds 2 in column 0"
-    ):
-        split([[0, 1], [2, 0]])
-    with pytest.raises(InputError, match="class 1 is never positive in labels"):
-        split([[1, 0], [1, 0]])
-
-
-@pytest.mark.parametrize(
-    ("parameters", "sentence"),
-    [
-        ({}, r"needs base and increment, or a protocol such as 'B0-C4'"),
-        ({"base": 4}, "needs base and increment"),
-        (
-            {"base": 4, "increment": 2, "protocol": "B4-C2"},
-            "give either protocol or base and incre",
-        ),
-        ({"protocol": "4-2"}, r"protocol must read like 'B10-C2' \(.*\), not '4-2'"),
-        ({"protocol": 4}, r"protocol must read like 'B10-C2' .*, not 4"),
-        ({"protocol": "B4-C3"}, "never make 12: with base=4 the increment can be 1, 2, 4 or 8"),
-        ({"protocol": "B0-C5"}, "with base=0 the increment can be 1, 2, 3, 4, 6 or 12"),
-        ({"base": 11, "increment": 2}, "with base=11 the increment can be 1$"),
-        ({"base": 13, "increment": 1}, "base must be a whole number from 0 to 12 .*, not 13"),
-        ({"base": 4, "increment": 0}, "increment must be a whole number from 1 to 12 .*, not 0"),
-        ({"base": 4, "increment": 2.0}, "increment must be a whole number .*, not 2.0"),
-        ({"class_order": [0] * 12}, "class_order of the 12 classes .* but 1 is missing"),
-        ({"class_order": [*range(12), 3]}, "but it has 13 entries"),
-        ({"class_order": -1}, "class_order must be a whole number from 0 to 184467"),
-        ({"class_order": "random"}, "class_order must be 'shuffled', a seed or .*, not 'random'"),
-        ({"seed": -1}, "seed must be a whole number from 0"),
-        ({"test_labels": np.ones((3, 11))}, "test_labels has 11 columns and labels 12"),
-        ({"test_labels": np.ones(3)}, "test_labels must be a 0/1 matrix"),
-    ],
-)
-def test_refused_parameters(parameters: dict[str, Any], sentence: str) -> None:
-    division = {} if not parameters or {"base", "protocol"} & set(parameters) else {"base": 4}
-    division |= {"increment": 2} if division else {}
-    with pytest.raises(InputError, match=sentence):
-        mlcil_split(some_labels(40, 12), **division, **parameters)
-
-
 @pytest.mark.parametrize("order", [None, 3, "shuffled", [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6]])
 def test_class_incremental(order: Any) -> None:
     labels = np.random.default_rng(0).permutation(np.arange(240) % 12)
@@ -206,12 +158,3 @@ def test_class_incremental(order: Any) -> None:
     assert np.array_equal(split.visible, split.counts > 0)
     assert Split.from_json(split.to_json()) == split
     assert repr(split) == "<class-incremental split: 4 tasks, 12 classes, 240 samples>"
-
-
-def test_no_loop_over_samples() -> None:
-    targets = np.random.default_rng(0).permutation(np.arange(100_000) % 100)
-    assert not loops_over_samples(class_incremental_split, targets)
-    matrix = some_labels(20_000, 80, share=0.036)
-    assert not loops_over_samples(
-        lambda y: mlcil_split(y, protocol="B0-C10", test_labels=y), matrix
-    )

@@ -110,36 +110,6 @@ def test_missing_classes_are_named_and_no_fault() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"domains": None}, "needs the domain of each image, and this data set has none"),
-        ({"domains": ["art"] * 4}, "all samples are of one domain, 'art'"),
-        ({"domains": ["art"]}, "domains must be one name or whole number for each of 4 images"),
-        ({"domains": [0.5] * 4}, "not float64 of shape"),
-        ({"domains": [["a"], ["b", "c"]] * 2}, "domains must be one name or whole number"),
-        ({"domain_order": ["art", "phto"]}, "unknown domain 'phto': did you mean 'photo'"),
-        ({"domain_order": ["art"]}, "each of the domains art, photo once, but photo is missing"),
-        ({"domain_order": [0, 0]}, "but photo is missing"),
-        ({"domain_order": [0, 1, 1]}, "but it has 3 entries"),
-        ({"domain_order": "random"}, "domain_order must be 'shuffled', a seed or a list"),
-        (
-            {"domain_order": -1},
-            "domain_order must be a whole number from 0 to 184467",
-        ),
-        ({"domain_order": 2**64}, "not 18446744073709551616"),
-        ({"announced": "no"}, "announced is 'no': it must be true or false"),
-        ({"seed": -1}, "seed"),
-    ],
-)
-def test_refusals(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says.replace("(", r"\(")) as caught:
-        domain_incremental_split(
-            [0, 1, 0, 1], **{"domains": ["art", "art", "photo", "photo"], **changes}
-        )
-    assert "\n" not in str(caught.value)
-
-
 def test_a_number_that_is_another_domain_s_name_is_no_position() -> None:
     names = [str(number) for number in range(11)]
     positions = [0, 2, 1, *range(3, 11)]

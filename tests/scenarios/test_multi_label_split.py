@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -46,21 +45,6 @@ def test_all_labels_are_visible_unless_told_otherwise() -> None:
     assert [task.classes for task in split[:1]] == [(0, 1)]
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"labels": [[1, 0], [1, 0], [1, 0]]}, "class 1 is never positive in labels"),
-        ({"tasks": [[0], [4]]}, "task 1 holds row 4, and the data set has the rows 0 to 3"),
-        ({"visible": VISIBLE[:1]}, r"of shape \(2, 3\), not bool of shape \(1, 3\)"),
-        ({"visible": [[1, 0, 0], [0, 1, 1]]}, r"of shape \(2, 3\), not int64 of shape \(2, 3\)"),
-        ({"test_labels": [[0, 1]]}, "test_labels has 2 columns and labels 3: both need one per"),
-    ],
-)
-def test_of_refuses(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        MultiLabelSplit.of("mine", **{"labels": LABELS, "tasks": TASKS, **changes})
-
-
 def test_no_test_set() -> None:
     split = mlcil_split(some_labels(40, 6), protocol="B0-C2")
     with pytest.raises(InputError, match="this split knows no test set: make it with test_labels="):
@@ -97,6 +81,3 @@ def test_json_holds_the_anchors() -> None:
     assert MultiLabelSplit.from_json(split.to_json()).anchors == split.anchors
     with pytest.raises(InputError, match="not a split written by to_json"):
         MultiLabelSplit.from_json(json.dumps({**content, "anchors": {}}))
-    old = {**content["anchors"], "format": "cl-prompts blurry split 2"}
-    with pytest.raises(InputError, match="this split is of the format 'cl-prompts blurry split 2'"):
-        MultiLabelSplit.from_json(json.dumps({**content, "anchors": old}))

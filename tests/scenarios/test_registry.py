@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import cl_prompts.scenarios
-from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
     SCENARIOS,
     MultiLabelSplit,
@@ -135,43 +134,6 @@ def test_a_ready_entry_and_unusual_functions() -> None:
     partial = Scenario.of(functools.partial(one_image_each))
     assert partial.multi_label
     assert partial.make(MATRIX, MATRIX[:9]) == one_image_each(MATRIX, test_labels=MATRIX[:9])
-
-
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("si_blury", "unknown scenario 'si_blury': did you mean 'si_blurry'?"),
-        ("no.such.module:f", "scenario 'no.such.module:f' cannot be imported: ModuleNotFoundError"),
-        (f"{HERE}:halvs", f"unknown scenario in module {HERE} 'halvs': did you mean 'halves'?"),
-        (f"{HERE}:", f"unknown scenario in module {HERE} ''"),
-        (f"{HERE}:EXAMPLES", f"scenario '{HERE}:EXAMPLES' is not declared as one: if the function"),
-        (f"{HERE}:returns_lists", f"scenario '{HERE}:returns_lists' is not declared as one"),
-        ("shutil:rmtree", "scenario 'shutil:rmtree' is refused: module shutil is Python's own"),
-        (f"{HERE}:nothing", "scenario function nothing must take the labels as its first argument"),
-        (f"{HERE}:unresolved", "an annotation of scenario function unresolved names nothing: "),
-    ],
-)
-def test_what_is_no_scenario_is_refused(name: str, sentence: str) -> None:
-    with pytest.raises(InputError) as refusal:
-        find_scenario(name)
-    assert str(refusal.value).startswith(sentence)
-
-
-@pytest.mark.parametrize(
-    ("scenario", "labels", "parameters", "sentence"),
-    [
-        (ready, LABELS, {}, "scenario 'halves' needs a value for seed"),
-        (ready, LABELS, {"seed": 1, "shufle": True}, "unknown parameter of halves 'shufle': did"),
-        (SCENARIOS["mlcil"], MATRIX, {"test_labels": MATRIX}, "parameter of mlcil_split 'test_l"),
-        (Scenario.of(returns_lists), LABELS, {}, "'returns_lists' must return a Split, not list"),
-        (Scenario(halves, True, "wrong"), LABELS, {"seed": 1}, "must return a MultiLabelSplit, no"),
-    ],
-)
-def test_make_refuses(
-    scenario: Scenario, labels: np.ndarray, parameters: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(InputError, match=sentence):
-        scenario.make(labels, **parameters)
 
 
 def test_the_example_from_outside_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

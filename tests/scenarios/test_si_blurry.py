@@ -14,7 +14,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
     Split,
     disjoint_split,
@@ -22,9 +21,9 @@ from cl_prompts.scenarios import (
     iid_split,
     si_blurry_split,
 )
-from cl_prompts.scenarios.si_blurry import blurry_stream, rows_of
+from cl_prompts.scenarios.si_blurry import blurry_stream
 from tests import GOLDEN_FILES
-from tests.scenarios.labels import blurry_parameters, label_lists, loops_over_samples
+from tests.scenarios.labels import blurry_parameters, label_lists
 
 GOLDEN = json.loads((GOLDEN_FILES / "si_blurry_streams.json").read_text())
 TABLE = """
@@ -277,33 +276,6 @@ def test_relatives() -> None:
     assert iid != iid_split(labels, seed=4)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "sentence"),
-    [
-        (
-            {"n_tasks": 0},
-            r"n_tasks must be a whole number from 1 to 10 \(the number of cl.*, not 0",
-        ),
-        ({"n_tasks": 11}, "n_tasks must be a whole number from 1 to 10 .*, not 11"),
-        ({"n_tasks": True}, "n_tasks must be"),
-        ({"disjoint_percent": 12.5}, "disjoint_percent must be a whole number from 0 to 100"),
-        ({"blurry_percent": -1}, "blurry_percent must be a whole number from 0 to 100, not -1"),
-        ({"seed": -1}, "seed must be a whole number from 0"),
-        ({"seed": None}, "seed must be a whole number from 0 to .*, not None"),
-        ({"leftover": "kep"}, "unknown leftover 'kep': did you mean 'keep'"),
-        ({"stochastic": 1}, "stochastic must be True or False, not 1"),
-    ],
-)
-def test_refused_parameters(parameters: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        si_blurry_split(np.arange(100) % 10, **parameters)
-
-
-def test_refused_labels() -> None:
-    with pytest.raises(InputError, match="label 1 is missing in targets"):
-        si_blurry_split([0, 2], n_tasks=1)
-
-
 # The sampler alone
 
 PARAMETERS: dict[str, Any] = {
@@ -316,14 +288,6 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-def test_more_tasks_than_a_small_integer_holds() -> None:
-    labels = np.arange(900) % 300
-    rows = rows_of(labels, [np.array([299 - task]) for task in range(300)], 300)
-    assert [part.tolist() for part in rows] == [
-        [299 - task, 599 - task, 899 - task] for task in range(300)
-    ]
-
-
 def test_classes_without_samples_take_part_in_the_draws() -> None:
     labels = np.arange(80) % 8
     split = blurry_stream(labels, 12, **PARAMETERS)
@@ -333,8 +297,3 @@ def test_classes_without_samples_take_part_in_the_draws() -> None:
     assert not split.counts[:, 8:].any()
     assert split.counts.sum() == 80
     assert split.dropped_classes == ()
-
-
-def test_no_loop_over_samples() -> None:
-    labels = np.random.default_rng(0).permutation(np.arange(200_000) % 100)
-    assert not loops_over_samples(lambda y: blurry_stream(y, 100, **PARAMETERS), labels)

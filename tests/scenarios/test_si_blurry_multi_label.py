@@ -16,7 +16,6 @@ from cl_prompts.scenarios.si_blurry_multi_label import anchor_labels
 from tests.scenarios.labels import (
     blurry_parameters,
     label_lists,
-    loops_over_samples,
     matrices,
     some_labels,
 )
@@ -139,7 +138,3 @@ def test_same_seed_same_stream_and_global_generators_rest() -> None:
     assert torch.equal(state, torch.get_rng_state())
     assert first == si_blurry_multi_label_split(labels, seed=7)
     assert first != si_blurry_multi_label_split(labels, seed=8)
-
-
-def test_no_loop_over_samples() -> None:
-    assert not loops_over_samples(si_blurry_multi_label_split, some_labels(40_000, 80, share=0.036))

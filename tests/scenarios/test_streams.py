@@ -11,19 +11,16 @@ from torch.utils.data import DataLoader
 
 from cl_prompts import scenarios
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import benchmark_from_split, class_incremental_split, mlcil_split
 from cl_prompts.scenarios.stream_data import MultiHotTargets
 from tests.scenarios.images import (
     IN_DOMAINS,
     KINDS,
     MULTI,
     SINGLE,
-    NoImages,
     Pictures,
     make_benchmark,
     row_of,
 )
-from tests.scenarios.labels import loops_over_samples, some_labels
 
 MULTI_LABEL = ("mlcil", "si_blurry_multi_label")
 ANNOUNCED = ("class_incremental", "domain_incremental", "mlcil")
@@ -224,26 +221,3 @@ def test_joined_tasks_have_each_image_once_with_all_visible_labels(
     assert np.array_equal(y, labels * visible if kind in MULTI_LABEL else labels)
     assert joined.ordered is split.ordered
     assert joined.boundaries is split.boundaries
-
-
-def test_no_image_is_read_and_no_loop_over_samples() -> None:
-    targets = np.random.default_rng(0).permutation(np.arange(200_000) % 100)
-    matrix = some_labels(100_000, 20)
-    test = NoImages(np.arange(1000) % 100)
-    multi_test = NoImages(some_labels(100, 20))
-
-    def single(labels: np.ndarray) -> list[int]:
-        split = class_incremental_split(labels)
-        benchmark = benchmark_from_split(NoImages(labels), test, split)
-        return [len(experience.dataset) for experience in benchmark.train_stream]
-
-    def several(labels: np.ndarray) -> list[int]:
-        split = mlcil_split(labels, protocol="B0-C4")
-        benchmark = benchmark_from_split(NoImages(labels), multi_test, split)
-        streams = [*benchmark.train_stream, *benchmark.test_stream]
-        return [len(experience.dataset) for experience in streams]
-
-    assert sum(single(targets)) == 200_000
-    assert not loops_over_samples(single, targets)
-    assert several(matrix)[:5] == mlcil_split(matrix, protocol="B0-C4").sizes
-    assert not loops_over_samples(several, matrix)

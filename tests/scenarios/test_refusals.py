@@ -1,0 +1,171 @@
+"""What each refusal of a scenario says: bad parameters, labels, splits and names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cl_prompts import scenarios
+from cl_prompts.scenarios import (
+    SCENARIOS,
+    MultiLabelSplit,
+    Scenario,
+    Split,
+    benchmark_from_split,
+    domain_incremental_split,
+    find_scenario,
+    mlcil_split,
+    si_blurry_split,
+)
+from tests.refusals import check_refusals
+from tests.scenarios import test_registry
+from tests.scenarios.images import KINDS, MULTI, SINGLE, Pictures, make_benchmark
+from tests.scenarios.labels import some_labels
+from tests.scenarios.test_base_split import SPLITS
+from tests.scenarios.test_multi_label_split import LABELS, TASKS, VISIBLE
+
+SI_BLURRY: list[dict[str, Any]] = [
+    {"n_tasks": 0},
+    {"n_tasks": 11},
+    {"n_tasks": True},
+    {"disjoint_percent": 12.5},
+    {"blurry_percent": -1},
+    {"seed": -1},
+    {"seed": None},
+    {"leftover": "kep"},
+    {"stochastic": 1},
+]
+MLCIL: list[dict[str, Any]] = [
+    {},
+    {"base": 4},
+    {"base": 4, "increment": 2, "protocol": "B4-C2"},
+    {"protocol": "4-2"},
+    {"protocol": 4},
+    {"protocol": "B4-C3"},
+    {"protocol": "B0-C5"},
+    {"base": 11, "increment": 2},
+    {"base": 13, "increment": 1},
+    {"base": 4, "increment": 0},
+    {"base": 4, "increment": 2.0},
+    {"protocol": "B4-C2", "class_order": [0] * 12},
+    {"protocol": "B4-C2", "class_order": [*range(12), 3]},
+    {"protocol": "B4-C2", "class_order": "random"},
+    {"protocol": "B4-C2", "seed": -1},
+]
+DOMAINS: list[dict[str, Any]] = [
+    {"domains": None},
+    {"domains": ["art"] * 4},
+    {"domains": ["art"]},
+    {"domains": [0.5] * 4},
+    {"domain_order": ["art", "phto"]},
+    {"domain_order": ["art"]},
+    {"domain_order": [0, 1, 1]},
+    {"domain_order": "random"},
+    {"domain_order": -1},
+    {"announced": "no"},
+    {"seed": -1},
+]
+FIELDS: list[dict[str, Any]] = [
+    {"name": ""},
+    {"tasks": []},
+    {"tasks": [[0], [1]]},
+    {"tasks": [[0], [200], [1]]},
+    {"tasks": [[0], [-1, 3], [1]]},
+    {"tasks": [[0], [[1]], [1]]},
+    {"tasks": [[0.5], [1], [1]]},
+    {"counts": [1, 2, 3]},
+]
+OF: list[dict[str, Any]] = [
+    {"labels": [[1, 0], [1, 0], [1, 0]]},
+    {"tasks": [[0], [4]]},
+    {"visible": VISIBLE[:1]},
+    {"visible": [[1, 0, 0], [0, 1, 1]]},
+    {"test_labels": [[0, 1]]},
+]
+#: scenario of the builder, of the given split, and parameters
+GIVEN: list[tuple[str, str, dict[str, Any]]] = [
+    ("si_blurry", "si_blurry", {"n_tasks": 5}),
+    ("si_blurry", "si_blurry", {"leftover": "drop"}),
+    ("mlcil", "mlcil", {"increment": 4}),
+    ("mlcil", "mlcil", {"protocol": "B4-C2"}),
+    ("si_blurry_multi_label", "mlcil", {}),
+    ("i_blurry", "si_blurry", {}),
+]
+NAMES = [
+    "si_blury",
+    "no.such.module:f",
+    "tests.scenarios.test_registry:halvs",
+    "tests.scenarios.test_registry:EXAMPLES",
+    "tests.scenarios.test_registry:nothing",
+    "tests.scenarios.test_registry:unresolved",
+]
+
+
+def made_otherwise() -> dict[str, Callable[[], object]]:
+    """Benchmarks and scenarios that do not fit their data."""
+    split = mlcil_split(MULTI[0].targets, protocol="B4-C2", test_labels=MULTI[1].targets)
+    ready = test_registry.ready
+    labels = test_registry.LABELS
+    return {
+        "no targets": lambda: scenarios.si_blurry_benchmark(list(range(5)), SINGLE[1]),
+        "one label": lambda: benchmark_from_split(SINGLE[0], MULTI[1], split),
+        "several labels": lambda: benchmark_from_split(*MULTI, si_blurry_split(SINGLE[0].targets)),
+        "no split": lambda: benchmark_from_split(*SINGLE, [1]),  # type: ignore[arg-type]
+        "test classes": lambda: scenarios.si_blurry_benchmark(
+            SINGLE[0], Pictures(np.array([0, 1, 2, 11]))
+        ),
+        "fewer classes": lambda: scenarios.si_blurry_benchmark(SINGLE[0], Pictures(np.arange(5))),
+        "other labels": lambda: benchmark_from_split(
+            Pictures(SINGLE[0].targets[::-1].copy()), SINGLE[1], si_blurry_split(SINGLE[0].targets)
+        ),
+        "other test labels": lambda: benchmark_from_split(
+            MULTI[0], Pictures(1 - MULTI[1].targets), split
+        ),
+        "no value": lambda: ready.make(labels),
+        "unknown parameter": lambda: ready.make(labels, seed=1, shufle=True),
+        "own parameter": lambda: SCENARIOS["mlcil"].make(
+            test_registry.MATRIX, test_labels=test_registry.MATRIX
+        ),
+        "list": lambda: Scenario.of(test_registry.returns_lists).make(labels),
+        "gap": lambda: si_blurry_split([0, 2], n_tasks=1),
+        "no zeros and ones": lambda: mlcil_split([[0, 1], [2, 0]], protocol="B0-C1"),
+        "rows": lambda: Split.of("mine", [0, 1], [[0], [2]]),
+    }
+
+
+def test_refusals() -> None:
+    cases: dict[str, Callable[[], object]] = {}
+    for changes in SI_BLURRY:
+        cases[f"si_blurry {changes}"] = lambda changes=changes: si_blurry_split(
+            np.arange(100) % 10, **changes
+        )
+    for changes in MLCIL:
+        cases[f"mlcil {changes}"] = lambda changes=changes: mlcil_split(
+            some_labels(40, 12), **changes
+        )
+    for changes in DOMAINS:
+        settings = {"domains": ["art", "art", "photo", "photo"], **changes}
+        cases[f"domains {changes}"] = lambda settings=settings: domain_incremental_split(
+            [0, 1, 0, 1], **settings
+        )
+    for kind, split in SPLITS.items():
+        for changes in FIELDS:
+            cases[f"{kind} {changes}"] = lambda split=split, changes=changes: replace(
+                split, **changes
+            )
+    for changes in OF:
+        fields: dict[str, Any] = {"labels": LABELS, "tasks": TASKS, **changes}
+        cases[f"of {changes}"] = lambda fields=fields: MultiLabelSplit.of("mine", **fields)
+    for kind, given, parameters in GIVEN:
+        cases[f"given {kind} {given} {parameters}"] = (
+            lambda kind=kind, given=given, parameters=parameters: getattr(
+                scenarios, f"{kind}_benchmark"
+            )(*KINDS[kind][0], split=make_benchmark(given).split, **parameters)
+        )
+    for name in NAMES:
+        cases[name] = lambda name=name: find_scenario(name)
+    check_refusals(Path(__file__).with_name("refused.txt"), cases | made_otherwise())
