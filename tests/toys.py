@@ -1,8 +1,4 @@
-"""Every strategy at toy size.
-
-A new strategy needs one row in :data:`TABLE`; the families of tests in ``tests/families`` are
-parametrised over it.
-"""
+"""Every strategy at toy size: the families of tests are parametrised over these rows."""
 
 from __future__ import annotations
 
@@ -21,15 +17,8 @@ from tests.toy_data import ANNOUNCED, MULTI_LABEL_SCENARIOS, N_CLASSES, TASKS
 from tests.toy_vits import DEPTH, lively_vit
 
 #: Forwards of ViT-B/16 that an image costs: in training, the same with its way back, in a test, and
-#: in a test with everything at hand that can be cached. One forward is a full pass through all 12
-#: blocks; test_cost.py counts them to 0.02 below these numbers. What they are made of:
-#:
-#: * 0.94: a pass whose last block computes the class token alone.
-#: * The way back to prompts costs as much as the pass: gradients of activations. A gradient of
-#:   weights costs that once more, and a head alone has no way back through blocks.
-#: * 0.90: a pass for the query, or a second one of the same images; both share the embedding and
-#:   the first projection. It can be cached.
-#: * Tokens or prefixes besides the 197 add their share, 0.01 for most.
+#: in a test with all that can be cached. 0.94: the last block computes the class token alone; 0.90:
+#: a pass for the query, which shares the embedding; the way back to prompts costs a pass.
 VitBCost = tuple[float, float, float, float]
 #: a head on features, which are cached
 HEAD: VitBCost = (0.94, 0.94, 0.94, 0.0)
@@ -406,15 +395,8 @@ def cases(
     variants: Iterable[str] = VARIANTS,
     once: bool = False,
 ) -> list[Any]:
-    """(kind, scenario) for ``parametrize``, of those that families train a strategy on. ``make
-    quick`` takes the first scenario of each strategy, and no variant.
-
-    Args:
-        names: scenarios; a strategy of the table takes the first of them at least.
-        but: classes to leave out.
-        variants: to take in.
-        once: take one scenario of each strategy, in turn.
-    """
+    """(kind, scenario) for ``parametrize``, of those that families train a strategy on, or one
+    scenario of each in turn. ``make quick`` takes the first, and no variant."""
     chosen = []
     for number, kind in enumerate((*TABLE, *variants)):
         if but(cls_of(kind)):

@@ -13,7 +13,6 @@ from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.components import AttentionWeights, ComponentPool, Orthogonal
 from cl_prompts.prompts.places import Blocks, prefix_shape
-from cl_prompts.prompts.selectors import ClassTokenQuery
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule
 
@@ -76,8 +75,6 @@ class CODAPrompt(PromptStrategy):
         return PromptedViT(
             backbone,
             n_classes,
-            # q as it comes: the cosine of w_j = cos(q o A_j, K_j) normalises the product.
-            query=ClassTokenQuery(),
             selector=AttentionWeights(blocks, self.n_components, backbone.dim, **growth),
             pools=[ComponentPool(self.n_components, *shape, **growth)],
             multi_label=self.multi_label,

@@ -7,7 +7,7 @@ from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
-from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
+from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
 from cl_prompts.strategies.base.prompt import Batchwise, PoolStrategy, batchwise, slots_for
 
@@ -83,7 +83,6 @@ class DualPrompt(PoolStrategy):
         return PromptedViT(
             backbone,
             n_classes,
-            query=ClassTokenQuery(),
             selector=batchwise(slots, self.batchwise_prompt),
             pools=[
                 # The G-prompt has no key: it is always on, and trains through all tasks.

@@ -19,7 +19,6 @@ from cl_prompts.models.routers import HeadRouter, TaskIdentity
 from cl_prompts.prompts.init import Distribution
 from cl_prompts.prompts.places import Blocks, prefix_shape
 from cl_prompts.prompts.prefixes import PrefixLayout, PrefixPool
-from cl_prompts.prompts.selectors import ClassTokenQuery
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import MomentumSlots
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
@@ -97,8 +96,6 @@ class HiDePrompt(PromptStrategy):
     period: Count | None = 1000
     """Stream samples of a prefix where no boundary is announced; None for no end."""
 
-    _means: tuple[int, Tensor] | None = None
-
     def has_entry_a_task(self, n_tasks: int) -> bool:
         """Whether each task has a prefix of its own."""
         return self.pool_size is None
@@ -110,7 +107,6 @@ class HiDePrompt(PromptStrategy):
         return PromptedViT(
             backbone,
             n_classes,
-            query=ClassTokenQuery(),
             selector=HeadRouter(TaskIdentity(backbone.dim, n_classes), n_classes, size),
             pools=[self.make_pool(backbone, size)],
         )
@@ -179,20 +175,15 @@ class HiDePrompt(PromptStrategy):
         return loss + self.contrast_weight * centroid_contrast(output.raw, self.earlier_means())
 
     def earlier_means(self) -> Tensor:
-        """(n, dim) means, centroid by centroid, of the classes of earlier tasks; these no longer
-        change."""
-        current = self.router.current
-        # Earlier tasks are over, so their centroids are looked up once a task.
-        if self._means is None or self._means[0] != current:
-            means = torch.zeros(0, self.model.backbone.feature_dim, device=self.device)
-            plugin = self.plugin(HeadAlignment)
-            for alignment in plugin.current(announced=self.announced)[:1] if plugin else ():
-                owner = self.router.task_of
-                # Centroids that hold samples, of classes that an earlier task owns.
-                earlier = ((owner >= 0) & (owner < current))[:, None] & (alignment.count > 0)
-                means = alignment.mean[earlier]
-            self._means = current, means
-        return self._means[1]
+        """(n, dim) centroids of the classes of earlier tasks."""
+        plugin = self.plugin(HeadAlignment)
+        found = plugin.current(announced=self.announced)[:1] if plugin else ()
+        if not found:
+            return torch.zeros(0, self.model.backbone.feature_dim, device=self.device)
+        owner = self.router.task_of
+        # Centroids that hold samples, of classes that an earlier task owns.
+        earlier = ((owner >= 0) & (owner < self.router.current))[:, None] & (found[0].count > 0)
+        return found[0].mean[earlier]
 
     # ------------------------------------------------------------------ task ends
 
@@ -226,7 +217,3 @@ class HiDePrompt(PromptStrategy):
         if self.new_optimizer:  # else momentum would go on moving the finished prefix
             self.optimizer.state = defaultdict(dict)
         self.make_optimizer()
-
-    def state_loaded(self) -> None:
-        """Forget the means of the task before."""
-        self._means = None

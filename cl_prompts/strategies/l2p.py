@@ -11,7 +11,7 @@ from cl_prompts.checks import Count, NotNegative, Positive, in_range
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.pools import PrependedTokenPool
-from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
+from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import FrequencyPenalty, TaskSlots
 from cl_prompts.strategies.base.prompt import Batchwise, PoolStrategy, batchwise
 
@@ -95,7 +95,6 @@ class L2P(PoolStrategy):
         return PromptedViT(
             backbone,
             n_classes,
-            query=ClassTokenQuery(),
             selector=batchwise(selector, self.batchwise_prompt),
             pools=[pool],
             readout="prompt",

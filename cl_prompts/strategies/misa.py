@@ -15,7 +15,7 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.files import read_prompts, set_initial
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool, class_position
-from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
+from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
 
@@ -112,7 +112,6 @@ class MISA(PromptStrategy):
         return PromptedViT(
             backbone,
             n_classes,
-            query=ClassTokenQuery(),
             # first_rows: the release counts the entry from the task's own slot, which is always 0.
             selector=TaskSlots(keys, all_rows=self.all_keys, first_rows=not self.slot_offset),
             pools=[g_prompts, e_prompts],

@@ -7,7 +7,7 @@ from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, prefix_shape
 from cl_prompts.prompts.prefixes import PrefixPool
-from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
+from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
 from cl_prompts.strategies.base.prompt import PoolStrategy, slots_for
 
@@ -66,7 +66,6 @@ class SPrompt(PoolStrategy):
         return PromptedViT(
             backbone,
             n_classes,
-            query=ClassTokenQuery(),
             selector=keys,
             pools=[pool],
             multi_label=self.multi_label,

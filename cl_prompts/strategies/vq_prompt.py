@@ -7,7 +7,6 @@ from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, prefix_shape
 from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
-from cl_prompts.prompts.selectors import ClassTokenQuery
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
 from cl_prompts.training.schedules import Schedule
@@ -73,5 +72,4 @@ class VQPrompt(PromptStrategy):
         keys = SoftKeys(blocks, self.pool_size, backbone.dim, temperature=self.temperature)
         weights = self.values_of("soft_weight", "hard_weight")
         pool = QuantisedComponents(self.pool_size, *shape, **weights)
-        query = ClassTokenQuery()
-        return PromptedViT(backbone, n_classes, query=query, selector=keys, pools=[pool])
+        return PromptedViT(backbone, n_classes, selector=keys, pools=[pool])
