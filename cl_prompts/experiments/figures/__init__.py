@@ -4,7 +4,7 @@ Every function takes plain numbers and returns a chart. Accuracies come in as fr
 are drawn in percent; NaN means "not measured". ``spec`` gives what a page draws, ``png`` a file.
 """
 
-from cl_prompts.experiments.figures.curves import cost_chart, curve_chart
+from cl_prompts.experiments.figures.curves import curve_chart
 from cl_prompts.experiments.figures.maps import (
     class_chart,
     key_chart,
@@ -17,7 +17,6 @@ from cl_prompts.experiments.figures.style import Chart, png, spec, theme
 __all__ = [
     "Chart",
     "class_chart",
-    "cost_chart",
     "curve_chart",
     "key_chart",
     "png",

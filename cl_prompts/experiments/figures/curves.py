@@ -1,8 +1,7 @@
-"""Curves of strategies with bands, differences to a reference, and accuracy against cost."""
+"""Curves of strategies with bands, and differences to a reference."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -142,33 +141,3 @@ def _tips(xlabel: str, ylabel: str) -> list[alt.Tooltip]:
         *bounds,
         alt.Tooltip("n:Q", title="seeds"),
     ]
-
-
-def cost_chart(
-    points: Mapping[str, tuple[float, Sequence[float]]], rows: Sequence[str], measure: str
-) -> Chart:
-    """Draw accuracy against the cost of a training sample, with one standard deviation.
-
-    Args:
-        points: for each row its cost in forward passes of the frozen ViT per sample (> 0) and the
-            accuracy 0..1 of each seed.
-        rows: all rows of the page.
-        measure: what the accuracies are.
-    """
-    values = []
-    for row, (cost, scores) in points.items():
-        mean = 100 * statistics.mean(scores)
-        half = 100 * statistics.stdev(scores) if len(scores) > 1 else 0.0
-        about = {"strategy": row, "x": cost, "mean": mean, "n": len(scores)}
-        values.append({**about, "low": mean - half, "high": mean + half})
-    xlabel = "F train: forward passes of the frozen ViT per stream sample (logarithmic)"
-    ylabel = f"{measure} (%)"
-    color, _ = _look(rows, list(points))
-    x = alt.X("x:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"), title=xlabel)
-    y = alt.Y("mean:Q", title=ylabel, scale=alt.Scale(zero=False))
-    base = alt.Chart(alt.Data(values=values)).encode(
-        x=x, y=y, color=color, tooltip=_tips(xlabel, ylabel)
-    )
-    bars = base.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q", color=color)
-    names = base.mark_text(align="left", dx=8).encode(text="strategy:N")
-    return (bars + base.mark_point(filled=True, size=70) + names).properties(height=340)

@@ -59,7 +59,6 @@ def section_view(
         "bounds": [label for label, group in section.groups.items() if group[0].whole_stream],
         "gaps": _gaps_view(section, reference),
         "curves": _curves(section, rows, reference, charts),
-        "costs": _costs(section, rows, charts),
         "streams": _streams(section, charts),
         "rows": [row_view(section, label, charts, link) for label in section.groups],
     }
@@ -159,29 +158,6 @@ def _finals(bands: Mapping[str, Band], form: str) -> str:
     finals = {label: 100 * float(band.middle[-1]) for label, band in bands.items()}
     ranked = sorted(finals.items(), key=lambda item: (-item[1], item[0]))
     return first_of([f"{label} {form.format(value)}" for label, value in ranked], _LISTED)
-
-
-def _costs(section: Section, rows: Sequence[str], charts: Charts) -> View | None:
-    """Accuracy against cost, where at least two strategies are trained on the stream."""
-    key, measure = ("map_avg", "average mAP") if section.multi_label else ("a_auc", "A_AUC")
-    scores = section.values(at("results", key))
-    costs = section.values(at("forward_passes", "train"))
-    points = {
-        label: (statistics.mean(costs[label]), scores[label])
-        for label, group in section.groups.items()
-        # The axis of costs is logarithmic.
-        if scores[label] and sum(costs[label]) > 0 and not group[0].whole_stream
-    }
-    if len(points) < 2:
-        return None
-    words = ", ".join(
-        f"{label} {100 * statistics.mean(values):.1f} % at {cost:.1f} F"
-        for label, (cost, values) in points.items()
-    )
-    alt = f"{section.title}: {measure} against forward passes per training sample: {words}"
-    caption = "Dots: means over seeds; bars: ± one sample standard deviation."
-    chart = figures.cost_chart(points, rows, measure)
-    return charts.add(f"{section.title}-costs", chart, alt, caption)
 
 
 def _streams(section: Section, charts: Charts) -> list[tuple[str, View]]:

@@ -42,9 +42,6 @@ CHARTS: dict[str, Callable[[], figures.Chart]] = {
     "differences": lambda: figures.curve_chart(
         {"b": band(-0.5, 0.2)}, ["b"], xlabel="task", ylabel="points", differences=True
     ),
-    "costs": lambda: figures.cost_chart(
-        {HOSTILE: (2.0, [0.5, 0.6]), "b": (1.0, [0.7])}, ["b", HOSTILE], "A_AUC"
-    ),
     "classes": lambda: figures.class_chart(
         [10, 20], [[NAN, 0.5], [0.25, 1]], [HOSTILE, "b"], measure="accuracy"
     ),

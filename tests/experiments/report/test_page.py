@@ -94,7 +94,7 @@ def test_page_says_what_was_run_and_how_to_repeat_it(read: Page) -> None:
     ):
         assert words in read.text or words.replace("failed the", "failed: the") in read.text, words
     for key in ("f_last", "forgetting_anytime", "task_forgetting_l2p", "a_last_by_task"):
-        assert f"( {key} ):" in read.text
+        assert key in read.text
 
 
 def test_every_chart_has_an_alternative_text_with_numbers(read: Page) -> None:
@@ -105,7 +105,7 @@ def test_every_chart_has_an_alternative_text_with_numbers(read: Page) -> None:
     assert re.search(r"Accuracy at any time; at the end joint \d+\.\d %, ", texts[0])
     assert "minus that of fine_tuning" in texts[1]
     kinds = Counter(
-        re.sub(r".*?(classes in|each task|each class|use of|cost|$).*", r"\1", t) for t in texts
+        re.sub(r".*?(classes in|each task|each class|use of|$).*", r"\1", t) for t in texts
     )
     # Two streams; tasks of three strategies, and classes of each of their runs.
     assert (kinds["classes in"], kinds["each task"], kinds["each class"]) == (2, 3, 6)

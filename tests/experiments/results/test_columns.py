@@ -37,4 +37,3 @@ def test_columns_show_the_numbers_that_the_metrics_have() -> None:
     assert {c.key for c in (*COLUMNS, *BY_NAME) if c.key} == single - {"forgetting_first"}
     multi = {c.key for c in (*MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME) if c.key}
     assert set(multi_label_run_results(Curve(), [])) <= multi
-    assert all(c.definition for c in (*BY_NAME, *MULTI_LABEL_BY_NAME))
