@@ -28,7 +28,7 @@ check: $(DEV)  ## lint, format, types
 	$(BIN)/mypy
 
 settings: $(DEV)  ## the list of all names and settings, cl_prompts/settings.json
-	$(BIN)/python -W ignore -m cl_prompts.experiments.recipes.settings_file
+	$(BIN)/python -W ignore benchmarks/settings_file.py
 
 DEVICE ?= cpu
 bench: $(DEV)  ## cost of each method in frozen forwards; DEVICE=cuda, ARGS="--against REVISION"

@@ -58,7 +58,7 @@ FILLED = {
     },
 }
 #: names that types in ``settings.json`` use
-_TYPES = {
+TYPES = {
     "typing": typing,
     "collections": collections,
     "pathlib": pathlib,
@@ -129,32 +129,9 @@ def argument_sentences(doc: str) -> dict[str, str]:
     return found
 
 
-def stored(parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Settings as ``settings.json`` holds them: type, sentence and, where there is one, default."""
-    found = {}
-    for name, (kind, default, sentence) in parameters.items():
-        found[name] = {"type": type_text(kind), "sentence": sentence}
-        if default is not ...:
-            found[name]["default"] = plain(default)
-    return found
-
-
-def type_text(kind: Any) -> str:
-    """A type as an expression of plain types; ``Any`` for other classes.
-
-    >>> type_text(int | None), type_text(Parameter)
-    ('int | None', 'typing.Any')
-    """
-    text = kind.__name__ if kind in (bool, int, float, str) else repr(kind)
-    try:
-        return text if eval(text, dict(_TYPES)) == kind else "typing.Any"
-    except (NameError, SyntaxError, AttributeError):
-        return "typing.Any"
-
-
 @cache
 def _kind_of(text: str) -> Any:
-    return eval(text, dict(_TYPES))  # of the package's own settings.json
+    return eval(text, dict(TYPES))  # of the package's own settings.json
 
 
 def _read(entries: Mapping[str, Mapping[str, Any]]) -> Parameters:

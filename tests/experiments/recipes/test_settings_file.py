@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cl_prompts.experiments.recipes.settings_file import FILE, content
+from settings_file import FILE, content
 
 
 def test_the_list_of_settings_is_that_of_the_modules() -> None:

@@ -16,12 +16,14 @@ import cl_prompts
 from cl_prompts import strategies
 from cl_prompts.experiments.recipes.signatures import (
     FILLED,
+    TYPES,
+    Parameter,
     Parameters,
     described,
     plugins_of,
     scenario_parameters,
-    stored,
 )
+from cl_prompts.experiments.recipes.values import plain
 
 FILE = Path(cl_prompts.__file__).with_name("settings.json")
 
@@ -122,6 +124,29 @@ def _datasets() -> dict[str, Any]:
         }
         for name, entry in DATASETS.items()
     }
+
+
+def stored(parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Settings as ``settings.json`` holds them: type, sentence and, where there is one, default."""
+    found = {}
+    for name, (kind, default, sentence) in parameters.items():
+        found[name] = {"type": type_text(kind), "sentence": sentence}
+        if default is not ...:
+            found[name]["default"] = plain(default)
+    return found
+
+
+def type_text(kind: Any) -> str:
+    """A type as an expression of plain types; ``Any`` for other classes.
+
+    >>> type_text(int | None), type_text(Parameter)
+    ('int | None', 'typing.Any')
+    """
+    text = kind.__name__ if kind in (bool, int, float, str) else repr(kind)
+    try:
+        return text if eval(text, dict(TYPES)) == kind else "typing.Any"
+    except (NameError, SyntaxError, AttributeError):
+        return "typing.Any"
 
 
 if __name__ == "__main__":
