@@ -72,6 +72,17 @@ class Hub:
     ) -> tuple[int, dict[str, str], bytes]:
         if name not in self.repositories:
             return 404, {"X-Error-Code": "RepoNotFound"}, b"no such repository"
+        if not rest or rest[0] == "revision":
+            siblings = [{"rfilename": file} for file in self.repositories[name]]
+            sha = self.revision(name)
+            return _json({"id": name, "modelId": name, "sha": sha, "siblings": siblings})
+        if rest[0] == "tree":
+            files = self.repositories[name].items()
+            tree = [
+                {"type": "file", "path": file, "size": len(content), "oid": _digest(content)}
+                for file, content in files
+            ]
+            return 200, {"Content-Type": "application/json"}, json.dumps(tree).encode()
         if rest[:1] == ["preupload"]:
             files = json.loads(body)["files"]
             return _json(
