@@ -27,8 +27,10 @@ class StrategyPlugin(Declared, BaseSGDPlugin):
     * ``end_of_task``: an announced task, or a period where none is announced, is over;
     * ``start_of_period``: the next period begins.
 
-    During an update ``strategy.batch`` is the mini-batch and ``strategy.output`` what the model
-    made of it; a term of loss is added to ``strategy.loss`` in ``before_backward``.
+    Where training resumes, the events that begin an experience or an epoch fire again, with
+    ``strategy.place`` set. During an update ``strategy.batch`` is the mini-batch and
+    ``strategy.output`` what the model made of it; a term of loss is added to ``strategy.loss`` in
+    ``before_backward``.
 
     State is registered by ``self.state.add("name of the attribute")`` and is part of checkpoints,
     as is that of any plugin with ``state_dict`` and ``load_state_dict``. Of each tensor with one
