@@ -56,7 +56,7 @@ class Launching:
         gpus: of each run, also parts of one; None for one where ``device`` asks for it.
     """
 
-    kind: Kind = "local"
+    kind: str = "local"
     jobs: int | None = None
     cpus: int | None = None
     gpus: float | None = None

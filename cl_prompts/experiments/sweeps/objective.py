@@ -55,9 +55,7 @@ class SearchOptions:
             raise InputError("--search-seed is empty: give at least one, such as 1000")
 
     @classmethod
-    def of(
-        cls, sampler: Any, trials: int | None, objective: str | None, seed: str | None
-    ) -> SearchOptions:
+    def of(cls, sampler: Any, trials: Any, objective: Any, seed: Any) -> SearchOptions:
         """Options of the command line; None stands for a default."""
         chosen = {"trials": trials, "objective": objective}
         given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}

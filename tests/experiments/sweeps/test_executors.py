@@ -41,7 +41,7 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     cases: dict[str, Callable[[], object]] = {
         "no jobs": lambda: Launching(jobs=0),
-        "no such launcher": lambda: Launching("rai"),  # type: ignore[arg-type]
+        "no such launcher": lambda: Launching("rai"),
         "cpus here": lambda: Launching(cpus=2),
         "parts of two gpus": lambda: Launching("ray", gpus=1.5),
         "half a gpu of slurm": lambda: Launching("slurm", gpus=0.5),
