@@ -139,8 +139,7 @@ class PrivateRandom:
     come from it.
 
     The transform may draw from torch's global CPU generator only, as those of
-    ``torchvision.transforms.v2`` do; that generator is set aside during the call, for which other
-    threads wait.
+    ``torchvision.transforms.v2`` do; that generator is set aside during the call.
 
     Args:
         transform: of an image.

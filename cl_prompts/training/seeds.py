@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -61,26 +59,15 @@ def set_global_states(states: Mapping[str, Any]) -> None:
         random.setstate(states["python"])
 
 
-_BORROWED = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a loader process begins with a lock that nobody holds
-    os.register_at_fork(
-        before=_BORROWED.acquire,
-        after_in_parent=_BORROWED.release,
-        after_in_child=_BORROWED.release,
-    )
-
-
 @contextmanager
 def borrowed_generator() -> Iterator[torch.Generator]:
-    """Set torch's global generator of the CPU aside, and restore it afterwards; other threads that
-    ask for it wait."""
-    with _BORROWED:
-        generator = torch.default_generator
-        outside = generator.get_state()
-        try:
-            yield generator
-        finally:
-            generator.set_state(outside)
+    """Set torch's global generator of the CPU aside, and restore it afterwards."""
+    generator = torch.default_generator
+    outside = generator.get_state()
+    try:
+        yield generator
+    finally:
+        generator.set_state(outside)
 
 
 @contextmanager
