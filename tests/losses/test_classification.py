@@ -103,3 +103,11 @@ def test_published_symmetric_steps() -> None:
         optimizer.step()
     golden.close_double(head.weight, "symmetric/after_weight")
     golden.close_double(head.bias, "symmetric/after_bias")
+
+
+def test_columns_that_do_not_compete_add_nothing_however_many() -> None:
+    logits = torch.full((1, 1_000_002), float("-inf"))
+    logits[:, :2] = 0
+    torch.testing.assert_close(
+        reverse_cross_entropy(logits, torch.tensor([1])), torch.tensor(4.6052), atol=1e-4, rtol=0
+    )

@@ -192,3 +192,9 @@ def test_scores_of_the_last_task_end_are_results_and_replace_none() -> None:
     found = metrics.results(made, [[0], [1]])
     assert (found["worst"], found["odd"]) == (0.25, None)
     assert found["a_last"] == pytest.approx(0.5)
+
+
+def test_by_l2ps_definition_a_task_that_was_never_better_forgot_nothing() -> None:
+    made = curve([[0.5, NAN], [0.9, 0.8]])
+    assert metrics.task_forgetting(made, [[0], [1]], definition="l2p") == 0
+    assert metrics.task_forgetting(made, [[0], [1]]) == pytest.approx(-0.4)

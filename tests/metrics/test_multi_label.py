@@ -19,6 +19,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.continual import a_avg, a_last, task_accuracy, task_forgetting
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.metrics.multi_label import (
+    THRESHOLDS,
     average_precision,
     f1_scores,
     fixed_average_precision,
@@ -286,3 +287,7 @@ def test_the_threshold_of_logits_is_the_first_probability() -> None:
     assert found.f1[0.6] != found.f1[0.5]
     assert found.own == found.f1[0.6]
     assert found.flat()["cf1"] == found.flat()["cf1_60"]
+
+
+def test_the_published_threshold_comes_first() -> None:
+    assert THRESHOLDS == (0.8, 0.5)

@@ -109,3 +109,9 @@ def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:
     want = torch.stack([held[0] @ rest.solve(r) for r in candidates])
     torch.testing.assert_close(torch.stack(found), want)
     assert best == candidates[int((want - held[1]).square().mean(dim=(1, 2)).argmin())]
+
+
+def test_a_kernel_of_repeated_features_has_the_width_of_their_size() -> None:
+    expansion = RandomExpansion(2, 4, "fourier")
+    expansion.fit(torch.full((5, 2), 2.0))  # all distances are 0
+    assert float(expansion.bandwidth) == 1 / 8

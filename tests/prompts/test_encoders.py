@@ -50,3 +50,10 @@ def test_projector() -> None:
     projector = ProjectorEncoder(16)
     assert projector(torch.randn(3, 4, 16)).shape == (3, 4, 16)
     assert projector.down.weight.shape == (2, 16)
+
+
+def test_the_projector_is_its_formula() -> None:
+    projector = ProjectorEncoder(16)
+    rows = torch.randn(4, 3, 16)
+    hidden = projector.norm(projector.down(rows)).clamp(min=0)
+    torch.testing.assert_close(projector(rows), projector.up(hidden))

@@ -119,3 +119,13 @@ def test_each_image_gets_its_experts_tokens() -> None:
     assert sorted(plan.pooled) == [1, 4]
     assert torch.equal(plan.pooled[4].tokens()[0], experts.values[2][1] + 1)
     assert torch.equal(plan.pooled[1].tokens()[1], experts.values[0][0] + 1)
+
+
+def test_a_third_expert_begins_as_the_mean_of_two() -> None:
+    experts = ExpertTokens(3, (0,), 2, 4)
+    for task in range(3):
+        experts.start_task(task)
+        with torch.no_grad():
+            experts.values[task].add_(task)
+    mean = (experts.values[0] + experts.values[1]) / 2
+    torch.testing.assert_close(experts.values[2], mean + 2)

@@ -58,3 +58,8 @@ def test_without_its_terms_it_is_a_linear_probe_that_draws_twice() -> None:
     close(weights(strategy), weights(fit(make("linear_probe"), experiences())))
     assert len(last) == 16
     assert not torch.equal(last[:8], last[8:])
+
+
+def test_two_draws_of_a_sample_in_an_update_are_two_views() -> None:
+    replay = make("derpp").replay
+    assert replay._key(0, 3, update=1, draw=0) != replay._key(0, 3, update=1, draw=1)

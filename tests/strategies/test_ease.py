@@ -67,3 +67,11 @@ def test_loss_is_over_the_new_classes_and_their_samples() -> None:
     loss.backward()
     assert float(loss.detach()) == 0
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+def test_the_scale_of_cosines_begins_anew_with_each_task() -> None:
+    strategy = make("ease", "class_incremental")
+    with torch.no_grad():
+        strategy.model.head.sigma.fill_(3)
+    strategy.start_task(torch.ones(6, dtype=torch.bool))
+    assert float(strategy.model.head.sigma) == 1
