@@ -170,8 +170,29 @@ def test_a_run_folder_fetches_nothing(
     assert "plan-1.json cannot be used: the weights of backbone" in capsys.readouterr().err
 
 
-def test_a_recipe_of_the_command_line_is_the_users_own(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    "text",
+    [
+        "strategies: {'evil:call': {}}",
+        "dataset: {name: 'evil:call'}",
+        "scenario: {name: 'evil:call'}",
+        "tracker: evil:call",
+        "run: [er]\nstrategies: {er: {plugins: {'evil:call': {}}}}",
+        "training: {plugins: ['evil:call']}",
+    ],
+)
+def test_code_in_the_file_of_a_recipe_needs_trust(
+    text: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "digits", "--trust-code"]) == 2
-    assert "--trust-code is for --resume" in capsys.readouterr().err
+    Path("theirs.yaml").write_text(f"extends: digits\n{text}\n")
+    for command in ("run", "validate", "sweep"):
+        assert main([command, "theirs.yaml", "strategy=ncm", "seed=1"]) == 2
+        said = capsys.readouterr().err
+        assert "recipe theirs.yaml cannot be used: it names code and would import evil:call" in said
+    assert not (here / "imported").exists()
+
+
+def test_code_that_is_typed_is_imported(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "digits", "dataset=evil:call", "seed=1"]) == 2
+    assert "'evil:call' is not declared as one" in capsys.readouterr().err
+    assert (here / "imported").exists()

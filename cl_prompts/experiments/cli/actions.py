@@ -18,7 +18,7 @@ from rich.table import Table
 
 from cl_prompts.checks import one_of, whole_number
 from cl_prompts.errors import InputError, RunError, first_of
-from cl_prompts.experiments.recipes.recipe_files import recipe_label
+from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders, unfinished
 from cl_prompts.experiments.runner.executors import MOST_JOBS
@@ -119,7 +119,12 @@ def _check_proposed(out: Path, force: bool) -> bool:
 
 
 def validate(
-    recipe: str, settings: Sequence[str] = (), *, quick: bool = False, quiet: bool = False
+    recipe: str,
+    settings: Sequence[str] = (),
+    *,
+    quick: bool = False,
+    trust_code: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Build and check all parts of a recipe without running it.
 
@@ -128,11 +133,13 @@ def validate(
         settings: settings to change, such as seed=1-3 classes=20 scenario.n_tasks=10
             mvp.pool_size=5.
         quick: open no image file.
+        trust_code: import the code that a recipe's file names, which runs it.
         quiet: print nothing but errors.
     """
     from cl_prompts.experiments.recipes.names import labels_of
     from cl_prompts.experiments.recipes.settings import plan
 
+    check_recipe_code(recipe, settings, trust_code)
     runs = plan(recipe, settings)
     from cl_prompts.experiments.runner.building import Builder, split_of
 
@@ -173,16 +180,13 @@ def run(
             runs of a plan.
         jobs: runs at the same time (default: as many as there are cores for, where several take a
             tiny ViT on the CPU, and otherwise 1).
-        trust_code: import the strategies, plugins, scenarios and data sets of your own that the
-            folder names, which runs them.
+        trust_code: import the code that a recipe's file or the folder names, which runs it.
         out: parent of the run folders (default: runs).
         quiet: print nothing but errors.
         command_line: as it was typed.
     """
     if (recipe is None) == (resume is None):
         raise InputError("give a recipe to run, such as digits, or --resume FOLDER, and not both")
-    if trust_code and resume is None:
-        raise InputError("--trust-code is for --resume: a recipe that you name is trusted")
     if out is not None and resume is not None:
         raise InputError("--out is for new runs: one that is resumed stays in its folder")
     if jobs is not None:
@@ -193,6 +197,7 @@ def run(
             _resume(resume, jobs, trust_code, console)
     else:
         with stop_says("stopped before a run was begun"):
+            check_recipe_code(str(recipe), settings, trust_code)
             _run(str(recipe), settings, jobs, out or Path("runs"), console, command_line)
 
 
@@ -253,6 +258,7 @@ def sweep(
     trials: int | None = None,
     objective: str | None = None,
     search_seed: str | None = None,
+    trust_code: bool = False,
     out: Path = Path("runs"),
     quiet: bool = False,
     command_line: str = "",
@@ -271,6 +277,7 @@ def sweep(
         trials: settings to try in a search (default: 20).
         objective: number of summary.json that a search makes best (default: a_auc).
         search_seed: of the runs of a search, none of which is reported (default: 1000).
+        trust_code: import the code that a recipe's file names, which runs it.
         out: parent of the run folders (default: runs).
         quiet: print nothing but errors.
         command_line: as it was typed.
@@ -279,6 +286,7 @@ def sweep(
     from cl_prompts.experiments.runner.executors import Launching
     from cl_prompts.experiments.sweeps.objective import SearchOptions
 
+    check_recipe_code(recipe, settings, trust_code)
     given = {"trials": trials, "objective": objective, "search_seed": search_seed}
     for name, value in given.items():
         if sampler is None and value is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ import yaml
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.signatures import section_parameters
 from cl_prompts.experiments.recipes.values import (
     as_list,
     as_names,
+    by_name,
     in_one_line,
     with_names,
     yaml_of,
 )
+from cl_prompts.own_code import check_trust
 from cl_prompts.strategies import canonical_name
 
 #: sections that choose one thing by ``name`` and hold its arguments
@@ -95,6 +98,38 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
     if not isinstance(lower, str):
         raise InputError(f"recipe {name} extends {lower!r}: it should be the name of one recipe")
     return over(load_recipe(lower, (*above, name)), recipe)
+
+
+def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> None:
+    """Refuse a recipe that names code, unless that is trusted or typed on the command line, too.
+
+    Raises:
+        InputError: it would import something else.
+    """
+    code: list[str] = []
+    seen: list[str] = []
+    lower: Any = name
+    # Before recipes are laid over each other, for which code that they name is looked up.
+    while isinstance(lower, str) and lower not in seen:
+        seen.append(lower)
+        recipe = _sections(lower)
+        code += _code_of(recipe)
+        lower = recipe.get("extends")
+    typed = [found for found in code if any(found in text for text in overrides)]
+    try:
+        check_trust(code, trust_code or typed)
+    except InputError as error:
+        raise InputError(f"recipe {name} cannot be used: {error}") from error
+
+
+def _code_of(recipe: Recipe) -> list[str]:
+    """Dotted names in the sections of one file."""
+    strategies = recipe.get("strategies", {})
+    names = [recipe.get(key, {}).get("name") for key in ("dataset", "scenario")]
+    names += [recipe.get("tracker"), *recipe.get("run", ()), *strategies]
+    for settings in (recipe.get("training", {}), *strategies.values()):
+        names += by_name("plugins", settings.get("plugins"))
+    return [str(found) for found in names if is_dotted(str(found))]
 
 
 def _sections(name: str) -> Recipe:
