@@ -11,12 +11,14 @@ from functools import cache
 from numbers import Real
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cl_prompts.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -155,6 +157,8 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
         Traceback (most recent call last):
         cl_prompts.errors.InputError: strategy mvp: rate is 'fast': it must be a number
     """
+    from pydantic import ValidationError  # here, since lists and texts need no checks
+
     try:
         return _adapter(kind).validate_python(value)
     except ValidationError as error:
@@ -169,6 +173,8 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, TypeAdapter
+
     config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     return TypeAdapter(kind, config=config)
 

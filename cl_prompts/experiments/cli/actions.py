@@ -20,7 +20,6 @@ from cl_prompts.checks import one_of, whole_number
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.runs import check_folders, unfinished
 from cl_prompts.experiments.runner.executors import MOST_JOBS
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
 
@@ -352,7 +351,7 @@ def learn(
         quiet: print nothing but errors.
         command_line: as it was typed.
     """
-    check_folders([parent])
+    _check_folders([parent])
     from cl_prompts.experiments.trained.learning import prepared, taught
 
     with _files_opened(quiet) as progress:
@@ -392,7 +391,7 @@ def report(
         figures: write the pictures as PNG, too, to a folder beside the page.
         quiet: print nothing but errors.
     """
-    check_folders(runs)
+    _check_folders(runs)
     from cl_prompts.experiments.report.page import write_report
 
     page = write_report(runs, out, reference=reference, figures=figures)
@@ -425,7 +424,7 @@ def compare(
 
     one_of("format", format, Format)
     _check_out(out)
-    check_folders(runs)
+    _check_folders(runs)
     from cl_prompts.experiments.recipes.grid import divided
     from cl_prompts.experiments.results.comparison import compare as compared
 
@@ -433,6 +432,8 @@ def compare(
     chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}
     found = compared(runs, by=by, reference=reference, **chosen)
     _print_or_write(written(found, format), out)
+    from cl_prompts.experiments.run_folder.runs import unfinished
+
     if left := unfinished(runs):
         note = f"note: not finished, and in no table: {first_of(map(str, left), 3)}"
         print(note, file=sys.stderr)
@@ -493,7 +494,7 @@ def export(
     """
     if torch == onnx:
         raise InputError("give one of --torch and --onnx")
-    check_folders([run])
+    _check_folders([run])
     out = out or run / ("model.onnx" if onnx else "model.pt")
     files.check_place(out)
     from cl_prompts.experiments.trained.exporting import export_onnx, export_torch, script
@@ -558,6 +559,12 @@ def console_of(quiet: bool) -> Console:
     # Text that goes to a file need not be broken at 80 columns; :cat: in a name is no picture.
     has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(quiet=quiet, emoji=False, width=None if has_width else 140)
+
+
+def _check_folders(folders: Sequence[Path]) -> None:
+    from cl_prompts.experiments.run_folder.runs import check_folders  # loads NumPy
+
+    check_folders(folders)
 
 
 def _check_out(out: Path | None) -> None:

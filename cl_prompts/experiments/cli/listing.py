@@ -138,7 +138,8 @@ def _of_strategy(name: str) -> Iterator[str]:
     about = STRATEGIES[name].description if known else strategy_class(name).__doc__ or name
     yield f"{name}: {about.strip().splitlines()[0]}"
     accepted = strategy_parameters(name)
-    shared = {key: p for key, p in accepted.items() if common_parameters().get(key) == p}
+    common = common_parameters()
+    shared = {key: p for key, p in accepted.items() if common.get(key) == p}
     yield "\nits own settings, and those with defaults of its own\n"
     yield from _entries({key: p for key, p in accepted.items() if key not in shared})
     yield "\nsettings that strategies share\n"
