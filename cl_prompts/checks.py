@@ -165,7 +165,8 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
         problems = error.errors()
     if len(problems) == 1 and problems[0]["type"] == "literal_error":
         one_of(f"{name} of {of}" if of else name, value, list(words_of(kind)))
-    rules = list(dict.fromkeys(map(_rule, problems)))
+    # Sorted, since unions are equal whatever the order of their members.
+    rules = sorted(set(map(_rule, problems)))
     rules[1:] = [rule.removeprefix("it must be ") for rule in rules[1:]]
     owner = f"{of}: " if of else ""
     raise InputError(f"{owner}{name} is {shown(value)}: {' or '.join(rules)}")

@@ -111,10 +111,10 @@ def test_whole_numbers_become_floats_where_only_these_are_wanted(
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        (int | Sequence[int] | None, "n is 1.5: it must be a whole number or a list"),
+        (int | Sequence[int] | None, "n is 1.5: it must be a list or a whole number"),
         (list[Sequence[float]], "n is 1.5: it must be a list"),
         (bool, "n is 1.5: it must be true or false"),
-        (str | Path, "n is 1.5: it must be a text or a Path"),
+        (str | Path, "n is 1.5: it must be a Path or a text"),
         (Share, "n is 1.5: it must be at most 1"),
         (Count, "n is 1.5: it must be a whole number"),
     ],
