@@ -24,7 +24,7 @@ from cl_prompts.own_code import code_hash
 from cl_prompts.reading import sha256
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.runner.building import Parts
+    from cl_prompts.experiments.runner.parts import Parts
 
 IDENTITY_FILE = "identity.json"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cl_prompts.backbones.devices import check_precision, pick_device
@@ -30,6 +30,7 @@ from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
 from cl_prompts.experiments.runner.learning_on import first_size, parent_of
+from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import loader_processes
 from cl_prompts.experiments.runner.remarks import remarks
 from cl_prompts.experiments.runner.streams import home_classes_of, split_of
@@ -39,18 +40,6 @@ from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 from cl_prompts.training.seeds import seed_globals
-
-
-@dataclass
-class Parts:
-    """Parts of a run, built from its settings; in these nothing is left to be chosen."""
-
-    settings: Settings
-    data: DataSet
-    split: Any
-    benchmark: Any
-    strategy: OnlineStrategy
-    anytime: AnytimeEvaluation
 
 
 class StreamInfo(NamedTuple):

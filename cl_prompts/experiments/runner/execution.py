@@ -17,8 +17,9 @@ from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import (
     PlannedRun,
 )
-from cl_prompts.experiments.runner.building import Builder, Parts
+from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests
+from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import its_threads, takes_one_thread
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop

@@ -37,7 +37,7 @@ from cl_prompts.reading import sha256
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.runner.building import Parts
+    from cl_prompts.experiments.runner.parts import Parts
 
 #: settings of the parent's data set that hold for further images, too
 _ALIKE = ("augment", "cache", "cache_gb", "crop")

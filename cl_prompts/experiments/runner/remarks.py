@@ -11,7 +11,7 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.runner.building import Parts
+    from cl_prompts.experiments.runner.parts import Parts
 
 
 def remarks(parts: Parts, *, announced: bool) -> list[str]:

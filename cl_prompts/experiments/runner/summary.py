@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cl_prompts.experiments.runner.building import Parts
+from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import peak_device_memory_mb, peak_memory_mb
 from cl_prompts.metrics.continual import without_course
 

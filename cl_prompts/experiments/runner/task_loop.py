@@ -16,7 +16,6 @@ from cl_prompts.errors import RunError
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.runner.building import Parts
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
 from cl_prompts.experiments.runner.learning_on import (
     grow_beyond_parent,
@@ -24,6 +23,7 @@ from cl_prompts.experiments.runner.learning_on import (
     grow_to_parent,
     scores_before,
 )
+from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import reset_peak_memory
 from cl_prompts.experiments.runner.summary import summary_of
 from cl_prompts.experiments.tracking.tracker import Tracker

@@ -29,40 +29,10 @@ from cl_prompts.experiments.run_folder.identity import (
 from cl_prompts.experiments.run_folder.runs import Run, held_out_confidence
 from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
 from cl_prompts.experiments.runner.learning_on import finished_run, first_size, grow_to
-from cl_prompts.experiments.trained.predicting import UNKNOWN, threshold_at
+from cl_prompts.experiments.trained.predicting import UNKNOWN, Predictions, threshold_at
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.strategies.base.online import OnlineStrategy
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions of a model for some images.
-
-    Attributes:
-        classes: names of the columns.
-        scores: (images, classes) on the CPU: probabilities, 0 for classes that training never
-            showed; of a ridge regression for several labels its own scores.
-        labels: names of the predicted classes of each image, the best score first: one, or with
-            several labels per image those above a probability of 0.5 (or the model's own
-            threshold), perhaps none. ``unknown`` alone where that was asked for and the model has
-            too little confidence in its best label.
-
-    Example:
-        >>> scores = torch.tensor([[0.75, 0.25]])
-        >>> Predictions(("cat", "dog"), scores, (("cat",),)).best(0, 2)
-        [('cat', 0.75), ('dog', 0.25)]
-    """
-
-    classes: tuple[str, ...]
-    scores: Tensor
-    labels: tuple[tuple[str, ...], ...]
-
-    def best(self, row: int, most: int = 1) -> list[tuple[str, float]]:
-        """The classes with the highest scores of an image, with these."""
-        values, places = self.scores[row].topk(min(most, len(self.classes)))
-        names = (self.classes[place] for place in places.tolist())
-        return list(zip(names, values.tolist(), strict=True))
 
 
 @dataclass(frozen=True)

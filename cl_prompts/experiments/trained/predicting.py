@@ -4,21 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from cl_prompts.checks import shown
 from cl_prompts.datasets.folders import scan_images
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.files import csv_text
 
-if TYPE_CHECKING:
-    from cl_prompts.experiments.trained.loading import Predictions
-
-
 #: label of images in which the model has too little confidence
 UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of a model for some images.
+
+    Attributes:
+        classes: names of the columns.
+        scores: (images, classes) on the CPU: probabilities, 0 for classes that training never
+            showed; of a ridge regression for several labels its own scores.
+        labels: names of the predicted classes of each image, the best score first: one, or with
+            several labels per image those above a probability of 0.5 (or the model's own
+            threshold), perhaps none. ``unknown`` alone where that was asked for and the model has
+            too little confidence in its best label.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[0.75, 0.25]])
+        >>> Predictions(("cat", "dog"), scores, (("cat",),)).best(0, 2)
+        [('cat', 0.75), ('dog', 0.25)]
+    """
+
+    classes: tuple[str, ...]
+    scores: Tensor
+    labels: tuple[tuple[str, ...], ...]
+
+    def best(self, row: int, most: int = 1) -> list[tuple[str, float]]:
+        """The classes with the highest scores of an image, with these."""
+        values, places = self.scores[row].topk(min(most, len(self.classes)))
+        names = (self.classes[place] for place in places.tolist())
+        return list(zip(names, values.tolist(), strict=True))
 
 
 def check_rate(rate: float) -> None:

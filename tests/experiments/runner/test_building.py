@@ -20,8 +20,9 @@ from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner import building
-from cl_prompts.experiments.runner.building import Builder, Parts
+from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.execution import complete
+from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.summary import summary_of
 from tests.experiments import own_parts
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.trained.loading import Predictions
 from cl_prompts.experiments.trained.predicting import (
     UNKNOWN,
+    Predictions,
     check_rate,
     image_files,
     predictions_csv,
