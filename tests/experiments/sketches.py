@@ -45,7 +45,9 @@ def sketched(*, pages: bool = False) -> Iterator[None]:
         pages: make reports nevertheless.
     """
     with pytest.MonkeyPatch.context() as patch:
+        # Nor is the engine that draws them begun: a process that is forked after that would hang.
         patch.setattr(figures, "png", lambda chart: _BLANK.getvalue())
+        patch.setattr(report, "vl_convert", SimpleNamespace(javascript_bundle=str))
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(building, "create_backbone", _backbone)
         patch.setattr(execution, "gc", SimpleNamespace(collect=lambda: None))
