@@ -39,17 +39,13 @@ def before_after(run: Run) -> list[BeforeAfter]:
     # Classes that came since stand behind those that the parent knew.
     earlier += [None] * (len(names) - len(earlier))
     ends = run.metrics[f"task_end_{run.measure}"]
-    ends = {scope: points for scope, points in ends.items() if points}
-    end = max((points[-1][0] for points in ends.values()), default=0)
-    # A class that was removed has its last value at an earlier place.
-    last = {scope: points[-1][1] for scope, points in ends.items() if points[-1][0] == end}
+    last = {scope: points[-1][1] for scope, points in ends.items() if points}
     later = [last.get(f"class:{number}") for number in range(len(names))]
     classes = [BeforeAfter(*row) for row in zip(names, earlier, later, strict=True)]
     known = [row for row in classes if row.before is not None and row.after is not None]
     new = [row for row in classes if row.before is None and row.after is not None]
-    # A mean over classes that the parent knew is none over all of them, or over those that stay.
-    others = any((row.before is None) != (row.after is None) for row in classes)
-    before = None if others and run.multi_label else run.before["score"]
+    # With several labels the score is a mean over classes, which the parent has of its own alone.
+    before = None if new and run.multi_label else run.before["score"]
     groups = [
         BeforeAfter("all test images", before, last.get("seen")),
         BeforeAfter("classes known before", _mean([r.before for r in known]), _after(known)),

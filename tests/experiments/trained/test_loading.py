@@ -173,7 +173,7 @@ def test_data_of_ones_own_take_tensors_alone(tmp_path: Path) -> None:
     own: list[Any] = [f"dataset={OWN}:stripes", f"scenario={OWN}:halves", "strategy=ncm", "seed=1"]
     code, (folder,) = run(tmp_path, "digits", *own, "per_class=5", "normalisation=dataset")
     assert code == 0
-    with pytest.raises(InputError, match=f"it names code and would import {OWN} "):
+    with pytest.raises(InputError, match=f"it names code and would import {OWN}"):
         load_run(folder, device="cpu")
     trained = load_run(folder, device="cpu", trust_code=True)
     with pytest.raises(InputError, match="makes its own images: give predict a tensor"):
