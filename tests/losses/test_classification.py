@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from cl_prompts.losses.classification import (
     batch_classes,
@@ -13,12 +12,7 @@ from cl_prompts.losses.classification import (
     masked_mean,
     reverse_cross_entropy,
 )
-from cl_prompts.models.heads import CosineHead
-from cl_prompts.prompts.pools import class_position
-from cl_prompts.prompts.prefixes import SharedPrefix
-from tests.golden_numbers import Golden, golden_vit, gradient, put
-
-GOLDEN = Golden("single_prompt")
+from tests.golden_numbers import Golden, gradient, put
 
 
 def test_only_the_classes_of_the_batch_compete() -> None:
@@ -31,41 +25,6 @@ def test_only_the_classes_of_the_batch_compete() -> None:
     torch.testing.assert_close(masked_cross_entropy(logits, labels, competing), want)
     logits[:, [0, 2]] = -torch.inf  # unseen classes of a model
     torch.testing.assert_close(masked_cross_entropy(logits, labels, competing), want)
-
-
-def features(prefix: SharedPrefix) -> Tensor:
-    backbone = golden_vit()
-    return backbone.class_features(backbone.embed(GOLDEN("images")), prefix.build(None))
-
-
-@pytest.mark.parametrize("kind", ["cos_sim", "linear"])
-def test_single_prompt_is_the_published_one(kind: str) -> None:
-    prefix = SharedPrefix(range(5), 3, 32, 4, position=class_position(golden_vit()))
-    head = CosineHead(32, 9) if kind == "cos_sim" else nn.Linear(32, 9)
-    put(prefix.values, GOLDEN("prompt"))
-    put(head.weight, GOLDEN(f"{kind}/head_weight"))
-    if kind == "linear":
-        assert head.bias is not None
-        put(head.bias, GOLDEN("linear/head_bias"))
-    optimizer = torch.optim.Adam([*prefix.parameters(), *head.parameters()], lr=5e-3)
-
-    got = features(prefix)
-    GOLDEN.close(got, f"{kind}/features")
-    logits = head(got)
-    GOLDEN.close(logits, f"{kind}/logits")
-    labels = GOLDEN("labels")
-    loss = masked_cross_entropy(logits, labels, batch_classes(labels, 9))
-    GOLDEN.close(loss, f"{kind}/batch_mask_loss")
-    loss.backward()
-    GOLDEN.close(gradient(prefix.values), f"{kind}/grad_prompt")
-    GOLDEN.close(gradient(head.weight), f"{kind}/grad_head_weight")
-    if kind == "linear":
-        assert head.bias is not None
-        GOLDEN.close(gradient(head.bias), "linear/grad_head_bias")
-    optimizer.step()
-    GOLDEN.close(prefix.values, f"{kind}/after_adam/prompt", atol=1e-3)
-    GOLDEN.close(head.weight, f"{kind}/after_adam/head_weight", atol=1e-3)
-    GOLDEN.close(head(features(prefix)), f"{kind}/after_adam/eval_logits", atol=1e-4)
 
 
 def test_entries_outside_have_no_say_and_no_gradient() -> None:

@@ -17,12 +17,3 @@ def test_the_kernel_is_that_of_the_first_batch() -> None:
     distance = torch.pdist(features).square().median()
     found = strategy.model.head.members[0].expansion.bandwidth
     torch.testing.assert_close(float(found), float(1 / distance), rtol=1e-5, atol=0)
-
-
-def test_settings_reach_the_classifier() -> None:
-    head = make("klda", seed=3, members=2, gamma=0.5, shrinkage_form="relative").model.head
-    first, second = (member.expansion for member in head.members)
-    assert first.gamma == second.gamma == 0.5
-    assert head.members[1].shrinkage_form == "relative"
-    assert not torch.equal(first.matrix, second.matrix)
-    assert make("klda", form="released", shrinkage=0.0).model.head.form == "released"

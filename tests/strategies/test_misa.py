@@ -117,6 +117,7 @@ def test_steps_of_the_warm_up_are_the_published_ones() -> None:
         loss = example().step(model, fam, main, other)
         assert loss == pytest.approx(GOLDEN.number(f"fam/{number}/loss_at_perturbed"), abs=1e-4)
         for name, values in named.items():
+            GOLDEN.close(gradient(values), f"fam/{number}/grad/{name}", atol=1e-4)
             GOLDEN.close(values, f"fam/{number}/after/{name}", atol=1e-3)
     GOLDEN.close(projected.values, "fam/exported_e_prompts", atol=1e-3)
 

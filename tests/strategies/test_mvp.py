@@ -86,16 +86,3 @@ def test_its_loss_reads_what_the_head_reads() -> None:
     logits = model.head(output.features / scale[:, None].detach()) * output.mask
     want = F.cross_entropy(logits, labels) + strategy.key_loss(output.selection)
     torch.testing.assert_close(strategy.training_loss(output, batch), want)
-
-
-def test_the_classes_of_the_batch_compete_in_both_terms() -> None:
-    strategy = fit(make("mvp", class_mask="batch"), experiences())
-    strategy.model.observe_classes(torch.arange(6))
-    images = Blobs(4, seed=5).images
-    labels = torch.tensor([1, 4, 4, 1])
-    batch = stream_batch(strategy, images, labels)
-    output = strategy.model.run(images)
-    found = strategy.training_loss(output, batch)
-    strategy.class_mask = "seen"
-    strategy.model.seen = torch.zeros(6, dtype=torch.bool).index_fill_(0, labels, True)
-    torch.testing.assert_close(strategy.training_loss(strategy.model.run(images), batch), found)

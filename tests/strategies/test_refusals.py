@@ -24,8 +24,10 @@ from tests.toys import make
 AVERAGING = [PromptAveraging(checkpoints=3)]
 ENCODED = {"prompt_form": Encoded()}
 BY_ENTRY = {"prompt_form": Decomposed(per="entry")}
+SCALED = {"plugins": [HeadAlignment(feature_scale=0.5, restore=True)]}
 ROUTED = {"plugins": [Router()]}
 ROWS: list[tuple[str, dict[str, Any]]] = [
+    ("aper", {"buffer_size": 5}),
     ("clib", {"head": Head(input="whitened", replayed=False)}),
     ("clib", {"lr_step": 1.0}),
     ("clib", {"plugins": [HeadAlignment()]}),
@@ -57,6 +59,9 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("ncm", {"head": Head(input="whitened")}),
     ("ncm", {"plugins": [SymmetricLoss()]}),
     ("ncm", ROUTED),
+    ("one_prompt", {"plugins": [HeadAlignment(feature_scale=0.02)]}),
+    ("one_prompt", {"head": {"kind": "cosine"}, **SCALED}),
+    ("one_prompt", {"head": {"input": "whitened"}, **SCALED}),
     ("one_prompt", {"prompt_form": ["mlp"]}),
     ("one_prompt", {"prompt_form": {"encodde": {}}}),
     ("one_prompt", BY_ENTRY),

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.prompts.pools import class_position
 from cl_prompts.strategies import Head, SinglePrompt
 from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import stream_batch
-from tests.toys import make
 
 GOLDEN = Golden("single_prompt")
 
@@ -51,15 +49,3 @@ def test_one_step_is_the_published_one(head: str) -> None:
     GOLDEN.close(model.head.weight, f"{head}/after_adam/head_weight", atol=1e-3)
     after = strategy.training_output(batch)
     GOLDEN.close(after.logits, f"{head}/after_adam/eval_logits", atol=1e-4)
-
-
-def test_the_position_is_a_constant_shift_and_off_by_default() -> None:
-    model = make("single_prompt").model
-    shifted = make("single_prompt", position=True).model
-    assert model.pools[0].position is None
-    assert torch.equal(shifted.pools[0].position, class_position(shifted.backbone))
-    with torch.no_grad():
-        model.pools[0].values += class_position(model.backbone)
-    keys, moved = (m.pools[0].build(None).prefix[0][0] for m in (model, shifted))
-    torch.testing.assert_close(keys, moved)
-    assert "pools.0.position" not in shifted.learned_state()

@@ -7,21 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from tests.toy_data import Blobs, experiences
 from tests.toys import ADAPTED, fit, make, same, weights
 
 IMAGES = Blobs(8, seed=5).images
 
 every = pytest.mark.parametrize("kind", ADAPTED)
-
-
-@every
-def test_streams_without_boundaries_are_refused(kind: str) -> None:
-    strategy = make(kind, boundaries=None)
-    with pytest.raises(InputError, match="this stream announces no boundaries: use a class-incre"):
-        fit(strategy, experiences())
-    fit(make(kind, "class_incremental", boundaries=None), experiences("class_incremental")[:1])
 
 
 @every
@@ -38,9 +29,3 @@ def test_dropout_acts_in_training_alone_and_is_drawn_from_the_seed(kind: str) ->
     model = some.model.eval()
     with torch.no_grad():
         assert torch.equal(model(IMAGES), model(IMAGES))
-
-
-@every
-def test_a_buffer_is_refused(kind: str) -> None:
-    with pytest.raises(InputError, match="keeps prototypes and replays nothing"):
-        make(kind, buffer_size=5)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import CLExperience, split_online_stream
-from avalanche.core import SupervisedPlugin
-from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
-from avalanche.training.plugins import EvaluationPlugin, EWCPlugin
+from avalanche.training.plugins import EWCPlugin
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toy_data import Blobs, benchmark, experiences
+from tests.toy_data import Blobs, experiences
 from tests.toy_vits import lively_vit
 from tests.toys import close, fit, make, same, weights
 
@@ -74,19 +69,6 @@ def test_plugins_counters_and_place_in_the_run_are_kept() -> None:
     assert anytime.n_classes == 8
 
 
-def test_settings_that_were_assigned_stay_so_after_growth() -> None:
-    assigned = {"train_epochs": 1, "train_mb_size": 14, "eval_mb_size": 7, "clip_norm": 0.1}
-    strategy = fit(make("linear_probe", train_epochs=3, n_classes=6), experiences())
-    vars(strategy).update(assigned)
-    strategy.optimizer.param_groups[0]["lr"] = 0.125
-    updates = strategy.clock.train_iterations
-    strategy.grow(2)
-    assert strategy.values_of(*assigned) == assigned
-    assert strategy.n_classes == 8
-    assert strategy.optimizer.param_groups[0]["lr"] == 0.125
-    assert strategy.clock.train_iterations == updates > 0
-
-
 def test_an_optimizer_that_was_assigned_and_its_schedule_go_on() -> None:
     strategy = fit(make("linear_probe", n_classes=6), experiences())
     head = strategy.model.head
@@ -103,24 +85,6 @@ def test_an_optimizer_that_was_assigned_and_its_schedule_go_on() -> None:
     assert (first["lr"], second["lr"]) == (0.25, 0.125)
 
 
-def test_what_was_frozen_stays_so_after_growth() -> None:
-    strategy = fit(make("mvp"), experiences()[:1])
-    strategy.model.head.weight.requires_grad_(False)
-    before = weights(strategy)["head.weight"]
-    strategy.grow(1)
-    fit(strategy, experiences()[1:])
-    assert torch.equal(strategy.model.head.weight[:6], before)
-
-
-def test_a_grown_strategy_resumes_in_one_of_its_size() -> None:
-    strategy = fit(make("lwf"), experiences())
-    strategy.grow(2)
-    later = [with_more_classes(8, only=[1, 6, 7])]
-    resumed = make("lwf", n_classes=8)
-    resumed.load_state_dict(deepcopy(strategy.state_dict()), experiences())
-    assert same(weights(fit(strategy, later)), weights(fit(resumed, later)))
-
-
 def test_a_growing_head_follows_the_experiences() -> None:
     growing = make("linear_probe", growing=True)
     later = [with_more_classes(8, only=[1, 6]), with_more_classes(9, only=[8])]
@@ -133,25 +97,6 @@ def test_a_growing_head_follows_the_experiences() -> None:
     # Not to the bit: products with heads of other sizes may be summed in another order.
     close(weights(growing), weights(by_hand))
     assert growing.model.seen.tolist() == [True] * 7 + [False, True]
-
-
-class Darker(SupervisedPlugin):
-    """Changes batches of evaluation."""
-
-    def before_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
-        strategy.mbatch[0] = strategy.mbatch[0] / 2
-
-
-def test_classes_that_a_growing_head_has_not_met_count_as_wrong() -> None:
-    stream = benchmark("class_incremental")
-    found = []
-    for settings in ({"growing": True, "n_classes": 1}, {}):
-        evaluator = EvaluationPlugin(accuracy_metrics(stream=True), loss_metrics(stream=True))
-        strategy = make("ncm", evaluator=evaluator, plugins=[Darker()], **settings)
-        fit(strategy, stream.train_stream[:1])
-        found.append(strategy.eval(stream.test_stream))
-    assert found[0] == found[1]
-    assert 0 < next(iter(found[0].values())) < 1
 
 
 def test_growth_that_the_method_cannot_have_leaves_it_as_it_was() -> None:
@@ -184,14 +129,6 @@ def test_refusals() -> None:
 def test_without_room_a_later_class_is_refused() -> None:
     with pytest.raises(InputError, match="label 7 at positions 0, 1"):
         fit(make("linear_probe"), [with_more_classes(8, only=[7])])
-
-
-def test_a_trainable_backbone_goes_on_counting_its_passes() -> None:
-    strategy = fit(make("fine_tuning"), experiences())
-    counts = strategy.model.backbone.counter.counts()
-    strategy.grow(2)
-    assert strategy.model.backbone.counter.counts() == counts
-    assert counts.images > 0
 
 
 def test_it_grows_with_the_first_piece_of_a_task() -> None:

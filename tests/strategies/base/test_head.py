@@ -13,17 +13,11 @@ from cl_prompts.strategies import Head, SlowHeads
 from cl_prompts.strategies.base.stream import Batch
 from tests.strategies.shared import noted
 from tests.toy_data import N_CLASSES, Blobs, experiences
-from tests.toys import ADAPTED, PROTOTYPES, TABLE, cls_of, fit, make
+from tests.toys import ADAPTED, TABLE, cls_of, fit, make
 
 IMAGES = Blobs(12, seed=7).images
-WITHOUT = (*PROTOTYPES, *ADAPTED, "multi_lane", "mixture_prompt")
 #: one of each way to read the head's input
 HEADED = ("mvp", "hide_prompt", "flyprompt", "derpp", "fine_tuning", "joint")
-
-
-@pytest.mark.parametrize("kind", TABLE)
-def test_methods_with_one_trained_head_have_it(kind: str) -> None:
-    assert ("head" in cls_of(kind).settings()) == (kind not in WITHOUT)
 
 
 @pytest.mark.parametrize(

@@ -86,16 +86,3 @@ def test_a_task_end_folds_the_update_and_evaluation_is_unchanged(scenario: str) 
     assert len(differences) == 3
     assert max(differences) < 1e-5
     assert update.baked.any()
-
-
-def test_forms_combine_in_any_order_and_by_name() -> None:
-    encoded = Encoded(kind="mlp", width=4)
-    decomposed = Decomposed(per="entry", rank=2)
-    names = {"encoded": {"kind": "mlp", "width": 4}, "decomposed": {"per": "entry", "rank": 2}}
-    for form in ([encoded, decomposed], (decomposed, encoded), names):
-        pools = make("dual_prompt", prompt_form=form).model.pools
-        found: list[str] = [type(pool).__name__ for pool in pools]
-        assert found == ["Reparameterised", "Reparameterised", "Decomposed"]
-        assert tuple(pools[-1].a.shape[::2]) == (10, 2)
-    plain: list[str] = [type(pool).__name__ for pool in make("dual_prompt").model.pools]
-    assert plain == ["SharedPrefix", "PrefixPool"]

@@ -39,8 +39,8 @@ def mixture() -> Any:
     return next(iter(split_continuous_linear_decay_stream(tasks, 8, 2, 4, True)))
 
 
-def load(saved: Any, **settings: Any) -> None:
-    make("linear_probe", **settings).load_state_dict(saved.state_dict())
+def load(saved: Any, *, kind: str = "linear_probe", **settings: Any) -> None:
+    make(kind, **settings).load_state_dict(saved.state_dict())
 
 
 def test_construction() -> None:
@@ -86,6 +86,7 @@ def test_data_and_states() -> None:
         "mixed tasks": lambda: fit(make("multi_lane", "mlcil"), [mixture()]),
         "single labels": lambda: MultiLabelMetrics().after_eval_iteration(single),
         "another plugin": lambda: load(one),
+        "another buffer": lambda: load(make("er", buffer_size=9), kind="er", buffer_size=12),
         "another backbone": lambda: load(ours, backbone=other),
         "no experiences": lambda: make("mvp_r").load_state_dict(
             fit(make("mvp_r"), experiences()[:1]).state_dict()

@@ -8,11 +8,10 @@ import pytest
 
 from cl_prompts.checks import Count, Share
 from cl_prompts.errors import InputError
-from cl_prompts.strategies import PLUGINS, Head, LinearProbe, plugin_class, strategy_class
+from cl_prompts.strategies import PLUGINS, Head, plugin_class
 from cl_prompts.strategies.base.prompt_form import PROMPT_FORMS
 from cl_prompts.strategies.base.settings import Declared, sentences
 from tests.families.test_settings import out_of_range
-from tests.toy_vits import tiny_vit
 
 
 class Base(Declared):
@@ -88,48 +87,6 @@ def test_heads_forms_and_plugins_say_what_they_take_and_refuse_the_rest(cls: Any
         for value in out_of_range(setting.kind):
             with pytest.raises(InputError, match=setting.name):
                 cls(**{setting.name: value})
-
-
-@pytest.mark.parametrize(
-    ("strategy", "published", "alignment"),
-    [
-        ("er", {"buffer_size": 2000, "lr": 5e-3, "online_iter": 3, "backbone_lr": 0}, {}),
-        ("lwf", {"period": 1000, "lr": 5e-3, "train_mb_size": 64, "online_iter": 3}, {}),
-        (
-            "norga",
-            {"train_mb_size": 128, "prompt_lr": 0.015, "lr": 0.0015, "momentum": 0.01},
-            {"statistics": "covariance", "lr": 0.05},
-        ),
-        (
-            "single_prompt",
-            {"lr": 5e-3, "train_mb_size": 32, "online_iter": 3, "prompt_length": 20}
-            | {"prompted_blocks": (0, 1, 2, 3, 4), "class_mask": "batch", "schedule": "constant"},
-            {},
-        ),
-        (
-            "vq_prompt",
-            {"pool_size": 10, "prompt_length": 8, "temperature": 1.0, "soft_weight": 0.4}
-            | {"hard_weight": 0.1, "lr": 2.5e-3, "prompt_lr": 1.25e-2, "train_mb_size": 128},
-            {"lr": 1e-5, "epochs": 10, "samples": 512},
-        ),
-    ],
-)
-def test_defaults_are_the_published_ones(
-    strategy: str, published: dict[str, Any], alignment: dict[str, Any]
-) -> None:
-    cls = strategy_class(strategy)
-    assert {name: cls.settings()[name].default for name in published} == published
-    if alignment:
-        (plugin,) = cls.own_plugins
-        assert plugin.values_of(*alignment) == alignment
-
-
-@pytest.mark.parametrize("name", ["save", "buffer", "given", "state"])
-def test_a_setting_that_is_called_as_something_else_is_refused(name: str) -> None:
-    body = {"__annotations__": {name: str}, name: "some", "__module__": __name__}
-    says = f"Own declares a setting {name}, which is the name of another"
-    with pytest.raises(InputError, match=says):
-        type("Own", (LinearProbe,), body)(backbone=tiny_vit(), n_classes=3, evaluator=None)
 
 
 def test_a_default_that_one_object_changes_stays_as_it_is_for_others() -> None:

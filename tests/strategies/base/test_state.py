@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from avalanche.core import SupervisedPlugin
 
 from cl_prompts.strategies import StrategyPlugin
-from cl_prompts.strategies.base.state import Registered
 from tests.toy_data import experiences
 from tests.toys import fit, make, same, weights
-
-
-def test_values_of_every_kind_come_back_and_are_copies() -> None:
-    owner = SimpleNamespace(
-        n=3,
-        values=torch.ones(2),
-        listed=[torch.zeros(1)],
-        generator=torch.Generator().manual_seed(1),
-        module=torch.nn.Linear(2, 2),
-        missing=None,
-    )
-    state = Registered(owner)
-    state.add(*vars(owner))
-    saved = state.state_dict()
-    want = torch.rand(3, generator=owner.generator)
-    weight = owner.module.weight.detach().clone()
-    owner.n = 0
-    owner.missing = 1
-    owner.values.zero_()
-    owner.listed[0].fill_(5)
-    with torch.no_grad():
-        owner.module.weight.zero_()
-    for _ in range(2):  # what was loaded is a copy, too
-        state.load_state_dict(saved)
-        assert (owner.n, owner.missing) == (3, None)
-        assert owner.values.tolist() == [1, 1]
-        assert owner.listed[0].tolist() == [0]
-        assert torch.equal(owner.module.weight, weight)
-        assert torch.equal(torch.rand(3, generator=owner.generator), want)
-        owner.listed[0].fill_(5)
-        owner.values.zero_()
 
 
 class Counting(SupervisedPlugin):

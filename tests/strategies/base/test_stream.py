@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from cl_prompts.datasets.dataset import ImageSet, as_dataset
+from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
-from cl_prompts.datasets.views import current_key
-from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies.base.stream import (
     Batch,
-    KeyedItems,
     RepeatedBatches,
     keyed_loader,
     stream_batches,
@@ -38,16 +34,6 @@ def test_a_part_has_the_rows_of_every_column(shape: tuple[int, ...]) -> None:
     assert torch.equal(part.annotated, annotated if len(shape) == 1 else annotated[3:])
     assert part.slots.tolist() == [8, 9]
     assert len(whole.labels) == 5
-
-
-def test_labels_come_from_the_host_where_they_are_known() -> None:
-    whole = batch(torch.ones(6, dtype=torch.bool))
-    assert whole.labels_on_host(2).tolist() == [4, 3]
-    assert whole.classes_on_host() is None
-    whole.host_labels = torch.tensor([1, 5, 1])
-    assert whole.labels_on_host(2).tolist() == [1, 5]
-    assert whole.classes_on_host() == [1, 5]
-    assert whole.part(slice(1, None)).classes_on_host() is None
 
 
 def image_set(n: int) -> ImageSet:
@@ -80,18 +66,6 @@ def test_keys_are_stream_positions_and_repetitions() -> None:
     assert [[key for _, key in batch] for batch in sampler] == keys[2:]
 
 
-def test_keys_reach_through_avalanches_subsets() -> None:
-    part = image_set(12)
-    data = as_dataset(part, part)
-    benchmark = si_blurry_benchmark(data.train, data.test, n_tasks=2, seed=1)
-    experience = benchmark.train_stream[1]
-    items = KeyedItems(experience.dataset.train())
-    assert len(items) == len(experience.dataset)
-    for k, row in enumerate(experience.indices.tolist()):
-        assert torch.equal(items[k, (50, k)][0], part.view(row, 50, k)[0])
-    assert current_key() is None
-
-
 def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:
     loader = keyed_loader(image_set(5), RepeatedBatches(5, 2, 3, start=2))
     found = []
@@ -101,10 +75,3 @@ def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:
         assert not torch.equal(views[0].images, views[1].images)
         found.append((part.start, part.rows.tolist(), [view.labels.tolist() for view in views]))
     assert found == [(2, [2, 3], [[2, 3]] * 3), (4, [4], [[4]] * 3)]
-
-
-def test_a_loader_of_a_plugin_gives_one_view() -> None:
-    loader = DataLoader(image_set(5), batch_size=2)
-    stream = stream_batches(loader, ALL, updates=2, size=2, n=5, start=2)
-    found = [(part.start, part.size, part.rows, len(list(part.views))) for part in stream]
-    assert found == [(2, 2, None, 2), (4, 1, None, 2)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import Any
 
@@ -11,13 +10,9 @@ import pytest
 import torch
 from avalanche.benchmarks import (
     benchmark_with_validation_stream,
-    nc_benchmark,
-    split_online_stream,
 )
-from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
-from avalanche.training.plugins import ReplayPlugin
 from torch.utils.data import Subset
 
 from cl_prompts.errors import InputError
@@ -86,16 +81,6 @@ def test_points_are_the_first_boundaries_at_or_past_the_thresholds(stream: Any, 
     assert points(plugin.curve.task_ends) == np.cumsum(sizes).tolist()
 
 
-def test_test_images_come_without_the_transforms_of_training() -> None:
-    groups = {"train": (lambda image: 1 - image, None), "eval": (None, None)}
-    data = as_classification_dataset(Blobs(12, seed=1), transform_groups=groups)
-    experience = nc_benchmark(data, data, 1, task_labels=False).test_stream[0]
-    for test in (data, experience.dataset, experience, [experience]):
-        seen = AnytimeEvaluation(test).evaluator.dataset
-        total = torch.stack([item[0] for item in seen]).sum()
-        torch.testing.assert_close(total, Blobs(12, seed=1).images.sum())
-
-
 def test_hidden_labels_are_no_test_set() -> None:
     stream = mlcil_benchmark(Scenes(60, seed=1), Scenes(40, seed=2), protocol="B0-C2")
     held_out = benchmark_with_validation_stream(stream, validation_size=0.5).valid_stream
@@ -149,18 +134,6 @@ def test_only_images_of_seen_classes_are_tested(stream: Any) -> None:
     assert sorted(c for classes in plugin.new_classes for c in classes) == list(range(6))
 
 
-@pytest.mark.parametrize("plugins", [[], [ReplayPlugin(mem_size=20)]], ids=["naive", "replay"])
-def test_ordinary_strategies_are_measured_alike(stream: Any, plugins: list[Any]) -> None:
-    plugin = AnytimeEvaluation(stream.test_stream, every=25)
-    naive([*plugins, plugin]).train(stream.train_stream, eval_streams=[], shuffle=False)
-    assert plugin.samples_seen == 100
-    if not plugins:
-        ends = boundaries(stream.train_stream)
-        want = [next(e for e in ends if e >= k * 25) for k in (1, 2, 3, 4)]
-        assert points(plugin.curve.anytime) == want
-    assert 0 <= plugin.results["a_auc"] <= 1  # type: ignore[operator]
-
-
 @pytest.mark.parametrize("kind", [Cumulative, partial(GDumb, mem_size=30), JointTraining, Naive])
 def test_samples_are_those_of_the_stream_whatever_a_strategy_trains_on(
     stream: Any, kind: Any
@@ -211,40 +184,17 @@ def test_state_continues_the_curve(stream: Any) -> None:
     assert second.new_classes == whole.new_classes
 
 
-@pytest.mark.parametrize("before", [None, 7, 60])
-def test_another_period_goes_on_at_its_own_points(stream: Any, before: int | None) -> None:
-    """As an evaluation that had it from the start."""
-    first = fit(probe(AnytimeEvaluation(stream.test_stream, every=before)), stream.train_stream[:2])
-    # 34 samples come before, so that one of its points may lie just there.
-    whole, later = (AnytimeEvaluation(stream.test_stream, every=17) for _ in range(2))
-    fit(probe(whole), stream.train_stream)
-    strategy = probe(later)
-    strategy.load_state_dict(first.state_dict(), stream.train_stream[:2])
-    fit(strategy, stream.train_stream[2:])
-    ours, theirs = ([n for n in points(a.curve.anytime) if n > 34] for a in (later, whole))
-    assert ours == theirs != []
-
-
 @pytest.mark.parametrize(
     ("tested", "settings", "says"),
     [
         (Blobs(6, 6), {"every": 0}, "period must be"),
         (Blobs(6, 6), {"points": "all"}, "'default', 'published' or 'look_ahead'"),
         ([], {}, "no experience"),
-        (Subset(Blobs(6, 6), [0]), {}, ".targets of the test set must"),
     ],
 )
 def test_bad_settings_are_refused(tested: Any, settings: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         AnytimeEvaluation(tested, **settings)
-
-
-def test_mini_experiences_are_not_tasks(stream: Any) -> None:
-    plugin = AnytimeEvaluation(stream.test_stream, every=25)
-    pieces = split_online_stream(stream.train_stream, 7, access_task_boundaries=True, shuffle=False)
-    fit(probe(plugin), pieces)
-    assert plugin.samples_seen == 100
-    assert len(plugin.curve.task_ends) == 3
 
 
 def test_a_stream_may_have_classes_beyond_the_test_labels(stream: Any) -> None:
@@ -255,13 +205,6 @@ def test_a_stream_may_have_classes_beyond_the_test_labels(stream: Any) -> None:
     naive([plugin]).train(stream.train_stream, eval_streams=[], shuffle=False)
     assert plugin.n_classes == 6
     assert plugin.curve.task_ends[-1].by_class[2:].isnan().all()
-
-
-def test_one_plugin_watches_one_strategy(stream: Any) -> None:
-    plugin = AnytimeEvaluation(stream.test_stream, every=50)
-    fit(probe(plugin), stream.train_stream[:1])
-    with pytest.raises(InputError, match="is of another strategy: make a new one"):
-        fit(probe(plugin), stream.train_stream[:1])
 
 
 ORDER = ["sketch", "art", "photo"]
@@ -334,28 +277,3 @@ def test_domains_of_test_images_alone_count_from_the_start() -> None:
     ends = [set(plugin.by_domain(end)) for end in plugin.curve.task_ends]
     assert ends == [{"sketch", "war"}, {"sketch", "art", "war"}, {*ORDER, "war"}]
     assert plugin.new_domains == [[2], [0], [1]]
-
-
-def test_a_curve_of_domains_is_continued_inside_a_task() -> None:
-    stream = in_domains(announced=False).train_stream
-    tests = [Blobs(48, 6, seed=2) for _ in range(3)]
-    whole, first, second = (AnytimeEvaluation(test, every=10) for test in tests)
-    fit(probe(whole), stream)
-    stopped = probe(first)
-    states: list[Any] = []
-
-    def stop() -> None:
-        if stopped.samples_seen == 46:  # in the second domain
-            states.append(copy.deepcopy(stopped.state_dict()))
-            raise KeyboardInterrupt
-
-    stopped.between_batches = stop
-    with pytest.raises(KeyboardInterrupt):
-        fit(stopped, stream)
-    resumed = probe(second)
-    resumed.load_state_dict(states[0], stream[:2])
-    fit(resumed, stream[1:])
-    assert second.results == whole.results
-    assert second.new_domains == whole.new_domains
-    kept = [(p.samples_seen, second.by_domain(p)) for p in second.curve.points()]
-    assert kept == [(p.samples_seen, whole.by_domain(p)) for p in whole.curve.points()]

@@ -142,21 +142,6 @@ def test_rows_of_earlier_tasks_are_lengthened_by_their_age() -> None:
     torch.testing.assert_close(rows[1], rows[0] * (1 + 0.5 * ages))
 
 
-@pytest.mark.parametrize(
-    ("settings", "strategy", "sentence"),
-    [
-        ({"feature_scale": 0.02}, {}, "training cannot go on with them: give restore=True"),
-        (PLUS, {"head": {"kind": "cosine"}}, "another one: leave out feature_scale"),
-        (PLUS, {"head": {"input": "whitened"}}, "another one: leave out feature_scale"),
-    ],
-)
-def test_scales_of_another_head_are_refused(
-    settings: dict[str, Any], strategy: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(InputError, match=sentence):
-        aligned("one_prompt", **settings, **strategy)
-
-
 def test_a_stream_without_boundaries_puts_nothing_back() -> None:
     strategy, _ = aligned("one_prompt", period=24, **SLCA)
     with pytest.raises(InputError, match="this stream announces no boundaries: leave it out"):

@@ -10,9 +10,8 @@ from avalanche.models import SimpleMLP
 from avalanche.training import Naive, Replay
 
 from cl_prompts.errors import InputError
-from cl_prompts.strategies import KeepOrder, LinearProbe
+from cl_prompts.strategies import KeepOrder
 from tests.toy_data import benchmark
-from tests.toy_vits import tiny_vit
 
 SHUFFLED = "the order of this stream is part of its scenario: train with .*shuffle=False"
 
@@ -41,13 +40,3 @@ def test_avalanche_strategies_are_told(kind: Any, options: dict[str, Any]) -> No
     strategy = foreign(kind, **options)
     strategy.train(stream, shuffle=False)
     assert strategy.clock.train_exp_counter == len(stream)
-
-
-def test_strategies_of_the_package_keep_the_order_by_themselves() -> None:
-    stream = benchmark("si_blurry").train_stream
-    settings: dict[str, Any] = {"n_classes": 6, "evaluator": None, "plugins": [KeepOrder()]}
-    probe = LinearProbe(backbone=tiny_vit(), **settings)
-    probe.train(stream[0])
-    assert probe.samples_seen == len(stream[0].dataset)
-    with pytest.raises(InputError, match=SHUFFLED):
-        probe.train(stream[1], shuffle=True)

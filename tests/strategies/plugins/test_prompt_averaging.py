@@ -44,17 +44,6 @@ def test_checkpoints_divide_a_period_where_nothing_is_announced() -> None:
     assert all(abs(found - want) <= 6 for found, want in zip(at, range(12, 73, 12), strict=True))
 
 
-def test_a_stop_between_two_checkpoints_changes_no_average() -> None:
-    whole, first, second = (averaged("one_prompt", 3, period=72) for _ in range(3))
-    stream = experiences()
-    second.load_state_dict(fit(first, stream[:2]).state_dict(), stream[:2])
-    averages = [
-        fit(strategy, left).model.pools[0].sums
-        for strategy, left in ((whole, stream), (second, stream[2:]))
-    ]
-    assert torch.equal(*averages)
-
-
 @pytest.mark.parametrize("kind", AVERAGED)
 def test_evaluation_uses_the_average_and_training_is_as_without(kind: str) -> None:
     ours = fit(make(kind, period=24), experiences()).model

@@ -38,10 +38,6 @@ def test_those_of_a_given_model_follow_its_head_without_the_plugin() -> None:
     assert same(weights(given), weights(want))
 
 
-def test_without_decays_there_are_none() -> None:
-    assert make("linear_probe", plugins=[SlowHeads(decays=())]).model.slow is None
-
-
 def test_slow_heads_of_a_given_model_are_those_asked_for() -> None:
     model = make("linear_probe", plugins=[SlowHeads(decays=(0.5,))]).model
     assert make("linear_probe", model=model, plugins=[SlowHeads(decays=(0.5,))]).model is model
