@@ -431,7 +431,8 @@ def compare(
     # A row such as "mvp (lr=0.1, alpha=0.5)" is one.
     chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}
     found = compared(runs, by=by, reference=reference, **chosen)
-    _print_or_write(written(found, format), out)
+    text = written(found, format)  # type: ignore[arg-type]  # one_of has checked it
+    _print_or_write(text, out)
     from cl_prompts.experiments.run_folder.runs import unfinished
 
     if left := unfinished(runs):

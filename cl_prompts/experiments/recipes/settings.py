@@ -87,7 +87,7 @@ class Settings:
 
     def own_code(self) -> list[str]:
         """Dotted names of what the numbers are made with, also before settings are checked."""
-        names = [self.strategy, *by_name("plugins", self.options.get("plugins"))]
+        names: list[Any] = [self.strategy, *by_name("plugins", self.options.get("plugins"))]
         names += [section.get("name") for section in (self.dataset, self.scenario)]
         names += self.parent.get("code", [])
         return [str(name) for name in names if is_dotted(str(name))]
@@ -214,7 +214,10 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Se
     runs = []
     for strategy in strategies:
         for seed in as_seeds("seed", recipe["seeds"]):
-            seeds = {"seed": seed, "stream_seed": seed if stream_seed is None else stream_seed}
+            seeds: dict[str, Any] = {
+                "seed": seed,
+                "stream_seed": seed if stream_seed is None else stream_seed,
+            }
             run = Settings(name, strategy, options=options[strategy], **seeds, **found)
             # Runs share no mapping: a change to one would be one to all.
             runs.append(deepcopy(run))

@@ -67,7 +67,7 @@ TYPES = {
 }
 
 
-def described(thing: Callable[..., Any], without: Collection[str] = ()) -> Parameters:
+def described(thing: Any, without: Collection[str] = ()) -> Parameters:
     """Settings of a class or function, with their sentences.
 
     Args:

@@ -133,7 +133,7 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 " methods: give it another name"
             )
         if key == "head":
-            found[key] = _filled(where, head_parameters(), default, given.get(key))
+            found[key] = _filled(where, head_parameters(), default or {}, given.get(key))
             continue
         names = by_name(where, given.get(key))
         # The method's own plugins first, as it gives them; named ones are laid over these.

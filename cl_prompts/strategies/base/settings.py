@@ -194,8 +194,7 @@ def sentences(cls: type[Declared]) -> dict[str, str]:
     return {name: found.get(name, "") for name in cls.settings()}
 
 
-@cache
-def _strings_below(cls: type) -> dict[str, str]:
+def _strings_below(cls: Any) -> dict[str, str]:
     """Annotated names of a class body -> the string that follows each."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
