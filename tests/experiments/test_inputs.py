@@ -51,7 +51,7 @@ def rows_of_comparison(capsys: pytest.CaptureFixture[str]) -> list[int]:
     capsys.readouterr()
     assert main(["compare", "runs", "--format", "json"]) == 0
     tables = json.loads(capsys.readouterr().out)
-    means = [row for table in tables for row in table["settings"][0]["rows"].values()]
+    means = [row for table in tables for row in table["rows"].values()]
     return sorted(row["a_last"]["seeds"] for row in means)
 
 

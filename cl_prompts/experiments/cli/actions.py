@@ -412,8 +412,8 @@ def compare(
 
     Args:
         runs: run folders, or folders above them; rows come in this order.
-        by: setting whose values stand side by side, such as scenario.blurry_percent, dataset or
-            recipe.
+        by: setting whose values have tables of their own, such as scenario.blurry_percent,
+            dataset or recipe.
         reference: row that the others are compared with (default: the first one).
         rows: rows to show, divided by commas, in this order.
         metrics: such as a_auc,a_last_by_task (see summary.json).

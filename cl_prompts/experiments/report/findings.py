@@ -113,8 +113,8 @@ def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     Args:
         groups: runs of each row, by its label.
     """
-    kinds = (_single_seeds, _single_points, _notes)
-    return [sentence for kind in kinds for sentence in kind(groups)]
+    runs = [run for members in groups.values() for run in members]
+    return [*_single_seeds(groups), *_single_points(groups), *notes_on(runs)]
 
 
 def _single_seeds(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
@@ -136,9 +136,3 @@ def _single_points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
             f"A_AUC of {all_of(single)} is the value at a single anytime point; a smaller"
             " evaluation.every gives a curve."
         )
-
-
-def _notes(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
-    """Versions of packages that differ, and runs of a search."""
-    for note in notes_on(run for runs in groups.values() for run in runs):
-        yield f"{note[0].upper()}{note[1:]}."

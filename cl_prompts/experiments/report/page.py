@@ -119,7 +119,7 @@ def _render(
     runs: list[Run], paths: list[Path], base: Path, charts: Charts, reference: str | None
 ) -> str:
     labels = strategy_names(runs)
-    parts = sections(runs, labels)
+    parts = sections(runs)
     rows = sorted({label for part in parts for label in part.groups})
     counted = {run.folder for part in parts for run in part.runs}
     references = _references(parts, reference)
@@ -168,7 +168,7 @@ def _references(parts: Sequence[Section], name: str | None) -> list[str]:
     known = [label for part in parts for label in part.groups]
     if name is not None and parts and not named_rows(name, known):
         raise unknown("row of these runs", name, known)
-    return [reference_row([part], list(part.groups), name) for part in parts]
+    return [reference_row(part, list(part.groups), name) for part in parts]
 
 
 def _link(path: Path, base: Path) -> str:

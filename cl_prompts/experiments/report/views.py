@@ -17,7 +17,7 @@ from cl_prompts.experiments.report.findings import caveats, finding
 from cl_prompts.experiments.report.run_views import Link, row_view
 from cl_prompts.experiments.results.columns import at
 from cl_prompts.experiments.results.comparison import HEADLINES
-from cl_prompts.experiments.results.comparison_text import difference_parts
+from cl_prompts.experiments.results.comparison_text import difference_lines
 from cl_prompts.experiments.results.curves import (
     Band,
     Seeds,
@@ -69,7 +69,7 @@ def _gaps_view(section: Section, reference: str) -> View | None:
     columns = [c for c in section.columns if c.key in {*HEADLINES, "task_forgetting", "bwt", "fwt"}]
     table = section.table(columns, reference=reference)
     rows = [
-        (label, [(difference_parts(entry), entry.verdict == "significant") for entry in entries])
+        (label, [(difference_lines(entry), entry.verdict == "significant") for entry in entries])
         for label, entries in table.items()
         if any(entry.difference for entry in entries)
     ]

@@ -101,8 +101,8 @@ def notes_on(runs: Iterable[Run]) -> list[str]:
     if 0 < len(searched) < len(runs):
         seeds = ", ".join(dict.fromkeys(run.seeds for run in searched))
         notes = [
-            f"a search chose settings by the runs of seed {seeds}, on which they look better than"
-            " they are: leave these runs out"
+            f"A search chose settings by the runs of seed {seeds}, on which they look better than"
+            " they are: leave these runs out."
         ]
     differing = []
     for key in _ENVIRONMENT:
@@ -110,7 +110,7 @@ def notes_on(runs: Iterable[Run]) -> list[str]:
         if len(values) > 1:
             differing.append(f"{key} {', '.join(sorted(values))}")
     if differing:
-        notes.append(f"these runs were made with different versions: {'; '.join(differing)}")
+        notes.append(f"These runs were made with different versions: {'; '.join(differing)}.")
     return notes
 
 

@@ -7,18 +7,17 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from cl_prompts.checks import one_of
 from cl_prompts.experiments.recipes.names import one_line
-from cl_prompts.experiments.results.columns import Column
-from cl_prompts.experiments.results.comparison import Block, Table
+from cl_prompts.experiments.results.comparison import Table
 from cl_prompts.experiments.results.entries import CONFIDENCE, Entry
 
 Format = Literal["markdown", "latex", "csv", "json"]
-#: label of each row, and its texts with whether they are bold
-Lines = Sequence[tuple[str, Sequence[tuple[str, bool]]]]
+#: by row, the text of each cell, of one or several lines, with whether it is bold
+Rows = Mapping[str, Sequence[tuple[str, bool]]]
 
 _SURE = f"{100 * CONFIDENCE:.0f} %"
 _MEANS = (
@@ -48,81 +47,43 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
         return json.dumps([_plain_table(table) for table in tables], indent=1)
     if form == "csv":
         return _csv(tables)
-    latex = form == "latex"
+    if form == "markdown":
+        return "\n\n".join(part for table in tables for part in _markdown(table))
+    parts = [part for number, table in enumerate(tables, 1) for part in _latex(table, number)]
     # Rules, and a box that shrinks what is too wide.
-    blocks = [r"% needs \usepackage{booktabs} and \usepackage{adjustbox}"] if latex else []
-    for number, table in enumerate(tables, start=1):
-        blocks += _parts(table, number, latex=latex)
-    return "\n\n".join(blocks)
+    return "\n\n".join([r"% needs \usepackage{booktabs} and \usepackage{adjustbox}", *parts])
 
 
-def _parts(table: Table, number: int, *, latex: bool) -> Iterator[str]:
-    """Heading, the three tables and the notes of one comparison."""
-    group = table.group
-
-    def write(kind: str, caption: str, lines: Lines) -> str:
-        label = f"tab:{number}-{re.sub(r'[^a-z0-9]+', '-', group.title.lower()).strip('-')}-{kind}"
-        return _latex(table, caption, lines, label) if latex else _markdown(table, caption, lines)
-
-    def say(sentence: str) -> str:
-        return f"% {one_line(sentence)}" if latex else markdown_text(sentence)
-
-    yield say(group.title) if latex else f"## {markdown_text(group.title)}"
-    if group.differs:
-        yield say(f"Not comparable with {group.against}: {', '.join(group.differs)}.")
-    missing = "--" if latex else "-"
-    yield write("means", _MEANS, _lines(table, lambda entry: entry.text, missing, bold=True))
+def _grids(table: Table) -> Iterator[tuple[str, Rows]]:
+    """Caption and rows of the tables of means and, of several rows, differences and ranks."""
+    rows = table.entries
+    yield _MEANS, {row: [(e.text, e.best) for e in found] for row, found in rows.items()}
     # One row has nothing to differ from, and no rank.
-    if len(table.rows) > 1:
-        lines = _lines(table, _two_lines if latex else _difference, missing)
-        gaps = [line for line in lines if line[0] != table.reference]
-        yield write("differences", _GAPS.format(table.reference), gaps)
-        yield write("ranks", _RANKS, _lines(table, _rank, missing))
-    for note in table.notes:
-        yield say(note if latex else f"{note[0].upper()}{note[1:]}.")
+    if len(rows) > 1:
+        others = {row: found for row, found in rows.items() if row != table.reference}
+        yield (
+            _GAPS.format(table.reference),
+            {
+                row: [("\n".join(difference_lines(e)), False) for e in found]
+                for row, found in others.items()
+            },
+        )
+        yield _RANKS, {row: [(_rank(e), False) for e in found] for row, found in rows.items()}
 
 
-def _lines(
-    table: Table, words: Callable[[Entry], str], missing: str, *, bold: bool = False
-) -> Lines:
-    """Rows of a table; ``missing`` under a setting in which a row has no runs."""
-    lines = []
-    for row in table.rows:
-        texts: list[tuple[str, bool]] = []
-        for block in table.blocks:
-            found = block.entries.get(row)
-            if found is None:
-                texts += [(missing, False)] * len(block.columns)
-            else:
-                texts += [(words(entry), bold and entry.best) for entry in found]
-        lines.append((row, texts))
-    return lines
-
-
-def _difference(entry: Entry) -> str:
-    """A difference in percent points with its interval and test."""
-    if entry.difference is None:
-        return "-"
-    seeds = f", {entry.difference.pairs} seeds" if entry.difference.known else ""
-    return f"{_two_lines(entry)}{seeds}: {entry.verdict}".replace("\n", ", ")
-
-
-def _two_lines(entry: Entry) -> str:
-    """A difference and its interval above its test, for a narrow column."""
-    mean, *rest = difference_parts(entry)
-    return "\n".join([" ".join([mean, *rest[:1]]), *rest[1:]])
-
-
-def difference_parts(entry: Entry) -> list[str]:
-    """Mean, interval and test of a difference; the mean alone for one seed, "-" without any."""
+def difference_lines(entry: Entry) -> list[str]:
+    """Mean and interval of a difference, its test, and the verdict; "-" where no seed is shared."""
     gap = entry.difference
     if gap is None:
         return ["-"]
     mean = f"{100 * gap.mean:+.1f}"
     if not gap.known:
-        return [mean]
-    interval = f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-    return [mean, interval, f"p {_p(gap.p)} (Holm {_p(entry.p_holm).removeprefix('= ')})"]
+        return [mean, entry.verdict]
+    return [
+        f"{mean} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
+        f"p {_p(gap.p)} (Holm {_p(entry.p_holm).removeprefix('= ')})",
+        f"{gap.pairs} seeds: {entry.verdict}",
+    ]
 
 
 def _p(value: float) -> str:
@@ -133,23 +94,29 @@ def _rank(entry: Entry) -> str:
     return "-" if entry.rank is None else f"{entry.rank:.2f}"
 
 
-def _heading(column: Column) -> str:
-    arrow = "" if column.best is None else "↑" if column.best is max else "↓"
-    return f"{column.title} {arrow}".replace("\u00a0", " ").rstrip()
+def _headings(table: Table) -> list[str]:
+    arrows = {max: " ↑", min: " ↓"}
+    found = [f"{column.title}{arrows.get(column.best, '')}" for column in table.columns]
+    return ["strategy", *(heading.replace("\u00a0", " ") for heading in found)]
 
 
-def _markdown(table: Table, caption: str, rows: Lines) -> str:
-    headings = [
-        f"{block.setting}: {_heading(column)}" if block.setting else _heading(column)
-        for block in table.blocks
-        for column in block.columns
-    ]
-    lines = [["strategy", *map(markdown_text, headings)], ["---"] * (1 + len(headings))]
-    for row, entries in rows:
-        texts = [f"**{markdown_text(x)}**" if bold else markdown_text(x) for x, bold in entries]
-        lines.append([markdown_text(row), *texts])
-    body = "\n".join(f"| {' | '.join(texts)} |" for texts in lines)
-    return f"{markdown_text(caption)}\n\n{body}"
+def _markdown(table: Table) -> Iterator[str]:
+    yield f"## {markdown_text(table.title)}"
+    if table.section.differs:
+        yield markdown_text(_differs(table))
+    headings = _headings(table)
+    for caption, rows in _grids(table):
+        lines = [list(map(markdown_text, headings)), ["---"] * len(headings)]
+        for row, cells in rows.items():
+            texts = [(markdown_text(text.replace("\n", ", ")), bold) for text, bold in cells]
+            lines.append([markdown_text(row), *(f"**{t}**" if bold else t for t, bold in texts)])
+        body = "\n".join(f"| {' | '.join(texts)} |" for texts in lines)
+        yield f"{markdown_text(caption)}\n\n{body}"
+    yield from map(markdown_text, table.notes)
+
+
+def _differs(table: Table) -> str:
+    return f"Not comparable with {table.section.reference}: {', '.join(table.section.differs)}."
 
 
 def markdown_text(text: str) -> str:
@@ -163,57 +130,40 @@ def markdown_text(text: str) -> str:
     return re.sub(r"[\\`*|~$]|(?<=\])\(|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
-def _latex(table: Table, caption: str, rows: Lines, label: str) -> str:
-    columns = [_tex(_heading(column)) for block in table.blocks for column in block.columns]
-    body = [_latex_row(["strategy", *columns]), r"\midrule"]
-    if any(block.setting for block in table.blocks):
-        body = [*_latex_settings(table.blocks), *body]
-    for row, texts in rows:
-        # Escaped before it is marked, since a mark consists of signs that would be escaped.
-        marked = [rf"\textbf{{{_cell(text)}}}" if bold else _cell(text) for text, bold in texts]
-        body.append(_latex_row([_tex(row), *marked]))
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_tex(table.group.title)}. {_tex(caption)}}}",
-            rf"\label{{{label}}}",
-            # At most as wide as the text; narrow tables keep their size.
-            r"\begin{adjustbox}{max width=\linewidth}",
-            rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
-            r"\toprule",
-            *body,
-            r"\bottomrule",
-            *(rf"\end{{{name}}}" for name in ("tabular", "adjustbox", "table")),
-        ]
-    )
+def _latex(table: Table, number: int) -> Iterator[str]:
+    if table.section.differs:
+        yield f"% {one_line(_differs(table))}"
+    for part, (caption, rows) in enumerate(_grids(table), 1):
+        lines = [_latex_row(map(_tex, _headings(table))), r"\midrule"]
+        lines += [_latex_row([_tex(row), *map(_cell, cells)]) for row, cells in rows.items()]
+        yield "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{_tex(table.title)}. {_tex(caption)}}}",
+                rf"\label{{tab:{number}-{part}}}",
+                # At most as wide as the text; narrow tables keep their size.
+                r"\begin{adjustbox}{max width=\linewidth}",
+                rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+                r"\toprule",
+                *lines,
+                r"\bottomrule",
+                *(rf"\end{{{name}}}" for name in ("tabular", "adjustbox", "table")),
+            ]
+        )
+    yield from (f"% {one_line(note)}" for note in table.notes)
 
 
-def _cell(text: str) -> str:
-    """A text of one or several lines."""
-    lines = [_tex(line) for line in text.split("\n")]
-    if len(lines) == 1:
-        return lines[0]
-    return r"\begin{tabular}[t]{@{}r@{}}" + r" \\ ".join(lines) + r"\end{tabular}"
-
-
-def _latex_row(texts: Sequence[str]) -> str:
+def _latex_row(texts: Iterable[str]) -> str:
     return " & ".join(texts) + r" \\"
 
 
-def _latex_settings(blocks: Sequence[Block]) -> Iterator[str]:
-    """A line with each setting above its columns, and rules below them."""
-    heads = [""]
-    rules = []
-    # Columns of LaTeX count from 1, and the first one holds the names of rows.
-    start = 2
-    for block in blocks:
-        width = len(block.columns)
-        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{_tex(block.setting)}}}")
-        rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
-        start += width
-    yield _latex_row(heads)
-    yield " ".join(rules)
+def _cell(cell: tuple[str, bool]) -> str:
+    """Lines of a cell stand above each other."""
+    text, bold = cell
+    lines = r" \\ ".join(_tex(line) for line in text.split("\n"))
+    stacked = rf"\shortstack[r]{{{lines}}}" if "\n" in text else lines
+    return rf"\textbf{{{stacked}}}" if bold else stacked
 
 
 _TEX = str.maketrans(
@@ -242,20 +192,14 @@ def _tex(text: str) -> str:
 
 def _plain_table(table: Table) -> dict[str, Any]:
     return {
-        "title": table.group.title,
-        "differs": list(table.group.differs),
-        "reference": table.reference or None,
+        "title": table.title,
+        "differs": list(table.section.differs),
+        "reference": table.reference,
         "notes": list(table.notes),
-        "settings": [
-            {
-                "setting": block.setting or None,
-                "rows": {
-                    row: {c.key: _numbers(e) for c, e in zip(block.columns, found, strict=True)}
-                    for row, found in block.entries.items()
-                },
-            }
-            for block in table.blocks
-        ],
+        "rows": {
+            row: {c.key: _numbers(e) for c, e in zip(table.columns, found, strict=True)}
+            for row, found in table.entries.items()
+        },
     }
 
 
@@ -283,17 +227,15 @@ def _finite(value: float) -> float | None:
 def _csv(tables: Sequence[Table]) -> str:
     lines = [
         {
-            "table": table.group.title,
-            "setting": block.setting,
+            "table": table.title,
             "strategy": row,
             "metric": column.key,
             "reference": table.reference,
             **_numbers(entry),
         }
         for table in tables
-        for block in table.blocks
-        for row, entries in block.entries.items()
-        for column, entry in zip(block.columns, entries, strict=True)
+        for row, entries in table.entries.items()
+        for column, entry in zip(table.columns, entries, strict=True)
     ]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")

@@ -191,7 +191,7 @@ def strategy_names(runs: Iterable[Run]) -> dict[str, str]:
     return labels_of(str(run.summary["strategy"]) for run in runs)
 
 
-def sections(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> list[Section]:
+def sections(runs: Sequence[Run]) -> list[Section]:
     """Tables of finished runs that may be compared, see ``comparable``, and the rows of each.
 
     Of two runs of the same settings and seeds only the newer counts. Tables of one recipe stand
@@ -199,9 +199,8 @@ def sections(runs: Sequence[Run], names: Mapping[str, str] | None = None) -> lis
 
     Args:
         runs: of any kind; those that are not finished do not count.
-        names: of strategies, by default :func:`strategy_names` of these runs.
     """
-    names = strategy_names(runs) if names is None else names
+    names = strategy_names(runs)
     by_recipe: dict[str, list[tuple[Conditions, list[Run]]]] = defaultdict(list)
     for conditions, members in tables(runs):
         recipes = dict.fromkeys(str(run.summary["recipe"]) for run in members)

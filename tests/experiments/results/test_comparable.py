@@ -175,7 +175,7 @@ def test_libraries_and_devices_that_differ_are_named() -> None:
     made = {"torch": "2.9.0", "numpy": "2.1", "device": "cpu"}
     runs = [a_run(environment={**made, **more}) for more in ({}, {"torch": "2.8.0"})]
     assert notes_on(runs[:1]) == []
-    words = "these runs were made with different versions: torch 2.8.0, 2.9.0"
+    words = "These runs were made with different versions: torch 2.8.0, 2.9.0."
     assert notes_on(runs) == [words]
     resumed = a_run(environment={**made, "resumed_with": [{"torch": "2.8.0"}]})
     assert notes_on([resumed]) == [words]

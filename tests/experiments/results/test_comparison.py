@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,20 +16,19 @@ from tests.experiments.fake_runs import fake_run
 def test_means_are_those_of_the_reports_table(runs_folder: Path) -> None:
     (table,) = compare([runs_folder])
     (section,) = sections(collect([runs_folder]))
-    (block,) = table.blocks
-    texts = {row: [entry.text for entry in found] for row, found in block.entries.items()}
-    reported = section.table(block.columns)
+    texts = {row: [entry.text for entry in found] for row, found in table.entries.items()}
+    reported = section.table(table.columns)
     assert texts == {row: [entry.text for entry in found] for row, found in reported.items()}
-    assert [column.key for column in block.columns] == ["a_auc", "a_last", "forgetting"]
+    assert [column.key for column in table.columns] == ["a_auc", "a_last", "forgetting"]
 
 
 def test_rows_come_in_the_order_asked_for(runs_folder: Path) -> None:
     home = runs_folder / "digits"
     (table,) = compare([home / "mvp", home / "joint", home])
-    assert table.rows == ("mvp", "joint", "fine_tuning", "linear_probe")
+    assert list(table.entries) == ["mvp", "joint", "fine_tuning", "linear_probe"]
     assert table.reference == "mvp"
     (chosen,) = compare([home], rows=["linear_probe", "mvp"], reference="mvp")
-    assert chosen.rows == ("linear_probe", "mvp")
+    assert list(chosen.entries) == ["linear_probe", "mvp"]
     assert chosen.reference == "mvp"
 
 
@@ -45,14 +43,13 @@ def test_what_is_not_comparable_has_a_table_of_its_own(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp", 2)
     fake_run(tmp_path, "linear_probe", changes={"evaluation.every": 7})
     first, second = compare([tmp_path])
-    assert (first.rows, second.rows) == (("mvp",), ("linear_probe",))
-    assert second.group.title == "digits: every 7 instead of 100"
-    assert (second.group.against, second.group.differs) == ("digits", ("every 7 instead of 100",))
+    assert [list(first.entries), list(second.entries)] == [["mvp"], ["linear_probe"]]
+    assert second.title == "digits: every 7 instead of 100"
 
 
 def test_other_numbers_go_by_their_names(runs_folder: Path) -> None:
     (table,) = compare([runs_folder], metrics=["f_last", "a_avg"])
-    assert [column.key for column in table.blocks[0].columns] == ["f_last", "a_avg"]
+    assert [column.key for column in table.columns] == ["f_last", "a_avg"]
     with pytest.raises(InputError, match="unknown metric of these runs 'a_ouc'"):
         compare([runs_folder], metrics=["a_ouc"])
 
@@ -61,29 +58,39 @@ def test_notes_say_what_the_numbers_cannot_tell(tmp_path: Path, runs_folder: Pat
     (table,) = compare([runs_folder])
     weak, bound = table.notes
     assert weak.startswith(
-        "with 2 seeds a difference is significant only if its mean is more than 9.0"
+        "With 2 seeds a difference is significant only if its mean is more than 9.0"
     )
-    assert bound == "joint saw all data at once: a bound, not a competitor"
+    assert bound == "joint saw all data at once: a bound, not a competitor."
     fake_run(tmp_path, "mvp")
-    assert "one seed tells no spread" in compare([tmp_path])[0].notes[0]
+    assert "One seed tells no spread" in compare([tmp_path])[0].notes[0]
     fake_run(tmp_path, "linear_probe", 2)
-    assert "rows have different seeds (mvp: 1; linear_probe: 2)" in " ".join(
+    assert "Rows have different seeds (mvp: 1; linear_probe: 2)" in " ".join(
         compare([tmp_path / "digits" / "mvp", tmp_path])[0].notes
     )
 
 
-def test_notes_of_all_settings_stand_once(tmp_path: Path) -> None:
-    for percent in (10, 60):
-        changes: dict[str, Any] = {"scenario.blurry_percent": percent}
-        fake_run(tmp_path, "mvp", time=f"20250101-0000{percent}", changes=changes)
-    (table,) = compare([tmp_path], by="blurry_percent")
-    assert len(table.blocks) == 2
-    assert [note.split(":")[0] for note in table.notes] == ["one seed tells no spread"]
+def test_values_of_a_setting_have_tables_of_their_own(tmp_path: Path) -> None:
+    for size in (10, 100):
+        settings = {"buffer_size": size}
+        fake_run(tmp_path, "mvp", time=f"20250101-000{size}", settings=settings)
+    fake_run(tmp_path, "linear_probe")
+    tables = {table.title: list(table.entries) for table in compare([tmp_path], by="buffer_size")}
+    assert tables == {
+        "digits (buffer_size=unset)": ["linear_probe"],
+        "digits (buffer_size=10)": ["mvp"],
+        "digits (buffer_size=100)": ["mvp"],
+    }
+    (table,) = compare([tmp_path], by="recipe")
+    assert table.title == "digits (recipe=digits)"
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path, runs_folder: Path) -> None:
     with pytest.raises(InputError, match="unknown row 'er'"):
         compare([runs_folder], rows=["er"])
+    with pytest.raises(InputError, match=r"did you mean 'scenario\.blurry_percent'"):
+        compare([runs_folder], by="scenario.blury_percent")
+    with pytest.raises(InputError, match=r"could mean dataset\.name or"):
+        compare([runs_folder], by="name")
     with pytest.raises(InputError, match="unknown row 'nothing'"):
         compare([runs_folder], reference="nothing")
     fake_run(tmp_path, "mvp", status="failed")
@@ -93,4 +100,4 @@ def test_what_is_not_there_is_refused(tmp_path: Path, runs_folder: Path) -> None
     fake_run(tmp_path, "mvp", 3, settings={"lr": 0.1})
     with pytest.raises(InputError, match=r"reference mvp could mean mvp \(lr=0.005\) or"):
         compare([tmp_path], reference="mvp")
-    assert len(compare([tmp_path], rows=["mvp"])[0].rows) == 2
+    assert len(compare([tmp_path], rows=["mvp"])[0].entries) == 2
