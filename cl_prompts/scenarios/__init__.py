@@ -71,22 +71,15 @@ __all__ = [
 ]
 
 _DATA_SETS = ("DATASETS", "DataSet", "as_dataset", "load_dataset")
-_BUILDERS = ("benchmark_builder", "benchmark_from_split", "iid_benchmark")
 
 
 def __getattr__(name: str) -> Any:
     if name in _DATA_SETS:
         return getattr(importlib.import_module("cl_prompts.datasets.registry"), name)
-    if name in _BUILDERS or name in _benchmarks():
+    if name in __dir__():
         return getattr(importlib.import_module("cl_prompts.scenarios.benchmarks"), name)
-    if name.endswith("_split") and name.removesuffix("_split") in SCENARIOS:
-        return SCENARIOS[name.removesuffix("_split")].split
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_benchmarks(), *(f"{name}_split" for name in SCENARIOS)})
-
-
-def _benchmarks() -> list[str]:
-    return [f"{name}_benchmark" for name in SCENARIOS]
+    return [*__all__, "class_incremental_benchmark"]

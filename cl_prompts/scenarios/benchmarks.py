@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
+from typing import Any
 
-import numpy as np
 from avalanche.benchmarks import CLScenario
 
 from cl_prompts.errors import InputError
@@ -14,7 +13,7 @@ from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.domain_incremental import domain_incremental_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
-from cl_prompts.scenarios.registry import SCENARIOS, Scenario
+from cl_prompts.scenarios.registry import Scenario
 from cl_prompts.scenarios.si_blurry import (
     disjoint_split,
     i_blurry_split,
@@ -25,42 +24,8 @@ from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_spl
 from cl_prompts.scenarios.split import Split
 from cl_prompts.scenarios.streams import multi_label_streams, single_label_streams
 
-P = ParamSpec("P")
 
-
-class BenchmarkBuilder(Protocol[P]):
-    """A function from two data sets and a scenario's parameters to an Avalanche benchmark.
-
-    Example:
-        >>> builder: BenchmarkBuilder = benchmark_builder(iid_split)
-        >>> list(inspect.signature(builder).parameters)[:3]
-        ['train', 'test', 'seed']
-    """
-
-    @overload
-    def __call__(self, train: Any, test: Any, *args: P.args, **kwargs: P.kwargs) -> CLScenario: ...
-
-    # Parameters of a ParamSpec cannot stand beside others, so these two are not checked by type.
-    @overload
-    def __call__(
-        self, train: Any, test: Any, *, task_labels: bool, **parameters: Any
-    ) -> CLScenario: ...
-
-    @overload
-    def __call__(
-        self,
-        train: Any,
-        test: Any,
-        *,
-        split: BaseSplit | None,
-        task_labels: bool = True,
-        **parameters: Any,
-    ) -> CLScenario: ...
-
-
-def benchmark_builder(
-    split_function: Callable[Concatenate[Any, P], BaseSplit],
-) -> BenchmarkBuilder[P]:
+def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[..., CLScenario]:
     """Turn a function that splits labels into one that builds Avalanche benchmarks.
 
     ``si_blurry_benchmark = benchmark_builder(si_blurry_split)`` takes what ``si_blurry_split``
@@ -80,92 +45,39 @@ def benchmark_builder(
         [[0, 1], [2, 3]]
 
     Returns:
-        a function of ``train``, ``test``, the parameters of ``split_function`` by name, and two
-        more: ``split``, a given split to use instead of making one, and ``task_labels`` (see
-        ``benchmark_from_split``). It raises ``InputError`` for an unknown parameter, and for one
-        that contradicts the given split.
+        a function of ``train``, ``test`` and the parameters of ``split_function`` by name. It
+        raises ``InputError`` for an unknown parameter.
     """
     scenario = Scenario.of(split_function)
-    name = scenario.name.removesuffix("_split") + "_benchmark"
 
-    def build(
-        train: Any,
-        test: Any,
-        *,
-        split: BaseSplit | None = None,
-        task_labels: bool = True,
-        **parameters: Any,
-    ) -> CLScenario:
-        scenario.check_names(parameters, of=name, beside=("split", "task_labels"))
-        if split is None:
-            targets = _targets("train", train), _targets("test", test)
-            domains = getattr(train, "domains", None)
-            split = scenario.make(*targets, domains, **parameters)
-        else:
-            _check_given(split, scenario, parameters)
-        return benchmark_from_split(train, test, split, task_labels=task_labels)
+    def build(train: Any, test: Any, **parameters: Any) -> CLScenario:
+        targets = _targets("train", train), _targets("test", test)
+        domains = getattr(train, "domains", None)
+        split = scenario.make(*targets, domains, **parameters)
+        return benchmark_from_split(train, test, split)
 
-    _dress(build, name, scenario)
-    return cast(BenchmarkBuilder[P], build)
-
-
-def _dress(build: Any, name: str, scenario: Scenario) -> None:
-    """Give a builder the name, signature and documentation that completion and help show."""
-    # Parameters of the split stand among the builder's own, as if written out by hand.
-    common = inspect.signature(build, eval_str=True).parameters.values()
-    train, test, split, task_labels, more = common
-    declared = inspect.signature(scenario.split, eval_str=True).parameters
+    # The signature and documentation that completion and help show.
+    train, test, _ = inspect.signature(build, eval_str=True).parameters.values()
+    declared = inspect.signature(split_function, eval_str=True).parameters
     own = [
-        declared[parameter].replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in scenario.parameters
+        declared[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in scenario.parameters
     ]
-    signature = inspect.Signature(
-        [train, test, *own, split, task_labels, *([more] if scenario.open_ended else [])],
-        return_annotation=CLScenario,
+    build.__name__ = build.__qualname__ = scenario.name.removesuffix("_split") + "_benchmark"
+    build.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [train, test, *own], return_annotation=CLScenario
     )
-    hints = {p.name: p.annotation for p in signature.parameters.values()}
-    build.__name__ = build.__qualname__ = name
-    build.__signature__ = signature
-    build.__annotations__ = {**hints, "return": CLScenario}
-    build.__wrapped__ = scenario.split
     build.__doc__ = f"""Build the Avalanche benchmark of ``{scenario.name}(train.targets, ...)``.
 
 Args:
-    train, test, task_labels: see ``benchmark_from_split``.
-    split: use this split instead of making one; a parameter that contradicts it is refused.
+    train, test: see ``benchmark_from_split``.
     others: see ``{scenario.name}``, whose documentation follows.
 
-{inspect.getdoc(scenario.split)}
+{inspect.getdoc(split_function)}
 """
+    return build
 
 
-def _check_given(split: BaseSplit, scenario: Scenario, parameters: dict[str, Any]) -> None:
-    """A given split must be one that the scenario can make, with the parameters that were given
-    beside it; None stands for "not given"."""
-    right_kind = isinstance(split, MultiLabelSplit) == scenario.multi_label
-    asked = set(split.parameters)
-    # Splits of i-Blurry say that they are not stochastic, for which their function is not asked.
-    if scenario.split is i_blurry_split and split.parameters.get("stochastic") is False:
-        asked.remove("stochastic")
-    # A split of another scenario shows by parameters that this one does not have.
-    if not right_kind or not scenario.knows(asked):
-        raise InputError(f"this split is not of {scenario.name}: {split!r}")
-    carried = {"n_tasks": split.n_tasks, **split.parameters}
-    for name, value in parameters.items():
-        if value is None:
-            continue
-        if name not in carried:
-            raise InputError(f"give either split or {name}, not both")
-        # A parameter may be a list, such as an order of classes.
-        if not np.array_equal(value, carried[name]):
-            raise InputError(
-                f"{name}={value!r} contradicts the given split, which has {carried[name]!r}"
-            )
-
-
-def benchmark_from_split(
-    train: Any, test: Any, split: BaseSplit, *, task_labels: bool = True
-) -> CLScenario:
+def benchmark_from_split(train: Any, test: Any, split: BaseSplit) -> CLScenario:
     """Wrap two data sets and a split as an Avalanche benchmark, without touching an image.
 
     ``train_stream`` has one experience a task, built when it is first asked for and kept.
@@ -204,9 +116,6 @@ def benchmark_from_split(
         train, test: map-style data sets, items ``(x, y)``, with labels in ``.targets``: 0..C-1, the
             same C in both, or for a multi-label split 0/1 matrices with C columns.
         split: made from ``train.targets``.
-        task_labels: set ``task_label=0`` and ``task_labels=[0]`` on the experiences too, as in
-            Avalanche's classic benchmarks. It puts ``/Task000`` into the names of metrics; False
-            gives names without it.
 
     Raises:
         InputError: targets missing or unfit, or a split of other data.
@@ -214,9 +123,9 @@ def benchmark_from_split(
     data = (train, test)
     targets = (_targets("train", train), _targets("test", test))
     if isinstance(split, MultiLabelSplit):
-        split, streams = multi_label_streams(data, targets, split, task_labels=task_labels)
+        split, streams = multi_label_streams(data, targets, split)
     elif isinstance(split, Split):
-        streams = single_label_streams(data, targets, split, task_labels=task_labels)
+        streams = single_label_streams(data, targets, split)
     else:
         raise InputError(f"split must be a Split or a MultiLabelSplit, not {split!r}")
     benchmark = CLScenario(streams)
@@ -237,8 +146,6 @@ def _targets(name: str, data: Any) -> Any:
     return targets
 
 
-# The scenarios' own builders. A new scenario needs no line here, since it has a builder as soon as
-# it is in the registry; with one, type checkers know its parameters too.
 si_blurry_benchmark = benchmark_builder(si_blurry_split)
 i_blurry_benchmark = benchmark_builder(i_blurry_split)
 disjoint_benchmark = benchmark_builder(disjoint_split)
@@ -247,10 +154,3 @@ class_incremental_benchmark = benchmark_builder(class_incremental_split)
 domain_incremental_benchmark = benchmark_builder(domain_incremental_split)
 mlcil_benchmark = benchmark_builder(mlcil_split)
 si_blurry_multi_label_benchmark = benchmark_builder(si_blurry_multi_label_split)
-
-
-def __getattr__(name: str) -> Any:
-    scenario = SCENARIOS.get(name.removesuffix("_benchmark"))
-    if scenario is None or not name.endswith("_benchmark"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return benchmark_builder(scenario.split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from cl_prompts.datasets.labels import check_labels, count_classes
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.scenarios.split import Split
 
-DomainOrder = Sequence[str | int] | int | Literal["shuffled"]
+DomainOrder = Sequence[str] | int | Literal["shuffled"]
 
 _NAMED = 3  # classes that a sentence names
 
@@ -32,16 +32,7 @@ class DomainSplit(Split):
         domains: the name of each task's domain; every one occurs once.
     """
 
-    FORMAT: ClassVar[str] = "cl-prompts domain split 1"
-
     domains: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check that there is one domain a task."""
-        super().__post_init__()
-        self._set("domains", tuple(map(str, self.domains)))
-        if len(self.domains) != self.n_tasks or len(set(self.domains)) != self.n_tasks:
-            raise InputError(f"domains must name the domain of each of {self.n_tasks} tasks once")
 
     def missing_classes(self) -> dict[str, tuple[int, ...]]:
         """Domain -> classes that have no sample in it, of the domains that lack some."""
@@ -55,18 +46,12 @@ class DomainSplit(Split):
 
     def notes(self) -> list[str]:
         """The domains in their order, and which classes some of them lack."""
-        names = [str(label) for label in range(self.n_classes)]
-        return [f"domains: {', '.join(self.domains)}", *missing_lines(self, names)]
-
-
-def missing_lines(split: DomainSplit, class_names: Sequence[str]) -> list[str]:
-    """A sentence for each domain that lacks classes."""
-    lines = []
-    for domain, classes in split.missing_classes().items():
-        some = first_of((class_names[label] for label in classes), _NAMED)
-        noun = "class" if len(classes) == 1 else "classes"
-        lines.append(f"domain {domain} has no training image of {noun} {some}")
-    return lines
+        lines = [f"domains: {', '.join(self.domains)}"]
+        for domain, classes in self.missing_classes().items():
+            noun = "class" if len(classes) == 1 else "classes"
+            some = first_of(classes, _NAMED)
+            lines.append(f"domain {domain} has no training image of {noun} {some}")
+        return lines
 
 
 def domain_incremental_split(
@@ -97,9 +82,8 @@ def domain_incremental_split(
         targets: integer label of each sample, (n,); every one of 0..C-1 must occur.
         domains: name or number of the domain of each sample, (n,); of a data set that has
             ``.domains``, these.
-        domain_order: which domain comes when: all names, or all positions among the sorted names; a
-            whole number is the seed of a permutation, "shuffled" takes ``seed`` for it. None is the
-            sorted order.
+        domain_order: which domain comes when: all names; a whole number is the seed of a
+            permutation, "shuffled" takes ``seed`` for it. None is the sorted order.
         announced: tell the learner where a domain ends. It may then pass over a domain's samples in
             any order, several times, and rows of a task are ascending. Otherwise samples of a
             domain come once, in an order drawn from ``seed``.
@@ -108,8 +92,7 @@ def domain_incremental_split(
 
     Raises:
         InputError: labels that are not exactly 0..C-1, no domains, a single one, or an order that
-            does not hold each of them once, or positions of domains that have other numbers as
-            names.
+            does not hold each of them once.
     """
     labels, n_classes = check_labels(targets, "targets")
     if domains is None:
@@ -183,30 +166,14 @@ def _order(names: Sequence[str], wanted: DomainOrder | None, seed: int) -> list[
                 f"domain_order must be 'shuffled', a seed or a list of all domains, not {wanted!r}"
             )
         wanted = seed
-    if isinstance(wanted, np.ndarray):
-        wanted = wanted.tolist()
     if not isinstance(wanted, Sequence):
         drawn: list[int] = permutation("domain_order", what, len(names), wanted).tolist()
         return drawn
-    given = [_position(names, name) for name in wanted]
-    missing = [name for position, name in enumerate(names) if position not in given]
-    if missing or len(given) != len(names):
-        fault = f"{missing[0]} is missing" if missing else f"it has {len(given)} entries"
-        raise InputError(f"domain_order must hold each of {what} once, but {fault}")
-    return given
-
-
-def _position(names: Sequence[str], wanted: str | int) -> int:
-    if not isinstance(wanted, str):
-        # Folders may be called 0, 1, 10, 2 ...: sorted as names, so that position 2 is not "2".
-        if (named := str(wanted)) in names and names.index(named) != wanted:
-            raise InputError(
-                f"domain_order: {named} may mean the domain called {named!r} or position {named}"
-                f' among the sorted names, which differ: write names in quotes, as ["{named}"]'
-            )
-        return wanted
-    one_of("domain", wanted, names)
-    return names.index(wanted)
+    for name in wanted:
+        one_of("domain", name, names)
+    if sorted(wanted) != sorted(names):
+        raise InputError(f"domain_order must hold each of {what} once, not {', '.join(wanted)}")
+    return [names.index(name) for name in wanted]
 
 
 def _shuffled(tasks: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 
@@ -65,8 +65,6 @@ class MultiLabelSplit(BaseSplit):
         anchors: the single-label Si-Blurry stream behind a blurry split (see
             ``si_blurry_multi_label_split``); None for others.
     """
-
-    FORMAT: ClassVar[str] = "cl-prompts multi-label split 2"
 
     n_unlabelled: int
     n_labels: int
@@ -129,13 +127,6 @@ class MultiLabelSplit(BaseSplit):
             n_labels=int(matrix.sum(dtype=np.int64)),
         )
         return split if test_labels is None else split.with_test_labels(test_labels)
-
-    @classmethod
-    def from_content(cls, content: Any) -> Self:
-        """Rebuild a split, and the anchors inside it, from the parsed JSON text."""
-        if isinstance(content, dict) and content.get("anchors") is not None:
-            content = {**content, "anchors": Split.from_content(content["anchors"])}
-        return super().from_content(content)
 
     def test_indices(self, task: int) -> np.ndarray:
         """Rows of the cumulative test set after a task, ascending int64: images with a class seen

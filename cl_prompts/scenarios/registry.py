@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -58,10 +58,6 @@ class Scenario:
         Raises:
             InputError: not a function that takes labels, or an annotation that names nothing.
         """
-        if not callable(function):
-            raise InputError(
-                f"a scenario must be a function of labels, or a Scenario, not {function!r}"
-            )
         name = getattr(function, "__name__", repr(function))
         if not inspect.signature(function).parameters:
             raise InputError(f"scenario function {name} must take the labels as its first argument")
@@ -80,20 +76,10 @@ class Scenario:
         return getattr(self.split, "__name__", repr(self.split))
 
     @property
-    def open_ended(self) -> bool:
-        """Whether the split function takes any name (``**``)."""
-        declared = inspect.signature(self.split).parameters.values()
-        return any(parameter.kind is parameter.VAR_KEYWORD for parameter in declared)
-
-    @property
     def parameters(self) -> list[str]:
         """Names of the parameters that a user may set."""
         # Without the first parameter, which takes the labels.
         return list(keywords(partial(self.split, None), {TEST_LABELS, DOMAINS}))
-
-    def knows(self, names: Iterable[str]) -> bool:
-        """Whether the split function has parameters of all these names."""
-        return self.open_ended or set(names) <= set(self.parameters)
 
     def make(
         self, targets: Any, test_targets: Any = None, domain_of_each: Any = None, **parameters: Any
@@ -105,7 +91,10 @@ class Scenario:
             InputError: a parameter that the function does not have or does not get, a result that
                 is no such split, and whatever the function itself refuses.
         """
-        self.check_names(parameters)
+        known = self.parameters
+        for name in parameters:
+            if name not in known:
+                raise unknown(f"parameter of {self.name}", name, known)
         function = partial(self.split, targets)
         taken = keywords(function, set())
         for name, value in ((TEST_LABELS, test_targets), (DOMAINS, domain_of_each)):
@@ -114,21 +103,6 @@ class Scenario:
         kind = MultiLabelSplit if self.multi_label else Split
         split: BaseSplit = call_function("scenario", self.name, function, parameters, kind)
         return split
-
-    def check_names(
-        self, names: Iterable[str], *, of: str = "", beside: Iterable[str] = ()
-    ) -> None:
-        """Refuse names that are no parameter of the split function, offering the nearest one.
-
-        ``of`` is the function that got them, if another; ``beside`` are names that it has, too.
-
-        Raises:
-            InputError: the first such name.
-        """
-        known = [*self.parameters, *beside]
-        for name in names:
-            if not self.open_ended and name not in known:
-                raise unknown(f"parameter of {of or self.name}", name, known)
 
 
 #: short name -> scenario

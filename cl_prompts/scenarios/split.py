@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +28,6 @@ class Split(BaseSplit):
         <by hand split: 2 tasks, 2 classes, 4 samples>
         >>> split[0].tolist(), split.counts.tolist()
         ([2, 0], [[2, 0], [0, 2]])
-        >>> Split.from_json(split.to_json()) == split
-        True
 
     Attributes:
         disjoint_classes: per task the classes that have their home in it and occur in no other, in
@@ -39,8 +37,6 @@ class Split(BaseSplit):
 
     A scenario without homes leaves both empty.
     """
-
-    FORMAT: ClassVar[str] = "cl-prompts split 3"
 
     disjoint_classes: Classes = ()
     blurry_classes: Classes = ()

@@ -104,14 +104,6 @@ class MultiHotTargets(DataAttribute):
         counts = self.data.sum(axis=0, dtype=np.int64)
         return {c: int(counts[c]) for c in sorted(self.uniques)}
 
-    def __repr__(self) -> str:
-        return (
-            f"<{len(self)} multi-hot targets, {np.count_nonzero(self.mask)} of {len(self.mask)}"
-            " classes visible>"
-        )
-
-    __str__ = __repr__
-
     def subset(self, indices: Sequence[int]) -> MultiHotTargets:
         """The targets at some positions, on the same matrix."""
         rows = self.rows[np.asarray(indices, dtype=np.int64)]

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from avalanche.benchmarks import DatasetExperience
 from avalanche.benchmarks.scenarios.generic_scenario import SequenceCLStream
-from avalanche.benchmarks.utils import (
-    TaskAwareSupervisedClassificationDataset,
-)
+from avalanche.benchmarks.utils import TaskAwareSupervisedClassificationDataset
 
 from cl_prompts.datasets.classes import domains_of
 from cl_prompts.datasets.labels import (
@@ -24,10 +22,7 @@ from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
-from cl_prompts.scenarios.stream_data import (
-    multi_label_data,
-    single_label_data,
-)
+from cl_prompts.scenarios.stream_data import multi_label_data, single_label_data
 
 
 class LazyStream(SequenceCLStream):
@@ -53,7 +48,6 @@ class LazyStream(SequenceCLStream):
         data: per experience the data set on which it is a view; they may be one and the same.
         rows: per experience the data-set rows in stream order.
         present: which classes each experience shows, (experiences, classes) bool.
-        task_labels: set ``task_label`` and ``task_labels`` on experiences.
         marks: further attributes that all experiences get.
         joint_data: makes the data set that shows the labels of these classes, (classes,) bool, for
             :meth:`joint`.
@@ -66,7 +60,6 @@ class LazyStream(SequenceCLStream):
         rows: Sequence[np.ndarray],
         present: np.ndarray,
         *,
-        task_labels: bool,
         marks: dict[str, Any],
         joint_data: Callable[[np.ndarray], TaskAwareSupervisedClassificationDataset] | None = None,
     ) -> None:
@@ -79,7 +72,8 @@ class LazyStream(SequenceCLStream):
         # Experiences in which each class appears first and last; n and -1 where it never does.
         self._first = np.where(ever, present.argmax(axis=0), n)
         self._last = np.where(ever, n - 1 - present[::-1].argmax(axis=0), -1)
-        self._marks = {**marks, "task_label": 0, "task_labels": [0]} if task_labels else marks
+        # Avalanche's classic benchmarks have task labels, too.
+        self._marks = {**marks, "task_label": 0, "task_labels": [0]}
         self._made: dict[int, DatasetExperience] = {}
         # Slices are made as copies, and keep this very object.
         self._whole = self
@@ -139,8 +133,6 @@ def single_label_streams(
     data: tuple[Any, Any],
     targets: tuple[Any, Any],
     split: Split,
-    *,
-    task_labels: bool,
 ) -> list[LazyStream]:
     """The training and the test stream of a single-label split, over two data sets with these
     labels.
@@ -164,10 +156,10 @@ def single_label_streams(
     train = [single_label_data(data[0], labels, split, own[0])] * split.n_tasks
     test = [single_label_data(data[1], test_labels, split, own[1])] * len(test_rows)
     present = count_classes(test_labels, test_rows, n_classes) > 0
-    shared: dict[str, Any] = {"task_labels": task_labels, "marks": _marks(split)}
+    marks = _marks(split)
     return [
-        LazyStream("train", train, split.tasks, split.visible, **shared),
-        LazyStream("test", test, test_rows, present, **shared),
+        LazyStream("train", train, split.tasks, split.visible, marks=marks),
+        LazyStream("test", test, test_rows, present, marks=marks),
     ]
 
 
@@ -196,8 +188,6 @@ def multi_label_streams(
     data: tuple[Any, Any],
     targets: tuple[Any, Any],
     split: MultiLabelSplit,
-    *,
-    task_labels: bool,
 ) -> tuple[MultiLabelSplit, list[LazyStream]]:
     """The multi-label split with its test set, and the training and the test stream, over two data
     sets with these label matrices.
@@ -237,11 +227,10 @@ def multi_label_streams(
             train,
             split.tasks,
             split.visible,
-            task_labels=task_labels,
             marks=marks,
             joint_data=lambda visible: multi_label_data(data[0], matrix, visible, split),
         ),
-        LazyStream("test", test, rows, shown, task_labels=task_labels, marks=test_marks),
+        LazyStream("test", test, rows, shown, marks=test_marks),
     ]
 
 

@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_prompts.errors import InputError
-from cl_prompts.scenarios import DomainSplit, domain_incremental_split
+from cl_prompts.scenarios import domain_incremental_split
 
 NAMES = ["art", "clip", "photo", "sketch"]
 
@@ -36,7 +35,6 @@ def cases(draw: st.DrawFn) -> tuple[list[int], list[Any], dict[str, Any]]:
         st.none(),
         st.just("shuffled"),
         st.integers(0, 99),
-        st.permutations(range(n_domains)),
         st.permutations(list(map(str, names))),
     )
     given_ = {
@@ -66,13 +64,12 @@ def test_invariants(case: tuple[list[int], list[Any], dict[str, Any]]) -> None:
     assert sorted(split.domains) == sorted(names)
     order = parameters["domain_order"]
     if isinstance(order, list):
-        assert list(split.domains) == [n if isinstance(n, str) else names[n] for n in order]
+        assert list(split.domains) == order
     if order is None:
         assert list(split.domains) == names
     assert split.boundaries is parameters["announced"]
-    # The same seed gives the same split, and the text the same value.
+    # The same seed gives the same split.
     assert split == domain_incremental_split(labels, domains=domains, **parameters)
-    assert DomainSplit.from_json(split.to_json()) == split
 
 
 def test_samples_that_are_not_announced_come_in_an_order_of_the_seed() -> None:
@@ -95,7 +92,8 @@ def test_the_seed_shuffles_domains_where_asked_and_alone() -> None:
         for s in range(20)
     }
     assert len(made) > 5
-    assert len({domain_incremental_split(labels, domains=domains, seed=s) for s in range(5)}) == 1
+    first, *others = (domain_incremental_split(labels, domains=domains, seed=s) for s in range(5))
+    assert all(split == first for split in others)
 
 
 def test_missing_classes_are_named_and_no_fault() -> None:
@@ -108,21 +106,3 @@ def test_missing_classes_are_named_and_no_fault() -> None:
         "domain art has no training image of classes 3, 4, 5",
         "domain photo has no training image of classes 0, 2",
     ]
-
-
-def test_a_number_that_is_another_domain_s_name_is_no_position() -> None:
-    names = [str(number) for number in range(11)]
-    positions = [0, 2, 1, *range(3, 11)]
-    for order in (positions, np.array(positions)):
-        with pytest.raises(InputError, match="2 may mean the domain called '2' or position 2"):
-            domain_incremental_split([0] * 11, domains=names, domain_order=order)
-    assert domain_incremental_split([0] * 11, domains=names, domain_order=names).domains[10] == "10"
-    numbers = domain_incremental_split([0] * 11, domains=range(11), domain_order=range(11))
-    assert list(numbers.domains) == names
-
-
-def test_a_split_names_a_domain_for_each_task_once() -> None:
-    split = domain_incremental_split([0, 1, 0, 1], domains=[0, 0, 1, 1])
-    text = split.to_json().replace('"domains": ["0", "1"]', '"domains": ["0", "0"]')
-    with pytest.raises(InputError, match="must name the domain of each of 2 tasks once"):
-        DomainSplit.from_json(text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from cl_prompts.errors import InputError
@@ -72,12 +70,3 @@ def test_describe_tells_what_is_visible() -> None:
     assert lines[7] == f"visible: {split.counts.sum()} of {labels.sum()} labels ({shown:.1f} %)"
     absent = 200 - sum(split.sizes)
     assert lines[8] == f"in no task: {absent} images; without any label: {split.n_unlabelled}"
-
-
-def test_json_holds_the_anchors() -> None:
-    split = si_blurry_multi_label_split(some_labels(60, 6), n_tasks=3)
-    content = json.loads(split.to_json())
-    assert content["anchors"]["name"] == content["name"] == "Si-Blurry"
-    assert MultiLabelSplit.from_json(split.to_json()).anchors == split.anchors
-    with pytest.raises(InputError, match="not a split written by to_json"):
-        MultiLabelSplit.from_json(json.dumps({**content, "anchors": {}}))

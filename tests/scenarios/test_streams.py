@@ -118,8 +118,6 @@ def test_experiences_are_made_once_and_on_demand() -> None:
     assert third.task_label == 0
     assert third.task_labels == [0]
     assert np.array_equal(third.indices, benchmark.split[2])
-    plain = make_benchmark("si_blurry", task_labels=False).train_stream[0]
-    assert not hasattr(plain, "task_labels")
 
 
 @pytest.mark.parametrize("kind", WHOLE)
