@@ -13,6 +13,7 @@ import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import cache
+from inspect import CO_OPTIMIZED
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -145,12 +146,13 @@ def entered() -> Iterator[set[tuple[str, str]]]:
 
     def profile(frame: FrameType, event: str, _: object) -> None:
         called = frame.f_code
-        # Comprehensions, lambdas and bodies of modules are no functions to read.
         ours = event == "call" and called.co_filename.startswith(f"{PACKAGE}/")
-        if ours and not called.co_qualname.endswith(">"):
+        # Comprehensions, lambdas, and bodies of modules and classes are no functions to read.
+        if ours and called.co_flags & CO_OPTIMIZED and not called.co_qualname.endswith(">"):
             found.add((called.co_filename, called.co_qualname))
 
     def stop(*_: object) -> None:
+        sys.setprofile(None)
         raise Reached
 
     hook = register_optimizer_step_pre_hook(stop)

@@ -291,7 +291,6 @@ def sweep(
         if sampler is None and value is not None:
             raise InputError(f"--{name.replace('_', '-')} is for a search: add --sampler tpe")
     how = Launching(launcher, jobs, cpus, gpus)
-    how.check_installed()
     where: Any = {"out": out, "console": console_of(quiet), "how": how, "command": command_line}
     if sampler is not None:
         _search(recipe, settings, SearchOptions.of(sampler, *given.values()), where)

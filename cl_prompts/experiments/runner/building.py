@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cl_prompts.backbones.devices import check_precision, pick_device
-from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
@@ -54,8 +53,7 @@ class StreamInfo(NamedTuple):
 class Builder:
     """Builder of runs.
 
-    Runs whose settings of the backbone agree share one backbone, and the files of a data set are
-    checked once.
+    Runs with equal settings of the backbone share it; the files of a data set are checked once.
 
     Args:
         progress: called with the number of image files opened so far, and of all.
@@ -71,7 +69,6 @@ class Builder:
     """
 
     def __init__(self, progress: Progress | None = None, *, quick: bool = False) -> None:
-        """Start without any backbone or data set."""
         self.ready: Parts | None = None
         self._progress = progress
         self._quick = quick
@@ -79,11 +76,8 @@ class Builder:
         self._bad: dict[str, dict[str, str]] = {}
 
     def build(self, settings: Settings) -> Parts:
-        """All parts of a run.
-
-        Raises:
-            InputError: a setting is out of range, or two do not fit together.
-        """
+        """All parts of a run; raises ``InputError`` for a setting that is out of range or does not
+        fit the others."""
         if settings.tracker is not None:
             board_class(settings.tracker)
         workers = settings.num_workers
@@ -95,10 +89,6 @@ class Builder:
         seed_globals(settings.seed)
         data = self._data(settings)
         backbone = self.backbone(settings, data)
-        if is_dotted(settings.dataset["name"]):
-            # A test image, since looking at a training image would draw an augmentation.
-            first = data.test[0][0][None]
-            check_pixels(first, backbone.image_size, normalised=not backbone.normalises)
         split = split_of(settings, data)
         kind = strategy_class(settings.strategy)
         # Statistics are taken of images as tests show them, unless every view is to count.
@@ -121,15 +111,8 @@ class Builder:
         return ready
 
     def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
-        """Build one of the runs that differ in nothing but seeds, which do not change what can be
-        wrong.
-
-        Returns:
-            The parts of the last one, and remarks on all of them.
-
-        Raises:
-            InputError: a run cannot be built.
-        """
+        """Build one of the runs that differ in nothing but seeds; return the parts of the last one,
+        and remarks on all. Raises ``InputError`` if a run cannot be built."""
         found: dict[str, None] = {}
         different = {repr(replace(run, seed=0, stream_seed=0)): run for run in plan}
         for settings in different.values():
@@ -139,39 +122,26 @@ class Builder:
         return parts, list(found)
 
     def backbone(self, settings: Settings, data: DataSet | None = None) -> FrozenViT:
-        """The backbone of a run.
-
-        Args:
-            settings: of the run.
-            data: of the run; None to load them where they alone say how images are normalised.
-
-        Raises:
-            InputError: it cannot be built.
-        """
+        """The backbone of a run, whose data are loaded where they alone say how images are
+        normalised. Raises ``InputError`` if it cannot be built."""
         normalisation = _normalisation(settings, data)
         if normalisation is None:
             normalisation = _normalisation(settings, self.data(settings))
         return self._backbone(settings, normalisation)
 
     def data(self, settings: Settings) -> DataSet:
-        """The data set of a run, at the image size of its backbone, as the run itself makes it: a
-        function of one's own may draw from global generators, which stay as they are.
-
-        Raises:
-            InputError: it is not there, or cannot be used.
-        """
+        """The data set of a run, at the image size of its backbone, as the run itself makes it;
+        global generators stay as they are. Raises ``InputError`` if it cannot be used."""
         with all_seeded(settings.seed):
             return self._data(settings)
 
     def _data(self, settings: Settings) -> DataSet:
-        """The data set of a run; what its function draws from global generators is drawn."""
         if settings.parent:
             # Images of the ancestors first, so that their rows stay what they were.
             return joined(self._data(parent_of(settings)), self._own_data(settings))
         return self._own_data(settings)
 
     def _own_data(self, settings: Settings) -> DataSet:
-        """The data set that the settings name, without those of ancestors."""
         entry = find_dataset(settings.dataset["name"])
         if isinstance(entry, DataSetEntry):  # said before weights are looked for
             root = settings.dataset.get("root")
@@ -250,9 +220,7 @@ def make_strategy(
     """The strategy of a run, before any training.
 
     Args:
-        settings, backbone, info: of the run.
         options: of the strategy, in the place of those in ``settings``.
-        plugins: of the strategy.
 
     Raises:
         InputError: a setting is out of range, or the method does not fit the data.
@@ -271,8 +239,6 @@ def make_strategy(
 
 
 def _data_arguments(settings: Settings, info: StreamInfo) -> dict[str, Any]:
-    """Data-dependent constructor arguments: ``multi_label``, and ``n_tasks`` where boundaries are
-    announced."""
     accepted = filled_parameters(settings.strategy)
     arguments: dict[str, Any] = {}
     if info.multi_label and "multi_label" not in accepted:

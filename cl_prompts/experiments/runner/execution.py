@@ -10,13 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.run_folder.plans import (
-    PlannedRun,
-)
+from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests
 from cl_prompts.experiments.runner.parts import Parts
@@ -34,11 +31,10 @@ def complete(
     command: str,
     varied: Sequence[str] = (),
 ) -> None:
-    """Execute a run that is missing, or continue it at its last checkpoint; a finished one is left
-    as it is.
+    """Execute a run that is missing, or continue it at its last checkpoint.
 
     Args:
-        run: to finish.
+        run: to finish; left as it is if it is finished.
         builder: of its parts.
         watcher: of its progress.
         command: what was typed to make it.
@@ -49,39 +45,29 @@ def complete(
         RunError: a fault during the run.
         Stopped: a signal came.
     """
-    if run.state == "finished":  # its process may have died as it was about to say so
+    state = run.state
+    if state == "finished":  # its process may have died as it was about to say so
         return
-    if run.state == "unfinished":
-        # Code that the user named for this run, and no other that the folder may name.
-        found = RunFolder.resume(run.folder, run.settings.imported())
-        go_on(*found, builder, watcher)
-    else:
-        with its_threads(one=takes_one_thread(run.settings)):
+    with its_threads(one=takes_one_thread(run.settings)):
+        if state == "unfinished":
+            # Code that the user named for this run, and no other that the folder may name.
+            folder, settings = RunFolder.resume(run.folder, run.settings.imported())
+            with folder.closed_on_error():
+                parts = builder.build(settings)
+        else:
             parts = builder.take_ready() or builder.build(run.settings)
-            with stop_requests() as request:
+        with stop_requests() as request:
+            if state == "missing":
                 identity = identity_of(parts)
                 folder = RunFolder.create(run.folder, parts.settings, identity, command, varied)
-                execute(parts, folder, request=request, watcher=watcher)
-            del parts
+            execute(parts, folder, request=request, watcher=watcher)
+    del parts
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
 
 
-def go_on(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
-    """Execute what is left of a run that was begun, in its folder as it was opened."""
-    with its_threads(one=takes_one_thread(settings)):
-        with folder.closed_on_error():
-            parts = builder.build(settings)
-        with stop_requests() as request:
-            execute(parts, folder, request=request, watcher=watcher)
-
-
 def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: Watcher) -> None:
-    """Train, evaluate and record one run; the folder is valid however it ends.
-
-    A request for an end is met before the training, between two batches of it, and when the run is
-    finished.
-    """
+    """Train, evaluate and record one run; the folder is valid however it ends."""
     run = TaskLoop(parts, folder)
     with folder.closed_on_error():  # no step was made: the folder stays as it is
         records = run.restore()
@@ -91,11 +77,8 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         tracker = _tracked(run, records, watcher)
         names = list(parts.data.classes)
         try:
-            tracker.show_stream(json.loads(parts.split.to_json()), names)
-            before = len(folder.remarks)
             run.train(tracker, request)
-            for remark in folder.remarks[before:]:
-                watcher.note(remark)
+            tracker.show_stream(json.loads(parts.split.to_json()), names)
             tracker.finish(parts.strategy.model, results_of(parts), names)
         finally:
             tracker.close()
@@ -110,15 +93,9 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
 
 
 def _tracked(run: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:
-    """Tracker and progress line of a run, joined to its strategy."""
     parts = run.parts
     strategy = parts.strategy
-    tracker = Tracker(
-        run.folder,
-        parts.anytime,
-        parts.settings,
-        start=strategy.samples_seen,
-    )
+    tracker = Tracker(run.folder, parts.anytime, parts.settings, start=strategy.samples_seen)
     if records is not None:
         tracker.restore_records(records, strategy.device)
     line = ProgressLine(run.total, parts.anytime, watcher)
@@ -153,7 +130,6 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
 
 
 def _sentence_of(error: Exception) -> str:
-    """Error in one line."""
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror or error}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import platform
 import secrets
 import shutil
 import signal
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cl_prompts.checks import in_range, one_of, whole_number
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.own_code import extra
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ MOST_JOBS = 256
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: times that a run is submitted again whose worker died
 RESUBMISSIONS = 2
-_LIBRARIES = {"ray": "ray", "slurm": "submitit"}
 #: shared memory of a cluster started here, in bytes: no images pass through it
 _STORE = 100 * 2**20
 _MINUTES = 24 * 60  # of a job, unless SBATCH_TIMELIMIT says otherwise
@@ -62,7 +60,6 @@ class Launching:
     gpus: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise ``InputError`` for a value out of range, or one of no use."""
         one_of("--launcher", self.kind, Kind)
         if self.jobs is not None:
             whole_number("--jobs", self.jobs, 1, MOST_JOBS)
@@ -71,14 +68,8 @@ class Launching:
         if self.cpus is not None:
             whole_number("--cpus", self.cpus, 1, 1024)
         in_range(0, 64, **{"--gpus": self.gpus})
-        whole = self.gpus is None or self.gpus == int(self.gpus)
-        if not whole and (self.kind == "slurm" or (self.gpus or 0) > 1):
+        if self.kind == "slurm" and not float(self.gpus or 0).is_integer():
             raise InputError(f"--gpus is {self.gpus:g}: it must be a whole number here")
-
-    def check_installed(self) -> None:
-        """Raise ``InputError`` unless the library that this kind needs is installed."""
-        if self.kind != "local":
-            extra(_LIBRARIES[self.kind], self.kind, f"--launcher {self.kind}")
 
     def gpus_on(self, device: str, *, there: bool) -> float:
         """GPUs of each run, where its settings name a device, and "auto" would find one or not."""
@@ -120,13 +111,7 @@ def execute_job(job: Job, threads: int | None = None) -> None:
     """
     if threads is not None:
         _use_threads(threads)
-    try:
-        os.chdir(job.home)
-    except OSError as error:
-        raise RunError(
-            f"machine {platform.node()} has no folder {job.home}: runs on several machines need a"
-            " file system that all of them share"
-        ) from error
+    os.chdir(job.home)
     from cl_prompts.experiments.runner.execution import complete
     from cl_prompts.experiments.runner.interruption import Stopped
 
@@ -145,15 +130,12 @@ def _use_threads(threads: int) -> None:
 
 @cache
 def _builder() -> Builder:
-    """The builder of this process, whose runs share backbones."""
     from cl_prompts.experiments.runner.building import Builder
 
     return Builder()
 
 
 class _Silent:
-    """Watcher of a run that nobody looks at."""
-
     def note(self, sentence: str) -> None:
         pass
 
@@ -186,7 +168,6 @@ class Processes:
     """
 
     def __init__(self, jobs: int, threads: int) -> None:
-        """Start no process yet."""
         self._jobs = jobs
         self._threads = threads
         # Workers hear of the end of this process, or of a stop, by the end of this pipe.
@@ -229,7 +210,6 @@ def _begin_worker(alive: Connection, threads: int) -> None:
 
 
 def _end_with(alive: Connection) -> None:
-    """Stop this process when the other end of a pipe is closed."""
     alive.poll(None)
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -249,8 +229,7 @@ class RayTasks:
         device: that the settings of the runs name.
 
     Raises:
-        InputError: Ray is not installed, the cluster cannot be reached, or no machine of it has
-            room for a run.
+        InputError: Ray is not installed, or the cluster cannot be reached.
     """
 
     def __init__(self, how: Launching, device: str) -> None:
@@ -260,18 +239,10 @@ class RayTasks:
         self._ray = extra("ray", "ray", "--launcher ray")
         self._handler = signal.getsignal(signal.SIGTERM)
         self._connect()
-        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        gpus = how.gpus_on(device, there=any("GPU" in machine for machine in machines))
         self._threads = how.cpus or 1
-        if not any(m.get("CPU", 0) >= self._threads and m.get("GPU", 0) >= gpus for m in machines):
-            self.close()
-            raise InputError(
-                f"no machine of the Ray cluster has {self._threads} CPUs and {gpus:g} GPUs, as each"
-                " run asks for: change --cpus or --gpus"
-            )
         self._task = self._ray.remote(
             num_cpus=self._threads,
-            num_gpus=gpus,
+            num_gpus=how.gpus_on(device, there="GPU" in self._ray.cluster_resources()),
             max_retries=RESUBMISSIONS,
             max_calls=1,  # a fresh process for each run
             # Before the libraries are loaded, which read them then.

@@ -26,7 +26,6 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, sentence: str = "", number: int = signal.SIGINT) -> None:
-        """Keep the number for the exit code."""
         super().__init__(sentence or f"stopped by {signal.Signals(number).name}")
         self.sentence = sentence
         self.number = int(number)

@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 
 def remarks(parts: Parts, *, announced: bool) -> list[str]:
-    """Sentences on what a method leaves undone on the stream of its run.
-
-    Args:
-        parts: of the run.
-        announced: whether the method knows where tasks end.
-    """
+    """Sentences on what a method leaves undone on its stream, whose task ends it may know."""
     strategy = parts.strategy
     name = label_of(parts.settings.strategy)
     found = [] if announced else _without_task_ends(parts, name)
@@ -31,7 +26,6 @@ def remarks(parts: Parts, *, announced: bool) -> list[str]:
 
 
 def _without_task_ends(parts: Parts, name: str) -> list[str]:
-    """What waits for the end of a task in vain."""
     strategy = parts.strategy
     if strategy.period is None:
         return [

@@ -20,16 +20,17 @@ from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.files import FolderFiles
-from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.plans import (
     Plan,
     PlannedRun,
+    check_begun,
     describe,
     new_path,
     unfinished_plan,
 )
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.execution import complete, go_on
+from cl_prompts.experiments.runner.execution import complete
 from cl_prompts.experiments.runner.executors import (
     RESUBMISSIONS,
     Executor,
@@ -73,7 +74,7 @@ def run_all(
         out: parent of the recipes' folders.
         console: where progress is drawn.
         command: as typed.
-        jobs: runs at the same time; None: see :func:`processes`.
+        jobs: runs at the same time; None chooses, see :func:`processes`.
 
     Raises:
         InputError: a run cannot be built; none has been started then.
@@ -129,16 +130,11 @@ def resume(
         Stopped: a signal came.
     """
     if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
-        folder, settings = RunFolder.resume(path, trust_code)
-        run = PlannedRun(path, settings)
-        (label,) = labels_of_runs([settings])
-        with (
-            stop_says(lambda: _continuation([run], None)),
-            Display(console, 1) as display,
-            display.run(1, label) as watcher,
-        ):
-            go_on(folder, settings, Builder(), watcher)
-        yield path
+        check_begun(path)
+        run = PlannedRun(path, settings_of(path, trust_code))
+        if run.state == "finished":
+            raise InputError(f"run folder {path} is finished: there is nothing to resume")
+        yield from _finish(Plan("", (run,)), None, Builder(), console, jobs)
         return
     plan = unfinished_plan(path, trust_code)
     print_line(console, f"{path}: {describe(plan.runs)}")
@@ -148,8 +144,6 @@ def resume(
 def _finish(
     plan: Plan, above: Path | None, builder: Builder, console: Console, jobs: int | None
 ) -> Iterator[Path]:
-    """Execute the runs of a plan that are not finished; yield the folders of all, and raise the
-    first fault."""
     runs = plan.runs
     left = jobs_of(runs, plan.command)
     number = processes(jobs, [job.run for job in left])
@@ -166,12 +160,8 @@ def _finish(
 
 
 def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
-    """How to continue after a stop between two runs, or before a run trains or after it.
-
-    Args:
-        runs: of the command.
-        above: folder of their plan; None for one run without a plan.
-    """
+    """How to continue after a stop outside of training; ``above`` is the folder of the plan, None
+    for one run without a plan."""
     place = quote(str(runs[0].folder if above is None else above))
     states = {run.state for run in runs}
     if states == {"finished"}:
@@ -183,13 +173,8 @@ def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
 
 
 def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
-    """Processes that runs get.
-
-    Args:
-        jobs: as many as there are runs for; None for as many as there are cores, where each run
-            keeps one core busy (:func:`takes_one_thread`), and otherwise for one.
-        runs: to execute.
-    """
+    """Processes that runs get: ``jobs``, or by default one for each core if each run keeps one core
+    busy (:func:`takes_one_thread`), and otherwise one."""
     if jobs is not None:
         return max(1, min(jobs, len(runs)))
     if not all(takes_one_thread(run.settings) and not run.settings.num_workers for run in runs):
@@ -279,22 +264,11 @@ def _one_after_another(
 
 
 class _Submissions:
-    """Jobs that wait for an executor or are under way.
-
-    Args:
-        jobs: to execute, in this order.
-        executor: of them.
-        at_once: jobs under way at the same time.
-        display: of their progress.
-
-    Attributes:
-        under_way: what was submitted -> its job.
-    """
+    """Jobs that wait for an executor or are under way, at most ``at_once`` of them."""
 
     def __init__(
         self, jobs: Sequence[Job], executor: Executor, at_once: int, display: Display
     ) -> None:
-        """Everything waits."""
         self.under_way: dict[Any, Job] = {}
         self._waiting = deque(jobs)
         self._executor = executor
@@ -332,7 +306,6 @@ class _Submissions:
             self.under_way[submitted] = job
 
     def _end(self, submitted: Any, *, stopping: bool) -> Iterator[tuple[Job, Fault]]:
-        """Take what has ended: its run is finished, failed, or stopped and submitted again."""
         job = self.under_way.pop(submitted)
         error = _error(submitted)
         if job.run.state == "finished":
@@ -346,7 +319,6 @@ class _Submissions:
             yield from self._begin_again(job, submitted)
 
     def _begin_again(self, job: Job, submitted: Any) -> Iterator[tuple[Job, Fault]]:
-        """Let a run whose worker died go on in another one, a few times."""
         # A run that saved its state was stopped beside one that died.
         died = _status(job.run) != "interrupted"
         self._deaths[job.number] = self._deaths.get(job.number, 0) + died
@@ -378,7 +350,6 @@ def _status(run: PlannedRun) -> Any:
 
 
 def _how_it_finished(job: Job) -> str:
-    """The end of a finished run in words, with its time and A_AUC."""
     summary = FolderFiles(job.run.folder).read_json("summary.json")
     a_auc = summary.get("results", {}).get("a_auc")
     score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"

@@ -49,7 +49,6 @@ def split_of(settings: Settings, data: DataSet) -> Any:
 
 
 def _later_split(settings: Settings, data: DataSet) -> Any:
-    """The stream of the images that a run which learns on brings itself."""
     name, arguments = settings.section("scenario")
     # One new domain is a task; a stream of its own would need two.
     if name == "domain_incremental" and len(data.domains) == 1:

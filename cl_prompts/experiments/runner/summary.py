@@ -10,10 +10,7 @@ from cl_prompts.metrics.continual import without_course
 
 
 def results_of(parts: Parts) -> dict[str, float | None]:
-    """Final numbers of a run.
-
-    Results over a course are undefined, None, for a strategy that sees all data at once.
-    """
+    """Final numbers of a run; those over its course are None for a strategy of the whole stream."""
     results = parts.anytime.results
     return without_course(results) if parts.strategy.whole_stream else results
 
@@ -37,11 +34,7 @@ def summary_of(
 ) -> dict[str, Any]:
     """Content of ``summary.json`` except for the status.
 
-    Args:
-        parts: of the run.
-        seconds: wall time so far, that of earlier processes included.
-        command: what was typed to make the run.
-        with_results: compute the results so far; their cost grows with the tasks.
+    ``with_results`` computes the results so far, at a cost that grows with the tasks.
     """
     strategy = parts.strategy
     return {

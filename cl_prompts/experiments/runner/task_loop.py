@@ -60,7 +60,6 @@ class CheckpointClock:
         samples: int = 0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Nothing has been saved yet."""
         self.every = every
         self._samples = samples
         self._clock = clock
@@ -98,7 +97,6 @@ class TaskLoop:
     """
 
     def __init__(self, parts: Parts, folder: RunFolder) -> None:
-        """Start the clock and reset the counters."""
         self.parts = parts
         self.folder = folder
         self.tasks_done = 0
@@ -160,7 +158,6 @@ class TaskLoop:
         set_global_states(state)
 
     def _go_on_from_parent(self) -> None:
-        """Take over what the parent has learned and recorded, and make room for what is new."""
         parts = self.parts
         strategy = parts.strategy
         # Noted here, since the parent's state brings rates of its own.
@@ -213,10 +210,6 @@ class TaskLoop:
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
-            if strategy.was_stopped:
-                self.folder.remarks.append(
-                    f"a plugin stopped the training of task {self.tasks_done}"
-                )
             last = self.tasks_done == len(tasks)
             due = last or clock.due_after_task(strategy.samples_seen, self.tasks_done)
             save_or_stop(due=due, after_task=True)

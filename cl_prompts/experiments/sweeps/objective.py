@@ -46,7 +46,6 @@ class SearchOptions:
     seeds: tuple[int, ...] = (1000,)
 
     def __post_init__(self) -> None:
-        """Raise ``InputError`` for a value that does not exist or is out of range."""
         one_of("--sampler", self.sampler, Sampler)
         whole_number("--trials", self.trials, 1, _MOST)
         if self.objective not in OBJECTIVES:

@@ -67,7 +67,6 @@ class Search:
         how: Launching,
         command: str = "",
     ) -> None:
-        """Check everything before the first trial."""
         optuna = extra("optuna", "optuna", "--sampler")
         self.space = SearchSpace.of(texts)
         self.options = options

@@ -61,7 +61,6 @@ class Sweep:
         how: Launching = _HERE,
         command: str = "",
     ) -> None:
-        """Look for runs that were made already."""
         self.settings = settings
         self.labels = labels_of_runs(settings)
         self.faults: list[tuple[str, Exception]] = []
@@ -70,7 +69,6 @@ class Sweep:
         self._command = command
         self._console = console
         self._builder = Builder()
-        self._quick_builder = Builder(quick=True)
         self._notes: list[str] = []
         self._fingerprints: dict[str, dict[str, Any]] = {}
         self._earlier = earlier_runs(out / settings[0].recipe)
@@ -154,13 +152,7 @@ class Sweep:
         made = FolderFiles(folder).read_json(IDENTITY_FILE)
         now = settings_identity(settings)
         if state_of(folder) == "finished":
-            try:
-                now |= self._measured(settings)
-            except InputError as error:
-                self._notes.append(
-                    f"{folder} counts as made, though its data or weights cannot be compared:"
-                    f" {error}"
-                )
+            now |= self._measured(settings)
         return next(changes(made, now), None)
 
     def _measured(self, settings: Settings) -> dict[str, Any]:
@@ -173,12 +165,9 @@ class Sweep:
         of_seed = settings.seed if is_dotted(settings.dataset["name"]) else None
         key = json.dumps([settings.dataset, settings.backbone, of_seed])
         if key not in self._fingerprints:
-            # Images that a run leaves out are found by opening all.
-            skips = settings.dataset.get("on_bad_image") == "skip"
-            builder = self._builder if skips else self._quick_builder
             self._fingerprints[key] = {
-                "data": builder.data(settings).fingerprint(),
-                "backbone": weights_hash(builder.backbone(settings)),
+                "data": self._builder.data(settings).fingerprint(),
+                "backbone": weights_hash(self._builder.backbone(settings)),
             }
         return self._fingerprints[key]
 

@@ -144,7 +144,6 @@ class OnlineStrategy(Method):
             # A GPU has checked every 50th step alone.
             self.check_loss(now=True)
             self._after_training_epoch(**kwargs)
-        self.was_stopped = self._stop_training
         self.place = None
         # Stopped in the last epoch: the next experience is trained all the same.
         self._stop_training = False

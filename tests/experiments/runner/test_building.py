@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import random
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +17,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner import building
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.execution import complete
 from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.summary import summary_of
 from tests.experiments import own_parts
@@ -56,15 +51,6 @@ def test_the_stream_follows_stream_seed_and_the_rest_follows_seed(builder: Build
     assert builder.build(default).split == one.split
 
 
-def test_code_from_outside_draws_the_same_for_one_seed(builder: Builder) -> None:
-    drawn = []
-    for seed in (1, 1, 2):
-        builder.build(plan("digits", ["strategy=ncm", f"seed={seed}"])[0])
-        drawn.append((float(torch.rand(1)), np.random.rand(), random.random()))
-    assert drawn[0] == drawn[1]
-    assert not set(drawn[0]) & set(drawn[2])
-
-
 def test_runs_share_a_backbone_only_where_its_settings_agree(builder: Builder) -> None:
     one = built(builder)
     two = built(builder, "seed=2")
@@ -88,11 +74,6 @@ def test_normalisation_of_the_data_set(builder: Builder) -> None:
     assert backbone.std.flatten().tolist() == pytest.approx(own_parts.STD)
 
 
-def test_a_strategy_of_the_whole_stream_is_measured_at_its_end_only(builder: Builder) -> None:
-    assert built(builder, "strategy=joint").anytime.every is None
-    assert built(builder).anytime.every == 100
-
-
 @pytest.mark.parametrize(
     ("strategy", "plain"),
     [(["strategy=gacl"], True), (["strategy=gacl", "augmented_views=true"], False), ([], False)],
@@ -105,9 +86,8 @@ def test_analytic_methods_see_training_images_as_test_images(
 
 
 def test_the_strategy_has_to_fit_the_labels(builder: Builder) -> None:
-    with pytest.raises(
-        InputError, match=r"strategy 'ncm' is defined for one class per image, .*: use .*multi_lane"
-    ):
+    says = "strategy 'ncm' is defined for one class per image, .*: use .*multi_lane"
+    with pytest.raises(InputError, match=says):
         built(builder, recipe="digit_scenes")
 
 
@@ -125,17 +105,6 @@ def test_a_data_set_of_ones_own_gets_what_it_declares(builder: Builder) -> None:
     assert data.train[0][0].shape == (3, 32, 32)
     assert data.train[0][0].equal(own_parts.stripes(32, 5, per_class=7).train[0][0])
     assert not data.train.is_plain  # it may draw views of its own, so none is kept
-
-
-def test_a_scenario_of_ones_own_gets_labels_and_seed(builder: Builder) -> None:
-    (settings,) = plan(
-        "digits",
-        ["seed=1", "stream_seed=9", "strategy=ncm", f"scenario={OWN}:halves", "swapped=true"],
-    )
-    # Settings of the recipe's scenario that this one does not know are left out.
-    assert settings.scenario == {"name": f"{OWN}:halves", "swapped": True}
-    parts = builder.build(settings)
-    assert parts.split == own_parts.halves(parts.data.train.targets, seed=9, swapped=True)
 
 
 def test_a_strategy_of_ones_own_gets_its_settings(builder: Builder) -> None:
@@ -158,24 +127,6 @@ def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them
     anew = builder.data(made.settings)
     assert anew.fingerprint() == made.data.fingerprint()
     assert np.random.rand() == first
-
-
-@pytest.mark.parametrize(
-    ("overrides", "says"),
-    [
-        ([f"strategy={OWN}:Dubled"], "unknown strategy in module .* 'Dubled': did you mean"),
-        ([f"dataset={OWN}:stripes", "per_clas=3"], "unknown key 'per_clas'"),
-        ([f"dataset={OWN}:stripes", "per_class=x"], "per_class is 'x': it must be a whole number"),
-        ([f"dataset={OWN}:folder_of"], "has no where: add where=VALUE"),
-        ([f"dataset={OWN}:badly_annotated"], "annotations of .*badly_annotated cannot be read"),
-    ],
-)
-def test_mistakes_with_ones_own_parts_get_one_sentence(
-    overrides: Sequence[str], says: str, builder: Builder
-) -> None:
-    with pytest.raises(InputError, match=says) as caught:
-        built(builder, *overrides)
-    assert "\n" not in str(caught.value)
 
 
 # ---------------------------------------------------------------------- remarks
@@ -223,13 +174,6 @@ def test_whether_weights_are_the_published_ones_is_recorded(
     assert summary_of(own, seconds=1, command="", with_results=False)["published_weights"] is True
 
 
-def test_check_builds_one_run_per_strategy_and_gathers_remarks(builder: Builder) -> None:
-    runs = plan("digits", ["strategy=er,rainbow", "seed=1,2", "buffer_size=1500", "period=9999"])
-    parts, found = builder.check(runs)
-    assert replace(parts.settings, num_workers=None) in runs[2:4]
-    assert len(found) == 1
-
-
 def test_the_files_of_a_data_set_are_checked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,23 +212,3 @@ def test_forward_transfer_is_measured_where_classes_come_ahead_of_their_home(
     assert built(builder, "scenario=disjoint").anytime.home_classes is None
     scenes = built(builder, "strategy=linear_probe", recipe="digit_scenes")
     assert scenes.anytime.home_classes is None
-
-
-# ---------------------------------------------------------------------- loader processes
-
-
-def test_a_run_records_the_number_that_was_chosen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1", "device=cpu"])
-    assert settings.num_workers is None
-    parts = Builder().build(settings)
-    assert parts.settings.num_workers == 0
-    assert settings.num_workers is None
-    made: list[Any] = []
-    monkeypatch.setattr(
-        "cl_prompts.experiments.runner.execution.execute", lambda p, f, **options: f.close()
-    )
-    run: Any = SimpleNamespace(settings=settings, state="missing", folder=tmp_path / "run")
-    complete(run, Builder(), made, "the command")  # type: ignore[arg-type]
-    assert "num_workers: 0" in (tmp_path / "run" / "config.yaml").read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -23,13 +22,6 @@ def heeded() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-def test_an_ignored_signal_stays_ignored() -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with stop_requests() as request:
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert request.number is None
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -65,25 +57,6 @@ def test_loader_processes_are_killed_by_their_signals() -> None:
     with stop_requests() as request:
         assert forked(work).code == -signal.SIGTERM
         assert request.number is None
-
-
-def test_exit_codes_are_those_of_shells() -> None:
-    assert [Stopped("", n).exit_code for n in SIGNALS] == [130, 143, 129]
-    assert isinstance(Stopped("how to continue"), KeyboardInterrupt)
-
-
-def test_other_threads_leave_signals_alone() -> None:
-    seen = []
-
-    def inside() -> None:
-        with stop_requests() as request:
-            seen.append((request.number, signal.getsignal(signal.SIGTERM)))
-
-    before = signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=inside)
-    thread.start()
-    thread.join()
-    assert seen == [(None, before)]
 
 
 def test_the_first_sentence_on_how_to_go_on_is_the_one() -> None:

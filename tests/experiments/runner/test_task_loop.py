@@ -53,13 +53,6 @@ def loop(tmp_path: Path) -> Iterator[TaskLoop]:
     folder.close()
 
 
-def test_the_end_of_a_run_is_written(loop: TaskLoop) -> None:
-    assert loop.restore() is None
-    loop.end("failed", "the sky fell")
-    written = summary(loop.folder.path)
-    assert (written["status"], written["error"]) == ("failed", "the sky fell")
-
-
 def test_seconds_and_random_numbers_go_on_from_earlier_processes(
     loop: TaskLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

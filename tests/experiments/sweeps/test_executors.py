@@ -19,7 +19,7 @@ from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun
-from cl_prompts.experiments.runner import executors, running
+from cl_prompts.experiments.runner import running
 from cl_prompts.experiments.runner.executors import Job, Launching, SlurmJobs
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.tracking.progress import Display
@@ -36,14 +36,13 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def missing(library: str, kind: Any) -> None:
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, library, None)
-            Launching(kind).check_installed()
+            running._executor(Launching(kind), "cpu", tmp_path)
 
     monkeypatch.setenv("PATH", str(tmp_path))
     cases: dict[str, Callable[[], object]] = {
         "no jobs": lambda: Launching(jobs=0),
         "no such launcher": lambda: Launching("rai"),
         "cpus here": lambda: Launching(cpus=2),
-        "parts of two gpus": lambda: Launching("ray", gpus=1.5),
         "half a gpu of slurm": lambda: Launching("slurm", gpus=0.5),
         "no ray": lambda: missing("ray", "ray"),
         "no submitit": lambda: missing("submitit", "slurm"),
@@ -193,14 +192,6 @@ def test_a_signal_stops_what_is_under_way_and_begins_nothing_more(
     assert stop.value.exit_code == 143
 
 
-def test_a_machine_without_the_folder_of_the_command_is_named(tmp_path: Path) -> None:
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    run = PlannedRun(tmp_path / "run", settings)
-    job = Job(1, "run", run, "", (), str(tmp_path / "elsewhere"))
-    with pytest.raises(RunError, match=r"has no folder .*elsewhere: runs on several machines need"):
-        executors.execute_job(job)
-
-
 # ------------------------------------------------------------------------------ real processes
 
 
@@ -288,12 +279,3 @@ def test_a_stop_of_a_sweep_leaves_its_runs_to_the_same_command(
     assert main(["run", *settings, "--out", str(tmp_path / "whole")]) == 0
     for first, second in zip(made(tmp_path / "whole"), made(tmp_path / "cut"), strict=True):
         same_run(first, second)
-
-
-def test_a_wrong_setting_of_a_sweep_is_refused_before_anything_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    wrong = ["sweep", "digits", "seed=1", "strategy=mvp", "e_blocks=[1],[7]"]
-    assert main([*wrong, "--out", str(tmp_path / "out")]) == 2
-    assert "block 7, but this ViT has blocks 0 to 5" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()

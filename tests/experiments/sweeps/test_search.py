@@ -19,7 +19,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.sweeps import search as searching
-from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
+from cl_prompts.experiments.sweeps.objective import SearchOptions
 from cl_prompts.experiments.sweeps.search import Search
 
 needs_optuna = pytest.mark.skipif(
@@ -184,13 +184,6 @@ def test_what_would_mislead_is_refused_before_any_trial(
 
 
 # --------------------------------------------------------------------------------- objectives
-
-
-def test_the_direction_is_known_of_every_number() -> None:
-    ways = {SearchOptions(objective=key).direction for key in OBJECTIVES}
-    assert ways == {"maximize", "minimize"}
-    for key, way in (("a_auc", "maximize"), ("task_forgetting", "minimize"), ("cf1", "maximize")):
-        assert SearchOptions(objective=key).direction == way
 
 
 def test_defaults_stand_where_nothing_is_given() -> None:

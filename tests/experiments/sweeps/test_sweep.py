@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.grid import grid
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
-from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.sweeps.sweep import Sweep, earlier_runs
 from tests.experiments.commands import PROBE, QUICK
 from tests.experiments.runner.test_execution import unfinished_copy
@@ -83,20 +82,6 @@ def test_a_finished_run_that_was_edited_is_refused(made: Path, tmp_path: Path) -
         Sweep(grid("digits", PROBE), tmp_path, console=Console(quiet=True))
 
 
-def test_a_finished_run_whose_data_are_gone_counts_as_made(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def gone(*given: Any) -> None:
-        raise InputError("no such folder")
-
-    monkeypatch.setattr(Builder, "data", gone)
-    console = Console(record=True, width=500)
-    sweep = Sweep(grid("digits", PROBE), tmp_path, console=console)
-    assert sweep.finished == [made]
-    sweep.check()
-    assert "cannot be compared: no such folder" in console.export_text()
-
-
 def test_finished_runs_come_first_and_of_them_the_newest(tmp_path: Path) -> None:
     def folder(name: str, status: str, seed: int = 1) -> Path:
         path = tmp_path / "ncm" / name
@@ -115,13 +100,3 @@ def test_finished_runs_come_first_and_of_them_the_newest(tmp_path: Path) -> None
         '{"seed": 2}': [begun],
     }
     assert earlier_runs(tmp_path / "nowhere") == {}
-
-
-def test_faults_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep = Sweep(grid("digits", ["strategy=ncm", "seed=1-2"]), tmp_path, console=Console())
-    sweep.conclude()
-    assert capsys.readouterr() == ("", "")
-    sweep.faults.append(("ncm seed 2", RunError("the disk is full")))
-    with pytest.raises(RunError, match="1 of 2 runs failed"):
-        sweep.conclude()
-    assert capsys.readouterr().err == "failed: ncm seed 2: the disk is full\n"
