@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import shlex
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,3 +192,49 @@ def test_a_signal_between_two_runs_of_a_plan_names_the_plan(
     assert summary(first)["status"] == "finished"
     assert main(shlex.split(command)[1:]) == 0
     assert "1 finished, 1 missing" in capsys.readouterr().out
+
+
+def started(*arguments: str, file_size: int | None = None) -> subprocess.Popen[str]:
+    """The command line in a process of its own, which may write files up to a size."""
+
+    def limit() -> None:
+        if file_size is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+    command = [sys.executable, "-W", "ignore", "-m", "cl_prompts", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=limit
+    )
+
+
+KILLED = ["strategy=linear_probe", "seed=1", "n_tasks=3"]
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_numbers(tmp_path: Path) -> None:
+    with started("run", "digits", *KILLED, "--out", str(tmp_path / "cut")) as process:
+        while process.poll() is None and not list(tmp_path.rglob("checkpoint")):
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    (cut,) = (file.parent for file in tmp_path.rglob("config.yaml"))
+    with started("run", "digits", *KILLED, "--out", str(tmp_path / "whole")) as whole:
+        assert whole.wait() == 0
+    with started("run", "--resume", str(cut)) as resumed:
+        assert resumed.wait() == 0
+    (first,) = (file.parent for file in (tmp_path / "whole").rglob("config.yaml"))
+    same_run(first, cut)
+
+
+@pytest.mark.slow
+def test_a_disk_without_room_ends_a_process_in_one_sentence(tmp_path: Path) -> None:
+    arguments = ["run", "digits", *KILLED, "--out", str(tmp_path), "--quiet"]
+    with started(*arguments, file_size=30_000) as process:
+        said = process.communicate()[1].strip()
+    assert process.returncode == 1
+    assert "checkpoint cannot be written: File too large" in said
+    assert "\n" not in said
+    (folder,) = (file.parent for file in tmp_path.rglob("config.yaml"))
+    with started("run", "--resume", str(folder), "--quiet") as resumed:
+        assert resumed.wait() == 0
+    assert summary(folder)["status"] == "finished"
