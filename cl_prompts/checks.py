@@ -151,7 +151,7 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
         InputError: another kind of value, an unknown word, or a number out of range.
 
     Example:
-        >>> fits("rate", 1, Positive | None), fits("blocks", (0, 1), list[Size])
+        >>> fits("rate", 1, Positive | None), fits("blocks", [0, 1], list[Size])
         (1.0, [0, 1])
         >>> fits("rate", "fast", Positive | None, of="strategy mvp")
         Traceback (most recent call last):

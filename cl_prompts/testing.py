@@ -40,6 +40,10 @@ class ToyImages(Dataset[Any]):
         size: side of an image in pixels.
         seed: of the noise and the order of classes.
         multi_label: label an image with a row of zeros and ones, instead of a class id.
+
+    Example:
+        >>> ToyImages(4, size=8, seed=0)[0][0].shape
+        torch.Size([3, 8, 8])
     """
 
     def __init__(self, n: int, size: int, seed: int, *, multi_label: bool = False) -> None:
@@ -66,6 +70,17 @@ class Trial:
         make: builds the strategy anew, equal every time.
         stream: makes the benchmark anew.
         images: (n, 3, size, size) to score.
+
+    Example:
+        >>> from cl_prompts.strategies import NCM
+        >>> train, test = ToyImages(24, 32, seed=1), ToyImages(6, 32, seed=2)
+        >>> vit = create_backbone()
+        >>> trial = Trial(
+        ...     lambda: NCM(backbone=vit, n_classes=6, evaluator=None),
+        ...     lambda: STREAMS["si_blurry"](train, test),
+        ...     test.images,
+        ... )
+        >>> check_saved_model_scores_the_same(trial)
     """
 
     make: Callable[[], OnlineStrategy]
