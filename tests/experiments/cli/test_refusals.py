@@ -44,7 +44,6 @@ LINES = [
     "run",
     "run digits --resume run",
     "run digits --jobs 0",
-    "run digits --trust-code",
     "run --resume nowhere",
     "run --resume run --out elsewhere",
     "validate digits n_tasks",
