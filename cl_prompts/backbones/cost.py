@@ -93,19 +93,18 @@ class ViTShape:
         token = 4 * self.width * self.dim + 2 * self.dim * self.hidden
         return summary + token + 2 * self.width * (1 + n_slots + n_prompts)
 
-    def literal_lane_macs(self, n_slots: int, n_prompts: int, *, summarise: bool = True) -> float:
+    def literal_lane_macs(self, n_slots: int, n_prompts: int) -> float:
         """Cost of one lane in one block for one image with ``impl="literal"``."""
         n = 1 + n_slots
         # scores of the selectors, and their means of the normed tokens
-        summary = 2 * n_slots * self.n_tokens * self.dim if summarise else 0
+        summary = 2 * n_slots * self.n_tokens * self.dim
         tokens = n * (4 * self.width * self.dim + 2 * self.dim * self.hidden)
         return summary + tokens + 2 * n * self.width * (n + n_prompts)
 
-    def slot_table_macs(self, n_slots: int, *, evolve: bool) -> float:
-        """Cost of a lane's summary tokens in all blocks, whatever the batch size; 0 unless they
-        evolve."""
+    def slot_table_macs(self, n_slots: int) -> float:
+        """Cost of a lane's selectors in all blocks, whatever the batch size."""
         # Nothing reads the selectors behind the last block.
-        return (self.depth - 1) * n_slots * 2 * self.dim * self.hidden if evolve else 0
+        return (self.depth - 1) * n_slots * 2 * self.dim * self.hidden
 
 
 class Counts(NamedTuple):

@@ -3,7 +3,6 @@ passes beside a frozen ViT."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Literal, cast
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as algebra
-from cl_prompts.models.multi_lane_ops import SlotUpdate
 
 LaneInitialisation = Literal["orthogonal", "uniform"]
 Formulation = Literal["fused", "literal"]
@@ -134,11 +132,6 @@ class LaneSet(nn.ModuleList):
         self.prompt_shape = tuple(prompt_shape)
         self.dim = dim
 
-    @property
-    def lane_bytes(self) -> int:
-        """Bytes of the selectors and prompts of one lane, in fp32."""
-        return 4 * (self.n_selectors * self.dim + math.prod(self.prompt_shape))
-
     def __iter__(self) -> Iterator[Lane]:
         return cast(Iterator[Lane], super().__iter__())
 
@@ -214,8 +207,7 @@ class LanePasses:
     Args:
         backbone: the frozen ViT.
         blocks: blocks with prompts, in order.
-        impl, drop_and_replace, slot_update: see
-            :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
+        impl: see :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -227,19 +219,11 @@ class LanePasses:
     """
 
     def __init__(
-        self,
-        backbone: FrozenViT,
-        blocks: Sequence[int],
-        *,
-        impl: Formulation = "fused",
-        drop_and_replace: bool = True,
-        slot_update: SlotUpdate = "released",
+        self, backbone: FrozenViT, blocks: Sequence[int], *, impl: Formulation = "fused"
     ) -> None:
         self.backbone = backbone
         self.blocks = tuple(blocks)
         self.impl = impl
-        self.drop_and_replace = drop_and_replace
-        self.slot_update = slot_update
         self._cached: tuple[tuple[Hashable, ...], Tables] | None = None
 
     def __call__(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
@@ -298,10 +282,8 @@ class LanePasses:
         stream = algebra.frozen_states(self.backbone, images)
         counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
-            # Nothing reads the selectors behind the last block; "reset" begins with them again.
-            evolve = self.slot_update == "released" and i < self.backbone.depth - 1
-            if len(rows) == len(images):
-                rows = torch.cat([rows, selectors])
+            # Nothing reads the selectors behind the last block.
+            evolve = i < self.backbone.depth - 1
             state = next(stream)
             rows = algebra.joined_block(block, rows, state, prompts.get(i), evolve=evolve)
             del state  # frees memory before the next block
@@ -315,22 +297,14 @@ class LanePasses:
     ) -> Tensor:
         (selectors,) = tables
         n_lanes, n_selectors = selectors.shape[:2]
-        start = tokens = algebra.literal_start(self.backbone, selectors, len(images))
+        tokens = algebra.literal_start(self.backbone, selectors, len(images))
         stream = algebra.frozen_states(self.backbone, images)
-        replace = self.drop_and_replace
         counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
-            if self.slot_update == "reset":
-                # The class token goes on; the slots begin each block as selectors again.
-                tokens = torch.cat([tokens[:, :, :1], start[:, :, 1:]], dim=2)
-            # Without drop-and-replace only the first block summarises the image by selectors.
-            look = replace or i == 0
-            entering, normed = algebra.literal_input(block, tokens, next(stream), summarise=look)
-            tokens = algebra.literal_block(
-                block, tokens, entering, normed, prompts.get(i), replace=replace
-            )
+            entering, normed = algebra.literal_input(block, tokens, next(stream))
+            tokens = algebra.literal_block(block, tokens, entering, normed, prompts.get(i))
             n_prompts = prompts[i].shape[-2] if i in prompts else 0
-            macs = counter.shape.literal_lane_macs(n_selectors, n_prompts, summarise=look)
+            macs = counter.shape.literal_lane_macs(n_selectors, n_prompts)
             counter.macs += len(images) * n_lanes * macs
         return tokens[:, :, 0]
 
@@ -357,7 +331,7 @@ class LanePasses:
         selectors = torch.stack([lane.selectors for lane in lanes]).to(dtype)
         if self.impl == "literal":
             return [selectors], prompts
-        slots = algebra.slot_norms(self.backbone.vit.blocks, selectors, self.slot_update)
+        slots = algebra.slot_norms(self.backbone.vit.blocks, selectors)
         self._count_slots(lanes)
         tables = slots, prompts
         self._cached = (key, tables) if keep else None
@@ -366,6 +340,4 @@ class LanePasses:
     def _count_slots(self, lanes: Sequence[Lane]) -> None:
         """Count the selectors' own way through the blocks, which all images share."""
         counter = self.backbone.counter
-        n_selectors = len(lanes[0].selectors)
-        macs = counter.shape.slot_table_macs(n_selectors, evolve=self.slot_update == "released")
-        counter.macs += len(lanes) * macs
+        counter.macs += len(lanes) * counter.shape.slot_table_macs(len(lanes[0].selectors))

@@ -12,7 +12,6 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.lanes import Formulation, LaneInitialisation, LanePasses, LaneSet
-from cl_prompts.models.multi_lane_ops import SlotUpdate
 from cl_prompts.prompts.places import check_blocks
 from cl_prompts.prompts.selectors import unit_rows
 
@@ -45,7 +44,7 @@ class MultiLaneViT(ContinualModel):
     The algebra is in :mod:`cl_prompts.models.multi_lane_ops`. Deviations from the published code:
     lanes are made on demand instead of all at the start, their head rows belong to them, and
     finished ones leave the optimizer, so that weight decay cannot move them. Not here: the
-    ablations with task keys and with token merging.
+    ablations, such as task keys and token merging.
 
     Args:
         backbone: the frozen ViT.
@@ -54,12 +53,6 @@ class MultiLaneViT(ContinualModel):
         n_selectors: selectors, and so summary tokens, S per lane.
         prompt_length: prompts P per lane and prompted block: P keys and P values; 0 for none.
         prompted_blocks: blocks with prompts, 0-based.
-        drop_and_replace: summarise in every block, drop the summary tokens' attention output and
-            put the normalised selectors in its place. False is the ablation that summarises in
-            block 0 only and treats summary tokens as ordinary tokens from there on; it needs
-            ``impl="literal"``.
-        slot_update: ``"released"``: selectors evolve through the blocks' MLPs, as in the published
-            code; ``"reset"``: they start from their parameters in every block.
         pre_head_norm: L2-normalise a lane's feature before the head.
         init: ``"orthogonal"``: a task's selectors have norm 1 together, and in each block the keys
             and the values of the prompts are orthogonal to each other with element std 1 /
@@ -91,22 +84,11 @@ class MultiLaneViT(ContinualModel):
         n_selectors: int = 20,
         prompt_length: int = 20,
         prompted_blocks: Sequence[int] = (0, 1, 2, 3, 4),
-        drop_and_replace: bool = True,
-        slot_update: SlotUpdate = "released",
         pre_head_norm: bool = True,
         init: LaneInitialisation = "orthogonal",
         n_tasks: int | None = None,
         impl: Formulation = "fused",
     ) -> None:
-        if not drop_and_replace and impl != "literal":
-            raise InputError(
-                "without drop_and_replace summary tokens depend on the image, which only"
-                " impl='literal' computes"
-            )
-        if not drop_and_replace and slot_update == "reset":
-            raise InputError(
-                "slot_update='reset' has no meaning without drop_and_replace: use 'released'"
-            )
         need_frozen(backbone, "lanes")
         if prompted_blocks:
             check_blocks(backbone.depth, prompted_blocks=prompted_blocks)
@@ -123,13 +105,7 @@ class MultiLaneViT(ContinualModel):
         )
         self.lane_of: dict[int, int] = {}
         """Number of the lane of each class that has one."""
-        self.passes = LanePasses(
-            backbone,
-            blocks,
-            impl=impl,
-            drop_and_replace=drop_and_replace,
-            slot_update=slot_update,
-        )
+        self.passes = LanePasses(backbone, blocks, impl=impl)
 
     # ------------------------------------------------------------------ lanes and their classes
 

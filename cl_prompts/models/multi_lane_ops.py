@@ -33,7 +33,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from timm.models.vision_transformer import Block
@@ -41,8 +40,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import attend, attention_output, by_head, project_parts
 from cl_prompts.backbones.vit import FrozenViT
-
-SlotUpdate = Literal["released", "reset"]
 
 #: Tokens that pass a frozen MLP at a time on the CPU.
 MLP_ROWS = 1024
@@ -164,26 +161,14 @@ def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
 # -------------------------------------------------------------------------------------------- fused
 
 
-def slot_norms(
-    blocks: Sequence[Block], selectors: Tensor, slot_update: SlotUpdate = "released"
-) -> list[Tensor]:
-    """The normalised selectors of every block, which do not depend on the image.
-
-    Args:
-        selectors: (T, S, dim) the selectors in block 0.
-        slot_update: ``"released"``: a selector s evolves as ``u + ls2(MLP(LN2(u)))`` with
-            ``u = s + ls1(LN1(s))``; ``"reset"``: it is the same in every block.
-
-    Returns:
-        per block (T, S, dim).
-    """
+def slot_norms(blocks: Sequence[Block], selectors: Tensor) -> list[Tensor]:
+    """The normalised selectors (T, S, dim) of every block, which do not depend on the image: a
+    selector s evolves as ``u + ls2(MLP(LN2(u)))`` with ``u = s + ls1(LN1(s))``."""
     slots = selectors
     norms = []
     for i, block in enumerate(blocks):
-        # Slots meet each block as queries LN1(s); in the released code they also evolve, as
-        # s <- MLP(s + LS1(LN1(s))), without looking at the image.
         norms.append(block.norm1(slots))
-        if slot_update == "released" and i < len(blocks) - 1:
+        if i < len(blocks) - 1:
             slots = _mlp(block, slots + block.ls1(norms[-1]))
     return norms
 
@@ -352,24 +337,18 @@ def literal_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
     return torch.cat([token, selectors.to(token.dtype)], dim=1).expand(batch, -1, -1, -1)
 
 
-def literal_input(
-    block: Block, tokens: Tensor, state: FrozenState, *, summarise: bool = True
-) -> tuple[Tensor, Tensor]:
+def literal_input(block: Block, tokens: Tensor, state: FrozenState) -> tuple[Tensor, Tensor]:
     """Input of a block's attention, with the selectors replaced by summary tokens.
 
     Args:
         tokens: (batch, T, 1 + S, dim) residual stream of the lanes.
         state: the frozen stream in this block.
-        summarise: replace selectors by their summaries of the frozen stream.
 
     Returns:
-        attention input and normalised tokens, both (batch, T, 1 + S, dim); they differ in the
-        selectors if ``summarise``.
+        attention input and normalised tokens, both (batch, T, 1 + S, dim), which differ in the
+        selectors.
     """
     normed = block.norm1(tokens)
-    if not summarise:
-        return normed, normed
-    # Selectors may differ between images here, so `summary_weights` does not apply.
     # A = softmax(n h^T / sqrt(D)), G = A h
     scores = (
         normed[:, :, 1:].flatten(1, 2) @ state.hidden.transpose(1, 2) * normed.shape[-1] ** -0.5
@@ -384,8 +363,6 @@ def literal_block(
     entering: Tensor,
     normed: Tensor,
     prompts: Tensor | None,
-    *,
-    replace: bool = True,
 ) -> Tensor:
     """One block over all tokens of all lanes.
 
@@ -394,7 +371,6 @@ def literal_block(
         entering: attention input of :func:`literal_input`.
         normed: normalised tokens of :func:`literal_input`.
         prompts: (T, 2, heads, P, head dim) or None.
-        replace: replace the summary tokens' attention output by the normalised selectors.
 
     Returns:
         (batch, T, 1 + S, dim).
@@ -410,8 +386,8 @@ def literal_block(
         keys, values = torch.cat([more[:, 0], keys], dim=2), torch.cat([more[:, 1], values], dim=2)
     out = attention_output(attn, attend(query, keys, values), flat)
     out = out.view(batch, n_lanes, *out.shape[1:])
-    if replace:  # drop O[:, 1:], add n instead
-        out = torch.cat([out[:, :, :1], normed[:, :, 1:]], dim=2)
+    # drop O[:, 1:], add n instead
+    out = torch.cat([out[:, :, :1], normed[:, :, 1:]], dim=2)
     return _mlp(block, tokens + block.ls1(out))
 
 

@@ -13,12 +13,7 @@ from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.losses.classification import ClassMask, batch_classes, masked_mean
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import Output
-from cl_prompts.models.multi_lane import (
-    Formulation,
-    LaneInitialisation,
-    MultiLaneViT,
-    SlotUpdate,
-)
+from cl_prompts.models.multi_lane import Formulation, LaneInitialisation, MultiLaneViT
 from cl_prompts.prompts.places import Blocks
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
@@ -69,12 +64,9 @@ class MultiLane(PromptStrategy):
     """Prompts P per lane and prompted block."""
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""
-    drop_and_replace: bool = True
-    """See :class:`~cl_prompts.models.multi_lane.MultiLaneViT`, like the following four."""
-    slot_update: SlotUpdate = "released"
-    """``"released"`` or ``"reset"``."""
     pre_head_norm: bool = True
-    """L2-normalise features before the head."""
+    """L2-normalise features before the head; this and the next two are those of
+    :class:`~cl_prompts.models.multi_lane.MultiLaneViT`."""
     init: LaneInitialisation = "orthogonal"
     """``"orthogonal"`` or ``"uniform"``."""
     impl: Formulation = "fused"
@@ -99,7 +91,7 @@ class MultiLane(PromptStrategy):
     def build_model(self, backbone: FrozenViT, n_classes: int) -> MultiLaneViT:
         """Build a model, as yet without a lane."""
         names = ("multi_label", "n_selectors", "prompt_length", "prompted_blocks", "n_tasks")
-        options = ("drop_and_replace", "slot_update", "pre_head_norm", "init", "impl")
+        options = ("pre_head_norm", "init", "impl")
         return MultiLaneViT(backbone, n_classes, **self.values_of(*names, *options))
 
     def is_head(self, name: str) -> bool:

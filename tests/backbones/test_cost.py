@@ -68,5 +68,4 @@ def test_a_projection_made_before_is_not_counted_again(queries: int | None) -> N
 
 
 def test_slots_are_free_unless_they_evolve() -> None:
-    assert SHAPE.slot_table_macs(7, evolve=False) == 0
-    assert SHAPE.slot_table_macs(7, evolve=True) == 3 * 7 * 2 * 16 * 64
+    assert SHAPE.slot_table_macs(7) == 3 * 7 * 2 * 16 * 64

@@ -1,7 +1,7 @@
 """MULTI-LANE against the published implementation's numbers (tests/golden/multi_lane_tiny.npz).
 
-Left out: the ablations with task keys (``eval_querykey_t2``) and token merging (``eval_tome6_t2``),
-which do not exist here.
+Left out: the ablations with task keys (``eval_querykey_t2``), token merging (``eval_tome6_t2``) and
+without drop-and-replace (``eval_no_dandr_t2``), which do not exist here.
 """
 
 from __future__ import annotations
@@ -108,10 +108,8 @@ def test_evaluation(task: int, impl: str) -> None:
             close(model.backbone(IMAGES), GOLDEN[f"{case}/frozen_cls"])
 
 
-@pytest.mark.parametrize("case", ["eval_concat_t2", "eval_no_dandr_t2"])
-def test_states_of_every_block(case: str) -> None:
-    drop_and_replace = case == "eval_concat_t2"
-    model = golden_model(3, impl="literal", drop_and_replace=drop_and_replace).eval()
+def test_states_of_every_block() -> None:
+    model = golden_model(3, impl="literal").eval()
     (selectors,), prompts = model.passes.tables(list(model.lanes))
     blocks = model.backbone.vit.blocks
     fused_slots = lanes.slot_norms(blocks, selectors)
@@ -120,36 +118,29 @@ def test_states_of_every_block(case: str) -> None:
     with torch.no_grad():
         for i, state in enumerate(lanes.frozen_states(model.backbone, IMAGES)):
             want = {
-                k: GOLDEN[f"{case}/layer{i}/{k}"]
+                k: GOLDEN[f"eval_concat_t2/layer{i}/{k}"]
                 for k in ("frozen_in", "lane_in", "lane_msa_input", "lane_out")
             }
             close(state.tokens, want["frozen_in"])
             close(tokens, want["lane_in"].transpose(0, 1).contiguous())
-            look = drop_and_replace or i == 0
-            entering, normed = lanes.literal_input(blocks[i], tokens, state, summarise=look)
+            entering, normed = lanes.literal_input(blocks[i], tokens, state)
             close(entering, want["lane_msa_input"].transpose(0, 1).contiguous())
-            tokens = lanes.literal_block(
-                blocks[i], tokens, entering, normed, prompts.get(i), replace=drop_and_replace
-            )
+            tokens = lanes.literal_block(blocks[i], tokens, entering, normed, prompts.get(i))
             close(tokens, want["lane_out"].transpose(0, 1).contiguous())
-            if drop_and_replace:
-                close(fused_slots[i], blocks[i].norm1(want["lane_in"][:, 0, 1:]))
-                summary = lanes.summary_weights(state.hidden, fused_slots[i]) @ state.hidden
-                close(summary, want["lane_msa_input"][:, :, 1:].transpose(0, 1).flatten(1, 2))
-                fused_token = lanes.fused_block(
-                    blocks[i], fused_token, state, fused_slots[i], prompts.get(i)
-                )
-                close(fused_token, want["lane_out"][:, :, 0].transpose(0, 1).contiguous())
+            close(fused_slots[i], blocks[i].norm1(want["lane_in"][:, 0, 1:]))
+            summary = lanes.summary_weights(state.hidden, fused_slots[i]) @ state.hidden
+            close(summary, want["lane_msa_input"][:, :, 1:].transpose(0, 1).flatten(1, 2))
+            fused_token = lanes.fused_block(
+                blocks[i], fused_token, state, fused_slots[i], prompts.get(i)
+            )
+            close(fused_token, want["lane_out"][:, :, 0].transpose(0, 1).contiguous())
 
 
-def test_ablations() -> None:
+def test_without_unit_norm_before_the_head() -> None:
     for impl in IMPLS:
         model = golden_model(3, impl=impl, pre_head_norm=False).eval()
         close(model.run(IMAGES).logits, GOLDEN["eval_no_prehead_norm_t2/logits"])
         close(model.lane_features(IMAGES), GOLDEN["eval_no_prehead_norm_t2/lane_cls"])
-    model = golden_model(3, impl="literal", drop_and_replace=False).eval()
-    close(model.run(IMAGES).logits, GOLDEN["eval_no_dandr_t2/logits"])
-    close(model.lane_features(IMAGES), GOLDEN["eval_no_dandr_t2/lane_cls"])
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -165,16 +156,6 @@ def test_multi_label_training(task: int, impl: str) -> None:
     assert loss.item() == pytest.approx(GOLDEN[f"{case}/loss_bce"].item(), abs=1e-6)
     loss.backward()
     same_gradients(model, case, task)
-
-
-def test_training_without_drop_and_replace() -> None:
-    model = golden_model(2, impl="literal", drop_and_replace=False).train()
-    logits = model.run(IMAGES).logits
-    close(logits[:, 4:6], GOLDEN["train_no_dandr_t1/logits_raw"][:, 4:6])
-    loss = multi_label_loss(logits, TARGETS, model.columns(), norm="all")
-    assert loss.item() == pytest.approx(GOLDEN["train_no_dandr_t1/loss_bce"].item(), abs=1e-6)
-    loss.backward()
-    same_gradients(model, "train_no_dandr_t1", 1)
 
 
 @pytest.mark.parametrize("impl", IMPLS)

@@ -36,10 +36,6 @@ CASES = {
     "a pool of block 4": lambda: PromptedViT(VIT, 6, pools=[SharedTokens((4,), 2, 16)]),
     "several labels": lambda: PrototypeViT(VIT, NearestClassMean(16, 3), multi_label=True),
     "lanes of block 4": lambda: MultiLaneViT(VIT, 8, prompted_blocks=(4,)),
-    "drop_and_replace": lambda: MultiLaneViT(VIT, 8, prompted_blocks=(), drop_and_replace=False),
-    "a reset of slots": lambda: MultiLaneViT(
-        VIT, 8, prompted_blocks=(), drop_and_replace=False, impl="literal", slot_update="reset"
-    ),
     "a head of lanes": lambda: MultiLaneViT(VIT, 8, prompted_blocks=(0,)).set_head(),
     "memory of AIR": lambda: BalancedRidge(8, 100, projection=5000),
     "memory of AnaCP": lambda: AnaCP(768, 1000, projection=8, drawn_from="class"),
