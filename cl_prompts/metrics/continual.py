@@ -149,8 +149,7 @@ def accuracy_by_task(curve: Curve, new_classes: Tasks) -> Tensor:
 def task_forgetting(
     curve: Curve, new_classes: Tasks, *, definition: TaskForgetting = "task"
 ) -> float:
-    """Forgetting over tasks instead of classes, on the classes that first appeared in each and were
-    not removed since.
+    """Forgetting over tasks instead of classes, on the classes that first appeared in each.
 
     Definitions:
         ``task``: maximum over earlier task ends of a task's accuracy minus final, mean over tasks
@@ -169,7 +168,6 @@ def task_forgetting(
         InputError: unknown definition.
     """
     one_of("definition of task forgetting", definition, TaskForgetting)
-    new_classes = _lasting(curve, new_classes)
     pooled = definition in ("l2p", "one_step_pooled")
     table = task_accuracy(curve, new_classes, pooled=pooled)
     n = table.shape[1]
@@ -189,16 +187,6 @@ def task_forgetting(
         # -1 stands for ends before the task, below any accuracy.
         reference = among.nan_to_num(nan=-1.0).amax(dim=1)
     return _mean(torch.where(before.isnan().all(dim=1), float("nan"), reference - final))
-
-
-def _lasting(curve: Curve, new_classes: Tasks) -> list[list[int]]:
-    """The classes of each task without those that had an accuracy and lost it, as one that is
-    removed does: means of a task are compared over the same classes."""
-    if not curve.task_ends:
-        return [list(classes) for classes in new_classes]
-    known = (~torch.stack([end.by_class for end in curve.task_ends]).isnan()).int()
-    lost = set((known.cummax(dim=0).values > known).any(dim=0).nonzero()[:, 0].tolist())
-    return [[c for c in classes if c not in lost] for classes in new_classes]
 
 
 def backward_transfer(curve: Curve) -> float:

@@ -62,7 +62,7 @@ class CachedEvaluator:
         cache: cache all this on the device; 10,000 queries of ViT-B take 31 MB.
 
     Raises:
-        InputError: no batch size, targets, ignored pairs or domains of another kind or number, or a
+        InputError: no targets, ignored pairs or domains of another kind or number, or a
             ``collate_fn`` of the data set's own.
 
     Example:
@@ -83,8 +83,6 @@ class CachedEvaluator:
         num_workers: int = 0,
         cache: bool = True,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"the evaluation batch size is {batch_size}: it must be at least 1")
         refuse_own_collate(dataset)
         self.dataset = dataset
         self.batch_size = batch_size

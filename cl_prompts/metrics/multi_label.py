@@ -177,11 +177,6 @@ def multi_label_results(
         InputError: shapes that do not agree, or a threshold out of range.
         RunError: a logit of a seen class is NaN or infinite.
     """
-    if seen.shape != logits.shape[1:]:
-        raise InputError(
-            f"seen has shape {tuple(seen.shape)}, logits have {logits.shape[1]} classes: they must"
-            " agree"
-        )
     rows = torch.ones(len(logits)) if rows is None else rows
     columns = torch.nonzero(seen.cpu()).flatten()
     logits, targets, ignored = _block(
@@ -267,10 +262,6 @@ def _on_cpu(
                 f"{name} have shape {tuple(tensor.shape)}, logits {tuple(logits.shape)}: both must"
                 " be (images, classes)"
             )
-    if logits.ndim != 2:
-        raise InputError(
-            f"logits have shape {tuple(logits.shape)}: multi-label scores need (images, classes)"
-        )
     scores = logits.detach().cpu().double()
     if not scores.isfinite().all():
         # The first class concerned, which the sentence names.

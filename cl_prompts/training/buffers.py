@@ -26,9 +26,6 @@ class ReplayBuffer:
         width: numbers that make up one reference (for instance data set and row).
         seed: of the private generator.
 
-    Raises:
-        InputError: negative size.
-
     Example:
         >>> buffer = ReplayBuffer(100, width=2)
         >>> len(buffer), tuple(buffer.draw(32).shape)
@@ -36,8 +33,6 @@ class ReplayBuffer:
     """
 
     def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
-        if size < 0:
-            raise InputError(f"buffer size is {size}: it cannot be negative")
         self.size = size
         self.filled = 0
         self.slots = torch.zeros(size, width, dtype=torch.int64)
@@ -62,19 +57,6 @@ class ReplayBuffer:
         for j, t in zip(last.tolist(), (share * (last + 1)).long().tolist(), strict=True):
             chosen[j if t in chosen else t] = None
         return torch.tensor(list(chosen), dtype=torch.int64)
-
-    def check(self, references: Tensor) -> None:
-        """Refuse references that are not (batch, width): others would be broadcast into slots.
-
-        Raises:
-            InputError: such references.
-        """
-        width = self.slots.shape[1]
-        if references.dim() != 2 or references.shape[1] != width:
-            raise InputError(
-                f"references have shape {tuple(references.shape)}: this buffer's are of (batch,"
-                f" {width})"
-            )
 
     def draw(self, n: int) -> Tensor:
         """``min(n, len)`` distinct references, drawn uniformly: (m, width)."""
@@ -159,7 +141,6 @@ class ReservoirBuffer(ReplayBuffer):
             -1 if none does. What belongs to a slot (a stored logit, say) can be written there with
             one assignment.
         """
-        self.check(references)
         holder: dict[int, int] = {}
         # The published code asks once a batch: one that begins on a reservoir with room draws
         # nothing, and what no longer fits overwrites the last slot.
@@ -251,12 +232,6 @@ class ClassBalancedBuffer(ReplayBuffer):
             (batch,) int64: the slot that holds each sample when the whole batch has been stored, -1
             if none does.
         """
-        self.check(references)
-        if labels.shape != references.shape[:1]:
-            raise InputError(
-                f"a class-balanced buffer got labels of shape {tuple(labels.shape)} for"
-                f" {len(references)} references: it needs one class per sample"
-            )
         holder: dict[int, int] = {}
         for row, label in enumerate(labels.tolist() if self.size else ()):
             # Free slots first; then a sample of the fullest class makes room.
@@ -271,8 +246,6 @@ class ClassBalancedBuffer(ReplayBuffer):
 
     def replace(self, references: Tensor, labels: Tensor) -> None:
         """Replace the contents by these samples (for a selection such as Rainbow Memory's)."""
-        if len(references) > self.size:
-            raise InputError(f"{len(references)} samples do not fit a buffer of {self.size} slots")
         self.filled = 0
         self._members.clear()
         self.add(references, labels)
@@ -292,11 +265,6 @@ class ClassBalancedBuffer(ReplayBuffer):
         Returns:
             that decrease, over the samples held at both observations (0 if there are none).
         """
-        if losses.shape != (self.filled,):
-            raise InputError(
-                f"losses of shape {tuple(losses.shape)} for {self.filled} held samples: it needs"
-                " one each"
-            )
         now = losses.detach().to("cpu", torch.float64)
         before = self.losses[: self.filled]
         # Samples that came after the last observation have no loss to compare with.

@@ -52,8 +52,6 @@ class OnlineEWC:
     """
 
     def __init__(self, model: nn.Module, *, reg_coef: float = 100.0, ema: float = 0.5) -> None:
-        if not reg_coef >= 0:
-            raise InputError(f"reg_coef of EWC++ is {reg_coef}: it cannot be negative")
         if not 0 <= ema < 1:
             raise InputError(f"ema of EWC++ is {ema}: it must lie in [0, 1)")
         self.model = model

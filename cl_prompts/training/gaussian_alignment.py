@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cl_prompts.checks import at_least, one_of, positive, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.training.task_ages import draw_scales, mean_scales, normed_by_task
 
@@ -82,9 +81,6 @@ class GaussianHeadAlignment(nn.Module):
         logit_norm: temperature of logits that are divided by their norms (SLCA: 0.1).
         seed: of draws, order and k-means.
 
-    Raises:
-        InputError: a number out of range or an unknown word.
-
     Example:
         >>> alignment = GaussianHeadAlignment(4, 3, statistics="variance", samples=16, epochs=2)
         >>> alignment.observe(torch.randn(20, 4), torch.arange(20) % 2)
@@ -122,17 +118,6 @@ class GaussianHeadAlignment(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        one_of("statistics", statistics, GaussianStatistics)
-        one_of("optimizer of the alignment", optimizer, AlignmentOptimizer)
-        whole_number("n_centroids", n_centroids)
-        whole_number("samples", samples)
-        whole_number("epochs of the alignment", epochs, low=0)
-        positive(**{"lr of the alignment": lr})
-        at_least(0, weight_decay=weight_decay, feature_scale=feature_scale or 0)
-        if mean_scale is not None:
-            one_of("mean_scale", mean_scale, MeanScale)
-        if logit_norm is not None:
-            positive(logit_norm=logit_norm)
         self.statistics = statistics
         self.samples = samples
         self.epochs = epochs

@@ -48,15 +48,10 @@ class AdaptiveRate:
     significance: float = 0.05
 
     def __post_init__(self) -> None:
-        if not self.high > 0:
-            raise InputError(f"lr of the adaptive rate is {self.high}: it must be positive")
         if not 0 < self.step < 1:
             raise InputError(f"step of the adaptive rate is {self.step}: it must lie in (0, 1)")
-        if self.period < 1 or self.length < 2:
-            raise InputError(
-                f"adaptive rate with period {self.period} and length {self.length}: it needs at"
-                " least 1 and 2"
-            )
+        if self.length < 2:
+            raise InputError(f"length of the adaptive rate is {self.length}: it needs at least 2")
         if not 0 < self.significance < 0.5:
             raise InputError(
                 f"significance of the adaptive rate is {self.significance}: it must lie in (0, 0.5)"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cl_prompts.losses.distillation import StoredLogits, distillation_loss, stored_logit_loss
+from cl_prompts.losses.distillation import distillation_loss, stored_logit_loss
 from cl_prompts.models.heads import mask_unseen
-from cl_prompts.training.buffers import ReservoirBuffer
 
 SEEN = torch.tensor([True, False, True, True, False])
 
@@ -55,29 +54,6 @@ def test_stored_logits_count_where_they_existed() -> None:
     assert current.grad.isfinite().all()
     assert ((current.grad != 0) == existed).all()
     assert stored_logit_loss(now, stored, torch.zeros_like(existed)) == 0
-
-
-def test_stored_logits_follow_the_memory() -> None:
-    memory = ReservoirBuffer(4, seed=1)
-    store = StoredLogits(4, 5)
-    everything = mask_unseen(logits(40, 0), SEEN)
-    early = SEEN & torch.tensor([True, True, True, False, False])
-    for start in range(0, 40, 8):
-        rows = torch.arange(start, start + 8)
-        seen = early if start < 16 else SEEN
-        store.put(memory.add(rows[:, None]), everything[rows].requires_grad_(), seen)
-    slots = memory.draw_slots(3)
-    values, existed = store.at(slots)
-    rows = memory.slots[slots, 0]
-    assert not values.requires_grad
-    assert values.isfinite().all()
-    for i, row in enumerate(rows.tolist()):
-        seen = early if row < 16 else SEEN
-        assert torch.equal(existed[i], seen)
-        assert torch.equal(values[i], everything[row].masked_fill(~seen, 0))
-    twin = StoredLogits(4, 5)
-    twin.load_state_dict(store.state_dict())
-    assert torch.equal(twin.at(slots)[0], values)
 
 
 def test_without_a_class_that_the_teacher_has_seen_nothing_is_distilled() -> None:

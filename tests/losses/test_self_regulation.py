@@ -9,7 +9,6 @@ from torch import Tensor
 
 from cl_prompts.losses.self_regulation import (
     cosine_consistency,
-    logit_divergence,
     row_difference,
 )
 from tests.golden_numbers import Golden, gradient
@@ -33,24 +32,6 @@ def inputs(case: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def cosines(features: Tensor, rows: Tensor, case: str) -> Tensor:
     scale = GOLDEN.number(f"{case}/logit_scale")
     return scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T
-
-
-def test_published_prompt_src() -> None:
-    features, frozen, rows, frozen_rows = inputs("promptsrc")
-    logits = cosines(features, rows, "promptsrc")
-    entropy = F.cross_entropy(logits, GOLDEN("promptsrc/labels"))
-    image = row_difference(features, frozen)
-    classes = row_difference(rows, frozen_rows)
-    divergence = logit_divergence(logits, cosines(frozen, frozen_rows, "promptsrc"))
-    GOLDEN.close(entropy, "promptsrc/terms/cross_entropy")
-    GOLDEN.close(image, "promptsrc/terms/image_l1")
-    GOLDEN.close(classes, "promptsrc/terms/class_l1")
-    GOLDEN.close(divergence, "promptsrc/terms/logits_kl")
-    loss = entropy + 10 * image + 25 * classes + divergence
-    GOLDEN.close(loss, "promptsrc/loss")
-    loss.backward()
-    GOLDEN.close(gradient(features), "promptsrc/grad_features")
-    GOLDEN.close(gradient(rows), "promptsrc/grad_class_weights")
 
 
 def adapted(rows: Tensor, name: str, share: float) -> Tensor:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
 
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.metrics import continual as metrics
-from cl_prompts.metrics.continual import TaskForgetting
 from cl_prompts.metrics.curve import Curve, Evaluation
 
 NAN = float("nan")
@@ -141,40 +138,12 @@ def test_tasks_without_new_classes_are_left_out() -> None:
     assert metrics.task_forgetting(made, [[0], [], [1]]) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("definition", get_args(TaskForgetting))
-def test_a_removed_class_is_nothing_that_its_task_forgot(definition: TaskForgetting) -> None:
-    course = torch.tensor([[0.9, 0.5, NAN, NAN], [0.8, 0.4, 0.7, NAN], [0.6, 0.5, 0.6, 0.9]])
-    gone = course.clone()
-    gone[2, 0] = NAN
-    never = course.clone()
-    never[:, 0] = NAN
-    removed, without = (
-        metrics.task_forgetting(curve(rows.tolist()), [[0, 1], [2], [3]], definition=definition)
-        for rows in (gone, never)
-    )
-    assert removed == pytest.approx(without)
-    # A task that lost all of its classes is none that forgot.
-    gone[2, 1] = NAN
-    assert metrics.task_forgetting(
-        curve(gone.tolist()), [[0, 1], [2], [3]], definition=definition
-    ) == pytest.approx(
-        metrics.task_forgetting(curve(gone[:, 2:].tolist()), [[], [0], [1]], definition=definition)
-    )
-
-
 def test_one_task_has_no_forgetting() -> None:
     made = curve([[0.9, 0.8]])
     assert math.isnan(metrics.forgetting(made))
     assert metrics.results(made, [[0, 1]])["forgetting"] is None
     assert metrics.results(made, [[0, 1]])["a_last"] == pytest.approx(0.85)
     assert metrics.results(Curve(), [])["a_auc"] is None
-
-
-def test_unknown_definitions_are_refused() -> None:
-    with pytest.raises(InputError, match="unknown definition of class forgetting 'max'"):
-        metrics.forgetting(curve([[1.0]]), definition="max")
-    with pytest.raises(InputError, match="unknown definition of task forgetting 'max'"):
-        metrics.task_forgetting(curve([[1.0]]), [[0]], definition="max")
 
 
 def test_a_run_that_saw_all_data_at_once_has_only_final_numbers() -> None:

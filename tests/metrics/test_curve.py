@@ -49,62 +49,6 @@ def test_the_end_is_a_point_only_if_no_threshold_falls_there() -> None:
     ]
 
 
-def test_the_mean_reads_each_point_once_however_often_it_is_asked_for() -> None:
-    reads = []
-
-    class Counted(Evaluation):
-        @property  # type: ignore[override]
-        def accuracy(self) -> float:
-            reads.append(self)
-            return float(self.samples_seen % 7) if self.samples_seen % 5 else NAN
-
-        @accuracy.setter
-        def accuracy(self, value: float) -> None:
-            pass
-
-    made = Curve()
-    for n in range(1, 40):
-        made.anytime.append(Counted(n, 0.0, torch.zeros(1)))
-        values = [float(k % 7) for k in range(1, n + 1) if k % 5]
-        assert made.mean() == sum(values) / len(values)
-        assert made.mean(end=False) == made.mean()
-    assert len(reads) <= 3 * 40
-    made.anytime = made.anytime[:2]
-    made.task_ends = [Evaluation(50, 0.25, torch.zeros(1))]
-    assert made.mean() == (1.0 + 2.0 + 0.25) / 3
-    made.load_state_dict(curve([[1.0]], [(8, 0.9)]).state_dict())
-    assert made.mean(end=False) == 0.9
-
-
-def test_the_best_earlier_values_are_a_running_maximum() -> None:
-    reads = []
-
-    class Counted(Evaluation):
-        @property  # type: ignore[override]
-        def by_class(self) -> torch.Tensor:
-            reads.append(self)
-            return torch.tensor([self.samples_seen % 7, NAN, self.samples_seen])
-
-        @by_class.setter
-        def by_class(self, value: torch.Tensor) -> None:
-            pass
-
-    made = Curve()
-    assert made.best_before_last() is None
-    for n in range(1, 41):
-        made.task_ends.append(Counted(n, 0.0, torch.zeros(3)))
-        best = made.best_before_last()
-        if n > 1:
-            assert best is not None
-            assert best.tolist() == [max(k % 7 for k in range(1, n)), -1, n - 1]
-    assert len(reads) == 39
-    made.task_ends = made.task_ends[:3]
-    best = made.best_before_last()
-    assert best is not None
-    assert best.tolist() == [2, -1, 2]
-    assert len(reads) == 41
-
-
 def test_the_state_of_many_evaluations_is_a_few_tensors() -> None:
     made = curve([[0.5, NAN], [0.25, 1.0], [0.75, 0.5]], [(3, 0.4), (5, 0.2)])
     made.task_ends[0].by_class_fixed = torch.tensor([0.1])
@@ -123,3 +67,23 @@ def test_the_state_of_many_evaluations_is_a_few_tensors() -> None:
         assert torch.equal(old.by_class.nan_to_num(-1), new.by_class.nan_to_num(-1))
         assert old.by_class_fixed is new.by_class_fixed
     assert again.mean() == made.mean()
+
+
+def test_means_and_best_earlier_values_follow_a_curve_that_grows() -> None:
+    made = Curve()
+    assert made.best_before_last() is None
+    for n in range(1, 41):
+        made.anytime.append(Evaluation(n, float(n % 7) if n % 5 else NAN, torch.zeros(1)))
+        made.task_ends.append(Evaluation(n, 0.0, torch.tensor([n % 7, NAN, n])))
+        values = [float(k % 7) for k in range(1, n + 1) if k % 5]
+        assert made.mean() == made.mean(end=False) == sum(values) / len(values)
+        best = made.best_before_last()
+        if n > 1:
+            assert best is not None
+            assert best.tolist() == [max(k % 7 for k in range(1, n)), -1, n - 1]
+    made.anytime = made.anytime[:2]
+    made.task_ends = [*made.task_ends[:2], Evaluation(50, 0.25, torch.zeros(3))]
+    assert made.mean() == (1.0 + 2.0 + 0.25) / 3
+    best = made.best_before_last()
+    assert best is not None
+    assert best.tolist() == [2, -1, 2]

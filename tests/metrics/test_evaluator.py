@@ -199,32 +199,6 @@ def test_multi_label_scores_are_over_images_that_show_a_seen_class() -> None:
     assert found.scores["cf1_80"] == pytest.approx(want.f1[0.8]["cf1"], nan_ok=True)
 
 
-def test_nothing_seen_is_not_a_number() -> None:
-    none = torch.zeros(N_CLASSES, dtype=torch.bool)
-    model = PromptedViT(tiny_vit(), N_CLASSES)
-    assert str(CachedEvaluator(Blobs(6)).evaluate(model, none).accuracy) == "nan"
-
-
-@pytest.mark.parametrize("entries", [None, [], ["a.png"], [None]])
-def test_of_an_item_only_the_image_is_looked_at(entries: list[Any] | None) -> None:
-    class Bare(Blobs):
-        def __getitem__(self, index: int) -> Any:
-            image = super().__getitem__(index)[0]
-            return image if entries is None else (image, *entries)
-
-    model = opened(PromptedViT(tiny_vit(), N_CLASSES))
-    expected, found = (
-        CachedEvaluator(test(30, seed=2), batch_size=8)(model, SEEN) for test in (Blobs, Bare)
-    )
-    assert found.overall() == expected.overall()
-    assert found.by_class()[SEEN].tolist() == expected.by_class()[SEEN].tolist()
-
-
-def test_a_batch_holds_an_image() -> None:
-    with pytest.raises(InputError, match="the evaluation batch size is 0: it must be at least 1"):
-        CachedEvaluator(Blobs(6), batch_size=0)
-
-
 class Told(Blobs):
     """Images that tell which process read them."""
 

@@ -60,14 +60,6 @@ def test_each_sample_competes_among_the_classes_of_its_own_task() -> None:
     assert max(noted(strategy, "after_step", tasks, experiences("class_incremental"))) > 1
 
 
-def test_trained_samples_are_credited() -> None:
-    strategy = fit(make("clib"), experiences())
-    assert bool((strategy.buffer.importance != 0).any())
-    assert not bool(strategy.buffer.losses.isnan().any())
-    counts = strategy.buffer.class_counts()
-    assert max(counts.values()) - min(counts.values()) <= 1
-
-
 def test_samples_that_move_into_a_slot_are_not_credited_with_what_was_there_before() -> None:
     """Whether or not the state is asked for in between, as for a checkpoint."""
     settings = {"importance_every": 2, "online_iter": 1, "buffer_size": 12}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from avalanche.benchmarks import nc_benchmark
 
 from tests.strategies.shared import noted
-from tests.toy_data import TEST, TRAIN, Blobs, Scenes, benchmark
+from tests.toy_data import TRAIN, Blobs, Scenes, benchmark
 from tests.toys import fit, make
 
 
@@ -37,14 +34,3 @@ def test_all_samples_are_shuffled_together_in_every_epoch(scenario: str) -> None
         assert torch.equal(epoch.sort().values, truth.sort().values)
     assert not torch.equal(first, second)
     assert all(len(batch.unique()) > 2 for batch in labels[:-1])  # classes of several tasks
-
-
-def test_experiences_of_other_benchmarks_are_put_together() -> None:
-    data = Blobs(TRAIN, seed=1), Blobs(TEST, seed=2)
-    foreign: Any = nc_benchmark(*data, n_experiences=3, task_labels=False, seed=1)
-    assert fit(make("joint"), foreign.train_stream).samples_seen == 2 * TRAIN
-    # Of two streams of ours, too, whose experiences have the same numbers.
-    both = [benchmark("class_incremental", train=n).train_stream for n in (TRAIN, TRAIN + 12)]
-    assert fit(make("joint"), [both[0][0], *both[1][1:]]).samples_seen == 2 * (
-        len(both[0][0].dataset) + sum(len(e.dataset) for e in both[1][1:])
-    )

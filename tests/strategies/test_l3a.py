@@ -59,20 +59,3 @@ def test_without_boundaries_counts_grow_and_a_period_settles() -> None:
     assert strategy.model.head.settled.any()
     never = fit(make("l3a", "si_blurry_multi_label", period=None), stream)
     assert not never.model.head.settled.any()
-
-
-def test_an_empty_task_counts_no_labels() -> None:
-    labels = torch.tensor([0, 1, 0, 1])
-    strategy = L3A(
-        backbone=tiny_vit(embed_dim=12),
-        n_classes=2,
-        width=5,
-        train_mb_size=2,
-        multi_label=False,
-        boundaries=True,
-        evaluator=None,
-        device="cpu",
-    )
-    give(strategy, torch.randn(4, 12, generator=torch.Generator().manual_seed(0)))
-    fit(strategy, stream_of([labels[:0], labels]))
-    assert strategy.model.head.count.tolist() == [2, 2]

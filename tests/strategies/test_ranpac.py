@@ -1,4 +1,4 @@
-"""RanPAC: a blurry stream gives the batch solution; when its ridge is chosen."""
+"""RanPAC, LayUP and the multi-label ridge choose their ridge where the first task ends."""
 
 from __future__ import annotations
 
@@ -6,22 +6,45 @@ from typing import Any
 
 import pytest
 
+from cl_prompts.models.multi_label_ridge import RIDGES
 from tests.toy_data import experiences
 from tests.toys import fit, make
 
+SINGLE = [
+    ("class_incremental", {}, True),  # announced
+    ("si_blurry", {}, False),  # not announced
+    ("si_blurry", {"period": 50}, True),
+    ("class_incremental", {"held_out": 0}, False),
+]
+SEVERAL = [
+    ("mlcil", {"held_out": 20}, True),
+    ("mlcil", {"held_out": 0}, False),
+    ("si_blurry_multi_label", {"held_out": 20}, False),
+    ("si_blurry_multi_label", {"held_out": 20, "period": 24}, True),
+    ("class_incremental", {"held_out": 20}, True),
+]
+
 
 @pytest.mark.parametrize(
-    ("scenario", "changes", "chosen"),
+    ("kind", "scenario", "changes", "chosen"),
     [
-        ("class_incremental", {}, True),  # announced
-        ("si_blurry", {}, False),  # not announced
-        ("si_blurry", {"period": 50}, True),
-        ("class_incremental", {"held_out": 0}, False),
+        *[("ranpac", *case) for case in SINGLE],
+        *[("layup", scenario, {"held_out": 60, **of}, chosen) for scenario, of, chosen in SINGLE],
+        *[("multi_label_ridge", *case) for case in SEVERAL],
     ],
 )
 def test_the_ridge_is_chosen_where_a_task_ends(
-    scenario: str, changes: dict[str, Any], chosen: bool
+    kind: str, scenario: str, changes: dict[str, Any], chosen: bool
 ) -> None:
-    strategy = fit(make("ranpac", scenario, **changes), experiences(scenario))
-    ridge = float(strategy.model.head.ridge)
-    assert ridge in {10.0**k for k in range(-8, 9)} if chosen else ridge == 3.0
+    strategy = make(kind, scenario, ridge=7.0, **changes)  # no candidate
+    ridges = []
+    for part in experiences(scenario):
+        fit(strategy, [part])
+        ridges.append(float(strategy.model.head.ridge))
+    assert (ridges[-1] != 7.0) == chosen
+    if kind == "multi_label_ridge":  # once
+        assert len(set(ridges)) == 1
+        assert ridges[0] in RIDGES or not chosen
+        resumed = make(kind, scenario, **changes)
+        resumed.load_state_dict(strategy.state_dict())
+        assert strategy.ridge_chosen == resumed.ridge_chosen == chosen

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.strategies import (
+    EWC,
     Decomposed,
     Distillation,
     Encoded,
@@ -30,6 +31,10 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("aper", {"buffer_size": 5}),
     ("clib", {"head": Head(input="whitened", replayed=False)}),
     ("clib", {"lr_step": 1.0}),
+    ("clib", {"lr_length": 1}),
+    ("clib", {"significance": 0.5}),
+    ("clib", {"importance_ema": 1.0}),
+    ("ewcpp", {"plugins": [EWC(ema=1.0)]}),
     ("clib", {"plugins": [HeadAlignment()]}),
     ("coda_prompt", {"n_components": 30}),
     ("coda_prompt", {"n_tasks": 10}),

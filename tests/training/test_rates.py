@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from cl_prompts.errors import InputError
 from cl_prompts.training.rates import AdaptiveRate
 
 
@@ -68,29 +67,3 @@ def test_the_latest_observations_count() -> None:
     run(rate, 10, high=0.1, low=0.3, noise=0.001)
     assert rate.high < 1.0
     assert all(len(f) <= 5 for f in rate.decreases.values())
-
-
-def test_state_round_trip() -> None:
-    rate = AdaptiveRate(1.0)
-    twin = AdaptiveRate(7.0)
-    run(rate, 13, high=0.1, low=0.2)
-    rate.update(0.3)
-    twin.load_state_dict(rate.state_dict())
-    run(rate, 30, high=0.1, low=0.2, seed=2)
-    run(twin, 30, high=0.1, low=0.2, seed=2)
-    assert rate.state_dict() == twin.state_dict()
-    assert rate.high < 1.0
-
-
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({"high": 0}, "lr of the adaptive rate is 0: it must be positive"),
-        ({"high": 1, "step": 1}, r"step of the adaptive rate is 1: it must lie in \(0, 1\)"),
-        ({"high": 1, "length": 1}, "period 10 and length 1: it needs at least 1 and 2"),
-        ({"high": 1, "significance": 0.5}, "significance of the adaptive rate is 0.5"),
-    ],
-)
-def test_bad_settings_are_refused(settings: dict, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        AdaptiveRate(**settings)

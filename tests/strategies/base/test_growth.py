@@ -69,22 +69,6 @@ def test_plugins_counters_and_place_in_the_run_are_kept() -> None:
     assert anytime.n_classes == 8
 
 
-def test_an_optimizer_that_was_assigned_and_its_schedule_go_on() -> None:
-    strategy = fit(make("linear_probe", n_classes=6), experiences())
-    head = strategy.model.head
-    groups = [{"params": [head.weight], "lr": 0.5}, {"params": [head.bias], "lr": 0.25}]
-    strategy.optimizer = torch.optim.SGD(groups, momentum=0.5)
-    schedule = torch.optim.lr_scheduler.StepLR(strategy.optimizer, 1, gamma=0.5)
-    strategy.grow(2)
-    strategy.optimizer.step()
-    schedule.step()
-    first, second = strategy.optimizer.param_groups
-    assert type(strategy.optimizer) is torch.optim.SGD
-    assert first["params"][0] is strategy.model.head.weight
-    assert second["params"][0] is strategy.model.head.bias
-    assert (first["lr"], second["lr"]) == (0.25, 0.125)
-
-
 def test_a_growing_head_follows_the_experiences() -> None:
     growing = make("linear_probe", growing=True)
     later = [with_more_classes(8, only=[1, 6]), with_more_classes(9, only=[8])]
@@ -124,11 +108,6 @@ def test_refusals() -> None:
     for classes in (-1, 1.5, "ship", ["ship", "ship"], [6, 7]):
         with pytest.raises(InputError, match="classes"):
             probe.grow(classes)
-
-
-def test_without_room_a_later_class_is_refused() -> None:
-    with pytest.raises(InputError, match="label 7 at positions 0, 1"):
-        fit(make("linear_probe"), [with_more_classes(8, only=[7])])
 
 
 def test_it_grows_with_the_first_piece_of_a_task() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.models.heads import CosineHead, LinearHead, UnitRowHead
+from cl_prompts.models.heads import LinearHead
 from cl_prompts.strategies import Head, SlowHeads
 from cl_prompts.strategies.base.stream import Batch
 from tests.strategies.shared import noted
@@ -18,25 +18,6 @@ from tests.toys import ADAPTED, TABLE, cls_of, fit, make
 IMAGES = Blobs(12, seed=7).images
 #: one of each way to read the head's input
 HEADED = ("mvp", "hide_prompt", "flyprompt", "derpp", "fine_tuning", "joint")
-
-
-@pytest.mark.parametrize(
-    ("kind", "head", "want", "whitened"),
-    [
-        ("single_prompt", {"input": "whitened"}, CosineHead, True),
-        ("single_prompt", {"kind": "linear"}, LinearHead, False),
-        ("additive_prompt", {}, UnitRowHead, False),
-        ("additive_prompt", {"kind": "cosine"}, CosineHead, False),
-        ("linear_probe", {"kind": "unit_rows", "input": "centred"}, UnitRowHead, True),
-    ],
-)
-def test_settings_that_are_not_given_stay_the_methods(
-    kind: str, head: dict[str, Any], want: type, whitened: bool
-) -> None:
-    for given in (Head(**head), head):
-        model = make(kind, head=given).model
-        assert type(model.head) is want
-        assert (model.whitening is not None) == whitened
 
 
 @pytest.mark.parametrize("kind", HEADED)

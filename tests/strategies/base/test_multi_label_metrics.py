@@ -100,12 +100,3 @@ def test_a_model_that_knows_what_it_has_seen_is_asked(data: Any) -> None:
     strategy = naive(quiet(MultiLabelMetrics()), seen=seen)
     strategy.train(experience(*data, 0, "train"))
     check(strategy, experience(*data, 0, "test"), data, seen, 0.8)
-
-
-def test_classes_that_an_earlier_test_set_hides_do_not_count(data: Any) -> None:
-    x, y = data
-    strategy = naive(quiet(MultiLabelMetrics(threshold=0.5)))
-    strategy.train([experience(x, y, 0, "train"), experience(x, y, 1, "train")])
-    early = experience(x, y * EARLY, 0, "test")
-    early.classes_in_this_experience = {0, 1}
-    check(strategy, early, data, EARLY, 0.5)

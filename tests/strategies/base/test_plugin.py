@@ -10,7 +10,6 @@ from avalanche.core import SupervisedPlugin
 
 from cl_prompts.checks import NotNegative
 from cl_prompts.strategies import (
-    Encoded,
     HeadAlignment,
     Router,
     SlowHeads,
@@ -143,11 +142,3 @@ def test_a_given_model_keeps_what_its_router_and_slow_heads_have_learned() -> No
     assert again.model.selector is first.model.selector
     assert int(again.model.selector.statistics.gram.count_nonzero())
     assert again.model.slow is first.model.slow
-
-
-def test_a_router_finds_the_entries_that_other_options_wrap() -> None:
-    names = {"prompt_averaging": {"checkpoints": 2}, "router": {"width": 20}}
-    averaged = make("s_prompt", period=24, plugins=make_plugins(names))
-    encoded = make("s_prompt", prompt_form=Encoded(), plugins=make_plugins({"router": {}}))
-    assert averaged.routed
-    assert encoded.routed

@@ -9,7 +9,7 @@ import torch
 
 from cl_prompts.strategies import HeadAlignment
 from cl_prompts.strategies.base.experience import classes_of
-from tests.strategies.shared import noted, stream_batch
+from tests.strategies.shared import stream_batch
 from tests.toy_data import ANNOUNCED, N_CLASSES, Blobs, experiences
 from tests.toys import cls_of, fit, learnable, make, same, weights
 
@@ -35,20 +35,6 @@ def test_head_rows_of_other_classes_stay_as_they_are(kind: str, scenario: str) -
         fit(strategy, [experience])
         changed = (before != weights(strategy)["head.weight"]).any(dim=1)
         assert torch.equal(changed, classes_of(experience, N_CLASSES))
-
-
-@every
-def test_replayed_samples_compete_among_the_classes_of_their_own_task(kind: str) -> None:
-    settings = {"buffer_size": 20, "buffer_batch_size": 8, "online_iter": 1}
-    strategy = make(kind, "class_incremental", **settings)
-    stream = experiences("class_incremental")
-    batches = noted(strategy, "training_loss", lambda _, batch: batch, stream)
-    assert len(strategy.buffer) == 20
-    for batch in batches:
-        annotated = batch.annotated.expand(len(batch.labels), -1)
-        assert annotated.gather(1, batch.labels[:, None]).all()
-        assert (annotated.sum(dim=1) == 2).all()
-    assert len(annotated[-8:].unique(dim=0)) > 1  # replayed samples of several tasks
 
 
 @every

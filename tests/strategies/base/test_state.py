@@ -60,15 +60,3 @@ def test_a_state_in_memory_stays_of_one_moment(kind: str) -> None:
         later = make(kind)
         later.load_state_dict(kept, stream[:1])
         assert same(weights(fit(later, stream[1:])), weights(whole))
-
-
-@pytest.mark.parametrize("kind", ["coda_prompt", "ease", "flyprompt", "linear_probe"])
-def test_a_strategy_goes_back_to_a_state_of_its_own(kind: str) -> None:
-    tasks = experiences("class_incremental")
-    strategy = fit(make(kind, "class_incremental"), tasks[:1])
-    state = strategy.state_dict()
-    fit(strategy, tasks[1:])
-    first = weights(strategy)
-    strategy.load_state_dict(state, tasks[:1])
-    fit(strategy, tasks[1:])
-    assert same(weights(strategy), first)

@@ -10,8 +10,7 @@ from avalanche.benchmarks import nc_benchmark, split_online_stream
 
 from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.scenarios import Split, benchmark_from_split
-from cl_prompts.strategies import Head
-from cl_prompts.strategies.base.task_pass import head_of, task_outputs
+from cl_prompts.strategies.base.task_pass import task_outputs
 from tests.strategies.shared import noted
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make
@@ -67,17 +66,6 @@ def test_random_views_do_not_follow_what_a_process_has_read(kind: str) -> None:
             data[row]
         found.append(features_of_a_pass(data, kind))
     assert torch.equal(found[0], found[1])
-
-
-@pytest.mark.parametrize("kind", ["raw", "whitened"])
-def test_the_classifier_of_a_head_reads_raw_features(kind: str) -> None:
-    model = fit(make("one_prompt", head=Head(input=kind)), experiences()[:1]).model.eval()
-    with torch.no_grad():
-        output = model.run(torch.rand(3, 3, 16, 16))
-        classifier = head_of(model)
-        logits = classifier.module(classifier.features(output))
-    seen = model.seen
-    torch.testing.assert_close(logits[:, seen], output.logits[:, seen])
 
 
 @pytest.mark.parametrize("kind", ["aper", "ease", "hide_prompt", "vq_prompt"])

@@ -149,28 +149,6 @@ def test_samples_are_those_of_the_stream_whatever_a_strategy_trains_on(
     assert (plugin.results["a_auc"] is None) == (kind is JointTraining)
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_a_task_ends_after_all_that_an_ordinary_strategy_does(stream: Any, at_once: bool) -> None:
-    left: list[Any] = []
-    evaluated: list[Any] = []
-
-    class Late(Naive):
-        def _after_training_exp(self, **kwargs: Any) -> None:
-            super()._after_training_exp(**kwargs)
-            self.model.classifier.bias.data.fill_(len(left))
-            left.append(self.model.classifier.bias.tolist())
-
-    def note(kind: str, evaluation: Any) -> None:
-        if kind == "task_end":
-            evaluated.append(strategy.model.classifier.bias.tolist())
-
-    plugin = AnytimeEvaluation(stream.test_stream, every=1, listeners=[note])
-    strategy = naive([plugin], kind=Late)
-    for part in [stream.train_stream] if at_once else stream.train_stream:
-        strategy.train(part, eval_streams=[])
-    assert evaluated == left
-
-
 def test_state_continues_the_curve(stream: Any) -> None:
     whole, first, second = (AnytimeEvaluation(stream.test_stream, every=25) for _ in range(3))
     fit(probe(whole), stream.train_stream)
@@ -267,13 +245,3 @@ def test_results_of_domains_are_those_of_hand() -> None:
     by_task = [max(means[0, 2], means[1, 2]) - means[2, 2], means[1, 0] - means[2, 0]]
     assert found["task_forgetting"] == pytest.approx(float(np.mean(by_task)))
     assert found["a_last"] == plugin.curve.task_ends[-1].accuracy
-
-
-def test_domains_of_test_images_alone_count_from_the_start() -> None:
-    test = Blobs(48, 6, seed=2)
-    test.domains = np.where(np.arange(48) < 12, "war", test.domains)
-    plugin = AnytimeEvaluation(test, every=None)
-    fit(probe(plugin), in_domains().train_stream)
-    ends = [set(plugin.by_domain(end)) for end in plugin.curve.task_ends]
-    assert ends == [{"sketch", "war"}, {"sketch", "art", "war"}, {*ORDER, "war"}]
-    assert plugin.new_domains == [[2], [0], [1]]
