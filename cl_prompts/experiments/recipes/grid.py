@@ -117,20 +117,6 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     return labels
 
 
-def differing_settings(runs: Sequence[Settings]) -> list[str]:
-    """Dotted names of the settings that two runs have with different values.
-
-    What only one strategy has, or all have alike, is not among them; a stream seed only where it is
-    not that of the run.
-
-    >>> differing_settings(grid("digits", ["strategy=er", "seed=1-2", "lr=1e-3,1e-2"]))
-    ['seed', 'options.lr']
-    """
-    own_streams = all(run.stream_seed == run.seed for run in runs)
-    without = (*HOW, "stream_seed") if own_streams else HOW
-    return [name for name in _differing(runs) if name not in without]
-
-
 def held_settings(run: Settings) -> dict[str, Any]:
     """Settings of a run by dotted name, and which plugins and forms of prompts it has."""
     held = dict(flat(plain(asdict(run))))

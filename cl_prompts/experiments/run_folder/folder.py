@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -142,7 +142,6 @@ class RunFolder(FolderFiles):
         settings: Settings,
         identity: Mapping[str, Any],
         command: str,
-        varied: Sequence[str] = (),
     ) -> RunFolder:
         """Create a folder with environment, identity and configuration.
 
@@ -151,7 +150,6 @@ class RunFolder(FolderFiles):
             settings: of the run.
             identity: of the run.
             command: what was typed to make it.
-            varied: settings in which the runs of that command differ.
 
         Raises:
             InputError: it holds a run already, or another process writes it.
@@ -165,8 +163,7 @@ class RunFolder(FolderFiles):
                     f"run folder {path} exists already: choose another, or continue it with"
                     f" --resume {quote(str(path))}"
                 )
-            about = environment(settings.device, command)
-            folder.write_json("environment.json", {**about, "varied": list(varied)})
+            folder.write_json("environment.json", environment(settings.device, command))
             folder.write_json(IDENTITY_FILE, identity)
             folder.identity = identity
             # Last: with it a folder is one that can be resumed.
@@ -260,10 +257,6 @@ class RunFolder(FolderFiles):
     def command(self) -> str:
         """Command line that made this run, and perhaps others at the same time."""
         return str(self.read_json("environment.json")["command"])
-
-    def varied(self) -> list[str]:
-        """Dotted names of the settings in which the runs of that command differ."""
-        return list(self.read_json("environment.json")["varied"])
 
     def add_metrics(self, rows: list[Row]) -> None:
         """Append (samples_seen, metric, scope, value) rows to ``metrics.csv``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +29,6 @@ def complete(
     builder: Builder,
     watcher: Watcher,
     command: str,
-    varied: Sequence[str] = (),
 ) -> None:
     """Execute a run that is missing, or continue it at its last checkpoint.
 
@@ -38,7 +37,6 @@ def complete(
         builder: of its parts.
         watcher: of its progress.
         command: what was typed to make it.
-        varied: settings in which the runs of that command differ.
 
     Raises:
         InputError: the run cannot be built or resumed.
@@ -59,7 +57,7 @@ def complete(
         with stop_requests() as request:
             if state == "missing":
                 identity = identity_of(parts)
-                folder = RunFolder.create(run.folder, parts.settings, identity, command, varied)
+                folder = RunFolder.create(run.folder, parts.settings, identity, command)
             execute(parts, folder, request=request, watcher=watcher)
     del parts
     # Strategy and plugins refer to each other, and hold the cached images of the data set.

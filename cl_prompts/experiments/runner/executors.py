@@ -86,7 +86,6 @@ class Job:
         label: short name of the run.
         run: the run, whose folder there is.
         command: that makes it, as typed.
-        varied: settings in which the runs of that command differ.
         home: folder of the command, which relative paths start from.
     """
 
@@ -94,7 +93,6 @@ class Job:
     label: str
     run: PlannedRun
     command: str
-    varied: Sequence[str]
     home: str
 
 
@@ -116,7 +114,7 @@ def execute_job(job: Job, threads: int | None = None) -> None:
     from cl_prompts.experiments.runner.interruption import Stopped
 
     try:
-        complete(job.run, _builder(), _Silent(), job.command, job.varied)
+        complete(job.run, _builder(), _Silent(), job.command)
     except Stopped:
         return  # its state is saved
 

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError, one_sentence
-from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
+from cl_prompts.experiments.recipes.grid import labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import settings_of
@@ -186,10 +186,9 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
 def jobs_of(runs: Sequence[PlannedRun], command: str) -> list[Job]:
     """Jobs of the runs that are not finished, numbered and labelled among all of them."""
     settings = [run.settings for run in runs]
-    varied = tuple(differing_settings(settings))
     home = str(Path.cwd())
     return [
-        Job(number, label, run, command, varied, home)
+        Job(number, label, run, command, home)
         for number, (label, run) in enumerate(zip(labels_of_runs(settings), runs, strict=True), 1)
         if run.state != "finished"
     ]
@@ -252,7 +251,7 @@ def _one_after_another(
         fault: Fault = None
         try:
             with display.run(job.number, job.label) as watcher:
-                complete(job.run, builder, watcher, job.command, job.varied)
+                complete(job.run, builder, watcher, job.command)
         except Stopped as stop:
             if display.n_runs == 1:
                 raise

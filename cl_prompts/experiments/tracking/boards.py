@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.errors import InputError, RunError, unknown
-from cl_prompts.experiments.recipes.grid import held_settings, short_names
+from cl_prompts.experiments.recipes.grid import held_settings
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.own_code import extra, load_object
@@ -51,17 +51,16 @@ class TensorBoard:
 
     Args:
         folder: of the run.
-        measure: "accuracy" or "map".
         start: samples seen when this process began; later points of an earlier one are taken back.
 
     Example:
         >>> import tempfile
-        >>> board = TensorBoard(Path(tempfile.mkdtemp()), "accuracy")
+        >>> board = TensorBoard(Path(tempfile.mkdtemp()))
         >>> board.write("loss/train", 0.5, 64)
         >>> board.close()
     """
 
-    def __init__(self, folder: Path, measure: str, start: int = 0) -> None:
+    def __init__(self, folder: Path, start: int = 0) -> None:
         self.folder = folder
         # A name of its own: two processes may begin in one second.
         self._writer = SummaryWriter(
@@ -69,18 +68,6 @@ class TensorBoard:
             purge_step=start + 1 if start else None,
             filename_suffix=f".{secrets.token_hex(8)}",
         )
-        if not start:
-            words = "mAP" if measure == "map" else measure
-            # The curves of all runs together, under "Custom scalars".
-            curves = {
-                f"anytime {words}": f"^{measure}/anytime$",
-                "A_AUC so far": f"^{measure}/a_auc$",
-                f"{words} at task ends": f"^{measure}/task_end$",
-                "forgetting": "^forgetting$",
-                "training loss": "^loss/train$",
-            }
-            charts = {name: ["Multiline", [tag]] for name, tag in curves.items()}
-            self._writer.add_custom_scalars({"curves over samples seen": charts})
 
     def write(self, tag: str, value: Value, step: int) -> None:
         """Show a value; see :class:`Board`."""
@@ -108,43 +95,21 @@ class TensorBoard:
                 step,
             )
 
-    def compare(self, settings: Mapping[str, Any]) -> None:
+    def compare(self, settings: Settings) -> None:
         """Write the settings of the row of the tab "HParams"."""
+        held = held_settings(settings)
+        plain = {
+            k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in held.items()
+        }
         # Not torch's add_hparams, which writes truth values as numbers, and columns, of which
         # TensorBoard takes those of the first run that it finds.
-        row = hparams.hparams_pb(dict(settings), trial_id="/".join(self.folder.parts[-3:]))
+        row = hparams.hparams_pb(plain, trial_id="/".join(self.folder.parts[-3:]))
         writer: Any = self._writer.file_writer
         writer.add_summary(row)
 
     def close(self) -> None:
         """Flush the file."""
         self._writer.close()
-
-
-def compared_settings(settings: Settings, varied: Sequence[str]) -> dict[str, Any]:
-    """Settings that TensorBoard puts beside final numbers: strategy, seed and what else differs.
-
-    >>> from cl_prompts.experiments.recipes.settings import plan
-    >>> (run,) = plan("digits", ["strategy=er", "seed=1", "lr=0.1"])
-    >>> compared_settings(run, ["seed", "options.lr", "options.pool_size"])
-    {'strategy': 'er', 'seed': 1, 'lr': 0.1}
-
-    Args:
-        settings: of the run.
-        varied: dotted names, see :func:`~cl_prompts.experiments.recipes.grid.differing_settings`.
-
-    Returns:
-        Values by the names that one writes on the command line; what is neither a truth value, a
-        number nor a text is text.
-    """
-    held = held_settings(settings)
-    # Of all that differ, so that one setting has one name in all runs of a command.
-    names = short_names(dict.fromkeys(["strategy", "seed", *varied]))
-    return {name: _plain(held[key]) for key, name in names.items() if key in held}
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 class OnlineBoard:

@@ -20,7 +20,6 @@ from cl_prompts.experiments.tracking.boards import (
     Boards,
     TensorBoard,
     board_class,
-    compared_settings,
     pixels,
 )
 from cl_prompts.experiments.tracking.diagnostics import Diagnostics
@@ -57,7 +56,7 @@ class Tracker(BaseSGDPlugin):
         anytime.listeners.append(self.on_evaluation)
         self.settings = settings
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
-        self.tensorboard = TensorBoard(folder.path, self.measure, start)
+        self.tensorboard = TensorBoard(folder.path, start)
         boards: list[Board] = [self.tensorboard]
         if settings.tracker is not None:
             made = board_class(settings.tracker)
@@ -189,7 +188,7 @@ class Tracker(BaseSGDPlugin):
         for name, value in results.items():
             if value is not None:
                 self.board.write(f"final/{name}", value, self._samples)
-        self.tensorboard.compare(compared_settings(self.settings, self.folder.varied()))
+        self.tensorboard.compare(self.settings)
         self.close()
 
     def close(self) -> None:

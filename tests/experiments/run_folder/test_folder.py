@@ -253,16 +253,6 @@ def test_folders_that_cannot_be_written_to_are_told_with_exit_code_1(
 # ---------------------------------------------------------------------- environment
 
 
-def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path, settings: Settings) -> None:
-    identity = settings_identity(settings)
-    folder = RunFolder.create(tmp_path / "run", settings, identity, "", ["seed", "options.lr"])
-    folder.close()
-    folder, _ = RunFolder.resume(tmp_path / "run")
-    assert folder.varied() == ["seed", "options.lr"]
-    assert folder.identity == identity
-    folder.close()
-
-
 def test_versions_with_which_a_run_is_resumed_are_noted(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
