@@ -24,8 +24,3 @@ def test_images_differ_of_which_the_probability_rounds_to_one() -> None:
 def test_of_several_labels_the_best_seen_one_counts() -> None:
     logits = torch.tensor([[-2.0, -3.0, 0.0], [1.0, 4.0, 0.0]])
     assert confidence(logits, torch.tensor([True, True, False])).tolist() == [-2, 4]
-
-
-def test_a_model_of_one_class_has_no_doubt() -> None:
-    assert confidence(torch.tensor([[1.0, -torch.inf]])).tolist() == [torch.inf]
-    assert confidence(torch.zeros(0, 3)).tolist() == []

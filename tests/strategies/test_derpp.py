@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.strategies.shared import noted
 from tests.toy_data import experiences
-from tests.toys import close, fit, make, weights
+from tests.toys import make
 
 
 def test_stored_logits_are_those_of_the_last_update_with_the_classes_of_then() -> None:
@@ -50,14 +50,6 @@ def test_the_loss_is_its_three_terms() -> None:
 
     checked = noted(strategy, "after_step", dark_is_positive, experiences("class_incremental"))
     assert sum(checked) > 4
-
-
-def test_without_its_terms_it_is_a_linear_probe_that_draws_twice() -> None:
-    strategy = make("derpp", alpha=0.0, beta=0.0)
-    *_, last = noted(strategy, "after_step", lambda _, batch: batch.slots, experiences())
-    close(weights(strategy), weights(fit(make("linear_probe"), experiences())))
-    assert len(last) == 16
-    assert not torch.equal(last[:8], last[8:])
 
 
 def test_two_draws_of_a_sample_in_an_update_are_two_views() -> None:

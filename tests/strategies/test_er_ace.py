@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.strategies.shared import noted
 from tests.toy_data import experiences
-from tests.toys import close, fit, make, weights
+from tests.toys import make
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, competing: set[int]) -> Tensor:
@@ -38,11 +38,3 @@ def test_new_samples_compete_among_their_own_classes_and_replayed_ones_among_all
 
     checked = noted(strategy, "after_step", terms_differ, experiences("class_incremental"))
     assert sum(checked) > 4
-
-
-def test_on_one_batch_alone_it_is_a_probe_with_the_batch_mask() -> None:
-    first, *_ = experiences()
-    whole = len(first.dataset)
-    ours = fit(make("er_ace", buffer_size=1, train_mb_size=whole, online_iter=1), [first])
-    probe = make("linear_probe", class_mask="batch", train_mb_size=whole, online_iter=1)
-    close(weights(ours), weights(fit(probe, [first])))

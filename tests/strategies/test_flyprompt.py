@@ -13,9 +13,9 @@ from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import FlyPrompt, Router, SlowHeads
 from tests.golden_numbers import Golden, golden_strategy, put
-from tests.toy_data import Blobs, experiences
+from tests.toy_data import Blobs
 from tests.toy_vits import lively_vit
-from tests.toys import fit, make, watch
+from tests.toys import fit, watch
 
 GOLDEN = Golden("flyprompt")
 BATCHES = sum(key.endswith("/images") for key in GOLDEN.keys("batch"))
@@ -148,18 +148,3 @@ def test_experts_start_by_the_published_clock() -> None:
     published_starts = GOLDEN("clock/switch_after_samples").tolist()
     assert starts[: experts - 1] == published_starts
     assert strategy.model.selector.current == experts - 1  # and there it stays
-
-
-def test_finished_experts_never_change_and_announced_tasks_start_the_next() -> None:
-    strategy = make("flyprompt", "class_incremental", n_experts=2)
-    stream = experiences("class_incremental")
-    fit(strategy, stream[:2])
-    first, second = (values.clone() for values in strategy.model.pools[0].values)
-    slow = strategy.model.slow.get_buffer("slow_weight").clone()
-    fit(strategy, stream[2:])  # of the third task there is no expert
-    assert strategy.tasks_started == 3
-    assert torch.equal(strategy.model.pools[0].values[0], first)
-    assert not torch.equal(strategy.model.pools[0].values[1], second)
-    after = strategy.model.slow.get_buffer("slow_weight")
-    assert torch.equal(after[0], slow[0])
-    assert not torch.equal(after[1], slow[1])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.strategies.shared import noted
-from tests.toy_data import Blobs, experiences
+from tests.toy_data import experiences
 from tests.toys import make
 
 
@@ -30,20 +30,3 @@ def test_gates_train_with_the_first_prefix_and_are_fixed_then(scenario: str) -> 
     assert all(torch.equal(scales, later[0]) for scales in later)
     trained = [p for group in strategy.optimizer.param_groups for p in group["params"]]
     assert not any(gate.scale is p for gate in gates for p in trained)
-
-
-def test_without_its_second_factor_a_gate_is_hide_prompt() -> None:
-    hide = make("hide_prompt")
-    norga = make("norga")
-    state = hide.model.pools[0].state_dict()
-    norga.model.pools[0].pool.load_state_dict(state)
-    norga.model.head.load_state_dict(hide.model.head.state_dict())
-    images = Blobs(5, seed=3).images
-    for strategy in (hide, norga):
-        strategy.model.observe_classes(torch.arange(6))
-    with torch.no_grad():
-        want = hide.model.train()(images)
-        assert not torch.allclose(norga.model.train()(images), want, atol=1e-4)
-        for gate in norga.model.pools[0].gates:
-            gate.scale[1] = 0
-        torch.testing.assert_close(norga.model(images), want, atol=1e-5, rtol=1e-5)

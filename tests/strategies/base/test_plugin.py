@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from avalanche.core import SupervisedPlugin
 
-from cl_prompts.checks import NotNegative
 from cl_prompts.strategies import (
     HeadAlignment,
     Router,
     SlowHeads,
-    StrategyPlugin,
     VQPrompt,
     make_plugins,
 )
@@ -70,26 +68,6 @@ def test_periods_end_and_start_where_nothing_is_announced() -> None:
     assert len(ends) == 1
     turn = ["end_of_stream_batch", "end_of_task", "start_of_period", "after_training_iteration"]
     assert plugin.found[ends[0] - 1 : ends[0] + 3] == turn
-
-
-class Shift(StrategyPlugin):
-    """A term of loss."""
-
-    weight: NotNegative = 0.0
-    """Its weight."""
-
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        assert strategy.output.logits.shape[0] == len(strategy.batch.labels)
-        strategy.loss = strategy.loss + self.weight * strategy.mb_output.square().mean()
-
-
-def test_a_term_of_loss_trains() -> None:
-    plain, none, some = (
-        fit(make("one_prompt", plugins=plugins), experiences())
-        for plugins in ([], [Shift()], [Shift(weight=1.0)])
-    )
-    assert same(weights(plain), weights(none))
-    assert not same(weights(plain), weights(some))
 
 
 def test_a_methods_own_plugin_is_replaced_and_its_open_settings_stay() -> None:

@@ -11,7 +11,7 @@ from cl_prompts.strategies import HeadAlignment
 from cl_prompts.strategies.base.experience import classes_of
 from tests.strategies.shared import stream_batch
 from tests.toy_data import ANNOUNCED, N_CLASSES, Blobs, experiences
-from tests.toys import cls_of, fit, learnable, make, same, weights
+from tests.toys import cls_of, fit, learnable, make, weights
 
 #: of those whose loss is over the classes of an announced task, one of each way to choose prompts
 TASK_AWARE = ("l2p", "coda_prompt", "s_prompt", "vq_prompt", "hide_prompt")
@@ -48,36 +48,6 @@ def test_a_sample_of_a_foreign_class_is_scored_over_the_classes_seen(kind: str) 
     foreign = output.logits[1, :4]
     want = (own.logsumexp(0) - own[0] + foreign.logsumexp(0) - foreign[0]) / 2
     torch.testing.assert_close(strategy.label_loss(output.logits, batch), want)
-
-
-@pytest.mark.parametrize(
-    ("kind", "given"),
-    [("l2p", {}), ("coda_prompt", {"mu": 0.5}), ("s_prompt", {}), ("vq_prompt", {})],
-)
-def test_the_pull_is_subtracted_by_its_weight(kind: str, given: dict[str, Any]) -> None:
-    strategy = make(kind, "class_incremental", pull_weight=0.3, **given)
-    fit(strategy, experiences("class_incremental")[:1])
-    output = strategy.model.run(Blobs(4, seed=5).images)
-    pulled = strategy.prompt_loss(output)
-    strategy.pull_weight = 0.0
-    assert output.selection is not None
-    pull = pulled - strategy.prompt_loss(output)
-    torch.testing.assert_close(pull, -0.3 * output.selection.match)
-
-
-@every
-def test_prompts_are_drawn_anew_for_a_task_from_the_seed_alone(kind: str) -> None:
-    states = []
-    for noise in (0, 7):
-        strategy = make(kind, "class_incremental")
-        torch.rand(noise)
-        random = torch.get_rng_state()
-        for task in (1, 2):
-            strategy.tasks_started = task
-            strategy.start_task(torch.ones(N_CLASSES, dtype=torch.bool))
-        assert torch.equal(random, torch.get_rng_state())
-        states.append(weights(strategy))
-    assert same(*states)
 
 
 @pytest.mark.parametrize(

@@ -60,18 +60,13 @@ def test_a_sample_counts_once_unless_views_are_wanted(kind: str) -> None:
 
 
 class Watch(BaseSGDPlugin):
-    """Notes the loss, and the samples in the statistics, around each step."""
+    """Notes the loss of each step."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.counts: list[float] = []
         self.losses: list[float] = []
 
-    def before_update(self, strategy: Any, **kwargs: Any) -> None:
-        self.counts.append(float(strategy.model.head.count.sum()))
-
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        self.counts.append(float(strategy.model.head.count.sum()))
         self.losses.append(float(strategy.loss))
 
 

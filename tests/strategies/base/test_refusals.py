@@ -12,11 +12,11 @@ from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
 
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies import MVP, LinearProbe, SlowHeads, make_plugins
+from cl_prompts.strategies import MVP, AnytimeEvaluation, LinearProbe, SlowHeads, make_plugins
 from cl_prompts.strategies.base.experience import check_labels
 from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics
 from tests.refusals import check_refusals
-from tests.toy_data import benchmark, experiences
+from tests.toy_data import Blobs, benchmark, experiences
 from tests.toy_vits import lively_vit, tiny_vit
 from tests.toys import fit, make
 
@@ -66,6 +66,9 @@ def test_construction() -> None:
         "no parameters": lambda: with_plugin("ncm", "ewc"),
         **{f"{name} of ncm": lambda n=name: with_plugin("ncm", n) for name in OF_TRAINED_HEADS},
         "no head over all": lambda: with_plugin("mixture_prompt", "distillation"),
+        "a period": lambda: AnytimeEvaluation(Blobs(6, 6), every=0),
+        "points": lambda: AnytimeEvaluation(Blobs(6, 6), points="all"),
+        "no test set": lambda: AnytimeEvaluation([]),
         "a threshold": lambda: MultiLabelMetrics(threshold=80),
     }
     check_refusals(Path(__file__).with_name("construction.txt"), cases)

@@ -33,13 +33,6 @@ class Child(Base):
     feels."""
 
 
-class Mapped(Declared):
-    """A setting that can be changed in place."""
-
-    parts: dict[str, list[int]] = {}  # noqa: RUF012
-    """Anything."""
-
-
 class Holder(Declared):
     """A setting whose value has settings of its own."""
 
@@ -87,8 +80,3 @@ def test_heads_forms_and_plugins_say_what_they_take_and_refuse_the_rest(cls: Any
         for value in out_of_range(setting.kind):
             with pytest.raises(InputError, match=setting.name):
                 cls(**{setting.name: value})
-
-
-def test_a_default_that_one_object_changes_stays_as_it_is_for_others() -> None:
-    Mapped().parts["a"] = [1]
-    assert Mapped().parts == {}

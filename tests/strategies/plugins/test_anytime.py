@@ -13,7 +13,6 @@ from avalanche.benchmarks import (
 )
 from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
-from torch.utils.data import Subset
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
@@ -160,29 +159,6 @@ def test_state_continues_the_curve(stream: Any) -> None:
     fit(two, stream.train_stream[2:])
     assert points(second.curve.points()) == points(whole.curve.points())
     assert second.new_classes == whole.new_classes
-
-
-@pytest.mark.parametrize(
-    ("tested", "settings", "says"),
-    [
-        (Blobs(6, 6), {"every": 0}, "period must be"),
-        (Blobs(6, 6), {"points": "all"}, "'default', 'published' or 'look_ahead'"),
-        ([], {}, "no experience"),
-    ],
-)
-def test_bad_settings_are_refused(tested: Any, settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        AnytimeEvaluation(tested, **settings)
-
-
-def test_a_stream_may_have_classes_beyond_the_test_labels(stream: Any) -> None:
-    data = Blobs(48, 6, seed=2)
-    known = Subset(data, np.flatnonzero(data.targets < 2))
-    known.targets = data.targets[data.targets < 2]
-    plugin = AnytimeEvaluation(known, every=50)
-    naive([plugin]).train(stream.train_stream, eval_streams=[], shuffle=False)
-    assert plugin.n_classes == 6
-    assert plugin.curve.task_ends[-1].by_class[2:].isnan().all()
 
 
 ORDER = ["sketch", "art", "photo"]
