@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from cl_prompts.errors import all_of
+from cl_prompts.errors import all_of, first_of
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.entries import Entry
 from cl_prompts.experiments.results.sections import Section
@@ -14,8 +14,8 @@ from cl_prompts.experiments.run_folder.runs import Run
 
 #: columns that the sentence can be about: the first that the reference has
 _ABOUT = ("a_auc", "map_avg", "a_last", "map_last")
-#: rows of one verdict that are named one by one
-_NAMED = 3
+#: rows that are named one by one
+_NAMED = 4
 
 
 def opening(runs: Sequence[Run]) -> str:
@@ -63,29 +63,23 @@ def finding(section: Section, reference: str) -> str:
     parts = _verdicts(tested, entries[reference], reference)
     untested = [row for row in others if row not in tested]
     if untested:
-        parts.append(f"too few seeds of {_few(untested)} for a test")
+        parts.append(f"too few seeds of {first_of(untested, _NAMED)} for a test")
     return f"{name}: {'; '.join(parts)} (paired t-tests at 5 %, after Holm's correction)."
 
 
 def _verdicts(tested: Mapping[str, Entry], theirs: Entry, reference: str) -> list[str]:
-    """Outcome of each test: the greatest gains, the greatest losses, and what stays open."""
+    """Largest significant differences, then undecided comparisons."""
     gains = {row: e.difference.mean for row, e in tested.items() if e.difference}
     clear = [row for row, entry in tested.items() if entry.verdict == "significant"]
-    ranked = sorted(clear, key=lambda row: -gains[row])
-    better = [row for row in ranked if gains[row] > 0]
-    worse = [row for row in reversed(ranked) if gains[row] < 0]
-    parts = []
-    for rows, verb in ((better, "beats"), (worse, "loses to")):
-        for row in rows[:_NAMED]:
-            points = f"{100 * abs(gains[row]):.1f} points"
-            parts.append(f"{row} {verb} {reference} by {points} {_where(tested[row], theirs)}")
-        if rows[_NAMED:]:
-            verb = "beat it" if rows is better else "lose to it"
-            more = len(rows) - _NAMED
-            parts.append(f"{more} more {verb if more > 1 else verb.replace(' ', 's ', 1)}, too")
+    differing = [
+        f"{row} {'beats' if gains[row] > 0 else 'loses to'} {reference} by"
+        f" {100 * abs(gains[row]):.1f} points {_where(tested[row], theirs)}"
+        for row in sorted(clear, key=lambda row: -abs(gains[row]))
+    ]
+    parts = [first_of(differing, _NAMED, "; ")] if differing else []
     open_ = [row for row in tested if row not in clear]
     if open_:
-        parts.append(f"{_few(open_)} cannot be told apart from {reference}")
+        parts.append(f"{first_of(open_, _NAMED)} cannot be told apart from {reference}")
     return parts
 
 
@@ -98,13 +92,6 @@ def _where(ours: Entry, theirs: Entry) -> str:
     if one_sign and len(gaps) == 2:
         return "on both seeds"
     return f"on all {len(gaps)} seeds" if one_sign else f"in the mean of {len(gaps)} seeds"
-
-
-def _few(rows: Sequence[str]) -> str:
-    """Names of some rows; of many the first, and how many more."""
-    if len(rows) > _NAMED:
-        rows = [*rows[: _NAMED - 1], f"{len(rows) - _NAMED + 1} others"]
-    return all_of(rows)
 
 
 def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
@@ -121,9 +108,7 @@ def _single_seeds(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     """Rows without a standard deviation."""
     single = [label for label, runs in groups.items() if len(runs) == 1]
     if single:
-        who = "Every strategy" if len(single) == len(groups) else all_of(single)
-        verb = "has" if who != all_of(single) or len(single) == 1 else "have"
-        yield f'{who} {verb} a single seed: "-" stands where a standard deviation would.'
+        yield f'A single seed: {all_of(single)}. "-" stands where a standard deviation would.'
 
 
 def _single_points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:

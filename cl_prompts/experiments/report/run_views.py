@@ -16,8 +16,6 @@ from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.series import (
     Floats,
     class_matrix,
-    domains_of,
-    extremes,
     key_similarity_of,
     task_matrix,
     usage_entropy,
@@ -55,7 +53,9 @@ def _task_view(title: str, label: str, group: Sequence[Run], charts: Charts) -> 
     measure = "mAP" if group[0].multi_label else "accuracy"
     by_domain = any(run.summary.get("domain_names") for run in group)
     rows = "domain of task" if by_domain else "classes first seen in task"
-    names = domains_of(group)
+    # Domains have names where they come in one order.
+    orders = {tuple(run.summary.get("domain_names") or ()) for run in group}
+    names = orders.pop() if len(orders) == 1 else ()
     chart = figures.task_chart(matrix, measure=measure, rows=rows, names=names)
     # Tasks are identified by their place in the stream: other seeds hold other classes there.
     over = f"mean over {len(group)} seeds" if len(group) > 1 else "one seed"
@@ -72,10 +72,9 @@ def mean_matrix(runs: Sequence[Run]) -> Floats:
 
 
 def _extremes_in_words(final: Floats, names: Sequence[str]) -> str:
-    found = extremes(final)
-    if found is None:
+    if np.isnan(final).all():
         return "nothing was measured"
-    worst, best = found
+    worst, best = int(np.nanargmin(final)), int(np.nanargmax(final))
     known = list(names) or [str(i + 1) for i in range(len(final))]
     return (
         f"{100 * final[worst]:.0f} % ({known[worst]}) to {100 * final[best]:.0f} % ({known[best]})"

@@ -114,19 +114,6 @@ def first_seen(values: Floats) -> NDArray[np.intp]:
     return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
 
 
-def extremes(values: Floats) -> tuple[int, int] | None:
-    """Places of the lowest and the highest value that is no NaN; None without any."""
-    if np.isnan(values).all():
-        return None
-    return int(np.nanargmin(values)), int(np.nanargmax(values))
-
-
-def domains_of(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Names of the tasks' domains, where runs have the same ones in the same order; else empty."""
-    orders = {tuple(run.summary.get("domain_names") or ()) for run in runs}
-    return orders.pop() if len(orders) == 1 else ()
-
-
 def usage_matrix(run: Run) -> Floats:
     """(tasks, prompts) selections during each task; no columns for a method without prompts."""
     series = run.metrics.get("prompt_usage", {})
@@ -149,13 +136,6 @@ def usage_entropy(counts: ArrayLike) -> Floats:
         entropy = -np.where(share > 0, share * np.log2(share), 0.0).sum(axis=1)
     # The entropy of a single used prompt comes out as -0.
     return np.where(total[:, 0] > 0, np.abs(entropy), np.nan)
-
-
-def buffer_matrix(run: Run) -> Floats:
-    """(tasks, classes) samples in the replay buffer at each task end; no rows without a buffer."""
-    series = run.metrics.get("buffer", {})
-    ends = run.summary["task_ends"] if series else []
-    return _matrix(series, "class", run.summary["n_classes"], ends, 0.0).T
 
 
 def key_similarity_of(folder: Path) -> Floats | None:

@@ -162,20 +162,6 @@ def test_each_table_has_a_heading_that_says_what_makes_it_another(tmp_path: Path
     assert "<b>Not comparable</b> with <b>digits</b>: blurry_percent 60 instead of 10." in text
 
 
-def test_page_without_a_finished_run_lists_what_there_is(tmp_path: Path) -> None:
-    folder = fake_run(tmp_path, status="running")
-    (folder / "metrics.csv").write_text("samples_seen,metr")  # half written
-    assert "No run is finished yet" in write_report([tmp_path]).read_text()
-
-
-def test_a_replaced_run_is_listed_as_such(tmp_path: Path) -> None:
-    old = fake_run(tmp_path, time="20250101-000000", results={"a_auc": 0.1})
-    fake_run(tmp_path, time="20250102-000000", results={"a_auc": 0.9})
-    text = write_report([tmp_path]).read_text()
-    listed = next(line for line in text.split("<tr>") if f"{old.name}</a>" in line)
-    assert "replaced by a newer run" in listed
-
-
 def test_report_goes_where_it_is_told_and_replaces_only_a_report(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "runs", "joint")
     assert write_report([run]) == run / "report.html"

@@ -10,17 +10,9 @@ from cl_prompts.experiments.results.columns import (
     MULTI_LABEL_BY_NAME,
     MULTI_LABEL_COLUMNS,
     at,
-    own_score,
 )
 from cl_prompts.metrics.continual import multi_label_run_results, results
 from cl_prompts.metrics.curve import Curve
-
-
-def test_percent_states_the_sample_standard_deviation() -> None:
-    score = own_score("top5")
-    assert score.text([0.5, 0.7]) == "60.0 ± 14.1"  # n-1: 14.14; n would give 10.0
-    assert score.text([0.5]) == "50.0 -"
-    assert score.text([]) == "-"
 
 
 def test_values_are_looked_up_or_undefined() -> None:

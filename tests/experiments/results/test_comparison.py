@@ -38,15 +38,6 @@ def test_the_reference_is_no_bound_unless_asked_for(runs_folder: Path) -> None:
     assert compare([home / "joint", home / "mvp"], reference="joint")[0].reference == "joint"
 
 
-def test_what_is_not_comparable_has_a_table_of_its_own(tmp_path: Path) -> None:
-    fake_run(tmp_path, "mvp")
-    fake_run(tmp_path, "mvp", 2)
-    fake_run(tmp_path, "linear_probe", changes={"evaluation.every": 7})
-    first, second = compare([tmp_path])
-    assert [list(first.entries), list(second.entries)] == [["mvp"], ["linear_probe"]]
-    assert second.title == "digits: every 7 instead of 100"
-
-
 def test_other_numbers_go_by_their_names(runs_folder: Path) -> None:
     (table,) = compare([runs_folder], metrics=["f_last", "a_avg"])
     assert [column.key for column in table.columns] == ["f_last", "a_avg"]

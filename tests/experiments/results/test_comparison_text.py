@@ -53,20 +53,6 @@ def test_latex_has_booktabs_and_escapes(tables: list[Table]) -> None:
     )
 
 
-def test_holms_p_stands_beside_p(tmp_path: Path) -> None:
-    values = {
-        "linear_probe": (0.7, 0.6, 0.8),
-        "mvp": (0.8, 0.71, 0.89),
-        "fine_tuning": (0.6, 0.53, 0.7),
-    }
-    for strategy, found in values.items():
-        for seed, value in enumerate(found, start=1):
-            fake_run(tmp_path, strategy, seed, results={"a_auc": value})
-    text = written(compare([tmp_path], reference="linear_probe"))
-    assert "p = 0.003 (Holm 0.007), 3 seeds: significant |" in text
-    assert "p = 0.012 (Holm 0.012), 3 seeds: significant |" in text
-
-
 def test_json_and_csv_hold_the_same_unrounded_numbers(tables: list[Table]) -> None:
     (plain,) = json.loads(written(tables, "json"))
     first = plain["rows"]["mvp"]["a_auc"]
@@ -96,15 +82,6 @@ def test_names_are_text_in_every_format(tmp_path: Path) -> None:
     assert "&lt;script>a\\|b[c]\\(javascript:d)" in markdown
     assert "<script" not in markdown
     assert markdown_text("~d~ $e$ `y` *z*") == r"\~d\~ \$e\$ \`y\` \*z\*"
-
-
-def test_a_table_says_why_it_stands_apart(tmp_path: Path) -> None:
-    fake_run(tmp_path, "mvp")
-    fake_run(tmp_path, "mvp", 2)
-    fake_run(tmp_path, "linear_probe", changes={"evaluation.every": 7})
-    text = written(compare([tmp_path]))
-    assert "Not comparable with digits: every 7 instead of 100." in text
-    assert "Difference to" not in text  # there is one row in each
 
 
 def test_a_metric_of_ones_own_is_compared_without_a_best(tmp_path: Path) -> None:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from cl_prompts.experiments.results.curves import (
-    anytime_curves,
     difference_band,
     difference_curve,
     mean_band,
-    task_curves,
 )
-from cl_prompts.experiments.results.sections import Section, sections
-from cl_prompts.experiments.run_folder.runs import collect
-from tests.experiments.fake_runs import fake_run
-
-
-def section_of(root: Path) -> Section:
-    (section,) = sections(collect([root]))
-    return section
 
 
 def test_differences_are_taken_seed_by_seed() -> None:
@@ -62,11 +50,3 @@ def test_means_are_over_all_seeds() -> None:
     assert apart is not None
     assert (apart.x.tolist(), apart.middle.tolist()) == ([50, 100], [0.5, 0.75])
     assert apart.half == pytest.approx(np.std([[0.5, 1.0], [0.5, 0.5]], axis=0, ddof=1))
-
-
-def test_rows_without_a_curve_are_left_out(tmp_path: Path) -> None:
-    fake_run(tmp_path, "joint")
-    fake_run(tmp_path, "mvp")
-    section = section_of(tmp_path)
-    assert list(anytime_curves(section)) == list(task_curves(section)) == ["mvp"]
-    assert list(anytime_curves(section)["mvp"]) == [(1, 1)]

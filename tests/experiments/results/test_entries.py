@@ -121,15 +121,6 @@ def test_seeds_that_one_row_lacks_do_not_count() -> None:
     assert paired_difference({1: 0.5}, {2: 0.5}) is None
 
 
-def test_one_pair_has_a_difference_and_no_interval() -> None:
-    found = paired_difference({1: 0.75}, {1: 0.5})
-    assert found is not None
-    assert found.mean == 0.25
-    assert math.isnan(found.p)
-    assert not found.known
-    assert not found.significant
-
-
 def test_equal_differences_leave_no_doubt() -> None:
     ahead = paired_difference({1: 0.75, 2: 0.5}, {1: 0.5, 2: 0.25})
     same = paired_difference({1: 0.75, 2: 0.5}, {1: 0.75, 2: 0.5})

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from cl_prompts.experiments.results.columns import COLUMNS
 from cl_prompts.experiments.results.comparable import tables
@@ -54,18 +53,6 @@ def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_com
     assert table["joint"][0].text == "-"
 
 
-def test_transfer_has_columns_where_a_run_measured_it(tmp_path: Path) -> None:
-    results = {"a_auc": 0.5, "a_last": 0.6, "forgetting": 0.1, "task_forgetting": 0.1}
-    fake_run(tmp_path, "mvp", recipe="a", results=results)
-    fake_run(tmp_path, "mvp", recipe="b", results={**results, "bwt": -0.2, "fwt": -0.05})
-    without, measured = sections(collect([tmp_path]))
-    titles = {"BWT\u00a0%", "FWT\u00a0%"}
-    assert not titles & set(without.headings)
-    assert titles <= set(measured.headings)
-    (entries,) = measured.table().values()
-    assert texts(entries)[4:6] == ["-20.0 -", "-5.0 -"]
-
-
 def test_undefined_results_are_left_out_of_a_mean(tmp_path: Path) -> None:
     known = {"a_auc": 0.5, "a_last": 0.6, "task_forgetting": None}
     fake_run(tmp_path, seed=1, results={**known, "forgetting": float("nan")})
@@ -80,21 +67,6 @@ def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
     (section,) = sections(collect([tmp_path]))
     assert section.seeds == {"mvp": ("1",)}
     assert section.table()["mvp"][0].text == "90.0 -"
-
-
-def test_runs_that_differ_in_a_setting_are_not_averaged(tmp_path: Path) -> None:
-    fake_run(tmp_path, seed=1)
-    fake_run(tmp_path, seed=2, settings={"lr": 0.1})
-    (section,) = sections(collect([tmp_path]))
-    assert section.seeds == {"mvp (lr=0.005)": ("1",), "mvp (lr=0.1)": ("2",)}
-
-
-def test_each_experiment_is_a_section(tmp_path: Path) -> None:
-    fake_run(tmp_path, "joint")
-    fake_run(tmp_path, "joint", seed=2, n_tasks=3)
-    fake_run(tmp_path, "joint", recipe="letters", n_classes=12)
-    titles = [section.title for section in sections(collect([tmp_path]))]
-    assert titles == ["digits", "digits: n_tasks 3 instead of 5", "letters"]
 
 
 def test_other_conditions_have_a_table_of_their_own_whatever_the_strategy(tmp_path: Path) -> None:
@@ -151,19 +123,6 @@ def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path:
     assert list(one_table(tmp_path)) == ["linear_probe", "mine:Method", "yours:Method"]
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "sentence"),
-    [
-        ("backbone", "f" * 64, "hash of the weights ffffffff… instead of aa11"),
-        ("stream", "other", "fingerprint of the stream other instead of of 1"),
-        ("source", "e" * 64, "source of cl-prompts eeeeeeee… instead of abc"),
-    ],
-)
-def test_fingerprints_are_told(key: str, value: Any, sentence: str) -> None:
-    (before, _), (after, _) = tables([a_run(), a_run(**{key: value})])
-    assert differences(after, before) == [sentence]
-
-
 def test_what_differs_in_the_data_is_told() -> None:
     fewer = {**DATA, "test": {**PART, "images": 2}}
     (before, _), (after, _) = tables([a_run(), a_run(data=fewer)])
@@ -204,13 +163,3 @@ def test_what_runs_go_on_from_is_told_in_words() -> None:
     assert differences({**alone, "parent.first": "[8, 4]"}, alone) == [
         "parent.first [8, 4] instead of [6, 3]"
     ]
-
-
-def test_settings_of_one_name_are_told_apart() -> None:
-    first = {"dataset.class_order": "1", "scenario.class_order": "1"}
-    second = {"dataset.class_order": "2", "scenario.class_order": "3"}
-    assert differences(second, first) == [
-        "dataset.class_order 2 instead of 1",
-        "scenario.class_order 3 instead of 1",
-    ]
-    assert differences({"a": '"' + "x" * 90 + '"'}, {}) == ["a xxxxxxxx… instead of not recorded"]

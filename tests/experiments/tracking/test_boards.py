@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,26 +170,3 @@ def test_online_boards_get_values_over_samples_seen(
         {"buffer": ("histogram", ([1, 2], [0, 1, 2])), "samples_seen": 128},
         "finish",
     ]
-
-
-@pytest.mark.slow
-def test_weights_and_biases_keeps_the_same_tags_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    folder = tmp_path / "digits" / "ncm" / "1-x"
-    folder.mkdir(parents=True)
-    board = board_class("wandb")(folder, {"recipe": "digits", "strategy": "ncm"}, 0)
-    board.write("accuracy/anytime", 0.53125, 64)
-    board.write("stream", np.zeros((4, 6, 3), np.uint8), 64)
-    board.write("final/a_auc", 0.71875, 128)
-    board.close()
-    (file,) = folder.rglob("*.wandb")
-    ends = time.monotonic() + 60
-    while b"final/a_auc" not in file.read_bytes() and time.monotonic() < ends:
-        time.sleep(0.1)  # its service writes in a process of its own
-    kept = file.read_bytes()
-    for text in ("accuracy/anytime", "0.53125", "samples_seen", "final/a_auc", "0.71875"):
-        assert text.encode() in kept
-    assert list(folder.rglob("media/images/stream*.png"))

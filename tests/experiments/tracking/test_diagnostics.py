@@ -9,7 +9,6 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cl_prompts.experiments.results.series import (
-    buffer_matrix,
     key_similarity_of,
     usage_entropy,
     usage_matrix,
@@ -26,11 +25,13 @@ def test_a_run_writes_what_is_inside(mvp_run: Path) -> None:
     entropy = found.metrics["prompt_usage_entropy"]["task"]
     assert [samples for samples, _ in entropy] == ends
     assert [value for _, value in entropy] == pytest.approx(usage_entropy(usage).tolist())
-    held = buffer_matrix(found)
-    assert held.shape == (3, 4)
-    assert held.sum(axis=1).tolist() == [30, 30, 30]
     counts = np.array(found.stream["counts"]).cumsum(axis=0)
-    assert (held <= counts).all()
+    held = dict.fromkeys(ends, 0.0)
+    for scope, points in found.metrics["buffer"].items():
+        for samples, value in points:
+            held[samples] += value
+            assert value <= counts[ends.index(samples), int(scope.removeprefix("class:"))]
+    assert list(held.values()) == [30, 30, 30]
     similarity = key_similarity_of(mvp_run)
     assert similarity is not None
     assert similarity.shape == (10, 10)
@@ -54,7 +55,7 @@ def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path) -> None:
     assert code == 0
     (found,) = collect([folder])
     assert not {"prompt_usage", "prompt_usage_entropy", "buffer"} & set(found.metrics)
-    assert buffer_matrix(found).size == usage_matrix(found).size == 0
+    assert usage_matrix(found).size == 0
     assert not (folder / KEYS_FILE).exists()
     assert found.summary["trainable_parameters"] == 0
     assert found.summary["forward_passes"]["train"] < 1

@@ -58,18 +58,6 @@ def test_a_resumed_run_has_the_pace_of_this_process(log: Console) -> None:
     assert written(log) == ["run 1 of 1, er seed 1, 95 %, about 1 min left"]
 
 
-def test_runs_beside_each_other_have_lines_of_their_own(log: Console) -> None:
-    time = Time()
-    display = Display(log, 2, time)
-    for number in (1, 2):
-        display.begin(number, f"er seed {number}")
-        display.advance(number, 0, 10, None)
-    time.now += 60
-    for number in (1, 2, 1, 2):
-        display.advance(number, 5, 10, None)
-    assert [line[:8] for line in written(log)] == ["run 1 of", "run 2 of"]
-
-
 def test_every_end_has_its_words(log: Console) -> None:
     display = Display(log, 3, Time())
     with pytest.raises(KeyboardInterrupt), display.run(1, "er seed 1"):
@@ -100,13 +88,6 @@ def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
     assert "61%" in shown
     assert "A_AUC 63.3, about 0 s left" in shown
     assert len([line for line in written(console) if "finished after 0 s, A_AUC 63.3" in line]) == 1
-
-
-def test_quiet_has_neither_bars_nor_lines() -> None:
-    quiet = Console(file=io.StringIO(), force_terminal=True, quiet=True)
-    with Display(quiet, 1) as display, display.run(1, "ncm seed 1") as watcher:
-        watcher.advance(0, 10, None)
-    assert written(quiet) == []
 
 
 def test_times_in_words() -> None:

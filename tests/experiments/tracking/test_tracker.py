@@ -44,13 +44,6 @@ def test_scalars_are_those_of_the_file(mvp_run: Path, tag: str, metric: str, sco
     assert [event.value for event in shown] == pytest.approx(values, abs=1e-6)
 
 
-def test_pictures_and_histograms(mvp_run: Path) -> None:
-    events = EventAccumulator(str(mvp_run)).Reload()
-    tags = events.Tags()
-    assert {"stream", "class_accuracy", "keys"} <= set(tags["images"])
-    assert {"prompt_usage", "buffer"} <= set(tags["histograms"] + tags["tensors"])
-
-
 def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
