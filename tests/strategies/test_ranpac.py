@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cl_prompts.models.multi_label_ridge import RIDGES
+from cl_prompts.models.multi_label_ridge import RIDGES, MultiLabelRidge
 from tests.toy_data import experiences
 from tests.toys import fit, make
 
@@ -48,3 +48,9 @@ def test_the_ridge_is_chosen_where_a_task_ends(
         resumed = make(kind, scenario, **changes)
         resumed.load_state_dict(strategy.state_dict())
         assert strategy.ridge_chosen == resumed.ridge_chosen == chosen
+
+
+def test_layup_of_several_labels_has_the_image_ridge() -> None:
+    head = make("layup", "mlcil").model.head
+    assert isinstance(head, MultiLabelRidge)
+    assert head.dim == 2 * 16

@@ -70,6 +70,8 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("one_prompt", {"prompt_form": ["mlp"]}),
     ("one_prompt", {"prompt_form": {"encodde": {}}}),
     ("one_prompt", BY_ENTRY),
+    ("joint_probe", {"backbone_lr": 1e-5}),
+    ("randumb_class", {"width": 400, "memory_gib": 1e-4}),
     ("rainbow", {"backbone_lr": 0.001, "reuse_features": True}),
     ("smope", {"plugins": AVERAGING}),
     ("smope", {"top_k": 5}),
