@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -240,16 +239,12 @@ def read_entry(
             entry.download(folder)
         except (OSError, RuntimeError, HTTPException) as error:
             problem = f"could not be downloaded from {entry.origin} ({error})"
-            raise InputError(_guidance(name, entry, folder, problem, by_hand=True)) from error
+            raise _missing(name, entry, folder, problem) from error
         folder = _locate(entry, root)
-    by_hand = download or entry.download is None
-    if not folder.is_dir():
-        raise InputError(_guidance(name, entry, folder, "was not found", by_hand=by_hand))
     try:
         return entry.read(folder, cache, **options)
     except LayoutError as error:
-        problem = f"is incomplete ({error})"
-        raise InputError(_guidance(name, entry, folder, problem, by_hand=by_hand)) from error
+        raise _missing(name, entry, folder, f"is incomplete ({error})") from error
 
 
 def check_folder(
@@ -273,8 +268,7 @@ def check_folder(
     folder = _locate(entry, root)
     fetched = download and entry.download is not None
     if not fetched and not folder.is_dir():
-        by_hand = entry.download is None
-        raise InputError(_guidance(name, entry, folder, "was not found", by_hand=by_hand))
+        raise _missing(name, entry, folder, "was not found")
 
 
 def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
@@ -287,21 +281,15 @@ def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
     return next((place for place in inner if place.is_dir()), folder)
 
 
-def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_hand: bool) -> str:
-    """Error text for missing data: the problem, the folder, its layout and how to fetch it."""
+def _missing(name: str, entry: DataSetEntry, folder: Path, problem: str) -> InputError:
+    """The problem, the folder, its layout and how to fetch it."""
     sentence = f"data set {name!r} {problem}: looked in {folder}, which should hold {entry.layout}"
     if not entry.origin:
-        return sentence
-    if not by_hand:
-        # Double quotes, which a shell leaves alone within single ones.
-        texts = json.dumps(name), json.dumps(str(folder), ensure_ascii=False)
-        call = "load_dataset({}, root={}, image_size=32, download=True)".format(*texts)
-        line = f"from cl_prompts.scenarios import load_dataset; {call}"
-        return (
-            f"{sentence}; a new run with dataset.download=true fetches it from {entry.origin}, and"
-            f" so does: python -c {quote(line)}"
-        )
+        return InputError(sentence)
     usual = Path(entry.folder).parts
     # Archives bring their own folder along: they are unpacked above it.
     above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder
-    return f"{sentence}; to fetch it: {entry.unpack.format(at=quote(str(above)))}"
+    option = "dataset.download=true, or " if entry.download is not None else ""
+    return InputError(
+        f"{sentence}; to fetch it: {option}{entry.unpack.format(at=quote(str(above)))}"
+    )

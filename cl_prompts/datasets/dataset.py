@@ -98,16 +98,6 @@ class ImageSet(Dataset):
             return image, torch.from_numpy(label.astype(np.float32))
         return image, int(label)
 
-    def view(self, index: int, *key: int) -> tuple[Tensor, int | Tensor]:
-        """The item of ``[index]`` in the view under ``key``, the same at every call.
-
-        Transforms that draw from torch's global generator heed no key; ``[index]`` takes that of
-        the surrounding :func:`~cl_prompts.datasets.views.viewing`, and outside of any a new one
-        each time.
-        """
-        with viewing(*key):
-            return self[index]
-
     @property
     def multi_label(self) -> bool:
         """Whether an image may have several labels, or none."""

@@ -22,22 +22,6 @@ def entries_of(item: Any) -> tuple[Any, ...]:
     return tuple(item) if isinstance(item, list | tuple) else (item,)
 
 
-def refuse_own_collate(data: Any) -> None:
-    """Refuse data that are joined to batches by a function of their own: replay and evaluation read
-    items one by one, and would see others.
-
-    >>> refuse_own_collate([("image 0", 1)])
-
-    Raises:
-        InputError: data with a ``collate_fn``.
-    """
-    if getattr(data, "collate_fn", None) not in (None, default_collate):
-        raise InputError(
-            "the data set has a collate_fn of its own, by which replay and evaluation do not join"
-            " items: leave it out, and let the items be what it makes of them"
-        )
-
-
 class LabelledItems(Dataset[Any]):
     """The items of a data set, with a label added where they hold none.
 
@@ -53,7 +37,6 @@ class LabelledItems(Dataset[Any]):
     def __init__(self, data: Any, labels: Any) -> None:
         self.data = data
         self.targets = labels
-        refuse_own_collate(data)
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -21,7 +21,7 @@ from cl_prompts.datasets.functions import call_function, keywords
 from cl_prompts.datasets.images import ImageCache, reduced
 from cl_prompts.datasets.readers import Source
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import unknown
 from cl_prompts.own_code import load_function
 
 Crop = Literal["published", "whole", "square", "random_area"]
@@ -277,14 +277,9 @@ def _checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a registered data set, which has them, and takes values of their types."""
     known = dataset_options(name)
     for key in options:
-        if key in known:
-            continue
-        having = [other for other in DATASETS if key in dataset_options(other)]
-        if not having:
-            raise unknown("argument of load_dataset", key, keywords(load_dataset, set()))
-        raise InputError(
-            f"data set {name!r} has no {key}: leave it out, it is for {', '.join(having)}"
-        )
+        if key not in known:
+            everything = {**known, **keywords(load_dataset, set())}
+            raise unknown(f"option of data set {name!r}", key, everything)
     of = f"data set {name!r}"
     return {key: fits(key, value, known[key][0], of=of) for key, value in options.items()}
 
@@ -336,10 +331,4 @@ def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmenta
         return replace(OBJECTS, flip=own.flip)
     if crop == "square":
         return replace(own, square_crop=True, random_area=False)
-    if not own.cuts:
-        having = [name for name, other in DATASETS.items() if other.augmentation.cuts]
-        raise InputError(
-            f"images of {what} are not cut to a square: leave out crop=whole, it is for"
-            f" {', '.join(having)}"
-        )
     return own.whole()

@@ -21,7 +21,6 @@ CLASSES: tuple[str, ...] = (
 Split = Literal["train", "val", "trainval", "test"]
 Difficult = Literal["negative", "ignore"]
 SPLITS = get_args(Split)
-APART = ("trainval/test", "train/val", "train/test", "val/test")  # pairs without common images
 CODES = {"1": 1, "0": 0, "-1": -1}  # present, difficult objects only, absent
 
 
@@ -70,12 +69,7 @@ def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
     files = _files(folder, split)
     missing = [file for file in files if not file.is_file()]
     if missing:
-        # The first pair of splits without common images whose lists are all there.
-        there = {name for name in SPLITS if all(map(Path.is_file, _files(folder, name)))}
-        pair = next((pair for pair in APART if set(pair.split("/")) <= there), None)
-        rest = f" and {len(missing) - 1} more lists" if len(missing) > 1 else ""
-        hint = f"; with what is there, splits={pair} works" if pair else ""
-        raise LayoutError(f"split {split} has no {missing[0]}{rest}{hint}")
+        raise LayoutError(f"split {split} has no {missing[0]} ({len(missing)} lists are missing)")
     rows = [table(file, 2) for file in files]
     ids = [image for image, _ in rows[0]]
     check_once(ids, str(files[0]))

@@ -17,7 +17,6 @@ from cl_prompts.datasets.items import (
     HeldOutItems,
     entries_of,
     joined_items,
-    refuse_own_collate,
 )
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.metrics.confidence import confidence
@@ -83,7 +82,6 @@ class CachedEvaluator:
         num_workers: int = 0,
         cache: bool = True,
     ) -> None:
-        refuse_own_collate(dataset)
         self.dataset = dataset
         self.batch_size = batch_size
         self.num_workers = num_workers

@@ -108,7 +108,7 @@ class BaseSplit:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return self.to_json() == other.to_json()
 
     def __repr__(self) -> str:
         return f"<{self.title}>"
@@ -161,10 +161,7 @@ def as_tasks(tasks: Iterable[Any], n_samples: int) -> tuple[np.ndarray, ...]:
 
 
 def _rows(task: int, rows: Any, n_samples: int) -> np.ndarray:
-    try:
-        array = np.asarray(rows)
-    except ValueError as error:
-        raise InputError(f"task {task} must be a 1-D sequence of row numbers: {error}") from error
+    array = np.asarray(rows)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(
             f"task {task} must be a 1-D sequence of row numbers, not {array.ndim}-D of type"
@@ -183,14 +180,6 @@ def read_only(values: Any) -> np.ndarray:
     array = np.array(values, dtype=np.int64)
     array.setflags(write=False)
     return array
-
-
-def _equal(mine: Any, other: Any) -> bool:
-    if isinstance(mine, np.ndarray) and isinstance(other, np.ndarray):
-        return np.array_equal(mine, other)
-    if isinstance(mine, tuple) and isinstance(other, tuple):
-        return len(mine) == len(other) and all(map(_equal, mine, other))
-    return bool(mine == other)
 
 
 def _plain(value: Any) -> Any:

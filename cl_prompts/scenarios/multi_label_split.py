@@ -108,14 +108,8 @@ class MultiLabelSplit(BaseSplit):
         rows = as_tasks(tasks, len(matrix))
         counts = count_positives(matrix, rows)
         if visible is not None:
-            shown = np.asarray(visible)
-            if shown.shape != counts.shape or shown.dtype != bool:
-                raise InputError(
-                    f"visible must be a bool matrix (tasks, classes) of shape {counts.shape}, not"
-                    f" {shown.dtype} of shape {shown.shape}"
-                )
             # A label that is not annotated in a task does not count there.
-            counts = np.where(shown, counts, 0)
+            counts = np.where(visible, counts, 0)
         split = cls(
             name=name,
             tasks=rows,

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from cl_prompts.datasets.functions import call_function, keywords
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import unknown
 from cl_prompts.own_code import load_function, load_object
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
@@ -59,14 +59,7 @@ class Scenario:
             InputError: not a function that takes labels, or an annotation that names nothing.
         """
         name = getattr(function, "__name__", repr(function))
-        if not inspect.signature(function).parameters:
-            raise InputError(f"scenario function {name} must take the labels as its first argument")
-        try:
-            returned = inspect.signature(function, eval_str=True).return_annotation
-        except NameError as error:
-            raise InputError(
-                f"an annotation of scenario function {name} names nothing: {error}"
-            ) from error
+        returned = inspect.signature(function, eval_str=True).return_annotation
         description = (inspect.getdoc(function) or name).splitlines()[0]
         return cls(function, returned is MultiLabelSplit, description)
 

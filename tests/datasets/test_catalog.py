@@ -29,19 +29,16 @@ def test_only_folders_and_voc_have_options_of_their_own() -> None:
     }
 
 
-def test_missing_cifar_says_how_to_download_it(
+def test_missing_cifar_says_how_to_fetch_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CL_PROMPTS_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert (
-        refusal(lambda: load("cifar100"))
-        == f"data set 'cifar100' was not found: looked in {tmp_path}/data/cifar-100-python, which"
+    assert refusal(lambda: load("cifar100")).startswith(
+        f"data set 'cifar100' was not found: looked in {tmp_path}/data/cifar-100-python, which"
         " should hold the files train, test and meta of the Python version, or class folders"
-        " train/<class>/* and test/<class>/*; a new run with dataset.download=true fetches it from"
-        " https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz, and so does: python -c 'from"
-        ' cl_prompts.scenarios import load_dataset; load_dataset("cifar100",'
-        f' root="{tmp_path}/data/cifar-100-python", image_size=32, download=True)\''
+        " train/<class>/* and test/<class>/*; to fetch it: dataset.download=true, or wget -P"
+        f" {tmp_path}/data https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz && tar -xf"
     )
     assert not (tmp_path / "data").exists()
 
@@ -58,17 +55,18 @@ def test_a_failing_download_says_what_to_do_by_hand(
     url = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
     assert f"could not be downloaded from {url} (<urlopen error no network>): looked" in sentence
     at = f"'{tmp_path}/my data'"
-    assert sentence.endswith(f"wget -P {at} {url} && tar -xf {at}/cifar-10-python.tar.gz -C {at}")
+    assert sentence.endswith(
+        f"or wget -P {at} {url} && tar -xf {at}/cifar-10-python.tar.gz -C {at}"
+    )
 
 
 @pytest.mark.parametrize("name", ["tiny_imagenet", "imagenet_r", "cub200"])
-@pytest.mark.parametrize("download", [False, True])
 def test_a_missing_archive_says_how_to_fetch_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, download: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("CL_PROMPTS_DATA", str(tmp_path))
     entry = DATASETS[name]
-    sentence = refusal(lambda: load(name, download=download))
+    sentence = refusal(lambda: load(name))
     folder = f"{tmp_path}/{entry.folder}"
     assert f"was not found: looked in {folder}, which should hold {entry.layout}; to" in sentence
     assert f"; to fetch it: wget -P {tmp_path} {entry.origin} && " in sentence

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.datasets.items import LabelledItems, joined_items, refuse_own_collate
+from cl_prompts.datasets.items import LabelledItems, joined_items
 from cl_prompts.errors import InputError
 
 
@@ -28,7 +28,3 @@ def test_what_cannot_be_joined_is_refused() -> None:
         joined_items([(torch.zeros(2), 1, "a.png")])
     with pytest.raises(InputError, match="items cannot be joined to a batch"):
         joined_items([(torch.zeros(2), 1), (torch.zeros(3), 1)])
-    data = LabelledItems(["image"], [0])
-    data.collate_fn = lambda items: items  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match="has a collate_fn of its own"):
-        refuse_own_collate(data)

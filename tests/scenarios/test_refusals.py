@@ -26,7 +26,7 @@ from tests.scenarios import test_registry
 from tests.scenarios.images import MULTI, SINGLE, Pictures
 from tests.scenarios.labels import some_labels
 from tests.scenarios.test_base_split import SPLITS
-from tests.scenarios.test_multi_label_split import LABELS, TASKS, VISIBLE
+from tests.scenarios.test_multi_label_split import LABELS, TASKS
 
 SI_BLURRY: list[dict[str, Any]] = [
     {"n_tasks": 0},
@@ -78,8 +78,6 @@ FIELDS: list[dict[str, Any]] = [
 OF: list[dict[str, Any]] = [
     {"labels": [[1, 0], [1, 0], [1, 0]]},
     {"tasks": [[0], [4]]},
-    {"visible": VISIBLE[:1]},
-    {"visible": [[1, 0, 0], [0, 1, 1]]},
     {"test_labels": [[0, 1]]},
 ]
 NAMES = [
@@ -87,8 +85,6 @@ NAMES = [
     "no.such.module:f",
     "tests.scenarios.test_registry:halvs",
     "tests.scenarios.test_registry:EXAMPLES",
-    "tests.scenarios.test_registry:nothing",
-    "tests.scenarios.test_registry:unresolved",
 ]
 
 

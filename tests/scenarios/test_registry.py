@@ -52,16 +52,6 @@ def returns_lists(targets: Any) -> list[int]:
     return list(targets)
 
 
-@cl_prompts.scenario
-def nothing() -> Split:
-    return Split.of("nothing", [0], [[0]])
-
-
-@cl_prompts.scenario
-def unresolved(targets: Any) -> NoSuchName:  # type: ignore[name-defined]  # noqa: F821
-    return targets
-
-
 ready = Scenario(split=halves, multi_label=False, description="ready made")
 
 

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cl_prompts.datasets.items import (
     joined_items,
-    refuse_own_collate,
 )
 from cl_prompts.datasets.views import Key, viewing
 
@@ -313,7 +312,6 @@ def keyed_loader(
         >>> list(keyed_loader([7, 8, 9], RepeatedBatches(3, batch_size=2, repeats=1)))
         [tensor([7, 8]), tensor([9])]
     """
-    refuse_own_collate(data)
     return DataLoader(
         KeyedItems(data),
         batch_sampler=batches,
