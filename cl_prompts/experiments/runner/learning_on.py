@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _ALIKE = ("augment", "cache", "cache_gb", "crop")
 #: options that may differ from the parent's: they say how the same model trains
 _TRAINING = {
-    *("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm", "period"),
+    *("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm"),
     *("train_mb_size", "eval_mb_size", "buffer_batch_size", "train_epochs", "online_iter", "views"),
     "compile",
 }
@@ -77,10 +77,8 @@ def settings_of_child(
     overrides: Sequence[str] = (),
     trust_code: Trust = False,
 ) -> Settings:
-    """Settings of a run that learns on from a finished one.
-
-    Those of the parent, on another data set, whose images come in one task unless ``scenario`` is
-    among the overrides.
+    """Settings of a run that learns on from a finished one: those of the parent, on further images,
+    which come in one task unless ``scenario`` is among the overrides.
 
     Args:
         folder: of the parent.
@@ -159,7 +157,6 @@ def one_task(n_classes: int, *, multi_label: bool, boundaries: bool) -> dict[str
 
 
 def _statistics(settings: Settings) -> list[list[float]]:
-    """Mean and standard deviation of a run's data set."""
     known = DATASETS.get(settings.dataset["name"])
     if known is None:
         raise InputError(
@@ -192,7 +189,6 @@ def _check_unchanged(child: Settings, parent: Settings, recipe: Mapping[str, Any
 
 
 def _parent(run: Run, settings: Settings) -> dict[str, Any]:
-    """The section ``parent`` of a run that goes on from a finished one."""
     made = json.dumps([conditions_of(run), options_of(run)], sort_keys=True)
     return {
         "run": str(run.folder.resolve()),
@@ -229,18 +225,9 @@ def first_size(settings: Settings, n_classes: int, n_tasks: int) -> tuple[int, i
 
 
 def grow_to(strategy: OnlineStrategy, settings: Settings, n_classes: int, n_tasks: int) -> None:
-    """Let a strategy that was just made for :func:`first_size` grow to these sizes.
-
-    Raises:
-        InputError: they are smaller.
-    """
-    first = first_size(settings, n_classes, n_tasks)
-    if first[0] > n_classes or first[1] > n_tasks:
-        raise InputError(
-            f"parent.first is {shown(list(first))}: a run has at least as many classes and tasks as"
-            f" its ancestors, and this one has {n_classes} and {n_tasks}"
-        )
-    strategy.grow(n_classes - first[0], n_tasks - first[1])
+    """Let a strategy that was just made for :func:`first_size` grow to these sizes."""
+    first_classes, first_tasks = first_size(settings, n_classes, n_tasks)
+    strategy.grow(n_classes - first_classes, n_tasks - first_tasks)
 
 
 def sizes_of_parent(settings: Settings) -> tuple[int, int]:
@@ -279,11 +266,6 @@ def grow_to_parent(parts: Parts) -> Checkpoint:
             empty = parts.anytime.evaluator.state_dict(strategy.model)
             work = {key: state["evaluator"][key] for key in ("images", "macs")}
             state["evaluator"] = {**empty, **work}
-    if settings.options["period"] != parent.options["period"]:
-        # Another period begins anew, at its own first multiple that is still to come.
-        counters = found.state["strategy"]["registered"]
-        period = strategy.period or 0
-        counters["next_period"] = period and (counters["samples_seen"] // period + 1) * period
     return found
 
 
@@ -294,11 +276,10 @@ def grow_beyond_parent(parts: Parts) -> None:
 
 
 def scores_before(parts: Parts) -> dict[str, Any]:
-    """Content of ``before.json``: what the parent's model scores on all test images that count at
-    the end of the run, in all, by class that it knows and by domain.
+    """Content of ``before.json``: scores of the parent's model on all test images that count at the
+    end of the run, in all, by known class and by domain.
 
-    Images of new classes count as wrong; where an image can have several labels, they count as
-    images that show none of the classes that it knows.
+    Images of new classes count as wrong; with several labels, as images of no known class.
     """
     strategy, anytime = parts.strategy, parts.anytime
     evaluator = anytime.evaluator

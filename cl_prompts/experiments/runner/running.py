@@ -276,8 +276,7 @@ class _Submissions:
         self._deaths: dict[int, int] = {}
 
     def ends(self, request: StopRequest) -> Iterator[tuple[Job, Fault]]:
-        """Submit all jobs, and yield each with its fault when it ends, until a stop is requested
-        and everything has saved its state."""
+        """Submit all jobs, and yield each with its fault when it ends."""
         stopping = False
         while self.under_way or (self._waiting and not stopping):
             if request.number is not None and not stopping:
@@ -315,16 +314,14 @@ class _Submissions:
         elif isinstance(error, Exception) and not isinstance(error, BrokenExecutor):
             yield self._failed(job, error)
         else:
-            yield from self._begin_again(job, submitted)
+            yield from self._begin_again(job)
 
-    def _begin_again(self, job: Job, submitted: Any) -> Iterator[tuple[Job, Fault]]:
+    def _begin_again(self, job: Job) -> Iterator[tuple[Job, Fault]]:
         # A run that saved its state was stopped beside one that died.
         died = _status(job.run) != "interrupted"
         self._deaths[job.number] = self._deaths.get(job.number, 0) + died
         if self._deaths[job.number] > RESUBMISSIONS:
-            log = getattr(getattr(submitted, "paths", None), "stderr", None)
-            where = "" if log is None else f", see {log}"
-            yield self._failed(job, RunError(f"its process died {RESUBMISSIONS + 1} times{where}"))
+            yield self._failed(job, RunError(f"its process died {RESUBMISSIONS + 1} times"))
             return
         self._display.end(job.number, "its process ended, and the run goes on in another one")
         # In front: it goes on at a checkpoint, and what waits has not begun.

@@ -68,15 +68,8 @@ class SearchOptions:
         return "maximize" if OBJECTIVES[self.objective].best is max else "minimize"
 
     def check(self, *, multi_label: bool, every: int | None) -> None:
-        """Check, before any run is made, whether the runs can have the objective.
-
-        Args:
-            multi_label: whether their images have several classes.
-            every: samples between two of their anytime points; None without any.
-
-        Raises:
-            InputError: none of them can.
-        """
+        """Raise ``InputError`` if runs on such images, with an anytime point every so many samples,
+        cannot have the objective."""
         instead = "choose another, such as " + ("map_last" if multi_label else "a_last")
         columns = _MULTI_LABEL if multi_label else _SINGLE_LABEL
         if self.objective not in {column.key for column in columns}:

@@ -107,11 +107,7 @@ class Search:
         return self._out / self._label / f"search-{self.options.objective}-{digest}.csv"
 
     def execute(self) -> None:
-        """Try settings, until there are enough trials; write the table.
-
-        Raises:
-            Stopped: a signal came.
-        """
+        """Try settings, until there are enough trials; write the table."""
         while left := self.options.trials - len(self.study.trials):
             # As many as run at once: the sampler learns only from finished trials.
             n = min(self._how.jobs or 1, left)
@@ -122,11 +118,7 @@ class Search:
                 print_line(self._console, self._line(trial))
 
     def conclude(self) -> None:
-        """Print the best settings, and list the runs that failed.
-
-        Raises:
-            RunError: no trial has a value, or a run failed.
-        """
+        """Print the best settings; raise ``RunError`` if no trial has a value, or a run failed."""
         list_faults(self.faults)
         print("\n".join(self.lines()))
         if self.faults:
@@ -135,11 +127,8 @@ class Search:
             )
 
     def lines(self) -> list[str]:
-        """The table, the best settings and the command for the seeds to report, a line each.
-
-        Raises:
-            RunError: no trial has a value.
-        """
+        """The table, the best settings and the command for the seeds to report, a line each;
+        raises ``RunError`` if no trial has a value."""
         best = self.best
         name = self.options.objective
         if best is None:
@@ -156,7 +145,6 @@ class Search:
         ]
 
     def _runs(self, chosen: Sequence[str]) -> list[Settings]:
-        """Runs of chosen settings, one for each seed of the search."""
         texts = [*self.space.fixed, *chosen]
         return [
             run
@@ -165,7 +153,6 @@ class Search:
         ]
 
     def _check_seeds(self) -> None:
-        """Refuse to choose on streams that are reported."""
         texts = [*self.space.fixed, *self.space.ends[0], *self.space.seeds]
         reported = grid(self._recipe, texts)
         taken = {run.seed for run in reported} | {run.stream_seed for run in reported}
@@ -215,12 +202,9 @@ class Search:
         line = f"trial {trial.number + 1} of {self.options.trials}, {chosen}, {title}"
         if trial.value is None:
             return f"{line} undefined"
-        best = self.best
-        so_far = f"best so far {100 * best.value:.1f} of trial {best.number + 1}"
-        return f"{line} {100 * trial.value:.1f} ({so_far})"
+        return f"{line} {100 * trial.value:.1f}"
 
     def _write(self) -> None:
-        """Write the table of trials: chosen settings, objective by seed and on average, folders."""
         name = self.options.objective
         of_seeds = [f"{name} of seed {seed}" for seed in self.options.seeds]
         rows: list[list[Any]] = [["trial", *self.space.axes, name, *of_seeds, "runs"]]

@@ -82,11 +82,7 @@ class Sweep:
         return [folder for folder in self.folders if folder and state_of(folder) == "finished"]
 
     def check(self) -> None:
-        """Build the runs that are not finished, without executing them, and print their number.
-
-        Raises:
-            InputError: a run cannot be built.
-        """
+        """Build the runs that are not finished, without executing them, and print their number."""
         runs = [
             PlannedRun(folder or Path("missing"), run)
             for folder, run in zip(self.folders, self.settings, strict=True)
@@ -124,11 +120,7 @@ class Sweep:
         return [run.folder for run in runs]
 
     def conclude(self) -> None:
-        """List the runs that failed.
-
-        Raises:
-            RunError: a run failed.
-        """
+        """List the runs that failed, and raise ``RunError`` for them."""
         list_faults(self.faults)
         if self.faults:
             raise RunError(
@@ -156,11 +148,6 @@ class Sweep:
         return next(changes(made, now), None)
 
     def _measured(self, settings: Settings) -> dict[str, Any]:
-        """Fingerprints of the data and the backbone of a run as they are now.
-
-        Raises:
-            InputError: they are not there any more.
-        """
         # A user's function may make other data for each seed.
         of_seed = settings.seed if is_dotted(settings.dataset["name"]) else None
         key = json.dumps([settings.dataset, settings.backbone, of_seed])
@@ -189,7 +176,6 @@ def earlier_runs(above: Path) -> dict[str, list[Path]]:
 
 
 def _begun(folder: Path) -> str:
-    """Time of the beginning of a run, as its name says it."""
     return folder.name.partition("-")[2]
 
 

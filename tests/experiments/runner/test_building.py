@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import save_file
 
-from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
-from cl_prompts.experiments.runner import building
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.parts import Parts
-from cl_prompts.experiments.runner.summary import summary_of
 from tests.experiments import own_parts
 
 OWN = "tests.experiments.own_parts"
@@ -158,46 +149,6 @@ def test_settings_without_effect_on_this_stream_are_remarked_upon(
     found = builder.check([settings])[1]
     assert len(found) == len(says)
     assert all(start in remark for start, remark in zip(says, found, strict=True))
-
-
-def test_whether_weights_are_the_published_ones_is_recorded(
-    builder: Builder, tmp_path: Path
-) -> None:
-    file = tmp_path / "mine.safetensors"
-    with pytest.warns(UserWarning, match="RANDOM"):
-        save_file(create_backbone(weights="random").vit.state_dict(), file)
-    parts = built(builder, f"backbone.weights={file}")
-    assert (
-        summary_of(parts, seconds=1, command="", with_results=False)["published_weights"] is False
-    )
-    own = built(builder)
-    assert summary_of(own, seconds=1, command="", with_results=False)["published_weights"] is True
-
-
-def test_the_files_of_a_data_set_are_checked_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for part, name in itertools.product(("train", "test"), ("cat", "dog")):
-        folder = tmp_path / part / name
-        folder.mkdir(parents=True)
-        pixels = np.random.default_rng(len(str(folder))).integers(0, 255, (8, 8, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / "0.png")
-    checked = []
-    original = building.check_images
-
-    def check_images(data: Any, progress: Any) -> Any:
-        checked.append(data.name)
-        return original(data, progress)
-
-    monkeypatch.setattr(building, "check_images", check_images)
-    where = ["dataset=folder", f"dataset.root={tmp_path}", "n_tasks=2", "seed=1,2"]
-    builder = Builder()
-    for settings in plan("digits", ["strategy=ncm,linear_probe", *where]):
-        builder.build(settings)
-    assert checked == ["folder"]
-    for settings in plan("digits", ["strategy=ncm", *where, "cache=true"]):
-        builder.build(settings)
-    assert checked == ["folder", "folder"]
 
 
 def test_forward_transfer_is_measured_where_classes_come_ahead_of_their_home(
