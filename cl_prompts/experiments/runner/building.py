@@ -11,17 +11,14 @@ from cl_prompts.backbones.devices import check_precision, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
-from cl_prompts.datasets.catalog import check_folder
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.joined import joined
 from cl_prompts.datasets.registry import (
     DATASETS,
     DataSet,
-    DataSetEntry,
     dataset_of_function,
     dataset_options,
-    find_dataset,
     load_dataset,
 )
 from cl_prompts.errors import InputError
@@ -142,11 +139,6 @@ class Builder:
         return self._own_data(settings)
 
     def _own_data(self, settings: Settings) -> DataSet:
-        entry = find_dataset(settings.dataset["name"])
-        if isinstance(entry, DataSetEntry):  # said before weights are looked for
-            root = settings.dataset.get("root")
-            fetched = bool(settings.dataset.get("download"))
-            check_folder(settings.dataset["name"], entry, root, download=fetched)
         image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
         name, arguments = settings.section("dataset")
         # A function of one's own may have other files for each seed.

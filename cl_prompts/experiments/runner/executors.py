@@ -11,7 +11,6 @@ import logging
 import multiprocessing
 import os
 import secrets
-import shutil
 import signal
 import threading
 import warnings
@@ -37,8 +36,6 @@ MOST_JOBS = 256
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: times that a run is submitted again whose worker died
 RESUBMISSIONS = 2
-#: shared memory of a cluster started here, in bytes: no images pass through it
-_STORE = 100 * 2**20
 _MINUTES = 24 * 60  # of a job, unless SBATCH_TIMELIMIT says otherwise
 
 
@@ -97,15 +94,9 @@ class Job:
 
 
 def execute_job(job: Job, threads: int | None = None) -> None:
-    """Execute a run to its end; the function that workers get. The folder says how it ended.
+    """Execute a run to its end, with so many threads; the function that workers get.
 
-    Args:
-        job: to execute.
-        threads: of this process; None for as many as it has.
-
-    Raises:
-        InputError: the run cannot be built or resumed.
-        RunError: a fault during the run.
+    The folder says how the run ended; raises what :func:`complete` raises, but for ``Stopped``.
     """
     if threads is not None:
         _use_threads(threads)
@@ -227,7 +218,7 @@ class RayTasks:
         device: that the settings of the runs name.
 
     Raises:
-        InputError: Ray is not installed, or the cluster cannot be reached.
+        InputError: Ray is not installed.
     """
 
     def __init__(self, how: Launching, device: str) -> None:
@@ -236,7 +227,8 @@ class RayTasks:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._ray = extra("ray", "ray", "--launcher ray")
         self._handler = signal.getsignal(signal.SIGTERM)
-        self._connect()
+        # Of a cluster, or of one started here: no dashboard, and nothing on this terminal.
+        self._ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._threads = how.cpus or 1
         self._task = self._ray.remote(
             num_cpus=self._threads,
@@ -247,17 +239,6 @@ class RayTasks:
             runtime_env={"env_vars": dict.fromkeys(THREADS, str(self._threads))},
         )(_as_task)
         self._tasks: dict[Any, Any] = {}
-
-    def _connect(self) -> None:
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        try:
-            self._ray.init("auto", **quiet)
-        except ConnectionError as error:
-            address = os.environ.get("RAY_ADDRESS")
-            if address:
-                raise InputError(f"no Ray cluster answers at RAY_ADDRESS={address}") from error
-            alone: Any = {"include_dashboard": False, "object_store_memory": _STORE}
-            self._ray.init("local", **alone, **quiet)
 
     def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
         """Give a function to Ray."""
@@ -300,13 +281,11 @@ class SlurmJobs:
         cluster: for submitit.
 
     Raises:
-        InputError: submitit is not installed, or Slurm is not.
+        InputError: submitit is not installed.
     """
 
     def __init__(self, how: Launching, device: str, out: Path, cluster: str = "slurm") -> None:
         submitit = extra("submitit", "slurm", "--launcher slurm")
-        if cluster == "slurm" and shutil.which("srun") is None:
-            raise InputError("this machine has no srun: start --launcher slurm where sbatch works")
         # New and for this user alone: jobs read what to do from a pickle in it.
         folder = out.resolve() / "slurm" / secrets.token_hex(8)
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -101,7 +101,6 @@ class Survey:
         )
 
     def _doubles(self) -> list[str]:
-        """Sentences on images with the same pixels, in both parts or under different labels."""
         training = {look.path for look in self.train}
         labels = self._labels()
         groups = copies((*self.train, *self.test))
@@ -184,7 +183,6 @@ def survey(
 
 
 def _read(root: Path, test_percent: float, seed: int) -> tuple[dict[str, Any], Source]:
-    """Settings of a data set in a folder, and what it reads."""
     place = {"root": str(root.resolve())}
     if (root / PARTS[0]).is_file():
         return {"name": "csv", **place}, read_csv(root, None)

@@ -55,7 +55,7 @@ def its_threads(*, one: bool) -> Iterator[None]:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin to measure anew, since earlier runs of this process may have held more."""
+    """Begin to measure anew: earlier runs of this process may have held more."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     # Where there is no such file, the peak is that of the whole process.

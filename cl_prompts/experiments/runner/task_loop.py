@@ -176,10 +176,6 @@ class TaskLoop:
     def train(self, tracker: Tracker, request: StopRequest) -> None:
         """Train on the tasks that are left; a strategy of the whole stream trains once.
 
-        Args:
-            tracker: of the records.
-            request: for an end.
-
         Raises:
             Stopped: the state is saved, as ``request`` asked for an end.
         """

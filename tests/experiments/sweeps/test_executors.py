@@ -38,7 +38,6 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             patch.setitem(sys.modules, library, None)
             running._executor(Launching(kind), "cpu", tmp_path)
 
-    monkeypatch.setenv("PATH", str(tmp_path))
     cases: dict[str, Callable[[], object]] = {
         "no jobs": lambda: Launching(jobs=0),
         "no such launcher": lambda: Launching("rai"),
@@ -46,7 +45,6 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "half a gpu of slurm": lambda: Launching("slurm", gpus=0.5),
         "no ray": lambda: missing("ray", "ray"),
         "no submitit": lambda: missing("submitit", "slurm"),
-        "no slurm": lambda: SlurmJobs(Launching("slurm"), "cpu", tmp_path),
     }
     check_refusals(Path(__file__).with_name("refusals.txt"), cases)
 
