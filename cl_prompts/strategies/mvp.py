@@ -63,14 +63,15 @@ class MVP(PromptStrategy):
 
     # One label an image, keys with a loss of their own, and rates as they are given.
     withdrawn = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
-    # The loss is over the classes seen or those of the batch, not over those of the task.
+    # class_mask="current" is refused: the loss has no form for the classes of a task alone.
     masks_classes = False
 
     class_mask: ClassMask = "seen"
     """Classes that compete in the cross-entropy: ``"seen"``, all classes seen so far, as published,
     or ``"batch"``, those that occur in the mini-batch."""
-    # Of the released alignment alone, which MVP's code takes for training.
+    # For head.alignment=released alone: MVP's code aligns features in training, not in tests.
     head: Head = Head(aligned_tests=False)
+    # Over PromptStrategy's 1 and True: several updates a batch, and no task that resets Adam.
     online_iter: Count = 3
     new_optimizer: bool = False
     pool_size: Count = 10

@@ -82,7 +82,8 @@ def run_all(
         Stopped: a signal came.
     """
     builder = Builder()
-    # All are built before the first one trains: a mistake in the last shows now, not tomorrow.
+    # Of runs that differ in seeds alone one is built before the first one trains: a mistake in the
+    # last shows now, not tomorrow.
     with its_threads(one=all(map(takes_one_thread, plan))):
         parts, remarks = builder.check(plan)
     for remark in remarks:

@@ -142,7 +142,6 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         done, and counters of Avalanche's ``clock``; None for its start."""
         self._inside: dict[str, Any] | None = None
         self._epoch_order = self.shuffler.get_state()
-        """Whether a plugin ended the training of the last experience."""
 
     def _given_or_built(self) -> ContinualModel:
         """Return the given model, or build the method's own on the given backbone."""

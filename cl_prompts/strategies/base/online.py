@@ -141,7 +141,7 @@ class OnlineStrategy(Method):
             if self._stop_training:
                 break
             self.training_epoch(**kwargs)
-            # A GPU has checked every 50th step alone.
+            # On a GPU only every 50th step was checked: check the last one here.
             self.check_loss(now=True)
             self._after_training_epoch(**kwargs)
         self.place = None
@@ -151,10 +151,10 @@ class OnlineStrategy(Method):
     def training_epoch(self, **kwargs: Any) -> None:
         """Train on the stream of an experience.
 
-        For each stream batch: observe its classes; make ``online_iter`` updates, each on another
-        view of it and on newly drawn replayed samples; then remember it, count it, and end a period
-        that is over. Metrics and anytime evaluation look after each update, checkpoints between two
-        stream batches.
+        For each stream batch: observe its classes; make ``online_iter`` updates, each on its next
+        view and on newly drawn replayed samples; then remember it, count it, and end a period
+        that is over. Plugins are called after each update; anytime evaluation acts after the last
+        one, when the batch is counted. Checkpoints are taken between two stream batches.
         """
         self.set_learning_rate()
         for stream in self._stream_batches():
@@ -210,7 +210,7 @@ class OnlineStrategy(Method):
         self._before_update(**kwargs)
         self.optimizer_step()
         self._after_update(**kwargs)
-        # A given model's, too, where no plugin made them: in evaluation they decide.
+        # Here and not in a plugin, since a given model may have slow heads without it.
         if self.model.slow is not None:
             self.model.slow.update(self.model.head)
         # Statistics of the method that are no parameters, such as how often a prompt was chosen.

@@ -23,13 +23,13 @@ class SelfRegulation(StrategyPlugin):
     2307.06948; CoPrompt, ICLR 2024), published for CLIP. One class per image.
 
     ``kind="promptsrc"`` adds ``l_f mean |f - q|`` on features f and frozen features q of unit
-    length, ``l_w mean |W - W0|`` on class rows of unit length, and ``l_z`` times the divergence of
-    the head's softmax from that of the frozen classifier, ``s cos(q, W0)``. ``"coprompt"`` adds
-    ``l_f (1 - cos(f, q)) + l_w (1 - cos(W, W0))`` instead, without the published adapters and with
-    q of the same view. There is no text tower, so W0 are the running class means of q; classes
-    without a mean are left out. The frozen features cost another forward pass, unless the method's
-    query is the final-norm class token (MVP's has no final norm). ``f`` is what the ViT gives, also
-    where the head reads it whitened; the head's softmax is that of the logits of the forward pass.
+    length, ``l_w mean |W - W0|`` on class rows of unit length, and ``l_z`` times the divergence a
+    class of the head's softmax from that of the frozen classifier, ``s cos(q, W0)``.
+    ``"coprompt"`` adds ``l_f (1 - cos(f, q)) + l_w (1 - cos(W, W0))`` instead, without the
+    published adapters and with q of the same view. There is no text tower, so W0 are the running
+    class means of q; classes without a mean are left out. The frozen features cost one more
+    forward pass an update, unless the method's query is the class token of all blocks behind the
+    final norm (MVP's is not). ``f`` is what the ViT gives, also where the head reads it whitened.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -41,6 +41,7 @@ class SelfRegulation(StrategyPlugin):
         2.5
     """
 
+    # A setting that methods with prompts have.
     needs = "prompt_form"
     class_axes: ClassVar = {"counts": 0, "means": 0}
     one_label = "compares softmaxes and means of single classes, and images of several have neither"
