@@ -21,14 +21,18 @@ from cl_prompts.experiments.results.comparison_text import difference_lines
 from cl_prompts.experiments.results.curves import (
     Band,
     Seeds,
-    anytime_curves,
+    curves_of,
     difference_band,
     mean_band,
-    task_curves,
 )
 from cl_prompts.experiments.results.entries import power
 from cl_prompts.experiments.results.sections import Section
-from cl_prompts.experiments.results.series import stream_ends_of, stream_view
+from cl_prompts.experiments.results.series import (
+    stream_curve_of,
+    stream_ends_of,
+    stream_view,
+    task_curve_of,
+)
 from cl_prompts.experiments.run_folder.runs import Run, title_of
 
 _LISTED = 6  # curves that an alternative text names one by one
@@ -83,9 +87,10 @@ def _curves(section: Section, rows: Sequence[str], reference: str, charts: Chart
     """Charts over samples where there are any, over tasks elsewhere and for several labels."""
     measure = "mAP" if section.multi_label else "accuracy"
     samples = "samples of the stream (images)"
-    found = _curve_pair(section, anytime_curves(section), rows, reference, charts, samples, measure)
+    curves = curves_of(section, stream_curve_of)
+    found = _curve_pair(section, curves, rows, reference, charts, samples, measure)
     if section.multi_label or not found:
-        curves = task_curves(section)
+        curves = curves_of(section, task_curve_of)
         found += _curve_pair(section, curves, rows, reference, charts, "after task", measure)
     return found
 

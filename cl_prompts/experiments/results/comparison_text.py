@@ -95,9 +95,11 @@ def _rank(entry: Entry) -> str:
 
 
 def _headings(table: Table) -> list[str]:
-    arrows = {max: " ↑", min: " ↓"}
-    found = [f"{column.title}{arrows.get(column.best, '')}" for column in table.columns]
-    return ["strategy", *(heading.replace("\u00a0", " ") for heading in found)]
+    found = ["strategy"]
+    for column in table.columns:
+        arrow = "" if column.best is None else " ↑" if column.best is max else " ↓"
+        found.append(f"{column.title}{arrow}".replace("\u00a0", " "))
+    return found
 
 
 def _markdown(table: Table) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from cl_prompts.experiments.results.entries import least_effect
 from cl_prompts.experiments.results.sections import Section
-from cl_prompts.experiments.results.series import Floats, stream_curve_of, task_curve_of
+from cl_prompts.experiments.results.series import Floats
 from cl_prompts.experiments.run_folder.runs import Run
 
 #: (samples or tasks, value 0..1) per point
@@ -37,18 +36,8 @@ class Band:
     seeds: int
 
 
-def anytime_curves(section: Section) -> dict[str, dict[Any, Curve]]:
-    """Value over samples of the stream by row and (seed, stream seed); rows without curves are left
-    out."""
-    return _curves(section, stream_curve_of)
-
-
-def task_curves(section: Section) -> dict[str, dict[Any, Curve]]:
-    """Value after each task, counted from 1, by row and (seed, stream seed)."""
-    return _curves(section, _defined)
-
-
-def _curves(section: Section, curve: Callable[[Run], Curve]) -> dict[str, dict[Any, Curve]]:
+def curves_of(section: Section, curve: Callable[[Run], Curve]) -> dict[str, dict[Any, Curve]]:
+    """Curve of each run by row and (seed, stream seed); rows without curves are left out."""
     found = {}
     for label, group in section.groups.items():
         seeds = {(run.summary["seed"], run.summary["stream_seed"]): curve(run) for run in group}
@@ -57,11 +46,6 @@ def _curves(section: Section, curve: Callable[[Run], Curve]) -> dict[str, dict[A
         if known and not group[0].whole_stream:
             found[label] = known
     return found
-
-
-def _defined(run: Run) -> list[tuple[float, float]]:
-    values = enumerate(task_curve_of(run), start=1)
-    return [(task, value) for task, value in values if not math.isnan(value)]
 
 
 def _on_common_points(curves: Sequence[Curve]) -> tuple[Floats, Floats]:

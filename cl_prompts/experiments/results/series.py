@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,10 +69,11 @@ def task_sizes(run: Run) -> list[int]:
     return np.asarray(run.stream["counts"]).sum(axis=1).tolist()
 
 
-def task_curve_of(run: Run) -> list[float]:
-    """Value over all classes seen, after each task; NaN where no class had been seen."""
+def task_curve_of(run: Run) -> Points:
+    """Value over all classes seen, after each task, counted from 1, in which one had been seen."""
     ends = dict(_series(run, "task_end").get("seen", []))
-    return [ends.get(end, math.nan) for end in run.summary["task_ends"]]
+    tasks = enumerate(run.summary["task_ends"], start=1)
+    return [(task, ends[end]) for task, end in tasks if end in ends]
 
 
 def class_matrix(run: Run) -> tuple[list[int], Floats]:
