@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cl_prompts.experiments.cli import actions, main
+from cl_prompts.experiments.cli import main, outcomes
 from cl_prompts.experiments.recipes import settings as recipe_settings
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -116,7 +116,7 @@ PHASES: dict[str, tuple[Any, str, str]] = {
     "results": (Tracker, "finish", REPORT),
     "before the report": (report, "new_page", REPORT),
     "report": (report, "write_report", REPORT),
-    "table": (actions, "tables", "stopped when the report was made: "),
+    "table": (outcomes, "tables", "stopped when the report was made: "),
 }
 
 

@@ -17,8 +17,6 @@ from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.runner.own_images import Survey
 from cl_prompts.scenarios.registry import find_scenario
 
-#: how a comment in every proposed recipe begins
-MADE_BY_INIT = "# Proposed by cl-prompts init"
 #: anytime points that a curve should have at least
 POINTS = 20
 _LARGEST_BATCH = 32
@@ -136,7 +134,7 @@ def recipe_for(
 # cl-prompts run {name}.yaml
 # {name}: {about}, {words}
 #
-{MADE_BY_INIT}; every line may be changed. cl-prompts ls lists what there is,
+# Proposed by cl-prompts init; every line may be changed. cl-prompts ls lists what there is,
 # cl-prompts show strategy mvp what can be set.
 
 {"".join(parts)}"""

@@ -133,12 +133,6 @@ def unfinished(paths: Iterable[Path]) -> list[Path]:
     return [folder for folder, summary in summaries if summary["status"] != "finished"]
 
 
-def check_folders(paths: Iterable[Path]) -> None:
-    """Refuse paths at which no run is, without reading any; see :func:`collect`."""
-    for path in paths:
-        _run_folders(path)
-
-
 def _order(run: Run) -> tuple[str, str, int, str]:
     summary = run.summary
     return str(summary["recipe"]), str(summary["strategy"]), summary["seed"], str(run.folder)

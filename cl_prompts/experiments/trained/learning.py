@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-from rich.console import Console
 
 from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.errors import InputError
@@ -18,21 +15,8 @@ from cl_prompts.experiments.runner.learning_on import (
     what_grows,
 )
 from cl_prompts.experiments.runner.own_images import name_of, survey
-from cl_prompts.experiments.runner.running import run_all
 from cl_prompts.own_code import Trust
 from cl_prompts.reading import sha256
-
-
-class Lesson(NamedTuple):
-    """A run that is about to learn on.
-
-    Attributes:
-        settings: of the run.
-        lines: sentences on the images, and on what will grow.
-    """
-
-    settings: Settings
-    lines: list[str]
 
 
 def prepared(
@@ -45,7 +29,7 @@ def prepared(
     seed: int = 0,
     trust_code: Trust = False,
     progress: Progress | None = None,
-) -> Lesson:
+) -> tuple[Settings, list[str]]:
     """Look at further images, and check that the model of a finished run can learn them.
 
     Args:
@@ -56,6 +40,9 @@ def prepared(
         test_percent, seed: share and choice of test images, where there is no test part.
         trust_code: dotted names in the parent's settings that may be imported.
         progress: called with the number of files looked at so far, and of all.
+
+    Returns:
+        Settings of the new run, and sentences on the images and on what will grow.
 
     Raises:
         InputError: no finished run, no such images, or settings that do not fit what it learned.
@@ -73,14 +60,4 @@ def prepared(
         if settings.dataset.get(key) != found.settings[key]:
             raise InputError(f"the images to learn are in {place}: leave out dataset.{key}")
     growth = what_grows(Builder(quick=True).build(settings))
-    return Lesson(settings, [*found.lines(), *growth])
-
-
-def taught(lesson: Lesson, *, out: Path, console: Console, command: str) -> Path:
-    """Execute the run; return its folder.
-
-    Raises:
-        RunError: a fault during the run, which can then be resumed.
-    """
-    (folder,) = run_all([lesson.settings], out=out, console=console, command=command)
-    return folder
+    return settings, [*found.lines(), *growth]

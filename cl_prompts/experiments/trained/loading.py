@@ -159,13 +159,13 @@ class TrainedRun:
             InputError: no such images, or settings that do not fit what was learned.
             RunError: a fault during the run.
         """
-        from cl_prompts.experiments.trained.learning import prepared, taught  # loads Avalanche
+        from cl_prompts.experiments.runner.running import run_all  # loads Avalanche
+        from cl_prompts.experiments.trained.learning import prepared
 
-        place = Path(images)
-        above = Path(out)
-        lesson = prepared(self.run.folder, place, settings, out=above, trust_code=trust_code)
+        out = Path(out)
+        run, _ = prepared(self.run.folder, Path(images), settings, out=out, trust_code=trust_code)
         command = f"load_run({str(self.run.folder)!r}).learn({str(images)!r})"
-        folder = taught(lesson, out=above, console=Console(quiet=True), command=command)
+        (folder,) = run_all([run], out=out, console=Console(quiet=True), command=command)
         return load_run(folder, device=self.settings.device, trust_code=trust_code)
 
     def data(self) -> DataSet:
