@@ -137,7 +137,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
 
 
-def test_each_mistake_gets_one_sentence() -> None:
+def test_each_mistake_gets_one_sentence(pages: None) -> None:
     cases = {line: partial(carry_out, shlex.split(line)) for line in LINES}
     with few_images():
         check_refusals(Path(__file__).with_name("refusals.txt"), cases)
