@@ -47,29 +47,6 @@ def drawn(
     return as_dataset(*parts, name=f"{augment} {root} {on_bad_image}")
 
 
-@cl_prompts.dataset
-def nothing(seed: int) -> None:
-    """Forgets to return a data set."""
-
-
-@cl_prompts.dataset
-def folder_of(where: str) -> DataSet:
-    """Has a setting without default."""
-    raise NotImplementedError(where)
-
-
-@cl_prompts.dataset
-def odd(kept: Any = frozenset("a")) -> DataSet:
-    """Has a default that no recipe can hold."""
-    raise NotImplementedError(kept)
-
-
-@cl_prompts.dataset
-def badly_annotated(size: Nowhere = 3) -> DataSet:  # noqa: F821
-    """Has an annotation that names nothing."""
-    raise NotImplementedError(size)
-
-
 @cl_prompts.scenario
 def halves(y: Any, *, seed: int, swapped: bool = False) -> Split:
     """Two tasks, each with half of the classes."""
@@ -108,17 +85,3 @@ class Doubled(LinearProbe):
 
     factor: Positive = 2.0
     """What is doubled."""
-
-
-class Distilled(LinearProbe):
-    """A linear probe with a setting that is called as a plugin is."""
-
-    distillation: Positive = 2.0
-    """Of something."""
-
-
-class Headed(LinearProbe):
-    """A linear probe that calls a setting as recipes call a part."""
-
-    head: str = "mine"  # type: ignore[assignment]
-    """No head."""

@@ -16,7 +16,6 @@ from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.signatures import section_parameters
 from cl_prompts.experiments.recipes.values import (
     as_list,
-    as_names,
     by_name,
     in_one_line,
     with_names,
@@ -174,7 +173,9 @@ def running(key: str, value: Any) -> list[str]:
     Raises:
         InputError: there is none, one does not exist, or one is named twice.
     """
-    names = as_names(key, value)
+    names = as_list(value)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{key} is {shown(value)}: it should be a name, or several as a,b")
     if names == ["all"]:
         return names
     found = [canonical_name(name) for name in names]

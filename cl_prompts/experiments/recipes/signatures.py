@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, get_type_hints
 from annotated_types import Ge, Gt, Le
 
 from cl_prompts.catalog import catalog
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import unknown
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.strategies import PLUGINS, canonical_name, plugin_class, strategy_class
@@ -73,9 +73,6 @@ def described(thing: Any, without: Collection[str] = ()) -> Parameters:
     Args:
         thing: a class that declares settings, or a function whose docstring has ``Args``.
         without: names to leave out.
-
-    Raises:
-        InputError: an annotation names something that does not exist.
     """
     if hasattr(thing, "settings"):
         from cl_prompts.strategies.base.settings import sentences
@@ -95,12 +92,7 @@ def _of_signature(function: Callable[..., Any]) -> Parameters:
     inner = inspect.unwrap(getattr(function, "func", function))  # a reader may be a partial
     # Its own constructor or an inherited one; object's takes nothing.
     target = inspect.unwrap(inner.__init__) if isinstance(inner, type) else inner  # type: ignore[misc]
-    try:
-        hints = {} if target is object.__init__ else get_type_hints(target, include_extras=True)
-    except NameError as error:
-        raise InputError(
-            f"the annotations of {target.__module__}.{target.__qualname__} cannot be read: {error}"
-        ) from error
+    hints = {} if target is object.__init__ else get_type_hints(target, include_extras=True)
     texts = argument_sentences(inspect.getdoc(inner) or "")
     found: Parameters = {}
     for p in inspect.signature(function).parameters.values():

@@ -127,11 +127,6 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
             continue
         where = f"{key} of strategy {strategy}"
         default = accepted[key].default
-        if default is not None and not isinstance(default, dict):
-            raise InputError(
-                f"strategy {strategy} declares a setting {key}, which is the name of a part of"
-                " methods: give it another name"
-            )
         if key == "head":
             found[key] = _filled(where, head_parameters(), default or {}, given.get(key))
             continue

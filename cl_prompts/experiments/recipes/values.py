@@ -105,18 +105,6 @@ def with_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def as_names(key: str, value: Any) -> list[str]:
-    """One name or several, from a list or a text ``a,b``.
-
-    Raises:
-        InputError: there is none, or one is no text.
-    """
-    names = as_list(value)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{key} is {shown(value)}: it should be a name, or several as a,b")
-    return names
-
-
 def in_one_line(error: Exception) -> str:
     """Message of a library's error, without line breaks and without the text that it cites."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:

@@ -15,7 +15,6 @@ from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symboli
 from torch.onnx.symbolic_helper import parse_args
 from torchvision.transforms import InterpolationMode, v2
 
-from cl_prompts.datasets.images import CACHED_SIDE
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted, label_of
@@ -88,14 +87,6 @@ def _image(trained: TrainedRun) -> list[str]:
     image = f"f.pil_to_tensor({opened})"
     transform = fixed_transform(name, size, arguments.get("crop"))
     steps: Sequence[Any] = transform.transforms if isinstance(transform, v2.Compose) else ()
-    lines = []
-    if arguments.get("cache"):
-        # Reduced first, as a cache keeps large images.
-        side = steps[0].size[0]
-        large = f"max(image.shape) > {CACHED_SIDE} and min(image.shape[1:]) > {side}"
-        kept = f"f.resize(image, [{side}], interpolation={_BICUBIC})"
-        lines = [f"image = {image}", f"image = {kept} if {large} else image"]
-        image = "image"
     for step in steps:
         if isinstance(step, v2.Resize):
             bicubic = step.interpolation == InterpolationMode.BICUBIC
@@ -103,7 +94,7 @@ def _image(trained: TrainedRun) -> list[str]:
             image = f"f.resize({image}, {list(step.size or ())}{how})"
         elif isinstance(step, v2.CenterCrop):
             image = f"f.center_crop({image}, {list(step.size)})"
-    return [*lines, f"image = {image} / 255"]
+    return [f"image = {image} / 255"]
 
 
 #: accuracies of model and file may differ by so much: one test image in a thousand
@@ -151,20 +142,6 @@ class OnnxModel(nn.Module):
         return torch.from_numpy(logits)
 
 
-def traced(trained: TrainedRun) -> torch.jit.ScriptModule:
-    """The model of a run as TorchScript, for batches of any size.
-
-    Raises:
-        InputError: the method's forward pass depends on the batch it was traced with.
-    """
-
-    def trace(model: nn.Module, images: Tensor) -> torch.jit.ScriptModule:
-        script: torch.jit.ScriptModule = torch.jit.trace(model, images, check_trace=False)
-        return script
-
-    return _converted(trained, trace, "TorchScript")
-
-
 def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
     """Write the model of a run as TorchScript, once it scores on the run's test set as the run did.
 
@@ -182,7 +159,12 @@ def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
     Raises:
         InputError: the method cannot be exported, the data set is not there, or the scores differ.
     """
-    script = traced(trained)
+
+    def trace(model: nn.Module, images: Tensor) -> torch.jit.ScriptModule:
+        script: torch.jit.ScriptModule = torch.jit.trace(model, images, check_trace=False)
+        return script
+
+    script = _converted(trained, trace, "TorchScript")
     scores = _compared(trained, script)
     extra_files = {ABOUT: json.dumps(about(trained)).encode()}
     files.write_new(out, [script.save_to_buffer(_extra_files=extra_files)])

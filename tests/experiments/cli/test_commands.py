@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts import __version__
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import entry, main
 from cl_prompts.experiments.cli.actions import COMMANDS
 from cl_prompts.experiments.cli.arguments import parsed
-from cl_prompts.experiments.recipes.recipe_files import recipe_text
 from tests.experiments.commands import rows, summary
 from tests.experiments.fake_runs import fake_run
 from tests.experiments.own_photos import photos
@@ -38,13 +36,6 @@ def test_the_help_has_examples_that_are_commands(capsys: pytest.CaptureFixture[s
     examples = [line.split("  ")[1] for line in lines if line.startswith("  cl-prompts ")]
     found = [parsed(COMMANDS, example.split()[1:])[0].__name__ for example in examples]
     assert found == ["run", "show", "init"]
-
-
-def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["--version"])
-    assert stop.value.code == 0
-    assert capsys.readouterr().out == f"cl-prompts {__version__}\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -115,17 +106,6 @@ def test_a_search_is_checked_with_what_is_fixed(
     assert f"searched {' '.join(asked)}" in capsys.readouterr().err
 
 
-def test_a_row_of_several_settings_is_named_as_it_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for second in range(2):
-        settings = {"lr": second, "alpha": second}
-        fake_run(tmp_path, settings=settings, time=f"20250101-00000{second}")
-    row = "mvp (alpha=1, lr=1)"
-    assert main(["compare", str(tmp_path), "--rows", f"{row},mvp (alpha=0, lr=0)"]) == 0
-    assert f"| {row} |" in capsys.readouterr().out
-
-
 def test_runs_that_are_not_finished_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,22 +116,6 @@ def test_runs_that_are_not_finished_are_named(
     file.write_text(file.read_text().replace('"finished"', '"failed"'))
     assert main(["compare", str(tmp_path), str(tmp_path / ".")]) == 0
     assert capsys.readouterr().err == f"note: not finished, and in no table: {runs[1]}\n"
-
-
-def test_quiet_prints_nothing_but_errors(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_folder: Path, pages: None
-) -> None:
-    run = ["run", "digits", "strategy=ncm", "seed=1", "classes=3", "n_tasks=2", "--quiet"]
-    assert main([*run, "--out", str(tmp_path)]) == 0
-    assert main(["validate", "digits", "strategy=ncm", "seed=1", "--quiet"]) == 0
-    assert main(["report", str(runs_folder), "--out", str(tmp_path), "--quiet"]) == 0
-    assert capsys.readouterr() == ("", "")
-    assert (tmp_path / "report.html").is_file()
-
-
-def test_show_prints_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", "digits_all"]) == 0
-    assert capsys.readouterr().out == recipe_text("digits_all")
 
 
 def test_validate_shows_the_stream_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:

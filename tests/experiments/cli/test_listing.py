@@ -8,8 +8,6 @@ from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.experiments.cli.listing import listed, lists, shown_text
 from cl_prompts.experiments.recipes.recipe_files import recipe_names
 from cl_prompts.experiments.recipes.signatures import (
-    argument_sentences,
-    section_parameters,
     strategy_parameters,
 )
 from cl_prompts.scenarios.registry import SCENARIOS
@@ -47,23 +45,3 @@ def test_settings_are_written_as_recipes_write_them() -> None:
     own, shared = text.split("settings that strategies share")
     assert "  pool_size=" in own
     assert "  lr=" in shared
-
-
-@pytest.mark.parametrize(
-    "words", [("scenario", "si_blurry"), ("dataset", "voc2007"), ("backbone",), ("evaluation",)]
-)
-def test_sections_are_shown_with_the_sentences_of_their_functions(words: tuple[str, ...]) -> None:
-    lines = shown_text(words).splitlines()
-    for key in section_parameters(*words):
-        (place,) = (i for i, line in enumerate(lines) if line.startswith(f"  {key}="))
-        assert lines[place + 1].startswith("      "), f"{key} of {words} has no sentence"
-
-
-def test_sentences_end_with_the_arguments() -> None:
-    doc = "Do.\n\nArgs:\n    first: one.\n    b, c: two\n        lines.\n\nReturns:\n    x: y"
-    assert argument_sentences(doc) == {
-        "first": "one.",
-        "b": "two lines.",
-        "c": "two lines.",
-    }
-    assert argument_sentences("No arguments.") == {}

@@ -102,7 +102,6 @@ LINES = [
     "validate digits prompt_form=decomposd",
     "validate digits tracker=[1]",
     "validate digits dataset=nowhere:x",
-    "validate digits strategy=tests.experiments.own_parts:Headed",
     # Values
     "validate digits lr=fast",
     "validate digits lr=-1",

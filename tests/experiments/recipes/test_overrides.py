@@ -51,18 +51,6 @@ def test_what_prototypes_have_no_use_for_goes_to_the_others() -> None:
     assert set(alone.options["plugins"]) == both  # and refused when it is built
 
 
-def test_aliases_name_a_strategy_in_keys_too() -> None:
-    (run,) = plan("digits", ["strategy=der++", "seed=1", "der++.buffer_size=5", "derpp.lr=0.5"])
-    assert (run.strategy, run.options["buffer_size"], run.options["lr"]) == ("derpp", 5, 0.5)
-
-
-def test_a_plugin_whose_name_is_an_alias_too_takes_its_own_settings() -> None:
-    changes = ["strategy=ewcpp", "seed=1", "ewc.reg_coef=3.0", "ewc.buffer_size=7"]
-    (run,) = plan("digits", changes)
-    assert run.options["plugins"]["ewc"]["reg_coef"] == 3.0
-    assert run.options["buffer_size"] == 7
-
-
 def test_ones_own_strategy_is_set_by_its_label_or_its_whole_name() -> None:
     name = f"{OWN}:Doubled"
     for key in ("factor", "Doubled.factor", f"{name}.factor"):
@@ -70,14 +58,6 @@ def test_ones_own_strategy_is_set_by_its_label_or_its_whole_name() -> None:
         assert (run.strategy, run.options["factor"]) == (name, 4.5)
     runs = plan("digits", ["seed=1", f"strategy=er,{name}", "lr=0.25"])
     assert [run.options["lr"] for run in runs] == [0.25, 0.25]
-
-
-def test_a_setting_of_ones_own_may_be_called_as_a_plugin() -> None:
-    given = ["seed=1", f"strategy={OWN}:Distilled", "Distilled.distillation=3.0"]
-    (run,) = plan("digits", given)
-    assert (run.options["distillation"], run.options["plugins"]) == (3.0, {})
-    (run,) = plan("digits", [*given, "Distilled.plugins.distillation.weight=0.5"])
-    assert run.options["plugins"]["distillation"]["weight"] == 0.5
 
 
 def test_settings_within_a_head_a_form_and_a_plugin_are_set_by_their_path() -> None:

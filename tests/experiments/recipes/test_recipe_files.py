@@ -71,14 +71,6 @@ def test_an_own_recipe_extends_one_of_the_package(mine: Path) -> None:
     assert runs[0].scenario == {"name": "disjoint", "n_tasks": 5, "leftover": "keep"}
 
 
-def test_settings_of_a_strategy_are_laid_over_those_of_the_recipe_below(mine: Path) -> None:
-    mine.write_text("extends: digits\nstrategies: {er: {buffer_size: 7}}\n")
-    (run,) = plan(str(mine), ["seed=1"])
-    assert (run.options["buffer_size"], run.options["buffer_batch_size"]) == (7, 16)
-    (run,) = plan(str(mine), ["seed=1", "strategy=ewcpp"])
-    assert (run.options["buffer_size"], run.options["period"]) == (100, 300)
-
-
 def test_aliases_stand_for_their_strategies(mine: Path) -> None:
     mine.write_text("extends: digits\nstrategies: {der++: {buffer_size: 7}, nearest_mean: }\n")
     runs = plan(str(mine), ["seed=1"])

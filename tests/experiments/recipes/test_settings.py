@@ -13,17 +13,6 @@ from cl_prompts.experiments.recipes.signatures import strategy_parameters
 from cl_prompts.strategies import strategy_class
 
 
-def test_a_plan_is_every_strategy_with_every_seed() -> None:
-    runs = plan("digits", ["strategy=mvp,joint", "seed=4,5"])
-    assert [(r.strategy, r.seed, r.stream_seed) for r in runs] == [
-        ("mvp", 4, 4),
-        ("mvp", 5, 5),
-        ("joint", 4, 4),
-        ("joint", 5, 5),
-    ]
-    assert [r.stream_seed for r in plan("digits", ["stream_seed=7", "strategy=mvp"])] == [7, 7, 7]
-
-
 @pytest.mark.parametrize("classes", ["['010', 08, '7e2']", "'010',08,'7e2'"])
 def test_names_of_digits_stay_names(classes: str) -> None:
     run = plan("digits", ["strategy=ncm", "seed=1", f"dataset.classes={classes}"])[0]
@@ -45,14 +34,6 @@ def test_defaults_are_those_of_the_signature() -> None:
     assert run.options["gamma"] == accepted["gamma"].default == 2.0
     assert run.options["e_length"] == 20
     assert not {"model", "backbone", "optimizer", "evaluator", "self"} & set(accepted)
-
-
-def test_a_strategy_without_settings_in_the_recipe_has_its_defaults() -> None:
-    (run,) = plan("digit_scenes", ["strategy=l2p", "seed=1"])
-    assert run.options["pull_weight"] == strategy_parameters("l2p")["pull_weight"].default
-    assert run.options["train_mb_size"] == 32  # of the recipe's section training
-    (run,) = plan("imagenet_r", ["strategy=l2p", "seed=1"])
-    assert run.options["pull_weight"] == 0.5  # of cifar100, which it extends
 
 
 @pytest.mark.parametrize("text", ["recipe: [", "recipe: digits", "3"])
@@ -83,10 +64,3 @@ def test_a_parent_of_wrong_types_gets_one_sentence(part: str, value: Any) -> Non
     settings.parent = {**whole, part: value}
     with pytest.raises(InputError, match="it should hold run, sha256, first, code, settings"):
         Settings.from_yaml(settings.to_yaml())
-
-
-def test_a_backbone_of_a_run_folder_has_a_name() -> None:
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    settings.backbone["name"] = True
-    with pytest.raises(InputError, match=r"backbone\.name is True: it must be a text"):
-        Settings.of_folder(settings.to_yaml())

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from cl_prompts.checks import Positive
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.signatures import (
     FILLED,
-    Parameter,
     common_parameters,
     described,
     filled_parameters,
     section_parameters,
     strategy_parameters,
 )
-from cl_prompts.strategies import STRATEGIES, LinearProbe, strategy_class
+from cl_prompts.strategies import STRATEGIES, strategy_class
 from tests.experiments import own_parts
 
 OWN = "tests.experiments.own_parts"
 
 
-class Plain:
-    """Two settings.
-
-    Args:
-        shared: by all.
-    """
-
-    def __init__(self, own: float, *args: Any, shared: int = 2, **rest: Any) -> None: ...
-
-
-def test_parameters_of_a_constructor() -> None:
-    found = described(Plain)
-    assert found == {"own": Parameter(float, ...), "shared": Parameter(int, 2, "by all.")}
-    assert described(Plain, {"own"}).keys() == {"shared"}
-
-
-def test_settings_that_a_strategy_declares() -> None:
-    found = described(own_parts.Doubled)
-    assert found["factor"][:2] == (Positive, 2.0)
-    assert found["lr"] == described(LinearProbe)["lr"]
-
-
 def test_parameters_of_a_function() -> None:
     assert list(described(own_parts.stripes)) == ["image_size", "seed", "per_class", "n_classes"]
-    with pytest.raises(InputError, match=r"annotations of .*\.badly_annotated cannot be read"):
-        described(own_parts.badly_annotated)
 
 
 def test_sections_leave_out_what_the_runner_fills_in() -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.recipes.signatures import Parameter
 from cl_prompts.experiments.recipes.validation import composed, validated
@@ -40,16 +38,6 @@ def test_defaults_are_filled_in_and_tuples_become_lists() -> None:
     assert type(found["rate"]) is float
 
 
-def test_texts_become_lists_only_where_lists_are_meant() -> None:
-    assert validated("it", ACCEPTED, {"places": "1,2"})["places"] == [1, 2]
-    assert validated("it", ACCEPTED, {"anything": "1,2"})["anything"] == "1,2"
-    accepted = {
-        "order": Parameter(Literal["shuffled"] | Annotated[Sequence[int], "places"], "shuffled")
-    }
-    assert validated("it", accepted, {"order": "2,1"})["order"] == [2, 1]
-    assert validated("it", accepted, {"order": "shuffled"})["order"] == "shuffled"
-
-
 @given(st.floats(min_value=1e-9, max_value=1e9, allow_nan=False))
 def test_numbers_in_any_notation_stay_numbers(value: float) -> None:
     (run,) = plan("digits", ["strategy=linear_probe", "seed=1", f"lr={value!r}"])
@@ -67,12 +55,3 @@ def test_nested_settings_have_every_default_and_a_method_without_a_head_none() -
     assert (found["head"]["kind"], found["head"]["input"]) == ("cosine", "whitened")
     assert (found["head"]["refresh"], found["prompt_form"], found["plugins"]) == (5, {}, {})
     assert composed("ncm", {}) == {"plugins": {}}
-
-
-def test_a_plugin_of_ones_own_has_its_constructors_settings() -> None:
-    name = "avalanche.training.plugins:EarlyStoppingPlugin"
-    given = {"patience": 3, "val_stream_name": "test_stream"}
-    found = composed("er", {"plugins": {name: given}})["plugins"][name]
-    assert (found["patience"], found["metric_name"]) == (3, "Top1_Acc_Stream")
-    with pytest.raises(InputError, match="has no val_stream_name: add"):
-        composed("er", {"plugins": {name: {"patience": 3}}})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +10,8 @@ from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import (
-    as_list,
-    as_names,
     as_seeds,
     parsed,
-    plain,
     yaml_of,
     yaml_text,
 )
@@ -57,19 +53,6 @@ def test_what_is_written_is_read_again(value: Any) -> None:
     found = yaml_of(yaml_text(config))
     assert found == config
     assert type(found["classes"][0]) is type(value)
-
-
-def test_lists() -> None:
-    assert as_list("1, b,2.5") == [1, "b", 2.5]
-    assert as_list((1, 2)) == [1, 2]
-    assert as_list(None) == [None]
-    assert as_names("run", "a:B,c") == ["a:B", "c"]
-    with pytest.raises(InputError, match="run is '1,b': it should be a name, or several as a,b"):
-        as_names("run", "1,b")
-
-
-def test_plain_values_are_what_yaml_can_store() -> None:
-    assert plain({"a": (1, Path("x")), "b": [(2,)]}) == {"a": [1, "x"], "b": [[2]]}
 
 
 @pytest.mark.parametrize(

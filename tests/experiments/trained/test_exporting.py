@@ -70,11 +70,11 @@ def test_a_file_that_scores_otherwise_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_method_without_a_fixed_graph_is_refused(trained: TrainedRun) -> None:
+def test_a_method_without_a_fixed_graph_is_refused(trained: TrainedRun, tmp_path: Path) -> None:
     settings = dataclasses.replace(trained.settings, strategy="l2p")
     toy = dataclasses.replace(trained, settings=settings, strategy=make("l2p"), image_size=16)
     with pytest.raises(InputError, match="strategy l2p cannot be exported as TorchScript"):
-        exporting.traced(toy)
+        exporting.export_torch(toy, tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
@@ -167,29 +167,6 @@ def test_the_script_labels_an_image_as_the_run_does(
     torch.testing.assert_close(scope["image"], wanted)  # but for the rounding of / 255
     ((label,),) = trained.predict(["image.png"]).labels
     assert capsys.readouterr().out == f"{label}\n"
-
-
-@pytest.mark.parametrize("sides", [(150, 201), (200, 12), (100, 90)])
-@pytest.mark.parametrize(
-    ("name", "crop"), [("folder", None), ("imagenet_r", "whole"), ("csv", None)]
-)
-def test_the_script_reduces_an_image_as_a_cache_does(
-    name: str, crop: str | None, sides: tuple[int, int], trained: TrainedRun, tmp_path: Path
-) -> None:
-    pixels = torch.randint(256, (3, *sides), generator=torch.Generator().manual_seed(5))
-    to_pil_image(pixels.to(torch.uint8)).save(tmp_path / "image.png")
-    dataset = {"name": name, "cache": True, "crop": crop}
-    settings = dataclasses.replace(trained.settings, dataset=dataset)
-    lines = exporting.script(
-        dataclasses.replace(trained, settings=settings), tmp_path / "model.pt", "torch"
-    )
-    made = [line for line in lines.splitlines() if line.startswith(("import", "from", "image"))]
-    scope: dict[str, Any] = {}
-    code = "\n".join(made).replace("image.png", str(tmp_path / "image.png"))
-    exec(compile(code, "script", "exec"), scope)
-    size = trained.image_size
-    wanted = fixed_transform(name, size, crop, cache=True)(decode(str(tmp_path / "image.png")))
-    torch.testing.assert_close(scope["image"], wanted)
 
 
 def test_the_script_for_several_labels_compares_with_the_threshold(

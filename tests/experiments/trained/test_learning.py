@@ -29,9 +29,9 @@ def test_a_trained_run_learns_in_python(tmp_path: Path) -> None:
         table.write_text(
             "\n".join(["path,label,domain", *(f"{image},four,night" for image in some)])
         )
-        lesson = prepared(parent, table, out=tmp_path / "d")
-        assert "classes: 4 -> 5, new: four" in lesson.lines
-        places.add(lesson.settings.dataset["root"])
+        settings, lines = prepared(parent, table, out=tmp_path / "d")
+        assert "classes: 4 -> 5, new: four" in lines
+        places.add(settings.dataset["root"])
     assert len(places) == 2
     run = load_run(parent, device="cpu")
     found = run.learn(later, "every=30", out=tmp_path / "c")

@@ -13,7 +13,6 @@ from PIL import Image
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import load_run
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.trained.loading import TrainedRun
 from cl_prompts.experiments.trained.predicting import UNKNOWN
 from tests.experiments.commands import run, summary
@@ -73,12 +72,6 @@ def test_images_of_low_confidence_are_unknown(trained: TrainedRun) -> None:
     assert sum(label == (UNKNOWN,) for label in more) > 4 * sum(low)
 
 
-def _sum_up(folder: Path) -> None:
-    """Make the checksums of a folder anew."""
-    summary_file = folder / "summary.json"
-    (folder / SUMS_FILE).write_text(sums(folder, {summary_file.name: summary_file.read_bytes()}))
-
-
 def test_no_threshold_is_refused_by_a_sentence(
     trained: TrainedRun, mvp_run: Path, tmp_path: Path
 ) -> None:
@@ -114,11 +107,6 @@ def test_tensors_that_are_no_images_are_refused(trained: TrainedRun) -> None:
     with pytest.raises(InputError, match="batch_size must be a whole number of at least 1, not 0"):
         trained.predict(torch.zeros(1, 3, 16, 16), batch_size=0)
     assert trained.predict(torch.zeros(0, 3, 16, 16)).labels == ()
-
-
-def test_the_device_is_the_one_that_was_asked_for(mvp_run: Path) -> None:
-    with pytest.raises(InputError, match="device 'meta' is not available here"):
-        load_run(mvp_run, device="meta")
 
 
 def test_loading_draws_no_random_numbers(mvp_run: Path) -> None:
