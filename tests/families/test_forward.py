@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.families.runs import IMAGES, begin, finished, scores
 from tests.models.test_compiled import COMPILED
 from tests.toy_data import N_CLASSES, experiences
-from tests.toy_vits import DEPTH, one_graph
+from tests.toy_vits import one_graph
 from tests.toys import ALL, PROMPTED, cases, fit, make
 
 CASES = cases("si_blurry", "class_incremental", "mlcil")
@@ -127,7 +127,3 @@ def test_every_part_of_prompted_models_is_traced_or_compiled() -> None:
 
     others = [kind for kind in PROMPTED if kind != "multi_lane"]  # lanes read a generator
     assert parts(others) == parts((*TRACED, *COMPILED))
-
-
-def test_the_toy_vit_has_the_depth_of_the_table() -> None:
-    assert make("linear_probe").backbone.depth == DEPTH

@@ -61,16 +61,6 @@ def test_the_learned_state_leaves_the_frozen_backbone_out(tmp_path: Path) -> Non
     assert [file.name for file in tmp_path.iterdir()] == [path.name]  # no temporary file is left
 
 
-def test_a_backbone_that_learns_is_learned() -> None:
-    model = Constant()
-    model.backbone = model.backbone.thawed()
-    backbone = sum(parameter.numel() for parameter in model.backbone.parameters())
-    assert model.n_learned == backbone + 1
-    names = set(model.learned_state())
-    assert {"seen", "score"} < names
-    assert all(name.startswith("backbone.") for name in names - {"seen", "score"})
-
-
 def test_a_state_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     model = Constant()
     with pytest.raises(InputError, match="does not fit this model: seen differ"):

@@ -48,14 +48,6 @@ def test_replayed_samples_are_known_by_experience_and_row(kind: str) -> None:
     assert blocks(again) < blocks(anew)
 
 
-def test_each_of_several_views_is_computed_once() -> None:
-    strategy = make("linear_probe", views=2, train_epochs=3, online_iter=1)
-    fit(strategy, experiences())
-    n = strategy.samples_seen // 3
-    assert blocks(strategy) == 2 * n * DEPTH
-    assert strategy.feature_cache.reused == n
-
-
 def cached(model: Any, cache: FeatureCache, images: torch.Tensor, rows: list[list[int]]) -> Any:
     """Output on samples of (experience, view); their cost is in the model's counter alone."""
     model.backbone.counter.reset()

@@ -73,22 +73,6 @@ def test_l3a_is_the_published_one() -> None:
             GOLDEN.close(got, f"float32/task{task}/{name}", atol=2e-5)
 
 
-def test_pseudo_labels_never_touch_annotated_classes() -> None:
-    x, y = data()
-    model = MultiLabelRidge(6, 4, ridge=0.1, pseudo=0.6)
-    old = torch.tensor([True, True, False, False])
-    model.update(x, y, old)
-    inputs = model.statistics.inputs(x)
-    assert not model.targets(inputs, torch.zeros_like(y), ~old).any()  # nothing is settled yet
-    model.settle()
-    got = model.targets(inputs, y, ~old)
-    assert torch.equal(got[:, 2:].long(), y[:, 2:])
-    want = torch.sigmoid(model(x)[:, :2]) > 0.6
-    assert want.any()
-    assert torch.equal(got[:, :2].bool(), want)
-    assert torch.equal(model.targets(inputs, y).long(), y)  # all is annotated
-
-
 def test_a_sample_weighs_as_its_positives() -> None:
     x, y = data()
     model = MultiLabelRidge(6, 4, weights="sqrt")
@@ -136,15 +120,3 @@ def test_the_ridge_of_the_best_held_out_precision() -> None:
         rest.update(x[~inside], y[~inside])
         precision[ridge] = average_precision_score(y[inside], rest(x[inside]))
     assert best == max(precision, key=precision.__getitem__) == model.ridge.item()
-
-
-def test_unseen_classes_score_zero_and_batch_mates_do_not_matter() -> None:
-    x, y = data()
-    model = MultiLabelRidge(6, 4)
-    assert not model(x).any()
-    model.update(x, y, torch.tensor([True, True, True, False]))
-    scores = model(x)
-    assert not scores[:, 3].any()
-    assert (scores[:, :3] != 0).all()
-    alone = torch.cat([model(row[None]) for row in x])
-    torch.testing.assert_close(alone, scores, atol=1e-6, rtol=1e-6)

@@ -31,28 +31,6 @@ def test_the_literal_formula_in_any_order_and_batches() -> None:
     torch.testing.assert_close(again.solution(), want, atol=1e-9, rtol=0)
 
 
-def test_equal_classes_that_vary_alike_have_plain_ridge_regression() -> None:
-    x = torch.randn(50, DIM).double()
-    both = torch.cat([x, x + torch.arange(DIM) / 8])  # the same scatter
-    labels = torch.arange(100) // 50
-    pooled = fed(PooledRidge(DIM, 2, ridge=0.1), both, labels, [])
-    inputs, onehot = F.pad(both, (0, 1), value=1.0), F.one_hot(labels).double()
-    gram = inputs.T @ inputs / 100
-    want = torch.linalg.solve(
-        gram + 0.1 * gram.diagonal().mean() * torch.eye(DIM + 1).double(), inputs.T @ onehot / 100
-    )
-    torch.testing.assert_close(pooled.solution(), want, atol=1e-9, rtol=0)
-
-
-def test_repeating_the_samples_of_a_class_does_not_favour_it() -> None:
-    x = torch.randn(40, DIM).double()
-    x = torch.cat([x, x + 0.5])
-    y = torch.arange(80) // 40
-    more = torch.cat([torch.arange(80), torch.arange(40).repeat(9)])
-    once, often = (fed(PooledRidge(DIM, 2, ridge=0.1), x[i], y[i], []) for i in (range(80), more))
-    torch.testing.assert_close(often.solution(), once.solution(), atol=1e-9, rtol=0)
-
-
 @pytest.mark.parametrize(
     ("counts", "size"),
     [([0, 0, 0], 1.0), ([7, 0, 7], 14.0), ([1, 0, 100], 20.0), ([2, 4, 8], 12.0)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,21 +29,6 @@ def prompted(**changes: Any) -> PromptedViT:
     settings = {"selector": NearestKeys(4, 16), "pools": pools, **changes}
     model = PromptedViT(tiny_vit(), 6, **settings)
     return model
-
-
-MODELS: dict[str, Callable[[], PromptedViT]] = {
-    "prompted": prompted,
-    "masked": lambda: prompted(logit_mask=InstanceLogitMask(4, 6)),
-    "head": lambda: PromptedViT(tiny_vit(), 6),
-    "thawed": lambda: PromptedViT(tiny_vit().thawed(), 6),
-}
-
-
-@pytest.fixture(params=MODELS.values(), ids=MODELS.keys())
-def model(request: pytest.FixtureRequest) -> PromptedViT:
-    made: PromptedViT = request.param()
-    made.observe_classes(torch.tensor([0, 2, 5]))
-    return made
 
 
 def test_a_mask_multiplies_the_logits_of_slow_heads_too() -> None:
@@ -136,10 +120,3 @@ def test_keys_that_differ_by_block_are_averaged() -> None:
     want = torch.stack([rows @ rows.T for rows in unit]).mean(dim=0)
     assert found is not None
     torch.testing.assert_close(found, want, atol=1e-6, rtol=0)
-
-
-def test_a_model_that_does_not_choose_has_neither() -> None:
-    model = PromptedViT(tiny_vit(), 6)
-    assert innermost_selector(model) is None
-    assert prompt_usage(model) is None
-    assert key_similarity(model) is None

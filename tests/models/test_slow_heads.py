@@ -108,23 +108,3 @@ def test_published_run() -> None:
         torch.testing.assert_close(
             got[finite], GOLDEN(f"test/ensemble_{kind}")[finite], atol=1e-4, rtol=0
         )
-
-
-def test_slow_heads_of_finished_experts_stay() -> None:
-    head = nn.Linear(4, 3)
-    slow = SlowHeads(head, 2)
-    features = torch.randn(5, 4)
-    first = torch.zeros(5, dtype=torch.int64)
-    before = slow(head, features, first)
-    slow.start_task(1)
-    nn.init.normal_(head.weight)
-    slow.restart(head)
-    torch.testing.assert_close(slow(head, features)[0], head(features))
-    slow.update(head)
-    assert torch.equal(slow(head, features, first), before)
-    mixed = slow(head, features, torch.tensor([0, 1, 0, 1, 0]))
-    torch.testing.assert_close(mixed[:, ::2], before[:, ::2])
-    twin = SlowHeads(head, 2)
-    twin.load_state_dict(slow.state_dict())
-    assert torch.equal(twin(head, features), slow(head, features))
-    assert not list(slow.parameters())

@@ -100,15 +100,6 @@ def test_published_steps() -> None:
     GOLDEN.close_double(bias, "vit/after/head_bias")
 
 
-def test_rows_of_zeros_leave_the_frozen_vit() -> None:
-    vit = tiny_vit()
-    pool = BesidePrompts(range(vit.depth), 3, vit.dim)
-    tokens = vit.embed(torch.rand(2, 3, 16, 16))
-    assert not torch.equal(vit.class_features(tokens, pool.build(None)), vit.class_features(tokens))
-    put(pool.values, torch.zeros_like(pool.values))
-    assert torch.equal(vit.class_features(tokens, pool.build(None)), vit.class_features(tokens))
-
-
 def test_class_token_alone_and_a_known_projection_come_to_the_same() -> None:
     vit = tiny_vit()
     block = vit.vit.blocks[1]

@@ -83,16 +83,6 @@ def test_baking_changes_nothing_in_evaluation(
     assert torch.equal(features(twin.build(selection())), before)
 
 
-@every_pool
-def test_an_encoder_that_says_nothing_is_the_pool(make: Callable[[], nn.Module]) -> None:
-    encoder = MLPEncoder(16, bottleneck=4)
-    for parameter in encoder.layers[3].parameters():
-        nn.init.zeros_(parameter)
-    pool = make()
-    want = features(pool.build(selection()))  # type: ignore[operator]
-    torch.testing.assert_close(features(Reparameterised(pool, encoder).build(selection())), want)
-
-
 def test_finished_slots_are_baked() -> None:
     pool = Reparameterised(PrependedTokenPool(4, 3, 16), MLPEncoder(16), slots=2, std=0.02)
     assert pool.inner.values.std() < 0.05

@@ -11,63 +11,10 @@ from cl_prompts.errors import InputError
 from cl_prompts.prompts.pools import (
     ExpertTokens,
     PrependedTokenPool,
-    SharedTokens,
-    TokenPool,
 )
 from cl_prompts.prompts.prefixes import PrefixPool
-from cl_prompts.prompts.selectors import NearestKeys, Selection
+from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import start_task
-
-
-@pytest.fixture
-def selection() -> Selection:
-    torch.manual_seed(0)
-    return NearestKeys(4, 16, k=2)(torch.randn(3, 16))
-
-
-def test_shared_tokens_are_the_same_for_all_images() -> None:
-    shared = SharedTokens((0, 2), 3, 16)
-    context = shared.build(None).context
-    assert set(context) == {0, 2}
-    for i, block in enumerate((0, 2)):
-        assert torch.equal(context[block], shared.values[i][None])
-
-
-def test_every_image_gets_the_tokens_of_its_prompts(selection: Selection) -> None:
-    pool = TokenPool(4, (1, 3), 5, 16)
-    pooled = pool.build(selection).pooled
-    assert set(pooled) == {1, 3}
-    for i, block in enumerate((1, 3)):
-        for b, chosen in enumerate(selection.index.tolist()):
-            literal = torch.cat([pool.values[row, i] for row in chosen])
-            assert torch.equal(pooled[block].tokens()[b], literal)
-
-
-def test_context_tokens_may_carry_a_position(selection: Selection) -> None:
-    position = torch.randn(16)
-    for plain, moved, tokens in (
-        (
-            SharedTokens((1,), 3, 16),
-            SharedTokens((1,), 3, 16, position=position),
-            lambda plan: plan.context[1],
-        ),
-        (
-            TokenPool(4, (1,), 3, 16),
-            TokenPool(4, (1,), 3, 16, position=position),
-            lambda plan: plan.pooled[1].tokens(),
-        ),
-    ):
-        moved.load_state_dict(plain.state_dict())  # the position is the backbone's
-        difference = tokens(moved.build(selection)) - tokens(plain.build(selection))
-        torch.testing.assert_close(difference, position.expand_as(difference), atol=1e-6, rtol=0)
-
-
-def test_prepended_tokens_are_those_of_the_chosen_prompts(selection: Selection) -> None:
-    pool = PrependedTokenPool(4, 5, 16)
-    prepended = pool.build(selection).prepended
-    assert prepended is not None
-    for b, chosen in enumerate(selection.index.tolist()):
-        assert torch.equal(prepended[b], torch.cat([pool.values[row] for row in chosen]))
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.backbones.attention import run_block
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.prompts.sparse import BlockRouting, SparsePrefix
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("smope")
 CURRENT = torch.tensor([False, False, True, True, False, False, False, False])
@@ -92,27 +90,6 @@ def test_published_run() -> None:
     put(pool.keys, GOLDEN("task1/keys"))
     put(pool.values, GOLDEN("task1/values"))
     check(pool, head, "sparse_task1")
-
-
-def test_all_experts_are_a_prefix_whose_scores_are_averaged_over_tokens() -> None:
-    vit = tiny_vit()
-    block = vit.vit.blocks[1]
-    tokens = vit.embed(torch.rand(3, 3, 16, 16))
-    pool = SparsePrefix((0,), 4, 4, 16, 2, epsilon=0)
-    n = tokens.shape[1]
-    q, k, v = block.attn.qkv(block.norm1(tokens)).view(3, n, 3, 2, 8).permute(2, 0, 3, 1, 4)
-    prefix = (q @ pool.keys[0].transpose(-2, -1) * 8**-0.5).mean(dim=2, keepdim=True)
-    scores = torch.cat([prefix.expand(-1, -1, n, -1), q @ k.transpose(-2, -1) * 8**-0.5], dim=-1)
-    values = torch.cat([pool.values[0].expand(3, -1, -1, -1), v], dim=2)
-    attended = block.attn.proj((scores.softmax(dim=-1) @ values).transpose(1, 2).flatten(2))
-    want = tokens + attended
-    want = want + block.mlp(block.norm2(want))
-    for dense in (False, True):
-        pool.dense = dense
-        routed = pool.build(None).routed[0]
-        torch.testing.assert_close(run_block(block, tokens, routed=routed), want, atol=1e-5, rtol=0)
-        alone = run_block(block, tokens, routed=routed, first=1)
-        torch.testing.assert_close(alone, want[:, :1], atol=1e-5, rtol=0)
 
 
 def routing(pool: SparsePrefix, queries: Tensor) -> BlockRouting:
