@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.models.class_scatter import FEATURES, ClassScatter, check_class_matrices
+from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.models.prototype_classifiers import SolvedClassifier, StreamingLDA
 from cl_prompts.models.ridge import RandomExpansion, RidgeStatistics, attempt_positive
 from cl_prompts.training.seeds import derived_seed
@@ -106,8 +106,7 @@ class AnaCP(SolvedClassifier):
         self.classes: ClassScatter | None = None
         self.sorts = drawn_from == "class"
         if drawn_from == "class":
-            named = FEATURES
-            check_class_matrices("AnaCP", n_classes, dim, dtype, memory_gib, named=named)
+            check_class_matrices("AnaCP", n_classes, dim, dtype, memory_gib)
             moving = form == "released"
             self.classes = ClassScatter(dim, n_classes, moving=moving, dtype=dtype)
         if form == "released":

@@ -109,9 +109,5 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
         system.diagonal().add_(self.ridge)
         return attempt_positive(system, (v[:, None] * self.sums).T)
 
-    @property
-    def _name(self) -> str:
-        return "AIR"
-
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         return self.expansion(x) @ self.solution(wait=wait)

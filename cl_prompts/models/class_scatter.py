@@ -12,9 +12,6 @@ from cl_prompts.errors import InputError
 
 GIB = 2**30
 
-#: Words for a size that the backbone gives, no setting.
-FEATURES = "features of width"
-
 
 class ClassScatter(nn.Module):
     """Means and scatter matrices of each class, about the final means (pairwise update of Chan,
@@ -90,9 +87,7 @@ def check_class_matrices(
     dtype: torch.dtype,
     memory_gib: float,
     *,
-    kept: str = "one matrix a class",
     matrices: int = 1,
-    named: str = "projection",
 ) -> None:
     """Refuse matrices of classes that take more memory than is granted.
 
@@ -102,9 +97,7 @@ def check_class_matrices(
         size: rows of a matrix.
         dtype: of its entries.
         memory_gib: granted, in GiB.
-        kept: what is kept, for the sentence.
         matrices: for each class.
-        named: ``size`` in words, a setting or that of a backbone's features.
 
     Raises:
         InputError: they take more.
@@ -114,8 +107,7 @@ def check_class_matrices(
     if needed > memory_gib:
         # Solve n_classes * size^2 * bytes = memory for the size.
         fits = int((memory_gib * GIB / (n_classes * per_number)) ** 0.5)
-        smaller = "a ViT with a width" if named == FEATURES else f"a {named}"
         raise InputError(
-            f"{of} keeps {kept}, {needed:.3g} GiB for {n_classes} classes at {named} {size}:"
-            f" memory_gib is {memory_gib:g}, so give {smaller} of at most {fits}"
+            f"{of} needs {needed:.3g} GiB for matrices of {n_classes} classes at width {size}, and"
+            f" memory_gib is {memory_gib:g}: the width can be at most {fits}"
         )

@@ -182,7 +182,7 @@ class ClasswiseLDA(StreamingLDA):
         **given: Any,
     ) -> None:
         size = dim if given.get("expansion") is None else given["width"]
-        check_class_matrices("RanDumb", n_classes, size, dtype, memory_gib, named="width")
+        check_class_matrices("RanDumb", n_classes, size, dtype, memory_gib)
         super().__init__(dim, n_classes, shrinkage="oas", dtype=dtype, **given)
         self.classes = ClassScatter(size, n_classes, dtype=dtype)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.models.class_scatter import FEATURES, ClassScatter, check_class_matrices
+from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.models.shrinkage import mean_variance
 
@@ -79,11 +79,8 @@ class MahalanobisPerClass(PrototypeClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        kept = "a covariance and an inverse a class"
-        named = FEATURES
-        check_class_matrices(
-            "FeCAM", n_classes, dim, dtype, memory_gib, kept=kept, matrices=2, named=named
-        )
+        # a covariance and an inverse a class
+        check_class_matrices("FeCAM", n_classes, dim, dtype, memory_gib, matrices=2)
         self.form = form
         self.diagonal = diagonal
         self.off_diagonal = off_diagonal

@@ -95,10 +95,6 @@ class PooledRidge(PooledScatter):
         a.diagonal().add_(self.ridge)
         return attempt_positive(a, b)
 
-    @property
-    def _name(self) -> str:
-        return "the balanced ridge"
-
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         weight = self.solution(wait=wait)
         return x @ weight[:-1] + weight[-1]

@@ -71,8 +71,8 @@ class PrototypeClassifier(nn.Module):
             and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_classes
         ):
             raise InputError(
-                f"{self._name} got labels {int(labels.min())} to {int(labels.max())}: they must lie"
-                f" in 0 to {self.n_classes - 1}, or n_classes must be larger"
+                f"labels {int(labels.min())} to {int(labels.max())} must lie in 0 to"
+                f" {self.n_classes - 1}, or n_classes must be larger"
             )
         # A dense one-hot product instead of index_add: deterministic on GPUs, and no wait for the
         # device.
@@ -118,10 +118,6 @@ class PrototypeClassifier(nn.Module):
         # Raw scores reach tens of thousands, where float32 has steps of 0.004, and the finite score
         # of unseen classes in Avalanche's metrics would be greater.
         return scores - scores.masked_fill(~self.seen, float("-inf")).amax(dim=1, keepdim=True)
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         raise NotImplementedError
@@ -213,8 +209,8 @@ class SolvedClassifier(PrototypeClassifier):
             self.weight, self._unchecked = self._attempt()
         # A check reads a number, for which a GPU would be waited for.
         if self._unchecked is not None and (wait or self.weight.device.type == "cpu"):
-            value = getattr(self, self.regulariser)
-            check_solved(self._unchecked, self._name, self.weight.dtype, self.regulariser, value)
+            name, value = type(self).__name__, getattr(self, self.regulariser)
+            check_solved(self._unchecked, name, self.weight.dtype, self.regulariser, value)
             self._unchecked = None
         return self.weight
 

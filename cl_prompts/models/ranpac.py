@@ -112,7 +112,7 @@ class RanPAC(SolvedClassifier):
     ) -> float:
         held = self.statistics.inputs(features), targets, weights
         best = self.statistics.choose_ridge(
-            held, candidates=candidates, error=error, blame=self._name
+            held, candidates=candidates, error=error, blame=type(self).__name__
         )
         self.ridge.fill_(best)
         self.weight = None

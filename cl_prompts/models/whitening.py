@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cl_prompts.models.shrinkage import LEAST_OAS, ByRule, shrunk
 
-HeadInput = Literal["raw", "centred", "standardised", "whitened"]
+HeadInput = Literal["centred", "standardised", "whitened"]
 
 #: Devices without float64, on which statistics are kept in float32.
 SINGLE_PRECISION_DEVICES = {"mps"}
@@ -32,8 +32,7 @@ class FeatureWhitening(nn.Module):
     * ``centred``: ``f - m``;
     * ``standardised``: ``(f - m) / sqrt(diag(S) / n + 1e-5)``;
     * ``whitened``: ``(f - m) P`` with ``P = (S / n + shrinkage * mean(diag(S / n)) I)^(-1/2)``, the
-      symmetric root;
-    * ``raw``: f itself; nothing is kept.
+      symmetric root.
 
     For a linear head this is gradient descent with a preconditioner. The closest published method
     on these streams is MePo (arXiv 2602.07940), which gives the features of a mini-batch a
@@ -90,8 +89,6 @@ class FeatureWhitening(nn.Module):
         self.window = window
         self.batches = 0
         self._due: tuple[int | None, bool] | None = None
-        if head_input == "raw":
-            return
         # Sums in fp64: of a long stream each batch is a small part of them.
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
@@ -110,7 +107,7 @@ class FeatureWhitening(nn.Module):
             repeated: another update on the stream batch that came last (``online_iter`` > 1), which
                 does not count as a batch for ``refresh``.
         """
-        if self.head_input == "raw" or len(features) == 0:
+        if len(features) == 0:
             return
         with torch.autocast(features.device.type, enabled=False):
             self._update(features.detach().to(self.mean.dtype))
@@ -144,8 +141,6 @@ class FeatureWhitening(nn.Module):
         Gradient flows to the features, not into the statistics. Before the first update features
         stay as they are.
         """
-        if self.head_input == "raw":
-            return features
         if self._due is not None:
             rows, repeated = self._due
             self._due = None  # a second pass of the same update counts nothing twice

@@ -98,9 +98,7 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
 
 
 @torch.no_grad()
-def set_initial(
-    values: nn.Parameter, prompts: str | Path | Tensor, name: str | None = None
-) -> None:
+def set_initial(values: nn.Parameter, prompts: Tensor) -> None:
     """Start a pool's values from given prompts.
 
     Rows may come block by block: (size, blocks * length, dim), as MISA's files have them, fits
@@ -109,11 +107,10 @@ def set_initial(
 
     Args:
         values: of a pool, ``pool.values``.
-        prompts: a tensor or a file, see :func:`read_prompts`.
-        name: of the prompts in the file.
+        prompts: what they begin as.
 
     Raises:
-        InputError: as :func:`read_prompts`, or prompts that do not fit.
+        InputError: prompts that do not fit.
 
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens
@@ -122,13 +119,12 @@ def set_initial(
         >>> bool((pool.values == 1).all())
         True
     """
-    found = prompts if isinstance(prompts, Tensor) else read_prompts(prompts, name)
-    same_width = found.dim() > 0 and found.shape[-1] == values.shape[-1]
+    same_width = prompts.dim() > 0 and prompts.shape[-1] == values.shape[-1]
     # The entries of a pool come first on both sides; shared prompts are a pool of one.
-    entries = found.shape[0] in (1, values.shape[0]) if found.dim() > 1 else False
-    if found.numel() != values.numel() or not same_width or not entries:
+    entries = prompts.shape[0] in (1, values.shape[0]) if prompts.dim() > 1 else False
+    if prompts.numel() != values.numel() or not same_width or not entries:
         raise InputError(
-            f"initial prompts of shape {tuple(found.shape)} do not fit prompts of shape"
+            f"initial prompts of shape {tuple(prompts.shape)} do not fit prompts of shape"
             f" {tuple(values.shape)}: they need the same width and as many rows"
         )
-    values.copy_(found.reshape(values.shape))
+    values.copy_(prompts.reshape(values.shape))

@@ -39,7 +39,7 @@ class Head(Declared):
     rows: RowInit = "uniform"
     """How the rows of a cosine head begin: ``"uniform"`` U(-1, 1) / sqrt(width), as published, or
     ``"small"``, as those of the linear head, which learn faster."""
-    input: Literal[HeadInput, "aligned"] = "raw"
+    input: Literal["raw", HeadInput, "aligned"] = "raw"
     """Features as they are (``"raw"``), or ``"centred"``, ``"standardised"`` or ``"whitened"`` by
     statistics of the training batches so far
     (:class:`~cl_prompts.models.whitening.FeatureWhitening`); ``"aligned"``, for comparison, gives
