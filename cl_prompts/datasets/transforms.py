@@ -70,7 +70,9 @@ class Augmentation:
             steps.append(v2.AutoAugment(self.policy))
         if self.affine:
             bilinear = InterpolationMode.BILINEAR
-            steps.append(v2.RandomAffine(*self.affine_range, interpolation=bilinear))
+            a = self.affine
+            ranges = 10 * a, (a / 16, a / 16), (1 - a / 10, 1 + a / 10)
+            steps.append(v2.RandomAffine(*ranges, interpolation=bilinear))
         if self.random_area:
             steps.append(v2.RandomResizedCrop(size, scale=AREA, ratio=ASPECT))
         else:
@@ -89,12 +91,6 @@ class Augmentation:
         else:
             fit = [v2.Resize((size, size))]
         return v2.Compose([*fit, v2.ToDtype(torch.float32, scale=True)])
-
-    @property
-    def affine_range(self) -> tuple[float, tuple[float, float], tuple[float, float]]:
-        """Greatest angle in degrees, greatest shifts as shares of the side, range of scales."""
-        a = self.affine
-        return 10 * a, (a / 16, a / 16), (1 - a / 10, 1 + a / 10)
 
     @property
     def crop(self) -> Literal["whole", "square", "random_area"]:

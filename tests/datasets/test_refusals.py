@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch.utils.data import TensorDataset
 
@@ -308,10 +307,3 @@ def test_arguments_and_labels() -> None:
     for title, share in {"0": (0, 0), "nan": (float("nan"), 0), "seed": (20, -1)}.items():
         cases[f"share, {title}"] = lambda share=share: split_rows(LABELS, *share, "abc")
     check_refusals(Path(__file__).with_name("refused_arguments.txt"), cases)
-
-
-@pytest.mark.parametrize("other", ["Cat", "cat ", "CAT"])
-def test_names_that_differ_in_case_or_blanks_alone_are_refused(tmp_path: Path, other: str) -> None:
-    root = write_folder(tmp_path, [other, "ant", "cat"])
-    with pytest.raises(InputError, match="differ in case, blanks or the encoding of accents"):
-        load("folder", root)

@@ -96,7 +96,12 @@ def test_digits_are_moved_a_little_but_never_mirrored() -> None:
     recipe = DATASETS["digits"].augmentation
     assert not recipe.flip
     assert recipe.policy is None
-    assert recipe.affine_range == (10, (1 / 16, 1 / 16), (0.9, 1.1))
+    affine = recipe.train(32).transforms[0]  # type: ignore[attr-defined]
+    assert (affine.degrees, affine.translate, affine.scale) == (
+        [-10, 10],
+        (1 / 16, 1 / 16),
+        (0.9, 1.1),
+    )
     dot = torch.zeros(3, 32, 32, dtype=torch.uint8)
     dot[:, 15:17, 3:6] = 255  # left of the centre: a mirrored image would have it on the right
     mover = PrivateRandom(recipe.train(32), seed=0)

@@ -39,15 +39,6 @@ def test_of_tasks_of_ones_own() -> None:
     ]
 
 
-def test_of_refuses_other_labels_and_rows() -> None:
-    with pytest.raises(InputError, match="label 1 is missing in targets"):
-        Split.of("mine", [0, 2], [[0]])
-    with pytest.raises(
-        InputError, match="task 1 holds row 2, and the data set has the rows 0 to 1"
-    ):
-        Split.of("mine", [0, 1], [[0], [2]])
-
-
 def test_a_split_of_the_other_kind_is_never_equal() -> None:
     common = {"name": "mine", "tasks": [[0], [1]], "counts": np.eye(2), "n_samples": 2}
     single = Split(**common)

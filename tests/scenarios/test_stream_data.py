@@ -11,9 +11,9 @@ import torch
 from avalanche.benchmarks import benchmark_with_validation_stream, split_online_stream
 from avalanche.benchmarks.utils import DataAttribute
 
-from cl_prompts.scenarios.stream_data import CARRIED, MaskedLabels, MultiHotTargets
+from cl_prompts.scenarios.stream_data import CARRIED, MultiHotTargets
 from cl_prompts.strategies.base.experience import mark_of
-from tests.scenarios.images import MULTI, make_benchmark
+from tests.scenarios.images import make_benchmark
 from tests.toy_data import benchmark
 from tests.toys import make
 
@@ -87,14 +87,3 @@ def test_joined_experiences_keep_their_masks() -> None:
     expected = [first[0][1], second[0][1]]
     assert torch.equal(torch.stack(list(joined.targets)), torch.stack(expected))
     assert torch.equal(torch.stack([joined[i][1] for i in range(2)]), torch.stack(expected))
-
-
-def test_masked_labels_replace_those_of_the_data_set() -> None:
-    train, _ = MULTI
-    mask = np.arange(12) < 5
-    data = MaskedLabels(train, MultiHotTargets(train.targets, mask=mask))
-    assert len(data) == len(train)
-    image, y = data[7]
-    assert torch.equal(image, train[7][0])
-    assert y.dtype == torch.float32
-    assert y.tolist() == (train.targets[7] * mask).tolist()
