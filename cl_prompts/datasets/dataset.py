@@ -213,8 +213,8 @@ class DataSet:
         """Identity of this data, as plain values for a JSON file.
 
         ``classes`` (SHA-256 of their names in order) and for ``training`` and ``test`` each the
-        number of ``images``, SHA-256 of ``labels``, of file ``names`` within their common folder
-        and of file ``sizes``, and the ``bytes`` in all. ``contents`` is the SHA-256 of all files
+        number of ``images``, SHA-256 of ``labels`` and of ``files``, their names within their
+        common folder and their sizes. ``contents`` is the SHA-256 of all files
         (or of pixels in memory) up to 256 MiB a part; beyond, and for images that a user's own
         data set makes, of 32 at evenly spaced places (see
         :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`).

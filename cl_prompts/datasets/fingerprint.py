@@ -28,9 +28,7 @@ _WORDS = {
     "classes": "its classes changed",
     "images": "it has {now} {part} images, and had {before}",
     "labels": "labels of {part} images changed",
-    "names": "names or order of {part} image files changed",
-    "bytes": "sizes of {part} images changed: {now} bytes in all, and {before} before",
-    "sizes": "sizes of {part} image files changed",
+    "files": "names, order or sizes of {part} image files changed",
     "contents": "contents of {part} images changed",
 }
 
@@ -57,9 +55,9 @@ def files_fingerprint(paths: Sequence[str]) -> dict[str, Any]:
         paths: in the order of the images.
 
     Returns:
-        ``names`` (SHA-256 of names within the common folder, in order), ``sizes`` (SHA-256),
-        ``bytes`` (in all), and ``contents`` (SHA-256); where there are more than ``SMALL`` bytes,
-        of ``SAMPLED`` files at evenly spaced places.
+        ``files`` (SHA-256 of names within the common folder and sizes, in order), and ``contents``
+        (SHA-256); where there are more than ``SMALL`` bytes, of ``SAMPLED`` files at evenly spaced
+        places.
 
     Raises:
         InputError: names a file that cannot be read.
@@ -73,13 +71,9 @@ def files_fingerprint(paths: Sequence[str]) -> dict[str, Any]:
         contents = _contents(read)
     except OSError as error:
         raise InputError(f"image {error.filename} cannot be read: {error.strerror}") from error
-    return {
-        # Names of files need not be UTF-8.
-        "names": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
-        "sizes": hashlib.sha256(repr(sizes).encode()).hexdigest(),
-        "bytes": sum(sizes),
-        "contents": contents,
-    }
+    # Names of files need not be UTF-8.
+    files = hashlib.sha256(f"{names} {sizes}".encode(errors="surrogateescape")).hexdigest()
+    return {"files": files, "contents": contents}
 
 
 def _contents(paths: Sequence[str]) -> str:
@@ -100,7 +94,7 @@ def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
     for start in range(0, len(read), 1000):
         some = images[read[start : start + 1000].tolist()]
         digest.update(some.contiguous().cpu().numpy().tobytes())
-    return {"names": None, "sizes": None, "bytes": size, "contents": digest.hexdigest()}
+    return {"files": None, "contents": digest.hexdigest()}
 
 
 def sampled_fingerprint(images: Images, rows: np.ndarray) -> dict[str, Any]:
@@ -111,7 +105,7 @@ def sampled_fingerprint(images: Images, rows: np.ndarray) -> dict[str, Any]:
     from a generator of its own is drawn.
     """
     some = rows[sampled_places(len(rows))].tolist()
-    return {"names": None, "sizes": None, "bytes": None, "contents": _read_contents(images, some)}
+    return {"files": None, "contents": _read_contents(images, some)}
 
 
 def sampled_places(n: int) -> list[int]:
@@ -160,7 +154,7 @@ def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str
 
     The name of the data set does not count, since the same images may go by another.
 
-    >>> part = {"images": 3, "labels": "a", "names": None, "bytes": 9, "sizes": None, "contents": 1}
+    >>> part = {"images": 3, "labels": "a", "files": None, "contents": 1}
     >>> before = {"classes": "c", "training": part, "test": part}
     >>> fingerprint_change(before, {**before, "training": {**part, "images": 2}})
     'it has 2 training images, and had 3'

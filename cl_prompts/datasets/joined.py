@@ -100,16 +100,9 @@ class JoinedSet(ImageSet):
         parts = [part.fingerprint() for part in self.parts]
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         joined: dict[str, Any] = {"images": len(self), "labels": labels}
-        # Each entry of both parts becomes one, by a hash where it is no number.
-        for key in parts[0]:
-            values = [part[key] for part in parts]
-            if key in joined:
-                continue
-            known = all(value is not None for value in values)
-            if key == "bytes":
-                joined[key] = sum(values) if known else None
-            else:
-                joined[key] = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+        for key in ("files", "contents"):
+            values = json.dumps([part[key] for part in parts])
+            joined[key] = hashlib.sha256(values.encode()).hexdigest()
         return joined
 
     def state_dict(self) -> dict[str, Any]:
