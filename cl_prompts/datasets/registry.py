@@ -43,7 +43,7 @@ def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
     """The registry's entry of a short name, or the function that a dotted name stands for.
 
     >>> find_dataset("coco2014").description
-    'COCO 2014: 82783 training and 40504 test (validation) photos, 80 classes, several in an image'
+    'COCO 2014: 82783 training and 40504 test photos, 80 classes, several in an image'
 
     Args:
         name: a key of ``DATASETS``, or ``"package.module:function"``; see :func:`load_dataset`.
