@@ -13,14 +13,11 @@ QUICK = {
     "show strategy mvp": 0,
     "show dataset folder": 0,
     "completion bash": 0,
-    "report no_such_folder": 2,
     "run no_such_recipe": 2,
     "run digits strategy=mvpp": 2,
     "run digits lrr=1": 2,
     "run digits lr=fast": 2,
-    "run --resume no_such_folder": 2,
     "sweep digits lrr=1,2": 2,
-    "learn no_such_folder images": 2,
 }
 
 

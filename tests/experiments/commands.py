@@ -15,7 +15,11 @@ from cl_prompts.experiments.tracking.tracker import ProgressLine
 #: settings of a run on the embedded digits that takes a few seconds, and learns
 DIGITS = ["classes=4", "n_tasks=3", "every=50", "online_iter=1", "image_size=16"]
 #: of one on 80 images of 16 px that takes a fraction of a second
-QUICK = ["dataset=tests.experiments.own_parts:stripes", "dataset.per_class=20", "image_size=16"]
+QUICK = [
+    "dataset=tests.experiments.own_parts:same_stripes",
+    "dataset.per_class=20",
+    "image_size=16",
+]
 QUICK += ["n_tasks=3", "every=10", "train_mb_size=8", "online_iter=1"]
 MVP_R = ["strategy=mvp", "seed=1", "mvp.buffer_size=30", "mvp.buffer_batch_size=16", *DIGITS]
 QUICK_MVP_R = [*MVP_R[:4], *QUICK]

@@ -38,6 +38,12 @@ def stripes(image_size: int, seed: int, *, per_class: int = 12, n_classes: int =
 
 
 @cl_prompts.dataset
+def same_stripes(image_size: int, *, per_class: int = 12) -> DataSet:
+    """The same stripes for every seed."""
+    return stripes(image_size, 0, per_class=per_class)
+
+
+@cl_prompts.dataset
 def drawn(
     image_size: int, augment: bool = False, root: str | None = "here", on_bad_image: str = "skip"
 ) -> DataSet:

@@ -180,7 +180,7 @@ def test_other_data_are_refused_at_a_resume(
     capsys.readouterr()
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 2
     told = capsys.readouterr().err.strip()
-    assert "cannot be resumed: its data set changed, sizes of training images changed" in told
+    assert "cannot be resumed: its data set changed, names, order or sizes of train" in told
     assert contents(folder) == before
 
 
