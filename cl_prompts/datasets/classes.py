@@ -41,7 +41,7 @@ def choose_classes(
         raise InputError(
             f"classes of {what} must be a number or a list of labels and names, not {classes!r}"
         )
-    if isinstance(classes, Integral):
+    if isinstance(classes, int | np.integer):
         n = whole_number(f"classes of {what}", classes, 1, len(names))
         return permutation("class_order", what, len(names), order)[:n]
     picked = np.arange(len(names)) if classes is None else _picked(what, names, classes)

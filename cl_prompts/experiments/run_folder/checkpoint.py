@@ -74,7 +74,7 @@ class Checkpoints:
         torch.save(content, buffer)
         digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
         with files.replacing(self.newest) as temporary:
-            files.write(temporary, [buffer.getbuffer()])
+            files.write(temporary, [buffer.getvalue()])
             # The digests of both come first: whenever the process is killed, the newest or the
             # previous checkpoint is intact and listed.
             digests = [digest, self._good or digest]

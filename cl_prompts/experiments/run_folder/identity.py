@@ -159,14 +159,16 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for part, words in _WORDS.items():
         if part not in now:
             continue
-        old, new = before.get(part), now[part]
+        new = now[part]
+        old: Any = before.get(part)
         if part == "data":
             change = fingerprint_change(old or {}, new)
             if change is not None:
                 yield words.format(now=change)
         elif isinstance(new, dict):
+            old = old or {}
             # A file that was not there at the start is one that the run itself may write.
-            names = old or {} if part == "files" else {**(old or {}), **new}
+            names = old if part == "files" else {**old, **new}
             for name in names:
                 texts = [json.dumps(one[name]) if name in one else "unset" for one in (old, new)]
                 if texts[0] != texts[1]:
