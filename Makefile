@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Tests that share runs stay in one process: tests/conftest.py groups them.
 SHARED_OUT = -n 2 --dist loadgroup
 
-test: $(DEV)  ## the whole truth, 5 to 8 minutes on 2 cores
+test: $(DEV)  ## the whole truth, 3 to 5 minutes on 2 cores
 	$(BIN)/python -m pytest $(SHARED_OUT)
 
 quick: $(DEV)  ## what is not slow, a minute on 2 cores: the daily loop
