@@ -97,3 +97,10 @@ def test_the_contrastive_loss_of_several_keys_is_its_formula(pairs: str) -> None
     want = -torch.log(n_mean / (p_mean + n_mean) + 1e-6)
     got = contrastive_key_loss(selector.key, selection, pairs=pairs)
     torch.testing.assert_close(got, want)
+
+
+def test_a_gradient_like_the_batchs_deviates_by_no_less_than_nothing() -> None:
+    features = torch.randn(200, 1, 7, generator=torch.Generator().manual_seed(0))
+    probabilities, labels = torch.full((1, 3), 1 / 3), torch.tensor([2])
+    found = [gradient_dissimilarity(one, probabilities, labels, None) for one in features]
+    assert min(found) >= 0  # where rounding takes the cosine above 1

@@ -106,3 +106,11 @@ def test_gradients_of_the_two_networks_are_bounded_apart(bounded: str) -> None:
     assert float(norms.pop(bounded).norm()) == pytest.approx(1, rel=1e-3)
     (other,) = norms.values()
     assert other[0].item() == pytest.approx(1e-6)
+
+
+def test_features_are_kept_apart_from_means_of_earlier_tasks() -> None:
+    strategy = make("hide_prompt", "class_incremental")
+    stream = experiences("class_incremental")
+    sizes = noted(strategy, "training_loss", lambda *_: len(strategy.earlier_means()), stream)
+    assert sizes[0] == 0
+    assert sorted(set(sizes)) == [0, 20, 40]  # ten centroids of two classes a task
