@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cl_prompts.losses.self_regulation import (
     cosine_consistency,
+    logit_divergence,
     row_difference,
 )
 from tests.golden_numbers import Golden, gradient
@@ -32,6 +33,24 @@ def inputs(case: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def cosines(features: Tensor, rows: Tensor, case: str) -> Tensor:
     scale = GOLDEN.number(f"{case}/logit_scale")
     return scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T
+
+
+def test_published_prompt_src() -> None:
+    features, frozen, rows, frozen_rows = inputs("promptsrc")
+    logits = cosines(features, rows, "promptsrc")
+    entropy = F.cross_entropy(logits, GOLDEN("promptsrc/labels"))
+    image = row_difference(features, frozen)
+    classes = row_difference(rows, frozen_rows)
+    divergence = logit_divergence(logits, cosines(frozen, frozen_rows, "promptsrc"))
+    GOLDEN.close(entropy, "promptsrc/terms/cross_entropy")
+    GOLDEN.close(image, "promptsrc/terms/image_l1")
+    GOLDEN.close(classes, "promptsrc/terms/class_l1")
+    GOLDEN.close(divergence, "promptsrc/terms/logits_kl")
+    loss = entropy + 10 * image + 25 * classes + divergence
+    GOLDEN.close(loss, "promptsrc/loss")
+    loss.backward()
+    GOLDEN.close(gradient(features), "promptsrc/grad_features")
+    GOLDEN.close(gradient(rows), "promptsrc/grad_class_weights")
 
 
 def adapted(rows: Tensor, name: str, share: float) -> Tensor:
@@ -59,3 +78,26 @@ def test_rows_without_a_counterpart_are_left_out(term: object) -> None:
     known = torch.tensor([True, False, True, True, False])
     torch.testing.assert_close(term(rows, frozen, known), term(rows[known], frozen[known]))  # type: ignore[operator]
     assert term(rows, frozen, torch.zeros(5, dtype=torch.bool)) == 0  # type: ignore[operator]
+
+
+def test_columns_without_a_counterpart_are_left_out() -> None:
+    logits = torch.randn(6, 5, requires_grad=True)
+    frozen = torch.randn(6, 5)
+    known = torch.tensor([True, False, True, True, False])
+    masked = logits.masked_fill(~known, float("-inf"))  # unseen classes of a model
+    got = logit_divergence(masked, frozen, known)
+    torch.testing.assert_close(got, logit_divergence(logits[:, known], frozen[:, known]))
+    got.backward()
+    assert gradient(logits).isfinite().all()
+    assert not gradient(logits)[:, ~known].any()
+    nothing = logit_divergence(logits, frozen, torch.zeros(5, dtype=torch.bool))
+    nothing.backward()
+    assert nothing.item() == 0
+    assert gradient(logits).isfinite().all()
+
+
+def test_the_frozen_side_gets_no_gradient() -> None:
+    rows = torch.randn(5, 4)
+    frozen = torch.randn(5, 4, requires_grad=True)
+    for term in (row_difference, cosine_consistency, logit_divergence):
+        assert not term(rows, frozen).requires_grad
