@@ -118,8 +118,8 @@ class Counts(NamedTuple):
     Example:
         >>> Counts().macs
         0.0
-        >>> Counts(blocks=3).plus(Counts(blocks=1)).minus(Counts(blocks=2))
-        Counts(images=0, blocks=2, macs=0.0)
+        >>> Counts(blocks=3).plus(Counts(blocks=1))
+        Counts(images=0, blocks=4, macs=0.0)
     """
 
     images: int = 0
@@ -129,10 +129,6 @@ class Counts(NamedTuple):
     def plus(self, more: Counts) -> Counts:
         """The work of both."""
         return Counts(*map(operator.add, self, more))
-
-    def minus(self, earlier: Counts) -> Counts:
-        """The work since then."""
-        return Counts(*map(operator.sub, self, earlier))
 
 
 @dataclass

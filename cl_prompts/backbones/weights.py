@@ -214,18 +214,6 @@ def check_at_hand(name: str, weights: str) -> None:
     )
 
 
-def where_from(name: str) -> str:
-    """How the default weights of a backbone that is not in the package come to this machine, to
-    stand behind "they are"."""
-    place = _hub_file(name)
-    if place is None:
-        return "not on the hub: give a file, weights=FILE"
-    return (
-        f"fetched from the hub by the first run, or by hand ({place[1]} of {place[0]}) and given as"
-        " weights=FILE"
-    )
-
-
 def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
     """Load from the cache of the hub's client, into which what is missing is fetched.
 

@@ -63,7 +63,7 @@ def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
         names = {entry["id"]: entry["file_name"] for entry in found["images"]}
         pairs = [(entry["image_id"], entry["category_id"]) for entry in found["annotations"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise LayoutError(f"{file} is no file of COCO instances: {error!r}") from error
+        raise LayoutError(f"{file} is not a COCO instances file: {error!r}") from error
     if categories != CATEGORIES:
         raise LayoutError(f"the category ids of {file} do not match COCO's")
     row = {image: position for position, image in enumerate(sorted(names))}

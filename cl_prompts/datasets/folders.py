@@ -73,18 +73,6 @@ def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, .
     return names
 
 
-def hidden_folders(parent: Path) -> list[str]:
-    """Paths of the folders at any depth, not followed through links, that are hidden and so not
-    read; those inside of them are not listed."""
-    found: list[str] = []
-    for place, inner, _ in os.walk(parent):
-        seen = _visible(inner)
-        found += [os.path.join(place, name) for name in sorted(set(inner) - set(seen))]
-        # os.walk goes on with what is left in its list.
-        inner[:] = seen
-    return found
-
-
 def holds_domains(parent: Path) -> bool:
     """Whether the folders in ``parent`` look like domains, with a folder in each for the same
     classes: no image lies beside these, and at least half of all classes, two or more, are in every
