@@ -18,7 +18,7 @@ import torch
 from avalanche.benchmarks import DatasetExperience
 from torch.utils.data import Dataset
 
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import (
     Builder,
     StreamInfo,

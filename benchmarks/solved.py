@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.results.entries import paired_difference
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.metrics.continual import a_auc, a_last
@@ -43,7 +43,7 @@ METHODS = {
     "AnaCP": ["strategy=anacp"],
     "FeCAM": ["strategy=fecam"],
     "balanced ridge": ["strategy=balanced_ridge"],
-    "AIR, half of all blocks": ["strategy=air", "read_out=blocks:half"],
+    "AIR, half of all blocks": ["strategy=air", "features=blocks:half"],
     "recommended": ["strategy=recommended"],
 }
 #: the read-out of half of all blocks
@@ -101,10 +101,10 @@ def remembered_features(
     """Features of a strategy's read-out; the class token is the last of the blocks that others
     read."""
     vit = strategy.model.backbone
-    shared = strategy.read_out in ("token", WIDEST)
+    shared = strategy.features in ("token", WIDEST)
     compute = vit.reading(WIDEST) if shared else strategy.model.features
-    wide = Remembered(compute, known.setdefault(WIDEST if shared else strategy.read_out, {}))
-    return (lambda images: wide(images)[:, -vit.dim :]) if strategy.read_out == "token" else wide
+    wide = Remembered(compute, known.setdefault(WIDEST if shared else strategy.features, {}))
+    return (lambda images: wide(images)[:, -vit.dim :]) if strategy.features == "token" else wide
 
 
 def table(found: Results, reference: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.trained.predicting import threshold_at
 from cl_prompts.metrics.confidence import confidence

@@ -131,8 +131,8 @@ def test_own_metric_reaches_the_records_of_a_run(here: Path) -> None:
     results = json.loads((folder / "summary.json").read_text())["results"]
     assert results["worst_class"] == pytest.approx(ends[-1])
     assert results["worst_class"] <= results["a_last"]
-    (board,) = folder.glob("events.*")
-    assert b"worst_class/task_end" in board.read_bytes()
+    (logger,) = folder.glob("events.*")
+    assert b"worst_class/task_end" in logger.read_bytes()
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def test_commands_and_names_exist(page: Path) -> None:
     from cl_prompts.experiments.cli.actions import COMMANDS
     from cl_prompts.experiments.cli.arguments import parsed
     from cl_prompts.experiments.recipes.grid import grid
-    from cl_prompts.experiments.recipes.settings import plan
+    from cl_prompts.experiments.recipes.run_config import plan
     from cl_prompts.experiments.runner.executors import Launching
     from cl_prompts.experiments.sweeps.search_space import SearchSpace
 

@@ -60,7 +60,7 @@ class Toy:
     shown: int = 12
     two_blocks: dict[str, Any] = field(default_factory=dict)
 
-    def but(self, strategy: str, **changes: Any) -> Toy:
+    def replace(self, strategy: str, **changes: Any) -> Toy:
         """A variant of this row for the same strategy."""
         names = ("passes", "first_test", "retest", "unasked", "shown", "two_blocks")
         costs = {name: changes.pop(name) for name in names if name in changes}
@@ -206,9 +206,9 @@ TABLE: dict[str, Toy] = {
     "slda": Toy("prototypes", HEAD, retest=0),
     "ranpac": Toy("prototypes", HEAD, {"projection": 40, "ridge": 3.0, "held_out": 10}, retest=0),
     "layup": Toy(
-        "prototypes", HEAD, {"read_out": "raw_blocks:2", "ridge": 3.0, "held_out": 10}, retest=0
+        "prototypes", HEAD, {"features": "raw_blocks:2", "ridge": 3.0, "held_out": 10}, retest=0
     ),
-    "balanced_ridge": Toy("prototypes", HEAD, {"read_out": "blocks:2"}, retest=0),
+    "balanced_ridge": Toy("prototypes", HEAD, {"features": "blocks:2"}, retest=0),
     "recommended": Toy("prototypes", HEAD, retest=0),
     "gacl": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
     "air": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
@@ -236,40 +236,40 @@ TABLE: dict[str, Toy] = {
 
 #: further settings that the families hold for
 VARIANTS: dict[str, Toy] = {
-    "mvp_r": TABLE["mvp"].but("mvp", buffer_size=12),
-    "mvp_published": TABLE["mvp"].but(
+    "mvp_r": TABLE["mvp"].replace("mvp", buffer_size=12),
+    "mvp_published": TABLE["mvp"].replace(
         "mvp",
         gsf_reduction="batch_mean",
         contrastive_pairs="all",
         use_last_block=True,
         passes=2 * DEPTH,
     ),
-    "l2p_slots": TABLE["l2p"].but("l2p", key_choice="slots", copy_keys=True),
-    "l2p_diverse": TABLE["l2p"].but("l2p", key_choice="diverse"),
-    "er_tuned": TABLE["er"].but("er", backbone_lr=1e-3, retest=DEPTH),
-    "lwf_batch": TABLE["lwf"].but("lwf", plugins={"distillation": {"teacher_from": "batch"}}),
-    "lwf_tuned": TABLE["lwf"].but("lwf", backbone_lr=1e-3, retest=DEPTH),
-    "rainbow_chosen": TABLE["rainbow"].but(
+    "l2p_slots": TABLE["l2p"].replace("l2p", key_choice="slots", copy_keys=True),
+    "l2p_diverse": TABLE["l2p"].replace("l2p", key_choice="diverse"),
+    "er_tuned": TABLE["er"].replace("er", backbone_lr=1e-3, retest=DEPTH),
+    "lwf_batch": TABLE["lwf"].replace("lwf", plugins={"distillation": {"teacher_from": "batch"}}),
+    "lwf_tuned": TABLE["lwf"].replace("lwf", backbone_lr=1e-3, retest=DEPTH),
+    "rainbow_chosen": TABLE["rainbow"].replace(
         "rainbow", buffer_choice="uncertainty", uncertainty_views=2, reuse_features=True
     ),
-    "klda_members": TABLE["klda"].but("klda", members=2, form="released"),
-    "randumb_class": TABLE["randumb"].but("randumb", covariance="class"),
-    "anacp_class": TABLE["anacp"].but("anacp", drawn_from="class", target_space="features"),
-    "ridge_chosen": TABLE["multi_label_ridge"].but("multi_label_ridge", held_out=10, period=40),
-    "clib_tuned": TABLE["clib"].but("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),
-    "linear_probe_whitened": TABLE["linear_probe"].but(
+    "klda_members": TABLE["klda"].replace("klda", members=2, form="released"),
+    "randumb_class": TABLE["randumb"].replace("randumb", covariance="class"),
+    "anacp_class": TABLE["anacp"].replace("anacp", drawn_from="class", target_space="features"),
+    "ridge_chosen": TABLE["multi_label_ridge"].replace("multi_label_ridge", held_out=10, period=40),
+    "clib_tuned": TABLE["clib"].replace("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),
+    "linear_probe_whitened": TABLE["linear_probe"].replace(
         "linear_probe", head={"kind": "cosine", "input": "whitened"}
     ),
-    "dual_prompt_standardised": TABLE["dual_prompt"].but(
+    "dual_prompt_standardised": TABLE["dual_prompt"].replace(
         "dual_prompt", head={"kind": "cosine", "input": "standardised", "tau": None}
     ),
-    "mvp_r_whitened": TABLE["mvp"].but(
+    "mvp_r_whitened": TABLE["mvp"].replace(
         "mvp",
         buffer_size=12,
         class_mask="batch",
         head={"input": "whitened", "replayed": False},
     ),
-    "dual_prompt_written": TABLE["dual_prompt"].but(
+    "dual_prompt_written": TABLE["dual_prompt"].replace(
         "dual_prompt",
         prompt_form={
             "decomposed": {"per": "entry", "rank": 2},
@@ -277,27 +277,27 @@ VARIANTS: dict[str, Toy] = {
         },
         period=24,
     ),
-    "one_prompt_written": TABLE["one_prompt"].but(
+    "one_prompt_written": TABLE["one_prompt"].replace(
         "one_prompt",
         prompt_form={"decomposed": {"rank": 2}, "encoded": {"kind": "lstm"}},
         prompt_lr=0.01,
         period=24,
     ),
-    "vq_prompt_regulated": TABLE["vq_prompt"].but(
+    "vq_prompt_regulated": TABLE["vq_prompt"].replace(
         "vq_prompt",
         head={"kind": "cosine"},
         plugins={**ALIGNED["plugins"], "self_regulation": {"class_weight": 1.0}},
     ),
-    "s_prompt_averaged": TABLE["s_prompt"].but(
+    "s_prompt_averaged": TABLE["s_prompt"].replace(
         "s_prompt", plugins={"prompt_averaging": {"checkpoints": 2}}, period=24
     ),
-    "multi_lane_batch": TABLE["multi_lane"].but("multi_lane", class_mask="batch"),
-    "derpp_batch": TABLE["derpp"].but("derpp", class_mask="batch", head={"input": "centred"}),
-    "lwf_whitened": TABLE["lwf"].but("lwf", head={"input": "whitened", "window": 50}),
-    "rainbow_whitened": TABLE["rainbow"].but(
+    "multi_lane_batch": TABLE["multi_lane"].replace("multi_lane", class_mask="batch"),
+    "derpp_batch": TABLE["derpp"].replace("derpp", class_mask="batch", head={"input": "centred"}),
+    "lwf_whitened": TABLE["lwf"].replace("lwf", head={"input": "whitened", "window": 50}),
+    "rainbow_whitened": TABLE["rainbow"].replace(
         "rainbow", reuse_features=True, class_mask="batch", head={"input": "whitened"}
     ),
-    "s_prompt_routed": TABLE["s_prompt"].but(
+    "s_prompt_routed": TABLE["s_prompt"].replace(
         "s_prompt",
         plugins={"router": {"width": 40, "ridge": 1.0}},
         period=24,
@@ -305,18 +305,18 @@ VARIANTS: dict[str, Toy] = {
         first_test=2 * DEPTH,
         unasked=1,
     ),
-    "flyprompt_cosine": TABLE["flyprompt"].but(
+    "flyprompt_cosine": TABLE["flyprompt"].replace(
         "flyprompt", head={"kind": "cosine"}, buffer_size=12
     ),
-    "dual_prompt_slow": TABLE["dual_prompt"].but(
+    "dual_prompt_slow": TABLE["dual_prompt"].replace(
         "dual_prompt", plugins={"slow_heads": {"decays": (0.5, 0.9)}}
     ),
-    "linear_probe_blocks": TABLE["linear_probe"].but(
-        "linear_probe", read_out="blocks:2", head={"kind": "cosine", "input": "whitened"}
+    "linear_probe_blocks": TABLE["linear_probe"].replace(
+        "linear_probe", features="blocks:2", head={"kind": "cosine", "input": "whitened"}
     ),
-    "l2p_blocks": TABLE["l2p"].but("l2p", read_out="blocks:2+patches"),
-    "hide_prompt_blocks": TABLE["hide_prompt"].but("hide_prompt", read_out="blocks:half"),
-    "single_prompt_slca": TABLE["single_prompt"].but(
+    "l2p_blocks": TABLE["l2p"].replace("l2p", features="blocks:2+patches"),
+    "hide_prompt_blocks": TABLE["hide_prompt"].replace("hide_prompt", features="blocks:half"),
+    "single_prompt_slca": TABLE["single_prompt"].replace(
         "single_prompt",
         boundaries=True,
         unasked=1,  # the pass for statistics
@@ -331,7 +331,7 @@ VARIANTS: dict[str, Toy] = {
             "symmetric_loss": {"forward_weight": 0.5},
         },
     ),
-    "clib_whitened": TABLE["clib"].but("clib", head={"kind": "cosine", "input": "whitened"}),
+    "clib_whitened": TABLE["clib"].replace("clib", head={"kind": "cosine", "input": "whitened"}),
 }
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
 

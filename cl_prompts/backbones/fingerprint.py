@@ -60,7 +60,7 @@ def backbone_hash(backbone: FrozenViT) -> str:
         (block.attn.num_heads, type(block.mlp.act).__name__, block.norm1.eps)
         for block in backbone.vit.blocks
     ]
-    parts = (fixed, blocks, backbone.read_out, *_unusual(backbone))
+    parts = (fixed, blocks, backbone.features, *_unusual(backbone))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

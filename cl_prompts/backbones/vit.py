@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
+from cl_prompts.backbones.features import TOKEN, Features
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.backbones.normalisation import Normalisation
-from cl_prompts.backbones.read_out import TOKEN, ReadOut
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 
@@ -69,9 +69,9 @@ class FrozenViT(nn.Module):
         one_of("precision", precision, Precision)
         self.precision = precision
         self.trainable = False
-        self.read_out = TOKEN
+        self.features = TOKEN
         """Tokens that become features, see :meth:`reading`."""
-        self._readings: dict[ReadOut, FrozenViT] = {}
+        self._readings: dict[Features, FrozenViT] = {}
         self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
         self.vit.head = nn.Identity()
         for name, values in zip(("mean", "std"), normalisation, strict=True):
@@ -113,7 +113,7 @@ class FrozenViT(nn.Module):
 
     def reading(self, name: str) -> FrozenViT:
         """This ViT with another read-out: the same weights and the same counter, and features as
-        :class:`~cl_prompts.backbones.read_out.ReadOut` names them.
+        :class:`~cl_prompts.backbones.features.Features` names them.
 
         Raises:
             InputError: see there.
@@ -124,20 +124,20 @@ class FrozenViT(nn.Module):
             >>> vit.dim, vit.reading("blocks:3").feature_dim
             (128, 384)
         """
-        read_out = ReadOut.of(name, self.depth)
-        if read_out == self.read_out:
+        features = Features.of(name, self.depth)
+        if features == self.features:
             return self
         # Always the same object, so that what is cached for one strategy serves the next.
-        if read_out not in self._readings:
+        if features not in self._readings:
             twin = copy.copy(self)
-            twin.read_out = read_out
-            self._readings[read_out] = twin
-        return self._readings[read_out]
+            twin.features = features
+            self._readings[features] = twin
+        return self._readings[features]
 
     @property
     def feature_dim(self) -> int:
         """Width of a feature."""
-        return self.read_out.width(self.dim)
+        return self.features.width(self.dim)
 
     def embed(self, images: Tensor) -> Tensor:
         """RGB images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim), the input
@@ -167,7 +167,7 @@ class FrozenViT(nn.Module):
         class_only: bool = False,
         prepended_only: bool = False,
         entry: Entry | None = None,
-        read: ReadOut | None = None,
+        read: Features | None = None,
     ) -> Tensor:
         """Run blocks 0 .. ``stop`` - 1.
 
@@ -282,7 +282,7 @@ class FrozenViT(nn.Module):
         *,
         stop: int | None = None,
         entry: Entry | None = None,
-        read: ReadOut | None = None,
+        read: Features | None = None,
     ) -> Tensor:
         """:meth:`blocks` with ``class_only``."""
         return self.blocks(tokens, plan, stop=stop, class_only=True, entry=entry, read=read)
@@ -292,8 +292,8 @@ class FrozenViT(nn.Module):
     ) -> Tensor:
         """Embedded tokens -> features (batch, feature dim) in fp32: the final-norm class token, or
         what else is read out."""
-        if self.read_out != TOKEN:
-            read = self.class_tokens(tokens, plan, entry=entry, read=self.read_out)
+        if self.features != TOKEN:
+            read = self.class_tokens(tokens, plan, entry=entry, read=self.features)
             return read.flatten(1)
         token = self.class_tokens(tokens, plan, entry=entry)
         return self.vit.norm(token).squeeze(1).float()
@@ -305,8 +305,8 @@ class FrozenViT(nn.Module):
         feature dim) in fp32 (L2P); of several blocks, where these are read out."""
         if plan.prepended is None:
             raise TypeError("this plan has no prepended tokens to read")
-        if self.read_out != TOKEN:
-            asked: Any = {"prepended_only": True, "entry": entry, "read": self.read_out}
+        if self.features != TOKEN:
+            asked: Any = {"prepended_only": True, "entry": entry, "read": self.features}
             return self.blocks(tokens, plan, **asked).flatten(1)
         normed = self.norm(self.blocks(tokens, plan, prepended_only=True, entry=entry))
         return normed.float().mean(dim=1)

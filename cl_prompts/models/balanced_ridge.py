@@ -10,7 +10,7 @@ from torch import Tensor
 from cl_prompts.models.class_scatter import check_class_matrices, rows_by_class
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ridge import Expansion, RandomExpansion, attempt_positive
-from cl_prompts.models.triangles import SymmetricSums
+from cl_prompts.models.symmetric import SymmetricSums
 
 BalanceOver = Literal["seen", "range"]
 

@@ -12,7 +12,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.lanes import Formulation, LaneInitialisation, LanePasses, LaneSet
-from cl_prompts.prompts.places import check_blocks
+from cl_prompts.prompts.blocks import check_blocks
 from cl_prompts.prompts.selectors import unit_rows
 
 

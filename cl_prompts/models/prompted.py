@@ -17,7 +17,7 @@ from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.heads import InstanceLogitMask, LinearHead
 from cl_prompts.models.slow_heads import ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
-from cl_prompts.prompts.places import check_blocks
+from cl_prompts.prompts.blocks import check_blocks
 from cl_prompts.prompts.pools import Pool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
@@ -40,8 +40,8 @@ class PromptedViT(ContinualModel):
         selector: chooses prompts, or None.
         pools: prompts, injected in this order.
         logit_mask: learned mask on the logits by selection, or None.
-        readout: ``"token"``, the class token, or ``"prompt"``, the mean over the prepended tokens
-            (L2P).
+        head_input: ``"token"``, the class token, or ``"prompt"``, the mean over the prepended
+            tokens (L2P).
         head: features (batch, dim) -> logits (batch, classes); None for a linear one.
         whitening: what features pass through in front of the head, or None.
         multi_label: an image may show several classes.
@@ -57,7 +57,7 @@ class PromptedViT(ContinualModel):
         >>> vit = create_backbone()
         >>> pool = PrependedTokenPool(10, 5, vit.dim)
         >>> l2p = PromptedViT(
-        ...     vit, 3, selector=NearestKeys(10, vit.dim, k=2), pools=[pool], readout="prompt"
+        ...     vit, 3, selector=NearestKeys(10, vit.dim, k=2), pools=[pool], head_input="prompt"
         ... )
         >>> l2p.observe_classes(torch.tensor([0, 1, 2]))
         >>> tuple(l2p(torch.rand(4, 3, 32, 32)).shape)
@@ -79,7 +79,7 @@ class PromptedViT(ContinualModel):
         selector: nn.Module | None = None,
         pools: Sequence[nn.Module] = (),
         logit_mask: InstanceLogitMask | None = None,
-        readout: Literal["token", "prompt"] = "token",
+        head_input: Literal["token", "prompt"] = "token",
         head: nn.Module | None = None,
         whitening: FeatureWhitening | BatchAlignment | None = None,
         multi_label: bool = False,
@@ -90,7 +90,7 @@ class PromptedViT(ContinualModel):
             if blocks := getattr(pool, "blocks", ()):
                 check_blocks(backbone.depth, **{f"blocks of {type(pool).__name__}": blocks})
         super().__init__(backbone, n_classes, multi_label=multi_label)
-        self.readout = readout
+        self.head_input = head_input
         self.query = query or ClassTokenQuery()
         self.selector = selector
         self.logit_mask = logit_mask
@@ -140,7 +140,7 @@ class PromptedViT(ContinualModel):
     def _enter(self, tokens: Tensor) -> Entry:
         """The common part of query pass and prompted pass: all up to the first prompts."""
         # What is read of blocks has to be read in the prompted pass.
-        first_read = self.backbone.depth - self.backbone.read_out.blocks
+        first_read = self.backbone.depth - self.backbone.features.blocks
         last = min(max(self.query.stop(self.backbone) - 1, 0), first_read)
         # A pool without ``blocks`` may prompt anywhere; one with none, nowhere.
         firsts = [min((*getattr(pool, "blocks", (0,)), sys.maxsize)) for pool in self.pools]
@@ -159,7 +159,7 @@ class PromptedViT(ContinualModel):
         for pool in self.pools:
             plan.add(cast(Pool, pool).build(selection))
         vit = self.backbone
-        read = vit.class_features if self.readout == "token" else vit.prepended_features
+        read = vit.class_features if self.head_input == "token" else vit.prepended_features
         output = self.classify(read(encoding.tokens, plan, entry=encoding.entry), selection)
         if plan.losses:
             output.prompt_loss = plan.loss()

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.models.triangles import SymmetricSums
+from cl_prompts.models.symmetric import SymmetricSums
 
 #: Random features with a rectifier, as ridge regression has them.
 Expansion = Literal["normal", "uniform"]

@@ -45,11 +45,11 @@ class CLIB(HeadStrategy):
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> clib = CLIB(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
-        >>> tuple(clib.features.shape)  # cached for each slot of the buffer
+        >>> tuple(clib.buffer_features.shape)  # cached for each slot of the buffer
         (2000, 128)
     """
 
-    withdrawn = ("multi_label",)
+    excluded = ("multi_label",)
     needs_buffer = True
     # Updates read the buffer alone, so the stream's samples have to be in it before.
     remember_first = True
@@ -79,12 +79,12 @@ class CLIB(HeadStrategy):
             length=self.lr_length,
             significance=self.significance,
         )
-        self.features: Tensor | None = None
+        self.buffer_features: Tensor | None = None
         """(slots, dim) features of what the slots hold, on a frozen ViT."""
         if not self.model.reads_images:
             dim = self.model.backbone.feature_dim
-            self.features = torch.zeros(self.buffer_size, dim, device=self.device)
-        self.state.add("rate", "features")
+            self.buffer_features = torch.zeros(self.buffer_size, dim, device=self.device)
+        self.state.add("rate", "buffer_features")
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
         """Make a class-balanced buffer that evicts the least important sample of the fullest
@@ -105,12 +105,12 @@ class CLIB(HeadStrategy):
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Store samples in the buffer, with their features on a frozen ViT."""
         slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
-        if self.features is not None:
+        if self.buffer_features is not None:
             # A slot of -1: the sample was not taken. On a frozen ViT features are kept with a
             # sample, so that observing the losses of the whole buffer needs no forward pass.
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
             features = self.model.run(batch.images[stay]).cacheable["frozen"]
-            self.features[slots.to(self.device)[stay]] = features
+            self.buffer_features[slots.to(self.device)[stay]] = features
 
     def make_batch(self, stream: Batch) -> Batch:
         """The replayed samples alone."""
@@ -139,8 +139,8 @@ class CLIB(HeadStrategy):
     def buffer_losses(self) -> Tensor:
         """(held samples,) cross-entropy of each under the current model."""
         held = len(self.buffer)
-        if self.features is not None:
-            logits = self.model.run(None, {"frozen": self.features[:held]}).logits
+        if self.buffer_features is not None:
+            logits = self.model.run(None, {"frozen": self.buffer_features[:held]}).logits
         else:
             slots = torch.arange(held).split(self.eval_mb_size)
             # A draw of its own: not the views just trained on.

@@ -15,7 +15,7 @@ from cl_prompts.strategies.base.stream import Batch
 ALIASES = ("der++", "der")
 
 
-class DERPlusPlus(HeadStrategy):
+class DERpp(HeadStrategy):
     """Dark experience replay ++ (Buzzega et al., NeurIPS 2020, arXiv 2004.07211).
 
     ``L = CE(stream) + alpha * MSE(logits of the first draw, logits stored with it) + beta *
@@ -33,7 +33,7 @@ class DERPlusPlus(HeadStrategy):
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> der = DERPlusPlus(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> der = DERpp(backbone=create_backbone(), n_classes=10, evaluator=None)
         >>> tuple(der.stored.values.shape)  # logits beside the slots of the buffer
         (2000, 10)
     """

@@ -6,7 +6,7 @@ from cl_prompts.checks import Size
 from cl_prompts.strategies.base.head_training import HeadStrategy
 
 
-class ExperienceReplay(HeadStrategy):
+class ER(HeadStrategy):
     """Experience replay (ER; Rolnick et al., NeurIPS 2019, arXiv 1811.11682; here as in the
     Si-Blurry code).
 
@@ -23,7 +23,7 @@ class ExperienceReplay(HeadStrategy):
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> er = ExperienceReplay(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> er = ER(backbone=create_backbone(), n_classes=10, evaluator=None)
         >>> er.buffer.size, er.replay.batch_size
         (2000, 32)
     """

@@ -11,7 +11,7 @@ from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.base.stream import Batch
 
 
-class AsymmetricReplay(HeadStrategy):
+class ERACE(HeadStrategy):
     """Experience replay with asymmetric cross-entropy (ER-ACE; Caccia et al., ICLR 2022, arXiv
     2104.05025).
 
@@ -20,18 +20,18 @@ class AsymmetricReplay(HeadStrategy):
     alone, where they have samples of their own. Without replayed samples the first term is left.
 
     Settings and deviations from the Si-Blurry code are those of
-    :class:`~cl_prompts.strategies.ExperienceReplay`: frozen ViT, head by Adam 5e-3, 64 stream and
+    :class:`~cl_prompts.strategies.ER`: frozen ViT, head by Adam 5e-3, 64 stream and
     32 buffer samples, 3 updates a batch, buffer 2000 (paper: SGD 0.1 on a ResNet, 10 and 10
     samples). One class per image: several have no softmax in which to compete.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> ace = AsymmetricReplay(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> ace = ERACE(backbone=create_backbone(), n_classes=10, evaluator=None)
         >>> ace.buffer.size, ace.replay.batch_size
         (2000, 32)
     """
 
-    withdrawn = ("multi_label", "class_mask", "loss_norm")
+    excluded = ("multi_label", "class_mask", "loss_norm")
     needs_buffer = True
     weighs_alike = False
 

@@ -6,7 +6,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.blocks import Blocks, check_blocks
 from cl_prompts.prompts.pools import ExpertTokens, class_position
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.router import Router
@@ -46,7 +46,7 @@ class FlyPrompt(PromptStrategy):
 
     # Slow head j: W_j <- decay_j W_j + (1 - decay_j) W behind every update.
     own_plugins = (Router(), SlowHeads(decays=(0.9, 0.99)))
-    withdrawn = ("multi_label", "compile")
+    excluded = ("multi_label", "compile")
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""

@@ -16,8 +16,8 @@ from cl_prompts.losses.centroids import centroid_contrast
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.routers import HeadRouter, TaskIdentity
+from cl_prompts.prompts.blocks import Blocks, prefix_shape
 from cl_prompts.prompts.init import Distribution
-from cl_prompts.prompts.places import Blocks, prefix_shape
 from cl_prompts.prompts.prefixes import PrefixLayout, PrefixPool
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import MomentumSlots
@@ -59,7 +59,7 @@ class HiDePrompt(PromptStrategy):
         (5, 5, 2, 5, 128)
     """
 
-    withdrawn = ("multi_label",)
+    excluded = ("multi_label",)
     own_plugins = (HeadAlignment(),)
     of_optimizer = (*PromptStrategy.of_optimizer, "identity_lr")
 

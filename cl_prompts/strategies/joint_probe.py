@@ -21,7 +21,7 @@ class JointProbe(Joint):
         (1290, False)
     """
 
-    withdrawn = ("backbone_lr",)
+    excluded = ("backbone_lr",)
     plain_images = True
 
     backbone_lr: NotNegative = 0.0

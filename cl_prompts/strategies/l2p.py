@@ -97,6 +97,6 @@ class L2P(PoolStrategy):
             n_classes,
             selector=batchwise(selector, self.batchwise_prompt),
             pools=[pool],
-            readout="prompt",
+            head_input="prompt",
             multi_label=self.multi_label,
         )

@@ -35,12 +35,12 @@ class LayUPProbe(RanPACProbe):
         768
     """
 
-    withdrawn = (*RanPACProbe.withdrawn, "projection", "expansion")
+    excluded = (*RanPACProbe.excluded, "projection", "expansion")
     candidates = RIDGES
     plain_images = True
 
     # k = 6, each block's output in front of the final norm, the last one's, too.
-    read_out: str = "raw_blocks:6"
+    features: str = "raw_blocks:6"
     intercept: bool = False
     """Append a constant 1 to the features; the ridge acts on its coefficient, too. With several
     classes an image there always is one."""

@@ -12,8 +12,8 @@ from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.blocks import Blocks, check_blocks
 from cl_prompts.prompts.files import read_prompts, set_initial
-from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool, class_position
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
@@ -50,7 +50,7 @@ class MISA(PromptStrategy):
         (10, 3, 20, 128)
     """
 
-    withdrawn = ("multi_label",)
+    excluded = ("multi_label",)
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""

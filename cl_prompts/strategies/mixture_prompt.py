@@ -43,7 +43,7 @@ class MixturePrompt(OnlineStrategy):
         (5, 10, 128)
     """
 
-    withdrawn = ("multi_label", "head")
+    excluded = ("multi_label", "head")
 
     n_groups: Count = 5
     """Groups, each with an expert. Once tasks or periods exceed them, the last one goes on."""

@@ -36,7 +36,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
     """
 
     classifier = MultiLabelRidge
-    withdrawn = ("compile", "head", *OF_GRADIENTS)
+    excluded = ("compile", "head", *OF_GRADIENTS)
     plain_images = True
 
     multi_label: bool = True

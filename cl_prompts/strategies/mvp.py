@@ -23,7 +23,7 @@ from cl_prompts.losses.mvp import (
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import InstanceLogitMask
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.blocks import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection
 from cl_prompts.strategies.base.head import Head
@@ -62,7 +62,7 @@ class MVP(PromptStrategy):
     """
 
     # One label an image, keys with a loss of their own, and rates as they are given.
-    withdrawn = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
+    excluded = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
     # class_mask="current" is refused: the loss has no form for the classes of a task alone.
     masks_classes = False
 

@@ -52,7 +52,7 @@ class RainbowMemory(HeadStrategy):
         (2000, 256)
     """
 
-    withdrawn = ("multi_label",)
+    excluded = ("multi_label",)
     needs_buffer = True
     masks_classes = False
 

@@ -47,7 +47,7 @@ class RanPACProbe(PrototypeStrategy):
         10000.0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("compile", "head", *OF_GRADIENTS)
+    excluded: ClassVar[tuple[str, ...]] = ("compile", "head", *OF_GRADIENTS)
     candidates: ClassVar[tuple[float, ...]] = RIDGES
 
     projection: Count = 10_000

@@ -14,7 +14,7 @@ class Recommended(BalancedRidgeProbe):
     """The composition that this package recommends to begin with; nothing of it is to be set.
 
     Features are the class tokens of the last half of the blocks, each behind the final norm
-    (``read_out=blocks:half``). With one class an image the classifier is that of
+    (``features=blocks:half``). With one class an image the classifier is that of
     :class:`~cl_prompts.strategies.balanced_ridge.BalancedRidgeProbe`, whose ridge is found from the
     data; with several it is the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, with
     its ridge of 100.
@@ -30,9 +30,9 @@ class Recommended(BalancedRidgeProbe):
         ('PooledRidge', 384)
     """
 
-    withdrawn = ("compile", "head", "ridge", *OF_GRADIENTS)
+    excluded = ("compile", "head", "ridge", *OF_GRADIENTS)
 
-    read_out: str = "blocks:half"
+    features: str = "blocks:half"
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:
         """The classifier for the kind of labels."""

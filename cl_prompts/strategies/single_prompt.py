@@ -30,7 +30,7 @@ class SinglePrompt(OnePrompt):
         26880
     """
 
-    withdrawn = ("multi_label",)
+    excluded = ("multi_label",)
 
     position: bool = False
     """Add the class token's positional embedding to every row, as published: a constant shift."""

@@ -9,7 +9,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share, in_range
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.blocks import Blocks, check_blocks
 from cl_prompts.prompts.sparse import SparsePrefix
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
@@ -49,7 +49,7 @@ class SMoPE(PromptStrategy):
     own_plugins = (
         HeadAlignment(epochs=50, lr=1e-5, samples=512, statistics="variance", optimizer="adamw"),
     )
-    withdrawn = ("multi_label", "compile")
+    excluded = ("multi_label", "compile")
 
     prompted_blocks: Blocks = (0, 1, 2, 3, 4, 5)
     """Blocks with prompts, 0-based."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.places import Blocks, prefix_shape
+from cl_prompts.prompts.blocks import Blocks, prefix_shape
 from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
@@ -41,7 +41,7 @@ class VQPrompt(PromptStrategy):
     own_plugins = (
         HeadAlignment(epochs=10, lr=1e-5, samples=512, statistics="variance", optimizer="adamw"),
     )
-    withdrawn = ("multi_label",)
+    excluded = ("multi_label",)
 
     pool_size: Count = 10
     """Prompts M of a block."""

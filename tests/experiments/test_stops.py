@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.experiments.cli import main, outcomes
-from cl_prompts.experiments.recipes import settings as recipe_settings
+from cl_prompts.experiments.recipes import run_config
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.runner.building import Builder
@@ -106,7 +106,7 @@ RESUME = "continue with: cl-prompts run --resume "
 REPORT = "stopped before the report was made, which this does: cl-prompts report "
 #: a function that the phase calls, and how a signal that comes there ends the command
 PHASES: dict[str, tuple[Any, str, str]] = {
-    "reading": (recipe_settings, "plan", NOTHING),
+    "reading": (run_config, "plan", NOTHING),
     "validation": (Builder, "check", NOTHING),
     "folder": (RunFolder, "create", RESUME),
     "start": (TaskLoop, "restore", RESUME),

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
 from tests.experiments.own_photos import photo

@@ -147,7 +147,7 @@ def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
 OF_ITS_OWN = [
     kind
     for kind, row in TABLE.items()
-    if row.vit_b != HEAD or kind in ("linear_probe", "ncm") or "read_out" in row.options
+    if row.vit_b != HEAD or kind in ("linear_probe", "ncm") or "features" in row.options
     if kind not in ("s_prompt", "norga", "hide_prompt", "single_prompt", "joint")
 ]
 

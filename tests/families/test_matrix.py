@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
@@ -66,7 +66,7 @@ def builder() -> Iterator[Builder]:
         yield Builder()
 
 
-def settings_of(strategy: str, scenario: str) -> Settings:
+def settings_of(strategy: str, scenario: str) -> RunConfig:
     """What the command line makes of it; each strategy with the settings of its recipe for
     digits."""
     recipe = "digit_scenes" if several_labels(scenario) else "digits_all"

@@ -70,7 +70,7 @@ def alike(first: Any, second: Any) -> None:
 
 @pytest.mark.parametrize(("kind", "scenario"), CASES)
 def test_a_run_resumes_exactly_inside_an_experience_and_after_one(kind: str, scenario: str) -> None:
-    """Stopped twice: in either order inside an experience, at any batch of it, and after one.
+    """Interrupted twice: in either order inside an experience, at any batch of it, and after one.
 
     The whole run was evaluated on the way, and global random state was another: neither matters.
     """

@@ -51,8 +51,8 @@ def test_read_outs_are_the_class_token_and_the_mean_of_prepended_tokens() -> Non
     tokens = model.backbone.embed(IMAGES)
     plan = pool.build(model.run(IMAGES).selection)
     states = model.backbone.norm(model.backbone.blocks(tokens, plan))
-    for readout, want in (("token", states[:, 0]), ("prompt", states[:, -6:].mean(dim=1))):
-        model.readout = readout
+    for head_input, want in (("token", states[:, 0]), ("prompt", states[:, -6:].mean(dim=1))):
+        model.head_input = head_input
         torch.testing.assert_close(model.run(IMAGES).features, want, atol=1e-5, rtol=0)
 
 

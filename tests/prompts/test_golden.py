@@ -341,7 +341,7 @@ def test_l2p_model() -> None:
     close(gradient(pool.values), "vit/l2p/grad_pool")
     close(gradient(keys.key), "vit/l2p/grad_keys")
     close(gradient(model.head.weight), "vit/l2p/grad_head")
-    model.readout = "token"
+    model.head_input = "token"
     close(model(images), "vit/l2p/logits_token_head")
 
 

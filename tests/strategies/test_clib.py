@@ -100,5 +100,5 @@ def test_cached_features_are_raw_so_that_they_stay_exact() -> None:
         labels = strategy.buffer.labels[held]
         want = F.cross_entropy(strategy.model.eval()(images), labels, reduction="none")
         raw = strategy.model.backbone(images)
-    torch.testing.assert_close(strategy.features[held], raw, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(strategy.buffer_features[held], raw, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(strategy.buffer_losses(), want, atol=1e-4, rtol=1e-4)

@@ -22,7 +22,7 @@ def test_usage_is_counted_once_per_image_and_prompt() -> None:
 
 
 def test_the_head_reads_prompts_and_a_vote_is_a_choice() -> None:
-    assert make("l2p").model.readout == "prompt"
+    assert make("l2p").model.head_input == "prompt"
     for vote in ("training", "always"):
         selector = make("l2p", batchwise_prompt=vote).model.selector
         assert isinstance(selector, BatchwisePrompt)

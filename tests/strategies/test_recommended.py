@@ -17,7 +17,7 @@ def test_it_is_its_parts_on_either_kind_of_labels() -> None:
             fit(make(kind, scenario, **changes), experiences(scenario)).model(images)
             for kind, changes in (
                 ("recommended", {}),
-                (part, {"read_out": "blocks:half", **settings}),
+                (part, {"features": "blocks:half", **settings}),
             )
         ]
         assert torch.equal(*both)

@@ -29,7 +29,7 @@ from cl_prompts.experiments.cli.outcomes import (
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.executors import MOST_JOBS
-from cl_prompts.experiments.runner.interruption import Stopped, stop_says
+from cl_prompts.experiments.runner.signals import Interrupted, stop_says
 
 
 def ls(listed: Sequence[str] = ()) -> None:
@@ -122,7 +122,7 @@ def validate(
         quiet: print nothing but errors.
     """
     from cl_prompts.experiments.recipes.names import labels_of
-    from cl_prompts.experiments.recipes.settings import plan
+    from cl_prompts.experiments.recipes.run_config import plan
 
     check_recipe_code(recipe, settings, trust_code)
     runs = plan(recipe, settings)
@@ -187,7 +187,7 @@ def run(
     with stop_says("stopped before a run was begun"):
         check_recipe_code(str(recipe), settings, trust_code)
         # Before the imports, which take seconds: a wrong name or key is said at once.
-        from cl_prompts.experiments.recipes.settings import plan
+        from cl_prompts.experiments.recipes.run_config import plan
 
         runs = plan(str(recipe), settings)
         from cl_prompts.experiments.runner.running import run_all
@@ -206,7 +206,7 @@ def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> N
     except (RunError, KeyboardInterrupt):
         if finished:  # earlier runs are not lost
             # One more signal ends the report; what is said is why the runs ended.
-            with suppress(Stopped):
+            with suppress(Interrupted):
                 conclude(finished, above, console)
         raise
     conclude(finished, above, console)

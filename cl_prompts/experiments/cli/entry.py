@@ -15,7 +15,7 @@ from io import TextIOWrapper
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.cli.actions import COMMANDS
 from cl_prompts.experiments.cli.arguments import parsed
-from cl_prompts.experiments.runner.interruption import Stopped
+from cl_prompts.experiments.runner.signals import Interrupted
 
 #: errors of the system for wrong paths
 _OF_PATHS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Here, since a closed pipe that is noted at the exit can no longer be caught.
         sys.stdout.flush()
     except KeyboardInterrupt as error:
-        stop = error if isinstance(error, Stopped) else Stopped(str(error))
+        stop = error if isinstance(error, Interrupted) else Interrupted(str(error))
         return _said(str(stop), stop.exit_code)
     except BrokenPipeError:
         # Whoever reads the output has enough, as head does; nothing may be flushed at the exit.

@@ -18,7 +18,7 @@ from rich.table import Table
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.runner.interruption import stop_says
+from cl_prompts.experiments.runner.signals import stop_says
 
 # Columns of the report that a terminal of 80 columns has no room for.
 _HIDDEN_COLUMNS = (

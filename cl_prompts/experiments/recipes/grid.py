@@ -13,7 +13,7 @@ from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.recipe_files import NAMED
-from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.values import BY_NAME, as_seeds, flat, parsed, plain
 
 #: settings that say where a run is computed, or how often it is saved, but enter no number of it
@@ -26,7 +26,7 @@ _NUMBER = r"[-+]?[\d.]*\d(?:e[-+]?\d+)?"
 _RANGE = re.compile(rf"{_NUMBER}\s*\.\.\s*{_NUMBER}", re.IGNORECASE)
 
 
-def grid(recipe: str, texts: Sequence[str] = ()) -> list[Settings]:
+def grid(recipe: str, texts: Sequence[str] = ()) -> list[RunConfig]:
     """All runs of a sweep: each combination of the values given, with every strategy and seed.
 
     >>> runs = grid("digits", ["strategy=er", "seed=1-2", "lr=1e-3,1e-2"])
@@ -35,7 +35,7 @@ def grid(recipe: str, texts: Sequence[str] = ()) -> list[Settings]:
 
     Args:
         recipe: of the package or a YAML file.
-        texts: ``key=value`` as :func:`~cl_prompts.experiments.recipes.settings.plan` takes them;
+        texts: ``key=value`` as :func:`~cl_prompts.experiments.recipes.run_config.plan` takes them;
             commas divide the values of any key, but not inside brackets, so that a value that is a
             list is written ``[1,2]``. ``seed`` and ``stream_seed`` take ranges such as ``1-5``.
 
@@ -47,7 +47,7 @@ def grid(recipe: str, texts: Sequence[str] = ()) -> list[Settings]:
         InputError: a combination that ``plan`` refuses, more than 10,000 runs, or several values of
             a key that changes no number.
     """
-    found: dict[str, Settings] = {}
+    found: dict[str, RunConfig] = {}
     for combination in itertools.product(*map(_axis, texts)):
         for run in plan(recipe, combination):
             # Values written in two ways, as 0.1 and 1e-1, make one run.
@@ -95,7 +95,7 @@ def divided(text: str) -> Iterator[str]:
     yield text[begin:].strip()
 
 
-def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
+def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
     """A label for each run: strategy, settings in which runs of that strategy differ, and seed.
 
     >>> labels_of_runs(grid("digits", ["strategy=er,ncm", "seed=3", "er.lr=0.1,0.2"]))
@@ -117,7 +117,7 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     return labels
 
 
-def held_settings(run: Settings) -> dict[str, Any]:
+def held_settings(run: RunConfig) -> dict[str, Any]:
     """Settings of a run by dotted name, and which plugins and forms of prompts it has."""
     held = dict(flat(plain(asdict(run))))
     for key in BY_NAME:
@@ -125,7 +125,7 @@ def held_settings(run: Settings) -> dict[str, Any]:
     return held
 
 
-def _differing(runs: Iterable[Settings]) -> list[str]:
+def _differing(runs: Iterable[RunConfig]) -> list[str]:
     """Names of the settings in which runs differ."""
     met: dict[str, set[str]] = {}
     for run in runs:

@@ -80,7 +80,7 @@ def described(thing: Any, without: Collection[str] = ()) -> Parameters:
         texts = sentences(thing)
         found = {
             # The value of a head, say, is known by the settings that are given to it.
-            s.name: Parameter(s.kind, getattr(s.default, "given", s.default), texts[s.name])
+            s.name: Parameter(s.kind, getattr(s.default, "explicit", s.default), texts[s.name])
             for s in thing.settings().values()
         }
     else:
@@ -206,7 +206,7 @@ def plugins_of(kind: Any) -> dict[str, dict[str, Any]]:
     for plugin in kind.own_plugins:
         own = type(plugin)
         name = names.get(own.__name__, f"{own.__module__}:{own.__qualname__}")
-        found[name] = plain(plugin.given)
+        found[name] = plain(plugin.explicit)
     return found
 
 

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from cl_prompts import __version__
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE, Checkpoint, Checkpoints
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
@@ -84,7 +84,7 @@ def _revision() -> str | None:
     return done.stdout.strip() or None
 
 
-def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
+def settings_of(folder: Path, trust_code: Trust = False) -> RunConfig:
     """Return the settings in the ``config.yaml`` of a folder.
 
     Raises:
@@ -93,7 +93,7 @@ def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
     """
     text = FolderFiles(folder).read_text("config.yaml")
     try:
-        return Settings.of_folder(text, trust_code=trust_code)
+        return RunConfig.of_folder(text, trust_code=trust_code)
     except InputError as error:
         raise InputError(f"{folder / 'config.yaml'} cannot be used: {error}") from error
 
@@ -139,7 +139,7 @@ class RunFolder(FolderFiles):
     def create(
         cls,
         path: Path,
-        settings: Settings,
+        settings: RunConfig,
         identity: Mapping[str, Any],
         command: str,
     ) -> RunFolder:
@@ -171,7 +171,7 @@ class RunFolder(FolderFiles):
         return folder
 
     @classmethod
-    def resume(cls, path: Path, trust_code: Trust = False) -> tuple[RunFolder, Settings]:
+    def resume(cls, path: Path, trust_code: Trust = False) -> tuple[RunFolder, RunConfig]:
         """Open the folder of an unfinished run, and read its settings.
 
         Args:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import cl_prompts
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import flat, plain
 from cl_prompts.own_code import code_hash
 from cl_prompts.reading import sha256
@@ -71,7 +71,7 @@ def identity_of(parts: Parts) -> dict[str, Any]:
     }
 
 
-def settings_identity(settings: Settings) -> dict[str, Any]:
+def settings_identity(settings: RunConfig) -> dict[str, Any]:
     """Return the part of the identity that is known before anything is built.
 
     Returns:

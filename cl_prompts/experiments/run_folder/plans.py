@@ -13,7 +13,7 @@ from typing import Literal
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import label_of
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import files
 
 State = Literal["finished", "unfinished", "missing"]
@@ -29,7 +29,7 @@ class PlannedRun:
     """
 
     folder: Path
-    settings: Settings
+    settings: RunConfig
 
     @property
     def state(self) -> State:
@@ -47,7 +47,7 @@ def state_of(folder: Path) -> State:
     return "finished" if status == "finished" else "unfinished"
 
 
-def new_path(out: Path, settings: Settings) -> Path:
+def new_path(out: Path, settings: RunConfig) -> Path:
     """Make the empty folder ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it
     is taken, also by a process that starts at the same moment.
 
@@ -113,7 +113,7 @@ class Plan:
             if not folder.resolve().is_relative_to(path.parent.resolve()):
                 raise InputError(f"{path} cannot be used: {folder} lies outside of its folder")
             try:
-                settings = Settings.of_folder(run["settings"], trust_code=trust_code)
+                settings = RunConfig.of_folder(run["settings"], trust_code=trust_code)
             except InputError as error:
                 raise InputError(f"{path} cannot be used: {error}") from error
             runs.append(PlannedRun(folder, settings))

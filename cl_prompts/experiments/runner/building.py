@@ -23,14 +23,14 @@ from cl_prompts.datasets.registry import (
 )
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.signatures import filled_parameters
 from cl_prompts.experiments.runner.learning_on import first_size, parent_of
 from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import loader_processes
 from cl_prompts.experiments.runner.remarks import remarks
 from cl_prompts.experiments.runner.streams import home_classes_of, split_of
-from cl_prompts.experiments.tracking.boards import board_class
+from cl_prompts.experiments.tracking.loggers import board_class
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -59,7 +59,7 @@ class Builder:
     Attributes:
         ready: parts of a run that was checked and is executed next; a run is built once.
 
-    >>> from cl_prompts.experiments.recipes.settings import plan
+    >>> from cl_prompts.experiments.recipes.run_config import plan
     >>> (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     >>> print(Builder().build(settings).data)
     digits: 10 classes, 1442 training and 355 test images
@@ -72,7 +72,7 @@ class Builder:
         self._backbones: dict[str, FrozenViT] = {}
         self._bad: dict[str, dict[str, str]] = {}
 
-    def build(self, settings: Settings) -> Parts:
+    def build(self, settings: RunConfig) -> Parts:
         """All parts of a run; raises ``InputError`` for a setting that is out of range or does not
         fit the others."""
         if settings.tracker is not None:
@@ -107,7 +107,7 @@ class Builder:
         ready, self.ready = self.ready, None
         return ready
 
-    def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
+    def check(self, plan: Sequence[RunConfig]) -> tuple[Parts, list[str]]:
         """Build one of the runs that differ in nothing but seeds; return the parts of the last one,
         and remarks on all. Raises ``InputError`` if a run cannot be built."""
         found: dict[str, None] = {}
@@ -118,7 +118,7 @@ class Builder:
             found.update(dict.fromkeys(remarks(parts, announced=announced)))
         return parts, list(found)
 
-    def backbone(self, settings: Settings, data: DataSet | None = None) -> FrozenViT:
+    def backbone(self, settings: RunConfig, data: DataSet | None = None) -> FrozenViT:
         """The backbone of a run, whose data are loaded where they alone say how images are
         normalised. Raises ``InputError`` if it cannot be built."""
         normalisation = _normalisation(settings, data)
@@ -126,19 +126,19 @@ class Builder:
             normalisation = _normalisation(settings, self.data(settings))
         return self._backbone(settings, normalisation)
 
-    def data(self, settings: Settings) -> DataSet:
+    def data(self, settings: RunConfig) -> DataSet:
         """The data set of a run, at the image size of its backbone, as the run itself makes it;
         global generators stay as they are. Raises ``InputError`` if it cannot be used."""
         with all_seeded(settings.seed):
             return self._data(settings)
 
-    def _data(self, settings: Settings) -> DataSet:
+    def _data(self, settings: RunConfig) -> DataSet:
         if settings.parent:
             # Images of the ancestors first, so that their rows stay what they were.
             return joined(self._data(parent_of(settings)), self._own_data(settings))
         return self._own_data(settings)
 
-    def _own_data(self, settings: Settings) -> DataSet:
+    def _own_data(self, settings: RunConfig) -> DataSet:
         image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
         name, arguments = settings.section("dataset")
         # A function of one's own may have other files for each seed.
@@ -158,7 +158,7 @@ class Builder:
             self._bad[key] = check_images(data, self._progress)
         return handle_bad_images(data, self._bad[key], on_bad_image)
 
-    def _backbone(self, settings: Settings, normalisation: Any) -> FrozenViT:
+    def _backbone(self, settings: RunConfig, normalisation: Any) -> FrozenViT:
         name, arguments = settings.section("backbone")
         arguments["normalisation"] = normalisation
         # Random weights are each seed's own; all others are shared by runs of all seeds.
@@ -170,7 +170,7 @@ class Builder:
         return self._backbones[key]
 
 
-def _evaluation(settings: Settings, data: DataSet, split: Any) -> AnytimeEvaluation:
+def _evaluation(settings: RunConfig, data: DataSet, split: Any) -> AnytimeEvaluation:
     evaluation = dict(settings.evaluation)
     if strategy_class(settings.strategy).whole_stream:
         # All data come at once, so there is no curve over samples: only the end is measured.
@@ -183,7 +183,7 @@ def _evaluation(settings: Settings, data: DataSet, split: Any) -> AnytimeEvaluat
     )
 
 
-def _normalisation(settings: Settings, data: DataSet | None = None) -> Any:
+def _normalisation(settings: RunConfig, data: DataSet | None = None) -> Any:
     """Mean and standard deviation, or the word in the settings that stands for them; None where a
     data set of one's own has them, which says so only once it is made."""
     wanted = settings.backbone["normalisation"]
@@ -193,7 +193,7 @@ def _normalisation(settings: Settings, data: DataSet | None = None) -> Any:
     return None if known is None else [list(known.mean), list(known.std)]
 
 
-def options_on(train: ImageSet, settings: Settings) -> dict[str, Any]:
+def options_on(train: ImageSet, settings: RunConfig) -> dict[str, Any]:
     """Options of a run's strategy on training images: without augmentation a sample has one view,
     and what is frozen is computed once."""
     options = dict(settings.options)
@@ -203,7 +203,7 @@ def options_on(train: ImageSet, settings: Settings) -> dict[str, Any]:
 
 
 def make_strategy(
-    settings: Settings,
+    settings: RunConfig,
     backbone: FrozenViT,
     info: StreamInfo,
     options: Mapping[str, Any],
@@ -230,7 +230,7 @@ def make_strategy(
     )
 
 
-def _data_arguments(settings: Settings, info: StreamInfo) -> dict[str, Any]:
+def _data_arguments(settings: RunConfig, info: StreamInfo) -> dict[str, Any]:
     accepted = filled_parameters(settings.strategy)
     arguments: dict[str, Any] = {}
     if info.multi_label and "multi_label" not in accepted:
@@ -246,7 +246,7 @@ def _data_arguments(settings: Settings, info: StreamInfo) -> dict[str, Any]:
     return arguments
 
 
-def boundaries_announced(settings: Settings, stream: Any) -> bool:
+def boundaries_announced(settings: RunConfig, stream: Any) -> bool:
     """Whether a strategy gets to know where the tasks of a stream end."""
     boundaries = settings.options.get("boundaries")
     return bool(stream.boundaries if boundaries is None else boundaries)

@@ -15,9 +15,9 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests
 from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import its_threads, takes_one_thread
+from cl_prompts.experiments.runner.signals import StopRequest, stop_requests
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.progress import Watcher
@@ -41,7 +41,7 @@ def complete(
     Raises:
         InputError: the run cannot be built or resumed.
         RunError: a fault during the run.
-        Stopped: a signal came.
+        Interrupted: a signal came.
     """
     state = run.state
     if state == "finished":  # its process may have died as it was about to say so

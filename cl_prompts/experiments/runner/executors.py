@@ -96,17 +96,17 @@ class Job:
 def execute_job(job: Job, threads: int | None = None) -> None:
     """Execute a run to its end, with so many threads; the function that workers get.
 
-    The folder says how the run ended; raises what :func:`complete` raises, but for ``Stopped``.
+    The folder says how the run ended; raises what :func:`complete` raises, but for ``Interrupted``.
     """
     if threads is not None:
         _use_threads(threads)
     os.chdir(job.home)
     from cl_prompts.experiments.runner.execution import complete
-    from cl_prompts.experiments.runner.interruption import Stopped
+    from cl_prompts.experiments.runner.signals import Interrupted
 
     try:
         complete(job.run, _builder(), _Silent(), job.command)
-    except Stopped:
+    except Interrupted:
         return  # its state is saved
 
 

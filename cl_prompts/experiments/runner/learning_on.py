@@ -23,7 +23,7 @@ from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
 from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import Settings, runs_of
+from cl_prompts.experiments.recipes.run_config import RunConfig, runs_of
 from cl_prompts.experiments.recipes.values import GROUPS, flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE, Checkpoint, Checkpoints
@@ -76,7 +76,7 @@ def settings_of_child(
     name: str,
     overrides: Sequence[str] = (),
     trust_code: Trust = False,
-) -> Settings:
+) -> RunConfig:
     """Settings of a run that learns on from a finished one: those of the parent, on further images,
     which come in one task unless ``scenario`` is among the overrides.
 
@@ -112,7 +112,7 @@ def settings_of_child(
 
 
 def _recipe(
-    run: Run, settings: Settings, dataset: Mapping[str, Any], n_classes: int, name: str
+    run: Run, settings: RunConfig, dataset: Mapping[str, Any], n_classes: int, name: str
 ) -> dict[str, Any]:
     boundaries = bool(run.stream.get("boundaries"))
     scenario = one_task(n_classes, multi_label=run.multi_label, boundaries=boundaries)
@@ -156,7 +156,7 @@ def one_task(n_classes: int, *, multi_label: bool, boundaries: bool) -> dict[str
     return {"name": names.get((multi_label, boundaries), "class_incremental"), "n_tasks": 1}
 
 
-def _statistics(settings: Settings) -> list[list[float]]:
+def _statistics(settings: RunConfig) -> list[list[float]]:
     known = DATASETS.get(settings.dataset["name"])
     if known is None:
         raise InputError(
@@ -166,7 +166,7 @@ def _statistics(settings: Settings) -> list[list[float]]:
     return [list(known.mean), list(known.std)]
 
 
-def _check_unchanged(child: Settings, parent: Settings, recipe: Mapping[str, Any]) -> None:
+def _check_unchanged(child: RunConfig, parent: RunConfig, recipe: Mapping[str, Any]) -> None:
     """Refuse settings that make another model, or show it other images, than the parent's."""
     pairs: dict[str, list[Any]] = {
         f"backbone.{key}": [value, recipe["backbone"][key]]
@@ -188,7 +188,7 @@ def _check_unchanged(child: Settings, parent: Settings, recipe: Mapping[str, Any
             )
 
 
-def _parent(run: Run, settings: Settings) -> dict[str, Any]:
+def _parent(run: Run, settings: RunConfig) -> dict[str, Any]:
     made = json.dumps([conditions_of(run), options_of(run)], sort_keys=True)
     return {
         "run": str(run.folder.resolve()),
@@ -200,7 +200,7 @@ def _parent(run: Run, settings: Settings) -> dict[str, Any]:
     }
 
 
-def parent_of(settings: Settings) -> Settings:
+def parent_of(settings: RunConfig) -> RunConfig:
     """Settings of the run that another one goes on from.
 
     Raises:
@@ -217,20 +217,20 @@ def parent_of(settings: Settings) -> Settings:
     return settings_of(folder, settings.parent["code"])
 
 
-def first_size(settings: Settings, n_classes: int, n_tasks: int) -> tuple[int, int]:
+def first_size(settings: RunConfig, n_classes: int, n_tasks: int) -> tuple[int, int]:
     """Classes and tasks that a strategy is made for: those of the first ancestor, from which it
     grows to those of the run."""
     n_classes, n_tasks = settings.parent.get("first", (n_classes, n_tasks))
     return n_classes, n_tasks
 
 
-def grow_to(strategy: OnlineStrategy, settings: Settings, n_classes: int, n_tasks: int) -> None:
+def grow_to(strategy: OnlineStrategy, settings: RunConfig, n_classes: int, n_tasks: int) -> None:
     """Let a strategy that was just made for :func:`first_size` grow to these sizes."""
     first_classes, first_tasks = first_size(settings, n_classes, n_tasks)
     strategy.grow(n_classes - first_classes, n_tasks - first_tasks)
 
 
-def sizes_of_parent(settings: Settings) -> tuple[int, int]:
+def sizes_of_parent(settings: RunConfig) -> tuple[int, int]:
     """Classes and tasks of the run that another one goes on from."""
     summary = FolderFiles(Path(settings.parent["run"])).read_json("summary.json")
     return summary["n_classes"], summary["n_tasks"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cl_prompts.datasets.registry import DataSet
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
@@ -15,7 +15,7 @@ from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 class Parts:
     """Parts of a run, built from its settings; in these nothing is left to be chosen."""
 
-    settings: Settings
+    settings: RunConfig
     data: DataSet
     split: Any
     benchmark: Any

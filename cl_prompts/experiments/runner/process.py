@@ -13,7 +13,7 @@ import torch
 
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import pick_device
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 
 #: loader processes beside a GPU
 _LOADERS = 8
@@ -31,7 +31,7 @@ def loader_processes(device: torch.device) -> int:
     return max(1, min(_LOADERS, cores() - 1)) if device.type == "cuda" else 0
 
 
-def takes_one_thread(run: Settings) -> bool:
+def takes_one_thread(run: RunConfig) -> bool:
     """Whether the operations of a run are too short to be divided: the embedded ViT on the CPU, at
     no more than twice its own image size.
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.recipes.grid import labels_of_runs
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.plans import (
@@ -41,13 +41,13 @@ from cl_prompts.experiments.runner.executors import (
     SlurmJobs,
     execute_job,
 )
-from cl_prompts.experiments.runner.interruption import (
-    Stopped,
+from cl_prompts.experiments.runner.process import cores, its_threads, takes_one_thread
+from cl_prompts.experiments.runner.signals import (
+    Interrupted,
     StopRequest,
     stop_requests,
     stop_says,
 )
-from cl_prompts.experiments.runner.process import cores, its_threads, takes_one_thread
 from cl_prompts.experiments.tracking.progress import Display, in_words, print_line
 
 #: runs that pay for a process, which loads its libraries first
@@ -58,7 +58,7 @@ Fault = Exception | None
 
 
 def run_all(
-    plan: Sequence[Settings],
+    plan: Sequence[RunConfig],
     *,
     out: Path,
     console: Console,
@@ -79,7 +79,7 @@ def run_all(
     Raises:
         InputError: a run cannot be built; none has been started then.
         RunError: a fault during a run.
-        Stopped: a signal came.
+        Interrupted: a signal came.
     """
     builder = Builder()
     # Of runs that differ in seeds alone one is built before the first one trains: a mistake in the
@@ -128,7 +128,7 @@ def resume(
     Raises:
         InputError: there is nothing to resume, it names code, or a run cannot be built.
         RunError: a fault during a run.
-        Stopped: a signal came.
+        Interrupted: a signal came.
     """
     if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
         check_begun(path)
@@ -216,7 +216,7 @@ def executed(
         out: folder below which jobs of Slurm are kept.
 
     Raises:
-        Stopped: a signal came; the state of every run is saved.
+        Interrupted: a signal came; the state of every run is saved.
     """
     if not jobs:
         return
@@ -253,11 +253,11 @@ def _one_after_another(
         try:
             with display.run(job.number, job.label) as watcher:
                 complete(job.run, builder, watcher, job.command)
-        except Stopped as stop:
+        except Interrupted as stop:
             if display.n_runs == 1:
                 raise
             # Another command than that of this run continues all of them: the caller says it.
-            raise Stopped(number=stop.number) from stop
+            raise Interrupted(number=stop.number) from stop
         except Exception as error:
             fault = error
         yield job, fault

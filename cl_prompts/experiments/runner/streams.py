@@ -8,7 +8,7 @@ from typing import Any
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.joined import JoinedDataSet
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.learning_on import parent_of
 from cl_prompts.scenarios.domain_incremental import one_domain
 from cl_prompts.scenarios.joined import joined_split
@@ -16,7 +16,7 @@ from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 
 
-def split_of(settings: Settings, data: DataSet) -> Any:
+def split_of(settings: RunConfig, data: DataSet) -> Any:
     """Stream of a run: the training samples of each task, those of its ancestors first.
 
     The function of the scenario is called with the training labels, with the run's ``stream_seed``
@@ -48,7 +48,7 @@ def split_of(settings: Settings, data: DataSet) -> Any:
     return scenario.make(train.targets, data.test.targets, train.domains, **arguments)
 
 
-def _later_split(settings: Settings, data: DataSet) -> Any:
+def _later_split(settings: RunConfig, data: DataSet) -> Any:
     name, arguments = settings.section("scenario")
     # One new domain is a task; a stream of its own would need two.
     if name == "domain_incremental" and len(data.domains) == 1:

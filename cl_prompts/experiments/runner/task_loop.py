@@ -16,7 +16,6 @@ from cl_prompts.errors import RunError
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
 from cl_prompts.experiments.runner.learning_on import (
     grow_beyond_parent,
     grow_to,
@@ -25,6 +24,7 @@ from cl_prompts.experiments.runner.learning_on import (
 )
 from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import reset_peak_memory
+from cl_prompts.experiments.runner.signals import Interrupted, StopRequest
 from cl_prompts.experiments.runner.summary import summary_of
 from cl_prompts.experiments.tracking.tracker import Tracker
 from cl_prompts.training.seeds import global_states, set_global_states
@@ -177,7 +177,7 @@ class TaskLoop:
         """Train on the tasks that are left; a strategy of the whole stream trains once.
 
         Raises:
-            Stopped: the state is saved, as ``request`` asked for an end.
+            Interrupted: the state is saved, as ``request`` asked for an end.
         """
         strategy = self.parts.strategy
         tasks: list[Any] = list(self.parts.benchmark.train_stream)
@@ -218,7 +218,7 @@ class TaskLoop:
 
     def _stop(self, number: int | None) -> None:
         if number is not None:
-            raise Stopped(
+            raise Interrupted(
                 f"stopped after {self.parts.strategy.samples_seen} samples; continue with:"
                 f" {self.continuation}",
                 number,

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import grid
-from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.runner.building import Builder
@@ -144,7 +144,7 @@ class Search:
             + shlex.join(["cl-prompts", "sweep", self._recipe, *settings, *out]),
         ]
 
-    def _runs(self, chosen: Sequence[str]) -> list[Settings]:
+    def _runs(self, chosen: Sequence[str]) -> list[RunConfig]:
         texts = [*self.space.fixed, *chosen]
         return [
             run

@@ -15,7 +15,7 @@ from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import labels_of_runs
 from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
@@ -54,7 +54,7 @@ class Sweep:
 
     def __init__(
         self,
-        settings: Sequence[Settings],
+        settings: Sequence[RunConfig],
         out: Path,
         *,
         console: Console,
@@ -100,7 +100,7 @@ class Sweep:
             the folders of all runs, in the order of the settings.
 
         Raises:
-            Stopped: a signal came; the state of each run is saved.
+            Interrupted: a signal came; the state of each run is saved.
         """
         runs = [
             PlannedRun(folder or new_path(self._out, run), run)
@@ -128,7 +128,7 @@ class Sweep:
                 " them again"
             )
 
-    def _usable(self, settings: Settings) -> Path | None:
+    def _usable(self, settings: RunConfig) -> Path | None:
         """The folder of an earlier run of these settings, unless it was made from other data,
         weights, files or code."""
         for folder in self._earlier.get(_key(settings_identity(settings)), ()):
@@ -138,7 +138,7 @@ class Sweep:
             self._notes.append(f"{folder} is left alone, and its run is made again: {change}")
         return None
 
-    def _change(self, folder: Path, settings: Settings) -> str | None:
+    def _change(self, folder: Path, settings: RunConfig) -> str | None:
         """What has changed since a run was made; what one that is not finished was made from is
         compared in full as it is resumed."""
         made = FolderFiles(folder).read_json(IDENTITY_FILE)
@@ -147,7 +147,7 @@ class Sweep:
             now |= self._measured(settings)
         return next(changes(made, now), None)
 
-    def _measured(self, settings: Settings) -> dict[str, Any]:
+    def _measured(self, settings: RunConfig) -> dict[str, Any]:
         # A user's function may make other data for each seed.
         of_seed = settings.seed if is_dotted(settings.dataset["name"]) else None
         key = json.dumps([settings.dataset, settings.backbone, of_seed])

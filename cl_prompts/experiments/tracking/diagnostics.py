@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cl_prompts.experiments.results.series import usage_entropy
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
-from cl_prompts.experiments.tracking.boards import Boards, pixels
+from cl_prompts.experiments.tracking.loggers import Loggers, pixels
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import key_similarity, prompt_usage
 
@@ -18,19 +18,19 @@ class Diagnostics:
     """Writer of a strategy's diagnostics at the end of each task.
 
     To ``metrics.csv``: ``prompt_usage`` (scope ``prompt:i``, cumulative), ``prompt_usage_entropy``
-    (scope ``task``, bits), ``buffer`` (scope ``class:c``, samples held). To boards: the same, usage
+    (scope ``task``, bits), ``buffer`` (scope ``class:c``, samples held). To loggers the same, usage
     and buffer as histograms over prompts and classes, trainable parameters, and forward passes per
     image, each of the task alone. To ``keys.npz``, at the end of the run: the cosine between keys.
 
     Args:
         folder: of the run.
-        board: see :class:`~cl_prompts.experiments.tracking.boards.Boards`.
+        logger: see :class:`~cl_prompts.experiments.tracking.loggers.Loggers`.
         evaluator: of the run; its forward passes are counted apart from those of training.
     """
 
-    def __init__(self, folder: RunFolder, board: Boards, evaluator: Any) -> None:
+    def __init__(self, folder: RunFolder, logger: Loggers, evaluator: Any) -> None:
         self.folder = folder
-        self.board = board
+        self.loggers = logger
         self.evaluator = evaluator
         self._usage: Tensor | None = None
         self._passes: dict[str, float] = {}
@@ -64,7 +64,7 @@ class Diagnostics:
 
             found = similarity.cpu().numpy()
             self.folder.write_arrays(KEYS_FILE, similarity=found)
-            self.board.write("keys", pixels(key_chart(found)), samples)
+            self.loggers.write("keys", pixels(key_chart(found)), samples)
 
     def _prompts(self, strategy: Any, samples: int) -> list[tuple[int, str, str, float]]:
         usage = prompt_usage(strategy.model)
@@ -73,11 +73,11 @@ class Diagnostics:
         counts = enumerate(usage.tolist())
         rows = [(samples, "prompt_usage", f"prompt:{i}", float(n)) for i, n in counts]
         of_task = (usage if self._usage is None else usage - self._usage).tolist()
-        self.board.write("prompt_usage", of_task, samples)
+        self.loggers.write("prompt_usage", of_task, samples)
         entropy = float(usage_entropy([of_task])[0])
         if not np.isnan(entropy):
             rows.append((samples, "prompt_usage_entropy", "task", entropy))
-            self.board.write("prompt_usage_entropy", entropy, samples)
+            self.loggers.write("prompt_usage_entropy", entropy, samples)
         return rows
 
     def _buffer(self, strategy: Any, samples: int) -> list[tuple[int, str, str, float]]:
@@ -88,18 +88,18 @@ class Diagnostics:
             held = (labels > 0).sum(dim=0).tolist()
         else:
             held = labels.bincount(minlength=strategy.model.n_classes).tolist()
-        self.board.write("buffer", held, samples)
+        self.loggers.write("buffer", held, samples)
         return [(samples, "buffer", f"class:{c}", float(n)) for c, n in enumerate(held) if n]
 
     def _cost(self, strategy: Any, samples: int) -> None:
-        self.board.write("cost/trainable_parameters", strategy.model.n_learned, samples)
+        self.loggers.write("cost/trainable_parameters", strategy.model.n_learned, samples)
         now = self._count(strategy)
         spent = {name: value - self._passes.get(name, 0.0) for name, value in now.items()}
         per_pass = strategy.model.backbone.forward_macs
         for kind, images in (("train", "trained"), ("evaluation", "evaluated")):
             if spent[images]:
                 passes = spent[kind] / per_pass / spent[images]
-                self.board.write(f"cost/forward_passes_{kind}", passes, samples)
+                self.loggers.write(f"cost/forward_passes_{kind}", passes, samples)
 
     def _count(self, strategy: Any) -> dict[str, float]:
         return {

@@ -11,18 +11,18 @@ import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.series import stream_view
 from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.tracking.boards import (
-    Board,
-    Boards,
+from cl_prompts.experiments.tracking.diagnostics import Diagnostics
+from cl_prompts.experiments.tracking.loggers import (
+    Logger,
+    Loggers,
     TensorBoard,
     board_class,
     pixels,
 )
-from cl_prompts.experiments.tracking.diagnostics import Diagnostics
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
@@ -31,7 +31,7 @@ from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 
 class Tracker(BaseSGDPlugin):
-    """Writer of losses and evaluations to the run folder and its boards, over samples seen.
+    """Writer of losses and evaluations to the run folder and its loggers, over samples seen.
 
     Args:
         folder: of the run.
@@ -46,7 +46,7 @@ class Tracker(BaseSGDPlugin):
         self,
         folder: RunFolder,
         anytime: AnytimeEvaluation,
-        settings: Settings,
+        settings: RunConfig,
         *,
         start: int = 0,
     ) -> None:
@@ -57,12 +57,12 @@ class Tracker(BaseSGDPlugin):
         self.settings = settings
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
         self.tensorboard = TensorBoard(folder.path, start)
-        boards: list[Board] = [self.tensorboard]
+        loggers: list[Logger] = [self.tensorboard]
         if settings.tracker is not None:
             made = board_class(settings.tracker)
-            boards.append(made(folder.path, plain(asdict(settings)), start))
-        self.board = Boards(*boards)
-        self.diagnostics = Diagnostics(folder, self.board, anytime.evaluator)
+            loggers.append(made(folder.path, plain(asdict(settings)), start))
+        self.loggers = Loggers(*loggers)
+        self.diagnostics = Diagnostics(folder, self.loggers, anytime.evaluator)
         self._losses: list[Tensor] = []
         self._samples = start
 
@@ -103,28 +103,28 @@ class Tracker(BaseSGDPlugin):
         rows = [(samples, name, "seen", evaluation.accuracy)]
         rows += _rows(samples, name, "class", evaluation.by_class.tolist())
         rows += self._by_domain(samples, kind, evaluation)
-        self.board.write(f"{self.measure}/{kind}", evaluation.accuracy, samples)
+        self.loggers.write(f"{self.measure}/{kind}", evaluation.accuracy, samples)
         for score, value in evaluation.scores.items():
             if not math.isnan(value):
-                self.board.write(f"{score}/{kind}", value, samples)
+                self.loggers.write(f"{score}/{kind}", value, samples)
                 rows.append((samples, score, kind, value))
         if kind == "anytime":
-            self.board.write(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
+            self.loggers.write(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
         else:
             rows += self._by_task(samples)
             rows += self._forgetting(samples)
         self.folder.add_metrics(rows)
 
     def _by_task(self, samples: int) -> list[tuple[int, str, str, float]]:
-        """The value of each task, as rows, and for boards."""
+        """The value of each task, as rows, and for loggers."""
         latest = latest_task_accuracy(*self.anytime.course).tolist()
         rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
         for _, _, scope, value in rows:
             tag = f"task_{self.measure}/{scope.replace(':', '_')}"
-            self.board.write(tag, value, samples)
+            self.loggers.write(tag, value, samples)
         if rows:
             mean = sum(value for *_, value in rows) / len(rows)
-            self.board.write(f"task_{self.measure}/mean", mean, samples)
+            self.loggers.write(f"task_{self.measure}/mean", mean, samples)
         return rows
 
     def _by_domain(
@@ -135,7 +135,7 @@ class Tracker(BaseSGDPlugin):
         for name, value in self.anytime.by_domain(evaluation).items():
             rows.append((samples, f"{kind}_{self.measure}", f"domain:{name}", value))
             if kind == "task_end":
-                self.board.write(f"domain_{self.measure}/{name}", value, samples)
+                self.loggers.write(f"domain_{self.measure}/{name}", value, samples)
         return rows
 
     def _forgetting(self, samples: int) -> list[tuple[int, str, str, float]]:
@@ -145,7 +145,7 @@ class Tracker(BaseSGDPlugin):
         if not len(lost):
             return []
         forgetting = float(lost.mean())
-        self.board.write("forgetting", forgetting, samples)
+        self.loggers.write("forgetting", forgetting, samples)
         return [(samples, "forgetting", "seen", forgetting)]
 
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
@@ -155,7 +155,7 @@ class Tracker(BaseSGDPlugin):
         unit = "labels" if "anchors" in stream else "samples"
         shown = stream_view(stream)
         chart = figures.stream_chart(shown, class_names, unit=unit)
-        self.board.write("stream", pixels(chart), 0)
+        self.loggers.write("stream", pixels(chart), 0)
 
     def finish(
         self,
@@ -178,29 +178,29 @@ class Tracker(BaseSGDPlugin):
             samples = [p.samples_seen for p in points]
             measure = "average precision" if self.measure == "map" else "class accuracy"
             chart = figures.class_chart(samples, matrix, class_names, measure=measure)
-            self.board.write(f"class_{self.measure}", pixels(chart), samples[-1])
+            self.loggers.write(f"class_{self.measure}", pixels(chart), samples[-1])
         self.diagnostics.finish(model, self._samples)
         auc = results.get("a_auc")
         points = self.anytime.curve.anytime
         if auc is not None and points and points[-1].samples_seen < self._samples:
             # The end of the stream is a point of its own.
-            self.board.write(f"{self.measure}/a_auc", auc, self._samples)
+            self.loggers.write(f"{self.measure}/a_auc", auc, self._samples)
         for name, value in results.items():
             if value is not None:
-                self.board.write(f"final/{name}", value, self._samples)
+                self.loggers.write(f"final/{name}", value, self._samples)
         self.tensorboard.compare(self.settings)
         self.close()
 
     def close(self) -> None:
         """Flush what is open."""
-        self.board.close()
+        self.loggers.close()
 
     def _write_loss(self) -> None:
         if self._losses:
             mean = float(torch.stack(self._losses).mean())
             self._losses.clear()
             self.folder.add_metrics([(self._samples, "loss", "train", mean)])
-            self.board.write("loss/train", mean, self._samples)
+            self.loggers.write("loss/train", mean, self._samples)
 
 
 class ProgressLine(BaseSGDPlugin):

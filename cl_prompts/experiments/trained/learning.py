@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.learning_on import (
     finished_run,
@@ -29,7 +29,7 @@ def prepared(
     seed: int = 0,
     trust_code: Trust = False,
     progress: Progress | None = None,
-) -> tuple[Settings, list[str]]:
+) -> tuple[RunConfig, list[str]]:
     """Look at further images, and check that the model of a finished run can learn them.
 
     Args:

@@ -19,7 +19,7 @@ from cl_prompts.datasets.fingerprint import all_seeded, fingerprint_change
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
 from cl_prompts.experiments.run_folder.identity import (
@@ -49,7 +49,7 @@ class TrainedRun:
     """
 
     run: Run
-    settings: Settings
+    settings: RunConfig
     strategy: OnlineStrategy
     classes: tuple[str, ...]
     image_size: int
@@ -247,7 +247,7 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     return TrainedRun(run, settings, strategy, classes, backbone.image_size)
 
 
-def _check_made_of(run: Run, settings: Settings) -> None:
+def _check_made_of(run: Run, settings: RunConfig) -> None:
     """Refuse code of the user's own, or files of the strategy's settings, that are other than what
     the run was made with. A file that is gone is missed where the strategy is made, if it is needed
     there."""

@@ -43,7 +43,7 @@ class AdapterStrategy(OnlineStrategy):
         64
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
+    excluded: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
     keeps = "prototypes"
     of_optimizer: ClassVar[tuple[str, ...]] = ("momentum", "weight_decay")
 

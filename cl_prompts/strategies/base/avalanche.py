@@ -54,11 +54,11 @@ def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> lis
     for default in own:
         same = [plugin for plugin in plugins if isinstance(plugin, type(default))]
         for plugin in same:
-            given = plugin.given
-            plugin.take({**default.given, **given})
+            given = plugin.explicit
+            plugin.assign({**default.explicit, **given})
             # What the method adds was not given: another one has values of its own.
-            plugin.given = given
+            plugin.explicit = given
         if not same:
             # A new one, since those of the class are shared by all its strategies.
-            missing.append(type(default)(**default.given))
+            missing.append(type(default)(**default.explicit))
     return missing + plugins

@@ -69,7 +69,7 @@ def _refuse(strategy: Any) -> None:
             " images"
         )
     for name in ("model", "optimizer"):
-        if strategy.given.get(name) is not None:
+        if strategy.explicit.get(name) is not None:
             raise InputError(
                 f"{kind} was given its {name} ready-made, so it cannot grow: let it build one from"
                 " its settings"

@@ -10,12 +10,12 @@ from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
 from cl_prompts.models.shrinkage import ByRule
 from cl_prompts.models.whitening import FeatureWhitening, HeadInput
-from cl_prompts.strategies.base.settings import Declared
+from cl_prompts.strategies.base.settings import Settings
 
 HeadKind = Literal["linear", "cosine", "unit_rows"]
 
 
-class Head(Declared):
+class Head(Settings):
     """One head over all classes, and its input, the same for every method that trains such a head.
 
     The defaults are the published form of most methods: a linear head on raw features. Given to a

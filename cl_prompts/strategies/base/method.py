@@ -69,7 +69,7 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
     """Whether stream samples enter the buffer before they are trained on, instead of after."""
 
     def __init__(self, **settings: Any) -> None:
-        self.take(settings)
+        self.assign(settings)
         self.check_settings()
         self.state = Registered(self)
         """State that is saved beside that of model, optimizer and buffer."""
@@ -153,7 +153,7 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
             assert self.backbone is not None
             assert self.n_classes is not None
             # Parts first, and then what settings of all methods change in them.
-            model = self.build_model(self.backbone.reading(self.read_out), self.n_classes)
+            model = self.build_model(self.backbone.reading(self.features), self.n_classes)
             self.fit_model(model)
         if model.multi_label and "multi_label" not in self.settings():
             raise InputError(f"{type(self).__name__} is defined for one class per image")
@@ -165,7 +165,7 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         """Hook: refuse settings that contradict each other; words and bounds are checked before."""
         kind = type(self).__name__
         for name in self.of_optimizer if self.optimizer is not None else ():
-            if self.given.get(name) not in (None, 0, "none"):
+            if self.explicit.get(name) not in (None, 0, "none"):
                 raise InputError(f"{name} is of {kind}'s own optimizer: give it or optimizer=")
         if self.class_mask == "current" and not self.masks_classes:
             raise InputError(

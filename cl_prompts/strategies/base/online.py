@@ -42,7 +42,7 @@ from cl_prompts.strategies.base.stream import (
 
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
 #: settings; runs of different marks are not compared
-NUMBERS = 7
+TRAINING_VERSION = 7
 
 
 class OnlineStrategy(Method):

@@ -11,11 +11,11 @@ from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.strategies.base.head import Head
-from cl_prompts.strategies.base.settings import Declared
+from cl_prompts.strategies.base.settings import Settings
 from cl_prompts.training.schedules import Schedule
 
 
-class OnlineSettings(Declared):
+class OnlineSettings(Settings):
     """Settings that all strategies have, unless a method withdraws them.
 
     Example:
@@ -68,12 +68,12 @@ class OnlineSettings(Declared):
     head: Head = Head()
     """The head over all classes, and what it reads; settings that are not given stay the
     method's."""
-    read_out: str = "token"
+    features: str = "token"
     """What is read of a pass, prompted where there are prompts: ``"token"``, the class token of the
     last block, or ``"blocks:K"``, those of the last K blocks side by side, each behind the final
     norm (``half`` for half of all blocks). ``"blocks:K+patches"`` reads their mean patch tokens,
     too, ``"raw_blocks:K"`` leaves out the norm. No further pass (see
-    :class:`~cl_prompts.backbones.read_out.ReadOut`)."""
+    :class:`~cl_prompts.backbones.features.Features`)."""
     schedule: Schedule = "constant"
     """Schedule of the learning rate over the epochs of one experience: ``"constant"``,
     ``"cosine"`` (to zero, per epoch) or ``"coda"`` (CODA-Prompt's, to 1.6 %)."""

@@ -8,11 +8,11 @@ from avalanche.core import BaseSGDPlugin
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies.base.settings import Declared
+from cl_prompts.strategies.base.settings import Settings
 from cl_prompts.strategies.base.state import Registered
 
 
-class StrategyPlugin(Declared, BaseSGDPlugin):
+class StrategyPlugin(Settings, BaseSGDPlugin):
     """An option of a method that acts during training, as an Avalanche plugin with settings.
 
     Besides Avalanche's events a plugin of any kind may have these, each called with the strategy:
@@ -59,7 +59,7 @@ class StrategyPlugin(Declared, BaseSGDPlugin):
 
     def __init__(self, **settings: Any) -> None:
         BaseSGDPlugin.__init__(self)
-        self.take(settings)
+        self.assign(settings)
         self.state = Registered(self)
         """The plugin's registered state."""
 

@@ -17,13 +17,13 @@ from cl_prompts.prompts.parameterisations import Reparameterised
 from cl_prompts.prompts.pools import PrependedTokenPool, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
-from cl_prompts.strategies.base.settings import Declared
+from cl_prompts.strategies.base.settings import Settings
 
 #: pools of entries, which a selector chooses
 ENTRIES = (PrependedTokenPool, TokenPool, PrefixPool)
 
 
-class Encoded(Declared):
+class Encoded(Settings):
     """Prompts that pass through an encoder while they are learned, with a residual (PRE, published
     for language models; :class:`~cl_prompts.prompts.parameterisations.Reparameterised`).
 
@@ -69,7 +69,7 @@ class Encoded(Declared):
         return MLPEncoder(dim, bottleneck=self.width)
 
 
-class Decomposed(Declared):
+class Decomposed(Settings):
     """A low-rank update of the embedded tokens beside the prompts (DePT, published for language
     models; :class:`~cl_prompts.prompts.parameterisations.Decomposed`).
 

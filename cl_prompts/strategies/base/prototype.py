@@ -56,7 +56,7 @@ class PrototypeStrategy(OnlineStrategy):
         0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head", *OF_GRADIENTS)
+    excluded: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head", *OF_GRADIENTS)
     keeps = "sums over the whole stream"
     classifier: ClassVar[Callable[..., PrototypeClassifier]]
     """Class of the classifier."""

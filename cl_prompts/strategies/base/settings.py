@@ -38,13 +38,13 @@ class Setting:
 
 
 @dataclass_transform(kw_only_default=True)
-class Declared:
+class Settings:
     """Base of strategies, plugins and values whose constructor takes the settings that they and
     their bases declare.
 
     A setting is an annotated class attribute with a default, and a sentence in the string below
     it. A subclass gives another default by declaring the name again, and withdraws settings by
-    naming them in ``withdrawn``. Words (``Literal``) and bounds (``Annotated``) in the type are
+    naming them in ``excluded``. Words (``Literal``) and bounds (``Annotated``) in the type are
     checked for every value. This is what the standard library's dataclasses do, with the checks,
     and without generating ``__init__``.
 
@@ -53,7 +53,7 @@ class Declared:
 
     Example:
         >>> from cl_prompts.checks import Count
-        >>> class Ridge(Declared):
+        >>> class Ridge(Settings):
         ...     projection: Count = 100
         ...     '''Random features.'''
         >>> Ridge.settings()["projection"].default
@@ -63,7 +63,7 @@ class Declared:
         cl_prompts.errors.InputError: unknown setting of Ridge 'rate': there is projection
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ()
+    excluded: ClassVar[tuple[str, ...]] = ()
     """Settings of a base that the class does not have."""
     __settings: ClassVar[dict[str, Setting]] = {}
     __signature__: ClassVar[inspect.Signature]
@@ -74,12 +74,12 @@ class Declared:
         found: dict[str, Setting] = {}
         # The most general base first, so that a subclass's declaration replaces it.
         for base in reversed(cls.__mro__):
-            if base is not Declared and issubclass(base, Declared):
+            if base is not Settings and issubclass(base, Settings):
                 declared = _declared_by(base)  # type: ignore[arg-type]
                 if base is cls:
                     _check_names(cls, declared.keys() - found.keys())
                 found |= declared
-        for name in cls.withdrawn:
+        for name in cls.excluded:
             found.pop(name, None)
         cls.__settings = found
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -88,11 +88,11 @@ class Declared:
             for s in found.values()
         ]
         cls.__signature__ = inspect.Signature(parameters)
-        # Avalanche wraps constructors in a check of their argument names; take() has a better one.
+        # assign() checks argument names better than the wrapper that Avalanche puts around it.
         cls.__init__ = inspect.unwrap(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, **settings: Any) -> None:
-        self.take(settings)
+        self.assign(settings)
 
     @classmethod
     def settings(cls) -> Mapping[str, Setting]:
@@ -104,7 +104,7 @@ class Declared:
         have the same names."""
         return {name: getattr(self, name) for name in names or self.__settings}
 
-    def take(self, given: Mapping[str, Any]) -> None:
+    def assign(self, given: Mapping[str, Any]) -> None:
         """Set every setting, to the given value or its default.
 
         Raises:
@@ -113,18 +113,18 @@ class Declared:
         for name in given:
             if name not in self.__settings:
                 raise unknown(f"setting of {type(self).__name__}", name, self.__settings)
-        self.given = dict(given)
+        self.explicit = dict(given)
         """Settings that were given, as opposed to defaults."""
         for setting in self.__settings.values():
             value = given.get(setting.name, setting.default)
             if value is setting.default and isinstance(value, dict | list | set):
                 value = deepcopy(value)  # the class's own, which one object must not change for all
-            if isinstance(setting.default, Declared):
-                value = setting.default.but(setting.name, value)
+            if isinstance(setting.default, Settings):
+                value = setting.default.replace(setting.name, value)
             fits(setting.name, value, setting.kind)
             setattr(self, setting.name, value)
 
-    def but(self, name: str, value: Any) -> Self:
+    def replace(self, name: str, value: Any) -> Self:
         """This object with other values for the settings that are given.
 
         Args:
@@ -136,17 +136,17 @@ class Declared:
         """
         kind = type(self)
         if isinstance(value, kind):
-            kind, value = type(value), value.given
+            kind, value = type(value), value.explicit
         if not isinstance(value, Mapping):
             raise InputError(f"{name} is {shown(value)}: give a {kind.__name__}(...)")
-        return kind(**{**self.given, **value})
+        return kind(**{**self.explicit, **value})
 
 
 def _check_names(cls: type, names: Iterable[str]) -> None:
     """Refuse new settings that are called as methods and the like are."""
     for name in names:
         # What constructors set is no attribute of a class.
-        if name in ("given", "state") or any(hasattr(base, name) for base in cls.__bases__):
+        if name in ("explicit", "state") or any(hasattr(base, name) for base in cls.__bases__):
             raise name_taken(cls.__name__, name)
 
 
@@ -181,7 +181,7 @@ def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
         return Any
 
 
-def sentences(cls: type[Declared]) -> dict[str, str]:
+def sentences(cls: type[Settings]) -> dict[str, str]:
     """Sentences of the settings: name -> the string below its declaration.
 
     Args:
@@ -189,7 +189,7 @@ def sentences(cls: type[Declared]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        if base is not Declared and issubclass(base, Declared):
+        if base is not Settings and issubclass(base, Settings):
             found |= _strings_below(base)
     return {name: found.get(name, "") for name in cls.settings()}
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.backbones.read_out import TOKEN
+from cl_prompts.backbones.features import TOKEN
 from cl_prompts.checks import NotNegative, Positive
 from cl_prompts.losses.self_regulation import cosine_consistency, logit_divergence, row_difference
 from cl_prompts.prompts.selectors import ClassTokenQuery
@@ -120,7 +120,7 @@ def frozen_features(strategy: Any) -> Tensor:
     model = strategy.model
     # Where the query is the class token of all blocks after the final norm (L2P's is), it is the
     # feature, and no further pass is needed.
-    is_query = model.query == ClassTokenQuery() and model.backbone.read_out == TOKEN
+    is_query = model.query == ClassTokenQuery() and model.backbone.features == TOKEN
     if getattr(model, "selector", None) is not None and is_query:
         cached: Tensor | None = strategy.output.cacheable.get("frozen")
         if cached is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.grid import grid, labels_of_runs
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.identity import changes, settings_identity
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 
 OWN = "tests.experiments.own_parts"
 

@@ -12,7 +12,7 @@ from cl_prompts.experiments.recipes.recipe_files import (
     recipe_names,
     recipe_text,
 )
-from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.strategies import STRATEGIES
 
 
@@ -28,7 +28,7 @@ def test_every_recipe_opens_with_its_command_and_resolves(name: str) -> None:
     assert all(len(line) <= 100 for line in recipe_text(name).splitlines())
     runs = plan(name)
     assert runs
-    assert all(Settings.from_yaml(run.to_yaml()) == run for run in runs)
+    assert all(RunConfig.from_yaml(run.to_yaml()) == run for run in runs)
 
 
 def test_digits_holds_settings_of_every_strategy() -> None:

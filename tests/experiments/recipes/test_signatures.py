@@ -42,8 +42,8 @@ def test_sections_leave_out_what_the_runner_fills_in() -> None:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_has_what_all_share_and_what_the_runner_fills_in(strategy: str) -> None:
     found = strategy_parameters(strategy)
-    withdrawn = set(strategy_class(strategy).withdrawn)
-    assert set(common_parameters()) - withdrawn <= set(found)
+    excluded = set(strategy_class(strategy).excluded)
+    assert set(common_parameters()) - excluded <= set(found)
     assert not set(found) & FILLED["strategy"]
     assert {"backbone", "n_classes", "seed"} <= filled_parameters(strategy)
     assert all(default is not ... for _, default, _ in found.values())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import notes_on, tables
 from cl_prompts.experiments.results.sections import sections

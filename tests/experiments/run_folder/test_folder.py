@@ -18,7 +18,7 @@ from filelock import FileLock
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoints
@@ -29,7 +29,7 @@ from tests.experiments.faults import Fault, contents, count_steps, with_fault
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings() -> RunConfig:
     return plan("digits", ["strategy=ncm", "seed=4"])[0]
 
 
@@ -50,7 +50,7 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     assert names >= known
     sums = (mvp_run / "SHA256SUMS").read_text()
     assert all(f"  {name}\n" in sums for name in known)
-    run_settings = Settings.from_yaml((mvp_run / "config.yaml").read_text())
+    run_settings = RunConfig.from_yaml((mvp_run / "config.yaml").read_text())
     assert (run_settings.strategy, run_settings.options["buffer_size"]) == ("mvp", 30)
     assert summary(mvp_run)["command"].startswith("cl-prompts run digits strategy=mvp")
     found, _ = Checkpoints(mvp_run).load()
@@ -60,7 +60,7 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
 
 
 def test_folders_in_use_and_foreign_folders_are_refused(
-    unfinished: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+    unfinished: Path, settings: RunConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     holder, resumed = RunFolder.resume(unfinished)
     assert resumed.strategy == "mvp"
@@ -144,7 +144,7 @@ class Model:
         return b"weights"
 
 
-def short_run(path: Path, settings: Settings, n: int = 3) -> None:
+def short_run(path: Path, settings: RunConfig, n: int = 3) -> None:
     """A run of ``n`` tasks, resumed if it was begun: as the runner does it."""
     if (path / "config.yaml").exists():
         folder, _ = RunFolder.resume(path)
@@ -184,7 +184,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     monkeypatch.setattr(run_folder, "FileLock", Noted)
     monkeypatch.setattr(run_folder, "environment", lambda *_: {"command": "the command"})
-    monkeypatch.setattr(Settings, "checked", lambda self: self)
+    monkeypatch.setattr(RunConfig, "checked", lambda self: self)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # its call is a step, its time is not needed
 
     def release() -> None:
@@ -198,7 +198,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 @pytest.mark.parametrize("fault", ["killed half-way", "killed before", "full"])
 def test_a_run_resumes_after_a_fault_at_any_step(
     fault: Fault,
-    settings: Settings,
+    settings: RunConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     released: Callable[[], None],

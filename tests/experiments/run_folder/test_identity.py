@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder import identity
 from cl_prompts.experiments.run_folder.identity import (
     NOT_IDENTITY,

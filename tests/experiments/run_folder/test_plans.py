@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.plans import (
     Plan,
     PlannedRun,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.parts import Parts
 from tests.experiments import own_parts

@@ -19,7 +19,7 @@ from cl_prompts.experiments.cli.proposal import (
     tasks_for,
     warnings_on,
 )
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.own_images import Survey, survey
 from tests.experiments.own_photos import photo, photos

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.summary import results_of, summary_of
 from tests.experiments.commands import summary

@@ -13,12 +13,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution, task_loop
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.interruption import StopRequest
+from cl_prompts.experiments.runner.signals import StopRequest
 from cl_prompts.experiments.runner.task_loop import EACH, SHARE, CheckpointClock, TaskLoop
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import summary

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner import running
 from cl_prompts.experiments.runner.executors import Job, Launching, SlurmJobs
-from cl_prompts.experiments.runner.interruption import Stopped
+from cl_prompts.experiments.runner.signals import Interrupted
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import QUICK, summary
 from tests.experiments.fates import FATES
@@ -185,7 +185,7 @@ def test_a_signal_stops_what_is_under_way_and_begins_nothing_more(
         os.kill(os.getpid(), signal.SIGTERM)
         is_stopped(job)
 
-    with pytest.raises(Stopped) as stop:
+    with pytest.raises(Interrupted) as stop:
         ended(tmp_path, monkeypatch, [signals, is_stopped, finishes], 2)
     assert stop.value.exit_code == 143
 

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.sweeps import search as searching
 from cl_prompts.experiments.sweeps.objective import SearchOptions
@@ -26,16 +26,16 @@ needs_optuna = pytest.mark.skipif(
     find_spec("optuna") is None, reason="Optuna is not installed: pip install optuna"
 )
 SPACE = ["strategy=linear_probe", "lr=1e-4..1e-1", "n_tasks=2,5"]
-Score = Callable[[Settings], float | None]
+Score = Callable[[RunConfig], float | None]
 
 
 class PretendedSweep:
     """A sweep whose runs have made-up scores; None is a failure."""
 
     score: Score
-    executed: list[list[Settings]]
+    executed: list[list[RunConfig]]
 
-    def __init__(self, settings: list[Settings], out: Path, **how: Any) -> None:
+    def __init__(self, settings: list[RunConfig], out: Path, **how: Any) -> None:
         self.settings = settings
         self.out = out
         self.faults: list[tuple[str, Exception]] = []
@@ -44,7 +44,7 @@ class PretendedSweep:
         self.executed.append(self.settings)
         return [self._executed(run) for run in self.settings]
 
-    def _executed(self, run: Settings) -> Path:
+    def _executed(self, run: RunConfig) -> Path:
         folder = self.out / f"{run.options['lr']}-{run.scenario['n_tasks']}-{run.seed}"
         value = type(self).score(run)
         if value is None:
@@ -62,7 +62,7 @@ class PretendedSweep:
 def swept(monkeypatch: pytest.MonkeyPatch) -> type[PretendedSweep]:
     """Scores that are best at a rate of 0.01 and five tasks."""
 
-    def score(run: Settings) -> float:
+    def score(run: RunConfig) -> float:
         distance = abs(math.log10(run.options["lr"]) + 2)
         return 0.9 - 0.1 * distance - 0.2 * (run.scenario["n_tasks"] == 2)
 
@@ -130,7 +130,7 @@ def test_a_trial_that_fails_stops_no_other(
 ) -> None:
     whole = swept.score
 
-    def score(run: Settings) -> float | None:
+    def score(run: RunConfig) -> float | None:
         return None if run.scenario["n_tasks"] == 2 else whole(run)
 
     monkeypatch.setattr(swept, "score", staticmethod(score))

@@ -40,14 +40,14 @@ def test_a_run_writes_what_is_inside(mvp_run: Path) -> None:
 
 def test_costs_of_tasks_add_up_to_that_of_the_run(mvp_run: Path) -> None:
     (found,) = collect([mvp_run])
-    board = EventAccumulator(str(mvp_run)).Reload()
-    trained = [event.value for event in board.Scalars("cost/trainable_parameters")]
+    logger = EventAccumulator(str(mvp_run)).Reload()
+    trained = [event.value for event in logger.Scalars("cost/trainable_parameters")]
     assert trained == [found.summary["trainable_parameters"]] * 3
-    passes = np.array([event.value for event in board.Scalars("cost/forward_passes_train")])
+    passes = np.array([event.value for event in logger.Scalars("cost/forward_passes_train")])
     sizes = np.diff([0, *found.summary["task_ends"]])
     mean = (passes * sizes).sum() / sizes.sum()
     assert mean == pytest.approx(found.summary["forward_passes"]["train"], rel=1e-4)
-    assert all(event.value > 0.5 for event in board.Scalars("cost/forward_passes_evaluation"))
+    assert all(event.value > 0.5 for event in logger.Scalars("cost/forward_passes_evaluation"))
 
 
 def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path) -> None:
@@ -59,5 +59,5 @@ def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path) -> None:
     assert not (folder / KEYS_FILE).exists()
     assert found.summary["trainable_parameters"] == 0
     assert found.summary["forward_passes"]["train"] < 1
-    board = EventAccumulator(str(folder)).Reload()
-    assert [event.value for event in board.Scalars("cost/trainable_parameters")] == [0, 0, 0]
+    logger = EventAccumulator(str(folder)).Reload()
+    assert [event.value for event in logger.Scalars("cost/trainable_parameters")] == [0, 0, 0]

@@ -11,14 +11,14 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.execution import execute
-from cl_prompts.experiments.runner.interruption import StopRequest
+from cl_prompts.experiments.runner.signals import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import PROBE, rows, summary
 from tests.few_images import few_images
@@ -87,7 +87,7 @@ def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     last = {row[2].partition(":")[2]: float(row[3]) for row in ends[-4:]}
     assert said["accuracy_by_domain"] == last
     assert said["results"]["a_last_by_task"] == pytest.approx(np.mean(list(last.values())))
-    board = EventAccumulator(str(folder.path)).Reload()
+    logger = EventAccumulator(str(folder.path)).Reload()
     for name, value in last.items():
-        assert board.Scalars(f"domain_accuracy/{name}")[-1].value == pytest.approx(value)
-    assert len(board.Scalars("domain_accuracy/blurred")) == 1
+        assert logger.Scalars(f"domain_accuracy/{name}")[-1].value == pytest.approx(value)
+    assert len(logger.Scalars("domain_accuracy/blurred")) == 1

@@ -102,7 +102,7 @@ def test_refusals() -> None:
     with pytest.raises(InputError, match="was given its model ready-made"):
         make("linear_probe", model=probe.model).grow(1)
     given = make("linear_probe", backbone=lively_vit())
-    given.given["optimizer"] = given.optimizer
+    given.explicit["optimizer"] = given.optimizer
     with pytest.raises(InputError, match="was given its optimizer ready-made"):
         given.grow(1)
     for classes in (-1, 1.5, "ship", ["ship", "ship"], [6, 7]):

@@ -80,9 +80,9 @@ def test_the_temperature_is_given_or_learned() -> None:
 @pytest.mark.parametrize("kind", TABLE)
 def test_every_method_but_one_reads_several_blocks(kind: str) -> None:
     if kind == "multi_lane":  # its lanes read slots
-        assert "read_out" not in cls_of(kind).settings()
+        assert "features" not in cls_of(kind).settings()
         return
-    strategy = make(kind, read_out="blocks:2")
+    strategy = make(kind, features="blocks:2")
     model = strategy.model
     width = model.head.dim if hasattr(model.head, "dim") else model.head.weight.shape[1]
     assert width == model.backbone.feature_dim == 2 * model.backbone.dim

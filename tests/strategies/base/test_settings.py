@@ -10,11 +10,11 @@ from cl_prompts.checks import Count, Share
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import PLUGINS, Head, plugin_class
 from cl_prompts.strategies.base.prompt_form import PROMPT_FORMS
-from cl_prompts.strategies.base.settings import Declared, sentences
+from cl_prompts.strategies.base.settings import Settings, sentences
 from tests.families.test_settings import out_of_range
 
 
-class Base(Declared):
+class Base(Settings):
     """Two settings."""
 
     rate: Share = 0.5
@@ -26,14 +26,14 @@ class Base(Declared):
 class Child(Base):
     """Another default, a word, and one setting less."""
 
-    withdrawn = ("count",)
+    excluded = ("count",)
     rate: Share = 0.25
     word: Literal["warm", "cold"] = "warm"
     """How it
     feels."""
 
 
-class Holder(Declared):
+class Holder(Settings):
     """A setting whose value has settings of its own."""
 
     part: Base = Base(count=7)
@@ -53,7 +53,7 @@ def test_each_setting_has_the_sentence_below_it() -> None:
 def test_values_are_taken_or_refused() -> None:
     child = Child(word="cold")
     assert child.values_of() == {"rate": 0.25, "word": "cold"}
-    assert child.given == {"word": "cold"}
+    assert child.explicit == {"word": "cold"}
     for given, says in (
         ({"rate": 1.5}, "rate is 1.5: it must be at most 1"),
         ({"word": "warn"}, "unknown word 'warn': did you mean 'warm'"),

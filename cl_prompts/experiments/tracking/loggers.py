@@ -1,4 +1,4 @@
-"""Boards that show a run: TensorBoard always, and beside it one that the setting ``tracker``
+"""Loggers that show a run: TensorBoard always, and beside it one that the setting ``tracker``
 names."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from cl_prompts.errors import InputError, RunError, unknown
 from cl_prompts.experiments.recipes.grid import held_settings
 from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.own_code import extra, load_object
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ Value = float | np.ndarray | Sequence[float]
 _ONLINE = ("trackio", "wandb")
 
 
-class Board(Protocol):
-    """Board of one run; a board of your own needs the same two methods.
+class Logger(Protocol):
+    """Logger of one run; a logger of your own needs the same two methods.
 
     It is made with the run folder, all settings as ``config.yaml`` has them, and the samples seen
     when this process began: 0, or those of the checkpoint of a resumed run. Tags and values are
@@ -55,9 +55,9 @@ class TensorBoard:
 
     Example:
         >>> import tempfile
-        >>> board = TensorBoard(Path(tempfile.mkdtemp()))
-        >>> board.write("loss/train", 0.5, 64)
-        >>> board.close()
+        >>> logger = TensorBoard(Path(tempfile.mkdtemp()))
+        >>> logger.write("loss/train", 0.5, 64)
+        >>> logger.close()
     """
 
     def __init__(self, folder: Path, start: int = 0) -> None:
@@ -70,7 +70,7 @@ class TensorBoard:
         )
 
     def write(self, tag: str, value: Value, step: int) -> None:
-        """Show a value; see :class:`Board`."""
+        """Show a value; see :class:`Logger`."""
         if isinstance(value, np.ndarray):
             self._writer.add_image(tag, value, step, dataformats="HWC")
         elif isinstance(value, Sequence):
@@ -95,7 +95,7 @@ class TensorBoard:
                 step,
             )
 
-    def compare(self, settings: Settings) -> None:
+    def compare(self, settings: RunConfig) -> None:
         """Write the settings of the row of the tab "HParams"."""
         held = held_settings(settings)
         plain = {
@@ -139,7 +139,7 @@ class OnlineBoard:
             self._run.define_metric("*", step_metric="samples_seen")
 
     def write(self, tag: str, value: Value, step: int) -> None:
-        """Show a value; see :class:`Board`."""
+        """Show a value; see :class:`Logger`."""
         shown: Any = value
         if isinstance(value, np.ndarray):
             shown = self._library.Image(value)
@@ -160,46 +160,46 @@ def pixels(chart: Chart) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(figures.png(chart))).convert("RGB"))
 
 
-class Boards:
-    """Several boards as one.
+class Loggers:
+    """Several loggers as one.
 
     Raises:
-        RunError: a board fails, whatever it raises.
+        RunError: a logger fails, whatever it raises.
     """
 
-    def __init__(self, *boards: Board) -> None:
-        self._boards = boards
+    def __init__(self, *loggers: Logger) -> None:
+        self._loggers = loggers
 
     def write(self, tag: str, value: Value, step: int) -> None:
         """Show a value on all."""
-        for board in self._boards:
-            with _told(board):
-                board.write(tag, value, step)
+        for logger in self._loggers:
+            with _told(logger):
+                logger.write(tag, value, step)
 
     def close(self) -> None:
         """Close all."""
-        for board in self._boards:
-            with _told(board):
-                board.close()
+        for logger in self._loggers:
+            with _told(logger):
+                logger.close()
 
 
 @contextmanager
-def _told(board: Board) -> Iterator[None]:
+def _told(logger: Logger) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a library of others may raise anything
         raise RunError(
-            f"the tracker {type(board).__name__} failed ({type(error).__name__}: {error}): the run"
+            f"the tracker {type(logger).__name__} failed ({type(error).__name__}: {error}): the run"
             " can be resumed, with tracker: null in its config.yaml without it"
         ) from error
 
 
 def board_class(name: str) -> Any:
-    """What makes a board, given folder, settings and start, by the name of a tracker or
+    """What makes a logger, given folder, settings and start, by the name of a tracker or
     ``"package.module:Class"``.
 
     Raises:
-        InputError: an unknown name, no class of a board, or a library that is not installed.
+        InputError: an unknown name, no class of a logger, or a library that is not installed.
     """
     if name in _ONLINE:
         extra(name, name, f"tracker={name}")

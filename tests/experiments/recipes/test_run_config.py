@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.signatures import strategy_parameters
 from cl_prompts.strategies import strategy_class
 
@@ -17,7 +17,7 @@ from cl_prompts.strategies import strategy_class
 def test_names_of_digits_stay_names(classes: str) -> None:
     run = plan("digits", ["strategy=ncm", "seed=1", f"dataset.classes={classes}"])[0]
     assert run.dataset["classes"] == ["010", "08", "7e2"]
-    assert Settings.from_yaml(run.to_yaml()) == run
+    assert RunConfig.from_yaml(run.to_yaml()) == run
 
 
 def test_runs_of_a_plan_share_nothing() -> None:
@@ -39,7 +39,7 @@ def test_defaults_are_those_of_the_signature() -> None:
 @pytest.mark.parametrize("text", ["recipe: [", "recipe: digits", "3"])
 def test_damaged_settings_of_a_run_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="these are not the settings of a run") as caught:
-        Settings.from_yaml(text)
+        RunConfig.from_yaml(text)
     assert "\n" not in str(caught.value)
 
 
@@ -63,4 +63,4 @@ def test_a_parent_of_wrong_types_gets_one_sentence(part: str, value: Any) -> Non
     whole = {"run": "runs/a", "sha256": "b", "first": [2, 1], "code": [], "settings": "c"}
     settings.parent = {**whole, part: value}
     with pytest.raises(InputError, match="it should hold run, sha256, first, code, settings"):
-        Settings.from_yaml(settings.to_yaml())
+        RunConfig.from_yaml(settings.to_yaml())

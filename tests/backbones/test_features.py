@@ -9,8 +9,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from cl_prompts.backbones.features import Features
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.read_out import ReadOut
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from tests.golden_numbers import PLAIN, Golden
@@ -112,9 +112,9 @@ def test_published_read_out() -> None:
         ("blocks:5", "reads 5 blocks: this ViT has 4"),
         ("blocks:0", "give token, blocks:K"),
         ("patches", "give token, blocks:K"),
-        (3, "read_out is 3"),
+        (3, "features is 3"),
     ],
 )
 def test_other_names_are_refused(name: Any, match: str) -> None:
     with pytest.raises(InputError, match=match):
-        ReadOut.of(name, 4)
+        Features.of(name, 4)

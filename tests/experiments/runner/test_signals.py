@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cl_prompts.experiments.runner.interruption import SIGNALS, Stopped, stop_requests, stop_says
+from cl_prompts.experiments.runner.signals import SIGNALS, Interrupted, stop_requests, stop_says
 from tests.forked import forked
 
 
@@ -31,7 +31,7 @@ def test_a_signal_is_a_request(number: signal.Signals) -> None:
         request.obey()
         os.kill(os.getpid(), number)
         assert request.number == number
-        with pytest.raises(Stopped) as stop:
+        with pytest.raises(Interrupted) as stop:
             request.obey()
     assert stop.value.exit_code == 128 + number
     assert signal.getsignal(number) == before
@@ -60,9 +60,9 @@ def test_loader_processes_are_killed_by_their_signals() -> None:
 
 
 def test_the_first_sentence_on_how_to_go_on_is_the_one() -> None:
-    with pytest.raises(Stopped) as stop, stop_says("outer"), stop_says("inner"):
-        raise Stopped(number=signal.SIGTERM)
+    with pytest.raises(Interrupted) as stop, stop_says("outer"), stop_says("inner"):
+        raise Interrupted(number=signal.SIGTERM)
     assert (str(stop.value), stop.value.number) == ("inner", signal.SIGTERM)
-    with pytest.raises(Stopped) as stop, stop_says(lambda: "of Ctrl-C"):
+    with pytest.raises(Interrupted) as stop, stop_says(lambda: "of Ctrl-C"):
         raise KeyboardInterrupt
     assert (str(stop.value), stop.value.number) == ("of Ctrl-C", signal.SIGINT)

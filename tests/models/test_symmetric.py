@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cl_prompts.models import triangles
+from cl_prompts.models import symmetric
 from cl_prompts.models.balanced_ridge import BalancedRidge
 from cl_prompts.models.ridge import RidgeStatistics
-from cl_prompts.models.triangles import folded, unfolded
+from cl_prompts.models.symmetric import folded, unfolded
 
 
 @pytest.mark.parametrize("rows", [2, 1024])
@@ -17,7 +17,7 @@ from cl_prompts.models.triangles import folded, unfolded
 def test_a_lower_triangle_takes_its_own_size_and_comes_back(
     n: int, above: tuple[int, ...], rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triangles, "_ROWS", rows)
+    monkeypatch.setattr(symmetric, "_ROWS", rows)
     matrix = torch.randn(*above, n, n)
     stored = folded(matrix)
     assert stored.numel() * 2 == matrix.numel() // n * (n + 1)

@@ -15,7 +15,7 @@ _NAME = re.compile(r"(raw_)?blocks:(half|[1-9][0-9]{0,4})(\+patches)?")
 
 
 @dataclass(frozen=True)
-class ReadOut:
+class Features:
     """Tokens of the last blocks, side by side, as the feature of an image.
 
     Of each block the class token is read (L2P: the mean over its prompt tokens), and with
@@ -29,9 +29,9 @@ class ReadOut:
         normed: through the final norm; otherwise as the block leaves it.
 
     Example:
-        >>> ReadOut.of("blocks:3+patches", depth=12)
-        ReadOut(blocks=3, patches=True, normed=True)
-        >>> ReadOut.of("blocks:half", depth=12).width(384)
+        >>> Features.of("blocks:3+patches", depth=12)
+        Features(blocks=3, patches=True, normed=True)
+        >>> Features.of("blocks:half", depth=12).width(384)
         2304
     """
 
@@ -40,7 +40,7 @@ class ReadOut:
     normed: bool = True
 
     @classmethod
-    def of(cls, name: str, depth: int) -> ReadOut:
+    def of(cls, name: str, depth: int) -> Features:
         """The read-out of a name.
 
         Args:
@@ -57,13 +57,13 @@ class ReadOut:
         found = _NAME.fullmatch(name) if isinstance(name, str) else None
         if found is None:
             raise InputError(
-                f"read_out is {shown(name)}: give token, blocks:K, blocks:K+patches or raw_blocks:K"
+                f"features is {shown(name)}: give token, blocks:K, blocks:K+patches or raw_blocks:K"
                 " with a number K of last blocks, or blocks:half"
             )
         raw, number, patches = found.groups()
         blocks = max(1, depth // 2) if number == "half" else int(number)
         if blocks > depth:
-            raise InputError(f"read_out={name} reads {blocks} blocks: this ViT has {depth}")
+            raise InputError(f"features={name} reads {blocks} blocks: this ViT has {depth}")
         return cls(blocks, patches is not None, raw is None)
 
     def width(self, dim: int) -> int:
@@ -91,4 +91,4 @@ class ReadOut:
 
 
 #: The class token of the last block behind the final norm, which published methods read.
-TOKEN = ReadOut()
+TOKEN = Features()

@@ -1,4 +1,4 @@
-"""Boards: what TensorBoard reads back, one's own beside it, and online ones."""
+"""Loggers: what TensorBoard reads back, one's own beside it, and online ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.recipes.settings import Settings, plan
-from cl_prompts.experiments.tracking.boards import TensorBoard, board_class
+from cl_prompts.experiments.recipes.run_config import RunConfig, plan
+from cl_prompts.experiments.tracking.loggers import TensorBoard, board_class
 from tests.experiments.commands import QUICK, run, summary
 
 PAGE = Path(__file__).parents[3] / "docs" / "tensorboard.md"
-HERE = "tests.experiments.tracking.test_boards"
+HERE = "tests.experiments.tracking.test_loggers"
 ER = ["digits", "strategy=er", "er.buffer_size=8", "seed=1", *QUICK]
 
 
@@ -35,10 +35,10 @@ def hparams_in(folder: Path) -> Any:
 
 def test_a_resumed_run_takes_later_points_back_and_has_a_file_of_its_own(tmp_path: Path) -> None:
     for start, values in ((0, {10: 0.1, 20: 0.2}), (10, {15: 0.5})):
-        board = TensorBoard(tmp_path, start)
+        logger = TensorBoard(tmp_path, start)
         for step, value in values.items():
-            board.write("accuracy/anytime", value, step)
-        board.close()
+            logger.write("accuracy/anytime", value, step)
+        logger.close()
     assert len(list(tmp_path.iterdir())) == 2
     found = EventAccumulator(str(tmp_path)).Reload().Scalars("accuracy/anytime")
     assert [event.step for event in found] == [10, 15]
@@ -102,11 +102,11 @@ def test_an_own_board_gets_what_tensorboard_gets(tmp_path: Path) -> None:
     assert code == 0
     shown = json.loads((folder / "shown.json").read_text())
     assert (shown.pop("strategy"), shown.pop("start")) == ("er", 0)
-    board = EventAccumulator(str(folder)).Reload()
-    tags = board.Tags()
+    logger = EventAccumulator(str(folder)).Reload()
+    tags = logger.Tags()
     assert set(shown) == {*tags["scalars"], *tags["images"], *tags["histograms"]}
     for tag in tags["scalars"]:
-        other = [[event.step, event.value] for event in board.Scalars(tag)]
+        other = [[event.step, event.value] for event in logger.Scalars(tag)]
         own = [[step, value] for step, _, value in shown[tag]]
         assert np.array(own) == pytest.approx(np.array(other), rel=1e-6)  # these are float32
     assert all(len(shown[tag][0][1]) == 3 for tag in tags["images"])
@@ -133,7 +133,7 @@ def test_a_tracker_is_declared_and_is_code_of_ones_own(capsys: pytest.CaptureFix
     (settings,) = plan("digits", ["strategy=ncm", "seed=1", f"tracker={HERE}:Written"])
     assert settings.imported() == [f"{HERE}:Written"]
     assert settings.own_code() == []  # who shows the numbers does not enter them
-    assert Settings.from_yaml(settings.to_yaml(), trust_code=True) == settings
+    assert RunConfig.from_yaml(settings.to_yaml(), trust_code=True) == settings
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
@@ -155,11 +155,11 @@ def test_online_boards_get_values_over_samples_seen(
     monkeypatch.setitem(sys.modules, name, library)
     monkeypatch.setenv(f"{name.upper()}_PROJECT", "mine")
     folder = tmp_path / "digits" / "ncm" / "1-x"
-    board = board_class(name)(folder, {"recipe": "digits"}, 0)
-    board.write("accuracy/anytime", 0.5, 64)
-    board.write("stream", np.zeros((4, 6, 3), np.uint8), 64)
-    board.write("buffer", [1, 2], 128)
-    board.close()
+    logger = board_class(name)(folder, {"recipe": "digits"}, 0)
+    logger.write("accuracy/anytime", 0.5, 64)
+    logger.write("stream", np.zeros((4, 6, 3), np.uint8), 64)
+    logger.write("buffer", [1, 2], 128)
+    logger.close()
     how, *rest = calls
     assert (how["project"], how["name"], how["group"]) == ("mine", "digits/ncm/1-x", "digits")
     assert how["resume"] == "allow"

@@ -14,14 +14,14 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(KeyboardInterrupt):
+class Interrupted(KeyboardInterrupt):
     """A command that was stopped by a signal.
 
     Args:
         sentence: how to continue; empty where that is not known here.
         number: of the signal.
 
-    >>> str(Stopped(number=signal.SIGTERM))
+    >>> str(Interrupted(number=signal.SIGTERM))
     'stopped by SIGTERM'
     """
 
@@ -45,7 +45,7 @@ def stop_says(sentence: str | Callable[[], str]) -> Iterator[None]:
         if getattr(error, "sentence", str(error)):
             raise
         words = sentence if isinstance(sentence, str) else sentence()
-        raise Stopped(words, getattr(error, "number", signal.SIGINT)) from error
+        raise Interrupted(words, getattr(error, "number", signal.SIGINT)) from error
 
 
 @dataclass
@@ -62,10 +62,10 @@ class StopRequest:
         """Stop, if a signal has come that nobody has acted on.
 
         Raises:
-            Stopped: one has.
+            Interrupted: one has.
         """
         if self.number is not None:
-            raise Stopped(number=self.number)
+            raise Interrupted(number=self.number)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ _PARENT = {"run": str, "sha256": str, "first": list, "code": list, "settings": s
 
 
 @dataclass
-class Settings:
+class RunConfig:
     """One run, fully resolved.
 
     Attributes:
@@ -58,7 +58,7 @@ class Settings:
         num_workers: loader processes; None: chosen by device and source of the images.
         checkpoint_every: stream samples between two checkpoints; None: so that they take at most
             2 % of the time.
-        tracker: board beside TensorBoard, "wandb" or a dotted name; None for none.
+        tracker: logger beside TensorBoard, "wandb" or a dotted name; None for none.
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
@@ -97,7 +97,7 @@ class Settings:
         return [*self.own_code(), *(name for name in [str(self.tracker)] if is_dotted(name))]
 
     @classmethod
-    def from_yaml(cls, text: str, *, trust_code: Trust = False) -> Settings:
+    def from_yaml(cls, text: str, *, trust_code: Trust = False) -> RunConfig:
         """Inverse of :meth:`to_yaml`.
 
         Args:
@@ -123,7 +123,7 @@ class Settings:
         return settings.checked()
 
     @classmethod
-    def of_folder(cls, text: str, *, trust_code: Trust = False) -> Settings:
+    def of_folder(cls, text: str, *, trust_code: Trust = False) -> RunConfig:
         """Settings that a run folder or plan names, maybe of somebody else: nothing is fetched from
         the network for them.
 
@@ -143,7 +143,7 @@ class Settings:
         check_at_hand(name, settings.backbone["weights"])
         return settings
 
-    def checked(self) -> Settings:
+    def checked(self) -> RunConfig:
         """The same settings, if they could have come from a recipe.
 
         Raises:
@@ -155,7 +155,7 @@ class Settings:
         alone = {"training": {}, "strategies": {self.strategy: self.options}}
         found = {section: _resolved(section, getattr(self, section)) for section in SECTIONS}
         found["options"] = strategy_options(alone, self.strategy, ())
-        return Settings(**{**vars(self), **found})
+        return RunConfig(**{**vars(self), **found})
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
         """Name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
@@ -165,11 +165,11 @@ class Settings:
 
 @cache
 def _kinds() -> dict[str, Any]:
-    """The type of each field of :class:`Settings`."""
-    return get_type_hints(Settings, include_extras=True)
+    """The type of each field of :class:`RunConfig`."""
+    return get_type_hints(RunConfig, include_extras=True)
 
 
-def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
+def plan(name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
     """All runs of a recipe: every strategy that runs, with every seed.
 
     >>> runs = plan("digits", ["strategy=er,ncm", "seed=1", "n_tasks=4"])
@@ -193,7 +193,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     return runs_of(recipe, recipe_label(name), overrides)
 
 
-def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Settings]:
+def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
     """All runs of a recipe that was read; see :func:`plan`.
 
     Args:
@@ -218,7 +218,7 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Se
                 "seed": seed,
                 "stream_seed": seed if stream_seed is None else stream_seed,
             }
-            run = Settings(name, strategy, options=options[strategy], **seeds, **found)
+            run = RunConfig(name, strategy, options=options[strategy], **seeds, **found)
             # Runs share no mapping: a change to one would be one to all.
             runs.append(deepcopy(run))
     return runs
