@@ -63,7 +63,7 @@ class RunConfig:
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
         parent: of a run that learns on: the finished run that it goes on from, see
-            :mod:`cl_prompts.experiments.runner.learning_on`; empty for a run of its own.
+            :mod:`cl_prompts.experiments.runner.lineage`; empty for a run of its own.
     """
 
     recipe: str

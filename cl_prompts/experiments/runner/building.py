@@ -25,7 +25,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.signatures import filled_parameters
-from cl_prompts.experiments.runner.learning_on import first_size, parent_of
+from cl_prompts.experiments.runner.lineage import first_size, parent_of
 from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import loader_processes
 from cl_prompts.experiments.runner.remarks import remarks

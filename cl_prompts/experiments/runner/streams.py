@@ -9,7 +9,7 @@ from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.joined import JoinedDataSet
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.runner.learning_on import parent_of
+from cl_prompts.experiments.runner.lineage import parent_of
 from cl_prompts.scenarios.domain_incremental import one_domain
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit

@@ -16,7 +16,7 @@ from cl_prompts.errors import RunError
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.runner.learning_on import (
+from cl_prompts.experiments.runner.lineage import (
     grow_beyond_parent,
     grow_to,
     grow_to_parent,

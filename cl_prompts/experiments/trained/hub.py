@@ -27,7 +27,7 @@ from cl_prompts.experiments.results.comparison_text import markdown_text, writte
 from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE, READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
 from cl_prompts.experiments.run_folder.runs import Run
-from cl_prompts.experiments.runner.learning_on import finished_run
+from cl_prompts.experiments.runner.lineage import finished_run
 
 #: what a name for :func:`~cl_prompts.experiments.trained.loading.load_run` begins with
 SCHEME = "hf://"

@@ -9,7 +9,7 @@ from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.learning_on import (
+from cl_prompts.experiments.runner.lineage import (
     finished_run,
     settings_of_child,
     what_grows,

@@ -28,7 +28,7 @@ from cl_prompts.experiments.run_folder.identity import (
 )
 from cl_prompts.experiments.run_folder.runs import Run, held_out_confidence
 from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
-from cl_prompts.experiments.runner.learning_on import finished_run, first_size, grow_to
+from cl_prompts.experiments.runner.lineage import finished_run, first_size, grow_to
 from cl_prompts.experiments.trained.predicting import UNKNOWN, Predictions, threshold_at
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator

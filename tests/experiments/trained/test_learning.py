@@ -11,7 +11,7 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.trained.learning import prepared
 from cl_prompts.experiments.trained.loading import load_run
 from tests.experiments.commands import summary
-from tests.experiments.runner.test_learning_on import digits_folder, first_run, learn
+from tests.experiments.runner.test_lineage import digits_folder, first_run, learn
 
 
 def test_a_trained_run_learns_in_python(tmp_path: Path) -> None:

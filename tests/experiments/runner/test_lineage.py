@@ -21,7 +21,7 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.results.before_after import before_after
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
-from cl_prompts.experiments.runner.learning_on import settings_of_child
+from cl_prompts.experiments.runner.lineage import settings_of_child
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import ProgressLine
 from cl_prompts.experiments.trained.loading import load_run
