@@ -112,7 +112,8 @@ class CachedEvaluator:
         self.confidence = torch.zeros(0)
         """(n,) log odds of the best class of each test image that counted in the last evaluation,
         in no particular order, see :func:`~cl_prompts.metrics.confidence.confidence`."""
-        self._features = self._empty_cache()
+        self._features = FeatureCache()
+        self._features.reserve(0, len(self.targets))
         self._loader: DataLoader[Any] | None = None
         self._batches: list[list[int]] = []
         self._looked_at = False
@@ -120,11 +121,6 @@ class CachedEvaluator:
     def __getstate__(self) -> dict[str, Any]:
         """All but the loader, whose processes cannot be copied."""
         return {**vars(self), "_loader": None}
-
-    def _empty_cache(self) -> FeatureCache:
-        cache = FeatureCache()
-        cache.enter(0, len(self.targets))
-        return cache
 
     def _cache_keys(self, model: nn.Module) -> dict[str, Hashable]:
         return model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
@@ -331,7 +327,8 @@ class CachedEvaluator:
 
     def clear(self) -> None:
         """Drop what is cached of models, which is computed anew."""
-        self._features = self._empty_cache()
+        self._features.clear()
+        self._features.reserve(0, len(self.targets))
 
     def close(self) -> None:
         """End the loader's processes, which a later evaluation starts anew. Left to the garbage

@@ -246,12 +246,8 @@ class ContinualModel(nn.Module):
 
     def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
         """Run both stages of a forward pass; the arguments are those of :meth:`encode`."""
-        return self.finish(self.encode(images, cached or {}))
-
-    def finish(self, encoding: Encoding) -> Output:
-        """Run the second stage, compiled where the model is; the output knows the cacheable
-        parts."""
-        # Only the second stage learns; the first one is frozen work.
+        encoding = self.encode(images, cached or {})
+        # Only the second stage learns, so only it is compiled.
         decode = self.decode if self.compiled is None else self.compiled
         return replace(decode(encoding), cacheable=encoding.parts)
 

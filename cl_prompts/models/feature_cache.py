@@ -40,7 +40,7 @@ class FeatureCache:
 
     Example:
         >>> cache = FeatureCache()
-        >>> cache.enter(0, n=3)
+        >>> cache.reserve(0, n=3)
         >>> cache.put(torch.tensor([2]), {"frozen": torch.tensor([[1.0, 0.5]])}, {"frozen": 0})
         >>> cache.known("frozen", torch.arange(3)).tolist()
         [False, False, True]
@@ -56,9 +56,9 @@ class FeatureCache:
         self._starts: dict[int, int] = {}
         self._parts: dict[str, _Part] = {}
 
-    def enter(self, source: int, n: int) -> None:
+    def reserve(self, experience: int, n: int) -> None:
         """Make room for the ``n`` samples of a source, such as an experience."""
-        self._starts[source] = self._n
+        self._starts[experience] = self._n
         self._n += n
 
     def clear(self) -> None:
@@ -78,31 +78,31 @@ class FeatureCache:
             if name in keys and keys[name] == part.version
         }
 
-    def known(self, name: str, samples: Tensor) -> Tensor:
+    def known(self, name: str, rows: Tensor) -> Tensor:
         """(n,) boolean: samples (n,) that have a value of a part; on the CPU."""
         part = self._parts.get(name)
         if part is None:
-            return torch.zeros(len(samples), dtype=torch.bool)
-        inside = samples < len(part.known)
-        return part.known[samples.clamp(max=len(part.known) - 1)] & inside
+            return torch.zeros(len(rows), dtype=torch.bool)
+        inside = rows < len(part.known)
+        return part.known[rows.clamp(max=len(part.known) - 1)] & inside
 
-    def get(self, name: str, samples: Tensor) -> Tensor:
+    def get(self, name: str, rows: Tensor) -> Tensor:
         """Values (n, width) of known samples (n,)."""
         values = self._parts[name].values
-        return values[samples.to(values.device)]
+        return values[rows.to(values.device)]
 
-    def put(self, samples: Tensor, values: Mapping[str, Tensor], keys: Keys) -> None:
+    def put(self, rows: Tensor, values: Mapping[str, Tensor], keys: Keys) -> None:
         """Keep the values (n, width) of samples (n,), as far as the budget reaches."""
         names = sorted(values.keys() & keys.keys())
         room = self._room(sum(values[name].shape[1] for name in names))
-        fits = (samples < room).nonzero()[:, 0]
+        fits = (rows < room).nonzero()[:, 0]
         if not len(fits):
             return
         for name in names:
             part = self._sized(name, keys[name], room, values[name])
             where = values[name].device
-            part.values[samples[fits].to(where)] = values[name][fits.to(where)].float()
-            part.known[samples[fits]] = True
+            part.values[rows[fits].to(where)] = values[name][fits.to(where)].float()
+            part.known[rows[fits]] = True
 
     def _room(self, width: int) -> int:
         """Samples, counted from the first one, whose values of this width fit the budget."""
@@ -110,7 +110,7 @@ class FeatureCache:
         return self._n if self.budget is None else min(self._n, self.budget // (4 * width))
 
     def _sized(self, name: str, version: Hashable, room: int, values: Tensor) -> _Part:
-        """A part with room for so many samples."""
+        """A part with room for so many rows."""
         part = self._parts.get(name)
         if part is None:
             empty = torch.zeros(0, values.shape[1], device=values.device)
@@ -123,7 +123,7 @@ class FeatureCache:
             part.values = torch.cat([part.values, wider])
         return part
 
-    def run(self, model: ContinualModel, images: Tensor, views: Tensor | None) -> Output:
+    def run(self, model: ContinualModel, images: Tensor, samples: Tensor | None) -> Output:
         """Output of a training pass, whose cached parts are not computed again.
 
         Args:
@@ -132,22 +132,22 @@ class FeatureCache:
             views: (batch, 2) source and number of the view in it; None where views never come
                 again, and nothing is cached.
         """
-        keys = {} if views is None else model.cache_keys()
-        if views is None or not keys:
+        keys = {} if samples is None else model.cache_keys()
+        if samples is None or not keys:
             return model.run(images)
         self.drop_outdated(keys)
-        starts = [self._starts[source] for source in views[:, 0].tolist()]
-        samples = torch.tensor(starts) + views[:, 1]
-        known = torch.stack([self.known(name, samples) for name in keys]).all(dim=0)
+        starts = [self._starts[experience] for experience in samples[:, 0].tolist()]
+        rows = torch.tensor(starts) + samples[:, 1]
+        known = torch.stack([self.known(name, rows) for name in keys]).all(dim=0)
         self.reused += int(known.sum())
         self.computed += int((~known).sum())
-        output = model.run(images, self._parts_of(model, images, samples, known, keys))
+        output = model.run(images, self._parts_of(model, images, rows, known, keys))
         if not bool(known.any()):
-            self.put(samples, output.cacheable, keys)
+            self.put(rows, output.cacheable, keys)
         return output
 
     def _parts_of(
-        self, model: ContinualModel, images: Tensor, samples: Tensor, known: Tensor, keys: Keys
+        self, model: ContinualModel, images: Tensor, rows: Tensor, known: Tensor, keys: Keys
     ) -> dict[str, Tensor]:
         """Parts of a batch of which some samples are known; those of the others are computed apart,
         unless it is all of them."""
@@ -155,13 +155,13 @@ class FeatureCache:
             return {}
         old = known.nonzero()[:, 0]
         new = (~known).nonzero()[:, 0]
-        parts = {name: self.get(name, samples[old]) for name in keys}
+        parts = {name: self.get(name, rows[old]) for name in keys}
         if not len(new):
             return parts
         # What is cached is frozen, and no gradient passes through it.
         with torch.no_grad():
             computed = model.encode(images[new.to(images.device)], {}).parts
-        self.put(samples[new], computed, keys)
+        self.put(rows[new], computed, keys)
         order = torch.cat([old, new]).argsort().to(images.device)
         return {name: torch.cat([parts[name], computed[name].float()])[order] for name in keys}
 
@@ -187,7 +187,7 @@ class FeatureCache:
         self.reused = int(state["reused"])
         self.computed = int(state["computed"])
         self._n = int(state["n"])
-        self._starts = {int(source): int(start) for source, start in state["starts"]}
+        self._starts = {int(experience): int(start) for experience, start in state["starts"]}
         self._parts = {}
         for name, (known, values) in state["parts"].items():
             if name in keys:

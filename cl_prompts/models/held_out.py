@@ -49,7 +49,7 @@ class HeldOutSample(nn.Module):
         return len(self.reservoir)
 
     @property
-    def kept(self) -> tuple[Tensor, Tensor]:
+    def samples(self) -> tuple[Tensor, Tensor]:
         """Features (n, dim) and targets (n, columns) of the samples that are kept."""
         n = len(self)
         return self.features[:n], self.targets[:n]

@@ -71,7 +71,7 @@ class LayUP(RanPAC):
 
         With fewer than four samples of every class it stays as it is.
         """
-        counts = self.held.kept[1].sum(dim=0)
+        counts = self.held.samples[1].sum(dim=0)
         if bool((counts >= FOLDS).any()):
             accuracy = self.fold_accuracies(candidates).mean(dim=0)
             # the first of the best
@@ -84,7 +84,7 @@ class LayUP(RanPAC):
     def fold_accuracies(self, candidates: Sequence[float] = RIDGES) -> Tensor:
         """(folds, candidates) accuracy on each fold of the samples that are kept, over the columns
         of all classes; 0 where a system is not positive definite to working precision."""
-        features, onehot = self.held.kept
+        features, onehot = self.held.samples
         h, labels = self.statistics.inputs(features), onehot.argmax(dim=1)
         fold_of = stratified_folds(labels).to(h.device)
         found = h.new_zeros(FOLDS, len(candidates))

@@ -227,7 +227,7 @@ class MultiLabelRidge(RanPAC):
             InputError: nothing was held out.
             RunError: no candidate can be solved for.
         """
-        weighed, targets = self.held.kept
+        weighed, targets = self.held.samples
         return self._choose(weighed[:, :-1], targets, weighed[:, -1], candidates, error)
 
     @torch.no_grad()

@@ -100,7 +100,7 @@ class RanPAC(SolvedClassifier):
             InputError: nothing was held out.
             RunError: no candidate can be solved for.
         """
-        return self._choose(*self.held.kept, None, candidates)
+        return self._choose(*self.held.samples, None, candidates)
 
     def _choose(
         self,

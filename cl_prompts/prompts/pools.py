@@ -1,14 +1,12 @@
-"""Pools of prompts, which turn a selection into a
-:class:`~cl_prompts.backbones.injection.PromptPlan`.
+"""Pools of prompts: a selection becomes a :class:`~cl_prompts.backbones.injection.PromptPlan`.
 
-A pool owns its values and decides into which blocks they go. New parameterisations (low-rank or
-mixture-routed prompts) are new classes with the same ``build``; prefixes are in
+A pool owns its values and the blocks that they enter. Prefixes are in
 :mod:`cl_prompts.prompts.prefixes`, weighted components in :mod:`cl_prompts.prompts.components`.
 
-In all of them ``blocks`` are numbers of blocks from 0, ``size`` counts entries, ``length`` the rows
-of an entry in a block, ``dim`` is the width of a token, and ``heads`` counts the ViT's attention
-heads. ``initial`` names a distribution of :mod:`cl_prompts.prompts.init`, and ``position`` is a
-constant (dim,) that is added to every row, such as :func:`class_position`.
+Arguments of all pools: ``size`` entries, each with ``length`` rows of width ``dim`` in each of the
+``blocks`` (numbers from 0); ``heads`` of the ViT's attention; ``initial``, a distribution of
+:func:`~cl_prompts.prompts.selectors.drawn`; ``position``, a constant (dim,) that is added to every
+row, or None, see :func:`class_position`.
 """
 
 from __future__ import annotations
@@ -24,8 +22,7 @@ from cl_prompts.backbones.injection import PooledTokens, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.init import INITIAL, Distribution, drawn
-from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.selectors import INITIAL, Distribution, Selection, drawn
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
 from cl_prompts.prompts.task_selectors import copy_slot
 
@@ -171,7 +168,7 @@ class PrependedTokenPool(ValuePool, TaskAware):
         length: tokens per entry. With k selected entries the sequence is k * length tokens longer
             in all blocks.
         dim: token width.
-        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
+        initial: of the values, see :func:`~cl_prompts.prompts.selectors.drawn`.
         copy_slots: entries per task that begin as a copy of those of the task before (L2P's "shared
             prompt pool"); 0: none.
         position: (dim,) constant added to every token, or None.

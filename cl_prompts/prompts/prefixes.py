@@ -15,9 +15,8 @@ from torch import Tensor
 from cl_prompts.backbones.attention import KeyValue
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.init import INITIAL, Distribution, drawn
 from cl_prompts.prompts.pools import ValuePool, gather
-from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.selectors import INITIAL, Distribution, Selection, drawn
 from cl_prompts.prompts.task_aware import TaskAware
 from cl_prompts.prompts.task_selectors import copy_slot
 
@@ -56,7 +55,7 @@ class SharedPrefix(ValuePool):
         length: keys and values per block.
         dim: token width.
         heads: attention heads of the ViT.
-        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
+        initial: of the values, see :func:`~cl_prompts.prompts.selectors.drawn`.
         position: (dim,) constant added to every row, or None. SinglePrompt's published code adds
             the class token's positional embedding, which has no meaning after the projections;
             ``position=class_position(backbone)`` for parity.
@@ -107,7 +106,7 @@ class PrefixPool(ValuePool, TaskAware):
         length: keys and values per entry and block.
         dim: token width.
         heads: attention heads of the ViT.
-        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
+        initial: of the values, see :func:`~cl_prompts.prompts.selectors.drawn`.
         copy_slots: entries per task that begin as a copy of those of the task before (DualPrompt:
             1); 0: none.
         layout: who gets which rows, see above.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,21 @@ from torch.autograd.function import once_differentiable
 
 from cl_prompts.backbones.injection import Entry
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.prompts.init import INITIAL, Distribution, drawn
+
+Distribution = Literal["normal", "uniform", "small"]
+
+#: Initial values by name. L2P's and DualPrompt's JAX code uses "small"; their PyTorch ports, which
+#: gave the ports' published numbers, use "uniform".
+INITIAL: dict[Distribution, Callable[[Sequence[int]], Tensor]] = {
+    "normal": lambda shape: torch.randn(*shape),
+    "uniform": lambda shape: torch.rand(*shape) * 2 - 1,
+    "small": lambda shape: torch.rand(*shape) * 0.01,
+}
+
+
+def drawn(shape: Sequence[int], initial: Distribution) -> nn.Parameter:
+    """Draw a parameter from N(0, 1) ("normal"), U(-1, 1) ("uniform") or U[0, 0.01) ("small")."""
+    return nn.Parameter(INITIAL[initial](shape))
 
 
 class _UnitRows(torch.autograd.Function):
@@ -152,7 +167,7 @@ class NearestKeys(nn.Module):
         dim: width of a query.
         k: prompts per image. Ties go to the lowest row.
         count_scaled: see above.
-        initial: distribution of the initial keys, see :mod:`cl_prompts.prompts.init`.
+        initial: distribution of the initial keys, see :func:`drawn`.
 
     Example:
         >>> keys = NearestKeys(3, 2, count_scaled=True)

@@ -109,7 +109,7 @@ class SparsePrefix(nn.Module):
       ones among them.
 
     A task's course: train; ``with pool.counting():`` one pass over its training images in
-    evaluation mode; :meth:`settle`. The first task begins with a *dense* phase (``pool.dense =
+    evaluation mode; :meth:`end_task`. The first task begins with a *dense* phase (``pool.dense =
     True``): all experts, no router term. On streams without boundaries settle every so many
     samples.
 
@@ -158,7 +158,7 @@ class SparsePrefix(nn.Module):
         self.prototype_weight = prototype_weight
         self.dense = False
         self.is_counting = False
-        self.settled = False
+        self.has_old_keys = False
         shape = (len(self.blocks), heads, size)
         self.keys = nn.Parameter(torch.rand(*shape, dim // heads))
         self.values = nn.Parameter(torch.rand(*shape, dim // heads))
@@ -199,7 +199,7 @@ class SparsePrefix(nn.Module):
         self.fresh_counts[block] += chosen.sum(dim=0)
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def end_task(self) -> None:
         """End a task: add its counts, keep the keys, and call those experts frequent, for good,
         that were chosen at least as often as the used ones of their head on average."""
         self.counts += self.fresh_counts
@@ -209,7 +209,7 @@ class SparsePrefix(nn.Module):
         average = self.counts.sum(dim=-1, keepdim=True) / used
         self.frequent |= (self.counts > 0) & (self.counts >= average)
         self.old_keys.copy_(self.keys)
-        self.settled = True
+        self.has_old_keys = True
 
     def prototype_loss(self) -> Tensor:
         """Sum over blocks, heads and the k nearest old keys of the cross-entropy that holds
@@ -226,11 +226,11 @@ class SparsePrefix(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """Whether a task was settled, and whether the phase is dense."""
-        return torch.tensor([self.settled, self.dense])
+        return torch.tensor([self.has_old_keys, self.dense])
 
     def set_extra_state(self, state: Tensor) -> None:
         """Inverse of :meth:`get_extra_state`."""
-        self.settled, self.dense = (bool(flag) for flag in state.tolist())
+        self.has_old_keys, self.dense = (bool(flag) for flag in state.tolist())
 
     def _loss(self, routings: list[BlockRouting]) -> Tensor:
         loss = self.keys.new_zeros(())
@@ -238,7 +238,7 @@ class SparsePrefix(nn.Module):
             # The router term per block; no image is held to an expert while all of them act.
             terms = [routing.router_loss() for routing in routings]
             loss = loss + self.router_weight * torch.stack(terms).sum()
-        if self.settled:
+        if self.has_old_keys:
             # Frequent experts are held to what they were at the end of the last task.
             loss = loss + self.prototype_weight * self.prototype_loss()
         return loss

@@ -17,8 +17,8 @@ from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.routers import HeadRouter, TaskIdentity
 from cl_prompts.prompts.blocks import Blocks, prefix_shape
-from cl_prompts.prompts.init import Distribution
 from cl_prompts.prompts.prefixes import PrefixLayout, PrefixPool
+from cl_prompts.prompts.selectors import Distribution
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import MomentumSlots
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for

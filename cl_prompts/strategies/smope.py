@@ -140,5 +140,5 @@ class SMoPE(PromptStrategy):
             with self.experts.counting():
                 for _ in task_outputs(self):
                     pass  # the pass itself counts
-        self.experts.settle()
+        self.experts.end_task()
         super().finish_task()

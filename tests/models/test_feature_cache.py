@@ -59,8 +59,8 @@ def model_and_cache(kind: str, views: int) -> tuple[Any, FeatureCache]:
     model = make(kind, backbone=tiny_vit()).model
     model.observe_classes(torch.arange(3))
     cache = FeatureCache()
-    for source in (0, 1):
-        cache.enter(source, 4 * views)
+    for experience in (0, 1):
+        cache.reserve(experience, 4 * views)
     return model, cache
 
 

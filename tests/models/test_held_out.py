@@ -25,7 +25,7 @@ def test_held_out_sample_resumes() -> None:
     assert torch.equal(held.features, twin.features)
     assert torch.equal(held.targets, twin.targets)
     rows = {tuple(row) for row in x.tolist()}
-    assert all(tuple(row) in rows for row in held.kept[0].float().tolist())
+    assert all(tuple(row) in rows for row in held.samples[0].float().tolist())
     empty = HeldOutSample(0, 6, 3)
     empty.add(x, y)
     assert len(empty) == 0
@@ -36,5 +36,5 @@ def test_targets_stay_with_their_features() -> None:
     held = HeldOutSample(10, 6, 1, seed=1)
     for part in x.split(7):
         held.add(part, part.sum(dim=1, keepdim=True))
-    features, targets = held.kept
+    features, targets = held.samples
     torch.testing.assert_close(features.sum(dim=1, keepdim=True), targets)

@@ -11,6 +11,7 @@ from cl_prompts.prompts.selectors import (
     ClassTokenQuery,
     NearestKeys,
     count_choices,
+    drawn,
     unit_rows,
 )
 from tests.toy_vits import tiny_vit
@@ -108,3 +109,17 @@ def test_unit_rows_are_normalize_with_its_gradient() -> None:
         assert x.grad is not None
         found.append((unit, x.grad))
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "mean"),
+    [("normal", -9, 9, 0.0), ("uniform", -1, 1, 0.0), ("small", 0, 0.01, 0.005)],
+)
+def test_initial_distributions(name: str, low: float, high: float, mean: float) -> None:
+    values = drawn((200, 50), name)
+    assert values.min() >= low
+    assert values.max() <= high
+    assert values.mean().item() == pytest.approx(mean, abs=0.05 * high)
+    assert values.std().item() == pytest.approx(
+        {"normal": 1, "uniform": 3**-0.5, "small": 0.01 / 12**0.5}[name], 0.05
+    )

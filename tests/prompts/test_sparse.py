@@ -74,7 +74,7 @@ def test_published_run() -> None:
     pool.eval()
     with pool.counting():
         features(pool)
-    pool.settle()
+    pool.end_task()
     assert torch.equal(pool.counts.long(), GOLDEN("counts"))
     assert torch.equal(pool.frequent, GOLDEN("frequent"))
     got, plan = features(pool)

@@ -63,7 +63,7 @@ def test_two_tasks_are_the_published_ones() -> None:
     strategy.model.eval()
     with strategy.experts.counting():
         strategy.model.run(GOLDEN("images"))
-    strategy.experts.settle()
+    strategy.experts.end_task()
     GOLDEN.close(strategy.model.run(GOLDEN("images")).logits, "eval_after_task0/logits")
     put(strategy.experts.keys, GOLDEN("task1/keys"))
     put(strategy.experts.values, GOLDEN("task1/values"))
@@ -102,7 +102,7 @@ def test_a_stream_without_boundaries_begins_dense_and_counts_while_it_trains() -
     strategy = make("smope", train_mb_size=12, online_iter=1)
     stream = experiences()
     settled: list[int] = []
-    watch(strategy.experts, "settle", lambda: settled.append(strategy.samples_seen))
+    watch(strategy.experts, "end_task", lambda: settled.append(strategy.samples_seen))
     assert phases(strategy, stream)[:3] == [True, False, False]  # of 24 samples a period
     assert settled[0] == 24
     counts = strategy.experts.counts + strategy.experts.fresh_counts

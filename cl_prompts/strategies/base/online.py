@@ -124,7 +124,7 @@ class OnlineStrategy(Method):
             self.replay.enter(self.experience, self.annotated.cpu())
         if not resumed and self.views is not None:
             n = len(self.experience.dataset)
-            self.feature_cache.enter(self.source, n * self.views)
+            self.feature_cache.reserve(self.source, n * self.views)
         if self.buffer_size and own_sampler(self.dataloader) is None:
             raise InputError(
                 "buffer_size and a plugin that replaces the loader: use one of the two"

@@ -13,9 +13,8 @@ from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.routers import AnalyticRouter
-from cl_prompts.prompts.init import Distribution
 from cl_prompts.prompts.parameterisations import Decomposed
-from cl_prompts.prompts.selectors import Selector
+from cl_prompts.prompts.selectors import Distribution, Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from cl_prompts.strategies.base.online import OnlineStrategy
