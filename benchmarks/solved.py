@@ -102,7 +102,7 @@ def remembered_features(
     read."""
     vit = strategy.model.backbone
     shared = strategy.features in ("token", WIDEST)
-    compute = vit.reading(WIDEST) if shared else strategy.model.features
+    compute = vit.with_features(WIDEST) if shared else strategy.model.features
     wide = Remembered(compute, known.setdefault(WIDEST if shared else strategy.features, {}))
     return (lambda images: wide(images)[:, -vit.dim :]) if strategy.features == "token" else wide
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import cl_prompts
 from cl_prompts.errors import InputError
-from cl_prompts.own_code import code_hash, is_declared, load_function, load_object
+from cl_prompts.own_code import code_hash, is_declared, keywords, load_function, load_object
 from cl_prompts.strategies import plugin_class
 
 HERE = __name__
@@ -89,3 +91,27 @@ def test_a_plugin_is_one_of_avalanche(name: str) -> None:
 def test_importing_the_package_stays_cheap() -> None:
     code = "import sys, cl_prompts; assert not {'torch', 'numpy', 'avalanche'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def reader(kind: int, folder: str, *others: int, tint: str | None = None, **rest: Any) -> None:
+    raise AssertionError("called")
+
+
+class Maker:
+    """A callable that is no function."""
+
+    def __call__(self, image_size: int, shape="round") -> None:  # type: ignore[no-untyped-def]
+        raise AssertionError("called")
+
+
+def test_bound_and_variable_parameters_are_left_out() -> None:
+    assert keywords(partial(reader, 3), {"folder"}) == {"tint": (str | None, None)}
+    assert keywords(reader, set()) == {
+        "kind": (int, ...),
+        "folder": (str, ...),
+        "tint": (str | None, None),
+    }
+
+
+def test_objects_that_are_called() -> None:
+    assert keywords(Maker(), {"image_size"}) == {"shape": (Any, "round")}

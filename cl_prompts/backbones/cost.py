@@ -155,17 +155,13 @@ class PassCounter:
     blocks: int = 0
     macs: float = 0.0
 
-    def reset(self) -> None:
-        """Count from zero."""
-        self.go_on_from(Counts())
-
     def counts(self) -> Counts:
-        """The counts so far."""
+        """Return the counts so far."""
         return Counts(self.images, self.blocks, self.macs)
 
-    def go_on_from(self, counts: Counts) -> None:
-        """Count from these numbers."""
-        self.images, self.blocks, self.macs = counts
+    def reset(self, counts: Counts | None = None) -> None:
+        """Restart at zero, or at earlier counts."""
+        self.images, self.blocks, self.macs = counts or Counts()
 
     def embed(self, batch: int) -> None:
         """Count the embedding of a batch of images."""

@@ -70,7 +70,7 @@ class FrozenViT(nn.Module):
         self.precision = precision
         self.trainable = False
         self.features = TOKEN
-        """Tokens that become features, see :meth:`reading`."""
+        """Tokens that become features, see :meth:`with_features`."""
         self._readings: dict[Features, FrozenViT] = {}
         self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
         self.vit.head = nn.Identity()
@@ -111,7 +111,7 @@ class FrozenViT(nn.Module):
         twin.counter = PassCounter(self.counter.shape)
         return twin
 
-    def reading(self, name: str) -> FrozenViT:
+    def with_features(self, name: str) -> FrozenViT:
         """This ViT with another read-out: the same weights and the same counter, and features as
         :class:`~cl_prompts.backbones.features.Features` names them.
 
@@ -121,7 +121,7 @@ class FrozenViT(nn.Module):
         Example:
             >>> from cl_prompts.backbones import create_backbone
             >>> vit = create_backbone()
-            >>> vit.dim, vit.reading("blocks:3").feature_dim
+            >>> vit.dim, vit.with_features("blocks:3").feature_dim
             (128, 384)
         """
         features = Features.of(name, self.depth)

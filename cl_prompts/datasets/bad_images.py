@@ -32,9 +32,8 @@ def check_images(data: DataSet, progress: Progress | None = None) -> dict[str, s
     Returns:
         each file that cannot be used, training images first -> the sentence that says why.
     """
-    files = (*data.train.files, *data.test.files)
-    problems = _each_file(_problem, files, progress)
-    return {path: problem for path, problem in zip(files, problems, strict=True) if problem}
+    problems = _each_file(_problem, data.files, progress)
+    return {path: problem for path, problem in zip(data.files, problems, strict=True) if problem}
 
 
 def _problem(path: str) -> str:

@@ -60,8 +60,7 @@ class DataSetEntry:
     description: str = ""
 
 
-# MULTI-LANE's transforms of photos with several objects; no padding, so that ``whole()`` cuts
-# nothing away.
+# MULTI-LANE's transforms; without padding, so that crop="whole" shows every object.
 OBJECTS = Augmentation(padding=0, random_area=True)
 
 

@@ -23,6 +23,7 @@ from cl_prompts.datasets.classes import (
     ignored_of,
     labels_of,
 )
+from cl_prompts.datasets.collate import entries_of
 from cl_prompts.datasets.fingerprint import (
     files_fingerprint,
     labels_fingerprint,
@@ -31,9 +32,7 @@ from cl_prompts.datasets.fingerprint import (
 )
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
-from cl_prompts.datasets.items import entries_of
-from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
-from cl_prompts.datasets.views import current_key, viewing
+from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom, current_key, viewing
 from cl_prompts.errors import InputError, RunError
 
 Statistics = tuple[float, float, float]
@@ -191,6 +190,11 @@ class DataSet:
     skipped: tuple[str, ...] = field(default=(), repr=False)
     unread: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Image files, training images first; empty for images in memory."""
+        return (*self.train.files, *self.test.files)
+
     def __str__(self) -> str:
         kind = " (multi-label)" if self.multi_label else ""
         size = f"{len(self.train)} training and {len(self.test)} test images"
@@ -242,8 +246,7 @@ class DataSet:
             InputError: a class that is left without training or test images.
         """
         left_out = frozenset(paths)
-        files = (*self.train.files, *self.test.files)
-        skipped = (*self.skipped, *(file for file in files if file in left_out))
+        skipped = (*self.skipped, *(file for file in self.files if file in left_out))
         train, test = (part.without(left_out) for part in (self.train, self.test))
         data = replace(self, train=train, test=test, skipped=skipped)
         what = f"data set {self.name!r}"

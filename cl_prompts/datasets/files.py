@@ -83,38 +83,3 @@ def check_once(entries: Sequence[Hashable], listing: str, what: str = "image") -
     """
     if len(set(entries)) < len(entries):
         raise LayoutError(f"{listing} lists {what} {doubled(entries)} twice: give each once")
-
-
-def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
-    """Refuse files that come twice, in one part or in both, under whatever names and links.
-
-    Raises:
-        InputError: the first such file by both its names, or one that does not exist.
-    """
-    known = _once(what, "training", train)
-    tested = _once(what, "test", test)
-    both = [(path, known[identity]) for identity, path in tested.items() if identity in known]
-    if both:
-        raise InputError(
-            f"{len(both)} test images of {what} are training images too, the first is {both[0][0]}"
-            f" (in training: {both[0][1]}): no test image may be seen in training"
-        )
-
-
-def _once(what: str, part: str, paths: Sequence[str]) -> dict[tuple[int, int], str]:
-    """The files of a part, of which none may come twice, by device and number: those of all links
-    to a file are the same."""
-    found: dict[tuple[int, int], str] = {}
-    for path in paths:
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise InputError(f"image {path} of {what} cannot be read: {error.strerror}") from error
-        identity = (status.st_dev, status.st_ino)
-        if identity in found:
-            raise InputError(
-                f"{part} images of {what} hold one file twice, as {found[identity]} and as {path}:"
-                " each image counts once, so remove one of the two"
-            )
-        found[identity] = path
-    return found

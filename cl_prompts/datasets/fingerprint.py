@@ -121,7 +121,7 @@ def _read_contents(images: Images, rows: Sequence[int]) -> str:
     # Here, since comparing fingerprints takes no torch.
     import torch
 
-    from cl_prompts.datasets.views import viewing
+    from cl_prompts.datasets.transforms import viewing
 
     digest = hashlib.sha256()
     # Under one key, so that augmented images are the same at each look.
@@ -168,3 +168,38 @@ def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str
             if old != new:
                 return words.format(part=part, before=old, now=new)
     return None
+
+
+def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
+    """Refuse files that come twice, in one part or in both, under whatever names and links.
+
+    Raises:
+        InputError: the first such file by both its names, or one that does not exist.
+    """
+    known = _once(what, "training", train)
+    tested = _once(what, "test", test)
+    both = [(path, known[identity]) for identity, path in tested.items() if identity in known]
+    if both:
+        raise InputError(
+            f"{len(both)} test images of {what} are training images too, the first is {both[0][0]}"
+            f" (in training: {both[0][1]}): no test image may be seen in training"
+        )
+
+
+def _once(what: str, part: str, paths: Sequence[str]) -> dict[tuple[int, int], str]:
+    """The files of a part, of which none may come twice, by device and number: those of all links
+    to a file are the same."""
+    found: dict[tuple[int, int], str] = {}
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise InputError(f"image {path} of {what} cannot be read: {error.strerror}") from error
+        identity = (status.st_dev, status.st_ino)
+        if identity in found:
+            raise InputError(
+                f"{part} images of {what} hold one file twice, as {found[identity]} and as {path}:"
+                " each image counts once, so remove one of the two"
+            )
+        found[identity] = path
+    return found

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from cl_prompts.datasets.classes import alike, check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet
-from cl_prompts.datasets.files import check_files
-from cl_prompts.datasets.fingerprint import labels_fingerprint
+from cl_prompts.datasets.fingerprint import check_files, labels_fingerprint
 from cl_prompts.errors import InputError
 from cl_prompts.reading import sha256
 

@@ -16,13 +16,12 @@ from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
-from cl_prompts.datasets.files import check_files
-from cl_prompts.datasets.functions import call_function, keywords
+from cl_prompts.datasets.fingerprint import check_files
 from cl_prompts.datasets.images import ImageCache, reduced
 from cl_prompts.datasets.readers import Source
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
 from cl_prompts.errors import unknown
-from cl_prompts.own_code import load_function
+from cl_prompts.own_code import call_function, keywords, load_function
 
 Crop = Literal["published", "whole", "square", "random_area"]
 
@@ -182,7 +181,7 @@ def load_dataset(
         usual = keywords(load_dataset, set())
         given = {key: v for key, v in arguments.items() if not _same(v, usual[key][1])}
         data = dataset_of_function(name, given | options, image_size=image_size, seed=seed)
-    if on_bad_image != "defer":
+    if on_bad_image != "defer" and data.files:
         data = handle_bad_images(data, check_images(data), on_bad_image)
     return data
 
@@ -218,18 +217,6 @@ def dataset_of(
     fresh = fixed = augmentation.test(image_size)
     if augment:
         fresh = PrivateRandom(augmentation.train(image_size), seed=seed)
-    return _of_classes(name, entry, source, chosen, fresh, fixed)
-
-
-def _of_classes(
-    name: str,
-    entry: DataSetEntry,
-    source: Source,
-    chosen: np.ndarray,
-    fresh: ImageTransform,
-    fixed: ImageTransform,
-) -> DataSet:
-    """The chosen classes of a data set in their order, with transforms of training and test."""
     parts = []
     for images, targets, ignored, domains, transform in (
         (source.train, source.train_targets, source.train_ignored, source.train_domains, fresh),
@@ -241,7 +228,7 @@ def _of_classes(
         parts.append(ImageSet(images, labels, transform, rows, left_out, fixed, own))
     train, test = parts
     names = tuple(source.classes[label] for label in chosen)
-    check_classes(f"data set {name!r}", train.targets, test.targets, names)
+    check_classes(what, train.targets, test.targets, names)
     return DataSet(name, train, test, names, entry.mean, entry.std, unread=source.unread)
 
 
@@ -331,4 +318,4 @@ def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmenta
         return replace(OBJECTS, flip=own.flip)
     if crop == "square":
         return replace(own, square_crop=True, random_area=False)
-    return own.whole()
+    return replace(own, square_crop=False, random_area=False)

@@ -1,9 +1,12 @@
-"""From decoded image to model input: resizing, augmentation, and the randomness behind it."""
+"""Transforms of decoded images: resizing, augmentation, and the seeds of augmented views."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -11,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
-from cl_prompts.datasets.views import Key, current_key, view_seed
 from cl_prompts.training.seeds import borrowed_generator
 
 ImageTransform = Callable[[Tensor], Tensor]
@@ -22,31 +24,32 @@ ASPECT = (3 / 4, 4 / 3)  # of a random part, width to height
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Transforms of one data set: uint8 image (3, height, width) in, float32 image (3, size, size)
-    in [0, 1] out.
+    """Transforms of one data set, from decoded images to model input.
+
+    They map a uint8 image (3, height, width) to a float32 image (3, size, size) in [0, 1].
 
     Training follows the published order (code of Si-Blurry, Moon et al., ICCV 2023): AutoAugment at
     the image's native size, resize to a square, random crop after zero padding, horizontal flip.
-    Testing resizes to the same square. Normalisation is the backbone's business.
+    Testing resizes to the same square. The backbone normalises.
 
-    Deviations from the published code: one decision per image instead of one per batch; resizing
-    happens in uint8, so pixels may differ by half a grey level; where ``square_crop`` is set, test
-    images get the centre crop instead of a random one, whose accuracy cannot be repeated.
+    Deviations from the published code: random choices are made per image, not per batch. Resizing
+    works in uint8, so pixels may differ by half a grey level. With ``square_crop``, test images get
+    the centre crop instead of a random one, so that accuracy can be reproduced.
 
     >>> photo = torch.zeros(3, 40, 60, dtype=torch.uint8)
     >>> Augmentation(padding=0).test(32)(photo).shape
     torch.Size([3, 32, 32])
 
     Args:
-        policy: AutoAugment policy; None leaves AutoAugment out.
-        affine: strength of a small random affine change at native size; 1 means rotation by up to
-            10 degrees, shift by up to 1/16 of the side and scaling by up to a tenth, 0 leaves it
-            out.
-        padding: zero pixels added on each side before the random crop, at the final size; 0 leaves
-            the crop out.
+        policy: AutoAugment policy, or None.
+        affine: strength of a small random affine transform at native size; 1 means rotation by up
+            to 10 degrees, shift by up to 1/16 of the side and scaling by up to a tenth; 0 disables
+            it.
+        padding: zero pixels added on each side before the random crop, at the final size; 0
+            disables the crop.
         flip: flip half of the images horizontally.
         square_crop: bring the shorter side to 256/224 of the final size and cut a square (random in
-            training, central in testing) instead of squeezing the whole image into the square.
+            training, central in testing) instead of resizing the whole image to the square.
         random_area: train on a random part of the image, 5 to 100 % of its area with sides 3:4 to
             4:3, enlarged bilinearly to the final size; test on the central square of the image
             whose shorter side is brought bicubically to 256/224 of the final size (code of L2P,
@@ -61,7 +64,7 @@ class Augmentation:
     random_area: bool = False
 
     def train(self, size: int) -> ImageTransform:
-        """The random transform of training images, which draws from torch's global generator."""
+        """Return the random transform of training images; it uses torch's global generator."""
         # The published order: native size first, then the final size.
         steps: list[ImageTransform] = []
         if self.square_crop:
@@ -84,9 +87,9 @@ class Augmentation:
         return v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
 
     def test(self, size: int) -> ImageTransform:
-        """The fixed transform of test images."""
+        """Return the fixed transform of test images."""
         how = InterpolationMode.BICUBIC if self.random_area else InterpolationMode.BILINEAR
-        if self.cuts:
+        if self.crop != "whole":
             fit = [v2.Resize(self.shorter_side(size), interpolation=how), v2.CenterCrop(size)]
         else:
             fit = [v2.Resize((size, size))]
@@ -94,23 +97,14 @@ class Augmentation:
 
     @property
     def crop(self) -> Literal["whole", "square", "random_area"]:
-        """How test images become squares, in the words of ``load_dataset``."""
+        """How test images become squares, as ``load_dataset`` names it."""
         if self.random_area:
             return "random_area"
         return "square" if self.square_crop else "whole"
 
-    @property
-    def cuts(self) -> bool:
-        """Whether parts of the image are cut away to make it a square."""
-        return self.crop != "whole"
-
     def shorter_side(self, size: int) -> int:
-        """Shorter side, in pixels, to which a test image is brought before its square is cut."""
-        return _enlarged(size) if self.cuts else size
-
-    def whole(self) -> Augmentation:
-        """The same, with the whole image squeezed into the square, so that no object is lost."""
-        return replace(self, square_crop=False, random_area=False)
+        """Return the shorter side of a test image before the square is cut, in pixels."""
+        return size if self.crop == "whole" else _enlarged(size)
 
 
 def _enlarged(size: int) -> int:
@@ -118,24 +112,62 @@ def _enlarged(size: int) -> int:
     return round(size * 256 / 224)
 
 
+Key = tuple[int, ...]
+
+_KEY: ContextVar[Key | None] = ContextVar("view key", default=None)
+
+
+@contextmanager
+def viewing(*key: int) -> Iterator[None]:
+    """Read items as augmented views under ``key`` in this context.
+
+    A view depends on the transform's seed and this key alone: neither on the process that makes it
+    nor on earlier draws. The training loop gives each item of its order a key of its own.
+
+    >>> with viewing(100, 1):
+    ...     current_key()
+    (100, 1)
+    """
+    token = _KEY.set(key)
+    try:
+        yield
+    finally:
+        _KEY.reset(token)
+
+
+def current_key() -> Key | None:
+    """Return the key of the enclosing :func:`viewing`, or None."""
+    return _KEY.get()
+
+
+def view_seed(seed: int, key: Key) -> int:
+    """Hash a seed and a key to the seed of one view, 0 to 2^63 - 1.
+
+    The hash keeps similar seeds, and keys of different lengths, apart.
+    """
+    words = " ".join(str(int(part)) for part in (seed, *key))
+    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    # 63 bits fit a signed number.
+    return int.from_bytes(digest, "little") >> 1
+
+
 class PrivateRandom:
-    """A random transform with random numbers of its own; torch's global generator stays untouched.
+    """A random transform with its own seed, which leaves torch's global generator unchanged.
 
     >>> noisy = PrivateRandom(lambda image: image + torch.rand(()), seed=0)
     >>> again = PrivateRandom(lambda image: image + torch.rand(()), seed=0)
     >>> bool(noisy(torch.zeros(1)) == again(torch.zeros(1)))
     True
 
-    Each call is seeded with ``seed`` and a key. Inside of
-    :func:`~cl_prompts.datasets.views.viewing`, as in the training loops of this package, the key is
-    the surrounding one: any number of DataLoader workers gives the same images, and a resumed run
-    needs no state. Outside of any, each call takes a new key: the seed of the DataLoader worker (or
-    0) and the number of calls before it. Each worker process counts its own calls; to repeat or
-    resume such a run with workers, restore the loader's generator too, since the workers' seeds
-    come from it.
+    Each call is seeded with ``seed`` and a key. Inside :func:`viewing`, as in this package's
+    training loops, it is the key of that context: the images do not depend on the number of
+    DataLoader workers, and a resumed run needs no state. Elsewhere, each call takes a new key: the
+    seed of the DataLoader worker (or 0) and the number of calls before it. Each worker counts its
+    own calls. To repeat or resume such a run with workers, restore the loader's generator too,
+    which seeds the workers.
 
-    The transform may draw from torch's global CPU generator only, as those of
-    ``torchvision.transforms.v2`` do; that generator is set aside during the call.
+    The transform may only draw from torch's global CPU generator, as those of
+    ``torchvision.transforms.v2`` do. Its state is restored after the call.
 
     Args:
         transform: of an image.
@@ -148,24 +180,21 @@ class PrivateRandom:
         self.calls = 0
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Transform one image under the next call's seed."""
+        """Transform one image under the seed of this call."""
+        key = current_key()
+        if key is None:
+            worker = get_worker_info()
+            key = (0 if worker is None else worker.seed, self.calls)
+            self.calls += 1
         with borrowed_generator() as generator:
-            # Not torch.manual_seed: it would reseed the accelerators as well.
-            generator.manual_seed(view_seed(self.seed, self._next_key()))
+            # torch.manual_seed would also reseed the accelerators.
+            generator.manual_seed(view_seed(self.seed, key))
             return self.transform(image)
 
-    def _next_key(self) -> Key:
-        key = current_key()
-        if key is not None:
-            return key
-        worker = get_worker_info()
-        self.calls += 1
-        return 0 if worker is None else worker.seed, self.calls - 1
-
     def state_dict(self) -> dict[str, int]:
-        """The number of calls without a key so far."""
+        """Return the number of calls without a key so far."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue where ``state_dict`` was taken; ``seed`` stays what it was given as."""
+        """Restore the number of calls; ``seed`` does not change."""
         self.calls = state["calls"]

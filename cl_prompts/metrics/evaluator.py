@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.datasets.classes import labels_of
-from cl_prompts.datasets.items import (
+from cl_prompts.datasets.collate import (
     HeldOutItems,
+    collate,
     entries_of,
-    joined_items,
 )
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.metrics.confidence import confidence
@@ -338,7 +338,7 @@ class CachedEvaluator:
 
 def _images_alone(items: Sequence[Any]) -> Any:
     """A batch of the images of items, whatever else they hold, such as paths."""
-    return joined_items([entries_of(item)[:1] for item in items])
+    return collate([entries_of(item)[:1] for item in items])
 
 
 def macs_of(model: nn.Module) -> float:

@@ -67,7 +67,7 @@ class CompiledDecoding:
         # From zero each time: compiled code depends on what the counter held.
         counter.reset()
         output = self._decode(encoding)
-        counter.go_on_from(before.plus(counter.counts()))
+        counter.reset(before.plus(counter.counts()))
         return output
 
     def __deepcopy__(self, memo: Any) -> None:

@@ -10,8 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from cl_prompts.checks import whole_number
-from cl_prompts.datasets.classes import choose_classes
-from cl_prompts.datasets.labels import check_label_matrix, check_labels, check_positives
+from cl_prompts.datasets.classes import (
+    check_label_matrix,
+    check_labels,
+    check_positives,
+    choose_classes,
+)
 from cl_prompts.errors import InputError, all_of
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry import rows_of

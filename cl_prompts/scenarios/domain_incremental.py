@@ -9,8 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from cl_prompts.checks import fits, one_of, whole_number
-from cl_prompts.datasets.classes import check_domains, domain_names, permutation
-from cl_prompts.datasets.labels import check_labels, count_classes
+from cl_prompts.datasets.classes import (
+    check_domains,
+    check_labels,
+    count_classes,
+    domain_names,
+    permutation,
+)
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.scenarios.split import Split
 

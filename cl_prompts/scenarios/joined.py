@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.labels import check_labels, count_classes
+from cl_prompts.datasets.classes import check_labels, count_classes
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.domain_incremental import DomainSplit

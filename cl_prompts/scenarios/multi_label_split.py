@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.labels import check_label_matrix, check_positives, count_positives
+from cl_prompts.datasets.classes import check_label_matrix, check_positives, count_positives
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit, as_tasks, read_only
 from cl_prompts.scenarios.split import Split

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cl_prompts.datasets.functions import call_function, keywords
 from cl_prompts.errors import unknown
-from cl_prompts.own_code import load_function, load_object
+from cl_prompts.own_code import call_function, keywords, load_function, load_object
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.domain_incremental import domain_incremental_split

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cl_prompts.checks import one_of, whole_number
-from cl_prompts.datasets.labels import check_labels, count_classes
+from cl_prompts.datasets.classes import check_labels, count_classes
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.split import Split
 

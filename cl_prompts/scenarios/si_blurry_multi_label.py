@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.labels import check_label_matrix, check_positives, count_positives
+from cl_prompts.datasets.classes import check_label_matrix, check_positives, count_positives
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry import Leftover, blurry_stream
 from cl_prompts.scenarios.split import Classes, Split

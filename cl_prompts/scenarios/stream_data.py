@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cl_prompts.datasets.classes import ignored_of
+from cl_prompts.datasets.collate import LabelledItems, entries_of
 from cl_prompts.datasets.dataset import ImageSet
-from cl_prompts.datasets.items import LabelledItems, entries_of
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit

@@ -10,12 +10,12 @@ from avalanche.benchmarks import DatasetExperience
 from avalanche.benchmarks.scenarios.generic_scenario import SequenceCLStream
 from avalanche.benchmarks.utils import TaskAwareSupervisedClassificationDataset
 
-from cl_prompts.datasets.classes import domains_of
-from cl_prompts.datasets.labels import (
+from cl_prompts.datasets.classes import (
     check_label_matrix,
     check_labels,
     count_classes,
     count_positives,
+    domains_of,
 )
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit

@@ -32,7 +32,7 @@ def outputs(vit: FrozenViT, tokens: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("name", ["blocks:3", "blocks:half+patches", "raw_blocks:4"])
 def test_blocks_are_read_side_by_side_in_one_pass(name: str, variant: dict[str, Any]) -> None:
     vit = lively_vit(**variant)
-    read = vit.reading(name)
+    read = vit.with_features(name)
     tokens = vit.embed(torch.rand(3, 3, 16, 16))
     k = 2 if "half" in name else int(name[name.index(":") + 1])
     patches = slice(vit.vit.num_prefix_tokens, None)
@@ -52,7 +52,7 @@ def test_blocks_are_read_side_by_side_in_one_pass(name: str, variant: dict[str, 
 @pytest.mark.parametrize("name", ["blocks:3", "blocks:2+patches"])
 def test_prompted_tokens_are_read(name: str, entry_block: int | None) -> None:
     vit = lively_vit()
-    read = vit.reading(name)
+    read = vit.with_features(name)
     tokens = vit.embed(torch.rand(2, 3, 16, 16))
     k, n = int(name[7]), tokens.shape[1]
     prompts = torch.randn(2, 3, 16)
@@ -77,14 +77,15 @@ def test_prompted_tokens_are_read(name: str, entry_block: int | None) -> None:
 
 def test_one_block_is_the_class_token_itself() -> None:
     vit = lively_vit()
-    assert vit.reading("blocks:1") is vit.reading("token") is vit
-    assert vit.reading("blocks:2") is vit.reading("blocks:half")  # what is cached of it stays valid
-    twin = vit.reading("blocks:2")
+    assert vit.with_features("blocks:1") is vit.with_features("token") is vit
+    # The same object, so that cached features stay valid.
+    assert vit.with_features("blocks:2") is vit.with_features("blocks:half")
+    twin = vit.with_features("blocks:2")
     assert twin.vit is vit.vit
     assert twin.thawed().vit is not vit.vit
 
 
-def test_published_read_out() -> None:
+def test_published_features() -> None:
     state = LAYUP.state("layers/vit/")
     images, blocks = LAYUP("layers/images"), LAYUP("layers/blocks").tolist()
     dim = state["cls_token"].shape[2]
@@ -101,7 +102,7 @@ def test_published_read_out() -> None:
     frozen = FrozenViT(vit, normalisation=PLAIN)
     # As published, blocks stand in the order of their names as text.
     order = torch.tensor(blocks).argsort().argsort()
-    got = frozen.reading(f"raw_blocks:{len(blocks)}")(images).unflatten(1, (len(blocks), -1))
+    got = frozen.with_features(f"raw_blocks:{len(blocks)}")(images).unflatten(1, (len(blocks), -1))
     LAYUP.close(got[:, order].flatten(1), "layers/features")
     LAYUP.close(frozen(images), "layers/final_norm_class_token")
 

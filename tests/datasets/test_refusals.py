@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
+from cl_prompts.datasets.classes import check_label_matrix, check_labels, check_positives
 from cl_prompts.datasets.dataset import as_dataset
-from cl_prompts.datasets.labels import check_label_matrix, check_labels, check_positives
 from cl_prompts.datasets.readers import split_rows
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.voc import CLASSES

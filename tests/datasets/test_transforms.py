@@ -1,9 +1,10 @@
-"""Augmentation: sizes and ranges, one draw per image, and randomness that stays to itself."""
+"""Augmentation: sizes, ranges, one draw per image, private random numbers, keys and seeds."""
 
 from __future__ import annotations
 
 import pickle
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,13 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from cl_prompts.datasets.registry import DATASETS, ImageSet
-from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
-from cl_prompts.datasets.views import viewing
+from cl_prompts.datasets.transforms import (
+    Augmentation,
+    PrivateRandom,
+    current_key,
+    view_seed,
+    viewing,
+)
 
 torch.set_num_threads(1)
 
@@ -78,7 +84,7 @@ def test_photos_of_several_objects_are_cut_as_multi_lane_does() -> None:
     assert widths[0] < 30
     assert widths[-1] > 85
     assert 60 < sum(bool(span < 0) for span in spans) < 140  # half of them flipped
-    assert recipe.whole() == Augmentation(padding=0)
+    assert replace(recipe, random_area=False) == Augmentation(padding=0)
 
 
 def test_the_random_crop_pads_with_zeros_and_the_flip_flips_half() -> None:
@@ -178,3 +184,29 @@ def test_workers_draw_differently_and_repeat_with_the_loaders_generator() -> Non
     assert len({image.sum().item() for image in images}) == 4
     assert torch.equal(images, epoch(0))
     assert not torch.equal(images, epoch(1))
+
+
+def test_the_innermost_key_counts_and_is_restored() -> None:
+    assert current_key() is None
+    with viewing(100, 1):
+        assert current_key() == (100, 1)
+        with viewing():
+            assert current_key() == ()
+        assert current_key() == (100, 1)
+    assert current_key() is None
+
+
+def test_the_key_is_restored_after_an_error() -> None:
+    with pytest.raises(IndexError), viewing(1):
+        [][0]
+    assert current_key() is None
+
+
+def test_seeds_tell_keys_apart() -> None:
+    keys = [(), (0,), (0, 0), (1,), (1, 0), (0, 1), (2**32,), (2**64, 1), (11,), (1, 1), (-1,)]
+    seeds = [view_seed(seed, key) for key in keys for seed in (0, 1, 10)]
+    # Seed 1 with key (0,) is not seed 10 with key (), and so on.
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert view_seed(0, (np.int64(7),)) == view_seed(0, (7,))  # type: ignore[arg-type]
+    assert view_seed(3, (1, 2)) == 6733988780980349654  # of every platform and release

@@ -86,7 +86,7 @@ def test_a_saved_model_belongs_to_its_backbone(tmp_path: Path) -> None:
     others[2].backbone.vit.blocks[0].attn.num_heads *= 2
     others[3].backbone.vit.blocks[0].mlp.act = torch.nn.ReLU()
     others[0].backbone.std[0, 2] = 0.4
-    others[1].backbone = others[1].backbone.reading("raw_blocks:1")
+    others[1].backbone = others[1].backbone.with_features("raw_blocks:1")
     for other in others:
         with pytest.raises(InputError, match="normalisation or read-out, or by an earlier commit"):
             other.load(path)

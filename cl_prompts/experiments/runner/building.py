@@ -152,7 +152,7 @@ class Builder:
         else:
             data = load_dataset(name, on_bad_image="defer", **made, **arguments)
         # Opening all files takes minutes: once for all runs that share them.
-        if self._quick or on_bad_image == "defer":
+        if self._quick or on_bad_image == "defer" or not data.files:
             return data
         if key not in self._bad:
             self._bad[key] = check_images(data, self._progress)

@@ -25,7 +25,7 @@ from cl_prompts.datasets.csv_table import (
     read_csv,
 )
 from cl_prompts.datasets.domain_folders import read_any_folder, split_cells
-from cl_prompts.datasets.files import check_files
+from cl_prompts.datasets.fingerprint import check_files
 from cl_prompts.datasets.folders import describe, holds_domains
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source, split_rows

@@ -153,7 +153,7 @@ class TaskLoop:
         strategy.load_state_dict(
             state["strategy"], [parts.benchmark.train_stream[i] for i in tasks]
         )
-        self._counter.go_on_from(Counts(*[state["counter"][name] for name in Counts._fields]))
+        self._counter.reset(Counts(*[state["counter"][name] for name in Counts._fields]))
         parts.data.train.load_state_dict(state["augmentation"])
         set_global_states(state)
 

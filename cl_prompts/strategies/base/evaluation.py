@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cl_prompts.backbones.pixels import check_pixels, check_targets
-from cl_prompts.datasets.items import HeldOutItems
+from cl_prompts.datasets.collate import HeldOutItems
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.metrics.evaluator import check_finite
 from cl_prompts.models.heads import finite

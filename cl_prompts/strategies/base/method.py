@@ -153,7 +153,7 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
             assert self.backbone is not None
             assert self.n_classes is not None
             # Parts first, and then what settings of all methods change in them.
-            model = self.build_model(self.backbone.reading(self.features), self.n_classes)
+            model = self.build_model(self.backbone.with_features(self.features), self.n_classes)
             self.fit_model(model)
         if model.multi_label and "multi_label" not in self.settings():
             raise InputError(f"{type(self).__name__} is defined for one class per image")

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cl_prompts.datasets.items import joined_items
-from cl_prompts.datasets.views import Key, viewing
+from cl_prompts.datasets.collate import collate
+from cl_prompts.datasets.transforms import Key, viewing
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch, RecurringViews
 from cl_prompts.training.buffers import ReplayBuffer
@@ -140,12 +140,12 @@ class Replay:
     def _columns(self, wanted: Sequence[_Wanted]) -> list[Any]:
         """A mini-batch of these items."""
         if not self.workers or not wanted:
-            return list(joined_items([self._items[one] for one in wanted]))
+            return list(collate([self._items[one] for one in wanted]))
         if self._loader is None:
             self._loader = DataLoader(
                 self._items,
                 batch_sampler=self._shares,
-                collate_fn=joined_items,
+                collate_fn=collate,
                 num_workers=self.workers,
                 persistent_workers=True,
                 # A loader draws a seed for its workers, and else from the global generator.

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cl_prompts.datasets.items import (
-    joined_items,
+from cl_prompts.datasets.collate import (
+    collate,
 )
-from cl_prompts.datasets.views import Key, viewing
+from cl_prompts.datasets.transforms import Key, viewing
 
 KeyedRow = tuple[int, Key]
 
@@ -315,6 +315,6 @@ def keyed_loader(
     return DataLoader(
         KeyedItems(data),
         batch_sampler=batches,
-        collate_fn=joined_items,
+        collate_fn=collate,
         **arguments,
     )

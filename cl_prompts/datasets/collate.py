@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from cl_prompts.checks import shown
-from cl_prompts.datasets.views import viewing
+from cl_prompts.datasets.transforms import viewing
 from cl_prompts.errors import InputError
 
 
@@ -60,10 +60,10 @@ class HeldOutItems(LabelledItems):
             return super().__getitem__(index)
 
 
-def joined_items(items: list[Any]) -> Any:
+def collate(items: list[Any]) -> Any:
     """A batch of items (image, label, ...), as ``default_collate`` makes it.
 
-    >>> joined_items([(Tensor(3, 8, 8), "cat")])
+    >>> collate([(Tensor(3, 8, 8), "cat")])
     Traceback (most recent call last):
     cl_prompts.errors.InputError: items hold 'cat' as entry 2: give nothing but numbers behind the \
 image, first of all a class id, or a row of zeros and ones

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.datasets.items import LabelledItems, joined_items
+from cl_prompts.datasets.collate import LabelledItems, collate
 from cl_prompts.errors import InputError
 
 
@@ -18,13 +18,13 @@ def test_an_item_without_a_label_gets_it() -> None:
 
 def test_items_of_one_form_become_a_batch() -> None:
     items = [(torch.zeros(2), 3, 0.5), (torch.ones(2), np.int64(1), 2.5)]
-    images, labels, rest = joined_items(items)
+    images, labels, rest = collate(items)
     assert images.tolist() == [[0, 0], [1, 1]]
     assert (labels.tolist(), rest.tolist()) == ([3, 1], [0.5, 2.5])
 
 
-def test_what_cannot_be_joined_is_refused() -> None:
+def test_items_that_cannot_be_collated_are_refused() -> None:
     with pytest.raises(InputError, match=r"items hold 'a\.png' as entry 3"):
-        joined_items([(torch.zeros(2), 1, "a.png")])
+        collate([(torch.zeros(2), 1, "a.png")])
     with pytest.raises(InputError, match="items cannot be joined to a batch"):
-        joined_items([(torch.zeros(2), 1), (torch.zeros(3), 1)])
+        collate([(torch.zeros(2), 1), (torch.zeros(3), 1)])
