@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.experiments.recipes.run_config import plan
-from cl_prompts.experiments.results.entries import paired_difference
+from cl_prompts.experiments.results.aggregates import paired_difference
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.metrics.continual import a_auc, a_last
 from cl_prompts.strategies import strategy_class

@@ -13,7 +13,7 @@ import re
 import sys
 from pathlib import Path
 
-from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
 
 #: heading in a page -> heading in a report
@@ -82,10 +82,10 @@ NAMES = {
 def numbers(runs: Path) -> dict[str, dict[str, str]]:
     """Cells of a report's table by strategy and heading."""
     found: dict[str, dict[str, str]] = {}
-    for section in sections(collect([runs])):
-        headings = [heading.replace("\u00a0", " ") for heading in section.headings[2:]]
-        for label, entries in section.table().items():
-            texts = [entry.text for entry in entries]
+    for group in groups(collect([runs])):
+        headings = [heading.replace("\u00a0", " ") for heading in group.headings[2:]]
+        for label, cells in group.table().items():
+            texts = [cell.text for cell in cells]
             found.setdefault(label, dict(zip(headings, texts, strict=True)))
     return found
 

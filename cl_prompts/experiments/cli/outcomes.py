@@ -230,20 +230,20 @@ def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> N
 
 def tables(folders: Sequence[Path]) -> Iterator[Table]:
     """One table for runs that may be compared, with its title where there are several."""
-    from cl_prompts.experiments.results.sections import sections
+    from cl_prompts.experiments.results.groups import groups
     from cl_prompts.experiments.run_folder.runs import collect
 
-    found = sections(collect(folders))
-    for section in found:
-        headings = section.headings
+    found = groups(collect(folders))
+    for group in found:
+        headings = group.headings
         shown = [i for i, name in enumerate(headings) if name not in _HIDDEN_COLUMNS]
-        title = escape(section.title) if len(found) > 1 else None
+        title = escape(group.title) if len(found) > 1 else None
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         for i in shown:
             table.add_column(escape(headings[i]))
-        for label, entries in section.table().items():
+        for label, entries in group.table().items():
             texts = [f"[bold]{e.text}[/bold]" if e.best else e.text for e in entries]
-            cells = [escape(label), str(len(section.groups[label])), *texts]
+            cells = [escape(label), str(len(group.rows[label])), *texts]
             table.add_row(*(cells[i] for i in shown))
         yield table
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cl_prompts.experiments.figures.style import PALETTE, Chart, axis, heat_map, named
-from cl_prompts.experiments.results.series import Floats, first_seen
+from cl_prompts.experiments.results.history import Floats, first_seen
 
 _KINDS = {"disjoint": PALETTE[0], "blurry": PALETTE[1], "other": "#888888"}
 

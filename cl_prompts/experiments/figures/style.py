@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import vl_convert
 
-from cl_prompts.experiments.results.series import Floats
+from cl_prompts.experiments.results.history import Floats
 
 #: a chart of Altair, alone or in layers
 Chart: TypeAlias = Any

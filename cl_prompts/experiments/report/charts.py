@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from cl_prompts.experiments import figures
 
-View = dict[str, Any]
+Fields = dict[str, Any]
 _LONGEST_STEM = 150  # of the name of a file
 
 
@@ -21,7 +21,7 @@ class Charts:
         """Start empty."""
         self.by_file: dict[str, figures.Chart] = {}
 
-    def add(self, name: str, chart: figures.Chart, alt: str, caption: str = "") -> View:
+    def add(self, name: str, chart: figures.Chart, alt: str, caption: str = "") -> Fields:
         """Add a chart.
 
         Args:

@@ -24,11 +24,11 @@ from markupsafe import Markup
 from cl_prompts.errors import InputError, RunError, short, unknown
 from cl_prompts.experiments import figures
 from cl_prompts.experiments.report.charts import Charts, script_json
-from cl_prompts.experiments.report.findings import opening
-from cl_prompts.experiments.report.views import section_view
-from cl_prompts.experiments.results.columns import at
+from cl_prompts.experiments.report.summary import opening
+from cl_prompts.experiments.report.tables import group_fields
 from cl_prompts.experiments.results.comparison import named_rows, reference_row
-from cl_prompts.experiments.results.sections import Section, sections, strategy_names
+from cl_prompts.experiments.results.groups import Group, groups, strategy_names
+from cl_prompts.experiments.results.metrics import at
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import Run, collect
 
@@ -119,8 +119,8 @@ def _render(
     runs: list[Run], paths: list[Path], base: Path, charts: Charts, reference: str | None
 ) -> str:
     labels = strategy_names(runs)
-    parts = sections(runs)
-    rows = sorted({label for part in parts for label in part.groups})
+    parts = groups(runs)
+    rows = sorted({label for part in parts for label in part.rows})
     counted = {run.folder for part in parts for run in part.runs}
     references = _references(parts, reference)
     link = partial(_link, base=base.resolve())
@@ -137,7 +137,7 @@ def _render(
         library=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
         themes=script_json([figures.theme(), figures.theme(dark=True)]),
         views=[
-            section_view(part, rows, row, charts, link)
+            group_fields(part, rows, row, charts, link)
             for part, row in zip(parts, references, strict=True)
         ],
         multi_label=any(run.multi_label for run in runs),
@@ -163,12 +163,12 @@ def _render(
     )
 
 
-def _references(parts: Sequence[Section], name: str | None) -> list[str]:
+def _references(parts: Sequence[Group], name: str | None) -> list[str]:
     """Row that differences refer to in each table."""
-    known = [label for part in parts for label in part.groups]
+    known = [label for part in parts for label in part.rows]
     if name is not None and parts and not named_rows(name, known):
         raise unknown("row of these runs", name, known)
-    return [reference_row(part, list(part.groups), name) for part in parts]
+    return [reference_row(part, list(part.rows), name) for part in parts]
 
 
 def _link(path: Path, base: Path) -> str:

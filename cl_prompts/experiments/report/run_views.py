@@ -10,10 +10,10 @@ import numpy as np
 
 from cl_prompts.experiments import figures
 from cl_prompts.experiments.recipes.values import yaml_text
-from cl_prompts.experiments.report.charts import Charts, View
+from cl_prompts.experiments.report.charts import Charts, Fields
 from cl_prompts.experiments.results.before_after import before_after
-from cl_prompts.experiments.results.sections import Section
-from cl_prompts.experiments.results.series import (
+from cl_prompts.experiments.results.groups import Group
+from cl_prompts.experiments.results.history import (
     Floats,
     class_matrix,
     key_similarity_of,
@@ -27,38 +27,38 @@ from cl_prompts.experiments.run_folder.runs import Run, title_of
 Link = Callable[[Path], str]
 
 
-def row_view(section: Section, label: str, charts: Charts, link: Link) -> View:
+def row_fields(group: Group, label: str, charts: Charts, link: Link) -> Fields:
     """Return what the template shows of a row: tasks over all seeds, runs, and settings.
 
     Args:
-        section: the table.
+        group: the table.
         label: the row.
         charts: takes the charts.
         link: address of a file.
     """
-    group = section.groups[label]
+    members = group.rows[label]
     return {
         "label": label,
-        "tasks": _task_view(section.title, label, group, charts),
-        "runs": [_run_view(section.title, label, run, charts, link) for run in group],
-        "config": yaml_text(dict(group[0].config)),
+        "tasks": _task_view(group.title, label, members, charts),
+        "runs": [_run_view(group.title, label, run, charts, link) for run in members],
+        "config": yaml_text(dict(members[0].config)),
     }
 
 
-def _task_view(title: str, label: str, group: Sequence[Run], charts: Charts) -> View | None:
+def _task_view(title: str, label: str, members: Sequence[Run], charts: Charts) -> Fields | None:
     """The matrix of tasks, where more than one task end was measured."""
-    matrix = mean_matrix(group)
+    matrix = mean_matrix(members)
     if (~np.isnan(matrix)).any(axis=0).sum() < 2:
         return None
-    measure = "mAP" if group[0].multi_label else "accuracy"
-    by_domain = any(run.summary.get("domain_names") for run in group)
+    measure = "mAP" if members[0].multi_label else "accuracy"
+    by_domain = any(run.summary.get("domain_names") for run in members)
     rows = "domain of task" if by_domain else "classes first seen in task"
     # Domains have names where they come in one order.
-    orders = {tuple(run.summary.get("domain_names") or ()) for run in group}
+    orders = {tuple(run.summary.get("domain_names") or ()) for run in members}
     names = orders.pop() if len(orders) == 1 else ()
     chart = figures.task_chart(matrix, measure=measure, rows=rows, names=names)
     # Tasks are identified by their place in the stream: other seeds hold other classes there.
-    over = f"mean over {len(group)} seeds" if len(group) > 1 else "one seed"
+    over = f"mean over {len(members)} seeds" if len(members) > 1 else "one seed"
     final = _extremes_in_words(matrix[:, -1], names)
     alt = f"{title}, {label}: {measure} on each task after every task, {over}; at the end {final}"
     return charts.add(f"{title}-{label}-tasks", chart, alt, f"{label}, {over}")
@@ -81,7 +81,7 @@ def _extremes_in_words(final: Floats, names: Sequence[str]) -> str:
     )
 
 
-def _run_view(title: str, label: str, run: Run, charts: Charts, link: Link) -> View:
+def _run_view(title: str, label: str, run: Run, charts: Charts, link: Link) -> Fields:
     """Charts of one run, links to its files, and how it learned on."""
     stem = f"{title}-{label}-seed-{run.seeds}"
     whose = f"{title}, {label}, seed {run.seeds}"

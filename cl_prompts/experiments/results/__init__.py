@@ -1,7 +1,7 @@
 """Results of finished runs as tables and series.
 
-``sections.sections`` divides runs into tables of those that may be compared, ``comparison.compare``
+``groups.groups`` divides runs into tables of those that may be compared, ``comparison.compare``
 adds paired statistics over seeds, ``comparison_text`` writes Markdown, LaTeX, CSV and JSON.
-``series`` reads curves and matrices of one run, ``curves`` averages them over seeds; ``columns``
+``history`` reads curves and matrices of one run, ``curves`` averages them over seeds; ``metrics``
 lists the numbers of tables.
 """

@@ -156,5 +156,5 @@ def _by_draws(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]
     if all(len(draws) == 1 for draws in by_seeds.values()):
         yield {}, list(runs)
         return
-    for drawn, group in by_draw.items():
-        yield dict(zip(_DRAWN, drawn, strict=True)), group
+    for drawn, members in by_draw.items():
+        yield dict(zip(_DRAWN, drawn, strict=True)), members

@@ -1,7 +1,7 @@
 """Comparison of finished runs: means, paired differences over seeds, and ranks.
 
-Means and spreads are those of the report's table: both take the columns, rows and values of
-:class:`~cl_prompts.experiments.results.sections.Section`.
+Means and spreads are those of the report's table: both take the metrics, rows and values of
+:class:`~cl_prompts.experiments.results.groups.Group`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.results.columns import Column
+from cl_prompts.experiments.results.aggregates import Aggregate, power
 from cl_prompts.experiments.results.comparable import notes_on
-from cl_prompts.experiments.results.entries import Entry, power
-from cl_prompts.experiments.results.sections import Section, sections
+from cl_prompts.experiments.results.groups import Group, groups
+from cl_prompts.experiments.results.metrics import Metric
 from cl_prompts.experiments.run_folder.runs import Run, collect
 
-#: columns compared by default, where runs have them
+#: metrics compared by default, where runs have them
 HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
 
 
@@ -28,18 +28,18 @@ class Table:
     """Runs that may be compared.
 
     Attributes:
-        title: of the section, and the value of the setting that divides tables.
-        section: the runs.
-        columns: what is compared.
-        entries: by row in the order asked for, in the order of columns.
+        title: of the group, and the value of the setting that divides tables.
+        group: the runs.
+        metrics: what is compared.
+        aggregates: by row in the order asked for, in the order of metrics.
         reference: row that differences refer to.
         notes: sentences on what the numbers cannot tell.
     """
 
     title: str
-    section: Section
-    columns: tuple[Column, ...]
-    entries: Mapping[str, Sequence[Entry]]
+    group: Group
+    metrics: tuple[Metric, ...]
+    aggregates: Mapping[str, Sequence[Aggregate]]
     reference: str
     notes: tuple[str, ...]
 
@@ -69,24 +69,24 @@ def compare(
     if not runs:
         raise InputError("none of these runs is finished: there is nothing to compare")
     parts = [
-        (f"{section.title} ({value})" if value else section.title, section)
+        (f"{group.title} ({value})" if value else group.title, group)
         for value, members in _by_value(runs, by).items()
-        for section in sections(members)
+        for group in groups(members)
     ]
-    labels = [label for _, section in parts for label in section.groups]
+    labels = [label for _, group in parts for label in group.rows]
     for name in (*rows, *([] if reference is None else [reference])):
         # A row need not be in every table, but it must be in one.
         if not named_rows(name, labels):
             raise unknown("row", name, labels)
     tables = []
-    for title, section in parts:
-        known = list(section.groups)
+    for title, group in parts:
+        known = list(group.rows)
         chosen = [label for name in rows for label in named_rows(name, known)] if rows else known
         if chosen:
-            row = reference_row(section, chosen, reference)
-            columns = _columns(section, metrics)
-            entries = section.table(columns, rows=dict.fromkeys(chosen), reference=row)
-            tables.append(Table(title, section, columns, entries, row, _notes(section, entries)))
+            row = reference_row(group, chosen, reference)
+            compared = _columns(group, metrics)
+            aggregates = group.table(compared, rows=dict.fromkeys(chosen), reference=row)
+            tables.append(Table(title, group, compared, aggregates, row, _notes(group, aggregates)))
     return tables
 
 
@@ -117,11 +117,11 @@ def named_rows(name: str, labels: Sequence[str]) -> list[str]:
     return [label for label in labels if label.startswith(f"{name} (")]
 
 
-def reference_row(section: Section, rows: Sequence[str], name: str | None = None) -> str:
+def reference_row(group: Group, rows: Sequence[str], name: str | None = None) -> str:
     """The row that differences refer to, in comparisons and in reports.
 
     Args:
-        section: the table.
+        group: the table.
         rows: of it, in the order asked for.
         name: label or strategy asked for; a table without it, and None, take the first row that did
             not see all data at once, or else the first.
@@ -132,16 +132,16 @@ def reference_row(section: Section, rows: Sequence[str], name: str | None = None
     named = [] if name is None else named_rows(name, rows)
     if len(named) > 1:
         raise InputError(f"reference {name} could mean {' or '.join(named)}: write one of these")
-    streamed = [row for row in rows if not section.groups[row][0].whole_stream]
+    streamed = [row for row in rows if not group.rows[row][0].whole_stream]
     return next(iter([*named, *streamed, *rows]))
 
 
-def _columns(section: Section, metrics: Sequence[str]) -> tuple[Column, ...]:
-    scores = [c for c in (*section.columns, *section.by_name) if c.best is not None]
-    known = {column.key: column for column in (*scores, *section.own_scores)}
-    own = [column.key for column in section.own_scores]
+def _columns(group: Group, metrics: Sequence[str]) -> tuple[Metric, ...]:
+    scores = [c for c in (*group.metrics, *group.by_name) if c.best is not None]
+    known = {metric.key: metric for metric in (*scores, *group.own_scores)}
+    own = [metric.key for metric in group.own_scores]
     # With several labels, forgetting is a number by name and no headline.
-    hidden = "forgetting" if section.multi_label else ""
+    hidden = "forgetting" if group.multi_label else ""
     headlines = [key for key in (*HEADLINES, *own) if key in known and key != hidden]
     for key in metrics:
         if key not in known:
@@ -149,10 +149,10 @@ def _columns(section: Section, metrics: Sequence[str]) -> tuple[Column, ...]:
     return tuple(known[key] for key in metrics or headlines)
 
 
-def _notes(section: Section, entries: Mapping[str, Sequence[Entry]]) -> tuple[str, ...]:
+def _notes(group: Group, aggregates: Mapping[str, Sequence[Aggregate]]) -> tuple[str, ...]:
     """Limits of the numbers, in sentences."""
-    bounds = [row for row in entries if section.groups[row][0].whole_stream]
-    seeds = {row: section.seeds[row] for row in entries if row not in bounds}
+    bounds = [row for row in aggregates if group.rows[row][0].whole_stream]
+    seeds = {row: group.seeds[row] for row in aggregates if row not in bounds}
     notes = []
     if len(set(seeds.values())) > 1:
         listed = "; ".join(f"{row}: {', '.join(found)}" for row, found in seeds.items())
@@ -162,8 +162,8 @@ def _notes(section: Section, entries: Mapping[str, Sequence[Entry]]) -> tuple[st
         )
     elif seeds and len(next(iter(seeds.values()))) == 1:
         notes.append("One seed tells no spread: nothing is tested and nothing is bold.")
-    notes.append(power(entry for found in entries.values() for entry in found))
-    notes += notes_on(run for row in entries for run in section.groups[row])
+    notes.append(power(aggregate for found in aggregates.values() for aggregate in found))
+    notes += notes_on(run for row in aggregates for run in group.rows[row])
     if bounds and seeds:
         notes.append(f"{', '.join(bounds)} saw all data at once: a bound, not a competitor.")
     return tuple(filter(None, notes))

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from cl_prompts.checks import one_of
 from cl_prompts.experiments.recipes.names import one_line
+from cl_prompts.experiments.results.aggregates import CONFIDENCE, Aggregate
 from cl_prompts.experiments.results.comparison import Table
-from cl_prompts.experiments.results.entries import CONFIDENCE, Entry
 
 Format = Literal["markdown", "latex", "csv", "json"]
 #: by row, the text of each cell, of one or several lines, with whether it is bold
@@ -56,7 +56,7 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
 
 def _grids(table: Table) -> Iterator[tuple[str, Rows]]:
     """Caption and rows of the tables of means and, of several rows, differences and ranks."""
-    rows = table.entries
+    rows = table.aggregates
     yield _MEANS, {row: [(e.text, e.best) for e in found] for row, found in rows.items()}
     # One row has nothing to differ from, and no rank.
     if len(rows) > 1:
@@ -71,18 +71,18 @@ def _grids(table: Table) -> Iterator[tuple[str, Rows]]:
         yield _RANKS, {row: [(_rank(e), False) for e in found] for row, found in rows.items()}
 
 
-def difference_lines(entry: Entry) -> list[str]:
+def difference_lines(aggregate: Aggregate) -> list[str]:
     """Mean and interval of a difference, its test, and the verdict; "-" where no seed is shared."""
-    gap = entry.difference
+    gap = aggregate.difference
     if gap is None:
         return ["-"]
     mean = f"{100 * gap.mean:+.1f}"
     if not gap.known:
-        return [mean, entry.verdict]
+        return [mean, aggregate.verdict]
     return [
         f"{mean} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
-        f"p {_p(gap.p)} (Holm {_p(entry.p_holm).removeprefix('= ')})",
-        f"{gap.pairs} seeds: {entry.verdict}",
+        f"p {_p(gap.p)} (Holm {_p(aggregate.p_holm).removeprefix('= ')})",
+        f"{gap.pairs} seeds: {aggregate.verdict}",
     ]
 
 
@@ -90,21 +90,21 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
-def _rank(entry: Entry) -> str:
-    return "-" if entry.rank is None else f"{entry.rank:.2f}"
+def _rank(aggregate: Aggregate) -> str:
+    return "-" if aggregate.rank is None else f"{aggregate.rank:.2f}"
 
 
 def _headings(table: Table) -> list[str]:
     found = ["strategy"]
-    for column in table.columns:
-        arrow = "" if column.best is None else " ↑" if column.best is max else " ↓"
-        found.append(f"{column.title}{arrow}".replace("\u00a0", " "))
+    for metric in table.metrics:
+        arrow = "" if metric.best is None else " ↑" if metric.best is max else " ↓"
+        found.append(f"{metric.title}{arrow}".replace("\u00a0", " "))
     return found
 
 
 def _markdown(table: Table) -> Iterator[str]:
     yield f"## {markdown_text(table.title)}"
-    if table.section.differs:
+    if table.group.differs:
         yield markdown_text(_differs(table))
     headings = _headings(table)
     for caption, rows in _grids(table):
@@ -118,7 +118,7 @@ def _markdown(table: Table) -> Iterator[str]:
 
 
 def _differs(table: Table) -> str:
-    return f"Not comparable with {table.section.reference}: {', '.join(table.section.differs)}."
+    return f"Not comparable with {table.group.reference}: {', '.join(table.group.differs)}."
 
 
 def markdown_text(text: str) -> str:
@@ -133,7 +133,7 @@ def markdown_text(text: str) -> str:
 
 
 def _latex(table: Table, number: int) -> Iterator[str]:
-    if table.section.differs:
+    if table.group.differs:
         yield f"% {one_line(_differs(table))}"
     for part, (caption, rows) in enumerate(_grids(table), 1):
         lines = [_latex_row(map(_tex, _headings(table))), r"\midrule"]
@@ -146,7 +146,7 @@ def _latex(table: Table, number: int) -> Iterator[str]:
                 rf"\label{{tab:{number}-{part}}}",
                 # At most as wide as the text; narrow tables keep their size.
                 r"\begin{adjustbox}{max width=\linewidth}",
-                rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+                rf"\begin{{tabular}}{{l{'r' * len(table.metrics)}}}",
                 r"\toprule",
                 *lines,
                 r"\bottomrule",
@@ -195,31 +195,31 @@ def _tex(text: str) -> str:
 def _plain_table(table: Table) -> dict[str, Any]:
     return {
         "title": table.title,
-        "differs": list(table.section.differs),
+        "differs": list(table.group.differs),
         "reference": table.reference,
         "notes": list(table.notes),
         "rows": {
-            row: {c.key: _numbers(e) for c, e in zip(table.columns, found, strict=True)}
-            for row, found in table.entries.items()
+            row: {c.key: _numbers(e) for c, e in zip(table.metrics, found, strict=True)}
+            for row, found in table.aggregates.items()
         },
     }
 
 
-def _numbers(entry: Entry) -> dict[str, Any]:
-    """All numbers of an entry, None where undefined."""
-    gap = entry.difference
+def _numbers(aggregate: Aggregate) -> dict[str, Any]:
+    """All numbers of an aggregate, None where undefined."""
+    gap = aggregate.difference
     numbers = {
-        "seeds": len(entry.values),
-        "mean": entry.mean,
-        "std": entry.spread,
-        "best": entry.best,
-        "rank": entry.rank,
+        "seeds": len(aggregate.values),
+        "mean": aggregate.mean,
+        "std": aggregate.spread,
+        "best": aggregate.best,
+        "rank": aggregate.rank,
         "pairs": None if gap is None else gap.pairs,
     }
     for name in ("mean", "low", "high", "p"):
         numbers[f"difference_{name}"] = None if gap is None else _finite(getattr(gap, name))
-    numbers["difference_p_holm"] = _finite(entry.p_holm)
-    return {**numbers, "verdict": entry.verdict or None}
+    numbers["difference_p_holm"] = _finite(aggregate.p_holm)
+    return {**numbers, "verdict": aggregate.verdict or None}
 
 
 def _finite(value: float) -> float | None:
@@ -231,13 +231,13 @@ def _csv(tables: Sequence[Table]) -> str:
         {
             "table": table.title,
             "strategy": row,
-            "metric": column.key,
+            "metric": metric.key,
             "reference": table.reference,
-            **_numbers(entry),
+            **_numbers(aggregate),
         }
         for table in tables
-        for row, entries in table.entries.items()
-        for column, entry in zip(table.columns, entries, strict=True)
+        for row, aggregates in table.aggregates.items()
+        for metric, aggregate in zip(table.metrics, aggregates, strict=True)
     ]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.experiments.results.entries import least_effect
-from cl_prompts.experiments.results.sections import Section
-from cl_prompts.experiments.results.series import Floats
+from cl_prompts.experiments.results.aggregates import least_effect
+from cl_prompts.experiments.results.groups import Group
+from cl_prompts.experiments.results.history import Floats
 from cl_prompts.experiments.run_folder.runs import Run
 
 #: (samples or tasks, value 0..1) per point
@@ -36,14 +36,14 @@ class Band:
     seeds: int
 
 
-def curves_of(section: Section, curve: Callable[[Run], Curve]) -> dict[str, dict[Any, Curve]]:
+def curves_of(group: Group, curve: Callable[[Run], Curve]) -> dict[str, dict[Any, Curve]]:
     """Curve of each run by row and (seed, stream seed); rows without curves are left out."""
     found = {}
-    for label, group in section.groups.items():
-        seeds = {(run.summary["seed"], run.summary["stream_seed"]): curve(run) for run in group}
+    for label, members in group.rows.items():
+        seeds = {(run.summary["seed"], run.summary["stream_seed"]): curve(run) for run in members}
         known = {seed: points for seed, points in seeds.items() if points}
         # What saw all data at once has no course.
-        if known and not group[0].whole_stream:
+        if known and not members[0].whole_stream:
             found[label] = known
     return found
 

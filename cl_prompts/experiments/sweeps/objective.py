@@ -8,21 +8,21 @@ from typing import Any, Literal
 from cl_prompts.checks import one_of, whole_number
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.values import as_seeds, parsed
-from cl_prompts.experiments.results.columns import (
+from cl_prompts.experiments.results.metrics import (
     BY_NAME,
-    COLUMNS,
+    METRICS,
     MULTI_LABEL_BY_NAME,
-    MULTI_LABEL_COLUMNS,
-    Column,
+    MULTI_LABEL_METRICS,
+    Metric,
 )
 
 Sampler = Literal["tpe", "random"]
 _MOST = 10_000
-_SINGLE_LABEL = (*COLUMNS, *BY_NAME)
-_MULTI_LABEL = (*MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME)
+_SINGLE_LABEL = (*METRICS, *BY_NAME)
+_MULTI_LABEL = (*MULTI_LABEL_METRICS, *MULTI_LABEL_BY_NAME)
 #: every number of the tables that has a best
-OBJECTIVES: dict[str, Column] = {
-    column.key: column for column in (*_SINGLE_LABEL, *_MULTI_LABEL) if column.best is not None
+OBJECTIVES: dict[str, Metric] = {
+    metric.key: metric for metric in (*_SINGLE_LABEL, *_MULTI_LABEL) if metric.best is not None
 }
 
 
@@ -71,8 +71,8 @@ class SearchOptions:
         """Raise ``InputError`` if runs on such images, with an anytime point every so many samples,
         cannot have the objective."""
         instead = "choose another, such as " + ("map_last" if multi_label else "a_last")
-        columns = _MULTI_LABEL if multi_label else _SINGLE_LABEL
-        if self.objective not in {column.key for column in columns}:
+        metrics = _MULTI_LABEL if multi_label else _SINGLE_LABEL
+        if self.objective not in {metric.key for metric in metrics}:
             where = f"where an image has {'several classes' if multi_label else 'one class'}"
         elif self.objective in ("a_auc", "forgetting_anytime") and every is None:
             where = "without anytime points"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cl_prompts.experiments.results.series import usage_entropy
+from cl_prompts.experiments.results.history import usage_entropy
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
 from cl_prompts.experiments.tracking.loggers import Loggers, pixels
 from cl_prompts.models.base import ContinualModel

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
-from cl_prompts.experiments.results.series import stream_view
+from cl_prompts.experiments.results.history import drawn_stream
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.tracking.diagnostics import Diagnostics
 from cl_prompts.experiments.tracking.loggers import (
@@ -153,7 +153,7 @@ class Tracker(BaseSGDPlugin):
         from cl_prompts.experiments import figures  # here, since they load Altair
 
         unit = "labels" if "anchors" in stream else "samples"
-        shown = stream_view(stream)
+        shown = drawn_stream(stream)
         chart = figures.stream_chart(shown, class_names, unit=unit)
         self.loggers.write("stream", pixels(chart), 0)
 

@@ -12,7 +12,7 @@ import pytest
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import notes_on, tables
-from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.identity import NOT_IDENTITY
 from cl_prompts.experiments.run_folder.runs import Run
 
@@ -30,7 +30,7 @@ def a_run(
     summary: dict[str, Any] | None = None,
     **identity: Any,
 ) -> Run:
-    """A finished run of given settings; ``identity`` overrides entries of its identity."""
+    """A finished run of given settings; ``identity`` overrides cells of its identity."""
     config = {**BASE, **(config or {}), "seed": seeds[0], "stream_seed": seeds[1]}
     said = {
         "status": "finished",
@@ -58,8 +58,8 @@ def a_run(
 
 def with_setting(key: str, value: Any) -> dict[str, Any]:
     """Settings in which one, of a dotted name, has another value."""
-    section, _, name = key.partition(".")
-    return {**BASE, section: {**BASE[section], name: value} if name else value}
+    group, _, name = key.partition(".")
+    return {**BASE, group: {**BASE[group], name: value} if name else value}
 
 
 @pytest.mark.parametrize("key", [key for key, _ in flat(BASE)])
@@ -129,9 +129,9 @@ def test_random_weights_are_those_of_the_seed() -> None:
 def test_files_and_code_of_the_strategy_divide_rows(
     part: str, value: dict[str, Any], row: str
 ) -> None:
-    (section,) = sections([a_run(), a_run(seeds=(2, 2), **{part: value})])
+    (group,) = groups([a_run(), a_run(seeds=(2, 2), **{part: value})])
     unset = f"{row.partition('=')[0]}=unset"
-    assert set(section.groups) == {f"linear_probe ({unset})", f"linear_probe ({row})"}
+    assert set(group.rows) == {f"linear_probe ({unset})", f"linear_probe ({row})"}
 
 
 @pytest.mark.parametrize(
@@ -147,16 +147,16 @@ def test_files_and_code_of_the_strategy_divide_rows(
 )
 def test_options_that_differ_have_rows_of_their_own(options: list[dict[str, Any]]) -> None:
     runs = [a_run(with_setting("options", one), (n, n)) for n, one in enumerate(options)]
-    (section,) = sections(runs)
-    assert len(section.groups) == len(options)
+    (group,) = groups(runs)
+    assert len(group.rows) == len(options)
 
 
 def test_rows_whose_labels_read_alike_stay_apart() -> None:
     given = [{"a": "x, b=y", "b": "z"}, {"a": "x", "b": "y, b=z"}, {"a": "x, b=y", "b": "z"}]
     runs = [a_run(with_setting("options", one), (n, n)) for n, one in enumerate(given)]
-    (section,) = sections(runs)
+    (group,) = groups(runs)
     label = "linear_probe (a=x, b=y, b=z)"
-    assert section.seeds == {label: ("0", "2"), f"{label} [2]": ("1",)}
+    assert group.seeds == {label: ("0", "2"), f"{label} [2]": ("1",)}
 
 
 def test_children_of_parents_that_were_trained_otherwise_have_rows_of_their_own() -> None:
@@ -164,11 +164,11 @@ def test_children_of_parents_that_were_trained_otherwise_have_rows_of_their_own(
         parent = {"run": f"runs/{seed}", "sha256": str(seed), "settings": settings}
         return a_run(with_setting("parent", parent), (seed, seed))
 
-    (section,) = sections([child(1, "a"), child(2, "a")])
-    assert list(section.groups) == ["linear_probe"]
-    (section,) = sections([child(1, "a"), child(2, "b")])
+    (group,) = groups([child(1, "a"), child(2, "a")])
+    assert list(group.rows) == ["linear_probe"]
+    (group,) = groups([child(1, "a"), child(2, "b")])
     labels = [f"linear_probe (parent.settings={settings})" for settings in "ab"]
-    assert list(section.groups) == labels
+    assert list(group.rows) == labels
 
 
 def test_libraries_and_devices_that_differ_are_named() -> None:

@@ -8,27 +8,27 @@ import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.results.comparison import compare
-from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
 
 
 def test_means_are_those_of_the_reports_table(runs_folder: Path) -> None:
     (table,) = compare([runs_folder])
-    (section,) = sections(collect([runs_folder]))
-    texts = {row: [entry.text for entry in found] for row, found in table.entries.items()}
-    reported = section.table(table.columns)
-    assert texts == {row: [entry.text for entry in found] for row, found in reported.items()}
-    assert [column.key for column in table.columns] == ["a_auc", "a_last", "forgetting"]
+    (group,) = groups(collect([runs_folder]))
+    texts = {row: [cell.text for cell in found] for row, found in table.aggregates.items()}
+    reported = group.table(table.metrics)
+    assert texts == {row: [cell.text for cell in found] for row, found in reported.items()}
+    assert [metric.key for metric in table.metrics] == ["a_auc", "a_last", "forgetting"]
 
 
 def test_rows_come_in_the_order_asked_for(runs_folder: Path) -> None:
     home = runs_folder / "digits"
     (table,) = compare([home / "mvp", home / "joint", home])
-    assert list(table.entries) == ["mvp", "joint", "fine_tuning", "linear_probe"]
+    assert list(table.aggregates) == ["mvp", "joint", "fine_tuning", "linear_probe"]
     assert table.reference == "mvp"
     (chosen,) = compare([home], rows=["linear_probe", "mvp"], reference="mvp")
-    assert list(chosen.entries) == ["linear_probe", "mvp"]
+    assert list(chosen.aggregates) == ["linear_probe", "mvp"]
     assert chosen.reference == "mvp"
 
 
@@ -40,7 +40,7 @@ def test_the_reference_is_no_bound_unless_asked_for(runs_folder: Path) -> None:
 
 def test_other_numbers_go_by_their_names(runs_folder: Path) -> None:
     (table,) = compare([runs_folder], metrics=["f_last", "a_avg"])
-    assert [column.key for column in table.columns] == ["f_last", "a_avg"]
+    assert [metric.key for metric in table.metrics] == ["f_last", "a_avg"]
     with pytest.raises(InputError, match="unknown metric of these runs 'a_ouc'"):
         compare([runs_folder], metrics=["a_ouc"])
 
@@ -65,7 +65,9 @@ def test_values_of_a_setting_have_tables_of_their_own(tmp_path: Path) -> None:
         settings = {"buffer_size": size}
         fake_run(tmp_path, "mvp", time=f"20250101-000{size}", settings=settings)
     fake_run(tmp_path, "linear_probe")
-    tables = {table.title: list(table.entries) for table in compare([tmp_path], by="buffer_size")}
+    tables = {
+        table.title: list(table.aggregates) for table in compare([tmp_path], by="buffer_size")
+    }
     assert tables == {
         "digits (buffer_size=unset)": ["linear_probe"],
         "digits (buffer_size=10)": ["mvp"],
@@ -91,4 +93,4 @@ def test_what_is_not_there_is_refused(tmp_path: Path, runs_folder: Path) -> None
     fake_run(tmp_path, "mvp", 3, settings={"lr": 0.1})
     with pytest.raises(InputError, match=r"reference mvp could mean mvp \(lr=0.005\) or"):
         compare([tmp_path], reference="mvp")
-    assert len(compare([tmp_path], rows=["mvp"])[0].entries) == 2
+    assert len(compare([tmp_path], rows=["mvp"])[0].aggregates) == 2

@@ -11,7 +11,7 @@ import pytest
 
 from cl_prompts.experiments.results.comparison import Table, compare
 from cl_prompts.experiments.results.comparison_text import markdown_text, written
-from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run, seal
 
@@ -92,11 +92,11 @@ def test_a_metric_of_ones_own_is_compared_without_a_best(tmp_path: Path) -> None
             summary["results"]["worst_class"] = value + seed / 100
             (folder / "summary.json").write_text(json.dumps(summary))
             seal(folder)
-    (section,) = sections(collect([tmp_path]))
-    assert section.headings.index("worst_class\u00a0%") < section.headings.index("trainable")
+    (group,) = groups(collect([tmp_path]))
+    assert group.headings.index("worst_class\u00a0%") < group.headings.index("trainable")
     text = written(compare([tmp_path]), "markdown")
     assert "| worst_class % |" in text
     assert "51.5 ± 0.7 |" in text
     assert "+25.0 [" in text
     (table,) = compare([tmp_path], metrics=["worst_class"])
-    assert [entries[0].best for entries in table.entries.values()] == [False, False]
+    assert [cells[0].best for cells in table.aggregates.values()] == [False, False]

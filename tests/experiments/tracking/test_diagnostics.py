@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cl_prompts.experiments.results.series import (
+from cl_prompts.experiments.results.history import (
     key_similarity_of,
     usage_entropy,
     usage_matrix,

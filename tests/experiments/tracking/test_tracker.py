@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
-from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.runs import collect
@@ -56,8 +56,8 @@ def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
         line for line in told if line.startswith("run 1 of 1, linear_probe seed 3, finished")
     )
     assert line.endswith(f", A_AUC {100 * auc:.1f}")
-    (section,) = sections(collect([folder]))
-    assert section.table()["linear_probe"][0].text == f"{100 * auc:.1f} -"
+    (group,) = groups(collect([folder]))
+    assert group.table()["linear_probe"][0].text == f"{100 * auc:.1f} -"
     points = [float(r[3]) for r in rows(folder) if r[1:3] == ["anytime_accuracy", "seen"]]
     end = [float(r[3]) for r in rows(folder) if r[1:3] == ["task_end_accuracy", "seen"]][-1]
     assert auc == pytest.approx(sum([*points, end]) / (len(points) + 1), abs=1e-6)

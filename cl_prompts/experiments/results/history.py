@@ -157,7 +157,7 @@ def key_similarity_of(folder: Path) -> Floats | None:
         ) from error
 
 
-def stream_view(stream: Mapping[str, Any]) -> dict[str, Any]:
+def drawn_stream(stream: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a split that ``stream_chart`` draws.
 
     A multi-label split without blurry classes counts the annotated classes of a task as disjoint.

@@ -7,23 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.experiments.results.columns import COLUMNS
+from cl_prompts.experiments.results.aggregates import Aggregate
 from cl_prompts.experiments.results.comparable import tables
-from cl_prompts.experiments.results.entries import Entry
-from cl_prompts.experiments.results.sections import differences, sections
+from cl_prompts.experiments.results.groups import differences, groups
+from cl_prompts.experiments.results.metrics import METRICS
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
 from tests.experiments.results.test_comparable import BASE, DATA, PART, a_run, with_setting
 
 
-def one_table(folder: Path) -> dict[str, list[Entry]]:
+def one_table(folder: Path) -> dict[str, list[Aggregate]]:
     """Entries of the only table of the runs below a folder."""
-    (section,) = sections(collect([folder]))
-    return section.table()
+    (group,) = groups(collect([folder]))
+    return group.table()
 
 
-def texts(entries: list[Entry]) -> list[str]:
-    return [entry.text for entry in entries]
+def texts(cells: list[Aggregate]) -> list[str]:
+    return [cell.text for cell in cells]
 
 
 def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_compete(
@@ -34,7 +34,7 @@ def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_com
     mvp = [
         r.summary["results"]["a_auc"] for r in runs if r.summary["strategy"] == "mvp" and r.finished
     ]
-    assert all(len(entries) == len(COLUMNS) - 2 for entries in table.values())  # no FWT, no device
+    assert all(len(cells) == len(METRICS) - 2 for cells in table.values())  # no FWT, no device
     assert texts(table["mvp"]) == [
         f"{50 * sum(mvp):.1f} ± {100 * np.std(mvp, ddof=1):.1f}",
         table["mvp"][1].text,
@@ -46,7 +46,7 @@ def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_com
         "2.00",
         "0.95",
     ]
-    best = {row: [i for i, entry in enumerate(found) if entry.best] for row, found in table.items()}
+    best = {row: [i for i, cell in enumerate(found) if cell.best] for row, found in table.items()}
     # joint has the highest A_last of all, but does not compete; with two seeds the probe is not
     # significantly worse.
     assert best == {"mvp": [0, 1, 2, 3, 4], "linear_probe": [0, 1], "joint": [], "fine_tuning": []}
@@ -57,16 +57,16 @@ def test_undefined_results_are_left_out_of_a_mean(tmp_path: Path) -> None:
     known = {"a_auc": 0.5, "a_last": 0.6, "task_forgetting": None}
     fake_run(tmp_path, seed=1, results={**known, "forgetting": float("nan")})
     fake_run(tmp_path, seed=2, results={**known, "forgetting": 0.1})
-    (entries,) = one_table(tmp_path).values()
-    assert texts(entries)[2:4] == ["10.0 -", "-"]
+    (cells,) = one_table(tmp_path).values()
+    assert texts(cells)[2:4] == ["10.0 -", "-"]
 
 
 def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
     fake_run(tmp_path, time="20250101-000000", results={"a_auc": 0.1})
     fake_run(tmp_path, time="20250102-000000", results={"a_auc": 0.9})
-    (section,) = sections(collect([tmp_path]))
-    assert section.seeds == {"mvp": ("1",)}
-    assert section.table()["mvp"][0].text == "90.0 -"
+    (group,) = groups(collect([tmp_path]))
+    assert group.seeds == {"mvp": ("1",)}
+    assert group.table()["mvp"][0].text == "90.0 -"
 
 
 def test_other_conditions_have_a_table_of_their_own_whatever_the_strategy(tmp_path: Path) -> None:
@@ -75,10 +75,10 @@ def test_other_conditions_have_a_table_of_their_own_whatever_the_strategy(tmp_pa
     changes: dict[str, Any] = {"scenario.blurry_percent": 60, "evaluation.every": 700}
     fake_run(tmp_path, "fine_tuning", changes=changes)
     fake_run(tmp_path, "joint", changes={"num_workers": 2})
-    main, other = sections(collect([tmp_path]))
-    assert list(main.groups) == ["joint", "linear_probe", "mvp"]
+    main, other = groups(collect([tmp_path]))
+    assert list(main.rows) == ["joint", "linear_probe", "mvp"]
     assert (main.title, main.reference, main.differs) == ("digits", "", ())
-    assert list(other.groups) == ["fine_tuning"]
+    assert list(other.rows) == ["fine_tuning"]
     assert other.title == "digits: blurry_percent 60 instead of 10, every 700 instead of 100"
     assert other.reference == "digits"
 
@@ -87,7 +87,7 @@ def test_the_recipes_name_divides_nothing(tmp_path: Path) -> None:
     same: dict[str, Any] = {"dataset": "digits", "changes": {"dataset.name": "digits"}}
     fake_run(tmp_path, "mvp", recipe="mine", **same)
     fake_run(tmp_path, "linear_probe", recipe="yours", **same)
-    assert [section.title for section in sections(collect([tmp_path]))] == ["mine, yours"]
+    assert [group.title for group in groups(collect([tmp_path]))] == ["mine, yours"]
 
 
 def test_titles_of_tables_differ_where_long_values_begin_alike(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_titles_of_tables_differ_where_long_values_begin_alike(tmp_path: Path) -
         classes = [*(f"class {number}" for number in range(9)), f"x{second}"]
         changes: dict[str, Any] = {"dataset.classes": classes}
         fake_run(tmp_path, time=f"20250101-00000{second}", changes=changes)
-    titles = [section.title for section in sections(collect([tmp_path]))]
+    titles = [group.title for group in groups(collect([tmp_path]))]
     assert titles == ["digits", "digits: classes differs", "digits: classes differs [2]"]
 
 
@@ -104,11 +104,11 @@ def test_a_second_table_holds_what_papers_call_otherwise(tmp_path: Path) -> None
         fake_run(tmp_path, "mvp", seed)
         fake_run(tmp_path, "linear_probe", seed)
         fake_run(tmp_path, "joint", seed)
-    (section,) = sections(collect([tmp_path]))
-    keys = [column.key for column in section.by_name]
+    (group,) = groups(collect([tmp_path]))
+    keys = [metric.key for metric in group.by_name]
     assert keys[:4] == ["a_avg", "a_last_by_task", "a_avg_by_task", "f_last"]
-    table = section.table(section.by_name)
-    assert {len(entries) for entries in table.values()} == {len(keys)}
+    table = group.table(group.by_name)
+    assert {len(cells) for cells in table.values()} == {len(keys)}
     assert [key for key, e in zip(keys, table["joint"], strict=True) if e.text != "-"] == [
         "a_last_by_task"
     ]

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from cl_prompts.errors import all_of, first_of
+from cl_prompts.experiments.results.aggregates import Aggregate
 from cl_prompts.experiments.results.comparable import notes_on
-from cl_prompts.experiments.results.entries import Entry
-from cl_prompts.experiments.results.sections import Section
-from cl_prompts.experiments.results.series import curve_of
+from cl_prompts.experiments.results.groups import Group
+from cl_prompts.experiments.results.history import curve_of
 from cl_prompts.experiments.run_folder.runs import Run
 
-#: columns that the sentence can be about: the first that the reference has
+#: metrics that the sentence can be about: the first that the reference has
 _ABOUT = ("a_auc", "map_avg", "a_last", "map_last")
 #: rows that are named one by one
 _NAMED = 4
@@ -28,7 +28,7 @@ def opening(runs: Sequence[Run]) -> str:
     return f"{when}: {text}" if when else text
 
 
-def finding(section: Section, reference: str) -> str:
+def finding(group: Group, reference: str) -> str:
     """One sentence on what the paired tests of a table hold for its headline number.
 
     A row "beats" the reference, or "loses to" it, only where the difference is significant after
@@ -36,41 +36,43 @@ def finding(section: Section, reference: str) -> str:
     Bounds, which saw all data at once, are left out.
 
     Args:
-        section: the table.
+        group: the table.
         reference: row that differences refer to.
 
     Returns:
         The sentence; empty where the reference has no such number, or is the only row.
     """
-    known = {column.key: column for column in section.columns}
-    columns = [known[key] for key in _ABOUT if key in known]
-    column = next((c for c in columns if section.values(c.value)[reference]), None)
-    if column is None:
+    known = {metric.key: metric for metric in group.metrics}
+    metrics = [known[key] for key in _ABOUT if key in known]
+    metric = next((c for c in metrics if group.values(c.value)[reference]), None)
+    if metric is None:
         return ""
-    entries = {row: found[0] for row, found in section.table([column], reference=reference).items()}
+    aggregates = {
+        row: found[0] for row, found in group.table([metric], reference=reference).items()
+    }
     others = {
-        row: entry
-        for row, entry in entries.items()
-        if row != reference and not section.groups[row][0].whole_stream
+        row: aggregate
+        for row, aggregate in aggregates.items()
+        if row != reference and not group.rows[row][0].whole_stream
     }
     if not others:
         return ""
     tested = {row: e for row, e in others.items() if e.difference and e.difference.known}
     # Titles end in a no-break space and their unit.
-    name = column.title.partition("\u00a0")[0]
+    name = metric.title.partition("\u00a0")[0]
     if not tested:
         return f"{name}: no strategy shares two seeds with {reference}, so nothing is tested."
-    parts = _verdicts(tested, entries[reference], reference)
+    parts = _verdicts(tested, aggregates[reference], reference)
     untested = [row for row in others if row not in tested]
     if untested:
         parts.append(f"too few seeds of {first_of(untested, _NAMED)} for a test")
     return f"{name}: {'; '.join(parts)} (paired t-tests at 5 %, after Holm's correction)."
 
 
-def _verdicts(tested: Mapping[str, Entry], theirs: Entry, reference: str) -> list[str]:
+def _verdicts(tested: Mapping[str, Aggregate], theirs: Aggregate, reference: str) -> list[str]:
     """Largest significant differences, then undecided comparisons."""
     gains = {row: e.difference.mean for row, e in tested.items() if e.difference}
-    clear = [row for row, entry in tested.items() if entry.verdict == "significant"]
+    clear = [row for row, aggregate in tested.items() if aggregate.verdict == "significant"]
     differing = [
         f"{row} {'beats' if gains[row] > 0 else 'loses to'} {reference} by"
         f" {100 * abs(gains[row]):.1f} points {_where(tested[row], theirs)}"
@@ -83,7 +85,7 @@ def _verdicts(tested: Mapping[str, Entry], theirs: Entry, reference: str) -> lis
     return parts
 
 
-def _where(ours: Entry, theirs: Entry) -> str:
+def _where(ours: Aggregate, theirs: Aggregate) -> str:
     """Whether a difference has one sign at all seeds that both rows have."""
     gaps = [
         value - theirs.values[seed] for seed, value in ours.values.items() if seed in theirs.values
@@ -94,28 +96,26 @@ def _where(ours: Entry, theirs: Entry) -> str:
     return f"on all {len(gaps)} seeds" if one_sign else f"in the mean of {len(gaps)} seeds"
 
 
-def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+def caveats(rows: Mapping[str, Sequence[Run]]) -> list[str]:
     """Sentences on what limits the meaning of a table's numbers; none where nothing does.
 
     Args:
-        groups: runs of each row, by its label.
+        rows: runs of each row, by its label.
     """
-    runs = [run for members in groups.values() for run in members]
-    return [*_single_seeds(groups), *_single_points(groups), *notes_on(runs)]
+    runs = [run for members in rows.values() for run in members]
+    return [*_single_seeds(rows), *_single_points(rows), *notes_on(runs)]
 
 
-def _single_seeds(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+def _single_seeds(rows: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     """Rows without a standard deviation."""
-    single = [label for label, runs in groups.items() if len(runs) == 1]
+    single = [label for label, runs in rows.items() if len(runs) == 1]
     if single:
         yield f'A single seed: {all_of(single)}. "-" stands where a standard deviation would.'
 
 
-def _single_points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+def _single_points(rows: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     """Rows whose A_AUC is one accuracy."""
-    single = [
-        label for label, runs in groups.items() if all(len(curve_of(run)) == 1 for run in runs)
-    ]
+    single = [label for label, runs in rows.items() if all(len(curve_of(run)) == 1 for run in runs)]
     if single:
         yield (
             f"A_AUC of {all_of(single)} is the value at a single anytime point; a smaller"

@@ -1,4 +1,4 @@
-"""Table entries: mean, rank, paired difference to a reference, and which are best."""
+"""Aggregates over seeds: mean, rank, paired difference to a reference, and which are best."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cl_prompts.experiments.results.columns import Column
+from cl_prompts.experiments.results.metrics import Metric
 from cl_prompts.experiments.run_folder.runs import Run
 
 #: confidence of the intervals, and 1 minus the level of the tests
@@ -124,8 +124,8 @@ def mean_ranks(values: Mapping[str, Seeded], *, highest_first: bool = True) -> d
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One row in one column.
+class Aggregate:
+    """One row in one metric.
 
     Attributes:
         values: by (seed, stream seed).
@@ -133,7 +133,7 @@ class Entry:
         best: whether it is the best mean, or not significantly different from that.
         rank: mean rank over seeds, 1 for the best; None where it does not compete.
         difference: to the reference row; None for that row and where no seed is shared.
-        p_holm: p of the difference, adjusted for the number of rows compared in the column.
+        p_holm: p of the difference, adjusted for the number of rows compared in the metric.
     """
 
     values: Seeded
@@ -166,42 +166,42 @@ class Entry:
         return "significant" if adjusted else "not significant after Holm's correction"
 
 
-def column_entries(
-    groups: Mapping[str, Sequence[Run]], column: Column, reference: str = ""
-) -> dict[str, Entry]:
-    """The entry of each row.
+def aggregates_of(
+    rows: Mapping[str, Sequence[Run]], metric: Metric, reference: str = ""
+) -> dict[str, Aggregate]:
+    """The aggregate of each row.
 
     A row that saw all data at once is a bound: it is compared, but competes with nothing.
 
     Args:
-        groups: runs of each row, by its label.
-        column: what is compared.
+        rows: runs of each row, by its label.
+        metric: what is compared.
         reference: row that differences refer to; empty for none.
     """
-    values = {row: seeded_values(runs, column) for row, runs in groups.items()}
+    values = {row: seeded_values(runs, metric) for row, runs in rows.items()}
     # A bound that saw all data at once takes no rank and no bold mean.
     competing = {
-        row: found for row, found in values.items() if found and not groups[row][0].whole_stream
+        row: found for row, found in values.items() if found and not rows[row][0].whole_stream
     }
-    best = best_rows(column, competing)
-    ranks = mean_ranks(competing, highest_first=column.best is max) if column.best else {}
+    best = best_rows(metric, competing)
+    ranks = mean_ranks(competing, highest_first=metric.best is max) if metric.best else {}
     theirs = values.get(reference, {})
     gaps = {
         row: paired_difference(found, theirs) if row != reference else None
         for row, found in values.items()
     }
-    # The differences of one column are one family of tests.
+    # The differences of one metric are one family of tests.
     adjusted = holm([math.nan if gap is None else gap.p for gap in gaps.values()])
-    entries = {}
+    aggregates = {}
     for (row, found), p in zip(values.items(), adjusted, strict=True):
-        text = column.text(list(found.values()))
-        entries[row] = Entry(found, text, row in best, ranks.get(row), gaps[row], p)
-    return entries
+        text = metric.text(list(found.values()))
+        aggregates[row] = Aggregate(found, text, row in best, ranks.get(row), gaps[row], p)
+    return aggregates
 
 
-def power(entries: Iterable[Entry]) -> str:
+def power(aggregates: Iterable[Aggregate]) -> str:
     """A sentence on the least difference that tests of few seeds can show; empty for enough."""
-    pairs = [entry.difference.pairs for entry in entries if entry.difference]
+    pairs = [aggregate.difference.pairs for aggregate in aggregates if aggregate.difference]
     fewest = min((n for n in pairs if n > 1), default=_SEEDS_ENOUGH)
     if fewest >= _SEEDS_ENOUGH:
         return ""
@@ -213,23 +213,23 @@ def power(entries: Iterable[Entry]) -> str:
     )
 
 
-def seeded_values(runs: Iterable[Run], column: Column) -> dict[tuple[int, int], float]:
-    """Values of a column where they are defined, by (seed, stream seed)."""
-    found = ((run.summary, column.value(run.summary)) for run in runs)
+def seeded_values(runs: Iterable[Run], metric: Metric) -> dict[tuple[int, int], float]:
+    """Values of a metric where they are defined, by (seed, stream seed)."""
+    found = ((run.summary, metric.value(run.summary)) for run in runs)
     return {(s["seed"], s["stream_seed"]): value for s, value in found if value is not None}
 
 
-def best_rows(column: Column, values: Mapping[str, Seeded]) -> set[str]:
+def best_rows(metric: Metric, values: Mapping[str, Seeded]) -> set[str]:
     """The row with the best mean, and all whose paired difference from it is not significant.
 
     None where fewer than two rows compete, where their seeds differ, or with a single seed.
     """
     seeds = {frozenset(found) for found in values.values()}
     # Means over different seeds, or over one alone, name no best row.
-    if column.best is None or len(values) < 2 or len(seeds) != 1 or len(next(iter(seeds))) < 2:
+    if metric.best is None or len(values) < 2 or len(seeds) != 1 or len(next(iter(seeds))) < 2:
         return set()
     means = {row: statistics.mean(found.values()) for row, found in values.items()}
-    top = column.best(means.values())
+    top = metric.best(means.values())
     best = next(row for row, mean in means.items() if mean == top)
     gaps = {row: paired_difference(values[best], found) for row, found in values.items()}
     # Not told apart from the best by a paired test: bold as well.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.experiments.report.findings import caveats, finding, opening
-from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.report.summary import caveats, finding, opening
+from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from tests.experiments.fake_runs import fake_run
 
@@ -18,8 +18,8 @@ def found(root: Path, reference: str, **values: tuple[float, ...]) -> str:
     for strategy, of_seeds in values.items():
         for seed, value in enumerate(of_seeds, start=1):
             fake_run(root, strategy, seed, results={"a_auc": value}, **SMALL)
-    (section,) = sections(collect([root]))
-    return finding(section, reference)
+    (group,) = groups(collect([root]))
+    return finding(group, reference)
 
 
 def test_who_wins_is_said_only_where_the_corrected_test_holds_it(tmp_path: Path) -> None:
@@ -35,8 +35,8 @@ def test_who_wins_is_said_only_where_the_corrected_test_holds_it(tmp_path: Path)
         " apart from linear_probe (paired t-tests at 5 %, after Holm's correction)."
     )
     fake_run(tmp_path, "mvp", settings={"lr": 1}, time="20250102-120000", **SMALL)
-    (section,) = sections(collect([tmp_path]))
-    text = finding(section, "mvp (lr=0.005)")
+    (group,) = groups(collect([tmp_path]))
+    text = finding(group, "mvp (lr=0.005)")
     assert "linear_probe loses to mvp (lr=0.005) by 20.0 points on all 3 seeds" in text
     assert "; too few seeds of mvp (lr=1) for a test (" in text
 
@@ -75,12 +75,12 @@ def test_many_rows_are_counted(tmp_path: Path) -> None:
             time = f"2025010{lr}-000000"
             settings = {"lr": lr}
             fake_run(tmp_path, "mvp", seed, settings=settings, time=time, results=results, **SMALL)
-    (section,) = sections(collect([tmp_path]))
-    text = finding(section, "mvp (lr=0)")
+    (group,) = groups(collect([tmp_path]))
+    text = finding(group, "mvp (lr=0)")
     assert text.startswith("A_AUC: mvp (lr=5) beats mvp (lr=0) by")
     assert text.count(" beats ") == 4
     assert " and 1 more (" in text
-    text = finding(section, "mvp (lr=5)")
+    text = finding(group, "mvp (lr=5)")
     greatest = [text.index(f"mvp (lr={lr}) loses to") for lr in range(4)]
     assert greatest == sorted(greatest)
 

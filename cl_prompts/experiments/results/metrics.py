@@ -26,13 +26,13 @@ def at(*keys: str) -> Lookup:
 
 
 @dataclass(frozen=True)
-class Column:
-    """Column of a table of results.
+class Metric:
+    """Metric of a table of results.
 
     Attributes:
         title: heading.
         value: its value in a summary.
-        best: picks the best mean; None for a column without a best.
+        best: picks the best mean; None for a metric without a best.
         optional: left out of a table where no run has a value.
         key: name of the value in ``summary.json``; empty for what is not a result.
         digits: behind the point, of what is not in percent.
@@ -61,14 +61,14 @@ class Column:
         return f"{100 * mean:.1f} {spread}"
 
 
-def _score(title: str, key: str, best: Best | None, *, optional: bool = False) -> Column:
-    """Column of a final number in percent."""
+def _score(title: str, key: str, best: Best | None, *, optional: bool = False) -> Metric:
+    """Metric of a final number in percent."""
     # A space at which no line is broken.
-    return Column(f"{title}\u00a0%", at("results", key), best, optional, key)
+    return Metric(f"{title}\u00a0%", at("results", key), best, optional, key)
 
 
-def own_score(name: str) -> Column:
-    """Column of a metric of the user's own, of which nobody knows which value is best."""
+def own_score(name: str) -> Metric:
+    """Metric of the user's own, of which nobody knows which value is best."""
     return _score(name, name, None, optional=True)
 
 
@@ -77,19 +77,19 @@ _TASKS_AND_COST = (
     _score("task forgetting", "task_forgetting", min),
     _score("BWT", "bwt", max, optional=True),
     _score("FWT", "fwt", max, optional=True),
-    Column("trainable", at("trainable_parameters")),
-    Column("images/s", at("images_per_second")),
-    Column("F train", at("forward_passes", "train"), digits=2),
-    Column("F eval", at("forward_passes", "evaluation"), digits=2),
-    Column("device MB", at("peak_device_memory_mb"), optional=True),
+    Metric("trainable", at("trainable_parameters")),
+    Metric("images/s", at("images_per_second")),
+    Metric("F train", at("forward_passes", "train"), digits=2),
+    Metric("F eval", at("forward_passes", "evaluation"), digits=2),
+    Metric("device MB", at("peak_device_memory_mb"), optional=True),
 )
-COLUMNS = (
+METRICS = (
     _A_AUC,
     _score("A_last", "a_last", max),
     _score("forgetting", "forgetting", min),
     *_TASKS_AND_COST,
 )
-MULTI_LABEL_COLUMNS = (
+MULTI_LABEL_METRICS = (
     _A_AUC,
     _score("avg mAP", "map_avg", max),
     _score("last mAP", "map_last", max),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.results.series import (
+from cl_prompts.experiments.results.history import (
     class_matrix,
     curve_of,
     key_similarity_of,

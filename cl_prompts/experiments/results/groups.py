@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import first_of
 from cl_prompts.experiments.recipes.names import label_of, labels_of
-from cl_prompts.experiments.results.columns import (
+from cl_prompts.experiments.results.aggregates import Aggregate, aggregates_of
+from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
+from cl_prompts.experiments.results.metrics import (
     BY_NAME,
-    COLUMNS,
+    METRICS,
     MULTI_LABEL_BY_NAME,
-    MULTI_LABEL_COLUMNS,
-    Column,
+    MULTI_LABEL_METRICS,
     Lookup,
+    Metric,
     own_score,
 )
-from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
-from cl_prompts.experiments.results.entries import Entry, column_entries
 from cl_prompts.experiments.run_folder.runs import Run, begun_at
 
 _WORDS = {
@@ -53,7 +53,7 @@ def differences(conditions: Conditions, reference: Conditions) -> list[str]:
     shown = [key for key in differing if not _follows(key, differing, conditions, reference)]
     names = [_name_of(key) for key in shown]
     words = [
-        # Two sections may have a setting of the same name.
+        # Two groups may have a setting of the same name.
         _in_words(name if names.count(name) == 1 else key, conditions.get(key), reference.get(key))
         for key, name in zip(shown, names, strict=True)
     ]
@@ -93,20 +93,20 @@ def _word(text: str | None) -> str:
 
 
 @dataclass(frozen=True)
-class Section:
+class Group:
     """Runs that may be compared.
 
     Attributes:
-        title: the recipe, and what else tells the section from others.
-        groups: runs of each row, by its label, in the order in which the runs came.
-        reference: title of the section that ``differs`` refers to; empty for the first.
-        differs: what distinguishes it from that section, in words.
+        title: the recipe, and what else tells the group from others.
+        rows: runs of each row, by its label, in the order in which the runs came.
+        reference: title of the group that ``differs`` refers to; empty for the first.
+        differs: what distinguishes it from that group, in words.
         conditions: what its runs share, see
             :func:`~cl_prompts.experiments.results.comparable.tables`.
     """
 
     title: str
-    groups: Mapping[str, list[Run]]
+    rows: Mapping[str, list[Run]]
     reference: str = ""
     differs: tuple[str, ...] = ()
     conditions: Conditions = field(default_factory=dict)
@@ -114,12 +114,12 @@ class Section:
     @property
     def runs(self) -> list[Run]:
         """All runs that count."""
-        return [run for group in self.groups.values() for run in group]
+        return [run for members in self.rows.values() for run in members]
 
     @property
     def seeds(self) -> dict[str, tuple[str, ...]]:
         """Seeds of each row."""
-        return {label: tuple(run.seeds for run in group) for label, group in self.groups.items()}
+        return {label: tuple(run.seeds for run in members) for label, members in self.rows.items()}
 
     @property
     def multi_label(self) -> bool:
@@ -127,62 +127,64 @@ class Section:
         return self.runs[0].multi_label
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def metrics(self) -> tuple[Metric, ...]:
         """Columns of its table: A_AUC, BWT and FWT only where some run has them, and metrics of
         the user's own."""
-        found = self._measured(MULTI_LABEL_COLUMNS if self.multi_label else COLUMNS)
+        found = self._measured(MULTI_LABEL_METRICS if self.multi_label else METRICS)
         # Scores of one's own stand behind the other scores and in front of the costs.
-        scores = [column for column in found if column.best is not None]
+        scores = [metric for metric in found if metric.best is not None]
         return (*scores, *self.own_scores, *found[len(scores) :])
 
     @property
-    def own_scores(self) -> tuple[Column, ...]:
+    def own_scores(self) -> tuple[Metric, ...]:
         """Columns of metrics of the user's own."""
         names = [name for run in self.runs for name in run.summary.get("own_scores") or ()]
         return self._measured(map(own_score, dict.fromkeys(names)))
 
     @property
-    def by_name(self) -> tuple[Column, ...]:
+    def by_name(self) -> tuple[Metric, ...]:
         """Columns of a second table: what papers report under other definitions."""
         return self._measured(MULTI_LABEL_BY_NAME if self.multi_label else BY_NAME)
 
-    def _measured(self, columns: Iterable[Column]) -> tuple[Column, ...]:
+    def _measured(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         found = [run.summary for run in self.runs]
         return tuple(
-            column
-            for column in columns
-            if not column.optional or any(column.value(one) is not None for one in found)
+            metric
+            for metric in metrics
+            if not metric.optional or any(metric.value(one) is not None for one in found)
         )
 
     @property
     def headings(self) -> tuple[str, ...]:
         """Headings of its table."""
-        return ("strategy", "seeds", *(column.title for column in self.columns))
+        return ("strategy", "seeds", *(metric.title for metric in self.metrics))
 
     def values(self, lookup: Lookup) -> dict[str, list[float]]:
         """Values of all runs where they are defined, by row."""
-        found = {row: [lookup(run.summary) for run in group] for row, group in self.groups.items()}
+        found = {
+            row: [lookup(run.summary) for run in members] for row, members in self.rows.items()
+        }
         return {row: [v for v in values if v is not None] for row, values in found.items()}
 
     def table(
         self,
-        columns: Sequence[Column] | None = None,
+        metrics: Sequence[Metric] | None = None,
         *,
         rows: Iterable[str] | None = None,
         reference: str = "",
-    ) -> dict[str, list[Entry]]:
+    ) -> dict[str, list[Aggregate]]:
         """Entries of each row.
 
         Args:
-            columns: by default its ``columns``.
+            metrics: by default its ``metrics``.
             rows: labels that take part, in their order; by default all.
             reference: row that differences refer to; empty for none.
         """
-        groups = {label: self.groups[label] for label in rows or self.groups}
-        found: dict[str, list[Entry]] = {label: [] for label in groups}
-        for column in self.columns if columns is None else columns:
-            for label, entry in column_entries(groups, column, reference).items():
-                found[label].append(entry)
+        shown = {label: self.rows[label] for label in rows or self.rows}
+        found: dict[str, list[Aggregate]] = {label: [] for label in shown}
+        for metric in self.metrics if metrics is None else metrics:
+            for label, aggregate in aggregates_of(shown, metric, reference).items():
+                found[label].append(aggregate)
         return found
 
 
@@ -191,7 +193,7 @@ def strategy_names(runs: Iterable[Run]) -> dict[str, str]:
     return labels_of(str(run.summary["strategy"]) for run in runs)
 
 
-def sections(runs: Sequence[Run]) -> list[Section]:
+def groups(runs: Sequence[Run]) -> list[Group]:
     """Tables of finished runs that may be compared, see ``comparable``, and the rows of each.
 
     Of two runs of the same settings and seeds only the newer counts. Tables of one recipe stand
@@ -205,12 +207,12 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     for conditions, members in tables(runs):
         recipes = dict.fromkeys(str(run.summary["recipe"]) for run in members)
         by_recipe[", ".join(recipes)].append((conditions, members))
-    found: list[Section] = []
-    for recipe, group in by_recipe.items():
+    found: list[Group] = []
+    for recipe, divided in by_recipe.items():
         # The table with the most runs is the main one of its recipe.
-        group.sort(key=lambda table: -len(table[1]))
-        main = group[0][0]
-        for conditions, members in group:
+        divided.sort(key=lambda table: -len(table[1]))
+        main = divided[0][0]
+        for conditions, members in divided:
             # The main table of a recipe is compared with the first of all.
             heads = conditions is main
             against = (found[0].title, found[0].conditions) if heads and found else (recipe, main)
@@ -218,7 +220,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
             title = recipe if heads else f"{recipe}: {in_short(words)}"
             title = untaken(title, [part.title for part in found])
             reference = against[0] if words else ""
-            found.append(Section(title, _groups(members, names), reference, words, conditions))
+            found.append(Group(title, _groups(members, names), reference, words, conditions))
     return found
 
 
@@ -246,11 +248,11 @@ def differing_options(options: Sequence[Mapping[str, str]]) -> list[str]:
 def _groups(runs: Sequence[Run], names: Mapping[str, str]) -> dict[str, list[Run]]:
     """Runs of each row, by label in the order of the runs, sorted by seeds."""
     labels = _labels(runs, names)
-    groups: dict[str, dict[tuple[int, int], Run]] = {labels[run.folder]: {} for run in runs}
+    rows: dict[str, dict[tuple[int, int], Run]] = {labels[run.folder]: {} for run in runs}
     # The newest of equal seeds comes last and stays.
     for run in sorted(runs, key=lambda run: (begun_at(run.environment), run.folder.name)):
-        groups[labels[run.folder]][run.summary["seed"], run.summary["stream_seed"]] = run
-    return {label: [by_seed[seed] for seed in sorted(by_seed)] for label, by_seed in groups.items()}
+        rows[labels[run.folder]][run.summary["seed"], run.summary["stream_seed"]] = run
+    return {label: [by_seed[seed] for seed in sorted(by_seed)] for label, by_seed in rows.items()}
 
 
 def _labels(runs: Sequence[Run], names: Mapping[str, str]) -> dict[object, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from cl_prompts.experiments.results.columns import (
+from cl_prompts.experiments.results.metrics import (
     BY_NAME,
-    COLUMNS,
+    METRICS,
     MULTI_LABEL_BY_NAME,
-    MULTI_LABEL_COLUMNS,
+    MULTI_LABEL_METRICS,
     at,
 )
 from cl_prompts.metrics.continual import multi_label_run_results, results
@@ -25,7 +25,7 @@ def test_values_are_looked_up_or_undefined() -> None:
 
 def test_columns_show_the_numbers_that_the_metrics_have() -> None:
     single = set(results(Curve(), []))
-    # Minus BWT, which has a column.
-    assert {c.key for c in (*COLUMNS, *BY_NAME) if c.key} == single - {"forgetting_first"}
-    multi = {c.key for c in (*MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME) if c.key}
+    # Minus BWT, which has a metric.
+    assert {c.key for c in (*METRICS, *BY_NAME) if c.key} == single - {"forgetting_first"}
+    multi = {c.key for c in (*MULTI_LABEL_METRICS, *MULTI_LABEL_BY_NAME) if c.key}
     assert set(multi_label_run_results(Curve(), [])) <= multi
