@@ -34,7 +34,7 @@ DEVICE ?= cpu
 bench: $(DEV)  ## cost of each method in frozen forwards; DEVICE=cuda, ARGS="--against REVISION"
 	$(BIN)/python benchmarks/cost.py --device $(DEVICE) $(ARGS)
 
-bench-scale: $(DEV)  ## growth of time and memory with every size: docs/performance.md
+bench-scale: $(DEV)  ## growth of time and memory with every size: docs/records/performance.md
 	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 format: $(DEV)

@@ -109,7 +109,7 @@ def rows(precision: Literal["fp32", "bf16"], args: argparse.Namespace) -> Iterat
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row of the table in docs/performance.md."""
+    """A row of the table in docs/records/performance.md."""
     cells = [
         row["precision"],
         row["reuse"],

@@ -235,7 +235,7 @@ def row(name: str, sizes: Sequence[int], points: Sequence[tuple[float, float]]) 
 
 
 def line(found: dict[str, Any]) -> str:
-    """A row of the table in docs/performance.md."""
+    """A row of the table in docs/records/performance.md."""
     cells = [
         found["axis"],
         ", ".join(f"{n:,}" for n in found["sizes"]),

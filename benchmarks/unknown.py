@@ -6,7 +6,7 @@ Each method is trained on eight of the ten digits, two after two in an order tha
 Half of the test images of these eight set the threshold of ``predict --unknown``, and the other
 half says how many known images fall below it (mean of many halves; a calibrated threshold gives the
 rate). All test images of the two digits left out say how many of them do, and how well confidence
-orders known before unknown images (AUROC). Prints the table of docs/your_images.md: means and
+orders known before unknown images (AUROC). Prints the table of docs/records/results.md: means and
 standard deviations over seeds.
 """
 

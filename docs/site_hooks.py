@@ -52,7 +52,7 @@ def on_config(config: Any) -> Any:
     a previous and a next one."""
     sections = {name: pages for entry in config.nav for name, pages in entry.items()}
     sections["Methods"] += [f"methods/{file.name}" for file in _method_pages()]
-    sections["Reference"] += [f"api/{room}.md" for room in ROOMS]
+    sections["Package"] += [f"api/{room}.md" for room in ROOMS]
     return config
 
 
@@ -70,7 +70,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Let links lead to pages of the site, and a search for a question to its answer."""
     place = page.file.src_uri
-    if place == "faq.md":
+    if place == "guides/faq.md":
         page.meta["search"] = {"boost": 5}
     original = {page: name for name, page in ELSEWHERE.items()}.get(place, f"docs/{place}")
     return LINK.sub(lambda found: _link(found, original, place), markdown)
@@ -120,7 +120,7 @@ def _methods() -> str:
 
 def _reference_index() -> str:
     rows = [f"* [`cl_prompts.{room}`]({room}.md): {what}" for room, what in ROOMS.items()]
-    lines = ["# Reference", "", "From the docstrings of the package.", "", *rows]
+    lines = ["# Package reference", "", "Generated from the docstrings.", "", *rows]
     for room in ROOMS:
         lines += ["", f"## `cl_prompts.{room}`", ""]
         for module, name, first in public_names(ROOT / "cl_prompts", room):

@@ -3,7 +3,7 @@
     python examples/digit_folders.py
 
 Each folder has ``train/<class>/*`` and ``test/<class>/*``. The later one holds further images of
-"three", and the new classes "six" and "seven": the story of docs/learning_on.md.
+"three", and the new classes "six" and "seven": the story of docs/guides/learning_on.md.
 """
 
 from pathlib import Path

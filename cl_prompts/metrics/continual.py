@@ -262,7 +262,7 @@ def results(
         "bwt": backward_transfer(curve),
         "fwt": fwt,
         # Papers mean different things by forgetting: each meaning has its name
-        # (docs/definitions.md).
+        # (docs/reference/definitions.md).
         "f_last": forgetting(curve, definition="f_last"),
         "forgetting_anytime": forgetting(curve, definition="anytime"),
         "forgetting_first": forgetting(curve, definition="first"),

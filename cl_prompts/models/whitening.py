@@ -36,7 +36,7 @@ class FeatureWhitening(nn.Module):
 
     For a linear head this is gradient descent with a preconditioner. The closest published method
     on these streams is MePo (arXiv 2602.07940), which gives the features of a mini-batch a
-    reference covariance; docs/whitened_head.md has the differences and older relatives.
+    reference covariance; docs/reference/whitened_head.md has the differences and older relatives.
 
     :meth:`update` adds a training batch, before :meth:`forward` transforms it; within
     :meth:`update_statistics` the next forward pass does both. Evaluation never updates, so a

@@ -1,4 +1,4 @@
-"""The story of docs/learning_on.md, told by its own commands."""
+"""The story of docs/guides/learning_on.md, told by its own commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cl_prompts.experiments.cli import main
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "learning_on.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "learning_on.md").read_text()
 
 
 def test_the_commands_of_the_page_do_what_it_says(

@@ -97,7 +97,7 @@ MULTI_LABEL_METRICS = (
     _score("OF1", "of1", max),
     *_TASKS_AND_COST,
 )
-#: numbers that papers report under other definitions, as docs/definitions.md defines them
+#: numbers that papers report under other definitions, as docs/reference/definitions.md defines them
 BY_NAME = (
     _score("A_avg", "a_avg", max, optional=True),
     # The headline number of L2P, DualPrompt and MULTI-LANE.

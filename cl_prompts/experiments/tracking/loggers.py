@@ -36,7 +36,7 @@ class Logger(Protocol):
 
     It is made with the run folder, all settings as ``config.yaml`` has them, and the samples seen
     when this process began: 0, or those of the checkpoint of a resumed run. Tags and values are
-    those of docs/tensorboard.md.
+    those of docs/reference/tensorboard.md.
     """
 
     def write(self, tag: str, value: Value, step: int) -> None:

@@ -218,8 +218,8 @@ def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any],
     """The model in another form, once it gives the same logits for batches of several sizes."""
     unable = InputError(
         f"strategy {label_of(trained.settings.strategy)} cannot be exported as {form}: its forward"
-        " pass is no fixed graph of operators that it has; docs/matrix.md lists what can, and"
-        " load_run takes all"
+        " pass has no fixed graph. docs/reference/matrix.md lists what can be exported; load_run"
+        " loads every run."
     )
     size = trained.image_size
     generator = torch.Generator().manual_seed(0)

@@ -42,7 +42,7 @@ def test_a_recipe_runs_what_it_lists_or_else_what_it_names(mine: Path) -> None:
         mine.write_text(text)
         return [run.strategy for run in plan(str(mine), ["seed=1", *overrides])]
 
-    shown = ["mvp", "mvp@whitened", "single_prompt", "linear_probe", "ranpac"]
+    shown = ["mvp", "mvp@whitened", "single_prompt", "linear_probe", "recommended"]
     assert strategies("extends: digits") == shown
     assert strategies("extends: digits\nrun: [er, mvp]") == ["er", "mvp"]
     assert strategies("extends: digits\nrun: er,mvp") == ["er", "mvp"]

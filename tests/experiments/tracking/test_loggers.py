@@ -20,7 +20,7 @@ from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.tracking.loggers import TensorBoard, board_class
 from tests.experiments.commands import QUICK, run, summary
 
-PAGE = Path(__file__).parents[3] / "docs" / "tensorboard.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "tensorboard.md"
 HERE = "tests.experiments.tracking.test_loggers"
 ER = ["digits", "strategy=er", "er.buffer_size=8", "seed=1", *QUICK]
 

@@ -91,8 +91,8 @@ def test_the_extra_is_named_where_it_is_missing(
 
 
 def refused() -> dict[str, tuple[bool, bool]]:
-    """Strategies that docs/matrix.md says cannot be exported as TorchScript, and as ONNX."""
-    page = (ROOT / "docs" / "matrix.md").read_text()
+    """Export support in docs/reference/matrix.md: no TorchScript, no ONNX."""
+    page = (ROOT / "docs" / "reference" / "matrix.md").read_text()
     either = "(exported|refused)"
     rows = re.findall(rf"^\| (\w+) \| {either} \| {either} \| [^|]*\|$", page, re.MULTILINE)
     assert rows
