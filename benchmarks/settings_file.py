@@ -14,7 +14,7 @@ from typing import Any
 
 import cl_prompts
 from cl_prompts import strategies
-from cl_prompts.experiments.recipes.signatures import (
+from cl_prompts.experiments.recipes.parameters import (
     FILLED,
     TYPES,
     Parameter,

@@ -6,7 +6,7 @@ of; they need no Avalanche. ``@cl_prompts.scenario`` and ``@cl_prompts.dataset``
 of your own that recipes may name.
 """
 
-from cl_prompts.own_code import dataset, scenario
+from cl_prompts.user_code import dataset, scenario
 
 __all__ = ["dataset", "scenario"]
 

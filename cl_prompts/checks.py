@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 import reprlib
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import cache
 from numbers import Real
 from pathlib import Path
@@ -195,3 +196,27 @@ def words_of(kind: Any) -> Iterator[str]:
         yield from get_args(kind)
     for member in get_args(kind) if get_origin(kind) in (Union, UnionType) else ():
         yield from words_of(member)
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def doubled(items: Iterable[Hashable]) -> Any:
+    """Return the first item that comes a second time; None where each comes once.
+
+    >>> doubled("abcb"), doubled("abc")
+    ('b', None)
+    """
+    met = set()
+    for item in items:
+        if item in met:
+            return item
+        met.add(item)
+    return None

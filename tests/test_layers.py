@@ -16,7 +16,7 @@ from tests.forked import forked
 
 PACKAGE = Path(cl_prompts.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-EVERYWHERE = {"catalog", "errors", "checks", "own_code", "reading"}
+EVERYWHERE = {"catalog", "errors", "checks", "user_code"}
 PARTS = {"backbones", "prompts", "models", "losses", "training", "metrics"}
 #: room -> the rooms that it may import from, besides errors and checks
 ROOMS: dict[str, set[str]] = {
@@ -33,8 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "catalog": set(),
     "errors": set(),
     "checks": set(),
-    "own_code": set(),
-    "reading": set(),
+    "user_code": set(),
     "testing": {"backbones", "scenarios", "strategies"},
     "__init__": set(),
     "__main__": {"experiments"},

@@ -71,7 +71,7 @@ def test_the_picture_of_the_house_is_that_of_the_test_of_layers() -> None:
         "errors",
         "catalog",
         "checks",
-        "own_code",
+        "user_code",
         "reading",
         "__init__",
         "__main__",
@@ -83,9 +83,9 @@ def test_the_picture_of_the_house_is_that_of_the_test_of_layers() -> None:
 def test_commands_and_names_exist(page: Path) -> None:
     from cl_prompts.experiments.cli.actions import COMMANDS
     from cl_prompts.experiments.cli.arguments import parsed
-    from cl_prompts.experiments.recipes.grid import grid
     from cl_prompts.experiments.recipes.run_config import plan
     from cl_prompts.experiments.runner.executors import Launching
+    from cl_prompts.experiments.sweeps.grid import grid
     from cl_prompts.experiments.sweeps.search_space import SearchSpace
 
     text = page.read_text().replace("\\\n", " ")

@@ -25,9 +25,8 @@ from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
 from cl_prompts.backbones.vit import FrozenViT, Precision, check_plain
-from cl_prompts.checks import shown
+from cl_prompts.checks import sha256, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.reading import sha256
 
 _LARGEST = 2**24  # pixels on a side
 

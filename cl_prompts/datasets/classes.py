@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.checks import one_of, shown, whole_number
+from cl_prompts.checks import doubled, one_of, shown, whole_number
 from cl_prompts.errors import InputError
-from cl_prompts.reading import doubled
 
 
 def choose_classes(

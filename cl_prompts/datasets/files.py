@@ -6,9 +6,8 @@ import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
-from cl_prompts.checks import shown
+from cl_prompts.checks import doubled, shown
 from cl_prompts.errors import InputError
-from cl_prompts.reading import doubled
 
 
 class LayoutError(InputError):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cl_prompts.checks import sha256
 from cl_prompts.errors import InputError
-from cl_prompts.reading import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from cl_prompts.checks import sha256
 from cl_prompts.datasets.classes import alike, check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.fingerprint import check_files, labels_fingerprint
 from cl_prompts.errors import InputError
-from cl_prompts.reading import sha256
 
 
 class JoinedSet(ImageSet):

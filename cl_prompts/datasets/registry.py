@@ -21,7 +21,7 @@ from cl_prompts.datasets.images import ImageCache, reduced
 from cl_prompts.datasets.readers import Source
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
 from cl_prompts.errors import unknown
-from cl_prompts.own_code import call_function, keywords, load_function
+from cl_prompts.user_code import call_function, keywords, load_function
 
 Crop = Literal["published", "whole", "square", "random_area"]
 

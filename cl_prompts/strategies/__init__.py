@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.own_code import load_object
+from cl_prompts.user_code import load_object
 
 if TYPE_CHECKING:
     from cl_prompts.strategies.base.online import OnlineStrategy

@@ -121,8 +121,8 @@ def validate(
         trust_code: import the code that a recipe's file names, which runs it.
         quiet: print nothing but errors.
     """
-    from cl_prompts.experiments.recipes.names import labels_of
     from cl_prompts.experiments.recipes.run_config import plan
+    from cl_prompts.user_code import labels_of
 
     check_recipe_code(recipe, settings, trust_code)
     runs = plan(recipe, settings)
@@ -249,8 +249,8 @@ def sweep(
         quiet: print nothing but errors.
         command_line: as it was typed.
     """
-    from cl_prompts.experiments.recipes.grid import grid
     from cl_prompts.experiments.runner.executors import Launching
+    from cl_prompts.experiments.sweeps.grid import grid
     from cl_prompts.experiments.sweeps.objective import SearchOptions
 
     check_recipe_code(recipe, settings, trust_code)
@@ -277,7 +277,7 @@ def sweep(
 
 
 def _search(recipe: str, settings: Sequence[str], options: Any, where: Any) -> None:
-    from cl_prompts.experiments.recipes.grid import grid
+    from cl_prompts.experiments.sweeps.grid import grid
     from cl_prompts.experiments.sweeps.search_space import SearchSpace
 
     # Before the import, which takes seconds: both ends of every range have to be valid settings.

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from cl_prompts import __version__
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.signatures import argument_sentences
+from cl_prompts.experiments.recipes.parameters import argument_sentences
 
 _EXAMPLES = """\
 examples:

@@ -12,15 +12,13 @@ from cl_prompts.backbones.catalog import BACKBONES
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import words_of
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
-from cl_prompts.experiments.recipes.signatures import (
+from cl_prompts.experiments.recipes.parameters import (
     Parameter,
-    common_parameters,
-    head_parameters,
-    plugin_parameters,
+    nested_parameters,
     section_parameters,
     strategy_parameters,
 )
+from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.strategies import (
     PLUGINS,
@@ -122,7 +120,7 @@ def _settings(kind: str, name: str = "") -> Iterator[str]:
     if kind == "strategy":
         yield from _of_strategy(canonical_name(name))
     elif kind == "plugin":
-        accepted = plugin_parameters(name)
+        accepted = nested_parameters("plugins", name)
         about = PLUGINS[name].description if name in PLUGINS else plugin_class(name).__doc__ or name
         yield f"{name}: {about.strip().splitlines()[0]}\n"
         yield from _entries(accepted)
@@ -138,7 +136,7 @@ def _of_strategy(name: str) -> Iterator[str]:
     about = STRATEGIES[name].description if known else strategy_class(name).__doc__ or name
     yield f"{name}: {about.strip().splitlines()[0]}"
     accepted = strategy_parameters(name)
-    common = common_parameters()
+    common = section_parameters("training")
     shared = {key: p for key, p in accepted.items() if common.get(key) == p}
     yield "\nits own settings, and those with defaults of its own\n"
     yield from _entries({key: p for key, p in accepted.items() if key not in shared})
@@ -148,7 +146,10 @@ def _of_strategy(name: str) -> Iterator[str]:
         given = accepted["head"].default
         yield f"\nsettings of its head, as in {name}.head.input=whitened\n"
         yield from _entries(
-            {k: p._replace(default=given.get(k, p.default)) for k, p in head_parameters().items()}
+            {
+                k: p._replace(default=given.get(k, p.default))
+                for k, p in section_parameters("head").items()
+            }
         )
     yield "\nplugins, as in plugins=self_regulation: see cl-prompts ls plugins"
 

@@ -76,7 +76,7 @@ def compare(
 
     one_of("format", format, Format)
     _check_out(out)
-    from cl_prompts.experiments.recipes.grid import divided
+    from cl_prompts.experiments.recipes.values import divided
     from cl_prompts.experiments.results.comparison import compare as compared
 
     # A row such as "mvp (lr=0.1, alpha=0.5)" is one.

@@ -12,8 +12,7 @@ from typing import Any
 
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.names import one_line
-from cl_prompts.experiments.recipes.values import yaml_text
+from cl_prompts.experiments.recipes.values import one_line, yaml_text
 from cl_prompts.experiments.runner.own_images import Survey
 from cl_prompts.scenarios.registry import find_scenario
 

@@ -1,6 +1,6 @@
-"""Recipes, from YAML and ``key=value`` texts to checked settings.
+"""Recipes: YAML files and ``key=value`` overrides, resolved into run configurations.
 
-``settings.plan`` resolves a recipe into runs; ``grid.grid`` expands several values of a key.
-``signatures`` reads which settings there are, ``validation`` checks them, ``names`` finds
-strategies, scenarios and data sets. The YAML files of the package lie beside these modules.
+``run_config.plan`` resolves a recipe into runs. ``recipe_files`` reads and merges recipes,
+``overrides`` sets keys of the command line, ``parameters`` knows and validates settings, ``values``
+reads single values. The recipes of the package lie beside these modules.
 """

@@ -1,4 +1,4 @@
-"""Recipes as files: YAML in, sections out, laid over the recipe that they extend."""
+"""Recipe files: YAML read into sections and merged over the recipe that they extend."""
 
 from __future__ import annotations
 
@@ -10,28 +10,45 @@ from typing import Any
 import yaml
 
 from cl_prompts.catalog import catalog
-from cl_prompts.checks import shown
+from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.experiments.recipes.signatures import section_parameters
+from cl_prompts.experiments.recipes.parameters import section_parameters
 from cl_prompts.experiments.recipes.values import (
+    BY_NAME,
     as_list,
     by_name,
     in_one_line,
-    with_names,
+    merged,
     yaml_of,
 )
-from cl_prompts.own_code import check_trust
 from cl_prompts.strategies import canonical_name
+from cl_prompts.user_code import check_trust, is_dotted
 
-#: sections that choose one thing by ``name`` and hold its arguments
+#: sections that name one thing and hold its arguments
 NAMED = ("dataset", "scenario", "backbone")
 SECTIONS = (*NAMED, "evaluation")
+#: top-level keys with their defaults
+TOP: dict[str, Any] = {
+    "seeds": [1],
+    "stream_seed": None,
+    "device": "auto",
+    "num_workers": None,
+    "checkpoint_every": None,
+    "tracker": None,
+}
+_KNOWN = (*SECTIONS, "training", "strategies", "run", "extends", *TOP)
+#: kind of thing -> its list in ``settings.json``, and the key of a recipe that names it
+_KINDS = {
+    "strategy": ("strategies", "strategy"),
+    "plugin": ("plugins", "plugins"),
+    "scenario": ("scenarios", "scenario"),
+    "dataset": ("datasets", "dataset"),
+}
 Recipe = dict[str, Any]
 
 
 def recipe_names() -> dict[str, str]:
-    """Recipes of the package: name -> first line of description."""
+    """Return the recipes of the package: name -> first line of their description."""
     folder = resources.files(__package__)
     found = {}
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
@@ -43,7 +60,7 @@ def recipe_names() -> dict[str, str]:
 
 
 def recipe_label(name: str) -> str:
-    """Name of a recipe in tables and folders: that of its file, without a dot at either end.
+    """Return the name of a recipe in tables and folders.
 
     >>> recipe_label("mine/quick.yaml"), recipe_label("...yaml")
     ('quick', 'recipe')
@@ -52,63 +69,68 @@ def recipe_label(name: str) -> str:
 
 
 def recipe_text(name: str) -> str:
-    """YAML of a recipe of the package, or of a file.
+    """Read the YAML of a recipe of the package, or of a file.
 
     Raises:
-        InputError: there is none.
+        InputError: it does not exist or cannot be read.
     """
     if name.endswith((".yaml", ".yml")):
         try:
-            # Some editors put a mark in front of UTF-8.
+            # Some editors write a byte order mark.
             return Path(name).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise InputError(f"recipe file {name} cannot be read: {reason}") from error
-    if name in recipe_names():
-        return resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    file = resources.files(__package__).joinpath(f"{name}.yaml")
+    if is_one_name(name) and file.is_file():
+        return file.read_text(encoding="utf-8")
+    if "=" in name:
+        raise InputError(
+            f"the recipe is missing before {shown(name)[1:-1]}."
+            f" Write, for example, cl-prompts run digits {shown(name)[1:-1]}"
+        )
     if Path(f"{name}.yaml").is_file():
         raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
-    for kind in ("strategy", "plugin", "scenario", "dataset"):
-        if name in catalog()[{"strategy": "strategies"}.get(kind, f"{kind}s")]:
+    for kind, (group, key) in _KINDS.items():
+        if name in catalog()[group]:
             raise InputError(
-                f"unknown recipe {name!r}: it is a {kind}, shown by cl-prompts show {kind} {name},"
-                f" and chosen by {kind}={name} behind the name of a recipe, such as digits"
+                f"{name!r} is a {kind}, not a recipe. See cl-prompts show {kind} {name}, or run"
+                f" cl-prompts run digits {key}={name}"
             )
     raise unknown("recipe", name, recipe_names())
 
 
 def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
-    """Sections of a recipe, laid over those of the recipe that it ``extends``.
+    """Load a recipe, merged over the recipe that it ``extends``.
 
-    ``strategies`` maps strategies to their settings, and ``run`` lists those that run. A recipe
-    without ``run`` runs the strategies that it names itself; where it names none, those of the
-    recipe that it extends.
+    ``strategies`` maps strategies to their settings, and ``run`` lists the strategies to run. The
+    default of ``run`` is the recipe's own strategies; without any, ``run`` of the extended recipe.
 
     Raises:
-        InputError: there is none, it is not valid YAML, a section has the wrong form, or it extends
-            itself.
+        InputError: it does not exist, is not valid YAML, extends itself, or a section has the wrong
+            form.
     """
     if name in above:
-        raise InputError(f"recipe {name} extends itself, by way of {', '.join(above)}")
+        raise InputError(f"recipe {name} extends itself through {', '.join(above)}")
     recipe = _sections(name)
     lower = recipe.pop("extends", None)
     if lower is None:
         return recipe
     if not isinstance(lower, str):
-        raise InputError(f"recipe {name} extends {lower!r}: it should be the name of one recipe")
+        raise InputError(f"recipe {name} extends {lower!r}: give the name of one recipe")
     return over(load_recipe(lower, (*above, name)), recipe)
 
 
 def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> None:
-    """Refuse a recipe that names code, unless that is trusted or typed on the command line, too.
+    """Refuse a recipe that names user code, unless the code is trusted or typed as well.
 
     Raises:
-        InputError: it would import something else.
+        InputError: it would import other code.
     """
     code: list[str] = []
     seen: list[str] = []
     lower: Any = name
-    # Before recipes are laid over each other, for which code that they name is looked up.
+    # Before the recipes are merged, which imports data sets and scenarios.
     while isinstance(lower, str) and lower not in seen:
         seen.append(lower)
         recipe = _sections(lower)
@@ -132,50 +154,46 @@ def _code_of(recipe: Recipe) -> list[str]:
 
 
 def _sections(name: str) -> Recipe:
-    """Sections of the file, each a mapping; strategies by their canonical names."""
+    """Sections of one file, each a mapping; strategies by their canonical names."""
     try:
         recipe = yaml_of(recipe_text(name))
     except yaml.YAMLError as error:
         raise InputError(f"recipe {name} is not valid YAML: {in_one_line(error)}") from error
     if not isinstance(recipe, dict):
         raise InputError(
-            f"recipe {name} holds no sections: it should map dataset, scenario, backbone,"
-            " strategies to settings"
+            f"recipe {name} has no sections: map dataset, scenario, backbone and strategies to"
+            " settings"
         )
+    for key in recipe:
+        if key not in _KNOWN:
+            raise unknown(f"section of recipe {name}", str(key), _KNOWN)
     for section in (*SECTIONS, "training"):
         if section in recipe:
             what = f"section {section!r} of recipe {name}"
             recipe[section] = _mapping(what, recipe[section], named=section in NAMED)
-    if "training" in recipe:
-        recipe["training"] = with_names(recipe["training"])
     if "strategies" in recipe:
-        recipe["strategies"] = _strategies(name, recipe["strategies"])
+        given = recipe["strategies"]
+        if isinstance(given, str | list):
+            given = dict.fromkeys(map(str, as_list(given)))
+        recipe["strategies"] = {
+            canonical_name(str(strategy)): _mapping(f"strategy {strategy} of recipe {name}", own)
+            for strategy, own in _mapping(f"section 'strategies' of recipe {name}", given).items()
+        }
         recipe.setdefault("run", list(recipe["strategies"]))
     if "run" in recipe:
         recipe["run"] = running(f"run of recipe {name}", recipe["run"])
     return recipe
 
 
-def _strategies(recipe: str, given: Any) -> dict[str, dict[str, Any]]:
-    """Settings by strategy, from a mapping, a list or a text ``a,b``."""
-    if isinstance(given, str | list):
-        given = dict.fromkeys(map(str, as_list(given)))
-    settings = _mapping(f"section 'strategies' of recipe {recipe}", given)
-    return {
-        canonical_name(str(name)): with_names(_mapping(f"strategy {name} of recipe {recipe}", own))
-        for name, own in settings.items()
-    }
-
-
 def running(key: str, value: Any) -> list[str]:
-    """Canonical names of the strategies that run; ``["all"]`` stands for all with settings.
+    """Return the canonical names of strategies to run; ``["all"]`` stands for all with settings.
 
     Raises:
-        InputError: there is none, one does not exist, or one is named twice.
+        InputError: no name, an unknown strategy, or one named twice.
     """
     names = as_list(value)
     if not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{key} is {shown(value)}: it should be a name, or several as a,b")
+        raise InputError(f"{key} is {shown(value)}: give a name, or several as a,b")
     if names == ["all"]:
         return names
     found = [canonical_name(name) for name in names]
@@ -186,7 +204,7 @@ def running(key: str, value: Any) -> list[str]:
 
 
 def _mapping(what: str, value: Any, *, named: bool = False) -> dict[str, Any]:
-    """Settings by name; None stands for none, and a bare text for a name where ``named``."""
+    """Settings by name; None stands for none, and a text for a name where ``named``."""
     if value is None:
         return {}
     if named and isinstance(value, str):
@@ -194,14 +212,15 @@ def _mapping(what: str, value: Any, *, named: bool = False) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{what} is {shown(value)}: it should map settings to values")
     if named and not isinstance(value.get("name", ""), str):
-        raise InputError(f"{what} has the name {shown(value['name'])}: it should be one text")
-    return dict(value)
+        raise InputError(f"{what} has the name {shown(value['name'])}: give one text")
+    # Mappings, which merge over others.
+    return {key: by_name(key, own) if key in BY_NAME else own for key, own in value.items()}
 
 
 def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
-    """``top`` laid over ``base``, section by section.
+    """Merge ``top`` over ``base``, section by section.
 
-    Settings of a data set or scenario that its replacement does not know are dropped.
+    Settings of a data set or scenario that its replacement does not have are dropped.
     """
     below = dict(base)
     for section in ("dataset", "scenario"):
@@ -211,22 +230,11 @@ def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
     return merged(below, top)
 
 
-def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """``top`` laid over ``base``, mapping by mapping."""
-    found = dict(base)
-    for key, value in top.items():
-        mine = found.get(key)
-        if isinstance(mine, dict) and isinstance(value, dict):
-            value = merged(mine, value)
-        found[key] = value
-    return found
-
-
 def kept(section: str, settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Settings that a section keeps when it is about ``name``: a disjoint split has no percentages.
+    """Return the settings of a section that ``name`` has as well.
 
     Raises:
-        InputError: there is no such data set or scenario.
+        InputError: an unknown data set or scenario.
     """
     if section == "backbone":
         return dict(settings)

@@ -1,13 +1,14 @@
-"""Recipes resolved into runs: every setting checked, every default filled in.
+"""Recipes resolved into runs, with every setting validated and every default filled in.
 
-The sections ``dataset``, ``scenario`` and ``backbone`` hold arguments of the functions that make
-these things, ``evaluation`` those of anytime evaluation, ``training`` those that all strategies
-share, and ``strategies`` maps each strategy to its own.
+The sections ``dataset``, ``scenario`` and ``backbone`` hold arguments of functions, ``evaluation``
+those of anytime evaluation, ``training`` the settings that strategies share. ``strategies`` maps
+each strategy to its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -17,53 +18,59 @@ import yaml
 from annotated_types import Ge, Le
 
 from cl_prompts.checks import Count, fits, is_one_name, shown
-from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.overrides import override, running_strategies
+from cl_prompts.experiments.recipes.parameters import (
+    section_parameters,
+    strategy_options,
+    validated,
+)
 from cl_prompts.experiments.recipes.recipe_files import (
+    NAMED,
     SECTIONS,
+    TOP,
     Recipe,
     load_recipe,
     over,
     recipe_label,
 )
-from cl_prompts.experiments.recipes.signatures import section_parameters
-from cl_prompts.experiments.recipes.validation import strategy_options, validated
 from cl_prompts.experiments.recipes.values import (
+    BY_NAME,
     Seed,
     as_seeds,
     by_name,
+    flat,
     in_one_line,
     plain,
     yaml_of,
     yaml_text,
 )
-from cl_prompts.own_code import Trust, check_trust
+from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of
 
-_KNOWN = (*SECTIONS, "training", "strategies", "run", *TOP)
+SEEDS = ("seed", "stream_seed")
 #: entries of ``parent``, and the type of each
 _PARENT = {"run": str, "sha256": str, "first": list, "code": list, "settings": str}
 
 
 @dataclass
 class RunConfig:
-    """One run, fully resolved.
+    """Configuration of one run, fully resolved.
 
     Attributes:
         recipe: name of the recipe.
         strategy: short or dotted name.
         seed: of the run.
         stream_seed: of the stream.
-        device: "auto" or a device of torch.
+        device: "auto" or a PyTorch device.
         num_workers: loader processes; None: chosen by device and source of the images.
-        checkpoint_every: stream samples between two checkpoints; None: so that they take at most
-            2 % of the time.
+        checkpoint_every: stream samples between checkpoints; None: as often as takes at most 2 % of
+            the time.
         tracker: logger beside TensorBoard, "wandb" or a dotted name; None for none.
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
-        parent: of a run that learns on: the finished run that it goes on from, see
-            :mod:`cl_prompts.experiments.runner.lineage`; empty for a run of its own.
+        parent: finished run that a continual run extends, see
+            :mod:`cl_prompts.experiments.runner.lineage`; otherwise empty.
     """
 
     recipe: str
@@ -82,27 +89,27 @@ class RunConfig:
     parent: dict[str, Any] = field(default_factory=dict)
 
     def to_yaml(self) -> str:
-        """Content of ``config.yaml``."""
+        """Return the content of ``config.yaml``."""
         return yaml_text(plain(asdict(self)))
 
-    def own_code(self) -> list[str]:
-        """Dotted names of what the numbers are made with, also before settings are checked."""
+    def user_code(self) -> list[str]:
+        """Return the dotted names that affect the numbers, also of unchecked settings."""
         names: list[Any] = [self.strategy, *by_name("plugins", self.options.get("plugins"))]
         names += [section.get("name") for section in (self.dataset, self.scenario)]
         names += self.parent.get("code", [])
         return [str(name) for name in names if is_dotted(str(name))]
 
     def imported(self) -> list[str]:
-        """All dotted names, that of a tracker among them."""
-        return [*self.own_code(), *(name for name in [str(self.tracker)] if is_dotted(name))]
+        """Return all dotted names, also that of a tracker."""
+        return [*self.user_code(), *(name for name in [str(self.tracker)] if is_dotted(name))]
 
     @classmethod
     def from_yaml(cls, text: str, *, trust_code: Trust = False) -> RunConfig:
-        """Inverse of :meth:`to_yaml`.
+        """Read ``config.yaml``.
 
         Args:
-            text: content of ``config.yaml``, maybe of somebody else.
-            trust_code: dotted names in it that may be imported.
+            text: its content, possibly of another user.
+            trust_code: dotted names that may be imported.
 
         Raises:
             InputError: the text is damaged, or names other code.
@@ -110,26 +117,23 @@ class RunConfig:
         try:
             settings = cls(**fits("the text", yaml_of(text), dict[str, Any]))
         except (yaml.YAMLError, TypeError, InputError) as error:
-            raise InputError(
-                f"these are not the settings of a run: {in_one_line(error)}"
-            ) from error
+            raise InputError(f"this is not a run configuration: {in_one_line(error)}") from error
         for key, kind in _kinds().items():
             fits(key, getattr(settings, key), kind)
         parent = settings.parent
         if {key: type(value) for key, value in parent.items()} not in ({}, _PARENT):
-            raise InputError(f"parent is {shown(parent)}: it should hold {', '.join(_PARENT)}")
-        # Before anything of it is looked up, since a look-up of a dotted name imports it.
+            raise InputError(f"parent is {shown(parent)}: it should have {', '.join(_PARENT)}")
+        # Before any look-up, which imports dotted names.
         check_trust(settings.imported(), trust_code)
         return settings.checked()
 
     @classmethod
     def of_folder(cls, text: str, *, trust_code: Trust = False) -> RunConfig:
-        """Settings that a run folder or plan names, maybe of somebody else: nothing is fetched from
-        the network for them.
+        """Read ``config.yaml`` of a run folder or plan, without downloads.
 
         Args:
-            text: content of ``config.yaml``.
-            trust_code: dotted names in it that may be imported.
+            text: its content, possibly of another user.
+            trust_code: dotted names that may be imported.
 
         Raises:
             InputError: as :meth:`from_yaml`, or weights that are not on this machine.
@@ -144,33 +148,32 @@ class RunConfig:
         return settings
 
     def checked(self) -> RunConfig:
-        """The same settings, if they could have come from a recipe.
+        """Return the same settings, validated as those of a recipe.
 
         Raises:
             InputError: unknown or missing settings, or values of the wrong type.
         """
         if not is_one_name(self.recipe):
-            raise InputError(f"recipe is {shown(self.recipe)}: it should be a name without folders")
-        # As of a recipe that has this strategy alone, and says nothing of all.
+            raise InputError(f"recipe is {shown(self.recipe)}: give a name without folders")
         alone = {"training": {}, "strategies": {self.strategy: self.options}}
         found = {section: _resolved(section, getattr(self, section)) for section in SECTIONS}
         found["options"] = strategy_options(alone, self.strategy, ())
         return RunConfig(**{**vars(self), **found})
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
-        """Name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
+        """Return name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
         values = dict(getattr(self, name))
         return values.pop("name"), values
 
 
 @cache
 def _kinds() -> dict[str, Any]:
-    """The type of each field of :class:`RunConfig`."""
+    """Type of each field of :class:`RunConfig`."""
     return get_type_hints(RunConfig, include_extras=True)
 
 
 def plan(name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
-    """All runs of a recipe: every strategy that runs, with every seed.
+    """Resolve a recipe into runs: every strategy with every seed.
 
     >>> runs = plan("digits", ["strategy=er,ncm", "seed=1", "n_tasks=4"])
     >>> [(run.strategy, run.scenario["n_tasks"]) for run in runs]
@@ -180,21 +183,17 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
         name: recipe of the package or a YAML file.
         overrides: ``key=value`` texts, see
             :func:`~cl_prompts.experiments.recipes.overrides.override`. ``strategy=`` chooses
-            among all strategies; one without settings in the recipe has its defaults.
-            ``seed=`` takes ranges such as ``1-5``.
+            among all strategies, also those that the recipe does not name. ``seed=`` takes ranges
+            such as ``1-5``.
 
     Raises:
-        InputError: unknown recipe or key, or a value of the wrong type.
+        InputError: an unknown recipe or key, or a value of the wrong type.
     """
-    recipe = load_recipe(name)
-    for key in recipe:
-        if key not in _KNOWN:
-            raise unknown(f"section of recipe {name}", str(key), _KNOWN)
-    return runs_of(recipe, recipe_label(name), overrides)
+    return runs_of(load_recipe(name), recipe_label(name), overrides)
 
 
 def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
-    """All runs of a recipe that was read; see :func:`plan`.
+    """Resolve a loaded recipe into runs; see :func:`plan`.
 
     Args:
         recipe: its sections.
@@ -219,17 +218,83 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
                 "stream_seed": seed if stream_seed is None else stream_seed,
             }
             run = RunConfig(name, strategy, options=options[strategy], **seeds, **found)
-            # Runs share no mapping: a change to one would be one to all.
-            runs.append(deepcopy(run))
+            runs.append(deepcopy(run))  # runs must not share mappings
     return runs
 
 
 def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A section with its defaults; ``name`` first where it chooses among things."""
+    """A section with its defaults, ``name`` first."""
     if section == "evaluation":
         return validated(section, section_parameters(section), given)
     values = dict(given)
     name = values.pop("name", None)
     if name is None:
-        raise InputError(f"the recipe's section {section!r} has no name: add {section}=NAME")
+        raise InputError(f"section {section!r} of the recipe has no name: add {section}=NAME")
     return {"name": name, **validated(section, section_parameters(section, str(name)), values)}
+
+
+def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
+    """Label runs by strategy, the settings in which its runs differ, and seed.
+
+    >>> runs = plan("digits", ["strategy=er,ncm", "seed=3"])
+    >>> labels_of_runs([*runs, *plan("digits", ["strategy=er", "seed=3", "lr=0.1"])])
+    ['er lr=0.005 seed 3', 'ncm seed 3', 'er lr=0.1 seed 3']
+    """
+    alike = len({label_of(run.strategy) for run in runs}) < len({run.strategy for run in runs})
+    groups: dict[str, list[RunConfig]] = {}
+    for run in runs:
+        groups.setdefault(run.strategy, []).append(run)
+    # Every label ends in the seed.
+    differing = {
+        strategy: [key for key in _differing(group) if key not in SEEDS]
+        for strategy, group in groups.items()
+        if len(group) > 1
+    }
+    labels = []
+    for run in runs:
+        parts = [run.strategy if alike else label_of(run.strategy)]
+        if keys := differing.get(run.strategy):
+            held = held_settings(run)
+            names = short_names(key for key in keys if key in held)
+            parts += [f"{name}={_written(held[key])}" for key, name in names.items()]
+        stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
+        labels.append(" ".join([*parts, f"seed {run.seed}{stream}"]))
+    return labels
+
+
+def held_settings(run: RunConfig) -> dict[str, Any]:
+    """Return a run's settings by dotted name, and the names of its plugins and prompt forms."""
+    held = dict(flat(plain(asdict(run))))
+    for key in BY_NAME:
+        held[f"options.{key}"] = ",".join(run.options.get(key) or ()) or "none"
+    return held
+
+
+def _differing(runs: Iterable[RunConfig]) -> list[str]:
+    """Names of the settings in which runs differ."""
+    met: dict[str, set[str]] = {}
+    for run in runs:
+        for key, value in held_settings(run).items():
+            met.setdefault(key, set()).add(json.dumps(value, default=str))
+    names = [key for key, found in met.items() if len(found) > 1]
+    # The name of a data set, say, stands for all of its settings.
+    chosen = {section for section in NAMED if f"{section}.name" in names}
+    return [k for k in names if k.partition(".")[0] not in chosen or k.endswith(".name")]
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Shorten dotted names of settings to their last part where that is unique.
+
+    >>> list(short_names(["dataset.name", "options.lr", "a.kind", "b.kind"]).values())
+    ['dataset', 'lr', 'a.kind', 'b.kind']
+    """
+    short = {}
+    for key in keys:
+        section, _, leaf = key.rpartition(".")
+        short[key] = section if leaf == "name" and section in NAMED else leaf
+    names = list(short.values())
+    return {key: key if names.count(name) > 1 else name for key, name in short.items()}
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

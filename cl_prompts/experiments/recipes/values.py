@@ -1,4 +1,4 @@
-"""Values of settings as YAML and the command line write them."""
+"""Values of settings: YAML, ranges of seeds, lists and mappings by name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from unicodedata import category
 
 import yaml
 from annotated_types import Ge, Le
@@ -15,13 +16,13 @@ from cl_prompts.errors import InputError
 
 _MOST = 10_000  # seeds of one range
 _RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
-#: of a run or stream
+#: seed of a run or stream
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 _EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
 
 
 class Loader(yaml.SafeLoader):
-    """YAML loader that reads ``5e-3`` as a number, which YAML 1.1 takes for a text."""
+    """YAML loader that reads ``5e-3`` as a number, unlike YAML 1.1."""
 
 
 class Dumper(yaml.SafeDumper):
@@ -33,10 +34,10 @@ for _kind in (Loader, Dumper):
 
 
 def yaml_text(value: Any, **layout: Any) -> str:
-    """A value as YAML, in the order of its keys.
+    """Write plain data as YAML, in the order of its keys.
 
     Args:
-        value: mappings, lists, texts, numbers, truth values and None.
+        value: mappings, lists, texts, numbers, booleans and None.
         layout: arguments of PyYAML's ``dump``.
     """
     text: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, **layout)
@@ -44,16 +45,16 @@ def yaml_text(value: Any, **layout: Any) -> str:
 
 
 def yaml_of(text: str) -> Any:
-    """The value of a text in YAML.
+    """Read YAML.
 
     Raises:
-        yaml.YAMLError: the text is no YAML.
+        yaml.YAMLError: the text is not valid YAML.
     """
     return yaml.load(text, Loader=Loader)
 
 
 def parsed(text: str) -> Any:
-    """The YAML value of a text; the text itself where it is no YAML.
+    """Read a text as YAML, or return it where it is not valid YAML.
 
     >>> parsed("5e-3"), parsed("[1, two]")
     (0.005, [1, 'two'])
@@ -65,7 +66,7 @@ def parsed(text: str) -> Any:
 
 
 def as_list(value: Any) -> list[Any]:
-    """A list as it is, the parts of a text ``a,b``, or any other value as a list of one."""
+    """Return a list unchanged, a text ``a,b`` in parts, any other value as a list of one."""
     if isinstance(value, str):
         return [parsed(part.strip()) for part in value.split(",")]
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -73,7 +74,7 @@ def as_list(value: Any) -> list[Any]:
 
 #: settings of a strategy that map names to settings
 BY_NAME = ("prompt_form", "plugins")
-#: groups of settings in those of a run, and groups in these; any other mapping is a value
+#: nested groups of a run's settings, None for any name; other mappings are values
 GROUPS: Mapping[Any, Any] = {
     **{key: {} for key in ("dataset", "scenario", "backbone", "evaluation")},
     "options": {"head": {}, **{key: {None: {}} for key in BY_NAME}},
@@ -82,31 +83,24 @@ GROUPS: Mapping[Any, Any] = {
 
 
 def by_name(where: str, value: Any) -> dict[str, Any]:
-    """Settings by name, from a mapping, a list of names or a text ``a,b``; None stands for none.
+    """Return settings by name, from a mapping, a list of names, a text ``a,b`` or None.
 
     >>> by_name("plugins", "self_regulation,slow_heads")
     {'self_regulation': {}, 'slow_heads': {}}
 
     Raises:
-        InputError: something else.
+        InputError: another type.
     """
     if isinstance(value, str | list | tuple):
         return {str(name): {} for name in as_list(value)}
     if value is None or isinstance(value, Mapping):
-        # A name without settings leaves those that are given below it.
+        # A name without settings keeps those that it is merged over.
         return {str(name): {} if own is None else own for name, own in (value or {}).items()}
     raise InputError(f"{where} is {shown(value)}: it should map names to settings")
 
 
-def with_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose plugins and forms are mappings, so that they can be laid over others."""
-    return {
-        key: by_name(key, value) if key in BY_NAME else value for key, value in settings.items()
-    }
-
-
 def in_one_line(error: Exception) -> str:
-    """Message of a library's error, without line breaks and without the text that it cites."""
+    """Return a library's error message in one line, without the text that it quotes."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
@@ -114,13 +108,13 @@ def in_one_line(error: Exception) -> str:
 
 
 def as_seeds(key: str, value: Any) -> list[int]:
-    """Seeds from one, a list, a text ``1,2`` or ranges such as ``1-5``; each once.
+    """Read seeds from a number, a list, a text ``1,2`` or ranges such as ``1-5``.
 
     >>> as_seeds("seed", "1-3,7")
     [1, 2, 3, 7]
 
     Raises:
-        InputError: anything else, none, or a range that runs backwards or is too long.
+        InputError: another value, no seed, or a range that decreases or is too long.
     """
     found: dict[int, None] = {}
     for part in as_list(value):
@@ -131,7 +125,7 @@ def as_seeds(key: str, value: Any) -> list[int]:
         first, last = (fits(key, int(end), Seed) for end in ends.groups())
         if not 0 <= last - first < _MOST:
             raise InputError(
-                f"{key} has the range {shown(part)}: it should run upwards, over at most"
+                f"{key} has the range {shown(part)}: it should increase, over at most"
                 f" {_MOST:,} seeds"
             )
         found.update(dict.fromkeys(range(first, last + 1)))
@@ -141,7 +135,7 @@ def as_seeds(key: str, value: Any) -> list[int]:
 
 
 def plain(value: Any) -> Any:
-    """Tuples as lists and paths as text, which YAML can store."""
+    """Convert tuples to lists and paths to texts, which YAML can store."""
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -152,16 +146,18 @@ def plain(value: Any) -> Any:
 def flat(
     config: Mapping[Any, Any], groups: Mapping[Any, Any] = GROUPS, above: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """Settings on one level, with dotted names; an empty group, such as a plugin without settings,
-    is a value, and so are the order of several plugins and a mapping that a setting holds.
+    """Flatten settings to dotted names.
+
+    An empty group, such as a plugin without settings, is a value. So are the order of several
+    plugins and the mapping of a single setting.
 
     >>> dict(flat({"seed": 1, "scenario": {"name": "disjoint", "n_tasks": 5}, "parent": {}}))
     {'seed': 1, 'scenario.name': 'disjoint', 'scenario.n_tasks': 5, 'parent': {}}
 
     Args:
-        config: settings of a run, or those of a group.
-        groups: groups that there may be in it; None stands for any name.
-        above: what names begin with.
+        config: settings of a run or group.
+        groups: its nested groups; None stands for any name.
+        above: prefix of the names.
     """
     for key, value in config.items():
         inside = groups.get(key, groups.get(None))
@@ -171,3 +167,38 @@ def flat(
             yield from flat(value, inside, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
+
+
+def divided(text: str) -> Iterator[str]:
+    """Split a text at the commas outside of brackets.
+
+    >>> list(divided("[1,2], [3]"))
+    ['[1,2]', '[3]']
+    """
+    depth = begin = 0
+    for place, letter in enumerate(text):
+        depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0:
+            yield text[begin:place].strip()
+            begin = place + 1
+    yield text[begin:].strip()
+
+
+def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge ``top`` over ``base``, mapping by mapping."""
+    found = dict(base)
+    for key, value in top.items():
+        mine = found.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            value = merged(mine, value)
+        found[key] = value
+    return found
+
+
+def one_line(text: str) -> str:
+    """Replace line breaks and control characters by spaces.
+
+    >>> one_line("mine\\n\\\\input{x}")
+    'mine \\\\input{x}'
+    """
+    return "".join(" " if category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text)

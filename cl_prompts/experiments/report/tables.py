@@ -11,7 +11,6 @@ import numpy as np
 
 from cl_prompts.errors import first_of
 from cl_prompts.experiments import figures
-from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.report.charts import Charts, Fields
 from cl_prompts.experiments.report.run_views import Link, row_fields
 from cl_prompts.experiments.report.summary import caveats, finding
@@ -34,6 +33,7 @@ from cl_prompts.experiments.results.history import (
 )
 from cl_prompts.experiments.results.metrics import at
 from cl_prompts.experiments.run_folder.runs import Run, title_of
+from cl_prompts.user_code import label_of
 
 _LISTED = 6  # curves that an alternative text names one by one
 

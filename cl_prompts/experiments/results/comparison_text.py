@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from cl_prompts.checks import one_of
-from cl_prompts.experiments.recipes.names import one_line
+from cl_prompts.experiments.recipes.values import one_line
 from cl_prompts.experiments.results.aggregates import CONFIDENCE, Aggregate
 from cl_prompts.experiments.results.comparison import Table
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import first_of
-from cl_prompts.experiments.recipes.names import label_of, labels_of
 from cl_prompts.experiments.results.aggregates import Aggregate, aggregates_of
 from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
 from cl_prompts.experiments.results.metrics import (
@@ -24,6 +23,7 @@ from cl_prompts.experiments.results.metrics import (
     own_score,
 )
 from cl_prompts.experiments.run_folder.runs import Run, begun_at
+from cl_prompts.user_code import label_of, labels_of
 
 _WORDS = {
     "dataset.name": "data set",

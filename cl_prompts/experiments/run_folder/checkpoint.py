@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cl_prompts.checks import sha256
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.reading import sha256
 
 CHECKPOINT_FILE = "checkpoint"
 PREVIOUS_FILE = "checkpoint.previous"

@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from cl_prompts.checks import sha256
 from cl_prompts.errors import InputError
-from cl_prompts.reading import sha256
 
 SUMS_FILE = "SHA256SUMS"
 #: scores of the parent's model, in the folder of a run that learned on

@@ -34,7 +34,7 @@ from cl_prompts.experiments.run_folder.identity import (
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, MetricsFile, Row
 from cl_prompts.experiments.run_folder.plans import check_begun
 from cl_prompts.experiments.run_folder.runs import TIME
-from cl_prompts.own_code import Trust
+from cl_prompts.user_code import Trust
 
 KEYS_FILE = "keys.npz"
 LEARNED_FILE = "learned.safetensors"

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cl_prompts
+from cl_prompts.checks import sha256
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import flat, plain
-from cl_prompts.own_code import code_hash
-from cl_prompts.reading import sha256
+from cl_prompts.user_code import code_hash
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.parts import Parts
@@ -87,7 +87,7 @@ def settings_identity(settings: RunConfig) -> dict[str, Any]:
         "source": source_hash(),
         "settings": {key: value for key, value in flat(values) if key not in NOT_IDENTITY},
         "files": _files_of(values),
-        "code": {name: code_hash(name) for name in settings.own_code()},
+        "code": {name: code_hash(name) for name in settings.user_code()},
     }
 
 

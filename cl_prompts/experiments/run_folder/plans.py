@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.user_code import label_of
 
 State = Literal["finished", "unfinished", "missing"]
 

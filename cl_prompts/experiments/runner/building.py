@@ -22,9 +22,8 @@ from cl_prompts.datasets.registry import (
     load_dataset,
 )
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.names import is_dotted
+from cl_prompts.experiments.recipes.parameters import filled_parameters
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.recipes.signatures import filled_parameters
 from cl_prompts.experiments.runner.lineage import first_size, parent_of
 from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import loader_processes
@@ -36,6 +35,7 @@ from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 from cl_prompts.training.seeds import seed_globals
+from cl_prompts.user_code import is_dotted
 
 
 class StreamInfo(NamedTuple):

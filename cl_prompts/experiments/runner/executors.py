@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cl_prompts.checks import in_range, one_of, whole_number
 from cl_prompts.errors import InputError
-from cl_prompts.own_code import extra
+from cl_prompts.user_code import extra
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.run_folder.plans import PlannedRun

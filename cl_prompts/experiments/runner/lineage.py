@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cl_prompts.backbones.fingerprint import weights_hash
-from cl_prompts.checks import shown
+from cl_prompts.checks import sha256, shown
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
 from cl_prompts.datasets.registry import DATASETS, crop_of
@@ -32,9 +32,8 @@ from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.runs import Run, collect
-from cl_prompts.own_code import Trust
-from cl_prompts.reading import sha256
 from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.user_code import Trust
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.parts import Parts
@@ -194,7 +193,7 @@ def _parent(run: Run, settings: RunConfig) -> dict[str, Any]:
         "run": str(run.folder.resolve()),
         "sha256": sha256(run.folder / SUMS_FILE),
         "first": settings.parent.get("first", [run.summary["n_classes"], run.summary["n_tasks"]]),
-        "code": settings.own_code(),
+        "code": settings.user_code(),
         # How it and its ancestors were trained, whatever their seeds and places.
         "settings": hashlib.sha256(made.encode()).hexdigest(),
     }

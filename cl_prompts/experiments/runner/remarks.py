@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.user_code import label_of
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.parts import Parts

@@ -17,8 +17,7 @@ import torch
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError, one_sentence
-from cl_prompts.experiments.recipes.grid import labels_of_runs
-from cl_prompts.experiments.recipes.run_config import RunConfig
+from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
 from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.plans import (

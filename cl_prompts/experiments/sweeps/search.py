@@ -14,18 +14,18 @@ from typing import Any
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.recipes.grid import grid
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.runner.running import list_faults
+from cl_prompts.experiments.sweeps.grid import grid
 from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
 from cl_prompts.experiments.sweeps.search_space import SearchSpace
 from cl_prompts.experiments.sweeps.sweep import Sweep
 from cl_prompts.experiments.tracking.progress import print_line
-from cl_prompts.own_code import extra
+from cl_prompts.user_code import extra
 
 #: of the sampler: the same search chooses the same settings
 _SAMPLER_SEED = 0

@@ -9,9 +9,10 @@ from typing import Any
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.grid import EXPANDED, HOW, SEEDS, divided
-from cl_prompts.experiments.recipes.values import parsed
-from cl_prompts.own_code import extra
+from cl_prompts.experiments.recipes.run_config import SEEDS
+from cl_prompts.experiments.recipes.values import divided, parsed
+from cl_prompts.experiments.sweeps.grid import EXPANDED, HOW
+from cl_prompts.user_code import extra
 
 #: digits of a number that a search chose, and a run is given
 _DIGITS = 3

@@ -13,9 +13,7 @@ from rich.console import Console
 
 from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.recipes.grid import labels_of_runs
-from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.experiments.recipes.run_config import RunConfig
+from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
@@ -24,6 +22,7 @@ from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.runner.running import executed, jobs_of, list_faults, remove_empty
 from cl_prompts.experiments.tracking.progress import Display, print_line
+from cl_prompts.user_code import is_dotted
 
 _HERE = Launching()
 
@@ -46,7 +45,7 @@ class Sweep:
     Raises:
         InputError: a finished run was changed since.
 
-    >>> from cl_prompts.experiments.recipes.grid import grid
+    >>> from cl_prompts.experiments.sweeps.grid import grid
     >>> sweep = Sweep(grid("digits", ["strategy=ncm", "seed=1-2"]), Path("runs"), console=Console())
     >>> sweep.labels, sweep.finished
     (['ncm seed 1', 'ncm seed 2'], [])

@@ -17,10 +17,8 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.errors import InputError, RunError, unknown
-from cl_prompts.experiments.recipes.grid import held_settings
-from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.own_code import extra, load_object
+from cl_prompts.experiments.recipes.run_config import RunConfig, held_settings
+from cl_prompts.user_code import extra, is_dotted, load_object
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.figures import Chart

@@ -17,10 +17,9 @@ from torchvision.transforms import InterpolationMode, v2
 
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.names import is_dotted, label_of
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.loading import TrainedRun
-from cl_prompts.own_code import extra
+from cl_prompts.user_code import extra, is_dotted, label_of
 
 #: entry of an exported file that says how it is used
 ABOUT = "about.json"

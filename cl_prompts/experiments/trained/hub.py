@@ -21,13 +21,13 @@ from huggingface_hub import (
 
 from cl_prompts import __version__
 from cl_prompts.errors import InputError, RunError, short
-from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.results.comparison import compare
 from cl_prompts.experiments.results.comparison_text import markdown_text, written
 from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE, READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
 from cl_prompts.experiments.run_folder.runs import Run
 from cl_prompts.experiments.runner.lineage import finished_run
+from cl_prompts.user_code import label_of
 
 #: what a name for :func:`~cl_prompts.experiments.trained.loading.load_run` begins with
 SCHEME = "hf://"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cl_prompts.checks import sha256
 from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
@@ -15,8 +16,7 @@ from cl_prompts.experiments.runner.lineage import (
     what_grows,
 )
 from cl_prompts.experiments.runner.own_images import name_of, survey
-from cl_prompts.own_code import Trust
-from cl_prompts.reading import sha256
+from cl_prompts.user_code import Trust
 
 
 def prepared(

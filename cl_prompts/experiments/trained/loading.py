@@ -18,7 +18,6 @@ from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.fingerprint import all_seeded, fingerprint_change
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
@@ -33,6 +32,7 @@ from cl_prompts.experiments.trained.predicting import UNKNOWN, Predictions, thre
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.user_code import is_dotted
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ import pytest
 
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.experiments.cli.listing import listed, lists, shown_text
+from cl_prompts.experiments.recipes.parameters import strategy_parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names
-from cl_prompts.experiments.recipes.signatures import (
-    strategy_parameters,
-)
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import PLUGINS, STRATEGIES
 

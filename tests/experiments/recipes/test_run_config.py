@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.parameters import strategy_parameters
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
-from cl_prompts.experiments.recipes.signatures import strategy_parameters
 from cl_prompts.strategies import strategy_class
 
 
@@ -38,7 +38,7 @@ def test_defaults_are_those_of_the_signature() -> None:
 
 @pytest.mark.parametrize("text", ["recipe: [", "recipe: digits", "3"])
 def test_damaged_settings_of_a_run_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="these are not the settings of a run") as caught:
+    with pytest.raises(InputError, match="this is not a run configuration") as caught:
         RunConfig.from_yaml(text)
     assert "\n" not in str(caught.value)
 
@@ -62,5 +62,5 @@ def test_a_parent_of_wrong_types_gets_one_sentence(part: str, value: Any) -> Non
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     whole = {"run": "runs/a", "sha256": "b", "first": [2, 1], "code": [], "settings": "c"}
     settings.parent = {**whole, part: value}
-    with pytest.raises(InputError, match="it should hold run, sha256, first, code, settings"):
+    with pytest.raises(InputError, match="it should have run, sha256, first, code, settings"):
         RunConfig.from_yaml(settings.to_yaml())

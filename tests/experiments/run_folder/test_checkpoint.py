@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from cl_prompts.checks import sha256
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.checkpoint import (
     CHECKPOINT_FILE,
@@ -19,7 +20,6 @@ from cl_prompts.experiments.run_folder.checkpoint import (
     Checkpoints,
     plain,
 )
-from cl_prompts.reading import sha256
 from tests.experiments.faults import contents, flipped
 
 

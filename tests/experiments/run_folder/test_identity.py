@@ -113,7 +113,7 @@ def test_the_source_counts_where_it_enters_numbers(
     assert len(hashes) == 3
 
 
-def test_files_and_own_code_are_known_by_content(
+def test_files_and_user_code_are_known_by_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))

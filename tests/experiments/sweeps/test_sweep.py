@@ -12,8 +12,8 @@ from rich.console import Console
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.recipes.grid import grid
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.sweeps.grid import grid
 from cl_prompts.experiments.sweeps.sweep import Sweep, earlier_runs
 from tests.experiments.commands import PROBE, QUICK
 from tests.experiments.runner.test_execution import unfinished_copy

@@ -132,7 +132,7 @@ def test_a_tracker_is_declared_and_is_code_of_ones_own(capsys: pytest.CaptureFix
     assert "did you mean 'wandb'" in capsys.readouterr().err
     (settings,) = plan("digits", ["strategy=ncm", "seed=1", f"tracker={HERE}:Written"])
     assert settings.imported() == [f"{HERE}:Written"]
-    assert settings.own_code() == []  # who shows the numbers does not enter them
+    assert settings.user_code() == []  # who shows the numbers does not enter them
     assert RunConfig.from_yaml(settings.to_yaml(), trust_code=True) == settings
 
 

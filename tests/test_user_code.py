@@ -13,8 +13,8 @@ import pytest
 
 import cl_prompts
 from cl_prompts.errors import InputError
-from cl_prompts.own_code import code_hash, is_declared, keywords, load_function, load_object
 from cl_prompts.strategies import plugin_class
+from cl_prompts.user_code import code_hash, is_declared, keywords, load_function, load_object
 
 HERE = __name__
 
@@ -52,7 +52,7 @@ def test_objects_are_named_by_module_and_name() -> None:
         load_object("strategy", "cl_prompts.errors")
 
 
-def test_own_code_is_found_in_the_current_folder_and_known_by_its_file(
+def test_user_code_is_found_in_the_current_folder_and_known_by_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_top.py").write_text("found = 2")

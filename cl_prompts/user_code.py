@@ -15,9 +15,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from cl_prompts.checks import failed
+from cl_prompts.checks import failed, sha256
 from cl_prompts.errors import InputError, RunError, unknown
-from cl_prompts.reading import sha256
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Kind = Literal["scenario", "data set"]
@@ -26,6 +25,30 @@ Trust = bool | Collection[str]
 
 _DECORATORS: dict[Kind, str] = {"scenario": "scenario", "data set": "dataset"}
 _MARK = "_cl_prompts_kind"
+
+
+def is_dotted(name: str) -> bool:
+    """Whether ``name`` is of the form ``package.module:name``."""
+    return ":" in name
+
+
+def label_of(name: str) -> str:
+    """Short label of a name, for folders, tables and pictures: what follows the colon."""
+    return name.rpartition(":")[2]
+
+
+def labels_of(names: Iterable[str]) -> dict[str, str]:
+    """Label of each name: the short one, or the whole name where two short ones are equal.
+
+    >>> labels_of(["mvp", "mine:Method"])
+    {'mvp': 'mvp', 'mine:Method': 'Method'}
+    """
+    distinct = list(dict.fromkeys(names))
+    short = [label_of(name) for name in distinct]
+    return {
+        name: label if short.count(label) == 1 else name
+        for name, label in zip(distinct, short, strict=True)
+    }
 
 
 def extra(module: str, part: str, user: str) -> Any:

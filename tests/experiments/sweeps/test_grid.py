@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.grid import grid, labels_of_runs
-from cl_prompts.experiments.recipes.run_config import plan
+from cl_prompts.experiments.recipes.run_config import labels_of_runs, plan
 from cl_prompts.experiments.run_folder.identity import changes, settings_identity
+from cl_prompts.experiments.sweeps.grid import grid
 
 
 def test_every_combination_is_a_run() -> None:
@@ -46,7 +46,7 @@ def test_streams_are_repeated_by_their_seeds() -> None:
 
 
 def test_a_sweep_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cl_prompts.experiments.recipes.grid._MOST", 5)
+    monkeypatch.setattr("cl_prompts.experiments.sweeps.grid._MOST", 5)
     assert len(grid("digits", ["strategy=er", "seed=1-5"])) == 5
     with pytest.raises(InputError, match="this sweep has more than 5 runs: divide it"):
         grid("digits", ["strategy=er", "seed=1-3", "n_tasks=2,5"])

@@ -1,0 +1,104 @@
+"""Parameters of recipes, and validation of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cl_prompts.experiments.recipes.parameters import (
+    FILLED,
+    Parameter,
+    described,
+    filled_parameters,
+    nested_options,
+    section_parameters,
+    strategy_parameters,
+    validated,
+)
+from cl_prompts.experiments.recipes.run_config import plan
+from cl_prompts.strategies import STRATEGIES, strategy_class
+from tests.experiments import own_parts
+
+OWN = "tests.experiments.own_parts"
+
+
+def test_parameters_of_a_function() -> None:
+    assert list(described(own_parts.stripes)) == ["image_size", "seed", "per_class", "n_classes"]
+
+
+def test_sections_leave_out_what_the_runner_fills_in() -> None:
+    own = set(section_parameters("dataset", f"{OWN}:stripes"))
+    assert own == {"on_bad_image", "per_class", "n_classes"}
+    # The first parameter takes the labels, whatever its name.
+    assert list(section_parameters("scenario", f"{OWN}:halves")) == ["swapped"]
+    assert section_parameters("scenario", f"{OWN}:thirds") == {}
+    assert "root" in section_parameters("dataset", "digits")
+    assert "splits" in section_parameters("dataset", "voc2007")
+    assert "splits" not in section_parameters("dataset", "digits")
+    assert set(section_parameters("scenario", "disjoint")) == {"n_tasks", "leftover"}
+    assert "test_labels" not in section_parameters("scenario", "mlcil")
+    for section, name in (("dataset", "digits"), ("backbone", ""), ("evaluation", "")):
+        found = section_parameters(section, name)
+        assert found
+        assert not set(found) & FILLED[section]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_has_what_all_share_and_what_the_runner_fills_in(strategy: str) -> None:
+    found = strategy_parameters(strategy)
+    excluded = set(strategy_class(strategy).excluded)
+    assert set(section_parameters("training")) - excluded <= set(found)
+    assert not set(found) & FILLED["strategy"]
+    assert {"backbone", "n_classes", "seed"} <= filled_parameters(strategy)
+    assert all(default is not ... for _, default, _ in found.values())
+
+
+ACCEPTED = {
+    "count": Parameter(int, 3),
+    "rate": Parameter(float, 0.5),
+    "flag": Parameter(bool, False),
+    "word": Parameter(Literal["one", "two"], "one"),
+    "places": Parameter(Sequence[int] | None, None),
+    "classes": Parameter(int | Sequence[int | str] | None, None),
+    "anything": Parameter(Any, None),
+}
+
+
+def test_defaults_are_filled_in_and_tuples_become_lists() -> None:
+    found = validated("it", {**ACCEPTED, "blocks": Parameter(Sequence[int], (1, 2))}, {"rate": 1})
+    assert found == {
+        "count": 3,
+        "rate": 1.0,
+        "flag": False,
+        "word": "one",
+        "places": None,
+        "classes": None,
+        "anything": None,
+        "blocks": [1, 2],
+    }
+    assert type(found["rate"]) is float
+
+
+@given(st.floats(min_value=1e-9, max_value=1e9, allow_nan=False))
+def test_numbers_in_any_notation_stay_numbers(value: float) -> None:
+    (run,) = plan("digits", ["strategy=linear_probe", "seed=1", f"lr={value!r}"])
+    assert run.options["lr"] == value
+
+
+def test_a_methods_own_plugin_keeps_what_is_not_set() -> None:
+    (run,) = plan("digits", ["strategy=smope", "seed=1", "smope.head_alignment.epochs=3"])
+    alignment = run.options["plugins"]["head_alignment"]
+    assert (alignment["epochs"], alignment["samples"]) == (3, 512)
+
+
+def test_nested_settings_have_every_default_and_a_method_without_a_head_none() -> None:
+    found = nested_options(
+        "single_prompt", strategy_parameters("single_prompt"), {"head": {"input": "whitened"}}
+    )
+    assert (found["head"]["kind"], found["head"]["input"]) == ("cosine", "whitened")
+    assert (found["head"]["refresh"], found["prompt_form"], found["plugins"]) == (5, {}, {})
+    assert nested_options("ncm", strategy_parameters("ncm"), {}) == {"plugins": {}}
