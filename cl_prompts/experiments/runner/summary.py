@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from cl_prompts.experiments.runner.parts import Parts
 from cl_prompts.experiments.runner.process import peak_device_memory_mb, peak_memory_mb
 from cl_prompts.metrics.continual import without_course
+from cl_prompts.strategies.base.state import with_state
 
 
 def results_of(parts: Parts) -> dict[str, float | None]:
@@ -48,6 +51,7 @@ def summary_of(
             int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
         ),
         "trainable_parameters": strategy.model.n_learned,
+        "memory": _memory(strategy),
         "seconds": seconds,
         "images_per_second": strategy.samples_seen / seconds,
         "peak_memory_mb": peak_memory_mb(),
@@ -55,6 +59,26 @@ def summary_of(
         "forward_passes": _forward_passes(parts),
         "command": command,
     }
+
+
+def _memory(strategy: Any) -> dict[str, int]:
+    """Count the stored samples, and the stored numbers that are not trained parameters."""
+    stored = _numbers_in(
+        [
+            strategy.model.learned_state(),
+            strategy.state.state_dict(),
+            strategy.buffer.state_dict(),
+            [plugin.state_dict() for plugin in with_state(strategy.plugins)],
+        ]
+    )
+    return {"samples": len(strategy.buffer), "numbers": stored - strategy.model.n_learned}
+
+
+def _numbers_in(state: Any) -> int:
+    if isinstance(state, Tensor):
+        return state.numel() if state.is_floating_point() else 0
+    parts = state.values() if isinstance(state, dict) else state
+    return sum(map(_numbers_in, parts)) if isinstance(state, dict | list | tuple) else 0
 
 
 def _about(parts: Parts) -> dict[str, Any]:

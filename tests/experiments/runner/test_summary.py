@@ -41,3 +41,12 @@ def test_batches_of_one_class_are_counted_where_they_teach_nothing() -> None:
         parts.strategy.single_class_batches += 3
         found = summary_of(parts, seconds=1.0, command="")
         assert found["single_class_batches"] == want
+
+
+def test_memory_counts_stored_samples_and_statistics() -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    parts = Builder().build(settings)
+    found = summary_of(parts, seconds=1.0, command="")
+    # Ten class means of 128 numbers, and ten counts.
+    assert found["memory"] == {"samples": 0, "numbers": 10 * 128 + 10}
+    assert found["trainable_parameters"] == 0
