@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.domain_incremental import DomainSplit, domain_incremental_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit, MultiLabelTask
@@ -21,7 +20,7 @@ from cl_prompts.scenarios.si_blurry import (
     si_blurry_split,
 )
 from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
-from cl_prompts.scenarios.split import Split
+from cl_prompts.scenarios.split import BaseSplit, Split
 
 if TYPE_CHECKING:
     from cl_prompts.datasets.registry import DATASETS, DataSet, as_dataset, load_dataset

@@ -1,4 +1,4 @@
-"""Avalanche benchmarks over splits: lazy streams of experiences."""
+"""Avalanche benchmarks of splits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from avalanche.benchmarks import CLScenario
 
+from cl_prompts.datasets.classes import (
+    check_label_matrix,
+    check_labels,
+    count_classes,
+    count_positives,
+    domains_of,
+)
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
-from cl_prompts.scenarios.domain_incremental import domain_incremental_split
+from cl_prompts.scenarios.domain_incremental import DomainSplit, domain_incremental_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import Scenario
 from cl_prompts.scenarios.si_blurry import (
@@ -21,16 +28,16 @@ from cl_prompts.scenarios.si_blurry import (
     si_blurry_split,
 )
 from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
-from cl_prompts.scenarios.split import Split
-from cl_prompts.scenarios.streams import multi_label_streams, single_label_streams
+from cl_prompts.scenarios.split import BaseSplit, Split
+from cl_prompts.scenarios.streams import LazyStream, multi_label_data, single_label_data
 
 
 def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[..., CLScenario]:
     """Turn a function that splits labels into one that builds Avalanche benchmarks.
 
-    ``si_blurry_benchmark = benchmark_builder(si_blurry_split)`` takes what ``si_blurry_split``
-    takes, behind the training and the test set: ``si_blurry_benchmark(train, test, n_tasks=5)``. A
-    function of your own serves as well.
+    ``si_blurry_benchmark = benchmark_builder(si_blurry_split)`` takes the training and the test
+    set, then the parameters of ``si_blurry_split``: ``si_blurry_benchmark(train, test,
+    n_tasks=5)``. Your own split functions work too.
 
     Example:
         >>> def one_by_one(targets, *, task_size: int = 2) -> Split:
@@ -56,7 +63,7 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
         split = scenario.make(*targets, domains, **parameters)
         return benchmark_from_split(train, test, split)
 
-    # The signature and documentation that completion and help show.
+    # For completion and help.
     train, test, _ = inspect.signature(build, eval_str=True).parameters.values()
     declared = inspect.signature(split_function, eval_str=True).parameters
     own = [
@@ -78,47 +85,55 @@ Args:
 
 
 def benchmark_from_split(train: Any, test: Any, split: BaseSplit) -> CLScenario:
-    """Wrap two data sets and a split as an Avalanche benchmark, without touching an image.
+    """Wrap two data sets and a split as an Avalanche benchmark; no image is read.
 
-    ``train_stream`` has one experience a task, built when it is first asked for and kept.
-    ``test_stream`` has a single one with the whole test set (multi-label: all images with a label;
-    domain-incremental: one a domain, in the order of tasks, and those of which there are test
-    images alone behind them), so anytime evaluation restricts itself to seen classes in the
-    strategy or the metric. For a multi-label split with announced boundaries (``mlcil_split``) it
-    has one experience a task instead, the cumulative test set after that task with labels of
-    classes seen by then: evaluate ``test_stream[t]`` alone, since these overlap. The split is
-    ``benchmark.split`` (with the test labels, if it was made without).
+    ``train_stream`` has one experience per task, built on first access and cached. ``test_stream``
+    depends on the scenario:
 
-    An experience is a ``DatasetExperience`` whose data set gives ``(x, y, 0)``: a constant task
-    label, which LwF, DER and others need. Of a single-label split y is the label; of a multi-label
-    one it is the float32 vector (C,) from ``.targets`` with zeros for the classes that are not
-    visible in the task. Its further attributes are the sets ``classes_in_this_experience``
-    (multi-label: the visible classes), ``previous_classes``, ``classes_seen_so_far`` (with this
-    one), ``future_classes`` (those of the stream not seen so far), ``new_classes`` (in this one and
-    not before), ``recurring_future_classes`` (seen so far and coming again); ``indices`` (data-set
-    rows in stream order); and three flags. ``ordered``: the order of samples is part of the
-    scenario. Avalanche's own strategies shuffle by default: train them with
-    ``strategy.train(experience, shuffle=False)`` then, and give them the plugin ``KeepOrder``,
-    which refuses to shuffle. ``boundaries``: they are announced to the learner.
-    ``overlapping``: experiences of this stream share samples with others of it that are meant to be
-    evaluated one at a time. The data set carries the first two along into experiences that
-    Avalanche makes of it, such as ``benchmark_with_validation_stream``.
+    * in general it has one experience, the whole test set (multi-label: the images with a label).
+      The strategy or the metric restricts anytime evaluation to seen classes;
+    * domain-incremental: one experience per domain, in the order of tasks, then the domains without
+      training images;
+    * multi-label with announced boundaries (``mlcil_split``): the cumulative test set after each
+      task, with the labels of the classes seen by then. These overlap, so evaluate
+      ``test_stream[t]`` alone.
 
-    Tasks may be empty. With ``shuffle=False`` most of Avalanche's strategies pass over an empty
+    ``benchmark.split`` is the split, with the test labels added if it had none.
+
+    An experience is a ``DatasetExperience`` whose data set yields ``(x, y, 0)``. The constant task
+    label is what LwF, DER and others need. y is the label, or for a multi-label split the float32
+    vector (C,) from ``.targets`` with zeros for the classes not visible in the task. An experience
+    has these further attributes:
+
+    * sets of classes: ``classes_in_this_experience`` (multi-label: the visible classes),
+      ``previous_classes``, ``classes_seen_so_far`` (including this experience), ``future_classes``
+      (not yet seen), ``new_classes`` (first seen here), ``recurring_future_classes`` (seen, and
+      part of a later experience);
+    * ``indices``: data-set rows in stream order;
+    * ``ordered``: the order of samples is part of the scenario. Avalanche's own strategies shuffle
+      by default: train them with ``strategy.train(experience, shuffle=False)`` and the plugin
+      ``KeepOrder``, which refuses to shuffle;
+    * ``boundaries``: task boundaries are announced to the learner;
+    * ``overlapping``: experiences of this stream share samples; evaluate one at a time.
+
+    The data set keeps ``ordered`` and ``boundaries`` in experiences that Avalanche derives, for
+    example by ``benchmark_with_validation_stream``.
+
+    Tasks may be empty. With ``shuffle=False`` most of Avalanche's strategies skip an empty
     experience; DER, AGEM and ``IncrementalClassifier`` do not, and with ``shuffle=True`` torch
-    refuses to sample from it: skip experiences with ``len(experience.dataset) == 0`` there.
+    cannot sample from it. Skip experiences with ``len(experience.dataset) == 0`` in these cases.
 
-    Avalanche's accuracy and forgetting metrics take the arg-max of multi-hot labels and report
-    nonsense: leave them out of the evaluator of a multi-label benchmark. Multi-label targets need a
-    loss such as ``BCEWithLogitsLoss``.
+    Avalanche's accuracy and forgetting metrics take the arg-max of multi-hot labels, which is
+    meaningless: do not use them on a multi-label benchmark. Multi-label targets need a loss such as
+    ``BCEWithLogitsLoss``.
 
     Args:
-        train, test: map-style data sets, items ``(x, y)``, with labels in ``.targets``: 0..C-1, the
-            same C in both, or for a multi-label split 0/1 matrices with C columns.
+        train, test: map-style data sets of items ``(x, y)`` with labels in ``.targets``: 0..C-1,
+            the same C in both, or for a multi-label split 0/1 matrices with C columns.
         split: made from ``train.targets``.
 
     Raises:
-        InputError: targets missing or unfit, or a split of other data.
+        InputError: missing or invalid targets, or a split of other data.
     """
     data = (train, test)
     targets = (_targets("train", train), _targets("test", test))
@@ -130,18 +145,144 @@ def benchmark_from_split(train: Any, test: Any, split: BaseSplit) -> CLScenario:
         raise InputError(f"split must be a Split or a MultiLabelSplit, not {split!r}")
     benchmark = CLScenario(streams)
     benchmark.split = split
-    # Avalanche reads the benchmark from its streams, which had to exist first.
+    # Avalanche reads the benchmark from its streams.
     for stream in streams:
         stream.benchmark = benchmark
     return benchmark
+
+
+def single_label_streams(
+    data: tuple[Any, Any],
+    targets: tuple[Any, Any],
+    split: Split,
+) -> list[LazyStream]:
+    """Build the training and the test stream of a single-label split.
+
+    Args:
+        data, targets: training and test set, and their labels.
+        split: made from the training labels.
+
+    Raises:
+        InputError: invalid labels, or a split of other labels.
+    """
+    labels, n_classes = check_labels(targets[0], "train.targets")
+    test_labels, n_test_classes = check_labels(targets[1], "test.targets")
+    if n_classes != n_test_classes:
+        raise _unequal_classes(n_classes, n_test_classes)
+    # Equal counts of each class in each task: the split was made from these labels.
+    same_size = (split.n_samples, split.n_classes) == (len(labels), n_classes)
+    if not same_size or not np.array_equal(
+        split.counts, count_classes(labels, split.tasks, n_classes)
+    ):
+        raise _misfit(split)
+    own: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+    test_rows = [np.arange(len(test_labels))]
+    if isinstance(split, DomainSplit):
+        own, test_rows = _by_domain(data[1], split)
+    train = [single_label_data(data[0], labels, split, own[0])] * split.n_tasks
+    test = [single_label_data(data[1], test_labels, split, own[1])] * len(test_rows)
+    present = count_classes(test_labels, test_rows, n_classes) > 0
+    marks = {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
+    return [
+        LazyStream("train", train, split.tasks, split.visible, marks=marks),
+        LazyStream("test", test, test_rows, present, marks=marks),
+    ]
+
+
+def _by_domain(
+    test: Any, split: DomainSplit
+) -> tuple[tuple[np.ndarray, np.ndarray], list[np.ndarray]]:
+    """Return the domain of each training and test image, and the test rows of each domain.
+
+    Domains come in the order of tasks, then those without training images.
+    """
+    found = domains_of("test.domains", test)
+    if found is None:
+        raise InputError("the test set of a domain-incremental stream needs .domains: add them")
+    tested = found.astype(str)
+    for domain in split.domains:
+        if domain not in tested:
+            raise InputError(f"domain {domain!r} has no test images: add some")
+    trained = np.empty(split.n_samples, dtype=object)
+    for domain, rows in zip(split.domains, split.tasks, strict=True):
+        trained[rows] = domain
+    # Domains without training images are tested, too.
+    further = sorted(set(tested.tolist()) - set(split.domains))
+    rows_of = [np.flatnonzero(tested == domain) for domain in (*split.domains, *further)]
+    return (trained, tested), rows_of
+
+
+def multi_label_streams(
+    data: tuple[Any, Any],
+    targets: tuple[Any, Any],
+    split: MultiLabelSplit,
+) -> tuple[MultiLabelSplit, list[LazyStream]]:
+    """Build the training and the test stream of a multi-label split.
+
+    Args:
+        data, targets: training and test set, and their label matrices.
+        split: made from the training labels.
+
+    Returns:
+        the split with its test set, and the streams.
+
+    Raises:
+        InputError: invalid label matrices, or a split of other labels.
+    """
+    matrix = check_label_matrix(targets[0], "train.targets")
+    test_matrix = check_label_matrix(targets[1], "test.targets")
+    if matrix.shape[1] != test_matrix.shape[1]:
+        raise _unequal_classes(matrix.shape[1], test_matrix.shape[1])
+    # Equal label counts, in all and visible by class and task: the split was made from this matrix.
+    sizes = (split.n_samples, split.n_classes, split.n_labels)
+    if sizes != (*matrix.shape, matrix.sum(dtype=np.int64)) or not np.array_equal(
+        split.counts, np.where(split.visible, count_positives(matrix, split.tasks), 0)
+    ):
+        raise _misfit(split)
+    tested = split.with_test_labels(test_matrix)
+    if split.test_first is None:
+        split = tested
+    elif split != tested:
+        raise InputError("the split was made with other test_labels: make it with test.targets")
+    train = [multi_label_data(data[0], matrix, mask, split) for mask in split.visible]
+    # One test set per task with the classes seen by then, or a single one.
+    if split.boundaries:
+        shown = split.seen
+        rows = [split.test_indices(task) for task in range(split.n_tasks)]
+    else:
+        shown = np.ones((1, split.n_classes), dtype=bool)
+        rows = [np.flatnonzero(test_matrix.any(axis=1))]
+    test = [multi_label_data(data[1], test_matrix, mask, split) for mask in shown]
+    marks = {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
+    test_marks = {**marks, "overlapping": split.boundaries}
+    return split, [
+        LazyStream(
+            "train",
+            train,
+            split.tasks,
+            split.visible,
+            marks=marks,
+            joint_data=lambda visible: multi_label_data(data[0], matrix, visible, split),
+        ),
+        LazyStream("test", test, rows, shown, marks=test_marks),
+    ]
+
+
+def _misfit(split: BaseSplit) -> InputError:
+    return InputError(f"the split was made from other labels than train.targets ({split!r})")
+
+
+def _unequal_classes(train: int, test: int) -> InputError:
+    return InputError(
+        f"train.targets has {train} classes and test.targets {test}: they must be equal"
+    )
 
 
 def _targets(name: str, data: Any) -> Any:
     targets = getattr(data, "targets", None)
     if targets is None or len(targets) != len(data):
         raise InputError(
-            f"the {name} data set must have one label per item in .targets (a list, an array or a"
-            " tensor)"
+            f"the {name} data set must have one label per item in .targets (list, array or tensor)"
         )
     return targets
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from cl_prompts.datasets.classes import check_labels, count_classes
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
-from cl_prompts.scenarios.split import Split
+from cl_prompts.scenarios.split import BaseSplit, Split
 
 
 def joined_split(

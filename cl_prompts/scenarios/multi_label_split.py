@@ -10,8 +10,7 @@ import numpy as np
 
 from cl_prompts.datasets.classes import check_label_matrix, check_positives, count_positives
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.base_split import BaseSplit, as_tasks, read_only
-from cl_prompts.scenarios.split import Split
+from cl_prompts.scenarios.split import BaseSplit, Split, as_tasks, read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +74,7 @@ class MultiLabelSplit(BaseSplit):
         """Make the test images' tasks read-only."""
         super().__post_init__()
         if self.test_first is not None:
-            self._set("test_first", read_only(self.test_first))
+            object.__setattr__(self, "test_first", read_only(self.test_first))
 
     @classmethod
     def of(

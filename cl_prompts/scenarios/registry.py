@@ -9,13 +9,12 @@ from functools import partial
 from typing import Any
 
 from cl_prompts.errors import unknown
-from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.domain_incremental import domain_incremental_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry import disjoint_split, i_blurry_split, si_blurry_split
 from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
-from cl_prompts.scenarios.split import Split
+from cl_prompts.scenarios.split import BaseSplit, Split
 from cl_prompts.user_code import call_function, keywords, load_function, load_object
 
 #: parameters of these names get the labels of the test set and the domains of the training images,

@@ -1,5 +1,4 @@
-"""Si-Blurry, i-Blurry, disjoint and i.i.d. streams: who sees which sample when, as pure index
-arithmetic on labels."""
+"""Si-Blurry, i-Blurry, disjoint and i.i.d. streams, drawn from the labels alone."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.scenarios.split import Split
 
 Leftover = Literal["keep", "drop"]
-Rows = list[np.ndarray]  # one int64 array per task: data-set rows, or classes
+Rows = list[np.ndarray]  # one int64 array per task, of data-set rows or of classes
 
 
 def si_blurry_split(
@@ -31,33 +30,33 @@ def si_blurry_split(
     """Split labelled samples into tasks with stochastic blurry boundaries.
 
     Source: Moon et al., ICCV 2023, arXiv 2308.09303, sampler of the published code. With C classes
-    there are ``d = C * disjoint_percent // 100 // n_tasks * n_tasks`` disjoint classes, which live
-    in one task each, and ``b = (C - d) // n_tasks * n_tasks`` blurry ones, of which a part of the
-    samples is shuffled among the tasks. The other 0 to ``n_tasks - 1`` classes are left over.
+    there are ``d = C * disjoint_percent // 100 // n_tasks * n_tasks`` disjoint classes, each in one
+    task, and ``b = (C - d) // n_tasks * n_tasks`` blurry classes, some of whose samples are
+    shuffled among the tasks. The other 0 to ``n_tasks - 1`` classes are left over.
 
-    All randomness comes from one private generator (MT19937, seeded by the low 32 bits of
-    ``seed``), drawn in this order; ``perm(k)`` is ``torch.randperm(k)``, ``cuts(h)`` are
-    ``n_tasks - 1`` sorted draws from 0 to h - 1:
+    All random numbers come from one private generator (MT19937, seeded by the low 32 bits of
+    ``seed``), in this order. ``perm(k)`` is ``torch.randperm(k)``; ``cuts(h)`` are ``n_tasks - 1``
+    sorted draws from 0 to h - 1. Fixed mode is ``stochastic=False``.
 
     1. ``perm(C)``: the order of classes; the first d are disjoint, the next b blurry.
-    2. ``cuts(d)`` if d > 0, then ``cuts(b)`` if b > 0: which task is home of which classes (fixed
-       mode: no draw, equal shares).
-    3. ``cuts(K)`` with K = blurry_percent % of all blurry samples, if K > 0: how many of its
-       lowest-index blurry samples each task gives into a pool, and how many it gets back (fixed
-       mode: no draw; each task gives blurry_percent % of its own, and gets an equal share of the
-       pool).
+    2. ``cuts(d)`` if d > 0, then ``cuts(b)`` if b > 0: the home task of each class (fixed mode: no
+       draw, equal shares).
+    3. ``cuts(K)`` with K = blurry_percent % of all blurry samples, if K > 0: the number of
+       lowest-index blurry samples that each task puts into a pool, and the number it gets back
+       (fixed mode: no draw; each task gives blurry_percent % of its own, and gets an equal share of
+       the pool).
     4. ``perm(len(pool))``: the order in which the pool is dealt.
-    5. Per task ``perm(len(task))``: the order of its samples. Here the published sampler ends.
+    5. Per task ``perm(len(task))``: the order of its samples. The published sampler ends here.
     6. ``leftover="keep"`` only: one draw from 0 to n_tasks - 1 per leftover class, its home (fixed
        mode: no draw; the i-th leftover class goes to task i, the i-th of the
        ``len(pool) % n_tasks`` undealt samples to task i).
-    7. ``leftover="keep"`` only: per task that gets any of these samples ``perm(n)``, n its new
-       size, whose first entries are their positions; the published samples fill the others in their
-       order.
+    7. ``leftover="keep"`` only: per task with added samples ``perm(n)``, n its new size, whose
+       first entries are the positions of the added samples. The published samples fill the other
+       positions in their order.
 
-    So taking the added samples out of a "keep" stream leaves the "drop" stream. Leftover classes
-    count as blurry, but the shuffling of steps 3 and 4 is over when they come: their samples stay
-    in their home task. A task may be empty.
+    So a "keep" stream without the added samples is the "drop" stream. Leftover classes count as
+    blurry, but steps 3 and 4 do not shuffle them: their samples stay in their home task. A task may
+    be empty.
 
     Example:
         >>> from cl_prompts.scenarios import si_blurry_split
@@ -66,21 +65,21 @@ def si_blurry_split(
         ('Si-Blurry', [25, 75], ((2,), (3,)))
 
     Args:
-        targets: integer label of each sample, (n,), in the data set's order; every one of 0..C-1
-            must occur.
+        targets: integer label of each sample, (n,), in the data set's order; each of 0..C-1 must
+            occur.
         n_tasks: number of tasks, 1 to C.
         disjoint_percent: percent of the classes that are disjoint ("n" in the paper).
         blurry_percent: percent of the blurry classes' samples that are shuffled ("m"). A shuffled
-            sample may fall back into its home task, so only 4 to 7 % really move at 10;
-            ``describe()`` prints the effective ratio.
+            sample may return to its home task, so only 4 to 7 % move at 10; ``describe()`` prints
+            the actual ratio.
         seed: fixes the split; global random states are neither read nor changed.
-        stochastic: True is Si-Blurry, False is i-Blurry with equal shares.
-        leftover: "keep" loses no class and no sample; "drop" leaves out what the published sampler
-            loses (leftover classes; in fixed mode also the undealt rest of the pool) and equals it
+        stochastic: True is Si-Blurry; False is i-Blurry with equal shares.
+        leftover: "keep" uses all classes and samples; "drop" omits those that the published sampler
+            loses (leftover classes; in fixed mode also the undealt rest of the pool), and equals it
             bit for bit.
 
     Raises:
-        InputError: labels that are not exactly 0..C-1, or a parameter out of its range.
+        InputError: labels other than 0..C-1, or a parameter out of its range.
     """
     labels, n_classes = check_labels(targets, "targets")
     return blurry_stream(
@@ -111,10 +110,10 @@ def i_blurry_split(
 def disjoint_split(
     targets: Any, *, n_tasks: int = 5, seed: int = 1, leftover: Leftover = "keep"
 ) -> Split:
-    """Split labelled samples into tasks with every class in one task, equally many in each.
+    """Split labelled samples into tasks of equally many classes, each class in one task.
 
-    ``i_blurry_split`` with ``disjoint_percent=100``. Classes left over by the division count as
-    blurry by name, but they too stay whole in one task.
+    ``i_blurry_split`` with ``disjoint_percent=100``. Classes left over by the division are listed
+    as blurry, but each stays in one task, too.
     """
     split = i_blurry_split(
         targets, n_tasks=n_tasks, disjoint_percent=100, seed=seed, leftover=leftover
@@ -124,8 +123,7 @@ def disjoint_split(
 
 
 def iid_split(targets: Any, *, seed: int = 1) -> Split:
-    """Put all samples into one task in a seeded random order: the stream of the joint upper
-    bound."""
+    """Put all samples into one task in random order, for the joint upper bound."""
     split = i_blurry_split(targets, n_tasks=1, disjoint_percent=0, blurry_percent=0, seed=seed)
     return replace(split, name="i.i.d.", parameters={"seed": split.parameters["seed"]})
 
@@ -140,8 +138,9 @@ def blurry_stream(
     stochastic: bool,
     leftover: Leftover,
 ) -> Split:
-    """Draw the stream that ``si_blurry_split`` documents from checked labels (n,) int64, of which
-    some of the C classes may have no sample.
+    """Draw the stream of ``si_blurry_split`` from checked labels (n,) int64.
+
+    Unlike there, some of the C classes may have no sample.
 
     Raises:
         InputError: a parameter out of its range.
@@ -155,7 +154,7 @@ def blurry_stream(
     one_of("leftover", leftover, Leftover)
 
     draws = _Draws(seed, n_tasks, stochastic)
-    # Step 1: the order of classes; "n" % of them are disjoint, in multiples of the tasks.
+    # Step 1: the order of classes; the number of disjoint ones is a multiple of n_tasks.
     order = draws.permutation(n_classes)
     n_disjoint = n_classes * disjoint_percent // 100 // n_tasks * n_tasks
     n_blurry = (n_classes - n_disjoint) // n_tasks * n_tasks
@@ -163,20 +162,21 @@ def blurry_stream(
     disjoint = draws.homes(order[:n_disjoint])
     blurry = draws.homes(order[n_disjoint : n_disjoint + n_blurry])
     rest = order[n_disjoint + n_blurry :]
-    # One pass over the labels gives the rows of each home, and of each class that is left over.
+    # Rows of each home, and of each leftover class, in one pass over the labels.
     rows = rows_of(labels, [*disjoint, *blurry, *rest[:, None]], n_classes)
     # Steps 3 to 5: the published streams.
     tasks, undealt = _published_streams(
         rows[:n_tasks], rows[n_tasks : 2 * n_tasks], blurry_percent, draws
     )
     if leftover == "keep":
-        # Steps 6 and 7: homes of the leftover classes, and places of the samples that were lost.
-        extra = draws.leftover_homes(rest)
+        # Steps 6 and 7: homes of the leftover classes, and positions of the added samples.
+        home = draws.below(n_tasks, len(rest)) if stochastic else np.arange(len(rest))
+        extra = [rest[home == task] for task in range(n_tasks)]
         blurry = [np.concatenate(pair) for pair in zip(blurry, extra, strict=True)]
         of_class = dict(zip(rest.tolist(), rows[2 * n_tasks :], strict=True))
         for task, stream in enumerate(tasks):
             added = [of_class[label] for label in extra[task].tolist()]
-            # An empty array first, so that there is always something to join.
+            # np.concatenate needs at least one array: undealt[:0] is empty.
             additions = np.sort(np.concatenate([undealt[:0], *added]))
             extra_rows = np.concatenate([undealt[task : task + 1], additions])
             tasks[task] = _insert(stream, extra_rows, draws)
@@ -198,24 +198,23 @@ def blurry_stream(
 
 
 def rows_of(labels: np.ndarray, classes: Rows, n_classes: int) -> Rows:
-    """Return per task the rows with a label among its classes, ascending."""
+    """Return the rows with a label among each task's classes, ascending."""
     n_tasks = len(classes)
-    # The task of each class, n_tasks for those in none, then of each row.
-    # The smallest integer type lets numpy sort by radix, in linear time.
+    # Task of each class, n_tasks for none. The smallest integer type gives a linear radix sort.
     task_of_class = np.full(n_classes, n_tasks, dtype=np.min_scalar_type(n_tasks))
     for task, own in enumerate(classes):
         task_of_class[own] = task
     task_of_row = task_of_class[labels]
     sizes = np.bincount(task_of_row, minlength=n_tasks + 1)
-    # The last part holds rows of no task.
+    # The last part holds the rows of no task.
     return np.split(np.argsort(task_of_row, kind="stable"), sizes.cumsum()[:-1])[:n_tasks]
 
 
 class _Draws:
-    """The private generator of one split, and what is drawn from it in its mode."""
+    """The private generator of one split."""
 
     def __init__(self, seed: int, n_tasks: int, stochastic: bool) -> None:
-        # Here, since listing scenarios takes no torch.
+        # Imported here, since listing scenarios does not need torch.
         self._torch = import_module("torch")
         self.generator = self._torch.Generator().manual_seed(seed)
         self.n_tasks = n_tasks
@@ -225,62 +224,58 @@ class _Draws:
         drawn: np.ndarray = self._torch.randperm(n, generator=self.generator).numpy()
         return drawn
 
-    def permuted(self, values: np.ndarray) -> np.ndarray:
-        return values[self.permutation(len(values))]
-
     def below(self, high: int, n: int) -> np.ndarray:
         drawn: np.ndarray = self._torch.randint(high, (n,), generator=self.generator).numpy()
         return drawn
 
     def cuts(self, high: int) -> np.ndarray:
-        """The n_tasks - 1 inner cut points of a random division of ``high`` things."""
+        """Return the n_tasks - 1 inner cut points of a random division of ``high`` items."""
         return np.sort(self.below(high, self.n_tasks - 1))
 
     def homes(self, classes: np.ndarray) -> Rows:
-        """Divide classes among tasks; without classes nothing is drawn."""
-        # Where two cuts fall together, a task has no classes, as published.
+        """Divide classes among tasks; no classes, no draw."""
+        # Equal cuts leave a task without classes, as published.
         if self.stochastic and len(classes):
             return np.split(classes, self.cuts(len(classes)))
         return np.split(classes, self.n_tasks)
-
-    def leftover_homes(self, classes: np.ndarray) -> Rows:
-        n = len(classes)
-        home = self.below(self.n_tasks, n) if self.stochastic else np.arange(n)
-        return [classes[home == task] for task in range(self.n_tasks)]
 
 
 def _published_streams(
     own: Rows, mine: Rows, blurry_percent: int, draws: _Draws
 ) -> tuple[Rows, np.ndarray]:
-    """Steps 3 to 5 of ``si_blurry_split``: the published streams, and the pool's rest that fixed
-    mode does not deal, from the rows of each task's disjoint (``own``) and blurry classes
-    (``mine``)."""
+    """Run steps 3 to 5 of ``si_blurry_split``.
+
+    Args:
+        own, mine: rows of each task's disjoint, and of its blurry classes.
+
+    Returns:
+        the published streams, and the rest of the pool that fixed mode does not deal.
+    """
     if draws.stochastic:
         # Step 3: "m" % of all blurry samples, at random cut points.
         total = sum(map(len, mine)) * blurry_percent // 100
         cuts = draws.cuts(total) if total else np.zeros(draws.n_tasks - 1, dtype=np.int64)
         gives = np.diff(cuts, prepend=0, append=total)
-        ends = gives.cumsum()  # a task gets as many as it was to give, as long as the pool lasts
+        ends = gives.cumsum()  # a task gets back as many as it gives, while the pool lasts
     else:
         gives = np.array([len(rows) * blurry_percent // 100 for rows in mine])
         ends = np.arange(1, draws.n_tasks + 1) * (gives.sum() // draws.n_tasks)
     # Step 4: the order in which the pool is dealt; step 5: the order in each task.
-    pool = draws.permuted(np.concatenate([rows[:n] for rows, n in zip(mine, gives, strict=True)]))
-    *gets, undealt = np.split(pool, ends)
-    parts = zip(own, mine, gives, gets, strict=True)
-    streams = [
-        draws.permuted(np.concatenate([rows, blurry[n:], got])) for rows, blurry, n, got in parts
-    ]
+    pool = np.concatenate([rows[:n] for rows, n in zip(mine, gives, strict=True)])
+    *gets, undealt = np.split(pool[draws.permutation(len(pool))], ends)
+    streams = []
+    for rows, blurry, n, got in zip(own, mine, gives, gets, strict=True):
+        task = np.concatenate([rows, blurry[n:], got])
+        streams.append(task[draws.permutation(len(task))])
     return streams, undealt
 
 
 def _insert(stream: np.ndarray, extra: np.ndarray, draws: _Draws) -> np.ndarray:
-    """Put extra rows at random places of a stream that otherwise keeps its order."""
+    """Insert rows at random positions; the others keep their order."""
     if not len(extra):
         return stream
     n = len(stream) + len(extra)
-    # The first draws are the places of the extra rows; what np.delete leaves over is, in order, for
-    # the stream.
+    # The first draws are the positions of the extra rows; the stream fills the others in order.
     places = draws.permutation(n)[: len(extra)]
     result = np.empty(n, dtype=np.int64)
     result[places] = extra

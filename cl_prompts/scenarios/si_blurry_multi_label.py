@@ -24,38 +24,35 @@ def si_blurry_multi_label_split(
     leftover: Leftover = "keep",
     test_labels: Any = None,
 ) -> MultiLabelSplit:
-    """Split multi-label images into tasks with stochastic blurry boundaries, each image in one
-    task.
+    """Split multi-label images into tasks with blurry boundaries, each image in one task.
 
     This project's own extension of ``si_blurry_split`` (Moon et al., ICCV 2023); no paper defines
     one.
 
-    1. An image's *anchor* is the rarest of its labels (the one with the fewest training images; the
-       lowest id among equals), so that rare classes keep their images together. Images without any
-       label are in no task.
-    2. ``si_blurry_split`` runs unchanged on the anchors, with the same draws: all C classes take
-       part in them, also one that is no image's anchor. An image comes when its anchor sample
-       comes.
+    1. An image's *anchor* is the rarest of its labels (fewest training images; the lowest id among
+       equals), so that rare classes keep their images together. Images without any label are in no
+       task.
+    2. ``si_blurry_split`` runs on the anchors, with the same draws. All C classes take part, even
+       one that is no image's anchor. Each image takes the place of its anchor.
     3. A class that is no image's anchor would have a home without samples. Its home becomes the
-       task in which most of its images come (the first among equals), if one of them comes at all.
-    4. In task t the classes are annotated ("visible") that have their home in t or are the anchor
-       of an image in t, as far as an image in t shows them. Every label of such a class is seen in
-       t, anchor or not; all other labels of the task's images are hidden, that is 0 to the learner.
+       task with most of its images (the first among equals), unless its home has as many.
+    4. Task t annotates ("visible") the classes with their home in t and the anchors of its images,
+       if an image of t shows them. The learner sees every label of such a class in t. The other
+       labels of the task's images are hidden, that is 0 to the learner.
 
     For every result:
 
-    * each image with a label comes once (none is lost unless ``leftover="drop"``), and its anchor
-      is visible there;
-    * a disjoint class is visible in its home task alone; a blurry one at home and wherever its
-      anchored images went;
-    * with ``leftover="keep"`` each class has a visible positive somewhere, so all classes are seen
-      at the end;
+    * each image with a label occurs once (with ``leftover="drop"`` some are dropped), in a task
+      where its anchor is visible;
+    * a disjoint class is visible in its home task alone; a blurry class also in the other tasks
+      with images that it anchors;
+    * with ``leftover="keep"`` each class has a visible positive, so all classes are seen at the
+      end;
     * with one label per image nothing is hidden, and tasks, counts and classes equal
       ``si_blurry_split`` bit for bit.
 
-    ``result.anchors`` is the stream of anchors as a ``Split``: ``disjoint_classes`` and
-    ``blurry_classes`` by home, with point 3 applied, and the number of visitors. Boundaries are not
-    announced.
+    ``result.anchors`` is the stream of anchors as a ``Split``, with the homes of point 3.
+    Boundaries are not announced.
 
     Example:
         >>> from cl_prompts.scenarios import si_blurry_multi_label_split
@@ -65,16 +62,16 @@ def si_blurry_multi_label_split(
         ([2, 2], [(2,), (0, 1, 3)])
 
     Args:
-        labels: 0/1 matrix (n, C) of the training images; every class must be positive in one of
-            them.
+        labels: 0/1 matrix (n, C) of the training images; each class must be positive in at
+            least one.
         n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover: see
             ``si_blurry_split``.
-        test_labels: 0/1 matrix (n_test, C) of the test images; without it ``test_indices`` is
-            refused.
+        test_labels: 0/1 matrix (n_test, C) of the test images; ``test_indices`` needs
+            it.
 
     Raises:
-        InputError: a matrix that is not 2-D of zeros and ones, a class without training images,
-            test labels of another width, or a parameter out of its range.
+        InputError: not a 0/1 matrix, a class without training images, test labels of another
+            width, or a parameter out of its range.
     """
     matrix = check_label_matrix(labels, "labels")
     check_positives(matrix, "labels")
@@ -84,7 +81,7 @@ def si_blurry_multi_label_split(
     stream = blurry_stream(
         anchors, n_classes, n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover
     )
-    # From here on the anchors' stream counts rows of the data set, unlabelled images included.
+    # Rows of the data set, including unlabelled images.
     tasks = tuple(rows[chosen] for chosen in stream.tasks)
     stream = replace(stream, tasks=tasks, n_samples=len(matrix))
     # Point 3: homes of classes without anchors; point 4: which classes are visible where.
@@ -102,8 +99,9 @@ def si_blurry_multi_label_split(
 
 
 def anchor_labels(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that have a label, (m,) int64 ascending, and the rarest label of each, (m,) int64;
-    ties go to the lowest id.
+    """Return the labelled rows (m,) int64, ascending, and the rarest label of each, (m,) int64.
+
+    The lowest id wins a tie.
 
     Example:
         >>> rows, anchors = anchor_labels(np.array([[1, 1], [0, 0], [0, 1]]))
@@ -117,10 +115,8 @@ def anchor_labels(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _homes_near_images(stream: Split, positives: np.ndarray) -> Split:
-    """Move the home of each class without samples of its own to the task with most of its
-    images."""
+    """Move the home of each class without anchors to the task with most of its images."""
     homes = stream.homes
-    # No anchored sample, but images that come: the task with most of them, unless home has as many.
     moved = np.flatnonzero(~stream.counts.any(axis=0) & positives.any(axis=0) & (homes >= 0))
     new = {
         int(c): int(positives[:, c].argmax())
@@ -130,7 +126,7 @@ def _homes_near_images(stream: Split, positives: np.ndarray) -> Split:
     if not new:
         return stream
 
-    # A class keeps its kind, disjoint or blurry; its task alone changes.
+    # Classes remain disjoint or blurry; only the task changes.
     def rehomed(by_task: Classes) -> Classes:
         kind = [c for classes in by_task for c in classes if c in new]
         return tuple(

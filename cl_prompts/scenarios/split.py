@@ -1,26 +1,161 @@
-"""The split of a data set with one class per sample."""
+"""Splits of samples into tasks: values that can be printed, indexed, compared and stored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from cl_prompts.datasets.classes import check_labels, count_classes
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.base_split import BaseSplit, as_tasks
 
-Classes = tuple[tuple[int, ...], ...]  # per task some classes
+Classes = tuple[tuple[int, ...], ...]  # classes of each task
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class BaseSplit:
+    """The assignment of samples to tasks, and their order.
+
+    The base of ``Split`` (one class per sample) and ``MultiLabelSplit``. A split is a sequence over
+    its tasks; ``print`` shows ``describe()``. Two splits are equal when all their fields are.
+
+    Attributes:
+        name: name of the stream, such as "Si-Blurry" or "class-incremental".
+        tasks: data-set rows of each task in stream order, (n,) int64, read-only. A task may be
+            empty, and a row may occur in several tasks.
+        counts: samples of each class in each task, (n_tasks, n_classes) int64, read-only.
+        n_samples: size of the data set, including samples in no task.
+        boundaries: whether task boundaries are announced to the learner, which may then train on a
+            task's samples in any order and for several epochs.
+        parameters: arguments of the scenario function, such as ``{"seed": 1}``, as JSON values.
+            They are printed and stored.
+
+    Raises:
+        InputError: no task, or a row outside the data set.
+
+    Example:
+        >>> from cl_prompts.scenarios import Split
+        >>> split = Split.of("by hand", [0, 1, 0, 1], [[0, 2], [1, 3]])
+        >>> split.n_tasks, split.sizes, split[1].tolist()
+        (2, [2, 2], [1, 3])
+    """
+
+    name: str
+    tasks: tuple[np.ndarray, ...]
+    counts: np.ndarray
+    n_samples: int
+    boundaries: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the fields and convert them to read-only values."""
+        # Parameters as JSON returns them, so that equal splits have equal texts.
+        parameters = json.loads(json.dumps(dict(self.parameters)))
+        object.__setattr__(self, "tasks", as_tasks(self.tasks, self.n_samples))
+        object.__setattr__(self, "counts", read_only(self.counts))
+        object.__setattr__(self, "parameters", parameters)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks, including empty ones."""
+        return len(self.tasks)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes in the data set, including those in no task."""
+        return self.counts.shape[1]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Training samples of each task."""
+        return [len(rows) for rows in self.tasks]
+
+    @property
+    def visible(self) -> np.ndarray:
+        """Classes that the learner sees in each task, (n_tasks, n_classes) bool."""
+        return self.counts > 0
+
+    @property
+    def seen(self) -> np.ndarray:
+        """Classes visible up to the end of each task, (n_tasks, n_classes) bool."""
+        return np.logical_or.accumulate(self.visible)
+
+    @property
+    def occurrences(self) -> np.ndarray:
+        """Occurrences of each sample over all tasks, (n_samples,) int64."""
+        return np.bincount(np.concatenate(self.tasks), minlength=self.n_samples)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the order of a task's samples is part of the scenario; if not, shuffle."""
+        return not self.boundaries
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[task] for task in range(len(self)))
+
+    def __getitem__(self, task: Any) -> Any:
+        """Return the rows of one task, or a tuple of them for a slice."""
+        return self.tasks[task]
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.to_json() == other.to_json()
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
+
+    def __str__(self) -> str:
+        return self.describe()
+
+    @property
+    def title(self) -> str:
+        """Name, sizes and parameters in one line."""
+        given = [f"{name}={value}" for name, value in self.parameters.items()]
+        return f"{self.name} split: {', '.join([*self.facts(), *given])}"
+
+    def facts(self) -> list[str]:
+        """Return the sizes in words, for the title."""
+        tasks = f"{self.n_tasks} task{'s' * (self.n_tasks > 1)}"
+        return [tasks, f"{self.n_classes} classes", f"{self.n_samples} samples"]
+
+    def columns(self) -> dict[str, tuple[Sequence[int], int]]:
+        """Return the columns of ``describe``: one number per task, and one for all tasks."""
+        return {"samples": (self.sizes, sum(self.sizes))}
+
+    def notes(self) -> list[str]:
+        """Return the lines below the table of ``describe``."""
+        return []
+
+    def describe(self) -> str:
+        """Return a table of the samples in each task, and the number of unused samples."""
+        columns = self.columns()
+        per_task = zip(*(values for values, _ in columns.values()), strict=True)
+        rows: list[Sequence[Any]] = [("task", *columns)]
+        rows += [(task, *values) for task, values in enumerate(per_task)]
+        rows.append(("all", *(total for _, total in columns.values())))
+        widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
+        cells = [zip(row, widths, strict=True) for row in rows]
+        lines = ["  ".join(str(value).rjust(width) for value, width in row) for row in cells]
+        return "\n".join([self.title, *lines, *self.notes()])
+
+    def to_json(self) -> str:
+        """Return all fields as JSON; equal splits have equal texts."""
+        return json.dumps(_plain(self))
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Split(BaseSplit):
-    """Which sample of a single-label data set comes in which task, and in which order.
+    """A split of samples with one class each.
 
-    Made by ``si_blurry_split`` and its relatives, or by ``Split.of`` from tasks of one's own. See
-    ``BaseSplit`` for the fields that all splits have. ``split[t]`` are the rows of task t.
+    Made by ``si_blurry_split`` and its relatives, or from your own tasks by ``Split.of``. See
+    ``BaseSplit`` for the fields of all splits. ``split[t]`` holds the rows of task t.
 
     Example:
         >>> split = Split.of("by hand", targets=[0, 1, 0, 1], tasks=[[2, 0], [3, 1]])
@@ -30,25 +165,24 @@ class Split(BaseSplit):
         ([2, 0], [[2, 0], [0, 2]])
 
     Attributes:
-        disjoint_classes: per task the classes that have their home in it and occur in no other, in
-            the order in which they were drawn.
-        blurry_classes: per task the classes that have their home in it and of which some samples
-            may come in other tasks.
+        disjoint_classes: classes of each home task that occur in no other task, in the order drawn.
+        blurry_classes: classes of each home task whose samples may also occur in other tasks.
 
-    A scenario without homes leaves both empty.
+    Both are empty for a scenario without home tasks.
     """
 
     disjoint_classes: Classes = ()
     blurry_classes: Classes = ()
 
     def __post_init__(self) -> None:
-        """Bring classes into tuples of integers, one for each task."""
+        """Convert the classes to tuples of integers, one for each task."""
         super().__post_init__()
         for name in ("disjoint_classes", "blurry_classes"):
             by_task = getattr(self, name) or ((),) * self.n_tasks
             if len(by_task) != self.n_tasks:
                 raise InputError(f"{name} must list the classes of each of {self.n_tasks} tasks")
-            self._set(name, tuple(tuple(int(c) for c in classes) for classes in by_task))
+            classes = tuple(tuple(int(c) for c in classes) for classes in by_task)
+            object.__setattr__(self, name, classes)
 
     @classmethod
     def of(
@@ -60,11 +194,15 @@ class Split(BaseSplit):
         boundaries: bool = False,
         parameters: Mapping[str, Any] | None = None,
     ) -> Split:
-        """Make a split from the rows of each task, in stream order, and the integer label of each
-        sample, (n,), of which every one of 0..C-1 must occur; see ``BaseSplit`` for the rest.
+        """Make a split from the rows of each task.
+
+        Args:
+            targets: integer label of each sample, (n,); each of 0..C-1 must occur.
+            tasks: rows of each task, in stream order.
+            name, boundaries, parameters: see ``BaseSplit``.
 
         Raises:
-            InputError: labels that are not exactly 0..C-1, no task, or a row that does not exist.
+            InputError: labels other than 0..C-1, no task, or a row that does not exist.
         """
         labels, n_classes = check_labels(targets, "targets")
         rows = as_tasks(tasks, len(labels))
@@ -94,8 +232,7 @@ class Split(BaseSplit):
 
     @property
     def visitors(self) -> np.ndarray:
-        """Per task the samples whose class has its home in another task, (n_tasks,) int64; all of
-        them are of blurry classes."""
+        """Samples of each task whose (blurry) class has another home task, (n_tasks,) int64."""
         # (n_tasks, n_classes): the class has its home in another task.
         away = (self.homes >= 0) & (np.arange(self.n_tasks)[:, None] != self.homes)
         return np.where(away, self.counts, 0).sum(axis=1)
@@ -107,14 +244,14 @@ class Split(BaseSplit):
 
     @property
     def moved(self) -> str:
-        """How many samples are away from the home of their class, in words."""
+        """Share of the blurry samples outside their home task, in words."""
         moved = int(self.visitors.sum())
         blurry = self.n_blurry_samples
         ratio = f" ({100 * moved / blurry:.1f} %)" if blurry else ""
         return f"away from home: {moved} of {blurry} blurry samples{ratio}"
 
     def home_columns(self) -> dict[str, tuple[Sequence[int], int]]:
-        """Columns on the classes at home in each task, and the samples that visit it."""
+        """Return the columns of home classes and visitors of each task."""
         disjoint = [len(classes) for classes in self.disjoint_classes]
         blurry = [len(classes) for classes in self.blurry_classes]
         visitors = self.visitors.tolist()
@@ -125,12 +262,12 @@ class Split(BaseSplit):
         }
 
     def columns(self) -> dict[str, tuple[Sequence[int], int]]:
-        """Samples, and the homes of classes; without blurry classes, the classes that occur."""
+        """Return samples and home classes; without blurry classes, visible and new classes."""
         if any(self.blurry_classes):
             return {**super().columns(), **self.home_columns()}
         n_visible = self.visible.sum(axis=1).tolist()
         n_seen = self.seen.sum(axis=1)
-        # New classes of a task: how far it moves the number of classes seen.
+        # Number of classes that first appear in each task.
         new = np.diff(n_seen, prepend=0).tolist()
         return {
             **super().columns(),
@@ -139,7 +276,7 @@ class Split(BaseSplit):
         }
 
     def notes(self) -> list[str]:
-        """How much really moved, what comes more than once, and what was dropped."""
+        """Return lines on moved, repeated and dropped samples."""
         notes = [self.moved] if any(self.blurry_classes) else []
         times = self.occurrences
         if (times > 1).any():
@@ -149,3 +286,44 @@ class Split(BaseSplit):
             return [*notes, "dropped: nothing"]
         classes = ", ".join(map(str, self.dropped_classes)) or "none"
         return [*notes, f"dropped: {lost} samples; classes in no task: {classes}"]
+
+
+def as_tasks(tasks: Iterable[Any], n_samples: int) -> tuple[np.ndarray, ...]:
+    """Check the data-set rows of each task and return them as read-only arrays (n,) int64.
+
+    Raises:
+        InputError: no task, or one that is not a 1-D sequence of rows 0 to n_samples - 1.
+    """
+    checked = []
+    for task, rows in enumerate(tasks):
+        array = np.asarray(rows)
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise InputError(
+                f"task {task} must be a 1-D sequence of row numbers, not {array.ndim}-D of type"
+                f" {array.dtype}"
+            )
+        if array.size and not 0 <= array.min() <= array.max() < n_samples:
+            wrong = int(array.min() if array.min() < 0 else array.max())
+            raise InputError(
+                f"task {task} holds row {wrong}, and the data set has the rows 0 to {n_samples - 1}"
+            )
+        checked.append(read_only(array))
+    if not checked:
+        raise InputError("a split needs at least one task")
+    return tuple(checked)
+
+
+def read_only(values: Any) -> np.ndarray:
+    """Return a read-only int64 copy."""
+    array = np.array(values, dtype=np.int64)
+    array.setflags(write=False)
+    return array
+
+
+def _plain(value: Any) -> Any:
+    """Convert a split and its fields to JSON values."""
+    if isinstance(value, BaseSplit):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value

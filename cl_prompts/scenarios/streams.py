@@ -1,34 +1,234 @@
-"""Avalanche streams whose experiences are lazy views on one data set."""
+"""Avalanche streams and their data sets: lazy experiences, multi-hot targets, stream attributes.
+
+Avalanche's ``benchmark_with_validation_stream`` and ``split_online_stream`` build experiences from
+the data set alone and keep its attributes. Strategies therefore read from the data set what an
+experience lacks (``cl_prompts.strategies.base.experience.mark_of``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from avalanche.benchmarks import DatasetExperience
 from avalanche.benchmarks.scenarios.generic_scenario import SequenceCLStream
-from avalanche.benchmarks.utils import TaskAwareSupervisedClassificationDataset
-
-from cl_prompts.datasets.classes import (
-    check_label_matrix,
-    check_labels,
-    count_classes,
-    count_positives,
-    domains_of,
+from avalanche.benchmarks.utils import (
+    AvalancheDataset,
+    DataAttribute,
+    TaskAwareSupervisedClassificationDataset,
+    TaskLabels,
 )
-from cl_prompts.errors import InputError
-from cl_prompts.scenarios.base_split import BaseSplit
+from avalanche.benchmarks.utils.flat_data import ConstantSequence
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cl_prompts.datasets.classes import ignored_of
+from cl_prompts.datasets.collate import LabelledItems, entries_of
+from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
-from cl_prompts.scenarios.split import Split
-from cl_prompts.scenarios.stream_data import multi_label_data, single_label_data
+from cl_prompts.scenarios.split import BaseSplit, Split
+
+#: Attributes of an experience that its data set carries.
+CARRIED = ("ordered", "boundaries")
+
+
+class MultiHotTargets(DataAttribute):
+    """Avalanche's ``targets`` attribute over a 0/1 label matrix with hidden classes.
+
+    Item i is the float32 vector (C,) of sample i, with zeros for hidden classes. ``uniques`` are
+    the visible label ids, ``val_to_idx`` lists the samples of each, and ``count`` their number;
+    Avalanche would count each combination of labels as a class. Subsets share the matrix.
+
+    Avalanche's tools for integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR, GSS)
+    fail with these targets.
+
+    Attributes:
+        annotated: annotated classes (C,) bool, whose zeros are negatives: the visible ones. None
+            after joining targets with different masks.
+
+    Example:
+        >>> matrix = np.array([[1, 0, 1], [0, 1, 1]], dtype=np.uint8)
+        >>> targets = MultiHotTargets(matrix, mask=np.array([True, True, False]))
+        >>> targets[0].tolist(), targets.val_to_idx
+        ([1.0, 0.0, 0.0], {0: [0], 1: [1]})
+
+    Args:
+        matrix: 0/1 labels (n, C) uint8.
+        rows: row of each sample in the matrix, (m,); None for all in order.
+        mask: visible classes, (C,) bool; None for all.
+    """
+
+    def __init__(
+        self, matrix: np.ndarray, rows: np.ndarray | None = None, mask: np.ndarray | None = None
+    ) -> None:
+        self.matrix = matrix
+        self.rows = np.arange(len(matrix)) if rows is None else rows
+        self.mask = np.ones(matrix.shape[1], dtype=bool) if mask is None else mask
+        self.annotated: np.ndarray | None = self.mask
+        super().__init__(self.rows, "targets")
+
+    @property
+    def data(self) -> np.ndarray:
+        """The visible labels (m, C) uint8."""
+        return self.matrix[self.rows] * self.mask
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: Any) -> Tensor:
+        """Return the label vector (C,) of a sample, or a matrix for a slice."""
+        return torch.from_numpy((self.matrix[self.rows[item]] * self.mask).astype(np.float32))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def uniques(self) -> set[int]:
+        """Visible label ids that occur."""
+        return set(np.flatnonzero(self.data.any(axis=0)).tolist())
+
+    @property
+    def val_to_idx(self) -> dict[int, list[int]]:
+        """Positions of the samples of each visible label id."""
+        visible = self.data
+        return {c: np.flatnonzero(visible[:, c]).tolist() for c in sorted(self.uniques)}
+
+    @property
+    def count(self) -> dict[int, int]:
+        """Number of samples of each visible label id."""
+        counts = self.data.sum(axis=0, dtype=np.int64)
+        return {c: int(counts[c]) for c in sorted(self.uniques)}
+
+    def subset(self, indices: Sequence[int]) -> MultiHotTargets:
+        """Return the targets at these positions; the matrix is shared."""
+        rows = self.rows[np.asarray(indices, dtype=np.int64)]
+        part = MultiHotTargets(self.matrix, rows, self.mask)
+        part.annotated = self.annotated
+        return part
+
+    def concat(self, other: DataAttribute) -> MultiHotTargets:
+        """Append other targets; each part keeps its mask.
+
+        Raises:
+            TypeError: the other targets are not multi-hot.
+        """
+        if not isinstance(other, MultiHotTargets):
+            raise TypeError(f"multi-hot targets cannot be joined with {type(other).__name__}")
+        alike = np.array_equal(self.mask, other.mask)
+        # With one matrix and one mask, only the rows are joined.
+        if alike and self.matrix is other.matrix:
+            joined = MultiHotTargets(
+                self.matrix, np.concatenate([self.rows, other.rows]), self.mask
+            )
+        else:
+            data = np.concatenate([self.data, other.data])
+            joined = MultiHotTargets(data, mask=self.mask if alike else None)
+        if not alike or self.annotated is None or other.annotated is None:
+            joined.annotated = None
+        return joined
+
+
+class MaskedLabels(Dataset[tuple[Any, Tensor]]):
+    """A map-style data set of images and label vectors (C,) with zeros for hidden classes.
+
+    Example:
+        >>> targets = MultiHotTargets(np.eye(2, dtype=np.uint8))
+        >>> MaskedLabels([("image 0", "..."), ("image 1", "...")], targets)[1]
+        ('image 1', tensor([0., 1.]))
+
+    Args:
+        data: items start with the image; the rest is ignored.
+        targets: the label vectors, one per item.
+    """
+
+    def __init__(self, data: Any, targets: MultiHotTargets) -> None:
+        self.data = data
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Any, Tensor]:
+        return entries_of(self.data[index])[0], self.targets[index]
+
+
+def single_label_data(
+    data: Any, labels: np.ndarray, split: Split, domains: np.ndarray | None = None
+) -> TaskAwareSupervisedClassificationDataset:
+    """Wrap a data set for Avalanche as items ``(x, y, 0)``.
+
+    Args:
+        data: items start with the image and its label.
+        labels: (n,) int64.
+        split: whose ``ordered`` and ``boundaries`` become attributes.
+        domains: names of the domains (n,), which become the attribute ``domains``.
+    """
+    named = [] if domains is None else [DataAttribute(domains.tolist(), "domains")]
+    attributes = [*named, DataAttribute(labels.tolist(), "targets")]
+    return _avalanche_data(data, labels, attributes, split)
+
+
+def multi_label_data(
+    data: Any, matrix: np.ndarray, mask: np.ndarray, split: MultiLabelSplit
+) -> TaskAwareSupervisedClassificationDataset:
+    """Wrap a multi-label data set for Avalanche as items ``(x, y, 0)``.
+
+    ``data.ignored``, if present, becomes an attribute, since evaluation leaves these pairs out.
+
+    Args:
+        data: items start with the image.
+        matrix: 0/1 labels (n, C) uint8; y is a row of it.
+        mask: visible classes, (C,) bool; y is 0 for the others.
+        split: whose ``ordered`` and ``boundaries`` become attributes.
+    """
+    targets = MultiHotTargets(matrix, mask=mask)
+    ignored = ignored_of("pairs in .ignored", data, matrix)
+    named = [] if ignored is None else [DataAttribute(ignored, "ignored")]
+    return _avalanche_data(data, matrix, [*named, targets], split)
+
+
+def _avalanche_data(
+    data: Any, labels: np.ndarray, attributes: list[DataAttribute[Any]], split: BaseSplit
+) -> TaskAwareSupervisedClassificationDataset:
+    n = len(labels)
+    if not isinstance(data, ImageSet | AvalancheDataset):
+        data = LabelledItems(data, labels)  # a user's items may lack the label
+    if isinstance(split, MultiLabelSplit):
+        data = MaskedLabels(data, attributes[-1])
+    marks: dict[str, Any] = {name: bool(getattr(split, name)) for name in CARRIED}
+    if isinstance(split, DomainSplit):
+        marks["domains"] = tuple(split.domains)
+    carried = [
+        DataAttribute(ConstantSequence(value, n), f"stream_{name}") for name, value in marks.items()
+    ]
+    return TaskAwareSupervisedClassificationDataset(
+        [data], data_attributes=[*attributes, TaskLabels(_Zeros(0, n)), *carried]
+    )
+
+
+class _Zeros(ConstantSequence):
+    """Task labels with a first element even when empty.
+
+    Avalanche reads the task label of an experience from element 0, also of an empty experience.
+    """
+
+    def __getitem__(self, index: Any) -> Any:
+        return 0 if index == 0 else super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([0] * len(self))
+
+    def subset(self, indices: Sequence[int]) -> _Zeros:
+        return _Zeros(0, len(indices))
 
 
 class LazyStream(SequenceCLStream):
-    """A stream whose experiences are made when first asked for and then kept.
+    """A stream that builds its experiences on first access and caches them.
 
-    Slices share the experiences, and these name the whole stream as their origin.
+    Slices share the experiences, whose ``origin_stream`` is the whole stream.
 
     Example:
         >>> from cl_prompts.scenarios import Split, benchmark_from_split
@@ -45,12 +245,12 @@ class LazyStream(SequenceCLStream):
 
     Args:
         name: "train" or "test".
-        data: per experience the data set on which it is a view; they may be one and the same.
-        rows: per experience the data-set rows in stream order.
-        present: which classes each experience shows, (experiences, classes) bool.
-        marks: further attributes that all experiences get.
-        joint_data: makes the data set that shows the labels of these classes, (classes,) bool, for
-            :meth:`joint`.
+        data: data set of each experience; they may be the same object.
+        rows: data-set rows of each experience in stream order.
+        present: visible classes of each experience, (experiences, classes) bool.
+        marks: further attributes of all experiences.
+        joint_data: maps visible classes (classes,) bool to the data set that shows their labels,
+            for :meth:`joint`.
     """
 
     def __init__(
@@ -69,13 +269,13 @@ class LazyStream(SequenceCLStream):
         self._present = present
         n = len(present)
         ever = present.any(axis=0)
-        # Experiences in which each class appears first and last; n and -1 where it never does.
+        # First and last experience of each class; n and -1 for an absent class.
         self._first = np.where(ever, present.argmax(axis=0), n)
         self._last = np.where(ever, n - 1 - present[::-1].argmax(axis=0), -1)
-        # Avalanche's classic benchmarks have task labels, too.
+        # As in Avalanche's classic benchmarks.
         self._marks = {**marks, "task_label": 0, "task_labels": [0]}
         self._made: dict[int, DatasetExperience] = {}
-        # Slices are made as copies, and keep this very object.
+        # Slices are copies and keep this reference.
         self._whole = self
         super().__init__(name, benchmark=None, set_stream_info=False)
 
@@ -83,42 +283,44 @@ class LazyStream(SequenceCLStream):
         return len(self._rows)
 
     def _make_experience(self, experience_idx: int) -> DatasetExperience:
-        index = range(len(self._rows))[experience_idx]  # negative ones too
+        index = range(len(self._rows))[experience_idx]  # allows negative indices
         if index not in self._made:
-            self._made[index] = self._build(index)
+            masks = self._classes_by_time(index)
+            self._made[index] = self._build(self._data[index], self._rows[index], index, masks)
         return self._made[index]
 
-    def _build(self, index: int) -> DatasetExperience:
-        rows = self._rows[index]
-        # A list: Avalanche needs a hundred times longer for a tensor of indices.
-        data = self._data[index].subset(rows.tolist())
-        experience = DatasetExperience(dataset=data, current_experience=index)
-        experience.origin_stream = self._whole
-        experience.indices = rows
-        for name, value in {**self._timeline(index), **self._marks}.items():
-            setattr(experience, name, value)
-        return experience
-
     def joint(self, experiences: Sequence[int] | None = None) -> DatasetExperience:
-        """Experiences of these numbers (all by default) as one: each of their images once, with all
-        labels that are visible in any."""
+        """Merge these experiences (all by default) into one.
+
+        It holds each image once, with every label that is visible in one of them.
+        """
         chosen = list(range(len(self._rows)) if experiences is None else experiences)
-        # A class is annotated in the union where one of the parts annotates it.
         present = np.asarray(self._present[chosen].any(axis=0))
         data = self._data[chosen[0]] if self._joint_data is None else self._joint_data(present)
         rows = np.unique(np.concatenate([self._rows[i] for i in chosen]))
-        experience = DatasetExperience(dataset=data.subset(rows.tolist()), current_experience=0)
+        return self._build(data, rows, 0, {"classes_in_this_experience": present})
+
+    def _build(
+        self,
+        data: TaskAwareSupervisedClassificationDataset,
+        rows: np.ndarray,
+        index: int,
+        masks: dict[str, np.ndarray],
+    ) -> DatasetExperience:
+        # Avalanche is a hundred times slower with a tensor of indices than with a list.
+        experience = DatasetExperience(dataset=data.subset(rows.tolist()), current_experience=index)
         experience.origin_stream = self._whole
         experience.indices = rows
-        experience.classes_in_this_experience = set(np.flatnonzero(present).tolist())
+        for name, mask in masks.items():
+            setattr(experience, name, set(np.flatnonzero(mask).tolist()))
         for name, value in self._marks.items():
             setattr(experience, name, value)
         return experience
 
-    def _timeline(self, index: int) -> dict[str, set[int]]:
+    def _classes_by_time(self, index: int) -> dict[str, np.ndarray]:
         first, last = self._first, self._last
         seen = first <= index
-        masks = {
+        return {
             "classes_in_this_experience": self._present[index],
             "previous_classes": first < index,
             "classes_seen_so_far": seen,
@@ -126,127 +328,3 @@ class LazyStream(SequenceCLStream):
             "new_classes": first == index,
             "recurring_future_classes": seen & (last > index),
         }
-        return {name: set(np.flatnonzero(mask).tolist()) for name, mask in masks.items()}
-
-
-def single_label_streams(
-    data: tuple[Any, Any],
-    targets: tuple[Any, Any],
-    split: Split,
-) -> list[LazyStream]:
-    """The training and the test stream of a single-label split, over two data sets with these
-    labels.
-
-    Raises:
-        InputError: targets that are no labels, or a split of other labels.
-    """
-    labels, n_classes = check_labels(targets[0], "train.targets")
-    test_labels, n_test_classes = check_labels(targets[1], "test.targets")
-    _same_classes(n_classes, n_test_classes)
-    # Equal counts of each class in each task: the split was made from these labels.
-    same_size = (split.n_samples, split.n_classes) == (len(labels), n_classes)
-    if not same_size or not np.array_equal(
-        split.counts, count_classes(labels, split.tasks, n_classes)
-    ):
-        raise _misfit(split)
-    own: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
-    test_rows = [np.arange(len(test_labels))]
-    if isinstance(split, DomainSplit):
-        own, test_rows = _by_domain(data[1], split)
-    train = [single_label_data(data[0], labels, split, own[0])] * split.n_tasks
-    test = [single_label_data(data[1], test_labels, split, own[1])] * len(test_rows)
-    present = count_classes(test_labels, test_rows, n_classes) > 0
-    marks = _marks(split)
-    return [
-        LazyStream("train", train, split.tasks, split.visible, marks=marks),
-        LazyStream("test", test, test_rows, present, marks=marks),
-    ]
-
-
-def _by_domain(
-    test: Any, split: DomainSplit
-) -> tuple[tuple[np.ndarray, np.ndarray], list[np.ndarray]]:
-    """The domain of each training and of each test image, and the test rows of each domain: in the
-    order of tasks, then of domains that have test images alone."""
-    found = domains_of("test.domains", test)
-    if found is None:
-        raise InputError("the test set of a domain-incremental stream needs .domains, too")
-    tested = found.astype(str)
-    for domain in split.domains:
-        if domain not in tested:
-            raise InputError(f"domain {domain!r} has training images and no test image: add some")
-    trained = np.empty(split.n_samples, dtype=object)
-    for domain, rows in zip(split.domains, split.tasks, strict=True):
-        trained[rows] = domain
-    # No task trains on these: test sets all the same, behind those of the tasks.
-    further = sorted(set(tested.tolist()) - set(split.domains))
-    rows_of = [np.flatnonzero(tested == domain) for domain in (*split.domains, *further)]
-    return (trained, tested), rows_of
-
-
-def multi_label_streams(
-    data: tuple[Any, Any],
-    targets: tuple[Any, Any],
-    split: MultiLabelSplit,
-) -> tuple[MultiLabelSplit, list[LazyStream]]:
-    """The multi-label split with its test set, and the training and the test stream, over two data
-    sets with these label matrices.
-
-    Raises:
-        InputError: targets that are no label matrices, or a split of other labels.
-    """
-    matrix = check_label_matrix(targets[0], "train.targets")
-    test_matrix = check_label_matrix(targets[1], "test.targets")
-    _same_classes(matrix.shape[1], test_matrix.shape[1])
-    # Equal numbers of labels, and of visible ones of each class in each task: the split was made
-    # from this matrix.
-    sizes = (split.n_samples, split.n_classes, split.n_labels)
-    if sizes != (*matrix.shape, matrix.sum(dtype=np.int64)) or not np.array_equal(
-        split.counts, np.where(split.visible, count_positives(matrix, split.tasks), 0)
-    ):
-        raise _misfit(split)
-    tested = split.with_test_labels(test_matrix)
-    if split.test_first is None:
-        split = tested
-    elif split != tested:
-        raise InputError("the split does not fit test.targets: it was made with other test_labels")
-    train = [multi_label_data(data[0], matrix, mask, split) for mask in split.visible]
-    # One test set a task, of the classes seen by then, or a single one.
-    if split.boundaries:
-        shown = split.seen
-        rows = [split.test_indices(task) for task in range(split.n_tasks)]
-    else:
-        shown = np.ones((1, split.n_classes), dtype=bool)
-        rows = [np.flatnonzero(test_matrix.any(axis=1))]
-    test = [multi_label_data(data[1], test_matrix, mask, split) for mask in shown]
-    marks = _marks(split)
-    test_marks = {**marks, "overlapping": split.boundaries}
-    return split, [
-        LazyStream(
-            "train",
-            train,
-            split.tasks,
-            split.visible,
-            marks=marks,
-            joint_data=lambda visible: multi_label_data(data[0], matrix, visible, split),
-        ),
-        LazyStream("test", test, rows, shown, marks=test_marks),
-    ]
-
-
-def _marks(split: BaseSplit) -> dict[str, Any]:
-    """Marks of the stream on all of its experiences."""
-    return {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
-
-
-def _misfit(split: BaseSplit) -> InputError:
-    return InputError(
-        f"the split does not fit train.targets: it was made from other labels ({split!r})"
-    )
-
-
-def _same_classes(train: int, test: int) -> None:
-    if train != test:
-        raise InputError(
-            f"train.targets holds {train} classes and test.targets {test}: they must agree"
-        )

@@ -184,7 +184,7 @@ def test_splits_of_ones_own() -> None:
     ],
 )
 def test_splits_of_other_labels_are_refused(split: Any, test: Any, wrong: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"the split does not fit train\.targets"):
+    with pytest.raises(InputError, match=r"the split was made from other labels"):
         benchmark_from_split(NoImages(wrong), test, split)
 
 

@@ -25,7 +25,7 @@ from tests.refusals import check_refusals
 from tests.scenarios import test_registry
 from tests.scenarios.images import MULTI, SINGLE, Pictures
 from tests.scenarios.labels import some_labels
-from tests.scenarios.test_base_split import SPLITS
+from tests.scenarios.test_every_split import SPLITS
 from tests.scenarios.test_multi_label_split import LABELS, TASKS
 
 SI_BLURRY: list[dict[str, Any]] = [

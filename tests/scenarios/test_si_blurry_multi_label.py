@@ -129,6 +129,16 @@ def test_a_class_without_anchors_lives_where_its_images_come() -> None:
         assert split.n_labels - split.counts.sum() == 2  # those beside class 0 are hidden
 
 
+def test_a_class_without_anchors_stays_at_home_if_no_task_has_more_images() -> None:
+    # Two images of class 2 come in each task; its home is the second one, and stays so.
+    matrix = np.array([[1, 0, 1], [0, 1, 1]] * 2)
+    split = si_blurry_multi_label_split(
+        matrix, n_tasks=2, disjoint_percent=0, blurry_percent=0, seed=7
+    )
+    assert split.anchors is not None
+    assert split.anchors.homes.tolist() == [0, 1, 1]
+
+
 def test_same_seed_same_stream_and_global_generators_rest() -> None:
     labels = some_labels(200, 12)
     torch.manual_seed(0)
