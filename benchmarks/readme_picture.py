@@ -19,12 +19,13 @@ from cl_prompts.experiments.results.history import curve_of
 from cl_prompts.experiments.run_folder.runs import collect
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "curves.png"
-#: row of the table -> name, colour and distance of the name from the end of its curve in pixels
+#: row of the table -> name and colour
 SHOWN = {
-    "recommended": ("recommended", "#009E73", -18),
-    "mvp@whitened": ("MVP, whitened head", "#0072B2", 22),
-    "mvp": ("MVP", "#D55E00", 24),
+    "recommended": ("recommended", "#009E73"),
+    "mvp@whitened": ("MVP with a\nwhitened head", "#0072B2"),
+    "mvp": ("MVP", "#D55E00"),
 }
+HEIGHTS = alt.Scale(domain=[35, 100])
 
 
 def points(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -42,29 +43,28 @@ def points(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def curve(values: list[dict[str, Any]], name: str, color: str, shift: int) -> alt.LayerChart:
+def curve(values: list[dict[str, Any]], name: str, color: str) -> alt.LayerChart:
     """One curve with its band, and its name at the end."""
-    base = alt.Chart(alt.Data(values=values)).encode(
-        x=alt.X("x:Q", title="images seen", scale=alt.Scale(domain=[0, 1450], nice=False))
-    )
-    y = alt.Y("mean:Q", title="accuracy, %", scale=alt.Scale(domain=[40, 100]))
-    area = base.mark_area(opacity=0.18, color=color, clip=True).encode(
-        y=alt.Y("low:Q", scale=alt.Scale(domain=[40, 100]), title="accuracy, %"), y2="high:Q"
-    )
-    line = base.mark_line(color=color, strokeWidth=4, clip=True).encode(y=y)
-    end = alt.Chart(alt.Data(values=values[-1:])).encode(x="x:Q", y=y)
-    text = end.mark_text(align="right", dy=shift, fontSize=24, color=color, fontWeight="bold")
-    return alt.layer(area, line, text.encode(text=alt.value(name)))
+    axis = alt.Axis(grid=False, values=[0, 500, 1000, 1442])
+    x = alt.X("x:Q", title="images seen", axis=axis, scale=alt.Scale(domain=[0, 1442], nice=False))
+    low = alt.Y("low:Q", title="accuracy, %", axis=alt.Axis(tickCount=4), scale=HEIGHTS)
+    mean = alt.Y("mean:Q", scale=HEIGHTS)
+    base = alt.Chart(alt.Data(values=values)).encode(x=x)
+    area = base.mark_area(opacity=0.16, color=color, clip=True).encode(y=low, y2="high:Q")
+    line = base.mark_line(color=color, strokeWidth=5, clip=True).encode(y=mean)
+    end = alt.Chart(alt.Data(values=values[-1:])).encode(x=x, y=mean, text=alt.value(name))
+    look = {"fontSize": 26, "color": color, "fontWeight": "bold", "lineBreak": "\n"}
+    return alt.layer(area, line, end.mark_text(align="left", dx=10, **look))
 
 
 def main(folder: Path) -> None:
     """Write the picture."""
     found = points(folder)
     layers = [curve(found[row], *look) for row, look in SHOWN.items()]
-    chart = alt.layer(*layers).properties(width=820, height=380)
-    chart = chart.configure_axis(labelFontSize=20, titleFontSize=22, titleFontWeight="normal")
+    chart = alt.layer(*layers).properties(width=660, height=340)
+    chart = chart.configure_axis(labelFontSize=22, titleFontSize=24, titleFontWeight="normal")
     spec = chart.configure_view(stroke=None).to_dict()
-    OUT.write_bytes(vl_convert.vegalite_to_png(spec, ppi=144))
+    OUT.write_bytes(vl_convert.vegalite_to_png(spec, ppi=110))
 
 
 if __name__ == "__main__":
