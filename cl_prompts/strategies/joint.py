@@ -28,7 +28,7 @@ class Joint(HeadStrategy):
     """
 
     whole_stream = True
-    keeps = "all data at hand"
+    keeps = "all data at once"
 
     backbone_lr: NotNegative = 1e-5
     weight_decay: NotNegative = 0.01

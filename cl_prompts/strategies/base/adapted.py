@@ -1,4 +1,4 @@
-"""Base of the strategies with adapters and prototypes, which know their tasks' boundaries."""
+"""Base of the task-aware strategies with adapters and prototypes."""
 
 from __future__ import annotations
 
@@ -22,21 +22,19 @@ from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class AdapterStrategy(OnlineStrategy):
-    """Base of APER and EASE: adapters learn through a proxy head, prototypes are taken when a task
-    ends, in a further pass over its images. One class per image.
+    """Base of APER and EASE: adapters learn with a proxy head, then prototypes classify.
 
-    Settings are those of the published code for CIFAR-100: SGD with momentum 0.9, cosine schedule
-    per epoch, 20 epochs of batches of 48. There is no replay, and the proxy head has a form of its
-    own, so that its settings do not exist.
+    At the end of a task, another pass over its images computes the prototypes. One class per
+    image. Settings are those of the published code for CIFAR-100: SGD with momentum 0.9, cosine
+    schedule per epoch, 20 epochs, batches of 48. There is no replay, and the proxy head has no
+    settings. Dropout depends on the run's seed and the number of updates, so a resumed run draws
+    the same.
 
-    Dropout is drawn from the run's seed and the number of updates, so that a resumed run draws the
-    same.
-
-    Deviation: prototypes are means of images as the stream gives them, augmented where the data set
-    augments; published: without augmentation.
+    Deviation: prototypes are means of training images as the stream augments them; published:
+    without augmentation.
 
     Raises:
-        InputError: a replay buffer, or a stream without announced boundaries.
+        InputError: a replay buffer is set, or the stream announces no boundaries.
 
     Example:
         >>> AdapterStrategy.settings()["bottleneck"].default
@@ -50,7 +48,7 @@ class AdapterStrategy(OnlineStrategy):
     bottleneck: Count = 64
     """Width r of an adapter's hidden layer."""
     adapter_scale: Positive = 0.1
-    """Factor s on what an adapter adds."""
+    """Factor s on an adapter's output."""
     dropout: Share = 0.1
     """Dropout on an adapter's hidden layer."""
     momentum: Share = 0.9
@@ -59,13 +57,13 @@ class AdapterStrategy(OnlineStrategy):
     """Weight decay of SGD."""
     train_mb_size: Count = 48
     train_epochs: Count = 20
-    """Passes over each experience that trains adapters."""
+    """Epochs of each experience that trains adapters."""
     online_iter: Count = 1
     schedule: Schedule = "cosine"
     new_optimizer: bool = True
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
-        """SGD with momentum and weight decay."""
+        """Return SGD with momentum and weight decay."""
         trained = [p for p in model.parameters() if p.requires_grad]
         return torch.optim.SGD(
             [{"params": trained}], lr, momentum=self.momentum, weight_decay=self.weight_decay
@@ -76,25 +74,24 @@ class AdapterStrategy(OnlineStrategy):
         super().check_announced(announced=announced)
         if not announced:
             raise InputError(
-                f"{type(self).__name__} trains adapters task by task, and this stream announces no"
-                " boundaries: use a class-incremental stream, or boundaries=True to be told them"
+                f"{type(self).__name__} needs task boundaries, which this stream does not announce:"
+                " use a class-incremental stream or boundaries=True"
             )
 
     def start_task(self, classes: Tensor) -> None:
-        """Fix the adapters of earlier tasks."""
+        """Freeze the adapters of earlier tasks."""
         start_task(self.model, self.tasks_started - 1)
 
     def training_output(self, batch: Batch) -> Output:
-        """Run the model, with dropout from the seed."""
+        """Run the model, with seeded dropout."""
         with seeded(derived_seed(self.seed, self.updates)):
             return super().training_output(batch)
 
     @torch.no_grad()
     def task_features(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pass over all images of the task that ends: features (batch, subspaces, dim) as in
-        evaluation, and labels (batch,)."""
+        """Yield features (batch, subspaces, dim) and labels (batch,) of the finished task."""
         training = self.model.training
-        # Prototypes are of the adapters as tests run them, without dropout.
+        # Prototypes are computed as in evaluation, without dropout.
         self.model.eval()
         for images, labels in task_batches(self, whole_of(self.experience).dataset):
             yield self.model.encode(images, {}).features, labels

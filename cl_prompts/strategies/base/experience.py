@@ -1,4 +1,4 @@
-"""Experiences of a stream: their labels and annotated classes, and tasks in pieces.
+"""Labels, annotated classes and task boundaries of experiences.
 
 Avalanche's ``split_online_stream`` cuts an experience into mini-experiences.
 """
@@ -6,7 +6,7 @@ Avalanche's ``split_online_stream`` cuts an experience into mini-experiences.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,36 +22,34 @@ from cl_prompts.models.base import ContinualModel
 
 
 def whole_of(experience: Any) -> Any:
-    """The experience that a mini-experience was cut from, which has attributes that it lacks; any
-    other experience itself.
+    """Return the experience that a mini-experience was cut from; any other one itself.
 
-    A mini-experience of a stream that mixes experiences is returned itself.
+    A mini-experience of several experiences is returned itself.
     """
-    with _unmasked(experience):
+    # Avalanche hides attributes in training.
+    with getattr(experience, "no_attribute_masking", nullcontext)():
         return getattr(experience, "origin_experience", None) or experience
 
 
 def mark_of(experience: Any, name: str, default: bool) -> bool:
-    """Mark of an experience on its stream (``ordered``, ``boundaries``); the default if none.
+    """Read ``ordered`` or ``boundaries`` of an experience, or return the default.
 
-    An experience that Avalanche made of a part of ours, as ``benchmark_with_validation_stream``
-    does, says it through its data set.
+    The data set is asked where Avalanche made an experience from a part of ours, as
+    ``benchmark_with_validation_stream`` does.
     """
-    # The experience itself first, then the data set that Avalanche has carried it in.
-    said = getattr(whole_of(experience), name, None)
-    if said is None:
-        carried = getattr(getattr(experience, "dataset", None), f"stream_{name}", None)
-        # An attribute of a data set is one value a sample, and here the same for all.
-        said = carried[0] if carried is not None and len(carried) else default
-    return bool(said)
+    mark = getattr(whole_of(experience), name, None)
+    if mark is None:
+        marks = getattr(getattr(experience, "dataset", None), f"stream_{name}", None)
+        # Attributes of a data set have one value per sample, here the same for all.
+        mark = marks[0] if marks is not None and len(marks) else default
+    return bool(mark)
 
 
 def announces_boundaries(experience: Any, given: bool | None = None) -> bool:
-    """Whether the start of an experience tells a method of a new task: as ``given``, or as the
-    experience announces.
+    """Return whether the method may use the start of the experience as a task boundary.
 
-    Experiences declare it by ``boundaries``, Avalanche's mini-experiences by
-    ``access_task_boundaries``; those of other benchmarks, without either, announce theirs.
+    ``given`` decides, or else ``boundaries`` of the experience, or ``access_task_boundaries`` of
+    Avalanche's mini-experiences. Without either, as in other benchmarks, it may.
     """
     if given is not None:
         return given
@@ -60,10 +58,10 @@ def announces_boundaries(experience: Any, given: bool | None = None) -> bool:
 
 
 def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
-    """Domains of an experience's samples, and those that its whole stream trains on, by name; None
-    where the stream has no domains.
+    """Return the domains of an experience and of its whole training stream, by name.
 
-    Data that do not name their stream's domains stand for themselves: both are their own.
+    None if the stream has no domains. If the data set does not name those of the stream, both are
+    those of the experience.
     """
     data = getattr(experience, "dataset", None)
     carried = getattr(data, "domains", None)
@@ -75,15 +73,15 @@ def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
 
 
 class TaskPosition:
-    """Position of an experience in its task: first, last, or within.
+    """Position of an experience in its task: first, last, or between.
 
-    Avalanche's ``is_last_subexp`` stays False where the size of mini-experiences divides their task
-    (avalanche-lib 0.6), so samples are counted as well.
+    Avalanche's ``is_last_subexp`` stays False if the size of mini-experiences divides that of the
+    task (avalanche-lib 0.6), so samples are counted as well.
 
     Attributes:
-        first: the current experience is the first of its task.
-        last: the current experience is the last of its task.
-        samples: of the task up to the end of the current experience.
+        first: whether the current experience is the first of its task.
+        last: whether the current experience is the last of its task.
+        samples: samples of the task up to the end of the current experience.
 
     Example:
         >>> from types import SimpleNamespace
@@ -99,12 +97,13 @@ class TaskPosition:
         self.samples = 0
 
     def enter(self, experience: Any, *, again: bool = False) -> None:
-        """Update the position at the start of training on an experience.
+        """Update the position at the start of an experience.
 
         Args:
-            again: it was entered before, and training resumes inside it.
+            experience: to be trained on.
+            again: whether training resumes inside it.
         """
-        with _unmasked(experience):
+        with getattr(experience, "no_attribute_masking", nullcontext)():
             self.first = bool(getattr(experience, "is_first_subexp", True))
             self.last = bool(getattr(experience, "is_last_subexp", True))
         if not again:
@@ -114,27 +113,17 @@ class TaskPosition:
         self.last = self.last or (whole is not experience and self.samples >= len(whole.dataset))
 
 
-def _unmasked(experience: Any) -> AbstractContextManager[Any]:
-    """Show the attributes that Avalanche hides in training; :func:`announces_boundaries`
-    decides whether a method knows of boundaries."""
-    return (
-        experience.no_attribute_masking()
-        if hasattr(experience, "no_attribute_masking")
-        else nullcontext()
-    )
-
-
 def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
-    """Check that an experience's labels are of the model's kind and have head rows.
+    """Check the kind and range of an experience's labels against the model's head.
 
     Args:
         experience: with labels.
-        model: that has the head.
-        learner: its name, for the sentence.
+        model: with a head.
+        learner: name of the method, for error messages.
 
     Raises:
         InputError: multi-hot targets for a single-label model or the other way round, a class
-            beyond the head, or a multi-label mixture of tasks.
+            without a head row, or a multi-label mixture of tasks.
     """
     targets = experience.dataset.targets
     if not len(targets):
@@ -142,10 +131,10 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
     shape = np.shape(targets[0])
     if shape != ((model.n_classes,) if model.multi_label else ()):
         needs = "learns one label per image"
-        hint = "; multi_label=True, where the strategy has it, learns several"
+        hint = ": use multi_label=True or a method that has it"
         if model.multi_label:
             needs, hint = f"needs rows of {model.n_classes} zeros and ones", ""
-        raise InputError(f"{learner} {needs}: targets of shape {shape} were given{hint}")
+        raise InputError(f"{learner} {needs}, but targets have shape {shape}{hint}")
     if not model.multi_label:
         labels = _as_tensor(list(targets), targets[0])
         check_targets(labels, model.n_classes, multi_label=False)
@@ -153,14 +142,13 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
         whole_of(experience), OnlineCLExperience
     ):
         raise InputError(
-            "this experience mixes tasks and does not say which classes are annotated, so that"
-            " zeros in its targets mean nothing: cut tasks with split_online_stream"
+            "this experience mixes tasks without naming the annotated classes: cut single tasks"
+            " with split_online_stream"
         )
 
 
 def highest_class(experiences: Iterable[Any]) -> int:
-    """The highest class that some experiences name, by their labels or, of a piece of a task, by
-    those of the whole; -1 where they have none."""
+    """Return the highest class of some experiences, of their whole tasks where known; else -1."""
     highest = -1
     for experience in experiences:
         declared = getattr(whole_of(experience), "classes_in_this_experience", None) or ()
@@ -168,32 +156,33 @@ def highest_class(experiences: Iterable[Any]) -> int:
         targets = experience.dataset.targets
         if len(targets):
             first = _as_tensor(targets[0], targets[0])
-            # Multi-hot targets have a column for each class, whether it occurs or not.
+            # Multi-hot targets have a column for each class.
             last = first.numel() - 1 if first.dim() else int(_as_tensor(list(targets), first).max())
             highest = max(highest, last)
     return highest
 
 
 def _as_tensor(values: Any, example: Any) -> Tensor:
-    """Values as a tensor, unless they are no numbers; integers as int64, since others cannot be
-    compared."""
+    """Convert labels to a tensor, integers to int64."""
     try:
         found = torch.as_tensor(values)
         return found if found.is_floating_point() else found.long()
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"targets are {type(example).__name__}s such as {shown(example)}: give the integers 0"
+            f"targets are {type(example).__name__}s such as {shown(example)}: give integers from 0"
             " to n_classes - 1"
         ) from error
 
 
 def classes_of(experience: Any, n_classes: int) -> Tensor:
-    """(classes,) boolean: the classes that are annotated in this experience: those that it
-    declares, or otherwise those of its labels; all where it declares none and an image can have
-    several labels, or it has no image."""
+    """Return the (classes,) boolean mask of the classes annotated in an experience.
+
+    They are those that it declares, or else those of its labels. All classes count as annotated
+    if it declares none and has multi-hot targets or no images.
+    """
     whole = whole_of(experience)
     targets: Any = getattr(getattr(whole, "dataset", None), "targets", ())
-    # What Avalanche declares of a part of a task are the classes that an image of it has.
+    # For a part of a task, Avalanche declares only the classes that occur in it.
     annotated = getattr(targets, "annotated", None)
     if annotated is not None:
         return F.pad(torch.from_numpy(annotated.copy()), (0, n_classes - len(annotated)))
@@ -203,6 +192,6 @@ def classes_of(experience: Any, n_classes: int) -> Tensor:
             return torch.ones(n_classes, dtype=torch.bool)
         classes = set(targets)
     mask = torch.zeros(n_classes, dtype=torch.bool)
-    # Labels beyond the head are refused elsewhere, or count as wrong.
+    # check_labels refuses labels without a head row; in tests they count as wrong.
     mask[[int(c) for c in classes if int(c) < n_classes]] = True
     return mask

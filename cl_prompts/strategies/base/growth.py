@@ -1,4 +1,4 @@
-"""Growth of a strategy: room for further classes and tasks."""
+"""Expansion of a trained strategy to new classes or tasks."""
 
 from __future__ import annotations
 
@@ -14,23 +14,20 @@ from cl_prompts.models.growth import Axes, grow_parts, padded
 
 
 def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
-    """Make room for classes that come later, in place, between two experiences.
+    """Expand a trained strategy to new classes or tasks, in place, between two experiences.
 
-    What was learned stays as it is. The initial values of a new row depend on the seed and the
-    number of the class alone, and the optimizer has no momentum for it: to grow before an
-    experience or after it comes to the same, but for weight decay, which acts on a row from when it
-    is there.
+    Learned values do not change. The initial values of a new row depend only on the seed and the
+    number of its class, and it has no momentum. So the moment of growth does not matter, except
+    that weight decay acts on a row as soon as it exists.
 
     Args:
         strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        classes: how many further classes, or a list of their names, each once; they take the
-            columns behind those that are there.
-        tasks: announced tasks that will follow, for methods that divide prompts among
-            ``n_tasks``.
+        classes: number or distinct names of the new classes; their columns follow the present ones.
+        tasks: announced tasks to come, for methods that divide prompts among ``n_tasks``.
 
     Raises:
-        InputError: a model or an optimizer that was given ready-made, a strategy of the whole
-            stream, or more prompts than the method can have; the strategy is then as before.
+        InputError: the model or the optimizer was given, the strategy learns the whole stream at
+            once, or the method cannot have so many prompts; the strategy is unchanged.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -43,7 +40,7 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
     fits("classes", classes, Size | list[str])
     n_classes = len(classes) if isinstance(classes, Sequence) else int(classes)
     if isinstance(classes, Sequence) and len(set(classes)) < n_classes:
-        raise InputError(f"classes are {shown(classes)}: name each of them once")
+        raise InputError(f"classes are {shown(classes)}: name each class once")
     at_least(0, tasks=tasks)
     if not n_classes and not tasks:
         return
@@ -57,23 +54,18 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
         _grow(strategy, "class_axes", n_classes, first=strategy.model.n_classes)
         strategy.n_classes = strategy.model.n_classes
         strategy.replay.grow(n_classes)
-    # New prompts enter the optimizer.
-    strategy.make_optimizer()
+    strategy.make_optimizer()  # new prompts enter it
 
 
 def _refuse(strategy: Any) -> None:
     kind = type(strategy).__name__
     if strategy.whole_stream:
         raise InputError(
-            f"{kind} learns all of a stream at once and nothing later: train a new one on all"
-            " images"
+            f"{kind} learns the whole stream at once and cannot grow: train a new one on all images"
         )
     for name in ("model", "optimizer"):
         if strategy.explicit.get(name) is not None:
-            raise InputError(
-                f"{kind} was given its {name} ready-made, so it cannot grow: let it build one from"
-                " its settings"
-            )
+            raise InputError(f"{kind} cannot grow with a given {name}: leave out {name}=")
 
 
 def _grow(strategy: Any, axes: Axes, n: int, *, first: int) -> None:
@@ -82,7 +74,7 @@ def _grow(strategy: Any, axes: Axes, n: int, *, first: int) -> None:
 
 
 def growing_parts(strategy: Any) -> Iterator[Any]:
-    """The strategy, its plugins, and all modules that they hold, each once."""
+    """Yield the strategy, its plugins, and all modules in their attributes, each once."""
     met: set[int] = set()
     for owner in (strategy, *strategy.plugins):
         yield owner
@@ -94,13 +86,13 @@ def growing_parts(strategy: Any) -> Iterator[Any]:
 
 
 def _replace(optimizer: Optimizer, replaced: Mapping[nn.Parameter, nn.Parameter]) -> None:
-    """Let an optimizer train other parameters instead, with what momentum it has of the old."""
+    """Replace parameters in an optimizer, with their momentum."""
     for group in optimizer.param_groups:
         group["params"] = [replaced.get(p, p) for p in group["params"]]
     for old, new in replaced.items():
         if old in optimizer.state:
             entries = optimizer.state.pop(old)
-            # Adam's count of steps is of all rows.
+            # Adam's step count has no rows.
             optimizer.state[new] = {
                 name: padded(value, new.shape)
                 if isinstance(value, Tensor) and value.shape == old.shape

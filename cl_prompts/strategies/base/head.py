@@ -1,4 +1,4 @@
-"""The head of a method: its kind, and the statistics through which features reach it."""
+"""Head of a method: its kind, and the normalisation of its input."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HeadKind = Literal["linear", "cosine", "unit_rows"]
 
 
 class Head(Settings):
-    """One head over all classes, and its input, the same for every method that trains such a head.
+    """Head over all classes, and its input, for every method that trains one.
 
-    The defaults are the published form of most methods: a linear head on raw features. Given to a
-    method, only the settings that are given differ from the method's own head.
+    The defaults are the published form of most methods: a linear head on raw features. A method's
+    own head supplies the settings that are not given.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -37,36 +37,36 @@ class Head(Settings):
     tau: Positive | None = 0.1
     """Temperature of a cosine head; None learns its inverse from 1."""
     rows: RowInit = "uniform"
-    """How the rows of a cosine head begin: ``"uniform"`` U(-1, 1) / sqrt(width), as published, or
+    """Initial rows of a cosine head: ``"uniform"`` U(-1, 1) / sqrt(width), as published, or
     ``"small"``, as those of the linear head, which learn faster."""
     input: Literal["raw", HeadInput, "aligned"] = "raw"
-    """Features as they are (``"raw"``), or ``"centred"``, ``"standardised"`` or ``"whitened"`` by
+    """``"raw"`` features, or features ``"centred"``, ``"standardised"`` or ``"whitened"`` by
     statistics of the training batches so far
-    (:class:`~cl_prompts.models.whitening.FeatureWhitening`); ``"aligned"``, for comparison, gives
-    them a reference covariance (MePo, :mod:`cl_prompts.models.alignment`)."""
+    (:class:`~cl_prompts.models.whitening.FeatureWhitening`); ``"aligned"``, for comparison, maps
+    them to a reference covariance (MePo, :mod:`cl_prompts.models.alignment`)."""
     alignment: Alignment = "streamed"
-    """How ``input="aligned"`` aligns: ``"streamed"``, by the statistics of whitening, or batch by
-    batch to a moving reference, so that predictions depend on batch mates, ``"released"`` as MePo's
-    published code does or ``"corrected"``."""
+    """Form of ``input="aligned"``: ``"streamed"`` uses the statistics of whitening;
+    ``"released"`` (MePo's published code) and ``"corrected"`` align batch by batch to a moving
+    reference, so predictions depend on the other samples of the batch."""
     target: Target = "first"
-    """Reference of the streamed alignment: the covariance of the ``"first"`` 1,000 samples, as the
-    last renewal among them has it, or the ``"identity"``, which is whitening."""
+    """Reference of the streamed alignment: the covariance of the ``"first"`` 1,000 samples, at the
+    last refresh among them, or the ``"identity"``, which is whitening."""
     coefficient: Share = 0.5
-    """Share of the aligned feature, of unit norm, in that of the two alignments by batch."""
+    """Share of the aligned feature, of unit norm, in the two alignments by batch."""
     shrinkage: Positive | ByRule = 1.0
     """Shrinkage of the covariance towards a multiple of the identity; 1 needs no tuning. ``"oas"``
-    finds it from the covariance and the number of samples."""
+    computes it from the covariance and the number of samples."""
     aligned_tests: bool = True
-    """Whether the released alignment acts in tests, too; MVP's does not."""
+    """Whether the released alignment acts in tests as well; MVP's does not."""
     refresh: Count = 5
-    """Stream batches between two renewals of the whitening matrix."""
+    """Stream batches between two updates of the whitening matrix."""
     window: Count | None = None
-    """Samples that the statistics weigh as much as at most; None for all of the stream."""
+    """Greatest weight of the past in the statistics, in samples; None for the whole stream."""
     replayed: bool = True
-    """Whether replayed samples enter statistics that stream, too; those of a batch are of all."""
+    """Whether replayed samples enter streaming statistics; alignment by batch always uses them."""
 
     def fit(self, model: ContinualModel) -> None:
-        """Give a model that was just built this head."""
+        """Set this head in a new model."""
         dim = model.backbone.feature_dim
         if self.kind == "cosine":
             head = CosineHead(dim, model.n_classes, tau=self.tau, initial=self.rows)
@@ -81,6 +81,6 @@ class Head(Settings):
             model.set_head(whitening=StreamedAlignment(dim, self.target, **streaming))
         else:
             alignment = BatchAlignment(dim, self.alignment, coefficient=self.coefficient)
-            # MVP's published code aligns features in training alone.
+            # MVP's published code aligns features in training only.
             alignment.in_evaluation = self.aligned_tests or self.alignment != "released"
             model.set_head(whitening=alignment)

@@ -1,5 +1,4 @@
-"""Base of fine-tuning and of the replay and regularisation baselines: a linear head on a frozen or
-trainable ViT."""
+"""Base of fine-tuning, replay and regularisation baselines: a linear head on a ViT."""
 
 from __future__ import annotations
 
@@ -17,10 +16,10 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 
 
 class HeadStrategy(OnlineStrategy):
-    """Base of methods that train a linear head, and with ``backbone_lr`` > 0 the ViT underneath.
+    """Base of methods that train a linear head, and with ``backbone_lr`` > 0 the ViT as well.
 
-    The given backbone is never changed: a copy is trained, so several strategies can share one
-    frozen backbone. ``lr`` is the head's.
+    The ViT is trained on a copy, so strategies can share one frozen backbone. ``lr`` is the rate
+    of the head.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -30,9 +29,9 @@ class HeadStrategy(OnlineStrategy):
     """
 
     backbone_lr: NotNegative = 0.0
-    """Learning rate of the backbone; 0 keeps it frozen."""
+    """Learning rate of the backbone; 0 freezes it."""
     weight_decay: NotNegative = 0.0
-    """Weight decay of AdamW; 0 makes it Adam."""
+    """Weight decay of AdamW; with 0 it is Adam."""
 
     of_optimizer: ClassVar[tuple[str, ...]] = ("backbone_lr", "weight_decay")
     needs_buffer: ClassVar[bool] = False
@@ -43,17 +42,16 @@ class HeadStrategy(OnlineStrategy):
         super().check_settings()
         if self.needs_buffer and self.buffer_size < 1:
             raise InputError(
-                f"buffer_size of {type(self).__name__} is {self.buffer_size}: it learns from its"
-                " buffer and needs at least 1"
+                f"{type(self).__name__} needs a replay buffer: set buffer_size to at least 1"
             )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """Build a linear head on the class token of the frozen ViT or of a trainable copy of it."""
+        """Build a linear head on the frozen ViT, or on a trainable copy of it."""
         vit = backbone.thawed() if self.backbone_lr > 0 else backbone
         return PromptedViT(vit, n_classes, multi_label=self.multi_label)
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
-        """AdamW with two groups: everything else and the backbone."""
+        """Return AdamW with one group for the head and one for a trainable backbone."""
         others = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
         groups = [{"params": others, "lr": lr}]
         if self.backbone_lr > 0:

@@ -1,7 +1,6 @@
-"""What a method is made of: its model, its optimizer, and the hooks that the training loop calls.
+"""Construction of a method, and the hooks that its training loop calls.
 
-The loop itself is :class:`~cl_prompts.strategies.base.online.OnlineStrategy`, which every method
-derives from.
+The loop is :class:`~cl_prompts.strategies.base.online.OnlineStrategy`, the base of every method.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience
 from avalanche.training.templates import SupervisedTemplate
 from avalanche.training.utils import trigger_plugins
@@ -21,20 +21,24 @@ from torch.optim import Optimizer
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import batch_classes
+from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.compiled import CompiledDecoding, check_release
 from cl_prompts.models.feature_cache import BUDGET, FeatureCache
 from cl_prompts.strategies.base import growth
-from cl_prompts.strategies.base.avalanche import chosen_evaluator, with_own_plugins
-from cl_prompts.strategies.base.evaluation import AvalancheEvaluation
+from cl_prompts.strategies.base.avalanche import (
+    AvalancheEvaluation,
+    chosen_evaluator,
+    with_own_plugins,
+)
 from cl_prompts.strategies.base.experience import TaskPosition
-from cl_prompts.strategies.base.label_losses import LabelLosses
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.online_settings import OnlineSettings
-from cl_prompts.strategies.base.optimizer import update_groups
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.replay import Replay
-from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
+from cl_prompts.strategies.base.settings import Registered
+from cl_prompts.strategies.base.state import load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
@@ -43,39 +47,38 @@ from cl_prompts.training.schedules import learning_rate_factor, scale_learning_r
 AnyPlugin = TypeVar("AnyPlugin")
 
 
-class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
-    """Construction and hooks of a method; see
-    :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
+class Method(OnlineSettings, AvalancheEvaluation):
+    """Base of :class:`~cl_prompts.strategies.base.online.OnlineStrategy`: construction and hooks.
 
     Raises:
-        InputError: a setting that is unknown, out of range, or not defined for the method.
+        InputError: a setting is unknown, out of range, or not defined for the method.
     """
 
     keeps: ClassVar[str] = ""
-    """Kept instead of samples, by a method that refuses a replay buffer."""
+    """What the method has instead of a replay buffer, which is then refused."""
     own_plugins: ClassVar[tuple[StrategyPlugin, ...]] = ()
-    """Plugins that the method is defined with."""
+    """Plugins that are part of the method."""
     whole_stream: ClassVar[bool] = False
     """Whether ``train`` needs all experiences at once."""
     plain_images: ClassVar[bool] = False
-    """Whether a run gives the method training images without augmentation."""
+    """Whether a run trains the method on images without augmentation."""
     masks_classes: ClassVar[bool] = True
-    """Whether the method's loss knows ``class_mask="current"``."""
+    """Whether the loss supports ``class_mask="current"``."""
     weighs_alike: ClassVar[bool] = True
-    """Whether all samples of a batch have the same weight in the method's cross-entropy, one."""
+    """Whether the cross-entropy weighs all samples of a batch by one."""
     of_optimizer: ClassVar[tuple[str, ...]] = ()
-    """Settings, beside ``lr``, of the optimizer that the method makes."""
+    """Settings of the method's own optimizer, besides ``lr``."""
     remember_first: ClassVar[bool] = False
-    """Whether stream samples enter the buffer before they are trained on, instead of after."""
+    """Whether stream samples enter the buffer before the update on them, not after it."""
 
     def __init__(self, **settings: Any) -> None:
         self.assign(settings)
         self.check_settings()
         self.state = Registered(self)
-        """State that is saved beside that of model, optimizer and buffer."""
+        """State that checkpoints hold besides that of model, optimizer and buffer."""
         self.device = pick_device(self.device)
         self.model = self._given_or_built()
-        # Before the optimizer is made: a plugin may replace parts of the model, or add some.
+        # Before the optimizer: a plugin may add or replace parts of the model.
         self.plugins = with_own_plugins(self.own_plugins, self.plugins or ())
         trigger_plugins(self, "attach")
         self.model.to(self.device)
@@ -87,7 +90,7 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
             self,
             model=self.model,
             optimizer=self.optimizer or self.default_optimizer(self.model, self.lr),
-            # For plugins of Avalanche's that ask for a loss; ours is training_loss.
+            # For Avalanche's plugins that ask for a loss; ours is training_loss.
             criterion=nn.BCEWithLogitsLoss() if several else nn.CrossEntropyLoss(),
             train_mb_size=self.train_mb_size,
             eval_mb_size=self.eval_mb_size,
@@ -108,38 +111,37 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         self._begin()
 
     def _begin(self) -> None:
-        """Counters and state before the first sample."""
         n_classes, device = self.model.n_classes, self.device
         self.annotated = torch.ones(n_classes, dtype=torch.bool, device=device)
         """Classes that the current experience labels, (classes,)."""
         self.announced = self.boundaries is not False
-        """Whether the boundaries of the current experience are announced (task-aware learning)."""
+        """Whether the current experience announces its boundaries (task-aware learning)."""
         self.batch: Any = None
-        """The mini-batch of the current update; before the first one, a batch of the stream."""
+        """Mini-batch of the current update; before the first update, a batch of the stream."""
         self.output: Output | None = None
-        """Output of the model on it."""
+        """Output of the model on ``batch``."""
         self.tasks_started = 0
-        """Announced tasks begun so far."""
+        """Number of announced tasks started."""
         self.samples_seen = 0
-        """Stream samples trained on so far, each counted once (per epoch)."""
+        """Number of stream samples trained on, each counted once per epoch."""
         self.updates = 0
-        """Optimizer steps so far."""
+        """Number of optimizer steps."""
         self.single_class_batches = torch.zeros((), dtype=torch.int64, device=device)
-        """Updates on a batch of one class, which ``class_mask="batch"`` learns nothing from."""
+        """Updates on a batch of one class, from which ``class_mask="batch"`` learns nothing."""
         self.next_period = self.period or 0
-        """Stream samples at which the current period ends."""
+        """Value of ``samples_seen`` at which the current period ends."""
         self.state.add(
             "tasks_started", "samples_seen", "updates", "single_class_batches", "next_period"
         )
         self.shuffler = torch.Generator().manual_seed(self.seed)
-        """Generator that shuffles where the order is not part of the scenario."""
+        """Generator that shuffles a stream whose order the scenario does not fix."""
         self.task_position = TaskPosition()
-        """Where in its task the current experience lies."""
+        """Position of the current experience in its task."""
         self.between_batches: Callable[[], None] | None = None
-        """Called after each stream batch, where ``state_dict`` may be taken."""
+        """Callback after each stream batch, which may call ``state_dict``."""
         self.place: dict[str, Any] | None = None
-        """Where training resumes inside the next experience: ``samples`` of the epoch that are
-        done, and counters of Avalanche's ``clock``; None for its start."""
+        """Where training resumes inside the next experience: ``samples`` trained on in the epoch,
+        and counters of Avalanche's ``clock``; None for its start."""
         self._inside: dict[str, Any] | None = None
         self._epoch_order = self.shuffler.get_state()
 
@@ -152,7 +154,6 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         if model is None:
             assert self.backbone is not None
             assert self.n_classes is not None
-            # Parts first, and then what settings of all methods change in them.
             model = self.build_model(self.backbone.with_features(self.features), self.n_classes)
             self.fit_model(model)
         if model.multi_label and "multi_label" not in self.settings():
@@ -162,28 +163,28 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         return model
 
     def check_settings(self) -> None:
-        """Hook: refuse settings that contradict each other; words and bounds are checked before."""
+        """Hook: refuse settings that contradict each other, after words and bounds are checked."""
         kind = type(self).__name__
         for name in self.of_optimizer if self.optimizer is not None else ():
             if self.explicit.get(name) not in (None, 0, "none"):
-                raise InputError(f"{name} is of {kind}'s own optimizer: give it or optimizer=")
+                raise InputError(
+                    f"{name} configures {kind}'s own optimizer: give it or optimizer=, not both"
+                )
         if self.class_mask == "current" and not self.masks_classes:
-            raise InputError(
-                f"the loss of {kind} is over all classes seen: leave out class_mask=current"
-            )
+            raise InputError(f"{kind} does not support class_mask=current: leave it out")
         if self.keeps and self.buffer_size:
             raise InputError(
-                f"{kind} keeps {self.keeps} and replays nothing: leave buffer_size at 0"
+                f"{kind} replays no samples but has {self.keeps}: leave out buffer_size"
             )
         if self.class_mask == "batch" and self.train_mb_size < 8:
             warnings.warn(
-                f"class_mask=batch with train_mb_size={self.train_mb_size}: a batch of one class"
-                " teaches nothing, and small batches often are",
+                f"class_mask=batch with train_mb_size={self.train_mb_size}: small batches often"
+                " hold one class, from which nothing is learned",
                 stacklevel=3,
             )
 
     def plugin(self, kind: type[AnyPlugin]) -> AnyPlugin | None:
-        """The plugin of a class, or None."""
+        """Return the strategy's plugin of a class, or None."""
         return next((plugin for plugin in self.plugins if isinstance(plugin, kind)), None)
 
     @property
@@ -192,122 +193,144 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         return self.replay.buffer
 
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
-        """Register new trainable parameters, each in its group, and drop frozen ones."""
-        update_groups(self.optimizer, self.model, self.group_of, reset=reset_optimizer_state)
+        """Register new trainable parameters, each in its group, and drop frozen ones.
+
+        The others keep their optimizer state unless ``reset_optimizer_state``. Groups follow the
+        order of the model, since PyTorch saves optimizer state by position.
+        """
         self.optimized_param_id = dict(self.model.named_parameters())
+        trainable = {p: name for name, p in self.optimized_param_id.items() if p.requires_grad}
+        groups: list[dict[str, Any]] = self.optimizer.param_groups
+        # Momentum and weight decay would otherwise move parameters that were frozen.
+        for group in groups:
+            group["params"] = [p for p in group["params"] if p in trainable]
+        known = {p for group in groups for p in group["params"]}
+        for parameter, name in trainable.items():
+            if parameter not in known:
+                # A given optimizer may lack the group that the method expects.
+                groups[min(self.group_of(name), len(groups) - 1)]["params"].append(parameter)
+        order = {parameter: number for number, parameter in enumerate(trainable)}
+        for group in groups:
+            group["params"].sort(key=order.__getitem__)
+        for parameter in list(self.optimizer.state):
+            if reset_optimizer_state or parameter not in trainable:
+                del self.optimizer.state[parameter]
 
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, Any]:
-        """All state needed to resume, as tensors and plain values.
+        """Return all state needed to resume, as tensors and plain values.
 
-        It is whole after an experience, and inside of one when ``between_batches`` is called. The
-        state of plugins with ``state_dict`` and ``load_state_dict`` is part of it.
+        Call it after an experience, or in ``between_batches``. Plugins with ``state_dict`` and
+        ``load_state_dict`` are included.
         """
         return strategy_state(self, self._inside, self._epoch_order)
 
     def load_state_dict(
         self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
     ) -> None:
-        """Inverse of :meth:`state_dict`.
+        """Restore what :meth:`state_dict` returned.
 
         Args:
-            state: from a strategy of the same construction, plugins included.
-            experiences: the experiences trained on before, in order, and last the one inside of
-                which the state was taken, if it was; needed with a replay buffer. That experience
-                is to be trained next.
+            state: of a strategy with the same settings and plugins.
+            experiences: experiences trained on, in order, and last the one in which training
+                stopped, which is trained next. Only a replay buffer needs them.
         """
         load_strategy_state(self, state, experiences)
         self.state_loaded()
 
     grow = growth.grow
-    """Make room for ``classes`` that come later, a number or names, and for ``tasks``, between two
-    experiences."""
+    """Expand the trained strategy to further ``classes`` (a number or names) and ``tasks``."""
 
     def save(self, path: str) -> None:
-        """Write what was learned (prompts, keys, masks, head) without the backbone."""
+        """Save the learned tensors (prompts, keys, masks, head), without the backbone."""
         self.model.save(path)
 
     def load(self, path: str) -> None:
-        """Read what :meth:`save` wrote."""
+        """Load a file that :meth:`save` wrote."""
         self.model.load(path)
 
     # ------------------------------------------------------------------ hooks: construction
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> ContinualModel:
-        """Build the method's network from its settings."""
+        """Build the method's model from its settings."""
         raise NotImplementedError(f"{type(self).__name__} has no build_model: give model=")
 
     def fit_model(self, model: ContinualModel) -> None:
-        """Give a model that was just built what settings ask for: its head."""
+        """Apply the settings of all methods to a new model: its head."""
         self.head.fit(model)
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
-        """Adam without weight decay on everything trainable, as published for MVP and its
-        baselines."""
-        # As a group: it may be empty, where parameters come with the first task or there are none.
+        """Return Adam without weight decay on all trainable parameters, as published for MVP."""
+        # As a group, since the list may be empty until the first task adds parameters.
         return torch.optim.Adam(
             [{"params": [p for p in model.parameters() if p.requires_grad]}], lr
         )
 
     def group_of(self, name: str) -> int:
-        """Number of the optimizer's group that a parameter of the model belongs to, by its name."""
+        """Return the index of the optimizer group for a parameter of the model."""
         return 0
 
     def make_buffer(self, size: int, seed: int) -> ReplayBuffer:
-        """Make the replay buffer; its entries are references (experience, row), of width 2."""
+        """Return the replay buffer; its entries are references (experience, row), of width 2."""
         return ReservoirBuffer(size, width=2, seed=seed)
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Whether each announced task has an entry of its own in the model, so that room for
-        ``n_tasks`` needs as many; refuse more than there can be."""
+        """Return whether the model needs one entry for each of ``n_tasks`` announced tasks.
+
+        Raises:
+            InputError: the model cannot have so many.
+        """
         return False
 
     # ------------------------------------------------------------------ hooks: stream and tasks
 
     def check_announced(self, *, announced: bool) -> None:
-        """Refuse a stream that announces the boundaries of its tasks, or one that announces none;
-        plugins may have the same. A run asks before it begins."""
+        """Hook: refuse a stream that announces task boundaries, or one that does not.
+
+        Plugins may define it, too. A run calls it before training.
+        """
         trigger_plugins(self, "check_announced", announced=announced)
 
     def remarks_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
-        """Sentences on what the method leaves undone on a stream, for its user: tasks are given by
-        the classes of their samples, (n,) each."""
+        """Return warnings for a stream on which some of the method's settings have no effect.
+
+        Args:
+            tasks: class of each sample, (n,) per task.
+            announced: whether the stream announces task boundaries.
+        """
         return []
 
     def start_task(self, classes: Tensor) -> None:
-        """Prepare for an announced task with these classes (classes,) boolean, before its first
-        batch."""
+        """Prepare for an announced task with ``classes``, a (classes,) boolean mask."""
 
     def finish_task(self) -> None:
-        """Finish a task: called after the last sample of an announced task, or every ``period``
-        samples where none is announced; plugins follow."""
+        """Finish an announced task, or a period where no boundary is announced; plugins follow."""
 
     def start_period(self) -> None:
-        """Begin the next period, where no boundary is announced, once plugins have finished the
-        last one."""
+        """Start the next period, where no boundary is announced, after ``end_of_task`` plugins."""
 
     def observe_classes(self, labels: Tensor) -> None:
-        """Observe the classes of a stream batch before it is trained on."""
+        """Observe the classes of a stream batch before the first update on it."""
         self.model.observe_classes(labels)
 
     def state_loaded(self) -> None:
-        """Bring what is derived from the state up to it, once ``load_state_dict`` is done."""
+        """Update derived attributes after ``load_state_dict``."""
 
     # ------------------------------------------------------------------ hooks: one update
 
     def learning_rate_factor(self) -> float:
-        """Factor of the schedule on each group's own learning rate in this epoch."""
+        """Return the schedule's factor on each group's learning rate in this epoch."""
         return learning_rate_factor(self.schedule, self.clock.train_exp_epochs, self.train_epochs)
 
     def set_learning_rate(self) -> None:
         """Set each group's learning rate for this epoch of the experience."""
-        # Where rates are constant, they are left to the optimizer and to plugins.
+        # Constant rates are left to the optimizer and to plugins.
         if self.schedule != "constant":
             scale_learning_rates(self.optimizer, self.learning_rate_factor())
 
     def make_batch(self, stream: Batch) -> Batch:
-        """Join a view of a stream batch with newly drawn replayed samples."""
+        """Append newly drawn replayed samples to a stream batch."""
         return self.replay.join(stream, self.updates) if self.buffer_size else stream
 
     def training_output(self, batch: Batch) -> Output:
@@ -315,25 +338,64 @@ class Method(OnlineSettings, LabelLosses, AvalancheEvaluation):
         return self.feature_cache.run(self.model, batch.images, batch.samples)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Loss of the method on a batch: by default :meth:`label_loss`."""
+        """Return the method's loss on a batch; by default :meth:`label_loss`."""
         return self.label_loss(output.logits, batch)
 
+    def label_loss(self, logits: Tensor, batch: Batch, *, whole: Batch | None = None) -> Tensor:
+        """Return the cross-entropy over the competing classes (``class_mask``).
+
+        With several labels per image it is binary, over the annotated classes.
+
+        Args:
+            logits: (batch, classes) of the batch's samples.
+            batch: a batch, or a part of one.
+            whole: the whole batch, if ``batch`` is a part (DER++ replays in two parts).
+        """
+        if self.model.multi_label:
+            return multi_label_loss(logits, batch.labels, batch.annotated, norm=self.loss_norm)
+        return F.cross_entropy(self.competing_logits(logits, batch, whole=whole), batch.labels)
+
+    def competing_logits(
+        self, logits: Tensor, batch: Batch, *, whole: Batch | None = None
+    ) -> Tensor:
+        """Return logits with -inf for classes that do not compete; arguments as ``label_loss``."""
+        if self.class_mask == "batch":
+            competing = self.competing_classes((whole or batch).labels)
+            return logits.masked_fill(~competing, float("-inf"))
+        if self.class_mask == "current" and self.announced:
+            competing = batch.annotated.expand_as(logits)
+            # All seen classes compete for a sample of a foreign class: its loss would be infinite.
+            foreign = ~competing.gather(1, batch.labels[:, None])
+            return logits.masked_fill(~(competing | foreign), float("-inf"))
+        # "seen": the model has masked the unseen classes.
+        return logits
+
+    def competing_classes(self, labels: Tensor) -> Tensor:
+        """Return the (classes,) mask of competing classes: those of ``labels``, or all seen."""
+        if self.class_mask == "batch":
+            return batch_classes(labels, self.model.n_classes)
+        seen: Tensor = self.model.seen
+        return seen
+
     def clip_gradients(self) -> None:
-        """Bound the gradient's global norm by ``clip_norm``, if given."""
+        """Clip the gradient's global norm to ``clip_norm``, if given."""
         if self.clip_norm is not None:
             trained = [p for p in self.model.parameters() if p.grad is not None]
             torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
 
     def after_step(self, output: Output, batch: Batch) -> None:
-        """Update a method's statistics, after each optimizer step."""
+        """Update the method's statistics after each optimizer step."""
 
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
-        """Offer rows (n,) of the current experience, the first n samples of the batch, to the
-        buffer; once for each sample, after the update that ``output`` is of, unless
-        ``remember_first``."""
+        """Offer stream samples to the buffer, once each.
+
+        Args:
+            rows: (n,) rows of the current experience, the first n samples of the batch.
+            batch: the mini-batch.
+            output: of the update on it; None with ``remember_first``.
+        """
         self.replay.add(rows, batch.labels_on_host(len(rows)))
 
     def aligned_classifiers(self) -> list[Classifier]:
-        """Classifiers that the plugin for head alignment trains: the head, and further ones of the
-        method."""
+        """Return the classifiers that :class:`HeadAlignment` trains: the head and others."""
         return [head_of(self.model)]

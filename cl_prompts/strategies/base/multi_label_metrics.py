@@ -1,5 +1,4 @@
-"""Multi-label metrics for Avalanche's evaluator, and a refusal of single-label metrics on multi-hot
-targets."""
+"""Multi-label metrics for Avalanche's evaluator."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.metrics.multi_label import MultiLabelScores, images_with, multi_label_results
 from cl_prompts.strategies.base.experience import classes_of
 
-# Metrics inside Avalanche's plugin metrics that reduce (batch, classes) targets to one label each.
+# Metrics of Avalanche that reduce (batch, classes) targets to one label each.
 _ONE_LABEL = (
     metrics.Accuracy,
     metrics.ClassAccuracy,
@@ -26,45 +25,43 @@ _ONE_LABEL = (
 
 
 def refuse_accuracy(evaluator: Any) -> None:
-    """Refuse an evaluator with a metric that is defined for one label per image.
+    """Refuse an evaluator with a metric for one label per image.
 
-    Avalanche's accuracies and confusion matrices silently take the arg-max of 2-D targets: the
-    first label of an image would be its only one.
+    Avalanche's accuracies and confusion matrices take the arg-max of 2-D targets: they silently
+    ignore all labels of an image but the first.
 
     Args:
         evaluator: an ``EvaluationPlugin``.
 
     Raises:
-        InputError: it holds such a metric.
+        InputError: the evaluator has such a metric.
     """
     for metric in evaluator.metrics:
         if any(isinstance(part, _ONE_LABEL) for part in vars(metric).values()):
             raise InputError(
-                f"metric {str(metric)!r} is defined for one label per image: leave it out of the"
-                " evaluator and use MultiLabelMetrics()"
+                f"metric {str(metric)!r} is for one label per image: replace it by"
+                " MultiLabelMetrics()"
             )
 
 
 class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
-    """``MeanAP_Exp``, ``CF1_Exp`` and ``OF1_Exp`` of each evaluated experience, over the classes
-    seen in training.
+    """``MeanAP_Exp``, ``CF1_Exp`` and ``OF1_Exp`` of each experience, over the seen classes.
 
-    Seen classes are the model's ``seen`` if it has one. Otherwise they are the columns that were
-    positive in a batch of training, and before any training the experience's
-    ``classes_seen_so_far``. Of these, only the classes count that the evaluated experience
-    annotates (its ``classes_in_this_experience``): an early cumulative test set, evaluated later
-    on, hides the labels of later classes, so a score for them would compare with meaningless zeros.
-    As in the published protocol, images without such a label are left out. ``.ignored`` pairs
-    (VOC's ``difficult="ignore"``) count as negatives here; ``AnytimeEvaluation`` leaves them out.
-    Scores stay on the device until an experience ends. A score that is undefined (nothing seen, no
-    image) is not emitted.
+    Seen classes are the model's ``seen`` if it has one, else the columns that were positive in a
+    training batch, or before training the experience's ``classes_seen_so_far``. Of these, only the
+    classes annotated in the evaluated experience count (its ``classes_in_this_experience``): early
+    cumulative test sets hide the labels of later classes, so zeros there have no meaning. As in
+    the published protocol, images without such a label are left out. ``.ignored`` pairs (VOC's
+    ``difficult="ignore"``) count as negatives here; ``AnytimeEvaluation`` leaves them out. Scores
+    stay on the device until the experience ends. An undefined score (no seen class, no image) is
+    not emitted.
 
     Args:
-        threshold: probability above which a label counts as predicted; a model whose scores are no
-            logits has its own (``score_threshold``).
+        threshold: probability above which a label counts as predicted; a model whose scores are
+            not logits has its own ``score_threshold``.
 
     Raises:
-        InputError: threshold out of range; during a run, targets that are not multi-hot.
+        InputError: the threshold is out of range or, during a run, targets are not multi-hot.
 
     Example:
         >>> from avalanche.training.plugins import EvaluationPlugin
@@ -77,7 +74,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         super().__init__()
         if not 0 < threshold < 1:
             raise InputError(
-                f"the F1 threshold is {threshold:g}: it must be a probability between 0 and 1"
+                f"the F1 threshold is {threshold:g}: give a probability between 0 and 1"
             )
         self.threshold = threshold
         self._trained: Tensor | None = None  # (classes,) bool, on the device: seen in training
@@ -86,12 +83,12 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         self.reset()
 
     def reset(self) -> None:
-        """Drop the scores of the experience, but not the seen classes."""
+        """Clear the scores of the experience, but not the seen classes."""
         self._logits: list[Tensor] = []
         self._targets: list[Tensor] = []
 
     def result(self) -> MultiLabelScores | None:
-        """Scores of the evaluated experience so far; None without a batch or a seen class."""
+        """Return the scores of the experience so far; None without a batch or a seen class."""
         if not self._logits or self._seen is None:
             return None
         logits = torch.cat(self._logits).cpu()
@@ -109,7 +106,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         )
 
     def after_training_iteration(self, strategy: Any) -> None:
-        """Note the classes of the batch, without a synchronisation."""
+        """Record the classes of the batch, without a synchronisation."""
         super().after_training_iteration(strategy)
         seen = (_multi_hot(strategy.mb_y) > 0).any(dim=0)
         self._trained = seen if self._trained is None else self._trained.to(seen.device) | seen
@@ -120,7 +117,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         self.reset()
 
     def after_eval_iteration(self, strategy: Any) -> None:
-        """Keep logits and targets of the batch."""
+        """Store logits and targets of the batch."""
         super().after_eval_iteration(strategy)
         self._logits.append(strategy.mb_output.detach().float())
         self._targets.append(_multi_hot(strategy.mb_y).detach())
@@ -166,7 +163,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
 def _multi_hot(targets: Tensor) -> Tensor:
     if targets.ndim != 2:
         raise InputError(
-            f"MultiLabelMetrics() got targets of shape {tuple(targets.shape)}: it is for multi-hot"
-            " targets (batch, classes); for one label per image use Avalanche's accuracy_metrics()"
+            f"MultiLabelMetrics() got targets of shape {tuple(targets.shape)} instead of (batch,"
+            " classes): for one label per image use Avalanche's accuracy_metrics()"
         )
     return targets

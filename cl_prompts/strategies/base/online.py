@@ -1,7 +1,7 @@
-"""The online protocol: the training loop of all strategies, as an Avalanche strategy.
+"""Online protocol: the training loop of all strategies, as an Avalanche strategy.
 
-Read it from top to bottom: a call of ``train``, an experience, an epoch, a stream batch, an update.
-The hooks that it calls stand in :class:`~cl_prompts.strategies.base.method.Method`.
+From top to bottom: a call of ``train``, an experience, an epoch, a stream batch, an update.
+:class:`~cl_prompts.strategies.base.method.Method` has the hooks that the loop calls.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from cl_prompts.strategies.base.experience import (
 )
 from cl_prompts.strategies.base.faults import fault_of
 from cl_prompts.strategies.base.method import Method
-from cl_prompts.strategies.base.optimizer import count_writes
 from cl_prompts.strategies.base.stream import (
     Batch,
     RecurringViews,
@@ -40,32 +39,31 @@ from cl_prompts.strategies.base.stream import (
     stream_batches,
 )
 
-#: mark of the numbers of training, raised whenever a method comes to other ones from the same
-#: settings; runs of different marks are not compared
+#: raised whenever the same settings train to other numbers; runs of different versions are not
+#: compared
 TRAINING_VERSION = 7
 
 
 class OnlineStrategy(Method):
-    """Base of the strategies: one pass over a stream, several updates per batch, classes observed
-    on the way.
+    """Base of the strategies: one pass over a stream, with several updates per batch.
 
     It is an ordinary Avalanche strategy: ``train(experience)``, ``eval(stream)``, plugins,
-    evaluator and loggers work as usual. It never uses an experience's id or a task label for
-    learning. Differences from Avalanche's own templates:
+    evaluator and loggers work as usual. It does not read task labels or experience ids.
+    Differences from Avalanche's templates:
 
-    * ``online_iter`` updates are made on each batch; ``samples_seen`` counts stream samples
-      only, not those that plugins add;
-    * classes are observed in the labels of the incoming batch, before it is trained on;
+    * each batch is trained on ``online_iter`` times; ``samples_seen`` counts stream samples only,
+      not those that plugins add;
+    * the classes of a batch are observed before it is trained on;
     * task boundaries are used where they are announced (see ``boundaries``);
     * experiences with ``ordered=True`` are trained in their order, and no sample is dropped;
-    * only parameters that require a gradient enter the optimizer, and its groups are kept.
+    * only trainable parameters enter the optimizer, whose groups are preserved.
 
-    With a multi-label model the loss is binary cross-entropy over the classes annotated in the
-    experience, since a zero elsewhere has no meaning.
+    The multi-label loss is binary cross-entropy over the classes annotated in the experience,
+    since zeros in other columns have no meaning.
 
-    A method declares its settings, builds its network in :meth:`build_model`, and overrides those
-    hooks of :class:`~cl_prompts.strategies.base.method.Method` that it needs. Options that act
-    during training are plugins (:class:`~cl_prompts.strategies.base.plugin.StrategyPlugin`).
+    A method declares its settings, builds its model in :meth:`build_model`, and overrides hooks of
+    :class:`~cl_prompts.strategies.base.method.Method`. Options that act during training are
+    plugins (:class:`~cl_prompts.strategies.base.plugin.StrategyPlugin`).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -90,22 +88,21 @@ class OnlineStrategy(Method):
         eval_streams: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Train on one experience or several in turn; ``shuffle`` defaults to False for ordered
-        streams.
+        """Train on one experience, or on several in turn.
 
-        ``num_workers``, ``pin_memory`` and the like go to the data loader as in Avalanche;
-        ``drop_last`` does not exist, since no sample of a stream is dropped.
+        ``shuffle`` defaults to False for ordered streams. Other arguments are those of the data
+        loader, as in Avalanche, but for ``drop_last``: no sample is dropped.
         """
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if self.growing:
-            # Before labels are compared with the rows of the head.
+            # Before labels are checked against the rows of the head.
             self.grow(max(0, highest_class(experiences) + 1 - self.model.n_classes))
         kwargs.setdefault("shuffle", not any(mark_of(e, "ordered", False) for e in experiences))
         return super().train(experiences, eval_streams, **kwargs)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         """Enter an experience, and start its task if it is the first of an announced one."""
-        # What is resumed was entered before: its task has started, its samples are known.
+        # A resumed experience was entered before: its task has started, its samples are known.
         resumed = self.place is not None
         self.announced = announces_boundaries(self.experience, self.boundaries)
         self.check_announced(announced=self.announced)
@@ -114,7 +111,7 @@ class OnlineStrategy(Method):
         self.task_position.enter(self.experience, again=resumed)
         if self.announced and self.task_position.first and not resumed:
             if self.new_optimizer:
-                # Momentum of the last task would move parameters that this one leaves alone.
+                # Momentum of the last task would move parameters that this task does not train.
                 self.optimizer.state = defaultdict(dict)
             self.tasks_started += 1
             self.start_task(self.annotated)
@@ -126,14 +123,12 @@ class OnlineStrategy(Method):
             n = len(self.experience.dataset)
             self.feature_cache.reserve(self.source, n * self.views)
         if self.buffer_size and own_sampler(self.dataloader) is None:
-            raise InputError(
-                "buffer_size and a plugin that replaces the loader: use one of the two"
-            )
+            raise InputError("a plugin replaces the data loader: leave it or buffer_size out")
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
-        """Train the epochs of an experience; those before ``place`` were trained before."""
+        """Train the epochs of an experience, from ``place`` if training resumes in it."""
         if self.place is not None:
-            # Avalanche's clock began at zero with the experience.
+            # Avalanche has set its clock to zero.
             for name, count in self.place["clock"].items():
                 setattr(self.clock, name, count)
         for _ in range(self.clock.train_exp_epochs, self.train_epochs):
@@ -141,20 +136,20 @@ class OnlineStrategy(Method):
             if self._stop_training:
                 break
             self.training_epoch(**kwargs)
-            # On a GPU only every 50th step was checked: check the last one here.
+            # On a GPU only every 50th loss was checked.
             self.check_loss(now=True)
             self._after_training_epoch(**kwargs)
         self.place = None
-        # Stopped in the last epoch: the next experience is trained all the same.
+        # A plugin that stops this experience does not stop the next one.
         self._stop_training = False
 
     def training_epoch(self, **kwargs: Any) -> None:
         """Train on the stream of an experience.
 
-        For each stream batch: observe its classes; make ``online_iter`` updates, each on its next
-        view and on newly drawn replayed samples; then remember it, count it, and end a period
-        that is over. Plugins are called after each update; anytime evaluation acts after the last
-        one, when the batch is counted. Checkpoints are taken between two stream batches.
+        For each stream batch: observe its classes; make ``online_iter`` updates, each on another
+        view and newly drawn replayed samples; then offer it to the buffer, count it, and end the
+        period if it is over. Plugins act after each update, anytime evaluation after the last one.
+        Checkpoints are taken between two stream batches.
         """
         self.set_learning_rate()
         for stream in self._stream_batches():
@@ -162,58 +157,59 @@ class OnlineStrategy(Method):
                 return
             self.batch = stream.first
             self.mbatch = stream.first.columns
-            # Before the first update, whose loss is over the classes seen.
-            self.observe_classes(self.mb_y)
+            self.observe_classes(self.mb_y)  # first, since the loss is over the classes seen
             trigger_plugins(self, "start_of_stream_batch")
             if self.remember_first:
-                # CLIB trains on its memory alone, so the batch must be there before the update.
+                # CLIB trains on its buffer alone, so the batch enters it before the update.
                 self._offer(stream, stream.first, None)
             for number, view in enumerate(stream.views, 1):
                 if self._stop_training:
-                    return  # a plugin gave up: this stream batch is not counted
+                    return  # a plugin stops training: this stream batch is not counted
                 self.update(self.make_batch(view), repeated=number > 1, **kwargs)
                 if number == self.online_iter:
-                    # Before the last iteration ends, so that an evaluation due after these samples
-                    # sees them counted.
+                    # Before the last iteration ends: plugins evaluate there by samples seen.
                     self._finish_stream_batch(stream)
                 self._after_training_iteration(**kwargs)
             self._between_stream_batches(stream.start + stream.size)
 
     def update(self, batch: Batch, *, repeated: bool = False, **kwargs: Any) -> None:
-        """Make one optimizer step with all of Avalanche's triggers.
+        """Make one optimizer step, with all of Avalanche's triggers.
 
-        Beyond Avalanche's own loop: statistics of the head's input are updated in the forward pass,
-        the loss is the method's, gradients are clipped, and ``after_step`` follows the step.
-        Samples of a ``repeated`` update were counted among those statistics before."""
+        Differences from Avalanche's loop: the forward pass updates the statistics of the head's
+        input, the loss is the method's, gradients are clipped, and ``after_step`` follows.
+
+        Args:
+            batch: mini-batch.
+            repeated: whether the samples are in those statistics already.
+            **kwargs: passed to the triggers.
+        """
         self.batch = batch
         self.mbatch = batch.columns
         self._before_training_iteration(**kwargs)
-        # Here, since gradients of a plugin's own passes must not enter this step.
+        # After the plugins, whose own backward passes must not enter this step.
         self.optimizer.zero_grad()
         self.loss = self._make_empty_loss()
         self._before_forward(**kwargs)
-        batch.columns = self.mbatch  # plugins may have put others in their place
+        batch.columns = self.mbatch  # plugins may have replaced it
         # The stream's samples come first in a batch.
         rows = None if self.head.replayed else batch.n_stream
         with self.model.update_statistics(rows, repeated=repeated):
             output = self.output = self.training_output(batch)
-        # For metrics and plugins alone: Avalanche's would make NaN of the -inf of unseen classes.
-        self.mb_output = finite(output.logits)
+        self.mb_output = finite(output.logits)  # Avalanche's metrics would turn -inf into NaN
         self._after_forward(**kwargs)
-        # The method's loss; plugins add terms of theirs before the backward pass.
+        # Plugins add their terms to it in before_backward.
         self.loss += self.training_loss(output, batch)
         self._before_backward(**kwargs)
         self.backward()
         self._after_backward(**kwargs)
-        # Behind what plugins change in after_backward, so that they cannot exceed the bound.
+        # After the plugins, so that they cannot exceed the bound.
         self.clip_gradients()
         self._before_update(**kwargs)
         self.optimizer_step()
         self._after_update(**kwargs)
-        # Here and not in a plugin, since a given model may have slow heads without it.
+        # Not in the plugin, since a given model may have slow heads without it.
         if self.model.slow is not None:
             self.model.slow.update(self.model.head)
-        # Statistics of the method that are no parameters, such as how often a prompt was chosen.
         self.after_step(output, batch)
         self.updates += 1
         if self.class_mask == "batch":
@@ -221,8 +217,10 @@ class OnlineStrategy(Method):
         self.check_loss()
 
     def check_loss(self, *, now: bool = False) -> None:
-        """Stop at a loss that is not finite: checked at every step on the CPU, and on a GPU, where
-        a check costs a synchronisation, at the first step and every 50 from there."""
+        """Raise an error if the loss is not finite.
+
+        On a GPU, where a check synchronises, only the first and every 50th step is checked.
+        """
         if not (now or self.device.type == "cpu" or self.updates % 50 == 1):
             return
         loss = float(self.loss.detach())
@@ -231,19 +229,18 @@ class OnlineStrategy(Method):
             raise fault_of(loss, self.mb_x, logits, self.model.seen, self.samples_seen)
 
     def _offer(self, stream: StreamBatch, batch: Batch, output: Output | None) -> None:
-        """Offer stream samples to the buffer, in the first epoch only: later ones show the same."""
+        """Offer stream samples to the buffer, in the first epoch only."""
         if self.buffer_size and self.clock.train_exp_epochs == 0 and stream.rows is not None:
             self.remember(stream.rows, batch, output)
 
     def _finish_stream_batch(self, stream: StreamBatch) -> None:
-        """Remember and count a stream batch that was trained on, and end a period that is over."""
+        """Offer a stream batch to the buffer, count it, and end the period if it is over."""
         if not self.remember_first:
             self._offer(stream, self.batch, self.output)
         self.samples_seen += stream.size
         trigger_plugins(self, "end_of_stream_batch", samples=stream.size)
         if self.announced or self.period is None or self.samples_seen < self.next_period:
             return
-        # A batch may overstep the end of a period: the next one ends at its multiple all the same.
         self.next_period = (self.samples_seen // self.period + 1) * self.period
         self._end_task()
         self.start_period()
@@ -254,12 +251,11 @@ class OnlineStrategy(Method):
         trigger_plugins(self, "end_of_task")
 
     def _between_stream_batches(self, samples: int) -> None:
-        """Call ``between_batches``, which may save the state, after so many samples of the
-        epoch."""
+        """Call ``between_batches``, which may save the state, after ``samples`` of the epoch."""
         if self.between_batches is None:
             return
         clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
-        # state_dict, which is about to be called, reads from here where in the epoch this is.
+        # state_dict reads the position in the epoch from here.
         self._inside = {"samples": samples, "clock": clock}
         try:
             self.between_batches()
@@ -270,9 +266,9 @@ class OnlineStrategy(Method):
         # First, so that plugins and evaluation after the experience see the finished task.
         if self.announced and self.task_position.last:
             self._end_task()
-        if not self.buffer_size:  # its views do not come again
+        if not self.buffer_size:  # without replay its views are not read again
             self.feature_cache.clear()
-        # Plugins measure the importance of parameters by what the model gives (MAS squares it).
+        # Plugins of Avalanche compute with the logits (MAS squares them).
         self.model.finite_forward = True
         super()._after_training_exp(**kwargs)
         self.model.finite_forward = False
@@ -284,9 +280,13 @@ class OnlineStrategy(Method):
         self.output = None
 
     def optimizer_step(self) -> None:
-        """Make a step, after which what is cached of the old parameters is out of date."""
+        """Make a step, and invalidate what is cached for the old parameters."""
         super().optimizer_step()
-        count_writes(self.optimizer)
+        # Caches compare version counters, which torch's fused optimizers do not raise.
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    torch.autograd.graph.increment_version(parameter)
 
     # ------------------------------------------------------------------ loading
 
@@ -297,8 +297,10 @@ class OnlineStrategy(Method):
         pin_memory: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        """Make a loader in stream order, or shuffled by the private generator, that yields each
-        batch ``online_iter`` times, each time in other views; replay reads with as many workers."""
+        """Make a loader that yields each batch ``online_iter`` times, each in other views.
+
+        It reads in stream order, or in that of the private generator. Replay uses as many workers.
+        """
         self.replay.workers = num_workers
         data = self.adapted_dataset
         order = self.shuffler if shuffle else None
@@ -307,23 +309,22 @@ class OnlineStrategy(Method):
             RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order),
             num_workers=num_workers,
             pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
-            # A private one: a loader draws a seed even without workers.
+            # A private generator: a loader draws a seed even without workers.
             generator=torch.Generator(),
             **kwargs,
         )
 
     def _stream_batches(self) -> Iterator[StreamBatch]:
-        """The batches of an epoch, from the place on at which training resumes."""
+        """Yield the batches of an epoch, from ``place`` if training resumes in it."""
         start = 0
         if self.place is not None:
             start = self.place["samples"]
             self.clock.train_epoch_iterations = self.place["clock"]["train_epoch_iterations"]
             self.place = None
-        # The state from which a resumed run draws the same order of the epoch.
+        # A resumed run draws the order of the epoch from this state.
         self._epoch_order = self.shuffler.get_state()
         sampler = own_sampler(self.dataloader)
         if sampler is not None:
-            # What its next pass begins with, and the keys that it gives to views.
             sampler.start = start
             sampler.origin = self.samples_seen - start
             if self.views is not None:
@@ -344,6 +345,6 @@ class OnlineStrategy(Method):
 
     @property
     def source(self) -> int:
-        """Number of the current experience, by which replayed samples refer to it."""
-        # Where training broke off, the clock did not count an experience that was entered.
+        """Number of the current experience in the references of replayed samples."""
+        # After an error in training, the clock has not counted an experience that was entered.
         return self.replay.n_sources - 1 if self.buffer_size else self.clock.train_exp_counter

@@ -1,4 +1,4 @@
-"""Base of the plugins that a method may be given as options."""
+"""Base of the plugins that are options of a method."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from avalanche.core import BaseSGDPlugin
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies.base.settings import Settings
-from cl_prompts.strategies.base.state import Registered
+from cl_prompts.strategies.base.settings import Registered, Settings
 
 
 class StrategyPlugin(Settings, BaseSGDPlugin):
-    """An option of a method that acts during training, as an Avalanche plugin with settings.
+    """Option of a method that acts during training: an Avalanche plugin with settings.
 
-    Besides Avalanche's events a plugin of any kind may have these, each called with the strategy:
+    Besides Avalanche's events, any plugin may have these, each called with the strategy:
 
-    * ``attach``: once, while the strategy is made: its model exists, its optimizer does not;
-    * ``check_announced``: a stream is about to be trained on, or was named in a recipe;
-      ``announced=`` says whether it announces the boundaries of its tasks;
-    * ``start_of_task``: an announced task starts;
-    * ``start_of_stream_batch``: classes of a new stream batch (``strategy.batch``) were observed;
-    * ``end_of_stream_batch``: the last update on it was made and it was counted; ``samples=`` is
-      its size;
-    * ``end_of_task``: an announced task, or a period where none is announced, is over;
-    * ``start_of_period``: the next period begins.
+    * ``attach``: at construction, after the model and before the optimizer;
+    * ``check_announced``: before training, and for the stream of a recipe; ``announced=`` says
+      whether the stream announces task boundaries;
+    * ``start_of_task``: at the start of an announced task;
+    * ``start_of_stream_batch``: after the classes of a stream batch (``strategy.batch``) were
+      observed;
+    * ``end_of_stream_batch``: after the last update on it, when it is counted; ``samples=`` is its
+      size;
+    * ``end_of_task``: at the end of an announced task, or of a period where none is announced;
+    * ``start_of_period``: at the start of the next period.
 
-    Where training resumes, the events that begin an experience or an epoch fire again, with
+    When training resumes, the events at the start of an experience and epoch fire again, with
     ``strategy.place`` set. During an update ``strategy.batch`` is the mini-batch and
-    ``strategy.output`` what the model made of it; a term of loss is added to ``strategy.loss`` in
+    ``strategy.output`` the model's output on it. A loss term is added to ``strategy.loss`` in
     ``before_backward``.
 
-    State is registered by ``self.state.add("name of the attribute")`` and is part of checkpoints,
-    as is that of any plugin with ``state_dict`` and ``load_state_dict``. Of each tensor with one
-    entry a class, ``class_axes`` names the axis (:mod:`cl_prompts.models.growth`).
+    Register state by ``self.state.add("name of the attribute")``: checkpoints contain it, as that
+    of any plugin with ``state_dict`` and ``load_state_dict``. For each tensor with one entry per
+    class, ``class_axes`` names the axis (:mod:`cl_prompts.models.growth`).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -52,10 +52,10 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
     """
 
     needs: ClassVar[str] = ""
-    """Setting of the methods that the plugin is for, such as ``"head"``: given to all strategies of
-    a recipe, it goes to those that have the setting, if there are any."""
+    """Setting that a method must have, such as ``"head"``; among the strategies of a recipe, only
+    those with the setting get the plugin."""
     one_label: ClassVar[str] = ""
-    """Why the plugin is for one class per image; empty where it is for several, too."""
+    """Why the plugin is for one class per image alone; empty if it is for several as well."""
 
     def __init__(self, **settings: Any) -> None:
         BaseSGDPlugin.__init__(self)
@@ -64,17 +64,17 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
         """The plugin's registered state."""
 
     def attach(self, strategy: Any) -> None:
-        """Prepare for a strategy whose model was built and whose optimizer was not.
+        """Prepare for a strategy, before its optimizer exists.
 
         Raises:
-            InputError: the strategy lacks what the plugin needs.
+            InputError: the strategy does not suit the plugin.
         """
 
     def check_head(self, strategy: Any) -> None:
-        """Refuse a strategy that trains no head over all classes.
+        """Refuse a strategy that does not train one head over all classes.
 
         Raises:
-            InputError: prototypes, heads of tasks, or a mixture of heads.
+            InputError: it has prototypes, a head per task, or a mixture of heads.
         """
         if "head" not in strategy.settings() or not isinstance(strategy.model, PromptedViT):
             raise self.refusal(
@@ -84,25 +84,24 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
             raise self.refusal(self.one_label)
 
     def check_stream_samples(self, strategy: Any) -> None:
-        """Refuse a strategy that trains on replayed samples alone.
+        """Refuse a strategy whose batches have no stream samples.
 
         Raises:
-            InputError: its batches hold no sample of the stream.
+            InputError: it trains on replayed samples alone.
         """
         if strategy.remember_first:
             raise self.refusal(
-                f"takes statistics of the stream's samples, and {type(strategy).__name__} trains on"
-                " replayed ones alone"
+                f"needs stream samples, and {type(strategy).__name__} trains on replayed ones alone"
             )
 
     def refusal(self, why: str, what_instead: str = "leave it out") -> InputError:
-        """The error to raise for a strategy that the plugin does not suit."""
+        """Return the error for a strategy that the plugin does not suit."""
         return InputError(f"{type(self).__name__} {why}: {what_instead}")
 
     def state_dict(self) -> dict[str, Any]:
-        """The registered state, as tensors and plain values."""
+        """Return the registered state, as tensors and plain values."""
         return self.state.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
+        """Restore what :meth:`state_dict` returned."""
         self.state.load_state_dict(state)

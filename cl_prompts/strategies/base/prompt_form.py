@@ -1,4 +1,4 @@
-"""Forms of prompts: other ways in which a method's prompts are parameterised."""
+"""Forms of prompts: parameterisations other than the method's own."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
 from cl_prompts.strategies.base.settings import Settings
 
-#: pools of entries, which a selector chooses
+#: pools of entries, among which a selector chooses
 ENTRIES = (PrependedTokenPool, TokenPool, PrefixPool)
 
 
 class Encoded(Settings):
-    """Prompts that pass through an encoder while they are learned, with a residual (PRE, published
-    for language models; :class:`~cl_prompts.prompts.parameterisations.Reparameterised`).
+    """Prompts that pass through a residual encoder during training.
 
-    Prompts of a task's own are baked, that is replaced by the encoder's output, when the next task
-    starts.
+    PRE, published for language models
+    (:class:`~cl_prompts.prompts.parameterisations.Reparameterised`). If each task has its own
+    prompts, the encoder's output replaces them when the next task starts.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -40,20 +40,20 @@ class Encoded(Settings):
     """
 
     kind: Literal["lstm", "mlp"] = "lstm"
-    """A bidirectional ``"lstm"`` over the rows of a prompt, or an ``"mlp"`` row by row."""
+    """A bidirectional ``"lstm"`` over the rows of a prompt, or an ``"mlp"`` on each row."""
     width: Count = 64
-    """Width of the hidden layer of an MLP."""
+    """Width of the MLP's hidden layer."""
     per_entry: bool = False
-    """An encoder for each entry of a pool instead of one for all."""
+    """One encoder for each entry of a pool instead of one for all."""
 
     def apply(self, model: ContinualModel, method: str) -> None:
-        """Wrap the pools of a model that was just built."""
+        """Wrap the pools of a new model."""
         pools: nn.ModuleList = model.pools  # type: ignore[assignment]
         written = value_pools(model)
         if not written:
             raise InputError(
-                f"prompt_form=Encoded writes prompts otherwise, and those of {method} are not"
-                " single entries of a pool: leave it out"
+                f"prompt_form=Encoded needs single entries of a pool, which {method} does not have:"
+                " leave it out"
             )
         for i in written:
             pools[i] = Reparameterised(
@@ -70,10 +70,11 @@ class Encoded(Settings):
 
 
 class Decomposed(Settings):
-    """A low-rank update of the embedded tokens beside the prompts (DePT, published for language
-    models; :class:`~cl_prompts.prompts.parameterisations.Decomposed`).
+    """Low-rank update of the embedded tokens, in addition to the prompts.
 
-    It is folded into a constant at a task's end, or every ``period`` samples, and a new one begins.
+    DePT, published for language models
+    (:class:`~cl_prompts.prompts.parameterisations.Decomposed`). At the end of a task, or every
+    ``period`` samples, the update is merged into the tokens, and a new one starts.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -85,25 +86,25 @@ class Decomposed(Settings):
     """
 
     per: Literal["shared", "entry"] = "shared"
-    """``"shared"``, one update for all images; ``"entry"``, one for each entry of the pool, added
-    up over an image's entries."""
+    """``"shared"``: one update for all images; ``"entry"``: one per entry of the pool, summed over
+    an image's entries."""
     rank: Count = 11
-    """Rank of the update; 11 and 5 prompt tokens have the parameters of 20 tokens on a ViT-B."""
+    """Rank of the update; rank 11 and 5 tokens have as many parameters as 20 tokens on a ViT-B."""
     alpha: Positive = 8.0
     """Scale of the update, times rank^-1/2."""
 
     def apply(self, model: ContinualModel, method: str) -> None:
-        """Add the update to the pools of a model that was just built."""
+        """Add the update to the pools of a new model."""
         pools: nn.ModuleList = model.pools  # type: ignore[assignment]
         size = 1
         if self.per == "entry":
             sizes = [len(pool.values) for pool in pools if isinstance(pool, ENTRIES)]
             if not sizes:
                 raise InputError(
-                    f"prompt_form=Decomposed(per='entry') needs entries that images choose, and"
-                    f" {method} has none: give per='shared'"
+                    f"prompt_form=Decomposed(per='entry') needs entries that images select, which"
+                    f" {method} does not have: use per='shared'"
                 )
-            # One selector chooses for all pools, so these have equally many entries.
+            # One selector serves all pools, so their sizes are equal.
             size = sizes[0]
         vit = model.backbone
         pools.append(
@@ -119,16 +120,14 @@ PROMPT_FORMS: dict[str, type[PromptForm]] = {"decomposed": Decomposed, "encoded"
 
 
 def prompt_forms(given: Any) -> list[PromptForm]:
-    """Forms of prompts, those that add pools first.
+    """Return the forms of prompts for a setting, those that add pools first.
 
     Args:
-        given: None, a form, several of them, or a mapping of their names to settings.
+        given: a form, several forms, or a mapping of their names to settings.
 
     Raises:
-        InputError: something else.
+        InputError: the setting is none of these.
     """
-    if given is None:
-        return []
     if isinstance(given, Mapping):
         for name in given:
             if name not in PROMPT_FORMS:
@@ -138,20 +137,19 @@ def prompt_forms(given: Any) -> list[PromptForm]:
     for form in forms:
         if not isinstance(form, PromptForm):
             raise InputError(f"prompt_form is {shown(form)}: give Encoded(...) or Decomposed(...)")
-    # An update by entry counts the entries of pools that are not wrapped yet.
+    # Decomposed(per="entry") counts the entries of pools before they are wrapped.
     return sorted(forms, key=lambda form: isinstance(form, Encoded))
 
 
 def value_pools(model: ContinualModel) -> list[int]:
-    """Positions of the pools whose prompts are one Parameter, which can be wrapped."""
+    """Return the indices of the pools whose prompts are one Parameter, which can be wrapped."""
     pools = getattr(model, "pools", ())
     return [i for i, p in enumerate(pools) if hasattr(p, "values") and hasattr(p, "build_from")]
 
 
 def slots_of(model: ContinualModel, pool: nn.Module) -> int:
-    """Entries of a pool that belong to one task; 0 where tasks have none of their own."""
+    """Return the number of entries per task; 0 if tasks share all entries."""
     selector: Any = model.selector
-    # A batch's vote stands around the selector in question.
     if isinstance(selector, BatchwisePrompt):
         selector = selector.inner
     if not isinstance(pool, ENTRIES):

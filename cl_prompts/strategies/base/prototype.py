@@ -1,4 +1,4 @@
-"""Base of the strategies without gradients: each sample updates the statistics once."""
+"""Base of the strategies without gradients."""
 
 from __future__ import annotations
 
@@ -20,29 +20,27 @@ from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch
 
-#: settings of gradient descent and of its loss, which a method without gradients does not have
+#: settings of gradient descent, which these methods do not have
 OF_GRADIENTS = ("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm")
 
 
 class PrototypeStrategy(OnlineStrategy):
-    """Base of the prototype strategies: an update adds a batch's features to the classifier's
-    statistics.
+    """Base of the prototype strategies: an update adds features to a classifier's statistics.
 
-    There is no gradient and no optimizer step, but Avalanche's triggers fire as usual. A training
-    batch costs one frozen forward pass, a test image one in total. The result depends neither on
-    the order of the stream nor on its batches, but for what a method finds on its way: a ridge on
-    held-out samples, a kernel's width from the first batch, pseudo-labels.
+    There is no gradient and no optimizer step, but Avalanche's triggers fire as usual. Training
+    costs one frozen forward pass per batch, a test image one in total. The result depends neither
+    on the order of the stream nor on its batches, except for a ridge chosen on held-out samples, a
+    kernel width taken from the first batch, and pseudo-labels.
 
-    The reported loss is prequential: cross-entropy of the batch as scored *before* the update, over
-    its samples of classes seen before; multi-label: the mean squared error of scores, over the
-    annotated classes seen before.
+    The reported loss is prequential: cross-entropy of the batch *before* the update, over its
+    samples of known classes; with several labels the mean squared error of scores, over the
+    annotated known classes.
 
-    Settings of gradient descent (``OF_GRADIENTS``) and of a trained head do not exist here;
-    ``optimizer``, which all strategies of Avalanche take, has no effect.
-    There is no replay: sums over the stream forget nothing. A plugin that adds past samples to
-    batches makes them count again. Several classes per image are refused but where a classifier of
-    theirs is defined: a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, which is
-    told which classes are annotated and settles where a task or a period ends.
+    Settings of gradient descent (``OF_GRADIENTS``) and of a trained head do not exist here.
+    ``optimizer``, an argument of all strategies of Avalanche, has no effect. There is no replay:
+    sums over the stream forget nothing. Replayed samples of a plugin would count twice. Several
+    labels per image need a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, which
+    reads the annotated classes and is settled at the end of a task or period.
 
     Raises:
         InputError: ``buffer_size`` is not 0.
@@ -62,12 +60,11 @@ class PrototypeStrategy(OnlineStrategy):
     """Class of the classifier."""
 
     training_scores: bool = True
-    """Score training batches, for the loss and for Avalanche's training metrics; otherwise the loss
-    and all training logits are 0."""
+    """Score training batches for the loss and Avalanche's training metrics; otherwise the loss and
+    all training logits are 0."""
     augmented_views: bool = False
-    """Count every view of a sample as a sample: ``train_epochs`` x ``online_iter`` of them.
-    Otherwise each sample counts once and these two are ignored, since recipes set them for all
-    strategies."""
+    """Count all ``train_epochs`` x ``online_iter`` views of a sample. Otherwise each sample counts
+    once, and these two settings, which recipes set for all strategies, are ignored."""
     train_epochs: Count = 1
     """Ignored unless ``augmented_views``."""
     online_iter: Count = 1
@@ -88,13 +85,13 @@ class PrototypeStrategy(OnlineStrategy):
         return PrototypeViT(backbone, head, multi_label=self.multi_label)
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:
-        """Make the classifier, with those settings of the method that it has, too."""
+        """Make the classifier, with the settings that it shares with the method."""
         arguments = inspect.signature(self.classifier).parameters.keys() - {"n_classes"}
         given = {name: value for name, value in self.values_of().items() if name in arguments}
         return self.classifier(dim, n_classes, dtype=dtype, **given)
 
     def training_output(self, batch: Batch) -> Output:
-        """Run the model, or only compute features where training batches are not scored."""
+        """Run the model, or compute features alone without ``training_scores``."""
         if self.training_scores:
             return super().training_output(batch)
         features = self.model.features(batch.images)
@@ -102,16 +99,15 @@ class PrototypeStrategy(OnlineStrategy):
         return Output(self.model.hide_unseen(logits), features)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Cross-entropy before the update, over samples of classes seen before; multi-label:
-        squared error over the annotated classes seen before."""
-        # NaN where a feature is not finite, of classes that are not scored, too.
+        """Return the prequential loss (see the class)."""
+        # NaN if any feature is not finite, even if its class is not scored.
         nothing = 0.0 * output.features.float().mean()
         if not self.training_scores:
             return nothing
         if self.model.multi_label:
             annotated = batch.annotated & self.model.head.seen
             return nothing + _squared_error(output.logits, batch.labels, annotated)
-        # Of mb_output, which is finite where logits of unseen classes are -inf.
+        # mb_output is finite where logits of unseen classes are -inf.
         losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
         return nothing + masked_mean(losses, self.model.head.seen[batch.labels])
 
@@ -126,16 +122,16 @@ class PrototypeStrategy(OnlineStrategy):
         self.model.learn(output.features, self.labels_of(batch), batch.annotated)
 
     def labels_of(self, batch: Batch) -> Tensor:
-        """Labels of the batch, on the CPU where the classifier sorts by them."""
+        """Return the labels, on the CPU if the classifier sorts by them."""
         on_host = batch.host_labels if self.model.head.sorts else None
         return batch.labels if on_host is None else on_host
 
     def finish_task(self) -> None:
-        """Settle the classifier."""
+        """Let the classifier finish the task."""
         self.model.settle()
 
     def criterion(self) -> Tensor:
-        """Loss in evaluation: cross-entropy; multi-label: squared error over the seen classes."""
+        """Return the evaluation loss: cross-entropy, or with several labels squared error."""
         if not self.model.multi_label:
             return super().criterion()
         annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
@@ -143,5 +139,5 @@ class PrototypeStrategy(OnlineStrategy):
 
 
 def _squared_error(scores: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-    """Mean squared error of scores (batch, classes) over some columns."""
+    """Return the mean squared error of scores (batch, classes) over some columns."""
     return masked_mean((scores - labels).square(), classes.expand_as(scores))

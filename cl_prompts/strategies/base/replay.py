@@ -1,4 +1,4 @@
-"""Replay of past samples of the stream, by reference."""
+"""Replay of past stream samples, stored as references."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch, RecurringViews
 from cl_prompts.training.buffers import ReplayBuffer
 
-#: experience, row in it, and key of the view
+#: experience, row, and key of the view
 _Wanted = tuple[int, int, Key]
 
 
 class Replay:
-    """A replay buffer of (experience, row) references, and the experiences they refer to.
+    """Replay buffer of (experience, row) references, with the experiences.
 
-    Images are read again from their data set at each draw, with a fresh augmentation: views under
-    the key (update, draw, experience, row), which no two reads of a run share.
+    Each draw reads its images from their data set with a new augmentation, keyed by (update, draw,
+    experience, row).
 
     Args:
         buffer: of references of width 2.
-        draws: independent draws per batch (DER++ takes two).
+        batch_size: samples per draw.
+        draws: independent draws per update (DER++: 2).
 
     Example:
         >>> from cl_prompts.training.buffers import ReservoirBuffer
@@ -44,9 +45,9 @@ class Replay:
         self.batch_size = batch_size
         self.draws = draws
         self.views: int | None = None
-        """Views of each sample, which then come again; None for a new one at each read."""
+        """Number of views per sample, reused in turn; None for a new view at each read."""
         self.workers = 0
-        """Processes that read images; 0 for this one."""
+        """Number of processes that read images; 0 for this process."""
         self._items = _Items([], [])
         self._loader: DataLoader[Any] | None = None
         self._shares: list[list[_Wanted]] = []
@@ -56,38 +57,40 @@ class Replay:
 
     @property
     def n_sources(self) -> int:
-        """Experiences that samples were offered from."""
+        """Number of experiences that references point to."""
         return len(self._items.sources)
 
     def enter(self, experience: Any, annotated: Tensor) -> None:
-        """Start an experience: later samples come from it; classes ``annotated`` (classes,) are
-        labelled in it."""
-        if self.buffer.size:  # without a buffer no experience is kept alive
+        """Start an experience, which labels the classes ``annotated``, a (classes,) mask."""
+        if self.buffer.size:  # without a buffer no experience is kept in memory
             self.close()
-            # With the transforms of training, whatever is done with the data set in between.
+            # With the transforms of training, also after an evaluation.
             self._items.sources.append(experience.dataset.train())
             self._items.annotated.append(annotated)
 
     def grow(self, n_classes: int) -> None:
-        """Make room for further classes, which no experience so far has labelled."""
+        """Expand to ``n_classes`` further classes, which no experience so far labels."""
         self.close()
         annotated = [F.pad(known, (0, n_classes)) for known in self._items.annotated]
         self._items = _Items(self._items.sources, annotated)
 
     def close(self) -> None:
-        """End the processes that read images, which a later draw starts anew."""
+        """End the processes that read images; the next draw starts new ones."""
         self._loader = None
 
     def draw(self, update: int) -> tuple[list[Any], Tensor, Tensor]:
-        """Draw a batch for an update: (columns of a mini-batch, annotated classes (m, classes),
-        slots (m,)), on the CPU."""
+        """Draw samples for an update, on the CPU.
+
+        Returns:
+            Columns of a mini-batch, annotated classes (m, classes), and slots (m,).
+        """
         draws = [self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)]
         parts = [self.read(slots, update, draw) for draw, slots in enumerate(draws)]
         columns = [torch.cat(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]
         return columns, torch.cat([annotated for _, annotated in parts]), torch.cat(draws)
 
     def join(self, stream: Batch, update: int) -> Batch:
-        """A stream batch, followed by the samples drawn for an update on it."""
+        """Append newly drawn samples to a stream batch."""
         if len(self) == 0:
             return stream
         columns, annotated, slots = self.draw(update)
@@ -95,7 +98,7 @@ class Replay:
         samples = stream.samples
         if samples is not None:
             samples = torch.cat([samples, self.samples(slots, update)])
-        # Each replayed sample keeps the classes that its own experience annotated.
+        # Each replayed sample has the annotated classes of its own experience.
         of_stream = stream.annotated.expand(len(stream.labels), -1)
         return replace(
             stream,
@@ -108,14 +111,15 @@ class Replay:
         )
 
     def read(self, slots: Tensor, update: int, draw: int = 0) -> tuple[list[Any], Tensor]:
-        """Read the samples in these slots: (columns of a mini-batch, annotated classes (m,
-        classes)), on the CPU.
+        """Read the samples in some slots, on the CPU.
 
         Args:
             slots: (m,), all different.
-            update: of the run, from 0, that they are read for.
-            draw: tells several reads for one update apart; from 0 to ``draws - 1`` are those of
-                :meth:`draw`.
+            update: number of the update in the run, from 0.
+            draw: number of the read for this update; :meth:`draw` uses 0 to ``draws - 1``.
+
+        Returns:
+            Columns of a mini-batch, and annotated classes (m, classes).
         """
         return self.read_references(self.buffer.slots[slots], update, draw)
 
@@ -133,12 +137,12 @@ class Replay:
 
     def _key(self, source: int, row: int, update: int, draw: int) -> Key:
         if self.views is None:
-            # A fresh view for every update: two draws of a sample in it differ as well.
+            # A new view for every update, and for every draw in it.
             return update, draw, source, row
         return RecurringViews(self.views, source, update).key(row, draw)
 
     def _columns(self, wanted: Sequence[_Wanted]) -> list[Any]:
-        """A mini-batch of these items."""
+        """Read a mini-batch of items."""
         if not self.workers or not wanted:
             return list(collate([self._items[one] for one in wanted]))
         if self._loader is None:
@@ -148,26 +152,25 @@ class Replay:
                 collate_fn=collate,
                 num_workers=self.workers,
                 persistent_workers=True,
-                # A loader draws a seed for its workers, and else from the global generator.
+                # A private generator, from which the loader draws the seed of its workers.
                 generator=torch.Generator(),
             )
-        # A share for each process. The loader yields them in this order, whoever is first.
+        # One share per process, which the loader yields in this order.
         size = -(-len(wanted) // self.workers)
         self._shares[:] = [list(wanted[at : at + size]) for at in range(0, len(wanted), size)]
         return [torch.cat(column) for column in zip(*self._loader, strict=True)]
 
     def samples(self, slots: Tensor, update: int) -> Tensor:
-        """(m, 2) number of the experience and of the view in it, of what :meth:`draw` read."""
+        """Return the numbers (m, 2) of experience and view that :meth:`draw` read."""
         assert self.views is not None
         references = self.buffer.slots[slots]
-        # DER++ draws twice an update; the second draw shows the next view.
+        # DER++ draws twice per update; the second draw reads the next view.
         draw = torch.arange(len(slots)) // max(1, len(slots) // self.draws)
         view = (update + draw) % self.views
         return torch.stack([references[:, 0], references[:, 1] * self.views + view], dim=1)
 
     def labels(self) -> Tensor:
-        """Labels of the stored samples, (m,) classes or (m, classes) 0/1, as the stream gave them;
-        no image is read."""
+        """Return the labels of the stored samples, (m,) or (m, classes), without reading images."""
         references = self.buffer.slots[: len(self.buffer)].tolist()
         labels = (
             self._items.label(source, self._items.sources[source].targets[row])
@@ -176,26 +179,24 @@ class Replay:
         return torch.tensor([np.asarray(label).tolist() for label in labels])
 
     def add(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Offer rows of the current experience with their labels; the slot each of them got, or
-        -1."""
+        """Offer rows of the current experience; return the slot of each, or -1."""
         return self.buffer.add(self.references(rows), labels)
 
     def references(self, rows: Tensor) -> Tensor:
-        """Rows of the current experience (m,) as references (m, 2)."""
+        """Return rows (m,) of the current experience as references (m, 2)."""
         return torch.stack([torch.full_like(rows, len(self._items.sources) - 1), rows], dim=1)
 
     def restore(self, state: dict[str, Any], experiences: list[tuple[Any, Tensor]]) -> None:
-        """Restore the buffer's state and the experiences trained on before, with their annotated
-        classes.
+        """Restore the buffer, and the experiences trained on with their annotated classes.
 
         Raises:
-            InputError: too few experiences for the references, or others.
+            InputError: the number of experiences differs from the saved one.
         """
         self.buffer.load_state_dict(state["buffer"])
         if len(self.buffer) and len(experiences) != state["sources"]:
             raise InputError(
-                f"the replay buffer refers to {state['sources']} experiences, but"
-                f" {len(experiences)} were given"
+                f"the replay buffer refers to {state['sources']} experiences, but got"
+                f" {len(experiences)}: give all that were trained on"
             )
         self.close()
         self._items = _Items([], [])
@@ -205,7 +206,7 @@ class Replay:
 
 @dataclass
 class _Items(Dataset[Any]):
-    """Items of several experiences, of which each labels the classes ``annotated``."""
+    """Items of several experiences, each with its ``annotated`` classes."""
 
     sources: list[Any]
     annotated: list[Tensor]
@@ -217,7 +218,7 @@ class _Items(Dataset[Any]):
         return [image, self.label(source, label), *others]
 
     def label(self, source: int, label: Any) -> Any:
-        """A label of an experience, multi-hot ones with 0 for classes that came after it."""
+        """Pad a multi-hot label with 0 for later classes."""
         if not np.ndim(label):
             return label
         label = torch.as_tensor(label)

@@ -1,4 +1,4 @@
-"""Settings, each declared once, as an annotated class attribute with its default."""
+"""Settings and state that strategies and plugins declare by name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from typing import Any, ClassVar, Self, dataclass_transform, get_origin
+
+import torch
+from torch import Tensor
 
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
@@ -19,12 +22,12 @@ from cl_prompts.errors import InputError, unknown
 
 @dataclass(frozen=True)
 class Setting:
-    """One keyword argument of a constructor.
+    """A keyword argument of a constructor.
 
     Attributes:
-        name: the keyword, and the attribute that holds its value.
-        kind: its type, with the words and bounds that :func:`cl_prompts.checks.fits` checks.
-        default: its value where none is given.
+        name: keyword, and attribute that holds the value.
+        kind: type, with the words and bounds that :func:`cl_prompts.checks.fits` checks.
+        default: value if none is given.
 
     Example:
         >>> from cl_prompts.strategies import L2P
@@ -39,17 +42,15 @@ class Setting:
 
 @dataclass_transform(kw_only_default=True)
 class Settings:
-    """Base of strategies, plugins and values whose constructor takes the settings that they and
-    their bases declare.
+    """Base of strategies, plugins and values that declare the arguments of their constructor.
 
     A setting is an annotated class attribute with a default, and a sentence in the string below
-    it. A subclass gives another default by declaring the name again, and withdraws settings by
-    naming them in ``excluded``. Words (``Literal``) and bounds (``Annotated``) in the type are
-    checked for every value. This is what the standard library's dataclasses do, with the checks,
-    and without generating ``__init__``.
+    it. A subclass changes a default by declaring the name again, and removes settings by naming
+    them in ``excluded``. Every value is checked against the words (``Literal``) and bounds
+    (``Annotated``) of its type. Dataclasses of the standard library do the same without checks.
 
-    Where the default is itself such an object, a mapping stands for it, and settings that are not
-    given stay as in the default.
+    If the default is itself a ``Settings`` object, a mapping may be given, whose missing settings
+    are those of the default.
 
     Example:
         >>> from cl_prompts.checks import Count
@@ -96,43 +97,42 @@ class Settings:
 
     @classmethod
     def settings(cls) -> Mapping[str, Setting]:
-        """The settings by name, those of the most general base first."""
+        """Return the settings by name, those of the most general base first."""
         return cls.__settings
 
     def values_of(self, *names: str) -> dict[str, Any]:
-        """Values of some settings by name (of all, if none is named), for a part whose arguments
-        have the same names."""
+        """Return the values of the named settings (of all, if none is named)."""
         return {name: getattr(self, name) for name in names or self.__settings}
 
     def assign(self, given: Mapping[str, Any]) -> None:
-        """Set every setting, to the given value or its default.
+        """Set every setting to the given value or its default.
 
         Raises:
-            InputError: an unknown name, an unknown word or a number out of range.
+            InputError: a name or word is unknown, or a number is out of range.
         """
         for name in given:
             if name not in self.__settings:
                 raise unknown(f"setting of {type(self).__name__}", name, self.__settings)
         self.explicit = dict(given)
-        """Settings that were given, as opposed to defaults."""
+        """The given settings, without defaults."""
         for setting in self.__settings.values():
             value = given.get(setting.name, setting.default)
             if value is setting.default and isinstance(value, dict | list | set):
-                value = deepcopy(value)  # the class's own, which one object must not change for all
+                value = deepcopy(value)  # the class shares its default among all objects
             if isinstance(setting.default, Settings):
                 value = setting.default.replace(setting.name, value)
             fits(setting.name, value, setting.kind)
             setattr(self, setting.name, value)
 
     def replace(self, name: str, value: Any) -> Self:
-        """This object with other values for the settings that are given.
+        """Return a copy with other values for the given settings.
 
         Args:
-            name: of the setting that holds it, for the sentence.
+            name: setting that holds the object, for error messages.
             value: an object of the class, or a mapping.
 
         Raises:
-            InputError: something else.
+            InputError: the value is neither.
         """
         kind = type(self)
         if isinstance(value, kind):
@@ -143,24 +143,23 @@ class Settings:
 
 
 def _check_names(cls: type, names: Iterable[str]) -> None:
-    """Refuse new settings that are called as methods and the like are."""
+    """Refuse new settings that shadow other attributes."""
     for name in names:
-        # What constructors set is no attribute of a class.
+        # Constructors set the first two, so the class does not have them.
         if name in ("explicit", "state") or any(hasattr(base, name) for base in cls.__bases__):
             raise name_taken(cls.__name__, name)
 
 
 def name_taken(owner: str, name: str) -> InputError:
-    """The error for a setting whose name is that of something else."""
+    """Return the error for a setting that shadows another attribute."""
     return InputError(
-        f"{owner} declares a setting {name}, which is the name of another of its attributes:"
-        " give the setting another name"
+        f"setting {name} of {owner} shadows another attribute: give the setting another name"
     )
 
 
 @cache
 def _declared_by(cls: Any) -> dict[str, Setting]:
-    """The declarations of a class itself, without those of its bases."""
+    """Collect the settings that a class declares itself."""
     found = {}
     scope = vars(sys.modules[cls.__module__])
     for name, text in vars(cls).get("__annotations__", {}).items():
@@ -172,7 +171,7 @@ def _declared_by(cls: Any) -> dict[str, Setting]:
 
 
 def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
-    """Evaluate the text of an annotation; Any where it uses an unknown name."""
+    """Evaluate an annotation; Any if it uses an unknown name."""
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -182,11 +181,7 @@ def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
 
 
 def sentences(cls: type[Settings]) -> dict[str, str]:
-    """Sentences of the settings: name -> the string below its declaration.
-
-    Args:
-        cls: a class whose source can be read.
-    """
+    """Read the sentence of each setting from the string below its declaration."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if base is not Settings and issubclass(base, Settings):
@@ -195,7 +190,7 @@ def sentences(cls: type[Settings]) -> dict[str, str]:
 
 
 def _strings_below(cls: Any) -> dict[str, str]:
-    """Annotated names of a class body -> the string that follows each."""
+    """Map the annotated names of a class body to the strings below them."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
     found = {}
@@ -204,3 +199,70 @@ def _strings_below(cls: Any) -> dict[str, str]:
         if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Constant):
             found[ast.unparse(line.target)] = " ".join(str(text.value).split())
     return found
+
+
+@dataclass(eq=False, repr=False)
+class Registered:
+    """Names of the attributes that checkpoints hold, as the buffers of a module.
+
+    A value may be a tensor, a generator, a plain value such as a number, a list or None, or
+    any object with ``state_dict`` and ``load_state_dict``.
+
+    Attributes:
+        owner: object that has the attributes.
+        names: of the attributes.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> counter = SimpleNamespace(n=3)
+        >>> state = Registered(counter)
+        >>> state.add("n")
+        >>> saved = state.state_dict()
+        >>> counter.n = 0
+        >>> state.load_state_dict(saved)
+        >>> counter.n
+        3
+    """
+
+    owner: Any
+    names: list[str] = field(default_factory=list)
+
+    def add(self, *names: str) -> None:
+        """Register attributes."""
+        self.names += names
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copy the values, as tensors and plain values."""
+        return {name: _saved(getattr(self.owner, name)) for name in self.names}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state; tensors move to the device of the present ones.
+
+        Raises:
+            InputError: the names differ.
+        """
+        if set(state) != set(self.names):
+            wrong = ", ".join(sorted(set(state) ^ set(self.names)))
+            raise InputError(
+                f"the saved state of {type(self.owner).__name__} does not match: {wrong} differ"
+            )
+        for name in self.names:
+            value = getattr(self.owner, name)
+            # A copy, since a state may be loaded more than once.
+            saved = deepcopy(state[name])
+            if isinstance(value, torch.Generator):
+                value.set_state(saved)
+            elif hasattr(value, "load_state_dict"):
+                value.load_state_dict(saved)
+            elif isinstance(value, Tensor) and isinstance(saved, Tensor):
+                setattr(self.owner, name, saved.to(value.device))
+            else:
+                setattr(self.owner, name, saved)
+
+
+def _saved(value: Any) -> Any:
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, Tensor):
+        return value.clone()
+    return deepcopy(value.state_dict() if hasattr(value, "state_dict") else value)

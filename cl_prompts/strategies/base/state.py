@@ -1,13 +1,11 @@
-"""State of strategies and plugins, registered by name where it is made."""
+"""Checkpoint state of a strategy and its plugins."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cl_prompts.backbones.fingerprint import backbone_hash
@@ -15,88 +13,21 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import classes_of
 
 
-@dataclass(eq=False, repr=False)
-class Registered:
-    """State that is saved under the names of attributes, as the buffers of a module are.
-
-    A value may be a tensor, a generator, a plain value such as a number, a list or None, or
-    anything with ``state_dict`` and ``load_state_dict``.
-
-    Attributes:
-        owner: whose attributes they are.
-        names: of the attributes.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> counter = SimpleNamespace(n=3)
-        >>> state = Registered(counter)
-        >>> state.add("n")
-        >>> saved = state.state_dict()
-        >>> counter.n = 0
-        >>> state.load_state_dict(saved)
-        >>> counter.n
-        3
-    """
-
-    owner: Any
-    names: list[str] = field(default_factory=list)
-
-    def add(self, *names: str) -> None:
-        """Register attributes."""
-        self.names += names
-
-    def state_dict(self) -> dict[str, Any]:
-        """Copies of the values, as tensors and plain values."""
-        return {name: _saved(getattr(self.owner, name)) for name in self.names}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`; tensors go to the device of those that they replace.
-
-        Raises:
-            InputError: the state has other names.
-        """
-        if set(state) != set(self.names):
-            wrong = ", ".join(sorted(set(state) ^ set(self.names)))
-            raise InputError(
-                f"the saved state of {type(self.owner).__name__} does not fit: {wrong} differ"
-            )
-        for name in self.names:
-            value = getattr(self.owner, name)
-            # A copy, since a state may be loaded several times.
-            saved = deepcopy(state[name])
-            if isinstance(value, torch.Generator):
-                value.set_state(saved)
-            elif hasattr(value, "load_state_dict"):
-                value.load_state_dict(saved)
-            elif isinstance(value, Tensor) and isinstance(saved, Tensor):
-                setattr(self.owner, name, saved.to(value.device))
-            else:
-                setattr(self.owner, name, saved)
-
-
-def _saved(value: Any) -> Any:
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, Tensor):
-        return value.clone()
-    return deepcopy(value.state_dict() if hasattr(value, "state_dict") else value)
-
-
 def strategy_state(
     strategy: Any, inside: dict[str, Any] | None, epoch_order: Tensor
 ) -> dict[str, Any]:
-    """Copies of the state of a strategy and of its plugins, as tensors and plain values.
+    """Copy the state of a strategy and its plugins, as tensors and plain values.
 
     Args:
         strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        inside: place in the current experience; None where it is finished.
-        epoch_order: state of the generator from which the order of the current epoch was drawn.
+        inside: place in the current experience; None after its end.
+        epoch_order: generator state from which the order of the current epoch was drawn.
     """
-    # What is frozen comes again in later epochs and in replay alone.
+    # Cached features are read again only in later epochs and in replay.
     again = strategy.train_epochs > 1 or strategy.buffer.size > 0
     cache_keys = strategy.model.cache_keys() if again else {}
     return {
-        # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
+        # Copies, so that further training does not change the state.
         "model": deepcopy(strategy.model.learned_state()),
         "optimizer": deepcopy(strategy.optimizer.state_dict()),
         "registered": strategy.state.state_dict(),
@@ -107,7 +38,7 @@ def strategy_state(
         "buffer": strategy.buffer.state_dict(),
         "sources": strategy.replay.n_sources,
         "samples_of_task": strategy.task_position.samples,
-        # Inside an epoch: the state that its order was drawn from, to draw the same again.
+        # Inside an epoch: the state before its order was drawn, to draw the same order.
         "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
         "place": inside,
         "experiences": strategy.clock.train_exp_counter,
@@ -117,10 +48,10 @@ def strategy_state(
 
 
 def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Sequence[Any]) -> None:
-    """Inverse of :func:`strategy_state`.
+    """Restore what :func:`strategy_state` returned.
 
     Raises:
-        InputError: another backbone, other plugins, or too few experiences for the replay buffer.
+        InputError: the backbone or the plugins differ, or the replay buffer lacks experiences.
     """
     strategy.model.check_backbone(state["backbone"], "the saved state")
     plugins = with_state(strategy.plugins)
@@ -128,18 +59,18 @@ def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Seque
     saved = [name for name, _ in state["plugins"]]
     if names != saved:
         raise InputError(
-            f"the saved state has plugins {', '.join(saved) or 'none'}, and this strategy has"
-            f" {', '.join(names) or 'none'}: make it with the same plugins"
+            f"the saved state is of plugins {', '.join(saved) or 'none'}, but this strategy has"
+            f" {', '.join(names) or 'none'}: construct it with the same plugins"
         )
     n_classes = strategy.model.n_classes
     strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
-    # The model before cache and optimizer, which go by its parameters.
+    # The model first: cache and optimizer refer to its parameters.
     strategy.model.load_learned_state(state["model"])
     cache_keys = strategy.model.cache_keys()
     strategy.feature_cache.load_state_dict(state["feature_cache"], cache_keys, strategy.device)
-    # The model may have grown in loading: its new parameters need a place in a group.
+    # Loading may have added parameters, which need an optimizer group.
     strategy.make_optimizer()
-    # PyTorch's optimizers go on with the tensors that they are given.
+    # A copy, since PyTorch's optimizers use the given tensors.
     strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
@@ -152,6 +83,6 @@ def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Seque
 
 
 def with_state(plugins: Sequence[Any]) -> list[Any]:
-    """Plugins whose state is saved, in their order."""
+    """Return the plugins that have state, in order."""
     both = ("state_dict", "load_state_dict")
     return [p for p in plugins if all(callable(getattr(p, name, None)) for name in both)]

@@ -1,4 +1,4 @@
-"""The stream as a strategy sees it: batches in order, each in several views."""
+"""Stream batches in order, each in several augmented views."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cl_prompts.datasets.collate import (
-    collate,
-)
+from cl_prompts.datasets.collate import collate
 from cl_prompts.datasets.transforms import Key, viewing
 
 KeyedRow = tuple[int, Key]
@@ -21,19 +19,16 @@ KeyedRow = tuple[int, Key]
 
 @dataclass
 class Batch:
-    """Mini-batch of one update: samples of the stream, followed by samples replayed from the
-    buffer.
+    """Mini-batch of one update: samples of the stream, followed by replayed samples.
 
     Attributes:
         columns: Avalanche's mini-batch: images (batch, 3, size, size), labels (batch,) or
             (batch, classes), and task labels.
-        annotated: classes that are labelled, boolean: (classes,) for all samples, or
-            (batch, classes) once replayed samples of other tasks are among them.
-        slots: (replayed,) slots of the buffer that hold the replayed samples.
-        samples: (batch, 2) number of the experience and of the view in it, where views come again;
-            on the CPU.
-        host_labels: of the samples of the stream, on the CPU as the loader gave them; None where
-            they are not known there.
+        annotated: boolean mask of the labelled classes: (classes,) for all samples, or
+            (batch, classes) if the batch holds replayed samples of other tasks.
+        slots: (replayed,) slots of the replayed samples in the buffer.
+        samples: (batch, 2) numbers of experience and view, on the CPU; None without ``views``.
+        host_labels: labels of the stream samples on the CPU, as the loader gave them, if known.
 
     Example:
         >>> import torch
@@ -51,33 +46,34 @@ class Batch:
 
     @property
     def images(self) -> Tensor:
-        """(batch, 3, size, size) in [0, 1], RGB."""
+        """RGB images in [0, 1], (batch, 3, size, size)."""
         return self.columns[0]
 
     @property
     def labels(self) -> Tensor:
-        """(batch,) classes, or (batch, classes) zeros and ones."""
+        """Classes (batch,), or zeros and ones (batch, classes)."""
         return self.columns[1]
 
     @property
     def n_stream(self) -> int:
-        """Number of samples of the stream."""
+        """Number of stream samples."""
         return len(self.labels) - len(self.slots)
 
     def labels_on_host(self, n: int) -> Tensor:
-        """Labels of the first ``n`` samples, which are of the stream, on the CPU; a GPU waits only
-        where the loader's are not known."""
+        """Return the labels of the first ``n`` samples, of the stream, on the CPU.
+
+        This synchronises with a GPU only if ``host_labels`` are unknown.
+        """
         if self.host_labels is not None:
             return self.host_labels[:n]
         return self.labels[:n].cpu()
 
     def classes_on_host(self) -> list[int] | None:
-        """Classes that occur in the stream's samples of one class each, where they are known on the
-        CPU."""
+        """Return the classes of the stream samples (one per image), or None if unknown."""
         return None if self.host_labels is None else self.host_labels.unique().tolist()
 
     def part(self, rows: slice) -> Batch:
-        """Some rows of the batch, with the slots of the whole."""
+        """Return some rows of the batch, with the slots of the whole."""
         whole = self.annotated.dim() == 1
         annotated = self.annotated if whole else self.annotated[rows]
         samples = None if self.samples is None else self.samples[rows]
@@ -88,13 +84,12 @@ class Batch:
 
 
 class RecurringViews(NamedTuple):
-    """The views of an experience's samples in one epoch, where each has so many and takes them in
-    turn.
+    """Views of an experience's samples in one epoch, reused in turn.
 
     Attributes:
-        views: of each sample.
+        views: number of views per sample.
         source: number of the experience.
-        first: updates that were made on each sample in earlier epochs.
+        first: updates on each sample in earlier epochs.
 
     Example:
         >>> RecurringViews(views=2, source=0, first=3).key(row=7, repetition=1)
@@ -106,30 +101,30 @@ class RecurringViews(NamedTuple):
     first: int = 0
 
     def key(self, row: int, repetition: int) -> Key:
-        """Key of a row's view in an update on its batch."""
+        """Return the key of a row's view in an update on its batch."""
         return self.source, row, (self.first + repetition) % self.views
 
     def samples(self, rows: Tensor, repetition: int) -> Tensor:
-        """(m, 2) number of the experience and of the view in it, for rows (m,)."""
+        """Return the numbers (m, 2) of experience and view for rows (m,)."""
         view = (self.first + repetition) % self.views
         return torch.stack([torch.full_like(rows, self.source), rows * self.views + view], dim=1)
 
 
 @dataclass(eq=False)
 class RepeatedBatches(Sampler[list[KeyedRow]]):
-    """Batches of rows 0 .. n-1, each ``repeats`` times in a row, with the key of each row's view:
-    its stream position and the repetition, so that every repetition is another view.
+    """Sampler that yields each batch of rows ``repeats`` times, with the keys of its views.
+
+    A key is the stream position and the repetition, so that every repetition is another view.
 
     Attributes:
-        n: rows.
+        n: number of rows.
         batch_size: rows per batch; the last batch may be shorter.
-        repeats: times each batch is yielded.
-        generator: of a new order for each pass; None for the order of rows.
-        start: rows of the order that the next pass leaves out, whole batches: they were done
-            before.
-        origin: stream position at which the next pass begins, or began where it leaves rows out.
-        recurring: views of the next pass that come again; None for new ones.
-        order: rows in the order of the pass that was begun last.
+        repeats: how often each batch is yielded.
+        generator: shuffles each pass; None for the order of rows.
+        start: rows that the next pass skips, in whole batches, when training resumes.
+        origin: stream position of the first row of the next pass, skipped rows included.
+        recurring: views that the next pass reuses; None for new views.
+        order: row numbers in the order of the current pass.
 
     Example:
         >>> list(RepeatedBatches(2, batch_size=1, repeats=2))
@@ -155,8 +150,7 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         self.start = 0
         for first in range(0, len(left), self.batch_size):
             rows = left[first : first + self.batch_size]
-            # A view is keyed by the place of its sample in the stream, so that it depends neither
-            # on workers nor on where a run was resumed.
+            # Keys are stream positions, so views depend neither on workers nor on a resume.
             places = list(enumerate(rows.tolist(), position))
             for repetition in range(self.repeats):
                 if self.recurring is None:
@@ -168,23 +162,17 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
     def __len__(self) -> int:
         return self.repeats * -(-self.n // self.batch_size)
 
-    def samples(self, rows: Tensor, repetition: int) -> Tensor | None:
-        """(m, 2) number of the experience and of the view in it, for rows (m,) of the current
-        pass; None where views do not come again."""
-        return None if self.recurring is None else self.recurring.samples(rows, repetition)
-
 
 @dataclass
 class StreamBatch:
-    """A batch of the stream, in as many views as updates are made on it; read all of them before
-    the next batch.
+    """A batch of the stream, in one view per update; read all views before the next batch.
 
     Attributes:
-        start: samples of the experience before it.
-        size: number of its samples.
-        first: the first view.
-        views: all views, the first one among them; each is read when it is asked for, once.
-        rows: (size,) rows of the experience; None where the loader is a plugin's.
+        start: number of earlier samples of the experience.
+        size: number of samples.
+        first: first view.
+        views: iterator over all views, the first one included; each is read on demand.
+        rows: (size,) rows of the experience; None if the loader is a plugin's.
 
     Example:
         >>> one = Batch([torch.zeros(2, 3, 8, 8)], torch.tensor([True]), torch.zeros(0))
@@ -210,18 +198,17 @@ def stream_batches(
     start: int = 0,
     device: Any = "cpu",
 ) -> Iterator[StreamBatch]:
-    """Stream batches of one epoch.
+    """Yield the stream batches of one epoch.
 
     Args:
-        loader: yields each batch ``updates`` times in a row (:func:`keyed_loader`), or once where
-            it is a plugin's, such as Avalanche's ``ReplayPlugin``, whose batches may hold further
-            samples.
-        annotated: (classes,) boolean, classes that the experience labels.
-        updates: views of each batch.
-        size: samples of a batch.
+        loader: yields each batch ``updates`` times (:func:`keyed_loader`), or once if it is a
+            plugin's, such as Avalanche's ``ReplayPlugin``, whose batches may hold more samples.
+        annotated: (classes,) boolean mask of the classes that the experience labels.
+        updates: views per batch.
+        size: samples per batch.
         n: samples of the experience.
-        start: samples of the epoch that were trained on before, and are left out.
-        device: that batches are sent to.
+        start: samples to skip, since they were trained on before.
+        device: of the batches.
 
     Example:
         >>> data = [(torch.zeros(3, 8, 8), label, 0) for label in range(3)]
@@ -233,7 +220,7 @@ def stream_batches(
         2 [[2], [2]]
     """
     sampler = own_sampler(loader)
-    # A plugin's loader begins anew where training is resumed.
+    # A plugin's loader cannot skip samples itself.
     items = iter(loader) if sampler is not None else islice(loader, -(-start // size), None)
     for item in items:
         end = min(start + size, n)
@@ -242,9 +229,10 @@ def stream_batches(
             yield StreamBatch(start, end - start, first, repeat(first, updates))
         else:
             rows = sampler.order[start:end]
-            first = _batch_of(item, annotated, device, sampler.samples(rows, 0))
+            known = sampler.recurring
+            first = _batch_of(item, annotated, device, known and known.samples(rows, 0))
             later = (
-                _batch_of(next(items), annotated, device, sampler.samples(rows, repetition))
+                _batch_of(next(items), annotated, device, known and known.samples(rows, repetition))
                 for repetition in range(1, updates)
             )
             yield StreamBatch(start, end - start, first, chain([first], later), rows)
@@ -252,8 +240,8 @@ def stream_batches(
 
 
 def _batch_of(item: Any, annotated: Tensor, device: Any, samples: Tensor | None = None) -> Batch:
-    """A batch of a loader on the device, with what is known of its samples."""
-    # Kept as the loader gave them: reading them from a GPU would make it wait.
+    """Send a batch of a loader to the device."""
+    # On the CPU as the loader gave them: reading them from a GPU would synchronise.
     labels = item[1]
     return Batch(
         [column.to(device, non_blocking=True) for column in item],
@@ -265,23 +253,22 @@ def _batch_of(item: Any, annotated: Tensor, device: Any, samples: Tensor | None 
 
 
 def own_sampler(loader: Any) -> RepeatedBatches | None:
-    """The sampler of a loader of our own; None where a plugin has replaced the loader."""
+    """Return the sampler of a loader of :func:`keyed_loader`, or None for a plugin's loader."""
     sampler = getattr(loader, "batch_sampler", None)
     return sampler if isinstance(sampler, RepeatedBatches) else None
 
 
 @dataclass(eq=False)
 class KeyedItems(Dataset[Any]):
-    """The items of a data set under view keys: ``[row, key] -> item``.
+    """Data set with view keys: ``[row, key] -> item``.
 
-    With :class:`RepeatedBatches`, a DataLoader with any number of workers delivers the same views,
-    through whatever subsets lie between it and the images.
+    With :class:`RepeatedBatches`, a DataLoader yields the same views for any number of workers.
 
     Attributes:
         data: any map-style data set.
 
     Example:
-        >>> KeyedItems(["a", "b"])[1, (100, 0)]  # nothing random here
+        >>> KeyedItems(["a", "b"])[1, (100, 0)]  # no augmentation here
         'b'
     """
 
@@ -296,25 +283,16 @@ class KeyedItems(Dataset[Any]):
             return self.data[row]
 
 
-def keyed_loader(
-    data: Any,
-    batches: RepeatedBatches,
-    **arguments: Any,
-) -> DataLoader[Any]:
-    """A loader of a data set's items in keyed views.
+def keyed_loader(data: Any, batches: RepeatedBatches, **arguments: Any) -> DataLoader[Any]:
+    """Make a ``DataLoader`` of a data set's items in keyed views.
 
     Args:
-        data: any map-style data set, without a ``collate_fn`` of its own.
-        batches: the order of rows, and their keys.
+        data: any map-style data set without its own ``collate_fn``.
+        batches: order of rows, and their keys.
         arguments: of ``DataLoader``.
 
     Example:
         >>> list(keyed_loader([7, 8, 9], RepeatedBatches(3, batch_size=2, repeats=1)))
         [tensor([7, 8]), tensor([9])]
     """
-    return DataLoader(
-        KeyedItems(data),
-        batch_sampler=batches,
-        collate_fn=collate,
-        **arguments,
-    )
+    return DataLoader(KeyedItems(data), batch_sampler=batches, collate_fn=collate, **arguments)

@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_a_number_ends_with_one_sentence(
     code, (folder,) = run(tmp_path, "digits", *settings)
     assert code == 1
     told = capsys.readouterr().err.strip()
-    assert "the loss became nan at stream positions from" in told
+    assert "the loss became nan at stream position" in told
     assert "\n" not in told
     assert summary(folder)["status"] == "failed"
     assert "the loss became" in summary(folder)["error"]

@@ -187,7 +187,7 @@ def test_an_announced_task_may_begin_with_a_fresh_optimizer(new: bool, kept: boo
 
 
 def test_small_batches_are_warned_of_once() -> None:
-    with pytest.warns(UserWarning, match="train_mb_size=7: a batch of one class") as caught:
+    with pytest.warns(UserWarning, match="train_mb_size=7: small batches often") as caught:
         make("one_prompt", class_mask="batch", train_mb_size=7)
     assert len(caught) == 1
     with warnings.catch_warnings():
