@@ -54,6 +54,7 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
 
     sorts = True
     symmetric = ("grams",)
+    summed = ("count", "grams", "sums")
     class_axes: ClassVar = {
         **SolvedClassifier.class_axes,
         "grams": 0,

@@ -33,6 +33,7 @@ class ClassScatter(nn.Module):
     """
 
     class_axes: ClassVar = {"count": 0, "mean": 0, "scatters": 0}
+    summed = ("count",)
     count: Tensor
     mean: Tensor
     scatters: Tensor
@@ -50,6 +51,10 @@ class ClassScatter(nn.Module):
         self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
         self.register_buffer("scatters", torch.zeros(n_classes, dim, dim, dtype=dtype))
+
+    def not_summed(self, sign: int) -> str | None:
+        """Why the state is no sum, or None."""
+        return "released code takes scatters about moving means" if self.moving else None
 
     @torch.no_grad()
     def update(self, x: Tensor, labels: Tensor) -> None:

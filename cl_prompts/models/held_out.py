@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,6 +54,30 @@ class HeldOutSample(nn.Module):
         """Features (n, dim) and targets (n, columns) of the samples that are kept."""
         n = len(self)
         return self.features[:n], self.targets[:n]
+
+    def not_summed(self, sign: int) -> str | None:
+        """Why no sample can be taken out, or None."""
+        held = sign < 0 and self.reservoir.size
+        return "its held-out sample cannot be drawn again without some images" if held else None
+
+    def combined(self, other: HeldOutSample | None, sign: int) -> None:
+        """Draw a uniform sample of both streams from the two samples."""
+        if other is None:
+            self.clear()
+            return
+        ours, theirs = self.reservoir, other.reservoir
+        total = ours.offered + theirs.offered
+        n = min(ours.size, total)
+        # Of n samples drawn from both streams so many come from this one; they are a uniform sample
+        # of its uniform sample.
+        seed = int(torch.randint(2**62, (), generator=ours.generator))
+        draws = np.random.default_rng(seed)
+        own = int(draws.hypergeometric(ours.offered, theirs.offered, n)) if n else 0
+        kept = draws.permutation(len(self))[:own].tolist()
+        new = draws.permutation(len(other))[: n - own].tolist()
+        for mine, foreign in ((self.features, other.features), (self.targets, other.targets)):
+            mine[:n] = torch.cat([mine[kept], foreign[new]])
+        ours.filled, ours.offered = n, total
 
     def clear(self) -> None:
         """Begin a sample anew."""

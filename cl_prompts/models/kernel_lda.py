@@ -127,6 +127,10 @@ class MovingLDA(StreamingLDA):
             raise InputError(f"KLDA's released form needs a number as shrinkage, not {shrinkage}")
         super().__init__(dim, n_classes, shrinkage=shrinkage, **given)
 
+    def not_summed(self, sign: int) -> str | None:
+        """Why the state is no sum."""
+        return "the released form takes scatters about moving means"
+
     def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
         # about the updated mean: sum over the batch of (N / (n + N) shift)^2
         return n * (before / total).square()

@@ -90,6 +90,15 @@ class MahalanobisPerClass(PrototypeClassifier):
         self.register_buffer("inverses", None, persistent=False)
         self.register_load_state_dict_post_hook(_forget_inverses)
 
+    def not_summed(self, sign: int) -> str | None:
+        """Why the state is no sum, or None."""
+        trained = self.form == "trained"
+        return "the form for trained backbones is not supported" if trained else None
+
+    def combined(self, other: MahalanobisPerClass | None, sign: int) -> None:
+        """Invert covariances anew after sums were combined or reset."""
+        self.inverses = None
+
     def means(self) -> Tensor:
         """(classes, dim) m_c."""
         if self.form == "trained":

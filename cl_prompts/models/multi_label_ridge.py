@@ -117,6 +117,21 @@ class MultiLabelRidge(RanPAC):
             size = (self.statistics.size, n_classes)
             self.register_buffer("settled_weight", torch.zeros(size, dtype=dtype))
 
+    def not_summed(self, sign: int) -> str | None:
+        """Why the state is no sum, or None."""
+        if self.pseudo is not None:
+            return "pseudo-labels depend on the order of the stream"
+        by_count = self.weights != "none"
+        return "weights of samples depend on the order of the stream" if by_count else None
+
+    def combined(self, other: MultiLabelRidge | None, sign: int) -> None:  # type: ignore[override]
+        """Join the classes met; a subtraction leaves them."""
+        super().combined(other, sign)
+        if sign == 1 and other is not None:
+            self.met |= other.met
+        elif not sign:
+            self.met.zero_()
+
     @torch.no_grad()
     def count_labels(self, targets: Tensor, annotated: Tensor | None = None) -> None:
         """Count labels of samples that are still to be added, so that all samples of a task are

@@ -20,6 +20,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.ridge import AnyExpansion, RandomExpansion, attempt_positive, check_solved
 from cl_prompts.models.shrinkage import ByRule, ShrinkageForm, shrunk
+from cl_prompts.models.sums import combine
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -38,6 +39,7 @@ class PrototypeClassifier(nn.Module):
     """
 
     class_axes: ClassVar = {"count": 0}
+    summed: ClassVar[tuple[str, ...]] = ("count",)
     count: Tensor
     sorts: bool = False
     """Whether an update sorts by class: labels on the CPU then spare a GPU's wait."""
@@ -108,6 +110,16 @@ class PrototypeClassifier(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The same as :meth:`logits`."""
         return self.logits(features)
+
+    def add(self, other: PrototypeClassifier) -> None:
+        """Add the sums of a classifier trained on other samples; see
+        :func:`~cl_prompts.models.sums.combine`."""
+        combine(self, other, 1)
+
+    def subtract(self, other: PrototypeClassifier) -> float:
+        """Subtract the sums of a classifier trained on some of the samples; see
+        :func:`~cl_prompts.models.sums.combine`."""
+        return combine(self, other, -1)
 
     def grown(self) -> None:
         """Count the columns."""
@@ -195,6 +207,10 @@ class SolvedClassifier(PrototypeClassifier):
         self.register_buffer("weight", None, persistent=False)
         self.register_load_state_dict_post_hook(_forget_weight)
         self._unchecked: Tensor | None = None
+
+    def combined(self, other: SolvedClassifier | None, sign: int) -> None:
+        """Solve anew after sums were combined or reset."""
+        self.weight = None
 
     def solution(self, *, wait: bool = True) -> Tensor:
         """The weight (features, classes) for all samples so far.

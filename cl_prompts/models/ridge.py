@@ -54,6 +54,7 @@ class RandomExpansion(nn.Module):
         torch.Size([3, 10])
     """
 
+    drawn = ("matrix", "phase", "bandwidth")
     matrix: Tensor
     phase: Tensor
     bandwidth: Tensor
@@ -148,6 +149,7 @@ class RidgeStatistics(SymmetricSums):
     """
 
     symmetric = ("gram",)
+    summed = ("gram", "cross")
     gram: Tensor
     cross: Tensor
 

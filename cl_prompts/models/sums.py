@@ -1,0 +1,167 @@
+"""Sums over samples: states that add, subtract, and begin at zero, for all classifiers alike.
+
+A module declares which of its buffers are sums. ``summed`` names plain sums: counts, Gram matrices,
+cross products. ``mean`` and ``scatter`` (one, or one per class) that belong to a ``count`` combine
+by the pairwise update of Chan, Golub and LeVeque (1979), which keeps the precision of centred sums.
+``drawn`` names what has to be equal in both, such as random projections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+
+#: Digits of a sum that have to remain after a subtraction.
+DIGITS = 6
+#: Names of centred sums: one for all classes, or one per class.
+SCATTERS = ("scatter", "scatters")
+
+
+@torch.no_grad()
+def combine(whole: Any, other: Any, sign: int) -> float:
+    """Add the sums of another module to those of this one, or subtract them, in place.
+
+    Args:
+        whole: a module; its submodules combine likewise.
+        other: a module of the same kind and size. Subtracted sums must be part of ``whole``.
+        sign: 1 adds, -1 subtracts.
+
+    Returns:
+        the largest factor by which a subtraction has reduced a sum; 1 for an addition.
+
+    Raises:
+        InputError: states that are not sums, or whose random projections differ; after a
+            subtraction fewer than six digits would remain.
+    """
+    pairs = list(_pairs(whole, other))
+    for part, theirs in pairs:
+        _check_combinable(part, theirs, sign)
+    # Classes without a sample left: nothing of them remains, not even rounding.
+    empty = (whole.count <= other.count).nonzero().flatten() if sign < 0 else None
+    found = [] if empty is None else [_condition(part, theirs, empty) for part, theirs in pairs]
+    for part, theirs in pairs:
+        _combine_moments(part, theirs, sign)
+        for name in getattr(part, "summed", ()):
+            getattr(part, name).add_(getattr(theirs, name), alpha=sign)
+        if empty is not None:
+            _clear(part, empty)
+        if hasattr(part, "combined"):
+            part.combined(theirs, sign)
+    return max(found, default=1.0)
+
+
+@torch.no_grad()
+def zero(module: Any) -> None:
+    """Reset all sums of a module and its submodules to zero."""
+    for part in module.modules():
+        for name in sums_of(part):
+            getattr(part, name).zero_()
+        if hasattr(part, "combined"):
+            part.combined(None, 0)
+
+
+def sums_of(part: nn.Module) -> dict[str, tuple[Tensor, int | None]]:
+    """Sums of one module without its submodules: name -> (tensor, class axis or None)."""
+    axes = getattr(part, "class_axes", {})
+    centred = ("mean", *SCATTERS) if "count" in getattr(part, "summed", ()) else ()
+    names = [*getattr(part, "summed", ()), *(n for n in centred if _has(part, n))]
+    return {name: (getattr(part, name), axes.get(name)) for name in names}
+
+
+def not_sums(module: Any, sign: int = 1) -> str | None:
+    """Why the state of a module cannot be added (sign 1) or subtracted (-1); None if it can."""
+    for part in module.modules():
+        reason = part.not_summed(sign) if hasattr(part, "not_summed") else None
+        if reason:
+            return str(reason)
+    return None
+
+
+def _has(part: nn.Module, name: str) -> bool:
+    return isinstance(getattr(part, name, None), Tensor)
+
+
+def _pairs(whole: nn.Module, other: nn.Module) -> Iterator[tuple[Any, Any]]:
+    ours, theirs = list(whole.modules()), list(other.modules())
+    if [type(part) for part in ours] != [type(part) for part in theirs]:
+        raise InputError(
+            f"{type(whole).__name__} and {type(other).__name__} have different parts: combine"
+            " classifiers of one method and equal settings"
+        )
+    return zip(ours, theirs, strict=True)
+
+
+def _check_combinable(part: Any, theirs: Any, sign: int) -> None:
+    for one in (part, theirs):
+        reason = one.not_summed(sign) if hasattr(one, "not_summed") else None
+        if reason:
+            raise InputError(f"{type(one).__name__} cannot be combined: {reason}")
+    for name, (tensor, _) in sums_of(part).items():
+        if tensor.shape != getattr(theirs, name).shape:
+            raise InputError(
+                f"{type(part).__name__}: {name} has shapes {tuple(tensor.shape)} and"
+                f" {tuple(getattr(theirs, name).shape)}: give both the same classes and sizes"
+            )
+    for name in getattr(part, "drawn", ()):
+        if _has(part, name) and not torch.equal(getattr(part, name), getattr(theirs, name)):
+            raise InputError(
+                f"{type(part).__name__}: {name} differs: train both with the same seed and settings"
+            )
+
+
+def _combine_moments(part: Any, theirs: Any, sign: int) -> None:
+    """Chan et al.: means and scatters about them, before the counts change."""
+    if "count" not in getattr(part, "summed", ()) or not _has(part, "mean"):
+        return
+    n, m = part.count, theirs.count
+    total = (n + sign * m).clamp(min=0)
+    shift = theirs.mean - part.mean
+    # S += S' + n m / (n + m) shift shift'; a subtraction solves this for the other part.
+    between = n * m / total.clamp(min=1)
+    if _has(part, "scatter"):
+        part.scatter.add_(theirs.scatter + (shift * between[:, None]).T @ shift, alpha=sign)
+    if _has(part, "scatters"):
+        outer = torch.einsum("c,ci,cj->cij", between, shift, shift)
+        part.scatters.add_(theirs.scatters + outer, alpha=sign)
+    part.mean += sign * shift * (m / total.clamp(min=1))[:, None]
+
+
+def _clear(part: Any, empty: Tensor) -> None:
+    """Set what is summed of classes without a sample to zero."""
+    for tensor, axis in sums_of(part).values():
+        if axis is not None:
+            tensor.index_fill_(axis, empty, 0)
+
+
+def _condition(part: Any, theirs: Any, empty: Tensor) -> float:
+    """Largest factor by which a subtraction reduces a sum.
+
+    Raises:
+        InputError: fewer than six digits would remain.
+    """
+    worst = 1.0
+    for name, (tensor, axis) in sums_of(part).items():
+        if name == "mean":  # weighed by counts and scatters
+            continue
+        others = [i for i in range(tensor.ndim) if i != axis]
+        before, after = (
+            each.square().sum(dim=others).sqrt() if others else each.abs()
+            for each in (tensor, tensor - getattr(theirs, name))
+        )
+        ratio = torch.where(before > 0, before / after, torch.ones_like(before))
+        if axis is not None:
+            ratio = ratio.index_fill(0, empty, 1)
+        limit = 10.0**-DIGITS / torch.finfo(tensor.dtype).eps
+        if bool((ratio > limit).any()):
+            of = "" if axis is None else f" of class {int(ratio.argmax())}"
+            raise InputError(
+                f"{type(part).__name__}: fewer than {DIGITS} digits of {name}{of} would remain:"
+                " train on the remaining images instead"
+            )
+        worst = max(worst, float(ratio.max()))
+    return worst
