@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import (
-    Builder,
+    Resources,
     StreamInfo,
     make_strategy,
     options_on,
@@ -75,9 +75,9 @@ def part_of(task: Any, rows: list[int]) -> Any:
 
 def main(recipe: str, fixed: list[str], grid: list[str]) -> None:
     """Print a score for each combination."""
-    builder = Builder(quick=True)
+    resources = Resources(quick=True)
     (settings,) = plan(recipe, fixed)
-    data = builder.data(settings)
+    data = resources.data(settings)
     split = split_of(settings, data)
     rows = torch.tensor(split.tasks[0])
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))].tolist()
@@ -95,7 +95,7 @@ def main(recipe: str, fixed: list[str], grid: list[str]) -> None:
         torch.manual_seed(settings.seed)
         info = StreamInfo(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
         options = options_on(data.train, settings)
-        strategy: Any = make_strategy(settings, builder.backbone(settings), info, options)
+        strategy: Any = make_strategy(settings, resources.backbone(settings), info, options)
         if data.train.is_plain:
             strategy.feature_cache = work
         strategy.train(train)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.results.aggregates import paired_difference
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.metrics.continual import a_auc, a_last
 from cl_prompts.strategies import strategy_class
 
@@ -76,19 +76,19 @@ class Remembered:
 
 def measure(recipe: str, texts: list[str], methods: list[str], seeds: list[int]) -> Results:
     """A_AUC and A_last in % by method and seed; each is printed once it is known."""
-    builder = Builder(quick=True)
+    resources = Resources(quick=True)
     known: dict[str, dict[bytes, Tensor]] = {}
     found: Results = {method: ({}, {}) for method in methods}
     for seed in seeds:
         for method in methods:
             (settings,) = plan(recipe, [*texts, *METHODS[method], f"seed={seed}"])
             strategy_class(settings.strategy).plain_images = True  # the same view for all
-            parts = builder.build(settings)
-            strategy: Any = parts.strategy
+            run = build_run(settings, resources)
+            strategy: Any = run.strategy
             strategy.model.features = remembered_features(strategy, known)
-            for task in parts.benchmark.train_stream:
+            for task in run.benchmark.train_stream:
                 strategy.train(task, eval_streams=[])
-            scores = 100 * a_auc(parts.anytime.curve), 100 * a_last(parts.anytime.curve)
+            scores = 100 * a_auc(run.anytime.curve), 100 * a_last(run.anytime.curve)
             for values, score in zip(found[method], scores, strict=True):
                 values[seed] = score
             print(f"seed {seed}, {method}: {scores[0]:.1f} / {scores[1]:.1f}", flush=True)

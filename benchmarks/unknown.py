@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from cl_prompts.experiments.recipes.run_config import plan
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.trained.predicting import threshold_at
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
@@ -45,16 +45,16 @@ def scores(method: str, seed: int) -> tuple[float, Tensor, Tensor]:
     """Accuracy on test images of the eight digits, and the confidence in each of them and in each
     of the two others."""
     (settings,) = plan("digits", [*METHODS[method], *STREAM, f"seed={seed}"])
-    parts = Builder(quick=True).build(settings)
-    for task in parts.benchmark.train_stream[:TASKS]:
-        parts.strategy.train(task, eval_streams=[])
-    model = parts.strategy.model.eval()
-    test = parts.data.test
-    evaluator = CachedEvaluator(test, device=parts.strategy.device)
+    run = build_run(settings, Resources(quick=True))
+    for task in run.benchmark.train_stream[:TASKS]:
+        run.strategy.train(task, eval_streams=[])
+    model = run.strategy.model.eval()
+    test = run.data.test
+    evaluator = CachedEvaluator(test, device=run.strategy.device)
     accuracy = evaluator.evaluate(model, model.seen).accuracy
     others = torch.nonzero(~model.seen.cpu()[evaluator.targets]).flatten().tolist()
     with torch.no_grad():
-        logits = model(torch.stack([test[row][0] for row in others]).to(parts.strategy.device))
+        logits = model(torch.stack([test[row][0] for row in others]).to(run.strategy.device))
     return accuracy, evaluator.confidence, confidence(logits).cpu()
 
 

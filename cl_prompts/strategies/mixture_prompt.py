@@ -69,7 +69,7 @@ class MixturePrompt(OnlineStrategy):
         )
         return PromptedViT(backbone, n_classes, head=head)
 
-    def remarks_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
+    def warnings_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
         """Say where no class comes in two groups."""
         labels = np.concatenate(list(tasks))
         numbers = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])

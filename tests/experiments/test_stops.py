@@ -19,7 +19,7 @@ from cl_prompts.experiments.cli import main, outcomes
 from cl_prompts.experiments.recipes import run_config
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner import running
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 from tests.experiments.commands import PROBE, QUICK_MVP_R, run, signalling, summary
@@ -32,7 +32,7 @@ EXEMPT = {
     "peak_memory_mb",
     "peak_device_memory_mb",
     "command",
-    "remarks",
+    "warnings",
 }
 
 
@@ -107,7 +107,7 @@ REPORT = "stopped before the report was made, which this does: cl-prompts report
 #: a function that the phase calls, and how a signal that comes there ends the command
 PHASES: dict[str, tuple[Any, str, str]] = {
     "reading": (run_config, "plan", NOTHING),
-    "validation": (Builder, "check", NOTHING),
+    "validation": (running, "check_plan", NOTHING),
     "folder": (RunFolder, "create", RESUME),
     "start": (TaskLoop, "restore", RESUME),
     "results": (Tracker, "finish", REPORT),

@@ -10,7 +10,7 @@ import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
 from tests.few_images import few_images
@@ -59,10 +59,10 @@ def test_the_page_has_every_strategy_and_every_scenario_and_a_reason_for_each_re
 
 
 @pytest.fixture(scope="module")
-def builder() -> Iterator[Builder]:
-    """One builder for all cells, which share the backbone, on few images."""
+def resources() -> Iterator[Resources]:
+    """A backbone and few images, shared by all cells."""
     with few_images():
-        yield Builder()
+        yield Resources()
 
 
 def settings_of(strategy: str, scenario: str) -> RunConfig:
@@ -81,19 +81,19 @@ def several_labels(form: str) -> bool:
 @pytest.mark.parametrize("scenario", FORMS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_cell_builds_or_is_refused_as_the_page_says(
-    strategy: str, scenario: str, builder: Builder
+    strategy: str, scenario: str, resources: Resources
 ) -> None:
     settings = settings_of(strategy, scenario)
     if CELLS[strategy, scenario] == "runs":
-        parts = builder.build(settings)
-        assert parts.split.n_tasks == (4 if scenario.startswith("domain") else 2)
-        assert parts.split.boundaries == (scenario in ANNOUNCED)
-        assert parts.strategy.model.multi_label == several_labels(scenario)
+        run = build_run(settings, resources)
+        assert run.split.n_tasks == (4 if scenario.startswith("domain") else 2)
+        assert run.split.boundaries == (scenario in ANNOUNCED)
+        assert run.strategy.model.multi_label == several_labels(scenario)
         return
     able = [name for name in STRATEGIES if CELLS[name, scenario] == "runs"]
     named = {"STRATEGY": strategy, "DATA": settings.dataset["name"], "STRATEGIES": ", ".join(able)}
     with pytest.raises(InputError) as caught:
-        builder.build(settings)
+        build_run(settings, resources)
     assert str(caught.value) == re.sub(
         "|".join(sorted(named, key=len, reverse=True)), lambda m: named[m[0]], SENTENCE
     )

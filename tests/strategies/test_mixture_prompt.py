@@ -62,7 +62,7 @@ def test_a_stream_without_recurring_classes_is_remarked_on(
     tasks: list[list[int]], announced: bool, period: int | None, alone: bool
 ) -> None:
     strategy = make("mixture_prompt", period=period, n_groups=3)
-    found = strategy.remarks_on([np.array(task) for task in tasks], announced=announced)
+    found = strategy.warnings_on([np.array(task) for task in tasks], announced=announced)
     assert bool(found) is alone
     assert all("no class of this stream comes in two groups" in line for line in found)
 

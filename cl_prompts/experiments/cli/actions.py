@@ -126,20 +126,20 @@ def validate(
 
     check_recipe_code(recipe, settings, trust_code)
     runs = plan(recipe, settings)
-    from cl_prompts.experiments.runner.building import Builder, split_of
+    from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
 
     with files_opened(quiet) as progress:
-        builder = Builder(progress, quick=quick)
-        parts, remarks = builder.check(runs)
+        resources = Resources(progress, quick=quick)
+        built, warnings = check_plan(runs, resources)
         # Strategies share the stream of a seed, and some scenarios have one for all seeds.
-        streams = {split_of(run, builder.data(run)).describe(): run.stream_seed for run in runs}
-    print(parts.data)
-    for file in parts.data.skipped:
+        streams = {split_of(run, resources.data(run)).describe(): run.stream_seed for run in runs}
+    print(built.data)
+    for file in built.data.skipped:
         print(f"left out: {file}")
     for text, stream_seed in streams.items():
         print(f"stream of seed {stream_seed}: {text}" if len(streams) > 1 else text)
-    for remark in remarks:
-        print(f"note: {remark}")
+    for warning in warnings:
+        print(f"note: {warning}")
     strategies = ", ".join(labels_of(run.strategy for run in runs).values())
     print(f"{recipe} is valid: {len(runs)} runs ({strategies})")
 

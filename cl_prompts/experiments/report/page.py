@@ -30,7 +30,7 @@ from cl_prompts.experiments.results.comparison import named_rows, reference_row
 from cl_prompts.experiments.results.groups import Group, groups, strategy_names
 from cl_prompts.experiments.results.metrics import at
 from cl_prompts.experiments.run_folder.files import replace
-from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 
 #: what every report says of itself in its head
 _MARK = '<meta name="generator" content="cl-prompts report">'
@@ -116,7 +116,7 @@ def new_page(folder: Path) -> Path:
 
 
 def _render(
-    runs: list[Run], paths: list[Path], base: Path, charts: Charts, reference: str | None
+    runs: list[RunRecord], paths: list[Path], base: Path, charts: Charts, reference: str | None
 ) -> str:
     labels = strategy_names(runs)
     parts = groups(runs)
@@ -176,7 +176,7 @@ def _link(path: Path, base: Path) -> str:
     return quote(Path(os.path.relpath(path.resolve(), base)).as_posix())
 
 
-def _left_out(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _left_out(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Per data set with such files: the images skipped, and the unread files by suffix."""
     found = {}
     for run in runs:
@@ -188,7 +188,7 @@ def _left_out(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _environments(runs: Sequence[Run]) -> list[tuple[int, dict[str, Any]]]:
+def _environments(runs: Sequence[RunRecord]) -> list[tuple[int, dict[str, Any]]]:
     """Environments that differ in more than time and settings, each after its number of runs."""
     shared = [
         json.dumps({k: v for k, v in run.environment.items() if k not in _OF_ONE_RUN})

@@ -21,7 +21,7 @@ from cl_prompts.experiments.results.history import (
     usage_entropy,
     usage_matrix,
 )
-from cl_prompts.experiments.run_folder.runs import Run, title_of
+from cl_prompts.experiments.run_folder.runs import RunRecord, title_of
 
 #: address of a file or folder, as a page has to write it
 Link = Callable[[Path], str]
@@ -45,7 +45,9 @@ def row_fields(group: Group, label: str, charts: Charts, link: Link) -> Fields:
     }
 
 
-def _task_view(title: str, label: str, members: Sequence[Run], charts: Charts) -> Fields | None:
+def _task_view(
+    title: str, label: str, members: Sequence[RunRecord], charts: Charts
+) -> Fields | None:
     """The matrix of tasks, where more than one task end was measured."""
     matrix = mean_matrix(members)
     if (~np.isnan(matrix)).any(axis=0).sum() < 2:
@@ -64,7 +66,7 @@ def _task_view(title: str, label: str, members: Sequence[Run], charts: Charts) -
     return charts.add(f"{title}-{label}-tasks", chart, alt, f"{label}, {over}")
 
 
-def mean_matrix(runs: Sequence[Run]) -> Floats:
+def mean_matrix(runs: Sequence[RunRecord]) -> Floats:
     """Return the mean of the task matrices of some runs; NaN where none has a value."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of cells without any value
@@ -81,7 +83,7 @@ def _extremes_in_words(final: Floats, names: Sequence[str]) -> str:
     )
 
 
-def _run_view(title: str, label: str, run: Run, charts: Charts, link: Link) -> Fields:
+def _run_view(title: str, label: str, run: RunRecord, charts: Charts, link: Link) -> Fields:
     """Charts of one run, links to its files, and how it learned on."""
     stem = f"{title}-{label}-seed-{run.seeds}"
     whose = f"{title}, {label}, seed {run.seeds}"
@@ -105,7 +107,7 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-def _charts_of(run: Run) -> Iterator[tuple[str, figures.Chart, str, str]]:
+def _charts_of(run: RunRecord) -> Iterator[tuple[str, figures.Chart, str, str]]:
     """Name, chart, words and caption of what a run has."""
     names = run.summary.get("class_names")
     measure = "average precision" if run.multi_label else "accuracy"

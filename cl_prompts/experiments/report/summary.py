@@ -10,7 +10,7 @@ from cl_prompts.experiments.results.aggregates import Aggregate
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.groups import Group
 from cl_prompts.experiments.results.history import curve_of
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import RunRecord
 
 #: metrics that the sentence can be about: the first that the reference has
 _ABOUT = ("a_auc", "map_avg", "a_last", "map_last")
@@ -18,7 +18,7 @@ _ABOUT = ("a_auc", "map_avg", "a_last", "map_last")
 _NAMED = 4
 
 
-def opening(runs: Sequence[Run]) -> str:
+def opening(runs: Sequence[RunRecord]) -> str:
     """Return the dates of the runs, and how many of them are finished."""
     times = [str(run.environment.get("time", "")) for run in runs]
     dates = sorted({time[:10] for time in times if re.match(r"\d{4}-\d\d-\d\d", time)})
@@ -96,7 +96,7 @@ def _where(ours: Aggregate, theirs: Aggregate) -> str:
     return f"on all {len(gaps)} seeds" if one_sign else f"in the mean of {len(gaps)} seeds"
 
 
-def caveats(rows: Mapping[str, Sequence[Run]]) -> list[str]:
+def caveats(rows: Mapping[str, Sequence[RunRecord]]) -> list[str]:
     """Sentences on what limits the meaning of a table's numbers; none where nothing does.
 
     Args:
@@ -106,14 +106,14 @@ def caveats(rows: Mapping[str, Sequence[Run]]) -> list[str]:
     return [*_single_seeds(rows), *_single_points(rows), *notes_on(runs)]
 
 
-def _single_seeds(rows: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+def _single_seeds(rows: Mapping[str, Sequence[RunRecord]]) -> Iterator[str]:
     """Rows without a standard deviation."""
     single = [label for label, runs in rows.items() if len(runs) == 1]
     if single:
         yield f'A single seed: {all_of(single)}. "-" stands where a standard deviation would.'
 
 
-def _single_points(rows: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+def _single_points(rows: Mapping[str, Sequence[RunRecord]]) -> Iterator[str]:
     """Rows whose A_AUC is one accuracy."""
     single = [label for label, runs in rows.items() if all(len(curve_of(run)) == 1 for run in runs)]
     if single:

@@ -32,7 +32,7 @@ from cl_prompts.experiments.results.history import (
     task_curve_of,
 )
 from cl_prompts.experiments.results.metrics import at
-from cl_prompts.experiments.run_folder.runs import Run, title_of
+from cl_prompts.experiments.run_folder.runs import RunRecord, title_of
 from cl_prompts.user_code import label_of
 
 _LISTED = 6  # curves that an alternative text names one by one
@@ -178,7 +178,7 @@ def _streams(group: Group, charts: Charts) -> list[tuple[str, Fields]]:
     return [_stream(group.title, run, charts) for run in streams.values()]
 
 
-def _stream(title: str, run: Run, charts: Charts) -> tuple[str, Fields]:
+def _stream(title: str, run: RunRecord, charts: Charts) -> tuple[str, Fields]:
     shown: Mapping[str, Any] = drawn_stream(run.stream)
     counts = np.asarray(shown["counts"])
     name = f"stream seed {run.summary['stream_seed']}"

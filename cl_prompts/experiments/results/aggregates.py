@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cl_prompts.experiments.results.metrics import Metric
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import RunRecord
 
 #: confidence of the intervals, and 1 minus the level of the tests
 CONFIDENCE = 0.95
@@ -167,7 +167,7 @@ class Aggregate:
 
 
 def aggregates_of(
-    rows: Mapping[str, Sequence[Run]], metric: Metric, reference: str = ""
+    rows: Mapping[str, Sequence[RunRecord]], metric: Metric, reference: str = ""
 ) -> dict[str, Aggregate]:
     """The aggregate of each row.
 
@@ -213,7 +213,7 @@ def power(aggregates: Iterable[Aggregate]) -> str:
     )
 
 
-def seeded_values(runs: Iterable[Run], metric: Metric) -> dict[tuple[int, int], float]:
+def seeded_values(runs: Iterable[RunRecord], metric: Metric) -> dict[tuple[int, int], float]:
     """Values of a metric where they are defined, by (seed, stream seed)."""
     found = ((run.summary, metric.value(run.summary)) for run in runs)
     return {(s["seed"], s["stream_seed"]): value for s, value in found if value is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import RunRecord
 
 
 class BeforeAfter(NamedTuple):
@@ -29,7 +29,7 @@ class BeforeAfter(NamedTuple):
         return self.after - self.before
 
 
-def before_after(run: Run) -> list[BeforeAfter]:
+def before_after(run: RunRecord) -> list[BeforeAfter]:
     """Rows for all test images, the classes known before and the new ones, each as a mean over its
     classes, for each domain and for each class; empty for a run that learned on from no other."""
     if not run.before:

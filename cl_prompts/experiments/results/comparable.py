@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cl_prompts.experiments.recipes.values import parsed
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Conditions = Mapping[str, str]
 
@@ -29,7 +29,7 @@ _SEARCH = " --sampler"
 _SHOWN = 12  # digits of a hash
 
 
-def conditions_of(run: Run) -> Conditions:
+def conditions_of(run: RunRecord) -> Conditions:
     """Return all that another run must share to stand in the same table.
 
     Returns:
@@ -55,7 +55,7 @@ def conditions_of(run: Run) -> Conditions:
     return {key: json.dumps(value) for key, value in found.items()}
 
 
-def options_of(run: Run) -> dict[str, str]:
+def options_of(run: RunRecord) -> dict[str, str]:
     """Return what distinguishes a row from others of its strategy: options as recipes write them,
     contents of the files and code that they name, and how the ancestors were trained."""
     identity = run.identity
@@ -74,25 +74,25 @@ def options_of(run: Run) -> dict[str, str]:
     return found
 
 
-def tables(runs: Iterable[Run]) -> list[tuple[Conditions, list[Run]]]:
+def tables(runs: Iterable[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]]:
     """Divide finished runs into tables, each with the conditions that its runs share.
 
     Equal seeds must have drawn equal streams, data and weights; where they did not, as under
     another version of a library, each draw has a table of its own.
     """
-    by_conditions: dict[str, tuple[Conditions, list[Run]]] = {}
+    by_conditions: dict[str, tuple[Conditions, list[RunRecord]]] = {}
     for run in runs:
         if run.finished:
             conditions = conditions_of(run)
             key = json.dumps(conditions, sort_keys=True)
             by_conditions.setdefault(key, (conditions, []))[1].append(run)
-    found: list[tuple[Conditions, list[Run]]] = []
+    found: list[tuple[Conditions, list[RunRecord]]] = []
     for conditions, members in by_conditions.values():
         found += [({**conditions, **drawn}, part) for drawn, part in _by_draws(members)]
     return found
 
 
-def notes_on(runs: Iterable[Run]) -> list[str]:
+def notes_on(runs: Iterable[RunRecord]) -> list[str]:
     """Say in which libraries and devices the runs of a table differ, and which runs a search used
     to choose settings."""
     runs = list(runs)
@@ -114,7 +114,7 @@ def notes_on(runs: Iterable[Run]) -> list[str]:
     return notes
 
 
-def _environments(run: Run) -> Iterator[Mapping[str, Any]]:
+def _environments(run: RunRecord) -> Iterator[Mapping[str, Any]]:
     """The environment that a run was begun with, and those it was resumed with."""
     yield run.environment
     for changed in run.environment.get("resumed_with", ()):
@@ -125,7 +125,7 @@ def _of_strategy(key: str) -> bool:
     return key == "options" or key.startswith("options.")
 
 
-def _shared_code(run: Run) -> list[str]:
+def _shared_code(run: RunRecord) -> list[str]:
     """The user's own code that makes data and stream."""
     settings = run.identity["settings"]
     names = (settings["dataset.name"], settings["scenario.name"])
@@ -145,10 +145,10 @@ def _without_draws(data: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**data, **parts, "seed": None}
 
 
-def _by_draws(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]:
+def _by_draws(runs: Sequence[RunRecord]) -> Iterator[tuple[dict[str, str], list[RunRecord]]]:
     """Runs divided by what their seeds drew, where equal seeds drew differently."""
     by_seeds: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    by_draw: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    by_draw: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
     for run in runs:
         drawn = tuple(json.dumps(run.identity[part], sort_keys=True) for part in _DRAWN)
         by_seeds[run.seeds].add(drawn)

@@ -17,7 +17,7 @@ from cl_prompts.experiments.results.aggregates import Aggregate, power
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.groups import Group, groups
 from cl_prompts.experiments.results.metrics import Metric
-from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 
 #: metrics compared by default, where runs have them
 HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
@@ -90,7 +90,7 @@ def compare(
     return tables
 
 
-def _by_value(runs: Sequence[Run], key: str | None) -> dict[str, list[Run]]:
+def _by_value(runs: Sequence[RunRecord], key: str | None) -> dict[str, list[RunRecord]]:
     """Runs by ``key=value`` of a setting; all under "" without a key."""
     if key is None:
         return {"": list(runs)}

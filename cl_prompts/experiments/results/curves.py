@@ -11,7 +11,7 @@ import numpy as np
 from cl_prompts.experiments.results.aggregates import least_effect
 from cl_prompts.experiments.results.groups import Group
 from cl_prompts.experiments.results.history import Floats
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import RunRecord
 
 #: (samples or tasks, value 0..1) per point
 Curve = Sequence[tuple[float, float]]
@@ -36,7 +36,7 @@ class Band:
     seeds: int
 
 
-def curves_of(group: Group, curve: Callable[[Run], Curve]) -> dict[str, dict[Any, Curve]]:
+def curves_of(group: Group, curve: Callable[[RunRecord], Curve]) -> dict[str, dict[Any, Curve]]:
     """Curve of each run by row and (seed, stream seed); rows without curves are left out."""
     found = {}
     for label, members in group.rows.items():

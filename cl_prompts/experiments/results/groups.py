@@ -22,7 +22,7 @@ from cl_prompts.experiments.results.metrics import (
     Metric,
     own_score,
 )
-from cl_prompts.experiments.run_folder.runs import Run, begun_at
+from cl_prompts.experiments.run_folder.runs import RunRecord, begun_at
 from cl_prompts.user_code import label_of, labels_of
 
 _WORDS = {
@@ -106,13 +106,13 @@ class Group:
     """
 
     title: str
-    rows: Mapping[str, list[Run]]
+    rows: Mapping[str, list[RunRecord]]
     reference: str = ""
     differs: tuple[str, ...] = ()
     conditions: Conditions = field(default_factory=dict)
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[RunRecord]:
         """All runs that count."""
         return [run for members in self.rows.values() for run in members]
 
@@ -188,12 +188,12 @@ class Group:
         return found
 
 
-def strategy_names(runs: Iterable[Run]) -> dict[str, str]:
+def strategy_names(runs: Iterable[RunRecord]) -> dict[str, str]:
     """Name of each strategy in tables: the short one, where that is of one of them alone."""
     return labels_of(str(run.summary["strategy"]) for run in runs)
 
 
-def groups(runs: Sequence[Run]) -> list[Group]:
+def groups(runs: Sequence[RunRecord]) -> list[Group]:
     """Tables of finished runs that may be compared, see ``comparable``, and the rows of each.
 
     Of two runs of the same settings and seeds only the newer counts. Tables of one recipe stand
@@ -203,7 +203,7 @@ def groups(runs: Sequence[Run]) -> list[Group]:
         runs: of any kind; those that are not finished do not count.
     """
     names = strategy_names(runs)
-    by_recipe: dict[str, list[tuple[Conditions, list[Run]]]] = defaultdict(list)
+    by_recipe: dict[str, list[tuple[Conditions, list[RunRecord]]]] = defaultdict(list)
     for conditions, members in tables(runs):
         recipes = dict.fromkeys(str(run.summary["recipe"]) for run in members)
         by_recipe[", ".join(recipes)].append((conditions, members))
@@ -245,19 +245,19 @@ def differing_options(options: Sequence[Mapping[str, str]]) -> list[str]:
     return [key for key in keys if len({one.get(key) for one in options}) > 1]
 
 
-def _groups(runs: Sequence[Run], names: Mapping[str, str]) -> dict[str, list[Run]]:
+def _groups(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[str, list[RunRecord]]:
     """Runs of each row, by label in the order of the runs, sorted by seeds."""
     labels = _labels(runs, names)
-    rows: dict[str, dict[tuple[int, int], Run]] = {labels[run.folder]: {} for run in runs}
+    rows: dict[str, dict[tuple[int, int], RunRecord]] = {labels[run.folder]: {} for run in runs}
     # The newest of equal seeds comes last and stays.
     for run in sorted(runs, key=lambda run: (begun_at(run.environment), run.folder.name)):
         rows[labels[run.folder]][run.summary["seed"], run.summary["stream_seed"]] = run
     return {label: [by_seed[seed] for seed in sorted(by_seed)] for label, by_seed in rows.items()}
 
 
-def _labels(runs: Sequence[Run], names: Mapping[str, str]) -> dict[object, str]:
+def _labels(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[object, str]:
     """The label of each run's row: strategy, and settings in which its runs differ."""
-    by_strategy: dict[str, list[Run]] = defaultdict(list)
+    by_strategy: dict[str, list[RunRecord]] = defaultdict(list)
     for run in runs:
         by_strategy[str(run.summary["strategy"])].append(run)
     rows: dict[tuple[str, str], str] = {}

@@ -11,19 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Floats = NDArray[np.float64]
 #: (samples seen, value) per point
 Points = list[tuple[int, float]]
 
 
-def _series(run: Run, kind: str) -> Mapping[str, Points]:
+def _series(run: RunRecord, kind: str) -> Mapping[str, Points]:
     """The evaluations of a kind, "anytime" or "task_end", by scope."""
     return run.metrics.get(f"{kind}_{run.measure}", {})
 
 
-def curve_of(run: Run) -> Points:
+def curve_of(run: RunRecord) -> Points:
     """Anytime curve; empty for a run without. The end of the stream is a point where it counts as
     one and no other falls there."""
     written = list(_series(run, "anytime").get("seen", []))
@@ -35,7 +35,7 @@ def curve_of(run: Run) -> Points:
     return [*written, *end]
 
 
-def stream_curve_of(run: Run) -> list[tuple[float, float]]:
+def stream_curve_of(run: RunRecord) -> list[tuple[float, float]]:
     """Anytime curve over samples of the stream, for runs that see these another number of times.
 
     Points are moved linearly within their task, so that task ends come to lie on those of the
@@ -51,7 +51,7 @@ def stream_curve_of(run: Run) -> list[tuple[float, float]]:
     return [(float(x), value) for x, (_, value) in zip(places, curve, strict=True)]
 
 
-def stream_ends_of(run: Run) -> list[int]:
+def stream_ends_of(run: RunRecord) -> list[int]:
     """Task ends on the axis of :func:`stream_curve_of`, in samples.
 
     They are those of the stream; where its tasks and samples are not those of the run, so that no
@@ -62,21 +62,21 @@ def stream_ends_of(run: Run) -> list[int]:
     return ends if len(seen) == len(ends) and ends[-1] == run.summary["samples"] else seen
 
 
-def task_sizes(run: Run) -> list[int]:
+def task_sizes(run: RunRecord) -> list[int]:
     """Samples of each task of its stream; an image of a multi-label stream counts once in each."""
     if "tasks" in run.stream:
         return [len(task) for task in run.stream["tasks"]]
     return np.asarray(run.stream["counts"]).sum(axis=1).tolist()
 
 
-def task_curve_of(run: Run) -> Points:
+def task_curve_of(run: RunRecord) -> Points:
     """Value over all classes seen, after each task, counted from 1, in which one had been seen."""
     ends = dict(_series(run, "task_end").get("seen", []))
     tasks = enumerate(run.summary["task_ends"], start=1)
     return [(task, ends[end]) for task, end in tasks if end in ends]
 
 
-def class_matrix(run: Run) -> tuple[list[int], Floats]:
+def class_matrix(run: RunRecord) -> tuple[list[int], Floats]:
     """Value of each class over the anytime points, or over the task ends of a run without.
 
     Returns:
@@ -87,7 +87,7 @@ def class_matrix(run: Run) -> tuple[list[int], Floats]:
     return points, _matrix(series, "class", run.summary["n_classes"], points, np.nan)
 
 
-def task_matrix(run: Run) -> Floats:
+def task_matrix(run: RunRecord) -> Floats:
     """(tasks, tasks): ``[i, t]`` value after task t on the classes first seen in task i, or on its
     domain.
 
@@ -114,7 +114,7 @@ def first_seen(values: Floats) -> NDArray[np.intp]:
     return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
 
 
-def usage_matrix(run: Run) -> Floats:
+def usage_matrix(run: RunRecord) -> Floats:
     """(tasks, prompts) selections during each task; no columns for a method without prompts."""
     series = run.metrics.get("prompt_usage", {})
     ends = run.summary["task_ends"]

@@ -47,11 +47,11 @@ class Checkpoints:
         >>> kept = Checkpoints(Path(tempfile.mkdtemp()))
         >>> for step in (1, 2):
         ...     kept.save(Checkpoint({"step": step}, {}))
-        >>> found, remark = kept.load()
-        >>> found.state, remark
+        >>> found, warning = kept.load()
+        >>> found.state, warning
         ({'step': 2}, None)
         >>> _ = kept.newest.write_bytes(b"damaged")
-        >>> found, remark = kept.load()
+        >>> found, warning = kept.load()
         >>> found.state
         {'step': 1}
     """
@@ -84,8 +84,9 @@ class Checkpoints:
         self._good = digest
 
     def load(self) -> tuple[Checkpoint | None, str | None]:
-        """Return the newest intact checkpoint, None if there is none at all; and a remark, if it is
-        the previous one.
+        """Return the newest intact checkpoint, and a warning if it is the previous one.
+
+        Both are None in a folder without checkpoints.
 
         Raises:
             InputError: none is intact.
@@ -99,8 +100,8 @@ class Checkpoints:
                 if file == self.newest:
                     self._good = digest
                     return Checkpoint(**content), None
-                remark = f"{self.newest} is damaged or missing: the run continues from {file.name}"
-                return Checkpoint(**content), remark
+                warning = f"{self.newest} is damaged or missing: the run continues from {file.name}"
+                return Checkpoint(**content), warning
         if there:
             raise InputError(
                 f"no checkpoint in {self.newest.parent} is intact: delete"

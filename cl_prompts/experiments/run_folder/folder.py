@@ -107,7 +107,7 @@ class RunFolder(FolderFiles):
         path: of the folder, which exists.
 
     Attributes:
-        remarks: sentences for the summary, such as that a checkpoint was damaged.
+        warnings: sentences for the summary, such as that a checkpoint was damaged.
         identity: of the run.
 
     Raises:
@@ -118,7 +118,7 @@ class RunFolder(FolderFiles):
     def __init__(self, path: Path) -> None:
         """Lock the folder, and remove what a killed process has left half written."""
         super().__init__(path)
-        self.remarks: list[str] = []
+        self.warnings: list[str] = []
         self.identity: Mapping[str, Any] = {}
         self._checkpoints = Checkpoints(path)
         self._metrics = MetricsFile(path)
@@ -288,9 +288,9 @@ class RunFolder(FolderFiles):
         Raises:
             InputError: there are checkpoints, and none is intact; or ``metrics.csv`` is damaged.
         """
-        found, remark = self._checkpoints.load()
-        if remark is not None:
-            self.remarks.append(remark)
+        found, warning = self._checkpoints.load()
+        if warning is not None:
+            self.warnings.append(warning)
         self._metrics.restore(None if found is None else found.metrics)
         return None if found is None else found.state
 

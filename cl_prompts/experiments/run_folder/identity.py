@@ -24,7 +24,7 @@ from cl_prompts.experiments.recipes.values import flat, plain
 from cl_prompts.user_code import code_hash
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.runner.parts import Parts
+    from cl_prompts.experiments.runner.run import Run
 
 IDENTITY_FILE = "identity.json"
 
@@ -54,7 +54,7 @@ _WORDS = {
 }
 
 
-def identity_of(parts: Parts) -> dict[str, Any]:
+def identity_of(run: Run) -> dict[str, Any]:
     """Return the identity of a run, in JSON's types.
 
     Returns:
@@ -64,10 +64,10 @@ def identity_of(parts: Parts) -> dict[str, Any]:
     from cl_prompts.backbones.fingerprint import weights_hash  # loads PyTorch
 
     return {
-        **settings_identity(parts.settings),
-        "data": parts.data.fingerprint(),
-        "stream": hashlib.sha256(parts.split.to_json().encode()).hexdigest(),
-        "backbone": weights_hash(parts.strategy.model.backbone),
+        **settings_identity(run.settings),
+        "data": run.data.fingerprint(),
+        "stream": hashlib.sha256(run.split.to_json().encode()).hexdigest(),
+        "backbone": weights_hash(run.strategy.model.backbone),
     }
 
 

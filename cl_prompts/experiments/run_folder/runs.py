@@ -32,7 +32,7 @@ TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One run folder; only the summary of a run that is not finished, whose other files may be
     half written.
 
@@ -103,7 +103,7 @@ def title_of(measure: str) -> str:
     return "mAP" if measure == "mAP" else measure.capitalize()
 
 
-def collect(paths: Iterable[Path | str]) -> list[Run]:
+def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
     """All runs in ``paths``, each once, in the order of the paths; those below one path sorted by
     recipe, strategy, seed and folder.
 
@@ -111,7 +111,7 @@ def collect(paths: Iterable[Path | str]) -> list[Run]:
         InputError: a path does not exist, there is no run below it, a run folder lacks files or
             cannot be read, or further run folders lie inside a run folder.
     """
-    found: dict[Path, Run] = {}
+    found: dict[Path, RunRecord] = {}
     for path in map(Path, paths):
         new = [folder for folder in _run_folders(path) if folder.resolve() not in found]
         for run in sorted(map(_read_run, new), key=_order):
@@ -133,7 +133,7 @@ def unfinished(paths: Iterable[Path]) -> list[Path]:
     return [folder for folder, summary in summaries if summary["status"] != "finished"]
 
 
-def _order(run: Run) -> tuple[str, str, int, str]:
+def _order(run: RunRecord) -> tuple[str, str, int, str]:
     summary = run.summary
     return str(summary["recipe"]), str(summary["strategy"]), summary["seed"], str(run.folder)
 
@@ -164,15 +164,15 @@ def _run_folders(path: Path) -> list[Path]:
     return folders
 
 
-def _read_run(folder: Path) -> Run:
+def _read_run(folder: Path) -> RunRecord:
     summary = _read(folder / "summary.json", json.loads)
     # Other files of a run that is not finished may be about to change.
     if summary["status"] != "finished":
-        return Run(folder, summary)
+        return RunRecord(folder, summary)
     # Before anything else is read: what follows trusts the files to be what the run wrote.
     check_sums(folder)
     before = folder / BEFORE_FILE
-    return Run(
+    return RunRecord(
         folder,
         summary,
         config=_read(folder / "config.yaml", yaml_of),

@@ -1,7 +1,7 @@
-"""Runs, built from settings and trained task by task.
+"""Build runs from settings and train them task by task.
 
-``running.run_all`` makes the runs of a plan and ``running.resume`` finishes them, here or by an
-executor (``executors``); ``execution.complete`` executes one run to its end;
-``building.Builder`` makes data, stream and strategy, ``task_loop.TaskLoop`` trains one run.
-``interruption`` turns signals into a saved stop.
+``running.run_all`` executes the runs of a plan, and ``running.resume`` finishes them, here or with
+``executors``. ``building.build_run`` makes data, stream and strategy of a ``run.Run``,
+``execution.complete`` executes it to its end, and ``task_loop.TaskLoop`` trains it. ``signals``
+turns signals into a stop that saves the state.
 """

@@ -1,4 +1,4 @@
-"""Runs executed: checked, trained task by task, evaluated and recorded in a run folder."""
+"""Execute runs: train task by task, evaluate and record in a run folder."""
 
 from __future__ import annotations
 
@@ -14,121 +14,117 @@ from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import PlannedRun
-from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.parts import Parts
-from cl_prompts.experiments.runner.process import its_threads, takes_one_thread
+from cl_prompts.experiments.runner.building import Resources, build_run
+from cl_prompts.experiments.runner.process import takes_one_thread, threads
+from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.signals import StopRequest, stop_requests
-from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 
 
 def complete(
-    run: PlannedRun,
-    builder: Builder,
+    planned: PlannedRun,
     watcher: Watcher,
     command: str,
+    resources: Resources,
+    built: Run | None = None,
 ) -> None:
-    """Execute a run that is missing, or continue it at its last checkpoint.
+    """Execute a missing run, or resume an unfinished one from its last checkpoint.
 
     Args:
-        run: to finish; left as it is if it is finished.
-        builder: of its parts.
-        watcher: of its progress.
-        command: what was typed to make it.
+        planned: the run; nothing happens if it is finished.
+        watcher: receiver of its progress.
+        command: the command line that made it.
+        resources: backbones and image checks to share with other runs.
+        built: the run, if it is built already.
 
     Raises:
         InputError: the run cannot be built or resumed.
         RunError: a fault during the run.
         Interrupted: a signal came.
     """
-    state = run.state
-    if state == "finished":  # its process may have died as it was about to say so
+    state = planned.state
+    if state == "finished":  # its process may have died just before it reported that
         return
-    with its_threads(one=takes_one_thread(run.settings)):
+    with threads(one=takes_one_thread(planned.settings)):
         if state == "unfinished":
-            # Code that the user named for this run, and no other that the folder may name.
-            folder, settings = RunFolder.resume(run.folder, run.settings.imported())
+            # Import only the code that the user named, not other code named in the folder.
+            folder, settings = RunFolder.resume(planned.folder, planned.settings.imported())
             with folder.closed_on_error():
-                parts = builder.build(settings)
-        else:
-            parts = builder.take_ready() or builder.build(run.settings)
+                built = build_run(settings, resources)
+        elif built is None:
+            built = build_run(planned.settings, resources)
         with stop_requests() as request:
             if state == "missing":
-                identity = identity_of(parts)
-                folder = RunFolder.create(run.folder, parts.settings, identity, command)
-            execute(parts, folder, request=request, watcher=watcher)
-    del parts
+                identity = identity_of(built)
+                folder = RunFolder.create(planned.folder, built.settings, identity, command)
+            execute(built, folder, request=request, watcher=watcher)
+    del built
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
 
 
-def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: Watcher) -> None:
-    """Train, evaluate and record one run; the folder is valid however it ends."""
-    run = TaskLoop(parts, folder)
-    with folder.closed_on_error():  # no step was made: the folder stays as it is
-        records = run.restore()
-    for remark in folder.remarks:
-        watcher.note(remark)
-    with _recorded_end(run):
-        tracker = _tracked(run, records, watcher)
-        names = list(parts.data.classes)
+def execute(run: Run, folder: RunFolder, *, request: StopRequest, watcher: Watcher) -> None:
+    """Train, evaluate and record one run; the folder stays valid however it ends."""
+    loop = TaskLoop(run, folder)
+    with folder.closed_on_error():  # before the first step the summary does not change
+        records = loop.restore()
+    for warning in folder.warnings:
+        watcher.note(warning)
+    with _recorded_end(loop):
+        tracker = _attach_tracker(loop, records, watcher)
+        names = list(run.data.classes)
         try:
-            run.train(tracker, request)
-            tracker.show_stream(json.loads(parts.split.to_json()), names)
-            tracker.finish(parts.strategy.model, results_of(parts), names)
+            loop.train(tracker, request)
+            tracker.show_stream(json.loads(run.split.to_json()), names)
+            tracker.finish(run.strategy.model, run.results(), names)
         finally:
             tracker.close()
-            parts.anytime.evaluator.close()
-            parts.strategy.replay.close()
-        # Test images were never trained on, so the last evaluation was one of held-out images.
-        held_out = parts.anytime.evaluator.confidence
+            run.anytime.evaluator.close()
+            run.strategy.replay.close()
+        # No test image was trained on, so the last evaluation measured held-out images.
+        held_out = run.anytime.evaluator.confidence
         folder.write_json(CONFIDENCE_FILE, {"log_odds": held_out.sort().values.tolist()})
-        run.write_summary("finished")
-        parts.strategy.feature_cache.clear()
+        loop.write_summary("finished")
+        run.strategy.feature_cache.clear()
     request.obey()
 
 
-def _tracked(run: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:
-    parts = run.parts
-    strategy = parts.strategy
-    tracker = Tracker(run.folder, parts.anytime, parts.settings, start=strategy.samples_seen)
+def _attach_tracker(loop: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:
+    run, strategy = loop.run, loop.run.strategy
+    tracker = Tracker(loop.folder, run.anytime, run.settings, start=strategy.samples_seen)
     if records is not None:
         tracker.restore_records(records, strategy.device)
-    line = ProgressLine(run.total, parts.anytime, watcher)
+    line = ProgressLine(loop.total, run.anytime, watcher)
     line.tell(strategy.samples_seen)
-    # In front of Avalanche's own plugins: the clock has to stay last.
-    position = strategy.plugins.index(parts.anytime) + 1
+    # In front of Avalanche's own plugins: its clock must stay last.
+    position = strategy.plugins.index(run.anytime) + 1
     strategy.plugins[position:position] = [tracker, line]
     return tracker
 
 
 @contextmanager
-def _recorded_end(run: TaskLoop) -> Iterator[None]:
-    """Write how a run ended into its summary, and release the folder."""
+def _recorded_end(loop: TaskLoop) -> Iterator[None]:
+    """Write into the summary how the run ended, and release the folder."""
     try:
         yield
     except KeyboardInterrupt as error:
         number = getattr(error, "number", None)
         by = "the user" if number is None else f"signal {number}"
-        run.end("interrupted", f"stopped by {by}")
+        loop.end("interrupted", f"stopped by {by}")
         raise
     except (RunError, InputError, OSError) as error:
         # A frame of the traceback may hold a loader, which would end as in CachedEvaluator.close().
         traceback.clear_frames(error.__traceback__)
-        sentence = _sentence_of(error)
-        run.end("failed", sentence)
-        raise RunError(f"{sentence} (run folder {run.folder.path})") from error
+        sentence = str(error)
+        if isinstance(error, OSError):
+            where = "" if error.filename is None else f"{error.filename}: "
+            sentence = f"{where}{error.strerror or error}"
+        loop.end("failed", sentence)
+        raise RunError(f"{sentence} (run folder {loop.folder.path})") from error
     except BaseException as error:
-        run.end("failed", f"{type(error).__name__}: {error}")
+        loop.end("failed", f"{type(error).__name__}: {error}")
         raise
     finally:
-        run.folder.close()
-
-
-def _sentence_of(error: Exception) -> str:
-    if isinstance(error, OSError):
-        where = "" if error.filename is None else f"{error.filename}: "
-        return f"{where}{error.strerror or error}"
-    return str(error)
+        loop.folder.close()

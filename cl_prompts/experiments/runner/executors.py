@@ -28,7 +28,7 @@ from cl_prompts.user_code import extra
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.run_folder.plans import PlannedRun
-    from cl_prompts.experiments.runner.building import Builder
+    from cl_prompts.experiments.runner.building import Resources
 
 Kind = Literal["local", "ray", "slurm"]
 MOST_JOBS = 256
@@ -105,7 +105,7 @@ def execute_job(job: Job, threads: int | None = None) -> None:
     from cl_prompts.experiments.runner.signals import Interrupted
 
     try:
-        complete(job.run, _builder(), _Silent(), job.command)
+        complete(job.run, _Silent(), job.command, _resources())
     except Interrupted:
         return  # its state is saved
 
@@ -118,10 +118,10 @@ def _use_threads(threads: int) -> None:
 
 
 @cache
-def _builder() -> Builder:
-    from cl_prompts.experiments.runner.building import Builder
+def _resources() -> Resources:
+    from cl_prompts.experiments.runner.building import Resources
 
-    return Builder()
+    return Resources()
 
 
 class _Silent:

@@ -31,12 +31,12 @@ from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_s
 from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
-from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.user_code import Trust
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.runner.parts import Parts
+    from cl_prompts.experiments.runner.run import Run
 
 #: settings of the parent's data set that hold for further images, too
 _ALIKE = ("augment", "cache", "cache_gb", "crop")
@@ -50,7 +50,7 @@ _TRAINING = {
 _NAME = 60
 
 
-def finished_run(folder: Path) -> Run:
+def finished_run(folder: Path) -> RunRecord:
     """The finished run of a folder, with its checksums compared.
 
     Raises:
@@ -111,7 +111,7 @@ def settings_of_child(
 
 
 def _recipe(
-    run: Run, settings: RunConfig, dataset: Mapping[str, Any], n_classes: int, name: str
+    run: RunRecord, settings: RunConfig, dataset: Mapping[str, Any], n_classes: int, name: str
 ) -> dict[str, Any]:
     boundaries = bool(run.stream.get("boundaries"))
     scenario = one_task(n_classes, multi_label=run.multi_label, boundaries=boundaries)
@@ -187,7 +187,7 @@ def _check_unchanged(child: RunConfig, parent: RunConfig, recipe: Mapping[str, A
             )
 
 
-def _parent(run: Run, settings: RunConfig) -> dict[str, Any]:
+def _parent(run: RunRecord, settings: RunConfig) -> dict[str, Any]:
     made = json.dumps([conditions_of(run), options_of(run)], sort_keys=True)
     return {
         "run": str(run.folder.resolve()),
@@ -235,7 +235,7 @@ def sizes_of_parent(settings: RunConfig) -> tuple[int, int]:
     return summary["n_classes"], summary["n_tasks"]
 
 
-def grow_to_parent(parts: Parts) -> Checkpoint:
+def grow_to_parent(parts: Run) -> Checkpoint:
     """Let the strategy of a run that was just built grow to the parent's size; read the parent's
     last checkpoint.
 
@@ -268,13 +268,13 @@ def grow_to_parent(parts: Parts) -> Checkpoint:
     return found
 
 
-def grow_beyond_parent(parts: Parts) -> None:
+def grow_beyond_parent(parts: Run) -> None:
     """Let a strategy of the parent's size grow to that of the run."""
     classes, tasks = sizes_of_parent(parts.settings)
     parts.strategy.grow(len(parts.data.classes) - classes, parts.split.n_tasks - tasks)
 
 
-def scores_before(parts: Parts) -> dict[str, Any]:
+def scores_before(parts: Run) -> dict[str, Any]:
     """Content of ``before.json``: scores of the parent's model on all test images that count at the
     end of the run, in all, by known class and by domain.
 
@@ -305,7 +305,7 @@ def scores_before(parts: Parts) -> dict[str, Any]:
     }
 
 
-def what_grows(parts: Parts) -> list[str]:
+def what_grows(parts: Run) -> list[str]:
     """Sentences on what a run would learn, and which tensors of the model would grow.
 
     Args:

@@ -28,7 +28,7 @@ from cl_prompts.experiments.run_folder.plans import (
     new_path,
     unfinished_plan,
 )
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.execution import complete
 from cl_prompts.experiments.runner.executors import (
     RESUBMISSIONS,
@@ -40,7 +40,8 @@ from cl_prompts.experiments.runner.executors import (
     SlurmJobs,
     execute_job,
 )
-from cl_prompts.experiments.runner.process import cores, its_threads, takes_one_thread
+from cl_prompts.experiments.runner.process import cores, takes_one_thread, threads
+from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.signals import (
     Interrupted,
     StopRequest,
@@ -80,23 +81,20 @@ def run_all(
         RunError: a fault during a run.
         Interrupted: a signal came.
     """
-    builder = Builder()
-    # Of runs that differ in seeds alone one is built before the first one trains: a mistake in the
-    # last shows now, not tomorrow.
-    with its_threads(one=all(map(takes_one_thread, plan))):
-        parts, remarks = builder.check(plan)
-    for remark in remarks:
-        print_line(console, f"note: {remark}")
-    if len(plan) == 1:
-        builder.ready = parts
-    del parts
+    resources = Resources()
+    # Before the first run trains: a mistake in the last one must show now, not tomorrow.
+    with threads(one=all(map(takes_one_thread, plan))):
+        built, warnings = check_plan(plan, resources)
+    for warning in warnings:
+        print_line(console, f"note: {warning}")
     runs = tuple(PlannedRun(new_path(out, settings), settings) for settings in plan)
     above = None
     if len(runs) > 1:
+        built = None
         above = out / plan[0].recipe
         Plan(command, runs).write(above)
     try:
-        yield from _finish(Plan(command, runs), above, builder, console, jobs)
+        yield from _finish(Plan(command, runs), above, console, jobs, resources, built)
     finally:
         if len(runs) == 1:
             remove_empty(runs)
@@ -134,15 +132,20 @@ def resume(
         run = PlannedRun(path, settings_of(path, trust_code))
         if run.state == "finished":
             raise InputError(f"run folder {path} is finished: there is nothing to resume")
-        yield from _finish(Plan("", (run,)), None, Builder(), console, jobs)
+        yield from _finish(Plan("", (run,)), None, console, jobs, Resources())
         return
     plan = unfinished_plan(path, trust_code)
     print_line(console, f"{path}: {describe(plan.runs)}")
-    yield from _finish(plan, path, Builder(), console, jobs)
+    yield from _finish(plan, path, console, jobs, Resources())
 
 
 def _finish(
-    plan: Plan, above: Path | None, builder: Builder, console: Console, jobs: int | None
+    plan: Plan,
+    above: Path | None,
+    console: Console,
+    jobs: int | None,
+    resources: Resources,
+    built: Run | None = None,
 ) -> Iterator[Path]:
     runs = plan.runs
     left = jobs_of(runs, plan.command)
@@ -153,7 +156,13 @@ def _finish(
         Display(console, len(runs)) as display,
     ):
         yield from before
-        for job, fault in executed(left, Launching(jobs=number), display, builder=builder):
+        # In this process, unless a process for each of several runs pays.
+        ends = (
+            one_after_another(left, display, resources, built)
+            if number == 1
+            else executed(left, Launching(jobs=number), display, resources=resources)
+        )
+        for job, fault in ends:
             if fault is not None:
                 raise fault
             yield job.run.folder
@@ -202,7 +211,7 @@ def executed(
     how: Launching,
     display: Display,
     *,
-    builder: Builder | None = None,
+    resources: Resources | None = None,
     out: Path = Path("runs"),
 ) -> Iterator[tuple[Job, Fault]]:
     """Execute runs; yield each with its fault when it ends, None if it is finished.
@@ -211,7 +220,7 @@ def executed(
         jobs: whose runs are not finished.
         how: where they are executed, and how many at a time.
         display: of their progress.
-        builder: of runs in this process.
+        resources: backbones and image checks that runs in this process share.
         out: folder below which jobs of Slurm are kept.
 
     Raises:
@@ -220,7 +229,7 @@ def executed(
     if not jobs:
         return
     if how.kind == "local" and (how.jobs or 1) == 1:
-        yield from _one_after_another(jobs, display, builder or Builder())
+        yield from one_after_another(jobs, display, resources or Resources())
         return
     executor = _executor(how, jobs[0].run.settings.device, out)
     loop = _Submissions(jobs, executor, how.jobs or len(jobs), display)
@@ -244,14 +253,16 @@ def _executor(how: Launching, device: str, out: Path) -> Executor:
     return Processes(n, max(1, torch.get_num_threads() // n))
 
 
-def _one_after_another(
-    jobs: Sequence[Job], display: Display, builder: Builder
+def one_after_another(
+    jobs: Sequence[Job], display: Display, resources: Resources, built: Run | None = None
 ) -> Iterator[tuple[Job, Fault]]:
+    """Execute runs in this process; see :func:`executed`. ``built`` is the first, if it is built
+    already."""
     for job in jobs:
         fault: Fault = None
         try:
             with display.run(job.number, job.label) as watcher:
-                complete(job.run, builder, watcher, job.command)
+                complete(job.run, watcher, job.command, resources, built)
         except Interrupted as stop:
             if display.n_runs == 1:
                 raise

@@ -17,7 +17,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.runner.running import list_faults
 from cl_prompts.experiments.sweeps.grid import grid
@@ -81,8 +81,8 @@ class Search:
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
         self._label = ends[0].recipe
-        parts, _ = Builder().check(ends)
-        options.check(multi_label=parts.data.multi_label, every=parts.anytime.every)
+        built, _ = check_plan(ends, Resources())
+        options.check(multi_label=built.data.multi_label, every=built.anytime.every)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
         sampler = kinds[options.sampler](seed=_SAMPLER_SEED)

@@ -18,7 +18,7 @@ from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.plans import PlannedRun, describe, new_path, state_of
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.runner.running import executed, jobs_of, list_faults, remove_empty
 from cl_prompts.experiments.tracking.progress import Display, print_line
@@ -67,7 +67,7 @@ class Sweep:
         self._out = out
         self._command = command
         self._console = console
-        self._builder = Builder()
+        self._resources = Resources()
         self._notes: list[str] = []
         self._fingerprints: dict[str, dict[str, Any]] = {}
         self._earlier = earlier_runs(out / settings[0].recipe)
@@ -87,9 +87,9 @@ class Sweep:
             for folder, run in zip(self.folders, self.settings, strict=True)
         ]
         left = [run.settings for run in runs if run.state != "finished"]
-        remarks = self._builder.check(left)[1] if left else []
-        for remark in (*self._notes, *remarks):
-            print_line(self._console, f"note: {remark}")
+        warnings = check_plan(left, self._resources)[1] if left else []
+        for warning in (*self._notes, *warnings):
+            print_line(self._console, f"note: {warning}")
         print_line(self._console, f"{len(runs)} runs: {describe(runs)}")
 
     def execute(self) -> list[Path]:
@@ -110,7 +110,7 @@ class Sweep:
         try:
             with Display(self._console, len(runs)) as display:
                 for job, fault in executed(
-                    left, self._how, display, builder=self._builder, out=self._out
+                    left, self._how, display, resources=self._resources, out=self._out
                 ):
                     if fault is not None:
                         self.faults.append((job.label, fault))
@@ -152,8 +152,8 @@ class Sweep:
         key = json.dumps([settings.dataset, settings.backbone, of_seed])
         if key not in self._fingerprints:
             self._fingerprints[key] = {
-                "data": self._builder.data(settings).fingerprint(),
-                "backbone": weights_hash(self._builder.backbone(settings)),
+                "data": self._resources.data(settings).fingerprint(),
+                "backbone": weights_hash(self._resources.backbone(settings)),
             }
         return self._fingerprints[key]
 

@@ -110,7 +110,7 @@ class TensorBoard:
         self._writer.close()
 
 
-class OnlineBoard:
+class OnlineLogger:
     """A run of Weights & Biases or trackio, with the same tags.
 
     Project, entity, mode and the like are those of the library's own variables (``WANDB_PROJECT``,
@@ -192,7 +192,7 @@ def _told(logger: Logger) -> Iterator[None]:
         ) from error
 
 
-def board_class(name: str) -> Any:
+def logger_class(name: str) -> Any:
     """What makes a logger, given folder, settings and start, by the name of a tracker or
     ``"package.module:Class"``.
 
@@ -201,7 +201,7 @@ def board_class(name: str) -> Any:
     """
     if name in _ONLINE:
         extra(name, name, f"tracker={name}")
-        return lambda folder, settings, start: OnlineBoard(name, folder, settings)
+        return lambda folder, settings, start: OnlineLogger(name, folder, settings)
     if not is_dotted(name):
         raise unknown("tracker", name, _ONLINE)
     found = load_object("tracker", name)

@@ -27,7 +27,7 @@ class Watcher(Protocol):
     """Receiver of the progress of a run."""
 
     def note(self, sentence: str) -> None:
-        """Take a remark on the run."""
+        """Take a warning about the run."""
 
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
         """Take its progress: stream samples seen so far and in all, and A_AUC, if it has one.

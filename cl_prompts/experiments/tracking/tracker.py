@@ -20,7 +20,7 @@ from cl_prompts.experiments.tracking.loggers import (
     Logger,
     Loggers,
     TensorBoard,
-    board_class,
+    logger_class,
     pixels,
 )
 from cl_prompts.experiments.tracking.progress import Watcher
@@ -59,7 +59,7 @@ class Tracker(BaseSGDPlugin):
         self.tensorboard = TensorBoard(folder.path, start)
         loggers: list[Logger] = [self.tensorboard]
         if settings.tracker is not None:
-            made = board_class(settings.tracker)
+            made = logger_class(settings.tracker)
             loggers.append(made(folder.path, plain(asdict(settings)), start))
         self.loggers = Loggers(*loggers)
         self.diagnostics = Diagnostics(folder, self.loggers, anytime.evaluator)

@@ -25,7 +25,7 @@ from cl_prompts.experiments.results.comparison import compare
 from cl_prompts.experiments.results.comparison_text import markdown_text, written
 from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE, READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.experiments.runner.lineage import finished_run
 from cl_prompts.user_code import label_of
 
@@ -106,7 +106,7 @@ def _asking(name: str) -> Iterator[None]:
         ) from error
 
 
-def card(run: Run, name: str) -> str:
+def card(run: RunRecord, name: str) -> str:
     """Model card of a run, as Markdown: how it was trained, how to load it, and its numbers. The
     licence is the user's to name.
     """

@@ -9,7 +9,7 @@ from cl_prompts.checks import sha256
 from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.lineage import (
     finished_run,
     settings_of_child,
@@ -59,5 +59,5 @@ def prepared(
     for key in ("name", "root"):
         if settings.dataset.get(key) != found.settings[key]:
             raise InputError(f"the images to learn are in {place}: leave out dataset.{key}")
-    growth = what_grows(Builder(quick=True).build(settings))
+    growth = what_grows(build_run(settings, Resources(quick=True)))
     return settings, [*found.lines(), *growth]

@@ -25,8 +25,8 @@ from cl_prompts.experiments.run_folder.identity import (
     changes,
     settings_identity,
 )
-from cl_prompts.experiments.run_folder.runs import Run, held_out_confidence
-from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
+from cl_prompts.experiments.run_folder.runs import RunRecord, held_out_confidence
+from cl_prompts.experiments.runner.building import Resources, StreamInfo, make_strategy
 from cl_prompts.experiments.runner.lineage import finished_run, first_size, grow_to
 from cl_prompts.experiments.trained.predicting import UNKNOWN, Predictions, threshold_at
 from cl_prompts.metrics.confidence import confidence
@@ -48,7 +48,7 @@ class TrainedRun:
         image_size: side of the images in pixels.
     """
 
-    run: Run
+    run: RunRecord
     settings: RunConfig
     strategy: OnlineStrategy
     classes: tuple[str, ...]
@@ -174,7 +174,7 @@ class TrainedRun:
         Raises:
             InputError: it is not there, or cannot be used.
         """
-        return Builder().data(self.settings)
+        return Resources().data(self.settings)
 
     def evaluate(self, model: torch.nn.Module | None = None) -> float:
         """Accuracy, or mean average precision, on the run's test set, over the classes seen.
@@ -238,7 +238,7 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     info = StreamInfo(n_classes, run.multi_label, n_tasks, bool(run.stream.get("boundaries")))
     # The first weights are drawn again, and then replaced by those that were learned.
     with all_seeded(settings.seed):
-        backbone = Builder(quick=True).backbone(settings)
+        backbone = Resources(quick=True).backbone(settings)
         strategy = make_strategy(settings, backbone, info, settings.options)
         grow_to(strategy, settings, *sizes)
     strategy.load(str(run.folder / LEARNED_FILE))
@@ -247,7 +247,7 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     return TrainedRun(run, settings, strategy, classes, backbone.image_size)
 
 
-def _check_made_of(run: Run, settings: RunConfig) -> None:
+def _check_made_of(run: RunRecord, settings: RunConfig) -> None:
     """Refuse code of the user's own, or files of the strategy's settings, that are other than what
     the run was made with. A file that is gone is missed where the strategy is made, if it is needed
     there."""

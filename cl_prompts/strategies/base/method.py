@@ -292,7 +292,7 @@ class Method(OnlineSettings, AvalancheEvaluation):
         """
         trigger_plugins(self, "check_announced", announced=announced)
 
-    def remarks_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
+    def warnings_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
         """Return warnings for a stream on which some of the method's settings have no effect.
 
         Args:

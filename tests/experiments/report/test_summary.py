@@ -7,7 +7,7 @@ from typing import Any
 
 from cl_prompts.experiments.report.summary import caveats, finding, opening
 from cl_prompts.experiments.results.groups import groups
-from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 from tests.experiments.fake_runs import fake_run
 
 SMALL: dict[str, Any] = {"n_tasks": 1, "n_classes": 2}
@@ -99,10 +99,10 @@ def a_run(
     points: list[int],
     *,
     seed: int = 1,
-) -> Run:
+) -> RunRecord:
     """A run measured at ``points``."""
     metrics = {"anytime_accuracy": {"seen": [(point, 0.5) for point in points]}}
-    return Run(Path("run"), {"stream_seed": seed}, metrics=metrics)
+    return RunRecord(Path("run"), {"stream_seed": seed}, metrics=metrics)
 
 
 def test_single_seeds_are_said() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cl_prompts.experiments.results.before_after import before_after
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import RunRecord
 
 
 def test_groups_are_means_over_their_classes() -> None:
@@ -17,7 +17,7 @@ def test_groups_are_means_over_their_classes() -> None:
         "class:1": [(20, 1.0)],
         "class:2": [(20, 0.4)],
     }
-    run = Run(
+    run = RunRecord(
         Path("run"),
         {"class_names": ["cat", "dog", "emu"], "status": "finished"},
         before={"score": 0.9, "by_class": [0.8, 0.5]},

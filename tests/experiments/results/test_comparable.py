@@ -14,7 +14,7 @@ from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import notes_on, tables
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.identity import NOT_IDENTITY
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import RunRecord
 
 NUMBER = itertools.count()
 PART = {"images": 3, "labels": "a", "names": "n", "bytes": 9, "sizes": "s", "contents": "c"}
@@ -29,7 +29,7 @@ def a_run(
     environment: dict[str, Any] | None = None,
     summary: dict[str, Any] | None = None,
     **identity: Any,
-) -> Run:
+) -> RunRecord:
     """A finished run of given settings; ``identity`` overrides cells of its identity."""
     config = {**BASE, **(config or {}), "seed": seeds[0], "stream_seed": seeds[1]}
     said = {
@@ -47,7 +47,7 @@ def a_run(
         "stream": f"of {seeds[1]}",
         "backbone": "aa11",
     }
-    return Run(
+    return RunRecord(
         Path(f"run {next(NUMBER)}"),
         {**said, **(summary or {})},
         config=config,
@@ -96,7 +96,7 @@ def test_unfinished_runs_are_in_no_table() -> None:
 
 
 def test_what_a_seed_draws_is_compared_within_the_seed() -> None:
-    def drawn(contents: str, seed: int, strategy: str = "er", source: str = "f") -> Run:
+    def drawn(contents: str, seed: int, strategy: str = "er", source: str = "f") -> RunRecord:
         part = {**PART, "contents": contents}
         data = {**DATA, "training": part, "test": part, "seed": seed, "at_seed_0": source}
         return a_run(with_setting("strategy", strategy), (seed, seed), data=data)
@@ -160,7 +160,7 @@ def test_rows_whose_labels_read_alike_stay_apart() -> None:
 
 
 def test_children_of_parents_that_were_trained_otherwise_have_rows_of_their_own() -> None:
-    def child(seed: int, settings: str) -> Run:
+    def child(seed: int, settings: str) -> RunRecord:
         parent = {"run": f"runs/{seed}", "sha256": str(seed), "settings": settings}
         return a_run(with_setting("parent", parent), (seed, seed))
 

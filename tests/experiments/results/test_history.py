@@ -21,7 +21,7 @@ from cl_prompts.experiments.results.history import (
     usage_matrix,
 )
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE
-from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 from tests.experiments.fake_runs import fake_run, seal
 
 
@@ -64,7 +64,7 @@ def test_a_auc_is_the_mean_of_the_curve(mvp_run: Path) -> None:
 )
 def test_the_end_is_a_point_where_it_counts_as_one(rule: dict[str, Any], more: Any) -> None:
     metrics = {"task_end_accuracy": {"seen": [(10, 0.5), (20, 0.75)]}}
-    run = Run(Path("run"), more, {"evaluation": rule}, metrics=metrics)
+    run = RunRecord(Path("run"), more, {"evaluation": rule}, metrics=metrics)
     counts = rule == {"every": 8, "points": "default"} and not more
     assert curve_of(run) == ([(20, 0.75)] if counts else [])
 
@@ -94,27 +94,27 @@ def test_several_epochs_are_moved_to_their_place_in_the_stream() -> None:
     summary = {"task_ends": [20, 60], "samples": 30}
     stream = {"counts": [[10, 0], [0, 20]]}
     seen = {"anytime_accuracy": {"seen": [(10, 0.5), (20, 0.6), (40, 0.7), (60, 0.8)]}}
-    moved = stream_curve_of(Run(Path("run"), summary, stream=stream, metrics=seen))
+    moved = stream_curve_of(RunRecord(Path("run"), summary, stream=stream, metrics=seen))
     assert moved == [(5.0, 0.5), (10.0, 0.6), (20.0, 0.7), (30.0, 0.8)]
     once = {"task_ends": [10, 30], "samples": 30}
-    kept = Run(Path("run"), once, stream=stream, metrics=seen)
+    kept = RunRecord(Path("run"), once, stream=stream, metrics=seen)
     assert stream_curve_of(kept) == curve_of(kept)
     assert stream_ends_of(kept) == [10, 30]
 
 
 def test_task_ends_lie_where_the_curve_is_drawn() -> None:
     stream = {"counts": [[10, 0], [0, 20]]}
-    moved = Run(Path("run"), {"task_ends": [20, 60], "samples": 30}, stream=stream)
+    moved = RunRecord(Path("run"), {"task_ends": [20, 60], "samples": 30}, stream=stream)
     assert stream_ends_of(moved) == [10, 30]
-    part = Run(Path("run"), {"task_ends": [20, 40], "samples": 20}, stream=stream)
+    part = RunRecord(Path("run"), {"task_ends": [20, 40], "samples": 20}, stream=stream)
     assert stream_ends_of(part) == [20, 40]
 
 
 def test_images_of_a_task_are_counted_once_whatever_their_labels() -> None:
     counts = [[200, 0], [300, 0]]
-    assert task_sizes(Run(Path("run"), {}, stream={"counts": counts})) == [200, 300]
+    assert task_sizes(RunRecord(Path("run"), {}, stream={"counts": counts})) == [200, 300]
     several = {"counts": counts, "tasks": [[1, 2], [2, 3, 4]]}
-    assert task_sizes(Run(Path("run"), {}, stream=several)) == [2, 3]
+    assert task_sizes(RunRecord(Path("run"), {}, stream=several)) == [2, 3]
 
 
 def test_entropy_in_bits() -> None:

@@ -43,9 +43,9 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
         "rest": (None, True, -1, 2**80, float("inf"), "text", b"bytes", [1, {3: 0.1}]),
     }
     Checkpoints(tmp_path).save(Checkpoint(state, {"bytes": 3, "sha256": "a"}))
-    found, remark = Checkpoints(tmp_path).load()
+    found, warning = Checkpoints(tmp_path).load()
     assert found is not None
-    assert remark is None
+    assert warning is None
     assert found.metrics == {"bytes": 3, "sha256": "a"}
     assert found.state["rest"] == state["rest"]
     for name in ("weights", "half", "empty"):
@@ -74,9 +74,9 @@ def test_the_older_of_two_stands_in_for_a_damaged_one(tmp_path: Path) -> None:
         assert loaded(tmp_path) == 1
     newest.write_bytes(whole[CHECKPOINT_FILE][:-1])
     kept = Checkpoints(tmp_path)
-    found, remark = kept.load()
+    found, warning = kept.load()
     assert found is not None
-    assert "the run continues from checkpoint.previous" in str(remark)
+    assert "the run continues from checkpoint.previous" in str(warning)
     # The damaged one does not take the place of the good one before it.
     kept.save(Checkpoint({"step": 3}, {}))
     assert loaded(tmp_path) == 3

@@ -20,7 +20,7 @@ from cl_prompts.experiments.run_folder.identity import (
     settings_identity,
     source_hash,
 )
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import build_run
 
 PART = {"images": 3, "labels": "a", "names": None, "bytes": 9, "sizes": None, "contents": "c"}
 IDENTITY: dict[str, Any] = {
@@ -91,9 +91,9 @@ def test_only_one_declared_set_of_settings_is_not_identity() -> None:
 
 def test_the_identity_of_a_run_is_json_and_differs_in_its_settings_alone() -> None:
     first, other = plan("digits", ["strategy=fine_tuning,ncm", "seed=1"])
-    one = identity_of(Builder().build(first))
+    one = identity_of(build_run(first))
     assert json.loads(json.dumps(one)) == one
-    two = identity_of(Builder().build(other))
+    two = identity_of(build_run(other))
     assert {part for part in one if one[part] != two[part]} == {"settings"}
 
 

@@ -1,4 +1,4 @@
-"""Runs built from settings: what fits together, what is refused, and what is remarked upon."""
+"""Runs built from settings: what fits together, what is refused, and what gives a warning."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import plan
-from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.parts import Parts
+from cl_prompts.experiments.runner.building import Resources, build_run, check_plan
+from cl_prompts.experiments.runner.run import Run
 from tests.experiments import own_parts
 
 OWN = "tests.experiments.own_parts"
 
 
 @pytest.fixture(scope="module")
-def builder() -> Builder:
-    return Builder()
+def resources() -> Resources:
+    return Resources()
 
 
-def built(builder: Builder, *overrides: str, recipe: str = "digits") -> Parts:
+def built(resources: Resources, *overrides: str, recipe: str = "digits") -> Run:
     (settings,) = plan(recipe, ["strategy=ncm", "seed=1", *overrides])
-    return builder.build(settings)
+    return build_run(settings, resources)
 
 
-def test_the_stream_follows_stream_seed_and_the_rest_follows_seed(builder: Builder) -> None:
+def test_the_stream_follows_stream_seed_and_the_rest_follows_seed(resources: Resources) -> None:
     first, second = plan("digits", ["strategy=mvp", "seed=1,2", "stream_seed=7"])
-    one = builder.build(first)
-    two = builder.build(second)
+    one = build_run(first, resources)
+    two = build_run(second, resources)
     assert one.split == two.split
     assert one.split.parameters["seed"] == 7
     assert one.strategy.seed == 1
     assert two.strategy.seed == 2
-    weights = [parts.strategy.model.selector.state_dict()["key"] for parts in (one, two)]
+    weights = [run.strategy.model.selector.state_dict()["key"] for run in (one, two)]
     assert not torch.equal(*weights)
     (third,) = plan("digits", ["strategy=ncm", "seed=1", "stream_seed=8"])
-    other = builder.build(third).split
+    other = build_run(third, resources).split
     assert one.split != other
     (default,) = plan("digits", ["strategy=ncm", "seed=7"])
-    assert builder.build(default).split == one.split
+    assert build_run(default, resources).split == one.split
 
 
-def test_runs_share_a_backbone_only_where_its_settings_agree(builder: Builder) -> None:
-    one = built(builder)
-    two = built(builder, "seed=2")
+def test_runs_share_a_backbone_only_where_its_settings_agree(resources: Resources) -> None:
+    one = built(resources)
+    two = built(resources, "seed=2")
     assert one.strategy.model.backbone is two.strategy.model.backbone
-    other = built(builder, "normalisation=dataset")
+    other = built(resources, "normalisation=dataset")
     assert other.strategy.model.backbone is not one.strategy.model.backbone
     with pytest.warns(UserWarning, match="RANDOM weights"):
-        drawn = [built(builder, f"seed={seed}", "weights=random") for seed in (1, 2)]
+        drawn = [built(resources, f"seed={seed}", "weights=random") for seed in (1, 2)]
     assert drawn[0].strategy.model.backbone is not drawn[1].strategy.model.backbone
 
 
-def test_normalisation_of_the_data_set(builder: Builder) -> None:
-    parts = built(builder, "normalisation=dataset")
-    backbone = parts.strategy.model.backbone
-    assert backbone.mean.flatten().tolist() == pytest.approx(parts.data.mean)
-    assert backbone.std.flatten().tolist() == pytest.approx(parts.data.std)
-    own = built(builder, "normalisation=dataset", f"dataset={OWN}:stripes", "n_tasks=2")
+def test_normalisation_of_the_data_set(resources: Resources) -> None:
+    run = built(resources, "normalisation=dataset")
+    backbone = run.strategy.model.backbone
+    assert backbone.mean.flatten().tolist() == pytest.approx(run.data.mean)
+    assert backbone.std.flatten().tolist() == pytest.approx(run.data.std)
+    own = built(resources, "normalisation=dataset", f"dataset={OWN}:stripes", "n_tasks=2")
     assert own.data.mean == own_parts.MEAN
     backbone = own.strategy.model.backbone
     assert backbone.mean.flatten().tolist() == pytest.approx(own_parts.MEAN)
@@ -70,57 +70,57 @@ def test_normalisation_of_the_data_set(builder: Builder) -> None:
     [(["strategy=gacl"], True), (["strategy=gacl", "augmented_views=true"], False), ([], False)],
 )
 def test_analytic_methods_see_training_images_as_test_images(
-    builder: Builder, strategy: list[str], plain: bool
+    resources: Resources, strategy: list[str], plain: bool
 ) -> None:
-    first, *_ = built(builder, *strategy).benchmark.train_stream
+    first, *_ = built(resources, *strategy).benchmark.train_stream
     assert torch.equal(first.dataset[0][0], first.dataset[0][0]) == plain
 
 
-def test_the_strategy_has_to_fit_the_labels(builder: Builder) -> None:
+def test_the_strategy_has_to_fit_the_labels(resources: Resources) -> None:
     says = "strategy 'ncm' is defined for one class per image, .*: use .*multi_lane"
     with pytest.raises(InputError, match=says):
-        built(builder, recipe="digit_scenes")
+        built(resources, recipe="digit_scenes")
 
 
 # ---------------------------------------------------------------------- of one's own
 
 
-def test_a_data_set_of_ones_own_gets_what_it_declares(builder: Builder) -> None:
+def test_a_data_set_of_ones_own_gets_what_it_declares(resources: Resources) -> None:
     (settings,) = plan(
         "digits", ["seed=5", "strategy=ncm", "n_tasks=2", f"dataset={OWN}:stripes", "per_class=7"]
     )
     own = {"per_class": 7, "n_classes": 4}
     assert settings.dataset == {"name": f"{OWN}:stripes", "on_bad_image": "fail", **own}
-    data = builder.build(settings).data
+    data = build_run(settings, resources).data
     assert len(data.train) == 28
     assert data.train[0][0].shape == (3, 32, 32)
     assert data.train[0][0].equal(own_parts.stripes(32, 5, per_class=7).train[0][0])
     assert not data.train.is_plain  # it may draw views of its own, so none is kept
 
 
-def test_a_strategy_of_ones_own_gets_its_settings(builder: Builder) -> None:
-    parts = built(builder, f"strategy={OWN}:Doubled", "Doubled.factor=3.0", "lr=0.1")
-    assert type(parts.strategy) is own_parts.Doubled
-    assert parts.strategy.factor == 3.0
-    assert parts.settings.options["lr"] == 0.1
+def test_a_strategy_of_ones_own_gets_its_settings(resources: Resources) -> None:
+    run = built(resources, f"strategy={OWN}:Doubled", "Doubled.factor=3.0", "lr=0.1")
+    assert type(run.strategy) is own_parts.Doubled
+    assert run.strategy.factor == 3.0
+    assert run.settings.options["lr"] == 0.1
 
 
 def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them(
-    builder: Builder,
+    resources: Resources,
 ) -> None:
     # As load_dataset's own defaults are, and those of the function are not.
     given = ["dataset.augment=true", "dataset.root=null", "dataset.on_bad_image=fail"]
-    made = built(builder, f"dataset={OWN}:drawn", "n_tasks=2", *given)
+    made = built(resources, f"dataset={OWN}:drawn", "n_tasks=2", *given)
     assert made.data.name == "True None fail"
     np.random.seed(0)
     first = np.random.rand()
     np.random.seed(0)
-    anew = builder.data(made.settings)
+    anew = resources.data(made.settings)
     assert anew.fingerprint() == made.data.fingerprint()
     assert np.random.rand() == first
 
 
-# ---------------------------------------------------------------------- remarks
+# ---------------------------------------------------------------------- warnings
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them
             ["rainbow acts every 5000 samples, and the stream has 1442: set rainbow.period below"],
         ),
         (["strategy=rainbow", "period=5000", "boundaries=true"], []),
-        (["strategy=er", "plugins=ewc"], ["er: EWC acts at task ends alone, and this stream"]),
+        (["strategy=er", "plugins=ewc"], ["er: EWC acts only at task ends, and this stream"]),
         (["strategy=er", "plugins=ewc", "period=300"], []),
         (["strategy=mvp"], []),
         (["strategy=er", "buffer_size=100", "head.input=whitened"], []),
@@ -142,24 +142,24 @@ def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them
         ),
     ],
 )
-def test_settings_without_effect_on_this_stream_are_remarked_upon(
-    overrides: list[str], says: list[str], builder: Builder
+def test_settings_without_effect_on_this_stream_give_warnings(
+    overrides: list[str], says: list[str], resources: Resources
 ) -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1", *overrides])
-    found = builder.check([settings])[1]
+    found = check_plan([settings], resources)[1]
     assert len(found) == len(says)
-    assert all(start in remark for start, remark in zip(says, found, strict=True))
+    assert all(start in warning for start, warning in zip(says, found, strict=True))
 
 
 def test_forward_transfer_is_measured_where_classes_come_ahead_of_their_home(
-    builder: Builder,
+    resources: Resources,
 ) -> None:
-    parts = built(builder)
-    homes = parts.anytime.home_classes
+    run = built(resources)
+    homes = run.anytime.home_classes
     assert homes is not None
     assert sorted(c for classes in homes for c in classes) == list(range(10))
     for task, classes in enumerate(homes):
-        assert (parts.split.homes[classes] == task).all()
-    assert built(builder, "scenario=disjoint").anytime.home_classes is None
-    scenes = built(builder, "strategy=linear_probe", recipe="digit_scenes")
+        assert (run.split.homes[classes] == task).all()
+    assert built(resources, "scenario=disjoint").anytime.home_classes is None
+    scenes = built(resources, "strategy=linear_probe", recipe="digit_scenes")
     assert scenes.anytime.home_classes is None

@@ -28,7 +28,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution as runner
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.signals import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
@@ -327,13 +327,13 @@ def test_every_shipped_recipe_trains_and_evaluates(
     read = wraps(entry.read)(lambda folder, cache, **_: source)
     entry = replace(entry, read=read, layout="")
     monkeypatch.setitem(datasets.DATASETS, dataset, entry)
-    builder = Builder()
+    resources = Resources()
     for settings in plan(name, ["seed=1", *tasks, *short, *small])[: MOST.get(name, 1)]:
-        parts = builder.build(settings)
-        assert parts.data.train[0][0].shape == (3, 16, 16)
-        folder = RunFolder.create(tmp_path / settings.strategy, settings, identity_of(parts), "")
+        built = build_run(settings, resources)
+        assert built.data.train[0][0].shape == (3, 16, 16)
+        folder = RunFolder.create(tmp_path / settings.strategy, settings, identity_of(built), "")
         with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-            runner.execute(parts, folder, request=StopRequest(), watcher=watcher)
+            runner.execute(built, folder, request=StopRequest(), watcher=watcher)
         said = summary(folder.path)
         assert said["status"] == "finished"
         assert 0 <= said["results"]["map_last" if several else "a_last"] <= 1

@@ -354,13 +354,13 @@ def test_rates_and_decay_are_those_of_the_settings_of_the_child(
 ) -> None:
     parent = first_run(place, tmp_path / "a", "er", "er.buffer_size=8", "schedule=cosine")
     found = []
-    loaded = TaskLoop._go_on_from_parent
+    loaded = TaskLoop._restore_parent
 
     def noted(self: TaskLoop) -> None:
         loaded(self)
-        found.extend(self.parts.strategy.optimizer.param_groups)
+        found.extend(self.run.strategy.optimizer.param_groups)
 
-    monkeypatch.setattr(TaskLoop, "_go_on_from_parent", noted)
+    monkeypatch.setattr(TaskLoop, "_restore_parent", noted)
     settings = ["lr=0.02", "er.weight_decay=0.3"]
     assert learn(parent, place / "later", tmp_path / "b", *settings)[0] == 0
     assert [(group["lr"], group["weight_decay"]) for group in found] == [(0.02, 0.3)]

@@ -20,7 +20,7 @@ from cl_prompts.experiments.cli.proposal import (
     warnings_on,
 )
 from cl_prompts.experiments.recipes.run_config import plan
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.own_images import Survey, survey
 from tests.experiments.own_photos import photo, photos
 
@@ -109,9 +109,9 @@ def test_folders_of_the_same_classes_are_domains(tmp_path: Path) -> None:
     file.write_text(recipe_for(found, "a"))
     runs = plan(str(file))
     assert {run.strategy for run in runs} == {"linear_probe", "s_prompt", "ncm"}
-    parts, remarks = Builder().check(runs)
-    assert parts.split.domains == ("art", "sketch: 1")
-    assert (parts.split.boundaries, remarks) == (True, [])
+    run, warnings = check_plan(runs, Resources())
+    assert run.split.domains == ("art", "sketch: 1")
+    assert (run.split.boundaries, warnings) == (True, [])
 
 
 def test_what_cannot_be_learned_is_refused(tmp_path: Path) -> None:

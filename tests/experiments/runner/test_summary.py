@@ -5,30 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from cl_prompts.experiments.recipes.run_config import plan
-from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.summary import results_of, summary_of
+from cl_prompts.experiments.runner.building import build_run
 from tests.experiments.commands import summary
 
 
 def test_forward_passes_are_per_image(mvp_run: Path) -> None:
     (settings,) = plan("digits", ["strategy=linear_probe", "seed=1"])
-    parts = Builder().build(settings)
-    parts.strategy.samples_seen = 10
-    backbone = parts.strategy.model.backbone
-    evaluator = parts.anytime.evaluator
+    run = build_run(settings)
+    run.strategy.samples_seen = 10
+    backbone = run.strategy.model.backbone
+    evaluator = run.anytime.evaluator
     backbone.counter.macs = 38 * backbone.forward_macs
     evaluator.macs = 8 * backbone.forward_macs
     evaluator.images = 4
-    found = summary_of(parts, seconds=5.0, command="typed")
+    found = run.summary(seconds=5.0, command="typed")
     assert found["forward_passes"] == {"train": 3.0, "evaluation": 2.0}
     assert found["images_per_second"] == 2.0
     assert found["command"] == "typed"
-    assert set(found) | {"status", "error", "remarks"} == set(summary(mvp_run))
+    assert set(found) | {"status", "error", "warnings"} == set(summary(mvp_run))
 
 
 def test_what_has_no_course_has_no_value_for_it() -> None:
     (settings,) = plan("digits", ["strategy=joint", "seed=1"])
-    found = results_of(Builder().build(settings))
+    found = build_run(settings).results()
     undefined = [name for name in found if name.startswith(("a_a", "forgetting"))]
     assert {"a_auc", "a_avg", "a_avg_by_task", "forgetting"} <= set(undefined)
     assert all(found[name] is None for name in undefined)
@@ -37,16 +36,15 @@ def test_what_has_no_course_has_no_value_for_it() -> None:
 def test_batches_of_one_class_are_counted_where_they_teach_nothing() -> None:
     for overrides, want in ((["class_mask=batch"], 3), ([], None)):
         (settings,) = plan("digits", ["strategy=linear_probe", "seed=1", *overrides])
-        parts = Builder().build(settings)
-        parts.strategy.single_class_batches += 3
-        found = summary_of(parts, seconds=1.0, command="")
+        run = build_run(settings)
+        run.strategy.single_class_batches += 3
+        found = run.summary(seconds=1.0, command="")
         assert found["single_class_batches"] == want
 
 
 def test_memory_counts_stored_samples_and_statistics() -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    parts = Builder().build(settings)
-    found = summary_of(parts, seconds=1.0, command="")
+    found = build_run(settings).summary(seconds=1.0, command="")
     # Ten class means of 128 numbers, and ten counts.
     assert found["memory"] == {"samples": 0, "numbers": 10 * 128 + 10}
     assert found["trainable_parameters"] == 0

@@ -17,7 +17,7 @@ from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution, task_loop
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.signals import StopRequest
 from cl_prompts.experiments.runner.task_loop import EACH, SHARE, CheckpointClock, TaskLoop
 from cl_prompts.experiments.tracking.progress import Display
@@ -29,17 +29,16 @@ UNRECORDED: Any = SimpleNamespace(records=dict)
 
 
 def test_the_total_counts_epochs_and_each_image_once_for_a_whole_stream(tmp_path: Path) -> None:
-    builder = Builder()
     totals = {}
     settings = ["strategy=linear_probe,joint", "seed=1", "train_epochs=2", "protocol=B0-C5"]
-    for run in plan("digit_scenes", settings):
-        parts = builder.build(run)
-        folder = RunFolder.create(tmp_path / run.strategy, run, identity_of(parts), "")
-        totals[run.strategy] = (TaskLoop(parts, folder).total, parts)
+    for one in plan("digit_scenes", settings):
+        run = build_run(one)
+        folder = RunFolder.create(tmp_path / one.strategy, one, identity_of(run), "")
+        totals[one.strategy] = (TaskLoop(run, folder).total, run)
         folder.close()
-    (of_tasks, parts), (of_all, _) = totals["linear_probe"], totals["joint"]
-    assert of_tasks == 2 * sum(parts.split.sizes)
-    assert of_all == 2 * len(parts.data.train) < of_tasks
+    (of_tasks, run), (of_all, _) = totals["linear_probe"], totals["joint"]
+    assert of_tasks == 2 * sum(run.split.sizes)
+    assert of_all == 2 * len(run.data.train) < of_tasks
 
 
 @pytest.fixture
@@ -47,9 +46,9 @@ def loop(tmp_path: Path) -> Iterator[TaskLoop]:
     """A run of two tasks that has not begun."""
     (settings,) = plan("digits", ["strategy=ncm", "seed=1", "n_tasks=2"])
     with few_images():
-        parts = Builder().build(settings)
-        folder = RunFolder.create(tmp_path / "run", settings, identity_of(parts), "")
-        yield TaskLoop(parts, folder)
+        run = build_run(settings)
+        folder = RunFolder.create(tmp_path / "run", settings, identity_of(run), "")
+        yield TaskLoop(run, folder)
     folder.close()
 
 
@@ -58,7 +57,7 @@ def test_seconds_and_random_numbers_go_on_from_earlier_processes(
 ) -> None:
     loop.restore()
     monkeypatch.setattr(loop, "seconds", lambda: 12_345.0)
-    views = loop.parts.data.train
+    views = loop.run.data.train
     before = views.state_dict()
     _ = views[0]
     torch.rand(3)
@@ -66,15 +65,15 @@ def test_seconds_and_random_numbers_go_on_from_earlier_processes(
     random.gauss()
     drawn = repr((torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()))
     with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-        tracker = execution._tracked(loop, None, watcher)
+        tracker = execution._attach_tracker(loop, None, watcher)
     loop._save(tracker)
     tracker.close()
     loop.folder.close()
     folder, settings = RunFolder.resume(loop.folder.path)
-    again = TaskLoop(Builder().build(settings), folder)
+    again = TaskLoop(build_run(settings), folder)
     again.restore()
     folder.close()
-    assert again.parts.data.train.state_dict() == views.state_dict() != before
+    assert again.run.data.train.state_dict() == views.state_dict() != before
     now = repr((torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()))
     assert now == drawn
     assert 12_345 < again.seconds() < 2 * 12_345
@@ -85,7 +84,7 @@ def test_the_end_is_saved_however_many_tasks_there_were(
     loop: TaskLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(task_loop, "EACH", 0)
-    loop.parts.settings.checkpoint_every = 99_999
+    loop.run.settings.checkpoint_every = 99_999
     loop.restore()
     loop.train(UNRECORDED, StopRequest())
     names = {file.name for file in loop.folder.path.iterdir()}
@@ -103,12 +102,12 @@ def test_going_on_from_the_older_checkpoint_stands_in_the_summary(loop: TaskLoop
         if damaged:
             (path / "checkpoint").write_bytes(b"damaged")
         folder, settings = RunFolder.resume(path)
-        again = TaskLoop(Builder().build(settings), folder)
+        again = TaskLoop(build_run(settings), folder)
         again.restore()
         again._save(UNRECORDED)
         folder.close()
-        (remark,) = summary(path)["remarks"]
-        assert "the run continues from checkpoint.previous" in remark
+        (warning,) = summary(path)["warnings"]
+        assert "the run continues from checkpoint.previous" in warning
 
 
 def test_an_interval_counts_samples_from_the_last_checkpoint() -> None:

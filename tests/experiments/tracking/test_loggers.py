@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
-from cl_prompts.experiments.tracking.loggers import TensorBoard, board_class
+from cl_prompts.experiments.tracking.loggers import TensorBoard, logger_class
 from tests.experiments.commands import QUICK, run, summary
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "tensorboard.md"
@@ -155,7 +155,7 @@ def test_online_boards_get_values_over_samples_seen(
     monkeypatch.setitem(sys.modules, name, library)
     monkeypatch.setenv(f"{name.upper()}_PROJECT", "mine")
     folder = tmp_path / "digits" / "ncm" / "1-x"
-    logger = board_class(name)(folder, {"recipe": "digits"}, 0)
+    logger = logger_class(name)(folder, {"recipe": "digits"}, 0)
     logger.write("accuracy/anytime", 0.5, 64)
     logger.write("stream", np.zeros((4, 6, 3), np.uint8), 64)
     logger.write("buffer", [1, 2], 128)

@@ -16,7 +16,7 @@ from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.runs import collect
-from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.execution import execute
 from cl_prompts.experiments.runner.signals import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
@@ -68,10 +68,10 @@ def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
 def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     (settings,) = plan("digit_domains", ["strategy=ncm", "seed=1", "evaluation.every=10"])
     with few_images():
-        parts = Builder().build(settings)
-        folder = RunFolder.create(tmp_path / "run", settings, identity_of(parts), "")
+        run = build_run(settings)
+        folder = RunFolder.create(tmp_path / "run", settings, identity_of(run), "")
         with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-            execute(parts, folder, request=StopRequest(), watcher=watcher)
+            execute(run, folder, request=StopRequest(), watcher=watcher)
     said = json.loads((folder.path / "summary.json").read_text())
     order = ["upright", "rotated", "inverted", "blurred"]
     assert said["domain_names"] == order

@@ -1,0 +1,178 @@
+"""A built run: its parts, its warnings, and its summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from cl_prompts.datasets.registry import DataSet
+from cl_prompts.experiments.recipes.run_config import RunConfig
+from cl_prompts.experiments.runner.process import peak_memory
+from cl_prompts.metrics.continual import without_course
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.strategies.base.state import with_state
+from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+from cl_prompts.user_code import label_of
+
+
+def boundaries_announced(settings: RunConfig, stream: Any) -> bool:
+    """Return whether the stream tells the strategy where its tasks end."""
+    boundaries = settings.options.get("boundaries")
+    return bool(stream.boundaries if boundaries is None else boundaries)
+
+
+@dataclass
+class Run:
+    """A run built from its settings.
+
+    Attributes:
+        settings: all settings, with every default resolved.
+        data: the data set.
+        split: the training samples of each task.
+        benchmark: the same stream as an Avalanche benchmark.
+        strategy: the strategy, before any training.
+        anytime: the evaluation plugin of the strategy.
+    """
+
+    settings: RunConfig
+    data: DataSet
+    split: Any
+    benchmark: Any
+    strategy: OnlineStrategy
+    anytime: AnytimeEvaluation
+
+    def results(self) -> dict[str, float | None]:
+        """Return the final numbers; None for curves of a strategy that sees the whole stream."""
+        results = self.anytime.results
+        return without_course(results) if self.strategy.whole_stream else results
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each valid setting that has no effect on this stream."""
+        name = label_of(self.settings.strategy)
+        announced = boundaries_announced(self.settings, self.split)
+        found = [] if announced else self._unused_task_ends(name)
+        if not self.data.multi_label:
+            tasks = [np.asarray(self.data.train.targets)[task] for task in self.split.tasks]
+            sentences = self.strategy.warnings_on(tasks, announced=announced)
+            found += [f"{name}: {sentence}" for sentence in sentences]
+        return found
+
+    def _unused_task_ends(self, name: str) -> list[str]:
+        strategy = self.strategy
+        if strategy.period is None:
+            return [
+                f"{name}: {type(plugin).__name__} acts only at task ends, and this stream does not"
+                f" announce them: set {name}.period, in samples"
+                for plugin in strategy.plugins
+                # A teacher that is copied after every batch needs no task.
+                if hasattr(plugin, "end_of_task") and getattr(plugin, "teacher_from", "") != "batch"
+            ]
+        # The hook of a base class does nothing.
+        idle = (OnlineStrategy.finish_task, PromptStrategy.finish_task)
+        acts = type(strategy).finish_task not in idle or any(
+            hasattr(plugin, "end_of_task") or hasattr(plugin, "start_of_period")
+            for plugin in strategy.plugins
+        )
+        trained = sum(map(len, self.split.tasks)) * strategy.train_epochs
+        if not acts or strategy.period <= trained:
+            return []
+        return [
+            f"{name} acts every {strategy.period} samples, and the stream has {trained}: set"
+            f" {name}.period below that"
+        ]
+
+    def summary(self, *, seconds: float, command: str, with_results: bool = True) -> dict[str, Any]:
+        """Return the content of ``summary.json`` except for status, error and warnings.
+
+        Args:
+            seconds: wall time of the run so far.
+            command: the command that made the run.
+            with_results: compute the results so far; the cost grows with the tasks.
+        """
+        strategy = self.strategy
+        counted = strategy.class_mask == "batch"
+        return {
+            **self._description(),
+            "samples_seen": strategy.samples_seen,
+            "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
+            "results": self.results() if with_results else {},
+            **self._domains(),
+            "own_scores": self.anytime.own_scores,
+            "single_class_batches": int(strategy.single_class_batches) if counted else None,
+            "trainable_parameters": strategy.model.n_learned,
+            "memory": self._memory(),
+            "seconds": seconds,
+            "images_per_second": strategy.samples_seen / seconds,
+            **peak_memory(strategy.device),
+            "forward_passes": self._forward_passes(),
+            "command": command,
+        }
+
+    def _description(self) -> dict[str, Any]:
+        """Return the part of the summary that is constant during training."""
+        settings = self.settings
+        backbone = self.strategy.model.backbone
+        return {
+            "recipe": settings.recipe,
+            "strategy": settings.strategy,
+            "dataset": settings.dataset["name"],
+            "scenario": settings.scenario["name"],
+            "backbone": settings.backbone["name"],
+            "weights": settings.backbone["weights"],
+            "published_weights": backbone.published,
+            "image_size": backbone.image_size,
+            "seed": settings.seed,
+            "stream_seed": settings.stream_seed,
+            "multi_label": self.data.multi_label,
+            "n_tasks": self.split.n_tasks,
+            "n_classes": len(self.data.classes),
+            "class_names": list(self.data.classes),
+            "samples": sum(self.split.sizes),
+            "skipped_images": list(self.data.skipped),
+            "unread_files": dict(self.data.unread),
+            "whole_stream": self.strategy.whole_stream,
+        }
+
+    def _memory(self) -> dict[str, int]:
+        """Count the stored samples, and the stored numbers that are not trained parameters."""
+        strategy: Any = self.strategy
+        stored = _numbers_in(
+            [
+                strategy.model.learned_state(),
+                strategy.state.state_dict(),
+                strategy.buffer.state_dict(),
+                [plugin.state_dict() for plugin in with_state(strategy.plugins)],
+            ]
+        )
+        return {"samples": len(strategy.buffer), "numbers": stored - strategy.model.n_learned}
+
+    def _domains(self) -> dict[str, Any]:
+        """Return the domains in task order and their final accuracies; empty without domains."""
+        order = getattr(self.split, "domains", None)
+        if order is None:
+            return {}
+        ends = self.anytime.curve.task_ends
+        found = self.anytime.by_domain(ends[-1]) if ends else {}
+        return {"domain_names": list(order), "accuracy_by_domain": found}
+
+    def _forward_passes(self) -> dict[str, float]:
+        """Return the cost of an image, in plain forward passes of the backbone."""
+        backbone, evaluator = self.strategy.model.backbone, self.anytime.evaluator
+        # The backbone counts the passes of training and evaluation together.
+        training_macs = backbone.counter.macs - evaluator.macs
+        samples = max(1, self.strategy.samples_seen)
+        return {
+            "train": training_macs / backbone.forward_macs / samples,
+            "evaluation": evaluator.macs / backbone.forward_macs / max(1, evaluator.images),
+        }
+
+
+def _numbers_in(state: Any) -> int:
+    if isinstance(state, Tensor):
+        return state.numel() if state.is_floating_point() else 0
+    parts = state.values() if isinstance(state, dict) else state
+    return sum(map(_numbers_in, parts)) if isinstance(state, dict | list | tuple) else 0
