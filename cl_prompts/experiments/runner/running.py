@@ -84,13 +84,14 @@ def run_all(
     resources = Resources()
     # Before the first run trains: a mistake in the last one must show now, not tomorrow.
     with threads(one=all(map(takes_one_thread, plan))):
-        built, warnings = check_plan(plan, resources)
+        last, warnings = check_plan(plan, resources)
     for warning in warnings:
         print_line(console, f"note: {warning}")
     runs = tuple(PlannedRun(new_path(out, settings), settings) for settings in plan)
+    # A single run is built only once.
+    built = last if len(runs) == 1 else None
     above = None
     if len(runs) > 1:
-        built = None
         above = out / plan[0].recipe
         Plan(command, runs).write(above)
     try:
