@@ -1,7 +1,6 @@
-"""The cost of passes through a ViT: multiply-accumulates, counted rather than timed.
+"""Cost of forward passes of a ViT in multiply-accumulates, which depend on shapes alone.
 
-The unit F is one plain forward pass of one image. The formulas depend on shapes alone;
-:class:`PassCounter` adds up the passes that a backbone reports.
+The unit F is one plain forward pass of one image.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from timm.models.vision_transformer import VisionTransformer
 
 @dataclass(frozen=True)
 class ViTShape:
-    """The numbers that the cost of a plain ViT depends on.
+    """The sizes that determine the cost of a plain ViT.
 
     Attributes:
-        depth: blocks.
+        depth: number of blocks.
         dim: width of a token.
-        width: width of all attention heads together.
+        width: total width of all attention heads.
         hidden: width of the MLP's hidden layer; of a gated one, the mean width of its two sides.
         n_tokens: length of the unprompted sequence: class token, registers, patches.
-        n_patches: patches of an image.
-        patch_values: numbers in a patch.
+        n_patches: patches per image.
+        patch_values: values per patch.
 
     Example:
         >>> shape = ViTShape(12, 768, 768, 3072, 197, 196, 768)  # ViT-B/16 at 224 px
@@ -42,15 +41,15 @@ class ViTShape:
 
     @classmethod
     def of(cls, vit: VisionTransformer) -> ViTShape:
-        """The shape of a timm ViT."""
+        """Return the shape of a timm ViT."""
         block = vit.blocks[0]
         patch = vit.patch_embed
         return cls(
             depth=len(vit.blocks),
             dim=int(vit.embed_dim),
-            # Q, K and V are one layer; heads may be narrower in all than a token.
+            # Q, K and V are one layer; all heads together may be narrower than a token.
             width=block.attn.qkv.weight.shape[0] // 3,
-            # A gate is made in the first layer, and used up before the second.
+            # A gated MLP halves the width between its layers.
             hidden=(block.mlp.fc1.out_features + block.mlp.fc2.in_features) // 2,
             n_tokens=int(patch.num_patches + vit.num_prefix_tokens),
             n_patches=int(patch.num_patches),
@@ -70,9 +69,14 @@ class ViTShape:
     def block_macs(
         self, n: int, context: int = 0, prefix: int = 0, queries: int | None = None
     ) -> float:
-        """Cost of one block over n tokens: queries for ``queries`` of them (all by default), keys
-        and values for all and for ``context`` tokens; ``prefix`` rows are ready-made keys and
-        values."""
+        """Return the cost of one block over n tokens.
+
+        Args:
+            n: tokens, which all act as keys and values.
+            context: further tokens that act only as keys and values.
+            prefix: rows of precomputed keys and values.
+            queries: tokens that are computed; all by default.
+        """
         queries = n if queries is None else queries
         # q and the output projection of the queries, k and v of all tokens
         projections = (
@@ -86,7 +90,7 @@ class ViTShape:
     # ------------------------------------------------------------------ MULTI-LANE
 
     def fused_lane_macs(self, n_slots: int, n_prompts: int) -> float:
-        """Cost of one lane in one block for one image with ``impl="fused"``."""
+        """Return the cost of one lane in one block per image with ``impl="fused"``."""
         # scores of the selectors, and their means of keys and values
         summary = n_slots * self.n_tokens * (self.dim + 2 * self.width)
         # q, k, v, output and MLP of the class token
@@ -94,7 +98,7 @@ class ViTShape:
         return summary + token + 2 * self.width * (1 + n_slots + n_prompts)
 
     def literal_lane_macs(self, n_slots: int, n_prompts: int) -> float:
-        """Cost of one lane in one block for one image with ``impl="literal"``."""
+        """Return the cost of one lane in one block per image with ``impl="literal"``."""
         n = 1 + n_slots
         # scores of the selectors, and their means of the normed tokens
         summary = 2 * n_slots * self.n_tokens * self.dim
@@ -102,17 +106,17 @@ class ViTShape:
         return summary + tokens + 2 * n * self.width * (n + n_prompts)
 
     def slot_table_macs(self, n_slots: int) -> float:
-        """Cost of a lane's selectors in all blocks, whatever the batch size."""
-        # Nothing reads the selectors behind the last block.
+        """Return the cost of a lane's selectors in all blocks, for any batch size."""
+        # Selectors are not needed after the last block.
         return (self.depth - 1) * n_slots * 2 * self.dim * self.hidden
 
 
 class Counts(NamedTuple):
-    """Work of a backbone, see :class:`PassCounter`.
+    """Counts of a :class:`PassCounter`.
 
     Attributes:
-        images: embedded.
-        blocks: passes of an image through a block.
+        images: embedded images.
+        blocks: forward passes of an image through a block.
         macs: multiply-accumulates.
 
     Example:
@@ -127,19 +131,19 @@ class Counts(NamedTuple):
     macs: float = 0.0
 
     def plus(self, more: Counts) -> Counts:
-        """The work of both."""
+        """Add two counts."""
         return Counts(*map(operator.add, self, more))
 
 
 @dataclass
 class PassCounter:
-    """Running total of what a backbone has computed.
+    """Running total of a backbone's compute.
 
     Attributes:
-        shape: of the backbone.
-        images: images that were embedded into tokens.
-        blocks: image-block passes (a block that computes the class token only counts as one, too).
-        macs: multiply-accumulates of all those passes.
+        shape: shape of the backbone.
+        images: embedded images.
+        blocks: forward passes of an image through a block, also of its class token alone.
+        macs: multiply-accumulates of all forward passes.
 
     Example:
         >>> counter = PassCounter(ViTShape(12, 768, 768, 3072, 197, 196, 768))
@@ -169,8 +173,10 @@ class PassCounter:
         self.macs += batch * self.shape.embed_macs
 
     def project(self, batch: int, n: int, thirds: int = 3) -> None:
-        """Count queries, keys and values of n tokens per image, computed outside a block; with two
-        thirds, keys and values alone."""
+        """Count queries, keys and values of n tokens per image, computed outside a block.
+
+        With ``thirds=2``, only keys and values count.
+        """
         self.macs += batch * n * thirds * self.shape.dim * self.shape.width
 
     def block(
@@ -183,10 +189,10 @@ class PassCounter:
         *,
         projected: bool = False,
     ) -> None:
-        """Count a batch's pass through a block, with the arguments of :meth:`ViTShape.block_macs`.
+        """Count a batch's forward pass through a block; see :meth:`ViTShape.block_macs`.
 
         Args:
-            projected: the tokens' projection was computed before.
+            projected: queries, keys and values of the tokens are cached.
         """
         self.blocks += batch
         saved = 0.0
@@ -196,6 +202,6 @@ class PassCounter:
         self.macs += batch * (self.shape.block_macs(n, context, prefix, queries) - saved)
 
     def keys_and_values(self, batch: int, n: int) -> None:
-        """Count a batch's pass through a block that stops at the keys and values of n tokens."""
+        """Count a batch's forward pass up to the keys and values of n tokens in a block."""
         self.blocks += batch
         self.macs += batch * n * 2 * self.shape.width * self.shape.dim

@@ -1,4 +1,4 @@
-"""Read-outs: the tokens of a pass through a ViT that become an image's feature."""
+"""Features: which tokens of a ViT represent an image."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _NAME = re.compile(r"(raw_)?blocks:(half|[1-9][0-9]{0,4})(\+patches)?")
 
 @dataclass(frozen=True)
 class Features:
-    """Tokens of the last blocks, side by side, as the feature of an image.
+    """Tokens of the last blocks, concatenated to the feature of an image.
 
-    Of each block the class token is read (L2P: the mean over its prompt tokens), and with
-    ``patches`` the mean over the patch tokens behind it, each through the ViT's final norm. Reading
-    several blocks is the idea of LayUP (TMLR 2024, arXiv 2312.08888), which reads them without the
-    norm. There is no further pass: the outputs of blocks are on the way to that of the last.
+    Each block contributes its class token (L2P: the mean of its prompt tokens), and with
+    ``patches`` the mean of its patch tokens, after the ViT's final norm. Several blocks are the
+    idea of LayUP (TMLR 2024, arXiv 2312.08888), which omits the norm. They need no further forward
+    pass, since the last block builds on their outputs.
 
     Attributes:
-        blocks: how many of the last blocks.
-        patches: read the mean patch token as well, for which the last block computes all tokens.
-        normed: through the final norm; otherwise as the block leaves it.
+        blocks: number of last blocks.
+        patches: include the mean patch token; the last block then computes all tokens.
+        normed: apply the final norm.
 
     Example:
         >>> Features.of("blocks:3+patches", depth=12)
@@ -41,48 +41,46 @@ class Features:
 
     @classmethod
     def of(cls, name: str, depth: int) -> Features:
-        """The read-out of a name.
+        """Parse the name of features.
 
         Args:
-            name: ``"token"``, the class token of the last block behind the final norm, or
-                ``"blocks:K"``, that of the last K blocks, where ``half`` stands for half of all;
+            name: ``"token"``, the class token of the last block after the final norm;
+                ``"blocks:K"``, those of the last K blocks (K is a number, or ``half`` of all);
                 ``"blocks:K+patches"``, with mean patch tokens; ``"raw_blocks:K"``, without the
                 norm.
+            depth: number of blocks of the ViT.
 
         Raises:
-            InputError: another name, or more blocks than there are.
+            InputError: an unknown name, or more blocks than there are.
         """
         if name == "token":
             return cls()
         found = _NAME.fullmatch(name) if isinstance(name, str) else None
         if found is None:
             raise InputError(
-                f"features is {shown(name)}: give token, blocks:K, blocks:K+patches or raw_blocks:K"
+                f"features is {shown(name)}: use token, blocks:K, blocks:K+patches or raw_blocks:K"
                 " with a number K of last blocks, or blocks:half"
             )
         raw, number, patches = found.groups()
         blocks = max(1, depth // 2) if number == "half" else int(number)
         if blocks > depth:
-            raise InputError(f"features={name} reads {blocks} blocks: this ViT has {depth}")
+            raise InputError(f"features={name} needs {blocks} blocks, but this ViT has {depth}")
         return cls(blocks, patches is not None, raw is None)
 
     def width(self, dim: int) -> int:
-        """Width of a feature, where a token's is ``dim``."""
+        """Return the width of a feature for tokens of width ``dim``."""
         return self.blocks * (1 + self.patches) * dim
 
     def tokens_of(
         self, output: Tensor, read: slice, patches: slice, norm: Callable[[Tensor], Tensor]
     ) -> list[Tensor]:
-        """The features of one block.
+        """Return the features of one block, one or two tensors (batch, dim) in fp32.
 
         Args:
             output: (batch, n, dim) of the block.
-            read, patches: places of the token that is read (of several, their mean) and of the
-                patch tokens.
+            read, patches: positions of the class or prompt tokens, and of the patch tokens; each
+                slice is averaged.
             norm: the final norm.
-
-        Returns:
-            one or two (batch, dim) in fp32.
         """
         places = [read, patches] if self.patches else [read]
         chosen = [output[:, place] for place in places]
@@ -90,5 +88,5 @@ class Features:
         return [tokens.float().mean(dim=1) for tokens in normed]
 
 
-#: The class token of the last block behind the final norm, which published methods read.
+#: The class token of the last block after the final norm, as in the published methods.
 TOKEN = Features()

@@ -1,4 +1,4 @@
-"""The frozen Vision Transformer that every method runs on."""
+"""The frozen Vision Transformer of every method, its precision and its device."""
 
 from __future__ import annotations
 
@@ -14,36 +14,34 @@ from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.features import TOKEN, Features
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
-from cl_prompts.backbones.normalisation import Normalisation
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 Precision = Literal["fp32", "bf16"]
 
 PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class FrozenViT(nn.Module):
-    """A plain timm ViT, frozen, used through its own modules, with prompts injected from outside.
+    """A frozen timm ViT whose blocks take prompts.
 
-    No parameter requires a gradient, the module always stays in evaluation mode, and nothing is
+    No parameter requires a gradient, the module stays in evaluation mode, and timm's code is not
     patched: an empty plan gives exactly ``vit.forward_features``. Gradients flow through the frozen
-    blocks to the prompts. Where only the class token is read, the last block computes only the
-    class token (exact, about 7 % of a forward).
+    blocks to the prompts. If only the class token is read, the last block computes only that token
+    (exact; it saves about 7 % of a forward pass).
 
     Args:
         vit: a timm ``VisionTransformer`` with class token, and plain patches and blocks; register
-            tokens, LayerScale, ``no_embed_class`` and ``dynamic_img_size`` are fine. It is taken
-            over: frozen, brought to the precision, and its classifier head dropped; pass a copy if
-            you need it otherwise.
-        normalisation: per-channel mean and std applied to RGB images in [0, 1].
-            ``((0, 0, 0), (1, 1, 1))`` is that of many published recipes, which feed [0, 1] as it
-            is.
+            tokens, LayerScale, ``no_embed_class`` and ``dynamic_img_size`` are supported. It is
+            modified in place: frozen, cast to the precision, and its head removed.
+        normalisation: per-channel mean and std for RGB images in [0, 1]. ``((0, 0, 0), (1, 1, 1))``
+            leaves images unchanged, as many published recipes do.
         precision: ``"fp32"`` or ``"bf16"``; bf16 stores the frozen weights and runs the blocks in
             bf16, while prompts, queries, features and head stay in fp32.
 
     Raises:
-        InputError: the model is not a plain ViT with a class token, or the precision is unknown.
+        InputError: not a plain ViT with a class token, or an unknown precision.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -71,7 +69,7 @@ class FrozenViT(nn.Module):
         self.trainable = False
         self.features = TOKEN
         """Tokens that become features, see :meth:`with_features`."""
-        self._readings: dict[Features, FrozenViT] = {}
+        self._by_features: dict[Features, FrozenViT] = {}
         self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
         self.vit.head = nn.Identity()
         for name, values in zip(("mean", "std"), normalisation, strict=True):
@@ -89,22 +87,19 @@ class FrozenViT(nn.Module):
         self.n_tokens = self.counter.shape.n_tokens
         """Length of the unprompted sequence: class token, registers, patches."""
         self.normalises = bool((self.mean != 0).any() or (self.std != 1).any())
-        """Whether images in [0, 1] are normalised here; with ``normalisation="none"`` they are
-        taken as they come."""
+        """Whether the backbone normalises images; not with ``normalisation="none"``."""
         self.published = False
-        """Whether the weights are the file that is known by this name, by its SHA-256."""
+        """Whether the weights are the published file of this name, by its SHA-256."""
 
     def train(self, mode: bool = True) -> FrozenViT:
-        """Keep evaluation mode whatever ``mode`` says: a frozen network has no dropout and no
-        running statistics."""
+        """Stay in evaluation mode, without dropout or running statistics."""
         return super().train(False)
 
     def thawed(self) -> FrozenViT:
-        """An independent fp32 copy whose weights are trainable, for fine-tuning; this one stays as
-        it is."""
-        # Read-outs share weights with this one, so the copy begins without any.
-        twin = copy.deepcopy(self, {id(self._readings): {}})
-        # fp32: a step of a learning rate would vanish in the rounding of bf16 weights.
+        """Return an independent, trainable fp32 copy for fine-tuning."""
+        # Cached copies share weights with this one, so the new copy starts without them.
+        twin = copy.deepcopy(self, {id(self._by_features): {}})
+        # bf16 weights would round small updates away.
         twin.vit.float().requires_grad_(True)
         twin.precision = "fp32"
         twin.trainable = True
@@ -112,11 +107,13 @@ class FrozenViT(nn.Module):
         return twin
 
     def with_features(self, name: str) -> FrozenViT:
-        """This ViT with another read-out: the same weights and the same counter, and features as
-        :class:`~cl_prompts.backbones.features.Features` names them.
+        """Return this ViT with other features, sharing weights and counter.
+
+        Args:
+            name: see :meth:`~cl_prompts.backbones.features.Features.of`.
 
         Raises:
-            InputError: see there.
+            InputError: an unknown name, or more blocks than there are.
 
         Example:
             >>> from cl_prompts.backbones import create_backbone
@@ -127,12 +124,12 @@ class FrozenViT(nn.Module):
         features = Features.of(name, self.depth)
         if features == self.features:
             return self
-        # Always the same object, so that what is cached for one strategy serves the next.
-        if features not in self._readings:
+        # Always the same object, so that strategies share its caches.
+        if features not in self._by_features:
             twin = copy.copy(self)
             twin.features = features
-            self._readings[features] = twin
-        return self._readings[features]
+            self._by_features[features] = twin
+        return self._by_features[features]
 
     @property
     def feature_dim(self) -> int:
@@ -140,11 +137,10 @@ class FrozenViT(nn.Module):
         return self.features.width(self.dim)
 
     def embed(self, images: Tensor) -> Tensor:
-        """RGB images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim), the input
-        of block 0."""
+        """Embed RGB images (batch, 3, size, size) in [0, 1] as tokens (batch, n_tokens, dim)."""
         x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
         x = self.vit.patch_embed(x)
-        # The one private name of timm used here: it covers every layout of prefix tokens.
+        # timm's only private name here; it covers every layout of prefix tokens.
         x = self.vit._pos_embed(x)  # noqa: SLF001
         x = self.vit.norm_pre(self.vit.patch_drop(x))
         self.counter.embed(len(images))
@@ -152,8 +148,10 @@ class FrozenViT(nn.Module):
 
     @torch.no_grad()
     def enter(self, tokens: Tensor, block: int = 0) -> Entry:
-        """Run embedded tokens (batch, n, dim) up to the projection of ``block``: what passes whose
-        prompts differ from there on can share."""
+        """Run embedded tokens (batch, n, dim) up to the projection of ``block``.
+
+        Forward passes whose prompts start at ``block`` or later can share the result.
+        """
         tokens = self.blocks(tokens, stop=block)
         self.counter.project(len(tokens), tokens.shape[1])
         return Entry(block, tokens, project(self.vit.blocks[block], tokens))
@@ -177,15 +175,17 @@ class FrozenViT(nn.Module):
             stop: number of blocks, all by default.
             class_only: compute only the class token in the last of these blocks.
             prepended_only: compute only the plan's prepended tokens there.
-            entry: :meth:`enter` of the same tokens, if it was computed before: the blocks in front
-                of its own are not run again.
+            entry: cached result of :meth:`enter` for the same tokens, which skips the blocks before
+                its own.
+            read: return these features instead of tokens.
 
         Returns:
             (batch, n (+ prepended), dim), or (batch, 1, dim) with ``class_only``, (batch,
-            prepended, dim) with ``prepended_only``; no final norm.
+            prepended, dim) with ``prepended_only``, before the final norm; with ``read`` features
+            (batch, parts, dim).
 
         Raises:
-            TypeError: an entry behind the first prompted block, or ``prepended_only`` with additive
+            TypeError: an entry after the first prompted block, or ``prepended_only`` with additive
                 prompts.
         """
         plan = plan or PromptPlan()
@@ -193,37 +193,35 @@ class FrozenViT(nn.Module):
         if plan.pooled:
             plan, projected_rows = plan.projected(list(self.vit.blocks)[:stop], tokens.dtype)
             self.counter.project(1, projected_rows, thirds=2)
-        # Prompts are learned in fp32 and run through the blocks in the backbone's precision.
+        # Prompts are trained in fp32 and run in the backbone's precision.
         plan = plan.mapped(lambda values: values.to(tokens.dtype))
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
         if prepended_only and plan.additive:
             raise TypeError(
                 "additive prompts act on the class token, which this pass does not read"
             )
-        # What another pass has computed holds up to the first block that prompts change, or that
-        # is read.
+        # An entry is valid up to the first block that prompts change or that is read.
         first_read = stop if read is None else stop - read.blocks
         parts_at = min(plan.first_block(), first_read)
         if entry is not None and parts_at < entry.block:
             raise TypeError(
-                f"the entry is for passes that part at block {entry.block}, and this one does at"
-                f" block {parts_at}"
+                f"the entry starts at block {entry.block}, but this pass needs its own blocks from"
+                f" block {parts_at} on"
             )
         start, tokens, projected = self._begun(tokens, plan, entry)
         n_own = tokens.shape[1] - n_prepended
         seen: list[Tensor] = []
         for i in range(start, stop):
             first = None
-            # In the last block nobody asks for tokens that are not read.
+            # The last block computes only the tokens that are read.
             narrows = i == stop - 1 and not (read is not None and read.patches)
             if narrows and class_only:
                 first = 1
             elif narrows and prepended_only:
-                # Order means nothing to a block: what is read goes first.
+                # Blocks do not depend on the order: move the tokens to read to the front.
                 first = n_prepended
                 tokens = tokens.roll(n_prepended, dims=1)
                 projected = None if projected is None else projected.roll(n_prepended, dims=1)
-            # The work is counted by its shapes, before it is done.
             batch, n = tokens.shape[:2]
             context, prefix = plan.extra_keys(i)
             reused = projected is not None
@@ -236,10 +234,10 @@ class FrozenViT(nn.Module):
             tokens = run_block(
                 self.vit.blocks[i], tokens, first=first, projected=projected, **prompts
             )
-            projected = None  # it was that of the first block's tokens
+            projected = None  # only valid for the first block
             if read is not None and i >= first_read:
                 of_all = slice(n_own, None) if prepended_only else slice(1)
-                # The last block may compute the tokens in question alone.
+                # The last block may have computed only these tokens.
                 place = of_all if first is None else slice(None)
                 patches = slice(self.vit.num_prefix_tokens, n_own)
                 seen += read.tokens_of(tokens, place, patches, self.norm)
@@ -248,17 +246,17 @@ class FrozenViT(nn.Module):
     def _begun(
         self, tokens: Tensor, plan: PromptPlan, entry: Entry | None
     ) -> tuple[int, Tensor, Tensor | None]:
-        """The first block to run, its input, the image's own tokens with prepended ones behind
-        them, and the projection of that, where it is known."""
+        """Return the first block to run, its input with prepended tokens at the end, and the
+        cached projection of this input, if any."""
         start, projected = 0, None
         if plan.offset is not None:
             if plan.offset.shape[1:] != tokens.shape[1:]:
                 raise InputError(
-                    f"the offset is for sequences of {plan.offset.shape[1]} tokens of width"
-                    f" {plan.offset.shape[2]}: this one has {tokens.shape[1]} of width"
-                    f" {tokens.shape[2]}, so keep to one image size"
+                    f"the offset has {plan.offset.shape[1]} tokens of width"
+                    f" {plan.offset.shape[2]}, but the image {tokens.shape[1]} of width"
+                    f" {tokens.shape[2]}: use the image size of training"
                 )
-            # The entry, if there is one, belongs to the tokens without offset.
+            # An entry belongs to the tokens without offset, so it is not used.
             tokens = tokens + plan.offset
         elif entry is not None:
             start, tokens, projected = entry.block, entry.tokens, entry.projected
@@ -266,13 +264,13 @@ class FrozenViT(nn.Module):
             prepended = plan.prepended.expand(len(tokens), -1, -1)
             tokens = torch.cat([tokens, prepended], dim=1)
             if projected is not None:
-                # Only the prepended tokens are projected, and carry gradient.
+                # Only the prepended tokens need a projection and a gradient.
                 self.counter.project(*prepended.shape[:2])
                 projected = torch.cat([projected, project(self.vit.blocks[0], prepended)], dim=1)
         return start, tokens, projected
 
     def norm(self, tokens: Tensor) -> Tensor:
-        """The final LayerNorm."""
+        """Apply the final LayerNorm."""
         return self.vit.norm(tokens)
 
     def class_tokens(
@@ -284,14 +282,16 @@ class FrozenViT(nn.Module):
         entry: Entry | None = None,
         read: Features | None = None,
     ) -> Tensor:
-        """:meth:`blocks` with ``class_only``."""
+        """Run :meth:`blocks` with ``class_only``."""
         return self.blocks(tokens, plan, stop=stop, class_only=True, entry=entry, read=read)
 
     def class_features(
         self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Entry | None = None
     ) -> Tensor:
-        """Embedded tokens -> features (batch, feature dim) in fp32: the final-norm class token, or
-        what else is read out."""
+        """Map embedded tokens to features (batch, feature dim) in fp32.
+
+        By default these are the class token after the final norm; see :meth:`with_features`.
+        """
         if self.features != TOKEN:
             read = self.class_tokens(tokens, plan, entry=entry, read=self.features)
             return read.flatten(1)
@@ -301,8 +301,10 @@ class FrozenViT(nn.Module):
     def prepended_features(
         self, tokens: Tensor, plan: PromptPlan, *, entry: Entry | None = None
     ) -> Tensor:
-        """Embedded tokens -> mean of the final-norm outputs at the plan's prepended tokens, (batch,
-        feature dim) in fp32 (L2P); of several blocks, where these are read out."""
+        """Map embedded tokens to features (batch, feature dim) in fp32 of the prepended tokens.
+
+        These are the mean of their final-norm outputs (L2P), in each block of ``self.features``.
+        """
         if plan.prepended is None:
             raise TypeError("this plan has no prepended tokens to read")
         if self.features != TOKEN:
@@ -312,43 +314,81 @@ class FrozenViT(nn.Module):
         return normed.float().mean(dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1] -> unprompted features (batch, feature dim) in
-        fp32."""
+        """Map images (batch, 3, size, size) in [0, 1] to unprompted fp32 features (batch, dim)."""
         return self.class_features(self.embed(images))
 
     @property
     def forward_macs(self) -> float:
-        """Multiply-accumulates of one plain forward of one image, the unit F."""
+        """Multiply-accumulates of one plain forward pass of one image, the unit F."""
         return self.counter.shape.forward_macs
 
 
 def check_plain(vit: nn.Module) -> None:
-    """Raise ``InputError`` unless ``vit`` is a timm VisionTransformer with class token, and plain
-    patches and blocks."""
+    """Raise ``InputError`` unless ``vit`` is a plain timm VisionTransformer with class token."""
     works = (
-        "ViT, DeiT, DeiT-3, DINO, DINOv2 (with registers too), MAE and CLIP image encoders of"
-        " timm's vit_* family work"
+        "use a ViT, DeiT, DeiT-3, DINO, DINOv2 (also with registers), MAE or CLIP image encoder of"
+        " timm's vit_* family"
     )
     if not isinstance(vit, VisionTransformer):
         raise InputError(f"{type(vit).__name__} is not a plain Vision Transformer: {works}")
     if type(vit.patch_embed) is not PatchEmbed:
         raise InputError(
-            f"patches embedded by {type(vit.patch_embed).__name__}, as behind convolutions, are not"
-            f" plain: {works}"
+            f"patch embedding {type(vit.patch_embed).__name__} is not supported: {works}"
         )
     if vit.cls_token is None or vit.global_pool != "token":
-        raise InputError(
-            f"this ViT has no class token to read (it pools by {vit.global_pool!r}): {works}"
-        )
+        raise InputError(f"this ViT has no class token (it pools by {vit.global_pool!r}): {works}")
     sides = set(vit.patch_embed.img_size or ())
     if len(sides) != 1 or vit.patch_embed.proj.in_channels != 3:
-        raise InputError(f"this ViT takes other images than squares in RGB: {works}")
+        raise InputError(f"this ViT does not take square RGB images: {works}")
     if not isinstance(vit.fc_norm, nn.Identity):
-        raise InputError(f"this ViT has its last norm behind the pooling (fc_norm): {works}")
+        raise InputError(f"this ViT has its last norm after the pooling (fc_norm): {works}")
     for block in vit.blocks:
         attention = type(getattr(block, "attn", None))
         if type(block) is not Block or attention is not Attention or not hasattr(block.mlp, "fc1"):
             raise InputError(
-                f"blocks of type {type(block).__name__} / {attention.__name__} are not plain:"
+                f"blocks of type {type(block).__name__} / {attention.__name__} are not supported:"
                 f" {works}"
             )
+
+
+def pick_device(name: str | torch.device = "auto") -> torch.device:
+    """Resolve a device name; ``"auto"`` is the GPU if there is one, else the CPU.
+
+    The name "meta" is refused, since that device computes nothing; ``torch.device("meta")`` is
+    accepted, for counting costs.
+
+    Raises:
+        InputError: not a device, or not available on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        # torch also accepts cpu:1, which does not exist.
+        if name == "meta" or (device.type == "cpu" and device.index):
+            raise RuntimeError(f"{device} computes nothing")
+        # Only an allocation shows whether the device exists.
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise InputError(
+            f"device {str(name)!r} is not available here: use device=auto or device=cpu"
+        ) from error
+    return device
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise ``InputError`` if the device does not support bf16 and it is requested."""
+    if precision != "bf16" or device.type == "cpu":  # every CPU computes bf16, at worst slowly
+        return
+    try:
+        x = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
+        fine = bool(torch.isfinite(x @ x).all())
+        if device.type == "cuda":
+            # Older GPUs emulate bf16.
+            fine = fine and torch.cuda.get_device_capability(device)[0] >= 8
+    except (RuntimeError, TypeError):
+        fine = False
+    if not fine:
+        raise InputError(f"precision bf16 is not supported by device {device}: use precision=fp32")

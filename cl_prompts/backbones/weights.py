@@ -1,4 +1,4 @@
-"""Backbones by name, their weights, and the errors of weights that do not fit."""
+"""Backbones by name, and where their weights come from: the package, the hub or a file."""
 
 from __future__ import annotations
 
@@ -9,26 +9,24 @@ import warnings
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
-from zipfile import ZipFile, is_zipfile
 
+import numpy as np
 import timm
 import torch
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from safetensors import safe_open
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
-from torch import Tensor
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
-from cl_prompts.backbones.normalisation import normalisation_of
-from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
-from cl_prompts.backbones.vit import FrozenViT, Precision, check_plain
-from cl_prompts.checks import sha256, shown
+from cl_prompts.backbones.vit import FrozenViT, Normalisation, Precision, check_plain
+from cl_prompts.backbones.weight_files import load_weights
+from cl_prompts.checks import fits, sha256, shown
 from cl_prompts.errors import InputError, unknown
 
-_LARGEST = 2**24  # pixels on a side
+_LARGEST = 2**24  # pixels per side
 
 
 def create_backbone(
@@ -48,15 +46,15 @@ def create_backbone(
             (the hub), ``"random"`` (for tests and speed; warns), or a file: ``.safetensors``,
             ``.pth``/``.pt``/``.bin`` (tensors only: nothing in it is executed) or Google's
             ``.npz``.
-        image_size: side in pixels, a multiple of the patch; position embeddings are resampled by
-            timm's own filter. Default: what the weights were trained with.
-        normalisation: see :func:`cl_prompts.backbones.normalisation.normalisation_of`.
+        image_size: side in pixels, a multiple of the patch; timm's own filter resamples position
+            embeddings. Default: the size of training.
+        normalisation: see :func:`normalisation_of`.
         precision: ``"fp32"`` or ``"bf16"``.
         seed: of random weights.
 
     Raises:
-        InputError: unknown name, not a plain ViT, image size that does not fit the patch, a missing
-            or unfitting weight file, an unreachable hub.
+        InputError: unknown name, not a plain ViT, an image size that is not a multiple of the
+            patch, a missing or incompatible weight file, an unreachable hub.
     """
     weights = str(weights)
     if weights == "default":
@@ -70,12 +68,11 @@ def create_backbone(
             f"weights=embedded belong to {EMBEDDED}: use weights=timm, weights=random or a file for"
             f" {name}"
         )
-    # Initial weights are overwritten, or drawn from a seed of their own: global generators, also
-    # those of accelerators, are left alone.
+    # Initial weights have their own seed; the global generators do not change.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         vit = _build(name, image_size)
-    check_plain(vit)  # before its weights are fetched
+    check_plain(vit)  # before the download
     file = None
     if weights == "timm":
         file = _load_from_hub(name, vit)
@@ -93,8 +90,48 @@ def create_backbone(
     return backbone
 
 
+def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> Normalisation:
+    """Resolve a normalisation setting to mean and std.
+
+    Args:
+        name: ``"checkpoint"`` (values of the weights' training), ``"none"`` (unchanged images, for
+            weights trained on [0, 1] and for data sets that normalise), ``"imagenet"``, or a pair
+            (mean, std) of three numbers each.
+        vit: model with the values of its checkpoint.
+
+    Raises:
+        InputError: any other value.
+    """
+    fits("normalisation", name, str | Sequence[Sequence[float]])
+    fixed: dict[str, Normalisation] = {
+        "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    }
+    if name == "checkpoint":
+        config = getattr(vit, "pretrained_cfg", None) or {}
+        mean, std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
+    elif isinstance(name, str):
+        if name not in fixed:
+            raise InputError(
+                f"unknown normalisation {name!r}: use checkpoint, none, imagenet or [[mean x 3],"
+                " [std x 3]]"
+            )
+        mean, std = fixed[name]
+    else:
+        mean, std = name if len(name) == 2 else ((), ())
+    with np.errstate(over="ignore", under="ignore"):
+        as_used = np.array((*mean, *std), np.float32)  # tiny numbers become 0
+    if not (len(mean) == len(std) == 3 and np.isfinite(as_used).all() and min(as_used[3:]) > 0):
+        raise InputError(
+            f"normalisation {name!r} is not a pair of three means and three positive standard"
+            " deviations"
+        )
+    red, green, blue, *spread = map(float, (*mean, *std))
+    return (red, green, blue), (spread[0], spread[1], spread[2])
+
+
 def check_backbone(name: str) -> None:
-    """Refuse a name that no plain ViT has, without its weights or memory for them.
+    """Check that a name is a plain ViT, without allocating its weights.
 
     Raises:
         InputError: unknown name, or not a plain ViT.
@@ -105,13 +142,14 @@ def check_backbone(name: str) -> None:
 
 def _build(name: str, image_size: int | None) -> VisionTransformer:
     if name == EMBEDDED:
-        arguments = _embedded_arguments()
+        with safe_open(_embedded_path(), framework="pt") as file:
+            arguments = json.loads(file.metadata()["architecture"])
         patch = arguments["patch_size"]
         _check_size(image_size, patch, name)
         vit = VisionTransformer(
             **{**arguments, "img_size": image_size or arguments["img_size"], "num_classes": 0}
         )
-        # What it was trained with, where normalisation_of looks for it.
+        # The values of training, for normalisation_of.
         vit.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
         return vit
     if not timm.is_model(name):
@@ -126,10 +164,10 @@ def _build(name: str, image_size: int | None) -> VisionTransformer:
         return timm.create_model(name, pretrained=False, num_classes=0, **size)
     except TypeError as error:
         raise InputError(
-            f"backbone {name} is not a plain ViT of timm: it takes no {error}"
+            f"backbone {name} is not a plain ViT of timm ({error}): use one of its vit_* models"
         ) from error
     except RuntimeError as error:
-        # timm says in words alone that a tag does not exist.
+        # timm reports an unknown tag by this text alone.
         if "pretrained tag" not in str(error):
             raise
         model, _, tag = name.partition(".")
@@ -140,7 +178,7 @@ def _build(name: str, image_size: int | None) -> VisionTransformer:
 
 
 def _patch_of(name: str) -> int | None:
-    """The patch size in pixels, as part of timm's names."""
+    """Return the patch size in pixels from a timm name."""
     for part in name.split(".")[0].split("_"):
         if part.startswith("patch") and part[5:].isdigit():
             return int(part[5:])
@@ -150,13 +188,13 @@ def _patch_of(name: str) -> int | None:
 def _check_size(image_size: int | None, patch: int | None, name: str) -> None:
     if image_size is None or patch is None:
         return
-    if image_size > _LARGEST:  # the number of tokens might not even fit a machine's integer
+    if image_size > _LARGEST:  # the number of tokens could overflow an integer
         raise InputError(f"image size {shown(image_size)} is greater than {_LARGEST:,} pixels")
     if image_size < patch or image_size % patch:
         near = max(patch, round(image_size / patch) * patch)
         raise InputError(
-            f"image size {image_size} is not a multiple of the {patch} px patch of {name}: {near}"
-            " would be"
+            f"image size {image_size} is not a multiple of the {patch} px patch of {name}: use"
+            f" {near}"
         )
 
 
@@ -164,14 +202,8 @@ def _embedded_path() -> Path:
     return Path(str(resources.files("cl_prompts").joinpath("assets", f"{EMBEDDED}.safetensors")))
 
 
-def _embedded_arguments() -> dict[str, int]:
-    with safe_open(_embedded_path(), framework="pt") as file:
-        return json.loads(file.metadata()["architecture"])
-
-
 def _hub_file(name: str) -> tuple[str, str] | None:
-    """Repository and file on the Hugging Face hub that hold timm's weights for ``name``, or
-    None."""
+    """Return the hub's repository and file of timm's weights, or None."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         return None
@@ -181,8 +213,7 @@ def _hub_file(name: str) -> tuple[str, str] | None:
 
 
 def at_hand(name: str) -> bool:
-    """Whether the default weights of a backbone are on this machine, in the package or in the hub's
-    cache."""
+    """Return whether a backbone's default weights are in the package or the hub's cache."""
     place = _hub_file(name) if name != EMBEDDED else None
     return name == EMBEDDED or (
         place is not None and isinstance(try_to_load_from_cache(*place), str)
@@ -190,66 +221,61 @@ def at_hand(name: str) -> bool:
 
 
 def check_at_hand(name: str, weights: str) -> None:
-    """Refuse weights that would be fetched from the hub.
+    """Refuse weights that need a download from the hub.
 
     Args:
         name: of the backbone.
-        weights: as :func:`create_backbone` takes them.
+        weights: see :func:`create_backbone`.
 
     Raises:
-        InputError: they are not on this machine; the sentence says from where they would come, and
-            what fetches them.
+        InputError: the weights are not on this machine; the message has the download command.
     """
     if weights not in ("default", "timm") or name == EMBEDDED:
         return
     place = _hub_file(name) if timm.is_model(name) else None
     if place is None or at_hand(name):
-        return  # or create_backbone says what is wrong
+        return  # create_backbone reports an unknown name
     repository, file = place
     raise InputError(
-        f"the weights of backbone {name} are not on this machine, and a run folder does not fetch"
-        f" them by itself: if you want them from {hub_constants.ENDPOINT}/{repository}, type: hf"
-        f" download {repository} {file}"
+        f"the weights of backbone {name} are not on this machine. To download them from"
+        f" {hub_constants.ENDPOINT}/{repository}, run: hf download {repository} {file}"
     )
 
 
 def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
-    """Load from the cache of the hub's client, into which what is missing is fetched.
-
-    A file that is called by its SHA-256 there must have it.
-    """
+    """Load the hub's weights, downloaded if not cached, after a check of their SHA-256."""
     place = _hub_file(name)
     if place is None:
         raise InputError(
-            f"timm has no weights on the hub for backbone {name}: pass weights=FILE or"
+            f"timm has no weights on the hub for backbone {name}: use weights=FILE or"
             " weights=random"
         )
     cached = try_to_load_from_cache(*place)
     if not isinstance(cached, str):
         try:
-            # The client retries for most of a minute, which is pointless without a name server.
+            # Without a name server, fail at once: the client retries for most of a minute.
             socket.getaddrinfo(urlparse(hub_constants.ENDPOINT).hostname, 443)
             cached = hf_hub_download(*place)
         except Exception as error:
             raise InputError(
-                f"the hub could not be reached for {name} ({type(error).__name__}): fetch"
-                f" {place[1]} of {place[0]} from the Hugging Face hub by hand, put it anywhere, and"
-                f" pass weights=FOLDER/{place[1]}"
+                f"cannot reach the hub for {name} ({type(error).__name__}): download {place[1]} of"
+                f" {place[0]} by hand, and use weights=FOLDER/{place[1]}"
             ) from error
     file = Path(cached).resolve()
-    # The client compares lengths alone.
+    # The client only compares lengths.
     if re.fullmatch("[0-9a-f]{64}", file.name) and sha256(file) != file.name:
         raise InputError(
-            f"{file} is not the file that the hub has of {name}: its SHA-256 differs, so remove it,"
-            " and the same command fetches it again"
+            f"{file} is damaged (its SHA-256 differs from the hub's): remove it, and the same"
+            " command downloads it again"
         )
     load_weights(vit, Path(cached))
     return Path(cached)
 
 
 def is_published(name: str, file: Path) -> bool:
-    """Whether a weight file is the one that is known by the name of a backbone, by its SHA-256: of
-    ``WEIGHT_FILES``, or of the hub as its local cache has it.
+    """Return whether a file has the published weights of a backbone, by its SHA-256.
+
+    The known hashes are those of ``WEIGHT_FILES`` and of the hub's local cache.
 
     >>> is_published(EMBEDDED, _embedded_path())
     True
@@ -258,112 +284,5 @@ def is_published(name: str, file: Path) -> bool:
     place = None if name == EMBEDDED else _hub_file(name)
     cached = place and try_to_load_from_cache(*place)
     if isinstance(cached, str):
-        known.add(Path(cached).resolve().name)  # files are called by their SHA-256
+        known.add(Path(cached).resolve().name)  # cached files are named by their SHA-256
     return known != {None} and sha256(file) in known
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` or torch file, without executing anything in it, in fp32.
-
-    Raises:
-        InputError: missing file, pickled objects, or not a weight file.
-    """
-    _check_exists(path)
-    state: Any
-    try:
-        state = read_tensors(path)
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read as tensors alone ({type(error).__name__}): save its state_dict,"
-            " or convert it to .safetensors"
-        ) from error
-    # Checkpoints of training scripts hold the weights under one of these names.
-    for key in ("model", "state_dict", "teacher"):
-        inner = state.get(key) if isinstance(state, dict) else None
-        state = inner if isinstance(inner, dict) else state
-    if not isinstance(state, dict) or not all(map(_is_entry, state.items())):
-        raise InputError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
-    # Saved from within DataParallel, all names begin with "module.".
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    return {k.removeprefix(prefix): _in_fp32(path, k, v) for k, v in state.items()}
-
-
-def _is_entry(entry: tuple[Any, Any]) -> bool:
-    return isinstance(entry[0], str) and isinstance(entry[1], Tensor)
-
-
-def _check_exists(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(
-            f"weight file {path} does not exist: pass weights=timm, weights=random or an existing"
-            " file"
-        )
-
-
-def _in_fp32(path: Path, name: str, value: Tensor) -> Tensor:
-    try:
-        return in_fp32(value)
-    except ValueError as error:
-        raise InputError(f"{name} in {path} {error}") from error
-
-
-def load_weights(vit: VisionTransformer, path: Path) -> None:
-    """Load a weight file into ``vit``; position and patch embeddings are resampled by timm's
-    filter, heads are dropped.
-
-    Raises:
-        InputError: unreadable file, or weights that do not fit (which keys).
-    """
-    if path.suffix == ".npz":
-        _check_exists(path)
-        if not is_zipfile(path):
-            raise InputError(f"{path} is no .npz file, or a damaged one")
-        # What the file does not hold stays so.
-        for value in vit.state_dict().values():
-            value.fill_(torch.nan)
-        try:
-            vit.load_pretrained(str(path))
-        except Exception as error:
-            raise InputError(
-                f"{path} does not fit this ViT as Google's .npz format: {error}"
-            ) from error
-        # timm copies them as they are.
-        for name, value in vit.state_dict().items():
-            if bool(value.isnan().all()):
-                raise InputError(f"{path} holds no {name}, as this ViT has: give another file")
-            _in_fp32(path, name, value)
-        # Timm reads the entries that it needs, and asks for no others.
-        with ZipFile(path) as file:
-            named = [re.search(r"encoderblock_(\d+)/", name) for name in file.namelist()]
-        blocks = 1 + max((int(found[1]) for found in named if found), default=-1)
-        if blocks > len(vit.blocks):
-            raise InputError(f"{path} has {blocks} blocks, and this ViT {len(vit.blocks)}")
-        return
-    state = read_weights(path)
-    try:
-        state = checkpoint_filter_fn(state, vit)
-    except Exception as error:
-        raise InputError(f"{path} is no checkpoint of this ViT: {error}") from error
-    wanted = vit.state_dict()
-    state = {
-        k: v for k, v in state.items() if not k.startswith(("head.", "head_dist.", "fc_norm."))
-    }
-    missing = sorted(set(wanted) - set(state))
-    extra = sorted(set(state) - set(wanted))
-    shapes = [
-        f"{k} is {tuple(state[k].shape)}, not {tuple(wanted[k].shape)}"
-        for k in sorted(set(wanted) & set(state))
-        if state[k].shape != wanted[k].shape
-    ]
-    if missing or extra or shapes:
-        said = [
-            f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-            for what, found in (
-                ("missing keys", missing),
-                ("unknown keys", extra),
-                ("wrong shapes", shapes),
-            )
-            if found
-        ]
-        raise InputError(f"the weights in {path} do not fit this ViT: {'; '.join(said)}")
-    vit.load_state_dict(state)

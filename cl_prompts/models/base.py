@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as tensors_file
 from torch import Tensor, nn
 
-from cl_prompts.backbones.fingerprint import backbone_hash, state_hash
 from cl_prompts.backbones.injection import Entry
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.backbones.weight_files import backbone_hash, state_hash
 from cl_prompts.errors import InputError
 from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.compiled import CompiledDecoding
@@ -330,7 +330,7 @@ class ContinualModel(nn.Module):
 
     def check_backbone(self, known: object, what: str) -> None:
         """Refuse what was learned on a backbone with another
-        :func:`~cl_prompts.backbones.fingerprint.backbone_hash`.
+        :func:`~cl_prompts.backbones.weight_files.backbone_hash`.
 
         Args:
             known: its hash.

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
+from cl_prompts.backbones.weight_files import in_fp32, read_tensors
 from cl_prompts.errors import InputError, unknown
 
 

@@ -138,7 +138,9 @@ def test_an_entry_behind_the_first_prompts_is_refused(plan: PromptPlan, first: i
     backbone = tiny_vit()
     tokens = backbone.embed(torch.rand(1, 3, 16, 16))
     assert plan.first_block() == first
-    with pytest.raises(TypeError, match=f"part at block 3, and this one does at block {first}"):
+    with pytest.raises(
+        TypeError, match=f"starts at block 3, but this pass needs its own blocks from block {first}"
+    ):
         backbone.blocks(tokens, plan, entry=backbone.enter(tokens, 3))
 
 
@@ -146,7 +148,9 @@ def test_an_entry_behind_the_end_of_a_pass_is_refused() -> None:
     backbone = tiny_vit()
     tokens = backbone.embed(torch.rand(1, 3, 16, 16))
     entry = backbone.enter(tokens, 2)
-    with pytest.raises(TypeError, match="part at block 2, and this one does at block 1"):
+    with pytest.raises(
+        TypeError, match="starts at block 2, but this pass needs its own blocks from block 1"
+    ):
         backbone.blocks(tokens, stop=1, entry=entry)
     torch.testing.assert_close(
         backbone.blocks(tokens, stop=2, entry=entry), backbone.blocks(tokens, stop=2)

@@ -110,9 +110,9 @@ def test_published_features() -> None:
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("blocks:5", "reads 5 blocks: this ViT has 4"),
-        ("blocks:0", "give token, blocks:K"),
-        ("patches", "give token, blocks:K"),
+        ("blocks:5", "needs 5 blocks, but this ViT has 4"),
+        ("blocks:0", "use token, blocks:K"),
+        ("patches", "use token, blocks:K"),
         (3, "features is 3"),
     ],
 )

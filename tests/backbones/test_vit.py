@@ -1,4 +1,4 @@
-"""The frozen ViT: equal to timm's own forward, frozen, and honest about its cost."""
+"""The frozen ViT: equal to timm's forward, frozen, with the right cost; devices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.backbones.vit import FrozenViT, check_precision, pick_device
 from cl_prompts.errors import InputError
 from tests.toy_vits import TINY, VIT_VARIANTS, tiny_vit
 
@@ -173,10 +173,10 @@ def test_images_are_normalised_by_channel() -> None:
         ),
         (lambda: VisionTransformer(**TINY, block_fn=type("OddBlock", (Block,), {})), "OddBlock"),
         (lambda: VisionTransformer(**TINY, block_fn=ParallelThingsBlock), "ParallelThingsBlock"),
-        (lambda: VisionTransformer(**TINY, in_chans=1), "other images than squares in RGB"),
-        (lambda: VisionTransformer(**{**TINY, "img_size": (16, 32)}), "other images than squares"),
-        (lambda: VisionTransformer(**TINY, fc_norm=True), "last norm behind the pooling"),
-        (lambda: timm.create_model("vit_tiny_r_s16_p8_224"), "embedded by HybridEmbed"),
+        (lambda: VisionTransformer(**TINY, in_chans=1), "does not take square RGB images"),
+        (lambda: VisionTransformer(**{**TINY, "img_size": (16, 32)}), "does not take square"),
+        (lambda: VisionTransformer(**TINY, fc_norm=True), "last norm after the pooling"),
+        (lambda: timm.create_model("vit_tiny_r_s16_p8_224"), "embedding HybridEmbed"),
     ],
 )
 def test_other_models_are_refused_with_the_ones_that_work(model: Any, says: str) -> None:
@@ -187,3 +187,24 @@ def test_other_models_are_refused_with_the_ones_that_work(model: Any, says: str)
 
 def test_attention_is_the_plain_one() -> None:
     assert all(type(b.attn) is Attention for b in tiny_vit().vit.blocks)
+
+
+def test_auto_picks_the_best_device() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device(torch.device("cpu")) == torch.device("cpu")
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    assert pick_device().type in (best, "mps")
+
+
+@pytest.mark.parametrize("name", ["gpux", "cpu:x", "cuda:99"])
+def test_a_missing_device_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"device '{name}' is not available here: use device=auto"):
+        pick_device(name)
+
+
+def test_bf16_is_refused_on_devices_without_it() -> None:
+    check_precision("bf16", torch.device("cpu"))
+    check_precision("fp32", torch.device("meta"))
+    says = "bf16 is not supported by device meta: use precision=fp32"
+    with pytest.raises(InputError, match=says):
+        check_precision("bf16", torch.device("meta"))

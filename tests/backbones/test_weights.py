@@ -1,4 +1,4 @@
-"""Where weights come from, and what is said when they do not fit."""
+"""Weights by name and file, errors of incompatible weights, and normalisation."""
 
 from __future__ import annotations
 
@@ -16,16 +16,13 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cl_prompts.backbones.weights import (
-    EMBEDDED,
-    create_backbone,
-    load_weights,
-    read_weights,
-)
+from cl_prompts.backbones.weight_files import load_weights, read_weights
+from cl_prompts.backbones.weights import EMBEDDED, create_backbone, normalisation_of
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.files import read_prompts
 from tests.forked import forked
 from tests.hub import hub
+from tests.toy_vits import tiny_vit
 
 SMALL = "test_vit"  # timm's own tiny ViT for tests: 160 px, patch 16, width 64
 SLOW = pytest.mark.slow
@@ -152,7 +149,7 @@ def test_google_npz_is_read(tmp_path: Path) -> None:
         create_backbone(SMALL, weights=path)
     # Google's ViTs have no layer scale.
     np.savez(path, **flax)
-    with pytest.raises(InputError, match=r"holds no blocks.0.ls1.gamma, as this ViT has"):
+    with pytest.raises(InputError, match=r"has no tensor 'blocks\.0\.ls1\.gamma'"):
         load_weights(timm.create_model(SMALL, init_values=1e-5), path)
 
 
@@ -183,8 +180,8 @@ def test_the_hub_is_read_through_its_local_cache_or_the_file_to_fetch_is_named(
     told = forked(work)
     assert float(told.out) == pytest.approx(192 * 0.25)
     last = told.err.strip().splitlines()[-1]
-    assert "InputError: the hub could not be reached" in last
-    assert "fetch model.safetensors of timm/vit_small_patch16_224.augreg_in21k" in last
+    assert "InputError: cannot reach the hub" in last
+    assert "download model.safetensors of timm/vit_small_patch16_224.augreg_in21k" in last
     assert "weights=FOLDER/model.safetensors" in last
 
 
@@ -221,13 +218,13 @@ def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     cases = {
         "1 missing keys \\(norm.bias\\); 1 unknown keys \\(odd\\)": {"weights": "keys.safetensors"},
         "blocks.0.mlp.fc1.bias is \\(3,\\), not \\(": {"weights": "shape.safetensors"},
-        "cannot be read as tensors alone.*safetensors": {"weights": "evil.pth"},
-        "text.safetensors cannot be read": {"weights": "text.safetensors"},
-        "holds no state_dict": {"weights": "list.pth"},
+        "is not a file of plain tensors.*safetensors": {"weights": "evil.pth"},
+        "text.safetensors is not a file of plain tensors": {"weights": "text.safetensors"},
+        "has no state_dict": {"weights": "list.pth"},
         "does not fit this ViT as Google's": {"weights": "odd.npz"},
-        "text.npz is no .npz file, or a damaged one": {"weights": "text.npz"},
+        "text.npz is not an .npz file, or is damaged": {"weights": "text.npz"},
         "weight file nowhere.pth does not exist": {"weights": "nowhere.pth"},
-        "image size 100 is not a multiple of the 16 px patch.*96 would be": {
+        "image size 100 is not a multiple of the 16 px patch.*use 96": {
             "image_size": 100,
             "name": "vit_tiny_patch16_224",
         },
@@ -235,7 +232,7 @@ def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "name": "glyph_vit_tiny",
             "image_size": 8 * 10**18,
         },
-        "image size 30 is not a multiple of the 8 px patch.*32 would be": {
+        "image size 30 is not a multiple of the 8 px patch.*use 32": {
             "image_size": 30,
             "name": EMBEDDED,
         },
@@ -255,10 +252,10 @@ def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 ODD_TENSORS = {
-    "complex": (torch.ones(2, dtype=torch.complex64), "is no plain tensor"),
-    "whole numbers": (torch.ones(2, dtype=torch.int8), "is no plain tensor"),
-    "infinite in fp32": (torch.tensor([1e300], dtype=torch.float64), "holds NaN or infinity"),
-    "NaN of 8 bits": (torch.tensor([float("nan")]).to(torch.float8_e4m3fn), "holds NaN"),
+    "complex": (torch.ones(2, dtype=torch.complex64), "is not a float tensor"),
+    "whole numbers": (torch.ones(2, dtype=torch.int8), "is not a float tensor"),
+    "infinite in fp32": (torch.tensor([1e300], dtype=torch.float64), "has NaN or infinite"),
+    "NaN of 8 bits": (torch.tensor([float("nan")]).to(torch.float8_e4m3fn), "has NaN"),
 }
 
 
@@ -271,3 +268,16 @@ def test_tensors_that_are_no_plain_numbers_are_refused(
         read_weights(tmp_path / "weights.pth")
     with pytest.raises(InputError, match=f"weights.pth holds as prompts {says}"):
         read_prompts(tmp_path / "weights.pth")
+
+
+def test_normalisation_settings() -> None:
+    vit = tiny_vit().vit
+    assert normalisation_of("none", vit) == ((0.0,) * 3, (1.0,) * 3)
+    vit.pretrained_cfg = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+    assert normalisation_of("checkpoint", vit) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert normalisation_of([[0, 0, 0], [2, 2, 2]], vit)[1] == (2.0, 2.0, 2.0)
+    tiny = [[0, 0, 0], [1e-300, 1, 1]]
+    numbers = [[1, 2], [3, 4]], [[0, 0, 0], [1, 0, 1]], [[1e300] * 3, [1] * 3], tiny
+    for bad in ("imagnet", *numbers, None, [0.5, 0.5], [["0"] * 3, ["1"] * 3], np.ones((2, 3))):
+        with pytest.raises(InputError, match="normalisation"):
+            normalisation_of(bad, vit)  # type: ignore[arg-type]

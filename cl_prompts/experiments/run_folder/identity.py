@@ -61,7 +61,7 @@ def identity_of(run: Run) -> dict[str, Any]:
         What :func:`settings_identity` gives, the fingerprint of the ``data``, and SHA-256 of the
         ``stream`` and of the ``backbone``'s weights before any training.
     """
-    from cl_prompts.backbones.fingerprint import weights_hash  # loads PyTorch
+    from cl_prompts.backbones.weight_files import weights_hash  # loads PyTorch
 
     return {
         **settings_identity(run.settings),

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from cl_prompts.backbones.devices import check_precision, pick_device
-from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.backbones.vit import FrozenViT, check_precision, pick_device
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.dataset import ImageSet

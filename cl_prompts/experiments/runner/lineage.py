@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cl_prompts.backbones.fingerprint import weights_hash
+from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.checks import sha256, shown
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cl_prompts.backbones.fingerprint import weights_hash
+from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
 from cl_prompts.experiments.run_folder.checksums import check_sums

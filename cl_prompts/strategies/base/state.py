@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_prompts.backbones.fingerprint import backbone_hash
+from cl_prompts.backbones.weight_files import backbone_hash
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import classes_of
 

@@ -1,19 +1,24 @@
-"""Hashes tell weights apart, and are kept until a weight is written to."""
+"""Files of tensors, and hashes of weights, which are cached until a weight is written."""
 
 from __future__ import annotations
 
 import copy
+import os
+import pickle
+import warnings
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from timm.layers import GluMlp, RmsNorm
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from cl_prompts.backbones import fingerprint
-from cl_prompts.backbones.fingerprint import backbone_hash, state_hash, weights_hash
+from cl_prompts.backbones import weight_files
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.backbones.weight_files import backbone_hash, read_tensors, state_hash, weights_hash
 from tests.toy_vits import tiny_vit
 
 
@@ -42,7 +47,7 @@ def test_a_backbone_is_hashed_once_until_it_is_written_to(monkeypatch: pytest.Mo
         calls.append(state)
         return state_hash(state)
 
-    monkeypatch.setattr(fingerprint, "state_hash", counted)
+    monkeypatch.setattr(weight_files, "state_hash", counted)
     backbone = tiny_vit()
     first = weights_hash(backbone)
     assert weights_hash(backbone) == first
@@ -89,3 +94,19 @@ def test_equal_weights_that_compute_otherwise_have_another_hash() -> None:
     for weight in plain.parameters():
         weight.data.fill_(0.5)
     assert backbone_hash(plain).startswith("3e6d719befea")
+
+
+def test_both_kinds_are_read(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pt")
+    for name in ("a.safetensors", "a.pt"):
+        assert read_tensors(tmp_path / name)["a"].tolist() == [1, 1]
+
+
+def test_a_pickle_is_refused_without_warnings(tmp_path: Path) -> None:
+    file = tmp_path / "a.pt"
+    file.write_bytes(pickle.dumps(os.getcwd))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(pickle.UnpicklingError):
+            read_tensors(file)

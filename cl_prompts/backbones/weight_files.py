@@ -1,0 +1,239 @@
+"""Weights in files: read them, load them into a ViT, and hash them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+from zipfile import ZipFile, is_zipfile
+
+import torch
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError
+
+#: Hash of each backbone's weights, with a mark that changes when a weight is written.
+_KNOWN: WeakKeyDictionary[FrozenViT, tuple[object, str]] = WeakKeyDictionary()
+
+
+def read_tensors(path: Path) -> Any:
+    """Read a ``.safetensors`` file, or a torch file of tensors and plain values, on the CPU.
+
+    Nothing in the file is executed.
+
+    Raises:
+        OSError: the file does not exist or cannot be read.
+        Exception: of any kind, which both libraries raise for other files.
+    """
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    with warnings.catch_warnings():
+        # torch warns about other kinds of files before it refuses them.
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def in_fp32(value: Tensor) -> Tensor:
+    """Return the values of a tensor from a file in fp32.
+
+    Raises:
+        ValueError: not a floating-point tensor, or not finite.
+
+    >>> in_fp32(torch.ones(2, dtype=torch.float64))
+    tensor([1., 1.])
+    """
+    if not value.is_floating_point():  # integers are a quantised form
+        raise ValueError("is not a float tensor: save the state_dict of a loaded model in fp32")
+    values = value.float()
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError("has NaN or infinite values: use another file")
+    return values
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a ``.safetensors`` or torch file in fp32; nothing in it is executed.
+
+    Raises:
+        InputError: missing file, pickled objects, or not a weight file.
+    """
+    if not path.is_file():
+        raise _missing(path)
+    state: Any
+    try:
+        state = read_tensors(path)
+    except Exception as error:
+        raise InputError(
+            f"{path} is not a file of plain tensors ({type(error).__name__}): save a state_dict, or"
+            " convert it to .safetensors"
+        ) from error
+    # Training scripts save the weights under one of these names.
+    for key in ("model", "state_dict", "teacher"):
+        inner = state.get(key) if isinstance(state, dict) else None
+        state = inner if isinstance(inner, dict) else state
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise InputError(f"{path} has no state_dict: save a mapping from names to tensors")
+    # DataParallel puts "module." before all names.
+    prefix = "module." if all(name.startswith("module.") for name in state) else ""
+    return {k.removeprefix(prefix): _in_fp32(path, k, v) for k, v in state.items()}
+
+
+def _missing(path: Path) -> InputError:
+    return InputError(
+        f"weight file {path} does not exist: pass weights=timm, weights=random or an existing file"
+    )
+
+
+def _in_fp32(path: Path, name: str, value: Tensor) -> Tensor:
+    try:
+        return in_fp32(value)
+    except ValueError as error:
+        raise InputError(f"{name} in {path} {error}") from error
+
+
+def load_weights(vit: VisionTransformer, path: Path) -> None:
+    """Load a weight file into ``vit``.
+
+    Position and patch embeddings are resampled by timm's filter; heads are dropped.
+
+    Raises:
+        InputError: unreadable file, or weights that do not fit (which keys).
+    """
+    if path.suffix == ".npz":
+        _load_npz(vit, path)
+        return
+    state = read_weights(path)
+    try:
+        state = checkpoint_filter_fn(state, vit)
+    except Exception as error:
+        raise InputError(f"{path} does not match this ViT: {error}") from error
+    wanted = vit.state_dict()
+    heads = ("head.", "head_dist.", "fc_norm.")
+    state = {name: value for name, value in state.items() if not name.startswith(heads)}
+    shapes = [
+        f"{k} is {tuple(state[k].shape)}, not {tuple(wanted[k].shape)}"
+        for k in sorted(set(wanted) & set(state))
+        if state[k].shape != wanted[k].shape
+    ]
+    problems = {
+        "missing keys": sorted(set(wanted) - set(state)),
+        "unknown keys": sorted(set(state) - set(wanted)),
+        "wrong shapes": shapes,
+    }
+    said = [
+        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+        for what, found in problems.items()
+        if found
+    ]
+    if said:
+        raise InputError(f"the weights in {path} do not fit this ViT: {'; '.join(said)}")
+    vit.load_state_dict(state)
+
+
+def _load_npz(vit: VisionTransformer, path: Path) -> None:
+    """Load a file in Google's format."""
+    if not path.is_file():
+        raise _missing(path)
+    if not is_zipfile(path):
+        raise InputError(f"{path} is not an .npz file, or is damaged")
+    # Tensors that the file lacks stay NaN.
+    for value in vit.state_dict().values():
+        value.fill_(torch.nan)
+    try:
+        vit.load_pretrained(str(path))
+    except Exception as error:
+        raise InputError(
+            f"{path} does not fit this ViT as Google's .npz format: {error}"
+        ) from error
+    # timm copies values unchecked.
+    for name, value in vit.state_dict().items():
+        if bool(value.isnan().all()):
+            raise InputError(
+                f"{path} has no tensor '{name}': it is not a checkpoint of this architecture"
+            )
+        _in_fp32(path, name, value)
+    # timm ignores entries that it does not need.
+    with ZipFile(path) as file:
+        named = [re.search(r"encoderblock_(\d+)/", name) for name in file.namelist()]
+    blocks = 1 + max((int(found[1]) for found in named if found), default=-1)
+    if blocks > len(vit.blocks):
+        raise InputError(f"{path} has {blocks} blocks, and this ViT {len(vit.blocks)}")
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """Hash names, types, shapes and values of tensors by SHA-256, sorted by name.
+
+    >>> a = state_hash({"w": torch.zeros(2), "b": torch.ones(1)})
+    >>> a == state_hash({"b": torch.ones(1), "w": torch.zeros(2)})
+    True
+    >>> a == state_hash({"b": torch.ones(1), "w": torch.zeros(2, 1)})
+    False
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        # As bytes, since numpy has no bf16.
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def weights_hash(backbone: FrozenViT) -> str:
+    """Hash a backbone's weights in its precision and image size, and its normalisation.
+
+    The SHA-256 is cached until a weight is written.
+    """
+    state = {**backbone.state_dict(), "mean": backbone.mean, "std": backbone.std}
+    # Writes increase a tensor's version; writes to its ``data`` change the sum.
+    sums = torch.stack([t.sum(dtype=torch.float32) for t in state.values()]).tolist()
+    mark = sums, [(t.data_ptr(), t._version) for t in state.values()]  # noqa: SLF001
+    known = _KNOWN.get(backbone)
+    if known is None or known[0] != mark:
+        known = mark, state_hash(state)
+        _KNOWN[backbone] = known
+    return known[1]
+
+
+def backbone_hash(backbone: FrozenViT) -> str:
+    """Hash all properties of a backbone that a saved model relies on.
+
+    These are weights, heads, activations, normalisation and features. A trainable backbone's
+    weights do not count, since they are saved with the model.
+    """
+    normalisation = {"mean": backbone.mean, "std": backbone.std}
+    fixed = state_hash(normalisation) if backbone.trainable else weights_hash(backbone)
+    # ViTs with the same weights may differ in these.
+    blocks = [
+        (block.attn.num_heads, type(block.mlp.act).__name__, block.norm1.eps)
+        for block in backbone.vit.blocks
+    ]
+    parts = (fixed, blocks, backbone.features, *_unusual(backbone))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _unusual(backbone: FrozenViT) -> list[tuple[str, str]]:
+    """List settings of norms, activations and gates that weights do not determine.
+
+    The list is empty for the ViTs that timm names.
+    """
+    eps = backbone.vit.blocks[0].norm1.eps
+    found = []
+    for name, part in backbone.vit.named_modules():
+        if hasattr(part, "eps"):
+            usual = isinstance(part, nn.LayerNorm) and part.eps == eps
+        elif hasattr(part, "gate_last"):
+            usual = not part.gate_last
+        else:
+            usual = not name.endswith(".act") or part.extra_repr() in ("", "approximate='none'")
+        if not usual:
+            kept = getattr(part, "eps", None), part.extra_repr()
+            found.append((name, f"{type(part).__name__}{kept}"))
+    return found
