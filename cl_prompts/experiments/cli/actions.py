@@ -1,10 +1,13 @@
-"""The commands, a function each: its parameters are the arguments of the command line.
+"""Commands as functions whose parameters are the arguments of the command line.
 
-Those on finished runs are in ``outcomes``.
+Commands on finished runs are in ``outcomes``. ``arguments`` describes arguments that several
+commands have.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +22,9 @@ from cl_prompts.experiments.cli.outcomes import (
     before_after_table,
     compare,
     conclude,
-    console_of,
     export,
     files_opened,
+    next_steps,
     predict,
     push,
     report,
@@ -33,14 +36,17 @@ from cl_prompts.experiments.runner.signals import Interrupted, stop_says
 
 
 def ls(listed: Sequence[str] = ()) -> None:
-    """List recipes, strategies, plugins, scenarios, data sets and backbones.
+    """List recipes, strategies, plugins, scenarios, data sets, backbones, or your runs.
 
     Args:
-        listed: one of the lists, and words to look for.
+        listed: one of the lists, or runs, and words to search for.
     """
-    from cl_prompts.experiments.cli.listing import listed as text_of
+    from cl_prompts.experiments.cli import listing
 
-    print(text_of(listed))
+    if listed[:1] == ["runs"]:
+        print(listing.listed_runs(Path("runs"), listed[1:]))
+    else:
+        print(listing.listed(listed))
 
 
 def show(shown: Sequence[str]) -> None:
@@ -70,13 +76,10 @@ def init(
 
     Args:
         place: train/<class>/* and test/<class>/*, <class>/* alone, or a table of path,label;label.
-        backbone: in the place of the proposed one.
+        backbone: use this one instead of the proposed one.
         weights: file of the backbone's weights (default: from the hub).
-        test_percent: share of test images, where there is no test part (default: 20).
-        seed: of their choice (default: 0).
-        out: file to write (default: NAME.yaml, as the folder).
-        force: write over a recipe that exists.
-        quiet: print nothing but errors.
+        out: file to write (default: NAME.yaml, named after the folder).
+        force: overwrite an existing recipe.
     """
     from cl_prompts.experiments.cli.proposal import recipe_for, warnings_on
     from cl_prompts.experiments.runner.own_images import name_of, survey
@@ -84,7 +87,7 @@ def init(
     name = name_of(place) if out is None else recipe_label(str(out))
     out = out or Path(f"{name}.yaml")
     if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"{out} is no name of a recipe: it should end in .yaml")
+        raise InputError(f"{out} is not a recipe file: give a name that ends in .yaml")
     if not force:
         files.check_place(out)
     if backbone is not None:
@@ -92,7 +95,7 @@ def init(
 
         check_backbone(backbone)
     if weights is not None and not weights.is_file():
-        raise InputError(f"there is no file {weights} of weights")
+        raise InputError(f"weight file {weights} does not exist: check --weights")
     tables = out.with_name(f"{name}_split")
     with files_opened(quiet) as progress:
         found = survey(place, tables, test_percent=test_percent, seed=seed, progress=progress)
@@ -101,6 +104,7 @@ def init(
     write = files.replace if force else files.write_new
     write(out, [recipe_for(found, name, backbone, weights).encode()])
     print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
+    print(next_steps("latest", "then"))
 
 
 def validate(
@@ -114,12 +118,7 @@ def validate(
     """Build and check all parts of a recipe without running it.
 
     Args:
-        recipe: a recipe of the package or a YAML file.
-        settings: settings to change, such as seed=1-3 classes=20 scenario.n_tasks=10
-            mvp.pool_size=5.
-        quick: open no image file.
-        trust_code: import the code that a recipe's file names, which runs it.
-        quiet: print nothing but errors.
+        quick: do not open image files.
     """
     from cl_prompts.experiments.recipes.run_config import plan
     from cl_prompts.user_code import labels_of
@@ -158,35 +157,27 @@ def run(
     """Run a recipe, every strategy with every seed, and write a report.
 
     Args:
-        recipe: a recipe of the package or a YAML file.
-        settings: settings to change, such as seed=1-3 classes=20 scenario.n_tasks=10
-            mvp.pool_size=5.
-        resume: continue the unfinished run in this folder at its last checkpoint, or all unfinished
-            runs of a plan.
-        jobs: runs at the same time (default: as many as there are cores for, where several take a
-            tiny ViT on the CPU, and otherwise 1).
-        trust_code: import the code that a recipe's file or the folder names, which runs it.
-        out: parent of the run folders (default: runs).
-        quiet: print nothing but errors.
-        command_line: as it was typed.
+        resume: continue the run in this folder from its last checkpoint, or the unfinished runs of
+            a plan.
+        jobs: runs at the same time (default: one for each core for a tiny ViT on the CPU, else 1).
     """
     if (recipe is None) == (resume is None):
-        raise InputError("give a recipe to run, such as digits, or --resume FOLDER, and not both")
+        raise InputError("give either a recipe, such as digits, or --resume FOLDER")
     if out is not None and resume is not None:
-        raise InputError("--out is for new runs: one that is resumed stays in its folder")
+        raise InputError("--out is for new runs: leave it out to resume one in its folder")
     if jobs is not None:
         whole_number("--jobs", jobs, 1, MOST_JOBS)
     console = console_of(quiet)
     if resume is not None:
-        with stop_says("stopped; the same command goes on"):
+        with stop_says("stopped: the same command continues"):
             from cl_prompts.experiments.runner.running import resume as resumed
 
             folders = resumed(resume, console=console, trust_code=trust_code, jobs=jobs)
             _collect(folders, None if (resume / "config.yaml").is_file() else resume, console)
         return
-    with stop_says("stopped before a run was begun"):
+    with stop_says("stopped before the first run began"):
         check_recipe_code(str(recipe), settings, trust_code)
-        # Before the imports, which take seconds: a wrong name or key is said at once.
+        # Before imports that take seconds, so that a wrong name or key is reported at once.
         from cl_prompts.experiments.recipes.run_config import plan
 
         runs = plan(str(recipe), settings)
@@ -194,25 +185,35 @@ def run(
 
         out = out or Path("runs")
         folders = run_all(runs, out=out, console=console, command=command_line, jobs=jobs)
-        _collect(folders, out / runs[0].recipe, console)
+        finished = _collect(folders, out / runs[0].recipe, console)
+        if runs[0].dataset["name"] in ("folder", "csv"):
+            print(next_steps(finished))
 
 
-def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> None:
-    """Let runs finish, and report on those that did, also where one fails."""
+def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:
+    """Wait for runs and report on the finished ones, also where one fails."""
     finished: list[Path] = []
     try:
         for folder in folders:
             finished.append(folder)
     except (RunError, KeyboardInterrupt):
         if finished:  # earlier runs are not lost
-            # One more signal ends the report; what is said is why the runs ended.
+            # A further signal ends the report; the message is why the runs ended.
             with suppress(Interrupted):
                 conclude(finished, above, console)
         raise
     conclude(finished, above, console)
+    return finished
 
 
-@stop_says("stopped; the same command goes on")
+def console_of(quiet: bool) -> Console:
+    """Return the console that a command prints to."""
+    # Text for a file need not be broken at 80 columns; :cat: in a name is not an emoji.
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(quiet=quiet, emoji=False, width=None if has_width else 140)
+
+
+@stop_says("stopped: the same command continues")
 def sweep(
     recipe: str,
     settings: Sequence[str] = (),
@@ -230,38 +231,30 @@ def sweep(
     quiet: bool = False,
     command_line: str = "",
 ) -> None:
-    """Run every combination of values, but for what is finished; go on with what was begun.
+    """Run every combination of values; skip finished runs and resume interrupted ones.
 
     Args:
-        recipe: a recipe of the package or a YAML file.
         settings: settings, each with one value or several, such as strategy=er,mvp seed=1-5
             lr=1e-3,1e-2.
-        jobs: runs at the same time (default: 1, and elsewhere as many as there is room for).
+        jobs: runs at the same time (default: 1; on a cluster, as many as fit).
         launcher: local, ray or slurm: processes of this machine, or tasks on a cluster.
         cpus: of each run on Ray or Slurm (default: 1).
         gpus: of each run on Ray or Slurm, such as 0.5 (default: 1 where device asks for one).
-        sampler: search for good settings, such as lr=1e-4..1e-1, by Optuna: tpe or random.
-        trials: settings to try in a search (default: 20).
-        objective: number of summary.json that a search makes best (default: a_auc).
-        search_seed: of the runs of a search, none of which is reported (default: 1000).
-        trust_code: import the code that a recipe's file names, which runs it.
-        out: parent of the run folders (default: runs).
-        quiet: print nothing but errors.
-        command_line: as it was typed.
+        sampler: search for good settings, such as lr=1e-4..1e-1, with Optuna: tpe or random.
+        trials: number of settings to try in a search (default: 20).
+        objective: number of summary.json that a search optimises (default: a_auc).
+        search_seed: of the runs of a search, which are not reported (default: 1000).
     """
     from cl_prompts.experiments.runner.executors import Launching
     from cl_prompts.experiments.sweeps.grid import grid
     from cl_prompts.experiments.sweeps.objective import SearchOptions
 
     check_recipe_code(recipe, settings, trust_code)
-    given = {"trials": trials, "objective": objective, "search_seed": search_seed}
-    for name, value in given.items():
-        if sampler is None and value is not None:
-            raise InputError(f"--{name.replace('_', '-')} is for a search: add --sampler tpe")
+    options = SearchOptions.of(sampler, trials, objective, search_seed)
     how = Launching(launcher, jobs, cpus, gpus)
     where: Any = {"out": out, "console": console_of(quiet), "how": how, "command": command_line}
-    if sampler is not None:
-        _search(recipe, settings, SearchOptions.of(sampler, *given.values()), where)
+    if options is not None:
+        _search(recipe, settings, options, where)
         return
     runs = grid(recipe, settings)
     from cl_prompts.experiments.sweeps.sweep import Sweep
@@ -280,7 +273,7 @@ def _search(recipe: str, settings: Sequence[str], options: Any, where: Any) -> N
     from cl_prompts.experiments.sweeps.grid import grid
     from cl_prompts.experiments.sweeps.search_space import SearchSpace
 
-    # Before the import, which takes seconds: both ends of every range have to be valid settings.
+    # Both ends of every range must be valid; checked before an import that takes seconds.
     space = SearchSpace.of(settings)
     for end in space.ends:
         grid(recipe, [*space.fixed, *end])
@@ -307,16 +300,10 @@ def learn(
     """Train the model of a finished run on further images, as a new run.
 
     Args:
-        parent: folder of a finished run.
-        place: further images, of known and of new classes, laid out as for init.
+        parent: folder of a finished run, or latest.
+        place: images of known and new classes, laid out as for init.
         settings: settings to change, such as lr=1e-3.
-        test_percent: share of test images, where there is no test part (default: 20).
-        seed: of their choice (default: 0).
-        dry_run: say what would grow, and train nothing.
-        trust_code: import the code of your own that the folder names, which runs it.
-        out: parent of the run folders (default: runs).
-        quiet: print nothing but errors.
-        command_line: as it was typed.
+        dry_run: say what would change, and do not train.
     """
     from cl_prompts.experiments.trained.learning import prepared
 
@@ -332,10 +319,11 @@ def learn(
         (folder,) = run_all([run], out=out, console=console, command=command_line)
         conclude([folder], None, console)
         console.print(before_after_table(folder))
+        print(next_steps([folder]))
 
 
 def completion(shell: str) -> None:
-    """Print a script that completes command lines in a shell.
+    """Print a shell script that completes command lines.
 
     Args:
         shell: bash, zsh or fish.

@@ -1,10 +1,11 @@
-"""Command lines taken apart: a command is a function, and its parameters are arguments."""
+"""Command-line parser: each command is a function, each parameter an argument."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -18,19 +19,31 @@ examples:
   cl-prompts show strategy mvp                 what can be set, with defaults
   cl-prompts init FOLDER                       a recipe for images of your own
 
-cl-prompts ls lists recipes, strategies, scenarios and data sets, and cl-prompts show NAME tells
-more of each."""
-#: how the help calls arguments that are called otherwise in code
+cl-prompts ls lists recipes, strategies, scenarios and data sets, cl-prompts show NAME their
+settings, cl-prompts ls runs your runs. Where a command takes a RUN, latest is the newest finished
+run below ./runs."""
+#: names of arguments in the help, where they differ from the code
 _SHOWN = {
     **{"settings": "KEY=VALUE", "place": "FOLDER|CSV", "listed": "WORD", "shown": "NAME"},
-    **{"runs": "RUN", "images": "IMAGE", "parent": "RUN", "resume": "FOLDER"},
+    **{"run": "RUN", "runs": "RUN", "parent": "RUN", "images": "IMAGE", "resume": "FOLDER"},
 }
-#: parameters that are no arguments
+#: sentences of arguments that several commands have
+_SHARED = {
+    "recipe": "a recipe of the package or a YAML file.",
+    "settings": "settings to change, such as seed=1-3 classes=20 mvp.pool_size=5.",
+    "run": "folder of a finished run, or latest.",
+    "trust_code": "import the user code that the recipe or run folder names, which runs it.",
+    "test_percent": "share of test images, if there is no test part (default: 20).",
+    "seed": "of the choice of test images (default: 0).",
+    "out": "parent of the run folders (default: runs).",
+    "quiet": "print nothing but errors.",
+}
+#: parameters that are not arguments
 GIVEN = ("command_line",)
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser whose complaints are one sentence, as all others are."""
+    """Parser whose errors are one sentence."""
 
     def error(self, message: str) -> NoReturn:
         """Refuse a command line."""
@@ -38,11 +51,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser_of(commands: Sequence[Callable[..., None]]) -> tuple[Parser, Any]:
-    """The parser, and the action that holds those of the commands.
+    """Return the parser, and the action with the parsers of the commands.
 
     Args:
-        commands: functions; the first line of a docstring says what a command does, its ``Args``
-            what each argument is. Parameters that have to be named become options.
+        commands: functions. Docstrings describe commands and arguments; keyword-only parameters are
+            options.
     """
     parser = Parser(
         prog="cl-prompts",
@@ -58,7 +71,7 @@ def parser_of(commands: Sequence[Callable[..., None]]) -> tuple[Parser, Any]:
         command = choices.add_parser(function.__name__, help=line, description=line)
         command.set_defaults(action=function)
         hints = get_type_hints(function)
-        sentences = argument_sentences(doc)
+        sentences = {**_SHARED, **argument_sentences(doc)}
         for parameter in inspect.signature(function).parameters.values():
             if parameter.name not in GIVEN:
                 help_text = sentences[parameter.name].replace("%", "%%")
@@ -88,22 +101,32 @@ def _add(command: Any, parameter: inspect.Parameter, kind: Any, sentence: str) -
 def parsed(
     commands: Sequence[Callable[..., None]], arguments: Sequence[str]
 ) -> tuple[Callable[..., None], dict[str, Any]]:
-    """The command of a command line, and what it is called with.
+    """Parse a command line into a command and its arguments.
 
     Raises:
-        InputError: there is no such command, or it takes no such arguments.
+        InputError: an unknown command or argument.
     """
     parser, choices = parser_of(commands)
     args, late = parser.parse_known_args(arguments)
     found = vars(args)
     command = found.pop("action")
-    # argparse takes positional arguments in one stretch only; settings may also stand behind an
-    # option.
+    # argparse does not accept positional arguments behind options; settings may stand there.
     takes_late = "settings" in found
     if takes_late and all("=" in text and not text.startswith("-") for text in late):
         found["settings"] = [*found["settings"], *late]
     elif late:
-        hint = "; a setting is written without dashes, as in seed=1" if takes_late else ""
+        hint = " (settings have no dashes: seed=1)" if takes_late else ""
         name = command.__name__
         choices.choices[name].error(f"unrecognized arguments: {' '.join(late)}{hint}")
-    return command, found
+    return command, {name: _latest(name, value) for name, value in found.items()}
+
+
+def _latest(name: str, value: Any) -> Any:
+    """Replace ``latest`` by the newest finished run, in arguments that are runs."""
+    if isinstance(value, list):
+        return [_latest(name, one) for one in value]
+    if value != Path("latest") or _SHOWN.get(name) != "RUN" or value.exists():
+        return value
+    from cl_prompts.experiments.cli.listing import latest_run
+
+    return latest_run(Path("runs"))

@@ -1,4 +1,4 @@
-"""Completion of command lines in shells."""
+"""Shell completion."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cl_prompts.experiments.recipes.recipe_files import NAMED, recipe_names
 
 
 def completion_script(commands: Sequence[Callable[..., None]], shell: str) -> str:
-    """The script that a shell reads: commands, options, recipes and keys of settings.
+    """Return a shell script that completes commands, options, recipes and keys.
 
     Raises:
-        InputError: there is no script for that shell.
+        InputError: an unknown shell.
     """
     one_of("shell", shell, shtab.SUPPORTED_SHELLS)
     parser, choices = parser_of(commands)
@@ -29,7 +29,7 @@ def completion_script(commands: Sequence[Callable[..., None]], shell: str) -> st
         "recipe": list(recipe_names()),
         "settings": [f"{key}=" for key in sorted({*NAMED, "strategy", "seed"}.union(*groups))],
         "shown": [*SHOWN, *recipe_names()],
-        "listed": list(lists()),
+        "listed": [*lists(), "runs"],
     }
     for command in choices.choices.values():
         for action in command._actions:  # noqa: SLF001 - argparse has no other list of them

@@ -1,4 +1,4 @@
-"""Lists of recipes, strategies and so on, and their settings: ``cl-prompts ls`` and ``show``."""
+"""Lists of recipes, strategies, runs and so on, and their settings (``ls`` and ``show``)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from cl_prompts.backbones.catalog import BACKBONES
@@ -33,7 +35,7 @@ SHOWN = ("strategy", "plugin", "scenario", "dataset", "backbone", "evaluation")
 
 
 def lists() -> dict[str, dict[str, str]]:
-    """All that is known by name: kind -> name -> a line on it; nothing heavy is loaded.
+    """Return all names: kind -> name -> description.
 
     >>> list(lists())
     ['recipes', 'strategies', 'plugins', 'scenarios', 'datasets', 'backbones']
@@ -51,11 +53,10 @@ def lists() -> dict[str, dict[str, str]]:
 
 
 def listed(words: Sequence[str]) -> str:
-    """The lists as text, or the entries of one of them in which all words occur.
+    """Return the lists as text, or the entries that contain all words.
 
     Args:
-        words: first, where one list is asked for, its name ("strategies"); then words that the
-            name or the line of an entry must contain, in upper or lower case.
+        words: a list ("strategies") if only one is wanted, then words to search for.
 
     Raises:
         InputError: nothing is left.
@@ -83,6 +84,67 @@ def listed(words: Sequence[str]) -> str:
     return "\n".join(blocks)
 
 
+def runs_below(above: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return folders and summaries of the runs below a folder, the newest last."""
+    from cl_prompts.experiments.run_folder.runs import begun_at
+
+    found = []
+    for file in above.rglob("summary.json"):
+        with suppress(OSError, ValueError):  # damaged, or about to be written
+            summary = json.loads(file.read_text(encoding="utf-8"))
+            environment = json.loads((file.parent / "environment.json").read_text("utf-8"))
+            summary["time"] = str(environment["time"])[:16]
+            found.append((begun_at(environment), str(file.parent), summary))
+    found.sort(key=lambda entry: entry[:2])
+    return [(Path(folder), summary) for _, folder, summary in found]
+
+
+def latest_run(above: Path) -> Path:
+    """Return the folder of the newest finished run.
+
+    Raises:
+        InputError: there is none.
+    """
+    finished = [folder for folder, run in runs_below(above) if run["status"] == "finished"]
+    if not finished:
+        raise InputError(f"latest: no finished run below {above}/. Name a run folder")
+    return finished[-1]
+
+
+def listed_runs(above: Path, words: Sequence[str] = ()) -> str:
+    """Return the runs below a folder as a table, the newest last.
+
+    Args:
+        above: the folder.
+        words: what a row must contain.
+
+    Raises:
+        InputError: no such run.
+    """
+    rows = [("recipe", "method", "seed", "score", "classes", "date", "folder")]
+    for folder, run in runs_below(above):
+        seed, classes = str(run["seed"]), str(run["n_classes"])
+        row = (run["recipe"], run["strategy"], seed, _score(run), classes, run["time"], str(folder))
+        if all(word.lower() in " ".join(row).lower() for word in words):
+            rows.append(row)
+    if len(rows) == 1:
+        raise InputError(f"no run below {above}/{f' with {chr(32).join(words)}' if words else ''}")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _score(run: Mapping[str, Any]) -> str:
+    """The headline score of a run, or its status where it is not finished."""
+    for key, title in (("map_avg", "mAP"), ("a_auc", "A_AUC"), ("a_last", "A_last")):
+        value = (run.get("results") or {}).get(key)
+        if run["status"] == "finished" and value is not None:
+            return f"{title} {100 * value:.1f}"
+    return str(run["status"])
+
+
 def _containing(entries: Mapping[str, str], words: Sequence[str]) -> dict[str, str]:
     """Entries in which all words occur."""
     found = {}
@@ -94,14 +156,14 @@ def _containing(entries: Mapping[str, str], words: Sequence[str]) -> dict[str, s
 
 
 def shown_text(words: Sequence[str]) -> str:
-    """A recipe as it stands in its file, or settings, each with its default and a sentence.
+    """Return the text of a recipe, or settings with defaults and descriptions.
 
     Args:
-        words: the name of a recipe; or "strategy", "plugin", "scenario" or "dataset" and a name; or
-            "backbone" or "evaluation"; or "recipe" and a name.
+        words: a recipe; "recipe", "strategy", "plugin", "scenario" or "dataset" and a name;
+            "backbone" or "evaluation".
 
     Raises:
-        InputError: there is no such thing.
+        InputError: an unknown name.
     """
     kind, *names = words
     if kind in ("recipe", *SHOWN) and (names or kind in ("backbone", "evaluation")):
@@ -116,7 +178,6 @@ def shown_text(words: Sequence[str]) -> str:
 
 
 def _settings(kind: str, name: str = "") -> Iterator[str]:
-    """Lines on all settings of a thing."""
     if kind == "strategy":
         yield from _of_strategy(canonical_name(name))
     elif kind == "plugin":
@@ -131,16 +192,16 @@ def _settings(kind: str, name: str = "") -> Iterator[str]:
 
 
 def _of_strategy(name: str) -> Iterator[str]:
-    """Settings of a strategy, its own ones first, and how options are set."""
+    """Lines on a strategy: its own settings, the shared ones, those of its head."""
     known = name in STRATEGIES
     about = STRATEGIES[name].description if known else strategy_class(name).__doc__ or name
     yield f"{name}: {about.strip().splitlines()[0]}"
     accepted = strategy_parameters(name)
     common = section_parameters("training")
     shared = {key: p for key, p in accepted.items() if common.get(key) == p}
-    yield "\nits own settings, and those with defaults of its own\n"
+    yield "\nits settings, and shared ones with other defaults\n"
     yield from _entries({key: p for key, p in accepted.items() if key not in shared})
-    yield "\nsettings that strategies share\n"
+    yield "\nshared settings\n"
     yield from _entries(shared)
     if "head" in accepted:
         given = accepted["head"].default
@@ -155,7 +216,7 @@ def _of_strategy(name: str) -> Iterator[str]:
 
 
 def _entries(accepted: Mapping[str, Parameter]) -> Iterator[str]:
-    """Lines on settings: name=default, the words that it may be, and the sentence below."""
+    """Lines on settings: name=default, allowed words, and the description below."""
     for key, (kind, default, sentence) in accepted.items():
         words = [word for word in words_of(kind) if word is not None]
         may_be = f"  ({', '.join(map(str, words))})" if words else ""
@@ -165,11 +226,10 @@ def _entries(accepted: Mapping[str, Parameter]) -> Iterator[str]:
 
 
 def _plain(sentence: str) -> str:
-    """A sentence of a docstring without its marks: the last part of a name stands for the name."""
+    """A sentence of a docstring without markup; of dotted names the last part."""
     return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", sentence).replace("``", "")
 
 
 def _written(value: Any) -> str:
-    """A default as recipes write it."""
     value = plain(value)
     return value if isinstance(value, str) else json.dumps(value, default=repr)

@@ -1,13 +1,13 @@
-"""The commands on finished runs, and the tables and reports that end others."""
+"""Commands on finished runs, and the tables and reports at the end of others."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -20,7 +20,7 @@ from cl_prompts.errors import InputError, first_of
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.signals import stop_says
 
-# Columns of the report that a terminal of 80 columns has no room for.
+# Columns of the report that do not fit a terminal of 80 columns.
 _HIDDEN_COLUMNS = (
     *("BWT\u00a0%", "FWT\u00a0%", "trainable", "images/s", "F train", "F eval"),
     "device MB",
@@ -38,11 +38,10 @@ def report(
     """Write an HTML report on run folders.
 
     Args:
-        runs: run folders, or folders above them; rows come in this order.
+        runs: run folders, or folders above them, in the order of the rows.
         out: file to write (default: report.html in their common folder).
         reference: row that paired differences refer to (default: the first one).
         figures: write the pictures as PNG, too, to a folder beside the page.
-        quiet: print nothing but errors.
     """
     from cl_prompts.experiments.report.page import write_report
 
@@ -63,11 +62,10 @@ def compare(
     """Compare strategies over seeds: means, paired differences, ranks.
 
     Args:
-        runs: run folders, or folders above them; rows come in this order.
-        by: setting whose values have tables of their own, such as scenario.blurry_percent,
-            dataset or recipe.
+        runs: run folders, or folders above them, in the order of the rows.
+        by: setting with a table for each value, such as scenario.blurry_percent, dataset or recipe.
         reference: row that the others are compared with (default: the first one).
-        rows: rows to show, divided by commas, in this order.
+        rows: rows to show, in this order, separated by commas.
         metrics: such as a_auc,a_last_by_task (see summary.json).
         format: markdown, latex, csv or json.
         out: file to write instead.
@@ -79,7 +77,7 @@ def compare(
     from cl_prompts.experiments.recipes.values import divided
     from cl_prompts.experiments.results.comparison import compare as compared
 
-    # A row such as "mvp (lr=0.1, alpha=0.5)" is one.
+    # "mvp (lr=0.1, alpha=0.5)" is one row.
     chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}
     found = compared(runs, by=by, reference=reference, **chosen)
     text = written(found, format)  # type: ignore[arg-type]  # one_of has checked it
@@ -87,7 +85,7 @@ def compare(
     from cl_prompts.experiments.run_folder.runs import unfinished
 
     if left := unfinished(runs):
-        note = f"note: not finished, and in no table: {first_of(map(str, left), 3)}"
+        note = f"note: unfinished runs are left out: {first_of(map(str, left), 3)}"
         print(note, file=sys.stderr)
 
 
@@ -103,19 +101,17 @@ def predict(
     """Label images with the model of a finished run.
 
     Args:
-        run: folder of a finished run.
         images: image files, or folders of images.
-        all_scores: a column for each class.
+        all_scores: add a column for each class.
         unknown: label images of low confidence 'unknown', and with them this share of those of
             known classes, such as 0.05.
-        trust_code: import the code of your own that the folder names, which runs it.
         out: CSV file to write instead.
     """
     from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
 
     _check_out(out)
     found = image_files(images)
-    # Wrong paths are refused before this slow import.
+    # After the check of paths, since this import is slow.
     from cl_prompts.experiments.trained.loading import load_run
 
     trained = load_run(run, trust_code=trust_code)
@@ -135,12 +131,9 @@ def export(
     """Write the model of a finished run as a file without cl-prompts.
 
     Args:
-        run: folder of a finished run.
         torch: as TorchScript, for torch.jit.load.
         onnx: as ONNX, for onnxruntime; needs the extra onnx.
-        trust_code: import the code of your own that the folder names, which runs it.
         out: file to write (default: model.pt or model.onnx, there).
-        quiet: print nothing but errors.
     """
     if torch == onnx:
         raise InputError("give one of --torch and --onnx")
@@ -161,21 +154,20 @@ def push(run: Path, name: str, *, public: bool = False) -> None:
     """Push a finished run to the Hugging Face hub, with a model card.
 
     Args:
-        run: folder of a finished run.
         name: of the repository, such as user/digits-mvp.
-        public: let everybody see a repository that is made (by default it is private).
+        public: make a new repository public (default: private).
     """
     from cl_prompts.experiments.trained.hub import push as pushed
 
     address, names = pushed(run, name, public=public)
     print(f"pushed {', '.join(names)}")
-    print("these name the images, the command and folders of this machine: look at them there")
+    print("check them there: they contain names of images, the command and folders of this machine")
     print(f"commit: {address}; in Python: load_run({'hf://' + name!r})")
 
 
 @contextmanager
 def files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Draw how many image files have been opened, of how many."""
+    """Show a progress bar of opened image files."""
     console = Console(stderr=True, quiet=quiet)
     with Progress(console=console, transient=True, disable=quiet) as progress:
         task = progress.add_task("image files opened", visible=False)
@@ -184,13 +176,6 @@ def files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
             progress.update(task, completed=done, total=total, visible=True)
 
         yield report
-
-
-def console_of(quiet: bool) -> Console:
-    """The console that a command prints to."""
-    # Text that goes to a file need not be broken at 80 columns; :cat: in a name is no picture.
-    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(quiet=quiet, emoji=False, width=None if has_width else 140)
 
 
 def _check_out(out: Path | None) -> None:
@@ -202,34 +187,52 @@ def _print_or_write(text: str, out: Path | None) -> None:
     if out is None:
         print(text)
     else:
-        # Names of files and classes need not be UTF-8.
+        # Names of files and classes may not be UTF-8.
         files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
 
 
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
-    """Print the table of finished runs and write their report, into a folder above them."""
+    """Print the table of finished runs, and write their report into a folder above them."""
     place = quote(str(folders[0] if above is None else above))
-    again = f"stopped before the report was made, which this does: cl-prompts report {place}"
+    again = f"stopped before the report was written. Write it with cl-prompts report {place}"
     page: Path | None = None
     with stop_says(again):
         from cl_prompts.experiments.report.page import new_page, write_report
 
         try:
-            # Claimed before it is drawn, so that no other command writes to the same name.
+            # Created first, so that no other command takes the name.
             page = None if above is None else new_page(above)
             written = write_report(folders, page)
         except KeyboardInterrupt:
             if page is not None:
-                page.unlink()  # it says that it is being written
+                page.unlink()  # a placeholder
             raise
-    with stop_says(f"stopped when the report was made: {written}"):
+    with stop_says(f"stopped after the report was written: {written}"):
         for table in tables(folders):
             console.print(table)
     print(f"report: {written}")
 
 
+def next_steps(runs: Sequence[Path] | Literal["latest"], begin: str = "next") -> str:
+    """Return two lines of commands that follow a run on images of the user's own.
+
+    >>> print(next_steps("latest"))
+    next: cl-prompts predict latest IMAGE, cl-prompts evaluate latest FOLDER
+          cl-prompts learn latest FOLDER, cl-prompts export latest --torch
+    """
+    run, where = "latest", ""
+    if runs != "latest":
+        several = len(runs) > 1
+        run = "RUN" if several else quote(str(runs[0]))
+        where = " (RUN: see cl-prompts ls runs)" if several else ""
+    return (
+        f"{begin}: cl-prompts predict {run} IMAGE, cl-prompts evaluate {run} FOLDER\n"
+        f"{' ' * len(begin)}  cl-prompts learn {run} FOLDER, cl-prompts export {run} --torch{where}"
+    )
+
+
 def tables(folders: Sequence[Path]) -> Iterator[Table]:
-    """One table for runs that may be compared, with its title where there are several."""
+    """Yield a table for each group of comparable runs, with titles if there are several."""
     from cl_prompts.experiments.results.groups import groups
     from cl_prompts.experiments.run_folder.runs import collect
 
@@ -249,7 +252,7 @@ def tables(folders: Sequence[Path]) -> Iterator[Table]:
 
 
 def before_after_table(folder: Path) -> Table:
-    """Scores of a run that learned on, before it did and after."""
+    """Return the scores of a continual run, before and after it."""
     from cl_prompts.experiments.results.before_after import before_after
     from cl_prompts.experiments.run_folder.runs import collect
 

@@ -1,4 +1,4 @@
-"""Objective of a search, and how the search is made."""
+"""Objective and options of a search."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Sampler = Literal["tpe", "random"]
 _MOST = 10_000
 _SINGLE_LABEL = (*METRICS, *BY_NAME)
 _MULTI_LABEL = (*MULTI_LABEL_METRICS, *MULTI_LABEL_BY_NAME)
-#: every number of the tables that has a best
+#: every metric with a better direction
 OBJECTIVES: dict[str, Metric] = {
     metric.key: metric for metric in (*_SINGLE_LABEL, *_MULTI_LABEL) if metric.best is not None
 }
@@ -28,13 +28,13 @@ OBJECTIVES: dict[str, Metric] = {
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How a search is made.
+    """Options of a search.
 
     Attributes:
-        sampler: of Optuna: the tree-structured Parzen estimator, or random.
-        trials: settings to try.
-        objective: number of ``summary.json`` to make best; which way is known.
-        seeds: of the run and its stream, from which the objective is the mean; none is reported.
+        sampler: Optuna's tree-structured Parzen estimator, or random.
+        trials: number of settings to try.
+        objective: number of ``summary.json`` to optimise.
+        seeds: of runs and streams; the objective is the mean over them. They are not reported.
 
     >>> SearchOptions(objective="forgetting").direction
     'minimize'
@@ -54,22 +54,33 @@ class SearchOptions:
             raise InputError("--search-seed is empty: give at least one, such as 1000")
 
     @classmethod
-    def of(cls, sampler: Any, trials: Any, objective: Any, seed: Any) -> SearchOptions:
-        """Options of the command line; None stands for a default."""
-        chosen = {"trials": trials, "objective": objective}
+    def of(cls, sampler: Any, trials: Any, objective: Any, seed: Any) -> SearchOptions | None:
+        """Read options of the command line, where None is a default; None without a sampler."""
+        chosen = {"trials": trials, "objective": objective, "search-seed": seed}
         given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
+        if sampler is None:
+            for name in given:
+                raise InputError(f"--{name} is for a search: add --sampler tpe")
+            return None
         if seed is not None:
-            given["seeds"] = tuple(as_seeds("--search-seed", parsed(seed)))
+            given["seeds"] = tuple(as_seeds("--search-seed", parsed(given.pop("search-seed"))))
         return cls(sampler, **given)
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """Which way is better."""
+        """Direction of the objective."""
         return "maximize" if OBJECTIVES[self.objective].best is max else "minimize"
 
     def check(self, *, multi_label: bool, every: int | None) -> None:
-        """Raise ``InputError`` if runs on such images, with an anytime point every so many samples,
-        cannot have the objective."""
+        """Refuse an objective that the runs do not have.
+
+        Args:
+            multi_label: whether an image may have several labels.
+            every: samples between anytime points; None for none.
+
+        Raises:
+            InputError: the objective is undefined.
+        """
         instead = "choose another, such as " + ("map_last" if multi_label else "a_last")
         metrics = _MULTI_LABEL if multi_label else _SINGLE_LABEL
         if self.objective not in {metric.key for metric in metrics}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,33 @@ from tests.experiments.fake_runs import fake_run
 from tests.experiments.own_photos import photos
 
 OWN = "tests.experiments.own_parts"
+
+
+def test_without_arguments_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert "cl-prompts run digits strategy=ncm seed=1" in capsys.readouterr().out
+
+
+def test_latest_is_the_newest_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    days = {1: "2026-01-02", 2: "2026-01-03", 3: "2026-01-01", 4: "2026-01-04"}
+    runs = {seed: fake_run(tmp_path / "runs", seed=seed) for seed in days}
+    for seed, folder in runs.items():
+        environment = {"time": f"{days[seed]} 10:00:00 +0000"}
+        (folder / "environment.json").write_text(json.dumps(environment))
+    file = runs[4] / "summary.json"
+    file.write_text(file.read_text().replace('"finished"', '"failed"'))
+    assert main(["ls", "runs"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[2] for line in lines] == ["3", "1", "2", "4"]
+    assert [" ".join(line.split()[3:5]) for line in lines[2:]] == ["A_AUC 66.4", "failed 10"]
+    assert parsed(COMMANDS, ["predict", "latest", "a.png"])[1]["run"] == Path(
+        "runs", runs[2].relative_to(tmp_path / "runs")
+    )
 
 
 def test_settings_may_stand_before_and_behind_options() -> None:
@@ -68,17 +96,20 @@ def test_from_a_folder_to_labels(
     assert main(["init", "My photos"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "3 classes, 64 training and 16 test images"
-    assert told[-1] == "wrote My_photos.yaml; next: cl-prompts run My_photos.yaml"
+    assert "wrote My_photos.yaml; next: cl-prompts run My_photos.yaml" in told
+    assert told[-1].startswith("      cl-prompts learn latest FOLDER")
     assert main(["init", "My photos"]) == 2
     assert "My_photos.yaml exists already" in capsys.readouterr().err
     assert main(["init", "My photos", "--force", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
     assert main(["run", "My_photos.yaml", "strategy=ncm", "seed=1", "--quiet"]) == 0
+    assert main(["ls", "runs", "photos"]) == 0
+    assert "My_photos  ncm     1     A_AUC " in capsys.readouterr().out
     (folder,) = (tmp_path / "runs" / "My_photos" / "ncm").iterdir()
     assert summary(folder)["recipe"] == "My_photos"
     points = [row for row in rows(folder) if row[1:3] == ["anytime_accuracy", "seen"]]
     assert len(points) >= 20
-    assert main(["predict", str(folder), "My photos/cat", "My photos/owl/000.png"]) == 0
+    assert main(["predict", "latest", "My photos/cat", "My photos/owl/000.png"]) == 0
     found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(found) == 31
     assert {row["label"] for row in found} <= {"cat", "dog", "owl"}
@@ -106,16 +137,14 @@ def test_a_search_is_checked_with_what_is_fixed(
     assert f"searched {' '.join(asked)}" in capsys.readouterr().err
 
 
-def test_runs_that_are_not_finished_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unfinished_runs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [fake_run(tmp_path, seed=seed) for seed in (1, 2)]
     assert main(["compare", str(tmp_path)]) == 0
     assert capsys.readouterr().err == ""
     file = runs[1] / "summary.json"
     file.write_text(file.read_text().replace('"finished"', '"failed"'))
     assert main(["compare", str(tmp_path), str(tmp_path / ".")]) == 0
-    assert capsys.readouterr().err == f"note: not finished, and in no table: {runs[1]}\n"
+    assert capsys.readouterr().err == f"note: unfinished runs are left out: {runs[1]}\n"
 
 
 def test_validate_shows_the_stream_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,6 @@ def test_settings_are_written_as_recipes_write_them() -> None:
     assert (
         '  gsf_reduction=sample  (sample, batch_mean)\n      Whether GSF weighs each "sam' in text
     )
-    own, shared = text.split("settings that strategies share")
+    own, shared = text.split("shared settings")
     assert "  pool_size=" in own
     assert "  lr=" in shared

@@ -1,4 +1,4 @@
-"""What users type wrong, and the sentence that it gets: ``refusals.txt``."""
+"""Mistakes of users, and the error of each: ``refusals.txt``."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ LINES = [
     "ls stray",
     "ls datasets nothing",
     "run",
+    "run strategy=mvp",
+    "run mvp.yaml strategy=mvp",
+    "ls runs",
+    "predict latest x.png",
     "run digits --resume run",
     "run digits --jobs 0",
     "run --resume nowhere",
@@ -136,7 +140,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
 
 
-def test_each_mistake_gets_one_sentence(pages: None) -> None:
+def test_each_mistake_has_one_sentence(pages: None) -> None:
     cases = {line: partial(carry_out, shlex.split(line)) for line in LINES}
     with few_images():
         check_refusals(Path(__file__).with_name("refusals.txt"), cases)
