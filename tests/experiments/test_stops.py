@@ -101,9 +101,9 @@ def test_an_interval_of_checkpoints_changes_nothing(tmp_path: Path) -> None:
     same_run(seldom, often)
 
 
-NOTHING = "stopped before a run was begun"
+NOTHING = "stopped before the first run began"
 RESUME = "continue with: cl-prompts run --resume "
-REPORT = "stopped before the report was made, which this does: cl-prompts report "
+REPORT = "stopped before the report was written. Write it with cl-prompts report "
 #: a function that the phase calls, and how a signal that comes there ends the command
 PHASES: dict[str, tuple[Any, str, str]] = {
     "reading": (run_config, "plan", NOTHING),
@@ -113,7 +113,7 @@ PHASES: dict[str, tuple[Any, str, str]] = {
     "results": (Tracker, "finish", REPORT),
     "before the report": (report, "new_page", REPORT),
     "report": (report, "write_report", REPORT),
-    "table": (outcomes, "tables", "stopped when the report was made: "),
+    "table": (outcomes, "tables", "stopped after the report was written: "),
 }
 
 

@@ -270,7 +270,7 @@ def test_a_stop_of_a_sweep_leaves_its_runs_to_the_same_command(
     (fates / "1").write_text("is stopped")
     command = ["sweep", *settings, "--out", str(tmp_path / "cut")]
     assert main(command) == 143
-    assert capsys.readouterr().err.endswith("cl-prompts: stopped; the same command goes on\n")
+    assert capsys.readouterr().err.endswith("cl-prompts: stopped: the same command continues\n")
     assert [summary(folder)["status"] for folder in made(tmp_path / "cut")] == ["interrupted"]
     assert main(command) == 0
     assert "2 runs: 1 unfinished, 1 missing" in capsys.readouterr().out
