@@ -1,4 +1,4 @@
-"""Confidence of a prediction, by which images of unknown classes can be told apart."""
+"""Confidence of a prediction, which tells images of unknown classes apart."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from torch import Tensor
 def confidence(logits: Tensor, seen: Tensor | None = None) -> Tensor:
     """Log odds of the best class.
 
-    Of one label per image ``log(p / (1 - p))`` with the greatest probability p of the softmax, the
-    score of Hendrycks and Gimpel (ICLR 2017, arXiv 1610.02136); computed from logits, so that
-    images still differ of which p rounds to 1, as it does in streaming LDA. Of several labels the
-    greatest logit, which is the same of a sigmoid's probability, or the greatest score where scores
-    are no logits.
+    Single label: ``log(p / (1 - p))`` with the largest softmax probability p, the score of
+    Hendrycks and Gimpel (ICLR 2017, arXiv 1610.02136). Computed from logits, so that images still
+    differ where p rounds to 1, as in streaming LDA. Multi-label: the largest logit, which is the
+    log odds of a sigmoid, or the largest score of a model without logits.
 
     Args:
-        logits: (batch, classes); of one label per image -inf for classes never seen.
-        seen: of several labels per image (classes,) boolean, the classes seen; None of one label.
+        logits: (batch, classes); single label: -inf for unseen classes.
+        seen: multi-label: (classes,) boolean, the seen classes; None: single label.
 
     Returns:
-        (batch,); infinite where a single class was seen and an image has one label.
+        (batch,); infinite for a single label and a single seen class.
 
     >>> import torch
     >>> logits = torch.tensor([[3.0, 1.0, -torch.inf]])

@@ -1,7 +1,6 @@
-"""Metrics of continual learning: accuracy along the stream and at its end, forgetting by its
-several definitions, backward and forward transfer.
+"""Metrics of continual learning: accuracy, forgetting, backward and forward transfer.
 
-Accuracies are fractions in [0, 1]. Everything here is plain torch and works without Avalanche.
+Accuracies are fractions in [0, 1]. Plain torch, without Avalanche.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ Tasks = Sequence[Sequence[int]]
 
 
 def a_auc(curve: Curve, *, end: bool = True) -> float:
-    """Area under the anytime curve: the plain mean of accuracy over the anytime points (i-Blurry,
-    Koh et al., ICLR 2022).
+    """Area under the anytime curve: mean accuracy over the anytime points (i-Blurry, ICLR 2022).
 
-    ``end=False`` leaves the end of the stream out, as the published Si-Blurry code does.
+    ``end=False`` leaves out the end of the stream, as the published Si-Blurry code does.
     """
     return curve.mean(end=end)
 
@@ -37,21 +35,21 @@ def a_last(curve: Curve) -> float:
 
 
 def a_avg(curve: Curve) -> float:
-    """Mean over tasks of the accuracy after each (tasks before any class was seen left out)."""
-    # NaN is not equal to itself.
-    ends = [e.accuracy for e in curve.task_ends if e.accuracy == e.accuracy]
+    """Mean over tasks of the accuracy after each; tasks before any seen class are left out."""
+    ends = [e.accuracy for e in curve.task_ends if e.accuracy == e.accuracy]  # not NaN
     return sum(ends) / len(ends) if ends else float("nan")
 
 
 def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -> Tensor:
-    """Forgetting of each class: (classes,) with NaN where it is undefined.
+    """Forgetting of each class, (classes,), NaN where it is undefined.
 
     Definitions:
         ``default``: maximum over earlier task ends minus final accuracy, for classes seen before
-        the last task. ``f_last``: the same for classes that were ever right before, the only one of
-        the Si-Blurry code (Moon et al., ICCV 2023). ``anytime``: the same with the best earlier
-        *anytime point*, undefined without any; a number of our own. ``first``: accuracy at the
-        first task end at which the class was seen, minus final.
+            the last task.
+        ``f_last``: the same for classes that were ever right before, the only definition of the
+            Si-Blurry code (Moon et al., ICCV 2023).
+        ``anytime``: the same with the best earlier *anytime point*, undefined without any; our own.
+        ``first``: accuracy at the first task end at which the class was seen, minus final.
 
     Raises:
         InputError: unknown definition.
@@ -68,37 +66,34 @@ def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -
     earlier = [e.by_class for e in curve.task_ends[:-1]]
     if definition == "anytime":
         last = curve.task_ends[-1].samples_seen
-        # The best of all evaluations before the end, not of task ends alone.
         earlier = [e.by_class for e in curve.anytime if e.samples_seen < last]
-        # A row without any value, so that nothing is defined where no point came before.
         earlier = earlier or [torch.full_like(final, float("nan"))]
     history = torch.stack(earlier)
     known = ~history.isnan()
-    # reference: accuracy at the first task end with the class, or the best earlier one
     if definition == "first":
         row = known.int().argmax(dim=0)
         reference = history.gather(0, row[None])[0]
     else:
         reference = history.nan_to_num(nan=-1.0).amax(dim=0)
         if definition in ("anytime", "f_last"):
-            # As in the Si-Blurry code: a class that was never right does not count.
+            # As in the Si-Blurry code, classes that were never right do not count.
             known = known & (reference > 0)
     return torch.where(known.any(dim=0), reference - final, torch.full_like(final, float("nan")))
 
 
 def forgetting(curve: Curve, *, definition: ClassForgetting = "default") -> float:
-    """Mean of :func:`class_forgetting` over the classes it is defined for; NaN with fewer than two
-    tasks."""
+    """Mean of :func:`class_forgetting` over its defined classes; NaN with fewer than two tasks."""
     return _mean(class_forgetting(curve, definition=definition))
 
 
 def task_accuracy(curve: Curve, new_classes: Tasks, *, pooled: bool = False) -> Tensor:
-    """(tasks, ends): accuracy on each task's classes after each task; NaN before it and without
-    classes.
+    """(tasks, ends) accuracy on each task's classes after each task.
+
+    NaN before the task, and for tasks without classes.
 
     Args:
         curve: of one run.
-        new_classes: per task the classes that first appeared in it.
+        new_classes: the classes that first appeared in each task.
         pooled: over the test images of the task's classes, as published code tests a task;
             otherwise the mean over classes.
     """
@@ -110,23 +105,22 @@ def task_accuracy(curve: Curve, new_classes: Tasks, *, pooled: bool = False) -> 
     counts = torch.stack(
         [torch.ones_like(end.by_class) if end.images is None else end.images for end in ends]
     ).double()
-    # One step for each task, not for each pair of task and end: there may be a thousand tasks.
+    # Vectorised over ends: there may be a thousand tasks.
     for i, classes in enumerate(new_classes[: len(ends)]):
         if classes:
             rows = values[i:, list(classes)]
             if pooled:
                 images = counts[i:, list(classes)]
-                # Pooled over the images of the task: sum_c n_c a_c / sum_c n_c.
+                # sum_c n_c a_c / sum_c n_c
                 right = (rows * images).nansum(dim=1)
                 table[i, i:] = right / images.masked_fill(rows.isnan(), 0).sum(dim=1)
             else:
-                # Each class weighs the same: the mean over c of a_c.
                 table[i, i:] = rows.nanmean(dim=1)
     return table
 
 
 def latest_task_accuracy(curve: Curve, new_classes: Tasks) -> Tensor:
-    """(tasks,): the last column of :func:`task_accuracy`, without making the others."""
+    """(tasks,) the last column of :func:`task_accuracy`, without computing the others."""
     latest = curve.task_ends[-1].by_class.double()
     means = [
         latest[list(c)].nanmean() if c else latest.new_tensor(float("nan")) for c in new_classes
@@ -135,7 +129,7 @@ def latest_task_accuracy(curve: Curve, new_classes: Tasks) -> Tensor:
 
 
 def accuracy_by_task(curve: Curve, new_classes: Tasks) -> Tensor:
-    """(ends,) unweighted mean over the tasks so far of each task's accuracy, after each task.
+    """(ends,) unweighted mean of task accuracies over the tasks so far, after each task.
 
     The headline number of L2P, DualPrompt and MULTI-LANE. It differs from the pooled accuracy where
     tasks have test sets of different size.
@@ -153,13 +147,12 @@ def task_forgetting(
 
     Definitions:
         ``task``: maximum over earlier task ends of a task's accuracy minus final, mean over tasks
-            but the last; negative where a task has improved.
-        ``l2p`` (the published code of L2P, DualPrompt and MULTI-LANE): the same with the final
-            accuracy among those that the maximum is taken of, hence never negative, and accuracies
-            pooled over a task's test images.
+            but the last; negative if a task has improved.
+        ``l2p`` (published code of L2P, DualPrompt and MULTI-LANE): the maximum includes the final
+            accuracy, hence never negative; accuracies are pooled over a task's test images.
         ``one_step``: 1/(T-1) sum over t >= 1 of the mean over i < t of acc[i, t-1] - acc[i, t]; a
-            decrease per step, hence several times smaller than the others. The accuracy of a task
-            is the mean over its classes.
+            decrease per step, hence several times smaller than the others. A task's accuracy is the
+            mean over its classes.
         ``one_step_pooled`` (CODA-Prompt's code): the same with accuracies pooled over a task's test
             images; it differs where classes have test sets of different size.
         ``first``: accuracy when learned minus final.
@@ -174,17 +167,15 @@ def task_forgetting(
     if n < 2:
         return float("nan")
     if definition in ("one_step", "one_step_pooled"):
-        # 1 / (T - 1) sum over t of the mean over i < t of acc[i, t - 1] - acc[i, t]
         steps = [_mean(table[:t, t - 1] - table[:t, t]) for t in range(1, n)]
         return _mean(torch.tensor(steps, dtype=torch.float64))
-    # reference - acc[i, T - 1], mean over the tasks but the last
     before = table[:-1, :-1]
     final = table[:-1, -1]
     if definition == "first":
         reference = before.diagonal()
     else:
         among = table[:-1] if definition == "l2p" else before
-        # -1 stands for ends before the task, below any accuracy.
+        # -1, below any accuracy, for ends before the task.
         reference = among.nan_to_num(nan=-1.0).amax(dim=1)
     return _mean(torch.where(before.isnan().all(dim=1), float("nan"), reference - final))
 
@@ -192,10 +183,10 @@ def task_forgetting(
 def backward_transfer(curve: Curve) -> float:
     """Backward transfer (BWT; Lopez-Paz and Ranzato, NeurIPS 2017, arXiv 1706.08840), by class.
 
-    Mean over the classes seen before the last task of final accuracy minus accuracy at the first
-    task end at which the class was seen: minus the forgetting of definition ``first``. By class, so
-    that it is defined where classes come in several tasks; with disjoint tasks of equally many
-    classes it is the published number. NaN with fewer than two tasks.
+    Minus the forgetting of definition ``first``: the mean over classes seen before the last task of
+    final accuracy minus accuracy at the first task end with the class. By class, so that it is
+    defined where classes come in several tasks; for disjoint tasks of equal size it is the
+    published number. NaN with fewer than two tasks.
     """
     return -forgetting(curve, definition="first")
 
@@ -204,21 +195,18 @@ def forward_transfer(curve: Curve, home_classes: Tasks) -> float:
     """Forward transfer (FWT; Lopez-Paz and Ranzato, NeurIPS 2017, arXiv 1706.08840), by class.
 
     Mean over the classes of all tasks but the first of the accuracy at the task end *before* their
-    home task. The accuracy of the untrained model, which the definition subtracts, is 0: it has
-    seen no class, so every class is masked. For the same reason a class that was not seen yet
-    counts 0. Hence FWT would be 0 where each class comes in one task only; on blurry streams it
-    says how much of a class was learned from the samples that came ahead of its home. NaN with
-    fewer than two tasks. Classes without test images take no part.
+    home task. The untrained model's accuracy, which the definition subtracts, is 0, since all
+    classes are masked; so are classes not seen yet. Hence FWT is 0 if each class comes in one task
+    only; on blurry streams it measures learning from samples ahead of a class's home. NaN with
+    fewer than two tasks. Classes without test images are left out.
 
     Args:
         curve: of one run.
-        home_classes: per task the classes that have their home in it.
+        home_classes: the home classes of each task.
     """
     found: list[float] = []
     ends = curve.task_ends
-    # Classes that were measured at some time.
     measured = {c for end in ends for c in (~end.by_class.isnan()).nonzero()[:, 0].tolist()}
-    # accuracy of the classes of task i after task i - 1
     for before, classes in zip(ends, list(home_classes)[1:], strict=False):
         tested = [c for c in classes if c in measured]
         found += before.by_class[tested].nan_to_num(nan=0.0).tolist()
@@ -226,29 +214,23 @@ def forward_transfer(curve: Curve, home_classes: Tasks) -> float:
 
 
 def results(
-    curve: Curve,
-    new_classes: Tasks,
-    *,
-    end: bool = True,
-    home_classes: Tasks | None = None,
+    curve: Curve, new_classes: Tasks, *, end: bool = True, home_classes: Tasks | None = None
 ) -> dict[str, float | None]:
-    """The numbers of a finished run; None where one is undefined.
+    """Metrics of a finished run; None where one is undefined.
 
-    Keys: ``a_auc``, ``a_last``, ``a_avg``, ``forgetting`` (class-wise), ``task_forgetting``,
-    ``bwt`` and ``fwt``, and by name ``a_last_by_task`` and ``a_avg_by_task``
-    (:func:`accuracy_by_task`, final and mean over task ends), and the other definitions ``f_last``,
-    ``forgetting_anytime``, ``forgetting_first``, ``task_forgetting_l2p``,
-    ``task_forgetting_one_step`` and ``task_forgetting_one_step_pooled``. The ``scores`` of the last
-    task, where it has any, stand first.
+    Keys: the last task's ``scores``, if any; ``a_auc``, ``a_last``, ``a_avg``, ``forgetting``
+    (class-wise), ``task_forgetting``, ``bwt``, ``fwt``; ``a_last_by_task`` and ``a_avg_by_task``
+    (:func:`accuracy_by_task`, final and mean over task ends); and the other definitions of
+    forgetting, ``f_last``, ``forgetting_anytime``, ``forgetting_first``, ``task_forgetting_l2p``,
+    ``task_forgetting_one_step`` and ``task_forgetting_one_step_pooled``.
 
     Args:
         curve: of the run.
-        new_classes: per task the classes that first appeared in it.
+        new_classes: the classes that first appeared in each task.
         end: whether the end of the stream is an anytime point, see :func:`a_auc`.
         home_classes: see :func:`forward_transfer`; None: classes have no home, and FWT is None.
     """
     by_task = accuracy_by_task(curve, new_classes)
-    # Only a stream that shows classes ahead of their home has accuracy before learning.
     fwt = float("nan") if home_classes is None else forward_transfer(curve, home_classes)
     values = {
         **(curve.task_ends[-1].scores if curve.task_ends else {}),
@@ -261,8 +243,7 @@ def results(
         "task_forgetting": task_forgetting(curve, new_classes),
         "bwt": backward_transfer(curve),
         "fwt": fwt,
-        # Papers mean different things by forgetting: each meaning has its name
-        # (docs/reference/definitions.md).
+        # Definitions of forgetting in papers: docs/reference/definitions.md
         "f_last": forgetting(curve, definition="f_last"),
         "forgetting_anytime": forgetting(curve, definition="anytime"),
         "forgetting_first": forgetting(curve, definition="first"),
@@ -278,16 +259,15 @@ def results(
 def multi_label_run_results(
     curve: Curve, new_classes: Tasks, *, end: bool = True
 ) -> dict[str, float | None]:
-    """The numbers of a finished multi-label run; None where one is undefined.
+    """Metrics of a finished multi-label run; None where one is undefined.
 
     Keys: ``map_avg`` (mean of mAP after each task), ``map_last``, ``a_auc`` (of anytime mAP),
     ``forgetting`` and ``bwt`` (class-wise, of AP), ``task_forgetting`` (per task, of mAP on the
-    test set seen at the time) and ``task_forgetting_fixed`` (on the fixed test set of each task),
-    and the scores of the last task (``cf1_80``, ``of1_80``, ``cf1_50``, ...: threshold in percent;
-    ``cf1``, ``of1``, ...: at the model's own threshold).
+    test set seen at the time), ``task_forgetting_fixed`` (on the fixed test set of each task), and
+    the last task's scores (``cf1_80``, ``of1_80``, ``cf1_50``, ...: threshold in percent; ``cf1``,
+    ``of1``, ...: at the model's own threshold).
     """
-    # Cumulative test sets grow from task to task, and AP falls with them. On the test images of the
-    # task alone a change is the model's.
+    # AP falls as cumulative test sets grow; on the task's own test images only the model changes.
     fixed = Curve(
         task_ends=[
             replace(e, by_class=e.by_class_fixed)
@@ -309,10 +289,9 @@ def multi_label_run_results(
 
 
 def without_course(results: Mapping[str, float | None]) -> dict[str, float | None]:
-    """The numbers of a run that saw all data at once, as joint training does.
+    """Set metrics that need several task ends to None, for joint training.
 
-    It has one end and no task ends before it: the anytime curve, averages over tasks, transfer and
-    forgetting are undefined, None.
+    These are the anytime curve, averages over tasks, transfer and forgetting.
 
     Args:
         results: of :func:`results` or :func:`multi_label_run_results`.
@@ -321,7 +300,6 @@ def without_course(results: Mapping[str, float | None]) -> dict[str, float | Non
         >>> without_course({"map_avg": 0.6, "map_last": 0.6})
         {'map_avg': None, 'map_last': 0.6}
     """
-    # match looks at the beginning of a name: all forms of forgetting are found.
     return {name: None if _NEEDS_COURSE.match(name) else value for name, value in results.items()}
 
 

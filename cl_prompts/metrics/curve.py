@@ -1,4 +1,4 @@
-"""Measurements along a stream: class counts on the device, evaluations, the anytime curve.
+"""Measurements along a stream: class counts, evaluations, the anytime curve.
 
 Accuracies are fractions in [0, 1]. Plain torch, without Avalanche.
 """
@@ -14,13 +14,12 @@ from torch import Tensor
 
 
 class ClassAccuracy:
-    """Correct and total test samples per class, accumulated on the device without a synchronisation
-    per batch.
+    """Correct and total test samples per class, without a synchronisation per batch.
 
     Args:
         n_classes: classes of the data set.
         device: of the counts.
-        n_domains: domains of the data set; 1 where there are none.
+        n_domains: domains of the data set; 1 without domains.
 
     Example:
         >>> counts = ClassAccuracy(3)
@@ -39,23 +38,21 @@ class ClassAccuracy:
     def update(self, logits: Tensor, labels: Tensor, domains: Tensor | None = None) -> None:
         """Add a batch: logits (batch, columns), labels (batch,), domains (batch,)."""
         hit = (logits.argmax(dim=1) == labels).to(torch.int64)
-        # One index for domain and class.
         cells = labels if domains is None else domains * self.total.shape[1] + labels
         self.correct.view(-1).index_add_(0, cells, hit)
         self.total.view(-1).index_add_(0, cells, torch.ones_like(hit))
 
     def overall(self) -> float:
-        """Share of correct samples; NaN without any."""
+        """Share of correct samples; NaN without samples."""
         total = int(self.total.sum())
         return float(self.correct.sum()) / total if total else float("nan")
 
     def by_class(self) -> Tensor:
-        """(classes,) float64 accuracies, NaN for classes without samples; on the CPU."""
-        # 0 / 0 is NaN in torch, without a warning.
+        """(classes,) float64 accuracies on the CPU, NaN for classes without samples."""
         return self.correct.sum(0).cpu().double() / self.total.sum(0).cpu()
 
     def by_cell(self) -> Tensor:
-        """(domains, classes) float64 accuracies, NaN without samples; on the CPU."""
+        """(domains, classes) float64 accuracies on the CPU, NaN without samples."""
         return self.correct.cpu().double() / self.total.cpu()
 
 
@@ -64,19 +61,16 @@ class Evaluation:
     """One evaluation on the test images of the classes seen so far.
 
     Attributes:
-        samples_seen: stream samples trained on before it.
-        accuracy: over all those images; NaN if no class was seen. Multi-label: mean average
+        samples_seen: stream samples of the training before it.
+        accuracy: over all these images; NaN if no class was seen. Multi-label: mean average
             precision (mAP).
         by_class: (classes,) accuracies, NaN for unseen classes. Multi-label: average precisions
             (AP).
-        by_class_fixed: multi-label: the same on the fixed test set of each class's own task, which
-            does not grow.
-        scores: further numbers by name (multi-label: CF1, OF1, ... at each threshold).
-        images: (classes,) test images of each class, by which accuracies are pooled; None: all
-            classes count alike.
-        by_cell: (domains, classes) accuracies of each class in each domain, NaN where no image
-            counts; None where the stream has no domains.
-        images_by_cell: (domains, classes) test images of each.
+        by_class_fixed: multi-label: AP on the fixed test set of each class's own task.
+        scores: further metrics by name (multi-label: CF1, OF1, ... at each threshold).
+        images: (classes,) test images of each class, for pooled accuracies; None: equal numbers.
+        by_cell: (domains, classes) accuracies, NaN without images; None without domains.
+        images_by_cell: (domains, classes) test images.
 
     Example:
         >>> Evaluation(100, 0.5, torch.tensor([0.5, 0.5])).accuracy
@@ -94,15 +88,16 @@ class Evaluation:
 
     @property
     def by_domain(self) -> Tensor | None:
-        """(domains,) accuracies over the images of each domain, NaN without any; None where the
-        stream has no domains."""
+        """(domains,) accuracies over each domain's images, NaN without images; None without
+        domains."""
         if self.by_cell is None or self.images_by_cell is None:
             return None
         right = (self.by_cell * self.images_by_cell).nansum(dim=1)
         return right / self.images_by_cell.sum(dim=1)
 
     def in_domains(self) -> Evaluation:
-        """The same with each class in each domain as a class of its own, (domains * classes,)."""
+        """The same evaluation with each pair of domain and class as a class, (domains *
+        classes,)."""
         assert self.by_cell is not None
         assert self.images_by_cell is not None
         return Evaluation(
@@ -133,18 +128,17 @@ class Curve:
     _summed: tuple[list[Evaluation] | None, int, int, float] = field(
         default=(None, 0, 0, 0.0), init=False, repr=False, compare=False
     )
-    """The list that was summed up, how many of its entries, how many of these count, their sum."""
+    """Cache of :meth:`mean`: list, its length then, number of defined entries, their sum."""
     _best: tuple[list[Evaluation] | None, int, Tensor | None] = field(
         default=(None, 0, None), init=False, repr=False, compare=False
     )
-    """The list whose maximum was taken, of how many of its entries, and the maximum."""
+    """Cache of :meth:`best_before_last`: list, its length then, the maximum."""
 
     def mean(self, *, end: bool = True) -> float:
-        """Plain mean of accuracy over :meth:`points`, by a running sum; NaN without any."""
-        # A running sum in order of time, so that the mean of a resumed run is the same to the bit.
-        # A long run asks after every evaluation, so points that were added up stay so.
+        """Mean accuracy over :meth:`points`, by a running sum; NaN without points."""
+        # In order of time, so that the mean of a resumed run is the same to the bit.
         of, done, n, total = self._summed
-        # Another list, or a shorter one, as a state that was loaded brings: all anew.
+        # A loaded state has another list, or a shorter one.
         if of is not self.anytime or done > len(self.anytime):
             done, n, total = 0, 0, 0.0
         for point in self.anytime[done:]:
@@ -159,43 +153,41 @@ class Curve:
         return total / n if n else float("nan")
 
     def best_before_last(self) -> Tensor | None:
-        """(classes,) best value of each class at the task ends before the last one, -1 for classes
-        that had none; a running maximum. None before the second task end."""
+        """(classes,) best value of each class at earlier task ends, -1 if undefined.
+
+        A running maximum; None before the second task end.
+        """
         of, done, best = self._best
         earlier = len(self.task_ends) - 1
         if of is not self.task_ends or done > earlier:
             done, best = 0, None
         for end in self.task_ends[done : max(0, earlier)]:
-            # -1 is below any accuracy, so that a class not seen yet has no best value.
             values = end.by_class.nan_to_num(nan=-1.0)
             best = values if best is None else torch.maximum(best, values)
         self._best = self.task_ends, max(0, earlier), best
         return best
 
     def in_domains(self) -> Curve:
-        """The same with each class in each domain as a class of its own."""
+        """The same curve with each pair of domain and class as a class."""
         anytime = [point.in_domains() for point in self.anytime]
         return Curve(anytime, [end.in_domains() for end in self.task_ends])
 
     def _last_point(self) -> Evaluation | None:
-        """The end of the stream, if it is a point of its own."""
+        """The end of the stream, unless the last anytime point is there."""
         last = self.task_ends[-1] if self.task_ends else None
         if last is None:
             return None
-        # The last boundary may coincide with the end, which is then counted once.
         after = not self.anytime or self.anytime[-1].samples_seen < last.samples_seen
         return last if after else None
 
     def points(self) -> list[Evaluation]:
-        """The points of the anytime curve: the end of the stream is one even if no threshold falls
-        there."""
+        """Points of the anytime curve, including the end of the stream."""
         last = self._last_point()
         points = self.anytime if last is None else [*self.anytime, last]
         return [p for p in points if p.accuracy == p.accuracy]
 
     def widen(self, n_classes: int) -> None:
-        """Give all evaluations columns for so many classes: NaN, and no image, for those that came
-        later."""
+        """Enlarge all evaluations to ``n_classes`` columns, NaN and no images for new classes."""
         for point in (*self.anytime, *self.task_ends):
             more = (0, n_classes - len(point.by_class))
             point.by_class = F.pad(point.by_class, more, value=torch.nan)
@@ -210,8 +202,12 @@ class Curve:
         self._best = (None, 0, None)
 
     def spread(self, places: list[int], n_domains: int) -> None:
-        """Give all evaluations rows for so many domains: NaN, and no image, for those that are not
-        at ``places``, where the known ones go."""
+        """Enlarge all evaluations to ``n_domains`` rows, NaN and no images for new domains.
+
+        Args:
+            places: rows of the known domains.
+            n_domains: number of domains.
+        """
         for point in (*self.anytime, *self.task_ends):
             if point.by_cell is None or point.images_by_cell is None:
                 continue
@@ -232,7 +228,6 @@ class Curve:
         """Inverse of :meth:`state_dict`."""
         for name in ("anytime", "task_ends"):
             columns = (list(state[name][entry.name]) for entry in _FIELDS)
-            # The fields of a dataclass are in the order of its arguments.
             setattr(self, name, [Evaluation(*row) for row in zip(*columns, strict=True)])
 
 

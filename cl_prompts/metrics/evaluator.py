@@ -1,4 +1,4 @@
-"""Evaluation of a model on the classes seen so far, with a cache of what no longer changes."""
+"""Evaluation of a model on the classes seen so far, with a cache of frozen parts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.datasets.classes import labels_of
-from cl_prompts.datasets.collate import (
-    HeldOutItems,
-    collate,
-    entries_of,
-)
+from cl_prompts.datasets.collate import HeldOutItems, collate, entries_of
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
@@ -35,7 +31,7 @@ def _labels(dataset: Any) -> Tensor:
 
 
 def _of_each(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """An attribute of a test set as an array, with an entry for each image, or image and class."""
+    """Convert an attribute of a test set to an array of the expected shape."""
     found = np.asarray(values)
     if found.shape != shape:
         raise InputError(f".{name} of the test set has shape {found.shape}: it should be {shape}")
@@ -43,26 +39,26 @@ def _of_each(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class CachedEvaluator:
-    """Evaluation on a fixed test set, with a cache.
+    """Evaluation on a fixed test set, with a feature cache.
 
-    The cacheable parts of a model's forward pass (a prompt method's query, a linear probe's
-    feature, the logits of finished lanes) are computed once for each image, which is exact, since
-    neither they nor the test images change. From the second time on an evaluation costs one
-    prompted pass for prompt methods, the new lane only for MULTI-LANE, and no pass at all for
-    head-only methods. No global random generator is touched, so evaluations do not change training.
+    The frozen parts of a model's forward pass (a prompt method's query, a linear probe's feature,
+    the logits of finished lanes) are computed once per image; results are exactly the same. Later
+    evaluations cost one prompted pass for prompt methods, the new lane for MULTI-LANE, and no pass
+    for head-only methods. Global random generators are not used, so evaluations do not change
+    training.
 
     Args:
-        dataset: map-style test set with ``.targets``, class ids (n,) or a 0/1 matrix (n, classes);
-            items are (image, label, ...), always the same for an index. ``.ignored`` (n, classes)
-            marks pairs that average precision leaves out, ``.domains`` (n,) names domains.
+        dataset: map-style test set with ``.targets``, class ids (n,) or a 0/1 matrix (n, classes).
+            Items are (image, label, ...), always the same for an index. Optional: ``.ignored`` (n,
+            classes), pairs that average precision leaves out, and ``.domains`` (n,), names.
         batch_size: images per batch.
         device: where to compute.
-        num_workers: loader processes; they are started once and wait between evaluations.
-        cache: cache all this on the device; 10,000 queries of ViT-B take 31 MB.
+        num_workers: loader processes, started once.
+        cache: cache on the device; 10,000 queries of ViT-B take 31 MB.
 
     Raises:
-        InputError: no targets, ignored pairs or domains of another kind or number, or a
-            ``collate_fn`` of the data set's own.
+        InputError: missing targets, wrong shapes of targets, ignored pairs or domains, or a
+            ``collate_fn`` of the data set.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -100,18 +96,18 @@ class CachedEvaluator:
             [] if domains is None else _of_each("domains", domains, shape[:1]), return_inverse=True
         )
         self.domain_names = tuple(map(str, names.tolist()))
-        """Names of the domains that test images come from, sorted; empty without any."""
+        """Sorted names of the test images' domains; empty without domains."""
         self.domain_of_each = torch.from_numpy(numbers)
         self.shown: Tensor | None = None
-        """(domains,) boolean: the domains whose test images count; None where all count, and no
-        accuracy by domain is wanted."""
+        """(domains,) boolean: domains whose test images count; None: all, without accuracy by
+        domain."""
         self.images = 0
-        """Test images evaluated so far, each time counted."""
+        """Number of test images evaluated so far, with repetitions."""
         self.macs = 0.0
-        """Multiply-accumulates that evaluations have cost the backbone."""
+        """Multiply-accumulates of the backbone in evaluations."""
         self.confidence = torch.zeros(0)
-        """(n,) log odds of the best class of each test image that counted in the last evaluation,
-        in no particular order, see :func:`~cl_prompts.metrics.confidence.confidence`."""
+        """(n,) :func:`~cl_prompts.metrics.confidence.confidence` of the last evaluation's images,
+        in no particular order."""
         self._features = FeatureCache()
         self._features.reserve(0, len(self.targets))
         self._loader: DataLoader[Any] | None = None
@@ -119,7 +115,7 @@ class CachedEvaluator:
         self._looked_at = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the loader, whose processes cannot be copied."""
+        """All attributes but the loader, whose processes cannot be copied."""
         return {**vars(self), "_loader": None}
 
     def _cache_keys(self, model: nn.Module) -> dict[str, Hashable]:
@@ -131,8 +127,7 @@ class CachedEvaluator:
         return self.targets.dim() == 2
 
     def rows(self, seen: Tensor) -> Tensor:
-        """The test images of seen classes: those whose class is in ``seen``, or that show a class
-        in it; of ``shown`` domains.
+        """Indices of the test images with a class in ``seen``, in the ``shown`` domains.
 
         Raises:
             InputError: labels of another number of classes.
@@ -150,15 +145,18 @@ class CachedEvaluator:
         return torch.nonzero(count).flatten()
 
     def __call__(self, model: nn.Module, seen: Tensor) -> ClassAccuracy:
-        """Accuracy on the test images whose class is in ``seen`` ((classes,) boolean), over the
-        columns of seen classes."""
+        """Accuracy on the test images of seen classes, over their columns.
+
+        Args:
+            model: images -> logits.
+            seen: (classes,) boolean.
+        """
         domains = None if self.shown is None else self.domain_of_each
         n_domains = 1 if domains is None else len(self.domain_names)
         counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
         found = [torch.zeros(0, device=self.device)]
         for rows, logits in self.logits(model, seen):
             found.append(confidence(logits))
-            # Counts add up over batches; a mean of means would weigh batches.
             where = None if domains is None else domains[rows].to(self.device)
             counts.update(logits, self.targets[rows].to(self.device), where)
         self.confidence = torch.cat(found).cpu()
@@ -179,11 +177,10 @@ class CachedEvaluator:
             model: any module that maps images to logits.
             seen: (classes,) boolean.
             samples_seen: stream samples so far, stored with the evaluation.
-            tasks: classes of each task so far; multi-label: the average precision of a task's
-                classes is also computed on the test set that was in use after this task.
-            counting: (classes,) boolean, those whose test images count, by default ``seen``. Images
-                of classes not seen count as wrong, or, where an image can have several labels, as
-                showing no seen class.
+            tasks: classes of each task so far; multi-label: AP is also computed on the test set at
+                the end of each class's task.
+            counting: (classes,) boolean, classes whose test images count; None: ``seen``. Images of
+                unseen classes are wrong; in multi-label data they show no seen class.
         """
         counting = seen if counting is None else counting
         if not self.multi_label:
@@ -216,7 +213,7 @@ class CachedEvaluator:
         return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, scores)
 
     def state_dict(self, model: nn.Module) -> dict[str, Any]:
-        """Cached parts that later evaluations of this model can use, and the work so far."""
+        """Cached parts that later evaluations of this model can use, and the counters."""
         return {
             "images": self.images,
             "macs": self.macs,
@@ -225,7 +222,7 @@ class CachedEvaluator:
         }
 
     def load_state_dict(self, state: dict[str, Any], model: nn.Module) -> None:
-        """Inverse of :meth:`state_dict`, for a model in the state in which that was taken."""
+        """Inverse of :meth:`state_dict`, for a model in the same state."""
         self.images = int(state["images"])
         self.macs = float(state["macs"])
         self.confidence = state["confidence"].clone()
@@ -233,19 +230,20 @@ class CachedEvaluator:
 
     @torch.no_grad()
     def logits(self, model: nn.Module, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows, logits (batch, classes)) of the test images that count, in no particular order.
+        """Yield rows and logits (batch, classes) of the counted test images, in no particular
+        order.
 
         Single label: columns of unseen classes hold -inf.
         """
         if self.multi_label and isinstance(model, ContinualModel) and not model.multi_label:
             raise InputError(
-                "the test set has several labels an image, and the model is for one: give"
+                "the test set has several labels per image, and the model supports one: give"
                 " .targets of class ids, or a model with multi_label=True"
             )
         seen, rows = seen.cpu(), self.rows(seen)
         self.images += len(rows)
         before = macs_of(model)
-        # Modules may be in different modes: each goes back to its own.
+        # Modules may be in different modes.
         was_training = [m for m in model.modules() if m.training]
         model.eval()
         scores = (
@@ -257,7 +255,7 @@ class CachedEvaluator:
         try:
             for batch, logits in scores:
                 check_finite(batch, logits)
-                # A head may be wider than the test labels; its further classes are unseen here.
+                # A head may be wider than the test labels.
                 columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
                 columns[: len(seen)] = seen[: logits.shape[1]]
                 yield batch, mask_unseen(logits.float(), columns, hidden)
@@ -272,8 +270,7 @@ class CachedEvaluator:
             yield batch, model(images)
 
     def _scores(self, model: ContinualModel, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows, logits) in batches; rows of which the same parts are cached are batched
-        together."""
+        """Yield rows and logits in batches of rows with the same cached parts."""
         keys = self._cache_keys(model)
         self._features.drop_outdated(keys)
         for have, mine in self._groups(rows, sorted(keys)):
@@ -292,13 +289,15 @@ class CachedEvaluator:
                 yield batch, out.logits
 
     def _groups(self, rows: Tensor, names: list[str]) -> Iterator[tuple[list[str], Tensor]]:
-        """Rows of which the same parts are cached, and the names of these; those that are new come
-        last, and leave the batches of others as they were."""
+        """Group rows by their cached parts, and yield the names of these.
+
+        New rows come last, so that the batches of others do not change.
+        """
         known = [self._features.known(name, rows) for name in names]
         group = torch.zeros(len(rows), dtype=torch.int64)
         for part in known:
             if not bool(part.all()):
-                # A binary number per row, a digit per cached part; equal numbers share a batch.
+                # a binary number per row, a digit per cached part
                 group = (2 * group + part).unique(return_inverse=True)[1]
         for number in group.unique().flip(0).tolist():
             members = (group == number).nonzero()[:, 0]
@@ -306,8 +305,7 @@ class CachedEvaluator:
             yield list(compress(names, have)), rows[members]
 
     def _images(self, batches: list[Tensor]) -> Iterator[Tensor]:
-        """Images of batches of rows, by one loader whose processes outlive an evaluation; its seed
-        comes from a private generator."""
+        """Yield the images of batches of rows, by one loader with a private generator."""
         if not batches:
             return
         if self._loader is None:
@@ -320,29 +318,31 @@ class CachedEvaluator:
                 pin_memory=self.device.type == "cuda",
                 generator=torch.Generator().manual_seed(0),
             )
-        # In place: the loader, whose processes live on, holds this very list.
+        # In place: the persistent loader reads this list.
         self._batches[:] = [rows.tolist() for rows in batches]
         for items in self._loader:
             yield items[0].to(self.device, non_blocking=True)
 
     def clear(self) -> None:
-        """Drop what is cached of models, which is computed anew."""
+        """Clear the feature cache."""
         self._features.clear()
         self._features.reserve(0, len(self.targets))
 
     def close(self) -> None:
-        """End the loader's processes, which a later evaluation starts anew. Left to the garbage
-        collector they are waited for in vain, for five seconds."""
+        """Stop the loader's processes; a later evaluation starts new ones.
+
+        Left to the garbage collector they would block for five seconds.
+        """
         self._loader = None
 
 
 def _images_alone(items: Sequence[Any]) -> Any:
-    """A batch of the images of items, whatever else they hold, such as paths."""
+    """Collate the images of items; other entries, such as paths, may be of any kind."""
     return collate([entries_of(item)[:1] for item in items])
 
 
 def macs_of(model: nn.Module) -> float:
-    """Multiply-accumulates that a model's backbone has counted; 0 for a model of another kind.
+    """Multiply-accumulates counted by a model's backbone; 0 for other models.
 
     >>> macs_of(nn.Identity())
     0.0
@@ -351,12 +351,12 @@ def macs_of(model: nn.Module) -> float:
 
 
 def check_finite(rows: Tensor, logits: Tensor) -> None:
-    """Stop at NaN, which would count as a wrong answer, and at +inf; -inf masks a class."""
+    """Raise ``RunError`` for logits with NaN or +inf; -inf masks a class."""
     if logits.numel() == 0 or bool(logits.amax() < float("inf")):  # NaN is not less
         return
     wrong = (logits != logits) | (logits == float("inf"))
     where = rows[wrong.any(dim=1).cpu()].tolist()
     raise RunError(
-        f"the logits of test images {first_of(where, 8)} are not finite: look at these images, at"
-        " the data set's transforms, and at the learning rate"
+        f"the logits of test images {first_of(where, 8)} are not finite: check these images, the"
+        " data set's transforms and the learning rate"
     )

@@ -1,9 +1,7 @@
-"""Metrics of multi-label predictions: average precision per class, its mean, and F1 scores at a
-threshold.
+"""Metrics of multi-label predictions: average precision per class, mAP, and F1 scores.
 
-Everything is a fraction in [0, 1]. Logits and targets are (images, classes); targets are 0/1.
-Classes that the learner has not seen are left out by selecting columns, never by a mask value among
-the logits. Plain torch and numpy.
+All are fractions in [0, 1]. Logits and targets are (images, classes), targets 0/1. Unseen classes
+are left out by selecting columns, never by a mask value. Plain torch and numpy.
 """
 
 from __future__ import annotations
@@ -18,8 +16,7 @@ from torch import Tensor
 from cl_prompts.errors import InputError, RunError
 
 THRESHOLDS = (0.8, 0.5)
-"""Probabilities above which a label counts as predicted: MULTI-LANE's and KRT's published code uses
-0.8, much else 0.5."""
+"""Probabilities above which a label is predicted: MULTI-LANE's and KRT's, and the usual."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +24,10 @@ class MultiLabelScores:
     """One multi-label evaluation.
 
     Attributes:
-        ap: (classes,) float64 average precisions, NaN for unseen classes and for classes without a
-            positive.
-        mean_ap: mean over the classes whose ``ap`` is defined; NaN if none is.
-        f1: per threshold what :func:`f1_scores` gives over the seen classes.
-        own: the same at the model's own threshold: its score threshold, or where it has none the
-            first probability of ``f1``.
+        ap: (classes,) float64 average precisions, NaN for unseen classes and without positives.
+        mean_ap: mean of the defined ``ap``; NaN if none is.
+        f1: threshold -> :func:`f1_scores` over the seen classes.
+        own: the same at the model's score threshold, or at the first threshold of ``f1``.
 
     Example:
         >>> logits = torch.tensor([[3.0, -3.0], [-3.0, 3.0]])
@@ -47,8 +42,11 @@ class MultiLabelScores:
     own: dict[str, float]
 
     def flat(self) -> dict[str, float]:
-        """``mean_ap`` and every F1 score by name, with the threshold in percent as suffix
-        (``cf1_80``, ``of1_50``), or without one at the model's own (``cf1``)."""
+        """``mean_ap`` and F1 scores by name.
+
+        Suffix: the threshold in percent (``cf1_80``, ``of1_50``); none at the model's own
+        (``cf1``).
+        """
         scores = {
             f"{name}_{100 * t:g}": value
             for t, values in self.f1.items()
@@ -58,12 +56,11 @@ class MultiLabelScores:
 
 
 def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = None) -> Tensor:
-    """Area under the precision-recall steps of each class, not interpolated, equal scores counted
-    together.
+    """Average precision of each class, as scikit-learn's ``average_precision_score``.
 
-    Scikit-learn's ``average_precision_score`` for each class. KRT's published code (arXiv
-    2302.13334) differs a little: it breaks ties by position and counts a class without positives as
-    0.
+    The area under the precision-recall steps, not interpolated, equal scores counted together.
+    KRT's published code (arXiv 2302.13334) breaks ties by position and counts a class without
+    positives as 0.
 
     Args:
         logits: (images, classes) scores of any monotone kind.
@@ -85,12 +82,11 @@ def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = 
         levels, there = np.unique(scores[rows & positive[:, c], c], return_counts=True)
         if not len(levels):  # a class without positives has no recall
             continue
-        # Recall and precision change where positives lie: at each such score the positives that
-        # score as much or more, of all images that do.
+        # at each distinct score of a positive: positives of at least this score, of all such images
         found = there[::-1].cumsum()[::-1]
         ranked = np.sort(scores[rows, c])
         precision = found / (len(ranked) - np.searchsorted(ranked, levels))
-        # Sum over distinct scores of (R_n - R_(n-1)) P_n
+        # sum of (R_n - R_(n-1)) P_n
         result[c] = float((there / found[0] * precision).sum())
     return result
 
@@ -104,14 +100,13 @@ def f1_scores(
         logits: (images, classes), of the seen classes only.
         targets: (images, classes) 0/1.
         threshold: probability in (0, 1).
-        ignored: (images, classes) bool, pairs that count neither as right nor as wrong.
+        ignored: (images, classes) bool, pairs that are left out.
 
     Returns:
-        ``cf1``: mean of the classes' F1, as MULTI-LANE's and KRT's code compute it;
-        ``cf1_harmonic``: harmonic mean of ``cp`` and ``cr``, the other CF1 in the literature;
-        ``cp``, ``cr``: mean precision and recall of the classes; ``of1``, ``op``, ``or``: F1,
-        precision and recall over all pairs. A ratio 0/0 counts as 0; all are NaN without images or
-        classes.
+        ``cf1``: mean of the classes' F1, as in the code of MULTI-LANE and KRT; ``cf1_harmonic``:
+            harmonic mean of ``cp`` and ``cr``, the other CF1 in the literature; ``cp``, ``cr``:
+            mean precision and recall of the classes; ``of1``, ``op``, ``or``: F1, precision and
+            recall over all pairs. 0/0 counts as 0; all are NaN without images or classes.
 
     Raises:
         InputError: shapes that do not agree, or a threshold out of range.
@@ -125,7 +120,6 @@ def f1_scores(
     names = ("cf1", "cf1_harmonic", "cp", "cr", "of1", "op", "or")
     if scores.numel() == 0:
         return dict.fromkeys(names, float("nan"))
-    # A pair that does not count, such as a difficult object, is neither claimed nor missed.
     predicted = (scores.sigmoid() > threshold) & counted
     positive = positive & counted
     # per class: true positives, predicted positives, positives
@@ -136,8 +130,6 @@ def f1_scores(
     # means over classes (C), and ratios of sums over classes (O)
     cp, cr = precision.mean(), recall.mean()
     op, or_ = _ratio(right.sum(), claimed.sum()), _ratio(right.sum(), there.sum())
-    # CF1 is the mean of the classes' F1, its harmonic form the F1 of their mean precision and
-    # recall; the two differ where classes do.
     f1 = (
         _harmonic(precision, recall).mean(),
         _harmonic(cp, cr),
@@ -160,18 +152,18 @@ def multi_label_results(
     thresholds: Sequence[float] = THRESHOLDS,
     score_threshold: float | None = None,
 ) -> MultiLabelScores:
-    """Scores over the seen classes.
+    """Compute the scores over the seen classes.
 
     Args:
-        logits: (images, classes) over all classes; those of unseen classes are ignored.
+        logits: (images, classes) over all classes; unseen ones are ignored.
         targets: (images, classes) 0/1 over all classes.
         seen: (classes,) bool.
-        rows: (images,) bool, the test images that count; ``images_with(targets, seen)`` gives the
-            published test set, which leaves out images without a seen label. Default: all.
+        rows: (images,) bool, test images that count; None: all. ``images_with(targets, seen)`` is
+            the published test set, without images that show no seen class.
         ignored: (images, classes) bool, pairs that are left out.
         thresholds: of the F1 scores.
-        score_threshold: where scores are no logits, as of ridge regression: the score above which
-            a label counts as predicted. F1 scores at probabilities are then undefined, NaN.
+        score_threshold: for scores that are not logits, as of ridge regression: the score above
+            which a label is predicted. F1 scores at probabilities are then NaN.
 
     Raises:
         InputError: shapes that do not agree, or a threshold out of range.
@@ -188,15 +180,14 @@ def multi_label_results(
         f1 = {t: f1_scores(logits, targets, threshold=t, ignored=ignored) for t in thresholds}
         own = f1[thresholds[0]]
     else:
-        # A score is no logit here: sigmoid(s - t) > 0.5 where s > t.
+        # sigmoid(s - t) > 0.5 where s > t
         own = f1_scores(logits.double() - score_threshold, targets, threshold=0.5, ignored=ignored)
         f1 = {t: dict.fromkeys(own, float("nan")) for t in thresholds}
     return MultiLabelScores(ap, float(ap.nanmean()), f1, own)
 
 
 def images_with(targets: Tensor, classes: Tensor | Sequence[int]) -> Tensor:
-    """(images,) bool: images with at least one positive among ``classes`` (a bool mask or class
-    ids)."""
+    """(images,) bool: images with a positive among ``classes`` (a bool mask or class ids)."""
     return (targets[:, classes if isinstance(classes, Tensor) else list(classes)] > 0).any(dim=1)
 
 
@@ -210,27 +201,25 @@ def fixed_average_precision(
 ) -> Tensor:
     """AP of each class on the fixed test set after its own task.
 
-    That set holds the images with a label of this task or of one before it. The test set of all
-    seen classes grows from task to task, which alone moves the AP of old classes; this one does
-    not.
+    That set holds the images with a label of this task or an earlier one. The test set of all seen
+    classes grows from task to task, which alone changes the AP of old classes.
 
     Args:
         logits: (images, classes) over all test images and classes.
         targets: (images, classes) 0/1.
-        tasks: per task its new classes; give only the tasks whose classes have been seen.
+        tasks: new classes of each task, for tasks whose classes have been seen.
         ignored: (images, classes) bool, pairs that are left out.
-        whole: (classes,) :func:`average_precision` over all images, where it is known: it is that
-            of a task whose set holds all of them, such as the last.
+        whole: (classes,) :func:`average_precision` over all images, if known, to avoid repeating
+            it.
 
     Returns:
-        (classes,) float64, NaN for classes of no task given and for classes without a positive.
+        (classes,) float64, NaN for classes of no given task and without positives.
     """
     ap = torch.full((logits.shape[1],), float("nan"), dtype=torch.float64)
     known: list[int] = []
     for task in tasks:
         known += task
         classes = torch.as_tensor(list(task), dtype=torch.int64)
-        # Images with a label seen by then, fixed from now on: later tasks add none to this AP.
         rows = torch.nonzero(images_with(targets, known).cpu()).flatten()
         if whole is not None and len(rows) == len(logits):
             ap[classes] = whole[classes]
@@ -254,8 +243,7 @@ def _block(
 def _on_cpu(
     logits: Tensor, targets: Tensor, ignored: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Checked scores (float64), positives (bool) and pairs that count (bool), all (images, classes)
-    on the CPU."""
+    """Checked scores (float64), positives (bool) and counted pairs (bool), (images, classes)."""
     for name, tensor in (("targets", targets), ("ignored", ignored)):
         if tensor is not None and tensor.shape != logits.shape:
             raise InputError(
@@ -264,7 +252,6 @@ def _on_cpu(
             )
     scores = logits.detach().cpu().double()
     if not scores.isfinite().all():
-        # The first class concerned, which the sentence names.
         column = int((~scores.isfinite()).any(dim=0).int().argmax())
         raise RunError(
             f"the scores in column {column} are not finite: training has diverged, lower the"
@@ -281,5 +268,4 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def _harmonic(precision: Tensor, recall: Tensor) -> Tensor:
-    # F1 = 2 P R / (P + R)
     return 2 * precision * recall / (precision + recall).clamp(min=torch.finfo(torch.float64).tiny)

@@ -1,4 +1,4 @@
-"""Frozen ViTs with adapters, read through prototypes: APER and EASE."""
+"""Frozen ViTs with adapters and prototype classifiers: APER and EASE."""
 
 from __future__ import annotations
 
@@ -15,20 +15,17 @@ from cl_prompts.models.prototype_classifiers import NearestClassMean
 from cl_prompts.models.subspace_prototypes import SubspacePrototypes, cosine
 from cl_prompts.prompts.task_adapters import TaskAdapters
 
-#: name of the subspace without adapters
+#: Name of the subspace without adapters.
 FROZEN = "frozen"
 
 
 class AdaptedViT(ContinualModel):
-    """Base of models whose adapters learn through a cosine head and whose predictions come from
-    prototypes.
+    """Base of models that train adapters by a cosine head and predict by prototypes.
 
-    Every set of adapters is a subspace: a pass of its own through the ViT. While a task trains, the
-    newest alone is run, and ``head``, the proxy, scores it. Evaluation runs all subspaces so far.
-    The features of a finished one never change, so they are cached by its name.
-
-    A class that has been seen but has no prototype yet, in the middle of its task, is scored by the
-    cosine with its row of the proxy.
+    Every set of adapters is a subspace: a separate pass through the ViT. Training runs the newest
+    one, scored by the proxy ``head``. Evaluation runs all subspaces so far; features of finished
+    ones are constant and cached by name. A seen class without a prototype, during its task, is
+    scored by the cosine with its proxy row.
 
     Args:
         backbone: the frozen ViT.
@@ -36,7 +33,7 @@ class AdaptedViT(ContinualModel):
         adapters: sets of adapters.
 
     Raises:
-        InputError: a thawed backbone.
+        InputError: a trainable backbone.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -56,11 +53,11 @@ class AdaptedViT(ContinualModel):
 
     @property
     def adapts(self) -> bool:
-        """Whether the task at hand trains adapters."""
+        """Whether the current task trains adapters."""
         return self.adapters.task < len(self.adapters.sets)
 
     def subspaces(self) -> list[str]:
-        """Names of the subspaces that predictions come from, in order."""
+        """Names of the subspaces that predictions use, in order."""
         return [f"adapters{i}" for i in range(self.adapters.started)]
 
     def scores(self, features: Tensor) -> Tensor:
@@ -73,7 +70,7 @@ class AdaptedViT(ContinualModel):
         raise NotImplementedError
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """The subspaces, each with its version."""
+        """Subspace -> version."""
         return {name: self._version_of(name) for name in self.subspaces()}
 
     def needs_images(self, cached: Collection[str]) -> bool:
@@ -81,16 +78,15 @@ class AdaptedViT(ContinualModel):
         return not set(self.subspaces()) <= set(cached)
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
-        """Compute the features in the subspace that trains, or in all of them."""
+        """Compute the features of the subspace in training, or of all."""
         training = self.training and self.adapts
-        # Earlier adapters are fixed: training needs the features of the newest ones alone.
         names = self.subspaces()[-1:] if training else self.subspaces()
         parts = {name: cached[name] for name in names if name in cached}
         missing = [name for name in names if name not in parts]
         if missing:
             assert images is not None
             tokens = self.backbone.embed(images)
-            # Several passes begin with the same projection.
+            # Several passes share the first projection.
             entry = self.backbone.enter(tokens) if len(missing) > 1 else None
             for name in missing:
                 plan = self._plan(name)
@@ -99,14 +95,15 @@ class AdaptedViT(ContinualModel):
         return Encoding({} if training else parts, features=features)
 
     def decode(self, encoding: Encoding) -> Output:
-        """Score by the proxy in training, by prototypes else; ``features`` are those of the newest
-        subspace in training, of all of them side by side else."""
+        """Score by the proxy in training, by prototypes otherwise.
+
+        ``features`` are those of the newest subspace in training, else of all, concatenated.
+        """
         features = encoding.features
         assert features is not None
         newest = features[:, -1]
         if self.training and self.adapts:
             return Output(self.hide_unseen(self.head(newest)), newest)
-        # Classes without prototypes yet are scored by the proxy, in the newest subspace.
         proxies = cosine(newest, self.head.weight)
         logits = torch.where(self.learned, self.scores(features), proxies)
         return Output(self.hide_unseen(logits), features.flatten(1))
@@ -118,7 +115,7 @@ class AdaptedViT(ContinualModel):
 
     def _version_of(self, name: str) -> Hashable:
         if name == FROZEN:
-            # A frozen backbone never changes, so it is its own version.
+            # A frozen backbone is its own version.
             return self.backbone
         return self.adapters.version(_number(name))
 
@@ -128,8 +125,9 @@ def _number(name: str) -> int:
 
 
 class AperViT(AdaptedViT):
-    """APER (Zhou et al., IJCV 2024, arXiv 2303.07338): class means in the frozen and in one adapted
-    subspace side by side.
+    """APER (Zhou et al., IJCV 2024, arXiv 2303.07338).
+
+    Class means in the concatenated frozen and adapted subspaces.
 
     Args:
         backbone: the frozen ViT.
@@ -159,11 +157,11 @@ class AperViT(AdaptedViT):
         return self.means.seen
 
     def fix_head(self) -> None:
-        """Let the head learn while adapters do, and no longer."""
+        """Freeze the head once the adapters are frozen."""
         self.head.requires_grad_(self.adapts)
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
-        """Inverse of :meth:`learned_state`."""
+        """Load a state of :meth:`learned_state`."""
         super().load_learned_state(state)
         self.fix_head()
 
@@ -171,25 +169,26 @@ class AperViT(AdaptedViT):
         """Add images to the means of their classes.
 
         Args:
-            features: (batch, 2 dim), as evaluation gives them.
+            features: (batch, 2 dim), as in evaluation.
             labels: (batch,) classes.
         """
         self.means.update(features, labels)
 
     def scores(self, features: Tensor) -> Tensor:
-        """Features (batch, 2, dim) -> cosines of both together with the class means."""
+        """Features (batch, 2, dim) -> cosines of the concatenation with the class means."""
         return cosine(features.flatten(1), self.means.mean)
 
 
 class EaseViT(AdaptedViT):
-    """EASE (Zhou et al., CVPR 2024, arXiv 2403.12030): prototypes in the subspace of every task's
-    adapters.
+    """EASE (Zhou et al., CVPR 2024, arXiv 2403.12030).
+
+    Prototypes in the subspaces of all tasks' adapters.
 
     Args:
         backbone: the frozen ViT.
         n_classes: classes of the data set.
         adapters: one set a task.
-        alpha: share of the subspaces of other tasks.
+        alpha: weight of the subspaces of other tasks.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -200,12 +199,7 @@ class EaseViT(AdaptedViT):
     """
 
     def __init__(
-        self,
-        backbone: FrozenViT,
-        n_classes: int,
-        adapters: TaskAdapters,
-        *,
-        alpha: float = 0.1,
+        self, backbone: FrozenViT, n_classes: int, adapters: TaskAdapters, *, alpha: float = 0.1
     ) -> None:
         super().__init__(backbone, n_classes, adapters)
         n_tasks = len(adapters.sets)
@@ -217,7 +211,7 @@ class EaseViT(AdaptedViT):
         return self.prototypes.seen
 
     def earlier(self) -> Tensor:
-        """(classes,) boolean: classes that belong to an earlier task."""
+        """(classes,) boolean: classes of earlier tasks."""
         return self.learned & (self.prototypes.task_of < self.adapters.task)
 
     def scores(self, features: Tensor) -> Tensor:

@@ -1,5 +1,4 @@
-"""Features given a reference covariance in front of a head: MePo's alignment, by batch and
-streamed."""
+"""MePo's alignment of features to a reference covariance, by batch and streamed."""
 
 from __future__ import annotations
 
@@ -22,21 +21,15 @@ JITTER = 1e-4
 
 
 def aligned(
-    features: Tensor,
-    target: Tensor,
-    *,
-    form: BatchForm = "corrected",
-    coefficient: float = 1.0,
+    features: Tensor, target: Tensor, *, form: BatchForm = "corrected", coefficient: float = 1.0
 ) -> Tensor:
     """MePo's alignment of a batch (2026, arXiv 2602.07940).
 
     With the mean m and the unbiased covariance S of the batch, ``x = f - m``, and lower Cholesky
     factors L of S and M of the target, both with 1e-4 on the diagonal: ``a = x L^-T M^T``, whose
-    covariance is the target (``"corrected"``), or ``a = x L^-1 M`` as the released code has it,
-    whose covariance is not (``"released"``). The result is ``(1 - c) f + c a / |a|``.
-
-    Gradient flows through m and S, too. It is computed in float64, since Cholesky factors amplify
-    rounding.
+    covariance is the target (``"corrected"``), or the released code's ``a = x L^-1 M``, whose
+    covariance is not (``"released"``). The result is ``(1 - c) f + c a / |a|``. Gradient flows
+    through m and S, too. Computed in float64, since Cholesky factors amplify rounding.
 
     Args:
         features: f (batch, dim), at least two.
@@ -60,7 +53,7 @@ def aligned(
 
 
 def directions(features: Tensor, target: Tensor, form: BatchForm = "corrected") -> Tensor:
-    """The aligned features a of :func:`aligned` before unit norm and blend, (batch, dim)."""
+    """(batch, dim) the aligned features a of :func:`aligned`, before unit norm and blend."""
     f = _double(features)
     # x = f - mean, with L L^T its covariance and M M^T the target
     x = f - f.mean(dim=0)
@@ -81,8 +74,8 @@ def covariance(features: Tensor) -> Tensor:
     """
     if len(features) < 2:
         raise RunError(
-            "a batch of one image has no covariance, which this alignment of features needs: choose"
-            " batch sizes that leave more for the last batch, or alignment=streamed"
+            "a batch of one image has no covariance to align. Choose batch sizes that leave more"
+            " for the last batch, or alignment=streamed"
         )
     # (f - mean)^T (f - mean) / (n - 1)
     x = features - features.mean(dim=0)
@@ -102,18 +95,18 @@ def _double(features: Tensor) -> Tensor:
 
 
 class BatchAlignment(nn.Module):
-    """MePo's alignment in front of a head, by the statistics of each batch: for comparison.
+    """MePo's alignment before a head by the statistics of each batch, for comparison.
 
-    **Predictions depend on batch mates, in tests, too.** Without a target the reference is the
-    release's streamed one, ``R <- k R + (1 - k) cov(f)`` with every batch, from the covariance of
-    the first, which passes as it is. In the ``"released"`` form evaluation moves R as well, so that
-    a prediction depends on how often was evaluated.
+    **Predictions depend on other samples of the batch, also in tests.** Without a target the
+    reference is the release's streamed one, ``R <- k R + (1 - k) cov(f)`` with every batch,
+    starting with the covariance of the first batch, which is not changed. In the ``"released"``
+    form evaluation updates R as well, so predictions depend on the number of evaluations.
 
     Args:
-        dim: width of a feature.
+        dim: feature width.
         form: see :func:`aligned`.
-        coefficient: c, see there.
-        target: covariance (dim, dim) that stays; None for R.
+        coefficient: c, see :func:`aligned`.
+        target: constant covariance (dim, dim); None: R.
         momentum: k.
 
     Example:
@@ -138,7 +131,6 @@ class BatchAlignment(nn.Module):
         self.form = form
         self.coefficient = coefficient
         self.momentum = momentum
-        # A target that was given stays; without one the first batches make it, and it moves.
         self.moves = target is None
         self.in_evaluation = True
         """Whether features are aligned in evaluation, too."""
@@ -153,7 +145,7 @@ class BatchAlignment(nn.Module):
         return nullcontext()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) -> what the head reads, (batch, dim)."""
+        """Features (batch, dim) -> input of the head (batch, dim)."""
         if not self.training and not self.in_evaluation:
             return features
         moved = self.moves and (self.training or self.form == "released")
@@ -161,14 +153,13 @@ class BatchAlignment(nn.Module):
             if moved:
                 with torch.no_grad():
                     own = covariance(_double(features)).to(self.reference)
-                    # R <- k R + (1 - k) cov(f)
-                    # The first covariance is taken as it is.
+                    # R <- k R + (1 - k) cov(f), from the first covariance
                     k = self.momentum if self.started else 0
                     self.reference.copy_(k * self.reference + (1 - k) * own)
             if not self.started:
                 self.started = moved
                 return features
-            # A copy, since R may move before the backward pass reads it.
+            # A copy, since R may change before the backward pass reads it.
             return aligned(
                 features, self.reference.clone(), form=self.form, coefficient=self.coefficient
             )
@@ -183,18 +174,19 @@ class BatchAlignment(nn.Module):
 
 
 class StreamedAlignment(FeatureWhitening):
-    """Alignment to a reference covariance by statistics that stream along: ``(f - m) P T``.
+    """Alignment to a reference covariance by streaming statistics, ``(f - m) P T``.
 
-    m and P are those of :class:`~cl_prompts.models.whitening.FeatureWhitening`, and T is the
-    symmetric root of the target, which is shrunk as S is and scaled to a mean variance of 1. There
-    is no unit norm and no blend, no label is read, and a prediction depends on no batch mates. With
-    the identity it is whitening, with the covariance of the stream itself centring.
+    m and P are those of :class:`~cl_prompts.models.whitening.FeatureWhitening`. T is the symmetric
+    root of the target, shrunk as S is and scaled to a mean variance of 1. Without unit norm, blend
+    or labels; predictions do not depend on other samples of the batch. With the identity as target
+    it is whitening, with the stream's own covariance centring.
 
     Args:
-        dim: width of a feature.
+        dim: feature width.
         target: ``"first"``, the covariance of the first samples, or ``"identity"``.
-        first: samples at most of that covariance, which is taken at the last renewal of P before
-            more have come; the first batch counts whatever its size. A window has to be larger.
+        first: maximum number of these samples; the covariance is fixed at the last update of P
+            before more have come. The first batch counts whatever its size. Must be below
+            ``window``.
         **settings: of :class:`~cl_prompts.models.whitening.FeatureWhitening`.
 
     Example:
@@ -215,24 +207,22 @@ class StreamedAlignment(FeatureWhitening):
         self.first = first if target == "first" else 0
         if self.first and self.window is not None and self.window <= self.first:
             raise InputError(
-                f"window={self.window} forgets the first {self.first} samples before their"
-                " covariance, the target of the alignment, is known: give a larger window, or"
-                " target=identity"
+                f"window={self.window} forgets the first {self.first} samples, whose covariance is"
+                " the target. Give a larger window, or target=identity"
             )
         self.register_buffer("target_root", torch.eye(dim, dtype=torch.float64))
 
     def _new_root(self) -> Tensor:
         root = super()._new_root()
         if self.first:
-            # Without asking how many, for which a GPU would be waited for.
+            # torch.where instead of a branch, which would synchronise with a GPU
             own = self._root_of(self.system())
-            # The first batch counts whatever its size.
             known = (self.count > self.first) & (self.batches > 1)
             self.target_root.copy_(torch.where(known, self.target_root, own))
         return root @ self.target_root
 
     def _root_of(self, matrix: Tensor) -> Tensor:
-        """The symmetric root of a covariance, scaled to a mean variance of 1."""
+        """Symmetric root of a covariance, scaled to a mean variance of 1."""
         matrix = matrix / matrix.diagonal().mean()
         # S^(1/2) = S S^(-1/2)
         return matrix @ inverse_root(matrix, self._least())

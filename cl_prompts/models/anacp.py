@@ -25,45 +25,41 @@ DRAWS_FROM = 1000
 
 
 class AnaCP(SolvedClassifier):
-    """AnaCP, analytic contrastive projection (NeurIPS 2025, arXiv 2511.13880), without its
-    first-session adaptation.
+    """AnaCP, analytic contrastive projection (NeurIPS 2025, arXiv 2511.13880).
 
-    Features x are put on the unit sphere. With class means mu_c, their shared covariance S,
-    ``P = S^(-1/2)`` and the mean m0 of the mu_c, the singular values of ``(mu - m0) P = U diag(s)
-    V^T`` grow by 1, which pushes classes apart: targets ``t = normalise(U diag(s + 1) V^T P +
-    m0)``. ``heads`` ridge regressions on random features ``z = gelu(x W_i^T)`` lead each class to
-    its target, ``Theta_i = (sum z^T z + ridge I)^-1 sum_c n_c zbar_c^T t_c``, and the features
-    become ``a(x) = mean_i normalise(gelu(x W_i^T) Theta_i)``. Another ridge regression on ``gelu(a
-    W_o^T)`` classifies. Since a(x) changes with every solution, it learns from pseudo-samples:
-    ``samples`` a class, drawn from N(mu_c, S) or from the class's own covariance, one-hot targets.
+    Without its first-session adaptation. Features x have unit length. With class means mu_c, their
+    shared covariance S, ``P = S^(-1/2)`` and the mean m0 of the mu_c, the singular values of ``(mu
+    - m0) P = U diag(s) V^T`` grow by 1, which separates classes: targets ``t = normalise(U diag(s +
+    1) V^T P + m0)``. ``heads`` ridge regressions on random features ``z = gelu(x W_i^T)`` map each
+    class to its target, ``Theta_i = (sum z^T z + ridge I)^-1 sum_c n_c zbar_c^T t_c``, and the
+    features become ``a(x) = mean_i normalise(gelu(x W_i^T) Theta_i)``. Another ridge regression on
+    ``gelu(a W_o^T)`` classifies. It is fitted to pseudo-samples with one-hot targets, ``samples`` a
+    class, drawn from N(mu_c, S) or the class's own covariance, because a(x) changes with every
+    solution.
 
-    All that streams is a sum. Targets and solutions are computed when scores are first needed after
-    an update, and pseudo-samples are the same draws each time: the classifier depends neither on
-    the order of the stream nor on its batches. It costs (heads + 1) projection^3 / 6 multiply-adds
-    and holds heads * projection^2 numbers.
+    All statistics are sums, and pseudo-samples use the same draws each time, so the order and the
+    batches of the stream do not matter. A solution costs (heads + 1) projection^3 / 6
+    multiply-adds; the classifier holds heads * projection^2 numbers.
 
-    Deviations (``form="released"`` has the published rules): S is exact, not an average in which a
-    batch counts twice, and 1e-4 is added to its variances where it is used, not once; directions
-    without spread (s < 1e-6 of the largest) are left out of the targets, where the release takes
-    an arbitrary vector for the last one. As published, P is applied to the targets twice;
-    ``target_space="features"`` leads back by the inverse of P instead.
+    Deviations (``form="released"`` has the published rules): S is exact, whereas the release counts
+    each batch twice in its average; 1e-4 is added to the variances of S on use, not once;
+    directions without spread (s < 1e-6 of the largest) are left out of the targets, where the
+    release takes an arbitrary vector for the last one. As published, P is applied to the targets
+    twice; ``target_space="features"`` applies the inverse of P instead.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         projection: random features of each head, and of the last regression.
         heads: H.
         ridge: of all regressions.
         samples: pseudo-samples of each class.
-        drawn_from: covariance of these; ``"class"`` keeps a matrix of dim^2 numbers a class.
+        drawn_from: their covariance; ``"class"`` stores a matrix of dim^2 numbers per class.
         target_space: see above.
         form: see above.
-        memory_gib: refuse sizes whose matrices of classes take more.
+        memory_gib: limit of the class matrices' memory.
         seed: of projections and pseudo-samples.
-        dtype: of the statistics.
 
     Raises:
-        InputError: too much memory.
+        InputError: class matrices above ``memory_gib``.
 
     Example:
         >>> anacp = AnaCP(4, 3, projection=50, ridge=0.1)
@@ -112,7 +108,7 @@ class AnaCP(SolvedClassifier):
         if form == "released":
             self.register_buffer("covariance", torch.zeros(dim, dim, dtype=dtype))
             self.register_buffer("first", torch.zeros(n_classes, dtype=dtype))
-        # as published, the last projection is drawn before those of the heads
+        # As published, the last projection is drawn before those of the heads.
         self.last = RandomExpansion(dim, projection, "gelu", seed=seed)
         self.heads = nn.ModuleList(  # type: ignore[assignment]
             RidgeStatistics(
@@ -145,7 +141,7 @@ class AnaCP(SolvedClassifier):
         if self.classes is None:
             return self.shared_covariance()
         covariance = self.classes.scatters[c] / self.count[c]
-        # added to the first batch alone, and averaged with the others
+        # The release adds it to the first batch only, so that later batches dilute it.
         fades = self.first[c] / self.count[c] if self.form == "released" else 1
         covariance.diagonal().add_(VARIANCE * fades)
         return covariance
@@ -165,7 +161,7 @@ class AnaCP(SolvedClassifier):
         features = []
         factor = torch.linalg.cholesky(self.shared_covariance())
         for c in columns:
-            # A generator for each class: draws do not depend on which others there are.
+            # One generator per class: draws do not depend on the other classes.
             generator = torch.Generator().manual_seed(derived_seed(self.seed, DRAWS_FROM + c))
             noise = torch.randn(self.samples, self.dim, generator=generator).to(factor)
             if self.classes is not None:
@@ -175,8 +171,7 @@ class AnaCP(SolvedClassifier):
         return torch.cat(features), of
 
     def aligned(self, features: Tensor) -> Tensor:
-        """a(x) (batch, dim) by the last solution of features (batch, dim), which are not normalised
-        here."""
+        """Features (batch, dim) of unit length -> a(x) (batch, dim) by the last solution."""
         thetas = () if self.thetas is None else self.thetas
         # a(x) = 1/H sum_i g_i(x) / ||g_i(x)||, with g_i(x) = gelu(x W_i) Theta_i
         outputs = [
@@ -196,14 +191,12 @@ class AnaCP(SolvedClassifier):
         if self.classes is not None:
             self.classes.update(x, labels)
         for head in self.heads:
-            # z'z and, by class, the sums of z
             head.add(head.inputs(x), onehot)
         self.weight = None
 
     def _average_covariance(self, inside: Tensor) -> None:
         """Published average: S = (n S + B S_new) / (n + B), where n counts the batch already."""
         batch, n = len(inside), self.count.sum()
-        # S_new of the batch; the first one is taken as it is, with a little variance
         new = inside.T @ inside / batch
         if int(n) == batch:
             self.covariance.copy_(new).diagonal().add_(VARIANCE)
@@ -218,7 +211,7 @@ class AnaCP(SolvedClassifier):
         targets = self.targets()
         # Theta_i = (A_i + r I)^-1 sum_c n_c zbar_c^T t_c
         solutions = [head.attempt(self.ridge) for head in self.heads]
-        # sum_c n_c zbar_c^T t_c = Q t: the sums Q stay where targets move.
+        # sum_c n_c zbar_c^T t_c = Q t: the sums Q do not depend on targets.
         self.thetas = torch.stack([one[:, self.seen] @ targets for one, _ in solutions])
         features, columns = self.pseudo_samples()
         h = self.last(self.aligned(features))
@@ -247,10 +240,10 @@ def contrastive_targets(
     Args:
         means: (classes, dim).
         covariance: (dim, dim), positive definite.
-        space: ``"features"`` leads back by the inverse of P.
-        least: singular values below this share of the largest are left out; 0 keeps all.
+        space: ``"features"`` applies the inverse of P.
+        least: leave out singular values below this share of the largest; 0: none.
         last: left (classes,) and right (dim,) singular vectors of the smallest singular value,
-            which is 0, so that they are arbitrary.
+            which are arbitrary as it is 0.
 
     Returns:
         (classes, dim), of length 1.
@@ -262,16 +255,15 @@ def contrastive_targets(
                 [-0.3160,  0.9490]], dtype=torch.float64)
     """
     values, vectors = torch.linalg.eigh(covariance)
-    # 1e-8 as released.
-    variances = values + 1e-8
+    variances = values + 1e-8  # as released
     root = (vectors * variances.rsqrt()) @ vectors.T  # P
     centre = means.mean(dim=0)
     u, s, v = torch.linalg.svd((means - centre) @ root, full_matrices=False)
     if last is not None:
         u = torch.cat([u[:, :-1], last[0][:, None]], dim=1)
         v = torch.cat([v[:-1], last[1][None]])
-    # Means about their own mean have one direction fewer: the last s is 0 but for rounding.
-    kept = s > least * s[0] if least else torch.ones_like(s, dtype=torch.bool)
-    apart = (u * ((s + 1) * kept)) @ v
+    # Centred means have one direction fewer: the last s is 0 up to rounding.
+    used = s > least * s[0] if least else torch.ones_like(s, dtype=torch.bool)
+    apart = (u * ((s + 1) * used)) @ v
     back = (vectors * variances.sqrt()) @ vectors.T if space == "features" else root
     return F.normalize(apart @ back + centre, dim=1)

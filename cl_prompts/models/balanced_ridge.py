@@ -1,4 +1,4 @@
-"""AIR: ridge regression in which every class weighs the same."""
+"""AIR: class-balanced ridge regression."""
 
 from __future__ import annotations
 
@@ -16,34 +16,28 @@ BalanceOver = Literal["seen", "range"]
 
 
 class BalancedRidge(SymmetricSums, SolvedClassifier):
-    """AIR (2024, arXiv 2408.10349), generalised form: class-balanced ridge regression on random
-    features.
+    """AIR (2024, arXiv 2408.10349), generalised form: class-balanced ridge regression.
 
-    With ``h = relu(f R)``, for each class c the sums ``A_c = H_c' H_c`` and ``s_c = sum h`` over
-    its n_c samples, and class weights v_c proportional to 1 / n_c with mean 1 over the known
-    classes: ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c``, scores ``h W``.
+    With random features ``h = relu(f R)``, for each class c the sums ``A_c = H_c' H_c`` and ``s_c =
+    sum h`` over its n_c samples, and class weights v_c proportional to 1 / n_c with mean 1 over the
+    known classes: ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c``, scores ``h W``. The matrices
+    A_c take n_classes * projection^2 numbers, 4 GB for 100 classes at 700 in float64, half of that
+    in a file.
 
-    One matrix A_c a class: n_classes * projection^2 numbers, 4 GB for 100 classes at 700 in
-    float64, and half as many in a file. A training batch is sorted by class: labels that are given
-    on the CPU spare a GPU's wait.
-
-    Deviation: known classes are those of which a sample came, so that labels may arrive in any
-    order. The published code counts every class up to the highest label (``balance_over="range"``),
-    which makes the ridge weigh less while classes in between are missing.
+    Deviation: known classes are those with a sample, so labels may come in any order. The published
+    code counts every class up to the highest label (``balance_over="range"``), so the ridge weighs
+    less while classes in between are missing.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
-        projection: random features.
+        projection: number of random features.
         expansion: their distribution, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
         ridge: positive.
-        balance_over: classes over which the mean weight is 1, see above.
-        memory_gib: refuse settings whose matrices take more.
+        balance_over: classes with mean weight 1, see above.
+        memory_gib: limit of the class matrices' memory.
         seed: of R.
-        dtype: of sums and solution.
 
     Raises:
-        InputError: too much memory.
+        InputError: class matrices above ``memory_gib``.
 
     Example:
         >>> air = BalancedRidge(4, 3, projection=20, ridge=1.0)
@@ -55,11 +49,7 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
     sorts = True
     symmetric = ("grams",)
     summed = ("count", "grams", "sums")
-    class_axes: ClassVar = {
-        **SolvedClassifier.class_axes,
-        "grams": 0,
-        "sums": 0,
-    }
+    class_axes: ClassVar = {**SolvedClassifier.class_axes, "grams": 0, "sums": 0}
     grams: Tensor
     sums: Tensor
 
@@ -85,9 +75,7 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
         self.register_buffer("sums", torch.zeros(n_classes, projection, dtype=dtype))
 
     def class_weights(self) -> Tensor:
-        """(classes,) v: proportional to 1 / count with mean 1 over the known classes; 0 without
-        samples."""
-        # v_c proportional to 1 / n_c, with mean 1 over the known classes
+        """(classes,) v, proportional to 1 / count with mean 1 over the known classes, else 0."""
         v = torch.where(self.seen, 1 / self.count.clamp(min=1), 0)
         known = self.seen.sum()
         if self.balance_over == "range":

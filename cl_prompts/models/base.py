@@ -34,13 +34,13 @@ class Output:
     Attributes:
         logits: (batch, classes), instance mask applied; unseen classes hold -inf, or 0 in a
             multi-label model.
-        features: (batch, dim) fp32 features that the head read, whitened where the model does so.
-        selection: what the selector chose, or None without a selector.
+        features: (batch, dim) fp32 input of the head, whitened where the model whitens.
+        selection: the selector's choice, or None without a selector.
         mask: (batch, classes) instance-wise logit mask, or None.
-        raw: (batch, dim) features before whitening, where a model has one head for all classes.
-        prompt_loss: scalar, terms of loss that prompts bring along, or None.
-        cacheable: cacheable parts for these images by the names of ``cache_keys``; they can be
-            passed back to ``run``.
+        raw: (batch, dim) features before whitening, in models with one head for all classes.
+        prompt_loss: scalar, loss terms of the prompts, or None.
+        cacheable: name of ``cache_keys`` -> value for these images; :meth:`ContinualModel.run`
+            accepts them.
 
     Example:
         >>> output = Output(logits=torch.zeros(2, 10), features=torch.zeros(2, 16))
@@ -59,17 +59,18 @@ class Output:
 
 @dataclass
 class Encoding:
-    """Intermediate result of a forward pass, between its two stages.
+    """Result of the first stage of a forward pass, input of the second.
 
-    With all parts that ``cache_keys`` names it may be taken over by later passes over the same
-    images while their versions compare equal, so nothing in it may depend on anything else that
-    changes, or carry gradient.
+    If it holds all parts that ``cache_keys`` names, later forward passes over the same images reuse
+    it while their versions compare equal. Cacheable parts carry no gradient and depend on nothing
+    that changes.
 
     Attributes:
-        parts: cacheable values for these images, by the names of ``cache_keys``.
-        tokens: (batch, n, dim) embedded tokens, if the second stage needs them.
-        features: (batch, ..., dim) features that are not cacheable, likewise.
-        entry: what the first stage has computed of the second one's pass, if anything.
+        parts: name of ``cache_keys`` -> cacheable value for these images.
+        tokens: (batch, n, dim) embedded tokens, or None if the second stage does not need them.
+        features: (batch, ..., dim) features that are not cacheable, or None.
+        entry: the part of the second stage's forward pass that the first stage has computed, or
+            None.
 
     Example:
         >>> Encoding({"frozen": torch.zeros(2, 16)}).tokens is None  # features alone
@@ -83,21 +84,21 @@ class Encoding:
 
 
 def need_frozen(backbone: FrozenViT, part: str) -> None:
-    """Refuse a thawed backbone for what relies on features that never change."""
+    """Raise ``InputError`` for a trainable backbone where features must not change."""
     if backbone.trainable:
         raise InputError(f"{part} need a frozen backbone: this one is thawed")
 
 
 class ContinualModel(nn.Module):
-    """Interface of models on a frozen ViT, for strategies, evaluation and run folders.
+    """Interface of models on a frozen ViT.
 
-    ``model(images)`` gives logits (batch, n_classes): no task id, no dependence on batch mates.
-    Classes never seen in training score -inf (0 in a multi-label model, whose losses and metrics
-    use seen columns only); :meth:`observe_classes` marks classes as seen.
+    ``model(images)`` gives logits (batch, n_classes): no task id, no dependence on other samples of
+    the batch. Classes never seen in training score -inf, or 0 in a multi-label model, whose losses
+    and metrics use seen columns only. :meth:`observe_classes` marks classes as seen.
 
-    Parts of a forward pass may depend only on what no longer changes: the frozen backbone, or the
-    lane of a finished task. :meth:`cache_keys` names such parts, ``Output.cacheable`` holds their
-    values, and :meth:`run` accepts cached values in their place, which is exact.
+    :meth:`cache_keys` names the parts of a forward pass that depend only on frozen weights (the
+    backbone, or the lane of a finished task). ``Output.cacheable`` holds their values, and
+    :meth:`run` accepts cached values in their place. The result is exactly the same.
 
     Args:
         backbone: the frozen ViT.
@@ -117,25 +118,25 @@ class ContinualModel(nn.Module):
     backbone: FrozenViT
     whitening: FeatureWhitening | BatchAlignment | None
     slow: SlowHeads | None
-    """Slow heads that decide with the head in evaluation, or None."""
+    """Slow heads that are combined with the head in evaluation, or None."""
     compiled: CompiledDecoding | None
-    """The second stage of passes as it is run where it is compiled; None to run it as it stands."""
+    """The compiled second stage, or None to run :meth:`decode` itself."""
 
     head: nn.Module
     one_head: ClassVar[bool] = False
-    """Whether a single head scores all classes, which can be replaced."""
+    """Whether one replaceable head scores all classes."""
 
     ensemble: Ensemble = "softmax_max_prob"
-    """How the head and its slow heads decide together, see
+    """How head and slow heads are combined:
     :func:`~cl_prompts.models.slow_heads.ensemble_logits`."""
 
     finite_forward: bool = False
-    """Whether ``model(images)`` gives unseen classes a large finite negative score instead of
-    -inf, for code that squares or differentiates it."""
+    """Whether ``model(images)`` gives unseen classes a large finite negative score instead of -inf,
+    for code that squares or differentiates it."""
 
     score_threshold: float | None = None
-    """Where the scores of a multi-label model are no logits: the score above which a label counts
-    as predicted. None: its logits have probabilities, and the threshold is one of these."""
+    """Score above which a multi-label model predicts a label, if its scores are not logits. None:
+    logits, whose threshold is a probability."""
 
     def __init__(self, backbone: FrozenViT, n_classes: int, *, multi_label: bool = False) -> None:
         super().__init__()
@@ -149,7 +150,7 @@ class ContinualModel(nn.Module):
         self.compiled = None
 
     def grown(self) -> None:
-        """Count the columns; slow heads begin as the head does for further classes."""
+        """Update the number of columns; slow heads copy the head's new rows."""
         more = len(self.seen) - self.n_classes
         self.n_classes = len(self.seen)
         if self.slow is not None:
@@ -165,8 +166,11 @@ class ContinualModel(nn.Module):
         )
 
     def observe_classes(self, labels: Tensor) -> None:
-        """Mark the classes in ``labels`` as seen: class ids of any shape, or multi-hot (batch,
-        classes)."""
+        """Mark classes as seen.
+
+        Args:
+            labels: class ids of any shape, or multi-hot (batch, classes).
+        """
         if self.multi_label:
             self.seen |= (labels > 0).reshape(-1, self.n_classes).any(dim=0)
         else:
@@ -177,54 +181,53 @@ class ContinualModel(nn.Module):
         head: nn.Module | None = None,
         whitening: FeatureWhitening | BatchAlignment | None = None,
     ) -> None:
-        """Replace the head, or what its input passes through; None leaves it as it is.
+        """Replace the head, or the whitening of its input; None leaves it unchanged.
 
         Raises:
-            InputError: the model has no one head for all classes.
+            InputError: the model does not have one head for all classes.
         """
         if not self.one_head:
             name = type(self).__name__
-            raise InputError(f"{name} has no one head for all classes: leave out head")
+            raise InputError(f"{name} does not have one head for all classes: leave out head")
         self.head = self.head if head is None else head
         self.whitening = self.whitening if whitening is None else whitening
 
     def set_slow_heads(
-        self,
-        decays: Sequence[float],
-        n_experts: int = 1,
-        ensemble: Ensemble = "softmax_max_prob",
+        self, decays: Sequence[float], n_experts: int = 1, ensemble: Ensemble = "softmax_max_prob"
     ) -> None:
-        """Give the head slow heads, which decide with it in evaluation; call it once the head is
-        what it will be.
+        """Add slow heads, copies of the present head that are combined with it in evaluation.
+
+        Call it once the head is final.
 
         Args:
             decays: one slow head each.
-            n_experts: experts that have slow heads of their own.
-            ensemble: how they decide together, see
+            n_experts: experts with slow heads of their own.
+            ensemble: how heads are combined, see
                 :func:`~cl_prompts.models.slow_heads.ensemble_logits`.
         """
-        # Copies of the head as it is now, so the head has to be final.
         self.slow = SlowHeads(self.head, n_experts, decays)
         self.ensemble = ensemble
 
     def update_statistics(
         self, rows: int | None = None, *, repeated: bool = False
     ) -> AbstractContextManager[None]:
-        """Context in which the next forward pass updates the statistics of the head's input, if
-        there are any; the arguments are those of
-        :meth:`~cl_prompts.models.whitening.FeatureWhitening.update_statistics`."""
+        """Context in which the next forward pass updates the whitening statistics, if any.
+
+        Arguments as :meth:`~cl_prompts.models.whitening.FeatureWhitening.update_statistics`.
+        """
         if self.whitening is None:
             return nullcontext()
         return self.whitening.update_statistics(rows, repeated=repeated)
 
     def hide_unseen(self, logits: Tensor) -> Tensor:
-        """Logits (batch, classes) with the columns of unseen classes at -inf, or at 0 in a
-        multi-label model."""
+        """Set the columns of unseen classes in logits (batch, classes) to -inf (multi-label: 0)."""
         return logits.masked_fill(~self.seen, 0.0 if self.multi_label else float("-inf"))
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """Cache keys: the cacheable parts of a forward pass by name, each with a version. A cached
-        value is valid while its version compares equal."""
+        """Name -> version of each cacheable part of a forward pass.
+
+        A cached value is valid while its version compares equal.
+        """
         return {}
 
     def needs_images(self, cached: Collection[str]) -> bool:
@@ -232,20 +235,20 @@ class ContinualModel(nn.Module):
         return True
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
-        """First stage: the cacheable parts, and what else the second stage needs.
+        """Run the first stage: the cacheable parts, and other inputs of the second stage.
 
         Args:
-            images: (batch, 3, size, size) in [0, 1]; may be None if :meth:`needs_images` says so.
-            cached: parts of an earlier pass over the same images, each (batch, width).
+            images: (batch, 3, size, size) in [0, 1]; None where :meth:`needs_images` is False.
+            cached: cached parts for the same images, each (batch, width).
         """
         raise NotImplementedError
 
     def decode(self, encoding: Encoding) -> Output:
-        """Second stage: the parts that change while the model learns."""
+        """Run the second stage: the part that changes while the model learns."""
         raise NotImplementedError
 
     def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
-        """Run both stages of a forward pass; the arguments are those of :meth:`encode`."""
+        """Run both stages of a forward pass. Arguments as :meth:`encode`."""
         encoding = self.encode(images, cached or {})
         # Only the second stage learns, so only it is compiled.
         decode = self.decode if self.compiled is None else self.compiled
@@ -257,7 +260,7 @@ class ContinualModel(nn.Module):
         return finite(logits) if self.finite_forward else logits
 
     def learned_state(self) -> dict[str, Tensor]:
-        """All state but the frozen backbone's: prompts, keys, counts, masks, head, seen classes."""
+        """State without the frozen backbone: prompts, keys, counts, masks, head, seen classes."""
         state = self.state_dict()
         return {
             k: v
@@ -266,13 +269,13 @@ class ContinualModel(nn.Module):
         }
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
-        """Inverse of :meth:`learned_state`.
+        """Load a state of :meth:`learned_state`.
 
         Raises:
-            InputError: the state belongs to another model (which keys).
+            InputError: the state belongs to another model (names the keys that differ).
         """
         mine = self.learned_state()
-        # Names first; shapes can be compared only where the names agree.
+        # Shapes can be compared only where the names agree.
         wrong = sorted(set(mine) ^ set(state)) or sorted(
             k for k in mine if mine[k].shape != state[k].shape
         )
@@ -281,32 +284,31 @@ class ContinualModel(nn.Module):
                 f"the saved state does not fit this model: {', '.join(wrong[:3])} differ"
                 f" ({len(wrong)} in all)"
             )
-        # Names were compared above; only those of the frozen backbone are missing.
+        # Not strict: the frozen backbone's names are missing.
         self.load_state_dict(state, strict=False)
 
     def exported(self) -> bytes:
-        """:meth:`learned_state` as a safetensors file, which knows its backbone and its hash."""
+        """Write :meth:`learned_state` as safetensors bytes, with the hashes of backbone and
+        state."""
         state = {k: v.detach().cpu().contiguous() for k, v in self.learned_state().items()}
         about = {
             "n_classes": self.n_classes,
             "dim": self.backbone.dim,
             "trainable_backbone": self.backbone.trainable,
-            # What of it is not in the state itself, named by its content.
             "backbone": backbone_hash(self.backbone),
             "sha256": state_hash(state),
         }
         return tensors_file.save(state, metadata={"cl_prompts": json.dumps(about)})
 
     def save(self, path: str | Path) -> None:
-        """Write :meth:`exported`; the frozen backbone is left out."""
+        """Write :meth:`exported` to a file; it does not contain the frozen backbone."""
         write_whole(path, self.exported())
 
     def load(self, path: str | Path) -> None:
-        """Read what :meth:`save` wrote into a model of the same construction, on the same backbone.
+        """Load a file of :meth:`save` into a model of the same construction and backbone.
 
         Raises:
-            InputError: missing or damaged file, a state that does not fit, or one that was learned
-                on another backbone.
+            InputError: missing or damaged file, a state that does not fit, or another backbone.
         """
         if not Path(path).is_file():
             raise InputError(f"there is no saved model at {path}")
@@ -316,29 +318,28 @@ class ContinualModel(nn.Module):
                 state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             before, backbone = about["sha256"], about["backbone"]
         except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"{path} is no saved model, or damaged: {error}") from error
+            raise InputError(f"{path} is not a saved model, or is damaged: {error}") from error
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"{path} does not say on which backbone it was learned: if you know, pass its"
+                f"{path} does not name the backbone of its training. If you know it, pass the"
                 " tensors to load_learned_state"
             ) from error
-        # Before anything is loaded: a model is never half damaged.
+        # Before anything is loaded, so that an error leaves the model unchanged.
         if state_hash(state) != before:
             raise InputError(f"{path} is damaged: the checksum of its tensors differs")
         self.check_backbone(backbone, str(path))
         self.load_learned_state(state)
 
     def check_backbone(self, known: object, what: str) -> None:
-        """Refuse what was learned on a backbone with another
-        :func:`~cl_prompts.backbones.weight_files.backbone_hash`.
+        """Raise ``InputError`` if a state was trained on another backbone.
 
         Args:
-            known: its hash.
-            what: was learned on it, for the sentence.
+            known: :func:`~cl_prompts.backbones.weight_files.backbone_hash` of its backbone.
+            what: name of the state, for the error.
         """
         if known != backbone_hash(self.backbone):
             raise InputError(
-                f"{what} was learned on a backbone with other weights, image size, precision,"
-                " heads, activation, normalisation or read-out, or by an earlier commit, which"
-                " noted less of it: build the model on the same one, or train it again"
+                f"{what} was trained on another backbone (weights, image size, precision, heads,"
+                " activation, normalisation or features differ). Build the model on the same"
+                " backbone, or train again"
             )

@@ -1,4 +1,4 @@
-"""One covariance for each class, kept exactly while streaming, and the memory that it takes."""
+"""One exact covariance per class, and a limit of its memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ GIB = 2**30
 
 
 class ClassScatter(nn.Module):
-    """Means and scatter matrices of each class, about the final means (pairwise update of Chan,
-    Golub and LeVeque, 1979), whatever the order and the batches.
+    """Means and scatter matrices of each class, exact for any order and batches.
+
+    Scatters are about the final means (pairwise update of Chan, Golub and LeVeque, 1979).
 
     Args:
-        dim: of a feature.
+        dim: feature width.
         n_classes: classes.
-        moving: take the scatter of a batch about means that it has just moved instead, as released
-            code does, so that pieces of a class count too little.
+        moving: use the scatter about the just updated means instead, as released code does, which
+            counts batches too little.
         dtype: of the statistics.
 
     Example:
@@ -39,12 +40,7 @@ class ClassScatter(nn.Module):
     scatters: Tensor
 
     def __init__(
-        self,
-        dim: int,
-        n_classes: int,
-        *,
-        moving: bool = False,
-        dtype: torch.dtype = torch.float64,
+        self, dim: int, n_classes: int, *, moving: bool = False, dtype: torch.dtype = torch.float64
     ) -> None:
         super().__init__()
         self.moving = moving
@@ -58,8 +54,10 @@ class ClassScatter(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor, labels: Tensor) -> None:
-        """Add a batch: features (batch, dim) of the statistics' type, and their classes (batch,),
-        on the CPU to spare a GPU's wait."""
+        """Add features (batch, dim) of the statistics' type with classes (batch,).
+
+        Labels on the CPU avoid a GPU synchronisation.
+        """
         for c, mine in rows_by_class(x, labels):
             before = self.count[c].clone()
             total = before + len(mine)
@@ -77,8 +75,10 @@ class ClassScatter(nn.Module):
 
 
 def rows_by_class(x: Tensor, labels: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Rows of a batch (batch, ...) by class, in ascending order; labels that are given on the CPU
-    spare a GPU's wait."""
+    """Yield class and rows of a batch (batch, ...), in ascending order of classes.
+
+    Labels on the CPU avoid a GPU synchronisation.
+    """
     labels = labels.cpu()
     classes, counts = labels.unique(return_counts=True)
     rows = x[labels.argsort(stable=True).to(x.device)].split(counts.tolist())
@@ -86,26 +86,17 @@ def rows_by_class(x: Tensor, labels: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def check_class_matrices(
-    of: str,
-    n_classes: int,
-    size: int,
-    dtype: torch.dtype,
-    memory_gib: float,
-    *,
-    matrices: int = 1,
+    of: str, n_classes: int, size: int, dtype: torch.dtype, memory_gib: float, *, matrices: int = 1
 ) -> None:
-    """Refuse matrices of classes that take more memory than is granted.
+    """Raise ``InputError`` if the class matrices need more memory than allowed.
 
     Args:
-        of: the method, for the sentence.
+        of: name of the method, for the error.
         n_classes: classes.
         size: rows of a matrix.
         dtype: of its entries.
-        memory_gib: granted, in GiB.
+        memory_gib: limit in GiB.
         matrices: for each class.
-
-    Raises:
-        InputError: they take more.
     """
     per_number = matrices * torch.finfo(dtype).bits // 8
     needed = n_classes * size**2 * per_number / GIB

@@ -1,4 +1,4 @@
-"""The part of a pass that learns, compiled by torch."""
+"""Compiled second stage of forward passes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 from cl_prompts.errors import InputError
 
-#: the last release seen to split a pass
+#: The last release known to split a pass.
 SPLITTING = (2, 4)
 
 
 def check_release() -> None:
-    """Raise ``InputError`` for a release of torch that does not compile a pass as one graph."""
+    """Raise ``InputError`` if this torch does not compile a pass as one graph."""
     if splits_passes():
         raise InputError(
-            f"compile=True needs a later torch than {torch.__version__}, which would compile a pass"
-            " in dozens of pieces: leave it out, or install one"
+            f"compile=True needs a later torch than {torch.__version__}, which splits a pass into"
+            " many graphs: install one, or leave compile out"
         )
 
 
@@ -30,11 +30,11 @@ def splits_passes() -> bool:
 
 
 class CompiledDecoding:
-    """``model.decode`` under ``torch.compile``, for batches of any size.
+    """``model.decode`` under ``torch.compile``, for any batch size.
 
-    It compiles once for training and once for evaluation. A batch of one image runs as it stands,
-    since torch would compile again for it. What passes cost is counted outside of the compiled
-    code, which would otherwise be valid for one state of the counter.
+    It compiles once for training and once for evaluation. A batch of one image is not compiled,
+    since torch would compile again for it. Compute costs are counted outside the compiled code,
+    which would depend on the counter's state.
 
     Args:
         model: a :class:`~cl_prompts.models.base.ContinualModel`.
@@ -59,16 +59,16 @@ class CompiledDecoding:
         sized = encoding.tokens if encoding.tokens is not None else encoding.parts["frozen"]
         if len(sized) < 2:
             return self._model.decode(encoding)
-        # Copies, since code compiled for views of other tensors is not valid for whole ones.
+        # Copies, since code compiled for views is not valid for whole tensors.
         parts = {name: values.clone() for name, values in encoding.parts.items()}
         encoding = replace(encoding, parts=parts)
         counter = self._model.backbone.counter
         before = counter.counts()
-        # From zero each time: compiled code depends on what the counter held.
+        # From zero each time: compiled code depends on the counter's values.
         counter.reset()
         output = self._decode(encoding)
         counter.reset(before.plus(counter.counts()))
         return output
 
     def __deepcopy__(self, memo: Any) -> None:
-        """A copy of a model is not compiled, since this one decodes for its own model."""
+        """Return None: a copy of a model is not compiled."""

@@ -1,4 +1,4 @@
-"""Feature cache: the frozen part of forward passes, computed once for each view of an image."""
+"""Feature cache: the frozen part of forward passes, computed once per sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl_prompts.models.base import ContinualModel, Output
 
-#: bytes that features of training images may take
+#: Bytes for the features of training images.
 BUDGET = 2**30
 
 Keys = Mapping[str, Hashable]
@@ -19,7 +19,7 @@ Keys = Mapping[str, Hashable]
 
 @dataclass
 class _Part:
-    """Values (n, width) of a cacheable part by sample, and which samples have one."""
+    """Values (rows, width) of a cacheable part, and which rows have one."""
 
     version: Hashable
     known: Tensor
@@ -27,16 +27,15 @@ class _Part:
 
 
 class FeatureCache:
-    """Cacheable parts of forward passes, by sample; a sample is a view of a row.
+    """Cache of the frozen part of forward passes, by sample.
 
-    Where a sample comes again, the parts of a pass that
-    :meth:`~cl_prompts.models.base.ContinualModel.cache_keys` names are the same each time: the
-    query of a prompt method, the feature of a head on a frozen ViT, the logits of a finished lane.
-    They are computed once, which is exact.
+    A sample is one augmentation of an image; it has a row in the cache. The cached parts are those
+    of :meth:`~cl_prompts.models.base.ContinualModel.cache_keys`: the query of a prompt method, the
+    feature of a head on a frozen ViT, the logits of a finished lane. Results are exactly the same
+    as without the cache.
 
     Args:
-        budget: bytes that values may take; samples beyond it are computed at each pass. None for
-            no bound.
+        budget: bytes for values; samples beyond it are computed at each pass. None: no limit.
 
     Example:
         >>> cache = FeatureCache()
@@ -49,26 +48,26 @@ class FeatureCache:
     def __init__(self, budget: int | None = None) -> None:
         self.budget = budget
         self.reused = 0
-        """Samples of training passes whose frozen work was cached."""
+        """Samples of training passes that were cached."""
         self.computed = 0
-        """Samples of training passes whose frozen work could be cached, and was computed."""
+        """Samples of training passes that could be cached and were computed."""
         self._n = 0
         self._starts: dict[int, int] = {}
         self._parts: dict[str, _Part] = {}
 
     def reserve(self, experience: int, n: int) -> None:
-        """Make room for the ``n`` samples of a source, such as an experience."""
+        """Reserve rows for the ``n`` samples of an experience."""
         self._starts[experience] = self._n
         self._n += n
 
     def clear(self) -> None:
-        """Forget all sources and their values."""
+        """Remove all experiences and values."""
         self._n = 0
         self._starts = {}
         self._parts = {}
 
     def drop_outdated(self, keys: Keys) -> None:
-        """Forget values of parts whose version has changed."""
+        """Remove values of parts whose version has changed."""
         self._parts = self._usable(keys)
 
     def _usable(self, keys: Keys) -> dict[str, _Part]:
@@ -79,7 +78,7 @@ class FeatureCache:
         }
 
     def known(self, name: str, rows: Tensor) -> Tensor:
-        """(n,) boolean: samples (n,) that have a value of a part; on the CPU."""
+        """(n,) boolean on the CPU: rows (n,) that have a value of a part."""
         part = self._parts.get(name)
         if part is None:
             return torch.zeros(len(rows), dtype=torch.bool)
@@ -87,12 +86,12 @@ class FeatureCache:
         return part.known[rows.clamp(max=len(part.known) - 1)] & inside
 
     def get(self, name: str, rows: Tensor) -> Tensor:
-        """Values (n, width) of known samples (n,)."""
+        """Values (n, width) of known rows (n,)."""
         values = self._parts[name].values
         return values[rows.to(values.device)]
 
     def put(self, rows: Tensor, values: Mapping[str, Tensor], keys: Keys) -> None:
-        """Keep the values (n, width) of samples (n,), as far as the budget reaches."""
+        """Store the values (n, width) of rows (n,) that fit the budget."""
         names = sorted(values.keys() & keys.keys())
         room = self._room(sum(values[name].shape[1] for name in names))
         fits = (rows < room).nonzero()[:, 0]
@@ -105,12 +104,12 @@ class FeatureCache:
             part.known[rows[fits]] = True
 
     def _room(self, width: int) -> int:
-        """Samples, counted from the first one, whose values of this width fit the budget."""
-        # In fp32, of 4 bytes, whatever the precision of the backbone: features are.
+        """Number of rows, from the first one, whose values of this width fit the budget."""
+        # Features are fp32, 4 bytes, whatever the precision of the backbone.
         return self._n if self.budget is None else min(self._n, self.budget // (4 * width))
 
     def _sized(self, name: str, version: Hashable, room: int, values: Tensor) -> _Part:
-        """A part with room for so many rows."""
+        """A part enlarged to so many rows."""
         part = self._parts.get(name)
         if part is None:
             empty = torch.zeros(0, values.shape[1], device=values.device)
@@ -124,13 +123,12 @@ class FeatureCache:
         return part
 
     def run(self, model: ContinualModel, images: Tensor, samples: Tensor | None) -> Output:
-        """Output of a training pass, whose cached parts are not computed again.
+        """Run a training pass with cached parts.
 
         Args:
-            model: that is trained.
+            model: the model in training.
             images: (batch, 3, size, size).
-            views: (batch, 2) source and number of the view in it; None where views never come
-                again, and nothing is cached.
+            samples: (batch, 2) experience and sample number in it; None: do not cache.
         """
         keys = {} if samples is None else model.cache_keys()
         if samples is None or not keys:
@@ -149,8 +147,7 @@ class FeatureCache:
     def _parts_of(
         self, model: ContinualModel, images: Tensor, rows: Tensor, known: Tensor, keys: Keys
     ) -> dict[str, Tensor]:
-        """Parts of a batch of which some samples are known; those of the others are computed apart,
-        unless it is all of them."""
+        """Parts of a batch with some known rows; the others are computed first."""
         if not bool(known.any()):
             return {}
         old = known.nonzero()[:, 0]
@@ -158,7 +155,7 @@ class FeatureCache:
         parts = {name: self.get(name, rows[old]) for name in keys}
         if not len(new):
             return parts
-        # What is cached is frozen, and no gradient passes through it.
+        # Cached parts carry no gradient.
         with torch.no_grad():
             computed = model.encode(images[new.to(images.device)], {}).parts
         self.put(rows[new], computed, keys)
@@ -166,8 +163,10 @@ class FeatureCache:
         return {name: torch.cat([parts[name], computed[name].float()])[order] for name in keys}
 
     def state_dict(self, keys: Keys) -> dict[str, Any]:
-        """Values that a resumed run must not compute again, since in another batch they might be
-        rounded otherwise: those of parts that have these versions."""
+        """State with the values of these versions.
+
+        A resumed run needs the values: computed in another batch they might be rounded differently.
+        """
         parts = {
             name: (part.known.clone(), part.values[part.known.to(part.values.device)])
             for name, part in self._usable(keys).items()
@@ -183,7 +182,7 @@ class FeatureCache:
     def load_state_dict(
         self, state: Mapping[str, Any], keys: Keys, device: torch.device | str
     ) -> None:
-        """Inverse of :meth:`state_dict`, for a model in the state in which that was taken."""
+        """Load a state of :meth:`state_dict`; ``keys`` are those of the restored model."""
         self.reused = int(state["reused"])
         self.computed = int(state["computed"])
         self._n = int(state["n"])

@@ -1,9 +1,9 @@
-"""Growth of modules: further entries along the axes that count classes or tasks.
+"""Growth of modules along the axes that count classes or tasks.
 
-A module says in ``class_axes`` which axis of a parameter or buffer has one entry for each class,
-and in ``task_axes`` which one has an entry for each task; all else has neither. New entries are
-zero, unless the module's ``fresh(name, rows)`` fills them; lists of parts get another one by its
-``add_task()``. In the end its ``grown()`` is called. A plugin may declare and have the same.
+``class_axes`` of a module names the axis of each parameter or buffer with one entry per class,
+``task_axes`` that with one entry per task. New entries are zero, or initialised by ``fresh(name,
+rows)``. ``add_task()`` appends to lists of parts, and ``grown()`` is called last. Plugins may
+define the same attributes.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def grow_parts(
         parts: modules, without their submodules, and other owners of tensors.
         axes: which of the declared axes.
         n: entries to add.
-        first: number of the first of them. What an entry begins with depends on its number and
-            ``seed`` alone.
+        first: number of the first new entry. Its initial value depends only on its number and
+            ``seed``.
         seed: of the initial values.
 
     Returns:
-        The parameters that were replaced, each with the one in its place.
+        replaced parameter -> new parameter.
 
     Example:
         >>> head = nn.Linear(4, 3)
@@ -60,7 +60,7 @@ def grow_parts(
                 replaced[value] = larger
     for i in range(first, first + n):
         for part in parts:
-            # By kind: a copy of a part, such as a teacher, begins as the part does.
+            # By type, so that a copy of a part, such as a teacher, gets the same values.
             kind = crc32(type(part).__name__.encode())
             with seeded(derived_seed(seed, i) + kind):
                 _fill(part, getattr(part, axes, {}), i - first - n)
@@ -73,7 +73,7 @@ def grow_parts(
 
 
 def _larger(part: Any, name: str, value: Tensor, axis: int, n: int) -> Any:
-    # What is not saved is computed again from what is.
+    # Non-persistent buffers are computed from others.
     if name in getattr(part, "_non_persistent_buffers_set", ()):
         return None
     shape = [size + n if i == axis else size for i, size in enumerate(value.shape)]
@@ -84,19 +84,19 @@ def _larger(part: Any, name: str, value: Tensor, axis: int, n: int) -> Any:
 
 
 def _fill(part: Any, declared: Mapping[str, int], place: int) -> None:
-    """Fill the new entries at a place, counted from the end."""
+    """Initialise the new entry at a place counted from the end."""
     for name, axis in declared.items() if hasattr(part, "fresh") else ():
         value = getattr(part, name, None)
         if value is not None:
             entry = value.data.narrow(axis, value.shape[axis] + place, 1)
-            # On the CPU, so that all devices draw the same.
+            # On the CPU, so that all devices draw the same values.
             rows = torch.zeros(entry.shape, dtype=entry.dtype)
             part.fresh(name, rows)
             entry.copy_(rows)
 
 
 def padded(value: Tensor, shape: Sequence[int]) -> Tensor:
-    """A copy of a tensor in the first corner of zeros of another shape.
+    """Copy a tensor into the first corner of zeros of another shape.
 
     >>> padded(torch.ones(1, 2), (2, 3))
     tensor([[1., 1., 0.],

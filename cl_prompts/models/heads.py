@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from cl_prompts.prompts.selectors import Selection, unit_rows
 
-#: Replaces minus infinity where a finite number is needed (Avalanche's losses and metrics).
+#: Replaces -inf for Avalanche's losses and metrics, which need a finite number.
 FINITE_MASK = -1e4
 
-#: How the rows of a cosine head begin.
+#: Initial values of head rows.
 RowInit = Literal["uniform", "small"]
 
 
 def finite(logits: Tensor) -> Tensor:
     """Logits (batch, classes) with ``FINITE_MASK`` in place of -inf."""
-    # NaN and infinity stay as they are, since they show a fault.
+    # NaN and infinity stay, since they show a fault.
     return logits.nan_to_num(nan=math.nan, posinf=math.inf, neginf=FINITE_MASK)
 
 
@@ -28,11 +28,10 @@ class LinearHead(nn.Linear):
     """Linear head with one row per data-set label.
 
     Args:
-        dim: width of a feature.
+        dim: feature width.
         n_classes: columns of the logits.
-        initial: of the rows: ``"small"``, weights from a truncated normal of std 0.02 and biases 0
-            (the ViT's own initialisation), or ``"uniform"``, both U(-1/sqrt(dim), 1/sqrt(dim)), as
-            torch's linear layer.
+        initial: ``"small"``: weights from a truncated normal of std 0.02 and biases 0, as in ViTs;
+            ``"uniform"``: both U(-1/sqrt(dim), 1/sqrt(dim)), torch's default.
 
     Example:
         >>> LinearHead(16, 5)(torch.randn(3, 16)).shape
@@ -49,43 +48,47 @@ class LinearHead(nn.Linear):
             nn.init.zeros_(self.bias)
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Fill the rows of further classes."""
+        """Initialise the rows of new classes."""
         if self.initial == "uniform":
             rows.uniform_(-(self.in_features**-0.5), self.in_features**-0.5)
         elif name == "weight":
             nn.init.trunc_normal_(rows, std=0.02)
 
     def grown(self) -> None:
-        """Count the columns."""
+        """Update the number of columns."""
         self.out_features = len(self.weight)
 
 
 def mask_unseen(logits: Tensor, seen: Tensor, value: float = float("-inf")) -> Tensor:
-    """Replace the columns of unseen classes. ``logits`` (batch, classes), ``seen`` (classes,)
-    boolean."""
+    """Replace the columns of unseen classes.
+
+    Args:
+        logits: (batch, classes).
+        seen: (classes,) boolean.
+    """
     return logits.masked_fill(~seen, value)
 
 
 def uniform_rows(rows: Tensor) -> Tensor:
-    """Rows (..., dim) drawn from U(-1/sqrt(dim), 1/sqrt(dim)), in place."""
+    """Fill rows (..., dim) from U(-1/sqrt(dim), 1/sqrt(dim)), in place."""
     bound = rows.shape[-1] ** -0.5
     return rows.uniform_(-bound, bound)
 
 
 class CosineHead(nn.Module):
-    """Logits that are cosines between feature and class rows, divided by a temperature.
+    """Cosine head, ``z_c = cos(f, W_c) / tau`` without bias.
 
-    ``z_c = cos(f, W_c) / tau`` without bias. SinglePrompt (2026, arXiv 2604.04420) fixes tau at
-    0.1. APER and EASE (CVPR 2024, arXiv 2403.12030) learn the factor instead, ``z_c = sigma cos(f,
-    W_c)`` from sigma = 1: ``tau=None``. Gradient flows through both norms. It is inversely
-    proportional to the length of a row and Adam's steps are not, so short rows turn faster.
+    SinglePrompt (2026, arXiv 2604.04420) fixes tau at 0.1. APER and EASE (CVPR 2024, arXiv
+    2403.12030) learn the factor, ``z_c = sigma cos(f, W_c)`` from sigma = 1: ``tau=None``. Gradient
+    flows through both norms. It is inversely proportional to the length of a row, unlike Adam's
+    steps, so short rows turn faster.
 
     Args:
-        dim: width of a feature.
+        dim: feature width.
         n_classes: columns of the logits.
         tau: temperature; None learns the factor ``sigma``.
-        initial: of the rows: ``"uniform"``, U(-1/sqrt(dim), 1/sqrt(dim)) as published, or
-            ``"small"``, a truncated normal of std 0.02 as in :class:`LinearHead`.
+        initial: ``"uniform"``: U(-1/sqrt(dim), 1/sqrt(dim)) as published; ``"small"``: a truncated
+            normal of std 0.02.
 
     Example:
         >>> head = CosineHead(16, 5)
@@ -114,12 +117,11 @@ class CosineHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> logits (batch, classes)."""
-        # z_c = sigma cos(f, W_c)
         cosine = unit_rows(features) @ unit_rows(self.weight).T
         return self.sigma * cosine
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Fill the rows of further classes."""
+        """Initialise the rows of new classes."""
         if self.initial == "small":
             nn.init.trunc_normal_(rows, std=0.02)
         else:
@@ -127,14 +129,12 @@ class CosineHead(nn.Module):
 
 
 class UnitRowHead(nn.Module):
-    """Logits of normed features with class rows of unit length (the head of additive prompts, ICCV
-    2025, arXiv 2503.07979).
+    """Head of additive prompts (ICCV 2025, arXiv 2503.07979).
 
-    ``z_c = LN(f) . W_c / ||W_c||`` with a LayerNorm that is never trained, so ``|z_c| <=
-    sqrt(dim)``.
+    ``z_c = LN(f) . W_c / ||W_c||`` with a LayerNorm without parameters, so ``|z_c| <= sqrt(dim)``.
 
     Args:
-        dim: width of a feature.
+        dim: feature width.
         n_classes: columns of the logits.
 
     Example:
@@ -150,29 +150,28 @@ class UnitRowHead(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(uniform_rows(torch.empty(n_classes, dim)))
         self.register_parameter("bias", None)
-        self.dim = dim  # a plain number, so that the graph of an export has it as a constant
+        self.dim = dim  # a plain number, a constant in exported graphs
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> logits (batch, classes)."""
-        # z_c = LN(f) . W_c / ||W_c||
         normed = F.layer_norm(features, (self.dim,))
         return normed @ unit_rows(self.weight).T
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Fill the rows of further classes."""
+        """Initialise the rows of new classes."""
         uniform_rows(rows)
 
 
 class InstanceLogitMask(nn.Module):
-    """MVP's instance-wise logit mask: a learned factor in (0, 2) for every prompt and class.
+    """MVP's instance-wise logit mask: a learned factor in (0, 2) per prompt and class.
 
-    Multiplicative on signed logits, so shrinking a negative logit raises that class (as published).
-    Initial value 2 sigmoid(-1) = 0.5379. For k > 1 selected prompts the parameters are averaged
+    It multiplies signed logits, so shrinking a negative logit raises that class (as published).
+    Initial value 2 sigmoid(-1) = 0.5379. With k > 1 selected prompts the parameters are averaged
     before the sigmoid.
 
     Args:
         size: prompts in the pool.
-        n_classes: head columns.
+        n_classes: columns of the logits.
 
     Example:
         >>> mask = InstanceLogitMask(size=10, n_classes=2)
@@ -188,7 +187,7 @@ class InstanceLogitMask(nn.Module):
         self.values = nn.Parameter(torch.full((size, n_classes), -1.0))
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Fill the columns of further classes."""
+        """Initialise the columns of new classes."""
         rows.fill_(-1)
 
     def forward(self, selection: Selection) -> Tensor:

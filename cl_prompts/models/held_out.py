@@ -1,4 +1,4 @@
-"""Features that a classifier keeps to choose a setting on them."""
+"""Held-out features on which a classifier chooses a setting."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cl_prompts.training.buffers import ReservoirBuffer
 
 
 class HeldOutSample(nn.Module):
-    """A uniform sample of the stream so far: features and targets, by reservoir sampling.
+    """Uniform sample of features and targets of the stream, by reservoir sampling.
 
     Args:
-        size: samples that are kept; 0 keeps none.
-        dim: width of a feature.
-        columns: width of a target.
+        size: number of samples; 0: none.
+        dim: feature width.
+        columns: target width.
         seed: of the sampling.
-        dtype: of what is kept.
+        dtype: of features and targets.
 
     Example:
         >>> held = HeldOutSample(10, 4, 3, seed=1)
@@ -51,7 +51,7 @@ class HeldOutSample(nn.Module):
 
     @property
     def samples(self) -> tuple[Tensor, Tensor]:
-        """Features (n, dim) and targets (n, columns) of the samples that are kept."""
+        """Features (n, dim) and targets (n, columns) of the sample."""
         n = len(self)
         return self.features[:n], self.targets[:n]
 
@@ -80,7 +80,7 @@ class HeldOutSample(nn.Module):
         ours.filled, ours.offered = n, total
 
     def clear(self) -> None:
-        """Begin a sample anew."""
+        """Start a new sample."""
         self.features.zero_()
         self.targets.zero_()
         self.reservoir.filled = self.reservoir.offered = 0
@@ -90,16 +90,16 @@ class HeldOutSample(nn.Module):
         """Offer a batch: features (batch, dim), targets (batch, columns)."""
         if not self.reservoir.size:
             return
-        # Which slots samples get is all that is asked of the buffer, so it is given zeros.
+        # The buffer only assigns slots, so it gets zeros.
         slots = self.reservoir.add(torch.zeros(len(features), 1, dtype=torch.int64))
-        rows = (slots >= 0).nonzero()[:, 0]  # looked up on the CPU, so that a GPU need not stop
+        rows = (slots >= 0).nonzero()[:, 0]  # on the CPU: no GPU synchronisation
         to = slots[rows].to(features.device)
         rows = rows.to(features.device)
         self.features[to] = features[rows].to(self.features.dtype)
         self.targets[to] = targets[rows].to(self.targets.dtype)
 
     def get_extra_state(self) -> Tensor:
-        """Counters and generator in one tensor, so that ``state_dict`` holds tensors alone."""
+        """Counters and generator in one tensor, so that ``state_dict`` holds only tensors."""
         counters = torch.tensor([self.reservoir.filled, self.reservoir.offered])
         return torch.cat([counters, self.reservoir.generator.get_state().long()])
 

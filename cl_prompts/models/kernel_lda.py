@@ -20,31 +20,28 @@ KLDAForm = Literal["exact", "released"]
 
 
 class KernelLDA(PrototypeClassifier):
-    """KLDA (Continual Learning Using a Kernel-Based Method Over Foundation Models, AAAI 2025):
-    streaming LDA on random Fourier features, and an average over several draws of these.
+    """KLDA: an ensemble of streaming LDAs on random Fourier features (AAAI 2025).
 
-    With ``phi(x) = sqrt(2 / M) cos(x Omega + b)``, class means mu_c and the shared covariance S,
-    ``z_c = -(phi - mu_c) (S + rho I)^-1 (phi - mu_c)^T``; there are no priors. One member scores
-    as :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA` does, which ranks as z does;
-    several score the logarithm of the mean of softmax(z) over members.
+    "Continual Learning Using a Kernel-Based Method Over Foundation Models". With ``phi(x) = sqrt(2
+    / M) cos(x Omega + b)``, class means mu_c and the shared covariance S, ``z_c = -(phi - mu_c) (S
+    + rho I)^-1 (phi - mu_c)^T``, without priors. One member scores as
+    :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`, which ranks as z; several score
+    the logarithm of the mean of softmax(z).
 
     Deviations: S is the scatter about the final means, divided by the number of samples, so that
-    the order of the stream does not matter and softmax(z) does not flatten as samples come.
-    ``form="released"`` has the published rules: a scatter about means that still move, never
-    divided, its pseudo-inverse where the shrinkage is 0.
+    the order of the stream does not matter and softmax(z) does not flatten with more samples.
+    ``form="released"`` has the published rules: a scatter about moving means, never divided, and
+    its pseudo-inverse for shrinkage 0.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         width: M, random features of a member.
-        gamma: of the kernel ``exp(-gamma |x - y|^2)``; None: by the median of the first batch, see
+        gamma: of the kernel ``exp(-gamma |x - y|^2)``; None: see
             :meth:`~cl_prompts.models.ridge.RandomExpansion.fit`.
         shrinkage: rho, see :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
-        shrinkage_form: of it.
-        members: of the ensemble, each M^2 + n_classes M numbers.
+        shrinkage_form: of rho.
+        members: ensemble size; each member holds M^2 + n_classes M numbers.
         form: see above.
-        seed: of the draws.
-        dtype: of the statistics.
+        seed: of the random features.
 
     Example:
         >>> klda = KernelLDA(4, 3, width=50, members=2)
@@ -96,19 +93,19 @@ class KernelLDA(PrototypeClassifier):
         scores = torch.stack([member.scores(x, wait=wait) for member in self.members])
         if len(scores) == 1:
             return scores[0]
-        # z is twice the score but for a term that all classes share.
+        # z is twice the score, up to a term that all classes share.
         each = mask_unseen(2 * scores, self.seen).log_softmax(dim=-1)
         return each.logsumexp(dim=0) - math.log(len(scores))
 
 
 class MovingLDA(StreamingLDA):
-    """Published update of KLDA: the scatter of a batch is taken about class means that it has just
-    moved, so that pieces of a class count too little, and is a sum that is never divided.
+    """Published update of KLDA: a scatter about moving class means, never divided.
+
+    Batches of a class count too little, since the means already include them.
 
     Args:
-        shrinkage: rho, added to that sum, no rule; 0 takes its pseudo-inverse.
-        given: the other arguments of
-            :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
+        shrinkage: rho, a number added to the scatter; 0: pseudo-inverse.
+        given: other arguments of :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
 
     Example:
         >>> exact, moving = StreamingLDA(1, 1), MovingLDA(1, 1)
@@ -122,7 +119,7 @@ class MovingLDA(StreamingLDA):
     def __init__(
         self, dim: int, n_classes: int, *, shrinkage: float | ByRule = 1e-4, **given: Any
     ) -> None:
-        # A rule needs the number of samples, by which nothing is divided here.
+        # A rule needs the number of samples.
         if isinstance(shrinkage, str):
             raise InputError(f"KLDA's released form needs a number as shrinkage, not {shrinkage}")
         super().__init__(dim, n_classes, shrinkage=shrinkage, **given)
@@ -132,40 +129,35 @@ class MovingLDA(StreamingLDA):
         return "the released form takes scatters about moving means"
 
     def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
-        # about the updated mean: sum over the batch of (N / (n + N) shift)^2
+        # about the updated mean
         return n * (before / total).square()
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
         if self.shrinkage == 0:
-            # Fewer samples than features leave the scatter without an inverse.
+            # The scatter is singular with fewer samples than features.
             inverse = torch.linalg.pinv(self.scatter, hermitian=True)
             return inverse @ self.mean.T, inverse.new_zeros((), dtype=torch.int32)
         return super()._attempt()
 
     def _system(self) -> Tensor:
-        # The published sum is never divided by a number of samples: one stands for it.
+        # The published sum is not divided by the number of samples.
         one = self.count.new_ones(())
         return shrunk(self.scatter, one, self.shrinkage, self.shrinkage_form)
 
 
 class ClasswiseLDA(StreamingLDA):
-    """Released form of RanDumb: the mean of the classes' covariances, each shrunk by OAS and
-    weighed by its samples, and class priors: ``x L mu_c - mu_c L mu_c / 2 + log(n_c / n)`` with
-    ``L = (sum_c n_c / n OAS(S_c, n_c))^-1``.
+    """Released form of RanDumb: classwise covariances shrunk by OAS, and class priors.
 
-    It keeps a matrix of width^2 numbers for each class. A class of one sample, whose covariance is
-    0, counts as the identity.
+    ``x L mu_c - mu_c L mu_c / 2 + log(n_c / n)`` with ``L = (sum_c n_c / n OAS(S_c, n_c))^-1``. It
+    holds width^2 numbers per class. A class of one sample, whose covariance is 0, counts as the
+    identity.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
-        memory_gib: refuse sizes whose matrices take more.
-        dtype: of the statistics.
-        given: the other arguments of
-            :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
+        memory_gib: limit of the class matrices' memory.
+        given: other arguments of :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
 
     Raises:
-        InputError: too much memory.
+        InputError: class matrices above ``memory_gib``.
 
     Example:
         >>> lda = ClasswiseLDA(2, n_classes=2, expansion="fourier", width=8)
@@ -198,12 +190,12 @@ class ClasswiseLDA(StreamingLDA):
         if not bool(self.seen.any()):
             return super()._system()
         system = torch.zeros_like(self.scatter)
-        # Sigma = sum_c n_c / n OAS(S_c): each class is shrunk by its own number of samples.
+        # Sigma = sum_c n_c / n OAS(S_c, n_c)
         share = self.count / self.count.sum()
         for weight, n, scatter in zip(share, self.count, self.classes.scatters, strict=True):
             system += weight * shrunk(scatter, n, "oas")
         return system
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        # log(n_c / n) but for what all classes share
+        # log(n_c / n), up to a constant
         return super()._scores(x, wait=wait) + self.count.clamp(min=1).log()

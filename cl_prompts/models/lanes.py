@@ -1,5 +1,4 @@
-"""Lanes of MULTI-LANE: selectors, prompts and head rows of one task each, made on demand, and their
-passes beside a frozen ViT."""
+"""Lanes of MULTI-LANE: selectors, prompts and head rows of one task each."""
 
 from __future__ import annotations
 
@@ -23,8 +22,8 @@ class LaneHead(nn.Module):
     """Head rows of a few classes.
 
     Args:
-        classes: data-set labels, one a row.
-        dim: width of a feature.
+        classes: data-set labels, one per row.
+        dim: feature width.
 
     Example:
         >>> LaneHead([3, 5], dim=16).weight.shape
@@ -41,7 +40,7 @@ class LaneHead(nn.Module):
 
 
 class Lane(nn.Module):
-    """The parameters of one task; all zero until they are initialised, copied or loaded.
+    """Parameters of one task; zero until they are initialised, copied or loaded.
 
     Args:
         n_selectors: selectors S.
@@ -67,17 +66,17 @@ class Lane(nn.Module):
             "prompts", nn.Parameter(torch.zeros(*prompt_shape)) if has_prompts else None
         )
         self.heads = nn.ModuleList()
-        # A later lane, or a copy, may get the memory of one that is gone.
+        # A later lane or a copy may get the memory of a deleted lane.
         self._identity = object()
 
     @property
     def parts(self) -> list[LaneHead]:
-        """Head rows in the order in which they were added."""
+        """Head rows in the order of addition."""
         return [cast(LaneHead, head) for head in self.heads]
 
     @property
     def classes(self) -> Tensor:
-        """(classes of this lane,) data-set labels in the order of :meth:`logits`."""
+        """(classes of this lane,) data-set labels, in the order of :meth:`logits`."""
         none = torch.empty(0, dtype=torch.int64, device=self.selectors.device)
         return torch.cat([none, *(head.classes for head in self.parts)])
 
@@ -88,16 +87,20 @@ class Lane(nn.Module):
         )
 
     def version(self) -> Hashable:
-        """Version for caches: it changes whenever a parameter is written to or head rows are
-        added."""
-        # Torch has no public name for the counter of writes to a tensor.
+        """Version for caches; it changes with every write to a parameter and with added head
+        rows."""
+        # Torch has no public name for a tensor's version counter.
         writes = tuple((p.data_ptr(), p._version) for p in self.parameters())  # noqa: SLF001
         return self._identity, writes
 
     @torch.no_grad()
     def initialise(self, init: LaneInitialisation, scale: float) -> None:
-        """Draw initial values: see ``init`` of :class:`~cl_prompts.models.multi_lane.MultiLaneViT`;
-        ``scale`` is for orthogonal prompts."""
+        """Draw initial values.
+
+        Args:
+            init: see :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
+            scale: of orthogonal prompts.
+        """
         if init == "uniform":
             nn.init.uniform_(self.selectors, -1, 1)
             if self.prompts is not None:
@@ -110,7 +113,7 @@ class Lane(nn.Module):
 
 
 class LaneSet(nn.ModuleList):
-    """All lanes of a model, in the order in which they were opened; only the last one trains.
+    """All lanes of a model in order; only the last one trains.
 
     Args:
         n_selectors: selectors S of each lane.
@@ -142,12 +145,11 @@ class LaneSet(nn.ModuleList):
     def open(
         self, device: torch.device, *, init: LaneInitialisation, scale: float, copy_previous: bool
     ) -> None:
-        """Append a lane without classes, initialised or copied from the last one, and freeze the
-        others."""
+        """Append a lane without classes, initialised or copied, and freeze the others."""
         lane = self._empty(device)
         if len(self) and copy_previous:
             before = self.lane(-1).state_dict()
-            # Selectors and prompts go on from the lane before; its head is over other classes.
+            # Not the head, whose classes are others.
             lane.load_state_dict({k: v for k, v in before.items() if not k.startswith("heads.")})
         else:
             lane.initialise(init, scale)
@@ -155,10 +157,12 @@ class LaneSet(nn.ModuleList):
         self.freeze_finished()
 
     def add_head(self, classes: Sequence[int]) -> LaneHead:
-        """Head rows for further classes of the last lane: weights from a truncated normal of std
-        0.02, biases 0."""
+        """Add head rows for new classes to the last lane.
+
+        Weights are drawn from a truncated normal of std 0.02; biases are 0.
+        """
         head = LaneHead(classes, self.dim)
-        nn.init.trunc_normal_(head.weight, std=0.02)  # on the CPU: no device waits or differs
+        nn.init.trunc_normal_(head.weight, std=0.02)  # on the CPU: the same on every device
         head.to(self.lane(-1).selectors.device)
         self.lane(-1).heads.append(head)
         return head
@@ -171,12 +175,11 @@ class LaneSet(nn.ModuleList):
                 parameter.grad = None
 
     def owners(self) -> dict[int, int]:
-        """Lane of each class: class -> lane number."""
+        """Class -> number of its lane."""
         return {label: i for i, lane in enumerate(self) for label in lane.classes.tolist()}
 
     def like(self, state: Mapping[str, Tensor], device: torch.device, prefix: str) -> LaneSet:
-        """Lanes of the shapes that a state dict describes, all zero; mismatches are left for
-        loading to report."""
+        """Make zero lanes with the shapes of a state dict; loading reports mismatches."""
         heads: dict[int, int] = {}  # lane -> number of heads
         for key in state:
             if match := re.fullmatch(
@@ -198,16 +201,16 @@ class LaneSet(nn.ModuleList):
 
 
 class LanePasses:
-    """Any lanes side by side on one frozen forward, by either formulation of
-    :mod:`cl_prompts.models.multi_lane_ops`.
+    """Forward pass of several lanes beside one frozen forward pass.
 
-    Without gradients the tables that do not depend on images (selectors of every block, prompts)
-    are cached until a lane changes.
+    Both formulations are in :mod:`cl_prompts.models.multi_lane_ops`. Without gradients the tables
+    that do not depend on images (selectors of every block, prompts) are cached until a lane
+    changes.
 
     Args:
         backbone: the frozen ViT.
-        blocks: blocks with prompts, in order.
-        impl: see :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
+        blocks: prompted blocks, in order.
+        impl: formulation, see :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -227,14 +230,14 @@ class LanePasses:
         self._cached: tuple[tuple[Hashable, ...], Tables] | None = None
 
     def __call__(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
-        """Run lanes on images.
+        """Run T lanes on images.
 
         Args:
             images: (batch, 3, size, size) in [0, 1].
             lanes: T lanes.
 
         Returns:
-            (batch, T, dim) class tokens of the lanes behind the last block.
+            (batch, T, dim) class tokens of the lanes after the last block.
         """
         blocks: Callable[[Tensor, Sequence[Tensor], Mapping[int, Tensor]], Tensor]
         if self.impl == "fused" and torch.is_grad_enabled():
@@ -282,7 +285,7 @@ class LanePasses:
         stream = algebra.frozen_states(self.backbone, images)
         counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
-            # Nothing reads the selectors behind the last block.
+            # No block reads the selectors after the last one.
             evolve = i < self.backbone.depth - 1
             state = next(stream)
             rows = algebra.joined_block(block, rows, state, prompts.get(i), evolve=evolve)
@@ -309,15 +312,16 @@ class LanePasses:
         return tokens[:, :, 0]
 
     def tables(self, lanes: Sequence[Lane]) -> Tables:
-        """Tensors that are the same for all images, in the ViT's precision: the normalised
-        selectors of every block, each (T, S, dim) (with ``impl="literal"`` the selectors alone),
-        and block -> stacked prompts (T, 2, heads, P, head dim).
+        """Compute the tensors that are the same for all images, in the ViT's precision.
 
         Without gradients those of ``impl="fused"`` are cached until a lane changes.
+
+        Returns:
+            normalised selectors of every block, each (T, S, dim) (``impl="literal"``: the selectors
+                themselves, once), and block -> stacked prompts (T, 2, heads, P, head dim).
         """
-        # The tables stay valid as long as no optimizer or load has changed a lane.
         key = tuple(lane.version() for lane in lanes)
-        # Tables that carry gradient belong to one pass; without it they serve an evaluation.
+        # Tables with gradient belong to one forward pass.
         keep = self.impl == "fused" and not torch.is_grad_enabled()
         if keep and self._cached is not None and self._cached[0] == key:
             return self._cached[1]
@@ -325,7 +329,7 @@ class LanePasses:
         prompts: dict[int, Tensor] = {}
         values = [lane.prompts for lane in lanes if lane.prompts is not None]
         if values:
-            # (blocks, lanes, 2, heads, length, width): the lanes of a block are one tensor.
+            # (blocks, lanes, 2, heads, length, width)
             stacked = torch.stack(values, dim=1).to(dtype)
             prompts = dict(zip(self.blocks, stacked, strict=True))
         selectors = torch.stack([lane.selectors for lane in lanes]).to(dtype)
@@ -338,6 +342,6 @@ class LanePasses:
         return tables
 
     def _count_slots(self, lanes: Sequence[Lane]) -> None:
-        """Count the selectors' own way through the blocks, which all images share."""
+        """Count the cost of the selectors' forward pass, which all images share."""
         counter = self.backbone.counter
         counter.macs += len(lanes) * counter.shape.slot_table_macs(len(lanes[0].selectors))

@@ -1,4 +1,4 @@
-"""LayUP: ridge regression whose ridge is chosen by cross-validation on each task."""
+"""LayUP: ridge regression whose ridge is cross-validated on each task."""
 
 from __future__ import annotations
 
@@ -20,21 +20,17 @@ FOLDS = 4
 class LayUP(RanPAC):
     """LayUP's classifier (Ahrens et al., TMLR 2024, arXiv 2312.08888).
 
-    Ridge regression of one-hot labels on features h, those of several blocks: ``G += h' h``, ``Q +=
-    h' Y``, ``W = (G + ridge I)^-1 Q``. It is RanPAC's estimator without random features, and with
-    another choice of the ridge: by accuracy in four-fold cross-validation on the samples since the
-    last choice, with everything before them in the training part of each fold.
-
-    Accuracies tie often, and the first of the best candidates is taken, as published: the ridge
-    jumps by orders of magnitude from task to task.
+    RanPAC's estimator on concatenated features h of several blocks, without random features: ``G +=
+    h' h``, ``Q += h' Y``, ``W = (G + ridge I)^-1 Q``. The ridge is chosen by accuracy in four-fold
+    cross-validation on the samples since the last choice; all earlier samples are in the training
+    part of each fold. Accuracies often tie, and the first of the best candidates wins, as
+    published: the ridge jumps by orders of magnitude from task to task.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         intercept: append a constant 1.
         ridge: until one is chosen.
-        held_out: samples since the last choice that are kept for the next one, drawn uniformly
-            where there are more; published: all.
+        held_out: samples stored since the last choice, a uniform sample of them if there are more;
+            published: all.
         **settings: of :class:`~cl_prompts.models.ranpac.RanPAC`.
 
     Example:
@@ -67,14 +63,14 @@ class LayUP(RanPAC):
 
     @torch.no_grad()
     def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:
-        """Choose the ridge, use it from now on, and forget the samples that it was chosen on.
+        """Choose the ridge, use it from now on, and clear the held-out sample.
 
-        With fewer than four samples of every class it stays as it is.
+        Without a class of at least four samples the ridge stays unchanged.
         """
         counts = self.held.samples[1].sum(dim=0)
         if bool((counts >= FOLDS).any()):
             accuracy = self.fold_accuracies(candidates).mean(dim=0)
-            # the first of the best
+            # argmax of a boolean: the first of the best
             self.ridge.fill_(candidates[int((accuracy == accuracy.max()).int().argmax())])
             self.weight = None
         self.held.clear()
@@ -82,8 +78,10 @@ class LayUP(RanPAC):
 
     @torch.no_grad()
     def fold_accuracies(self, candidates: Sequence[float] = RIDGES) -> Tensor:
-        """(folds, candidates) accuracy on each fold of the samples that are kept, over the columns
-        of all classes; 0 where a system is not positive definite to working precision."""
+        """(folds, candidates) accuracy on each fold of the held-out sample, over all columns.
+
+        0 where a system is not positive definite to working precision.
+        """
         features, onehot = self.held.samples
         h, labels = self.statistics.inputs(features), onehot.argmax(dim=1)
         fold_of = stratified_folds(labels).to(h.device)
@@ -100,8 +98,9 @@ class LayUP(RanPAC):
 
 
 def stratified_folds(labels: Tensor) -> Tensor:
-    """Folds without shuffling that share out the samples of each class, as scikit-learn's
-    ``StratifiedKFold`` does.
+    """Assign samples to folds stratified by class, without shuffling.
+
+    The same folds as scikit-learn's ``StratifiedKFold``.
 
     Args:
         labels: (n,) integers.
@@ -122,7 +121,7 @@ def stratified_folds(labels: Tensor) -> Tensor:
     ordered = code.sort().values
     folds = torch.zeros_like(labels)
     for number in range(len(first)):
-        # Every fourth of the sorted labels, from a fold's number on, says how many it gets.
+        # A fold's share of a class: every fourth of the sorted labels, from the fold's number.
         sizes = [int((ordered[fold::FOLDS] == number).sum()) for fold in range(FOLDS)]
         folds[code == number] = torch.arange(FOLDS).repeat_interleave(torch.tensor(sizes))
     return folds

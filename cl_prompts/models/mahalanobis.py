@@ -1,4 +1,4 @@
-"""FeCAM: Mahalanobis distance to class means, with one covariance for each class."""
+"""FeCAM: Mahalanobis distance to class means, with one covariance per class."""
 
 from __future__ import annotations
 
@@ -20,40 +20,32 @@ TOOLBOX_VARIANCE = 100.0
 
 
 class MahalanobisPerClass(PrototypeClassifier):
-    """FeCAM (Goswami et al., NeurIPS 2023, arXiv 2309.14062): minus the Mahalanobis distance to
-    each class mean, under the normalised covariance of that class.
+    """FeCAM (Goswami et al., NeurIPS 2023, arXiv 2309.14062).
 
-    With a covariance S, ``shrink(S) = S + a1 mean(diag S) I + a2 mean(off-diagonal S) (1 - I)``
-    and ``corr(S)_ij = S_ij / sqrt(S_ii S_jj)``; the distance is ``(v - m_c) R_c^+ (v - m_c)^T``.
-    After corr() all classes have variances of 1, without which those of small variance would win
-    nowhere.
+    Minus the Mahalanobis distance to each class mean under the class's normalised covariance, ``(v
+    - m_c) R_c^+ (v - m_c)^T``. With ``shrink(S) = S + a1 mean(diag S) I + a2 mean(off-diagonal S)
+    (1 - I)`` and ``corr(S)_ij = S_ij / sqrt(S_ii S_jj)``, which gives all classes variances of 1:
 
-    * ``"frozen"``: for frozen ViTs. All of unit features: v, m_c, which is not renormalised, and
-      R_c = corr(shrink(cov)).
-    * ``"trained"``: v is normed, to the power 1/2, and normed again; m_c is the raw mean to the
-      power 1/2, normed; R_c = corr(shrink(shrink(cov))) of raw features to the power 1/2, published
-      with a1 = a2 = 1. Features must not be negative, as those of a ViT are.
-    * ``"toolbox"``: as LAMDA-PILOT has it: unit v, raw means normed, and for R_c the correlation
-      between the *rows* of the matrix ``cov + 100 I``, which is no normalised covariance.
+    * ``"frozen"``, for frozen ViTs: unit features v, their means m_c (not renormalised), R_c =
+      corr(shrink(cov)).
+    * ``"trained"``: v is normalised, square-rooted and normalised again; m_c is the square root of
+      the raw mean, normalised; R_c = corr(shrink(shrink(cov))) of square-rooted raw features,
+      published with a1 = a2 = 1. Needs non-negative features; a ViT's are not.
+    * ``"toolbox"``, as LAMDA-PILOT: unit v, normalised raw means, and for R_c the correlation
+      between the *rows* of ``cov + 100 I``.
 
-    Covariances are unbiased and kept exactly while streaming. Means of off-diagonal entries leave
-    zeros out, as published. A class of one sample has R_c = I, but in ``"toolbox"``.
-
-    Two matrices a class, its scatter and the inverse of R_c: 2 n_classes dim^2 numbers, 0.9 GiB for
-    100 classes at 768 in float64. A training batch is sorted by class: labels on the CPU spare a
-    GPU's wait.
+    Covariances are unbiased and exact on a stream. Means of off-diagonal entries leave zeros out,
+    as published. A class of one sample has R_c = I, except for ``"toolbox"``. Memory: 2 n_classes
+    dim^2 numbers (scatters and inverses), 0.9 GiB for 100 classes at 768 in float64.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         form: see above.
         diagonal: a1.
         off_diagonal: a2.
-        memory_gib: refuse sizes whose matrices take more.
-        dtype: of the statistics.
+        memory_gib: limit of the class matrices' memory.
 
     Raises:
-        InputError: too much memory.
+        InputError: class matrices above ``memory_gib``.
 
     Example:
         >>> fecam = MahalanobisPerClass(4, 3)
@@ -79,7 +71,6 @@ class MahalanobisPerClass(PrototypeClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        # a covariance and an inverse a class
         check_class_matrices("FeCAM", n_classes, dim, dtype, memory_gib, matrices=2)
         self.form = form
         self.diagonal = diagonal
@@ -110,8 +101,7 @@ class MahalanobisPerClass(PrototypeClassifier):
         """(dim, dim) R_c of a class."""
         covariance = self.classes.scatters[c] / (self.count[c] - 1).clamp(min=1)
         if self.form == "toolbox":
-            # LAMDA-PILOT gives the covariance to np.corrcoef, which takes its rows for variables:
-            # correlations of covariances, not those of features.
+            # LAMDA-PILOT passes the covariance to np.corrcoef, which correlates its rows.
             covariance.diagonal().add_(TOOLBOX_VARIANCE)
             return torch.corrcoef(covariance)
         covariance = self.shrink(covariance)
@@ -120,7 +110,7 @@ class MahalanobisPerClass(PrototypeClassifier):
     def shrink(self, covariance: Tensor) -> Tensor:
         """``S + a1 mean(diag S) I + a2 mean(off-diagonal S) (1 - I)``."""
         identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-        # S without its diagonal, whose zeros do not count in the mean
+        # zeros do not count in the mean
         off = covariance * (1 - identity)
         mean_off = off.sum() / off.count_nonzero().clamp(min=1)
         added = self.diagonal * mean_variance(covariance) * identity
@@ -129,15 +119,14 @@ class MahalanobisPerClass(PrototypeClassifier):
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         if self.form == "trained" and bool((x < 0).any()):
             raise InputError(
-                "FeCAM with form='trained' takes square roots of features, and some are negative,"
-                " as a ViT's are: use form='frozen'"
+                "FeCAM with form='trained' needs non-negative features, and some are negative: use"
+                " form='frozen' for a ViT"
             )
         n = onehot.sum(dim=0)
         self.count += n
         if self.form == "frozen":
             x = F.normalize(x, dim=1)
         elif self.form == "trained":
-            # mean' = mean + (sum of x - n mean) / (number so far)
             shift = onehot.T @ x - n[:, None] * self.raw_mean
             self.raw_mean += shift / self.count.clamp(min=1)[:, None]
             x = x.sqrt()
@@ -151,10 +140,10 @@ class MahalanobisPerClass(PrototypeClassifier):
                 self.inverses[c] = pseudo_inverse(self.matrix(c))
         v = F.normalize(x, dim=1)
         if self.form == "trained":
-            # Negative features of test images would become NaN.
+            # The square root of a negative feature would be NaN.
             v = F.normalize(v.clamp(min=0).sqrt(), dim=1)
         scores = []
-        # One class at a time: all differences are batch * classes * dim numbers.
+        # One class at a time to save memory.
         for mean, inverse in zip(self.means(), self.inverses, strict=True):
             # -(v - m_c) R_c^+ (v - m_c)^T
             difference = v - mean
@@ -163,8 +152,10 @@ class MahalanobisPerClass(PrototypeClassifier):
 
 
 def normalised(covariance: Tensor) -> Tensor:
-    """Correlations ``S_ij / sqrt(S_ii S_jj)`` (dim, dim); what does not vary has 1 with itself and
-    0 with all else."""
+    """Correlations ``S_ij / sqrt(S_ii S_jj)`` (dim, dim).
+
+    An entry without variance has 1 with itself and 0 with others.
+    """
     variance = covariance.diagonal()
     varies = variance > 0
     deviation = torch.where(varies, variance, 1).sqrt()
@@ -173,11 +164,10 @@ def normalised(covariance: Tensor) -> Tensor:
 
 
 def pseudo_inverse(matrix: Tensor) -> Tensor:
-    """Moore-Penrose inverse of a symmetric (dim, dim) matrix, the fast way where it is positive
-    definite and far from singular."""
+    """Moore-Penrose inverse of a symmetric (dim, dim) matrix, by Cholesky where possible."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     pivots = factor.diagonal()
-    # A matrix of lower rank may pass for positive definite, with pivots made of rounding.
+    # Rounding may make a singular matrix positive definite, with tiny pivots.
     sound = (info == 0) & (pivots.min() > 1e-5 * pivots.max())
     if bool(sound):
         return torch.cholesky_inverse(factor)

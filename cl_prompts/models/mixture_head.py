@@ -1,4 +1,4 @@
-"""Mixtures of heads: sets of class rows, of which a gate mixes the best for each image."""
+"""Mixture of heads: a gate mixes the best class rows for each image."""
 
 from __future__ import annotations
 
@@ -12,33 +12,30 @@ from cl_prompts.checks import whole_number
 from cl_prompts.models.heads import uniform_rows
 from cl_prompts.prompts.selectors import unit_rows
 
-#: Lead, in the gate's target, of the groups that resemble an image most.
+#: Added to the most similar groups in the gate's target.
 PREFERRED = 10.0
 
 
 class MixtureHead(nn.Module):
-    """Experts, one for each group of knowledge, and a gate on the image that mixes the best k of
-    them ("Mixture of Prompt Learning for Vision Language Models", arXiv 2409.12011), without a text
-    tower.
+    """Experts of knowledge groups, mixed by a gate on the image (arXiv 2409.12011).
 
-    Published are prompts for CLIP, whose text tower turns each into features of the classes, and
-    groups of hand-written templates. Here the features of expert e are rows V_e that are learned,
-    and a group is a stretch of the stream: ``M_gc`` is the mean feature of class c while group g
-    was current, of unit length, or the mean of all its samples where there were none.
+    "Mixture of Prompt Learning for Vision Language Models" learns prompts for CLIP, whose text
+    tower makes class features, and groups are hand-written templates. Here, without a text tower,
+    expert e has learned rows V_e, and a group is a section of the stream: ``M_gc`` is the unit mean
+    feature of class c while group g was current, or of all its samples if it had none.
 
     With f of unit length, ``X_e = normalise(V_e + w)``, gate ``s = f Wg' + b``, i the k best of s
-    and ``p = softmax(s_i)``: ``z_c = scale sum_k p_k f . X_(i_k) c``. A class begins in all experts
+    and ``p = softmax(s_i)``: ``z_c = scale sum_k p_k f . X_(i_k) c``. A class starts in all experts
     as its first mean.
 
-    As long as no class has come in two groups, all groups are the same: the first expert decides
-    alone, and there is nothing for the gate to learn. When one comes back, the others begin as the
-    first is then.
+    Until a class has come in two groups, all groups are equal: the first expert scores alone, and
+    the gate has nothing to learn. Then the other experts start as copies of the first.
 
     Args:
-        dim: of a feature.
+        dim: feature width.
         n_classes: columns of the logits.
         n_groups: experts.
-        k: experts that are mixed for an image.
+        k: experts mixed for an image.
         scale: of the logits; CLIP's is 100.
 
     Example:
@@ -71,13 +68,13 @@ class MixtureHead(nn.Module):
         self.register_buffer("counts", torch.zeros(n_groups, n_classes))
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Fill the rows of further classes."""
+        """Initialise the rows of new classes."""
         if name == "experts":
             uniform_rows(rows)
 
     @property
     def n_groups(self) -> int:
-        """Groups, and experts."""
+        """Number of groups, and of experts."""
         return len(self.experts)
 
     @property
@@ -86,41 +83,34 @@ class MixtureHead(nn.Module):
         return self.counts.sum(dim=0) > 0
 
     def start_group(self, group: int) -> None:
-        """Make a group the current one; the last one goes on for all that follow."""
+        """Set the current group; numbers beyond the last group mean the last one."""
         self.group = min(group, self.n_groups - 1)
 
     @torch.no_grad()
     def observe(self, features: Tensor, labels: Tensor) -> None:
-        """Add samples to the current group.
-
-        Args:
-            features: (batch, dim).
-            labels: (batch,) class ids.
-        """
+        """Add features (batch, dim) with class ids (batch,) to the current group."""
         columns = torch.arange(self.counts.shape[1], device=labels.device)
         onehot = (labels[:, None] == columns).to(features.dtype)
         n = onehot.sum(dim=0)
         sums = onehot.T @ features
-        # V_e = first mean of the class, of unit length as the features are
+        # V_e = unit first mean of the class
         begins = ((n > 0) & ~self.known)[:, None]
         self.experts.copy_(torch.where(begins, F.normalize(sums, dim=-1), self.experts))
         self.sums[self.group] += sums
         self.counts[self.group] += n
-        # Asked only until experts are mixed, since a GPU waits for the answer.
+        # Checked only until experts are mixed, since it synchronises with a GPU.
         if not self.mixes and self.group > 0:
             self.mixes = bool(((self.counts > 0).sum(dim=0) > 1).any())
             if self.mixes:
                 self.experts.copy_(self.experts[:1].expand_as(self.experts))
 
     def prototypes(self) -> Tensor:
-        """M (groups, classes, dim), rows of unit length, those of unknown classes 0."""
+        """M (groups, classes, dim), rows of unit length, 0 for unknown classes."""
         own = (self.counts > 0)[..., None]
-        # Means differ from sums in length alone.
         return F.normalize(torch.where(own, self.sums, self.sums.sum(dim=0)), dim=-1)
 
     def expert_features(self) -> Tensor:
-        """X (experts, classes, dim), rows of unit length; the first expert alone where there is no
-        mixture."""
+        """X (experts, classes, dim), rows of unit length; only the first expert before mixing."""
         experts = self.experts if self.mixes else self.experts[:1]
         return unit_rows(experts + self.shift)
 
@@ -130,15 +120,14 @@ class MixtureHead(nn.Module):
         return logits
 
     def route(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (batch, dim) -> weights p of the best experts, and their numbers, each
-        (batch, k), best first."""
+        """Features (batch, dim) -> weights p and numbers of the best experts, (batch, k) each."""
         best, index = self.gate_logits(features).topk(self.k, dim=-1)
         return best.softmax(dim=-1), index
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> logits (batch, classes)."""
         unit = unit_rows(features)
-        # f . X_e for every expert: cheaper than a mixture of rows for each image
+        # f . X_e of all experts is cheaper than mixed rows for each image
         cosines = torch.einsum("bd,gcd->bgc", unit, self.expert_features())
         if not self.mixes:
             return self.scale * cosines[:, 0]
@@ -149,31 +138,35 @@ class MixtureHead(nn.Module):
 
     @torch.no_grad()
     def resemblance(self, features: Tensor, labels: Tensor) -> Tensor:
-        """t (batch, groups): cosine of each feature and what its class was in each group."""
+        """t (batch, groups): cosine of each feature and its class's prototype in each group."""
         unit = F.normalize(features, dim=-1)
         own = torch.einsum("bd,bgd->bg", unit, self.prototypes().transpose(0, 1)[labels])
         whole = (unit * F.normalize(self.sums.sum(dim=0), dim=-1)[labels]).sum(dim=1, keepdim=True)
-        # Groups that know no more of a class than all samples do are the same to the last bit:
-        # rounding is not to prefer one.
+        # Equal to the bit where a class came in one group only, so that rounding prefers none.
         came = self.counts.T[labels] > 0
         return torch.where(came & (came.sum(dim=1, keepdim=True) > 1), own, whole)
 
     @torch.no_grad()
     def prior(self, features: Tensor, labels: Tensor) -> Tensor:
-        """The gate's target (batch, groups), rows of sum 1: nearly uniform over the k groups that
-        an image of this class resembles most, and those that are like the last of them."""
+        """Target of the gate (batch, groups), rows of sum 1.
+
+        Nearly uniform over the k most similar groups, including ties.
+        """
         # pi = softmax(t + 10 for the k greatest)
         resemblance = self.resemblance(features, labels)
         least = resemblance.topk(self.k, dim=-1).values[:, -1:]
         return (resemblance + PREFERRED * (resemblance >= least)).softmax(dim=-1)
 
     def gate_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of the gate and :meth:`prior`, over the batch."""
+        """Cross-entropy of the gate and :meth:`prior`."""
         return F.cross_entropy(self.gate_logits(features), self.prior(features, labels))
 
     def group_loss(self) -> Tensor:
-        """Cross-entropy that keeps each expert near its group: of the row of a class in X_g and the
-        rows of all classes in M_g, without temperature, over all known classes."""
+        """Cross-entropy between X_g and M_g that keeps each expert near its group.
+
+        The mean over known classes of the row of a class in X_g against all rows of M_g, without
+        temperature.
+        """
         experts = self.expert_features()
         prototypes = self.prototypes()[: len(experts)]
         cosines = experts @ prototypes.transpose(1, 2)  # (experts, classes, classes)

@@ -1,4 +1,4 @@
-"""Ridge regression for several labels an image, and L3A's weights and pseudo-labels on top."""
+"""Multi-label ridge regression, and L3A's weights and pseudo-labels on top."""
 
 from __future__ import annotations
 
@@ -10,57 +10,51 @@ from torch import Tensor
 
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.ranpac import RanPAC
-from cl_prompts.models.ridge import (
-    Expansion,
-    mean_squared_error,
-)
+from cl_prompts.models.ridge import Expansion, mean_squared_error
 
 SampleWeights = Literal["none", "sqrt"]
 
-#: Ridges that :meth:`MultiLabelRidge.choose_ridge` compares.
+#: Candidates of :meth:`MultiLabelRidge.choose_ridge`.
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 
 
 class MultiLabelRidge(RanPAC):
-    """Multi-label ridge regression on frozen features; what is not annotated counts as absent.
+    """Multi-label ridge regression on frozen features.
 
-    With inputs ``h = [f, 1]`` and targets y that hold the annotated labels and 0 elsewhere:
-    ``G += h' h``, ``Q += h' y``, ``W = (G + ridge I)^-1 Q``, scores ``h W``. Images of all other
-    tasks act as negatives of a class, which is where its lead over gradient methods comes from. One
-    pass, no replay; order and batches do not matter. Not a published method under this name.
+    With inputs ``h = [f, 1]`` and targets y, the annotated labels and 0 elsewhere: ``G += h' h``,
+    ``Q += h' y``, ``W = (G + ridge I)^-1 Q``, scores ``h W``. Labels that are not annotated count
+    as absent, so images of all other tasks are negatives of a class: the source of its lead over
+    gradient methods. One pass, no replay; order and batches do not matter. Not a published method
+    under this name.
 
-    **L3A** (ICML 2025, arXiv 2506.00816) is the same with ``expansion="uniform", width=4096,
-    ridge=1, pseudo=0.7, weights="sqrt"``:
+    **L3A** (ICML 2025, arXiv 2506.00816) is ``expansion="uniform", width=4096, ridge=1, pseudo=0.7,
+    weights="sqrt"``:
 
     * random features instead of f and 1;
     * ``pseudo``: a class of an earlier task that is not annotated counts as present where the
       solution at the last :meth:`settle` says ``sigmoid(score) > pseudo``; pseudo-labels never
-      touch annotated classes and are never revised;
-    * ``weights="sqrt"``: a sample weighs as much as the mean class weight of its positives, pseudo
-      ones included, with class weights proportional to count^-1/2 and of mean 1 over the classes
-      met so far. Counts are of annotated labels. Samples without a positive have no such weight and
-      are left out. Earlier sums keep the weights that they came with, as published.
+      change annotated classes and are never revised;
+    * ``weights="sqrt"``: a sample weighs as much as the mean class weight of its positives,
+      pseudo-labels included. Class weights are proportional to count^-1/2 of annotated labels, with
+      mean 1 over the classes met so far. Samples without positives are left out. Earlier sums keep
+      their weights, as published.
 
     Deviations of L3A: the published code trains the backbone on the first task and keeps sums in
-    float32. It counts a task's labels before it adds the first image: :meth:`count_labels` does
-    that where a task's labels are known, otherwise counts grow batch by batch. Without task
-    boundaries call :meth:`settle` every so many samples.
+    float32. It counts a task's labels before the first image, as :meth:`count_labels` does where a
+    task's labels are known; otherwise counts grow batch by batch. Without task boundaries call
+    :meth:`settle` at regular intervals.
 
-    Scores live around 0 and 1 and are not logits: an F1 score counts those above
-    :attr:`score_threshold`.
+    Scores are around 0 and 1 and are not logits: F1 scores use :attr:`score_threshold`.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the scores.
-        expansion: random features, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None uses
-            the features and a constant 1.
-        width: random features.
+        expansion: random features, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None: the
+            features and a constant 1.
+        width: number of random features.
         ridge: positive.
         pseudo: probability above which an earlier class counts as present; None: no pseudo-labels.
         weights: ``"none"`` or ``"sqrt"``, see above.
-        held_out: features kept for :meth:`choose_ridge`; 0 keeps none.
+        held_out: features stored for :meth:`choose_ridge`; 0: none.
         seed: of random features and held-out sample.
-        dtype: of sums and solution.
 
     Example:
         >>> ridge = MultiLabelRidge(4, 3)
@@ -70,14 +64,9 @@ class MultiLabelRidge(RanPAC):
     """
 
     score_threshold = 0.1
-    """Scores above it count as predicted labels (L3A's sigmoid(score) > 0.525)."""
+    """Scores above it are predicted labels (L3A's sigmoid(score) > 0.525)."""
 
-    class_axes: ClassVar = {
-        **RanPAC.class_axes,
-        "met": 0,
-        "settled": 0,
-        "settled_weight": 1,
-    }
+    class_axes: ClassVar = {**RanPAC.class_axes, "met": 0, "settled": 0, "settled_weight": 1}
     met: Tensor
     settled: Tensor
     settled_weight: Tensor
@@ -109,7 +98,7 @@ class MultiLabelRidge(RanPAC):
         )
         self.pseudo = pseudo
         self.weights = weights
-        # features and weight of a sample, and its targets
+        # The weight of a sample is stored behind its features.
         self.held = HeldOutSample(held_out, dim + 1, n_classes, seed=seed, dtype=dtype)
         self.register_buffer("met", torch.zeros(n_classes, dtype=torch.bool))
         if pseudo is not None:
@@ -134,8 +123,9 @@ class MultiLabelRidge(RanPAC):
 
     @torch.no_grad()
     def count_labels(self, targets: Tensor, annotated: Tensor | None = None) -> None:
-        """Count labels of samples that are still to be added, so that all samples of a task are
-        weighed by the same counts; then call :meth:`update` with ``counted=True``.
+        """Count the labels of a task before its samples, so that all have the same weights.
+
+        Then call :meth:`update` with ``counted=True``.
 
         Args:
             targets: (n, classes) 0/1.
@@ -143,7 +133,7 @@ class MultiLabelRidge(RanPAC):
         """
         known = self._annotated(targets, annotated)
         self.count += targets.to(self.count.dtype).masked_fill(~known, 0).sum(dim=0)
-        # Where all is annotated, a class is met when it occurs.
+        # Without annotation masks, a class is met when it occurs.
         self.met |= self.seen if annotated is None else known.any(dim=0)
 
     @torch.no_grad()
@@ -159,10 +149,9 @@ class MultiLabelRidge(RanPAC):
 
         Args:
             features: (batch, dim), any float type.
-            labels: (batch, classes) 0/1; entries that are not annotated are not read. Or (batch,)
-                integers where each sample has one class, which says of all others that they are
-                absent.
-            annotated: (classes,) or (batch, classes) boolean: which entries are known; None: all.
+            labels: (batch, classes) 0/1, read where annotated; or (batch,) integers for samples of
+                one class each, whose other classes are absent.
+            annotated: (classes,) or (batch, classes) boolean mask of known entries; None: all.
             counted: the labels were given to :meth:`count_labels` before.
         """
         labels = self.multi_hot(labels)
@@ -170,7 +159,6 @@ class MultiLabelRidge(RanPAC):
             self.count_labels(labels, annotated)
         with torch.autocast(features.device.type, enabled=False):
             inputs = self.statistics.inputs(features)
-            # Classes that are not annotated here get pseudo-labels, or 0.
             y = self.targets(inputs, labels, annotated)
             weights = self.sample_weights(y)
             self.statistics.add(inputs, y, weights)
@@ -179,49 +167,47 @@ class MultiLabelRidge(RanPAC):
         self.weight = None
 
     def multi_hot(self, labels: Tensor) -> Tensor:
-        """Integer labels (n,) -> (n, classes) 0/1; labels of any other kind as they are."""
+        """Integer labels (n,) -> (n, classes) 0/1; other labels are unchanged."""
         if labels.ndim != 1 or labels.is_floating_point():
             return labels
         columns = torch.arange(self.n_classes, device=labels.device)
         return (labels[:, None] == columns).long()
 
     def targets(self, inputs: Tensor, labels: Tensor, annotated: Tensor | None = None) -> Tensor:
-        """Targets of the regression: annotated labels, pseudo-labels of earlier classes, else 0.
+        """Targets (batch, classes): annotated labels, pseudo-labels of earlier classes, else 0.
 
         Args:
             inputs: (batch, size) of the regression.
             labels: (batch, classes) 0/1.
             annotated: see :meth:`update`.
-
-        Returns:
-            (batch, classes)
         """
         known = self._annotated(labels, annotated)
         y = labels.to(self.count.dtype).masked_fill(~known, 0)
         if self.pseudo is None:
             return y
-        # present where sigmoid(h W) > pseudo, for earlier classes that are not annotated
         present = torch.sigmoid(inputs @ self.settled_weight) > self.pseudo
         return y + (present & self.settled & ~known)
 
     def class_weights(self) -> Tensor:
-        """(classes,) v: proportional to count^-1/2 with mean 1 over the classes met so far."""
-        # v_c proportional to N_c^-1/2, of mean 1 over the classes met
+        """(classes,) v, proportional to count^-1/2 with mean 1 over the classes met so far."""
         u = torch.where(self.seen, self.count.clamp(min=1).rsqrt(), 0)
         return self.met.sum() * u / u.sum().clamp(min=torch.finfo(u.dtype).tiny)
 
     def sample_weights(self, y: Tensor) -> Tensor | None:
-        """Targets (batch, classes) -> (batch,) mean class weight of each sample's positives, 0
-        without any; None where all weigh the same."""
+        """Targets (batch, classes) -> (batch,) mean class weight of each sample's positives.
+
+        0 without positives; None if all samples weigh the same.
+        """
         if self.weights == "none":
             return None
-        # w_i = mean of v_c over the positives c of sample i
         return y @ self.class_weights() / y.sum(dim=1).clamp(min=1)
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Fix the current solution as the source of pseudo-labels from now on, for all classes met
-        so far: at task ends, or every so many samples."""
+        """Use the current solution for the pseudo-labels of all classes met so far.
+
+        Call it at task ends, or at regular intervals.
+        """
         if self.pseudo is None:
             return
         self.settled.copy_(self.met)
@@ -233,13 +219,13 @@ class MultiLabelRidge(RanPAC):
         error: Callable[[Tensor, Tensor], float] = mean_squared_error,
         candidates: Sequence[float] = RIDGES,
     ) -> float:
-        """The candidate of least error on the held-out sample, used from now on.
+        """Choose the ridge of least error on the held-out sample, and use it from now on.
 
         Args:
-            error: of scores and targets, both (n, classes): minus the mean average precision, say.
+            error: of scores and targets, both (n, classes), such as minus mean average precision.
 
         Raises:
-            InputError: nothing was held out.
+            InputError: no held-out samples.
             RunError: no candidate can be solved for.
         """
         weighed, targets = self.held.samples
@@ -247,9 +233,9 @@ class MultiLabelRidge(RanPAC):
 
     @torch.no_grad()
     def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
-        """Scores (batch, dim) -> (batch, classes) float32, 0 for classes not seen yet.
+        """Features (batch, dim) -> scores (batch, classes) float32, 0 for unseen classes.
 
-        Args and errors as for the base.
+        Arguments and errors as in the base class.
         """
         with torch.autocast(features.device.type, enabled=False):
             scores = self._scores(features.to(self.count.dtype), wait=wait).float()

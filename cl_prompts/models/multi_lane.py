@@ -1,4 +1,4 @@
-"""MULTI-LANE: one lane of selectors, prompts and head rows per task, parallel to a frozen ViT."""
+"""MULTI-LANE: one lane of selectors, prompts and head rows per task."""
 
 from __future__ import annotations
 
@@ -33,36 +33,34 @@ class LaneEncoding(Encoding):
 
 
 class MultiLaneViT(ContinualModel):
-    """MULTI-LANE (De Min et al., CoLLAs 2024, arXiv 2405.15633): parallel lanes that summarise a
-    frozen ViT's patch tokens.
+    """MULTI-LANE (De Min et al., CoLLAs 2024, arXiv 2405.15633).
 
-    One frozen forward serves all lanes; a lane adds about 1 % to it. Training runs the newest lane
-    only, on its own classes; evaluation runs all lanes side by side, without a task id, and every
-    class takes its logit from its own lane. Finished lanes are frozen for good, so their logits on
-    a fixed image can be cached (:meth:`cache_keys`).
+    Parallel lanes summarise a frozen ViT's patch tokens. One frozen forward pass serves all lanes;
+    a lane adds about 1 %. Training runs only the newest lane, on its own classes. Evaluation runs
+    all lanes without a task id, and every class takes its logit from its own lane. Finished lanes
+    stay frozen, so their logits can be cached (:meth:`cache_keys`).
 
     The algebra is in :mod:`cl_prompts.models.multi_lane_ops`. Deviations from the published code:
-    lanes are made on demand instead of all at the start, their head rows belong to them, and
-    finished ones leave the optimizer, so that weight decay cannot move them. Not here: the
-    ablations, such as task keys and token merging.
+    lanes are made on demand, not all at the start; each lane has its own head rows; finished lanes
+    leave the optimizer, so that weight decay cannot change them. The ablations (task keys, token
+    merging) are not included.
 
     Args:
         backbone: the frozen ViT.
         n_classes: classes of the data set.
         multi_label: an image may show several classes.
         n_selectors: selectors, and so summary tokens, S per lane.
-        prompt_length: prompts P per lane and prompted block: P keys and P values; 0 for none.
+        prompt_length: prompts P per lane and prompted block: P keys and P values; 0: none.
         prompted_blocks: blocks with prompts, 0-based.
         pre_head_norm: L2-normalise a lane's feature before the head.
-        init: ``"orthogonal"``: a task's selectors have norm 1 together, and in each block the keys
-            and the values of the prompts are orthogonal to each other with element std 1 /
-            sqrt(n_tasks P dim); ``"uniform"``: all in (-1, 1). From the second lane on, selectors
-            and prompts start as copies of the lane before.
+        init: ``"orthogonal"``: the selectors of a task together have norm 1, and in each block keys
+            and values are orthogonal with element std 1 / sqrt(n_tasks P dim); ``"uniform"``: all
+            in (-1, 1). From the second lane on, selectors and prompts start as copies of the
+            previous lane.
         n_tasks: expected number of tasks, for the scale of the first prompts (published: known in
-            advance); None for 1.
-        impl: formulation; both give the same numbers. ``"fused"``: see
-            :mod:`cl_prompts.models.multi_lane_ops`. ``"literal"``: the formulas as written, which
-            costs about 10 % of a forward more per lane.
+            advance); None: 1.
+        impl: formulation, same numbers. ``"fused"``: see :mod:`cl_prompts.models.multi_lane_ops`;
+            ``"literal"``: the formulas as written, about 10 % of a forward pass more per lane.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -104,30 +102,29 @@ class MultiLaneViT(ContinualModel):
             n_selectors, (len(blocks), 2, attn.num_heads, prompt_length, head_dim), backbone.dim
         )
         self.lane_of: dict[int, int] = {}
-        """Number of the lane of each class that has one."""
+        """Class -> number of its lane."""
         self.passes = LanePasses(backbone, blocks, impl=impl)
 
     # ------------------------------------------------------------------ lanes and their classes
 
     @property
     def n_lanes(self) -> int:
-        """Lanes opened so far; the last one is the one that trains."""
+        """Number of lanes; the last one trains."""
         return len(self.lanes)
 
     def columns(self, lane: int = -1) -> Tensor:
-        """(n_classes,) bool: the classes that belong to a lane, the current one by default."""
+        """(n_classes,) boolean: the classes of a lane, by default the current one."""
         mine = torch.zeros_like(self.seen)
         mine[self.lanes.lane(lane).classes] = True
         return mine
 
     def open_lane(self, classes: Iterable[int] = (), *, copy_previous: bool = True) -> None:
-        """Freeze the existing lanes and open one for new classes, which count as seen from now
-        on.
+        """Freeze the existing lanes and open one for new classes, which count as seen.
 
         Args:
-            classes: data-set labels; more can follow with :meth:`add_classes`.
-            copy_previous: start selectors and prompts as copies of the lane before; head rows
-                always start afresh.
+            classes: data-set labels; :meth:`add_classes` adds more.
+            copy_previous: copy selectors and prompts from the previous lane; head rows are always
+                new.
         """
         # Published: one orthogonal matrix for the prompts of all tasks.
         scale = (self.n_tasks or 1) ** -0.5
@@ -135,7 +132,7 @@ class MultiLaneViT(ContinualModel):
         self._add_head(list(classes))
 
     def add_classes(self, classes: Iterable[int]) -> None:
-        """Give the current lane head rows for further classes, as parameters of their own.
+        """Add head rows for further classes to the current lane, as separate parameters.
 
         Raises:
             InputError: no lane is open.
@@ -155,15 +152,14 @@ class MultiLaneViT(ContinualModel):
     # ------------------------------------------------------------------ forward
 
     def lane_features(self, images: Tensor, lanes: Sequence[int] | None = None) -> Tensor:
-        """Input of the heads: final-norm class token of each lane, L2-normalised with
-        ``pre_head_norm``.
+        """Final-norm class token of each lane, L2-normalised with ``pre_head_norm``.
 
         Args:
             images: (batch, 3, size, size) in [0, 1].
-            lanes: their numbers; None for all.
+            lanes: lane numbers; None: all.
 
         Returns:
-            (batch, lanes, dim) fp32.
+            (batch, lanes, dim) fp32, the input of the heads.
         """
         self._need_lane()
         chosen = list(range(self.n_lanes) if lanes is None else lanes)
@@ -174,8 +170,7 @@ class MultiLaneViT(ContinualModel):
     # ------------------------------------------------------------------ logits
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """``"lane0"``, ``"lane1"``, ... -> version of the lane's parameters, which no longer
-        changes for a finished lane."""
+        """``"lane0"``, ``"lane1"``, ... -> version of the lane's parameters."""
         return {f"lane{i}": lane.version() for i, lane in enumerate(self.lanes)}
 
     def needs_images(self, cached: Collection[str]) -> bool:
@@ -183,18 +178,15 @@ class MultiLaneViT(ContinualModel):
         return not self.n_lanes or not set(self.cache_keys()) <= set(cached)
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> LaneEncoding:
-        """Compute the logits of the current lane in training, of all lanes in evaluation unless
-        they are cached.
+        """Compute the logits of the current lane (training) or of all lanes (evaluation).
 
         Args:
-            images: (batch, 3, size, size) in [0, 1]; may be None if the logits of all lanes are
-                cached.
+            images: (batch, 3, size, size) in [0, 1]; None if the logits of all lanes are cached.
             cached: evaluation only: lane name -> (batch, classes of the lane) logits of the same
                 images.
         """
         if self.training:
             self._need_lane()
-        # Finished lanes are frozen, so training runs the newest one alone.
         wanted = [self.n_lanes - 1] if self.training else list(range(self.n_lanes))
         lanes = {i: cached[f"lane{i}"] for i in wanted if f"lane{i}" in cached}
         missing = [i for i in wanted if i not in lanes]
@@ -203,7 +195,6 @@ class MultiLaneViT(ContinualModel):
         if missing and images is not None:
             found = self.lane_features(images, missing)
             lanes |= {i: self.lanes.lane(i).logits(found[:, k]) for k, i in enumerate(missing)}
-            # Features of the newest lane stand for the model's, where they were computed.
             features = found[:, -1] if missing[-1] == self.n_lanes - 1 else features
         lanes = {i: lanes[i] for i in wanted}
         parts = {} if self.training else {f"lane{i}": logits for i, logits in lanes.items()}
@@ -212,7 +203,7 @@ class MultiLaneViT(ContinualModel):
     def decode(self, encoding: Encoding) -> Output:
         """Assemble the logits: each class takes its logit from its own lane.
 
-        Classes unseen, or in training outside the current lane, hold 0 (multi-label) or -inf.
+        Classes unseen, or in training outside the current lane, get 0 (multi-label) or -inf.
         ``features`` are the current lane's, or (batch, 0) if that lane was cached.
         """
         assert isinstance(encoding, LaneEncoding)
@@ -222,7 +213,7 @@ class MultiLaneViT(ContinualModel):
         shape = (len(features), self.n_classes)
         logits = torch.full(shape, hidden, device=features.device)
         if encoding.lanes:
-            # Lane i scores its own classes alone: its logits go to the columns of these.
+            # Lane i scores only its own classes.
             columns = torch.cat([self.lanes.lane(i).classes for i in encoding.lanes])
             found = torch.cat(list(encoding.lanes.values()), dim=1)
             logits = self.hide_unseen(logits.index_copy(1, columns, found))
@@ -231,14 +222,13 @@ class MultiLaneViT(ContinualModel):
     # ------------------------------------------------------------------ state
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
-        """Inverse of :meth:`learned_state`; lanes and their classes are rebuilt as they were.
+        """Load a state of :meth:`learned_state`, rebuilding lanes and their classes.
 
-        If the model already has these lanes, its parameters stay the same objects.
+        Existing parameters stay the same objects if the model already has these lanes.
 
         Raises:
             InputError: the state belongs to another model; this one is then unchanged.
         """
-        # A state that does not fit leaves the model as it was, lanes included.
         before = self.lanes
         if {k: v.shape for k, v in self.learned_state().items()} != {
             k: v.shape for k, v in state.items()

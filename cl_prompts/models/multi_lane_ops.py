@@ -1,32 +1,33 @@
 """Tensor algebra of MULTI-LANE: lanes parallel to a frozen ViT.
 
 Source: De Min et al., "Less is more: Summarizing Patch Tokens for efficient Multi-Label
-Class-Incremental Learning", CoLLAs 2024, arXiv 2405.15633. A lane is a class token of its own and a
-few selectors, which pass through the frozen blocks in parallel to the image's tokens. In every
-block each selector summarises the image in a *summary token* (a softmax-weighted mean of the
-normalised tokens), the lane's class token attends to itself, to the summary tokens and to the
-lane's prompts, and the attention output of the summary tokens is dropped and replaced by the
-normalised selectors ("drop and replace"). Lanes read the frozen stream, never write to it, and do
-not attend to each other.
+Class-Incremental Learning", CoLLAs 2024, arXiv 2405.15633. A lane has its own class token and a few
+selectors, which pass the frozen blocks in parallel to the image's tokens. In every block:
 
-Two formulations that give the same numbers:
+* each selector summarises the image in a *summary token*, a softmax-weighted mean of the normalised
+  tokens;
+* the lane's class token attends to itself, to the summary tokens and to the lane's prompts;
+* the attention output of the summary tokens is replaced by the normalised selectors ("drop and
+  replace").
 
-* **literal**: summary tokens are tokens of every image and pass through projection, attention and
-  MLP, as the formulas say;
-* **fused**: the selectors never depend on the image, so one table per block serves the whole batch
-  (:func:`slot_norms`); keys and values of summary tokens are the same weighted means of the
-  frozen keys and values, because the projection is affine and the weights sum to one; only the
-  class token is a query and passes through the MLP. In training, which waits for each kernel, the
-  selectors pass the blocks as further rows behind the class tokens (:func:`joined_block`).
+Lanes read the frozen tokens, never write to them, and do not attend to each other.
 
-Blocks of timm that go beyond the paper's ViT: with LayerScale the replacement takes the attention
-output's place *inside* the scaling, ``s + ls1(LN1(s))``; with key normalisation raw keys are
-summarised and then normalised, as the literal form does; attention norm and gate act on the
-lane's class token as on any token.
+Two formulations give the same numbers:
 
-Shapes: T lanes of S selectors, P prompts per block. Selectors (T, S, dim), called ``slots`` in the
-blocks, where they evolve; prompts of one block (T, 2,
-heads, P, head dim), keys before values.
+* **literal**: summary tokens are tokens of every image and pass projection, attention and MLP, as
+  the formulas say;
+* **fused**: selectors never depend on the image, so one table per block serves the whole batch
+  (:func:`slot_norms`). Keys and values of summary tokens are the same weighted means of the frozen
+  keys and values, because the projection is affine and the weights sum to one. Only the class token
+  is a query and passes the MLP. In training, where kernel launches dominate, the selectors are
+  further rows behind the class tokens (:func:`joined_block`).
+
+Blocks of timm beyond the paper's ViT: with LayerScale the replacement is *inside* the scaling, ``s
++ ls1(LN1(s))``. With key normalisation raw keys are summarised and then normalised, as in the
+literal form. Attention norm and gate act on the lane's class token as on any token.
+
+Shapes: T lanes of S selectors, P prompts per block. Selectors (T, S, dim), called ``slots`` inside
+the blocks; prompts of one block (T, 2, heads, P, head dim), keys before values.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ SUMMARY_NUMBERS = 2**24
 
 @dataclass(frozen=True)
 class FrozenState:
-    """Inputs of the lanes from the frozen stream in one block, without gradient.
+    """Frozen inputs of the lanes in one block, without gradient.
 
     Attributes:
         tokens: (batch, n, dim) residual stream before the block.
@@ -79,17 +80,16 @@ class FrozenState:
 
 
 def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
-    """Run the frozen stream, block by block, as the lanes need it.
+    """Run the frozen ViT block by block and yield the inputs of the lanes.
 
-    The last block stops after its keys and values, since its output is not used. The backbone's
-    counter counts all of it.
+    The last block stops after its keys and values. The backbone's counter counts all of it.
 
     Args:
         images: (batch, 3, size, size) in [0, 1].
 
     Yields:
-        one state per block. Delete it (``del``) before asking for the next to save memory: a
-        block's MLP runs only then.
+        one state per block. ``del`` it before the next to save memory: a block's MLP runs only
+            then.
     """
     # no_grad() as a decorator would keep each state alive until the next one is computed.
     with torch.no_grad():
@@ -97,7 +97,6 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
     for i, block in enumerate(backbone.vit.blocks):
         last = i == backbone.depth - 1
         with torch.no_grad():
-            # Lanes read what enters the block, so its keys and values, but not its MLP.
             state, tokens = _look(block, tokens, last)
         if last:
             backbone.counter.keys_and_values(*tokens.shape[:2])
@@ -112,10 +111,10 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
 
 
 def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor]:
-    """The state of a block, and the stream after its attention (unless it is the last)."""
+    """State of a block, and its tokens after the attention (unchanged in the last block)."""
     attn = block.attn
     hidden = block.norm1(tokens)
-    # No queries in the last block: nothing reads the frozen stream behind it.
+    # The last block needs no queries.
     projected = project_parts(attn, hidden, slice(1 if last else 0, 3))
     width = attn.qkv.weight.shape[0] // 3
     state = FrozenState(tokens, hidden, projected[..., -2 * width :])
@@ -127,8 +126,7 @@ def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor
 
 
 def _mlp_in_place(block: Block, tokens: Tensor) -> None:
-    """Second half of a block without gradient. On the CPU in pieces: large buffers cost more in
-    page faults than they save."""
+    """Second half of a block without gradient, in chunks on the CPU to avoid page faults."""
     rows = tokens.flatten(0, 1)
     pieces = -(-len(rows) // MLP_ROWS) if rows.device.type == "cpu" else 1
     for piece in rows.tensor_split(pieces):
@@ -136,23 +134,17 @@ def _mlp_in_place(block: Block, tokens: Tensor) -> None:
 
 
 def lane_token(backbone: FrozenViT) -> Tensor:
-    """(1, 1, dim) initial class token of every lane: the ViT's own, *without* a position (as
-    published)."""
+    """(1, 1, dim) initial class token of a lane: the ViT's, *without* position (as published)."""
     return backbone.vit.norm_pre(backbone.vit.cls_token)
 
 
 def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
-    """Attention weights of the selectors over the frozen tokens.
+    """Softmax over n tokens of the inner products of tokens and selectors / sqrt(dim).
 
-    Args:
-        hidden: (batch, n, dim) normalised frozen tokens.
-        slots: (T, S, dim) normalised selectors.
-
-    Returns:
-        (batch, T * S, n): softmax over tokens of the inner products / sqrt(dim); one head over the
-        full width. The softmax is computed in fp32.
+    ``hidden`` (batch, n, dim) and ``slots`` (T, S, dim) are normalised -> (batch, T * S, n),
+    computed in fp32 by one head over the full width.
     """
-    # The few rows of selectors are scaled instead of all scores.
+    # Scaling the selectors is cheaper than scaling the scores.
     rows = slots.flatten(0, 1) * slots.shape[-1] ** -0.5
     scores = torch.matmul(rows, hidden.transpose(1, 2))
     return scores.softmax(dim=-1, dtype=torch.float32).to(hidden.dtype)
@@ -162,8 +154,10 @@ def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
 
 
 def slot_norms(blocks: Sequence[Block], selectors: Tensor) -> list[Tensor]:
-    """The normalised selectors (T, S, dim) of every block, which do not depend on the image: a
-    selector s evolves as ``u + ls2(MLP(LN2(u)))`` with ``u = s + ls1(LN1(s))``."""
+    """Normalised selectors (T, S, dim) of every block, independent of the image.
+
+    A selector s becomes ``u + ls2(MLP(LN2(u)))`` with ``u = s + ls1(LN1(s))``.
+    """
     slots = selectors
     norms = []
     for i, block in enumerate(blocks):
@@ -176,11 +170,7 @@ def slot_norms(blocks: Sequence[Block], selectors: Tensor) -> list[Tensor]:
 def fused_lanes(
     block: Block, token: Tensor, state: FrozenState, slots: Tensor, prompts: Tensor | None
 ) -> Tensor:
-    """:func:`fused_block` over all lanes, some at a time where the keys and values of all would
-    take much memory. Lanes do not see each other, so this is exact.
-
-    Args and result as there.
-    """
+    """Apply :func:`fused_block` to all lanes, in chunks of bounded memory (exact)."""
     batch, n_lanes = token.shape[:2]
     of_lane = batch * slots.shape[1] * (state.pairs.shape[-1] + state.hidden.shape[1])
     # Keys and values of the summaries are the largest intermediate: (batch, lanes, slots, 2 dim).
@@ -202,13 +192,10 @@ def fused_block(
 ) -> Tensor:
     """One block for the class tokens of some lanes.
 
-    The three kinds of keys (the token's own, summary tokens, prompts) are never concatenated: only
-    their scores are.
-
     Args:
         block: the frozen block.
         token: (batch, T, dim) class tokens of the lanes.
-        state: the frozen stream in this block.
+        state: the frozen inputs of this block.
         slots: (T, S, dim) of :func:`slot_norms`.
         prompts: (T, 2, heads, P, head dim) or None.
 
@@ -238,17 +225,11 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 def _by_kind(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | None) -> Tensor:
-    """Attention of the lanes' class tokens, whose kinds of keys are never concatenated: only their
-    scores are.
+    """Attention of the class tokens, without concatenating the kinds of keys.
 
-    Args:
-        query: (batch, T, heads, head dim).
-        own: key and value of the token itself, as ``query``.
-        seen: those of the summary tokens, (batch, T, S, heads, head dim).
-        prompts: (T, 2, heads, P, head dim) or None.
-
-    Returns:
-        (batch, T, heads, head dim).
+    ``query`` and ``own`` (key and value of the class token) are (batch, T, heads, head dim),
+    ``seen`` (those of the summary tokens) (batch, T, S, heads, head dim); the result is shaped as
+    ``query``.
     """
     (key, value), (keys, values) = own, seen
     query = query * query.shape[-1] ** -0.5
@@ -279,15 +260,14 @@ def joined_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
 def joined_block(
     block: Block, rows: Tensor, state: FrozenState, prompts: Tensor | None, *, evolve: bool
 ) -> Tensor:
-    """:func:`fused_block` and a step of :func:`slot_norms` in one, by few kernels: the selectors
-    are further rows of the same products.
+    """:func:`fused_block` and a step of :func:`slot_norms` in few kernels.
 
     Args:
         block: the frozen block.
         rows: (batch + S, T, dim) class tokens of the lanes, and their selectors.
-        state: the frozen stream in this block.
+        state: the frozen inputs of this block.
         prompts: (P, T * 2 * heads * head dim), keys before values, or None.
-        evolve: let the selectors pass the block; else they are left out of the result.
+        evolve: update the selectors; False leaves them out of the result.
 
     Returns:
         (batch + S, T, dim), or (batch, T, dim).
@@ -299,8 +279,7 @@ def joined_block(
     # q, k, v of LN1(c)
     width = attn.qkv.weight.shape[0] // 3
     query, pair = attn.qkv(own).split([width, 2 * width], dim=-1)
-    # A = softmax(n h^T / sqrt(D)), (batch, n, S * T); keys and values of summary tokens: A K, A V
-    # alpha scales inside of the product; with beta = 0 the first argument is not read.
+    # alpha scales inside the product; with beta = 0 the first argument is not read.
     scores = torch.addmm(
         rows.new_empty(()),
         state.hidden.flatten(0, 1),
@@ -332,21 +311,15 @@ def joined_block(
 
 
 def literal_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
-    """(batch, T, 1 + S, dim): class token and selectors of every lane and image before block 0."""
+    """(batch, T, 1 + S, dim) class tokens and selectors before block 0."""
     token = lane_token(backbone).expand(len(selectors), 1, -1)
     return torch.cat([token, selectors.to(token.dtype)], dim=1).expand(batch, -1, -1, -1)
 
 
 def literal_input(block: Block, tokens: Tensor, state: FrozenState) -> tuple[Tensor, Tensor]:
-    """Input of a block's attention, with the selectors replaced by summary tokens.
+    """Attention input of a block: selectors are replaced by summary tokens.
 
-    Args:
-        tokens: (batch, T, 1 + S, dim) residual stream of the lanes.
-        state: the frozen stream in this block.
-
-    Returns:
-        attention input and normalised tokens, both (batch, T, 1 + S, dim), which differ in the
-        selectors.
+    Lanes' tokens (batch, T, 1 + S, dim) -> attention input and normalised tokens of the same shape.
     """
     normed = block.norm1(tokens)
     # A = softmax(n h^T / sqrt(D)), G = A h
@@ -358,22 +331,12 @@ def literal_input(block: Block, tokens: Tensor, state: FrozenState) -> tuple[Ten
 
 
 def literal_block(
-    block: Block,
-    tokens: Tensor,
-    entering: Tensor,
-    normed: Tensor,
-    prompts: Tensor | None,
+    block: Block, tokens: Tensor, entering: Tensor, normed: Tensor, prompts: Tensor | None
 ) -> Tensor:
-    """One block over all tokens of all lanes.
+    """One block over all tokens of all lanes, (batch, T, 1 + S, dim) -> the same shape.
 
-    Args:
-        tokens: (batch, T, 1 + S, dim) residual stream of the lanes.
-        entering: attention input of :func:`literal_input`.
-        normed: normalised tokens of :func:`literal_input`.
-        prompts: (T, 2, heads, P, head dim) or None.
-
-    Returns:
-        (batch, T, 1 + S, dim).
+    ``entering`` and ``normed`` come from :func:`literal_input`; ``prompts`` (T, 2, heads, P, head
+    dim).
     """
     attn = block.attn
     batch, n_lanes = tokens.shape[:2]
@@ -392,5 +355,4 @@ def literal_block(
 
 
 def _mlp(block: Block, tokens: Tensor) -> Tensor:
-    """Second half of a block."""
     return tokens + block.ls2(block.mlp(block.norm2(tokens)))

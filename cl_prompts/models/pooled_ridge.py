@@ -11,32 +11,26 @@ from cl_prompts.models.prototype_classifiers import PooledScatter
 from cl_prompts.models.ridge import attempt_positive
 from cl_prompts.models.shrinkage import ridge_by_evidence
 
-#: Rules that find a ridge; stands beside numbers in settings.
+#: Rules that compute a ridge; settings accept them besides numbers.
 FoundRidge = Literal["evidence"]
 
 
 class PooledRidge(PooledScatter):
-    """Ridge regression in which every class weighs the same whatever its count, with one covariance
-    within classes.
+    """Class-balanced ridge regression with one covariance within classes.
 
-    With inputs ``x = [f, 1]``, N samples, K classes seen, their means mu_c and ``Sw = (sum_i x_i'
-    x_i - sum_c n_c mu_c' mu_c) / N``: ``A = Sw + sum_c mu_c' mu_c / K``, ``B = [mu_c / K]``, and
-    for the ridge r ``W = (A + r mean(diag A) I)^-1 B``, scores ``x W``.
+    With inputs ``x = [f, 1]``, N samples, K seen classes, their means mu_c and ``Sw = (sum_i x_i'
+    x_i - sum_c n_c mu_c' mu_c) / N``: ``A = Sw + sum_c mu_c' mu_c / K``, ``B = [mu_c / K]``, ``W =
+    (A + r mean(diag A) I)^-1 B`` for the ridge r, scores ``x W``. Order and batches do not matter.
 
-    Least squares on one-hot labels with class weights 1 / n_c has the same B, and a class's own
-    scatter divided by its count in the place of Sw, one matrix a class, which
-    :class:`~cl_prompts.models.balanced_ridge.BalancedRidge` (AIR) keeps. To pool them takes dim^2 +
-    dim x classes numbers in all, as for streaming LDA. Not a published method under this name.
-
-    Neither the order of samples nor their batches matter.
+    Least squares on one-hot labels with class weights 1 / n_c has the same B, but each class's own
+    scatter over its count instead of Sw, as
+    :class:`~cl_prompts.models.balanced_ridge.BalancedRidge` (AIR). Pooling reduces memory to dim^2
+    + dim x classes numbers, as for streaming LDA. Not a published method under this name.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
-        ridge: r, relative to the mean square of an input; ``"evidence"``: found at each solution
+        ridge: r, relative to the mean square of an input; ``"evidence"``: computed at each solution
             for a stream of :meth:`balanced_size`, see
             :func:`~cl_prompts.models.shrinkage.ridge_by_evidence`.
-        dtype: of the statistics.
 
     Example:
         >>> ridge = PooledRidge(2, n_classes=3)
@@ -65,22 +59,22 @@ class PooledRidge(PooledScatter):
         """A (dim + 1, dim + 1) and B (dim + 1, classes)."""
         seen, n = self.seen, self.count.sum().clamp(min=1)
         k = seen.sum().clamp(min=1)
-        # The constant 1 varies within no class, and is the mean of its own in each.
+        # The constant 1 does not vary, and its mean is 1 in each class.
         means = torch.cat([self.mean, seen[:, None].to(self.mean.dtype)], dim=1)
         a = means.T @ means / k
         a[:-1, :-1] += self.scatter / n
         return a, means.T / k
 
     def balanced_size(self) -> Tensor:
-        """Scalar K (prod_c n_c)^(1/K): the samples of a stream of equally frequent classes whose
-        counts have the same geometric mean.
+        """Scalar K (prod_c n_c)^(1/K): samples of the equivalent balanced stream.
 
-        A class of few samples weighs as much as others, and its mean is noisy, so that all N
-        samples overstate what the regression knows; the effective size of weighted samples (Kish,
-        Survey Sampling, 1965), ``K^2 / sum_c 1/n_c``, hangs on the rarest class alone. The
-        geometric mean lies between the two, and is both where classes are equally frequent.
+        Its classes are equally frequent and have the same geometric mean count. All N samples would
+        overstate the information, since rare classes weigh as much and have noisy means; the
+        effective size of weighted samples (Kish, Survey Sampling, 1965), ``K^2 / sum_c 1/n_c``,
+        depends on the rarest class alone. The geometric mean lies between them, and equals both for
+        balanced classes.
         """
-        counts = self.count.clamp(min=1)  # log 1 = 0 where a class was not seen
+        counts = self.count.clamp(min=1)  # log 1 = 0 for unseen classes
         k = self.seen.sum().clamp(min=1)
         return k * (counts.log().sum() / k).exp()
 

@@ -23,18 +23,15 @@ from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
 
 class PromptedViT(ContinualModel):
-    """Prompts on a frozen ViT, with one head over all classes of the data set. Everything but the
-    backbone is in fp32.
+    """Prompts on a frozen ViT with one head over all classes; fp32 but for the backbone.
 
-    With slow heads (:meth:`set_slow_heads`) evaluation scores by the head and its slow heads
-    together, by ``ensemble``; training sees the head alone.
-
-    The part that depends on the frozen backbone alone (the query, or the features where there are
-    no prompts) has the cache key ``"frozen"``. Features are kept raw, so that what is cached stays
-    exact while the statistics of ``whitening`` move.
+    With slow heads (:meth:`set_slow_heads`) evaluation combines the head and its slow heads by
+    ``ensemble``; training uses the head alone. The cache key ``"frozen"`` names the query, or the
+    features of a model without prompts. Cached features are raw, so they stay exact while the
+    statistics of ``whitening`` change.
 
     Args:
-        backbone: the frozen ViT, or a thawed one for fine-tuning.
+        backbone: the frozen ViT, or a trainable one for fine-tuning.
         n_classes: classes of the data set; head row = data-set label.
         query: query function; only used with a selector.
         selector: chooses prompts, or None.
@@ -42,13 +39,12 @@ class PromptedViT(ContinualModel):
         logit_mask: learned mask on the logits by selection, or None.
         head_input: ``"token"``, the class token, or ``"prompt"``, the mean over the prepended
             tokens (L2P).
-        head: features (batch, dim) -> logits (batch, classes); None for a linear one.
-        whitening: what features pass through in front of the head, or None.
+        head: features (batch, dim) -> logits (batch, classes); None: a linear head.
+        whitening: of the features before the head, or None.
         multi_label: an image may show several classes.
 
     Raises:
-        InputError: a selector on a thawed backbone, a pool for a block that there is not, or twice
-            for one.
+        InputError: a selector on a trainable backbone, or a pool with missing or repeated blocks.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -108,11 +104,11 @@ class PromptedViT(ContinualModel):
         """``"frozen"``, valid while backbone and query are the same objects."""
         if self.backbone.trainable or (self.pools and self.selector is None):
             return {}
-        # Without prompts the features are kept, which no query makes.
+        # Without prompts the features are cached, which do not depend on the query.
         return {"frozen": (self.backbone, self.query if self.reads_images else None)}
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
-        """Compute the query, or the features where there are no prompts (``"frozen"``)."""
+        """Compute the query, or without prompts the features (``"frozen"``)."""
         frozen = cached.get("frozen")
         if frozen is not None and not self.reads_images:
             return Encoding({"frozen": frozen})
@@ -120,16 +116,15 @@ class PromptedViT(ContinualModel):
         tokens = self.backbone.embed(images)
         if not self.cache_keys():
             return Encoding({}, tokens)
-        # Where a pool adds to the embedded tokens the passes have nothing in common.
+        # If a pool adds to the embedded tokens, the query pass and the prompted pass share nothing.
         shifts = any(getattr(pool, "shifts_tokens", False) for pool in self.pools)
         if frozen is not None:
-            # The entry costs what it saves (except in the last block, where only the class token
-            # asks), and a later pass over the same images can have it, too.
+            # The entry costs as much as it saves, but a later pass can reuse it.
             entry = None if shifts else self._enter(tokens)
             return Encoding({"frozen": frozen}, tokens, entry)
         if self.training and getattr(self.selector, "trains_unasked", False):
             return Encoding({}, tokens)
-        # What is cached never carries gradient.
+        # Cached parts carry no gradient.
         with torch.no_grad():
             if not self.reads_images:
                 return Encoding({"frozen": self.backbone.class_features(tokens)})
@@ -138,11 +133,11 @@ class PromptedViT(ContinualModel):
             return Encoding(parts, tokens, None if shifts else entry)
 
     def _enter(self, tokens: Tensor) -> Entry:
-        """The common part of query pass and prompted pass: all up to the first prompts."""
-        # What is read of blocks has to be read in the prompted pass.
+        """The common part of query pass and prompted pass, up to the first prompts."""
+        # Blocks whose output is a feature belong to the prompted pass.
         first_read = self.backbone.depth - self.backbone.features.blocks
         last = min(max(self.query.stop(self.backbone) - 1, 0), first_read)
-        # A pool without ``blocks`` may prompt anywhere; one with none, nowhere.
+        # A pool without the attribute ``blocks`` may prompt anywhere.
         firsts = [min((*getattr(pool, "blocks", (0,)), sys.maxsize)) for pool in self.pools]
         return self.backbone.enter(tokens, min(*firsts, last) if firsts else 0)
 
@@ -152,7 +147,7 @@ class PromptedViT(ContinualModel):
             return self.classify(encoding.parts["frozen"])
         selection = None
         if self.selector is not None:
-            # A selector that trains unasked reads the length of the batch alone.
+            # A selector with ``trains_unasked`` reads only the batch size.
             query = encoding.parts.get("frozen", encoding.tokens[:, 0])
             selection = cast(Selector, self.selector)(query)
         plan = PromptPlan()
@@ -174,7 +169,7 @@ class PromptedViT(ContinualModel):
         if self.logit_mask is not None and selection is not None:
             mask = self.logit_mask(selection)
         logits = self.head(features)
-        # Slow heads follow the head in training and decide with it in evaluation alone.
+        # Slow heads take part in evaluation only.
         if self.slow is not None and not self.training:
             chosen = selection is not None and self.slow.n_experts > 1
             expert = cast(Selection, selection).index[:, 0] if chosen else None
@@ -187,8 +182,7 @@ class PromptedViT(ContinualModel):
 
 
 def innermost_selector(model: ContinualModel) -> nn.Module | None:
-    """The selector that holds keys and counts, below all selectors around it; None for a model
-    without one."""
+    """Return the selector that holds keys and counts, inside all wrappers, or None."""
     selector = getattr(model, "selector", None)
     while isinstance(inner := getattr(selector, "inner", None), nn.Module):
         selector = inner
@@ -196,19 +190,17 @@ def innermost_selector(model: ContinualModel) -> nn.Module | None:
 
 
 def prompt_usage(model: ContinualModel) -> Tensor | None:
-    """(prompts,) uses of each prompt in training so far, a copy; None for a model without
-    selection.
+    """(prompts,) uses of each prompt in training so far, a copy; None without a selector.
 
-    A use is a selection; where prompts are mixed (CODA-Prompt), a weight of absolute value 1,
-    averaged over blocks.
+    A use is a selection, or for mixed prompts (CODA-Prompt) a weight of absolute value 1, averaged
+    over blocks.
     """
     count = getattr(innermost_selector(model), "count", None)
     return None if count is None else cast(Tensor, count).detach().clone()
 
 
 def key_similarity(model: ContinualModel) -> Tensor | None:
-    """(prompts, prompts) cosine between keys; the mean over blocks where keys differ by block; None
-    without keys."""
+    """(prompts, prompts) cosine between keys, the mean over blocks; None without keys."""
     key = getattr(innermost_selector(model), "key", None)
     if key is None:
         return None

@@ -15,21 +15,19 @@ from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 
 
 class PrototypeViT(ContinualModel):
-    """Frozen features, with a
-    :class:`~cl_prompts.models.prototype_classifiers.PrototypeClassifier` as the head.
+    """Frozen features with a classifier without gradients as the head.
 
-    It has no gradients. The features of an image never change, so they can be cached (cache key
-    ``"frozen"``), and a test image costs one forward pass, the first time only.
+    Features never change, so they are cached (cache key ``"frozen"``); a test image costs one
+    forward pass in all.
 
     Args:
-        head: the classifier; its dim is that of the features, its columns are the data set's
-            classes.
+        head: a :class:`~cl_prompts.models.prototype_classifiers.PrototypeClassifier` of the
+            features' dim, with the data set's classes as columns.
         multi_label: an image may show several classes; the head is then a
             :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
 
     Raises:
-        InputError: a thawed backbone, or a classifier that is not defined for several classes an
-            image.
+        InputError: a trainable backbone, or a single-label classifier with ``multi_label``.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -48,8 +46,8 @@ class PrototypeViT(ContinualModel):
         need_frozen(backbone, "prototypes")
         if multi_label and not isinstance(head, MultiLabelRidge):
             raise InputError(
-                f"{type(head).__name__} is defined for one class per image: several need a"
-                " MultiLabelRidge"
+                f"{type(head).__name__} supports one class per image: use MultiLabelRidge for"
+                " several"
             )
         super().__init__(backbone, head.n_classes, multi_label=multi_label)
         self.head = head
@@ -62,8 +60,8 @@ class PrototypeViT(ContinualModel):
         Args:
             features: (batch, dim).
             labels: (batch,) classes, or (batch, classes) 0/1 in a multi-label model.
-            annotated: (classes,) or (batch, classes) boolean, the entries of multi-label rows that
-                are known; one class per image says all.
+            annotated: (classes,) or (batch, classes) boolean mask of known entries, for
+                multi-label.
         """
         if self.multi_label and isinstance(self.head, MultiLabelRidge):
             self.head.update(features, labels, annotated)
@@ -71,7 +69,7 @@ class PrototypeViT(ContinualModel):
             self.head.update(features, labels)
 
     def settle(self) -> None:
-        """End a task: a ridge with pseudo-labels takes them from its solution of this moment."""
+        """End a task: use the current solution for pseudo-labels."""
         if isinstance(self.head, MultiLabelRidge):
             self.head.settle()
 
@@ -98,8 +96,8 @@ class PrototypeViT(ContinualModel):
 
     @torch.no_grad()
     def decode(self, encoding: Encoding) -> Output:
-        """Score the features; classes without a sample score -inf, or 0 in a multi-label model."""
+        """Score the features."""
         features = encoding.parts["frozen"]
-        # A GPU does not wait in training, where the loss shows whether a solution failed.
+        # No GPU synchronisation in training, where the loss shows a failed solution.
         scores = self.head.logits(features, wait=not self.training)
         return Output(self.hide_unseen(scores), features)

@@ -1,11 +1,9 @@
-"""Classifiers without gradients: statistics of frozen features, kept exactly while streaming.
+"""Classifiers without gradients: statistics of frozen features, exact on a stream.
 
-All of them are modules whose whole state is buffers of fixed size (so ``state_dict`` resumes them
-and memory use is constant): ``update(features, labels)`` adds a batch to the statistics,
-``logits(features)`` scores with the statistics so far and gives -inf to classes without a sample.
-The result depends neither on the order of the samples nor on the batches. Statistics are float64 by
-default; pass ``dtype=torch.float32`` where a device has no float64 (Apple's MPS) or where half the
-memory matters more.
+``update(features, labels)`` adds a batch; ``logits(features)`` scores with the statistics so far,
+-inf for classes without a sample. The result depends neither on the order of samples nor on the
+batches. The whole state is buffers of fixed size, float64 by default. Pass ``dtype=torch.float32``
+for devices without float64 (Apple's MPS) or to halve the memory.
 """
 
 from __future__ import annotations
@@ -26,10 +24,10 @@ Metric = Literal["cosine", "euclidean"]
 
 
 class PrototypeClassifier(nn.Module):
-    """Base of the classifiers without gradients.
+    """Base of the classifiers without gradients; all have these arguments.
 
     Args:
-        dim: of a feature.
+        dim: feature width.
         n_classes: columns of the logits.
         dtype: of the statistics.
 
@@ -42,7 +40,7 @@ class PrototypeClassifier(nn.Module):
     summed: ClassVar[tuple[str, ...]] = ("count",)
     count: Tensor
     sorts: bool = False
-    """Whether an update sorts by class: labels on the CPU then spare a GPU's wait."""
+    """Whether an update sorts by class: labels on the CPU then avoid a GPU synchronisation."""
 
     def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -61,11 +59,10 @@ class PrototypeClassifier(nn.Module):
 
         Args:
             features: (batch, dim), any float type.
-            labels: (batch,) integer classes, one per sample, on the features' device or the CPU.
+            labels: (batch,) integer classes, on the features' device or the CPU.
 
         Raises:
-            InputError: a label outside the columns (checked on the CPU only, since elsewhere it
-                would stall the device).
+            InputError: a label outside the columns (checked only for labels on the CPU).
         """
         if (
             labels.device.type == "cpu"
@@ -76,8 +73,7 @@ class PrototypeClassifier(nn.Module):
                 f"labels {int(labels.min())} to {int(labels.max())} must lie in 0 to"
                 f" {self.n_classes - 1}, or n_classes must be larger"
             )
-        # A dense one-hot product instead of index_add: deterministic on GPUs, and no wait for the
-        # device.
+        # A one-hot product instead of index_add: deterministic on GPUs, without synchronisation.
         columns = torch.arange(self.n_classes, device=features.device)
         onehot = (labels.to(features.device)[:, None] == columns).to(self.count.dtype)
         with torch.autocast(features.device.type, enabled=False):
@@ -85,15 +81,15 @@ class PrototypeClassifier(nn.Module):
 
     @torch.no_grad()
     def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
-        """Scores of features.
+        """Score features (batch, dim) of any float type.
 
         Args:
-            features: (batch, dim), any float type.
-            wait: check a new solution at once, for which a GPU waits; otherwise a failed one scores
-                NaN there, and the next call that waits refuses it.
+            features: (batch, dim).
+            wait: check a new solution now, which synchronises with a GPU. Otherwise a failed
+                solution scores NaN, and the next call with ``wait`` raises.
 
         Returns:
-            (batch, classes) float32, -inf for classes not seen yet.
+            (batch, classes) float32, -inf for unseen classes.
 
         Raises:
             RunError: a linear system cannot be solved.
@@ -102,7 +98,7 @@ class PrototypeClassifier(nn.Module):
 
     @torch.no_grad()
     def scores(self, features: Tensor, *, wait: bool = True) -> Tensor:
-        """The same as :meth:`logits`, in the precision of the statistics."""
+        """:meth:`logits` in the precision of the statistics."""
         with torch.autocast(features.device.type, enabled=False):
             scores = self._scores(features.to(self.count.dtype), wait=wait)
             return mask_unseen(scores, self.seen)
@@ -122,13 +118,12 @@ class PrototypeClassifier(nn.Module):
         return combine(self, other, -1)
 
     def grown(self) -> None:
-        """Count the columns."""
+        """Update the number of columns."""
         self.n_classes = len(self.count)
 
     def _relative(self, scores: Tensor) -> Tensor:
-        """Scores relative to the best seen class of their sample."""
-        # Raw scores reach tens of thousands, where float32 has steps of 0.004, and the finite score
-        # of unseen classes in Avalanche's metrics would be greater.
+        # Relative to the best seen class: raw scores reach tens of thousands, where float32 has
+        # steps of 0.004 and the finite score of unseen classes would win.
         return scores - scores.masked_fill(~self.seen, float("-inf")).amax(dim=1, keepdim=True)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
@@ -139,18 +134,13 @@ class PrototypeClassifier(nn.Module):
 
 
 class NearestClassMean(PrototypeClassifier):
-    """Nearest class mean (Mensink et al., TPAMI 2013; with frozen ViTs: Janson et al., 2022, arXiv
-    2210.04428).
+    """Nearest class mean (Mensink et al., TPAMI 2013).
 
-    Means are of unnormalised features. ``metric="cosine"`` scores with the cosine between
-    feature and class mean, ``"euclidean"`` with minus the squared distance, relative to the best
-    seen class of the sample, which is 0.
+    With frozen ViTs: Janson et al., 2022, arXiv 2210.04428. Means are of unnormalised features.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
-        metric: see above.
-        dtype: of the means.
+        metric: ``"cosine"`` scores by the cosine of feature and class mean, ``"euclidean"`` by
+            minus the squared distance, relative to the best seen class, which scores 0.
 
     Example:
         >>> ncm = NearestClassMean(2, n_classes=3)
@@ -188,8 +178,9 @@ class NearestClassMean(PrototypeClassifier):
 
 
 class SolvedClassifier(PrototypeClassifier):
-    """A prototype classifier whose ``weight`` (features, classes) solves a linear system, when
-    it is first needed after an update.
+    """Base of classifiers whose weight solves a linear system.
+
+    ``weight`` (features, classes) is computed when scores are first needed after an update.
 
     Example:
         >>> SolvedClassifier(16, n_classes=3).weight is None  # no sample yet
@@ -203,7 +194,7 @@ class SolvedClassifier(PrototypeClassifier):
 
     def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        # Not saved, since the statistics give it again.
+        # Not saved: it follows from the statistics.
         self.register_buffer("weight", None, persistent=False)
         self.register_load_state_dict_post_hook(_forget_weight)
         self._unchecked: Tensor | None = None
@@ -213,17 +204,14 @@ class SolvedClassifier(PrototypeClassifier):
         self.weight = None
 
     def solution(self, *, wait: bool = True) -> Tensor:
-        """The weight (features, classes) for all samples so far.
-
-        Args:
-            wait: see :meth:`logits`.
+        """The weight (features, classes) for all samples so far; ``wait`` as in :meth:`logits`.
 
         Raises:
             RunError: the system is not positive definite to working precision.
         """
         if self.weight is None:
             self.weight, self._unchecked = self._attempt()
-        # A check reads a number, for which a GPU would be waited for.
+        # The check synchronises with a GPU.
         if self._unchecked is not None and (wait or self.weight.device.type == "cpu"):
             name, value = type(self).__name__, getattr(self, self.regulariser)
             check_solved(self._unchecked, name, self.weight.dtype, self.regulariser, value)
@@ -231,8 +219,7 @@ class SolvedClassifier(PrototypeClassifier):
         return self.weight
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        """Solution of the system, and its state, see
-        :func:`~cl_prompts.models.ridge.attempt_positive`."""
+        """Solution and state of :func:`~cl_prompts.models.ridge.attempt_positive`."""
         raise NotImplementedError
 
 
@@ -241,11 +228,13 @@ def _forget_weight(module: Any, _: Any) -> None:
 
 
 class PooledScatter(SolvedClassifier):
-    """A solved classifier on class means and one scatter, that of every sample about the final mean
-    of its class, kept exactly (pairwise update of Chan, Golub and LeVeque, 1979).
+    """Base of solved classifiers on class means and one pooled scatter.
+
+    The scatter of every sample about the final mean of its class is exact (pairwise update of Chan,
+    Golub and LeVeque, 1979).
 
     Args:
-        width: of what :meth:`inputs` makes of a feature; None: that of the feature.
+        width: of :meth:`inputs`; None: the feature width.
 
     Example:
         >>> tuple(PooledScatter(16, n_classes=3).scatter.shape)
@@ -270,13 +259,13 @@ class PooledScatter(SolvedClassifier):
         self.register_buffer("scatter", torch.zeros(size, size, dtype=dtype))
 
     def inputs(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) as the statistics have them."""
+        """Features (batch, dim) -> inputs of the statistics."""
         return features
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         x = self.inputs(x)
         n = onehot.sum(dim=0)
-        # means of the batch's classes, and each sample's distance to that of its own
+        # class means of the batch, and each sample's difference to its own
         batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
         total = (self.count + n).clamp(min=1)
         inside = x - onehot @ batch_mean
@@ -290,40 +279,33 @@ class PooledScatter(SolvedClassifier):
         self.weight = None
 
     def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
-        """Weight of the squared shift of each class mean in the scatter, from counts."""
+        """Weight of each class mean's squared shift in the scatter, from counts."""
         return before * n / total
 
 
 class StreamingLDA(PooledScatter):
     """Streaming linear discriminant analysis (Hayes and Kanan, CVPR-W 2020, arXiv 1909.01520).
 
-    Class means mu_c and one covariance S shared by all classes; with L = ((1 - shrinkage) S +
-    shrinkage I)^-1 the score of class c is ``x L mu_c - mu_c L mu_c / 2``, without class priors.
-    Scores are given relative to the best seen class of their sample, which is 0: softmax and order
-    are the same, and float32 keeps their differences.
+    With class means mu_c, one covariance S of all classes and L = ((1 - shrinkage) S + shrinkage
+    I)^-1, class c scores ``x L mu_c - mu_c L mu_c / 2``, without class priors and relative to the
+    best seen class, which scores 0.
 
-    Deviation from the paper: its update of S weighs a sample by the total number of samples and by
-    a class mean that is still moving; here the scatter of each sample about its class's final mean
-    is kept exactly (pairwise update of Chan, Golub and LeVeque, 1979), so that streaming and batch
-    solution agree. Nothing is initialised from a base phase.
+    Deviation: the paper's update of S depends on the order of samples; here S is exact, so that
+    streaming and batch solution agree. Nothing is initialised from a base phase.
 
-    With ``expansion`` all of this acts on random features of the features, of which
-    ``"fourier"`` is the analysis in the space of a Gaussian kernel (KLDA, RanDumb).
+    ``expansion`` applies the analysis to random features; ``"fourier"`` is the analysis in the
+    space of a Gaussian kernel (KLDA, RanDumb).
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
-        shrinkage: positive, and at most 1 where it is a share; or ``"oas"``, found from S itself
-            (see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`), towards its mean variance.
+        shrinkage: positive, at most 1 for the form ``"share"``; ``"oas"`` computes it from S, see
+            :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`.
         shrinkage_form: of a number, see :data:`~cl_prompts.models.shrinkage.ShrinkageForm`.
-        floor: share of the identity that is mixed in afterwards, as RanDumb does.
-        expansion: random features, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None: S
-            and mu_c are those of the features themselves.
-        width: random features; without expansion it has no effect.
-        gamma: of the kernel of Fourier features; None: set by the first batch, so that the result
-            depends on which batch that is.
+        floor: share of the identity that is mixed in afterwards, as in RanDumb.
+        expansion: random features, see :class:`~cl_prompts.models.ridge.RandomExpansion`, or None.
+        width: number of random features; unused without expansion.
+        gamma: of the Fourier features' kernel; None: computed from the first batch, so that the
+            result depends on it.
         seed: of the random features.
-        dtype: of the statistics.
 
     Example:
         >>> lda = StreamingLDA(2, n_classes=3)
@@ -359,8 +341,7 @@ class StreamingLDA(PooledScatter):
             self.expansion = RandomExpansion(dim, width, expansion, seed=seed, gamma=gamma)
 
     def inputs(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) as the analysis has them: (batch, dim), or (batch, width) with an
-        expansion."""
+        """Features (batch, dim) -> (batch, dim), or (batch, width) with an expansion."""
         return features if self.expansion is None else self.expansion(features)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:

@@ -9,49 +9,40 @@ from torch import Tensor
 
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
-from cl_prompts.models.ridge import (
-    RIDGES,
-    Expansion,
-    RidgeStatistics,
-    mean_squared_error,
-)
+from cl_prompts.models.ridge import RIDGES, Expansion, RidgeStatistics, mean_squared_error
 
 
 class RanPAC(SolvedClassifier):
-    """Random projection and ridge regression (McDonnell et al., NeurIPS 2023, arXiv 2307.02251),
-    without its first phase.
+    """RanPAC: ridge regression on random features, without its first phase.
 
-    ``h = relu(f R)`` with R ~ N(0, 1) of shape (dim, projection), fixed;
-    ``W = (H'H + ridge I)^-1 H'Y`` with one-hot Y; scores ``h W``. H'H and H'Y are sums over
-    samples, so streaming is exact; W is solved for when scores are first needed after an update, at
-    a cost of about projection^3 / 6 multiply-adds: some ten seconds of a CPU core at 10,000, 0.1 at
-    2,000. H'H takes projection^2 numbers, 800 MB at 10,000, in memory, and half as many in every
-    checkpoint; solving for W takes as much memory again for a moment.
+    McDonnell et al., NeurIPS 2023, arXiv 2307.02251. ``h = relu(f R)`` with fixed R ~ N(0, 1) of
+    shape (dim, projection); ``W = (H'H + ridge I)^-1 H'Y`` with one-hot Y; scores ``h W``. H'H and
+    H'Y are sums over samples, so streaming is exact. W is computed when scores are first needed
+    after an update, by about projection^3 / 6 multiply-adds: ten seconds of a CPU core at 10,000,
+    0.1 at 2,000. H'H takes projection^2 numbers, 800 MB at 10,000, half of that in a checkpoint,
+    and temporarily twice that for a solution.
 
-    The paper chooses the ridge for each task among 10^-8 .. 10^8 by the squared error on a
-    held-out fifth of the task. Here ``held_out`` features, a uniform sample of the stream so far,
-    can be stored for that purpose: they are part of H'H like all others, and :meth:`choose_ridge`
-    removes them, scores every candidate on them, and adds them again.
+    The paper chooses the ridge for each task among 10^-8 .. 10^8 by the squared error on a held-out
+    fifth of the task. Here ``held_out`` features, a uniform sample of the stream so far, are stored
+    for :meth:`choose_ridge`, which removes them from H'H for the comparison.
 
-    GACL (Zhuang et al., NeurIPS 2024, arXiv 2403.15706) is the same estimator: ``expansion=
-    "uniform", projection=5000, ridge=100, held_out=0``. Its recursion gives the batch solution, and
-    its "exposed class label gain" is what a sum does by itself. Its published run counts every
-    batch three times, which amounts to a third of the ridge.
+    GACL (Zhuang et al., NeurIPS 2024, arXiv 2403.15706) is the same estimator:
+    ``expansion="uniform", projection=5000, ridge=100, held_out=0``. Its recursion gives the batch
+    solution, and its "exposed class label gain" is implicit in a sum. Its published run counts
+    every batch three times, which amounts to a third of the ridge.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
-        projection: random features.
+        projection: number of random features.
         expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None:
-            the regression is on the features themselves, and ``projection`` has no effect.
+            regression on the features themselves, without ``projection``.
         intercept: append a constant 1 to the inputs; the ridge acts on its coefficient, too.
-        ridge: its value until one is chosen. Its right size grows with the square of the features'
-            norm. With the embedded ViT on digits (norm 14, projection 2,000) 1 to 1e6 score within
-            a point of each other.
-        held_out: features stored for :meth:`choose_ridge`; 0 for none.
+        ridge: until one is chosen. Its scale grows with the square of the features' norm: with the
+            embedded ViT on digits (norm 14, projection 2,000) 1 to 1e6 score within a point of each
+            other.
+        held_out: features stored for :meth:`choose_ridge`; 0: none.
         seed: of R and of the held-out sample.
-        dtype: of the sums and of the solution. float32 is enough for small projections and large
-            ridges only: the system's condition grows with samples * projection / ridge.
+        dtype: of sums and solution; float32 suffices only for small projections and large ridges,
+            since the condition grows with samples * projection / ridge.
 
     Example:
         >>> ranpac = RanPAC(4, 3, projection=50, ridge=1.0)
@@ -91,13 +82,13 @@ class RanPAC(SolvedClassifier):
 
     @torch.no_grad()
     def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:
-        """Choose, and use from now on, the candidate of least squared error on the held-out sample.
+        """Choose the ridge of least squared error on the held-out sample, and use it from now on.
 
-        Candidates for which the system is not positive definite to working precision are
-        skipped. One factorisation per candidate: call it at task ends, not at every evaluation.
+        Candidates whose system is not positive definite to working precision are skipped. One
+        factorisation per candidate: call it at task ends, not at every evaluation.
 
         Raises:
-            InputError: nothing was held out.
+            InputError: no held-out samples.
             RunError: no candidate can be solved for.
         """
         return self._choose(*self.held.samples, None, candidates)
@@ -119,7 +110,6 @@ class RanPAC(SolvedClassifier):
         return best
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
-        # H'H and H'Y, with h = relu(f R)
         self.statistics.add(self.statistics.inputs(x), onehot)
         self.count += onehot.sum(dim=0)
         self.held.add(x, onehot)

@@ -1,7 +1,7 @@
 """Ridge regression from sums over the stream.
 
-It serves RanPAC and GACL (one-hot targets), the multi-label ridge and L3A (several labels, weighted
-samples), and FlyPrompt's router (the expert that was current).
+RanPAC and GACL use it with one-hot targets, multi-label ridge and L3A with several labels and
+sample weights, FlyPrompt's router with expert ids.
 """
 
 from __future__ import annotations
@@ -30,24 +30,22 @@ def mean_squared_error(scores: Tensor, targets: Tensor) -> float:
 
 
 class RandomExpansion(nn.Module):
-    """Random features ``phi(x) = relu(x R)``, ``gelu(x R)``, or those of a Gaussian kernel, with a
-    fixed matrix R.
+    """Random features of a fixed matrix R, ``relu(x R)``, ``gelu(x R)`` or Fourier features.
 
-    ReLU is homogeneous, so a factor s on R only turns a ridge r into r / s^2: ``"normal"`` and
-    ``"uniform"`` differ by the distribution of R's entries and by the right size of the ridge.
+    ReLU is homogeneous: a factor s on R turns a ridge r into r / s^2. So ``"normal"`` and
+    ``"uniform"`` differ by the distribution of R's entries and by the scale of the ridge.
 
     Fourier features (Rahimi and Recht, NeurIPS 2007) are ``sqrt(2 / width) cos(sqrt(2 gamma) x R +
-    b)`` with b uniform in [0, 2 pi); the product of two is about ``exp(-gamma |x - y|^2)``.
-    Without ``gamma``, :meth:`fit` sets it by the first batch.
+    b)`` with b uniform in [0, 2 pi); the product of two approximates ``exp(-gamma |x - y|^2)``.
 
     Args:
-        dim: width of a feature.
-        width: random features.
+        dim: feature width.
+        width: number of random features.
         kind: ``"normal"``: N(0, 1), as RanPAC and FlyPrompt; ``"uniform"``: U(-1/sqrt(dim),
-            1/sqrt(dim)), the initial values of torch's linear layer, as GACL and L3A; ``"gelu"``:
+            1/sqrt(dim)), torch's initial values of a linear layer, as GACL and L3A; ``"gelu"``:
             N(0, 1) with the exact GELU, as AnaCP; ``"fourier"``: N(0, 1), as KLDA and RanDumb.
-        seed: of R, and then b.
-        gamma: of the kernel of Fourier features; None: of the first batch.
+        seed: of R and b.
+        gamma: of the Fourier features' kernel; None: :meth:`fit` computes it from the first batch.
 
     Example:
         >>> RandomExpansion(4, 10, "normal", seed=0)(torch.randn(3, 4)).shape
@@ -73,25 +71,22 @@ class RandomExpansion(nn.Module):
         self.gamma = gamma
         generator = torch.Generator().manual_seed(seed)
         if kind == "uniform":
-            # U(-1 / sqrt(d), 1 / sqrt(d)), as torch initialises a linear layer
             matrix = (2 * torch.rand(dim, width, generator=generator) - 1) * dim**-0.5
         else:
             matrix = torch.randn(dim, width, generator=generator)
         self.register_buffer("matrix", matrix)
         if kind == "fourier":
-            # cos(w . x + b) with b ~ U[0, 2 pi): random Fourier features of the Gaussian kernel
             phase = 2 * torch.pi * torch.rand(width, generator=generator)
             self.register_buffer("phase", phase)
             self.register_buffer("bandwidth", torch.zeros(()))  # 0: not set yet
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
-        """Set the kernel of Fourier features by the median rule, gamma = 1 / median |x - y|^2 over
-        the pairs of the first batch, unless it was given or set before.
+        """Set gamma = 1 / median |x - y|^2 over the pairs of the first batch, if not given.
 
         Args:
-            features: (batch, dim). Where all are the same, or there is one alone, the mean of
-                |x|^2 stands in for the median.
+            features: (batch, dim). If all are equal, or there is only one, the mean of |x|^2
+                replaces the median.
         """
         if self.kind != "fourier" or self.gamma is not None or len(features) == 0:
             return
@@ -102,7 +97,7 @@ class RandomExpansion(nn.Module):
             distance = torch.cdist(features, features)[first, second].square().median()
             size = torch.where(distance > 0, distance, size)
         size = torch.where(size > 0, size, torch.ones_like(size))
-        # gamma = 1 / median |x - y|^2, which stays what the first batch has set
+        # Only the first batch sets it.
         found = (1 / size).to(self.bandwidth.dtype)
         self.bandwidth.copy_(torch.where(self.bandwidth > 0, self.bandwidth, found))
 
@@ -120,24 +115,23 @@ class RandomExpansion(nn.Module):
 
 
 class RidgeStatistics(SymmetricSums):
-    """The sums that ridge regression needs, kept exactly while streaming.
+    """Sums of a ridge regression, exact on a stream.
 
-    With inputs phi (random features, or the features themselves, or these and a constant 1), sample
-    weights w and targets y: ``G = sum w phi' phi``, ``Q = sum w phi' y``, and the solution for the
-    ridge r is ``U = (G + r I)^-1 Q``. The order of samples and their batches do not matter; an
-    integer weight w equals adding a sample w times.
+    With inputs phi (features or random features, optionally with a constant 1), sample weights w
+    and targets y: ``G = sum w phi' phi``, ``Q = sum w phi' y``, and for the ridge r the solution
+    ``U = (G + r I)^-1 Q``. Order and batches do not matter; weight 2 equals adding a sample twice.
 
-    G takes ``size``^2 numbers, 800 MB at 10,000 in float64, and half as many in every checkpoint; a
-    solution costs about size^3 / 6 multiply-adds and for a moment as much memory beside it.
+    G takes ``size``^2 numbers, 800 MB at 10,000 in float64, and half of that in a checkpoint. A
+    solution costs about size^3 / 6 multiply-adds and temporarily as much memory again.
 
     Args:
-        dim: width of a feature.
-        columns: width of a target.
-        expansion: distribution of random features, see :class:`RandomExpansion`; None: none.
-        width: random features; without expansion it has no effect.
+        dim: feature width.
+        columns: target width.
+        expansion: see :class:`RandomExpansion`, or None.
+        width: number of random features; unused without expansion.
         intercept: append a constant 1 to the inputs; the ridge acts on its coefficient, too.
         seed: of the random features.
-        dtype: of sums and solutions. float32 is enough for small widths and large ridges only.
+        dtype: of sums and solutions; float32 suffices only for small widths and large ridges.
 
     Example:
         >>> ridge = RidgeStatistics(4, 3, intercept=True)
@@ -171,14 +165,14 @@ class RidgeStatistics(SymmetricSums):
             None if expansion is None else RandomExpansion(dim, width, expansion, seed=seed)
         )
         self.size = (dim if expansion is None else width) + intercept
-        # Columns are classes, unless the owner says otherwise.
+        # Columns are classes by default.
         self.class_axes: Mapping[str, int] = {"cross": 1}
         self.task_axes: Mapping[str, int] = {}
         self.register_buffer("gram", torch.zeros(self.size, self.size, dtype=dtype))
         self.register_buffer("cross", torch.zeros(self.size, columns, dtype=dtype))
 
     def inputs(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) of any float type -> inputs phi (batch, size) of the regression."""
+        """Features (batch, dim) of any float type -> inputs phi (batch, size)."""
         x = features.to(self.gram.dtype)
         x = x if self.expansion is None else self.expansion(x)
         return torch.cat([x, x.new_ones(len(x), 1)], dim=1) if self.intercept else x
@@ -190,7 +184,7 @@ class RidgeStatistics(SymmetricSums):
         Args:
             inputs: (batch, size) from :meth:`inputs`.
             targets: (batch, columns) real numbers.
-            weights: (batch,), not negative; None counts every sample once.
+            weights: (batch,), not negative; None: 1.
         """
         weighted = inputs if weights is None else inputs * weights.to(inputs.dtype)[:, None]
         # G += sum w phi' phi, Q += sum w phi' y
@@ -199,18 +193,17 @@ class RidgeStatistics(SymmetricSums):
 
     @torch.no_grad()
     def attempt(self, ridge: float | Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`solve` without device synchronisation; returns its state, too, see
-        :func:`attempt_positive`."""
+        """:meth:`solve` without device synchronisation; returns as :func:`attempt_positive`."""
         # (G + r I) U = Q
         return attempt_positive(_with_ridge(self.gram, ridge), self.cross)
 
     @torch.no_grad()
     def solve(self, ridge: float | Tensor, blame: str = "ridge regression") -> Tensor:
-        """The solution (size, columns).
+        """Solve for (size, columns).
 
         Args:
             ridge: r, positive.
-            blame: who is named if the system cannot be solved.
+            blame: name for the error.
 
         Raises:
             RunError: the system is not positive definite to working precision.
@@ -228,29 +221,27 @@ class RidgeStatistics(SymmetricSums):
         error: Callable[[Tensor, Tensor], float] = mean_squared_error,
         blame: str = "ridge regression",
     ) -> float:
-        """The candidate of least error on held-out samples that are part of the sums: they are
-        taken out for the comparison, the sums stay as they are.
+        """Choose the ridge of least error on held-out samples that are part of the sums.
 
-        Candidates for which the system is not positive definite to working precision are passed
-        over. One factorisation per candidate.
+        They are subtracted for the comparison; the sums stay unchanged. Candidates whose system is
+        not positive definite to working precision are skipped. One factorisation per candidate.
 
         Args:
             held: inputs (n, size), targets (n, columns) and weights (n,) or None of the held-out
-                samples, as they were given to :meth:`add`.
+                samples, as given to :meth:`add`.
             error: of scores and targets, both (n, columns).
-            blame: who is named if no candidate can be solved for.
+            blame: name for the error.
 
         Raises:
-            InputError: no held-out sample.
+            InputError: no held-out samples.
             RunError: no candidate can be solved for.
         """
         h, y, weights = held
         if len(h) == 0:
             raise InputError(
-                f"{blame} cannot choose a ridge without held-out features: give held_out > 0 and"
-                " update it"
+                f"{blame} has no held-out features to choose a ridge on: set held_out > 0 and call"
+                " update first"
             )
-        # A sample of weight a is in the sums as a h h^T and a h y^T.
         weighted = h if weights is None else h * weights.to(h.dtype)[:, None]
         # G and Q without the held-out samples
         gram = self.gram.addmm(weighted.T, h, alpha=-1)
@@ -258,7 +249,7 @@ class RidgeStatistics(SymmetricSums):
         errors = {candidates[i]: error(h @ u, y) for i, u in solutions(gram, cross, candidates)}
         if not errors:
             raise RunError(
-                f"{blame} could not solve for any candidate ridge: larger candidates are needed"
+                f"{blame} could not solve for any candidate ridge: give larger candidates"
             )
         return min(errors, key=errors.__getitem__)
 
@@ -266,10 +257,9 @@ class RidgeStatistics(SymmetricSums):
 def solutions(
     gram: Tensor, cross: Tensor, candidates: Sequence[float]
 ) -> Iterator[tuple[int, Tensor]]:
-    """Number and solution ``(G + r I)^-1 Q`` of each candidate r that gives one to working
-    precision."""
+    """Yield number and solution ``(G + r I)^-1 Q`` of each candidate r that can be solved for."""
     for i, ridge in enumerate(candidates):
-        # Held by nothing here, so that no two systems stand beside each other.
+        # Not stored in a variable, so that only one system is in memory.
         solution, info = attempt_positive(_with_ridge(gram, ridge), cross)
         if int(info) == 0:
             yield i, solution
@@ -282,19 +272,18 @@ def _with_ridge(gram: Tensor, ridge: float | Tensor) -> Tensor:
 
 
 def attempt_positive(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve a symmetric positive definite system, for which no GPU waits.
+    """Solve a symmetric positive definite system without GPU synchronisation.
 
     Args:
-        system: (n, n), of which the factor takes the place: it is the largest thing in memory.
+        system: (n, n); it is overwritten by its factor to save memory.
         right: (n, columns).
 
     Returns:
-        the solution (n, columns), NaN where the system is not positive definite to working
-        precision, and a whole number that is 0 unless it is not: see :func:`check_solved`.
+        the solution (n, columns), NaN if the system is not positive definite to working precision,
+            and an integer state, 0 for success, for :func:`check_solved`.
     """
     info = torch.empty((), dtype=torch.int32, device=system.device)
-    # The factor of the lower triangle. LAPACK goes by columns, to which it is the upper one: by
-    # rows torch would factorise a copy, and cholesky_solve another one.
+    # LAPACK is column-major: a transposed view avoids a copy, triangular solves another one.
     factor = system.mT
     torch.linalg.cholesky_ex(factor, upper=True, out=(factor, info))
     half = torch.linalg.solve_triangular(factor.mT, right, upper=False)
@@ -305,17 +294,14 @@ def attempt_positive(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 def check_solved(
     info: Tensor, blame: str, dtype: torch.dtype, regulariser: str, value: float | Tensor | str
 ) -> None:
-    """Check the state of a solution by :func:`attempt_positive`, which makes a GPU wait.
+    """Raise ``RunError`` if a solution of :func:`attempt_positive` failed; synchronises.
 
     Args:
         info: the state.
-        blame: who is named in the error.
+        blame: name for the error.
         dtype: of the system.
-        regulariser: what is too small if it failed.
-        value: of that, or the rule that found it.
-
-    Raises:
-        RunError: the system was not positive definite to working precision.
+        regulariser: name of the setting that is too small.
+        value: its value, or the rule that computed it.
     """
     if int(info) != 0:
         size = value if isinstance(value, str) else f"{float(value):g}"

@@ -1,4 +1,4 @@
-"""Selectors that name an expert by a classifier of queries instead of learned keys."""
+"""Selectors that choose an expert by a classifier of queries instead of learned keys."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from cl_prompts.prompts.task_aware import TaskAware
 
 
 class AnalyticRouter(TaskAware):
-    """FlyPrompt's router (ICLR 2026, arXiv 2602.01976): ridge regression from randomly expanded
-    queries to the expert that was being trained when they came.
+    """FlyPrompt's router (ICLR 2026, arXiv 2602.01976): ridge regression of experts on queries.
 
-    With phi(q) = relu(q R): ``U = (G + ridge I)^-1 Q``, an image gets the expert argmax phi(q) U.
-    Training uses the current expert, which moves on by
-    :func:`~cl_prompts.prompts.task_aware.start_task`: at announced boundaries or every so many
-    samples. U is solved for when an evaluation asks for it after new queries came in.
+    With random features phi(q) = relu(q R) and the expert in training as target: ``U = (G + ridge
+    I)^-1 Q``, and an image gets the expert argmax phi(q) U. Training uses the current expert, which
+    changes with :func:`~cl_prompts.prompts.task_aware.start_task` at announced boundaries or at
+    regular intervals. U is computed when an evaluation needs it after new queries.
 
-    Deviation: only experts that have queries compete. In the published code the others score
-    exactly 0 and win where all these are negative. Published settings are 10,000 random features
-    and a ridge of 1e4; G takes width^2 numbers.
+    Deviation: only experts with queries compete. In the published code the others score exactly 0
+    and win if all scores are negative. Published: 10,000 random features and a ridge of 1e4; G
+    takes width^2 numbers.
 
     Args:
-        n_experts: experts in all.
-        dim: width of a query.
-        width: random features.
-        ridge: positive; its right size grows with the square of the queries' norm.
+        n_experts: number of experts.
+        dim: query width.
+        width: number of random features.
+        ridge: positive; its scale grows with the square of the queries' norm.
         expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
         seed: of R.
         dtype: of sums and solution.
@@ -52,7 +51,7 @@ class AnalyticRouter(TaskAware):
 
     task_axes: ClassVar = {"count": 0, "weight": 1}
     trains_unasked: ClassVar[bool] = True
-    """Training reads no query."""
+    """Training does not read the query."""
 
     def __init__(
         self,
@@ -71,13 +70,13 @@ class AnalyticRouter(TaskAware):
         self.statistics = RidgeStatistics(
             dim, n_experts, expansion=expansion, width=width, seed=seed, dtype=dtype
         )
-        # Its columns are experts, of which each task has one.
+        # Columns are experts, one per task.
         self.statistics.class_axes, self.statistics.task_axes = {}, {"cross": 1}
         self.register_buffer("count", torch.zeros(n_experts))
         self.register_buffer("weight", None, persistent=False)
 
     def grown(self) -> None:
-        """Count the experts."""
+        """Update the number of experts."""
         self.n_experts = len(self.count)
 
     @property
@@ -86,15 +85,16 @@ class AnalyticRouter(TaskAware):
         return max(self.task, 0)
 
     def begin(self, task: int) -> None:
-        """Check that there is such an expert."""
+        """Check that the expert exists."""
         whole_number("expert", task, 0, self.n_experts - 1, "n_experts - 1")
 
     @torch.no_grad()
     def update(self, query: Tensor) -> None:
-        """Add the queries (batch, dim) of a stream batch, of images as evaluation sees them, once:
-        their target is the current expert."""
+        """Add the queries (batch, dim) of a stream batch, with the current expert as target.
+
+        Call it once per stream batch, with queries of images as evaluation sees them.
+        """
         target = torch.zeros(len(query), self.n_experts, device=query.device)
-        # One-hot targets: the ridge regression learns which expert was current when an image came.
         target[:, self.current] = 1
         with torch.autocast(query.device.type, enabled=False):
             self.statistics.add(self.statistics.inputs(query), target)
@@ -102,20 +102,21 @@ class AnalyticRouter(TaskAware):
 
     @torch.no_grad()
     def scores(self, query: Tensor) -> Tensor:
-        """Queries (batch, dim) -> (batch, experts) in the statistics' precision; -inf for experts
-        without queries so far."""
+        """Queries (batch, dim) -> (batch, experts), -inf for experts without queries."""
         with torch.autocast(query.device.type, enabled=False):
             if self.weight is None:
                 # U = (G + ridge I)^-1 Q
                 self.weight = self.statistics.solve(self.ridge, "the router")
             scores = self.statistics.inputs(query) @ self.weight
-        # Random features are not negative, so an expert's sum is 0 only without any.
+        # Random features are not negative: a sum of 0 means no queries.
         known = (self.statistics.cross > 0).any(dim=0)
         return scores.masked_fill(~known, float("-inf"))
 
     def forward(self, query: Tensor) -> Selection:
-        """Query (batch, dim) -> Selection of one expert an image; distance is 1 - score in
-        evaluation and carries no gradient."""
+        """Query (batch, dim) -> Selection of one expert per image.
+
+        In evaluation ``distance`` is 1 - score, without gradient.
+        """
         scale = torch.ones_like(self.count)
         if self.training:
             index = torch.full((len(query), 1), self.current, device=query.device)
@@ -129,22 +130,21 @@ class AnalyticRouter(TaskAware):
         count_choices(selection.index, self.count)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """The expert; a solution from before is thrown away."""
+        """Restore the expert and discard the solution."""
         super().set_extra_state(state)
         self.weight = None
 
 
 class TaskIdentity(nn.Module):
-    """HiDe-Prompt's classifier of queries (NeurIPS 2023, arXiv 2310.07234): residual mapping and
-    linear head.
+    """HiDe-Prompt's classifier of queries (NeurIPS 2023, arXiv 2310.07234).
 
-    ``m(q) = LN(q + W2 gelu(W1 q + b1) + b2)`` with a hidden layer twice as wide as the query; the
-    head's classes are those of the data set. Published: Adam, 20 epochs a task on the current
-    classes, then aligned with samples of the queries' class statistics
-    (:class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`).
+    A residual mapping ``m(q) = LN(q + W2 gelu(W1 q + b1) + b2)``, with a hidden layer twice as wide
+    as the query, and a linear head over the classes of the data set. Published training: Adam, 20
+    epochs a task on the current classes, then alignment with samples of the queries' class
+    statistics (:class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`).
 
     Args:
-        dim: width of a query.
+        dim: query width.
         n_classes: columns of the logits.
 
     Example:
@@ -160,7 +160,6 @@ class TaskIdentity(nn.Module):
 
     def mapped(self, query: Tensor) -> Tensor:
         """Queries (batch, dim) -> m(q), (batch, dim)."""
-        # m(q) = LN(q + W2 gelu(W1 q + b1) + b2)
         return self.norm(query + self.mapping(query))
 
     def forward(self, query: Tensor) -> Tensor:
@@ -169,14 +168,14 @@ class TaskIdentity(nn.Module):
 
 
 class HeadRouter(TaskAware):
-    """An image gets the prompts of the task that owns its most likely class, by a classifier of
-    queries (HiDe-Prompt, NeurIPS 2023, arXiv 2310.07234).
+    """Router to the task of an image's most likely class (HiDe-Prompt, NeurIPS 2023).
 
-    Training uses the current task's prompts; the classifier plays no part there (the published code
-    runs it and ignores the result). Classes belong to the task in which :meth:`own` first met them.
+    arXiv 2310.07234. Training uses the current task's prompts and ignores the classifier (the
+    published code runs it and discards the result). A class belongs to the task in which
+    :meth:`own` first met it.
 
     Args:
-        classifier: queries (batch, dim) -> logits (batch, classes), a :class:`TaskIdentity` say.
+        classifier: queries (batch, dim) -> logits (batch, classes), such as :class:`TaskIdentity`.
         n_classes: columns of its logits.
         n_tasks: entries of the pool.
 
@@ -202,11 +201,11 @@ class HeadRouter(TaskAware):
         self.register_buffer("task_of", torch.full((n_classes,), -1))
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Give further classes to no task."""
+        """Assign new classes to no task."""
         rows.fill_(-1 if name == "task_of" else 0)
 
     def grown(self) -> None:
-        """Count the entries of the pool."""
+        """Update the number of entries."""
         self.n_tasks = len(self.count)
 
     @property
@@ -228,21 +227,22 @@ class HeadRouter(TaskAware):
 
     @torch.no_grad()
     def own(self, labels: Tensor) -> None:
-        """Give the classes that occur in ``labels`` (any shape), unless they belong to an earlier
-        task, to the current one."""
+        """Assign the new classes among ``labels`` (any shape) to the current task."""
         present = torch.zeros_like(self.task_of, dtype=torch.bool)
         present.index_fill_(0, labels.flatten(), True)
         self.task_of.masked_fill_(present & ~self.seen, self.current)
 
     def forward(self, query: Tensor) -> Selection:
-        """Query (batch, dim) -> Selection of one task an image; its distance is 1 - the logit of
-        each task's best class in evaluation, 0 in training."""
+        """Query (batch, dim) -> Selection of one task per image.
+
+        In evaluation ``distance`` is 1 - the logit of each task's best class, in training 0.
+        """
         scale = torch.ones_like(self.count)
         if self.training:
             index = torch.full((len(query), 1), self.current, device=query.device)
             return Selection(index, query.new_zeros(len(query), self.n_tasks), scale)
         logits = self.classifier(query).masked_fill(~self.seen, float("-inf"))
-        # the best class of each task, in logits of the classifier
+        # logit of each task's best class
         own = self.task_of[:, None] == torch.arange(self.n_tasks, device=query.device)
         best = torch.where(own, logits[:, :, None], float("-inf")).amax(dim=1)
         return Selection(best.argmax(dim=1, keepdim=True), 1 - best, scale)

@@ -1,4 +1,4 @@
-"""Shrinkage of covariances, and ridges of regressions, found from the data alone."""
+"""Shrinkage of covariances and ridges of regressions, computed from the data."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-#: Rules that find a shrinkage; stands beside numbers in settings.
+#: Rules that compute a shrinkage; settings accept them besides numbers.
 ByRule = Literal["oas"]
 
-#: How much of the identity I a number e adds to a covariance S: ``"share"``, (1 - e) S + e I;
-#: ``"added"``, S + e I; ``"relative"``, S + e m I with the mean variance m.
+#: Meaning of a shrinkage e of a covariance S: ``"share"``, (1 - e) S + e I; ``"added"``, S + e I;
+#: ``"relative"``, S + e m I with the mean variance m.
 ShrinkageForm = Literal["share", "added", "relative"]
 
-#: The smallest shrinkage that :func:`oas` gives, which bounds condition numbers.
+#: Lower bound of :func:`oas`, which bounds condition numbers.
 LEAST_OAS = 1e-6
 
 
 def oas(dim: int, samples: Tensor | float, trace: Tensor, trace_of_square: Tensor) -> Tensor:
-    """Oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero, IEEE TSP 2010) from sums.
+    """Oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero, IEEE TSP 2010).
 
     With the covariance S of n samples in p dimensions, ``m = tr S / p`` and ``a = tr S^2 / p^2``,
-    ``rho = min(1, (a + m^2) / ((n + 1) (a - m^2 / p)))``, to be used as ``(1 - rho) S + rho m I``.
-    This is the form of scikit-learn, which the published RanDumb uses; the paper's has further
-    terms of the order 1 / p.
+    ``rho = min(1, (a + m^2) / ((n + 1) (a - m^2 / p)))``, for ``(1 - rho) S + rho m I``. This is
+    scikit-learn's form, which the published RanDumb uses; the paper's has further terms of order 1
+    / p.
 
     Args:
         dim: p.
+        samples: n.
         trace: scalar tr S.
         trace_of_square: scalar tr S^2, the sum of all squared entries.
 
     Returns:
-        scalar rho between :data:`LEAST_OAS` and 1; 1 for a multiple of the identity and for zeros.
+        scalar rho from :data:`LEAST_OAS` to 1; 1 for a multiple of the identity and for zeros.
 
     Example:
         >>> s = torch.diag(torch.tensor([3.0, 1.0]))
@@ -43,7 +44,7 @@ def oas(dim: int, samples: Tensor | float, trace: Tensor, trace_of_square: Tenso
     """
     m = trace / dim
     a = trace_of_square / dim**2
-    # Zero where all eigenvalues are the same, and not below it but by rounding.
+    # 0 if all eigenvalues are equal, up to rounding.
     spread = (a - m.square() / dim).clamp(min=0)
     rho = (a + m.square()) / ((samples + 1) * spread)
     return torch.where(spread > 0, rho, torch.ones_like(rho)).clamp(min=LEAST_OAS, max=1)
@@ -53,10 +54,10 @@ def shrunk_by_oas(covariance: Tensor, samples: Tensor | float) -> Tensor:
     """``(1 - rho) S + rho m I`` with rho by :func:`oas` and the mean variance m.
 
     Args:
-        covariance: S (dim, dim), symmetric; the sum of squares divided by ``samples``.
+        covariance: S (dim, dim), symmetric; the scatter divided by ``samples``.
 
     Returns:
-        (dim, dim), positive definite: where nothing has varied so far, m counts as 1.
+        (dim, dim), positive definite: m = 0 counts as 1.
     """
     rho = oas(len(covariance), samples, covariance.trace(), covariance.square().sum())
     system = (1 - rho) * covariance
@@ -65,18 +66,15 @@ def shrunk_by_oas(covariance: Tensor, samples: Tensor | float) -> Tensor:
 
 
 def shrunk(
-    scatter: Tensor,
-    samples: Tensor,
-    shrinkage: float | ByRule,
-    form: ShrinkageForm = "relative",
+    scatter: Tensor, samples: Tensor, shrinkage: float | ByRule, form: ShrinkageForm = "relative"
 ) -> Tensor:
-    """A covariance S, given by its sum of squares, shrunk by a number or a rule.
+    """Divide a scatter by its samples and shrink it by a number or a rule.
 
     Args:
         scatter: (dim, dim), ``samples`` S.
-        samples: scalar; none counts as one.
-        shrinkage: a number, or the rule that finds it.
-        form: of a number, see :data:`ShrinkageForm`; a rule has its own.
+        samples: scalar; 0 counts as 1.
+        shrinkage: a number, or a rule.
+        form: of a number, see :data:`ShrinkageForm`.
 
     Returns:
         (dim, dim), a new tensor.
@@ -84,7 +82,6 @@ def shrunk(
     n = samples.clamp(min=1)
     if isinstance(shrinkage, str):
         return shrunk_by_oas(scatter / n, n)
-    # share: (1 - s) S + s I; relative: S + s tr(S)/d I; otherwise S + s I
     system = scatter * ((1 - shrinkage) / n) if form == "share" else scatter / n
     added = shrinkage * mean_variance(system) if form == "relative" else shrinkage
     system.diagonal().add_(added)
@@ -92,28 +89,26 @@ def shrunk(
 
 
 def mean_variance(covariance: Tensor) -> Tensor:
-    """Scalar mean of the diagonals of (..., dim, dim), for each matrix; 1 where it is 0, since
-    nothing has varied so far."""
+    """Mean of the diagonal of each matrix (..., dim, dim); 1 if it is 0."""
     variance = covariance.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
     return torch.where(variance > 0, variance, torch.ones_like(variance))
 
 
-#: Ridges that :func:`ridge_by_evidence` compares, relative to the mean square of an input.
+#: Candidates of :func:`ridge_by_evidence`, relative to the mean square of an input.
 CANDIDATES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 
 
 @torch.no_grad()
 def ridge_by_evidence(system: Tensor, right: Tensor, square: Tensor, samples: Tensor) -> Tensor:
-    """The ridge of greatest evidence (MacKay, Neural Computation 1992), from the sums that the
-    regression needs anyway.
+    """The ridge of greatest evidence (MacKay, Neural Computation 1992).
 
-    Weights are taken as normal with a common variance, and labels as ``x W`` with normal noise; n r
-    is the variance of the noise over that of the weights. The evidence is the density of the labels
-    with the weights integrated out, at the likeliest noise. With A the mean of ``x' x`` over n
-    samples, B that of ``x' y``, e that of ``|y|^2`` and ``W = (A + r I)^-1 B``, minus twice its
-    logarithm is ``n log(e - <W, B>) + log det(A + r I) - dim log r`` for each output, and a
-    constant. Few samples lead it less often to a far too small ridge than generalised
-    cross-validation (Wood, J. R. Stat. Soc. B 2011). No device is waited for.
+    Weights are normal with a common variance, labels ``x W`` plus normal noise; n r is the noise
+    variance over the weight variance. The evidence is the density of the labels with the weights
+    integrated out, at the likeliest noise. With A the mean of ``x' x`` over n samples, B that of
+    ``x' y``, e that of ``|y|^2`` and ``W = (A + r I)^-1 B``, minus twice its logarithm is ``n log(e
+    - <W, B>) + log det(A + r I) - dim log r`` for each output, plus a constant. With few samples a
+    far too small ridge is rarer than by generalised cross-validation (Wood, J. R. Stat. Soc. B
+    2011). No device synchronisation.
 
     Args:
         system: A (dim, dim).
@@ -122,8 +117,8 @@ def ridge_by_evidence(system: Tensor, right: Tensor, square: Tensor, samples: Te
         samples: scalar n.
 
     Returns:
-        scalar r: one of :data:`CANDIDATES`, times the mean of A's diagonal; of equal ones the
-        largest.
+        scalar r: one of :data:`CANDIDATES` times the mean of A's diagonal; the largest of equal
+            ones.
 
     Example:
         >>> x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)).double()
@@ -134,7 +129,7 @@ def ridge_by_evidence(system: Tensor, right: Tensor, square: Tensor, samples: Te
     """
     diagonal = system.diagonal()
     scale = diagonal.mean()
-    # Before the first sample there is nothing to choose, and any ridge gives zeros.
+    # Before the first sample any ridge gives zeros.
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     candidates = scale * torch.tensor(CANDIDATES, dtype=scale.dtype, device=scale.device)
     found = []
@@ -150,6 +145,6 @@ def ridge_by_evidence(system: Tensor, right: Tensor, square: Tensor, samples: Te
         found.append(torch.where(usable, evidence, torch.full_like(evidence, float("inf"))))
     surprise = torch.stack(found)
     least = surprise.min()
-    # Up to rounding; where no candidate can be judged, all are equal.
+    # Up to rounding; without any usable candidate all are equal.
     equal = surprise <= least + 1e-9 * (1 + least.abs())
     return torch.where(equal, candidates, torch.zeros_like(candidates)).max()

@@ -1,4 +1,4 @@
-"""Slow heads: moving averages of a head, and ways to let several heads decide together."""
+"""Slow heads (moving averages of a head), and ensembles of heads."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ Ensemble = Literal["softmax_max_prob", "softmax_mean", "softmax_min_entropy", "m
 
 
 class SlowHeads(TaskAware):
-    """Exponential moving averages of a head, several a expert (FlyPrompt's temporal ensemble, ICLR
-    2026, arXiv 2602.01976).
+    """Exponential moving averages of a head, several per expert.
 
-    After every optimizer step the slow heads of the current expert follow the trained head:
-    ``W_j <- decay_j W_j + (1 - decay_j) W``. When an expert starts
-    (:func:`~cl_prompts.prompts.task_aware.start_task`), its slow heads begin as the trained head is
-    then; those of earlier experts stay for good. One expert (the default) serves all tasks alike
-    and suits any gradient strategy. The head may be of any kind; the averages are buffers and have
-    no gradient.
+    FlyPrompt's temporal ensemble (ICLR 2026, arXiv 2602.01976). After every optimizer step the slow
+    heads of the current expert follow the head: ``W_j <- decay_j W_j + (1 - decay_j) W``. When an
+    expert starts (:func:`~cl_prompts.prompts.task_aware.start_task`), its slow heads start as
+    copies of the head; those of earlier experts are constant. One expert (the default) serves all
+    tasks and suits any gradient strategy. The averages are buffers without gradient.
 
     Args:
-        head: features (batch, dim) -> logits (batch, classes); it is not part of this module.
-        n_experts: experts in all.
+        head: features (batch, dim) -> logits (batch, classes), of any kind; it is not part of this
+            module.
+        n_experts: number of experts.
         decays: one slow head each, in [0, 1).
 
     Example:
@@ -62,7 +61,7 @@ class SlowHeads(TaskAware):
 
     @torch.no_grad()
     def restart(self, head: nn.Module) -> None:
-        """Set the slow heads of the current expert to ``head``; call it after an expert started."""
+        """Copy ``head`` to the slow heads of the current expert, after an expert started."""
         for name, values in head.named_parameters():
             self.get_buffer(_buffer(name))[self.current] = values
 
@@ -77,14 +76,14 @@ class SlowHeads(TaskAware):
 
     @torch.no_grad()
     def follow_new(self, head: Any, n: int) -> None:
-        """Begin as ``head`` does for its last n classes."""
+        """Copy the last n classes of ``head`` to all slow heads."""
         for name, axis in head.class_axes.items() if n else ():
             values = getattr(head, name)
             own = self.get_buffer(_buffer(name)).narrow(axis + 2, values.shape[axis] - n, n)
             own.copy_(values.narrow(axis, values.shape[axis] - n, n))
 
     def grown(self) -> None:
-        """Count the experts."""
+        """Update the number of experts."""
         self.n_experts = len(self.get_buffer(_buffer(self.names[0])))
 
     @torch.no_grad()
@@ -92,9 +91,9 @@ class SlowHeads(TaskAware):
         """Logits of the slow heads of each image's expert.
 
         Args:
-            head: of the same construction; gives the form, not the values.
+            head: of the same construction; its values are not used.
             features: (batch, dim).
-            expert: (batch,) expert of each image; None: the current one's for all.
+            expert: (batch,) expert of each image; None: the current one.
 
         Returns:
             (slow heads, batch, classes)
@@ -106,7 +105,7 @@ class SlowHeads(TaskAware):
         def logits(parameters: dict[str, Tensor]) -> Tensor:
             return functional_call(head, parameters, (features,))
 
-        # All experts at once, of which each image keeps its own: heads are cheap.
+        # All experts for all images: heads are cheap.
         everything = vmap(vmap(logits))(stacked)  # (experts, slow heads, batch, classes)
         return everything[expert, :, torch.arange(len(features), device=features.device)].transpose(
             0, 1
@@ -114,13 +113,12 @@ class SlowHeads(TaskAware):
 
 
 def ensemble_logits(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") -> Tensor:
-    """Scores of several heads together, on the scale of logits.
+    """Combine the logits of several heads.
 
-    ``softmax_max_prob`` (FlyPrompt's): for each class the greatest probability that a head gives
-    it; ``softmax_mean``: the mean probability; ``softmax_min_entropy``: the probabilities of the
-    head that is surest of the image; ``max_prob`` and ``mean``: greatest and mean logit. Of
-    probabilities this is the logarithm: the order of classes is the same, and a seen class has a
-    finite score.
+    ``softmax_max_prob`` (FlyPrompt's): the largest probability of each class over heads;
+    ``softmax_mean``: the mean probability; ``softmax_min_entropy``: the probabilities of the most
+    certain head; ``max_prob`` and ``mean``: largest and mean logit. Probabilities are returned as
+    logarithms, with the same order of classes and finite scores for seen ones.
 
     Args:
         logits: (heads, batch, classes).
@@ -146,11 +144,10 @@ def ensemble_logits(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_
     elif kind == "softmax_max_prob":
         scores = probability.amax(dim=0)
     else:
-        # softmax_min_entropy: the head whose -sum p log p is least
+        # softmax_min_entropy: the head of least -sum p log p
         surest = torch.special.entr(probability).sum(dim=-1).argmin(dim=0)
         scores = probability[surest, torch.arange(logits.shape[1], device=logits.device)]
-    # The logarithm brings scores back to the scale of logits, with the order that they had; the
-    # floor tells a class of probability 0 from one that was never seen.
+    # The floor distinguishes a class of probability 0 from an unseen one.
     floored = scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
     return floored.masked_fill(~seen, float("-inf"))
 

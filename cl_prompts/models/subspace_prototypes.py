@@ -1,4 +1,4 @@
-"""EASE's classifier: prototypes of every class in the subspace of every task's adapters."""
+"""EASE's classifier: class prototypes in the subspaces of all tasks' adapters."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from cl_prompts.models.heads import mask_unseen
 
 
 class SubspacePrototypes(nn.Module):
-    """Cosine classifier over the subspaces of several feature extractors, one a task (EASE, Zhou et
-    al., CVPR 2024, arXiv 2403.12030).
+    """Cosine classifier over the subspaces of several feature extractors, one per task.
 
-    The class of task i has a prototype ``p[c, j]``, the mean of its features, in every subspace
-    j <= i. For later subspaces, which its images have never entered, :meth:`complete` makes one up
-    from the classes of tasks >= j and their likeness to it in its own subspace i::
+    EASE (Zhou et al., CVPR 2024, arXiv 2403.12030). A class o of task i has a prototype ``p[o,
+    j]``, its mean feature, in every subspace j <= i. For later subspaces :meth:`complete`
+    synthesises it from classes c of tasks >= j, by their similarity to o in subspace i::
 
         S[o, c] = softmax over c of cos(p[o, i], p[c, i]),   p[o, j] = sum over c of S[o, c] p[c, j]
 
-    The score of a class is ``sigma (cos(f_i, p[c, i]) + alpha / t * sum over j != i of cos(f_j,
-    p[c, j]))`` with t the number of the newest task from 0; in task 0 the first term is alone.
+    A class scores ``sigma (cos(f_i, p[c, i]) + alpha / t * sum over j != i of cos(f_j, p[c, j]))``
+    with t the number of the newest task from 0; in task 0 only the first term.
 
     Args:
-        dim: width of the features in one subspace.
+        dim: feature width in one subspace.
         n_classes: columns of the logits.
-        n_tasks: subspaces in all.
-        sigma: factor on the scores; the order of classes does not depend on it.
-        alpha: share of the other subspaces.
+        n_tasks: subspaces.
+        sigma: factor on the scores; does not change the order of classes.
+        alpha: weight of the other subspaces.
 
     Example:
         >>> head = SubspacePrototypes(4, 3, n_tasks=2)
@@ -55,7 +54,7 @@ class SubspacePrototypes(nn.Module):
         self.register_buffer("task_of", torch.full((n_classes,), -1))
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Give further classes to no task."""
+        """Assign new classes to no task."""
         rows.fill_(-1 if name == "task_of" else 0)
 
     @property
@@ -65,7 +64,7 @@ class SubspacePrototypes(nn.Module):
 
     @torch.no_grad()
     def observe(self, features: Tensor, labels: Tensor, task: int) -> None:
-        """Add images of a task's classes; a class may come in pieces within its task.
+        """Add images of a task's classes, in one or several calls.
 
         Args:
             features: (batch, ``task`` + 1, dim), in every subspace so far.
@@ -86,8 +85,7 @@ class SubspacePrototypes(nn.Module):
 
     @torch.no_grad()
     def complete(self) -> None:
-        """Make up the prototypes that classes lack in subspaces later than their own, anew for all
-        of them: call it at a task's end."""
+        """Synthesise the prototypes of classes in later subspaces; call it at a task's end."""
         newest = int(self.task_of.max())
         for own in range(newest):
             old = (self.task_of == own).nonzero()[:, 0]
@@ -98,19 +96,17 @@ class SubspacePrototypes(nn.Module):
                 self.prototypes[old, j] = likeness.softmax(dim=1) @ self.prototypes[known, j]
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, subspaces so far, dim) -> scores (batch, classes), -inf for unseen
-        classes."""
+        """Features (batch, subspaces so far, dim) -> (batch, classes), -inf for unseen classes."""
         n = features.shape[1]
         cosines = torch.stack(
             [cosine(features[:, j], self.prototypes[:, j]) for j in range(n)], dim=2
         )
-        # 1 for a class's own subspace, alpha / t for the others.
-        # Unseen classes, of task -1, are masked below.
+        # 1 for a class's own subspace, alpha / t for the others
         own = F.one_hot(self.task_of.clamp(min=0), n).to(cosines.dtype)
         weight = own + (1 - own) * (self.alpha / max(n - 1, 1))
         return mask_unseen(self.sigma * (cosines * weight).sum(dim=2), self.seen)
 
 
 def cosine(rows: Tensor, others: Tensor) -> Tensor:
-    """Cosines between rows (n, dim) and (m, dim): (n, m)."""
+    """Cosines (n, m) between rows (n, dim) and (m, dim)."""
     return F.normalize(rows, dim=-1) @ F.normalize(others, dim=-1).T

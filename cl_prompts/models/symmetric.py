@@ -1,4 +1,4 @@
-"""Symmetric sums of products, of which files hold the lower triangle alone."""
+"""Symmetric packing: checkpoints hold the lower triangle of symmetric sums."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-_ROWS = 1024  # that are mirrored at a time
+_ROWS = 1024  # mirrored at a time
 
 
 class SymmetricSums(nn.Module):
-    """A module whose state holds the lower triangles of some of its buffers.
+    """Base of modules whose state holds the lower triangles of some buffers.
 
-    Both triangles agree but for rounding. A system is solved from the lower one, so that a
-    solution is the same to the last bit before and after.
+    Solutions use the lower triangle, so they are the same to the bit after loading; the upper
+    triangle may differ by rounding.
 
     Example:
         >>> class Products(SymmetricSums):
@@ -27,7 +27,7 @@ class SymmetricSums(nn.Module):
     """
 
     symmetric: ClassVar[tuple[str, ...]]
-    """Buffers (..., n, n)."""
+    """Names of buffers (..., n, n)."""
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -38,7 +38,7 @@ class SymmetricSums(nn.Module):
         for name in self.symmetric:
             given = state_dict.get(prefix + name)
             n = getattr(self, name).shape[-1]
-            # One of another size is refused as it stands.
+            # Loading refuses other shapes.
             if given is not None and given.shape[-2:] == _folded_shape(n):
                 state_dict[prefix + name] = unfolded(given)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -49,8 +49,10 @@ def _folded_shape(n: int) -> tuple[int, int]:
 
 
 def folded(matrix: Tensor) -> Tensor:
-    """The lower triangle of a matrix (..., n, n) without gaps, (..., n + 1, n / 2) or, for odd n,
-    (..., n, (n + 1) / 2): LAPACK's rectangular full packed format.
+    """Pack the lower triangle of a matrix (..., n, n) without gaps.
+
+    LAPACK's rectangular full packed format: (..., n + 1, n / 2), or (..., n, (n + 1) / 2) for odd
+    n.
 
     >>> matrix = torch.tensor([[1, 2, 4], [2, 3, 5], [4, 5, 6]])
     >>> folded(matrix)
@@ -64,7 +66,7 @@ def folded(matrix: Tensor) -> Tensor:
     rows, columns = _folded_shape(n)
     result = matrix.new_empty(*matrix.shape[:-2], rows, columns)
     result[..., rows - n :, :] = matrix[..., :columns]
-    # The right part of the triangle lies above the left one, turned over.
+    # The right part of the triangle is stored transposed above the left one.
     above = result[..., : n - columns, 2 * columns - n :]
     turned = matrix[..., columns:, columns:].mT
     above.copy_(torch.where(torch.ones_like(turned, dtype=torch.bool).triu(), turned, above))
@@ -72,12 +74,11 @@ def folded(matrix: Tensor) -> Tensor:
 
 
 def unfolded(triangle: Tensor) -> Tensor:
-    """Inverse of :func:`folded`, (..., n, n), with the lower triangle mirrored."""
+    """Unpack a matrix of :func:`folded` to (..., n, n), mirroring the lower triangle."""
     rows, columns = triangle.shape[-2:]
     n = rows - (rows > 2 * columns)
     result = triangle.new_empty(*triangle.shape[:-2], n, n)
-    # The left columns as they are, and the right part of the triangle, which lies turned over above
-    # them. Then the upper half, in strips, so that no second matrix is made.
+    # The left columns, the transposed right part, then the upper half in strips to save memory.
     result[..., :columns] = triangle[..., rows - n :, :]
     result[..., columns:, columns:] = triangle[..., : n - columns, 2 * columns - n :].mT
     for start in range(0, n, _ROWS):

@@ -1,5 +1,4 @@
-"""Features made fit for a head that learns from a stream: centred, standardised or whitened by
-statistics that stream along, without a label and without a buffer."""
+"""Streaming centring, standardisation or whitening of the head's input."""
 
 from __future__ import annotations
 
@@ -22,42 +21,39 @@ VARIANCE_EPS = 1e-5
 
 
 class FeatureWhitening(nn.Module):
-    """Streaming, label-free normalisation of the features in front of a head.
+    """Streaming, label-free normalisation of the head's input.
 
-    On a frozen ViT a large part of every feature is the same vector, and a few directions carry
-    most of the rest. Along that common part a cross-entropy step pushes the head rows of the
-    classes at hand up and all others down, which is most of the recency bias of a trained head.
-    With the mean m, the scatter S and the number n of the features so far, a feature f becomes
+    On a frozen ViT all features share a large common vector, and a few directions carry most of the
+    remaining variance. Along the common vector a cross-entropy step raises the current classes and
+    lowers all others: most of the recency bias of a trained head. With mean m, scatter S and number
+    n of the features so far, a feature f becomes
 
     * ``centred``: ``f - m``;
     * ``standardised``: ``(f - m) / sqrt(diag(S) / n + 1e-5)``;
     * ``whitened``: ``(f - m) P`` with ``P = (S / n + shrinkage * mean(diag(S / n)) I)^(-1/2)``, the
       symmetric root.
 
-    For a linear head this is gradient descent with a preconditioner. The closest published method
-    on these streams is MePo (arXiv 2602.07940), which gives the features of a mini-batch a
-    reference covariance; docs/reference/whitened_head.md has the differences and older relatives.
+    For a linear head this is preconditioned gradient descent: raw features give the same logits
+    with the weight ``W P`` and the bias ``b - W P m``. The closest published method is MePo (arXiv
+    2602.07940); docs/reference/whitened_head.md has the differences and older relatives.
 
-    :meth:`update` adds a training batch, before :meth:`forward` transforms it; within
-    :meth:`update_statistics` the next forward pass does both. Evaluation never updates, so a
-    prediction depends on no batch mates. The mean is always the current one; P is renewed after
-    stream batches 1, 2 and 4 and after every ``refresh`` of them, since it changes slowly. Sums are
-    pairwise (Chan, Golub and LeVeque, 1979) and in float64, or in float32 on devices that have
-    no float64, so it does not matter how samples are cut into batches.
-
-    With a linear head the transformed features give the same logits as raw features do with the
-    weight ``W P`` and the bias ``b - W P m``.
+    :meth:`update` adds a training batch before :meth:`forward` transforms it; within
+    :meth:`update_statistics` the next forward pass does both. Evaluation never updates, so
+    predictions do not depend on other samples of the batch. The mean is always current; P is
+    recomputed after stream batches 1, 2 and 4 and every ``refresh`` batches. Sums use the pairwise
+    update of Chan, Golub and LeVeque (1979) in float64 (float32 on devices without it), so batch
+    sizes do not matter.
 
     Args:
-        dim: width of a feature.
+        dim: feature width.
         head_input: see above.
-        shrinkage: towards a multiple of the identity, positive. 1 was best or equal on every
-            stream tried; smaller values amplify directions that the stream has hardly shown.
-            ``"oas"`` finds it from S and n, see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`.
-        refresh: stream batches between two renewals of P.
-        window: forget: statistics weigh as much as so many samples at most, or as the last batch
-            where it is larger; None keeps all. Of use where features drift, as prompted ones do,
-            though it brought nothing where it was tried.
+        shrinkage: towards a multiple of the identity, positive. 1 was best or equal on every stream
+            tried; smaller values amplify directions with little data. ``"oas"`` computes it from S
+            and n, see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`.
+        refresh: stream batches between two updates of P.
+        window: forget: all samples together weigh as much as this many at most (or as the last
+            batch, if larger); None keeps all. Meant for features that drift; it gained nothing
+            where it was tried.
 
     Example:
         >>> features = torch.randn(200, 3) * torch.tensor([9.0, 1.0, 1.0]) + 5
@@ -89,7 +85,7 @@ class FeatureWhitening(nn.Module):
         self.window = window
         self.batches = 0
         self._due: tuple[int | None, bool] | None = None
-        # Sums in fp64: of a long stream each batch is a small part of them.
+        # fp64: on a long stream each batch is a small part of the sums.
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
         if head_input == "standardised":
@@ -103,9 +99,9 @@ class FeatureWhitening(nn.Module):
         """Add a training batch to the statistics.
 
         Args:
-            features: (batch, dim), any float type; their gradient is not followed.
-            repeated: another update on the stream batch that came last (``online_iter`` > 1), which
-                does not count as a batch for ``refresh``.
+            features: (batch, dim), any float type; detached.
+            repeated: a further update on the same stream batch (``online_iter`` > 1), which does
+                not count for ``refresh``.
         """
         if len(features) == 0:
             return
@@ -114,7 +110,7 @@ class FeatureWhitening(nn.Module):
             if repeated:
                 return
             self.batches += 1
-            # An inverse root costs dim^3: at first often, while statistics change fast.
+            # An inverse root costs dim^3: it is frequent only while statistics change fast.
             due = self.batches in (1, 2, 4) or self.batches % self.refresh == 0
             if due and self.head_input == "whitened":
                 self.root.copy_(self._new_root())
@@ -123,10 +119,10 @@ class FeatureWhitening(nn.Module):
     def update_statistics(
         self, rows: int | None = None, *, repeated: bool = False
     ) -> Iterator[None]:
-        """Let the next forward pass in this context add its features before it transforms them.
+        """Context in which the next forward pass adds its features before it transforms them.
 
         Args:
-            rows: so many features of the batch, from the first on; None for all.
+            rows: number of the batch's first features to add; None: all.
             repeated: see :meth:`update`.
         """
         self._due = rows, repeated
@@ -136,35 +132,34 @@ class FeatureWhitening(nn.Module):
             self._due = None
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) -> what the head reads, (batch, dim) fp32.
+        """Features (batch, dim) -> input of the head, (batch, dim) fp32.
 
         Gradient flows to the features, not into the statistics. Before the first update features
-        stay as they are.
+        are unchanged.
         """
         if self._due is not None:
             rows, repeated = self._due
-            self._due = None  # a second pass of the same update counts nothing twice
+            self._due = None  # a second pass of the same update adds nothing
             self.update(features[:rows], repeated=repeated)
         with torch.autocast(features.device.type, enabled=False):
-            # f - m, in the statistics' precision: the common part is large against what is left
+            # In the statistics' precision: f and m are large against their difference.
             centred = (features.to(self.mean.dtype) - self.mean).float()
             if self.head_input == "standardised":
                 return centred / self._deviation()  # (f - m) / sqrt(diag(S) / n + 1e-5)
             if self.head_input == "centred":
                 return centred
-            # (f - m) P; a copy, since the root may be renewed before the backward pass reads it
+            # (f - m) P; a copy, since P may change before the backward pass reads it
             return centred @ self.root.clone()
 
     def system(self) -> Tensor:
-        """(dim, dim) ``S / n + shrinkage * mean(diag(S / n)) I``, of which P is the inverse root,
-        or S / n shrunk by a rule.
+        """(dim, dim) ``S / n + shrinkage * mean(diag(S / n)) I``, whose inverse root is P.
 
-        Where nothing has varied so far the mean variance counts as 1.
+        A rule replaces the number. A mean variance of 0 counts as 1.
         """
         return shrunk(self.scatter, self.count, self.shrinkage)
 
     def get_extra_state(self) -> Tensor:
-        """Stream batches so far, for the ``state_dict``."""
+        """Number of stream batches, for the ``state_dict``."""
         return torch.tensor(self.batches)
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -175,13 +170,13 @@ class FeatureWhitening(nn.Module):
         return inverse_root(self.system(), self._least())
 
     def _least(self) -> float:
-        """A bound on the shrinkage in :meth:`system`."""
+        """Lower bound of the shrinkage in :meth:`system`."""
         return LEAST_OAS if isinstance(self.shrinkage, str) else self.shrinkage
 
     def _update(self, x: Tensor) -> None:
         n = len(x)
         if self.window is not None:
-            # Older samples are weighed down so that all together weigh as much as the window.
+            # Older samples lose weight so that all together weigh as much as the window.
             keep = ((self.window - n) / self.count.clamp(min=1)).clamp(min=0, max=1)
             self.count *= keep
             if self.head_input != "centred":
@@ -204,11 +199,10 @@ class FeatureWhitening(nn.Module):
 
     def _deviation(self) -> Tensor:
         variance = self.scatter / self.count.clamp(min=1) + VARIANCE_EPS
-        # Before the first update there is nothing to divide by.
         return torch.where(self.count > 0, variance.sqrt(), torch.ones_like(variance)).float()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        # fn moves a tensor: one without numbers shows where to. There is no float64 there.
+        # An empty tensor shows the target device, which may lack float64.
         buffer = next(self.buffers(), None)
         if buffer is not None and fn(torch.empty(0)).device.type in SINGLE_PRECISION_DEVICES:
             for name, values in self.named_buffers():
@@ -218,14 +212,13 @@ class FeatureWhitening(nn.Module):
 
 @torch.no_grad()
 def inverse_root(matrix: Tensor, shrinkage: float) -> Tensor:
-    """The symmetric inverse square root of a covariance that was shrunk by ``shrinkage``.
+    """Compute the symmetric inverse square root of a shrunk covariance.
 
-    By eigenvalues on the CPU; elsewhere by :func:`newton_schulz`, which consists of products and
-    never waits for the device.
+    By eigenvalues on the CPU; elsewhere by :func:`newton_schulz`, which never synchronises.
 
     Args:
         matrix: (dim, dim), symmetric and positive definite, as :meth:`FeatureWhitening.system`.
-        shrinkage: that went into it, or less; bounds its condition number.
+        shrinkage: that was applied to it, or less; bounds its condition number.
 
     Returns:
         (dim, dim)
@@ -233,7 +226,7 @@ def inverse_root(matrix: Tensor, shrinkage: float) -> Tensor:
     if matrix.device.type != "cpu":
         return newton_schulz(matrix, shrinkage)
     values, vectors = torch.linalg.eigh(matrix)
-    # Rounding must not take the root of a negative number.
+    # Rounding may leave a negative eigenvalue.
     floor = torch.finfo(matrix.dtype).eps * values[-1]
     return (vectors * values.clamp(min=floor).rsqrt()) @ vectors.T
 
@@ -242,12 +235,11 @@ def inverse_root(matrix: Tensor, shrinkage: float) -> Tensor:
 def newton_schulz(matrix: Tensor, shrinkage: float) -> Tensor:
     """:func:`inverse_root` by the coupled Newton-Schulz iteration.
 
-    ``Y <- Y T, Z <- T Z with T = (3 I - Z Y) / 2``, from ``Y = A / c`` and ``Z = I``, where c is
-    the largest row sum of absolute values; Z converges to ``sqrt(c) A^(-1/2)``. The smallest
-    eigenvalue of ``A / c`` is at least ``shrinkage / (sqrt(dim) (dim + shrinkage))`` and grows by
-    9/4 a step until it is near 1, which fixes the number of steps in advance.
-
-    Args and result as for :func:`inverse_root`.
+    ``Y <- Y T, Z <- T Z with T = (3 I - Z Y) / 2`` from ``Y = A / c`` and ``Z = I``, where c is the
+    largest row sum of absolute values; Z converges to ``sqrt(c) A^(-1/2)``. The smallest eigenvalue
+    of ``A / c`` is at least ``shrinkage / (sqrt(dim) (dim + shrinkage))`` and grows by 9/4 a step
+    until it is near 1, which fixes the number of steps. Arguments and result as for
+    :func:`inverse_root`.
     """
     dim = len(matrix)
     scale = matrix.abs().sum(dim=1).amax()
@@ -255,7 +247,6 @@ def newton_schulz(matrix: Tensor, shrinkage: float) -> Tensor:
     # Six more, since near 1 each step squares the error.
     steps = math.ceil(math.log(1 / smallest) / math.log(9 / 4)) + 6
     identity = torch.eye(dim, dtype=matrix.dtype, device=matrix.device)
-    # Y = A / c, Z = I; then Y <- Y T, Z <- T Z with T = (3 I - Z Y) / 2
     y, z = matrix / scale, identity
     for _ in range(steps):
         t = (3 * identity - z @ y) / 2

@@ -13,17 +13,16 @@ from cl_prompts.prompts.task_aware import TaskAware
 
 
 class AdditivePrompt(TaskAware):
-    """Two vectors a block, added to the class token's key and value behind the projection (APT,
-    ICCV 2025, arXiv 2503.07979).
+    """Two vectors per block, added to the class token's key and value (APT, ICCV 2025).
 
-    There is no extra token, so a pass costs as much as without prompts. At a task's end the prompts
-    are merged with those of the tasks before, ``merged <- beta merged + (1 - beta) current`` (the
-    first task's are copied); evaluation uses the merged ones, training goes on from the current
-    ones.
+    arXiv 2503.07979. They are added after the projection, without an extra token, so a pass costs
+    as much as without prompts. At a task's end the prompts are merged, ``merged <- beta merged + (1
+    - beta) current`` (the first task's are copied); evaluation uses the merged ones, training
+    continues with the current ones.
 
-    Here evaluation *within* a task uses the merger as it would be now, which at the task's end is
-    the published value; the next :func:`~cl_prompts.prompts.task_aware.start_task` keeps it. Where
-    no boundaries are announced there is nothing to merge with.
+    Evaluation *within* a task uses the present merger, which at the task's end is the published
+    value; :func:`~cl_prompts.prompts.task_aware.start_task` stores it. Without task boundaries
+    nothing is merged.
 
     Args:
         blocks: prompted blocks, 0-based; published: all.
@@ -49,23 +48,21 @@ class AdditivePrompt(TaskAware):
         self.register_buffer("merged", torch.zeros_like(self.values))
 
     def used(self) -> Tensor:
-        """(blocks, 2, dim) in training the current prompts, in evaluation their merger."""
+        """(blocks, 2, dim) current prompts in training, merged ones in evaluation."""
         if self.training or self.task < 1:
             return self.values
-        # beta merged + (1 - beta) current
         return self.beta * self.merged + (1 - self.beta) * self.values
 
     @torch.no_grad()
     def begin(self, task: int) -> None:
-        """Keep the merger of the task that ends."""
+        """Store the merger of the finished task."""
         if task < 1:
             return
-        # merged <- beta merged + (1 - beta) current; the first task's is a copy
         past = self.merged if self.task >= 1 else self.values
         self.merged.copy_(self.beta * past + (1 - self.beta) * self.values)
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Ignores the selection: block -> twice (1, heads, dim / heads)."""
+        """Block -> twice (1, heads, dim / heads), whatever the selection."""
         rows = self.used().unflatten(-1, (self.heads, -1))
         return PromptPlan(
             additive={b: (rows[i, 0][None], rows[i, 1][None]) for i, b in enumerate(self.blocks)}

@@ -1,4 +1,4 @@
-"""Approximated prompts: rows whose effect on a frozen attention is computed beside it."""
+"""Approximated prompts, computed beside a frozen attention."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from cl_prompts.prompts.selectors import Selection
 
 
 class BesidePrompts(ValuePool):
-    """Prompt rows beside the attention of blocks ("Approximated Prompt Tuning for Vision-Language
-    Pre-trained Models").
+    """Prompt rows beside the attention of blocks, without further tokens.
 
-    Rows T of a block have the keys ``K = T + (T W1') W2'``. With r the tokens that the attention
-    reads and x its output behind the projection, ``A = relu(r K')`` and
-    ``x' = e^s (x + max_j A_j (A T))``, the maximum being a constant for the gradient. The attention
-    itself is that of the frozen ViT, at its cost: there is no further token. T begins as
-    N(0, 0.02^2), W1 as N(0, 1), W2 and s as 0, so the first pass is not that of the frozen ViT, and
-    W1 gets a gradient once W2 has moved.
+    "Approximated Prompt Tuning for Vision-Language Pre-trained Models". Rows T of a block have the
+    keys ``K = T + (T W1') W2'``. With r the input tokens of the attention and x its projected
+    output, ``A = relu(r K')`` and ``x' = e^s (x + max_j A_j (A T))``, the maximum without gradient.
+    T starts as N(0, 0.02^2), W1 as N(0, 1), W2 and s as 0. So the first pass differs from the
+    frozen ViT, and W1 gets a gradient once W2 has changed.
 
-    Deviation: without dropout on A, of which the published code for ViLT has 0.1, for METER none.
+    Deviation: no dropout on A (published: 0.1 for ViLT, none for METER).
 
     Args:
         blocks: blocks with prompts, 0-based.
@@ -41,8 +39,7 @@ class BesidePrompts(ValuePool):
 
     def __init__(self, blocks: Sequence[int], length: int, dim: int, *, rank: int = 4) -> None:
         n = len(blocks)
-        # W2 = 0: keys begin as the rows themselves. One random factor is enough, since two zeros
-        # would leave each other without gradient.
+        # Only W2 is 0: two zero factors would get no gradient.
         super().__init__(0.02 * torch.randn(1, n, length, dim))
         self.blocks = tuple(blocks)
         self.down = nn.Parameter(torch.randn(1, n, rank, dim))
@@ -50,7 +47,7 @@ class BesidePrompts(ValuePool):
         self.log_scale = nn.Parameter(torch.zeros(1, n))
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """The same rows for all images: block -> (1, length, dim)."""
+        """Block -> (1, length, dim), the same rows for all images."""
         # K = T + (T W1') W2'
         keys = values + values @ self.down.transpose(-2, -1) @ self.up.transpose(-2, -1)
         return PromptPlan(

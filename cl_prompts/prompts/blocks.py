@@ -1,4 +1,4 @@
-"""The blocks of a ViT that receive prompts, checked before anything is built."""
+"""Prompted blocks of a ViT, checked before anything is built."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ Blocks = Sequence[Size]
 
 
 def chosen_blocks(backbone: FrozenViT, prompted_blocks: Blocks | None) -> Blocks:
-    """The blocks named by a setting; None names all.
-
-    Raises:
-        InputError: as :func:`check_blocks`.
-    """
+    """Return the checked blocks of a setting; None means all."""
     if prompted_blocks is None:
         return range(backbone.depth)
     check_blocks(backbone.depth, prompted_blocks=prompted_blocks)
@@ -27,23 +23,17 @@ def chosen_blocks(backbone: FrozenViT, prompted_blocks: Blocks | None) -> Blocks
 def prefix_shape(
     backbone: FrozenViT, prompted_blocks: Blocks | None, prompt_length: int
 ) -> tuple[Blocks, int, int, int]:
-    """Blocks, length, token width and heads, in the order in which prefixes take them.
-
-    Raises:
-        InputError: as :func:`check_blocks`.
-    """
+    """Return blocks, length, token width and heads, the first arguments of prefixes."""
     blocks = chosen_blocks(backbone, prompted_blocks)
     return blocks, prompt_length, backbone.dim, backbone.n_heads
 
 
 def check_blocks(depth: int, **blocks: Sequence[int]) -> None:
-    """Refuse lists of blocks that a ViT of ``depth`` blocks does not have.
+    """Raise ``InputError`` for an empty list, a repeated block or one that does not exist.
 
     Args:
+        depth: blocks of the ViT.
         **blocks: setting -> block numbers.
-
-    Raises:
-        InputError: an empty list, a block that does not exist or one that is named twice.
 
     Example:
         >>> check_blocks(4, e_blocks=(2, 3, 4))
@@ -58,4 +48,4 @@ def check_blocks(depth: int, **blocks: Sequence[int]) -> None:
                 f"{name} holds block {wrong[0]}, but this ViT has blocks 0 to {depth - 1}"
             )
         if len(set(chosen)) < len(chosen):
-            raise InputError(f"{name} is {list(chosen)}: a block is there twice")
+            raise InputError(f"{name} is {list(chosen)}: name each block once")

@@ -1,4 +1,4 @@
-"""CODA-Prompt's parts: prompts as weighted sums of components that grow task by task.
+"""CODA-Prompt's parts: weighted sums of prompt components that grow task by task.
 
 Smith et al., "CODA-Prompt: COntinual Decomposed Attention-based Prompting for Rehearsal-Free
 Continual Learning", CVPR 2023, https://arxiv.org/abs/2211.13218.
@@ -23,11 +23,10 @@ TINY = 1e-8
 
 
 def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
-    """Orthonormal rows that are orthogonal to all of ``past`` even if its rows are not orthogonal
-    to each other, by two QR decompositions.
+    """Draw orthonormal rows orthogonal to ``past``, by two QR decompositions.
 
-    Where the past rows are orthogonal to each other, the result is that of :func:`gram_schmidt` on
-    the same draws.
+    The rows of ``past`` need not be orthogonal; if they are, the result is that of
+    :func:`gram_schmidt`.
 
     Args:
         past: (blocks, p, dim).
@@ -36,30 +35,24 @@ def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
     Returns:
         (blocks, m, dim)
     """
-    # Project out the span of the past rows ...
     old = past.double().transpose(1, 2)
     new = draws.double().transpose(1, 2)
     if old.shape[2]:
         basis = torch.linalg.qr(old).Q
         new = new - basis @ (basis.transpose(1, 2) @ new)
-    # ... and orthonormalise what is left.
     basis, triangle = torch.linalg.qr(new)
-    # QR leaves the signs open; a Gram-Schmidt vector points to the side of its draw.
+    # QR does not fix signs; a Gram-Schmidt vector points towards its draw.
     return (
         (basis * triangle.diagonal(dim1=1, dim2=2).sign()[:, None]).transpose(1, 2).to(draws.dtype)
     )
 
 
 def gram_schmidt(past: Tensor, draws: Tensor) -> Tensor:
-    """The published sequential form: each draw minus its projections on all rows before it,
-    normalised at the end.
+    """The published sequential form of :func:`orthogonal_rows`, normalised at the end.
 
-    ``u_i = g_i - sum_{j<i} (g_i . u_j) / (u_j . u_j) u_j``. Past rows have been trained and are no
-    longer orthogonal to each other, so the result is in general not orthogonal to them. A row with
-    squared norm below 1e-8 takes no part (the published code draws again, endlessly if that row is
-    a past one).
-
-    Args and result as for :func:`orthogonal_rows`.
+    ``u_i = g_i - sum_{j<i} (g_i . u_j) / (u_j . u_j) u_j``. Trained past rows are not orthogonal to
+    each other, so in general the result is not orthogonal to them. Rows with squared norm below
+    1e-8 are skipped (the published code draws again, endlessly for a past row).
     """
     rows = past
     for draw in draws.unbind(1):
@@ -79,29 +72,26 @@ ORTHOGONAL: dict[Orthogonal, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def orthogonality(rows: Tensor) -> Tensor:
-    """Orthogonality penalty: the sum over blocks of the mean of (X X^T - I)^2. ``rows`` (blocks, n,
-    dim) -> scalar."""
-    # mean of (X X^T - I)^2, summed over blocks
+    """Orthogonality penalty of rows (blocks, n, dim): the sum over blocks of the mean of (X X^T -
+    I)^2."""
     gram = rows @ rows.transpose(1, 2)
     return (gram - torch.eye(rows.shape[1], device=rows.device)).square().mean(dim=(1, 2)).sum()
 
 
 class GrowingRows(TaskAware):
-    """Rows divided among tasks: those of earlier tasks are fixed, those of the current one train,
-    those of later ones are unused.
+    """Rows divided among tasks: earlier ones are frozen, later ones unused.
 
-    With T tasks each owns floor(size / T) rows; a remainder is left out. A task's rows are one
-    Parameter of their own, which stops requiring a gradient when the next task starts, so neither
-    weight decay nor momentum can move it. When their task starts
-    they are drawn orthogonal to all earlier rows (from torch's global generator); before, they are
-    zero. Task 0 starts at construction.
+    With T tasks each has floor(size / T) rows; the remainder is unused. A task's rows are one
+    Parameter, so that neither weight decay nor momentum changes them after the task. They are zero
+    until the task starts, then drawn orthogonal to all earlier rows from torch's global generator.
+    Task 0 starts at construction.
 
     Args:
-        blocks: prompted blocks; each has rows of its own.
-        size: rows in all.
+        blocks: prompted blocks; each has its own rows.
+        size: number of rows.
         width: of a row.
-        n_tasks: tasks to come; None where no boundaries are announced: all rows begin orthogonal
-            and train from the start.
+        n_tasks: number of tasks; None without task boundaries: all rows start orthogonal and train
+            from the start.
         orthogonal: ``"qr"`` or ``"gram_schmidt"`` (as published, see :func:`gram_schmidt`).
 
     Raises:
@@ -137,7 +127,7 @@ class GrowingRows(TaskAware):
             )
         self.n_tasks = n_tasks
         self.orthogonal = orthogonal
-        # A Parameter for each task: no optimizer can leave a part of one alone.
+        # One Parameter per task, since optimizers update whole Parameters.
         self.rows = nn.ParameterList(
             torch.zeros(blocks, size // tasks, width) for _ in range(tasks)
         )
@@ -149,7 +139,7 @@ class GrowingRows(TaskAware):
         return torch.cat(list(self.rows)[: self.task + 1], dim=1)
 
     def start_task(self, task: int) -> None:
-        """Fix the rows so far and draw those of ``task``; without ``n_tasks`` nothing happens."""
+        """Freeze the rows so far and draw those of ``task``; do nothing without ``n_tasks``."""
         if self.n_tasks is not None:
             super().start_task(task)
 
@@ -169,30 +159,30 @@ class GrowingRows(TaskAware):
         self._fill(task)
 
     def fix_earlier(self) -> None:
-        """Fix the rows of earlier tasks."""
+        """Freeze the rows of earlier tasks."""
         fix_before(self.rows, self.task)
 
     @torch.no_grad()
     def _fill(self, task: int) -> None:
         mine = self.rows[task]
-        # On the CPU, where torch.randn draws as well, so that rows are the same on any device.
+        # On the CPU, so that rows are the same on any device.
         past = torch.cat([mine[:, :0], *list(self.rows)[:task]], dim=1).cpu()
         mine.copy_(ORTHOGONAL[self.orthogonal](past, torch.randn(mine.shape)))
 
 
 class AttentionWeights(nn.Module):
-    """Weights of components by attention: w_bj = cos(q_b o A_j, K_j), per block; no softmax, of any
-    sign.
+    """Component weights by attention, w_bj = cos(q_b o A_j, K_j) per block, of any sign.
 
-    The query is not normalised before the product with the attention vectors A. Computed as
-    ``q (A o K/|K|)^T / sqrt(q^2 (A^2)^T)``: two matrix products for all blocks at once, no (batch,
-    components, dim) intermediate.
+    The query is not normalised before the product with the attention vectors A. Computed as ``q (A
+    o K/|K|)^T / sqrt(q^2 (A^2)^T)``, two matrix products for all blocks without a (batch,
+    components, dim) tensor.
 
     Args:
-        blocks: number of prompted blocks; each has keys and attention vectors of its own.
+        blocks: number of prompted blocks; each has its own keys and attention vectors.
         size: components.
-        dim: width of a query.
-        n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``.
+        dim: query width.
+        n_tasks: see :class:`GrowingRows`.
+        orthogonal: see :class:`GrowingRows`.
 
     Example:
         >>> attention = AttentionWeights(blocks=5, size=10, dim=16)
@@ -220,9 +210,9 @@ class AttentionWeights(nn.Module):
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim), without gradient -> Selection of all rows so far, with weights."""
         key, attention = self.key(), self.attention()
-        # q (A o K / |K|)^T: the numerators <q o A_j, K_j / |K_j|> of all blocks at once
+        # numerators <q o A_j, K_j / |K_j|> of all blocks at once
         product = query @ (attention * unit_rows(key)).flatten(0, 1).T
-        # q^2 (A^2)^T = |q o A_j|^2
+        # |q o A_j|^2
         squared = query.square() @ attention.square().flatten(0, 1).T
         weights = (
             # 1e-24 under the root is the 1e-12 of F.normalize.
@@ -237,36 +227,36 @@ class AttentionWeights(nn.Module):
         )
 
     def add_task(self) -> None:
-        """Make room for the counts of a further task."""
+        """Add counts for a further task."""
         self.count = F.pad(self.count, (0, self.key.rows[0].shape[1]))
 
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
-        """Add absolute weights (means over blocks) to ``count``, since every image uses every
-        component."""
+        """Add absolute weights (means over blocks) to ``count``: every image uses all
+        components."""
         assert selection.weights is not None
         used = selection.weights.abs().mean(dim=0).sum(dim=0)
         self.count[: len(used)] += used
 
     def penalty(self) -> Tensor:
-        """:func:`orthogonality` of keys and attention vectors, summed; rows of earlier tasks are
-        constants."""
+        """:func:`orthogonality` of keys plus attention vectors; earlier tasks get no gradient."""
         return orthogonality(self.key()) + orthogonality(self.attention())
 
 
 class ComponentPool(nn.Module):
     """Prefixes that are weighted sums of components.
 
-    Each component holds ``length`` rows per block, the first half keys and the second values, as
-    published ("length 8" is 4 keys and 4 values).
+    Each component has ``length`` rows per block, half keys and half values, as published ("length
+    8" is 4 keys and 4 values).
 
     Args:
         size: components.
-        blocks: blocks that receive a prefix, 0-based.
+        blocks: prompted blocks, 0-based.
         length: rows of a component, even.
         dim: token width.
         heads: attention heads of the ViT.
-        n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``; the same as the selector's.
+        n_tasks: see :class:`GrowingRows`; the same as the selector's.
+        orthogonal: see :class:`GrowingRows`.
 
     Example:
         >>> pool = ComponentPool(10, (0, 1), length=8, dim=16, heads=4)
@@ -297,7 +287,7 @@ class ComponentPool(nn.Module):
         )
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Prefixes: block -> keys and values, each (batch, heads, length / 2, dim / heads)."""
+        """Block -> keys and values, each (batch, heads, length / 2, dim / heads)."""
         if selection is None or selection.weights is None:
             raise TypeError(
                 "a ComponentPool needs weights: give the model AttentionWeights as its selector"
@@ -308,6 +298,5 @@ class ComponentPool(nn.Module):
         return prefix_plan(self.blocks, rows, self.heads)
 
     def penalty(self) -> Tensor:
-        """:func:`orthogonality` of the flattened components; those of earlier tasks are
-        constants."""
+        """:func:`orthogonality` of the flattened components; earlier tasks get no gradient."""
         return orthogonality(self.values())

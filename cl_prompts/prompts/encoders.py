@@ -1,4 +1,4 @@
-"""Encoders through which prompts pass while they are learned."""
+"""Encoders that transform prompts during training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 
 
 class MLPEncoder(nn.Module):
-    """``LN(W2 act(W1 P + b1) + b2)``, row by row (PRE's MLP1).
+    """``LN(W2 act(W1 P + b1) + b2)`` per row (PRE's MLP1).
 
     Args:
-        dim: width of a row.
+        dim: row width.
         bottleneck: width of the hidden layer.
         activation: of the hidden layer.
-        repeats: times the same weights are applied. PRE's "MLP2" is of that kind: its second half
-            *is* its first.
+        repeats: applications of the same weights; PRE's "MLP2" is 2, since its halves share
+            weights.
 
     Example:
         >>> MLPEncoder(16, bottleneck=4)(torch.randn(2, 5, 16)).shape
@@ -32,12 +32,7 @@ class MLPEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        dim: int,
-        *,
-        bottleneck: int = 64,
-        activation: Activation = "relu",
-        repeats: int = 1,
+        self, dim: int, *, bottleneck: int = 64, activation: Activation = "relu", repeats: int = 1
     ) -> None:
         super().__init__()
         self.repeats = repeats
@@ -50,18 +45,16 @@ class MLPEncoder(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows (sequences, n, dim) -> the same shape."""
-        # LN(W2 act(W1 P + b1) + b2)
         for _ in range(self.repeats):
             rows = self.layers(rows)
         return rows
 
 
 class LSTMEncoder(nn.Module):
-    """A one-layer bidirectional LSTM over the rows of a prompt, half the width each way (PRE's
-    default).
+    """One-layer bidirectional LSTM over a prompt's rows (PRE's default).
 
     Args:
-        dim: width of a row, even.
+        dim: row width, even; each direction has half of it.
 
     Example:
         >>> LSTMEncoder(16)(torch.randn(2, 5, 16)).shape
@@ -78,11 +71,12 @@ class LSTMEncoder(nn.Module):
 
 
 class ProjectorEncoder(nn.Module):
-    """``W2 relu(LN(W1 P + b1)) + b2`` with a hidden layer of an eighth of the width, row by row:
-    the projector through which MISA's prompts pass in their warm-up.
+    """MISA's warm-up projector, ``W2 relu(LN(W1 P + b1)) + b2`` per row.
+
+    The hidden layer has an eighth of the width.
 
     Args:
-        dim: width of a row, at least 8.
+        dim: row width, at least 8.
 
     Example:
         >>> ProjectorEncoder(16)(torch.randn(2, 5, 16)).shape
@@ -97,5 +91,4 @@ class ProjectorEncoder(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows (sequences, n, dim) -> the same shape."""
-        # W2 relu(LN(W1 P + b1)) + b2
         return self.up(torch.relu(self.norm(self.down(rows))))

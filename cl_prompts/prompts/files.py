@@ -1,4 +1,4 @@
-"""Prompts on disk: initial values that were learned elsewhere."""
+"""Prompts on disk: initial values from earlier training."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from cl_prompts.errors import InputError, unknown
 
 
 def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
-    """Write a file in one piece or not at all, and never through a link.
+    """Write a file atomically, and never through a link.
 
     Args:
         path: of the file.
         data: its content.
-        new: refuse to replace an older file. A process that is killed just then may leave an empty
-            one.
+        new: refuse to replace a file. A process killed meanwhile may leave an empty one.
 
     Raises:
-        FileExistsError: there is one, and it should be new.
+        FileExistsError: the file exists, with ``new``.
     """
-    # A name of its own, so that two writers never share a file.
+    # A random name, so that two writers never share a file.
     temporary = Path(f"{path}.{secrets.token_hex(8)}.tmp")
     try:
-        # "x" makes a new file, and follows no link.
+        # "x" creates a file and does not follow links.
         with temporary.open("xb") as file:
             file.write(data)
         if new:
-            Path(path).open("xb").close()  # takes the name, or fails where somebody else has
+            Path(path).open("xb").close()  # fails if the name exists
         temporary.replace(path)
-    except OSError as error:  # of a full disk, without a name; and nobody knows the temporary one
+    except OSError as error:  # name the file, not the temporary one
         error.filename = str(path)
         raise
     finally:
@@ -43,10 +42,10 @@ def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
 
 
 def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
-    """Write prompts by name as safetensors, as :func:`write_whole` does.
+    """Write prompts by name to a new safetensors file.
 
     Args:
-        path: of the file, which must be new.
+        path: of the file.
         prompts: tensors of any shape.
     """
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
@@ -54,21 +53,21 @@ def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
 
 
 def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
-    """Read prompts.
+    """Read prompts from a file.
 
     MISA (ICLR 2025, arXiv 2503.00677) has released warmed-up prompts for ViT-B/16 as plain tensors,
     ``g_prompt.pt`` and ``e_prompt.pt``.
 
     Args:
-        path: a ``.safetensors`` file, or a ``.pt`` file that holds tensors alone: nothing in it is
+        path: a ``.safetensors`` file, or a ``.pt`` file of plain tensors; no code in it is
             executed.
-        name: of the prompts in it; None where there are no others.
+        name: of the prompts; may be None if the file holds one tensor.
 
     Returns:
         fp32 tensor on the CPU.
 
     Raises:
-        InputError: no such file, not of these kinds, or an unknown or missing name.
+        InputError: missing or unreadable file, or an unknown or missing name.
     """
     file = Path(path)
     try:
@@ -77,12 +76,12 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
         raise InputError(f"there are no prompts at {file}: {error.strerror or error}") from error
     except Exception as error:  # both libraries raise whatever their parsers meet
         raise InputError(
-            f"{file} holds no prompts that can be read: give safetensors or a file of plain tensors"
+            f"cannot read prompts from {file}: give safetensors or a file of plain tensors"
         ) from error
     if isinstance(found, Tensor):
         found = {"prompts": found}
     if not (isinstance(found, Mapping) and all(isinstance(v, Tensor) for v in found.values())):
-        raise InputError(f"{file} holds other things than tensors: give a file of plain tensors")
+        raise InputError(f"{file} contains non-tensor objects: give a file of plain tensors")
     if name is None and len(found) != 1:
         raise InputError(
             f"{file} holds {len(found)} sets of prompts: name one of {', '.join(map(str, found))}"
@@ -94,20 +93,19 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
     try:
         return in_fp32(found[name] if name is not None else next(iter(found.values())))
     except ValueError as error:
-        raise InputError(f"what {file} holds as prompts {error}") from error
+        raise InputError(f"the tensor of prompts in {file} {error}") from error
 
 
 @torch.no_grad()
 def set_initial(values: nn.Parameter, prompts: Tensor) -> None:
-    """Start a pool's values from given prompts.
+    """Set a pool's values to given prompts.
 
-    Rows may come block by block: (size, blocks * length, dim), as MISA's files have them, fits
-    values of (size, blocks, length, dim). Other shapes must hold as many rows of the same width for
-    each entry.
+    Prompts of shape (size, blocks * length, dim), as in MISA's files, fit values of (size, blocks,
+    length, dim). Other shapes need as many rows of the same width for each entry.
 
     Args:
-        values: of a pool, ``pool.values``.
-        prompts: what they begin as.
+        values: ``pool.values``.
+        prompts: their new values.
 
     Raises:
         InputError: prompts that do not fit.
@@ -120,7 +118,7 @@ def set_initial(values: nn.Parameter, prompts: Tensor) -> None:
         True
     """
     same_width = prompts.dim() > 0 and prompts.shape[-1] == values.shape[-1]
-    # The entries of a pool come first on both sides; shared prompts are a pool of one.
+    # The first axis counts entries; shared prompts are a pool of one.
     entries = prompts.shape[0] in (1, values.shape[0]) if prompts.dim() > 1 else False
     if prompts.numel() != values.numel() or not same_width or not entries:
         raise InputError(

@@ -26,8 +26,10 @@ ACTIVATIONS: dict[GateActivation, Callable[[Tensor], Tensor]] = {
 
 
 class ScoreGate(nn.Module):
-    """``s + a2 act(a1 s)`` on the scores of prefix rows, before the softmax (NoRGa, NeurIPS 2024,
-    arXiv 2405.14124), with learned a1 and a2, 1 at the start and shared by heads and rows.
+    """``s + a2 act(a1 s)`` on the scores of prefix rows, before the softmax (NoRGa).
+
+    NeurIPS 2024, arXiv 2405.14124. a1 and a2 are learned, start at 1 and are shared by heads and
+    rows.
 
     Args:
         activation: published: tanh; sigmoid for ViTs trained with labels on ImageNet-21k.
@@ -44,16 +46,14 @@ class ScoreGate(nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         """Scaled scores (batch, heads, queries, rows) -> the same shape."""
-        # s + a2 act(a1 s)
-        # a1 and a2
         inner, outer = self.scale.to(scores.dtype).unbind()
         return scores + outer * ACTIVATIONS[self.activation](inner * scores)
 
 
 class GatedPrefixes(TaskAware):
-    """A pool of prefixes with a :class:`ScoreGate` in each of its blocks (NoRGa).
+    """A pool of prefixes with a :class:`ScoreGate` in each block (NoRGa).
 
-    Gates train with the prompts in the first task and are fixed when the second one starts.
+    Gates train with the prompts in the first task and are then frozen.
 
     Args:
         pool: any pool of prefixes.
@@ -82,5 +82,5 @@ class GatedPrefixes(TaskAware):
         return plan
 
     def fix_earlier(self) -> None:
-        """Fix the gates behind the first task."""
+        """Freeze the gates after the first task."""
         fix_before([self.gates], self.task)

@@ -1,6 +1,6 @@
-"""Other parameterisations of prompts, around any pool with values of its own.
+"""Reparameterised and low-rank prompts, around any pool with values.
 
-Published for language models and CLIP; here they wrap the pools of prompt methods on a ViT.
+Published for language models and CLIP; here for prompts of a ViT.
 """
 
 from __future__ import annotations
@@ -20,25 +20,22 @@ from cl_prompts.prompts.wrapped import WrappedPool
 
 
 class Reparameterised(WrappedPool):
-    """Prompts that pass through an encoder while they are learned: ``P' = enc(P) + P`` (PRE,
-    Nguyen et al., arXiv 2309.07760).
+    """Prompts that pass an encoder during training, ``P' = enc(P) + P`` (PRE).
 
-    The rows of one entry and block are the sequence that the encoder reads; one encoder serves them
-    all, or one each entry. :meth:`bake` replaces P by P', after which the encoder is no longer
-    asked: evaluation is unchanged, and later training of the encoder no longer moves those prompts.
-    With a slot for each task that is needed at the end of a task, since the encoder is shared:
-    ``slots=k`` bakes the k entries of the task before whenever one starts.
-
-    MISA's warm-up (ICLR 2025, arXiv 2503.00677) is ``encoder=ProjectorEncoder(dim)``, baked at its
-    end.
+    Nguyen et al., arXiv 2309.07760. The encoder reads the rows of one entry and block as a
+    sequence; it is shared by all entries, or one per entry. :meth:`bake` replaces P by P' and skips
+    the encoder afterwards: evaluation is unchanged, and later training of the encoder does not
+    change these prompts. With slots per task a shared encoder requires this at a task's end:
+    ``slots=k`` bakes the previous task's k entries when a task starts. MISA's warm-up (ICLR 2025,
+    arXiv 2503.00677) is ``encoder=ProjectorEncoder(dim)``, baked at its end.
 
     Args:
         pool: a pool with ``values`` and ``build_from``.
         encoder: rows (sequences, n, dim) -> the same shape.
         residual: add P.
-        per_entry: an encoder for each entry (first axis of the values), copies of ``encoder``.
-        slots: entries of a task, baked when the next one starts; 0: none.
-        std: overwrite the pool's values by N(0, std^2); None keeps them. PRE takes 0.02.
+        per_entry: one encoder per entry (first axis of the values), copies of ``encoder``.
+        slots: entries of a task, baked when the next task starts; 0: none.
+        std: overwrite the pool's values by N(0, std^2), PRE: 0.02; None: keep them.
 
     Example:
         >>> from cl_prompts.prompts.encoders import MLPEncoder
@@ -67,7 +64,7 @@ class Reparameterised(WrappedPool):
         self.slots = slots
         values = self.inner.values
         self.encoders = nn.ModuleList(
-            # Copies, so that all entries begin with the same map, as with a shared encoder.
+            # Copies: all entries start with the same map, as with a shared encoder.
             [encoder, *(deepcopy(encoder) for _ in range(len(values) - 1 if per_entry else 0))]
         )
         self.per_entry = per_entry
@@ -77,7 +74,7 @@ class Reparameterised(WrappedPool):
             nn.init.normal_(values, std=std)
 
     def add_task(self) -> None:
-        """Append an encoder, where each entry has its own."""
+        """Append an encoder if each entry has its own."""
         if self.has_entries and self.per_entry:
             encoder = deepcopy(self.encoders[-1])
             for part in encoder.modules():
@@ -98,50 +95,46 @@ class Reparameterised(WrappedPool):
             )
         else:
             encoded = self.encoders[0](rows.flatten(0, 1))
-        # P' = enc(P) + P
         encoded = encoded.reshape(plain.shape)
         encoded = encoded + plain if self.residual else encoded
         return torch.where(self.baked.view(-1, *[1] * (plain.dim() - 1)), plain, encoded)
 
     @torch.no_grad()
     def bake(self, entries: slice | None = None) -> None:
-        """Replace P by P' for good, in all entries or in some."""
+        """Replace P by P' permanently, in all entries or some."""
         entries = slice(None) if entries is None else entries
         self.inner.values[entries] = self.values[entries]
         self.baked[entries] = True
 
     def begin(self, task: int) -> None:
-        """Bake the slot of the task before, if asked."""
+        """Bake the previous task's slot, with ``slots``."""
         before = slot_rows(task - 1, self.slots, len(self.baked)) if self.slots else None
         if before is not None:
             self.bake(before)
 
 
 class Decomposed(TaskAware):
-    """A low-rank update of the embedded tokens beside a pool's prompts (DePT, Shi and Lipani, ICLR
-    2024, arXiv 2309.05173).
+    """A low-rank update of the embedded tokens beside a pool's prompts (DePT).
 
-    ``tokens' = tokens + alpha / sqrt(rank) * A B`` with A (n_tokens, rank) and B (rank, dim), for
-    all images alike or by entry; the pool's prompts are the *short* prompt that joins the sequence.
-    On a ViT the tokens are the embedded sequence behind the positional embedding, class token
-    included, so A B is an update of that embedding and costs nothing in the blocks. A begins as
-    U(-1/sqrt(rank), 1/sqrt(rank)), B at zero: the model begins as with the short prompt alone, and
-    A has no gradient in the first step.
+    Shi and Lipani, ICLR 2024, arXiv 2309.05173. ``tokens' = tokens + alpha / sqrt(rank) * A B``
+    with A (n_tokens, rank) and B (rank, dim), for all images or by entry; the pool's prompts are
+    the *short* prompt. On a ViT the tokens are the sequence after the positional embedding, class
+    token included, so the update costs nothing in the blocks. A starts as U(-1/sqrt(rank),
+    1/sqrt(rank)), B as zero: the model starts with the short prompt alone, and A has no gradient in
+    the first step.
 
-    At the budget of a prompt of length n the short length m and the rank obey ``m dim + rank
-    (n_tokens + dim) = n dim``: for ViT-B, n = 20 and m = 5 that is rank 11.
+    For the budget of a prompt of length n, the short length m and the rank obey ``m dim + rank
+    (n_tokens + dim) = n dim``: for ViT-B, n = 20 and m = 5 give rank 11.
 
-    :meth:`bake` adds A B to a constant and sets B to zero, so that the next task learns another
-    update of the same rank on top; evaluation is unchanged.
+    :meth:`bake` adds A B to a constant and sets B to zero, so that the next task learns a further
+    update of this rank. Evaluation is unchanged.
 
     Args:
-        pool: makes the short prompt: any pool; None: other pools of the model do.
-        n_tokens: length of the embedded sequence, ``FrozenViT.n_tokens``; other image sizes are
-            refused.
+        pool: any pool, for the short prompt; None: other pools of the model.
+        n_tokens: length of the embedded sequence, ``FrozenViT.n_tokens``; fixes the image size.
         dim: token width.
         rank: of the update.
-        size: entries: an image's update is the sum over its selected entries. 1: one for all
-            images, whatever is selected.
+        size: entries; an image's update is the sum over its selected ones. 1: one for all images.
         alpha: see above.
 
     Example:
@@ -153,7 +146,7 @@ class Decomposed(TaskAware):
 
     baked: Tensor
     shifts_tokens: ClassVar[bool] = True
-    """It adds to the embedded tokens, which the query pass reads as they are."""
+    """It changes the embedded tokens, which the query pass reads unchanged."""
 
     def __init__(
         self,
@@ -175,26 +168,24 @@ class Decomposed(TaskAware):
         self.register_buffer("baked", torch.zeros(size, n_tokens, dim))
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Fill further entries."""
+        """Initialise further entries."""
         if name == "a":
             rows.uniform_(-(rows.shape[-1] ** -0.5), rows.shape[-1] ** -0.5)
 
     def updates(self) -> Tensor:
-        """(size, n_tokens, dim) what is added to the embedded sequence."""
-        # alpha / sqrt(rank) * A B, on top of the updates of earlier tasks
+        """(size, n_tokens, dim) sum of the constant and the current update."""
         return self.baked + self.scale * (self.a @ self.b)
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """The pool's plan and the offset, (batch or 1, n_tokens, dim)."""
+        """The pool's plan and the offset (batch or 1, n_tokens, dim)."""
         plan = PromptPlan() if self.pool is None else cast(Pool, self.pool).build(selection)
         updates = self.updates()
-        # One update for all images, or that of the selected entries, added up.
         offset = updates if len(updates) == 1 else gather(updates, selection).sum(dim=1)
         plan.add(PromptPlan(offset=offset))
         return plan
 
     @torch.no_grad()
     def bake(self) -> None:
-        """Fold A B into a constant and begin a new update."""
+        """Add A B to the constant and start a new update."""
         self.baked.copy_(self.updates())
         self.b.zero_()

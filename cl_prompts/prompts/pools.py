@@ -30,8 +30,8 @@ from cl_prompts.prompts.task_selectors import copy_slot
 class Pool(Protocol):
     """Interface of pools: build prompts from a selection.
 
-    A pool that prompts blocks names them in an attribute ``blocks``. Without it prompts may enter
-    anywhere, and passes with and without them share no block.
+    A pool names its prompted blocks in an attribute ``blocks``. Without it prompts may enter
+    anywhere, and passes with and without prompts share no block.
 
     Example:
         >>> class NoPrompts:
@@ -43,12 +43,12 @@ class Pool(Protocol):
     """
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """The prompts of this batch."""
+        """Build the prompts of a batch."""
         ...
 
 
 class ValuePool(nn.Module):
-    """Base of pools whose prompts are one Parameter, (..., rows, dim).
+    """Base of pools whose prompts are one Parameter (..., rows, dim).
 
     Args:
         position: (dim,) constant added to every row, or None; see :func:`class_position`.
@@ -67,11 +67,11 @@ class ValuePool(nn.Module):
         self.register_buffer("position", position, persistent=False)
 
     def positioned(self, values: Tensor) -> Tensor:
-        """Values with the constant added."""
+        """Values plus the constant."""
         return values if self.position is None else values + self.position
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """The prompts of this batch."""
+        """Build the prompts of a batch."""
         return self.build_from(self.values, selection)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
@@ -80,14 +80,7 @@ class ValuePool(nn.Module):
 
 
 class SharedTokens(ValuePool):
-    """One set of context tokens per block, the same for every image (MVP's and DualPrompt's
-    G-prompts).
-
-    Args:
-        blocks: blocks that receive prompts, 0-based.
-        length: tokens per block.
-        dim: token width.
-        position: (dim,) constant added to every token, or None; see :func:`class_position`.
+    """Context tokens per block, the same for every image (MVP's and DualPrompt's G-prompts).
 
     Example:
         >>> pool = SharedTokens((0, 1), length=5, dim=16)
@@ -102,25 +95,16 @@ class SharedTokens(ValuePool):
         self.blocks = tuple(blocks)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """The tokens of each block; the selection is ignored."""
-        # A leading axis of 1: the same tokens for the whole batch.
+        """Block -> (1, length, dim), whatever the selection."""
         values = self.positioned(values)
         of_blocks = zip(self.blocks, values[None].unbind(1), strict=True)
         return PromptPlan(context=dict(of_blocks))
 
 
 class TokenPool(ValuePool):
-    """A pool of context tokens: each entry holds ``length`` tokens for each of ``blocks`` (MVP's
-    E-prompts).
+    """Context tokens by entry and block (MVP's E-prompts).
 
-    With more than one selected entry an image's tokens are concatenated.
-
-    Args:
-        size: entries of the pool.
-        blocks: blocks that receive prompts, 0-based.
-        length: tokens per entry and block.
-        dim: token width.
-        position: (dim,) constant added to every token, or None; see :func:`class_position`.
+    The tokens of several selected entries are concatenated.
 
     Example:
         >>> from cl_prompts.prompts.selectors import NearestKeys
@@ -147,31 +131,24 @@ class TokenPool(ValuePool):
         self.blocks = tuple(blocks)
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Fill further entries."""
+        """Initialise further entries."""
         rows.copy_(INITIAL[self.initial](rows.shape))
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """Tokens of the selected entries: block -> (batch, k * length, dim)."""
+        """Block -> (batch, k * length, dim) tokens of the selected entries."""
         return pooled_plan(self.positioned(values), self.blocks, selection)
 
 
 class PrependedTokenPool(ValuePool, TaskAware):
-    """A pool of prepended tokens: they join the sequence before block 0 and stay in it (L2P, prompt
-    tuning).
+    """Prepended tokens: they join the sequence before block 0 (L2P, prompt tuning).
 
-    They carry no positional embedding, as in L2P's JAX code. Its PyTorch port gives them the class
-    token's, which only shifts every prompt by a constant vector:
-    ``position=class_position(backbone)`` for parity.
+    They carry no positional embedding, as in L2P's JAX code. Its PyTorch port adds the class
+    token's, a constant vector: ``position=class_position(backbone)``.
 
     Args:
-        size: entries of the pool.
-        length: tokens per entry. With k selected entries the sequence is k * length tokens longer
-            in all blocks.
-        dim: token width.
-        initial: of the values, see :func:`~cl_prompts.prompts.selectors.drawn`.
-        copy_slots: entries per task that begin as a copy of those of the task before (L2P's "shared
+        length: tokens per entry; k selected entries make the sequence k * length tokens longer.
+        copy_slots: entries per task that start as a copy of the previous task's (L2P's "shared
             prompt pool"); 0: none.
-        position: (dim,) constant added to every token, or None.
 
     Example:
         >>> from cl_prompts.prompts.selectors import NearestKeys
@@ -195,34 +172,24 @@ class PrependedTokenPool(ValuePool, TaskAware):
         self.copy_slots = copy_slots
 
     def begin(self, task: int) -> None:
-        """Initialise the task's slot from the previous one, with ``copy_slots``."""
+        """Copy the previous task's slot, with ``copy_slots``."""
         copy_slot(self.values, task, self.copy_slots)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """Prepended tokens of the selected entries, (batch, k * length, dim), in the order of the
-        selection."""
+        """(batch, k * length, dim) prepended tokens, in the order of the selection."""
         # (batch, k, length, dim) -> (batch, k * length, dim)
         return PromptPlan(prepended=self.positioned(gather(values, selection).flatten(1, 2)))
 
 
 class ExpertTokens(TaskAware):
-    """Context tokens of experts that train one after the other (FlyPrompt, ICLR 2026, arXiv
-    2602.01976).
+    """Context tokens of experts that train one after the other (FlyPrompt, ICLR 2026).
 
-    Expert e begins as the mean of all before it, the first one as U[0, 1). When the next one starts
-    (:func:`~cl_prompts.prompts.task_aware.start_task`), its predecessors no longer require a
-    gradient.
+    arXiv 2602.01976. Expert e starts as the mean of all earlier ones, the first as U[0, 1). When an
+    expert starts (:func:`~cl_prompts.prompts.task_aware.start_task`), the earlier ones are frozen.
 
-    Deviation: each expert is a Parameter of its own, so a finished one stands still. In the
-    published code all are one Parameter, which Adam's momentum keeps moving for about ten steps
-    (``TokenPool`` is of that form).
-
-    Args:
-        n_experts: experts in all.
-        blocks: blocks that receive prompts, 0-based.
-        length: tokens per expert and block.
-        dim: token width.
-        position: (dim,) constant added to every token, or None; see :func:`class_position`.
+    Deviation: each expert is a separate Parameter, so a finished one is constant. In the published
+    code all are one Parameter, and Adam's momentum changes finished experts for about ten steps, as
+    in :class:`TokenPool`.
 
     Example:
         >>> experts = ExpertTokens(3, range(5), 20, 16)
@@ -256,26 +223,26 @@ class ExpertTokens(TaskAware):
 
     @torch.no_grad()
     def begin(self, task: int) -> None:
-        """Copy the mean of the predecessors."""
+        """Copy the mean of the earlier experts."""
         whole_number("expert", task, 0, len(self.values) - 1, "n_experts - 1")
         # v_e = mean of v_0 .. v_{e-1}
         if task > 0:
             self.values[task].copy_(torch.stack(list(self.values)[:task]).mean(dim=0))
 
     def fix_earlier(self) -> None:
-        """Fix the predecessors."""
+        """Freeze the earlier experts."""
         fix_before(self.values, self.task)
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Tokens of the selected expert: block -> (batch, k * length, dim)."""
+        """Block -> (batch, k * length, dim) tokens of the selected expert."""
         values = torch.stack(list(self.values))
         values = values if self.position is None else values + self.position
         return pooled_plan(values, self.blocks, selection)
 
 
 def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | None) -> PromptPlan:
-    """Context tokens of the selected entries; values (size, blocks, length, dim)."""
-    # Entries and choices, not tokens: a block may project each entry once for all images.
+    """Plan of the selected entries' tokens; values (size, blocks, length, dim)."""
+    # Entries and choices, so that a block can project each entry once for all images.
     index = _chosen(selection)
     return PromptPlan(
         pooled={
@@ -286,9 +253,9 @@ def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | No
 
 
 def gather(values: Tensor, selection: Selection | None) -> Tensor:
-    """(size, ...) -> the selected rows, (batch, k, ...)."""
+    """(size, ...) -> the selected rows (batch, k, ...)."""
     index = _chosen(selection)
-    # The gradient of an index is summed in the order in which threads come to it.
+    # Indexing is not deterministic in the backward pass.
     return F.embedding(index, values.flatten(1)).view(*index.shape, *values.shape[1:])
 
 

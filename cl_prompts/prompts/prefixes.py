@@ -1,8 +1,8 @@
-"""Prefixes (key/value prompts): keys and values that join a block's attention after its projections
-(DualPrompt, S-Prompt++, OnePrompt).
+"""Prefixes: keys and values that join a block's attention after its projections.
 
-A prefix of length n is n keys *and* n values. The CODA-Prompt repository counts both: its "length
-20" is length 10 here.
+DualPrompt, S-Prompt++, OnePrompt. A prefix of length n is n keys *and* n values. The CODA-Prompt
+repository counts both: its "length 20" is length 10 here. Arguments are those of
+:mod:`cl_prompts.prompts.pools`.
 """
 
 from __future__ import annotations
@@ -33,32 +33,26 @@ def check_halves(length: int) -> None:
 
 
 def split_heads(rows: Tensor, heads: int) -> KeyValue:
-    """Rows (batch, 2, n, dim) -> keys and values, each (batch, heads, n, dim / heads); heads are
-    contiguous channels."""
+    """Rows (batch, 2, n, dim) -> keys and values, each (batch, heads, n, dim / heads).
+
+    Heads are contiguous channels.
+    """
     keys, values = rows.unflatten(-1, (heads, -1)).transpose(2, 3).unbind(1)
     return keys, values
 
 
 def prefix_plan(blocks: Sequence[int], rows: Tensor, heads: int) -> PromptPlan:
-    """The plan of prefixes whose rows are (blocks, batch or 1, 2, n, dim)."""
+    """Plan of prefixes with rows (blocks, batch or 1, 2, n, dim)."""
     return PromptPlan(
         prefix={block: split_heads(own, heads) for block, own in zip(blocks, rows, strict=True)}
     )
 
 
 class SharedPrefix(ValuePool):
-    """One prefix per block, the same for every image (DualPrompt's G-prompt; in all blocks,
-    OnePrompt).
+    """One prefix per block, the same for every image (DualPrompt's G-prompt, OnePrompt).
 
-    Args:
-        blocks: blocks that receive a prefix, 0-based.
-        length: keys and values per block.
-        dim: token width.
-        heads: attention heads of the ViT.
-        initial: of the values, see :func:`~cl_prompts.prompts.selectors.drawn`.
-        position: (dim,) constant added to every row, or None. SinglePrompt's published code adds
-            the class token's positional embedding, which has no meaning after the projections;
-            ``position=class_position(backbone)`` for parity.
+    SinglePrompt's published code adds the class token's positional embedding to every row, which
+    has no meaning after the projections: ``position=class_position(backbone)``.
 
     Example:
         >>> prefix = SharedPrefix((0, 1), length=5, dim=16, heads=4)
@@ -82,34 +76,24 @@ class SharedPrefix(ValuePool):
         self.heads = heads
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """The prefix of each block; the selection is ignored."""
-        # A second axis of 1: the same prefix for the whole batch.
+        """The prefix of each block, whatever the selection."""
         return prefix_plan(self.blocks, self.positioned(values)[:, None], self.heads)
 
 
 class PrefixPool(ValuePool, TaskAware):
-    """A pool of prefixes: each entry holds keys and values for each of ``blocks`` (DualPrompt's
-    E-prompts).
+    """Prefixes by entry and block (DualPrompt's E-prompts).
 
-    Every image gets the keys and the values of its own entries. The published code of HiDe-Prompt
-    and NoRGa, like the PyTorch ports of DualPrompt, permutes the gathered rows:
-    image b gets entries 2b and 2b + 1 of a list of all images' keys followed by all images' values.
-    So one half of a batch gets a prompt's keys as values too and the other half its values as keys,
-    and with mixed entries other images' prompts, so that predictions depend on batch mates.
-    ``layout="published"`` reproduces it for parity.
-
-    With more than one selected entry an image's rows are concatenated (L2P++).
+    Every image gets the keys and values of its own entries; several entries are concatenated
+    (L2P++). The published code of HiDe-Prompt and NoRGa, like the PyTorch ports of DualPrompt,
+    permutes the gathered rows: image b gets entries 2b and 2b + 1 of a list of all images' keys
+    followed by all images' values. So half of a batch gets keys as values, the other half values as
+    keys, and with mixed entries images get each other's prompts: predictions depend on other
+    samples of the batch. ``layout="published"`` reproduces it for comparison.
 
     Args:
-        size: entries of the pool.
-        blocks: blocks that receive a prefix, 0-based.
-        length: keys and values per entry and block.
-        dim: token width.
-        heads: attention heads of the ViT.
-        initial: of the values, see :func:`~cl_prompts.prompts.selectors.drawn`.
-        copy_slots: entries per task that begin as a copy of those of the task before (DualPrompt:
-            1); 0: none.
-        layout: who gets which rows, see above.
+        copy_slots: entries per task that start as a copy of the previous task's (DualPrompt: 1); 0:
+            none.
+        layout: ``"own"`` or ``"published"``, see above.
 
     Example:
         >>> import torch
@@ -142,20 +126,19 @@ class PrefixPool(ValuePool, TaskAware):
         self.layout = layout
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Fill further entries."""
+        """Initialise further entries."""
         rows.copy_(INITIAL[self.initial](rows.shape))
 
     def begin(self, task: int) -> None:
-        """Initialise the task's slot from the previous one, with ``copy_slots``."""
+        """Copy the previous task's slot, with ``copy_slots``."""
         copy_slot(self.values, task, self.copy_slots)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """Keys and values of the selected entries: block -> twice (batch, heads, k * length, dim /
-        heads)."""
+        """Block -> keys and values, each (batch, heads, k * length, dim / heads)."""
         # (batch, k, blocks, 2, length, dim) -> (batch, blocks, 2, k * length, dim)
         rows = gather(values, selection).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
         if self.layout == "published":
-            # All keys, then all values, dealt out two by two.
+            # All keys, then all values, distributed two by two.
             dealt = rows.permute(1, 2, 0, 3, 4).flatten(1, 2).unflatten(1, (-1, 2))
             rows = dealt.transpose(0, 1)
         return prefix_plan(self.blocks, rows.transpose(0, 1), self.heads)

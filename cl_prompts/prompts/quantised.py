@@ -21,14 +21,13 @@ from cl_prompts.prompts.selectors import Selection, unit_rows
 class SoftKeys(nn.Module):
     """Softmax weights of a pool's entries by learned keys, per block.
 
-    ``alpha = softmax(q K' / temperature)`` over the entries, with rows of K normalised and q as it
-    comes. The norm of q acts on the sharpness: with queries of norm 30 and temperature 1 the
-    weights are nearly one-hot from the start.
+    ``alpha = softmax(q K' / temperature)`` with normalised rows of K. q is not normalised: with
+    norm 30 and temperature 1 the weights are nearly one-hot from the start.
 
     Args:
-        blocks: number of prompted blocks; each has keys of its own.
+        blocks: number of prompted blocks; each has its own keys.
         size: entries.
-        dim: width of a query.
+        dim: query width.
         temperature: see above.
 
     Example:
@@ -48,11 +47,9 @@ class SoftKeys(nn.Module):
 
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim), without gradient -> Selection of all entries, with weights."""
-        # alpha = softmax(q K' / temperature), rows of K normalised
         scores = query @ unit_rows(self.key).transpose(1, 2)  # (blocks, batch, size)
         weights = (scores / self.temperature).softmax(dim=-1)
-        # The clamp is that of F.normalize.
-        cosine = scores / query.norm(dim=-1)[:, None].clamp_min(1e-12)
+        cosine = scores / query.norm(dim=-1)[:, None].clamp_min(1e-12)  # as F.normalize
         return Selection(
             index=torch.arange(self.size, device=query.device).expand(len(query), -1),
             distance=1 - cosine.mean(dim=0),
@@ -62,30 +59,27 @@ class SoftKeys(nn.Module):
 
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
-        """Add up the weights (means over blocks) in ``count``."""
+        """Add the weights (means over blocks) to ``count``."""
         assert selection.weights is not None
         self.count += selection.weights.mean(dim=0).sum(dim=0)
 
 
 class QuantisedComponents(nn.Module):
-    """Prefixes of which every image gets one entry a block: the one nearest to its weighted sum.
+    """Prefixes of one entry per block: the one nearest to the weighted sum.
 
     With alpha from :class:`SoftKeys`::
 
         soft = sum_j alpha_j P_j,   j* = argmin_j ||soft - P_j||^2,   hard = P_j*
 
-    the forward pass uses hard, the backward pass goes through soft (straight-through), which
-    reaches all entries. The plan's losses are the sum over blocks of ``soft_weight MSE(soft, hard)
-    + hard_weight MSE(hard, soft)``, each with its second argument constant: the first pulls the
-    weighted sum to the entry, the second moves the entry. (The published code has their names the
-    wrong way round.)
-
-    Each entry holds ``length`` rows per block, the first half keys and the second values, as
-    CODA-Prompt counts.
+    the forward pass uses hard, the backward pass soft (straight-through), which reaches all
+    entries. The plan's losses are the sum over blocks of ``soft_weight MSE(soft, hard) +
+    hard_weight MSE(hard, soft)`` with constant second arguments: the first moves the weighted sum
+    to the entry, the second the entry. (The published code swaps their names.) Each entry has
+    ``length`` rows per block, half keys and half values, as CODA-Prompt counts.
 
     Args:
         size: entries.
-        blocks: blocks that receive a prefix, 0-based.
+        blocks: prompted blocks, 0-based.
         length: rows of an entry, even.
         dim: token width.
         heads: attention heads of the ViT.
@@ -119,13 +113,15 @@ class QuantisedComponents(nn.Module):
         self.values = nn.Parameter(torch.rand(len(self.blocks), size, length, dim))
 
     def quantise(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights (blocks, batch, size) -> weighted sums and nearest entries, both (blocks, batch,
-        length, dim), and the entries' numbers (blocks, batch); ties go to the lowest."""
-        # soft = sum_j alpha_j P_j, j* = argmin_j ||soft - P_j||^2, hard = P_j*
+        """Weights (blocks, batch, size) -> weighted sums, nearest entries and their numbers.
+
+        The first two are (blocks, batch, length, dim), the numbers (blocks, batch); ties go to the
+        lowest.
+        """
         flat = self.values.flatten(2)
         soft = weights @ flat
         with torch.no_grad():
-            # ||soft - P||^2 without the norm of soft, which is the same for all entries.
+            # ||soft - P||^2 without the norm of soft, the same for all entries
             distance = flat.square().sum(dim=-1)[:, None] - 2 * soft @ flat.transpose(1, 2)
             index = distance.argmin(dim=-1)
         hard = torch.take_along_dim(flat, index[..., None], dim=1)
@@ -133,15 +129,14 @@ class QuantisedComponents(nn.Module):
         return soft.unflatten(-1, shape), hard.unflatten(-1, shape), index
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """block -> keys and values, each (batch, heads, length / 2, dim / heads), and the loss."""
+        """Block -> keys and values, each (batch, heads, length / 2, dim / heads), and the loss."""
         if selection is None or selection.weights is None:
             raise TypeError("a QuantisedComponents pool needs weights: give the model SoftKeys")
         soft, hard, _ = self.quantise(selection.weights)
-        # hard bit for bit in the forward pass, soft in the backward pass
+        # exactly hard in the forward pass, soft in the backward pass
         used = hard.detach() + (soft - soft.detach())
         rows = used.unflatten(2, (2, -1))
-        # soft_weight MSE(soft, hard) + hard_weight MSE(hard, soft), second arguments constant.
-        # F.mse_loss averages over blocks as well, of which the sum is wanted.
+        # F.mse_loss averages over blocks, whose sum is needed.
         loss = len(self.blocks) * (
             self.soft_weight * F.mse_loss(soft, hard.detach())
             + self.hard_weight * F.mse_loss(hard, soft.detach())

@@ -1,4 +1,4 @@
-"""Selectors, which map an image's query to the prompts it gets (a :class:`Selection`)."""
+"""Selectors, which choose the prompts of an image by its query (a :class:`Selection`)."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def drawn(shape: Sequence[int], initial: Distribution) -> nn.Parameter:
 
 
 class _UnitRows(torch.autograd.Function):
-    """Rows divided by their lengths, with the derivative in 4 kernels instead of autograd's 17."""
+    """Unit rows with a derivative of 4 kernels instead of autograd's 17."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        # The clamp is that of F.normalize.
+        # clamped as in F.normalize
         length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-12)
         unit = rows / length
         ctx.save_for_backward(unit, length)
@@ -51,7 +51,7 @@ class _UnitRows(torch.autograd.Function):
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Rows (..., dim) divided by their lengths, as ``F.normalize`` does; differentiable once.
+    """Normalise rows (..., dim) as ``F.normalize`` does; differentiable once.
 
     >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
@@ -66,8 +66,8 @@ class ClassTokenQuery:
     """Query function: the class token of the unprompted frozen ViT.
 
     Args:
-        skip_last: leave the last block out (MVP) or run all blocks.
-        norm: apply the final LayerNorm (L2P, DualPrompt, CODA-Prompt) or not (MVP).
+        skip_last: leave out the last block (MVP).
+        norm: apply the final LayerNorm (L2P, DualPrompt, CODA-Prompt; not MVP).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -81,7 +81,7 @@ class ClassTokenQuery:
     norm: bool = True
 
     def stop(self, backbone: FrozenViT) -> int:
-        """Number of blocks that the query runs through."""
+        """Number of blocks that the query passes."""
         return backbone.depth - 1 if self.skip_last else backbone.depth
 
     @torch.no_grad()
@@ -97,12 +97,11 @@ class Selection:
 
     Attributes:
         index: (batch, k) chosen rows of the pool.
-        distance: (batch, pool) cosine distance 1 - cos(query, key), carrying gradient to the keys;
-            the mean over blocks where keys differ by block.
-        scale: (pool,) factor that multiplied the distances before choosing; constant.
-        weights: (blocks, batch, k) weight of each chosen row in each block, of any sign; None where
-            rows are taken as they are.
-        unit: (pool, dim) keys of unit length, carrying gradient; None where keys differ by block.
+        distance: (batch, pool) cosine distance 1 - cos(query, key), with gradient to the keys; the
+            mean over blocks where keys differ by block.
+        scale: (pool,) constant factor on the distances in the choice.
+        weights: (blocks, batch, k) weight of each chosen row in each block, of any sign, or None.
+        unit: (pool, dim) unit keys with gradient; None where keys differ by block.
 
     Example:
         >>> index, distance = torch.tensor([[2]]), torch.tensor([[1.0, 1.0, 0.25]])
@@ -118,20 +117,19 @@ class Selection:
 
     @property
     def match(self) -> Tensor:
-        """Similarity S = mean over the batch of the *sum* over chosen rows of cos(query, key): a
-        scalar to be maximised.
+        """Scalar S to maximise: cos(query, key) summed over chosen rows, averaged over the batch.
 
-        L2P and DualPrompt subtract lambda * S from the loss; it is all that trains their keys. The
-        CODA-Prompt repository adds the sum over batch and chosen rows of ``distance`` instead,
+        L2P and DualPrompt subtract lambda * S from the loss, the only term that trains their keys.
+        The CODA-Prompt repository adds the sum of ``distance`` over batch and chosen rows instead,
         which is batch * (k - S).
         """
-        # S = mean_i sum over the chosen r of cos(q_i, K_r)
         return (1 - self.distance).gather(1, self.index).sum(dim=1).mean()
 
 
 class Selector(Protocol):
-    """Interface of selectors. ``index`` may differ between training and evaluation mode, but never
-    depends on a task id.
+    """Interface of selectors.
+
+    ``index`` may differ between training and evaluation mode, but does not depend on a task id.
 
     Example:
         >>> class FirstPrompt:
@@ -157,15 +155,14 @@ class Selector(Protocol):
 class NearestKeys(nn.Module):
     """Top-k of a pool by cosine distance between query and learned keys.
 
-    With ``count_scaled`` the distance to a key is multiplied by 1 + the number of times it was
-    selected in training, so that rarely used prompts are chosen, too (MVP, section 2.2 of its
-    published code; applied at test time as well). Counts grow without bound and are saved with the
-    model.
+    With ``count_scaled`` the distance to a key is multiplied by 1 + its selections in training,
+    which favours rarely used prompts (MVP, section 2.2 of its published code; also at test time).
+    Counts grow without bound and are saved with the model.
 
     Args:
         size: prompts in the pool.
-        dim: width of a query.
-        k: prompts per image. Ties go to the lowest row.
+        dim: query width.
+        k: prompts per image; ties go to the lowest row.
         count_scaled: see above.
         initial: distribution of the initial keys, see :func:`drawn`.
 
@@ -203,7 +200,7 @@ class NearestKeys(nn.Module):
         return len(self.key)
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Fill the keys of further prompts."""
+        """Initialise the keys of further prompts."""
         if name == "key":
             rows.copy_(INITIAL[self.initial](rows.shape))
 
@@ -214,16 +211,15 @@ class NearestKeys(nn.Module):
 
         Args:
             query: (batch, dim), without gradient.
-            scale: (pool,) factors on the distances, instead of this selector's own.
-            rows: choose among the first ``rows`` rows only, at least k; None for all.
+            scale: (pool,) factors on the distances, instead of this selector's.
+            rows: choose among the first ``rows`` rows, at least k; None: all.
         """
-        # delta[i, p] = 1 - cos(q_i, K_p)
         unit = unit_rows(self.key)
         distance = 1 - unit_rows(query) @ unit.T
         if scale is None:
-            # A copy, so that a selection keeps the scale it was chosen with when counts change.
+            # A copy, since counts change later.
             scale = self.count + 1 if self.count_scaled else torch.ones_like(self.count)
-        # The k smallest of delta[i, p] * a_p; a stable sort gives ties to the lowest row.
+        # A stable sort gives ties to the lowest row.
         scaled = (distance.detach() * scale)[:, :rows]
         index = torch.sort(scaled, dim=1, stable=True).indices[:, : self.k]
         return Selection(index, distance, scale, unit=unit)
@@ -235,6 +231,8 @@ class NearestKeys(nn.Module):
 
 
 def count_choices(index: Tensor, count: Tensor) -> Tensor:
-    """Add to ``count`` (size,) how often each row occurs in (batch, k) rows. Unlike ``bincount`` it
-    never synchronises with a GPU."""
+    """Add to ``count`` (size,) the occurrences of each row in ``index`` (batch, k).
+
+    Unlike ``bincount`` it never synchronises with a GPU.
+    """
     return count.scatter_(0, index.flatten(), 1.0, reduce="add")

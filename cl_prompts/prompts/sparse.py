@@ -1,4 +1,4 @@
-"""SMoPE's pool: one prefix whose rows are experts, chosen by each block for each image and head.
+"""SMoPE's pool: one prefix whose rows are experts, chosen per block, image and head.
 
 "One-Prompt Strikes Back: Sparse Mixture of Experts for Prompt-based Continual Learning", ICLR 2026,
 https://arxiv.org/abs/2509.24483.
@@ -18,28 +18,28 @@ from cl_prompts.backbones.attention import KeyValue
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.prompts.selectors import Selection
 
-#: Penalty on experts that were never used, in ranges of the scores: they cannot win.
+#: Penalty on experts that were never used, in score ranges: they cannot win.
 NEVER = 2.0
 
 
 class BlockRouting:
     """The routed prefix of one block in one forward pass.
 
+    Args:
+        pool: the prefix.
+        block: its index among the pool's blocks.
+
+    Attributes:
+        rows: number of chosen experts.
+        scores: (batch, heads, experts) unscaled scores.
+        for_choice: scores minus penalties, which decide the choice.
+        index: (batch, heads, rows) chosen experts, best first.
+
     Example:
         >>> routing = SparsePrefix((0,), 6, 2, 16, 4).build(None).routed[0]
         >>> scores, values = routing(torch.randn(3, 4, 17, 4))
         >>> scores.shape, values.shape, routing.index.shape
         (torch.Size([3, 4, 2]), torch.Size([3, 4, 2, 4]), torch.Size([3, 4, 2]))
-
-    Args:
-        pool: the prefix.
-        block: its place among the pool's blocks.
-
-    Attributes:
-        rows: experts that are chosen.
-        scores: (batch, heads, experts) scores of the experts, not scaled.
-        for_choice: the scores with penalties, by which experts are chosen.
-        index: (batch, heads, rows) the chosen ones, best first.
     """
 
     scores: Tensor
@@ -52,13 +52,14 @@ class BlockRouting:
         self.rows = pool.size if pool.dense else pool.k
 
     def __call__(self, queries: Tensor) -> KeyValue:
-        """Queries (batch, heads, n, head dim) -> scaled scores (batch, heads, rows) and values
-        (batch, heads, rows, head dim) of the chosen experts."""
+        """Queries (batch, heads, n, head dim) -> scores and values of the chosen experts.
+
+        Scaled scores (batch, heads, rows) and values (batch, heads, rows, head dim).
+        """
         pool, i = self.pool, self.block
         keys, values = (p[i].to(queries.dtype) for p in (pool.keys, pool.values))
-        # s_e = qbar . k_e, one score for all tokens: that of their mean query, class token included
+        # s_e = qbar . k_e
         self.scores = torch.einsum("bhd,hed->bhe", queries.mean(dim=2), keys)
-        # chosen: the k largest of s_e - penalty_e (max s - min s)
         penalty = pool.penalty()[i].to(queries.dtype)
         self.for_choice = self.scores - penalty * _range(self.scores)
         # A stable sort gives ties to the lowest expert.
@@ -66,60 +67,56 @@ class BlockRouting:
         self.index = order[..., : self.rows]
         if pool.is_counting:
             pool.tally(i, self.scores)
-        # s_e / sqrt(head dim), as all other scores of the block
         scale = keys.shape[-1] ** -0.5
         if pool.dense:
             return scale * self.scores, values.expand(len(queries), -1, -1, -1)
         index = self.index
-        # The gradient of an index is summed in the order in which threads come to it.
+        # Indexing is not deterministic in the backward pass.
         heads, experts = values.shape[:2]
         first = torch.arange(0, heads * experts, experts, device=index.device)
         chosen = F.embedding(first[:, None] + index, values.flatten(0, 1))
         return scale * self.scores.gather(-1, index), chosen
 
     def router_loss(self) -> Tensor:
-        """Sum over heads and chosen experts of the cross-entropy that prefers them, over scores in
-        which those not chosen are ahead by epsilon ranges."""
+        """Sum over heads and chosen experts of the cross-entropy that prefers them.
+
+        Scores of the other experts are raised by epsilon ranges.
+        """
         chosen = torch.zeros_like(self.scores, dtype=torch.bool).scatter_(-1, self.index, True)
-        # s_e for the chosen experts, s_e + epsilon (max s - min s) for the others
         ahead = self.scores + self.pool.epsilon * _range(self.scores)
         log_probability = torch.where(chosen, self.scores, ahead).log_softmax(dim=-1)
         return -log_probability.gather(-1, self.index).sum(dim=(1, 2)).mean()
 
 
 def _range(scores: Tensor) -> Tensor:
-    """(..., experts) -> (..., 1) greatest minus smallest score, without gradient."""
+    """(..., experts) -> (..., 1) largest minus smallest score, without gradient."""
     constant = scores.detach()
     return constant.amax(dim=-1, keepdim=True) - constant.amin(dim=-1, keepdim=True)
 
 
 class SparsePrefix(nn.Module):
-    """One shared prefix whose rows are experts, of which each block chooses k by its own queries,
-    for each image and head. There is no query pass and no slot.
+    """One shared prefix whose rows are experts; each block chooses k per image and head.
 
-    With qbar the mean of a block's queries over all tokens, ``s_e = qbar . k_e``; the k largest of
-    ``s_e - penalty_e (max s - min s)`` are chosen, and all tokens attend to them with the scores
-    ``s_e / sqrt(head dim)``. The penalty is ``epsilon`` for experts that earlier tasks used
-    frequently, in training; in evaluation experts that were never used are never chosen. The plan's
-    losses are, in training:
+    The choice uses the block's own queries, without a query pass or slots. With qbar the mean query
+    over all tokens, ``s_e = qbar . k_e``; the k largest of ``s_e - penalty_e (max s - min s)`` are
+    chosen, and all tokens attend to them with the scores ``s_e / sqrt(head dim)``. In training the
+    penalty is ``epsilon`` for frequent experts of earlier tasks; in evaluation unused experts are
+    never chosen. Losses in training:
 
-    * ``router_weight`` times a cross-entropy that holds each image to the experts it was given;
-    * ``prototype_weight`` times one that holds the keys to what they were for the frequent experts
-      after the last task: ``CE(O_f K', top k of O_f O')`` with O the old keys and O_f the frequent
-      ones among them.
+    * ``router_weight`` times a cross-entropy that prefers the chosen experts of each image;
+    * ``prototype_weight`` times ``CE(O_f K', top k of O_f O')``, which keeps the keys of frequent
+      experts near O, those after the last task (O_f: the frequent ones).
 
-    A task's course: train; ``with pool.counting():`` one pass over its training images in
-    evaluation mode; :meth:`end_task`. The first task begins with a *dense* phase (``pool.dense =
-    True``): all experts, no router term. On streams without boundaries settle every so many
-    samples.
+    A task: train; ``with pool.counting():`` one pass over its training images in evaluation mode;
+    :meth:`end_task`. The first task starts with a *dense* phase (``pool.dense = True``): all
+    experts, no router term. Without task boundaries do this at regular intervals.
 
-    Deviation: counts of a pass are added when it is done, so they do not depend on the order of
-    images.
+    Deviation: counts of a pass are added at its end, so they do not depend on the order of images.
 
     Args:
         blocks: prompted blocks, 0-based; published: 0 to 5.
-        size: experts a block and head.
-        k: chosen ones.
+        size: experts per block and head.
+        k: chosen experts.
         dim: token width.
         heads: attention heads of the ViT.
         epsilon: see above; published: 0.4, for ImageNet-R 0.7, 0.5 and 0.3 with 5, 10 and 20 tasks.
@@ -168,7 +165,7 @@ class SparsePrefix(nn.Module):
         self.register_buffer("frequent", torch.zeros(shape, dtype=torch.bool))
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Ignores the selection: block -> :class:`BlockRouting`."""
+        """Block -> :class:`BlockRouting`, whatever the selection."""
         routings = {block: BlockRouting(self, i) for i, block in enumerate(self.blocks)}
         plan = PromptPlan(routed=dict(routings))
         if self.training:
@@ -176,15 +173,15 @@ class SparsePrefix(nn.Module):
         return plan
 
     def penalty(self) -> Tensor:
-        """(blocks, heads, experts) penalties on the choice, in ranges of the scores."""
+        """(blocks, heads, experts) penalties on the choice, in score ranges."""
         if self.training:
             return self.epsilon * self.frequent
-        # Before the first count all are penalised alike, which changes no choice.
+        # Before the first count all penalties are equal.
         return NEVER * (self.counts == 0)
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count in this context which experts images would choose without penalties."""
+        """Context that counts which experts images would choose without penalties."""
         self.is_counting = True
         try:
             yield
@@ -200,11 +197,13 @@ class SparsePrefix(nn.Module):
 
     @torch.no_grad()
     def end_task(self) -> None:
-        """End a task: add its counts, keep the keys, and call those experts frequent, for good,
-        that were chosen at least as often as the used ones of their head on average."""
+        """Add the task's counts, copy the keys, and mark frequent experts.
+
+        An expert stays frequent once it was chosen at least as often as its head's used experts on
+        average.
+        """
         self.counts += self.fresh_counts
         self.fresh_counts.zero_()
-        # frequent: count_e >= mean count of the used experts of the head
         used = (self.counts > 0).sum(dim=-1, keepdim=True).clamp(min=1)
         average = self.counts.sum(dim=-1, keepdim=True) / used
         self.frequent |= (self.counts > 0) & (self.counts >= average)
@@ -212,20 +211,21 @@ class SparsePrefix(nn.Module):
         self.has_old_keys = True
 
     def prototype_loss(self) -> Tensor:
-        """Sum over blocks, heads and the k nearest old keys of the cross-entropy that holds
-        frequent experts to them; 0 before a task was settled."""
+        """Cross-entropy that keeps frequent experts near their old keys.
+
+        Summed over blocks, heads and the k nearest old keys; 0 before the first :meth:`end_task`.
+        """
         old = self.old_keys
         # CE(O_f K', top k of O_f O')
         target = old @ old.transpose(-2, -1)  # (blocks, heads, experts, experts)
         nearest = torch.sort(target, dim=-1, descending=True, stable=True).indices[..., : self.k]
         log_probability = (old @ self.keys.transpose(-2, -1)).log_softmax(dim=-1)
         each = -log_probability.gather(-1, nearest).sum(dim=-1)
-        # The mean over the frequent experts of each head.
         n = self.frequent.sum(dim=-1).clamp(min=1)
         return ((each * self.frequent).sum(dim=-1) / n).sum()
 
     def get_extra_state(self) -> Tensor:
-        """Whether a task was settled, and whether the phase is dense."""
+        """Whether a task has ended, and whether the phase is dense."""
         return torch.tensor([self.has_old_keys, self.dense])
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -235,10 +235,8 @@ class SparsePrefix(nn.Module):
     def _loss(self, routings: list[BlockRouting]) -> Tensor:
         loss = self.keys.new_zeros(())
         if not self.dense:
-            # The router term per block; no image is held to an expert while all of them act.
             terms = [routing.router_loss() for routing in routings]
             loss = loss + self.router_weight * torch.stack(terms).sum()
         if self.has_old_keys:
-            # Frequent experts are held to what they were at the end of the last task.
             loss = loss + self.prototype_weight * self.prototype_loss()
         return loss

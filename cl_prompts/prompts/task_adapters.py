@@ -1,5 +1,4 @@
-"""Adapters: small bottlenecks beside the MLPs of a frozen ViT, in sets that are trained one after
-the other (EASE)."""
+"""Adapters: bottlenecks beside the MLPs of a frozen ViT, one set per task (EASE)."""
 
 from __future__ import annotations
 
@@ -17,18 +16,17 @@ from cl_prompts.prompts.task_aware import TaskAware, fix_before
 
 
 class Adapter(nn.Module):
-    """A bottleneck that runs beside a block's MLP (AdaptFormer's form, as APER and EASE use it).
+    """A bottleneck beside a block's MLP (AdaptFormer's form, as in APER and EASE).
 
-    ``a(x) = scale * (relu(x Wd' + bd) Wu' + bu)`` on the tokens x behind the attention, which are
-    not normed; its result is added to the block's output: ``x'' = x + MLP(LN(x)) + a(x)``. Wd
-    begins as U(-1/sqrt(dim), 1/sqrt(dim)), all else at zero, so that the model begins as the frozen
-    one.
+    ``a(x) = scale * (relu(x Wd' + bd) Wu' + bu)`` on the tokens x after the attention, before the
+    norm: ``x'' = x + MLP(LN(x)) + a(x)``. Wd starts as U(-1/sqrt(dim), 1/sqrt(dim)), all else as
+    zero, so that the model starts as the frozen one.
 
     Args:
-        dim: width of a token.
-        bottleneck: width of the hidden layer, r.
-        scale: s.
-        dropout: on the hidden layer, in training; drawn from torch's global generator.
+        dim: token width.
+        bottleneck: width of the hidden layer.
+        scale: see above.
+        dropout: on the hidden layer in training, from torch's global generator.
 
     Example:
         >>> import torch
@@ -47,43 +45,40 @@ class Adapter(nn.Module):
         self.up = nn.Linear(bottleneck, dim)
         bound = dim**-0.5
         nn.init.uniform_(self.down.weight, -bound, bound)
-        # An adapter adds nothing until its first step, so that a new task begins at the ViT.
         for parameter in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(parameter)
 
     @property
     def macs_per_token(self) -> int:
         """Multiply-accumulates for one token."""
-        # Two products of the same size, down and up.
         return 2 * self.down.weight.numel()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (batch, n, dim) -> (batch, n, dim) in their type; computed in that of the weights,
-        or as autocast says."""
-        # a(x) = s (relu(x Wd' + bd) Wu' + bu)
+        """Tokens (batch, n, dim) -> the same shape and type.
+
+        Computed in the type of the weights, or as autocast says.
+        """
         hidden = F.relu(self.down(tokens.to(self.down.weight.dtype)))
         hidden = F.dropout(hidden, self.dropout, self.training)
         return (self.scale * self.up(hidden)).to(tokens.dtype)
 
 
 class TaskAdapters(TaskAware):
-    """One :class:`Adapter` beside every block, a set of them a task, which stands still once the
-    next task starts; all images get the same.
+    """Sets of adapters, one per task, with one :class:`Adapter` beside every block.
 
-    With ``spare`` there may be more tasks than sets: later ones have none.
+    A set is frozen when the next task starts; all images get the same set.
 
     Args:
-        n_tasks: sets in all.
+        n_tasks: number of sets.
         depth: blocks of the ViT.
-        dim: width of a token.
-        bottleneck: see :class:`Adapter`, and so are ``scale`` and
-            ``dropout``.
-        scale: of the adapters.
-        dropout: of the adapters.
-        spare: let tasks start for which there are no adapters.
+        dim: token width.
+        bottleneck: see :class:`Adapter`.
+        scale: see :class:`Adapter`.
+        dropout: see :class:`Adapter`.
+        spare: allow tasks beyond ``n_tasks``, without adapters.
 
     Raises:
-        InputError: a number out of range, or without ``spare`` a task beyond ``n_tasks``.
+        InputError: a number out of range, or a task beyond ``n_tasks`` without ``spare``.
 
     Example:
         >>> adapters = TaskAdapters(2, depth=4, dim=16, bottleneck=3)
@@ -105,7 +100,7 @@ class TaskAdapters(TaskAware):
     ) -> None:
         super().__init__()
         self.spare = spare
-        # Later ones may get the memory of those that are gone.
+        # A later set or a copy may get the memory of a deleted one.
         self._identity = object()
         self.depth = depth
         self._adapter = partial(Adapter, dim, bottleneck=bottleneck, scale=scale, dropout=dropout)
@@ -122,7 +117,7 @@ class TaskAdapters(TaskAware):
 
     @property
     def started(self) -> int:
-        """Sets whose task has started; the first one's from the beginning."""
+        """Number of sets whose task has started, at least 1."""
         return min(max(self.task, 0) + 1, len(self.sets))
 
     def begin(self, task: int) -> None:
@@ -133,13 +128,13 @@ class TaskAdapters(TaskAware):
             )
 
     def fix_earlier(self) -> None:
-        """Fix the sets of the tasks before."""
+        """Freeze the sets of earlier tasks."""
         fix_before(self.sets, self.task)
-        # The sets that stand still from now on leave training mode.
+        # Frozen sets leave training mode.
         self.train(self.training)
 
     def train(self, mode: bool = True) -> TaskAdapters:
-        """Set the mode, but for sets that stand still: they drop nothing out."""
+        """Set the mode; frozen sets stay in evaluation mode, without dropout."""
         super().train(mode)
         for part in self.sets[: max(self.task, 0)]:
             part.eval()
@@ -151,7 +146,7 @@ class TaskAdapters(TaskAware):
         return PromptPlan(adapter={i: cast(BlockAdapter, a) for i, a in enumerate(adapters)})
 
     def version(self, task: int) -> Hashable:
-        """Version of a set for caches: it changes whenever a parameter is written to."""
-        # Torch has no public name for the counter of writes to a tensor.
+        """Version of a set for caches; it changes with every write to a parameter."""
+        # Torch has no public name for a tensor's version counter.
         writes = tuple((p.data_ptr(), p._version) for p in self.sets[task].parameters())  # noqa: SLF001
         return self._identity, writes

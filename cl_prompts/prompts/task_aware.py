@@ -1,5 +1,4 @@
-"""Parts with a hook at the start of a task: slots advance, components grow, what earlier tasks
-learned is fixed."""
+"""Parts with a hook at the start of a task."""
 
 from __future__ import annotations
 
@@ -12,10 +11,9 @@ from torch import Tensor, nn
 class TaskAware(nn.Module):
     """A part with a hook at the start of a task.
 
-    ``task`` is the task being learned, counted from 0, and -1 until one is announced; on a
-    task-free stream it stays -1. It is a plain integer (shapes depend on it, and reading a tensor
-    would synchronise with a GPU), and is stored in the ``state_dict`` as the module's extra state,
-    a scalar tensor.
+    ``task`` is the current task from 0, and -1 until one is announced; on a task-free stream it
+    stays -1. It is an integer, since shapes depend on it and reading a tensor would synchronise
+    with a GPU. The ``state_dict`` stores it as extra state, a scalar tensor.
 
     Example:
         >>> class Announcer(TaskAware):
@@ -34,11 +32,10 @@ class TaskAware(nn.Module):
         self.task = -1
 
     def start_task(self, task: int) -> None:
-        """Start ``task``. Announcing the current task again changes nothing, so that a resumed
-        run may do it.
+        """Start ``task``; do nothing if it has started, as in a resumed run.
 
         Raises:
-            InputError: the part has no room for it.
+            InputError: the part does not support so many tasks.
         """
         if task > self.task:
             self.begin(task)
@@ -46,11 +43,10 @@ class TaskAware(nn.Module):
             self.fix_earlier()
 
     def begin(self, task: int) -> None:
-        """Hook for subclasses: ``task`` starts, and ``self.task`` is still the task before."""
+        """Hook: ``task`` starts; ``self.task`` is still the previous one."""
 
     def fix_earlier(self) -> None:
-        """Hook for subclasses: keep ``self.task``'s predecessors from training, once it has started
-        and once a state is loaded."""
+        """Hook: freeze the parts of tasks before ``self.task``, also after loading a state."""
 
     def get_extra_state(self) -> Tensor:
         """The task, for the ``state_dict``."""
@@ -63,8 +59,7 @@ class TaskAware(nn.Module):
 
 
 def fix_before(parts: Iterable[nn.Module | nn.Parameter], task: int) -> None:
-    """Fix the parts of tasks before ``task`` (their parameters require no gradient and hold none),
-    and let all others train.
+    """Freeze the parts of tasks before ``task``, drop their gradients, and unfreeze all others.
 
     Args:
         parts: one for each task, in order.
@@ -73,7 +68,7 @@ def fix_before(parts: Iterable[nn.Module | nn.Parameter], task: int) -> None:
     for i, part in enumerate(parts):
         part.requires_grad_(i >= task)
         if i < task:
-            # A gradient that stays behind would still move the parameter.
+            # A remaining gradient would still change the parameter.
             for parameter in [part] if isinstance(part, nn.Parameter) else part.parameters():
                 parameter.grad = None
 
@@ -81,9 +76,9 @@ def fix_before(parts: Iterable[nn.Module | nn.Parameter], task: int) -> None:
 def start_task(model: nn.Module, task: int) -> None:
     """Announce ``task`` (from 0) to every :class:`TaskAware` part of ``model``.
 
-    Parts keep their Parameter objects, but which of them require a gradient changes, and slots are
-    overwritten: call this before the optimizer of the task is made, and let that optimizer start
-    without state, as published.
+    Parts keep their Parameter objects, but change which require a gradient, and overwrite slots.
+    Call it before the task's optimizer is made, and start that optimizer without state, as
+    published.
     """
     for module in model.modules():
         if isinstance(module, TaskAware):

@@ -1,5 +1,7 @@
-"""Selectors around :class:`~cl_prompts.prompts.selectors.NearestKeys`: task slots, batchwise
-prompts, and a penalty on frequent ones."""
+"""Selectors around :class:`~cl_prompts.prompts.selectors.NearestKeys`.
+
+Task slots, batchwise prompts, and a penalty on frequent prompts.
+"""
 
 from __future__ import annotations
 
@@ -13,35 +15,32 @@ from cl_prompts.prompts.task_aware import TaskAware
 
 
 def slot_rows(task: int, k: int, size: int) -> slice | None:
-    """Rows [task * k, (task + 1) * k) of a pool, or None if no task was announced or the slot
-    exceeds the pool."""
+    """Rows [task * k, (task + 1) * k) of a pool; None before task 0 or beyond the pool."""
     return slice(task * k, (task + 1) * k) if task >= 0 and (task + 1) * k <= size else None
 
 
 @torch.no_grad()
 def copy_slot(values: Tensor, task: int, k: int) -> None:
-    """Overwrite the slot of ``task`` with that of the previous task; do nothing for task 0 or a
-    slot beyond the pool."""
+    """Copy the previous task's slot to that of ``task``, if both are in the pool."""
     here, before = slot_rows(task, k, len(values)), slot_rows(task - 1, k, len(values))
     if here is not None and before is not None:
         values[here] = values[before]
 
 
 class TaskSlots(TaskAware):
-    """A slot of k prompts for each task: training uses the task's own slot, evaluation the nearest
-    keys.
+    """A slot of k prompts per task for training; evaluation uses the nearest keys.
 
-    As in L2P (its "prompt mask") and DualPrompt. While no task is announced, or once slots exceed
-    the pool, training chooses by nearest keys as well. The task is never used in evaluation mode,
-    where the images of one batch may belong to any task.
+    As in L2P (its "prompt mask") and DualPrompt. Before a task is announced, or for slots beyond
+    the pool, training also uses the nearest keys. Evaluation never uses the task: the images of a
+    batch may belong to any.
 
     Args:
-        copy_keys: begin a task with the keys of the task before (L2P's "shared prompt key").
-        all_rows: in evaluation let all keys compete, also those of slots whose task has not
-            started; their prompts are untrained. The published codes do; it matters where queries
-            are short or keys begin alike.
+        copy_keys: start a task with the keys of the previous one (L2P's "shared prompt key").
+        all_rows: in evaluation also compare the keys of slots whose task has not started, with
+            untrained prompts, as published code does; matters where queries are short or keys start
+            equal.
         first_rows: train the prompts of rows 0 to k - 1 in every task, as MISA's released code
-            does: it counts within the slot where the pool counts from its start.
+            does, which counts rows within the slot.
 
     Example:
         >>> slots = TaskSlots(NearestKeys(10, 16, k=2))
@@ -65,7 +64,7 @@ class TaskSlots(TaskAware):
         self.first_rows = first_rows
 
     def begin(self, task: int) -> None:
-        """Initialise the task's keys from the previous slot, with ``copy_keys``."""
+        """Copy the keys of the previous slot, with ``copy_keys``."""
         if self.copy_keys:
             copy_slot(self.inner.key, task, self.inner.k)
 
@@ -77,14 +76,13 @@ class TaskSlots(TaskAware):
         if not self.training:
             return self.inner(query, rows=None if self.all_rows else slot.stop)
         start = 0 if self.first_rows else slot.start
-        # In training the current task takes its own slot; keys compete at test time alone.
         own = torch.arange(start, start + self.inner.k, device=query.device)
         own = own.expand(len(query), -1)
         return replace(self.inner(query), index=own)
 
     def matched(self, selection: Selection) -> Selection:
-        """The selection with the keys that a training pass matched: those of the task's own slot,
-        also with ``first_rows``."""
+        """The selection with the keys matched in training: the task's slot, also with
+        ``first_rows``."""
         slot = slot_rows(self.task, self.inner.k, self.inner.size)
         if not self.first_rows or slot is None:
             return selection
@@ -96,15 +94,14 @@ class TaskSlots(TaskAware):
 
 
 class FrequencyPenalty(TaskAware):
-    """A penalty on frequently used prompts in training: the smallest distance times frequency is
-    chosen.
+    """Penalty on frequent prompts in training: chooses by distance times frequency.
 
-    The optional diversification of the L2P paper (section 4.1), absent from all published code. The
-    frequency of a row is its share of all choices made in *earlier* tasks; until a second task is
-    announced all rows count alike. Evaluation chooses by distance alone.
+    L2P's optional diversification (section 4.1 of the paper), absent from published code. The
+    frequency of a row is its share of all choices in *earlier* tasks; in the first task all are
+    equal. Evaluation chooses by distance alone.
 
     Args:
-        inner: the keys; the frequencies are taken from its counts.
+        inner: the keys, whose counts give the frequencies.
 
     Example:
         >>> penalty = FrequencyPenalty(NearestKeys(4, 16))
@@ -123,14 +120,12 @@ class FrequencyPenalty(TaskAware):
 
     @torch.no_grad()
     def begin(self, task: int) -> None:
-        """Fix the frequencies of the tasks before."""
-        # Before any training there are no frequencies yet.
+        """Compute the frequencies of the earlier tasks."""
         if self.inner.count.sum() > 0:
             self.frequency.copy_(self.inner.count / self.inner.count.sum())
 
     def forward(self, query: Tensor) -> Selection:
-        """Query (batch, dim) -> Selection, with the frequencies as scale in training."""
-        # the smallest distance times frequency (L2P, section 4.1)
+        """Query (batch, dim) -> Selection; in training its scale is the frequencies."""
         return self.inner(query, scale=self.frequency if self.training else None)
 
     def observe(self, selection: Selection) -> None:
@@ -139,14 +134,13 @@ class FrequencyPenalty(TaskAware):
 
 
 class BatchwisePrompt(nn.Module):
-    """Majority vote of a batch: all its images get the k rows chosen most often among them; ties go
-    to the lowest row.
+    """Majority vote: all images of a batch get the k rows chosen most often among them.
 
-    L2P's and DualPrompt's "batchwise prompt". **At test time this leaks the task**: test sets are
-    read task by task or sorted by class, so the vote of a batch names its task, which no method may
-    know; accuracies gain several points, up to 20, and predictions depend on batch mates. It
-    therefore acts in training only, unless ``in_evaluation`` asks for the published behaviour. Do
-    not compare numbers obtained so with others.
+    L2P's and DualPrompt's "batchwise prompt"; ties go to the lowest row. **At test time this leaks
+    the task**: test sets are read task by task or sorted by class, so the vote of a batch
+    identifies its task. Accuracies gain several points, up to 20, and predictions depend on other
+    samples of the batch. It therefore acts in training only; ``in_evaluation`` gives the published
+    behaviour, whose numbers cannot be compared with others.
 
     Args:
         inner: the selector whose choices are the votes.
@@ -165,12 +159,11 @@ class BatchwisePrompt(nn.Module):
         self.in_evaluation = in_evaluation
 
     def forward(self, query: Tensor) -> Selection:
-        """Query (batch, dim) -> Selection, with equal rows of ``index``."""
+        """Query (batch, dim) -> Selection with equal rows of ``index``."""
         selection = self.inner(query)
         if not (self.training or self.in_evaluation):
             return selection
         votes = count_choices(selection.index, torch.zeros_like(selection.scale))
-        # The k entries that most images of the batch chose; of equal ones the first.
         winners = torch.sort(votes, descending=True, stable=True).indices[
             : selection.index.shape[1]
         ]

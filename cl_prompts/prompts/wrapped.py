@@ -1,5 +1,4 @@
-"""Pools around a pool, which change its values before prompts are built of them: slots mixed with
-those before them, and averages over the course of a task."""
+"""Pools that transform the values of another pool: mixed slots, and averages over a task."""
 
 from __future__ import annotations
 
@@ -19,8 +18,7 @@ from cl_prompts.prompts.task_selectors import slot_rows
 
 
 class WrappedPool(TaskAware):
-    """Base of pools that build their prompts of another pool's values, changed: subclasses say how
-    in :attr:`values`.
+    """Base of pools that build prompts from the transformed :attr:`values` of another pool.
 
     Args:
         pool: a pool with ``values`` and ``build_from``.
@@ -44,7 +42,7 @@ class WrappedPool(TaskAware):
 
     @property
     def inner(self) -> ValuePool:
-        """The pool underneath."""
+        """The wrapped pool."""
         return cast(ValuePool, self.pool)
 
     @property
@@ -55,28 +53,24 @@ class WrappedPool(TaskAware):
 
     @property
     def values(self) -> Tensor:
-        """The values that prompts are built of, in the shape of the pool's."""
+        """Values of the prompts, in the shape of the pool's."""
         raise NotImplementedError
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """The pool's plan of the changed values."""
+        """The pool's plan of the transformed values."""
         return self.inner.build_from(self.values, selection)
 
 
 class MomentumSlots(WrappedPool):
-    """A pool with one entry a task, whose entry is used mixed with the mean of its predecessors
-    (HiDe-Prompt, NeurIPS 2023, arXiv 2310.07234).
+    """One entry per task, mixed with the mean of earlier entries (HiDe-Prompt, NeurIPS 2023).
 
-    In task t > 0: ``P_used = (1 - momentum) P_t + momentum * mean over s < t of P_s``, where the
-    mean is a constant; when the next task starts, P_t becomes the mixture. HiDe-Prompt takes 0.01
-    and lets the pool copy slots (``copy_slots=1``).
+    arXiv 2310.07234. In task t > 0: ``P_used = (1 - momentum) P_t + momentum * mean over s < t of
+    P_s``, with a constant mean; when the next task starts, P_t becomes the mixture. HiDe-Prompt
+    uses 0.01 and ``copy_slots=1``.
 
     Args:
         pool: a pool of entries with ``values`` and ``build_from``.
-        momentum: share of the predecessors.
-
-    Raises:
-        InputError: a pool without values, or a momentum out of range.
+        momentum: share of the earlier entries.
 
     Example:
         >>> from cl_prompts.prompts.prefixes import PrefixPool
@@ -93,36 +87,34 @@ class MomentumSlots(WrappedPool):
 
     @property
     def values(self) -> Tensor:
-        """The pool's values, the current task's entry mixed."""
+        """The pool's values with the current task's entry mixed."""
         plain = self.inner.values
         task = self.task
         if not 0 < task < len(plain):
             return plain
         past = plain[:task].detach()
-        # P_used = (1 - momentum) P_t + momentum * mean over s < t of P_s
         mixed = (1 - self.momentum) * plain[task] + self.momentum * past.mean(dim=0)
         return torch.cat([past, mixed[None], plain[task + 1 :]])
 
     @torch.no_grad()
     def begin(self, task: int) -> None:
-        """Keep the mixture of the task that ends."""
-        # self.task is still the task that ends, so its entry is the one that is mixed.
+        """Store the mixture of the finished task."""
+        # self.task is still the finished task.
         self.inner.values.copy_(self.values)
 
 
 def gaussian_weights(n: int, mean: float, std: float) -> list[float]:
-    """Weights of the checkpoints 1 .. n: ``exp(-(i - mean)^2 / (2 std^2))``, of sum 1.
+    """Weights of the checkpoints 1 .. n, ``exp(-(i - mean)^2 / (2 std^2))``, with sum 1.
 
     Args:
         n: checkpoints.
-        mean: where the weight is greatest, counted from 1.
+        mean: checkpoint of greatest weight, from 1.
         std: width.
 
     Example:
         >>> [round(w, 2) for w in gaussian_weights(5, 3, 1)]
         [0.05, 0.24, 0.4, 0.24, 0.05]
     """
-    # w_i = exp(-(i - mu)^2 / (2 sigma^2)) / sum_j w_j
     raw = [math.exp(-((i - mean) ** 2) / (2 * std**2)) for i in range(1, n + 1)]
     total = sum(raw)
     if total == 0:
@@ -134,23 +126,22 @@ def gaussian_weights(n: int, mean: float, std: float) -> list[float]:
 
 
 class AveragedPrompts(WrappedPool):
-    """A pool of which evaluation uses the Gaussian average of its values over the checkpoints of a
-    task (PromptSRC, Khattak et al., ICCV 2023, arXiv 2307.06948).
+    """Gaussian average of a pool's values over the checkpoints of a task (PromptSRC).
 
-    Training goes on from the values as they are. Until all checkpoints of a task were taken, the
-    weights of those that were are scaled to sum 1; before the first one, evaluation uses the values
-    themselves. Entries of a task's own are replaced by their average when the next task starts, as
-    published for the whole state (20 epochs, mean 15, std 1).
+    Khattak et al., ICCV 2023, arXiv 2307.06948. Evaluation uses the average, training the values.
+    Within a task the weights of the checkpoints so far are scaled to sum 1; before the first one
+    evaluation uses the values. When the next task starts, a task's own entries become their
+    average, as published for the whole state (20 epochs, mean 15, std 1).
 
     Args:
         pool: a pool with ``values`` and ``build_from``.
         n: checkpoints of a task.
-        mean: where the weight is greatest, from 1; None: three quarters of n.
+        mean: checkpoint of greatest weight, from 1; None: three quarters of n.
         std: width; None: a tenth of n.
         slots: entries of a task; 0: tasks share all.
 
     Raises:
-        InputError: a pool without values, or as :func:`gaussian_weights`.
+        InputError: as :func:`gaussian_weights`.
 
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens
@@ -187,18 +178,17 @@ class AveragedPrompts(WrappedPool):
 
     @property
     def values(self) -> Tensor:
-        """In training the pool's values, in evaluation their average so far."""
+        """The pool's values in training, their average so far in evaluation."""
         plain: Tensor = self.inner.values
         if self.training:
             return plain
-        # sum of w_i P_i over the checkpoints so far, divided by the sum of their w_i
         # torch.where computes both sides: no division by zero before the first checkpoint.
         average = self.sums / self.weight.clamp(min=torch.finfo(torch.float64).tiny)
         return torch.where(self.weight > 0, average.to(plain.dtype), plain)
 
     @torch.no_grad()
     def take_checkpoint(self) -> None:
-        """Add the values as they are, unless all checkpoints of the task were taken."""
+        """Add the present values, unless all checkpoints of the task are taken."""
         number = int(self.added)
         if number < len(self.weights):
             self.sums += self.weights[number] * self.inner.values
@@ -207,15 +197,14 @@ class AveragedPrompts(WrappedPool):
 
     @torch.no_grad()
     def restart(self) -> None:
-        """Forget all checkpoints: the next one is the first of a task."""
+        """Discard all checkpoints: the next one is the first of a task."""
         for buffer in (self.sums, self.weight, self.added):
             buffer.zero_()
 
     @torch.no_grad()
     def begin(self, task: int) -> None:
-        """Replace the entries of the task that ends by their average, and restart."""
+        """Replace the entries of the finished task by their average, and restart."""
         ended = slot_rows(task - 1, self.slots, len(self.sums)) if self.slots else None
-        # A task without a checkpoint keeps its values.
         if ended is not None and bool(self.weight > 0):
             self.inner.values[ended] = (self.sums[ended] / self.weight).to(self.sums.dtype)
         self.restart()

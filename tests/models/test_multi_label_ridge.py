@@ -107,7 +107,7 @@ def test_class_weights_have_mean_1_over_the_classes_met() -> None:
 def test_the_ridge_of_the_best_held_out_precision() -> None:
     x, y = data()
     model = MultiLabelRidge(6, 4, held_out=30, seed=1)
-    with pytest.raises(InputError, match="give held_out > 0"):
+    with pytest.raises(InputError, match="set held_out > 0"):
         model.choose_ridge(minus_map)
     model.update(x, y)
     held = {tuple(row) for row in model.held.features[:, :-1].float().tolist()}
