@@ -15,15 +15,15 @@ from cl_prompts.training.schedules import Schedule
 class AdditivePrompting(PromptStrategy):
     """APT, additive prompt tuning (ICCV 2025, arXiv 2503.07979).
 
-    In every block one vector is added to the class token's key and one to its value, behind the
-    projection: no extra token, no query, 18,432 numbers on a ViT-B. The head reads normed features
-    and has rows of unit length without bias. Evaluation uses the mean of the tasks' prompts that
-    fades by ``beta`` with each announced task; training goes on from the current ones. Where no
-    boundary is announced, the current prompts are used throughout. Loss: cross-entropy over the
-    task's classes.
+    In every block one vector is added to the class token's key and one to its value, after the
+    projection: no extra token, no query, 18,432 parameters on a ViT-B. The head reads normed
+    features and has rows of unit length without bias. Evaluation uses a moving average of the
+    prompts over announced tasks with decay ``beta``; training continues from the current prompts.
+    If no boundary is announced, evaluation uses the current prompts as well. Loss: cross-entropy
+    over the task's classes.
 
-    Defaults are the published ones for CIFAR-100. Deviations: evaluation within a task uses the
-    mean as it would be at its end.
+    Defaults are the published ones for CIFAR-100. Deviation: within a task, evaluation uses the
+    average that the task would end with.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -35,9 +35,9 @@ class AdditivePrompting(PromptStrategy):
 
     prompted_blocks: Blocks | None = None
     """Blocks with prompts, 0-based; None for all."""
-    # After each task: merged <- beta merged + (1 - beta) current; the first one is copied.
+    # After each task: merged <- beta merged + (1 - beta) current; the first task is copied.
     beta: Share = 0.7
-    """Share of the past in the mean of prompts; ImageNet-R: 0.8."""
+    """Decay of the average of prompts; ImageNet-R: 0.8."""
     # z_c = LN(f) . W_c / |W_c|, with f not normalised, so that |z_c| is at most sqrt(dim).
     head: Head = Head(kind="unit_rows")
     lr: Positive = 4e-3

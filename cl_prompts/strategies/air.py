@@ -11,16 +11,15 @@ from cl_prompts.strategies.base.prototype import PrototypeStrategy
 class AIR(PrototypeStrategy):
     """AIR, analytic imbalance rectifier (Fang et al., 2024, arXiv 2408.10349), generalised form.
 
-    GACL's ridge regression in which the samples of a class together weigh the same as those of any
-    other: ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c`` with v_c proportional to 1 / count. All
+    GACL's ridge regression with equal total weight for every class:
+    ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c`` with v_c proportional to 1 / count. All
     formulas: :class:`~cl_prompts.models.balanced_ridge.BalancedRidge`.
 
-    It keeps one matrix of ``projection``^2 numbers a class, 200 MB for 100 classes at 500, and half
-    of it in every checkpoint. More than ``memory_gib`` is refused.
+    Memory: one matrix of ``projection``^2 numbers per class, 200 MB for 100 classes at 500, and
+    half of it in every checkpoint. More than ``memory_gib`` is refused.
 
-    Deviations: known classes are those of which a sample came (``balance_over="range"``: as
-    published, all up to the highest label); training images are seen as test images are, and count
-    once.
+    Deviations: the known classes are those with a sample (``balance_over="range"``: as published,
+    all up to the highest label); training images are not augmented, and each counts once.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -33,7 +32,7 @@ class AIR(PrototypeStrategy):
     classifier = BalancedRidge
     plain_images = True
 
-    # A matrix a class: at GACL's 5,000 features, 100 classes would take 20 GB.
+    # With GACL's 5,000 features, the matrices of 100 classes would take 20 GB.
     projection: Count = 500
     """Random features."""
     expansion: Expansion = "uniform"
@@ -43,6 +42,6 @@ class AIR(PrototypeStrategy):
     balance_over: BalanceOver = "seen"
     """Classes over which the mean weight is 1: ``"seen"`` or ``"range"``."""
     memory_gib: Positive = 4.0
-    """Refuse settings whose matrices take more, in GiB."""
-    # Scores need a solution from the matrices of all classes, for every batch.
+    """Limit of the matrices' memory in GiB; more is refused."""
+    # Scoring a batch would solve for all classes.
     training_scores: bool = False

@@ -9,21 +9,21 @@ from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
 class AnaCP(PrototypeStrategy):
-    """AnaCP, analytic contrastive projection (NeurIPS 2025, arXiv 2511.13880), without its
-    first-session adaptation.
+    """AnaCP, analytic contrastive projection (NeurIPS 2025), without first-session adaptation.
 
-    Ridge regressions on random features lead each class to a target, the class means pushed apart
-    in the whitened space; their mean is the aligned feature, on which a further ridge regression
-    classifies. That one learns from Gaussian pseudo-samples, since aligned features change with
-    every solution. All formulas: :class:`~cl_prompts.models.anacp.AnaCP`.
+    Source: arXiv 2511.13880. Ridge regressions on random features map each class to a target, the
+    class means pushed apart in the whitened space. The mean of their outputs is the aligned
+    feature, which another ridge regression classifies. It learns from Gaussian pseudo-samples,
+    since aligned features change with every solution. All formulas:
+    :class:`~cl_prompts.models.anacp.AnaCP`.
 
-    Costs: each head holds projection^2 numbers, 200 MB at 5,000, and each checkpoint half as many;
-    ``heads`` + 1 systems of that size are solved at each evaluation. Training batches are not
-    scored unless ``training_scores`` is set.
+    Costs: each head stores projection^2 numbers, 200 MB at 5,000, and each checkpoint half as many;
+    each evaluation solves ``heads`` + 1 systems of that size. Training batches are not scored
+    unless ``training_scores`` is set.
 
-    Deviations: the shared covariance is exact and directions without spread are left out of the
-    targets (``form=released``: as published); pseudo-samples are the same draws at every solution,
-    so that it does not depend on how often scores are asked for.
+    Deviations: the shared covariance is exact, and targets omit directions without variance
+    (``form=released``: as published); every solution uses the same draws of pseudo-samples, so it
+    does not depend on the number of evaluations.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -43,15 +43,15 @@ class AnaCP(PrototypeStrategy):
     ridge: Positive = 100.0
     """Ridge of all regressions."""
     samples: Count = 100
-    """Pseudo-samples of each class."""
+    """Pseudo-samples per class."""
     drawn_from: DrawnFrom = "shared"
-    """Covariance of these; ``"class"``: the class's own, a matrix of dim^2 numbers a class."""
-    # The released code multiplies by S^-1/2 again, where S^1/2 would lead back to features.
+    """Covariance of pseudo-samples: ``"shared"``, or ``"class"``, dim^2 numbers per class."""
+    # The released code multiplies by S^-1/2 again, where S^1/2 would map back to features.
     target_space: TargetSpace = "whitened"
-    """``"features"``: targets are led back from the whitened space, instead of whitened twice."""
+    """``"features"`` maps targets back from the whitened space; ``"whitened"`` whitens twice."""
     form: AnaCPForm = "exact"
     """``"released"``: the published covariance and targets."""
     memory_gib: Positive = 4.0
-    """Refuse settings whose matrices of classes take more, in GiB."""
+    """Limit of the class matrices' memory in GiB; more is refused."""
     # Scoring a batch would solve heads + 1 systems of projection^2 numbers each time.
     training_scores: bool = False

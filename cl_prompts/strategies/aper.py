@@ -18,20 +18,21 @@ from cl_prompts.strategies.base.stream import Batch
 
 
 class APER(AdapterStrategy):
-    """APER, adapt and merge, with adapters ("Revisiting Class-Incremental Learning with Pre-Trained
-    Models: Generalizability and Adaptivity are All You Need", Zhou et al., IJCV 2024, arXiv
-    2303.07338). One class per image.
+    """APER, adapt and merge, with adapters (IJCV 2024). One class per image.
 
-    The first task trains adapters beside every block and a cosine head with a learned factor. Then
-    both are fixed. A class is from then on the mean of its images' features, those of the frozen
-    and of the adapted ViT side by side, and an image belongs to the class of greatest cosine.
-    Without adapters it is SimpleCIL, our ``ncm``. Later tasks are one pass, each sample once, like
-    a prototype strategy's; their reported loss is that of the batch as scored before, over its
-    samples of classes seen before.
+    Source: "Revisiting Class-Incremental Learning with Pre-Trained Models: Generalizability and
+    Adaptivity are All You Need", Zhou et al., arXiv 2303.07338.
+
+    The first task trains adapters beside every block and a cosine head with a learned factor, then
+    both are frozen. From then on a class is the mean of its images' features, those of the frozen
+    and of the adapted ViT concatenated, and an image belongs to the class of greatest cosine.
+    Without adapters it is SimpleCIL, our ``ncm``. Later tasks are one pass over the samples, as in
+    a prototype strategy; their reported loss is that of the batch before the update, over its
+    samples of known classes.
 
     Deviations from the published code: see
-    :class:`~cl_prompts.strategies.base.adapted.AdapterStrategy`; in the middle of the first task,
-    when there are no means, the head scores.
+    :class:`~cl_prompts.strategies.base.adapted.AdapterStrategy`; during the first task, when there
+    are no means, the head scores.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -44,7 +45,7 @@ class APER(AdapterStrategy):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        # Kept apart, since later tasks overwrite both settings.
+        # Later tasks overwrite both settings.
         self.first_pace = self.train_epochs, self.online_iter
         """Epochs and updates per batch in the first task."""
 
@@ -63,22 +64,21 @@ class APER(AdapterStrategy):
         return AperViT(backbone, n_classes, adapters)
 
     def start_task(self, classes: Tensor) -> None:
-        """Fix adapters and head at the second task."""
+        """Freeze adapters and head at the second task."""
         super().start_task(classes)
         self.model.fix_head()
         self._set_pace()
 
     def _set_pace(self) -> None:
         adapts = self.model.adapts
-        # After the first task prototypes alone learn, which one pass over the images completes.
+        # After the first task only prototypes learn, in one pass over the images.
         self.train_epochs, self.online_iter = self.first_pace if adapts else (1, 1)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Cross-entropy in the first task; later that before the update, over samples of classes
-        seen before."""
+        """Return the cross-entropy; after the first task, over samples of known classes."""
         if self.model.adapts:
             return super().training_loss(output, batch)
-        # Nothing learns from it any more: a number to watch, over classes that have a prototype.
+        # Only reported: over classes that have a prototype.
         losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
         return masked_mean(losses, self.model.learned[batch.labels])
 
@@ -93,17 +93,17 @@ class APER(AdapterStrategy):
             super().optimizer_step()
 
     def after_step(self, output: Output, batch: Batch) -> None:
-        """Add a later task's batch to the means."""
+        """Add a batch of a later task to the means."""
         if not self.model.adapts:
             self.model.learn(output.features.detach(), batch.labels)
 
     def finish_task(self) -> None:
-        """Take the means of the first task's classes."""
+        """Compute the means of the first task's classes."""
         if self.model.adapts:
-            # Prototypes are of features as the adapters give them at their end: a pass of its own.
+            # With the trained adapters, hence in a second pass.
             for features, labels in self.task_features():
                 self.model.learn(features.flatten(1), labels)
 
     def state_loaded(self) -> None:
-        """Go on at the pace of the task."""
+        """Restore epochs and updates of the task."""
         self._set_pace()

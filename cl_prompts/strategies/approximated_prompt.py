@@ -12,19 +12,19 @@ from cl_prompts.training.schedules import Schedule
 
 
 class ApproximatedPrompt(PromptStrategy):
-    """ "Approximated Prompt Tuning for Vision-Language Pre-trained Models", with one prompt for
-    every image and every task, as :class:`~cl_prompts.strategies.one_prompt.OnePrompt` has.
+    """Approximated prompt tuning with one prompt for every image and task.
 
-    Prompt tokens in an attention act as a second stream of information. Here that stream is
-    computed beside the frozen attention, with ReLU scores and without a softmax that both share, so
-    it costs 1 % of a forward pass with 50 rows in every block
-    (:class:`~cl_prompts.prompts.beside.BesidePrompts`). The head reads the class token. Loss:
-    cross-entropy over the task's classes.
+    Source: "Approximated Prompt Tuning for Vision-Language Pre-trained Models". Prompt tokens in an
+    attention act as a second stream of information. Here that stream is computed in parallel to the
+    frozen attention, with ReLU scores instead of a shared softmax, so it costs 1 % of a forward
+    pass with 50 rows in every block (:class:`~cl_prompts.prompts.beside.BesidePrompts`). The head
+    reads the class token. Loss: cross-entropy over the task's classes.
 
-    Published for ViLT and METER, vision-language models, and never for continual learning: places
-    in an image ViT, head and schedule are this package's, the latter CODA-Prompt's as
-    OnePrompt's. The rate of the rows is the published one; published with AdamW, betas 0.9 and 0.98
-    and weight decay 0.01, on s too, here with Adam, without decay.
+    Published for ViLT and METER, vision-language models, and never for continual learning: prompt
+    blocks and head are this package's choice, and the schedule is CODA-Prompt's, as in
+    :class:`~cl_prompts.strategies.one_prompt.OnePrompt`. The rate of the rows is the published
+    one. Published with AdamW, betas 0.9 and 0.98 and weight decay 0.01, also on s; here with Adam,
+    without decay.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -39,12 +39,12 @@ class ApproximatedPrompt(PromptStrategy):
     prompt_length: Count = 50
     """Rows per block."""
     rank: Count = 4
-    """Rank of the change from rows to their keys."""
-    # The rate of the rows is published, the head's and the schedule are CODA-Prompt's.
+    """Rank of the map from rows to their keys."""
+    # The rate of the rows is published; the head's rate and the schedule are CODA-Prompt's.
     lr: Positive = 1e-3
     prompt_lr: Positive | None = 5e-4
-    """Learning rate of the rows, as published; None: that of the head. Scores grow with the product
-    of rows and keys, so greater rates can drive features far off."""
+    """Learning rate of the rows, as published; None for that of the head. Scores are products of
+    rows and keys, so greater rates can make features diverge."""
     train_mb_size: Count = 128
     train_epochs: Count = 20
     schedule: Schedule = "coda"

@@ -11,12 +11,13 @@ class BalancedRidgeProbe(PrototypeStrategy):
     """Class-balanced ridge regression on frozen features, with one covariance within classes.
 
     With ``x = [f, 1]``: ``W = (A + ridge mean(diag A) I)^-1 [mu_c / K]`` and ``A = Sw + sum_c mu_c'
-    mu_c / K``, with the means mu_c of the K classes seen and the covariance Sw within classes. All
-    formulas: :class:`~cl_prompts.models.pooled_ridge.PooledRidge`. A blurry stream shows classes in
-    unequal numbers; here they weigh the same, as in :class:`~cl_prompts.strategies.air.AIR`, with
-    one matrix instead of one a class. Not a published method under this name.
+    mu_c / K``, with the means mu_c of the K seen classes and the covariance Sw within classes. All
+    formulas: :class:`~cl_prompts.models.pooled_ridge.PooledRidge`. A blurry stream shows unequal
+    numbers of samples per class; here classes have equal weight, as in
+    :class:`~cl_prompts.strategies.air.AIR`, with one matrix instead of one per class. Not a
+    published method under this name.
 
-    The ridge is found at each solution as that of greatest evidence, from the same sums.
+    Each solution selects the ridge of greatest evidence, computed from the same sums.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -30,5 +31,5 @@ class BalancedRidgeProbe(PrototypeStrategy):
     plain_images = True
 
     ridge: Positive | FoundRidge = "evidence"
-    """Ridge relative to the mean square of an input; ``"evidence"`` finds it from the data."""
+    """Ridge relative to the mean square of an input; ``"evidence"`` selects it from the data."""
     training_scores: bool = False

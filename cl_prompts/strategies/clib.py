@@ -1,4 +1,4 @@
-"""CLIB: training on a buffer of the most useful samples alone (ICLR 2022)."""
+"""CLIB: training only on a buffer of the most important samples (ICLR 2022)."""
 
 from __future__ import annotations
 
@@ -23,23 +23,21 @@ class CLIB(HeadStrategy):
     per image.
 
     A stream batch first enters the buffer; every update then trains on ``buffer_batch_size``
-    samples drawn from the buffer alone, ``L = CE(buffer batch)``. When it is full, the fullest
-    class loses its sample of least importance: a sample's importance is the decrease of the
-    buffer's mean loss when it was trained on, as a running mean
+    samples drawn from the buffer, ``L = CE(buffer batch)``. If it is full, the largest class loses
+    its least important sample. The importance of a sample is a running mean of the decrease of the
+    buffer's mean loss when it was trained on
     (:class:`~cl_prompts.training.buffers.ClassBalancedBuffer`). Two neighbouring learning rates
-    take turns, and a test on those decreases moves the pair
-    (:class:`~cl_prompts.training.rates.AdaptiveRate`); all parameter groups move together, on top
-    of ``schedule``.
+    alternate, and a test on those decreases moves the pair
+    (:class:`~cl_prompts.training.rates.AdaptiveRate`), for all parameter groups and on top of
+    ``schedule``.
 
     The buffer's loss is observed every ``importance_every`` updates. On a frozen ViT this costs a
-    head on features that are cached for each slot, computed when a sample enters (one forward
-    pass per stream sample, of that sample's first view); a fine-tuned ViT passes over the whole
-    buffer each time.
+    head on cached features, computed when a sample enters (one forward pass per stream sample, of
+    its first view); a fine-tuned ViT passes over the whole buffer each time.
 
     Published settings (defaults): observed after every update, EMA 0.9, rates 1 and 0.95 times
-    5e-3, 10 updates a phase, 10 observations a test, significance 0.05; frozen ViT, head by Adam,
-    buffer batch 32, 3 updates a batch. The script's buffer is that of the other replay baselines,
-    2000. Deviations from the published code, whose importances stay 0 and whose buffer losses
+    5e-3, 10 updates per phase, 10 observations per test, significance 0.05; frozen ViT, head by
+    Adam, buffer batch 32, 3 updates a batch, and the buffer of the other replay baselines, 2000. Deviations from the published code, whose importances stay 0 and whose buffer losses
     compare different numberings of the classes: see the two parts. No CutMix.
 
     Example:
@@ -51,7 +49,7 @@ class CLIB(HeadStrategy):
 
     excluded = ("multi_label",)
     needs_buffer = True
-    # Updates read the buffer alone, so the stream's samples have to be in it before.
+    # Updates read only the buffer, so stream samples must enter it first.
     remember_first = True
 
     buffer_size: Size = 2000
@@ -59,19 +57,19 @@ class CLIB(HeadStrategy):
     importance_every: Count = 1
     """Updates between two observations of the buffer's loss."""
     importance_ema: Share = 0.9
-    """Share of the old importance that an observation keeps."""
+    """Decay of the importance per observation."""
     lr_step: Positive = 0.95
     """Ratio of the lower to the higher rate."""
     lr_period: Count = 10
-    """Updates for which a rate is in effect."""
+    """Updates with one rate before the next."""
     lr_length: Count = 10
-    """Observations of each rate that a test compares."""
+    """Observations of each rate in a test."""
     significance: Share = 0.05
     """Significance level of that test."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        # In units of each group's own rate.
+        # Relative to each group's own rate.
         self.rate = AdaptiveRate(
             1.0,
             step=self.lr_step,
@@ -80,21 +78,20 @@ class CLIB(HeadStrategy):
             significance=self.significance,
         )
         self.buffer_features: Tensor | None = None
-        """(slots, dim) features of what the slots hold, on a frozen ViT."""
+        """Features (slots, dim) of the stored samples, on a frozen ViT."""
         if not self.model.reads_images:
             dim = self.model.backbone.feature_dim
             self.buffer_features = torch.zeros(self.buffer_size, dim, device=self.device)
         self.state.add("rate", "buffer_features")
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
-        """Make a class-balanced buffer that evicts the least important sample of the fullest
-        class."""
+        """Return a class-balanced buffer that evicts by importance."""
         return ClassBalancedBuffer(
             size, width=2, policy="importance", ema=self.importance_ema, seed=seed
         )
 
     def check_settings(self) -> None:
-        """Refuse statistics without the replayed samples, which are all that it trains on."""
+        """Refuse statistics without replayed samples."""
         super().check_settings()
         if not self.head.replayed and self.head.input != "raw":
             raise InputError(
@@ -106,20 +103,17 @@ class CLIB(HeadStrategy):
         """Store samples in the buffer, with their features on a frozen ViT."""
         slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
         if self.buffer_features is not None:
-            # A slot of -1: the sample was not taken. On a frozen ViT features are kept with a
-            # sample, so that observing the losses of the whole buffer needs no forward pass.
+            # A slot of -1 is of a sample that was not stored.
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
             features = self.model.run(batch.images[stay]).cacheable["frozen"]
             self.buffer_features[slots.to(self.device)[stay]] = features
 
     def make_batch(self, stream: Batch) -> Batch:
-        """The replayed samples alone."""
-        # Memory-only training: the stream's samples are dropped, and those drawn stay.
+        """Return replayed samples only."""
         return super().make_batch(stream).part(slice(stream.n_stream, None))
 
     def after_step(self, output: Output, batch: Batch) -> None:
-        """Credit the samples trained on since the buffer's losses were observed last with their
-        decrease, and adapt the rate to it."""
+        """Update importances and rate by the decrease of the buffer's losses."""
         self.buffer.mark_trained(batch.slots)
         if (self.updates + 1) % self.importance_every:
             return
@@ -128,22 +122,22 @@ class CLIB(HeadStrategy):
         self.set_learning_rate()
 
     def learning_rate_factor(self) -> float:
-        """The schedule's factor times the adaptive one."""
+        """Return the schedule's factor times the adaptive one."""
         return super().learning_rate_factor() * self.rate.lr
 
     def set_learning_rate(self) -> None:
-        """Set each group's rate: its own, times the schedule's factor, times the adaptive one."""
+        """Set each group's rate, also for a constant schedule."""
         scale_learning_rates(self.optimizer, self.learning_rate_factor())
 
     @torch.no_grad()
     def buffer_losses(self) -> Tensor:
-        """(held samples,) cross-entropy of each under the current model."""
+        """Return the cross-entropy (stored samples,) of each under the current model."""
         held = len(self.buffer)
         if self.buffer_features is not None:
             logits = self.model.run(None, {"frozen": self.buffer_features[:held]}).logits
         else:
             slots = torch.arange(held).split(self.eval_mb_size)
-            # A draw of its own: not the views just trained on.
+            # Other views than those of the update.
             draw = self.replay.draws
             read = (self.replay.read(some, self.updates, draw)[0][0] for some in slots)
             logits = torch.cat([self.model(images.to(self.device)) for images in read])

@@ -20,27 +20,27 @@ from cl_prompts.training.schedules import Schedule
 class CODAPrompt(PromptStrategy):
     """CODA-Prompt (Smith et al., CVPR 2023, arXiv 2211.13218).
 
-    In each prompted block M components P with keys K and attention vectors A make one prompt per
-    image: ``w_j = cos(q o A_j, K_j)``, ``prompt = sum_j w_j P_j``, with the query q the final-norm
+    In each prompted block, M components P with keys K and attention vectors A form one prompt per
+    image: ``w_j = cos(q o A_j, K_j)``, ``prompt = sum_j w_j P_j``. The query q is the final-norm
     class token of the unprompted frozen ViT, not normalised. The first half of a component's rows
-    are keys of the prefix, the second values. Each task owns M / T components, which begin
-    orthogonal to all earlier ones; those of earlier tasks are fixed and still take part. Nothing is
-    selected, and no task id is used at test time. Loss: cross-entropy over the task's classes, plus
-    ``mu`` times the orthogonality penalty of K, A and P.
+    are keys of the prefix, the second half values. Each task has M / T components, initialised
+    orthogonal to all earlier ones, which are frozen but still used. Nothing is selected, and no
+    task id is used at test time. Loss: cross-entropy over the task's classes, plus ``mu`` times the
+    orthogonality penalty of K, A and P.
 
-    **Boundaries.** Where they are announced (task-aware), ``n_tasks`` is required; recipes give it.
-    On task-free streams it has to be left out: all components train from the start.
+    **Boundaries.** With announced boundaries (task-aware) ``n_tasks`` is required; recipes set it.
+    On task-free streams it must be left out: all components train from the start.
 
     Defaults are the published script's: M = 100, length 8 (4 keys and 4 values), blocks 0 to 4,
     Adam 1e-3, batch 128, 20 epochs a task (ImageNet-R: 50), CODA's cosine schedule, a fresh
     optimizer for each task, no clipping, mu = 0.
 
-    Deviations from the published code: weights of components come from two matrix products (exact,
-    no (batch, M, dim) intermediate); new rows by QR, orthogonal to trained rows too
-    (``orthogonal="gram_schmidt"``: the published sequence, which is not); the backbone is really
-    frozen (theirs computes and accumulates 86 M gradients); fixed components do not require a
-    gradient, so neither weight decay nor momentum moves them; no sample is dropped from a last
-    short batch.
+    Deviations from the published code: two matrix products give the weights of components (exact,
+    no (batch, M, dim) intermediate); new rows by QR are orthogonal to trained rows as well
+    (``orthogonal="gram_schmidt"``: the published sequence, which is not); the backbone has no
+    gradients (published: 86 M gradients are computed and accumulated); frozen components do not
+    require a gradient, so neither weight decay nor momentum moves them; the last short batch is
+    not dropped.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -50,18 +50,18 @@ class CODAPrompt(PromptStrategy):
     """
 
     n_tasks: Count | None = None
-    """Tasks among which the components are divided; see above."""
+    """Number of tasks that share the components; see above."""
     n_components: Count = 100
-    """M; with n_tasks, a remainder of the division is not used."""
+    """Number of components M; a remainder of M / n_tasks is not used."""
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""
     prompt_length: Count = 8
-    """Rows of a component, even."""
+    """Rows of a component, an even number."""
     orthogonal: Orthogonal = "qr"
-    """How new rows become orthogonal: ``"qr"`` or ``"gram_schmidt"``."""
+    """Orthogonalisation of new rows: ``"qr"`` or ``"gram_schmidt"``."""
     mu: NotNegative = 0.0
-    """Weight of the penalty; the paper's first version had 0.1 (times 1e-6 in its code), published
-    scripts have 0."""
+    """Weight of the penalty; 0.1 in the paper's first version (times 1e-6 in its code), 0 in the
+    published scripts."""
     lr: Positive = 1e-3
     train_mb_size: Count = 128
     train_epochs: Count = 20
@@ -81,7 +81,7 @@ class CODAPrompt(PromptStrategy):
         )
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Whether each task has components of its own: yes, as many as the first one."""
+        """Return True: each task has as many components as the first one."""
         share = self.weights.key.rows[0].shape[1]
         dim = self.model.backbone.dim
         if share * n_tasks > dim:
@@ -102,20 +102,17 @@ class CODAPrompt(PromptStrategy):
         tasks = self.weights.key.n_tasks
         if announced and tasks is None:
             raise InputError(
-                "CODAPrompt divides its components among the announced tasks, whose number is not"
-                " known: give n_tasks, or boundaries=False to train all components from the"
-                " start"
+                "CODAPrompt divides its components among the announced tasks: give n_tasks, or"
+                " boundaries=False to train all components from the start"
             )
         if tasks is not None and not announced:
             raise InputError(
-                f"CODAPrompt divided its components among n_tasks={tasks}, but no task is announced"
-                " here and only the first share would ever train: leave n_tasks out, or give"
-                " boundaries=True"
+                f"CODAPrompt has n_tasks={tasks}, but this stream announces no tasks: leave n_tasks"
+                " out, or give boundaries=True"
             )
 
     def prompt_loss(self, output: Output) -> Tensor:
-        """Orthogonality penalty of keys, attention vectors and components, times ``mu``, beside the
-        pull of keys."""
+        """Add ``mu`` times the orthogonality penalty of keys, attention vectors and components."""
         pull = super().prompt_loss(output)
         if not self.mu:
             return pull

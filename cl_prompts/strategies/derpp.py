@@ -19,17 +19,17 @@ class DERpp(HeadStrategy):
     """Dark experience replay ++ (Buzzega et al., NeurIPS 2020, arXiv 2004.07211).
 
     ``L = CE(stream) + alpha * MSE(logits of the first draw, logits stored with it) + beta *
-    CE(second draw)``: two independent draws of ``buffer_batch_size`` from a reservoir, so an update
-    costs one draw more than experience replay. A sample's logits are stored when it enters the
-    reservoir: those of the last update on its batch. Multi-label: binary cross-entropies, each
-    sample over the classes annotated in its task; the squared error is the same.
+    CE(second draw)``, with two independent draws of ``buffer_batch_size`` from a reservoir: one
+    draw more per update than experience replay. The stored logits of a sample are those of the last
+    update on its stream batch. With several labels, the cross-entropies are binary, each sample
+    over the classes annotated in its task; the squared error is the same.
 
-    Published settings: alpha 0.1, beta 0.5, SGD on a ResNet; no script of the Si-Blurry code has
-    DER++. The rest is taken from experience replay there: frozen ViT, head by Adam 5e-3, 64 stream
-    and 2 x 32 buffer samples, 3 updates a batch, buffer 2000. Deviation from the paper: the squared
-    error runs over the classes that had been seen when the logits were stored, since the others
-    come from untrained rows. Avalanche's own DER is not used: it needs task boundaries to fill its
-    buffer and fails on an empty task.
+    Published settings: alpha 0.1, beta 0.5, SGD on a ResNet. The Si-Blurry code does not include
+    DER++; the other settings are those of its experience replay: frozen ViT, head by Adam 5e-3, 64
+    stream and 2 x 32 buffer samples, 3 updates a batch, buffer 2000. Deviation from the paper: the
+    squared error is over the classes seen when the logits were stored, since other rows were
+    untrained. Avalanche's DER is not used: it needs task boundaries to fill its buffer and fails
+    on an empty task.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -42,7 +42,7 @@ class DERpp(HeadStrategy):
     weighs_alike = False
 
     alpha: NotNegative = 0.1
-    """Weight of the stored logits."""
+    """Weight of the squared error to the stored logits."""
     beta: NotNegative = 0.5
     """Weight of the second draw's cross-entropy."""
     buffer_size: Size = 2000
@@ -56,10 +56,10 @@ class DERpp(HeadStrategy):
         self.state.add("stored")
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """The loss of DER++; plain cross-entropy while the buffer is empty."""
+        """Return the loss of DER++; plain cross-entropy while the buffer is empty."""
         n = batch.n_stream
         draw = len(batch.slots) // 2
-        # One pass over all: the stream's samples first, then those of two independent draws.
+        # One pass over all: stream samples, then two independent draws.
         loss = self.label_loss(output.logits[:n], batch.part(slice(n)), whole=batch)
         if draw == 0:
             return loss
@@ -73,7 +73,5 @@ class DERpp(HeadStrategy):
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Store samples in the reservoir, with the logits of the update just made."""
         assert output is not None
-        # Stored are the logits of when the sample came, which is what the second term holds the
-        # model to.
         slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
         self.stored.put(slots, output.logits[: len(rows)], self.model.seen)

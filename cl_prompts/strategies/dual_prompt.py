@@ -16,26 +16,24 @@ class DualPrompt(PoolStrategy):
     """DualPrompt (Wang et al., ECCV 2022, arXiv 2204.04799).
 
     Prompts are prefixes: n keys and n values that join the attention of a block after its
-    projections. The G-prompt, in early blocks, serves all images and keeps learning. Every task has
-    an E-prompt of its own in later blocks, with one key: training uses the current task's, a test
-    image the one whose key is nearest to its query (final-norm class token of the unprompted frozen
-    ViT), so no task id is used. A new task's E-prompt starts as a copy of the previous one, its key
-    does not.
-    Loss: cross-entropy over the task's classes minus ``pull_weight * mean_b cos(q_b, K_t)``; the
-    linear head reads the class token.
+    projections. The G-prompt in early blocks is shared by all images and trained throughout. Each
+    task has its own E-prompt in later blocks, with one key: training uses that of the current task,
+    a test image the one whose key is nearest to its query (final-norm class token of the unprompted
+    frozen ViT), so no task id is used. A new E-prompt starts as a copy of the previous one; its key
+    does not. Loss: cross-entropy over the task's classes minus
+    ``pull_weight * mean_b cos(q_b, K_t)``. The linear head reads the class token.
 
-    Where no boundary is announced, or once tasks exceed the pool, training chooses by nearest key
-    as well.
+    If no boundary is announced, or if tasks exceed the pool, training selects by nearest key too.
 
     Defaults: the paper's lengths; the PyTorch port's settings for CIFAR-100: Adam at 0.03 * 24 /
     256 = 0.0028125, the rate in effect, batch 24, 5 epochs a task, a fresh optimizer for each,
     gradient norm at most 1. Published configurations differ in the E-prompt (CIFAR-100: 5 rows) and
     the rate (ImageNet-R: 0.005 * 24 / 256 = 0.00046875, 50 epochs).
 
-    Deviations. The PyTorch ports permute prefixes, so that images get other images' prompts; here,
-    as in the JAX code, each gets its own. No batchwise prompt at test time, see
-    ``batchwise_prompt``. Keys of tasks that have not started do not compete at test time, see
-    ``all_keys``. Test scores are over the classes seen.
+    Deviations: the PyTorch ports permute prefixes, so that images get other images' prompts; here,
+    as in the JAX code, each image gets its own. There is no batchwise prompt at test time (see
+    ``batchwise_prompt``). Keys of later tasks do not compete at test time (see ``all_keys``). Test
+    scores are over the seen classes.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -57,18 +55,17 @@ class DualPrompt(PoolStrategy):
     e_length: Count = 20
     """Keys and values of an E-prompt per block."""
     batchwise_prompt: Batchwise = "off"
-    """Batchwise prompt, a majority vote of the batch on the E-prompt of all its images: ``"off"``,
-    in ``"training"``, or ``"always"``, as published for CIFAR-100. **"always" leaks the task at
-    test time**: test batches hold one task each, so the vote reveals it, and predictions depend on
-    batch mates. Do not compare such numbers with others."""
+    """One E-prompt for all images of a batch, by majority vote: ``"off"``, in ``"training"``, or
+    ``"always"``, as published for CIFAR-100. **"always" leaks the task at test time**: test batches
+    hold one task each, so the vote reveals it, and predictions depend on the other samples of the
+    batch. Do not compare such numbers with others."""
     all_keys: bool = False
-    """Let keys of E-prompts that no task has trained compete at test time, as published; images
-    that choose them get untrained prompts."""
+    """Let untrained E-prompts compete at test time, as published."""
     lr: Positive = 0.0028125
     train_mb_size: Count = 24
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Whether each task has an E-prompt of its own."""
+        """Return whether each task has its own E-prompt."""
         return self.pool_size is None
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
@@ -78,14 +75,14 @@ class DualPrompt(PoolStrategy):
         dim = backbone.dim
         heads = backbone.n_heads
         initial = self.initial
-        # Training: the task's own slot. Tests: the nearest key, of trained slots alone.
+        # Training: the task's own slot. Tests: the nearest key of trained slots.
         slots = TaskSlots(NearestKeys(size, dim, initial=initial), all_rows=self.all_keys)
         return PromptedViT(
             backbone,
             n_classes,
             selector=batchwise(slots, self.batchwise_prompt),
             pools=[
-                # The G-prompt has no key: it is always on, and trains through all tasks.
+                # The G-prompt has no key: it is always used, and trained in all tasks.
                 SharedPrefix(self.g_blocks, self.g_length, dim, heads, initial=initial),
                 PrefixPool(
                     size, self.e_blocks, self.e_length, dim, heads, initial=initial, copy_slots=1

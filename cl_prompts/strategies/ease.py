@@ -19,23 +19,24 @@ from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class EASE(AdapterStrategy):
-    """EASE ("Expandable Subspace Ensemble for Pre-Trained Model-Based Class-Incremental Learning",
-    Zhou et al., CVPR 2024, arXiv 2403.12030). One class per image.
+    """EASE, expandable subspace ensemble (CVPR 2024). One class per image.
 
-    Every task trains adapters of its own beside every block, through a fresh cosine head over its
-    classes. Then they are fixed, and the task's classes get prototypes in the subspaces of all
-    tasks so far; prototypes that earlier classes lack in the new subspace are made up from their
-    likeness to the new ones (:class:`~cl_prompts.models.subspace_prototypes.SubspacePrototypes`).
-    A test image passes through every task's adapters, and no task id is used: features of finished
-    ones are cached, so that the next evaluation costs one pass.
+    Source: "Expandable Subspace Ensemble for Pre-Trained Model-Based Class-Incremental Learning",
+    Zhou et al., arXiv 2403.12030.
 
-    A class belongs to the task in which it appears first; later images of it (blurry streams bring
-    them back) are ignored.
+    Each task trains its own adapters beside every block, with a new cosine head over its classes.
+    Then they are frozen, and the task's classes get prototypes in the subspaces of all tasks so
+    far. Prototypes of earlier classes in the new subspace are synthesised from their similarity to
+    the new classes (:class:`~cl_prompts.models.subspace_prototypes.SubspacePrototypes`). A test
+    image passes through the adapters of every task, so no task id is used; features of finished
+    tasks are cached, so the next evaluation costs one pass.
+
+    A class belongs to the task in which it first appears; its images in later tasks (blurry
+    streams) are ignored.
 
     Deviations from the published code: see
-    :class:`~cl_prompts.strategies.base.adapted.AdapterStrategy`; the dimension of features is not
-    fixed at 768; in the middle of its task a class is scored by the cosine with its row of the
-    head.
+    :class:`~cl_prompts.strategies.base.adapted.AdapterStrategy`; the feature dimension is not fixed
+    at 768; during its task a class is scored by the cosine with its row of the head.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -47,11 +48,11 @@ class EASE(AdapterStrategy):
     n_tasks: Count | None = None
     """Number of tasks; None for room for 10."""
     alpha: NotNegative = 0.1
-    """Share of the subspaces of other tasks in a score."""
+    """Weight of the other tasks' subspaces in a score."""
     lr: Positive = 0.025
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Whether each task has adapters of its own."""
+        """Return whether each task has its own adapters."""
         return True
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> EaseViT:
@@ -71,31 +72,28 @@ class EASE(AdapterStrategy):
         """Start the task's adapters, and a fresh head."""
         super().start_task(classes)
         head = self.model.head
-        # U(-1 / sqrt(dim), 1 / sqrt(dim)) as torch's linear layers, and the scale sigma anew.
+        # U(-1 / sqrt(dim), 1 / sqrt(dim)) as torch's linear layers, and a new scale sigma.
         bound = self.model.backbone.feature_dim**-0.5
         with seeded(derived_seed(self.seed, self.tasks_started)):
             nn.init.uniform_(head.weight, -bound, bound)
         head.sigma.fill_(1)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Cross-entropy over the classes that are new in the task, over samples of these."""
+        """Return the cross-entropy over the task's new classes, for samples of these classes."""
         known = ~self.model.earlier()[batch.labels]
-        # The head is a task's own: it is trained on the new classes, and gives way to prototypes.
         competing = batch.annotated & ~self.model.earlier()
         if self.class_mask == "batch":
             competing = competing & self.competing_classes(batch.labels)
-        # A sample of an earlier class gets some label that competes and no weight; where none
-        # does, all compete.
+        # Samples of earlier classes get any competing label and weight 0.
         competing = torch.where(competing.any(), competing, torch.ones_like(competing))
         labels = torch.where(known, batch.labels, competing.int().argmax())
         logits = output.logits.masked_fill(~competing, -torch.inf)
         return masked_mean(F.cross_entropy(logits, labels, reduction="none"), known)
 
     def finish_task(self) -> None:
-        """Take the prototypes of the task's classes, and complete those of earlier ones."""
+        """Compute the prototypes of the task's classes, and synthesise those of earlier ones."""
         prototypes = self.model.prototypes
         for features, labels in self.task_features():
-            # Prototypes of earlier classes in the new subspace are synthesised, not measured.
             own = ~self.model.earlier()[labels]
             prototypes.observe(features[own], labels[own], self.model.adapters.task)
         prototypes.complete()

@@ -7,18 +7,18 @@ from cl_prompts.strategies.base.head_training import HeadStrategy
 
 
 class ER(HeadStrategy):
-    """Experience replay (ER; Rolnick et al., NeurIPS 2019, arXiv 1811.11682; here as in the
-    Si-Blurry code).
+    """Experience replay (ER; Rolnick et al., NeurIPS 2019), as in the Si-Blurry code.
 
-    Every update joins the stream batch with ``buffer_batch_size`` distinct samples drawn uniformly
-    from a reservoir, read again with a fresh augmentation: ``L = CE(stream and buffer)``, the plain
-    mean over both, over the classes seen so far. The reservoir (Vitter 1985) holds every sample of
-    the stream with the same probability, and references, not images. Multi-label: binary
-    cross-entropy, each sample over the classes that were annotated in the task it comes from.
+    Source: arXiv 1811.11682. Every update joins the stream batch with ``buffer_batch_size``
+    distinct samples drawn uniformly from a reservoir, with new augmentations:
+    ``L = CE(stream and buffer)``, the mean over both, over the classes seen so far. The reservoir
+    (Vitter 1985) stores references instead of images, and each stream sample is in it with the same
+    probability. With several labels, binary cross-entropy, each sample over the classes annotated
+    in its task.
 
     Published settings (defaults): frozen ViT, head by Adam 5e-3 constant, 64 stream and 32 buffer
     samples, 3 updates a batch, buffer 2000. Deviations from the published code: no CutMix; the
-    reservoir decides sample by sample (there, the batch that fills it overwrites its last slot);
+    reservoir decides for each sample (published: the batch that fills it overwrites its last slot);
     one augmentation per image instead of one per batch.
 
     Example:

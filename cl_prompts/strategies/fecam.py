@@ -17,12 +17,12 @@ class FeCAM(PrototypeStrategy):
     ``(v - m_c) R_c^-1 (v - m_c)^T`` wins. All formulas:
     :class:`~cl_prompts.models.mahalanobis.MahalanobisPerClass`.
 
-    It keeps a matrix of dim^2 numbers a class, and the same again once it evaluates: 0.9 GiB for
-    100 classes at a width of 768. More than ``memory_gib`` is refused.
+    Memory: a matrix of dim^2 numbers per class, and as much again in evaluation: 0.9 GiB for 100
+    classes at a width of 768. More than ``memory_gib`` is refused.
 
-    Deviations: covariances are kept exactly however a class comes, where the published code takes
+    Deviations: covariances are exact even if a class returns, where the published code computes
     each from one task. The published form for trained backbones takes square roots of features,
-    which a ViT's are too often negative for.
+    which in a ViT are often negative.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -39,7 +39,7 @@ class FeCAM(PrototypeStrategy):
     off_diagonal: NotNegative = 0.0
     """Shrinkage a2; published: 0 on CIFAR-100, 10 on ImageNet-R."""
     form: Literal["frozen", "toolbox"] = "frozen"
-    """``"toolbox"``: as LAMDA-PILOT has it."""
+    """``"frozen"`` as published for frozen ViTs, or ``"toolbox"`` as in LAMDA-PILOT."""
     memory_gib: Positive = 4.0
-    """Refuse settings whose matrices take more, in GiB."""
+    """Limit of the matrices' memory in GiB; more is refused."""
     training_scores: bool = False

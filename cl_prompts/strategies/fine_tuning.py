@@ -7,14 +7,16 @@ from cl_prompts.strategies.base.head_training import HeadStrategy
 
 
 class FineTuning(HeadStrategy):
-    """Fine-tuning of all weights by AdamW, with a small learning rate on the backbone and a large
-    one on the head; cross-entropy over the classes seen so far. The baseline that forgets.
+    """Fine-tuning of all weights: the baseline that forgets.
+
+    AdamW with a small learning rate on the backbone and a large one on the head; cross-entropy over
+    the classes seen so far.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> vit = create_backbone()
         >>> tuned = FineTuning(backbone=vit, n_classes=10, evaluator=None, device="cpu")
-        >>> vit.trainable, tuned.model.backbone.trainable  # what learns is a copy
+        >>> vit.trainable, tuned.model.backbone.trainable  # a copy is trained
         (False, True)
     """
 

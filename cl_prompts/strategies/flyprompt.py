@@ -12,30 +12,31 @@ from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.router import Router
 from cl_prompts.strategies.plugins.slow_heads import SlowHeads
 
-#: experts where neither their number nor that of the tasks is given, as published
+#: number of experts if neither it nor the number of tasks is given, as published
 PUBLISHED_EXPERTS = 5
 
 
 class FlyPrompt(PromptStrategy):
-    """FlyPrompt ("Brain-Inspired Random-Expanded Routing with Temporal-Ensemble Experts for General
-    Continual Learning", ICLR 2026, arXiv 2602.01976). One class per image.
+    """FlyPrompt, routed prompt experts with slow heads (ICLR 2026). One class per image.
 
-    Experts are context tokens in several blocks and learn one after the other: the next one starts
+    Source: "Brain-Inspired Random-Expanded Routing with Temporal-Ensemble Experts for General
+    Continual Learning", arXiv 2602.01976.
+
+    Experts are context tokens in several blocks, trained one after the other: the next one starts
     every ``period`` samples of the stream, or with an announced task, as the mean of its
-    predecessors, which never change again. A router says which expert a test image gets: ridge
-    regression from randomly expanded frozen features to the expert that was in training when they
-    came (:class:`~cl_prompts.models.routers.AnalyticRouter`). One head serves all experts; each has
-    slow heads besides, averages of that head from its own time, and each class is scored by the
-    surest of them (:class:`~cl_prompts.models.slow_heads.SlowHeads`). Loss: cross-entropy over the
-    classes of the batch.
+    predecessors, which are then frozen. A router selects the expert of a test image: ridge
+    regression from randomly expanded frozen features to the expert in training at that time
+    (:class:`~cl_prompts.models.routers.AnalyticRouter`). All experts share one head. Each also has
+    slow heads, averages of that head while it trained, and the most confident of them scores each
+    class (:class:`~cl_prompts.models.slow_heads.SlowHeads`). Loss: cross-entropy over the classes
+    of the batch.
 
-    Deviations from the published code. Finished experts stand still, where Adam's momentum moves
-    the published ones for some ten steps more. Experts without queries do not compete in the
-    router. The router takes each stream image in as the first update sees it, augmented where the
-    data set augments; published: without augmentation. The router has 2,000 random features
-    (published: 10,000, of which the sums take 800 MB). The length of the stream need not be known:
-    ``period`` says it, published as length // experts. Rows carry no positional embedding
-    (``position``).
+    Deviations from the published code: finished experts do not change, where Adam's momentum moves
+    the published ones for some ten steps more; experts without queries do not compete in the
+    router; the router is trained on the images of the first update, augmented if the data set
+    augments (published: without augmentation); it has 2,000 random features (published: 10,000,
+    whose sums take 800 MB); ``period`` is a setting (published: stream length // experts); prompts
+    have no positional embedding (``position``).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -44,18 +45,17 @@ class FlyPrompt(PromptStrategy):
         (5, (0.9, 0.99))
     """
 
-    # Slow head j: W_j <- decay_j W_j + (1 - decay_j) W behind every update.
+    # Slow head j: W_j <- decay_j W_j + (1 - decay_j) W after every update.
     own_plugins = (Router(), SlowHeads(decays=(0.9, 0.99)))
     excluded = ("multi_label", "compile")
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""
     n_experts: Count | None = None
-    """Experts; None for one per task, or 5 if the number of tasks is unknown. Once tasks or periods
-    exceed them, the last one goes on learning."""
+    """Experts; None for one per task, or 5 if the number of tasks is unknown. Further tasks or
+    periods train the last expert."""
     period: Count | None = 10_000
-    """Stream samples after which the next expert starts where no boundary is announced; None for
-    one expert alone."""
+    """Stream samples per expert where no boundary is announced; None for a single expert."""
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""
     prompt_length: Count = 20
@@ -69,11 +69,11 @@ class FlyPrompt(PromptStrategy):
 
     @property
     def n_head_experts(self) -> int:
-        """Experts in all, each with slow heads of its own."""
+        """Number of experts, each with its own slow heads."""
         return self.n_experts or self.n_tasks or PUBLISHED_EXPERTS
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Whether each task has an expert of its own."""
+        """Return whether each task has its own expert."""
         return self.n_experts is None
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
@@ -86,5 +86,5 @@ class FlyPrompt(PromptStrategy):
             backbone.dim,
             position=class_position(backbone) if self.position else None,
         )
-        # Without a selector: the plugin Router, which the method is defined with, puts its own in.
+        # The method's own plugin Router sets the selector.
         return PromptedViT(backbone, n_classes, pools=[experts])

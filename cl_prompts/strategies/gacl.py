@@ -10,18 +10,17 @@ ALIASES = ("g_acil",)
 
 
 class GACL(RanPACProbe):
-    """GACL, generalised analytic continual learning (Zhuang et al., NeurIPS 2024, arXiv
-    2403.15706), as published for Si-Blurry.
+    """GACL, generalised analytic continual learning (NeurIPS 2024), as published for Si-Blurry.
 
-    ``h = relu(f R)`` of the frozen class token f with R ~ U(-1/sqrt(dim), 1/sqrt(dim)), dim x
-    ``projection``; ``W = (H'H + ridge I)^-1 H'Y`` with one-hot Y. The published recursion gives the
-    same W, and its "exposed class label gain" is what a sum does by itself. It is RanPAC's
-    estimator: relu is homogeneous, so R's scale and the ridge are one setting, ``R -> s R`` is
-    ``ridge -> ridge / s^2``; the distribution of R differs, and the ridge is not chosen.
+    Source: Zhuang et al., arXiv 2403.15706. ``h = relu(f R)`` of the frozen class token f with
+    R ~ U(-1/sqrt(dim), 1/sqrt(dim)), dim x ``projection``; ``W = (H'H + ridge I)^-1 H'Y`` with
+    one-hot Y. The published recursion gives the same W; its "exposed class label gain" is part of
+    the sum. It is RanPAC's estimator with another distribution of R and a fixed ridge: relu is
+    homogeneous, so ``R -> s R`` is the same as ``ridge -> ridge / s^2``.
 
-    Deviations: training images are seen as test images are, and count once. The published run
-    shows one augmented view and fits it three times, which triples the weight of all samples:
-    ``ridge=33.3`` here. ``augmented_views=true`` counts ``online_iter`` different views.
+    Deviations: training images are not augmented, and each counts once. The published run fits one
+    augmented view three times, which triples the weight of all samples and equals ``ridge=33.3``
+    here. ``augmented_views=true`` counts ``online_iter`` different views.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

@@ -1,4 +1,4 @@
-"""HiDe-Prompt: a prompt per task, a classifier that names tasks, aligned heads (NeurIPS 2023)."""
+"""HiDe-Prompt: a prompt per task, a query classifier, aligned heads (NeurIPS 2023)."""
 
 from __future__ import annotations
 
@@ -32,25 +32,27 @@ IDENTITY = "selector.classifier."
 
 
 class HiDePrompt(PromptStrategy):
-    """HiDe-Prompt ("Hierarchical Decomposition of Prompt-Based Continual Learning", Wang et al.,
-    NeurIPS 2023, arXiv 2310.07234). One class per image.
+    """HiDe-Prompt, a prompt per task and aligned heads (NeurIPS 2023). One class per image.
 
-    Every task has a prefix of its own, which starts as a copy of the one before and is used mixed
-    with the mean of all before. A classifier of queries names the class of a test image, and the
-    task of that class gives its prefix. At task ends both heads are aligned on draws from Gaussian
+    Source: "Hierarchical Decomposition of Prompt-Based Continual Learning", Wang et al., arXiv
+    2310.07234.
+
+    Each task has its own prefix, which starts as a copy of the previous one and is mixed with the
+    mean of all earlier ones. A query classifier predicts the class of a test image, and the task of
+    that class selects the prefix. At task ends both heads are aligned on draws from Gaussian
     statistics of all classes. Loss: cross-entropy over the task's classes, plus ``contrast_weight``
-    times a term that keeps features apart from each other and from the means of earlier tasks.
+    times a term that separates features from each other and from the means of earlier tasks.
 
-    Where no boundary is announced, the next prefix starts every ``period`` samples, until the last
-    one goes on; a class belongs to the prefix during which it appeared first, and its features are
-    taken in while that one trains.
+    If no boundary is announced, the next prefix starts every ``period`` samples; further periods
+    train the last one. A class belongs to the prefix during which it first appeared, and its
+    statistics are of features under that prefix.
 
     Defaults are the published ones for CIFAR-100: rates of 0.03 * 24 / 256 for prompts and a tenth
-    of it for the head. Deviations: the classifier of queries trains in the same updates as the
-    prompts, on the same images, instead of 20 epochs before them, so that any stream will do; each
-    image gets the keys and values of its own prefix (``layout="published"``: rows are permuted, so
-    that predictions depend on batch mates); an epoch of the alignment has as many batches as
-    classes seen; a cosine schedule instead of steps.
+    of it for the head. Deviations: the query classifier trains in the same updates as the prompts
+    instead of 20 epochs before them, so it works on any stream; each image gets the keys and values
+    of its own prefix (``layout="published"``: rows are permuted, so predictions depend on the other
+    samples of the batch); an epoch of the alignment has as many batches as seen classes; a cosine
+    schedule instead of steps.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -75,15 +77,15 @@ class HiDePrompt(PromptStrategy):
     initial: Distribution = "uniform"
     """Distribution of the first prefix: ``"uniform"``, ``"small"`` or ``"normal"``."""
     layout: PrefixLayout = "own"
-    """Whose rows an image gets: its ``"own"``, or permuted ones as ``"published"``, with which
-    predictions depend on batch mates; do not compare such numbers with others."""
+    """``"own"``: an image gets its own rows; ``"published"``: rows are permuted, so predictions
+    depend on the other samples of the batch. Do not compare such numbers with others."""
     momentum: Share = 0.01
-    """Share of the mean of earlier prefixes in that of a task."""
+    """Weight of the mean of earlier prefixes in the prefix of a task."""
     contrast_weight: NotNegative = 0.1
     """Weight of the contrastive term; ImageNet-R: 0.5."""
     # Published: 5e-4 * batch / 256.
     identity_lr: Positive = 5e-4 * 24 / 256
-    """Learning rate of the classifier of queries."""
+    """Learning rate of the query classifier."""
     lr: Positive = 0.00028125
     """Learning rate of the head."""
     prompt_lr: Positive | None = 0.0028125
@@ -91,18 +93,17 @@ class HiDePrompt(PromptStrategy):
     train_epochs: Count = 50
     schedule: Schedule = "cosine"
     clip_norm: Positive | None = 1.0
-    """Bound on the gradient's global norm, for the classifier of queries and for the rest; None for
-    none."""
+    """Maximum gradient norm, separately for the query classifier and the rest; None for no
+    clipping."""
     period: Count | None = 1000
-    """Stream samples of a prefix where no boundary is announced; None for no end."""
+    """Stream samples per prefix where no boundary is announced; None for a single prefix."""
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Whether each task has a prefix of its own."""
+        """Return whether each task has its own prefix."""
         return self.pool_size is None
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """Build a prefix per task and a classifier that names it; the head reads the class
-        token."""
+        """Build a prefix per task and a query classifier; the head reads the class token."""
         size = slots_for(self.pool_size, self.n_tasks)
         return PromptedViT(
             backbone,
@@ -120,24 +121,24 @@ class HiDePrompt(PromptStrategy):
 
     @property
     def router(self) -> HeadRouter:
-        """The classifier of queries, and which task a class belongs to."""
+        """Query classifier, and the task of each class."""
         return cast(HeadRouter, self.model.selector)
 
     # ------------------------------------------------------------------ rates
 
     def group_rates(self) -> list[float]:
-        """Rates of head and prompts, and that of the classifier of queries."""
+        """Return the rates of head, prompts and query classifier."""
         return [*super().group_rates(), self.identity_lr]
 
     def group_of(self, name: str) -> int:
-        """The last group for the classifier of queries."""
+        """Return the last group for the query classifier."""
         return len(self.group_rates()) - 1 if name.startswith(IDENTITY) else super().group_of(name)
 
     def clip_gradients(self) -> None:
-        """Bound the gradients of the classifier of queries, and those of all else."""
+        """Clip the gradients of the query classifier and of the rest separately."""
         if self.clip_norm is None:
             return
-        # Two norms: the classifier of queries would else take most of a common bound.
+        # The query classifier would dominate a common norm.
         for identity in (True, False):
             trained = [
                 p
@@ -153,17 +154,17 @@ class HiDePrompt(PromptStrategy):
         super().check_announced(announced=announced)
         if announced and (self.n_tasks or 0) > self.router.n_tasks:
             raise InputError(
-                f"pool_size is {self.router.n_tasks}: each of the {self.n_tasks} announced tasks"
-                f" of {type(self).__name__} has a prefix of its own"
+                f"pool_size is {self.router.n_tasks}, but {type(self).__name__} needs a prefix for"
+                f" each of the {self.n_tasks} announced tasks: give at least as many"
             )
 
     def observe_classes(self, labels: Tensor) -> None:
-        """Observe classes, and give those that are new to the current task."""
+        """Observe classes, and assign new ones to the current task."""
         super().observe_classes(labels)
         self.router.own(labels)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """The base's loss, contrast of features, and the loss of the classifier of queries."""
+        """Return the base's loss plus contrast of features and loss of the query classifier."""
         # Within-task prediction: cross-entropy of the head on prompted features.
         loss = super().training_loss(output, batch)
         # Task identity: cross-entropy of the classifier on queries.
@@ -175,35 +176,34 @@ class HiDePrompt(PromptStrategy):
         return loss + self.contrast_weight * centroid_contrast(output.raw, self.earlier_means())
 
     def earlier_means(self) -> Tensor:
-        """(n, dim) centroids of the classes of earlier tasks."""
+        """Return the centroids (n, dim) of the classes of earlier tasks."""
         plugin = self.plugin(HeadAlignment)
         found = plugin.current(announced=self.announced)[:1] if plugin else ()
         if not found:
             return torch.zeros(0, self.model.backbone.feature_dim, device=self.device)
         owner = self.router.task_of
-        # Centroids that hold samples, of classes that an earlier task owns.
+        # Non-empty centroids of classes of earlier tasks.
         earlier = ((owner >= 0) & (owner < self.router.current))[:, None] & (found[0].count > 0)
         return found[0].mean[earlier]
 
     # ------------------------------------------------------------------ task ends
 
     def aligned_classifiers(self) -> list[Classifier]:
-        """The head, on features of the prefix in training alone, and the classifier of queries."""
+        """Return the head, for classes of the current prefix, and the query classifier."""
         return [
-            # Streaming statistics of the head are of classes of the prefix in training, since the
-            # features of others came from one that is not theirs; those of an announced task are
-            # of all its images. Queries are the same under all prefixes.
+            # Streaming statistics use classes of the current prefix only: others have another one.
+            # Queries are the same under all prefixes.
             replace(head_of(self.model), rows=self.own_rows),
             Classifier(
                 self.router.classifier,
                 lambda output: output.cacheable["frozen"],
                 dim=self.model.backbone.dim,
-                samples=self.train_mb_size,  # published: five times less than the head's
+                samples=self.train_mb_size,  # published: a fifth of the head's
             ),
         ]
 
     def own_rows(self, batch: Batch) -> Tensor:
-        """(batch,) samples whose class belongs to the prefix in training."""
+        """Return the mask (batch,) of samples whose class belongs to the current prefix."""
         return self.router.task_of[batch.labels] == self.router.current
 
     def start_period(self) -> None:
@@ -211,9 +211,9 @@ class HiDePrompt(PromptStrategy):
         following = self.router.current + 1
         if following >= self.router.n_tasks:
             return
-        # By the period's number, so that a resumed run makes the same draws.
+        # Seeded by the period's number, so that a resumed run draws the same.
         with seeded(derived_seed(self.seed, following)):
             start_task(self.model, following)
-        if self.new_optimizer:  # else momentum would go on moving the finished prefix
+        if self.new_optimizer:  # otherwise momentum would still move the finished prefix
             self.optimizer.state = defaultdict(dict)
         self.make_optimizer()

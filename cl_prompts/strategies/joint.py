@@ -35,7 +35,7 @@ class Joint(HeadStrategy):
     train_epochs: Count = 5
     """Passes over all data."""
     online_iter: Count = 1
-    """Updates per batch; 1, since all data are at hand for several epochs."""
+    """Updates per batch; 1, since there are several epochs."""
 
     def train(
         self,
@@ -46,28 +46,27 @@ class Joint(HeadStrategy):
         """Train on the union of ``experiences``, in random order.
 
         Raises:
-            InputError: there are none, or parts of multi-label tasks, whose annotations cannot be
-                joined.
+            InputError: there are none, or parts of multi-label tasks with different annotated
+                classes.
         """
         parts = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if not parts:
-            raise InputError("there is nothing to train on: the stream has no experience")
+            raise InputError("the stream has no experience: give at least one")
         union = _union(parts)
         n_classes = self.model.n_classes
         together = hasattr(union, "classes_in_this_experience") or not self.model.multi_label
         if not together and not all(bool(classes_of(part, n_classes).all()) for part in parts):
             raise InputError(
-                "these experiences are annotated for different classes and are not whole tasks of a"
-                " stream of cl-prompts, so that zeros in their targets mean nothing together: give"
-                " whole tasks"
+                "these experiences annotate different classes and are not whole tasks of one of our"
+                " streams: give whole tasks"
             )
         return super().train(union, eval_streams, **{"shuffle": True, **kwargs})
 
 
 def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
-    """The tasks that mini-experiences were cut from, if they are complete; else the parts."""
+    """Return the tasks that mini-experiences were cut from if complete, else the parts."""
     wholes = {id(whole): whole for whole in map(whole_of, parts)}
-    # A task is whole if its parts have as many samples as it has itself.
+    # A task is complete if its parts have as many samples as the task.
     samples = Counter({key: -len(whole.dataset) for key, whole in wholes.items()})
     for part in parts:
         samples[id(whole_of(part))] += len(part.dataset)
@@ -75,11 +74,9 @@ def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
 
 
 def _union(parts: Sequence[Any]) -> Any:
-    """One experience of all parts. A stream of this package joins its own: multi-label tasks share
-    images, and each comes once."""
+    """Join all parts in one experience; multi-label tasks of this package share images."""
     parts = _tasks(parts)
     stream = parts[0].origin_stream
-    # Numbers of experiences are those of one stream.
     if hasattr(stream, "joint") and all(part.origin_stream is stream for part in parts):
         return stream.joint([part.current_experience for part in parts])
     data = parts[0].dataset

@@ -7,12 +7,10 @@ from cl_prompts.strategies.joint import Joint
 
 
 class JointProbe(Joint):
-    """The upper bound of methods on frozen features: a linear probe trained on all experiences at
-    once, shuffled, for several epochs.
+    """Upper bound of gradient methods on the frozen class token: a linear probe on all data.
 
-    :class:`~cl_prompts.strategies.joint.Joint` with ``backbone_lr=0`` and without weight decay. It
-    is a bound for gradient methods on the frozen class token. A run shows it training images as
-    test images are, like the ridges that it is compared to.
+    :class:`~cl_prompts.strategies.joint.Joint` with ``backbone_lr=0`` and without weight decay. As
+    for the ridges that it is compared to, a run does not augment its training images.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

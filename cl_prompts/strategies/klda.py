@@ -14,16 +14,15 @@ class KLDA(PrototypeStrategy):
     Streaming LDA of ``phi(f) = sqrt(2 / M) cos(f Omega + b)`` with Omega ~ N(0, 2 gamma) and b
     uniform in [0, 2 pi), whose products are about ``exp(-gamma |f - f'|^2)``: class means and one
     covariance S in the space of a Gaussian kernel. The class of least ``(phi - mu_c) (S + rho
-    I)^-1 (phi - mu_c)^T`` wins; several members, each with draws of its own, average their
-    softmax.
+    I)^-1 (phi - mu_c)^T`` wins. Several members, each with its own draws, average their softmax.
 
-    Costs: S holds width^2 numbers a member, 200 MB at 5,000, and so does each checkpoint. It is
-    solved at each evaluation. Training batches are not scored unless ``training_scores`` is set.
+    Costs: S has width^2 numbers per member, 200 MB at 5,000, in memory and in each checkpoint. Each
+    evaluation solves it. Training batches are not scored unless ``training_scores`` is set.
 
-    Deviations: S is the scatter about the final means over the number of samples, so that the
-    stream's solution is the batch solution (``form=released``: see
-    :class:`~cl_prompts.models.kernel_lda.KernelLDA`); gamma, which the published code has for each
-    backbone, is that of the median distance in the first batch.
+    Deviations: S is the scatter around the final means divided by the number of samples, so the
+    solution does not depend on the order of the stream (``form=released``: see
+    :class:`~cl_prompts.models.kernel_lda.KernelLDA`); gamma, a constant per backbone in the
+    published code, is taken from the median distance in the first batch.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -37,16 +36,16 @@ class KLDA(PrototypeStrategy):
     plain_images = True
 
     width: Count = 5000
-    """Random features M of a member."""
+    """Random features M per member."""
     gamma: Positive | None = None
-    """Of the Gaussian kernel; None: 1 / median squared distance of the first batch's features."""
+    """Gamma of the kernel; None for 1 / median squared distance of the first batch's features."""
     shrinkage: Share | ByRule = 1e-3
-    """Rho; 0 with ``form="released"`` alone, where it takes the pseudo-inverse."""
+    """Rho; 0 only with ``form="released"``, where it takes the pseudo-inverse."""
     shrinkage_form: ShrinkageForm = "added"
     """How rho enters, see :data:`~cl_prompts.models.shrinkage.ShrinkageForm`."""
     members: Count = 1
-    """Members of the ensemble; the published text has 5, its version for images 1."""
+    """Members of the ensemble; published: 5 for text, 1 for images."""
     form: KLDAForm = "exact"
     """``"released"``: the published update and sum."""
-    # Scoring a batch would solve a system of width^2 numbers a member each time.
+    # Scoring a batch would solve a system of width^2 numbers per member.
     training_scores: bool = False

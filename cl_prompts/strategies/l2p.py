@@ -19,20 +19,20 @@ from cl_prompts.strategies.base.prompt import Batchwise, PoolStrategy, batchwise
 class L2P(PoolStrategy):
     """Learning to Prompt (Wang et al., CVPR 2022, arXiv 2112.08654).
 
-    The query q of an image is its final-norm class token in the unprompted frozen ViT. Of M keys
-    the k nearest by cosine are taken; their prompts, k * n tokens, are prepended to the sequence
-    before block 0 and stay in it. A linear head reads the mean of their outputs after the final
-    norm. Loss: cross-entropy over the task's classes minus
-    ``pull_weight * mean_b sum_{j in top-k} cos(q_b, K_j)``, the only term that trains keys.
+    The query q of an image is its final-norm class token in the unprompted frozen ViT. The k of M
+    keys nearest by cosine select their prompts: k * n tokens, prepended to the sequence before
+    block 0 for all blocks. A linear head reads the mean of their outputs after the final norm.
+    Loss: cross-entropy over the task's classes minus ``pull_weight * mean_b sum_{j in top-k}
+    cos(q_b, K_j)``, the only term that trains keys.
 
     Defaults are the PyTorch port's for CIFAR-100: M, n, k = 10, 5, 5; Adam at 0.03 * 16 / 256 =
     0.001875, the rate in effect; batch 16, 5 epochs a task, a fresh optimizer for each, gradient
     norm at most 1.
 
-    Deviations. From all published code: no batchwise prompt at test time, see ``batchwise_prompt``,
-    so expect lower numbers than published; test scores are over the classes seen, not over
-    untrained rows. From the port: prompts carry no positional embedding (a constant shift; JAX code
-    has none either).
+    Deviations from all published code: no batchwise prompt at test time (see ``batchwise_prompt``),
+    so expect lower numbers than published; test scores are over the seen classes, without untrained
+    rows. From the port: prompts have no positional embedding (a constant shift, which the JAX code
+    does not have either).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -42,26 +42,26 @@ class L2P(PoolStrategy):
     """
 
     pool_size: Count = 10
-    """Prompts M."""
+    """Number of prompts M."""
     prompt_length: Count = 5
-    """Tokens n of a prompt."""
+    """Tokens n per prompt."""
     top_k: Count = 5
     """Prompts k per image."""
     key_choice: Literal["nearest", "slots", "diverse"] = "nearest"
-    """How training chooses: ``"nearest"``, as tests do; ``"slots"``: the task's own k prompts,
-    which start as copies of the previous task's (the code's "prompt mask" and "shared pool";
-    nearest once slots exceed the pool or where no boundary is announced); ``"diverse"``: prompts
-    that earlier tasks used often are penalised (the paper's section 4.1, in no published code;
-    nearest where no boundary is announced)."""
+    """Selection in training: ``"nearest"``, as in tests; ``"slots"``: the task's own k prompts,
+    initialised with the previous task's (the code's "prompt mask" and "shared pool"; nearest if
+    slots exceed the pool or no boundary is announced); ``"diverse"``: prompts that earlier tasks
+    used often are penalised (the paper's section 4.1, not in the published code; nearest if no
+    boundary is announced)."""
     copy_keys: bool = False
-    """With slots, a task's keys start as copies of the previous task's, too."""
+    """With slots, initialise a task's keys with the previous task's as well."""
     batchwise_prompt: Batchwise = "off"
-    """Batchwise prompt, a majority vote of the batch on the prompts of all its images: ``"off"``,
-    in ``"training"``, or ``"always"``, as published. **"always" leaks the task at test time**: test
-    batches hold one task each, so the vote names it, and predictions depend on batch mates. Do not
-    compare such numbers with others."""
+    """The same prompts for all images of a batch, by majority vote: ``"off"``, in ``"training"``,
+    or ``"always"``, as published. **"always" leaks the task at test time**: test batches hold one
+    task each, so the vote reveals it, and predictions depend on the other samples of the batch. Do
+    not compare such numbers with others."""
     pull_weight: NotNegative = 0.1
-    """Weight lambda of the term that trains keys; Adam cancels it but for gradient clipping."""
+    """Weight lambda of the term that trains keys; Adam cancels it, except in gradient clipping."""
     lr: Positive = 0.001875
     train_mb_size: Count = 16
 
@@ -71,8 +71,8 @@ class L2P(PoolStrategy):
         in_range(1, self.pool_size, top_k=self.top_k)
         if self.copy_keys and self.key_choice != "slots":
             raise InputError(
-                f"copy_keys copies keys from slot to slot, but key_choice={self.key_choice} has no"
-                " slots: leave it out"
+                f"copy_keys needs key_choice=slots, but key_choice is {self.key_choice}: leave it"
+                " out"
             )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:

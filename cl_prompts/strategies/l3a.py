@@ -18,18 +18,18 @@ class L3A(MultiLabelRidgeProbe):
     """L3A, label-augmented analytic adaptation (ICML 2025, arXiv 2506.00816), on the frozen ViT.
 
     The multi-label ridge on random features ``relu(f R)``, with two additions: a class of an
-    earlier task, not annotated now, counts as present where the solution at the last task's end
-    gives it a probability above ``pseudo``; and an image weighs as much as the mean weight of its
-    positive classes, proportional to count^-1/2. All formulas:
+    earlier task, not annotated now, counts as present if the solution at the last task's end
+    predicts it with probability above ``pseudo``; and the weight of an image is the mean weight of
+    its positive classes, proportional to count^-1/2. All formulas:
     :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
 
-    Where boundaries are announced, labels of a task are counted before its first image, as
-    published; elsewhere batch by batch, and the earlier solution is that of ``period`` samples
-    ago. Published settings (ViT-B/16 on COCO) are the defaults; VOC with a TResNet: ``width=8192
-    ridge=1000``.
+    With announced boundaries, the labels of a task are counted before its first image, as
+    published; otherwise they are counted batch by batch, and the earlier solution is that of the
+    last ``period``. Published settings (ViT-B/16 on COCO) are the defaults; VOC with a TResNet:
+    ``width=8192 ridge=1000``.
 
-    Deviations: the published code trains the backbone on the first task for an epoch before it
-    freezes it, here it is frozen throughout; sums are float64 instead of float32.
+    Deviations: the backbone is always frozen (published: trained on the first task for an epoch);
+    sums are float64 instead of float32.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -46,9 +46,9 @@ class L3A(MultiLabelRidgeProbe):
     ridge: Positive = 1.0
     # Published: sigmoid(score) > 0.7, which is score > ln(7 / 3).
     pseudo: Share | None = 0.7
-    """Probability above which an earlier class counts as present; None: no pseudo-labels."""
+    """Probability above which an earlier class counts as present; None for no pseudo-labels."""
     weights: SampleWeights = "sqrt"
-    """``"sqrt"`` weighs images by the counts of their classes, ``"none"`` counts all alike."""
+    """``"sqrt"`` weighs images by the counts of their classes, ``"none"`` weighs all equally."""
     training_scores: bool = False
 
     def start_task(self, classes: Tensor) -> None:
@@ -57,12 +57,11 @@ class L3A(MultiLabelRidgeProbe):
         if not labels:  # an empty task
             return
         head = self.model.head
-        # A sample's weight depends on how frequent its labels are: counted before the first batch.
         targets = torch.stack(labels)
         head.count_labels(head.multi_hot(targets.to(self.device)), self._annotated(classes))
 
     def after_step(self, output: Output, batch: Batch) -> None:
-        """Add the batch to the statistics; labels of announced tasks have been counted."""
+        """Add the batch to the statistics; labels of announced tasks are counted already."""
         self.model.head.update(
             output.features,
             batch.labels,
@@ -71,5 +70,5 @@ class L3A(MultiLabelRidgeProbe):
         )
 
     def _annotated(self, classes: Tensor) -> Tensor | None:
-        """Annotated classes; None where one class per image says all."""
+        """Return the annotated classes; None for one class per image."""
         return classes if self.model.multi_label else None

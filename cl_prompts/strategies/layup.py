@@ -12,21 +12,20 @@ from cl_prompts.strategies.ranpac import RanPACProbe
 
 
 class LayUPProbe(RanPACProbe):
-    """LayUP, "Read Between the Layers" (Ahrens et al., TMLR 2024, arXiv 2312.08888), without its
-    first phase, as a probe of frozen features.
+    """LayUP without its first phase, as a probe of frozen features.
 
-    Ridge regression of one-hot labels on ``h = [class token of block b : the last 6 blocks]``, as
-    the blocks leave them: ``W = (G + ridge I)^-1 Q`` with ``G += h' h`` and ``Q += h' Y``. The
-    ridge is chosen anew at each announced task end, or every ``period`` samples, by four-fold
-    cross-validation on the samples since the last choice
-    (:class:`~cl_prompts.models.layup.LayUP`).
+    Source: "Read Between the Layers", Ahrens et al., TMLR 2024, arXiv 2312.08888. Ridge regression
+    of one-hot labels on ``h``, the class tokens of the last 6 blocks before the final norm:
+    ``W = (G + ridge I)^-1 Q`` with ``G += h' h`` and ``Q += h' Y``. The ridge is selected at each
+    announced task end, or every ``period`` samples, by four-fold cross-validation on the samples
+    since the last selection (:class:`~cl_prompts.models.layup.LayUP`).
 
-    Several classes an image: the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` on
-    h, whose ridge is the candidate of least squared error on ``held_out`` samples; not published.
+    With several labels: the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` on h,
+    whose ridge has the least squared error on ``held_out`` samples; not published.
 
-    Deviations: the paper may first tune adapters, scales or prompts on the first task, and keeps
-    the epoch that is best on its *test* images; sums are float64; classes not seen yet are masked,
-    whose column of zeros wins in the published code where all other scores are negative.
+    Deviations: the paper may first tune adapters, scales or prompts on the first task, and selects
+    the best epoch on its *test* images; sums are float64; unseen classes are masked (in the
+    published code their zeros win if all other scores are negative).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -39,18 +38,18 @@ class LayUPProbe(RanPACProbe):
     candidates = RIDGES
     plain_images = True
 
-    # k = 6, each block's output in front of the final norm, the last one's, too.
+    # k = 6 blocks, all before the final norm.
     features: str = "raw_blocks:6"
     intercept: bool = False
-    """Append a constant 1 to the features; the ridge acts on its coefficient, too. With several
-    classes an image there always is one."""
+    """Append a constant 1 to the features, whose coefficient is regularised as well; always done
+    with several labels."""
     ridge: Positive = 100.0
     held_out: Size = 1000
-    """Samples since the last choice whose features are kept for the next one. 0: the ridge is not
-    chosen."""
+    """Samples since the last selection of the ridge, stored for the next one; 0 for a fixed
+    ridge."""
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
-        """Ridge regression on the features of all blocks."""
+        """Make the ridge regression on the features of all blocks."""
         shared = self.values_of("ridge", "held_out", "seed")
         if self.multi_label:
             return MultiLabelRidge(dim, n_classes, dtype=dtype, **shared)

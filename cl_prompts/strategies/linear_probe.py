@@ -8,10 +8,10 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 
 
 class LinearProbe(OnlineStrategy):
-    """A linear head on the frozen class token, trained with cross-entropy over the classes seen so
-    far: the baseline for prompts. At test time cached features make it free.
+    """Linear head on the frozen class token: the baseline for prompts.
 
-    With ``multi_label`` each class is a logistic regression of its own.
+    It is trained with cross-entropy over the classes seen so far, or with ``multi_label`` one
+    logistic regression per class. Cached features make it free at test time.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

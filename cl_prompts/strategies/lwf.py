@@ -14,10 +14,10 @@ class LwF(HeadStrategy):
     :class:`~cl_prompts.strategies.plugins.distillation.Distillation`, which has the formulas.
 
     Published settings (defaults): weight 0.2, T 2, frozen ViT, head by Adam 5e-3, batch 64, 3
-    updates a batch. Deviations from the published code: its teacher is the model of one batch ago
-    (``teacher_from="batch"``), which preserves very little; it distils untrained rows, too.
-    Avalanche's LwF plugin takes its teacher at the end of every experience, whether that is
-    announced or not, and so is not used.
+    updates a batch. Deviations: the published teacher is the model of one batch ago
+    (``teacher_from="batch"``), which preserves very little; the published code also distils
+    untrained rows. Avalanche's LwF plugin is not used, since it copies its teacher at the end of
+    every experience, announced or not.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

@@ -24,24 +24,23 @@ NAMES = {"g_prompts": "g_prompt.pt", "e_prompts": "e_prompt.pt"}
 
 
 class MISA(PromptStrategy):
-    """MISA, mask and initial session adaptation ("Advancing Prompt-Based Methods for
-    Replay-Independent General Continual Learning", ICLR 2025, arXiv 2503.00677). One class per
-    image.
+    """MISA, mask and initial session adaptation (ICLR 2025). One class per image.
+
+    Source: "Advancing Prompt-Based Methods for Replay-Independent General Continual Learning",
+    arXiv 2503.00677.
 
     DualPrompt in the form of the Si-Blurry comparison: context tokens for all images in early
-    blocks (G), one of a pool of ten by nearest key in later ones (E), a linear head. Two things are
-    added. The prompts begin as a warm-up on other data left them (``initial_prompts``; without it
-    this is MISA without warm-up), and only the classes of the batch compete in the loss:
-    cross-entropy over them plus ``pull_weight * mean_b (1 - cos(q_b, k_b))``. Where tasks are
-    announced each trains an entry of its own.
+    blocks (G), one entry of a pool of ten by nearest key in later blocks (E), a linear head. MISA
+    adds a warm-up of the prompts on other data (``initial_prompts``; None: without warm-up), and
+    only the classes of the batch compete in the loss: cross-entropy over them plus
+    ``pull_weight * mean_b (1 - cos(q_b, k_b))``. Each announced task trains its own entry.
 
-    ``examples/warm_up.py`` makes a warm-up, once per backbone, on classes that no stream holds.
+    ``examples/warm_up.py`` runs a warm-up, once per backbone, on classes outside all streams.
 
-    Deviations from the published code. There, the entry of a task is counted from its own slot, so
-    that entry 0 alone is ever trained, for whatever task (``slot_offset=False``); tests choose
-    among the keys of all entries (``all_keys``), and classes never seen compete in them; tasks
-    advance at boundaries that the stream does not announce; tokens carry the class token's
-    positional embedding (``position``).
+    Deviations from the published code: there, the entry of a task is counted from its own slot, so
+    only entry 0 is ever trained (``slot_offset=False``); tests select among the keys of all entries
+    (``all_keys``) and score unseen classes; tasks advance at boundaries that the stream does not
+    announce; tokens have the class token's positional embedding (``position``).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -55,8 +54,7 @@ class MISA(PromptStrategy):
     n_tasks: Count | None = None
     """Number of tasks, if known."""
     pool_size: Count | None = None
-    """E-prompts; None for one per task, or 10 if the number of tasks is unknown, and as many as the
-    initial prompts where there are some."""
+    """E-prompts; None for the number of initial prompts, or of tasks, or 10 if both are unknown."""
     g_blocks: Blocks = (0, 1)
     """Blocks with the G-prompt, 0-based."""
     g_length: Count = 10
@@ -71,10 +69,10 @@ class MISA(PromptStrategy):
     pull_weight: NotNegative = 1.0
     """Weight of the distance between queries and their keys."""
     slot_offset: bool = True
-    """Give every announced task an E-prompt of its own. False, as released, matches and trains the
-    task's own key but entry 0 of the prompts."""
+    """Whether each announced task trains its own E-prompt. False, as released: it trains its own
+    key, but entry 0 of the prompts."""
     all_keys: bool = False
-    """Let keys of E-prompts that no task has trained compete at test time, as published."""
+    """Let untrained E-prompts compete at test time, as published."""
     position: bool = False
     """Add the class token's positional embedding to every prompt token, as published: a constant
     shift."""
@@ -85,20 +83,19 @@ class MISA(PromptStrategy):
     new_optimizer: bool = False
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Whether each task has an E-prompt of its own."""
+        """Return whether each task has its own E-prompt."""
         return self.pool_size is None and self.initial_prompts is None
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build shared G-tokens and the pool of E-tokens; the head reads the class token."""
         check_blocks(backbone.depth, g_blocks=self.g_blocks, e_blocks=self.e_blocks)
         given = {name: self._given(name) for name in NAMES}
-        # The number of entries comes from the warm-up's file, unless it is set.
         size = slots_for(self.pool_size, self.n_tasks)
         if self.pool_size is None and given["e_prompts"] is not None:
             size = len(given["e_prompts"])
         dim = backbone.dim
         position = class_position(backbone) if self.position else None
-        # As in the Si-Blurry comparison: tokens that are taken out again behind each block.
+        # As in the Si-Blurry comparison: tokens are removed after each block.
         g_prompts = SharedTokens(self.g_blocks, self.g_length, dim, position=position)
         e_prompts = TokenPool(size, self.e_blocks, self.e_length, dim, position=position)
         e_prompts.initial = "uniform"
@@ -112,20 +109,20 @@ class MISA(PromptStrategy):
         return PromptedViT(
             backbone,
             n_classes,
-            # first_rows: the release counts the entry from the task's own slot, which is always 0.
+            # first_rows: the release counts entries from the task's own slot, so the entry is 0.
             selector=TaskSlots(keys, all_rows=self.all_keys, first_rows=not self.slot_offset),
             pools=[g_prompts, e_prompts],
         )
 
     def _given(self, name: str) -> Tensor | None:
-        """Initial prompts by their name in :data:`NAMES`, or None."""
+        """Read initial prompts by their name in :data:`NAMES`, if given."""
         if self.initial_prompts is None:
             return None
         path = Path(self.initial_prompts)
         return read_prompts(path / NAMES[name] if path.is_dir() else path, name)
 
     def prompt_loss(self, output: Output) -> Tensor:
-        """Distance between queries and the keys that they were matched with."""
+        """Return the distance between queries and their keys."""
         if self.routed:
             return super().prompt_loss(output)
         assert output.selection is not None

@@ -1,4 +1,4 @@
-"""Mixture of experts for stretches of the stream, with a gate on the image (MoCoOp's router)."""
+"""MixturePrompt: experts for parts of the stream, with a gate on the image (MoCoOp's router)."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from cl_prompts.strategies.base.stream import Batch
 
 
 class MixturePrompt(OnlineStrategy):
-    """An image-only stand-in for "Mixture of Prompt Learning for Vision Language Models" (MoCoOp,
-    arXiv 2409.12011). One class per image.
+    """Image-only version of MoCoOp's mixture of prompts. One class per image.
 
-    Published are soft prompts of CLIP, one for each group of hand-written templates, and a gate on
-    the image that mixes the class features of the best two. Here is no text tower: experts are rows
-    of a cosine classifier on the frozen class token, and groups are stretches of the stream, each
-    with the class means of its time (:class:`~cl_prompts.models.mixture_head.MixtureHead`). The
-    next group starts with an announced task, or every ``period`` samples. Loss: cross-entropy, plus
-    ``text_weight`` times a term that keeps each expert near its group, plus ``gate_weight`` times
-    the gate's cross-entropy to the groups in which its class looked like the image.
+    Source: "Mixture of Prompt Learning for Vision Language Models", arXiv 2409.12011. MoCoOp learns
+    soft prompts of CLIP, one for each group of hand-written templates, and a gate on the image
+    mixes the class features of the best two. Without a text tower, experts here are rows of a
+    cosine classifier on the frozen class token, and groups are parts of the stream, each with its
+    class means (:class:`~cl_prompts.models.mixture_head.MixtureHead`). The next group starts with
+    an announced task, or every ``period`` samples. Loss: cross-entropy, plus ``text_weight`` times
+    the distance of each expert from its group, plus ``gate_weight`` times the gate's cross-entropy
+    to the groups in which the class resembled the image.
 
-    Where no class comes in two groups, as with disjoint tasks, all groups are the same, and the
-    method is a cosine classifier that is held to class means; a run says so beforehand.
+    If no class occurs in two groups, as with disjoint tasks, all groups are equal, and the method
+    is a cosine classifier regularised to class means; a run warns of it.
 
-    Deviations: without the noise on templates, which changes nothing but a buffer; experts that are
-    not chosen keep their rows in small batches, too. Adam, where published are SGD and rates of the
-    tower's LayerNorms. Each stream sample enters its class mean once, as the first update sees it.
+    Deviations: no noise on templates, which changes nothing but a buffer; experts that are not
+    selected keep their rows in small batches as well; Adam instead of SGD and of separate rates for
+    the tower's LayerNorms. Each stream sample enters its class mean once, in the first update.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -46,21 +46,20 @@ class MixturePrompt(OnlineStrategy):
     excluded = ("multi_label", "head")
 
     n_groups: Count = 5
-    """Groups, each with an expert. Once tasks or periods exceed them, the last one goes on."""
+    """Groups, each with an expert; further tasks or periods belong to the last one."""
     top_k: Count = 2
-    """Experts that are mixed for an image."""
+    """Experts per image."""
     scale: Positive = 10.0
     """Scale of the logits; CLIP's is 100."""
     text_weight: NotNegative = 5.0
-    """Weight of the term that keeps experts near their groups, in the paper near their texts."""
+    """Weight of the distance of experts from their groups (in the paper, from their texts)."""
     gate_weight: NotNegative = 1.0
     """Weight of the gate's term."""
     period: Count | None = 10_000
-    """Stream samples after which the next group starts where no boundary is announced; None for one
-    group."""
+    """Stream samples per group where no boundary is announced; None for a single group."""
 
     _new = False
-    """Whether the samples of the stream batch have not entered their group."""
+    """Whether the samples of the stream batch are not in the class means yet."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build the experts on the frozen class token."""
@@ -70,20 +69,17 @@ class MixturePrompt(OnlineStrategy):
         return PromptedViT(backbone, n_classes, head=head)
 
     def warnings_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
-        """Say where no class comes in two groups."""
+        """Warn if no class occurs in two groups."""
         labels = np.concatenate(list(tasks))
         numbers = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
         if not announced:
             numbers = np.arange(len(labels)) // (self.period or len(labels))
-        # Tasks beyond the last group train it on.
         groups = np.minimum(numbers, self.n_groups - 1)
-        # Pairs of group and class, each once: a class of two groups occurs in two of them.
+        # Classes of the distinct pairs of group and class.
         seen = np.unique(np.stack([groups, labels]), axis=1)[1]
         if len(np.unique(seen)) < len(seen):
             return []
-        return [
-            "no class of this stream comes in two groups, so there is one expert, and no mixture"
-        ]
+        return ["no class of this stream occurs in two groups, so all experts are equal"]
 
     def start_task(self, classes: Tensor) -> None:
         """Start the group of an announced task."""
@@ -94,27 +90,24 @@ class MixturePrompt(OnlineStrategy):
         self.model.head.start_group(self.model.head.group + 1)
 
     def observe_classes(self, labels: Tensor) -> None:
-        """Observe the classes of a stream batch, whose features the next pass knows."""
+        """Observe the classes of a stream batch, whose samples are new in the first epoch."""
         super().observe_classes(labels)
-        # In later epochs the same samples come again, and are in their class means already.
         self._new = self.clock.train_exp_epochs == 0
 
     def training_output(self, batch: Batch) -> Output:
-        """Run the model; a stream batch enters its group before it is first scored."""
+        """Run the model, after a new stream batch has entered the class means."""
         output = super().training_output(batch)
-        # Of the updates on a stream batch, only the first finds new samples.
         if not self._new:
             return output
         self._new = False
         n, raw = batch.n_stream, output.raw
         assert raw is not None
-        # The head scores by the means of what it has observed, and features are known only after
-        # the pass: they enter, and the batch is classified again, without the ViT.
+        # The features are known only now: classify them again, without another ViT pass.
         self.model.head.observe(raw[:n], batch.labels[:n])
         return replace(output, logits=self.model.classify(raw).logits)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Cross-entropy, and the terms of experts and gate."""
+        """Return the cross-entropy plus the terms of experts and gate."""
         head: MixtureHead = self.model.head
         # L = CE(z, y) + l_t L_text + l_g CE(s, pi)
         loss = super().training_loss(output, batch) + self.text_weight * head.group_loss()

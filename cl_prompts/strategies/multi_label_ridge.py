@@ -1,4 +1,4 @@
-"""Multi-label ridge: regression on frozen features, what is not annotated counts as absent."""
+"""Multi-label ridge: regression on frozen features; classes not annotated count as absent."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
 
 
 class MultiLabelRidgeProbe(PrototypeStrategy):
-    """Multi-label ridge regression on the frozen class token: the reference of multi-label tables,
-    as nearest class mean and RanPAC are of single-label ones.
+    """Multi-label ridge regression on the frozen class token: the multi-label baseline.
 
-    With ``h = [f, 1]`` and targets y that hold the annotated labels and 0 elsewhere: ``G += h' h``,
-    ``Q += h' y``, scores ``h W`` with ``W = (G + ridge I)^-1 Q``. Sums in float64; neither order
-    nor batches matter; no replay. Images of other tasks act as negatives of a class, though they
-    are not annotated for it. Not a published method under this name.
+    With ``h = [f, 1]`` and targets y, 0 for classes that are not annotated: ``G += h' h``,
+    ``Q += h' y``, scores ``h W`` with ``W = (G + ridge I)^-1 Q``. Sums are float64 and do not
+    depend on order or batches; there is no replay. Images of other tasks act as negatives of a
+    class, though they are not annotated for it. Not a published method under this name.
 
-    With ``held_out`` > 0 the ridge is chosen once, at the end of the first announced task (or of
-    the first ``period``): among 1, 3, 10, ..., 10^4 the one of greatest mean average precision on
-    held-out samples, a uniform sample of the stream so far.
+    With ``held_out`` > 0 the ridge is selected once, at the end of the first announced task (or
+    ``period``): the one of 1, 3, 10, ..., 10^4 with the greatest mean average precision on held-out
+    samples, a uniform sample of the stream so far.
 
     With one class per image the targets are one-hot.
 
@@ -41,18 +40,18 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
 
     multi_label: bool = True
     ridge: Positive = 100.0
-    """Ridge, until one is chosen. Its right size grows with the square of the features' norm."""
+    """Ridge, until one is selected. It scales with the square of the features' norm."""
     held_out: Size = 0
-    """Samples on which the ridge is chosen; their features are stored. 0: it stays as given."""
+    """Samples that select the ridge, whose features are stored; 0 for a fixed ridge."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.ridge_chosen = False
-        """Whether the ridge has been chosen."""
+        """Whether the ridge was selected."""
         self.state.add("ridge_chosen")
 
     def finish_task(self) -> None:
-        """Choose the ridge at the end of the first task, and settle."""
+        """Select the ridge at the end of the first task, and finish it."""
         head = self.model.head
         if len(head.held) and not self.ridge_chosen:
             head.choose_ridge(_minus_mean_precision)
@@ -61,5 +60,5 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
 
 
 def _minus_mean_precision(scores: Tensor, targets: Tensor) -> float:
-    """Minus the mean average precision over classes with a positive."""
+    """Return minus the mean average precision over classes with a positive."""
     return -float(average_precision(scores, targets).nanmean())

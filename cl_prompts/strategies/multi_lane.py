@@ -22,27 +22,26 @@ from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class MultiLane(PromptStrategy):
-    """MULTI-LANE (De Min et al., CoLLAs 2024, arXiv 2405.15633): summarised patch tokens, one
-    pathway per task.
+    """MULTI-LANE: summarised patch tokens, one pathway per task (CoLLAs 2024).
 
-    Every task opens a lane parallel to the frozen ViT: S selectors that summarise the patch tokens,
-    P prompts per prompted block, and the head rows of the task's classes. Training runs the newest
-    lane on its own classes alone; lanes of finished tasks never change again. A test image passes
-    through all lanes at once, each class takes its logit from its own lane, and no task id is used.
+    Source: De Min et al., arXiv 2405.15633. Each task opens a lane parallel to the frozen ViT: S
+    selectors that summarise the patch tokens, P prompts per prompted block, and the head rows of
+    the task's classes. Training runs only the newest lane, on its own classes; lanes of finished
+    tasks are frozen. A test image passes through all lanes at once, the logit of a class comes from
+    its lane, and no task id is used.
 
-    Loss: multi-label, binary cross-entropy over the lane's annotated classes; single label, softmax
-    over the lane's classes. In single-label data, samples of classes that belong to an earlier lane
-    (blurry streams bring them back) are ignored.
+    Loss: with several labels, binary cross-entropy over the lane's annotated classes; with one
+    label, softmax over the lane's classes, where samples of classes of earlier lanes (blurry
+    streams) are ignored.
 
-    **Which samples open a lane.** Where boundaries are announced, each task with new classes does.
-    Otherwise new classes join the current lane, until it has been trained on ``lane_samples``
-    samples of the stream; the first class that appears after that opens the next one. A class stays
-    with the lane in which it appeared first.
+    **Opening of lanes.** With announced boundaries, each task with new classes opens a lane.
+    Otherwise new classes join the current lane until it was trained on ``lane_samples`` stream
+    samples; the next new class opens the next lane. A class stays in its first lane.
 
     Published settings (COCO; VOC: lr 0.05, 10 selectors, 10 prompts) are the defaults: Adam, cosine
-    schedule per epoch, fresh optimizer for each task. Every lane has a head of its own on features
-    of unit norm, whose logits are kept once the lane is finished: so there are no settings of the
-    head, its input and the read-out. Deviations from the published code: see
+    schedule per epoch, new optimizer state for each task. Each lane has its own head on features of
+    unit norm, and finished lanes are cached by their logits, so there are no settings of head and
+    features. Deviations from the published code: see
     :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 
     Example:
@@ -59,7 +58,7 @@ class MultiLane(PromptStrategy):
     ``"batch"``, those that occur in the mini-batch."""
     multi_label: bool = True
     n_selectors: Count = 20
-    """Selectors, and so summary tokens, S per lane."""
+    """Selectors S per lane, each with a summary token."""
     prompt_length: Size = 20
     """Prompts P per lane and prompted block."""
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
@@ -70,7 +69,7 @@ class MultiLane(PromptStrategy):
     init: LaneInitialisation = "orthogonal"
     """``"orthogonal"`` or ``"uniform"``."""
     impl: Formulation = "fused"
-    """``"fused"`` (exact and fast) or ``"literal"`` (implemented literally)."""
+    """``"fused"`` (exact and fast) or ``"literal"`` (as in the paper)."""
     n_tasks: Count | None = None
     """Expected number of tasks, for the scale of the first prompts; None if unknown."""
     lane_samples: Count = 1000
@@ -85,27 +84,27 @@ class MultiLane(PromptStrategy):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.lane_start = 0
-        """Stream samples seen when the current lane was opened."""
+        """Value of ``samples_seen`` when the current lane was opened."""
         self.state.add("lane_start")
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> MultiLaneViT:
-        """Build a model, as yet without a lane."""
+        """Build a model without lanes."""
         names = ("multi_label", "n_selectors", "prompt_length", "prompted_blocks", "n_tasks")
         options = ("pre_head_norm", "init", "impl")
         return MultiLaneViT(backbone, n_classes, **self.values_of(*names, *options))
 
     def is_head(self, name: str) -> bool:
-        """Whether a parameter is of a lane's head, not a selector or prompt."""
+        """Return whether a parameter belongs to a lane's head."""
         return not name.endswith((".selectors", ".prompts"))
 
     def start_task(self, classes: Tensor) -> None:
-        """Open a lane for the classes of the announced task that have none."""
+        """Open a lane for the new classes of an announced task."""
         if new := self._without_lane(classes):
             self._open_classes(new, in_new_lane=True)
 
     def observe_classes(self, labels: Tensor) -> None:
-        """Add classes that have no lane to the current one, or open the next."""
-        # On the CPU, so that a batch without new classes makes no GPU wait.
+        """Add new classes to the current lane, or open the next lane."""
+        # On the CPU, to avoid a synchronisation with a GPU.
         known = None if self.batch is None else self.batch.host_labels
         labels = labels.cpu() if known is None else known
         if self.model.multi_label:
@@ -121,12 +120,10 @@ class MultiLane(PromptStrategy):
         self._open_classes(new, in_new_lane=full)
         if full:
             self.lane_start = self.samples_seen
-        # A lane that was just opened has parameters that the optimizer does not know.
-        self.make_optimizer()
+        self.make_optimizer()  # with the parameters of the new lane
 
     def _open_classes(self, classes: list[int], *, in_new_lane: bool) -> None:
-        # By the run's seed and the number of classes that have a lane, which a resumed run knows,
-        # too, and so draws the same.
+        # A resumed run draws the same, from the seed and the number of classes with a lane.
         with seeded(derived_seed(self.seed, 1 + len(self.model.lane_of))):
             if in_new_lane:
                 self.model.open_lane(classes)
@@ -138,8 +135,7 @@ class MultiLane(PromptStrategy):
         return [c for c in classes.nonzero()[:, 0].tolist() if c not in lane_of]
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Binary cross-entropy, or softmax cross-entropy, over the lane's classes."""
-        # Only the newest lane learns, and it knows the classes of its own heads alone.
+        """Return the binary or softmax cross-entropy over the newest lane's classes."""
         mine = self.model.columns()
         if self.model.multi_label:
             return multi_label_loss(
@@ -150,8 +146,7 @@ class MultiLane(PromptStrategy):
         if self.class_mask == "batch":
             present = mine & batch_classes(batch.labels, len(mine))
             competing = torch.where(present.any(), present, mine)
-        # A class that does not compete has the logit -inf, so samples of other lanes get some label
-        # of this one and no weight.
+        # Samples of other lanes get any competing label and weight 0.
         labels = torch.where(known, batch.labels, competing.int().argmax())
         logits = output.logits.masked_fill(~competing, -torch.inf)
         return masked_mean(F.cross_entropy(logits, labels, reduction="none"), known)

@@ -12,9 +12,8 @@ class NCM(PrototypeStrategy):
     """Nearest class mean (Mensink et al., TPAMI 2013; on frozen ViTs: Janson et al., 2022, arXiv
     2210.04428).
 
-    ``mu_c`` is the running mean of the class token over the samples of class c; an image belongs to
-    the class of greatest cosine with ``mu_c``, or of least squared distance. The metric is
-    the only setting.
+    ``mu_c`` is the running mean of the class token over the samples of class c. An image belongs to
+    the class of greatest cosine with ``mu_c``, or of least squared distance.
 
     Deviation: Mensink et al. learn a metric as well, and Janson et al. compare ViTs by squared
     distance; the cosine is what later work on frozen ViTs uses (SimpleCIL: Zhou et al., IJCV 2024,

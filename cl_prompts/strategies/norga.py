@@ -12,16 +12,15 @@ from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
 
 
 class NoRGa(HiDePrompt):
-    """NoRGa ("Mixture of Experts Meets Prompt-Based Continual Learning", Le et al., NeurIPS 2024,
-    arXiv 2405.14124). One class per image.
+    """NoRGa, HiDe-Prompt with non-linear residual gates (NeurIPS 2024). One class per image.
 
-    HiDe-Prompt, in which the scores of a prefix pass through a non-linear residual gate before the
-    softmax, ``s + a2 tanh(a1 s)``, with a1 and a2 for each block, 1 at the start. Gates train with
-    the first task's prompts and are fixed when the second prefix starts.
+    Source: "Mixture of Experts Meets Prompt-Based Continual Learning", Le et al., arXiv 2405.14124.
+    The scores of a prefix pass through a gate before the softmax, ``s + a2 tanh(a1 s)``, with a1
+    and a2 per block, initially 1. Gates train with the first task's prompts and are then frozen.
 
-    Defaults are the published ones for CIFAR-100, which differ from HiDe-Prompt's in the batch (and
-    with it all rates), in covariances as statistics and in the alignment's rate. Deviations: those
-    of :class:`~cl_prompts.strategies.hide_prompt.HiDePrompt`.
+    Defaults are the published ones for CIFAR-100. They differ from HiDe-Prompt's in the batch size
+    (and so in all rates), in covariances as statistics and in the alignment's rate. Deviations:
+    those of :class:`~cl_prompts.strategies.hide_prompt.HiDePrompt`.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -33,7 +32,7 @@ class NoRGa(HiDePrompt):
     own_plugins = (HeadAlignment(lr=0.05, samples=640, statistics="covariance"),)
 
     activation: GateActivation = "tanh"
-    """Of the gates: ``"tanh"``, ``"sigmoid"`` (published for ViTs trained with labels on
+    """Activation of the gates: ``"tanh"``, ``"sigmoid"`` (published for ViTs trained with labels on
     ImageNet-21k), ``"gelu"``, ``"relu"`` or ``"identity"``."""
     identity_lr: Positive = 5e-4 * 128 / 256
     # 0.03 * 128 / 256 for prompts, a tenth of it for the head.

@@ -13,17 +13,17 @@ from cl_prompts.training.schedules import Schedule
 
 
 class OnePrompt(PromptStrategy):
-    """OnePrompt, the single-prompt method of "OVOR: OnePrompt with Virtual Outlier Regularization"
-    (Huang et al., ICLR 2024, arXiv 2402.04129), without the outliers.
+    """OnePrompt: one prefix for every image and task (ICLR 2024).
 
-    One prefix per prompted block, the same for every image and every task, learns throughout the
-    stream; the linear head reads the class token. No pool, no key, no query: a test image costs one
-    pass instead of two. In the paper it keeps up with CODA-Prompt, so what a pool gains over it is
-    the gain of selection. Loss: cross-entropy over the task's classes.
+    Source: "OVOR: OnePrompt with Virtual Outlier Regularization", Huang et al., arXiv 2402.04129,
+    without the outliers. One prefix per prompted block is trained throughout the stream; the linear
+    head reads the class token. Without pool, keys and query a test image costs one pass instead of
+    two. In the paper it matches CODA-Prompt, so it measures the gain of selection. Loss:
+    cross-entropy over the task's classes.
 
     The paper's settings were not available: the schedule is CODA-Prompt's (Adam 1e-3, batch 128, 20
-    epochs a task) and the length that of DualPrompt's E-prompt, which makes the comparison one of
-    pools alone.
+    epochs a task) and the length that of DualPrompt's E-prompt, so that methods differ in the pool
+    alone.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

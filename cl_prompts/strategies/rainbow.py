@@ -19,31 +19,29 @@ from cl_prompts.training.rainbow import diverse_selection, view_uncertainty
 
 
 class RainbowMemory(HeadStrategy):
-    """Rainbow Memory (RM; Bang et al., CVPR 2021, arXiv 2103.17230), as in the Si-Blurry code. One
-    class per image.
+    """Rainbow Memory (RM; Bang et al., CVPR 2021), as in the Si-Blurry code. One class per image.
 
-    Two phases. On the stream: ``CE(stream and buffer)`` with a buffer that holds equal numbers of
-    every class, as in experience replay. At the end of each announced task, or else every
-    ``period`` samples, a rehearsal: ``rehearsal_epochs`` passes over the buffer alone, in random
-    batches of ``train_mb_size``, with the learning rates of :func:`rehearsal_factor`. The passes of
-    a rehearsal count as forward passes of training and its steps in ``updates``; Avalanche's
-    triggers do not fire for them, and they do not enter the statistics of a whitened head input.
+    Source: arXiv 2103.17230. On the stream, ``CE(stream and buffer)`` as in experience replay, with
+    a class-balanced buffer. At the end of each announced task, or else every ``period`` samples, a
+    rehearsal: ``rehearsal_epochs`` passes over the buffer, in random batches of ``train_mb_size``,
+    with the learning rates of :func:`rehearsal_factor`. A rehearsal counts in the forward passes of
+    training and in ``updates``. Avalanche's triggers do not fire for it, and it does not enter the
+    statistics of a whitened head input.
 
-    ``buffer_choice="uncertainty"`` is the paper's: before a rehearsal the buffer is selected from
-    its contents and all samples since the last one, evenly over the ranking by uncertainty in each
-    class (``uncertainty_views`` augmented views of each candidate; without augmentation all are
-    equally certain). It reads past samples of the stream again, which an online protocol would
-    count as buffer. ``"random"``, which the published code amounts to, is the class-balanced buffer
-    alone.
+    ``buffer_choice="uncertainty"`` is the paper's: before a rehearsal, the buffer is selected from
+    its contents and all samples since the last rehearsal, evenly over the ranking by uncertainty in
+    each class (``uncertainty_views`` augmented views per candidate; without augmentation all are
+    equally certain). It reads past stream samples again, which an online protocol would count as
+    buffer. ``"random"``, the effect of the published code, only balances the classes.
 
     Published settings (defaults): 256 epochs, buffer 2000, frozen ViT, head by Adam 5e-3, 64 stream
-    and 32 buffer samples. Deviations from the published code: it rehearses at the ends of tasks
-    that the stream does not announce (``boundaries=True`` does so here); an epoch there is as many
-    passes over the buffer as the buffer has batches; it repeats a stream batch 96 times (here
-    ``online_iter``, like every other method), applies CutMix, and crashes after the first task.
+    and 32 buffer samples. Deviations: the published code rehearses at task ends that the stream
+    does not announce (here with ``boundaries=True``); its epoch is as many passes over the buffer
+    as the buffer has batches; it repeats a stream batch 96 times (here ``online_iter``), applies
+    CutMix, and crashes after the first task.
 
     Raises:
-        InputError: ``reuse_features`` where features change.
+        InputError: ``reuse_features`` is set and the ViT is trained.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -63,29 +61,25 @@ class RainbowMemory(HeadStrategy):
     buffer_choice: Literal["random", "uncertainty"] = "random"
     """Selection of the buffer: see above."""
     uncertainty_views: Count = 12
-    """Augmented views of each candidate for the uncertainty."""
+    """Augmented views per candidate for the uncertainty."""
     reuse_features: bool = False
-    """With a frozen ViT, compute features once a rehearsal instead of once an epoch. The same
-    numbers where images are not augmented; otherwise one augmented view serves a whole
-    rehearsal."""
+    """With a frozen ViT, compute features once per rehearsal instead of once per epoch. Without
+    augmentation the numbers are the same; otherwise a rehearsal uses one view per sample."""
     period: Count | None = 10_000
-    """Stream samples between two rehearsals where no boundary is announced; None for never. The
-    default gives published CIFAR-100 streams as many as they have tasks; a shorter stream has
-    none."""
+    """Stream samples between two rehearsals where no boundary is announced; None for never. By
+    default published CIFAR-100 streams have as many rehearsals as tasks, shorter streams none."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         if self.reuse_features and self.model.reads_images:
-            raise InputError(
-                "reuse_features needs features that do not change: use it with backbone_lr=0"
-            )
+            raise InputError("reuse_features needs a frozen backbone: set backbone_lr=0")
         self.candidates: list[Tensor] = []
-        """References and labels (n, 3) of the samples since the last rehearsal, in the parts in
-        which they came; empty with "random"."""
+        """References and labels (n, 3) of the batches since the last rehearsal; empty with
+        "random"."""
         self.state.add("candidates")
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
-        """Make a class-balanced buffer that evicts a random sample of the fullest class."""
+        """Return a class-balanced buffer that evicts a random sample of the largest class."""
         return ClassBalancedBuffer(size, width=2, policy="random", seed=seed)
 
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
@@ -106,7 +100,7 @@ class RainbowMemory(HeadStrategy):
     @torch.no_grad()
     def _choose(self) -> None:
         held = torch.cat([self.buffer.slots, self.buffer.labels[:, None]], dim=1)
-        # Those in the buffer and those of the task since compete for it; a sample counts once.
+        # Stored samples and those since the last rehearsal, each once.
         candidates = torch.cat([held[: len(self.buffer)], *self.candidates]).unique(dim=0)
         parts = candidates.split(self.eval_mb_size)
         uncertainty = torch.cat([self._uncertainty(some[:, :2]) for some in parts])
@@ -115,23 +109,23 @@ class RainbowMemory(HeadStrategy):
         self.candidates = []
 
     def _uncertainty(self, references: Tensor) -> Tensor:
-        """(candidates,) uncertainty of the samples that these (candidates, 2) point to."""
+        """Return the uncertainty (candidates,) of samples by references (candidates, 2)."""
         scores = []
         for view in range(self.uncertainty_views):
-            # Draw 0 is that of the rehearsal.
+            # Draw 0 is used by the rehearsal.
             images = self.replay.read_references(references, self.updates, 1 + view)[0][0]
             scores.append(self.model.run(images.to(self.device)).logits)
         return view_uncertainty(torch.stack(scores)).cpu()
 
     def _rehearse(self) -> None:
-        # The rehearsal is no part of the stream: loss and rates are put back when it is over.
+        # Restored after the rehearsal.
         stream_loss = self.loss
         rates = [group["lr"] for group in self.optimizer.param_groups]
         features = None
         if self.reuse_features and self.rehearsal_epochs:
             features = self._buffer_features()
         for epoch in range(self.rehearsal_epochs):
-            # A tenth at first, then cosine with restarts (SGDR), in units of the stream's rate.
+            # A warm-up at a tenth, then cosine with restarts (SGDR), relative to the stream's rate.
             for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
                 group["lr"] = group.get("initial_lr", rate) * rehearsal_factor(epoch)
             for slots in self.buffer.draw_slots(len(self.buffer)).split(self.train_mb_size):
@@ -156,7 +150,7 @@ class RainbowMemory(HeadStrategy):
 
     @torch.no_grad()
     def _buffer_features(self) -> Tensor:
-        """(held samples, dim) features of a frozen ViT."""
+        """Return the features (stored samples, dim) of a frozen ViT."""
         slots = torch.arange(len(self.buffer)).split(self.eval_mb_size)
         return torch.cat([self.model.run(self._images(s)).cacheable["frozen"] for s in slots])
 
@@ -165,11 +159,11 @@ class RainbowMemory(HeadStrategy):
 
 
 def rehearsal_factor(epoch: int) -> float:
-    """Factor on the learning rate in ``epoch`` (from 0) of a rehearsal.
+    """Return the factor on the learning rate in ``epoch`` (from 0) of a rehearsal.
 
-    0.1 in epoch 0 (warm-up), 1 in epoch 1; from there cosine decay to 0.01 over 1, 2, 4, 8, ...
-    epochs with a restart at 1 after each (SGDR, Loshchilov and Hutter, ICLR 2017, stepped per
-    epoch), so at 1, 2, 4, 8, ...
+    0.1 in epoch 0 (warm-up); from epoch 1, cosine decay from 1 to 0.01 over 1, 2, 4, 8, ... epochs
+    with restarts in epochs 1, 2, 4, 8, ... (SGDR, Loshchilov and Hutter, ICLR 2017, stepped per
+    epoch).
     """
     if epoch == 0:
         return 0.1

@@ -17,16 +17,16 @@ FLOOR = 1e-4
 class RanDumb(PrototypeStrategy):
     """RanDumb (Prabhu et al., 2024, arXiv 2402.08823), on features of a frozen ViT.
 
-    The random Fourier features of :class:`~cl_prompts.strategies.klda.KLDA`, and streaming LDA with
-    the pooled covariance of these, shrunk by OAS, which finds its strength from the data: ``Sigma
-    = (1 - 1e-4) OAS(S) + 1e-4 I``, score ``phi Sigma^-1 mu_c - mu_c Sigma^-1 mu_c / 2``.
+    Streaming LDA on the random Fourier features of :class:`~cl_prompts.strategies.klda.KLDA`, with
+    their pooled covariance, shrunk by OAS, which computes its strength from the data:
+    ``Sigma = (1 - 1e-4) OAS(S) + 1e-4 I``, score ``phi Sigma^-1 mu_c - mu_c Sigma^-1 mu_c / 2``.
 
     The released code shrinks the covariance of each class and adds class priors
-    (``covariance=class``), which takes a matrix of width^2 numbers a class; more than
-    ``memory_gib`` is refused.
+    (``covariance=class``): a matrix of width^2 numbers per class. More than ``memory_gib`` is
+    refused.
 
-    Deviations: gamma is that of the median distance in the first batch, since the released rule, 1
-    / (dim * variance), reads the whole training set before the first sample.
+    Deviation: gamma is taken from the median distance in the first batch, since the released rule,
+    1 / (dim * variance), reads the whole training set before the first sample.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -41,15 +41,15 @@ class RanDumb(PrototypeStrategy):
     width: Count = 2000
     """Random features; published: 1,000 to 25,000."""
     gamma: Positive | None = None
-    """Of the Gaussian kernel; None: 1 / median squared distance of the first batch's features."""
+    """Gamma of the kernel; None for 1 / median squared distance of the first batch's features."""
     covariance: Literal["pooled", "class"] = "pooled"
     """``"class"``: the released form, a mean of shrunk class covariances, and class priors."""
     memory_gib: Positive = 4.0
-    """Refuse settings whose matrices of classes take more, in GiB."""
+    """Limit of the class matrices' memory in GiB; more is refused."""
     training_scores: bool = False
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> StreamingLDA:
-        """LDA on Fourier features, which are drawn from the run's seed."""
+        """Make the LDA on Fourier features, drawn from the run's seed."""
         shared = {
             "expansion": "fourier",
             "dtype": dtype,

@@ -1,4 +1,4 @@
-"""Recommended: the balanced ridge on the class tokens of half of all blocks, or the image ridge."""
+"""Recommended: balanced or multi-label ridge on the class tokens of the last half of all blocks."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from cl_prompts.strategies.base.prototype import OF_GRADIENTS
 
 
 class Recommended(BalancedRidgeProbe):
-    """The composition that this package recommends to begin with; nothing of it is to be set.
+    """Method to start with: a ridge regression that needs no tuning.
 
-    Features are the class tokens of the last half of the blocks, each behind the final norm
-    (``features=blocks:half``). With one class an image the classifier is that of
-    :class:`~cl_prompts.strategies.balanced_ridge.BalancedRidgeProbe`, whose ridge is found from the
-    data; with several it is the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, with
-    its ridge of 100.
+    Features are the class tokens of the last half of the blocks, each after the final norm
+    (``features=blocks:half``). With one class per image the classifier is that of
+    :class:`~cl_prompts.strategies.balanced_ridge.BalancedRidgeProbe`, whose ridge comes from the
+    data; with several it is the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` with
+    a ridge of 100.
 
-    Read-out and rules were fixed on held-out images of first tasks and of other classes:
+    Features and rules were fixed on held-out images of first tasks and of other classes:
     docs/methods/recommended.md.
 
     Example:
@@ -35,7 +35,7 @@ class Recommended(BalancedRidgeProbe):
     features: str = "blocks:half"
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:
-        """The classifier for the kind of labels."""
+        """Make the classifier for the kind of labels."""
         if self.multi_label:
             return MultiLabelRidge(dim, n_classes, dtype=dtype)
         return super().make_classifier(dim, n_classes, dtype)

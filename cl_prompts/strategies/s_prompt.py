@@ -16,21 +16,20 @@ class SPrompt(PoolStrategy):
     """S-Prompt++: S-Prompts (Wang et al., NeurIPS 2022, arXiv 2207.12819) for class-incremental
     streams, as compared in HiDe-Prompt (Wang et al., NeurIPS 2023, arXiv 2310.07234).
 
-    Every task learns a prefix of its own in several blocks, independent of all others, and a key.
-    Training uses the current task's, a test image the one whose key is nearest to its query
-    (final-norm class token of the unprompted frozen ViT). It is DualPrompt without the shared
-    G-prompt. Loss: cross-entropy over the task's classes minus
-    ``pull_weight * mean_b cos(q_b, K_t)``; the linear head reads the class token.
+    Each task learns its own prefix in several blocks, independent of all others, and a key.
+    Training uses that of the current task, a test image the one whose key is nearest to its query
+    (final-norm class token of the unprompted frozen ViT). It is DualPrompt without the G-prompt.
+    Loss: cross-entropy over the task's classes minus ``pull_weight * mean_b cos(q_b, K_t)``; the
+    linear head reads the class token.
 
-    Where no boundary is announced, or once tasks exceed the pool, training chooses by nearest key
-    as well.
+    If no boundary is announced, or if tasks exceed the pool, training selects by nearest key too.
 
-    The blocks are HiDe's, the other settings DualPrompt's defaults here: its own protocol was not
-    available.
+    The blocks are HiDe's, the other settings our defaults of DualPrompt: the original protocol was
+    not available.
 
-    Deviations: S-Prompts pick the prompt by the nearest of several k-means centroids of a task's
-    queries and give each task a head of its own; here a learned key stands for the task and one
-    head covers all classes.
+    Deviations: S-Prompts select the prompt by the nearest of several k-means centroids of a task's
+    queries and have one head per task; here each task has one learned key, and one head covers all
+    classes.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -54,7 +53,7 @@ class SPrompt(PoolStrategy):
     train_mb_size: Count = 24
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Whether each task has a prompt of its own."""
+        """Return whether each task has its own prompt."""
         return self.pool_size is None
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:

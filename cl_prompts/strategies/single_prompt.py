@@ -13,15 +13,15 @@ from cl_prompts.training.schedules import Schedule
 
 
 class SinglePrompt(OnePrompt):
-    """SinglePrompt ("Is Prompt Selection Necessary for Task-Free Online Continual Learning?", CVPR
-    Findings 2026, arXiv 2604.04420). One class per image.
+    """SinglePrompt: one prefix and a cosine head (CVPR Findings 2026). One class per image.
 
-    OnePrompt's prefix with a cosine head of fixed temperature, trained by cross-entropy over the
-    classes of the batch alone, with Adam 5e-3, 3 updates on each 32 samples of the stream, and 32
-    replayed ones where there is a buffer. No task boundary, no query, no selection.
+    Source: "Is Prompt Selection Necessary for Task-Free Online Continual Learning?", arXiv
+    2604.04420. OnePrompt's prefix with a cosine head of fixed temperature, trained by cross-entropy
+    over the classes of the batch with Adam 5e-3, 3 updates on each 32 stream samples, and 32
+    replayed samples if there is a buffer. No task boundary, no query, no selection.
 
-    Deviations from the published code: tests are over the classes seen, not over untrained rows;
-    rows carry no positional embedding (``position``); fewer blocks may be prompted, and any.
+    Deviations from the published code: tests are over the seen classes, without untrained rows;
+    prompts have no positional embedding (``position``); any blocks may be prompted.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -36,7 +36,6 @@ class SinglePrompt(OnePrompt):
     """Add the class token's positional embedding to every row, as published: a constant shift."""
     head: Head = Head(kind="cosine")
     class_mask: ClassMask = "batch"
-    # Published: 3 updates on each 32 samples of the stream, with as many replayed ones.
     lr: Positive = 5e-3
     train_mb_size: Count = 32
     buffer_batch_size: Count | None = 32
@@ -46,7 +45,7 @@ class SinglePrompt(OnePrompt):
     new_optimizer: bool = False
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """Build OnePrompt's model, on its parts; the strategy fits the cosine head."""
+        """Build OnePrompt's model; the setting ``head`` adds the cosine head."""
         model = super().build_model(backbone, n_classes)
         if self.position:
             model.pools[0].position = class_position(backbone)

@@ -17,10 +17,9 @@ class SLDA(PrototypeStrategy):
     ``L = ((1 - e) S + e I)^-1`` the score of class c is ``x L mu_c - mu_c L mu_c / 2``. Published:
     ``e = 1e-4``.
 
-    Deviation: the covariance is kept exactly, about the final class means, so that the stream's
-    solution is the batch solution (see
-    :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`); nothing is initialised from a
-    base phase.
+    Deviations: the covariance is exact, around the final class means, so the order of the stream
+    does not matter (see :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`); there is
+    no base phase.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -31,8 +30,8 @@ class SLDA(PrototypeStrategy):
 
     classifier = StreamingLDA
     shrinkage: Share | ByRule = 1e-4
-    """Shrinkage e towards the identity, greater than 0; or ``"oas"``: found from S and the number
+    """Shrinkage e towards the identity, greater than 0; ``"oas"`` computes it from S and the number
     of samples, towards the mean variance."""
     shrinkage_form: ShrinkageForm = "share"
-    """How e enters: ``"share"``, as above; ``"added"``, S + e I; ``"relative"``, S + e m I with the
-    mean variance m, as in the whitened head."""
+    """Form of the shrinkage: ``"share"``, as above; ``"added"``, S + e I; ``"relative"``, S + e m I
+    with the mean variance m, as in the whitened head."""

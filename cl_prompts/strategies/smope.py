@@ -1,4 +1,4 @@
-"""SMoPE: one prefix whose rows are experts that each block chooses for an image (ICLR 2026)."""
+"""SMoPE: one prefix whose rows are experts, selected per block and image (ICLR 2026)."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from cl_prompts.training.schedules import Schedule, learning_rate_factor
 
 
 class SMoPE(PromptStrategy):
-    """SMoPE ("One-Prompt Strikes Back: Sparse Mixture of Experts for Prompt-based Continual
-    Learning", ICLR 2026, arXiv 2509.24483). One class per image.
+    """SMoPE, sparse mixture of prompt experts (ICLR 2026). One class per image.
 
-    One shared prefix, whose rows are experts: in each block and head, an image attends to the k
-    that fit its mean query best. Experts that earlier tasks used often are penalised in training,
-    and held to what they were. No query pass, no key, no slot. Loss: cross-entropy over the task's
-    classes, and the router and prototype terms of
+    Source: "One-Prompt Strikes Back: Sparse Mixture of Experts for Prompt-based Continual
+    Learning", arXiv 2509.24483.
+
+    The rows of one shared prefix are experts: in each block and head, an image attends to the k
+    experts that best match its mean query. In training, experts that earlier tasks used often are
+    penalised and regularised to their earlier values. There is no query pass and no key. Loss:
+    cross-entropy over the task's classes, and the router and prototype terms of
     :class:`~cl_prompts.prompts.sparse.SparsePrefix`.
 
-    The first announced task begins with a dense phase, epochs in which all experts act; a fresh
-    optimizer and the sparse epochs follow. At its end, an announced task's images pass once more to
-    count which experts they choose. Where no boundary is announced, training itself counts, counts
-    are settled every ``period`` samples, and the first period begins with the dense phase.
+    The first announced task starts with a dense phase, epochs that use all experts; then the
+    optimizer is reset and the sparse epochs follow. At the end of an announced task, a second pass
+    over its images counts the selected experts. If no boundary is announced, training counts them,
+    ``period`` samples are a task, and the first period starts with the dense phase.
 
-    Defaults are the published ones for CIFAR-100, with a rate 5 times the head's for prompts.
+    Defaults are the published ones for CIFAR-100, with 5 times the head's rate for prompts.
 
-    Deviations: the dense phase is a share of the first task's epochs, published are 10 in addition
-    to its 20; the cosine schedule goes by epochs, without 80 first iterations at 1e-6; an epoch of
-    the alignment has as many batches as classes seen.
+    Deviations: the dense phase is a share of the first task's epochs (published: 10 in addition to
+    its 20); the cosine schedule is per epoch, without 80 first iterations at 1e-6; an epoch of the
+    alignment has as many batches as seen classes.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -54,29 +56,28 @@ class SMoPE(PromptStrategy):
     prompted_blocks: Blocks = (0, 1, 2, 3, 4, 5)
     """Blocks with prompts, 0-based."""
     n_experts: Count = 25
-    """Experts of a block and head, each a key and a value."""
+    """Experts per block and head, each a key and a value."""
     top_k: Count = 5
-    """Experts that an image attends to."""
+    """Experts per image."""
     epsilon: NotNegative = 0.4
-    """Penalty on experts of earlier tasks, in ranges of the scores; ImageNet-R: 0.7, 0.5 and 0.3
-    with 5, 10 and 20 tasks."""
+    """Penalty on experts of earlier tasks, relative to the range of the scores; ImageNet-R: 0.7,
+    0.5 and 0.3 with 5, 10 and 20 tasks."""
     router_weight: NotNegative = 1e-5
-    """Weight of the term that holds images to the experts they were given."""
+    """Weight of the cross-entropy that keeps each image with its selected experts."""
     prototype_weight: NotNegative = 1e-5
-    """Weight of the term that holds frequent experts to what they were."""
+    """Weight of the term that keeps frequent experts near their earlier values."""
     dense_share: Share = 0.5
-    """Share of the first announced task's epochs, or of the samples of the first period, in which
-    all experts act; rounded down."""
+    """Share of the first announced task's epochs, or of the first period's samples, in the dense
+    phase; rounded down."""
     lr: Positive = 5e-3
     """Learning rate of the head."""
     prompt_lr: Positive | None = 2.5e-2
     train_mb_size: Count = 128
     train_epochs: Count = 20
-    """Passes over each experience, the sparse ones."""
+    """Epochs of each experience."""
     schedule: Schedule = "cosine"
     period: Count | None = 1000
-    """Stream samples after which counts are settled and the head is aligned where no boundary is
-    announced; None for never."""
+    """Stream samples per task where no boundary is announced; None for no task ends."""
 
     def check_settings(self) -> None:
         """Refuse more experts per image than there are."""
@@ -102,8 +103,7 @@ class SMoPE(PromptStrategy):
         return cast(SparsePrefix, self.model.pools[0])
 
     def _dense_epochs(self) -> int:
-        """Dense epochs of the current experience, where boundaries are announced."""
-        # All experts learn in the first task, before few of them are chosen.
+        """Return the number of dense epochs of the current experience."""
         first = self.tasks_started == 1 and self.task_position.first
         return int(self.dense_share * self.train_epochs) if first else 0
 
@@ -113,18 +113,19 @@ class SMoPE(PromptStrategy):
         return self.samples_seen < int(self.dense_share * (self.period or 0))
 
     def learning_rate_factor(self) -> float:
-        """Factor of the schedule, which the dense epochs have for themselves."""
+        """Return the factor of the schedule, which the sparse phase restarts."""
         dense, epoch = self._dense_epochs() if self.announced else 0, self.clock.train_exp_epochs
         if epoch < dense:
             return learning_rate_factor(self.schedule, epoch, dense)
         return learning_rate_factor(self.schedule, epoch - dense, self.train_epochs - dense)
 
     def training_output(self, batch: Batch) -> Output:
-        """Run the model, with all experts in the dense phase; where no boundary is announced, count
-        whom images choose."""
+        """Run the model, with all experts in the dense phase.
+
+        If no boundary is announced, this counts the selected experts.
+        """
         dense = self._is_dense()
         if self.experts.dense and not dense:
-            # The sparse phase begins without the moments of the dense one.
             self.optimizer.state = defaultdict(dict)
         self.experts.dense = dense
         if self.announced:
@@ -133,8 +134,8 @@ class SMoPE(PromptStrategy):
             return super().training_output(batch)
 
     def finish_task(self) -> None:
-        """Settle the experts' counts, of an announced task after a pass over its images."""
-        # Images are counted as tests choose: deeper blocks' scores depend on earlier choices.
+        """Update the experts' use counts, after a second pass over an announced task."""
+        # Count with sparse selection, as in tests.
         self.experts.dense = False
         if self.announced:
             with self.experts.counting():

@@ -13,22 +13,22 @@ from cl_prompts.training.schedules import Schedule
 
 
 class VQPrompt(PromptStrategy):
-    """VQ-Prompt ("Vector Quantization Prompting for Continual Learning", Jiao et al., NeurIPS 2024,
-    arXiv 2410.20444). One class per image.
+    """VQ-Prompt, vector quantization prompting (NeurIPS 2024). One class per image.
 
+    Source: "Vector Quantization Prompting for Continual Learning", Jiao et al., arXiv 2410.20444.
     In each prompted block, M prompts P with keys K: ``alpha = softmax(q K' / temperature)`` with
-    rows of K normalised and the query q (final-norm class token of the unprompted frozen ViT) as it
-    comes, ``soft = sum_j alpha_j P_j``. An image gets the P_j nearest to soft; the gradient goes
-    through soft. Loss: cross-entropy over the task's classes, plus per block ``soft_weight
-    MSE(soft, sg hard) + hard_weight MSE(hard, sg soft)``, sg without gradient. At task ends the
-    head is aligned with one Gaussian a class. All tasks train all prompts, and no task id is used.
+    normalised rows of K and the query q (final-norm class token of the unprompted frozen ViT), not
+    normalised; ``soft = sum_j alpha_j P_j``. An image gets the P_j nearest to soft, with the
+    gradient of soft. Loss: cross-entropy over the task's classes, plus per block ``soft_weight
+    MSE(soft, sg hard) + hard_weight MSE(hard, sg soft)``, where sg stops the gradient. At task ends
+    the head is aligned with one Gaussian per class. All tasks train all prompts, and no task id is
+    used.
 
-    Defaults are the published ones for CIFAR-100, with rate 5 times the head's for prompts. The
-    alignment's rate, 1e-5, hardly moves a head that is far off.
+    Defaults are the published ones for CIFAR-100, with 5 times the head's rate for prompts. The
+    alignment's rate of 1e-5 changes the head little.
 
-    Deviations: the cosine schedule goes by epochs, without the published 80 first iterations at
-    1e-6; an epoch of the alignment has as many batches as classes seen, not as classes of earlier
-    tasks.
+    Deviations: the cosine schedule is per epoch, without the published 80 first iterations at 1e-6;
+    an epoch of the alignment has as many batches as seen classes, not as classes of earlier tasks.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -44,17 +44,17 @@ class VQPrompt(PromptStrategy):
     excluded = ("multi_label",)
 
     pool_size: Count = 10
-    """Prompts M of a block."""
+    """Prompts M per block."""
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""
     prompt_length: Count = 8
-    """Rows of a prompt, even: the first half keys, the second values."""
+    """Rows of a prompt, an even number: the first half keys, the second half values."""
     temperature: Positive = 1.0
-    """Temperature of alpha. Queries of norm 30 make it nearly one-hot at 1."""
+    """Temperature of alpha; at 1, queries of norm 30 make alpha nearly one-hot."""
     soft_weight: NotNegative = 0.4
-    """Weight of the term that pulls the weighted sum to the chosen prompt."""
+    """Weight of the term that pulls the weighted sum to the selected prompt."""
     hard_weight: NotNegative = 0.1
-    """Weight of the term that moves the chosen prompt to the weighted sum."""
+    """Weight of the term that pulls the selected prompt to the weighted sum."""
     lr: Positive = 2.5e-3
     """Learning rate of the head."""
     # Published: five times the head's.

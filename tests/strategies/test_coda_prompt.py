@@ -18,9 +18,9 @@ def growing(model: nn.Module) -> list[GrowingRows]:
 
 def test_components_need_to_know_the_tasks_and_only_where_there_are_some() -> None:
     announced, blurry = experiences("class_incremental"), experiences()
-    with pytest.raises(InputError, match="whose number is not known: give n_tasks"):
+    with pytest.raises(InputError, match="among the announced tasks: give n_tasks"):
         fit(make("coda_prompt"), announced)
-    with pytest.raises(InputError, match="no task is announced here"):
+    with pytest.raises(InputError, match="this stream announces no tasks"):
         fit(make("coda_prompt", "class_incremental"), blurry)
     assert fit(make("coda_prompt", boundaries=False), announced[:1]).tasks_started == 0
     assert fit(make("coda_prompt", n_tasks=3, boundaries=True), blurry).tasks_started == 3

@@ -64,7 +64,7 @@ def test_a_stream_without_recurring_classes_is_remarked_on(
     strategy = make("mixture_prompt", period=period, n_groups=3)
     found = strategy.warnings_on([np.array(task) for task in tasks], announced=announced)
     assert bool(found) is alone
-    assert all("no class of this stream comes in two groups" in line for line in found)
+    assert all("no class of this stream occurs in two groups" in line for line in found)
 
 
 def test_terms_of_experts_and_gate_are_weighed() -> None:

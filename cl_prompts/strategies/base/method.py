@@ -275,20 +275,13 @@ class Method(OnlineSettings, AvalancheEvaluation):
         return ReservoirBuffer(size, width=2, seed=seed)
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Return whether the model needs one entry for each of ``n_tasks`` announced tasks.
-
-        Raises:
-            InputError: the model cannot have so many.
-        """
+        """Return whether the model has one entry per announced task; refuse too many tasks."""
         return False
 
     # ------------------------------------------------------------------ hooks: stream and tasks
 
     def check_announced(self, *, announced: bool) -> None:
-        """Hook: refuse a stream that announces task boundaries, or one that does not.
-
-        Plugins may define it, too. A run calls it before training.
-        """
+        """Hook, of plugins as well: refuse a stream with or without announced boundaries."""
         trigger_plugins(self, "check_announced", announced=announced)
 
     def warnings_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:

@@ -138,7 +138,7 @@ def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them
         (["strategy=mixture_prompt"], []),
         (
             ["strategy=mixture_prompt", "period=5000"],
-            ["mixture_prompt: no class of this stream comes in two groups, so there is one expert"],
+            ["mixture_prompt: no class of this stream occurs in two groups"],
         ),
     ],
 )
