@@ -37,8 +37,9 @@ class CLIB(HeadStrategy):
 
     Published settings (defaults): observed after every update, EMA 0.9, rates 1 and 0.95 times
     5e-3, 10 updates per phase, 10 observations per test, significance 0.05; frozen ViT, head by
-    Adam, buffer batch 32, 3 updates a batch, and the buffer of the other replay baselines, 2000. Deviations from the published code, whose importances stay 0 and whose buffer losses
-    compare different numberings of the classes: see the two parts. No CutMix.
+    Adam, buffer batch 32, 3 updates a batch, and the buffer of the other replay baselines, 2000.
+    Deviations from the published code, whose importances stay 0 and whose buffer losses compare
+    different numberings of the classes: see the two parts. No CutMix.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
