@@ -103,7 +103,7 @@ def test_an_interval_of_checkpoints_changes_nothing(tmp_path: Path) -> None:
 
 NOTHING = "stopped before the first run began"
 RESUME = "continue with: cl-prompts run --resume "
-REPORT = "stopped before the report was written. Write it with cl-prompts report "
+REPORT = "stopped before the report was written; write it with: cl-prompts report "
 #: a function that the phase calls, and how a signal that comes there ends the command
 PHASES: dict[str, tuple[Any, str, str]] = {
     "reading": (run_config, "plan", NOTHING),

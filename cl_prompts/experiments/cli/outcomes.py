@@ -194,7 +194,7 @@ def _print_or_write(text: str, out: Path | None) -> None:
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
     """Print the table of finished runs, and write their report into a folder above them."""
     place = quote(str(folders[0] if above is None else above))
-    again = f"stopped before the report was written. Write it with cl-prompts report {place}"
+    again = f"stopped before the report was written; write it with: cl-prompts report {place}"
     page: Path | None = None
     with stop_says(again):
         from cl_prompts.experiments.report.page import new_page, write_report

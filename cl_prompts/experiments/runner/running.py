@@ -175,7 +175,7 @@ def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
     place = quote(str(runs[0].folder if above is None else above))
     states = {run.state for run in runs}
     if states == {"finished"}:
-        return f"stopped before the report was written. Write it with cl-prompts report {place}"
+        return f"stopped before the report was written; write it with: cl-prompts report {place}"
     if above is None and states == {"missing"}:
         return "stopped before the run was begun"
     trust = " --trust-code" if any(run.settings.imported() for run in runs) else ""
