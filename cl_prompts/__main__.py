@@ -1,4 +1,4 @@
-"""The command line as a process of its own, ``cl-prompts`` or ``python -m cl_prompts``."""
+"""Entry point of ``cl-prompts`` and ``python -m cl_prompts``."""
 
 import gc
 import sys
@@ -10,8 +10,8 @@ def main() -> int:
     Returns:
         Exit code, as of :func:`cl_prompts.experiments.cli.main`.
     """
-    # Libraries make half a million objects that stay: to look for garbage among them every 700 new
-    # ones costs a tenth of a short command.
+    # Libraries allocate half a million objects; frequent garbage collection among them costs a
+    # tenth of a short command.
     gc.set_threshold(50_000)
     try:
         from cl_prompts.experiments.cli import main as run_command
@@ -20,7 +20,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("cl-prompts: stopped", file=sys.stderr)
         return 130
-    # At its end Python would look through all of these objects, for a second.
+    # Skips the last collection, which takes a second.
     gc.freeze()
     return code
 

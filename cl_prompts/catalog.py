@@ -1,4 +1,4 @@
-"""All names and settings of the package as data, so that nothing need be imported to list them."""
+"""Names and settings of the package as data, so that listing them imports nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @cache
 def catalog() -> dict[str, Any]:
-    """Content of ``settings.json``, which ``make settings`` writes.
+    """Return the content of ``settings.json``, which ``make settings`` writes.
 
     >>> catalog()["strategies"]["mvp"]["class"]
     'MVP'

@@ -1,4 +1,4 @@
-"""Checks of settings, each with one sentence: what is wrong, and what would be right."""
+"""Checks of settings, with messages that say what is wrong and what is allowed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
 
 
 def shown(value: Any) -> str:
-    """``repr`` of a value for a sentence, cut in the middle where it is long.
+    """Return the ``repr`` of a value, shortened in the middle.
 
     >>> shown("a" * 500)
     "'aaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
@@ -37,7 +37,7 @@ def shown(value: Any) -> str:
 
 
 def is_one_name(text: str) -> bool:
-    """Whether a text can be the name of one folder, and of nothing elsewhere.
+    """Return whether a text is a folder name without a path.
 
     >>> is_one_name("digits+later"), is_one_name("../digits"), is_one_name("..")
     (True, False, False)
@@ -46,11 +46,16 @@ def is_one_name(text: str) -> bool:
 
 
 def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, of: str = "") -> int:
-    """Return ``value`` as an int between ``low`` and ``high``, both included; ``of`` says what
-    ``high`` is, such as ``"the number of classes"``.
+    """Return ``value`` as an int in ``[low, high]``.
+
+    Args:
+        name: of the setting.
+        value: an integer type other than bool.
+        low, high: bounds; None for no upper bound.
+        of: meaning of ``high``, such as ``"the number of classes"``.
 
     Raises:
-        InputError: no index of Python's (a bool is none), or out of range.
+        InputError: another type, or out of range.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -65,11 +70,10 @@ def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, o
 
 
 def one_of(name: str, value: Any, words: Any) -> None:
-    """Refuse a word that is not among ``words``, a collection or a ``Literal`` type, offering the
-    nearest one.
+    """Refuse a word that is not among ``words``, a collection or ``Literal`` type.
 
     Raises:
-        InputError: an unknown word.
+        InputError: an unknown word, with the nearest known one.
     """
     known: Iterable[str] = get_args(words) or words
     if value not in tuple(known):
@@ -77,8 +81,7 @@ def one_of(name: str, value: Any, words: Any) -> None:
 
 
 def failed(kind: str, name: str, error: Exception) -> InputError:
-    """The sentence for a user's own code, of a kind such as "data set", that failed when it was
-    called, and where."""
+    """Return the error for user code, of a kind such as "data set", that raised ``error``."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
     reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -93,34 +96,34 @@ def _check(values: Mapping[str, Any], allowed: Callable[[Any], bool], rule: str)
 
 
 def at_least(low: float, **values: float | None) -> None:
-    """Refuse settings that are below ``low`` or not finite; None stands for "not given"."""
+    """Refuse settings below ``low`` or not finite; None is accepted."""
     rule = "it cannot be negative" if low == 0 else f"it must be at least {low:g}"
     _check(values, lambda value: value >= low, rule)
 
 
 def positive(**values: float | None) -> None:
-    """Refuse settings that are not greater than 0 or not finite; None stands for "not given"."""
+    """Refuse settings that are not positive and finite; None is accepted."""
     _check(values, lambda value: value > 0, "it must be positive")
 
 
 def in_range(low: float, high: float, **values: float | None) -> None:
-    """Refuse settings outside ``[low, high]`` or not finite; None stands for "not given"."""
+    """Refuse settings outside ``[low, high]``; None is accepted."""
     rule = f"it must be between {low:g} and {high:g}"
     _check(values, lambda value: low <= value <= high, rule)
 
 
 Count = Annotated[int, Ge(1)]
-"""A whole number from 1 on."""
+"""Whole number, at least 1."""
 Size = Annotated[int, Ge(0)]
-"""A whole number from 0 on."""
+"""Whole number, at least 0."""
 Positive = Annotated[float, Gt(0)]
-"""A number greater than 0."""
+"""Number greater than 0."""
 NotNegative = Annotated[float, Ge(0)]
-"""A number from 0 on."""
+"""Number, at least 0."""
 Share = Annotated[float, Ge(0), Le(1)]
-"""A number from 0 to 1."""
+"""Number from 0 to 1."""
 
-#: pydantic's kind of problem -> the same in our words
+#: pydantic's error type -> message
 _RULES = {
     "bool_type": "it must be true or false",
     "finite_number": "it must be finite",
@@ -137,19 +140,19 @@ _RULES = {
 
 
 def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
-    """Refuse a value that a type rules out: its kind of value, its words (``Literal``) or bounds.
+    """Check a value against a type with words (``Literal``) and bounds.
 
     Args:
-        name: of the setting, for the sentence.
-        value: given to it.
-        kind: its type, as pydantic reads it, strictly: no text stands for a number.
-        of: owner of the setting, for the sentence ("strategy mvp").
+        name: of the setting, for the message.
+        value: its value.
+        kind: its type, checked by pydantic in strict mode: a text is never a number.
+        of: owner of the setting, for the message ("strategy mvp").
 
     Returns:
-        the value; a whole number as a float where the type has floats alone.
+        the value; a whole number as a float where the type allows only floats.
 
     Raises:
-        InputError: another kind of value, an unknown word, or a number out of range.
+        InputError: another type, an unknown word, or a number out of range.
 
     Example:
         >>> fits("rate", 1, Positive | None), fits("blocks", [0, 1], list[Size])
@@ -158,7 +161,7 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
         Traceback (most recent call last):
         cl_prompts.errors.InputError: strategy mvp: rate is 'fast': it must be a number
     """
-    from pydantic import ValidationError  # here, since lists and texts need no checks
+    from pydantic import ValidationError  # slow import
 
     try:
         return _adapter(kind).validate_python(value)
@@ -166,7 +169,7 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
         problems = error.errors()
     if len(problems) == 1 and problems[0]["type"] == "literal_error":
         one_of(f"{name} of {of}" if of else name, value, list(words_of(kind)))
-    # Sorted, since unions are equal whatever the order of their members.
+    # Sorted, since the order of a union has no meaning.
     rules = sorted(set(map(_rule, problems)))
     rules[1:] = [rule.removeprefix("it must be ") for rule in rules[1:]]
     owner = f"{of}: " if of else ""
@@ -187,7 +190,7 @@ def _rule(problem: Any) -> str:
 
 
 def words_of(kind: Any) -> Iterator[str]:
-    """The words of a ``Literal`` type, also within a union.
+    """Yield the words of a ``Literal`` type, also within a union.
 
     >>> list(words_of(Literal["warm", "cold"] | None))
     ['warm', 'cold']
@@ -202,14 +205,14 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
+        OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def doubled(items: Iterable[Hashable]) -> Any:
-    """Return the first item that comes a second time; None where each comes once.
+    """Return the first repeated item, or None.
 
     >>> doubled("abcb"), doubled("abc")
     ('b', None)

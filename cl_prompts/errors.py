@@ -1,4 +1,4 @@
-"""The two ways in which cl-prompts says no."""
+"""Errors whose message is one sentence, and helpers for such messages."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import difflib
 import re
 from collections.abc import Iterable
 
-_LISTED = 40  # names that one sentence may hold
-_MOST = 980  # characters of a sentence
-#: what a loader process puts before the sentence of an error
+_LISTED = 20  # names in a message
+_MOST = 980  # characters of a message
+#: prefix that a loader process adds to an error
 _OF_LOADER = re.compile(r"\ACaught \w+ in .*\n[\w.]*Error: ", re.DOTALL)
 
 
 def short(text: object, most: int = 160) -> str:
-    """Return a text such as a path for a sentence, cut in the middle where it is long.
+    """Shorten a long text, such as a path, in the middle.
 
     >>> short("runs/digits"), len(short("x" * 5000))
     ('runs/digits', 160)
@@ -24,7 +24,7 @@ def short(text: object, most: int = 160) -> str:
 
 
 def first_of(texts: Iterable[object], most: int, between: str = ", ") -> str:
-    """Return the first of some texts, and how many more there are.
+    """Join the first texts, and add how many more there are.
 
     >>> first_of([1, 2, 3, 4], 2), first_of([1, 2], 2)
     ('1, 2 and 2 more', '1, 2')
@@ -35,7 +35,7 @@ def first_of(texts: Iterable[object], most: int, between: str = ", ") -> str:
 
 
 def all_of(texts: Iterable[object], word: str = "and") -> str:
-    """Return some texts, of which there is at least one, with a word in front of the last.
+    """Join texts, at least one, with a word before the last.
 
     >>> all_of([1, 2, 3]), all_of("ab", "or"), all_of([1])
     ('1, 2 and 3', 'a or b', '1')
@@ -54,33 +54,34 @@ def one_sentence(message: object) -> str:
 
 
 class _Sentence(Exception):
-    """An error whose message is one sentence, whatever names stand in it."""
+    """Error whose message is one line of bounded length."""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(one_sentence(message))
 
 
 class InputError(_Sentence, ValueError):
-    """Bad input, found before any work was done: one sentence that says what is wrong, where, and
-    what would be right.
+    """Bad input, found before any work: what is wrong, where, and what to do.
 
-    The command line prints the sentence and ends with exit code 2.
+    The command line prints the message and ends with exit code 2.
     """
 
 
 class RunError(_Sentence, RuntimeError):
-    """A fault met during a run, in one sentence; the run folder stays valid. Exit code 1 on the
-    command line."""
+    """Fault during a run; the run folder stays valid. Exit code 1 on the command line."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """Return an ``InputError`` for a name of some kind ("recipe", "key of strategy 'mvp'") that
-    does not exist, offering the nearest one of those ``known``."""
+    """Return an ``InputError`` for an unknown name, with the nearest known one.
+
+    Args:
+        kind: of name ("recipe", "key of strategy 'mvp'").
+        name: the unknown name.
+        known: all names.
+    """
     names = sorted(set(map(str, known)))
     near = difflib.get_close_matches(name, names, n=1)
     near = near or [one for one in names if name and one.lower().startswith(name.lower())]
-    some = (
-        names if len(names) <= _LISTED else [*names[:_LISTED], f"and {len(names) - _LISTED} more"]
-    )
-    hint = f"did you mean {near[0]!r}?" if near else "there is " + (", ".join(some) or "none")
+    choices = f"choose from {first_of(names, _LISTED)}" if names else "there is none"
+    hint = f"did you mean {near[0]!r}?" if near else choices
     return InputError(f"unknown {kind} {short(name, 100)!r}: {hint}")

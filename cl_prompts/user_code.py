@@ -1,8 +1,7 @@
-"""A user's own code, named ``package.module:name``, and optional libraries.
+"""User code, named ``package.module:name``, and optional libraries.
 
-Importing a module runs it, so a name that stands in somebody else's file needs trust. What is
-called afterwards must say that it is meant for this package: a strategy and a plugin by their base
-class, a scenario and a data set by a decorator.
+Importing a module runs it, so a name in a file of another user needs trust. Strategies and plugins
+must have the right base class, scenarios and data sets a decorator.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ _MARK = "_cl_prompts_kind"
 
 
 def is_dotted(name: str) -> bool:
-    """Whether ``name`` is of the form ``package.module:name``."""
+    """Return whether a name has the form ``package.module:name``."""
     return ":" in name
 
 
 def label_of(name: str) -> str:
-    """Short label of a name, for folders, tables and pictures: what follows the colon."""
+    """Return the part of a name after the colon, for folders, tables and figures."""
     return name.rpartition(":")[2]
 
 
 def labels_of(names: Iterable[str]) -> dict[str, str]:
-    """Label of each name: the short one, or the whole name where two short ones are equal.
+    """Return the label of each name, or the whole name where labels are equal.
 
     >>> labels_of(["mvp", "mine:Method"])
     {'mvp': 'mvp', 'mine:Method': 'Method'}
@@ -71,14 +70,14 @@ def extra(module: str, part: str, user: str) -> Any:
 
 
 def check_trust(names: Iterable[str], trust_code: Trust) -> None:
-    """Refuse a file that names code, before anything of it is imported.
+    """Refuse a file that names untrusted code, before any import.
 
     Args:
         names: dotted names in the file.
-        trust_code: what may be imported.
+        trust_code: names that may be imported.
 
     Raises:
-        InputError: a dotted name that may not be imported.
+        InputError: another name.
 
     >>> check_trust(["mine:Method"], {"mine:Method"})
     >>> check_trust(["mine:Method"], False)
@@ -100,30 +99,30 @@ def code_hash(name: str) -> str:
     """Return the SHA-256 of the source file of a dotted name's module.
 
     Raises:
-        InputError: it cannot be imported, or has no file, as that of a notebook.
+        InputError: it cannot be imported, or has no file, as in a notebook.
     """
     module = _imported(name)
     file = getattr(module, "__file__", None)
     if file is None:
         raise InputError(
-            f"module {module.__name__} of {name} has no file, by whose content a run would know"
-            " it: write it into one"
+            f"module {module.__name__} of {name} has no file, which identifies the code: move it"
+            " to one"
         )
     return sha256(file)
 
 
 def _imported(name: str) -> ModuleType:
-    """The module of a dotted name that may be imported; it may lie in the current folder."""
+    """Import the module of a dotted name, also from the current folder."""
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
         return import_module(name.partition(":")[0])
-    except Exception as error:  # a user's module may fail in any way, and says so itself
+    except Exception as error:  # user code may raise anything
         raise InputError(f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def scenario(function: Function) -> Function:
-    """Declare a function of labels as a scenario, so that recipes may name it.
+    """Declare a function of labels as a scenario that recipes may name.
 
     >>> @scenario
     ... def mine(targets, n_tasks: int = 2): ...
@@ -135,23 +134,26 @@ def scenario(function: Function) -> Function:
 
 
 def dataset(function: Function) -> Function:
-    """Declare a function that returns a ``DataSet``, so that recipes may name it."""
+    """Declare a function that returns a ``DataSet`` as a data set that recipes may name."""
     setattr(function, _MARK, "data set")
     return function
 
 
 def is_declared(kind: Kind, found: Any) -> bool:
-    """Whether something wears the decorator of a kind."""
-    # Not by getattr, which may answer anything.
+    """Return whether an object has the decorator of a kind."""
+    # An own __getattr__ may return anything.
     return callable(found) and getattr(found, "__dict__", {}).get(_MARK) == kind
 
 
 def load_object(kind: str, path: str) -> Any:
-    """Return the object of a dotted name, of a kind such as "strategy"; the caller checks that it
-    is one before it is used.
+    """Import the object of a dotted name; the caller checks its type.
+
+    Args:
+        kind: of object, such as "strategy", for messages.
+        path: dotted name.
 
     Raises:
-        InputError: no such module, no such name in it, or the import fails.
+        InputError: an unknown name, or a failed import.
     """
     module = _imported(path)
     name = path.partition(":")[2]
@@ -162,33 +164,33 @@ def load_object(kind: str, path: str) -> Any:
 
 
 def load_function(kind: Kind, path: str) -> Any:
-    """Return the function of a dotted name, which must wear the decorator of its kind.
+    """Import the function of a dotted name, which must have the decorator of its kind.
 
     Raises:
-        InputError: it wears none, or as :func:`load_object`.
+        InputError: without decorator, or as :func:`load_object`.
     """
     found = load_object(kind, path)
     if not is_declared(kind, found):
         raise InputError(
-            f"{kind} {path!r} is not declared as one: if the function is yours, write"
+            f"{path!r} is not declared as a {kind}: if it is yours, write"
             f" @cl_prompts.{_DECORATORS[kind]} above it"
         )
     return found
 
 
 def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple[Any, Any]]:
-    """Parameters of a function, or those that ``functools.partial`` leaves of it.
+    """Return the parameters of a function or ``functools.partial``.
 
     >>> def letters(image_size: int, alphabet: str = "latin"): ...
     >>> keywords(letters, {"image_size"})
     {'alphabet': (<class 'str'>, 'latin')}
 
     Returns:
-        name -> (type, default); the default is ``...`` where there is none. Variable parameters
-        (``*args`` and ``**kwargs``) and those in ``without`` are left out.
+        name -> (type, default), with ``...`` for no default, without ``*args``, ``**kwargs`` and
+        the names in ``without``.
 
     Raises:
-        InputError: an annotation names something that does not exist.
+        InputError: an annotation with an unknown name.
     """
     # get_type_hints does not look into a partial.
     inner = getattr(function, "func", function)
@@ -210,11 +212,10 @@ def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple
 def call_function(
     kind: str, name: str, function: Callable[..., Any], arguments: Mapping[str, Any], returns: type
 ) -> Any:
-    """The result of a user's function, of type ``returns``.
+    """Call a user's function and check the type of its result.
 
     Raises:
-        InputError: a parameter without a value, a failure inside of the function, or a result of
-            another type.
+        InputError: a missing argument, an exception in the function, or another type.
     """
     for key, (_, default) in keywords(function, set(arguments)).items():
         if default is ...:
@@ -223,7 +224,7 @@ def call_function(
         result = function(**arguments)
     except (InputError, RunError):
         raise
-    except Exception as error:  # a user's function may fail in any way, and says so itself
+    except Exception as error:  # user code may raise anything
         raise failed(kind, name, error) from error
     if not isinstance(result, returns):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Checks of settings: what is let through, and the one sentence for what is not."""
+"""Checks of settings: accepted values, and messages for others."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ from cl_prompts.errors import InputError
 
 
 def refused(says: str, call: Any, *given: Any, **named: Any) -> None:
-    """The call ends with this sentence."""
     with pytest.raises(InputError) as caught:
         call(*given, **named)
     assert str(caught.value) == says
 
 
-def test_whole_numbers_of_any_kind_are_taken() -> None:
+def test_whole_numbers_of_any_type_are_accepted() -> None:
     assert whole_number("n", np.int64(3)) == 3
     assert whole_number("n", 0, low=0) == 0
     assert whole_number("n", 7, high=7) == 7
@@ -57,7 +56,7 @@ def test_bounds_belong_to_the_range() -> None:
     refused("a is inf: it must be positive", positive, a=float("inf"))
 
 
-def test_words_are_listed_by_a_type_or_by_themselves() -> None:
+def test_words_are_a_literal_type_or_a_collection() -> None:
     for words in (Literal["warm", "cold"], ("warm", "cold")):
         one_of("water", "warm", words)
         refused("unknown water 'warn': did you mean 'warm'?", one_of, "water", "warn", words)
@@ -102,7 +101,7 @@ def test_a_type_says_which_values_fit(kind: Any, good: list[Any], bad: list[Any]
         (True, int | bool, "True"),
     ],
 )
-def test_whole_numbers_become_floats_where_only_these_are_wanted(
+def test_whole_numbers_become_floats_where_only_floats_are_allowed(
     value: Any, kind: Any, found: str
 ) -> None:
     assert repr(fits("setting", value, kind)) == found
@@ -119,6 +118,6 @@ def test_whole_numbers_become_floats_where_only_these_are_wanted(
         (Count, "n is 1.5: it must be a whole number"),
     ],
 )
-def test_another_kind_of_value_is_told_what_would_be_right(kind: Any, says: str) -> None:
+def test_a_wrong_type_is_refused_with_the_right_one(kind: Any, says: str) -> None:
     refused(says, fits, "n", 1.5, kind)
     refused(f"mine: {says}", fits, "n", 1.5, kind, of="mine")

@@ -13,8 +13,8 @@ def test_an_unknown_name_offers_the_nearest_one() -> None:
     assert str(error) == "unknown recipe 'cifar10': did you mean 'cifar100'?"
 
 
-def test_without_a_near_one_it_lists_what_there_is() -> None:
-    assert str(unknown("word", "xyz", ["b", "a"])) == "unknown word 'xyz': there is a, b"
+def test_without_a_near_name_it_lists_all() -> None:
+    assert str(unknown("word", "xyz", ["b", "a"])) == "unknown word 'xyz': choose from a, b"
     assert str(unknown("word", "xyz", [])) == "unknown word 'xyz': there is none"
 
 
@@ -22,17 +22,17 @@ def test_without_a_near_one_it_lists_what_there_is() -> None:
     ("name", "near"),
     [("mvq", "mvp"), ("mpv", "mvp"), ("coda", "coda_prompt"), ("norg", "norga"), ("xyz", None)],
 )
-def test_a_short_name_is_near_to_what_a_slip_makes_of_it(name: str, near: str | None) -> None:
+def test_a_short_name_with_a_slip_is_recognised(name: str, near: str | None) -> None:
     said = str(unknown("strategy", name, ["mvp", "norga", "coda_prompt", "er"]))
     assert said.endswith(
-        f"did you mean {near!r}?" if near else "there is coda_prompt, er, mvp, norga"
+        f"did you mean {near!r}?" if near else "choose from coda_prompt, er, mvp, norga"
     )
 
 
 def test_a_long_list_is_cut() -> None:
     many = [f"name{i:03d}" for i in range(60)]
     says = str(unknown("word", "xyz", many))
-    assert says.endswith("name039, and 20 more")
+    assert says.endswith("name019 and 40 more")
 
 
 def test_bad_input_is_a_value_error_and_a_fault_in_a_run_is_not() -> None:

@@ -68,15 +68,17 @@ def test_user_code_is_found_in_the_current_folder_and_known_by_its_file(
 
 def test_a_module_without_a_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
-    with pytest.raises(InputError, match="module __main__ of __main__:found has no file, by whose"):
+    with pytest.raises(InputError, match="module __main__ of __main__:found has no file, which"):
         code_hash("__main__:found")
 
 
-def test_only_what_wears_the_decorator_of_its_kind_is_used() -> None:
+def test_functions_need_the_decorator_of_their_kind() -> None:
     assert load_function("data set", f"{HERE}:images") is images
     assert not is_declared("scenario", images)
     for name in ("plain", "anything", "HERE"):
-        with pytest.raises(InputError, match=r"not declared as one: .* @cl_prompts\.dataset above"):
+        with pytest.raises(
+            InputError, match=r"not declared as a data set: .* @cl_prompts\.dataset above"
+        ):
             load_function("data set", f"{HERE}:{name}")
     with pytest.raises(InputError, match=r"@cl_prompts\.scenario above"):
         load_function("scenario", f"{HERE}:images")

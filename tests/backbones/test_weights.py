@@ -240,7 +240,7 @@ def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "name": "vit_tinny_patch16_224"
         },
         "ResNet is not a plain": {"name": "resnet10t"},  # and no look at the hub
-        "unknown precision 'fp8': there is bf16, fp32": {"precision": "fp8"},
+        "unknown precision 'fp8': choose from bf16, fp32": {"precision": "fp8"},
         "not on the hub": {"name": EMBEDDED, "weights": "timm"},
         "belong to glyph_vit_tiny": {"weights": "embedded"},
     }

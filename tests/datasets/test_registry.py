@@ -162,8 +162,8 @@ def test_a_function_is_given_what_it_declares() -> None:
         ("deaf", {"classes": [1]}, "argument of data set '{}:deaf' 'classes': there is none"),
         ("stubborn", {}, "data set '{}:stubborn' needs a value for shape"),
         ("stubborn", {"shape": "round", "augment": False}, "must return a DataSet, not list"),
-        ("no_function", {}, "data set '{}:no_function' is not declared as one: if the function is"),
-        ("write_csv", {}, "data set '{}:write_csv' is not declared as one: if the function is"),
+        ("no_function", {}, "'{}:no_function' is not declared as a data set: if it is yours"),
+        ("write_csv", {}, "'{}:write_csv' is not declared as a data set: if it is yours"),
         ("blob", {}, "unknown data set in module {} 'blob': did you mean 'blobs'?"),
     ],
 )

@@ -194,5 +194,5 @@ def test_code_in_the_file_of_a_recipe_needs_trust(
 
 def test_code_that_is_typed_is_imported(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "digits", "dataset=evil:call", "seed=1"]) == 2
-    assert "'evil:call' is not declared as one" in capsys.readouterr().err
+    assert "'evil:call' is not declared as a " in capsys.readouterr().err
     assert (here / "imported").exists()

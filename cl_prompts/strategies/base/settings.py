@@ -61,7 +61,7 @@ class Settings:
         100
         >>> Ridge(rate=0.5)
         Traceback (most recent call last):
-        cl_prompts.errors.InputError: unknown setting of Ridge 'rate': there is projection
+        cl_prompts.errors.InputError: unknown setting of Ridge 'rate': choose from projection
     """
 
     excluded: ClassVar[tuple[str, ...]] = ()
