@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from cl_prompts.experiments.results.curves import curves_of, mean_band
+from cl_prompts.experiments.results.aggregates import curves_of, mean_band
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.results.history import curve_of
 from cl_prompts.experiments.run_folder.runs import collect
@@ -32,7 +32,7 @@ def points(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Mean and band of each shown row over the samples seen, in percent."""
     (group,) = groups(collect([folder]))
     found = {}
-    for row, seeds in curves_of(group, curve_of).items():
+    for row, seeds in curves_of(group.rows, curve_of).items():
         band = mean_band(seeds)
         if row in SHOWN and band is not None and band.half is not None:
             values = zip(band.x, 100 * band.middle, 100 * band.half, strict=True)

@@ -32,7 +32,7 @@ def report(
     *,
     out: Path | None = None,
     reference: str | None = None,
-    figures: bool = False,
+    figures: str | None = None,
     quiet: bool = False,
 ) -> None:
     """Write an HTML report on run folders.
@@ -41,7 +41,8 @@ def report(
         runs: run folders, or folders above them, in the order of the rows.
         out: file to write (default: report.html in their common folder).
         reference: row that paired differences refer to (default: the first one).
-        figures: write the pictures as PNG, too, to a folder beside the page.
+        figures: pdf, svg or png: also write each chart as a figure of one column's width, to
+            report_figures beside the report.
     """
     from cl_prompts.experiments.report.page import write_report
 
@@ -253,7 +254,7 @@ def tables(folders: Sequence[Path]) -> Iterator[Table]:
 
 def before_after_table(folder: Path) -> Table:
     """Return the scores of a continual run, before and after it."""
-    from cl_prompts.experiments.results.before_after import before_after
+    from cl_prompts.experiments.results.history import before_after
     from cl_prompts.experiments.run_folder.runs import collect
 
     (run,) = collect([folder])

@@ -1,7 +1,8 @@
-"""Charts of the report, of papers and of TensorBoard: one Altair chart for each picture.
+"""Altair charts of the report, of papers and of TensorBoard.
 
-Every function takes plain numbers and returns a chart. Accuracies come in as fractions, 0 to 1, and
-are drawn in percent; NaN means "not measured". ``spec`` gives what a page draws, ``png`` a file.
+Chart functions take plain numbers. Accuracies are fractions, 0 to 1, and are drawn in percent; NaN
+means "not measured". ``spec`` returns the specification for a page, ``png`` an image, and
+``figure`` a figure for a paper.
 """
 
 from cl_prompts.experiments.figures.curves import curve_chart
@@ -12,12 +13,14 @@ from cl_prompts.experiments.figures.maps import (
     task_chart,
     usage_chart,
 )
-from cl_prompts.experiments.figures.style import Chart, png, spec, theme
+from cl_prompts.experiments.figures.style import Chart, Format, figure, png, spec, theme
 
 __all__ = [
     "Chart",
+    "Format",
     "class_chart",
     "curve_chart",
+    "figure",
     "key_chart",
     "png",
     "spec",

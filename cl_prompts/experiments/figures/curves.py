@@ -9,11 +9,11 @@ import altair as alt
 import numpy as np
 
 from cl_prompts.experiments.figures.style import PALETTE, Chart
-from cl_prompts.experiments.results.curves import Band
+from cl_prompts.experiments.results.aggregates import Band
 
-#: points of a curve above which only every second, third, ... one is drawn
+#: points of a curve; of more, every second, third, ... is drawn
 MAX_POINTS = 200
-#: curves up to which bands are easy to tell apart, and points up to which each has a dot
+#: curves up to which bands are distinct, and points up to which each has a dot
 _MAX_BANDS = 3
 _MAX_DOTTED = 24
 _DASHES = ([1, 0], [7, 3], [2, 2])
@@ -28,14 +28,14 @@ def curve_chart(
     ends: Sequence[int] = (),
     differences: bool = False,
 ) -> Chart:
-    """Draw means over seeds with their bands.
+    """Draw mean curves over seeds with their bands.
 
-    A click on the legend picks a curve; the point next to the pointer tells its numbers.
+    A click on the legend selects a curve; the tooltip shows the nearest point.
 
     Args:
-        bands: mean curve of each row, fractions.
-        rows: all rows of the page, so that each has one colour in all charts.
-        xlabel, ylabel: names of the axes.
+        bands: mean curve of each row, as fractions.
+        rows: all rows of the page: each has one colour in all charts.
+        xlabel, ylabel: titles of the axes.
         ends: places of vertical lines.
         differences: whether values are differences in points.
     """
@@ -48,7 +48,7 @@ def curve_chart(
     )
     scale = _y_scale(bands, differences)
     y = alt.Y("mean:Q", title=ylabel, scale=scale)
-    # By name: one copy of the points for three layers.
+    # Named data: one copy of the points for three layers.
     base = alt.Chart(alt.NamedData("points"))
     base = base.encode(x=x, color=color, tooltip=_tips(xlabel, ylabel))
     faint = 0.15 if len(bands) <= _MAX_BANDS else 0.06
@@ -77,7 +77,7 @@ def curve_chart(
 
 
 def _look(rows: Sequence[str], shown: Sequence[str]) -> tuple[alt.Color, alt.StrokeDash]:
-    """Colour and dashes of each row, with a legend of those that are drawn."""
+    """Colour and dashes of each row, with a legend of the drawn ones."""
     legend = alt.Legend(
         values=list(shown),
         title=None,
@@ -103,7 +103,7 @@ def _rules(axis: str, places: Sequence[int]) -> alt.Chart:
 
 
 def _points(row: str, band: Band, differences: bool) -> list[dict[str, Any]]:
-    """Points of a curve in percent, the last one among them."""
+    """Points of a curve in percent, with the last one."""
     step = -(-len(band.x) // MAX_POINTS)
     low, high = (-np.inf, np.inf) if differences else (0, 100)
     found = []
@@ -118,10 +118,10 @@ def _points(row: str, band: Band, differences: bool) -> list[dict[str, Any]]:
 
 
 def _y_scale(bands: Mapping[str, Band], differences: bool) -> alt.Scale:
-    """The range of all means and of most of their bands."""
+    """Range of all means and most of their bands."""
     values = np.concatenate([band.middle for band in bands.values()] + [np.zeros(int(differences))])
     halves = [band.half for band in bands.values() if band.half is not None]
-    # A wide band at the start, or one of few seeds, must not flatten the curves.
+    # Wide bands at the start or of few seeds must not flatten the curves.
     room = float(np.median(np.concatenate(halves))) if halves else 0.0
     room = max(0.01, min(room, float(np.ptp(values)) / 2))
     low, high = values.min() - room, values.max() + room

@@ -1,4 +1,4 @@
-"""Heat maps: classes over samples or tasks, tasks over tasks, streams, prompts and keys."""
+"""Heat maps of classes, tasks, streams, prompts and keys."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def class_chart(
     *,
     measure: str,
 ) -> Chart:
-    """Draw the value of each class over samples seen, classes sorted by when they were first seen.
+    """Draw the value of each class over samples seen, classes sorted by their first sample.
 
     Args:
         points: (points,) samples seen, increasing.
         matrix: (classes, points) values 0..1, NaN before a class is seen.
         class_names: names of the rows of ``matrix``.
-        measure: what ``matrix`` holds.
+        measure: name of the values.
     """
     values = 100 * np.asarray(matrix, float)
     names = named(class_names, len(values))
@@ -44,14 +44,14 @@ def class_chart(
 
 
 def task_chart(matrix: ArrayLike, *, measure: str, rows: str, names: Sequence[str] = ()) -> Chart:
-    """Draw the value on the classes of each task after every task, and its final forgetting.
+    """Draw the value on each task after every task, and its final forgetting.
 
     Args:
         matrix: (tasks, tasks) values 0..1, ``matrix[i, t]`` on the classes that first appeared in
             task i, measured after task t; NaN where not measured.
-        measure: what ``matrix`` holds, "accuracy" or "mAP".
-        rows: what its rows stand for.
-        names: of the rows, by default their numbers.
+        measure: "accuracy" or "mAP".
+        rows: meaning of its rows.
+        names: names of the rows, by default their numbers.
     """
     values = 100 * np.asarray(matrix, float)
     numbers = [str(t + 1) for t in range(len(values))]
@@ -70,9 +70,9 @@ def task_chart(matrix: ArrayLike, *, measure: str, rows: str, names: Sequence[st
 
 
 def forgetting_per_task(matrix: ArrayLike) -> Floats:
-    """Best accuracy at an earlier task end minus the final one, (rows, tasks) -> (rows,).
+    """Subtract the final value from the best one at an earlier task end, (rows, tasks) -> (rows,).
 
-    NaN where there is no earlier accuracy.
+    NaN without an earlier value.
     """
     values = np.asarray(matrix, float)
     # max over t < T - 1 of m[i, t], minus m[i, T - 1]
@@ -84,11 +84,11 @@ def usage_chart(counts: ArrayLike, entropy: ArrayLike) -> Chart:
     """Draw the share of each prompt in the selections of each task, and the entropy of the shares.
 
     Args:
-        counts: (tasks, prompts) uses during each task (not cumulative).
-        entropy: (tasks,) entropy of their shares in bits; NaN for a task without any.
+        counts: (tasks, prompts) selections during each task (not cumulative).
+        entropy: (tasks,) entropy of their shares in bits; NaN for a task without selections.
     """
     values = np.asarray(counts, float)
-    with np.errstate(invalid="ignore"):  # a task in which no prompt was used has no shares
+    with np.errstate(invalid="ignore"):  # of a task without selections
         share = 100 * values / values.sum(1, keepdims=True)
     rows = [f"{t + 1}  ({bits:.2f})" for t, bits in enumerate(np.asarray(entropy, float))]
     return heat_map(
@@ -103,7 +103,7 @@ def usage_chart(counts: ArrayLike, entropy: ArrayLike) -> Chart:
 
 
 def key_chart(similarity: ArrayLike) -> Chart:
-    """Draw the cosine between the keys of a pool, (prompts, prompts)."""
+    """Draw the cosines between the keys of a pool, (prompts, prompts)."""
     values = np.asarray(similarity, float)
     prompts = named(None, len(values))
     return heat_map(
@@ -128,7 +128,7 @@ def stream_chart(
         stream: fields of a split's ``to_json()``: ``counts`` (n_tasks x n_classes samples),
             ``disjoint_classes`` and ``blurry_classes`` (one list of classes per task).
         class_names: names of all classes, by default their numbers.
-        unit: unit of ``counts``: "samples", or "labels" where an image can have several.
+        unit: unit of ``counts``: "samples", or "labels" where an image may have several.
     """
     counts = np.asarray(stream["counts"])
     kinds = _kinds_of(stream, counts)
@@ -141,7 +141,7 @@ def stream_chart(
         if n
     ]
     colours = alt.Scale(domain=list(_KINDS), range=list(_KINDS.values()))
-    # The smallest share is still to be seen.
+    # The smallest share stays visible.
     strength = alt.Scale(domain=[0, 1], range=[0.2, 1])
     return (
         alt.Chart(alt.Data(values=cells))
@@ -158,7 +158,7 @@ def stream_chart(
 
 
 def _kinds_of(stream: Mapping[str, Any], counts: Floats) -> dict[int, str]:
-    """The kind of each class that occurs: disjoint ones first, by task."""
+    """Kind of each class that occurs; disjoint classes first, by task."""
     kinds: dict[int, str] = {}
     for kind in ("disjoint", "blurry"):
         for task in stream.get(f"{kind}_classes", ()):

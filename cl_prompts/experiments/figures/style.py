@@ -1,9 +1,10 @@
-"""Theme of all charts, and how a chart becomes a specification or a PNG file."""
+"""Theme of all charts, and their output as specifications, images and figures for papers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import altair as alt
 import numpy as np
@@ -14,25 +15,26 @@ from cl_prompts.experiments.results.history import Floats
 #: a chart of Altair, alone or in layers
 Chart: TypeAlias = Any
 
-#: Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow that
-#: vanishes on white; then Tol's. The second line is for dark pages.
+#: Okabe and Ito's colour-blind safe colours without yellow, then Tol's; then those of dark pages
 _ON_LIGHT = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #111111 #882255 #999933 #332288"
 _ON_DARK = "#3D9BE0 #F0783C #1FBF92 #DE9BC2 #F2B134 #8FD3FF #F4F6F8 #CB5C90 #BDBD5A #9384E8"
 PALETTE = tuple(_ON_LIGHT.split())
-#: rows up to which a chart names each of them, and cells up to which it writes their numbers
+#: rows up to which a chart labels each of them, and cells up to which it prints their numbers
 MAX_NAMED_ROWS = 40
 MAX_WRITTEN = 250
-#: columns of a heat map; of more every second, third, ... one is drawn
+#: columns of a heat map; of more, every second, third, ... is drawn
 _MAX_COLUMNS = 120
 _WIDTH = 640  # of a PNG file, in CSS pixels
 _PPI = 144
+Format = Literal["pdf", "svg", "png"]
+_COLUMN = 245  # width of a figure in points, 3.4 inches
 
 
-def theme(*, dark: bool = False) -> dict[str, Any]:
-    """Return the Vega-Lite configuration of all charts."""
+def theme(*, dark: bool = False, size: int = 11) -> dict[str, Any]:
+    """Return the Vega-Lite configuration of all charts, with letters of a size in pixels."""
     ink, faint = ("#D3D9DF", "#3A424B") if dark else ("#333333", "#D9D9D9")
     labels: dict[str, Any] = {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal"}
-    labels |= {"labelFontSize": 11, "titleFontSize": 12}
+    labels |= {"labelFontSize": size, "titleFontSize": size + 1}
     return {
         "background": "transparent" if dark else "white",
         "font": "system-ui, sans-serif",
@@ -46,20 +48,47 @@ def theme(*, dark: bool = False) -> dict[str, Any]:
 
 
 def spec(chart: Chart, alt_text: str) -> dict[str, Any]:
-    """Return the Vega-Lite specification for a page, which adds the theme."""
+    """Return the Vega-Lite specification for a page; the page adds the theme."""
     found = _with_printable_texts(chart.to_dict())
     del found["config"]  # Altair's own default
     return {"width": "container", "description": alt_text, **found}
 
 
 def png(chart: Chart) -> bytes:
-    """Render a chart as a PNG file at 144 dots per inch, on white."""
+    """Render a chart as a PNG image at 144 dots per inch on white."""
     found = _with_printable_texts({"width": _WIDTH, **chart.to_dict(), "config": theme()})
     return vl_convert.vegalite_to_png(found, ppi=_PPI)
 
 
+def figure(chart: Chart, form: str) -> bytes:
+    """Render a chart as a figure of one column's width, 3.4 inches.
+
+    Args:
+        chart: the chart.
+        form: "pdf", "svg" or "png" (300 dots per inch).
+    """
+    found = {
+        **chart.to_dict(),
+        "width": _COLUMN,
+        "autosize": {"type": "fit", "contains": "padding"},
+    }
+    config = theme(size=7)
+    config["legend"] |= {"orient": "bottom", "gradientLength": 100, "labelLimit": 90}
+    found |= {"config": config, "height": min(chart.height, 200), "padding": 1}
+    found = _with_printable_texts(found)
+    if form == "pdf":
+        return vl_convert.vegalite_to_pdf(found)
+    if form == "png":
+        return vl_convert.vegalite_to_png(found, ppi=300)
+    # The sizes of a specification are those of a paper: points.
+    svg = re.sub(
+        r'(width|height)="([\d.]+)"', r'\1="\2pt"', vl_convert.vegalite_to_svg(found), count=2
+    )
+    return svg.encode()
+
+
 def _with_printable_texts(part: Any) -> Any:
-    """Escape control characters, at which vl-convert aborts the process."""
+    """Escape control characters: vl-convert aborts the process at them."""
     if isinstance(part, dict):
         return {key: _with_printable_texts(value) for key, value in part.items()}
     if isinstance(part, list):
@@ -70,7 +99,7 @@ def _with_printable_texts(part: Any) -> Any:
 
 
 def named(names: Sequence[Any] | None, count: int) -> list[str]:
-    """Return names, or numbers where there are none."""
+    """Return names, or numbers without names."""
     return [str(name) for name in names or range(count)]
 
 
@@ -93,18 +122,18 @@ def heat_map(
     scheme: str = "viridis",
     digits: int = 0,
 ) -> Chart:
-    """Draw a matrix with numbers in its cells where there is room; NaN is left out.
+    """Draw a matrix, with numbers in its cells where there is room; NaN is blank.
 
     Args:
         values: (rows, columns).
         measure: name of the values.
-        columns, rows: names.
+        columns, rows: their names.
         xlabel, ylabel: titles of the axes.
         domain, scheme: range and colours of the values.
-        digits: of the numbers, behind the point.
+        digits: decimals of the numbers.
     """
     step = -(-values.shape[1] // _MAX_COLUMNS)
-    kept = np.arange(values.shape[1])[::-step][::-1]  # the last one is among them
+    kept = np.arange(values.shape[1])[::-step][::-1]  # with the last one
     shown = [columns[i] for i in kept]
     # A list for each row makes a shorter page than an entry for each cell.
     lists = [

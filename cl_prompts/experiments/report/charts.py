@@ -1,48 +1,256 @@
-"""Charts of a report: specifications for the page and, where asked for, PNG files."""
+"""Charts of a report: specifications for the page, and figures for papers."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+import statistics
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 from markupsafe import Markup
 
+from cl_prompts.errors import first_of
 from cl_prompts.experiments import figures
+from cl_prompts.experiments.results.aggregates import Band, curves_of, difference_band, mean_band
+from cl_prompts.experiments.results.groups import Group
+from cl_prompts.experiments.results.history import (
+    Floats,
+    class_matrix,
+    drawn_stream,
+    key_similarity_of,
+    stream_curve_of,
+    stream_ends_of,
+    task_curve_of,
+    task_matrix,
+    usage_entropy,
+    usage_matrix,
+)
+from cl_prompts.experiments.results.metrics import at
+from cl_prompts.experiments.run_folder.runs import RunRecord, title_of
 
 Fields = dict[str, Any]
+_LISTED = 6  # curves that an alternative text lists
 _LONGEST_STEM = 150  # of the name of a file
 
 
 class Charts:
-    """Charts of a page by the name of their file."""
+    """Charts of a page by file name, without suffix.
 
-    def __init__(self) -> None:
-        """Start empty."""
+    Args:
+        names: names of all rows of the page: each has one colour in all charts.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
         self.by_file: dict[str, figures.Chart] = {}
 
     def add(self, name: str, chart: figures.Chart, alt: str, caption: str = "") -> Fields:
         """Add a chart.
 
         Args:
-            name: of its file, but for characters that files should not have.
-            chart: what to draw.
+            name: of its file; characters that file names should not have become dashes.
+            chart: the chart.
             alt: alternative text.
             caption: text below it.
 
         Returns:
-            For the template ``json``, ``alt`` and ``caption``.
+            ``json``, ``alt``, ``caption`` and ``file`` for the template.
         """
-        stem = re.sub(r"[^a-z0-9]+", "-", name.lower())[-_LONGEST_STEM:].strip("-")
-        file = f"{stem}.png"
+        file = re.sub(r"[^a-z0-9]+", "-", name.lower())[-_LONGEST_STEM:].strip("-")
         if file in self.by_file:
-            file = f"{stem}-{len(self.by_file)}.png"
+            file = f"{file}-{len(self.by_file)}"
         self.by_file[file] = chart
-        return {"json": script_json(figures.spec(chart, alt)), "alt": alt, "caption": caption}
+        spec = script_json(figures.spec(chart, alt))
+        return {"json": spec, "alt": alt, "caption": caption, "file": file}
 
 
 def script_json(data: Any) -> Markup:
-    """Return JSON that may stand in a script element."""
+    """Return JSON for a script element."""
     # A name may hold </script>, which would end the element.
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))
+
+
+def curve_charts(group: Group, reference: str, charts: Charts) -> list[Fields]:
+    """Draw curves over samples, or over tasks for several labels and without anytime points."""
+    found = _curve_pair(group, reference, charts, over_tasks=False)
+    if group.multi_label or not found:
+        found += _curve_pair(group, reference, charts, over_tasks=True)
+    return found
+
+
+def _curve_pair(group: Group, reference: str, charts: Charts, *, over_tasks: bool) -> list[Fields]:
+    """Mean curves, and their differences to the reference; empty without curves."""
+    names = group.names
+    curves = curves_of(group.rows, task_curve_of if over_tasks else stream_curve_of)
+    bands = _known({names[row]: mean_band(seeds) for row, seeds in curves.items()})
+    if not bands:
+        return []
+    measure = "mAP" if group.multi_label else "accuracy"
+    title = f"{title_of(measure)} {'after each task' if over_tasks else 'at any time'}"
+    xlabel = "after task" if over_tasks else "samples of the stream (images)"
+    ends = [] if over_tasks else _common_ends(group)
+    bands |= _bounds(group, bands)
+    ylabel = f"{measure} over the classes seen (%)"
+    chart = figures.curve_chart(bands, charts.names, xlabel=xlabel, ylabel=ylabel, ends=ends)
+    alt = f"{group.title}: {title}; at the end {_finals(bands, '{:.1f} %')}"
+    lines = "; vertical lines: task ends" if ends else ""
+    caption = f"{title}. Lines: means over seeds; bands: ± one standard deviation{lines}."
+    found = [charts.add(f"{group.title}-{title}", chart, alt, caption)]
+    theirs = curves.get(reference, {})
+    gaps = _known(
+        {
+            names[row]: difference_band(seeds, theirs)
+            for row, seeds in curves.items()
+            if row != reference
+        }
+    )
+    if gaps:
+        ylabel = "difference (points)"
+        chart = figures.curve_chart(
+            gaps, charts.names, xlabel=xlabel, ylabel=ylabel, ends=ends, differences=True
+        )
+        finals = _finals(gaps, "{:+.1f} points")
+        alt = f"{title} minus that of {names[reference]}; at the end {finals}"
+        caption = (
+            f"Difference to {names[reference]} at the same seed. Bands: 95 % intervals of the mean"
+            " at each point (Student)."
+        )
+        found.append(charts.add(f"{group.title}-{title}-differences", chart, alt, caption))
+    return found
+
+
+def _known(bands: Mapping[str, Band | None]) -> dict[str, Band]:
+    return {name: band for name, band in bands.items() if band is not None}
+
+
+def _common_ends(group: Group) -> list[int]:
+    """Samples at the task ends, where all streams agree in them."""
+    ends = [stream_ends_of(run) for run in group.runs if not run.whole_stream]
+    return ends[0] if all(found == ends[0] for found in ends) else []
+
+
+def _bounds(group: Group, bands: Mapping[str, Band]) -> dict[str, Band]:
+    """Flat lines at the mean final values of upper bounds."""
+    values = group.values(at("results", "map_last" if group.multi_label else "a_last"))
+    x = np.array([min(b.x[0] for b in bands.values()), max(b.x[-1] for b in bands.values())])
+    return {
+        group.names[row]: Band(x, np.full(2, statistics.mean(values[row])), None, len(runs))
+        for row, runs in group.rows.items()
+        if runs[0].whole_stream and values[row]
+    }
+
+
+def _finals(bands: Mapping[str, Band], form: str) -> str:
+    """Final values, highest first."""
+    finals = {name: 100 * float(band.middle[-1]) for name, band in bands.items()}
+    ranked = sorted(finals.items(), key=lambda item: (-item[1], item[0]))
+    return first_of([f"{name} {form.format(value)}" for name, value in ranked], _LISTED)
+
+
+def stream_charts(group: Group, charts: Charts) -> list[tuple[str, Fields]]:
+    """Draw each different stream once, with its name."""
+    runs = sorted(group.runs, key=lambda run: run.summary["stream_seed"])
+    streams = {json.dumps(run.stream, sort_keys=True): run for run in runs}
+    return [_stream_chart(group.title, run, charts) for run in streams.values()]
+
+
+def _stream_chart(title: str, run: RunRecord, charts: Charts) -> tuple[str, Fields]:
+    shown = drawn_stream(run.stream)
+    counts = np.asarray(shown["counts"])
+    name = f"stream seed {run.summary['stream_seed']}"
+    chart = figures.stream_chart(shown, run.summary.get("class_names"), unit=run.unit)
+    alt = (
+        f"{title}, {name}: {counts.sum():,} {run.unit} of {counts.any(axis=0).sum()} classes in"
+        f" {len(counts)} tasks"
+    )
+    caption = f"Classes over tasks; darker: a larger share of the class's {run.unit}."
+    return name, charts.add(f"{title}-{name}", chart, alt, caption)
+
+
+def task_chart(title: str, name: str, runs: Sequence[RunRecord], charts: Charts) -> Fields | None:
+    """Draw the task matrix of a row; None with fewer than two measured task ends."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of cells without any value
+        matrix = np.asarray(np.nanmean([task_matrix(run) for run in runs], axis=0))
+    if (~np.isnan(matrix)).any(axis=0).sum() < 2:
+        return None
+    measure = "mAP" if runs[0].multi_label else "accuracy"
+    by_domain = any(run.summary.get("domain_names") for run in runs)
+    rows = "domain of task" if by_domain else "classes first seen in task"
+    # Seeds may order domains differently.
+    orders = {tuple(run.summary.get("domain_names") or ()) for run in runs}
+    names = orders.pop() if len(orders) == 1 else ()
+    chart = figures.task_chart(matrix, measure=measure, rows=rows, names=names)
+    over = f"mean over {len(runs)} seeds" if len(runs) > 1 else "one seed"
+    final = _extremes_in_words(matrix[:, -1], names)
+    alt = f"{title}, {name}: {measure} on each task after every task, {over}; at the end {final}"
+    return charts.add(f"{title}-{name}-tasks", chart, alt, f"{name}, {over}")
+
+
+def _extremes_in_words(final: Floats, names: Sequence[str]) -> str:
+    if np.isnan(final).all():
+        return "nothing was measured"
+    worst, best = int(np.nanargmin(final)), int(np.nanargmax(final))
+    known = list(names) or [str(i + 1) for i in range(len(final))]
+    return (
+        f"{100 * final[worst]:.0f} % ({known[worst]}) to {100 * final[best]:.0f} % ({known[best]})"
+    )
+
+
+class Picture(NamedTuple):
+    """A chart of one run.
+
+    Attributes:
+        name: of its file.
+        chart: the chart.
+        words: alternative text.
+        line: summary that stands on the page in place of the folded chart; empty to show it.
+    """
+
+    name: str
+    chart: figures.Chart
+    words: str
+    line: str = ""
+
+
+def run_charts(title: str, name: str, run: RunRecord, charts: Charts) -> list[Fields]:
+    """Draw classes, prompt use and keys of one run."""
+    stem, whose = f"{title}-{name}-seed-{run.seeds}", f"{title}, {name}, seed {run.seeds}"
+    return [
+        {
+            **charts.add(f"{stem}-{one.name}", one.chart, f"{whose}: {one.words}"),
+            "line": one.line,
+        }
+        for one in _pictures(run)
+    ]
+
+
+def _pictures(run: RunRecord) -> Iterator[Picture]:
+    names = run.summary.get("class_names")
+    measure = "average precision" if run.multi_label else "accuracy"
+    points, values = class_matrix(run)
+    if points and not run.whole_stream:
+        chart = figures.class_chart(points, values, names, measure=measure)
+        known = names or list(map(str, range(len(values))))
+        final = _extremes_in_words(values[:, -1], known)
+        yield Picture("classes", chart, f"{measure} of each class, {final} at the end")
+    usage = usage_matrix(run)
+    if usage.size:
+        chart = figures.usage_chart(usage, usage_entropy(usage))
+        words = f"use of {usage.shape[1]} prompts in training"
+        task, prompt = np.unravel_index(usage.argmax(), usage.shape)
+        share = 100 * usage[task, prompt] / max(1, usage[task].sum())
+        line = f"largest share {share:.0f} % (prompt {prompt}, task {task + 1})"
+        yield Picture("prompt-use", chart, words, f"Prompt use: {line}")
+    similarity = key_similarity_of(run.folder)
+    if similarity is not None and len(similarity) > 1:
+        chart = figures.key_chart(similarity)
+        others = np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity)
+        first, second = np.unravel_index(others.argmax(), others.shape)
+        line = f"largest {others.max():.2f} (prompts {first} and {second})"
+        words = f"cosine between {len(similarity)} prompt keys"
+        yield Picture("key-cosines", chart, words, f"Cosines between prompt keys: {line}")

@@ -1,7 +1,4 @@
-"""Report: one self-contained HTML page with tables and charts, made from run folders alone.
-
-Only finished runs count; of two runs of the same settings and seeds only the newer one does.
-"""
+"""The page: a self-contained HTML file with tables and charts, made from run folders alone."""
 
 from __future__ import annotations
 
@@ -21,20 +18,22 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError, RunError, short, unknown
-from cl_prompts.experiments import figures
+from cl_prompts.experiments.figures import Format, figure, theme
 from cl_prompts.experiments.report.charts import Charts, script_json
 from cl_prompts.experiments.report.summary import opening
 from cl_prompts.experiments.report.tables import group_fields
 from cl_prompts.experiments.results.comparison import named_rows, reference_row
-from cl_prompts.experiments.results.groups import Group, groups, strategy_names
+from cl_prompts.experiments.results.comparison_text import BOLD
+from cl_prompts.experiments.results.groups import Group, groups
 from cl_prompts.experiments.results.metrics import at
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 
-#: what every report says of itself in its head
+#: marks a page as a report of ours
 _MARK = '<meta name="generator" content="cl-prompts report">'
-#: entries of environment.json that each run has for itself
+#: entries of environment.json that differ in each run
 _OF_ONE_RUN = {"time", "command", "settings", "sha256"}
 
 
@@ -43,39 +42,40 @@ def write_report(
     out: Path | None = None,
     *,
     reference: str | None = None,
-    figures: bool = False,
+    figures: str | None = None,
 ) -> Path:
-    """Write ``report.html`` on all runs in ``paths``: one file that needs no other.
+    """Write ``report.html``, a self-contained page on all runs in ``paths``.
 
     Args:
         paths: run folders or folders above them, see ``collect``; rows come in this order.
-        out: folder to write to, or a file name that ends in ``.html``; default: the folder common
-            to all paths.
-        reference: row of the tables that paired differences refer to, a label or the name of a
-            strategy, see :func:`~cl_prompts.experiments.results.comparison.reference_row`.
-        figures: whether to write all charts to ``report_files`` beside the page, as PNG.
+        out: folder, or file name that ends in ``.html``; default: the folder common to all paths.
+        reference: label or strategy that paired differences refer to, see
+            :func:`~cl_prompts.experiments.results.comparison.reference_row`.
+        figures: "pdf", "svg" or "png" also writes each chart as a figure of one column's width to
+            the folder ``report_figures`` beside the page.
 
     Returns:
-        The HTML file, which replaces an older report.
+        The HTML file. It replaces an older report.
 
     Raises:
-        InputError: see ``collect``; no table has that reference; ``out`` is a page that is no
-            report of ours.
+        InputError: see ``collect``; unknown format or reference; ``out`` exists and is not a
+            report of cl-prompts.
         RunError: the report cannot be written.
     """
+    if figures is not None:
+        one_of("--figures", figures, Format)
     places = [Path(path) for path in paths]
     runs = collect(places)
     if out is None:
         out = Path(os.path.commonpath([place.resolve() for place in places]))
     page = out if out.suffix == ".html" else out / "report.html"
     _check_ours(page)
-    charts = Charts()
-    html = _render(runs, places, page.parent, charts, reference)
+    html, charts = _render(runs, places, page.parent, reference)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         replace(page, [html.encode(errors="backslashreplace")])
-        if figures:
-            _write_files(page.with_name(f"{page.stem}_files"), charts)
+        if figures is not None:
+            _write_figures(page.with_name(f"{page.stem}_figures"), charts, figures)
     except OSError as error:
         reason = error.strerror or error
         raise RunError(f"cannot write the report to {page}: {reason}") from error
@@ -83,7 +83,6 @@ def write_report(
 
 
 def _check_ours(page: Path) -> None:
-    """Refuse to replace a page that no report of ours is."""
     if page.is_file():
         with page.open(errors="replace") as file:
             ours = _MARK in file.read(1000)
@@ -94,14 +93,14 @@ def _check_ours(page: Path) -> None:
             )
 
 
-def _write_files(folder: Path, charts: Charts) -> None:
+def _write_figures(folder: Path, charts: Charts, form: str) -> None:
     folder.mkdir(exist_ok=True)
     for name, chart in charts.by_file.items():
-        replace(folder / name, [figures.png(chart)])
+        replace(folder / f"{name}.{form}", [figure(chart, form)])
 
 
 def new_page(folder: Path) -> Path:
-    """Claim a new report ``report-<time>.html``, with ``-2`` and so on if it is taken."""
+    """Create an empty report ``report-<time>.html``, or with ``-2`` and so on if it exists."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"report-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in itertools.count(1):
@@ -116,11 +115,10 @@ def new_page(folder: Path) -> Path:
 
 
 def _render(
-    runs: list[RunRecord], paths: list[Path], base: Path, charts: Charts, reference: str | None
-) -> str:
-    labels = strategy_names(runs)
+    runs: list[RunRecord], paths: list[Path], base: Path, reference: str | None
+) -> tuple[str, Charts]:
     parts = groups(runs)
-    rows = sorted({label for part in parts for label in part.rows})
+    charts = Charts(sorted({name for part in parts for name in part.names.values()}))
     counted = {run.folder for part in parts for run in part.runs}
     references = _references(parts, reference)
     link = partial(_link, base=base.resolve())
@@ -132,20 +130,21 @@ def _render(
         lstrip_blocks=True,
     )
     command = ["cl-prompts", "report", *map(str, paths)]
-    return jinja.get_template("report.html").render(
+    html = jinja.get_template("report.html").render(
         title=", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs)),
         library=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
-        themes=script_json([figures.theme(), figures.theme(dark=True)]),
-        views=[
-            group_fields(part, rows, row, charts, link)
+        themes=script_json([theme(), theme(dark=True)]),
+        parts=[
+            group_fields(part, row, charts, link)
             for part, row in zip(parts, references, strict=True)
         ],
+        bold=BOLD,
         multi_label=any(run.multi_label for run in runs),
         forward_transfer=any(at("results", "fwt")(run.summary) is not None for run in runs),
         runs=[
             {
                 "run": run,
-                "strategy": labels[str(run.summary["strategy"])],
+                "strategy": run.summary["strategy"],
                 "folder": os.path.relpath(run.folder.resolve(), base.resolve()),
                 "link": link(run.folder),
                 "counted": run.folder in counted,
@@ -161,10 +160,10 @@ def _render(
             command if reference is None else [*command, "--reference", reference]
         ),
     )
+    return html, charts
 
 
 def _references(parts: Sequence[Group], name: str | None) -> list[str]:
-    """Row that differences refer to in each table."""
     known = [label for part in parts for label in part.rows]
     if name is not None and parts and not named_rows(name, known):
         raise unknown("row of these runs", name, known)
@@ -172,12 +171,11 @@ def _references(parts: Sequence[Group], name: str | None) -> list[str]:
 
 
 def _link(path: Path, base: Path) -> str:
-    """Address of a file or folder on a page in ``base``."""
     return quote(Path(os.path.relpath(path.resolve(), base)).as_posix())
 
 
 def _left_out(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Per data set with such files: the images skipped, and the unread files by suffix."""
+    """Skipped images and unread files of each data set that has any."""
     found = {}
     for run in runs:
         skipped = list(run.summary.get("skipped_images") or ())
@@ -189,7 +187,7 @@ def _left_out(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
 
 
 def _environments(runs: Sequence[RunRecord]) -> list[tuple[int, dict[str, Any]]]:
-    """Environments that differ in more than time and settings, each after its number of runs."""
+    """Each different environment after its number of finished runs."""
     shared = [
         json.dumps({k: v for k, v in run.environment.items() if k not in _OF_ONE_RUN})
         for run in runs

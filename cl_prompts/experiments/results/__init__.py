@@ -1,7 +1,7 @@
-"""Results of finished runs as tables and series.
+"""Results of finished runs as tables and curves.
 
-``groups.groups`` divides runs into tables of those that may be compared, ``comparison.compare``
-adds paired statistics over seeds, ``comparison_text`` writes Markdown, LaTeX, CSV and JSON.
-``history`` reads curves and matrices of one run, ``curves`` averages them over seeds; ``metrics``
-lists the numbers of tables.
+``groups.groups`` divides runs into groups of comparable ones, ``comparison.compare`` adds paired
+statistics over seeds, and ``comparison_text`` writes Markdown, LaTeX, CSV and JSON. ``history``
+reads curves and matrices of one run, ``aggregates`` averages over seeds, and ``metrics`` lists the
+metrics of tables.
 """

@@ -1,41 +1,46 @@
-"""Aggregates over seeds: mean, rank, paired difference to a reference, and which are best."""
+"""Aggregates over seeds: means, paired differences, ranks, and curves with bands."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from cl_prompts.experiments.results.history import Floats
 from cl_prompts.experiments.results.metrics import Metric
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
-#: confidence of the intervals, and 1 minus the level of the tests
+#: confidence of the intervals; tests have the level 1 - CONFIDENCE
 CONFIDENCE = 0.95
-#: seeds from which on nothing is said of the power of tests
+#: number of seeds from which tests carry no warning
 _SEEDS_ENOUGH = 5
 #: value by seed
 Seeded = Mapping[Any, float]
+#: (samples or tasks, value 0..1) per point
+Curve = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Difference:
     """Mean of paired differences, with Student's interval and test.
 
-    The interval excludes 0 exactly where ``p`` is below 1 - ``CONFIDENCE``. Both take the
-    differences for normally distributed; with a handful of seeds nothing weaker can tell anything
-    (the least p of a signed-rank test is 0.25 with three seeds and 0.06 with five).
+    The interval excludes 0 exactly where ``p`` is below 1 - ``CONFIDENCE``. Both assume normally
+    distributed differences. Tests without that assumption cannot reject anything with few seeds:
+    the smallest p of a signed-rank test is 0.25 with three seeds and 0.06 with five.
 
     Attributes:
-        pairs: seeds that both have.
-        mean: of the differences.
+        pairs: number of seeds that both rows have.
+        mean: mean difference.
         low, high: ends of the confidence interval of the mean; NaN with one pair.
-        p: of the two-sided paired t-test; NaN with one pair.
+        p: p-value of the two-sided paired t-test; NaN with one pair.
 
     >>> found = paired_difference({1: 0.8, 2: 0.7, 3: 0.9}, {1: 0.6, 2: 0.4, 3: 0.8})
-    >>> found.pairs, round(found.mean, 3), found.significant
-    (3, 0.2, False)
+    >>> found.pairs, round(found.mean, 3), round(found.p, 3)
+    (3, 0.2, 0.074)
     """
 
     pairs: int
@@ -46,17 +51,12 @@ class Difference:
 
     @property
     def known(self) -> bool:
-        """Whether there are pairs enough for an interval."""
+        """Whether there are enough pairs for a test."""
         return self.pairs > 1
-
-    @property
-    def significant(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.known and not self.low <= 0 <= self.high
 
 
 def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
-    """Difference of two rows over the seeds that both have; None where they share none."""
+    """Return the difference of two rows over their common seeds; None without common seeds."""
     gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     if not gaps:
         return None
@@ -65,7 +65,7 @@ def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
     if n == 1:
         return Difference(1, mean)
     spread = statistics.stdev(gaps)
-    if spread == 0:  # the same difference at every seed
+    if spread == 0:
         return Difference(n, mean, mean, mean, 0.0 if mean else 1.0)
     # mean ± t(0.975, n - 1) * s / sqrt(n), and the two-sided p of mean / (s / sqrt(n)).
     from scipy.special import stdtr  # scipy.stats takes a second to import
@@ -76,8 +76,9 @@ def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
 
 
 def least_effect(n: int) -> float:
-    """Least mean of n differences that is significant, in their sample standard deviations:
-    t(0.975, n - 1) / sqrt(n).
+    """Return the smallest significant mean of n differences, in standard deviations.
+
+    This is t(0.975, n - 1) / sqrt(n).
 
     >>> [round(least_effect(n), 1) for n in (2, 3, 5, 10)]
     [9.0, 2.5, 1.2, 0.7]
@@ -88,7 +89,7 @@ def least_effect(n: int) -> float:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number (Holm, 1979); NaN stays NaN and does not count.
+    """Adjust p-values for multiple tests (Holm, 1979); NaN stays NaN and does not count.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -103,37 +104,53 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def paired_differences(
+    values: Mapping[str, Seeded], reference: str
+) -> dict[str, tuple[Difference | None, float]]:
+    """Return each row's difference to the reference, and its p after Holm's correction."""
+    theirs = values.get(reference, {})
+    gaps = [
+        None if row == reference else paired_difference(found, theirs)
+        for row, found in values.items()
+    ]
+    adjusted = holm([math.nan if gap is None else gap.p for gap in gaps])
+    return dict(zip(values, zip(gaps, adjusted, strict=True), strict=True))
+
+
 def mean_ranks(values: Mapping[str, Seeded], *, highest_first: bool = True) -> dict[str, float]:
-    """Rank of each row among all, 1 for the best, mean over the seeds that all of them have; equal
-    values share their ranks. Empty where there is no such seed, or only one row.
+    """Rank the rows at each common seed, 1 for the best, and average over seeds.
+
+    Equal values share their mean rank. Empty without common seeds or with a single row.
 
     >>> mean_ranks({"a": {1: 0.9, 2: 0.5}, "b": {1: 0.8, 2: 0.5}})
     {'a': 1.25, 'b': 1.75}
     """
-    shared = set.intersection(*(set(row) for row in values.values())) if values else set()
-    if len(values) < 2 or not shared:
+    seeds = _common_seeds(values)
+    if len(values) < 2 or not seeds:
         return {}
-    totals = dict.fromkeys(values, 0.0)
-    for seed in shared:
-        scores = [row[seed] for row in values.values()]
-        for name, row in values.items():
-            ahead = sum(s > row[seed] if highest_first else s < row[seed] for s in scores)
-            # Equal scores, its own among them, share the mean of their ranks.
-            totals[name] += ahead + (scores.count(row[seed]) + 1) / 2
-    return {row: total / len(shared) for row, total in totals.items()}
+    scores = np.array([[row[seed] for seed in seeds] for row in values.values()])
+    scores = scores if highest_first else -scores
+    ahead = (scores[None] > scores[:, None]).sum(1)
+    ties = (scores[None] == scores[:, None]).sum(1)
+    ranks = (ahead + (ties + 1) / 2).mean(1)
+    return dict(zip(values, ranks.tolist(), strict=True))
+
+
+def _common_seeds(values: Mapping[str, Seeded]) -> list[Any]:
+    return sorted(set.intersection(*map(set, values.values()))) if values else []
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One row in one metric.
+    """One metric of one row.
 
     Attributes:
-        values: by (seed, stream seed).
-        text: mean and standard deviation, as tables write them.
-        best: whether it is the best mean, or not significantly different from that.
-        rank: mean rank over seeds, 1 for the best; None where it does not compete.
-        difference: to the reference row; None for that row and where no seed is shared.
-        p_holm: p of the difference, adjusted for the number of rows compared in the metric.
+        values: value by (seed, stream seed).
+        text: mean and standard deviation, as tables print them.
+        best: whether it is printed in bold, see :func:`best_rows`.
+        rank: mean rank over seeds, 1 for the best; None for rows that are not ranked.
+        difference: to the reference; None for the reference and without common seeds.
+        p_holm: p of the difference after Holm's correction over the rows.
     """
 
     values: Seeded
@@ -145,7 +162,7 @@ class Aggregate:
 
     @property
     def mean(self) -> float | None:
-        """Mean over seeds; None without any value."""
+        """Mean over seeds; None without values."""
         return statistics.mean(self.values.values()) if self.values else None
 
     @property
@@ -155,82 +172,158 @@ class Aggregate:
 
     @property
     def verdict(self) -> str:
-        """Whether the difference is significant, in words; empty without one."""
+        """Result of the paired test after Holm's correction; empty without a difference."""
         if self.difference is None:
             return ""
         if not self.difference.known:
             return "one seed: no test"
-        if not self.difference.significant:
-            return "not significant"
-        adjusted = self.p_holm < 1 - CONFIDENCE
-        return "significant" if adjusted else "not significant after Holm's correction"
+        return "significant" if self.p_holm < 1 - CONFIDENCE else "not significant"
 
 
 def aggregates_of(
     rows: Mapping[str, Sequence[RunRecord]], metric: Metric, reference: str = ""
 ) -> dict[str, Aggregate]:
-    """The aggregate of each row.
+    """Aggregate a metric for each row.
 
-    A row that saw all data at once is a bound: it is compared, but competes with nothing.
+    Rows trained on the whole stream at once are upper bounds: they have differences, but no rank
+    and no bold.
 
     Args:
-        rows: runs of each row, by its label.
-        metric: what is compared.
+        rows: runs of each row, by label.
+        metric: the metric.
         reference: row that differences refer to; empty for none.
     """
     values = {row: seeded_values(runs, metric) for row, runs in rows.items()}
-    # A bound that saw all data at once takes no rank and no bold mean.
     competing = {
         row: found for row, found in values.items() if found and not rows[row][0].whole_stream
     }
     best = best_rows(metric, competing)
     ranks = mean_ranks(competing, highest_first=metric.best is max) if metric.best else {}
-    theirs = values.get(reference, {})
-    gaps = {
-        row: paired_difference(found, theirs) if row != reference else None
+    gaps = paired_differences(values, reference)
+    return {
+        row: Aggregate(
+            found, metric.text(list(found.values())), row in best, ranks.get(row), *gaps[row]
+        )
         for row, found in values.items()
     }
-    # The differences of one metric are one family of tests.
-    adjusted = holm([math.nan if gap is None else gap.p for gap in gaps.values()])
-    aggregates = {}
-    for (row, found), p in zip(values.items(), adjusted, strict=True):
-        text = metric.text(list(found.values()))
-        aggregates[row] = Aggregate(found, text, row in best, ranks.get(row), gaps[row], p)
-    return aggregates
-
-
-def power(aggregates: Iterable[Aggregate]) -> str:
-    """A sentence on the least difference that tests of few seeds can show; empty for enough."""
-    pairs = [aggregate.difference.pairs for aggregate in aggregates if aggregate.difference]
-    fewest = min((n for n in pairs if n > 1), default=_SEEDS_ENOUGH)
-    if fewest >= _SEEDS_ENOUGH:
-        return ""
-    return (
-        f"With {fewest} seeds a difference is significant only if its mean is more than"
-        f" {least_effect(fewest):.1f} times its standard deviation over seeds"
-        f" ({least_effect(_SEEDS_ENOUGH):.1f} times with {_SEEDS_ENOUGH} seeds, and more after"
-        ' Holm\'s correction): "not significant" does not say that methods are equal.'
-    )
 
 
 def seeded_values(runs: Iterable[RunRecord], metric: Metric) -> dict[tuple[int, int], float]:
-    """Values of a metric where they are defined, by (seed, stream seed)."""
+    """Return the defined values of a metric by (seed, stream seed)."""
     found = ((run.summary, metric.value(run.summary)) for run in runs)
     return {(s["seed"], s["stream_seed"]): value for s, value in found if value is not None}
 
 
 def best_rows(metric: Metric, values: Mapping[str, Seeded]) -> set[str]:
-    """The row with the best mean, and all whose paired difference from it is not significant.
+    """Return the row with the best mean, and those that a paired test cannot tell from it.
 
-    None where fewer than two rows compete, where their seeds differ, or with a single seed.
+    Means are over the seeds that all rows share. Rows with a single seed are left out: they cannot
+    be tested. The worst mean is never among the best. Empty for a metric without a direction, and
+    where fewer than two rows share at least two seeds.
     """
-    seeds = {frozenset(found) for found in values.values()}
-    # Means over different seeds, or over one alone, name no best row.
-    if metric.best is None or len(values) < 2 or len(seeds) != 1 or len(next(iter(seeds))) < 2:
+    tested = {row: found for row, found in values.items() if len(found) > 1}
+    seeds = _common_seeds(tested)
+    if metric.best is None or len(tested) < 2 or len(seeds) < 2:
         return set()
-    means = {row: statistics.mean(found.values()) for row, found in values.items()}
-    top = metric.best(means.values())
-    best = next(row for row, mean in means.items() if mean == top)
-    gaps = {row: paired_difference(values[best], found) for row, found in values.items()}
-    # Not told apart from the best by a paired test: bold as well.
-    return {best, *(row for row, gap in gaps.items() if gap and not gap.significant)}
+    means = {
+        row: statistics.fmean([found[seed] for seed in seeds]) for row, found in tested.items()
+    }
+    ranked = sorted(means, key=means.__getitem__, reverse=metric.best is max)
+    top, bottom = means[ranked[0]], means[ranked[-1]]
+    gaps = {row: paired_difference(tested[ranked[0]], found) for row, found in tested.items()}
+    ties = {row for row, gap in gaps.items() if gap and gap.low <= 0 <= gap.high}
+    return {row for row in ties if means[row] == top or means[row] != bottom}
+
+
+def power(aggregates: Iterable[Aggregate]) -> str:
+    """Return a sentence on the power of tests with few seeds; empty with enough seeds."""
+    pairs = [one.difference.pairs for one in aggregates if one.difference]
+    fewest = min((n for n in pairs if n > 1), default=_SEEDS_ENOUGH)
+    if fewest >= _SEEDS_ENOUGH:
+        return ""
+    return (
+        f"With {fewest} seeds, a difference is significant only above {least_effect(fewest):.1f}"
+        f" standard deviations ({least_effect(_SEEDS_ENOUGH):.1f} with {_SEEDS_ENOUGH} seeds)."
+        ' "Not significant" does not mean equal.'
+    )
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean curve over several seeds.
+
+    Attributes:
+        x: points, such as samples seen.
+        middle: mean at each point, as a fraction.
+        half: half the height of the band; None for one seed.
+        seeds: number of seeds.
+    """
+
+    x: Floats
+    middle: Floats
+    half: Floats | None
+    seeds: int
+
+
+def curves_of(
+    rows: Mapping[str, Sequence[RunRecord]], curve: Callable[[RunRecord], Curve]
+) -> dict[str, dict[Any, Curve]]:
+    """Return the curve of each run by row and (seed, stream seed).
+
+    Rows without curves and rows trained on the whole stream at once are left out.
+    """
+    found = {}
+    for label, runs in rows.items():
+        seeds = {(run.summary["seed"], run.summary["stream_seed"]): curve(run) for run in runs}
+        known = {seed: points for seed, points in seeds.items() if points}
+        if known and not runs[0].whole_stream:
+            found[label] = known
+    return found
+
+
+def _on_common_points(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
+    """Interpolate curves on the union of their points within their common range.
+
+    Returns:
+        (points,) places and (curves, points) values.
+    """
+    arrays = [np.asarray(curve, float) for curve in curves]
+    x = np.unique(np.concatenate([a[:, 0] for a in arrays]))
+    x = x[(x >= max(a[0, 0] for a in arrays)) & (x <= min(a[-1, 0] for a in arrays))]
+    return x, np.array([np.interp(x, a[:, 0], a[:, 1]) for a in arrays])
+
+
+def mean_band(seeds: Mapping[Any, Curve]) -> Band | None:
+    """Average curves over seeds, with one sample standard deviation as band.
+
+    None where the curves have no common range.
+    """
+    x, values = _on_common_points(list(seeds.values()))
+    if not len(x):
+        return None
+    spread = values.std(0, ddof=1) if len(values) > 1 else None
+    return Band(x, values.mean(0), spread, len(values))
+
+
+def difference_band(ours: Mapping[Any, Curve], theirs: Mapping[Any, Curve]) -> Band | None:
+    """Average the paired differences of curves, with Student's interval at each point as band.
+
+    None where the rows share no seed or no points.
+    """
+    gaps = {seed: difference_curve(ours[seed], theirs[seed]) for seed in ours if seed in theirs}
+    gaps = {seed: gap for seed, gap in gaps.items() if gap}
+    band = mean_band(gaps) if gaps else None
+    if band is None or band.half is None:
+        return band
+    # t(0.975, n - 1) * s / sqrt(n)
+    return Band(band.x, band.middle, least_effect(band.seeds) * band.half, band.seeds)
+
+
+def difference_curve(ours: Curve, theirs: Curve) -> list[tuple[float, float]]:
+    """Subtract two curves on their common range; empty without one.
+
+    >>> difference_curve([(10, 0.5), (30, 0.75)], [(20, 0.5), (30, 0.25)])
+    [(20.0, 0.125), (30.0, 0.5)]
+    """
+    x, (mine, other) = _on_common_points([ours, theirs])
+    return list(zip(x.tolist(), (mine - other).tolist(), strict=True))

@@ -1,8 +1,8 @@
-"""Which runs share a table, and which share a row.
+"""Conditions under which runs share a table or a row.
 
-A table groups finished runs by their identity, see
-:mod:`cl_prompts.experiments.run_folder.identity`, without what a table compares: the strategy with
-its options, which divide rows, and seeds, over which means are taken.
+A table holds finished runs of equal identity, see
+:mod:`cl_prompts.experiments.run_folder.identity`. Strategy and options divide its rows, and means
+are over seeds.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from cl_prompts.experiments.run_folder.runs import RunRecord
 Conditions = Mapping[str, str]
 
 _COMPARED = ("strategy", "seed", "stream_seed", "parent.sha256")
-#: how the ancestors of a run were trained divides rows, as options do
+#: the training of the ancestors divides rows, as options do
 _ANCESTORS = "parent.settings"
-#: parts of the identity that a seed may draw
+#: parts of the identity that depend on the seed
 _DRAWN = ("stream", "data", "backbone")
-#: entries of environment.json that are named below a table where they differ
+#: entries of environment.json whose differences are noted below a table
 _ENVIRONMENT = ("torch", "torchvision", "timm", "avalanche", "numpy", "device", "git_revision")
-#: in the command of a search
+#: option in the command of a search
 _SEARCH = " --sampler"
 _SHOWN = 12  # digits of a hash
 
 
 def conditions_of(run: RunRecord) -> Conditions:
-    """Return all that another run must share to stand in the same table.
+    """Return the conditions that runs of one table share.
 
     Returns:
-        Values as JSON texts, under the names of settings, such as ``evaluation.every``, and of
-        parts of the identity. What the seed of a run draws is compared in :func:`tables`.
+        JSON texts by setting, such as ``evaluation.every``, and by part of the identity.
+        :func:`tables` compares what seeds draw.
     """
     identity = run.identity
     found: dict[str, Any] = {
@@ -56,8 +56,11 @@ def conditions_of(run: RunRecord) -> Conditions:
 
 
 def options_of(run: RunRecord) -> dict[str, str]:
-    """Return what distinguishes a row from others of its strategy: options as recipes write them,
-    contents of the files and code that they name, and how the ancestors were trained."""
+    """Return what divides the rows of a strategy.
+
+    These are its options, hashes of the files and code that they name, and the training of the
+    run's ancestors.
+    """
     identity = run.identity
     found = {}
     for key, value in identity["settings"].items():
@@ -75,10 +78,10 @@ def options_of(run: RunRecord) -> dict[str, str]:
 
 
 def tables(runs: Iterable[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]]:
-    """Divide finished runs into tables, each with the conditions that its runs share.
+    """Divide finished runs into tables with shared conditions.
 
-    Equal seeds must have drawn equal streams, data and weights; where they did not, as under
-    another version of a library, each draw has a table of its own.
+    Runs of equal seeds must have equal streams, data and weights. Where they differ, such as under
+    another version of a library, each draw has its own table.
     """
     by_conditions: dict[str, tuple[Conditions, list[RunRecord]]] = {}
     for run in runs:
@@ -93,16 +96,15 @@ def tables(runs: Iterable[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]
 
 
 def notes_on(runs: Iterable[RunRecord]) -> list[str]:
-    """Say in which libraries and devices the runs of a table differ, and which runs a search used
-    to choose settings."""
+    """Note runs by which a search chose settings, and differing libraries and devices."""
     runs = list(runs)
     notes = []
     searched = [run for run in runs if _SEARCH in str(run.summary.get("command"))]
     if 0 < len(searched) < len(runs):
         seeds = ", ".join(dict.fromkeys(run.seeds for run in searched))
         notes = [
-            f"A search chose settings by the runs of seed {seeds}, on which they look better than"
-            " they are: leave these runs out."
+            f"A search chose settings by the runs of seed {seeds}, so their scores are too high:"
+            " leave them out."
         ]
     differing = []
     for key in _ENVIRONMENT:
@@ -110,12 +112,12 @@ def notes_on(runs: Iterable[RunRecord]) -> list[str]:
         if len(values) > 1:
             differing.append(f"{key} {', '.join(sorted(values))}")
     if differing:
-        notes.append(f"These runs were made with different versions: {'; '.join(differing)}.")
+        notes.append(f"Runs have different environments: {'; '.join(differing)}.")
     return notes
 
 
 def _environments(run: RunRecord) -> Iterator[Mapping[str, Any]]:
-    """The environment that a run was begun with, and those it was resumed with."""
+    """Environments in which a run was started and resumed."""
     yield run.environment
     for changed in run.environment.get("resumed_with", ()):
         yield {**run.environment, **changed}
@@ -126,19 +128,19 @@ def _of_strategy(key: str) -> bool:
 
 
 def _shared_code(run: RunRecord) -> list[str]:
-    """The user's own code that makes data and stream."""
+    """User code that makes data and stream."""
     settings = run.identity["settings"]
     names = (settings["dataset.name"], settings["scenario.name"])
     return [name for name in run.identity["code"] if name in names]
 
 
 def _written(value: Any) -> str:
-    """A value as recipes write it: a text in quotes where it reads like another value."""
+    """A value as recipes write it; texts that read like other values have quotes."""
     return value if isinstance(value, str) and parsed(value) == value else json.dumps(value)
 
 
 def _without_draws(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A fingerprint without the contents that a seed has drawn."""
+    """A fingerprint without contents that depend on the seed."""
     if data.get("seed") is None:
         return data
     parts = {part: {**data[part], "contents": None} for part in ("training", "test")}
@@ -146,7 +148,7 @@ def _without_draws(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _by_draws(runs: Sequence[RunRecord]) -> Iterator[tuple[dict[str, str], list[RunRecord]]]:
-    """Runs divided by what their seeds drew, where equal seeds drew differently."""
+    """Runs divided by what their seeds drew, where equal seeds drew different things."""
     by_seeds: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     by_draw: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
     for run in runs:

@@ -1,7 +1,7 @@
-"""Comparison of finished runs: means, paired differences over seeds, and ranks.
+"""Comparison of finished runs: means, paired differences over seeds, ranks, and notes.
 
-Means and spreads are those of the report's table: both take the metrics, rows and values of
-:class:`~cl_prompts.experiments.results.groups.Group`.
+Tables have the metrics, rows and values of :class:`~cl_prompts.experiments.results.groups.Group`,
+as those of the report.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, power
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.groups import Group, groups
@@ -25,15 +25,15 @@ HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
 
 @dataclass(frozen=True)
 class Table:
-    """Runs that may be compared.
+    """Comparable runs with their aggregates.
 
     Attributes:
-        title: of the group, and the value of the setting that divides tables.
+        title: title of the group, and the value of the setting that divides tables.
         group: the runs.
-        metrics: what is compared.
-        aggregates: by row in the order asked for, in the order of metrics.
+        metrics: the metrics that are compared.
+        aggregates: by row in the order asked for, one for each metric.
         reference: row that differences refer to.
-        notes: sentences on what the numbers cannot tell.
+        notes: sentences on the limits of the numbers.
     """
 
     title: str
@@ -52,18 +52,18 @@ def compare(
     rows: Sequence[str] = (),
     metrics: Sequence[str] = (),
 ) -> list[Table]:
-    """Compare runs, a table for each set of runs that may be compared.
+    """Compare runs in one table for each group of comparable runs.
 
     Args:
-        paths: run folders, or folders above some; rows come in this order.
-        by: setting whose values have tables of their own, dotted (``scenario.blurry_percent``) or
-            bare; "dataset", "scenario", "backbone" or "recipe".
+        paths: run folders, or folders above them; rows come in this order.
+        by: setting whose values divide the tables, dotted (``scenario.blurry_percent``) or bare;
+            also "dataset", "scenario", "backbone" and "recipe".
         reference: row that the others are compared with, see :func:`reference_row`.
         rows: labels or strategies to show, in this order; empty for all.
-        metrics: keys of ``results`` in ``summary.json``; empty for the headline numbers.
+        metrics: keys of ``results`` in ``summary.json``; empty for the headline metrics.
 
     Raises:
-        InputError: no finished run, or something that the runs do not have.
+        InputError: no run is finished, or a row, setting or metric is unknown.
     """
     runs = [run for run in collect(paths) if run.finished]
     if not runs:
@@ -74,8 +74,8 @@ def compare(
         for group in groups(members)
     ]
     labels = [label for _, group in parts for label in group.rows]
+    # A row need not be in every table, but it must be in one.
     for name in (*rows, *([] if reference is None else [reference])):
-        # A row need not be in every table, but it must be in one.
         if not named_rows(name, labels):
             raise unknown("row", name, labels)
     tables = []
@@ -84,9 +84,9 @@ def compare(
         chosen = [label for name in rows for label in named_rows(name, known)] if rows else known
         if chosen:
             row = reference_row(group, chosen, reference)
-            compared = _columns(group, metrics)
-            aggregates = group.table(compared, rows=dict.fromkeys(chosen), reference=row)
-            tables.append(Table(title, group, compared, aggregates, row, _notes(group, aggregates)))
+            compared = _metrics(group, metrics)
+            found = group.table(compared, rows=dict.fromkeys(chosen), reference=row)
+            tables.append(Table(title, group, compared, found, row, notes_of(group, found)))
     return tables
 
 
@@ -110,21 +110,21 @@ def _by_value(runs: Sequence[RunRecord], key: str | None) -> dict[str, list[RunR
 
 
 def named_rows(name: str, labels: Sequence[str]) -> list[str]:
-    """Rows that a name means: the label itself, or all rows of a strategy."""
+    """Return the rows of a name: the label itself, or all rows of a strategy."""
     if name in labels:
         return [name]
-    # Rows of one strategy are labelled by its name, and by settings in brackets.
+    # Labels of several rows of one strategy: its name, then settings in brackets.
     return [label for label in labels if label.startswith(f"{name} (")]
 
 
 def reference_row(group: Group, rows: Sequence[str], name: str | None = None) -> str:
-    """The row that differences refer to, in comparisons and in reports.
+    """Choose the row that differences refer to.
 
     Args:
-        group: the table.
-        rows: of it, in the order asked for.
-        name: label or strategy asked for; a table without it, and None, take the first row that did
-            not see all data at once, or else the first.
+        group: the runs.
+        rows: labels, in the order asked for.
+        name: label or strategy. Without it, or in a table without that row: the first row that was
+            not trained on the whole stream at once, or else the first.
 
     Raises:
         InputError: several rows have that name.
@@ -136,34 +136,40 @@ def reference_row(group: Group, rows: Sequence[str], name: str | None = None) ->
     return next(iter([*named, *streamed, *rows]))
 
 
-def _columns(group: Group, metrics: Sequence[str]) -> tuple[Metric, ...]:
-    scores = [c for c in (*group.metrics, *group.by_name) if c.best is not None]
+def _metrics(group: Group, keys: Sequence[str]) -> tuple[Metric, ...]:
+    """Metrics of these keys, or the headline metrics and the user's own."""
+    scores = [metric for metric in (*group.metrics, *group.by_name) if metric.best is not None]
     known = {metric.key: metric for metric in (*scores, *group.own_scores)}
-    own = [metric.key for metric in group.own_scores]
-    # With several labels, forgetting is a number by name and no headline.
-    hidden = "forgetting" if group.multi_label else ""
-    headlines = [key for key in (*HEADLINES, *own) if key in known and key != hidden]
-    for key in metrics:
+    for key in keys:
         if key not in known:
             raise unknown("metric of these runs", key, known)
-    return tuple(known[key] for key in metrics or headlines)
+    own = [metric.key for metric in group.own_scores]
+    # With several labels, forgetting has another definition and is no headline metric.
+    hidden = "forgetting" if group.multi_label else ""
+    headlines = [key for key in (*HEADLINES, *own) if key in known and key != hidden]
+    return tuple(known[key] for key in keys or headlines)
 
 
-def _notes(group: Group, aggregates: Mapping[str, Sequence[Aggregate]]) -> tuple[str, ...]:
-    """Limits of the numbers, in sentences."""
-    bounds = [row for row in aggregates if group.rows[row][0].whole_stream]
-    seeds = {row: group.seeds[row] for row in aggregates if row not in bounds}
+def notes_of(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> tuple[str, ...]:
+    """Return sentences on the limits of the numbers of a table."""
+    names = group.names
+    bounds = [row for row in table if group.rows[row][0].whole_stream]
+    seeds = {row: group.seeds[row] for row in table if row not in bounds}
     notes = []
     if len(set(seeds.values())) > 1:
-        listed = "; ".join(f"{row}: {', '.join(found)}" for row, found in seeds.items())
+        listed = "; ".join(f"{names[row]}: {', '.join(found)}" for row, found in seeds.items())
         notes.append(
-            f"Rows have different seeds ({listed}), so no mean is bold; differences are over"
-            " the seeds that both rows have."
+            f"Rows have different seeds ({listed}). Differences, ranks and bold use common seeds;"
+            " a row with one seed is never bold."
         )
     elif seeds and len(next(iter(seeds.values()))) == 1:
-        notes.append("One seed tells no spread: nothing is tested and nothing is bold.")
-    notes.append(power(aggregate for found in aggregates.values() for aggregate in found))
-    notes += notes_on(run for row in aggregates for run in group.rows[row])
+        notes.append("With one seed nothing is tested, and nothing is bold.")
+    if group.replaced:
+        found = [f"{run} ({n + 1} runs)" for run, n in group.replaced.items()]
+        notes.append(f"Duplicate seeds: {all_of(found)}. Only the newest run counts.")
+    notes.append(power(one for found in table.values() for one in found))
+    notes += notes_on(run for row in table for run in group.rows[row])
     if bounds and seeds:
-        notes.append(f"{', '.join(bounds)} saw all data at once: a bound, not a competitor.")
+        shown = all_of([names[row] for row in bounds])
+        notes.append(f"{shown}: an upper bound trained on all data at once, never bold.")
     return tuple(filter(None, notes))

@@ -1,4 +1,4 @@
-"""Comparisons written down: Markdown, LaTeX with booktabs, CSV and JSON."""
+"""Comparisons as text: Markdown, LaTeX with booktabs, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -14,33 +14,37 @@ from cl_prompts.checks import one_of
 from cl_prompts.experiments.recipes.values import one_line
 from cl_prompts.experiments.results.aggregates import CONFIDENCE, Aggregate
 from cl_prompts.experiments.results.comparison import Table
+from cl_prompts.experiments.results.metrics import memory_text
 
 Format = Literal["markdown", "latex", "csv", "json"]
-#: by row, the text of each cell, of one or several lines, with whether it is bold
+#: by row, the text of each cell, of one or several lines, and whether it is bold
 Rows = Mapping[str, Sequence[tuple[str, bool]]]
 
 _SURE = f"{100 * CONFIDENCE:.0f} %"
-_MEANS = (
-    "Mean ± sample standard deviation over seeds. Bold: the best mean, and all whose paired"
-    f" {_SURE} interval of the difference from it contains 0."
+#: meaning of bold in all tables of means
+BOLD = (
+    f"Bold: the best mean, and means whose paired {_SURE} interval of the difference from it"
+    " contains 0, but never the worst mean."
 )
+_MEANS = f"Mean ± sample standard deviation over seeds. {BOLD}"
 _GAPS = (
-    f"Difference to {{}} in points, paired over seeds: mean [{_SURE} interval], p of the paired"
-    " t-test, and in brackets p by Holm's correction for the rows of the column."
+    f"Difference to {{}} in points, paired over seeds: mean [{_SURE} interval], and p of the paired"
+    " t-test after Holm's correction over rows."
 )
 _RANKS = "Mean rank over seeds, 1 for the best."
+_ARROWS: Mapping[Any, str] = {None: "", max: " ↑", min: " ↓"}
 
 
 def written(tables: Sequence[Table], form: Format = "markdown") -> str:
-    """Tables as text, without a line break at the end.
+    """Write tables as text, without a final line break.
 
     Args:
-        tables: of :func:`~cl_prompts.experiments.results.comparison.compare`.
-        form: Markdown and LaTeX for reading; CSV (long form) and JSON hold all numbers as
-            fractions, unrounded.
+        tables: result of :func:`~cl_prompts.experiments.results.comparison.compare`.
+        form: Markdown and LaTeX are for readers; CSV (long form) and JSON hold all numbers as
+            unrounded fractions.
 
     Raises:
-        InputError: an unknown format.
+        InputError: unknown format.
     """
     one_of("format", form, Format)
     if form == "json":
@@ -50,65 +54,54 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
     if form == "markdown":
         return "\n\n".join(part for table in tables for part in _markdown(table))
     parts = [part for number, table in enumerate(tables, 1) for part in _latex(table, number)]
-    # Rules, and a box that shrinks what is too wide.
     return "\n\n".join([r"% needs \usepackage{booktabs} and \usepackage{adjustbox}", *parts])
 
 
-def _grids(table: Table) -> Iterator[tuple[str, Rows]]:
-    """Caption and rows of the tables of means and, of several rows, differences and ranks."""
-    rows = table.aggregates
-    yield _MEANS, {row: [(e.text, e.best) for e in found] for row, found in rows.items()}
-    # One row has nothing to differ from, and no rank.
+def _grids(table: Table) -> Iterator[tuple[str, list[str], Rows]]:
+    """Caption, headings and rows: means; with several rows, also differences and ranks."""
+    names, rows = table.group.names, table.aggregates
+    headings = [f"{metric.title}{_ARROWS[metric.best]}" for metric in table.metrics]
+    means = {}
+    for row, found in rows.items():
+        memory = memory_text(table.group.rows[row][0].summary)
+        means[names[row]] = [*((one.text, one.best) for one in found), (memory, False)]
+    yield _MEANS, [*headings, "memory"], means
     if len(rows) > 1:
-        others = {row: found for row, found in rows.items() if row != table.reference}
-        yield (
-            _GAPS.format(table.reference),
-            {
-                row: [("\n".join(difference_lines(e)), False) for e in found]
-                for row, found in others.items()
-            },
-        )
-        yield _RANKS, {row: [(_rank(e), False) for e in found] for row, found in rows.items()}
+        gaps = {
+            names[row]: [("\n".join(difference_lines(one)), False) for one in found]
+            for row, found in rows.items()
+            if row != table.reference
+        }
+        yield _GAPS.format(names[table.reference]), headings, gaps
+        ranks = {
+            names[row]: [("-" if one.rank is None else f"{one.rank:.2f}", False) for one in found]
+            for row, found in rows.items()
+        }
+        yield _RANKS, headings, ranks
 
 
 def difference_lines(aggregate: Aggregate) -> list[str]:
-    """Mean and interval of a difference, its test, and the verdict; "-" where no seed is shared."""
+    """Return mean and interval of a difference, then its test; "-" without common seeds."""
     gap = aggregate.difference
     if gap is None:
         return ["-"]
     mean = f"{100 * gap.mean:+.1f}"
     if not gap.known:
         return [mean, aggregate.verdict]
+    p = aggregate.p_holm
     return [
         f"{mean} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]",
-        f"p {_p(gap.p)} (Holm {_p(aggregate.p_holm).removeprefix('= ')})",
-        f"{gap.pairs} seeds: {aggregate.verdict}",
+        f"{gap.pairs} seeds, p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}: {aggregate.verdict}",
     ]
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def _rank(aggregate: Aggregate) -> str:
-    return "-" if aggregate.rank is None else f"{aggregate.rank:.2f}"
-
-
-def _headings(table: Table) -> list[str]:
-    found = ["strategy"]
-    for metric in table.metrics:
-        arrow = "" if metric.best is None else " ↑" if metric.best is max else " ↓"
-        found.append(f"{metric.title}{arrow}".replace("\u00a0", " "))
-    return found
 
 
 def _markdown(table: Table) -> Iterator[str]:
     yield f"## {markdown_text(table.title)}"
     if table.group.differs:
         yield markdown_text(_differs(table))
-    headings = _headings(table)
-    for caption, rows in _grids(table):
-        lines = [list(map(markdown_text, headings)), ["---"] * len(headings)]
+    for caption, headings, rows in _grids(table):
+        head = [markdown_text(text) for text in ("strategy", *headings)]
+        lines = [head, ["---"] * len(head)]
         for row, cells in rows.items():
             texts = [(markdown_text(text.replace("\n", ", ")), bold) for text, bold in cells]
             lines.append([markdown_text(row), *(f"**{t}**" if bold else t for t, bold in texts)])
@@ -122,21 +115,21 @@ def _differs(table: Table) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """A text in which Markdown sees no column, HTML, formula or emphasis.
+    """Escape a text for Markdown tables, also against HTML, formulas and emphasis.
 
     >>> markdown_text("a|b <script>, p < 0.001, linear_probe@*x*")
     'a\\\\|b &lt;script>, p < 0.001, linear_probe@\\\\*x\\\\*'
     """
     # A < that HTML would take for the begin of an element; an _ inside of a word is no emphasis.
-    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(text))
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(text).replace("\u00a0", " "))
     return re.sub(r"[\\`*|~$]|(?<=\])\(|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
 def _latex(table: Table, number: int) -> Iterator[str]:
     if table.group.differs:
         yield f"% {one_line(_differs(table))}"
-    for part, (caption, rows) in enumerate(_grids(table), 1):
-        lines = [_latex_row(map(_tex, _headings(table))), r"\midrule"]
+    for part, (caption, headings, rows) in enumerate(_grids(table), 1):
+        lines = [_latex_row(map(_tex, ["strategy", *headings])), r"\midrule"]
         lines += [_latex_row([_tex(row), *map(_cell, cells)]) for row, cells in rows.items()]
         yield "\n".join(
             [
@@ -146,7 +139,7 @@ def _latex(table: Table, number: int) -> Iterator[str]:
                 rf"\label{{tab:{number}-{part}}}",
                 # At most as wide as the text; narrow tables keep their size.
                 r"\begin{adjustbox}{max width=\linewidth}",
-                rf"\begin{{tabular}}{{l{'r' * len(table.metrics)}}}",
+                rf"\begin{{tabular}}{{l{'r' * len(headings)}}}",
                 r"\toprule",
                 *lines,
                 r"\bottomrule",
@@ -161,9 +154,10 @@ def _latex_row(texts: Iterable[str]) -> str:
 
 
 def _cell(cell: tuple[str, bool]) -> str:
-    """Lines of a cell stand above each other."""
+    """A cell whose lines stand above each other."""
     text, bold = cell
-    lines = r" \\ ".join(_tex(line) for line in text.split("\n"))
+    # The p-value says what the verdict says.
+    lines = r" \\ ".join(_tex(line.partition(": ")[0]) for line in text.split("\n"))
     stacked = rf"\shortstack[r]{{{lines}}}" if "\n" in text else lines
     return rf"\textbf{{{stacked}}}" if bold else stacked
 
@@ -179,17 +173,18 @@ _TEX = str.maketrans(
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
         "\u00a0": "~",
+        "−": "$-$",
     }
 )
 
 
 def _tex(text: str) -> str:
-    """A text with the signs of LaTeX escaped, on one line.
+    """Escape a text for LaTeX, with minus signs, on one line.
 
-    >>> _tex("A_AUC % of 1 ± 2")
-    'A\\\\_AUC \\\\% of 1 $\\\\pm$ 2'
+    >>> _tex("A_AUC % of -1 ± 2")
+    'A\\\\_AUC \\\\% of $-$1 $\\\\pm$ 2'
     """
-    return one_line(text).translate(_TEX)
+    return re.sub(r"(?<!\S)-(?=\d)|(?<=\[)-(?=\d)", "−", one_line(text)).translate(_TEX)
 
 
 def _plain_table(table: Table) -> dict[str, Any]:
@@ -236,8 +231,8 @@ def _csv(tables: Sequence[Table]) -> str:
             **_numbers(aggregate),
         }
         for table in tables
-        for row, aggregates in table.aggregates.items()
-        for metric, aggregate in zip(table.metrics, aggregates, strict=True)
+        for row, found in table.aggregates.items()
+        for metric, aggregate in zip(table.metrics, found, strict=True)
     ]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")

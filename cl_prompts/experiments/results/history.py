@@ -1,10 +1,10 @@
-"""Measurements of a run as arrays: curves, matrices over classes, tasks and prompts."""
+"""History of one run: curves, matrices over classes, tasks and prompts, and its parent's scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,13 +19,15 @@ Points = list[tuple[int, float]]
 
 
 def _series(run: RunRecord, kind: str) -> Mapping[str, Points]:
-    """The evaluations of a kind, "anytime" or "task_end", by scope."""
+    """Evaluations of a kind, "anytime" or "task_end", by scope."""
     return run.metrics.get(f"{kind}_{run.measure}", {})
 
 
 def curve_of(run: RunRecord) -> Points:
-    """Anytime curve; empty for a run without. The end of the stream is a point where it counts as
-    one and no other falls there."""
+    """Return the anytime curve; empty for a run without anytime points.
+
+    The default rule of points adds the end of the stream.
+    """
     written = list(_series(run, "anytime").get("seen", []))
     end = _series(run, "task_end").get("seen", [])[-1:]
     rule = run.config.get("evaluation", {})
@@ -36,26 +38,24 @@ def curve_of(run: RunRecord) -> Points:
 
 
 def stream_curve_of(run: RunRecord) -> list[tuple[float, float]]:
-    """Anytime curve over samples of the stream, for runs that see these another number of times.
+    """Return the anytime curve over samples of the stream.
 
-    Points are moved linearly within their task, so that task ends come to lie on those of the
-    stream. Where all samples are seen once, this is :func:`curve_of`.
+    For runs that see samples several times, points are interpolated linearly within their task.
+    With one epoch this is :func:`curve_of`.
     """
     curve = curve_of(run)
     seen = list(run.summary["task_ends"])
     ends = stream_ends_of(run)
     if not curve or seen == ends:
         return list(curve)
-    # Rounded, since places in a stream are whole samples.
     places = np.rint(np.interp([point for point, _ in curve], [0, *seen], [0, *ends]))
     return [(float(x), value) for x, (_, value) in zip(places, curve, strict=True)]
 
 
 def stream_ends_of(run: RunRecord) -> list[int]:
-    """Task ends on the axis of :func:`stream_curve_of`, in samples.
+    """Return the task ends on the axis of :func:`stream_curve_of`, in samples.
 
-    They are those of the stream; where its tasks and samples are not those of the run, so that no
-    point can be moved, the samples that had been seen.
+    Samples seen, where the tasks or samples of the run differ from those of its stream.
     """
     seen = list(run.summary["task_ends"])
     ends = np.cumsum(task_sizes(run)).tolist()
@@ -63,24 +63,24 @@ def stream_ends_of(run: RunRecord) -> list[int]:
 
 
 def task_sizes(run: RunRecord) -> list[int]:
-    """Samples of each task of its stream; an image of a multi-label stream counts once in each."""
+    """Return the samples of each task; a multi-label image counts once in each of its tasks."""
     if "tasks" in run.stream:
         return [len(task) for task in run.stream["tasks"]]
     return np.asarray(run.stream["counts"]).sum(axis=1).tolist()
 
 
 def task_curve_of(run: RunRecord) -> Points:
-    """Value over all classes seen, after each task, counted from 1, in which one had been seen."""
+    """Return the value over all classes seen after each task; tasks count from 1."""
     ends = dict(_series(run, "task_end").get("seen", []))
     tasks = enumerate(run.summary["task_ends"], start=1)
     return [(task, ends[end]) for task, end in tasks if end in ends]
 
 
 def class_matrix(run: RunRecord) -> tuple[list[int], Floats]:
-    """Value of each class over the anytime points, or over the task ends of a run without.
+    """Return the value of each class at the anytime points, or else at the task ends.
 
     Returns:
-        The points, in samples seen, and (classes, points) values, NaN before a class is seen.
+        Points in samples seen, and (classes, points) values, NaN before a class is seen.
     """
     series = _series(run, "anytime") or _series(run, "task_end")
     points = list(dict.fromkeys(point for point, _ in series.get("seen", [])))
@@ -88,11 +88,10 @@ def class_matrix(run: RunRecord) -> tuple[list[int], Floats]:
 
 
 def task_matrix(run: RunRecord) -> Floats:
-    """(tasks, tasks): ``[i, t]`` value after task t on the classes first seen in task i, or on its
-    domain.
+    """Return a (tasks, tasks) matrix of values on each task after each task.
 
-    NaN where it was not measured. Values are looked up by samples seen: a task without samples ends
-    where the task before it ended, and with its values.
+    ``[i, t]`` is the value after task t on the classes first seen in task i, or on its domain; NaN
+    where not measured. A task without samples has the values of the task before it.
     """
     ends = run.summary["task_ends"]
     return _matrix(_series(run, "task_end"), "task", run.summary["n_tasks"], ends, np.nan)
@@ -101,32 +100,35 @@ def task_matrix(run: RunRecord) -> Floats:
 def _matrix(
     series: Mapping[str, Points], scope: str, n: int, points: Sequence[int], missing: float
 ) -> Floats:
-    """(n, points) values of numbered scopes, ``missing`` where there is none."""
+    """(n, points) values of numbered scopes."""
     rows = [dict(series.get(f"{scope}:{i}", [])) for i in range(n)]
     values = [[row.get(point, missing) for point in points] for row in rows]
     return np.array(values, float).reshape(n, len(points))
 
 
 def first_seen(values: Floats) -> NDArray[np.intp]:
-    """Classes in the order in which they are first measured, (classes, points) -> (classes,)."""
+    """Sort classes by their first measurement, (classes, points) -> (classes,)."""
     known = ~np.isnan(values)
-    # argmax is the first True, but 0 where there is none: classes never measured come last.
+    # argmax is 0 without any True: classes that were never measured come last.
     return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
 
 
 def usage_matrix(run: RunRecord) -> Floats:
-    """(tasks, prompts) selections during each task; no columns for a method without prompts."""
+    """Return the selections of each prompt during each task, (tasks, prompts).
+
+    A method without prompts has no columns.
+    """
     series = run.metrics.get("prompt_usage", {})
     ends = run.summary["task_ends"]
     totals = _matrix(series, "prompt", len(series), ends, 0.0)
-    # Counters grow through the run: a task's own choices lie between two ends.
+    # Counters are cumulative.
     return np.diff(totals, axis=1, prepend=0.0).T
 
 
 def usage_entropy(counts: ArrayLike) -> Floats:
-    """Entropy in bits of the shares of each task's selections, (tasks, prompts) -> (tasks,).
+    """Return the entropy of each task's selections in bits, (tasks, prompts) -> (tasks,).
 
-    NaN for a task without any.
+    NaN for a task without selections.
     """
     values = np.asarray(counts, float)
     total = values.sum(axis=1, keepdims=True)
@@ -134,12 +136,14 @@ def usage_entropy(counts: ArrayLike) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = values / total
         entropy = -np.where(share > 0, share * np.log2(share), 0.0).sum(axis=1)
-    # The entropy of a single used prompt comes out as -0.
+    # A single used prompt gives -0.
     return np.where(total[:, 0] > 0, np.abs(entropy), np.nan)
 
 
 def key_similarity_of(folder: Path) -> Floats | None:
-    """(prompts, prompts) cosine between keys after the last task; None for a method without keys.
+    """Return the cosines between keys after the last task, (prompts, prompts).
+
+    None for a method without keys.
 
     Raises:
         InputError: the file is damaged.
@@ -148,22 +152,81 @@ def key_similarity_of(folder: Path) -> Floats | None:
     if not path.is_file():
         return None
     try:
-        # Nothing in the file is executed.
         with np.load(path, allow_pickle=False) as file:
             return np.asarray(file["similarity"], float)
     except Exception as error:  # of zipfile, zlib and numpy, each with its own
-        raise InputError(
-            f"cannot read {path} of a run: repeat the run or delete that file"
-        ) from error
+        raise InputError(f"cannot read {path}: repeat the run or delete that file") from error
 
 
 def drawn_stream(stream: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a split that ``stream_chart`` draws.
+    """Return the fields of a stream that ``stream_chart`` draws.
 
-    A multi-label split without blurry classes counts the annotated classes of a task as disjoint.
+    A multi-label stream without blurry classes has the annotated classes of a task as disjoint.
     """
     if "anchors" not in stream:
         return dict(stream)
     visible = [np.flatnonzero(row).tolist() for row in stream["counts"]]
     kinds = stream["anchors"] or {"disjoint_classes": visible, "blurry_classes": []}
     return {"counts": stream["counts"], **kinds}
+
+
+class BeforeAfter(NamedTuple):
+    """Scores of some test images before and after a continual run.
+
+    Attributes:
+        name: a class or a group of classes.
+        before: score of the parent's model; None for classes that it had not learned.
+        after: score at the end of the run; None where undefined.
+    """
+
+    name: str
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> float | None:
+        """Gain as a fraction; negative values are forgetting."""
+        if self.before is None or self.after is None:
+            return None
+        return self.after - self.before
+
+
+def before_after(run: RunRecord) -> list[BeforeAfter]:
+    """Compare a continual run with its parent; empty for a run without a parent.
+
+    Rows: all test images, the known and the new classes (means over classes), each domain, and
+    each class.
+    """
+    if not run.before:
+        return []
+    names = run.summary.get("class_names") or list(map(str, range(run.summary["n_classes"])))
+    earlier = list(run.before["by_class"])
+    # New classes come after those of the parent.
+    earlier += [None] * (len(names) - len(earlier))
+    ends = run.metrics[f"task_end_{run.measure}"]
+    last = {scope: points[-1][1] for scope, points in ends.items() if points}
+    later = [last.get(f"class:{number}") for number in range(len(names))]
+    classes = [BeforeAfter(*row) for row in zip(names, earlier, later, strict=True)]
+    known = [row for row in classes if row.before is not None and row.after is not None]
+    new = [row for row in classes if row.before is None and row.after is not None]
+    # mAP is a mean over classes, and the parent has fewer of them.
+    before = None if new and run.multi_label else run.before["score"]
+    groups = [
+        BeforeAfter("all test images", before, last.get("seen")),
+        BeforeAfter("classes known before", _mean([r.before for r in known]), _after(known)),
+    ]
+    groups += [BeforeAfter("new classes", None, _after(new))] if new else []
+    groups += [
+        BeforeAfter(f"domain {domain}", value, last.get(f"domain:{domain}"))
+        for domain, value in run.before.get("by_domain", {}).items()
+    ]
+    return groups + classes
+
+
+def _after(rows: Sequence[BeforeAfter]) -> float | None:
+    return _mean([row.after for row in rows])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

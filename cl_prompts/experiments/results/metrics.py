@@ -1,4 +1,4 @@
-"""Columns of tables of results: where a value stands in a summary, and how it is written."""
+"""Metrics of tables: where their values stand in a summary, and how they are printed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: finds a value in a summary; None where undefined
+#: returns a value of a summary; None where undefined
 Lookup = Callable[[Mapping[str, Any]], float | None]
 Best = Callable[[Iterable[float]], float]
 
 
 def at(*keys: str) -> Lookup:
-    """Function that looks up nested ``keys`` in a summary; None for what is missing, or no number
-    that is finite."""
+    """Return a lookup of nested ``keys``; it returns None for missing and non-finite values."""
 
     def value(summary: Any) -> float | None:
         for key in keys:
@@ -27,15 +26,15 @@ def at(*keys: str) -> Lookup:
 
 @dataclass(frozen=True)
 class Metric:
-    """Metric of a table of results.
+    """One metric of a table.
 
     Attributes:
         title: heading.
-        value: its value in a summary.
-        best: picks the best mean; None for a metric without a best.
-        optional: left out of a table where no run has a value.
-        key: name of the value in ``summary.json``; empty for what is not a result.
-        digits: behind the point, of what is not in percent.
+        value: returns its value of a summary.
+        best: ``max`` or ``min``; None for a metric without a direction.
+        optional: whether tables in which no run has a value leave it out.
+        key: name of the value in ``results`` of ``summary.json``; empty for costs.
+        digits: decimals of costs.
     """
 
     title: str
@@ -46,7 +45,7 @@ class Metric:
     digits: int = 0
 
     def text(self, values: Sequence[float]) -> str:
-        """Text of the values of all seeds.
+        """Write mean and standard deviation over seeds.
 
         >>> own_score("top5").text([0.70, 0.72]), own_score("top5").text([0.7])
         ('71.0 ± 1.4', '70.0 -')
@@ -56,19 +55,17 @@ class Metric:
         mean = statistics.mean(values)
         if not self.key:
             return f"{mean:,.{self.digits}f}"
-        # The sample standard deviation (n-1).
         spread = f"± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else "-"
         return f"{100 * mean:.1f} {spread}"
 
 
 def _score(title: str, key: str, best: Best | None, *, optional: bool = False) -> Metric:
-    """Metric of a final number in percent."""
-    # A space at which no line is broken.
+    """Metric in percent; a no-break space precedes its unit."""
     return Metric(f"{title}\u00a0%", at("results", key), best, optional, key)
 
 
 def own_score(name: str) -> Metric:
-    """Metric of the user's own, of which nobody knows which value is best."""
+    """Return a metric of the user's own, which has no known direction."""
     return _score(name, name, None, optional=True)
 
 
@@ -97,7 +94,7 @@ MULTI_LABEL_METRICS = (
     _score("OF1", "of1", max),
     *_TASKS_AND_COST,
 )
-#: numbers that papers report under other definitions, as docs/reference/definitions.md defines them
+#: scores under the definitions of other papers, see the page on definitions
 BY_NAME = (
     _score("A_avg", "a_avg", max, optional=True),
     # The headline number of L2P, DualPrompt and MULTI-LANE.
@@ -115,10 +112,34 @@ BY_NAME = (
 )
 MULTI_LABEL_BY_NAME = (
     _score("forgetting", "forgetting", min, optional=True),
-    # On the test set that was in use after the task, which does not grow.
+    # On the test set in use after the task, which does not grow.
     _score("task forgetting, fixed", "task_forgetting_fixed", min, optional=True),
     _score("CF1 at 0.5", "cf1_50", max, optional=True),
     _score("OF1 at 0.5", "of1_50", max, optional=True),
     # The other CF1 of the literature, at 0.8.
     _score("CF1, harmonic", "cf1_harmonic_80", max, optional=True),
 )
+
+
+def memory_text(summary: Mapping[str, Any]) -> str:
+    """Describe what a strategy stores, in orders of magnitude.
+
+    >>> memory_text({"memory": {"samples": 100, "numbers": 0}, "trainable_parameters": 1290})
+    '100 images, 1.3 k trained'
+    """
+    memory = summary.get("memory") or {}
+    counts = {
+        "images": memory.get("samples"),
+        "numbers": memory.get("numbers"),
+        "trained": summary.get("trainable_parameters"),
+    }
+    return ", ".join(f"{_magnitude(n)} {what}" for what, n in counts.items() if n) or "-"
+
+
+def _magnitude(count: int) -> str:
+    """A count with two significant digits: 1290 is "1.3 k"."""
+    rounded = float(f"{count:.2g}")
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rounded >= size:
+            return f"{rounded / size:g} {unit}"
+    return str(count)

@@ -140,12 +140,13 @@ class Run:
     def _memory(self) -> dict[str, int]:
         """Count the stored samples, and the stored numbers that are not trained parameters."""
         strategy: Any = self.strategy
+        plugins = [p for p in with_state(strategy.plugins) if p is not self.anytime]
         stored = _numbers_in(
             [
                 strategy.model.learned_state(),
                 strategy.state.state_dict(),
                 strategy.buffer.state_dict(),
-                [plugin.state_dict() for plugin in with_state(strategy.plugins)],
+                [plugin.state_dict() for plugin in plugins],
             ]
         )
         return {"samples": len(strategy.buffer), "numbers": stored - strategy.model.n_learned}

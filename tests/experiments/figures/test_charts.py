@@ -1,4 +1,4 @@
-"""Charts are valid, hold the numbers that they are given, and become PNG files offline."""
+"""Charts are valid, hold their numbers, and are rendered offline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from cl_prompts.experiments import figures
 from cl_prompts.experiments.figures.curves import MAX_POINTS, _y_scale
 from cl_prompts.experiments.figures.maps import forgetting_per_task
-from cl_prompts.experiments.results.curves import Band
+from cl_prompts.experiments.results.aggregates import Band
 
 NAN = np.nan
 SHOWN = "a.b[0] \\x1b[31m\\n</script>'\""
@@ -75,6 +75,12 @@ def test_a_chart_is_a_picture(name: str) -> None:
     spec = figures.spec(chart, "words")
     assert spec["description"] == "words"
     assert spec["width"] == "container"
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_figures_have_the_width_of_a_column(name: str) -> None:
+    image = Image.open(io.BytesIO(figures.figure(CHARTS[name](), "png")))
+    assert image.width / 300 == pytest.approx(3.4, abs=0.1)
 
 
 def test_curves_are_percents_with_their_bands() -> None:

@@ -1,4 +1,4 @@
-"""The page: self-contained, says what was run, and shows names as text."""
+"""The page: self-contained, complete, and safe against names with markup."""
 
 from __future__ import annotations
 
@@ -76,17 +76,19 @@ def test_page_is_self_contained(runs_folder: Path, read: Page) -> None:
     files = [unquote(link) for link in links if link not in inside]
     assert all((runs_folder / link).exists() for link in files)
     assert "digits/mvp/1-20250101-120000/config.yaml" in files
-    assert not (runs_folder / "report_files").exists()
+    assert not (runs_folder / "report_figures").exists()
 
 
 def test_page_says_what_was_run_and_how_to_repeat_it(read: Page) -> None:
     for words in (
-        "2025-01-01: 8 of 9 runs finished. Unfinished runs are left out",
+        "2025-01-01: 8 of 9 runs finished. Unfinished runs are only in",
         "A_AUC: ",
         "Data set digits , scenario si_blurry : 10 classes in 5 tasks. Backbone tiny",
-        "linear_probe 1, 2; mvp 1, 2.",
-        "joint saw all data at once",
-        "Paired differences to fine_tuning",
+        "Linear probe 1, 2; MVP 1, 2.",
+        "Joint: an upper bound trained on all data at once",
+        "1.3 k numbers, 27 k trained",
+        "Prompt use: largest share",
+        "Paired differences to Fine-tuning",
         "cl-prompts run digits seeds=1,2,3",
         "Environment of 8 finished runs",
         "failed : the loss is NaN at sample 640".replace(" :", ""),
@@ -102,8 +104,8 @@ def test_every_chart_has_an_alternative_text_with_numbers(read: Page) -> None:
     assert texts == read.attributes["aria-label"]
     assert len(set(texts)) == len(texts)
     assert all(re.search(r"\d", text) for text in texts)
-    assert re.search(r"Accuracy at any time; at the end joint \d+\.\d %, ", texts[0])
-    assert "minus that of fine_tuning" in texts[1]
+    assert re.search(r"Accuracy at any time; at the end Joint \d+\.\d %, ", texts[0])
+    assert "minus that of Fine-tuning" in texts[1]
     kinds = Counter(
         re.sub(r".*?(classes in|each task|each class|use of|$).*", r"\1", t) for t in texts
     )
@@ -128,24 +130,27 @@ def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_charts_are_written_where_asked_for(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp", n_tasks=2, n_classes=2)
-    write_report([tmp_path], figures=True)
-    files = sorted((tmp_path / "report_files").iterdir())
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
-    assert [file.name for file in files] == [
-        "digits-accuracy-at-any-time.png",
-        "digits-mvp-seed-1-classes.png",
-        "digits-mvp-seed-1-usage.png",
-        "digits-mvp-tasks.png",
-        "digits-stream-seed-1.png",
-    ]
+    for form, start in (("pdf", b"%PDF"), ("svg", b"<svg")):
+        write_report([tmp_path], figures=form)
+        files = sorted((tmp_path / "report_figures").glob(f"*.{form}"))
+        assert all(file.read_bytes().startswith(start) for file in files)
+        assert [file.stem for file in files] == [
+            "digits-accuracy-at-any-time",
+            "digits-mvp-seed-1-classes",
+            "digits-mvp-seed-1-prompt-use",
+            "digits-mvp-tasks",
+            "digits-stream-seed-1",
+        ]
+    with pytest.raises(InputError, match="figures"):
+        write_report([tmp_path], figures="gif")
 
 
 def test_rows_and_reference_are_as_asked(tmp_path: Path) -> None:
     folders = [fake_run(tmp_path, name, n_tasks=1, n_classes=2) for name in ("mvp", "linear_probe")]
-    assert "Paired differences to mvp" in write_report(folders, tmp_path).read_text()
-    assert "Paired differences to linear_probe" in write_report([tmp_path]).read_text()
+    assert "Paired differences to MVP" in write_report(folders, tmp_path).read_text()
+    assert "Paired differences to Linear probe" in write_report([tmp_path]).read_text()
     text = write_report([tmp_path], reference="mvp").read_text()
-    assert "Paired differences to mvp" in text
+    assert "Paired differences to MVP" in text
     assert "--reference mvp" in text
     with pytest.raises(InputError, match="unknown row of these runs 'mvq': did you mean 'mvp'"):
         write_report([tmp_path], reference="mvq")
@@ -187,7 +192,7 @@ def test_a_place_that_cannot_be_written_to_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = fake_run(tmp_path)
-    monkeypatch.setattr(report, "_render", lambda *_: "")
+    monkeypatch.setattr(report, "_render", lambda *_: ("", None))
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"cannot write the report to .*file"):
         write_report([run], tmp_path / "file" / "page.html")

@@ -1,4 +1,4 @@
-"""Sentences of a report hold no more than the runs and their tests; a table has its caveats."""
+"""Sentences of a report: what the tests show, and caveats."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from cl_prompts.experiments.report.summary import caveats, finding, opening
 from cl_prompts.experiments.results.groups import groups
-from cl_prompts.experiments.run_folder.runs import RunRecord, collect
-from tests.experiments.fake_runs import fake_run
+from cl_prompts.experiments.run_folder.runs import collect
+from tests.experiments.fake_runs import fake_run, seal
 
 SMALL: dict[str, Any] = {"n_tasks": 1, "n_classes": 2}
 
@@ -22,7 +22,7 @@ def found(root: Path, reference: str, **values: tuple[float, ...]) -> str:
     return finding(group, reference)
 
 
-def test_who_wins_is_said_only_where_the_corrected_test_holds_it(tmp_path: Path) -> None:
+def test_a_row_beats_the_reference_only_after_the_correction(tmp_path: Path) -> None:
     text = found(
         tmp_path,
         "linear_probe",
@@ -31,17 +31,17 @@ def test_who_wins_is_said_only_where_the_corrected_test_holds_it(tmp_path: Path)
         fine_tuning=(0.7, 0.5, 0.8),
     )
     assert text == (
-        "A_AUC: mvp beats linear_probe by 20.0 points on all 3 seeds; fine_tuning cannot be told"
-        " apart from linear_probe (paired t-tests at 5 %, after Holm's correction)."
+        "A_AUC: MVP beats Linear probe on all 3 seeds, by 20.0 points on average; Fine-tuning"
+        " cannot be told apart from Linear probe (paired t-tests at 5 %, after Holm's correction)."
     )
     fake_run(tmp_path, "mvp", settings={"lr": 1}, time="20250102-120000", **SMALL)
     (group,) = groups(collect([tmp_path]))
     text = finding(group, "mvp (lr=0.005)")
-    assert "linear_probe loses to mvp (lr=0.005) by 20.0 points on all 3 seeds" in text
-    assert "; too few seeds of mvp (lr=1) for a test (" in text
+    assert "Linear probe loses to MVP (lr=0.005) on all 3 seeds, by 20.0 points" in text
+    assert "; not tested: MVP (lr=1), 1 seed (" in text
 
 
-def test_a_difference_that_the_correction_leaves_open_is_no_win(tmp_path: Path) -> None:
+def test_a_difference_without_corrected_significance_is_undecided(tmp_path: Path) -> None:
     # p is 0.035 and 0.037: below 0.05 each, and 0.07 after the correction.
     text = found(
         tmp_path,
@@ -51,23 +51,25 @@ def test_a_difference_that_the_correction_leaves_open_is_no_win(tmp_path: Path) 
         fine_tuning=(0.6, 0.652, 0.55),
     )
     assert "beats" not in text
-    assert "fine_tuning, mvp cannot be told apart from linear_probe" in text
+    assert "Fine-tuning, MVP cannot be told apart from Linear probe" in text
 
 
-def test_one_sign_at_all_seeds_is_said_only_where_it_is_so(tmp_path: Path) -> None:
+def test_mixed_signs_are_not_called_all_seeds(tmp_path: Path) -> None:
     gains = (0.1, 0.12, 0.11, 0.1, 0.12, 0.11, 0.1, -0.01)
     text = found(
         tmp_path, "linear_probe", linear_probe=(0.5,) * 8, mvp=tuple(0.5 + g for g in gains)
     )
-    assert "mvp beats linear_probe by 9.4 points in the mean of 8 seeds" in text
+    assert "MVP beats Linear probe over 8 seeds, by 9.4 points on average" in text
 
 
-def test_nothing_is_claimed_where_nothing_is_tested(tmp_path: Path) -> None:
+def test_nothing_is_claimed_without_a_test(tmp_path: Path) -> None:
     assert found(tmp_path, "mvp", mvp=(0.5,)) == ""
-    assert "so nothing is tested" in found(tmp_path, "mvp", linear_probe=(0.7,), joint=(0.9,))
+    assert "shares two seeds with MVP: no test" in found(
+        tmp_path, "mvp", linear_probe=(0.7,), joint=(0.9,)
+    )
 
 
-def test_many_rows_are_counted(tmp_path: Path) -> None:
+def test_long_lists_are_shortened(tmp_path: Path) -> None:
     for lr in range(6):
         for seed in (1, 2, 3):
             value = 0.5 + 0.1 * lr + 0.001 * seed * lr
@@ -77,11 +79,11 @@ def test_many_rows_are_counted(tmp_path: Path) -> None:
             fake_run(tmp_path, "mvp", seed, settings=settings, time=time, results=results, **SMALL)
     (group,) = groups(collect([tmp_path]))
     text = finding(group, "mvp (lr=0)")
-    assert text.startswith("A_AUC: mvp (lr=5) beats mvp (lr=0) by")
+    assert text.startswith("A_AUC: MVP (lr=5) beats MVP (lr=0) on all 3 seeds, by")
     assert text.count(" beats ") == 4
     assert " and 1 more (" in text
     text = finding(group, "mvp (lr=5)")
-    greatest = [text.index(f"mvp (lr={lr}) loses to") for lr in range(4)]
+    greatest = [text.index(f"MVP (lr={lr}) loses to") for lr in range(4)]
     assert greatest == sorted(greatest)
 
 
@@ -92,25 +94,26 @@ def test_the_opening_counts(tmp_path: Path) -> None:
     assert opening(collect([tmp_path])) == "2025-01-01: 2 of 3 runs finished."
 
 
-# ------------------------------------------------------------------------- caveats
+def test_stored_images_stand_beside_the_difference(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        results = {"a_auc": 0.5 + seed / 10}
+        fake_run(tmp_path, "linear_probe", seed, results=results, **SMALL)
+        results = {"a_auc": 0.65 + seed / 10}
+        memory = {"samples": 100, "numbers": 0}
+        fake_run(tmp_path, "mvp", seed, results=results, memory=memory, **SMALL)
+    (group,) = groups(collect([tmp_path]))
+    text = finding(group, "linear_probe")
+    assert "MVP beats Linear probe on all 3 seeds, by 15.0 points on average" in text
+    assert "(MVP keeps 100 images)" in text
 
 
-def a_run(
-    points: list[int],
-    *,
-    seed: int = 1,
-) -> RunRecord:
-    """A run measured at ``points``."""
-    metrics = {"anytime_accuracy": {"seen": [(point, 0.5) for point in points]}}
-    return RunRecord(Path("run"), {"stream_seed": seed}, metrics=metrics)
-
-
-def test_single_seeds_are_said() -> None:
-    two = [a_run([100, 500], seed=1), a_run([100, 500], seed=2)]
-    (one,) = caveats({"mvp": two, "joint": two[:1], "ncm": two[:1]})
-    assert one.startswith("A single seed: joint and ncm.")
-
-
-def test_one_anytime_point_is_said() -> None:
-    (found,) = caveats({"mvp": [a_run([400], seed=1), a_run([400], seed=2)]})
-    assert found.startswith("A_AUC of mvp is the value at a single anytime point")
+def test_caveats_name_duplicates_and_single_points(tmp_path: Path) -> None:
+    lines = "samples_seen,metric,scope,value\n400,anytime_accuracy,seen,0.5\n"
+    for seed, day in ((1, 1), (2, 1), (2, 2)):
+        folder = fake_run(tmp_path, "mvp", seed, time=f"2025010{day}-120000", **SMALL)
+        (folder / "metrics.csv").write_text(lines)
+        seal(folder)
+    (group,) = groups(collect([tmp_path]))
+    newest, single = caveats(group, group.table())
+    assert newest == "Duplicate seeds: MVP seed 2 (2 runs). Only the newest run counts."
+    assert single.startswith("A_AUC of MVP has a single anytime point.")

@@ -95,7 +95,7 @@ def test_unfinished_runs_are_in_no_table() -> None:
     assert tables([a_run(summary={"status": "failed"})]) == []
 
 
-def test_what_a_seed_draws_is_compared_within_the_seed() -> None:
+def test_draws_are_compared_within_a_seed() -> None:
     def drawn(contents: str, seed: int, strategy: str = "er", source: str = "f") -> RunRecord:
         part = {**PART, "contents": contents}
         data = {**DATA, "training": part, "test": part, "seed": seed, "at_seed_0": source}
@@ -110,7 +110,7 @@ def test_what_a_seed_draws_is_compared_within_the_seed() -> None:
     assert len(tables([a_run(), a_run(seeds=(2, 2), data=other)])) == 2
 
 
-def test_random_weights_are_those_of_the_seed() -> None:
+def test_random_weights_may_differ_between_seeds() -> None:
     config = with_setting("backbone.weights", "random")
     runs = [a_run(config, (seed, seed), backbone=f"of {seed}") for seed in (1, 2)]
     assert len(tables(runs)) == 1
@@ -145,13 +145,13 @@ def test_files_and_code_of_the_strategy_divide_rows(
         ],
     ],
 )
-def test_options_that_differ_have_rows_of_their_own(options: list[dict[str, Any]]) -> None:
+def test_different_options_divide_rows(options: list[dict[str, Any]]) -> None:
     runs = [a_run(with_setting("options", one), (n, n)) for n, one in enumerate(options)]
     (group,) = groups(runs)
     assert len(group.rows) == len(options)
 
 
-def test_rows_whose_labels_read_alike_stay_apart() -> None:
+def test_rows_with_equal_labels_stay_apart() -> None:
     given = [{"a": "x, b=y", "b": "z"}, {"a": "x", "b": "y, b=z"}, {"a": "x, b=y", "b": "z"}]
     runs = [a_run(with_setting("options", one), (n, n)) for n, one in enumerate(given)]
     (group,) = groups(runs)
@@ -159,7 +159,7 @@ def test_rows_whose_labels_read_alike_stay_apart() -> None:
     assert group.seeds == {label: ("0", "2"), f"{label} [2]": ("1",)}
 
 
-def test_children_of_parents_that_were_trained_otherwise_have_rows_of_their_own() -> None:
+def test_different_training_of_the_parent_divides_rows() -> None:
     def child(seed: int, settings: str) -> RunRecord:
         parent = {"run": f"runs/{seed}", "sha256": str(seed), "settings": settings}
         return a_run(with_setting("parent", parent), (seed, seed))
@@ -171,21 +171,21 @@ def test_children_of_parents_that_were_trained_otherwise_have_rows_of_their_own(
     assert list(group.rows) == labels
 
 
-def test_libraries_and_devices_that_differ_are_named() -> None:
+def test_differing_libraries_and_devices_are_noted() -> None:
     made = {"torch": "2.9.0", "numpy": "2.1", "device": "cpu"}
     runs = [a_run(environment={**made, **more}) for more in ({}, {"torch": "2.8.0"})]
     assert notes_on(runs[:1]) == []
-    words = "These runs were made with different versions: torch 2.8.0, 2.9.0."
+    words = "Runs have different environments: torch 2.8.0, 2.9.0."
     assert notes_on(runs) == [words]
     resumed = a_run(environment={**made, "resumed_with": [{"torch": "2.8.0"}]})
     assert notes_on([resumed]) == [words]
 
 
-def test_runs_by_which_a_search_chose_settings_are_named_beside_others() -> None:
+def test_runs_of_a_search_are_noted_beside_others() -> None:
     searched = [
         a_run(seeds=(n, n), summary={"command": "cl-prompts search digits --sampler tpe"})
         for n in (1000, 1001)
     ]
     assert notes_on(searched) == []
     (sentence,) = notes_on([*searched, a_run()])
-    assert "of seed 1000, 1001, on which" in sentence
+    assert "of seed 1000, 1001, so" in sentence

@@ -32,30 +32,28 @@ def test_rows_come_in_the_order_asked_for(runs_folder: Path) -> None:
     assert chosen.reference == "mvp"
 
 
-def test_the_reference_is_no_bound_unless_asked_for(runs_folder: Path) -> None:
+def test_an_upper_bound_is_the_reference_only_on_request(runs_folder: Path) -> None:
     home = runs_folder / "digits"
     assert compare([home / "joint", home / "mvp"])[0].reference == "mvp"
     assert compare([home / "joint", home / "mvp"], reference="joint")[0].reference == "joint"
 
 
-def test_other_numbers_go_by_their_names(runs_folder: Path) -> None:
+def test_metrics_are_chosen_by_key(runs_folder: Path) -> None:
     (table,) = compare([runs_folder], metrics=["f_last", "a_avg"])
     assert [metric.key for metric in table.metrics] == ["f_last", "a_avg"]
     with pytest.raises(InputError, match="unknown metric of these runs 'a_ouc'"):
         compare([runs_folder], metrics=["a_ouc"])
 
 
-def test_notes_say_what_the_numbers_cannot_tell(tmp_path: Path, runs_folder: Path) -> None:
+def test_notes_state_the_limits_of_the_numbers(tmp_path: Path, runs_folder: Path) -> None:
     (table,) = compare([runs_folder])
     weak, bound = table.notes
-    assert weak.startswith(
-        "With 2 seeds a difference is significant only if its mean is more than 9.0"
-    )
-    assert bound == "joint saw all data at once: a bound, not a competitor."
+    assert weak.startswith("With 2 seeds, a difference is significant only above 9.0 standard")
+    assert bound == "Joint: an upper bound trained on all data at once, never bold."
     fake_run(tmp_path, "mvp")
-    assert "One seed tells no spread" in compare([tmp_path])[0].notes[0]
+    assert "With one seed nothing is tested" in compare([tmp_path])[0].notes[0]
     fake_run(tmp_path, "linear_probe", 2)
-    assert "Rows have different seeds (mvp: 1; linear_probe: 2)" in " ".join(
+    assert "Rows have different seeds (MVP: 1; Linear probe: 2)" in " ".join(
         compare([tmp_path / "digits" / "mvp", tmp_path])[0].notes
     )
 
@@ -77,7 +75,7 @@ def test_values_of_a_setting_have_tables_of_their_own(tmp_path: Path) -> None:
     assert table.title == "digits (recipe=digits)"
 
 
-def test_what_is_not_there_is_refused(tmp_path: Path, runs_folder: Path) -> None:
+def test_unknown_names_are_refused(tmp_path: Path, runs_folder: Path) -> None:
     with pytest.raises(InputError, match="unknown row 'er'"):
         compare([runs_folder], rows=["er"])
     with pytest.raises(InputError, match=r"did you mean 'scenario\.blurry_percent'"):

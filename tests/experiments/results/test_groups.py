@@ -69,7 +69,7 @@ def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
     assert group.table()["mvp"][0].text == "90.0 -"
 
 
-def test_other_conditions_have_a_table_of_their_own_whatever_the_strategy(tmp_path: Path) -> None:
+def test_conditions_divide_tables_across_strategies(tmp_path: Path) -> None:
     fake_run(tmp_path, "linear_probe")
     fake_run(tmp_path, "mvp", 1)
     changes: dict[str, Any] = {"scenario.blurry_percent": 60, "evaluation.every": 700}
@@ -83,14 +83,14 @@ def test_other_conditions_have_a_table_of_their_own_whatever_the_strategy(tmp_pa
     assert other.reference == "digits"
 
 
-def test_the_recipes_name_divides_nothing(tmp_path: Path) -> None:
+def test_recipe_names_do_not_divide_tables(tmp_path: Path) -> None:
     same: dict[str, Any] = {"dataset": "digits", "changes": {"dataset.name": "digits"}}
     fake_run(tmp_path, "mvp", recipe="mine", **same)
     fake_run(tmp_path, "linear_probe", recipe="yours", **same)
     assert [group.title for group in groups(collect([tmp_path]))] == ["mine, yours"]
 
 
-def test_titles_of_tables_differ_where_long_values_begin_alike(tmp_path: Path) -> None:
+def test_tables_have_different_titles_for_long_values(tmp_path: Path) -> None:
     for second in range(3):
         classes = [*(f"class {number}" for number in range(9)), f"x{second}"]
         changes: dict[str, Any] = {"dataset.classes": classes}
@@ -99,7 +99,7 @@ def test_titles_of_tables_differ_where_long_values_begin_alike(tmp_path: Path) -
     assert titles == ["digits", "digits: classes differs", "digits: classes differs [2]"]
 
 
-def test_a_second_table_holds_what_papers_call_otherwise(tmp_path: Path) -> None:
+def test_a_second_table_has_the_definitions_of_other_papers(tmp_path: Path) -> None:
     for seed in (1, 2):
         fake_run(tmp_path, "mvp", seed)
         fake_run(tmp_path, "linear_probe", seed)
@@ -115,7 +115,7 @@ def test_a_second_table_holds_what_papers_call_otherwise(tmp_path: Path) -> None
     assert table["mvp"][0].best
 
 
-def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path: Path) -> None:
+def test_own_strategies_have_short_labels_unless_two_are_equal(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp", name="mine:Method")
     fake_run(tmp_path, "linear_probe")
     assert list(one_table(tmp_path)) == ["linear_probe", "Method"]
@@ -123,13 +123,13 @@ def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path:
     assert list(one_table(tmp_path)) == ["linear_probe", "mine:Method", "yours:Method"]
 
 
-def test_what_differs_in_the_data_is_told() -> None:
+def test_differences_name_the_data() -> None:
     fewer = {**DATA, "test": {**PART, "images": 2}}
     (before, _), (after, _) = tables([a_run(), a_run(data=fewer)])
     assert differences(after, before) == ["data: it has 2 test images, and had 3"]
 
 
-def test_differences_are_told_in_words() -> None:
+def test_differences_are_in_words() -> None:
     def words(config: dict[str, Any], **extra: Any) -> list[str]:
         found = [table[0] for table in tables([a_run(), a_run(config, **extra)])]
         return differences(found[1], found[0])
@@ -156,10 +156,25 @@ def test_differences_are_told_in_words() -> None:
     ]
 
 
-def test_what_runs_go_on_from_is_told_in_words() -> None:
+def test_differences_name_the_parent() -> None:
     alone = {"parent.first": "[6, 3]", "parent.code": "[]"}
-    assert differences(alone, {}) == ["goes on from a finished run"]
-    assert differences({}, alone) == ["goes on from no finished run"]
+    assert differences(alone, {}) == ["continues a finished run"]
+    assert differences({}, alone) == ["continues no finished run"]
     assert differences({**alone, "parent.first": "[8, 4]"}, alone) == [
         "parent.first [8, 4] instead of [6, 3]"
+    ]
+
+
+def test_rows_have_display_names(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        fake_run(
+            tmp_path, "mvp", seed, name="mvp@whitened", settings={"head": {"input": "whitened"}}
+        )
+        fake_run(tmp_path, "fine_tuning", seed, name="mvp@views")
+    fake_run(tmp_path, "linear_probe", name="mine:Method")
+    (group,) = groups(collect([tmp_path]))
+    assert sorted(group.names.items()) == [
+        ("Method", "Method, 1 seed"),
+        ("mvp@views", "MVP, views"),
+        ("mvp@whitened", "MVP, whitened head"),
     ]

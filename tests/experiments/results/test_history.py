@@ -1,4 +1,4 @@
-"""Measurements of a run as arrays."""
+"""History of a run as arrays."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.results.history import (
+    before_after,
     class_matrix,
     curve_of,
     key_similarity_of,
@@ -62,7 +63,7 @@ def test_a_auc_is_the_mean_of_the_curve(mvp_run: Path) -> None:
         ({"every": 8, "points": "default"}, {"whole_stream": True}),
     ],
 )
-def test_the_end_is_a_point_where_it_counts_as_one(rule: dict[str, Any], more: Any) -> None:
+def test_the_end_is_a_point_by_the_default_rule(rule: dict[str, Any], more: Any) -> None:
     metrics = {"task_end_accuracy": {"seen": [(10, 0.5), (20, 0.75)]}}
     run = RunRecord(Path("run"), more, {"evaluation": rule}, metrics=metrics)
     counts = rule == {"every": 8, "points": "default"} and not more
@@ -90,7 +91,7 @@ def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage(tmp_path:
     assert usage_matrix(run).tolist() == [[0], [7], [0], [2]]
 
 
-def test_several_epochs_are_moved_to_their_place_in_the_stream() -> None:
+def test_points_of_several_epochs_are_moved_to_samples_of_the_stream() -> None:
     summary = {"task_ends": [20, 60], "samples": 30}
     stream = {"counts": [[10, 0], [0, 20]]}
     seen = {"anytime_accuracy": {"seen": [(10, 0.5), (20, 0.6), (40, 0.7), (60, 0.8)]}}
@@ -110,7 +111,7 @@ def test_task_ends_lie_where_the_curve_is_drawn() -> None:
     assert stream_ends_of(part) == [20, 40]
 
 
-def test_images_of_a_task_are_counted_once_whatever_their_labels() -> None:
+def test_multi_label_images_count_once_in_each_task() -> None:
     counts = [[200, 0], [300, 0]]
     assert task_sizes(RunRecord(Path("run"), {}, stream={"counts": counts})) == [200, 300]
     several = {"counts": counts, "tasks": [[1, 2], [2, 3, 4]]}
@@ -123,10 +124,34 @@ def test_entropy_in_bits() -> None:
     assert np.isnan(found[3])
 
 
-def test_a_damaged_key_file_is_told(tmp_path: Path) -> None:
+def test_a_damaged_key_file_is_refused(tmp_path: Path) -> None:
     assert key_similarity_of(tmp_path) is None
     (tmp_path / KEYS_FILE).write_text("no archive")
     with pytest.raises(
-        InputError, match=r"cannot read .*keys\.npz of a run: repeat the run or delete that file"
+        InputError, match=r"cannot read .*keys\.npz: repeat the run or delete that file"
     ):
         key_similarity_of(tmp_path)
+
+
+def test_groups_are_means_over_their_classes() -> None:
+    ends = {
+        "seen": [(10, 0.9), (20, 0.7)],
+        "class:0": [(10, 0.8), (20, 0.6)],
+        "class:1": [(20, 1.0)],
+        "class:2": [(20, 0.4)],
+    }
+    run = RunRecord(
+        Path("run"),
+        {"class_names": ["cat", "dog", "emu"], "status": "finished"},
+        before={"score": 0.9, "by_class": [0.8, 0.5]},
+        metrics={"task_end_accuracy": ends},
+    )
+    table = {row.name: (row.before, row.after, row.change) for row in before_after(run)}
+    assert table["all test images"] == (0.9, 0.7, pytest.approx(-0.2))
+    # A mean average precision over fewer classes is no other value of the same.
+    run.summary["multi_label"] = True
+    run.metrics["task_end_map"] = ends
+    assert before_after(run)[0] == ("all test images", None, 0.7)
+    assert table["classes known before"] == (pytest.approx(0.65), 0.8, pytest.approx(0.15))
+    assert table["new classes"] == (None, 0.4, None)
+    assert table["cat"] == (0.8, 0.6, pytest.approx(-0.2))

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from cl_prompts.datasets.registry import crop_of, fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.results.before_after import before_after
+from cl_prompts.experiments.results.history import before_after
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
 from cl_prompts.experiments.runner.lineage import settings_of_child
