@@ -1,7 +1,7 @@
-"""Checkpoints of a run folder: the newest and the one before, with their SHA-256.
+"""Save and load the newest and the previous checkpoint of a run folder, with their SHA-256.
 
-``checkpoint`` is a file of ``torch.save`` that holds nothing but tensors, plain values and
-containers of them, so that it is read with ``weights_only=True``: reading it executes nothing.
+A checkpoint is a ``torch.save`` file of tensors, plain values and containers of them. It is read
+with ``weights_only=True``, so reading it executes no code.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ DIGESTS_FILE = "checkpoint.sha256"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State of a run, and the length and SHA-256 that its ``metrics.csv`` had.
+    """State of a run, with the length and SHA-256 of its ``metrics.csv`` at that time.
 
     Attributes:
         state: nested dictionaries, lists and tuples of tensors and plain values.
-        metrics: see :meth:`~cl_prompts.experiments.run_folder.metrics_file.MetricsFile.record`.
+        metrics: see :meth:`~cl_prompts.experiments.run_folder.files.MetricsFile.record`.
     """
 
     state: dict[str, Any]
@@ -40,7 +40,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """Keeper of the two newest checkpoints of a folder.
+    """The two newest checkpoints of a folder.
 
     Example:
         >>> import tempfile
@@ -60,14 +60,14 @@ class Checkpoints:
         self.newest = folder / CHECKPOINT_FILE
         self.previous = folder / PREVIOUS_FILE
         self._digests = folder / DIGESTS_FILE
-        self._good: str | None = None  # SHA-256 of the newest, if that is intact
+        self._good: str | None = None  # SHA-256 of the newest, if it is intact
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the newest checkpoint, which becomes ``checkpoint.previous``.
 
         Raises:
-            InputError: the state holds something else than tensors and plain values.
-            OSError: the disk is full, and so on; the checkpoints stay as they are.
+            InputError: the state contains other objects than tensors and plain values.
+            OSError: the disk is full, for example; the checkpoints do not change.
         """
         buffer = io.BytesIO()
         content = {"state": plain(checkpoint.state), "metrics": dict(checkpoint.metrics)}
@@ -75,8 +75,7 @@ class Checkpoints:
         digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
         with files.replacing(self.newest) as temporary:
             files.write(temporary, [buffer.getvalue()])
-            # The digests of both come first: whenever the process is killed, the newest or the
-            # previous checkpoint is intact and listed.
+            # Digests first: at any kill, one intact checkpoint is listed.
             digests = [digest, self._good or digest]
             files.replace(self._digests, ["\n".join(digests).encode()])
             if self._good is not None:
@@ -89,7 +88,7 @@ class Checkpoints:
         Both are None in a folder without checkpoints.
 
         Raises:
-            InputError: none is intact.
+            InputError: no checkpoint is intact.
         """
         known = self._digests.read_text().split() if self._digests.is_file() else []
         there = [file for file in (self.newest, self.previous) if file.is_file()]
@@ -111,16 +110,16 @@ class Checkpoints:
 
 
 def plain(value: Any, where: str = "state") -> Any:
-    """Return a state with its tensors on the CPU, each in memory of its own.
+    """Return a state with its tensors on the CPU, each in its own memory.
 
     Raises:
-        InputError: it holds something else than tensors, plain values and containers of them.
+        InputError: the state contains other objects than tensors, plain values and containers.
     """
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
     if isinstance(value, Tensor):
         value = value.detach().cpu()
-        # A view would be saved with all that it is a view of.
+        # torch.save writes the whole storage of a view.
         return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
     if isinstance(value, Mapping):
         return {plain(key, where): plain(part, f"{where}.{key}") for key, part in value.items()}
@@ -128,6 +127,6 @@ def plain(value: Any, where: str = "state") -> Any:
         parts = [plain(part, f"{where}[{place}]") for place, part in enumerate(value)]
         return parts if isinstance(value, list) else tuple(parts)
     raise InputError(
-        f"{where} is of type {type(value).__name__}: a checkpoint holds tensors, numbers, texts,"
-        " and dictionaries, lists and tuples of them"
+        f"{where} is of type {type(value).__name__}: use only tensors, numbers, texts, and"
+        " dictionaries, lists and tuples of them"
     )

@@ -1,7 +1,4 @@
-"""``SHA256SUMS`` of a finished run: what its files were when it ended.
-
-``sha256sum -c SHA256SUMS`` checks them as well.
-"""
+"""Write and check ``SHA256SUMS``, the checksums of a finished run (``sha256sum -c SHA256SUMS``)."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ from cl_prompts.checks import sha256
 from cl_prompts.errors import InputError
 
 SUMS_FILE = "SHA256SUMS"
-#: scores of the parent's model, in the folder of a run that learned on
+#: scores of the parent's model, in the folder of a continual run
 BEFORE_FILE = "before.json"
-#: confidence in the held-out test images of known classes, at the end of a run
+#: final confidence in each test image of a known class
 CONFIDENCE_FILE = "confidence.json"
-#: what a report reads
+#: files that a report reads
 READ = (
     "config.yaml",
     "environment.json",
@@ -28,7 +25,7 @@ READ = (
     BEFORE_FILE,
     "summary.json",
 )
-#: what a run leaves, but for what TensorBoard reads
+#: all files of a run except TensorBoard's
 _SUMMED = (
     *READ,
     CONFIDENCE_FILE,
@@ -40,13 +37,12 @@ _SUMMED = (
 
 
 def sums(folder: Path, written: Mapping[str, bytes]) -> str:
-    """Return the content of ``SHA256SUMS``.
+    """Return the content of ``SHA256SUMS``; ``written`` are the files about to be written.
 
     >>> print(sums(Path("nowhere"), {"summary.json": b""}), end="")
     e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  summary.json
     """
     found = {name: sha256(folder / name) for name in _SUMMED if (folder / name).is_file()}
-    # Files that are about to be written count as they will be.
     found |= {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
     return "".join(f"{digest}  {name}\n" for name, digest in found.items())
 
@@ -56,17 +52,14 @@ def check_sums(folder: Path, names: Collection[str] = READ) -> None:
 
     Args:
         folder: of the run.
-        names: of the files that are about to be read; some may be missing in both.
+        names: files to compare; a file may be missing in both.
 
     Raises:
-        InputError: it is gone, or a file was changed, damaged, added or removed since.
+        InputError: ``SHA256SUMS`` is missing, or a file was changed, added or removed.
     """
     file = folder / SUMS_FILE
     if not file.is_file():
-        raise InputError(
-            f"{folder} lacks the {SUMS_FILE} of a finished run: repeat the run or leave its folder"
-            " out"
-        )
+        raise InputError(f"{folder} has no {SUMS_FILE}: repeat the run or leave its folder out")
     words = file.read_bytes().decode(errors="replace").split()
     known = dict(zip(words[1::2], words[::2], strict=False))
     for name in names:
@@ -74,6 +67,6 @@ def check_sums(folder: Path, names: Collection[str] = READ) -> None:
         found = sha256(path) if path.is_file() else None
         if found != known.get(name):
             raise InputError(
-                f"{path} is not what it was when the run ended, as its SHA-256 in {SUMS_FILE}"
-                " tells: bring it back, repeat the run or leave its folder out"
+                f"{path} changed since the run ended (see {SUMS_FILE}): restore it, repeat the run"
+                " or leave its folder out"
             )

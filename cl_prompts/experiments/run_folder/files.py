@@ -1,40 +1,45 @@
-"""Files of run folders: each is replaced in one step, or only appended to."""
+"""Read and write the files of run folders; each is replaced in one step or appended to."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cl_prompts.errors import InputError, RunError
 
-#: pattern of the names of files that are being written
+METRICS_FILE = "metrics.csv"
+METRICS_HEADER = ["samples_seen", "metric", "scope", "value"]
+Row = tuple[int, str, str, float]
+
+#: pattern of the names of half-written files
 TEMPORARY = ".*.tmp"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write, which then takes the place of a file in one step.
+    """Yield a temporary file to write, and then rename it to ``path`` in one step.
 
     Raises:
-        OSError: the disk is full, the folder is read-only, and so on; the old content stays.
+        OSError: the disk is full or the folder read-only, for example; the old file stays.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
-        # Before the rename: a crash must not leave the new name with an empty file.
+        # Before the rename: a crash must not leave an empty file under the new name.
         sync(temporary)
         rename(temporary, path)
-        # The new name is on the disk once its folder is.
+        # The new name is safe once its folder is synced.
         sync(path.parent)
     except OSError:
-        temporary.unlink(missing_ok=True)  # its blocks may be those that the next file needs
+        temporary.unlink(missing_ok=True)  # on a full disk its blocks are needed
         raise
 
 
@@ -58,13 +63,13 @@ def write(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Write at the end of a file."""
+    """Append to a file."""
     with path.open("ab") as file:
         file.write(data)
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder, as it is."""
+    """Flush a file, or the names in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -73,7 +78,7 @@ def sync(path: Path) -> None:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Move a file to another name of its folder, in one step, over an older file."""
+    """Rename a file within its folder in one step, replacing an older file."""
     os.replace(old, new)
 
 
@@ -81,8 +86,8 @@ def make_folder(path: Path, *, exist_ok: bool = False) -> None:
     """Make a folder, and those above it.
 
     Raises:
-        FileExistsError: it is there.
-        RunError: it cannot be made.
+        FileExistsError: the folder exists.
+        RunError: the folder cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=exist_ok)
@@ -93,29 +98,29 @@ def make_folder(path: Path, *, exist_ok: bool = False) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Refuse a file to write, before the work that its content takes.
+    """Check that a new file can be written, before its content is computed.
 
     Raises:
-        InputError: it is there already, or its folder cannot be written to.
+        InputError: the file exists, or its folder is not writable.
     """
     if path.exists():
-        raise InputError(f"{path} exists already: remove it, or give --out another name")
+        raise InputError(f"{path} exists already: remove it, or choose another --out")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"there is no folder {path.parent} to write to: give another --out")
+        raise InputError(f"folder {path.parent} is missing or read-only: choose another --out")
 
 
 def write_new(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file as :func:`replace` does, where there is none.
+    """Write a new file as :func:`replace` does.
 
     Raises:
-        InputError: there is a file of that name.
+        InputError: the file exists.
     """
     check_place(path)
     replace(path, parts)
 
 
 class FolderFiles:
-    """Reader and writer of the plain files in a folder.
+    """Reader and writer of text, JSON and array files in a folder.
 
     Example:
         >>> import tempfile
@@ -130,7 +135,7 @@ class FolderFiles:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[None]:
-        """Turn an error of the system into one sentence that a file cannot be written."""
+        """Turn an ``OSError`` into a ``RunError`` with one sentence."""
         try:
             yield
         except OSError as error:
@@ -140,7 +145,7 @@ class FolderFiles:
         """Replace a file in one step: readers see the old content or the new one.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: the file cannot be written.
         """
         with self.writing(name):
             replace(self.path / name, parts)
@@ -155,7 +160,7 @@ class FolderFiles:
 
     def write_arrays(self, name: str, **arrays: Any) -> None:
         """Replace a ``.npz`` file of arrays in one step."""
-        import numpy as np  # here, since every command imports this module
+        import numpy as np  # every command imports this module
 
         out = io.BytesIO()
         np.savez_compressed(out, **arrays)
@@ -165,7 +170,7 @@ class FolderFiles:
         """Return the content of a text file.
 
         Raises:
-            InputError: it cannot be read, or is no text.
+            InputError: the file cannot be read, or is not UTF-8 text.
         """
         file = self.path / name
         try:
@@ -179,7 +184,7 @@ class FolderFiles:
         """Return the content of a JSON file.
 
         Raises:
-            InputError: it cannot be read, or is not JSON.
+            InputError: the file cannot be read, or is not JSON.
         """
         try:
             found: dict[str, Any] = json.loads(self.read_text(name))
@@ -190,8 +195,69 @@ class FolderFiles:
         return found
 
 
+class MetricsFile:
+    """Writer of ``metrics.csv``, whose rows are (samples_seen, metric, scope, value).
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> table = MetricsFile(folder)
+        >>> table.add([(64, "loss", "train", 0.5)])
+        >>> record = table.record()
+        >>> table.add([(128, "loss", "train", 0.4)])
+        >>> MetricsFile(folder).restore(record)
+        >>> (folder / "metrics.csv").read_text().split()
+        ['samples_seen,metric,scope,value', '64,loss,train,0.5']
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / METRICS_FILE
+        self._size = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Append rows.
+
+        Raises:
+            OSError: the disk is full, for example.
+        """
+        out = io.StringIO(newline="")
+        writer = csv.writer(out)
+        if self._size == 0:
+            writer.writerow(METRICS_HEADER)
+        # repr is the shortest text that gives the same float again.
+        writer.writerows((n, metric, scope, repr(float(value))) for n, metric, scope, value in rows)
+        data = out.getvalue().encode()
+        append(self.path, data)
+        self._size += len(data)
+        self._digest.update(data)
+
+    def record(self) -> dict[str, Any]:
+        """Sync the file to disk; return its length and SHA-256."""
+        if self._size:
+            sync(self.path)
+        return {"bytes": self._size, "sha256": self._digest.hexdigest()}
+
+    def restore(self, record: Mapping[str, Any] | None) -> None:
+        """Drop the rows written after a checkpoint; without a checkpoint, drop all rows.
+
+        Raises:
+            InputError: earlier rows have changed since the checkpoint.
+        """
+        size = 0 if record is None else record["bytes"]
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        kept = content[:size]
+        self._size, self._digest = len(kept), hashlib.sha256(kept)
+        if record is not None and self._digest.hexdigest() != record["sha256"]:
+            raise InputError(
+                f"{self.path} changed since the checkpoint: restore it or start a new run"
+            )
+        if len(content) > size:
+            os.truncate(self.path, size)
+
+
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Return rows as CSV, without a line break at the end.
+    """Return rows as CSV without a final line break.
 
     >>> csv_text([["path", "label"], ["a, b", 1]])
     'path,label\\n"a, b",1'
@@ -202,10 +268,10 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Return JSON as files hold it, one entry a line."""
+    """Return JSON text with one entry a line."""
     return json.dumps(value, indent=1)
 
 
 def reason_of(error: OSError) -> str:
-    """Return the reason that the system gives for a refusal."""
+    """Return the reason that the operating system gives."""
     return error.strerror or str(error)

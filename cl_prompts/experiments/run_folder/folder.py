@@ -1,4 +1,4 @@
-"""Folder of a run: created once, locked while written, always valid."""
+"""Write the folder of a run: created once, locked while written, always valid."""
 
 from __future__ import annotations
 
@@ -25,13 +25,19 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE, Checkpoint, Checkpoints
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.files import FolderFiles, json_text, reason_of
+from cl_prompts.experiments.run_folder.files import (
+    METRICS_FILE,
+    FolderFiles,
+    MetricsFile,
+    Row,
+    json_text,
+    reason_of,
+)
 from cl_prompts.experiments.run_folder.identity import (
     IDENTITY_FILE,
     check_identity,
     settings_identity,
 )
-from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, MetricsFile, Row
 from cl_prompts.experiments.run_folder.plans import check_begun
 from cl_prompts.experiments.run_folder.runs import TIME
 from cl_prompts.user_code import Trust
@@ -42,14 +48,14 @@ _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 
 def environment(device: str, command: str) -> dict[str, Any]:
-    """Versions, machine and source revision of a run.
+    """Return versions, machine and source revision of a run.
 
     Args:
-        device: as asked for; what is recorded is the one that "auto" finds, and a GPU's model.
-        command: what was typed to make the run.
+        device: setting of the run; "auto" is resolved, and the model of a GPU recorded.
+        command: command line that made the run.
 
     Raises:
-        InputError: there is no such device.
+        InputError: the device does not exist.
     """
     used = pick_device(device)
     gpu = {"gpu": torch.cuda.get_device_name(used)} if used.type == "cuda" else {}
@@ -71,8 +77,8 @@ def environment(device: str, command: str) -> dict[str, Any]:
 
 @cache
 def _revision() -> str | None:
-    """Git revision of the source tree as it was when this process first asked, marked if it has
-    changes; None for an installed package, which may lie in a repository of something else."""
+    """Return the git revision of the source tree, marked if it has uncommitted changes; None for
+    an installed package."""
     source = Path(__file__).parents[3]
     if not (source / ".git").exists():
         return None
@@ -88,8 +94,8 @@ def settings_of(folder: Path, trust_code: Trust = False) -> RunConfig:
     """Return the settings in the ``config.yaml`` of a folder.
 
     Raises:
-        InputError: it is damaged, or names code that may not be imported or weights that would be
-            fetched.
+        InputError: the file is damaged, or names untrusted code or weights that would be
+            downloaded.
     """
     text = FolderFiles(folder).read_text("config.yaml")
     try:
@@ -104,34 +110,32 @@ class RunFolder(FolderFiles):
     Use :meth:`create` or :meth:`resume`, and :meth:`close` it when done.
 
     Args:
-        path: of the folder, which exists.
+        path: existing folder.
 
     Attributes:
-        warnings: sentences for the summary, such as that a checkpoint was damaged.
-        identity: of the run.
+        warnings: sentences for the summary, for example about a damaged checkpoint.
+        identity: identity of the run.
 
     Raises:
-        InputError: another process writes it.
-        RunError: nothing can be written to it.
+        InputError: another process writes to the folder.
+        RunError: the folder is not writable.
     """
 
     def __init__(self, path: Path) -> None:
-        """Lock the folder, and remove what a killed process has left half written."""
+        """Lock the folder, and remove half-written files of a killed process."""
         super().__init__(path)
         self.warnings: list[str] = []
         self.identity: Mapping[str, Any] = {}
         self._checkpoints = Checkpoints(path)
         self._metrics = MetricsFile(path)
-        # A lock of the system, so that it is free when its process is killed.
+        # The system releases this lock when the process is killed.
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise InputError(f"run folder {path} is being written by another process") from error
+            raise InputError(f"another process is writing to run folder {path}") from error
         except OSError as error:
-            raise RunError(
-                f"nothing can be written to run folder {path}: {reason_of(error)}"
-            ) from error
+            raise RunError(f"cannot write to run folder {path}: {reason_of(error)}") from error
         for half_written in path.glob(files.TEMPORARY):
             half_written.unlink()
 
@@ -146,13 +150,13 @@ class RunFolder(FolderFiles):
         """Create a folder with environment, identity and configuration.
 
         Args:
-            path: of the folder.
-            settings: of the run.
-            identity: of the run.
-            command: what was typed to make it.
+            path: folder to create.
+            settings: settings of the run.
+            identity: identity of the run.
+            command: command line that made the run.
 
         Raises:
-            InputError: it holds a run already, or another process writes it.
+            InputError: the folder contains a run, or another process writes to it.
             RunError: the disk is full or read-only.
         """
         files.make_folder(path, exist_ok=True)
@@ -160,13 +164,13 @@ class RunFolder(FolderFiles):
         with folder.closed_on_error():
             if (path / "config.yaml").exists():
                 raise InputError(
-                    f"run folder {path} exists already: choose another, or continue it with"
+                    f"run folder {path} exists already: choose another, or resume it with"
                     f" --resume {quote(str(path))}"
                 )
             folder.write_json("environment.json", environment(settings.device, command))
             folder.write_json(IDENTITY_FILE, identity)
             folder.identity = identity
-            # Last: with it a folder is one that can be resumed.
+            # Last: a folder with this file can be resumed.
             folder.write_text("config.yaml", settings.to_yaml())
         return folder
 
@@ -175,16 +179,16 @@ class RunFolder(FolderFiles):
         """Open the folder of an unfinished run, and read its settings.
 
         Args:
-            path: of the folder.
-            trust_code: whether names of code in its settings may be imported, or which.
+            path: folder of the run.
+            trust_code: whether code named in its settings may be imported, or which code.
 
         Raises:
-            InputError: there is no run, it is finished, another process writes it, a file of it is
-                damaged, its settings name other code, or its identity changed.
-            RunError: nothing can be written to it.
+            InputError: there is no unfinished run, another process writes to it, a file is damaged,
+                its settings name untrusted code, or its identity changed.
+            RunError: the folder is not writable.
         """
         check_begun(path)
-        # Nothing is locked or removed in a folder that is no run's, or is not trusted.
+        # Before the lock: a folder that is not a run or not trusted must not change.
         settings = settings_of(path, trust_code)
         folder = cls(path)
         with folder.closed_on_error():
@@ -196,8 +200,7 @@ class RunFolder(FolderFiles):
         return folder, settings
 
     def _note_changes(self, device: str) -> None:
-        """Add to ``environment.json`` what changed since the run was last continued, such as the
-        version of a library."""
+        """Add changes since the last process, such as library versions, to ``environment.json``."""
         made = self.read_json("environment.json")
         last = dict(made)
         for changed in made.get("resumed_with", ()):
@@ -210,16 +213,12 @@ class RunFolder(FolderFiles):
             self.write_json("environment.json", {**made, "resumed_with": resumed})
 
     def check(self, identity: Mapping[str, Any]) -> None:
-        """Refuse to continue under another identity than that in ``identity.json``.
-
-        Raises:
-            InputError: says what changed.
-        """
+        """Raise ``InputError`` if an identity differs from that in ``identity.json``."""
         check_identity(self.identity, identity, str(self.path))
 
     @contextmanager
     def closed_on_error(self) -> Iterator[None]:
-        """Release the lock if the run cannot be begun."""
+        """Release the lock if the block fails."""
         try:
             yield
         except BaseException:
@@ -231,11 +230,10 @@ class RunFolder(FolderFiles):
         self._lock.release()
 
     def write_end(self, summary: Mapping[str, Any]) -> None:
-        """Replace ``summary.json`` at the end of a run; before it ``SHA256SUMS``, if the run is
-        finished.
+        """Write the final ``summary.json``, and before it ``SHA256SUMS`` of a finished run.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: a file cannot be written.
         """
         content = json_text(summary).encode()
         if summary["status"] == "finished":
@@ -243,50 +241,49 @@ class RunFolder(FolderFiles):
         self.replace("summary.json", [content])
 
     def export(self, model: Any) -> None:
-        """Write ``learned.safetensors``, the learned part of a :class:`ContinualModel`."""
+        """Write the learned part of a :class:`ContinualModel` to ``learned.safetensors``."""
         self.replace(LEARNED_FILE, [model.exported()])
 
     def summary(self) -> dict[str, Any]:
-        """Summary as last written, empty if there is none.
+        """Return the last summary; empty if there is none.
 
         Raises:
-            InputError: it is damaged.
+            InputError: the file is damaged.
         """
         return self.read_json("summary.json") if (self.path / "summary.json").is_file() else {}
 
     def command(self) -> str:
-        """Command line that made this run, and perhaps others at the same time."""
+        """Return the command line that made this run."""
         return str(self.read_json("environment.json")["command"])
 
     def add_metrics(self, rows: list[Row]) -> None:
         """Append (samples_seen, metric, scope, value) rows to ``metrics.csv``.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: the file cannot be written.
         """
         with self.writing(METRICS_FILE):
             self._metrics.add(rows)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint; the one before becomes ``checkpoint.previous``.
+        """Replace the checkpoint; the old one becomes ``checkpoint.previous``.
 
         Args:
             state: nested dictionaries, lists and tuples of tensors and plain values.
 
         Raises:
-            InputError: the state holds something else.
-            RunError: it cannot be written; the checkpoint stays as it is.
+            InputError: the state contains other objects.
+            RunError: the checkpoint cannot be written; the old one does not change.
         """
         with self.writing(CHECKPOINT_FILE):
-            # Metrics up to here go with the state, so that both are of one moment.
+            # State and metrics of the same time belong together.
             self._checkpoints.save(Checkpoint(state, self._metrics.record()))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """State of the last intact checkpoint, or None; rows of ``metrics.csv`` after it are
-        dropped.
+        """Return the state of the last intact checkpoint, or None; drop later metrics.
 
         Raises:
-            InputError: there are checkpoints, and none is intact; or ``metrics.csv`` is damaged.
+            InputError: no checkpoint is intact, or ``metrics.csv`` is damaged.
         """
         found, warning = self._checkpoints.load()
         if warning is not None:
@@ -295,6 +292,6 @@ class RunFolder(FolderFiles):
         return None if found is None else found.state
 
     def continue_metrics(self, record: Mapping[str, Any], parent: Path) -> None:
-        """Begin ``metrics.csv`` with the rows of a parent, up to its checkpoint."""
+        """Start ``metrics.csv`` with the rows of a parent up to its checkpoint."""
         self.replace(METRICS_FILE, [(parent / METRICS_FILE).read_bytes()])
         self._metrics.restore(record)

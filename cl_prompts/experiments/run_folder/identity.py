@@ -1,6 +1,6 @@
-"""Identity of a run: all that enters its numbers, in one mapping.
+"""Compute and compare the identity of a run: everything that determines its numbers.
 
-``identity.json`` holds it from the start of a run. A resume compares it, and tables group runs by
+A run writes it to ``identity.json`` when it starts. A resume compares it, and tables group runs by
 it, see :mod:`cl_prompts.experiments.results.comparable`.
 """
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 IDENTITY_FILE = "identity.json"
 
-#: settings that do not enter the numbers of a run
+#: settings that do not change the numbers of a run
 NOT_IDENTITY = {
     "recipe",  # a name
     "device",
     "num_workers",
     "checkpoint_every",
     "tracker",
-    "dataset.root",  # data, weights and parents are known by content, wherever they lie
+    "dataset.root",  # data, weights and parents are identified by content
     "dataset.download",
     "dataset.cache_gb",
     "backbone.weights",
@@ -43,10 +43,10 @@ NOT_IDENTITY = {
 }
 
 _WORDS = {
-    "version": "cl-prompts {before} made it, and this is {now}",
+    "version": "it was made with cl-prompts {before}, and this is {now}",
     "source": "the source of cl-prompts changed",
     "settings": "its setting {name} was {before} and is {now} in config.yaml",
-    "files": "the file of its setting {name} changed or is gone",
+    "files": "the file of its setting {name} changed or is missing",
     "code": "the source file of {name} changed",
     "data": "its data set changed, {now}",
     "stream": "its stream changed",
@@ -58,7 +58,7 @@ def identity_of(run: Run) -> dict[str, Any]:
     """Return the identity of a run, in JSON's types.
 
     Returns:
-        What :func:`settings_identity` gives, the fingerprint of the ``data``, and SHA-256 of the
+        The result of :func:`settings_identity`, the fingerprint of the ``data``, and SHA-256 of the
         ``stream`` and of the ``backbone``'s weights before any training.
     """
     from cl_prompts.backbones.weight_files import weights_hash  # loads PyTorch
@@ -72,11 +72,11 @@ def identity_of(run: Run) -> dict[str, Any]:
 
 
 def settings_identity(settings: RunConfig) -> dict[str, Any]:
-    """Return the part of the identity that is known before anything is built.
+    """Return the part of the identity that is known before the run is built.
 
     Returns:
         ``version`` and ``source`` of the package, ``settings`` by dotted name, and SHA-256 of the
-        ``files`` that they name and of the source files of the user's own ``code``.
+        ``files`` that they name and of the source files of user ``code``.
 
     Raises:
         InputError: a file cannot be read.
@@ -93,8 +93,8 @@ def settings_identity(settings: RunConfig) -> dict[str, Any]:
 
 @cache
 def source_hash() -> str:
-    """SHA-256 of the package's modules that enter the numbers of a run: all but those of
-    ``experiments``, of which only ``runner`` does."""
+    """Return SHA-256 of the modules that determine numbers: all but ``experiments`` without
+    ``runner``."""
     package = Path(cl_prompts.__file__).parent
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
@@ -105,8 +105,8 @@ def source_hash() -> str:
 
 
 def _files_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of each file whose path is among the settings of scenario, data and strategy; of a
-    folder in a strategy's settings, of the files in it."""
+    """Return SHA-256 of each file named in the settings of data, scenario and strategy, and of the
+    files of a folder named in those of the strategy."""
     found = {}
     for section in ("dataset", "scenario", "options"):
         arguments = {key: value for key, value in values[section].items() if key != "name"}
@@ -124,7 +124,7 @@ def _files_of(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Texts in nested settings, with the dotted name of each."""
+    """Yield the texts in nested settings, each with its dotted name."""
     if isinstance(value, str):
         yield name, value
     elif isinstance(value, list | dict):
@@ -138,11 +138,11 @@ def check_identity(before: Mapping[str, Any], now: Mapping[str, Any], where: str
 
     Args:
         before: identity in the run folder.
-        now: that of the run as it would continue; parts that it lacks are not compared.
-        where: the run folder, for the message.
+        now: present identity; missing parts are not compared.
+        where: run folder, for the message.
 
     Raises:
-        InputError: says what changed.
+        InputError: something changed.
     """
     for change in changes(before, now):
         raise InputError(
@@ -167,7 +167,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
                 yield words.format(now=change)
         elif isinstance(new, dict):
             old = old or {}
-            # A file that was not there at the start is one that the run itself may write.
+            # The run itself may write a file that did not exist at the start.
             names = old if part == "files" else {**old, **new}
             for name in names:
                 texts = [json.dumps(one[name]) if name in one else "unset" for one in (old, new)]

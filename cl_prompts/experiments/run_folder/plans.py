@@ -1,4 +1,4 @@
-"""Plans: the runs that a command was to make, so that missing ones can be made later."""
+"""Record the runs of a command, so that missing ones can be made later."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class PlannedRun:
     """One run of a plan.
 
     Attributes:
-        folder: where it is, or is to be.
-        settings: of the run.
+        folder: its run folder, which may not exist yet.
+        settings: settings of the run.
     """
 
     folder: Path
@@ -33,12 +33,12 @@ class PlannedRun:
 
     @property
     def state(self) -> State:
-        """Whether the run is finished, was begun, or never was."""
+        """Whether the run is finished, unfinished or missing."""
         return state_of(self.folder)
 
 
 def state_of(folder: Path) -> State:
-    """Whether the run of a folder is finished, was begun, or never was."""
+    """Return whether the run of a folder is finished, unfinished or missing."""
     if not (folder / "config.yaml").is_file():
         return "missing"
     if not (folder / "summary.json").is_file():
@@ -48,8 +48,7 @@ def state_of(folder: Path) -> State:
 
 
 def new_path(out: Path, settings: RunConfig) -> Path:
-    """Make the empty folder ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it
-    is taken, also by a process that starts at the same moment.
+    """Make the folder ``out/<recipe>/<strategy>/<seed>-<time>``, or one with ``-2`` and so on.
 
     Raises:
         RunError: the folder cannot be made.
@@ -69,17 +68,17 @@ class Plan:
     """All runs of one command.
 
     Attributes:
-        command: that command.
-        runs: in the order in which they are made.
+        command: command line.
+        runs: in execution order.
     """
 
     command: str
     runs: tuple[PlannedRun, ...]
 
     def write(self, folder: Path) -> Path:
-        """Write the plan as ``plan-1.json``, ``plan-2.json`` ... into a folder above its runs."""
+        """Write ``plan-1.json``, ``plan-2.json`` or so on into a folder above the runs."""
         runs = [
-            # Relative, so that a plan can be moved together with its runs.
+            # Relative: a plan can be moved together with its runs.
             {"folder": os.path.relpath(run.folder, folder), "settings": run.settings.to_yaml()}
             for run in self.runs
         ]
@@ -87,7 +86,7 @@ class Plan:
         for number in itertools.count(1):
             path = folder / f"plan-{number}.json"
             with suppress(FileExistsError):
-                path.touch(exist_ok=False)  # the name is ours
+                path.touch(exist_ok=False)  # reserves the name
                 files.FolderFiles(folder).write_json(
                     path.name, {"command": self.command, "runs": runs}
                 )
@@ -99,12 +98,12 @@ class Plan:
         """Read a plan.
 
         Args:
-            path: of the file.
-            trust_code: whether dotted names in its settings may be imported.
+            path: file of the plan.
+            trust_code: whether code named in its settings may be imported.
 
         Raises:
-            InputError: the file is damaged, a run of it lies outside of its folder, or it names
-                code that may not be imported or weights that would be fetched.
+            InputError: the file is damaged, a run lies outside of its folder, or the plan names
+                untrusted code or weights that would be downloaded.
         """
         found = files.FolderFiles(path.parent).read_json(path.name)
         runs = []
@@ -121,37 +120,36 @@ class Plan:
 
 
 def check_begun(folder: Path) -> None:
-    """Refuse to resume the folder of a run that was not begun.
+    """Check that a folder contains a run to resume.
 
     Raises:
-        InputError: there is nothing to resume.
+        InputError: it does not.
     """
     if not (folder / "config.yaml").is_file():
         raise InputError(
-            f"{folder} is not a run folder, or its run had not begun: it holds no config.yaml,"
-            " so there is nothing to resume"
+            f"{folder} has no config.yaml: it is not a run folder, or its run never started"
         )
 
 
 def unfinished_plan(folder: Path, trust_code: bool = False) -> Plan:
-    """Return the last plan in a folder that is not finished; arguments as :meth:`Plan.read`.
+    """Return the last unfinished plan in a folder; arguments as in :meth:`Plan.read`.
 
     Raises:
-        InputError: there is no plan, it cannot be used, or nothing is left to do.
+        InputError: there is no plan, the plan cannot be used, or all runs are finished.
     """
-    # An empty file is of a command that ended before it began its runs.
+    # A command that stopped before its runs started leaves an empty file.
     plans = [file for file in folder.glob("plan-*.json") if file.stat().st_size]
     if not plans:
-        raise InputError(f"{folder} is neither a run folder nor the folder of a plan")
+        raise InputError(f"{folder} contains neither a run nor a plan")
     for file in sorted(plans, key=_number, reverse=True):
         plan = Plan.read(file, trust_code)
         if any(run.state != "finished" for run in plan.runs):
             return plan
-    raise InputError(f"all runs of the plans in {folder} are finished: there is nothing to resume")
+    raise InputError(f"all planned runs in {folder} are finished: there is nothing to resume")
 
 
 def describe(runs: Sequence[PlannedRun]) -> str:
-    """Numbers of finished, unfinished and missing runs, in words."""
+    """Return the numbers of finished, unfinished and missing runs as a phrase."""
     states = [run.state for run in runs]
     counts = {state: states.count(state) for state in ("finished", "unfinished", "missing")}
     return ", ".join(f"{n} {state}" for state, n in counts.items() if n)

@@ -1,4 +1,4 @@
-"""Run folders read back: which there are, and what is in them."""
+"""Find and read run folders."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ from cl_prompts.experiments.run_folder.checksums import (
     CONFIDENCE_FILE,
     check_sums,
 )
+from cl_prompts.experiments.run_folder.files import METRICS_FILE
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
-from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE
 
 _REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
-#: form in which a run folder says when it was made
+#: format of the time in ``environment.json``
 TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run folder; only the summary of a run that is not finished, whose other files may be
-    half written.
+    """Content of a run folder; of an unfinished run only the summary.
 
     Attributes:
-        folder: of the run.
+        folder: the run folder.
         summary, config, environment, identity, stream: contents of its files.
-        before: of a run that learned on, what its parent's model scored; else empty.
+        before: scores of the parent's model, in a continual run; else empty.
         metrics: ``metrics[metric][scope]`` lists (samples seen, value) in the order written.
     """
 
@@ -54,12 +53,12 @@ class RunRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run is finished."""
         return bool(self.summary["status"] == "finished")
 
     @property
     def whole_stream(self) -> bool:
-        """Whether its strategy saw all data at once, as ``joint`` does."""
+        """Whether its strategy trained on the whole stream at once, like ``joint``."""
         return bool(self.summary.get("whole_stream"))
 
     @property
@@ -69,25 +68,24 @@ class RunRecord:
 
     @property
     def measure(self) -> str:
-        """Measure of its evaluations, as ``metrics.csv`` names it."""
+        """Name of its score in ``metrics.csv``."""
         return "map" if self.multi_label else "accuracy"
 
     @property
     def unit(self) -> str:
-        """Unit of its stream."""
+        """Unit of its stream: samples or labels."""
         return "labels" if self.multi_label else "samples"
 
     @property
     def seeds(self) -> str:
-        """The seed, and that of the stream where it differs."""
+        """The seed, and the stream seed if it differs."""
         seed = self.summary["seed"]
         stream = self.summary["stream_seed"]
         return f"{seed}" if seed == stream else f"{seed} (stream {stream})"
 
 
 def begun_at(environment: Mapping[str, Any]) -> float:
-    """When a run was made, in seconds since 1970 wherever that was; before all others where
-    ``environment.json`` does not say.
+    """Return the time when a run started, in seconds since 1970; -inf if it is unknown.
 
     >>> begun_at({"time": "1970-01-01 09:00:01 +0900"}), begun_at({})
     (1.0, -inf)
@@ -99,17 +97,17 @@ def begun_at(environment: Mapping[str, Any]) -> float:
 
 
 def title_of(measure: str) -> str:
-    """Name of a measure at the beginning of a sentence: "Accuracy", but "mAP"."""
+    """Return the name of a score at the beginning of a sentence: "Accuracy", but "mAP"."""
     return "mAP" if measure == "mAP" else measure.capitalize()
 
 
 def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
-    """All runs in ``paths``, each once, in the order of the paths; those below one path sorted by
-    recipe, strategy, seed and folder.
+    """Return all runs in ``paths``, each once, in the order of the paths; runs below one path are
+    sorted by recipe, strategy, seed and folder.
 
     Raises:
-        InputError: a path does not exist, there is no run below it, a run folder lacks files or
-            cannot be read, or further run folders lie inside a run folder.
+        InputError: a path does not exist or contains no run, a run folder is incomplete or cannot
+            be read, or a run folder contains another one.
     """
     found: dict[Path, RunRecord] = {}
     for path in map(Path, paths):
@@ -118,14 +116,13 @@ def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
             found[run.folder.resolve()] = run
     if not found:
         raise InputError(
-            "no run folder was named: name run folders, or a folder above them such as runs/"
+            "no run folder given: give run folders, or a folder above them such as runs/"
         )
     return list(found.values())
 
 
 def unfinished(paths: Iterable[Path]) -> list[Path]:
-    """Folders of the runs that are not finished, of which no other file is read; see
-    :func:`collect`."""
+    """Return the folders of unfinished runs in ``paths``; reads only ``summary.json``."""
     folders = {folder.resolve(): folder for path in paths for folder in _run_folders(path)}
     summaries = [
         (folder, _read(folder / "summary.json", json.loads)) for folder in folders.values()
@@ -139,37 +136,36 @@ def _order(run: RunRecord) -> tuple[str, str, int, str]:
 
 
 def _run_folders(path: Path) -> list[Path]:
-    """The run folders at or below ``path``."""
+    """Return the run folders at or below ``path``."""
     if not path.is_dir():
         raise InputError(
-            f"there is no folder {path}: name run folders, or a folder above them such as runs/"
+            f"there is no folder {path}: give run folders, or a folder above them such as runs/"
         )
     folders = sorted(file.parent for file in path.rglob("summary.json"))
     for file in path.rglob(METRICS_FILE):
         if file.parent not in folders:
             raise InputError(
-                f"{file.parent} is no complete run folder: it holds {METRICS_FILE} but no"
+                f"{file.parent} is not a complete run folder: it has {METRICS_FILE} but no"
                 " summary.json"
             )
     if not folders:
-        raise InputError(f"there is no run below {path}: no folder in it holds a summary.json")
+        raise InputError(f"there is no run below {path}: no folder in it has a summary.json")
     for folder in folders:
-        # A run that was copied into another one would count for both.
+        # A run inside another one would count for both.
         for above in folder.parents:
             if above in folders:
                 raise InputError(
-                    f"{above} is a run folder and holds another one, {folder}: move one of them"
-                    " away"
+                    f"run folder {above} contains another one, {folder}: move one of them away"
                 )
     return folders
 
 
 def _read_run(folder: Path) -> RunRecord:
     summary = _read(folder / "summary.json", json.loads)
-    # Other files of a run that is not finished may be about to change.
+    # Other files of an unfinished run may be half-written.
     if summary["status"] != "finished":
         return RunRecord(folder, summary)
-    # Before anything else is read: what follows trusts the files to be what the run wrote.
+    # First: the rest relies on intact files.
     check_sums(folder)
     before = folder / BEFORE_FILE
     return RunRecord(
@@ -185,10 +181,10 @@ def _read_run(folder: Path) -> RunRecord:
 
 
 def held_out_confidence(folder: Path) -> list[float]:
-    """Confidence of a finished run's model in each test image of a class that it knows, ascending.
+    """Return the model's confidence in each test image of a known class, ascending.
 
     Raises:
-        InputError: its file was changed or damaged.
+        InputError: the file was changed or damaged.
     """
     check_sums(folder, [CONFIDENCE_FILE])
     return sorted(_read(folder / CONFIDENCE_FILE, json.loads)["log_odds"])

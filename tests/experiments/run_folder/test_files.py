@@ -42,9 +42,9 @@ def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
 
 def test_what_exists_is_not_written_over(tmp_path: Path) -> None:
     files.write_new(tmp_path / "a", [b"mine"])
-    with pytest.raises(InputError, match="a exists already: remove it, or give --out another"):
+    with pytest.raises(InputError, match="a exists already: remove it, or choose another --out"):
         files.write_new(tmp_path / "a", [b"yours"])
-    with pytest.raises(InputError, match=r"there is no folder .*nowhere to write to"):
+    with pytest.raises(InputError, match=r"folder .*nowhere is missing"):
         files.check_place(tmp_path / "nowhere" / "a")
 
 

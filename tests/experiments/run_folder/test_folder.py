@@ -65,7 +65,7 @@ def test_folders_in_use_and_foreign_folders_are_refused(
     holder, resumed = RunFolder.resume(unfinished)
     assert resumed.strategy == "mvp"
     assert main(["run", "--resume", str(unfinished)]) == 2
-    assert "is being written by another process" in capsys.readouterr().err
+    assert "another process is writing to run folder" in capsys.readouterr().err
     holder.close()
     assert main(["run", "--resume", str(unfinished.parent)]) == 2
     assert "is not a run folder" in capsys.readouterr().err
@@ -83,7 +83,7 @@ def test_metrics_written_after_the_last_checkpoint_are_cut_off(unfinished: Path)
     folder.load_checkpoint()
     assert (unfinished / "metrics.csv").read_bytes() == kept
     (unfinished / "metrics.csv").write_bytes(kept[:-1])
-    with pytest.raises(InputError, match=r"metrics\.csv is not what it was at the checkpoint"):
+    with pytest.raises(InputError, match=r"metrics\.csv changed since the checkpoint"):
         folder.load_checkpoint()
     for file in unfinished.glob("checkpoint*"):
         file.unlink()
@@ -95,10 +95,14 @@ def test_metrics_written_after_the_last_checkpoint_are_cut_off(unfinished: Path)
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("config.yaml", b"recipe: [", "config.yaml cannot be used: these are not the settings of"),
+        (
+            "config.yaml",
+            b"recipe: [",
+            "config.yaml cannot be used: this is not a run",
+        ),
         ("config.yaml", b"\xff\xfe", "config.yaml cannot be read: it is not UTF-8"),
         ("summary.json", b'{"status": "fini', "summary.json is damaged: it is not JSON"),
-        ("identity.json", b"{}", "cannot be resumed: cl-prompts None made it"),
+        ("identity.json", b"{}", "cannot be resumed: it was made with cl-prompts None"),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_sentence(

@@ -49,7 +49,7 @@ def changed(part: str, key: str | None, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("part", "key", "value", "says"),
     [
-        ("version", None, "0.3.0", "cl-prompts 0.2.0 made it, and this is 0.3.0"),
+        ("version", None, "0.3.0", "made with cl-prompts 0.2.0, and this is 0.3.0"),
         ("source", None, "def", "the source of cl-prompts changed"),
         ("settings", "seed", 2, "its setting seed was 1 and is 2 in config.yaml"),
         ("settings", "options.lr", KeyError, "options.lr was 0.005 and is unset"),
@@ -58,7 +58,7 @@ def changed(part: str, key: str | None, value: Any) -> dict[str, Any]:
         ("settings", "options.map", {"a": True}, 'options.map was {"a": 1} and is {"a": true}'),
         ("data", "training", {**PART, "images": 4}, "it has 4 training images, and had 3"),
         ("files", "options.prompts", "q", "the file of its setting options.prompts changed or"),
-        ("files", "options.prompts", KeyError, "options.prompts changed or is gone"),
+        ("files", "options.prompts", KeyError, "options.prompts changed or is missing"),
         ("code", "mine:Method", "n", "the source file of mine:Method changed"),
         ("stream", None, "cafe", "its stream changed"),
         ("backbone", None, "cafe", "the weights or the normalisation of its backbone changed"),
@@ -130,6 +130,6 @@ def test_files_and_user_code_are_known_by_content(
     named.write_text("2")
     code.write_text(code.read_text() + "#")
     assert list(changes(before, settings_identity(run))) == [
-        "the file of its setting options.files.1 changed or is gone",
+        "the file of its setting options.files.1 changed or is missing",
         "the source file of own_inputs:Mine changed",
     ]

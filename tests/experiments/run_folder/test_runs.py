@@ -32,22 +32,22 @@ def broken(folder: Path, name: str, text: str) -> Path:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda at: at / "nowhere", r"there is no folder .*nowhere: name run folders"),
-        (lambda at: at, r"there is no run below .*: no folder in it holds a summary.json"),
+        (lambda at: at / "nowhere", r"there is no folder .*nowhere: give run folders"),
+        (lambda at: at, r"there is no run below .*: no folder in it has a summary.json"),
         (
             lambda at: broken(fake_run(at), "summary.json", "{"),
             r"cannot read .*summary.json .*content is damaged",
         ),
-        (lambda at: fake_run(fake_run(at)) and at, r"is a run folder and holds another one"),
+        (lambda at: fake_run(fake_run(at)) and at, r"run folder .* contains another one"),
         (
             lambda at: (fake_run(at) / "summary.json").unlink() or at,
-            r"holds metrics.csv but no summary.json",
+            r"has metrics.csv but no summary.json",
         ),
         (
             lambda at: broken(fake_run(at), SUMS_FILE, "no sums"),
-            "config.yaml is not what it was when the run ended",
+            "config.yaml changed since the run ended",
         ),
-        (lambda at: (fake_run(at) / SUMS_FILE).unlink() or at, "lacks the SHA256SUMS of a"),
+        (lambda at: (fake_run(at) / SUMS_FILE).unlink() or at, "has no SHA256SUMS"),
     ],
 )
 def test_bad_folders_are_refused_by_name(tmp_path: Path, make: Any, sentence: str) -> None:
@@ -62,7 +62,7 @@ def test_a_finished_run_that_was_edited_is_refused(name: str, tmp_path: Path) ->
     check_sums(folder)
     with (folder / name).open("a") as file:  # or added
         file.write(" ")
-    with pytest.raises(InputError, match=rf"{name} is not what it was when the run ended"):
+    with pytest.raises(InputError, match=rf"{name} changed since the run ended"):
         collect([folder])
 
 
@@ -70,5 +70,5 @@ def test_only_what_is_read_is_compared(tmp_path: Path) -> None:
     folder = fake_run(tmp_path)
     (folder / "learned.safetensors").write_bytes(b"of another run")
     check_sums(folder)
-    with pytest.raises(InputError, match=r"learned\.safetensors is not what it was"):
+    with pytest.raises(InputError, match=r"learned\.safetensors changed since"):
         check_sums(folder, ["learned.safetensors"])

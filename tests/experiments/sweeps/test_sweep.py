@@ -57,7 +57,7 @@ def test_equal_settings_are_not_run_again_and_others_are(
     [
         ({}, ""),
         ({"backbone": "another"}, "the weights or the normalisation of its backbone changed"),
-        ({"version": "0"}, "cl-prompts 0 made it, and this is"),
+        ({"version": "0"}, "made with cl-prompts 0, and this is"),
     ],
 )
 def test_a_run_of_another_identity_does_not_count_as_made(
@@ -78,7 +78,7 @@ def test_a_run_of_another_identity_does_not_count_as_made(
 def test_a_finished_run_that_was_edited_is_refused(made: Path, tmp_path: Path) -> None:
     """By a search, too, which makes no report that would refuse it."""
     (made / "metrics.csv").write_text("")
-    with pytest.raises(InputError, match=r"metrics\.csv is not what it was when the run ended"):
+    with pytest.raises(InputError, match=r"metrics\.csv changed since the run ended"):
         Sweep(grid("digits", PROBE), tmp_path, console=Console(quiet=True))
 
 
