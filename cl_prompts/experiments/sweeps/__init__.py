@@ -1,5 +1,5 @@
 """Sweeps over all combinations of settings, and searches for good ones.
 
-``sweep`` runs a grid, and ``search`` asks Optuna for settings (``search_space``, ``objective``).
-Both leave execution to ``runner.running``.
+``sweep`` runs the runs of a ``grid``, ``search`` settings that Optuna chooses (``search_space``,
+``objective``). ``runner.running`` executes both.
 """

@@ -1,4 +1,4 @@
-"""Search for good settings with Optuna, on a stream that is not reported."""
+"""Search for settings with Optuna, on streams that are not reported."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from cl_prompts.experiments.sweeps.sweep import Sweep
 from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.user_code import extra
 
-#: of the sampler: the same search chooses the same settings
+#: seed of the sampler, so that equal searches choose equal settings
 _SAMPLER_SEED = 0
 
 
 class Search:
-    """Search for the settings of one strategy that are best on streams kept for that.
+    """Search for the best settings of one strategy on streams that are not reported.
 
-    Trials are made ``how.jobs`` at a time: all of these are chosen, then executed, and the sampler
-    learns all their values. The sampler has a seed, so that the same search makes the same choices;
-    its runs that are finished already are not made again, and nothing but their folders is kept.
+    ``how.jobs`` trials are chosen together and executed; then the sampler receives their values.
+    The sampler has a fixed seed, and finished runs are not repeated, so the same search continues
+    an interrupted one.
 
     Args:
         recipe: of the package or a YAML file.
@@ -48,12 +48,13 @@ class Search:
         command: as typed.
 
     Attributes:
-        study: Optuna's; a trial has the objective by seed and the run folders as user attributes.
-        faults: trial and label of each run that failed, and why.
+        study: Optuna study; trials have the objective by seed and the run folders as user
+            attributes.
+        faults: trial, label and error of each failed run.
 
     Raises:
-        InputError: there is nothing to choose, a seed is one of the reported ones, a value or
-            an end of a range cannot be built, or their runs cannot have the objective.
+        InputError: nothing to choose, a seed that is reported, invalid values, or an objective that
+            the runs do not have.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Search:
 
     @property
     def best(self) -> Any:
-        """The best trial, of equal ones the first; None if none has a value."""
+        """The first of the best trials; None if no trial has a value."""
         try:
             return self.study.best_trial
         except ValueError:
@@ -100,16 +101,16 @@ class Search:
     @property
     def path(self) -> Path:
         """The table of trials."""
-        # Without the number of trials, so that the same search can be given more of them.
+        # Without the number of trials, so that a search can be extended.
         options = {**asdict(self.options), "trials": None}
         identity = repr((self.space.fixed, sorted(map(repr, self.space.axes.items())), options))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return self._out / self._label / f"search-{self.options.objective}-{digest}.csv"
 
     def execute(self) -> None:
-        """Try settings, until there are enough trials; write the table."""
+        """Execute the trials and write their table."""
         while left := self.options.trials - len(self.study.trials):
-            # As many as run at once: the sampler learns only from finished trials.
+            # The sampler receives values of finished trials only.
             n = min(self._how.jobs or 1, left)
             asked = [self.study.ask(dict(self.space.axes)) for _ in range(n)]
             self._try(asked)
@@ -118,17 +119,20 @@ class Search:
                 print_line(self._console, self._line(trial))
 
     def conclude(self) -> None:
-        """Print the best settings; raise ``RunError`` if no trial has a value, or a run failed."""
+        """Print the best settings; raise ``RunError`` without any value or after a failed run."""
         list_faults(self.faults)
         print("\n".join(self.lines()))
         if self.faults:
             raise RunError(
-                f"{len(self.faults)} runs of the search failed; the same command tries them again"
+                f"{len(self.faults)} runs of the search failed. Repeat the command to retry them"
             )
 
     def lines(self) -> list[str]:
-        """The table, the best settings and the command for the seeds to report, a line each;
-        raises ``RunError`` if no trial has a value."""
+        """Return lines on the table, the best settings and the command for the reported seeds.
+
+        Raises:
+            RunError: no trial has a value.
+        """
         best = self.best
         name = self.options.objective
         if best is None:
@@ -159,14 +163,14 @@ class Search:
         for seed in self.options.seeds:
             if seed in taken:
                 raise InputError(
-                    f"--search-seed {seed} is among the seeds to report: settings chosen on a"
-                    " stream are better on it than they are, so give another one"
+                    f"--search-seed {seed} is among the reported seeds, on which chosen settings"
+                    " would look too good: give another seed"
                 )
 
     def _try(self, asked: Sequence[Any]) -> None:
-        """Execute the runs of trials that are not finished, and tell the sampler their values."""
+        """Execute the unfinished runs of trials, and tell the sampler their values."""
         planned = [self._runs(self.space.written(trial.params)) for trial in asked]
-        # Two trials may have come to the same settings, whose runs are made once.
+        # Trials with equal settings share their runs.
         distinct = {run.to_yaml(): run for runs in planned for run in runs}
         sweep = Sweep(
             list(distinct.values()),
@@ -186,7 +190,7 @@ class Search:
             trial.set_user_attr("folders", list(map(str, made)))
             if len(known) == len(values):
                 self.study.tell(trial, statistics.fmean(known))
-            else:  # a trial without a value teaches the sampler nothing
+            else:  # the sampler ignores failed trials
                 self.study.tell(trial, state=self._failed)
 
     def _value(self, folder: Path) -> float | None:

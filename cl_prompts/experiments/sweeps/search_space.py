@@ -14,20 +14,20 @@ from cl_prompts.experiments.recipes.values import divided, parsed
 from cl_prompts.experiments.sweeps.grid import EXPANDED, HOW
 from cl_prompts.user_code import extra
 
-#: digits of a number that a search chose, and a run is given
+#: digits of chosen numbers
 _DIGITS = 3
-#: ends of a range this far apart are many sizes, all of which should be tried
+#: ratio of the ends from which a range is logarithmic
 _LOG_FROM = 10
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Settings that a search chooses, and those that it leaves alone.
+    """Settings that a search chooses, and fixed ones.
 
     Attributes:
-        axes: distributions of Optuna, by key.
-        fixed: ``key=value`` texts of all else, but for seeds.
-        seeds: texts that name the seeds of the reported runs; empty where the recipe does.
+        axes: Optuna distributions by key.
+        fixed: other ``key=value`` texts without seeds.
+        seeds: texts with the reported seeds; empty if the recipe names them.
     """
 
     axes: Mapping[str, Any]
@@ -36,15 +36,14 @@ class SearchSpace:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> SearchSpace:
-        """The space that settings of the command line describe.
+        """Read a space from settings of the command line.
 
         >>> space = SearchSpace.of(["strategy=mvp", "lr=1e-4..1e-1", "pool_size=5..20", "seed=1-3"])
         >>> list(space.axes), space.fixed, space.seeds
         (['lr', 'pool_size'], ('strategy=mvp',), ('seed=1-3',))
 
         Raises:
-            InputError: a range that runs backwards, a key given twice, or nothing to choose; or
-                Optuna is not installed.
+            InputError: a decreasing range, a repeated key, nothing to choose, or a missing Optuna.
         """
         axes: dict[str, Any] = {}
         fixed, seeds = [], []
@@ -67,15 +66,14 @@ class SearchSpace:
                 raise InputError(f"{name} is given twice")
         if not axes:
             raise InputError(
-                "a search has nothing to choose: give a range, such as lr=1e-4..1e-1, or several"
+                "a search needs settings to choose: give a range such as lr=1e-4..1e-1, or several"
                 " values, such as lr=1e-3,1e-2"
             )
         return cls(axes, tuple(fixed), tuple(seeds))
 
     @property
     def ends(self) -> list[list[str]]:
-        """Settings as ``key=value`` texts, in which both ends of each range and each of several
-        values stand at least once; the first ones hold the first value of each axis."""
+        """Settings that together contain both ends of each range and all values of each list."""
         found = {key: _ends(axis) for key, axis in self.axes.items()}
         texts = []
         for n in range(max(map(len, found.values()))):
@@ -84,7 +82,7 @@ class SearchSpace:
         return texts
 
     def written(self, values: Mapping[str, Any]) -> list[str]:
-        """Chosen values as ``key=value`` texts, real numbers with three digits.
+        """Write chosen values as ``key=value`` texts, floats with three digits.
 
         >>> SearchSpace.of(["lr=1e-4..1e-1"]).written({"lr": 0.0123456})
         ['lr=0.0123']
@@ -94,7 +92,7 @@ class SearchSpace:
             value = values[key]
             if isinstance(value, float):
                 short = float(f"{value:.{_DIGITS}g}")
-                # Rounding must not lead out of the range.
+                # Rounding may leave the range.
                 value = min(max(short, axis.low), axis.high)
             texts.append(f"{key}={value}")
         return texts
@@ -106,7 +104,7 @@ def _ends(axis: Any) -> tuple[Any, ...]:
 
 
 def axis_of(key: str, text: str) -> Any:
-    """Optuna's distribution of the range or the values of a setting; None for a single value.
+    """Return the Optuna distribution of a range or list; None for a single value.
 
     >>> axis_of("lr", "1e-4..1e-1").log, axis_of("dropout", "0..0.5").log
     (True, False)
@@ -116,7 +114,7 @@ def axis_of(key: str, text: str) -> Any:
     ('1e-3', '1e-2')
 
     Raises:
-        InputError: the range does not run upwards.
+        InputError: a decreasing range.
     """
     kinds = extra("optuna", "optuna", "--sampler").distributions
     first, dots, last = text.partition("..")
@@ -124,12 +122,11 @@ def axis_of(key: str, text: str) -> Any:
     high = parsed(last.strip())
     if dots and all(type(end) in (int, float) and math.isfinite(end) for end in (low, high)):
         if not low < high:
-            raise InputError(f"{key} has the range {shown(text)}: it should run upwards")
+            raise InputError(f"{key} has the range {shown(text)}: it should increase")
         whole = type(low) is type(high) is int
         kind = kinds.IntDistribution if whole else kinds.FloatDistribution
-        # Where sizes are tried evenly, in the place of numbers.
         return kind(low, high, log=low > 0 and high / low >= _LOG_FROM)
     values: dict[str, str] = {}
     for value in divided(text):
-        values.setdefault(repr(parsed(value.strip())), value)  # one number may be written twice
+        values.setdefault(repr(parsed(value.strip())), value)  # 1e-3 and 0.001 are equal
     return kinds.CategoricalDistribution(tuple(values.values())) if len(values) > 1 else None

@@ -1,4 +1,4 @@
-"""Sweeps: all combinations of settings, each run once."""
+"""Sweeps: all combinations of settings, each executed once."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _HERE = Launching()
 
 
 class Sweep:
-    """Runs of a grid, executed or found finished.
+    """Runs of a grid, executed unless they are finished.
 
     Args:
-        settings: of all runs, no two alike.
+        settings: of all runs, all different.
         out: parent of the recipes' folders.
         command: as typed.
         how: where runs are executed, and how many at a time.
@@ -39,11 +39,11 @@ class Sweep:
 
     Attributes:
         labels: of the runs.
-        folders: of the runs, in the order of the settings; None before one begins.
-        faults: label of each run that failed, and why.
+        folders: of the runs, in the order of the settings; None before a run begins.
+        faults: label and error of each failed run.
 
     Raises:
-        InputError: a finished run was changed since.
+        InputError: a finished run was edited.
 
     >>> from cl_prompts.experiments.sweeps.grid import grid
     >>> sweep = Sweep(grid("digits", ["strategy=ncm", "seed=1-2"]), Path("runs"), console=Console())
@@ -81,7 +81,7 @@ class Sweep:
         return [folder for folder in self.folders if folder and state_of(folder) == "finished"]
 
     def check(self) -> None:
-        """Build the runs that are not finished, without executing them, and print their number."""
+        """Validate the unfinished runs without executing them, and print their number."""
         runs = [
             PlannedRun(folder or Path("missing"), run)
             for folder, run in zip(self.folders, self.settings, strict=True)
@@ -93,13 +93,13 @@ class Sweep:
         print_line(self._console, f"{len(runs)} runs: {describe(runs)}")
 
     def execute(self) -> list[Path]:
-        """Execute the runs that are not finished; one that fails is noted, and the others go on.
+        """Execute the unfinished runs; failed ones do not stop the others.
 
         Returns:
             the folders of all runs, in the order of the settings.
 
         Raises:
-            Interrupted: a signal came; the state of each run is saved.
+            Interrupted: by a signal; each run has saved its state.
         """
         runs = [
             PlannedRun(folder or new_path(self._out, run), run)
@@ -119,27 +119,25 @@ class Sweep:
         return [run.folder for run in runs]
 
     def conclude(self) -> None:
-        """List the runs that failed, and raise ``RunError`` for them."""
+        """List the failed runs and raise ``RunError`` for them."""
         list_faults(self.faults)
         if self.faults:
             raise RunError(
-                f"{len(self.faults)} of {len(self.settings)} runs failed; the same command tries"
-                " them again"
+                f"{len(self.faults)} of {len(self.settings)} runs failed. Repeat the command to"
+                " retry them"
             )
 
     def _usable(self, settings: RunConfig) -> Path | None:
-        """The folder of an earlier run of these settings, unless it was made from other data,
-        weights, files or code."""
+        """The folder of an earlier run with this identity (settings, data, weights, code)."""
         for folder in self._earlier.get(_key(settings_identity(settings)), ()):
             change = self._change(folder, settings)
             if change is None:
                 return folder
-            self._notes.append(f"{folder} is left alone, and its run is made again: {change}")
+            self._notes.append(f"{folder} is not used, and its run is repeated: {change}")
         return None
 
     def _change(self, folder: Path, settings: RunConfig) -> str | None:
-        """What has changed since a run was made; what one that is not finished was made from is
-        compared in full as it is resumed."""
+        """What has changed since an earlier run; data are checked again when a run resumes."""
         made = FolderFiles(folder).read_json(IDENTITY_FILE)
         now = settings_identity(settings)
         if state_of(folder) == "finished":
@@ -147,7 +145,7 @@ class Sweep:
         return next(changes(made, now), None)
 
     def _measured(self, settings: RunConfig) -> dict[str, Any]:
-        # A user's function may make other data for each seed.
+        # Data of a user's function may depend on the seed.
         of_seed = settings.seed if is_dotted(settings.dataset["name"]) else None
         key = json.dumps([settings.dataset, settings.backbone, of_seed])
         if key not in self._fingerprints:
@@ -159,14 +157,14 @@ class Sweep:
 
 
 def earlier_runs(above: Path) -> dict[str, list[Path]]:
-    """Run folders by the settings in their identity: finished ones first, and of these the newest.
+    """Return run folders by settings: finished ones first, newest first.
 
     Args:
         above: folder of a recipe; its run folders lie two levels below it.
     """
     found: dict[str, list[Path]] = defaultdict(list)
     for file in above.glob(f"*/*/{IDENTITY_FILE}"):
-        with suppress(InputError, KeyError):  # what cannot be read is no run of these settings
+        with suppress(InputError, KeyError):  # an unreadable folder
             found[_key(FolderFiles(file.parent).read_json(file.name))].append(file.parent)
     for folders in found.values():
         folders.sort(key=lambda folder: (state_of(folder) == "finished", _begun(folder)))

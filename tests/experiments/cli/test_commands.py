@@ -124,7 +124,7 @@ def test_from_a_folder_to_labels(
 def test_a_search_is_checked_with_what_is_fixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``lr`` is a setting of the strategy that is asked for, and of none in the recipe."""
+    """``lr`` is a setting of the given strategy, not of the recipe's."""
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("extends: digits\nrun: [ncm]\nstrategies: {ncm: {}}\n")
 
@@ -156,7 +156,7 @@ def test_validate_shows_the_stream_of_each_seed(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.count("Si-Blurry split: 5 tasks") == 1
 
 
-def test_validate_takes_parts_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_accepts_user_code(capsys: pytest.CaptureFixture[str]) -> None:
     own = [f"strategy=ncm,{OWN}:Doubled", f"scenario={OWN}:halves", f"dataset={OWN}:stripes"]
     assert main(["validate", "digits", "seed=1", *own, "swapped=true", "per_class=5"]) == 0
     told = capsys.readouterr().out

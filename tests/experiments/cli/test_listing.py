@@ -1,4 +1,4 @@
-"""Lists of strategies, scenarios and so on, and of settings with their sentences."""
+"""Lists of names, and of settings with their descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the command line: each goes where its key belongs, or gets a sentence."""
+"""Overrides of the command line are set in the right section, or refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_overrides_go_where_their_key_belongs() -> None:
     assert run.dataset["name"] == "cifar10"
 
 
-def test_what_is_said_of_one_strategy_has_the_last_word() -> None:
+def test_settings_of_one_strategy_replace_shared_ones() -> None:
     runs = plan("digits", ["strategy=mvp,linear_probe,er", "er.lr=0.5", "lr=0.1", "seed=1"])
     rates = {run.strategy: run.options["lr"] for run in runs}
     assert rates == {"mvp": 0.1, "linear_probe": 0.1, "er": 0.5}
@@ -38,7 +38,7 @@ def test_what_is_said_of_one_strategy_has_the_last_word() -> None:
     assert run.options["lr"] == 1.0
 
 
-def test_what_prototypes_have_no_use_for_goes_to_the_others() -> None:
+def test_shared_settings_skip_strategies_without_them() -> None:
     runs = plan("digits", ["strategy=one_prompt,ncm,mvp", "seed=1", "head.input=whitened"])
     found = {run.strategy: run.options.get("head", {}).get("input") for run in runs}
     assert found == {"one_prompt": "whitened", "ncm": None, "mvp": "whitened"}
@@ -51,7 +51,7 @@ def test_what_prototypes_have_no_use_for_goes_to_the_others() -> None:
     assert set(alone.options["plugins"]) == both  # and refused when it is built
 
 
-def test_ones_own_strategy_is_set_by_its_label_or_its_whole_name() -> None:
+def test_a_users_strategy_is_set_by_label_or_name() -> None:
     name = f"{OWN}:Doubled"
     for key in ("factor", "Doubled.factor", f"{name}.factor"):
         (run,) = plan("digits", ["seed=1", f"strategy={name}", f"{key}=4.5"])
@@ -89,14 +89,14 @@ def test_settings_within_a_head_a_form_and_a_plugin_are_set_by_their_path() -> N
         ["mvp.self_regulation.kind=coprompt", "mvp.plugins=slow_heads", "mvp.head.input=raw"],
     ],
 )
-def test_the_order_of_texts_decides_nothing(texts: list[str]) -> None:
+def test_the_order_of_overrides_does_not_matter(texts: list[str]) -> None:
     (run,) = plan("digits", ["strategy=mvp", "seed=1", *texts])
     assert run.options["head"]["input"] == "raw"
     if len(texts) == 3:
         assert set(run.options["plugins"]) == {"slow_heads", "self_regulation"}
 
 
-def test_a_name_without_settings_keeps_those_below_it(tmp_path: Path) -> None:
+def test_a_name_without_settings_keeps_earlier_ones(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(
         "extends: digits\n"

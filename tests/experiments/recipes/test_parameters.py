@@ -48,7 +48,7 @@ def test_sections_leave_out_what_the_runner_fills_in() -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_every_strategy_has_what_all_share_and_what_the_runner_fills_in(strategy: str) -> None:
+def test_every_strategy_has_the_shared_and_the_filled_in_parameters(strategy: str) -> None:
     found = strategy_parameters(strategy)
     excluded = set(strategy_class(strategy).excluded)
     assert set(section_parameters("training")) - excluded <= set(found)
@@ -89,13 +89,13 @@ def test_numbers_in_any_notation_stay_numbers(value: float) -> None:
     assert run.options["lr"] == value
 
 
-def test_a_methods_own_plugin_keeps_what_is_not_set() -> None:
+def test_a_methods_plugin_keeps_its_other_settings() -> None:
     (run,) = plan("digits", ["strategy=smope", "seed=1", "smope.head_alignment.epochs=3"])
     alignment = run.options["plugins"]["head_alignment"]
     assert (alignment["epochs"], alignment["samples"]) == (3, 512)
 
 
-def test_nested_settings_have_every_default_and_a_method_without_a_head_none() -> None:
+def test_nested_settings_have_every_default() -> None:
     found = nested_options(
         "single_prompt", strategy_parameters("single_prompt"), {"head": {"input": "whitened"}}
     )

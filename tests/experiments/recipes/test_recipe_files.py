@@ -1,4 +1,4 @@
-"""Recipes as files: those of the package, one's own, and what is wrong with bad ones."""
+"""Recipe files of the package and of users."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_digits_holds_settings_of_every_strategy() -> None:
     assert {run.strategy.partition("@")[0] for run in plan("digits_all")} == set(STRATEGIES)
 
 
-def test_a_recipe_runs_what_it_lists_or_else_what_it_names(mine: Path) -> None:
+def test_a_recipe_runs_its_run_list_or_its_strategies(mine: Path) -> None:
     def strategies(text: str, *overrides: str) -> list[str]:
         mine.write_text(text)
         return [run.strategy for run in plan(str(mine), ["seed=1", *overrides])]
@@ -78,7 +78,7 @@ def test_aliases_stand_for_their_strategies(mine: Path) -> None:
     assert runs[0].options["buffer_size"] == 7
 
 
-def test_what_another_scenario_or_data_set_does_not_know_is_dropped() -> None:
+def test_settings_unknown_to_another_scenario_or_data_set_are_dropped() -> None:
     base = {"scenario": {"name": "si_blurry", "n_tasks": 3, "blurry_percent": 10}}
     found = over(base, {"scenario": {"name": "disjoint"}})
     assert found["scenario"] == {"name": "disjoint", "n_tasks": 3}

@@ -20,7 +20,7 @@ def test_names_of_digits_stay_names(classes: str) -> None:
     assert RunConfig.from_yaml(run.to_yaml()) == run
 
 
-def test_runs_of_a_plan_share_nothing() -> None:
+def test_runs_of_a_plan_share_no_mappings() -> None:
     first, second = plan("digits", ["strategy=mvp", "seed=1,2"])
     first.options["e_blocks"].append(5)
     first.scenario["n_tasks"] = 9
@@ -58,7 +58,7 @@ def test_a_variant_has_its_strategys_settings_and_its_own(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("part", "value"), [("code", 1e308), ("first", "all"), ("sizes", [3])])
-def test_a_parent_of_wrong_types_gets_one_sentence(part: str, value: Any) -> None:
+def test_a_parent_of_wrong_types_is_refused(part: str, value: Any) -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     whole = {"run": "runs/a", "sha256": "b", "first": [2, 1], "code": [], "settings": "c"}
     settings.parent = {**whole, part: value}

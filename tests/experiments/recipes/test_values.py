@@ -1,4 +1,4 @@
-"""Values as YAML and the command line write them."""
+"""Values in YAML and on the command line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from cl_prompts.experiments.recipes.values import (
         ("[", "["),
     ],
 )
-def test_texts_are_read_as_what_they_mean(text: str, value: Any) -> None:
+def test_texts_become_values(text: str, value: Any) -> None:
     found = parsed(text)
     assert found == value
     assert type(found) is type(value)
@@ -48,7 +48,7 @@ def test_texts_are_read_as_what_they_mean(text: str, value: Any) -> None:
     | st.floats(allow_nan=False)
 )
 @example("7e2")
-def test_what_is_written_is_read_again(value: Any) -> None:
+def test_yaml_round_trip(value: Any) -> None:
     config = {"classes": [value, "aa"], "names": {str(value): value}}
     found = yaml_of(yaml_text(config))
     assert found == config
@@ -72,6 +72,6 @@ def test_seeds_and_ranges_of_seeds(value: Any, seeds: list[int]) -> None:
 @pytest.mark.parametrize(
     "value", ["3-1", "0-10000", "-1", "1-2-3", "1-", "a-b", 1.5, True, 2**63, None, "1--2", []]
 )
-def test_what_is_no_seed_is_refused(value: Any) -> None:
+def test_other_values_are_refused_as_seeds(value: Any) -> None:
     with pytest.raises(InputError, match=r"^seed "):
         as_seeds("seed", value)

@@ -1,4 +1,4 @@
-"""Executors: what they get, what they do where a worker dies, and the numbers of runs there."""
+"""Executors: jobs, dead workers, and equal numbers everywhere."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_run_whose_worker_died_is_submitted_again_and_one_that_fails_is_not(
     ]
 
 
-def test_deaths_of_a_run_are_counted_and_stops_beside_them_are_not(
+def test_only_deaths_of_a_run_itself_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def first_dies(job: Job) -> BaseException | None:
@@ -167,9 +167,7 @@ def test_deaths_of_a_run_are_counted_and_stops_beside_them_are_not(
     assert not executor.does
 
 
-def test_a_refused_job_is_a_run_that_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_job_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(job: Job) -> BaseException:
         raise RuntimeError("invalid partition")
 
@@ -178,7 +176,7 @@ def test_a_refused_job_is_a_run_that_failed(
     assert found["ncm seed 2"] is None
 
 
-def test_a_signal_stops_what_is_under_way_and_begins_nothing_more(
+def test_a_signal_stops_running_jobs_and_starts_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def signals(job: Job) -> None:
@@ -209,7 +207,7 @@ def made(out: Path) -> list[Path]:
 def test_a_killed_process_changes_no_number(
     tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of two processes is killed in the middle of a run, and the runs of both go on."""
+    """One of two processes is killed in the middle of a run, and the runs of both continue."""
     settings = ["digits", f"strategy={FATED}", "seed=1-2", *QUICK, "checkpoint_every=32"]
     assert main(["run", *settings, "--jobs", "1", "--out", str(tmp_path / "one")]) == 0
     (fates / "2").write_text("killed")
@@ -241,10 +239,10 @@ def test_jobs_of_submitit_write_what_a_run_here_writes(
     assert folders[0].parent == tmp_path / "jobs" / "slurm"
 
 
-def test_a_fault_of_a_run_is_that_of_its_folder(
+def test_a_failed_run_is_reported_with_the_fault_of_its_folder(
     tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What fails stops no other; the same command tries it again."""
+    """A failed run does not stop others; the same command tries it again."""
     (fates / "1").write_text("fails")
     (fates / "2").write_text("breaks")
     command = ["sweep", "digits", f"strategy={FATED}", "seed=1-3", *QUICK, "--out", str(tmp_path)]
@@ -255,7 +253,7 @@ def test_a_fault_of_a_run_is_that_of_its_folder(
     errors = told.err.splitlines()
     assert "ZeroDivisionError: nobody foresaw this" in errors
     assert "failed: Fated seed 2: ZeroDivisionError: nobody foresaw this" in errors
-    assert errors[-1] == "cl-prompts: 2 of 3 runs failed; the same command tries them again"
+    assert errors[-1] == "cl-prompts: 2 of 3 runs failed. Repeat the command to retry them"
     states = [summary(folder)["status"] for folder in made(tmp_path)]
     assert states == ["failed", "failed", "finished"]
     (fates / "1").unlink()
@@ -263,7 +261,7 @@ def test_a_fault_of_a_run_is_that_of_its_folder(
     assert len(made(tmp_path)) == 3
 
 
-def test_a_stop_of_a_sweep_leaves_its_runs_to_the_same_command(
+def test_a_stopped_sweep_is_continued_by_the_same_command(
     tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = ["digits", f"strategy={FATED}", "seed=1-2", *QUICK]

@@ -1,4 +1,4 @@
-"""The grammar of sweeps."""
+"""Grids of a sweep, and labels of runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_every_combination_is_a_run() -> None:
     assert {r.options["lr"] for r in runs} == {1e-3, 1e-2}
 
 
-def test_one_value_of_each_is_what_run_makes_of_it() -> None:
+def test_single_values_are_the_plan_of_run() -> None:
     texts = ["strategy=er,ncm", "seed=1-3", "lr=0.1", "er.buffer_size=50"]
     assert grid("digits", texts) == plan("digits", texts)
     assert grid("digits") == plan("digits")
@@ -45,7 +45,7 @@ def test_streams_are_repeated_by_their_seeds() -> None:
     assert run.stream_seed == 4
 
 
-def test_a_sweep_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweeps_have_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cl_prompts.experiments.sweeps.grid._MOST", 5)
     assert len(grid("digits", ["strategy=er", "seed=1-5"])) == 5
     with pytest.raises(InputError, match="this sweep has more than 5 runs: divide it"):

@@ -1,4 +1,4 @@
-"""A search chooses on streams that are not reported, and goes on where it stopped."""
+"""Searches choose on streams that are not reported, and continue after a stop."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def made(
 @pytest.mark.slow
 @needs_optuna
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_search_finds_what_is_best_and_repeats_itself(
+def test_a_search_finds_the_best_settings_and_is_deterministic(
     sampler: Any, tmp_path: Path, swept: type[PretendedSweep]
 ) -> None:
     search = made(tmp_path, SearchOptions(sampler, trials=16))
@@ -125,7 +125,7 @@ def test_the_table_and_the_command_for_the_seeds_to_report(
 
 
 @needs_optuna
-def test_a_trial_that_fails_stops_no_other(
+def test_a_failed_trial_does_not_stop_others(
     tmp_path: Path, swept: type[PretendedSweep], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = swept.score
@@ -156,17 +156,17 @@ def test_a_trial_that_fails_stops_no_other(
 @pytest.mark.parametrize(
     ("seeds", "texts", "says"),
     [
-        ((1,), SPACE, "--search-seed 1 is among the seeds to report"),
-        ((7,), [*SPACE, "stream_seed=5,7"], "--search-seed 7 is among the seeds to report"),
+        ((1,), SPACE, "--search-seed 1 is among the reported seeds"),
+        ((7,), [*SPACE, "stream_seed=5,7"], "--search-seed 7 is among the reported seeds"),
         ((7,), [*SPACE, "every=null"], "--objective a_auc is undefined without anytime points"),
         ((7,), ["strategy=ncm,linear_probe", "n_tasks=2,5"], "a search is for one strategy"),
         ((7,), [*SPACE[:2], "n_tasks=5..20"], "n_tasks must be a whole number from 1 to 10"),
-        ((7,), SPACE[:1], "a search has nothing to choose"),
+        ((7,), SPACE[:1], "a search needs settings to choose"),
         ((7,), [*SPACE, SPACE[1]], "is given twice"),
         ((7,), [*SPACE, "lr=0.1", "lr=1e-3..1e-1"], "lr is given twice"),
     ],
 )
-def test_what_would_mislead_is_refused_before_any_trial(
+def test_misleading_searches_are_refused_before_any_trial(
     seeds: tuple[int, ...],
     texts: list[str],
     says: str,
@@ -193,7 +193,7 @@ def test_what_would_mislead_is_refused_before_any_trial(
         ("a_last", False, None, None),
     ],
 )
-def test_an_objective_that_no_run_can_have_is_refused(
+def test_an_undefined_objective_is_refused(
     objective: str, multi_label: bool, every: int | None, says: str | None
 ) -> None:
     expected = pytest.raises(InputError, match=says) if says else nullcontext()

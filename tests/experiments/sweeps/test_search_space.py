@@ -1,4 +1,4 @@
-"""Ranges and lists of the command line as a space to search."""
+"""Search spaces from ranges and lists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Choice = optuna.distributions.CategoricalDistribution
         ("true..false", None),
     ],
 )
-def test_ranges_and_lists_are_searched_and_ends_far_apart_by_size(text: str, axis: Any) -> None:
+def test_ranges_and_lists_become_distributions(text: str, axis: Any) -> None:
     assert axis_of("k", text) == axis
 
 
@@ -45,7 +45,7 @@ def test_chosen_numbers_are_short_and_in_range() -> None:
     assert space.ends == [["n=1", "lr=1"], ["n=2", "lr=2"], ["n=3", "lr=2"]]
 
 
-def test_a_space_leaves_the_rest_alone() -> None:
+def test_other_settings_and_seeds_stay_fixed() -> None:
     space = SearchSpace.of(["strategy=mvp", "lr=0.1,0.2", "seed=1-3", "stream_seed=4", "every=50"])
     assert list(space.axes) == ["lr"]
     assert space.fixed == ("strategy=mvp", "every=50")

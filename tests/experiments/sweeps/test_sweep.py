@@ -1,4 +1,4 @@
-"""Sweeps find the runs that were made already, and make those that were not."""
+"""Sweeps find finished runs and execute the others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def made(probe_run: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_equal_settings_are_not_run_again_and_others_are(
+def test_equal_settings_are_not_run_again(
     probe_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     probe = ["strategy=linear_probe", "seed=3", *QUICK]
@@ -60,7 +60,7 @@ def test_equal_settings_are_not_run_again_and_others_are(
         ({"version": "0"}, "made with cl-prompts 0, and this is"),
     ],
 )
-def test_a_run_of_another_identity_does_not_count_as_made(
+def test_a_run_of_another_identity_is_repeated(
     changed: dict[str, Any], says: str, made: Path, tmp_path: Path
 ) -> None:
     file = made / "identity.json"
@@ -76,13 +76,13 @@ def test_a_run_of_another_identity_does_not_count_as_made(
 
 
 def test_a_finished_run_that_was_edited_is_refused(made: Path, tmp_path: Path) -> None:
-    """By a search, too, which makes no report that would refuse it."""
+    """Also by a search, which writes no report that would refuse it."""
     (made / "metrics.csv").write_text("")
     with pytest.raises(InputError, match=r"metrics\.csv changed since the run ended"):
         Sweep(grid("digits", PROBE), tmp_path, console=Console(quiet=True))
 
 
-def test_finished_runs_come_first_and_of_them_the_newest(tmp_path: Path) -> None:
+def test_finished_runs_come_first_newest_first(tmp_path: Path) -> None:
     def folder(name: str, status: str, seed: int = 1) -> Path:
         path = tmp_path / "ncm" / name
         path.mkdir(parents=True)
