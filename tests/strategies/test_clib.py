@@ -71,6 +71,20 @@ def test_samples_that_move_into_a_slot_are_not_credited_with_what_was_there_befo
     assert same(weights(plain), weights(asked))
 
 
+def test_losses_are_observed_after_every_second_update() -> None:
+    strategy = make("clib", importance_every=2, online_iter=1)
+    observed: list[int] = []
+    losses = strategy.buffer_losses
+
+    def note() -> Any:
+        observed.append(strategy.updates + 1)
+        return losses()
+
+    strategy.buffer_losses = note
+    fit(strategy, experiences()[:1])
+    assert observed == list(range(2, strategy.updates + 1, 2))
+
+
 def test_the_adaptive_rate_multiplies_each_groups_own() -> None:
     settings: dict[str, Any] = {"lr": 0.02, "lr_period": 1, "lr_length": 2, "significance": 0.49}
     strategy = fit(make("clib", online_iter=3, **settings), experiences(train=120))

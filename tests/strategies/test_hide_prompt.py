@@ -114,3 +114,17 @@ def test_features_are_kept_apart_from_means_of_earlier_tasks() -> None:
     sizes = noted(strategy, "training_loss", lambda *_: len(strategy.earlier_means()), stream)
     assert sizes[0] == 0
     assert sorted(set(sizes)) == [0, 20, 40]  # ten centroids of two classes a task
+
+
+def test_without_boundaries_only_classes_of_earlier_prefixes_repel_features() -> None:
+    strategy = make("hide_prompt", pool_size=2, train_mb_size=12)
+
+    def means(*_: Any) -> tuple[int, int, int]:
+        router = strategy.router
+        earlier = (router.task_of >= 0) & (router.task_of < router.current)
+        return router.current, int(earlier.sum()), len(strategy.earlier_means())
+
+    found = noted(strategy, "training_loss", means, experiences())
+    assert all(wanted == given for _, wanted, given in found)
+    assert {given for current, _, given in found if current == 0} == {0}
+    assert {given for current, _, given in found if current == 1} == {2}

@@ -90,6 +90,14 @@ def test_a_draw_from_a_large_buffer_is_uniform_and_distinct() -> None:
     assert len(buffer.draw_slots(n)) == n
 
 
+def test_a_draw_from_a_large_buffer_reaches_the_last_slot_of_each_range() -> None:
+    buffer = ReservoirBuffer(PERMUTED + 404, seed=1)
+    buffer.filled = buffer.size
+    share = torch.rand(450, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    ranges = torch.arange(buffer.size - 450, buffer.size) + 1
+    assert buffer.draw_slots(450)[:40].tolist() == (share * ranges).floor()[:40].tolist()
+
+
 def test_every_sample_is_held_with_the_same_probability() -> None:
     counts = torch.zeros(40)
     for seed in range(600):

@@ -1,4 +1,4 @@
-"""Distillation: logits held to those of an earlier copy of the model (LwF, ECCV 2016)."""
+"""Distillation from an earlier copy of the model (LwF, ECCV 2016)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from cl_prompts.strategies.base.task_pass import head_of
 
 
 class Distillation(StrategyPlugin):
-    """Distillation from an earlier copy of the model (LwF, Li and Hoiem, ECCV 2016, arXiv
-    1606.09282).
+    """Distillation from an earlier copy of the model (LwF; Li and Hoiem, ECCV 2016).
 
-    Adds ``weight * KD`` with ``KD = -(1 / batch) sum softmax(old / T) log softmax(new / T)`` over
-    the classes that the teacher had seen. The teacher is a copy taken at the end of each announced
-    task or else every ``period`` samples; before the first one there is no term. On a frozen ViT
-    without prompts only the head is copied, with its input, and reads the student's features: no
-    second pass. Otherwise the model is copied whole, and an update costs one more forward pass.
-    Multi-label (an addition, since KD by softmax is for exclusive classes): ``KD`` is the binary
-    cross-entropy of ``sigmoid(new / T)`` to ``sigmoid(old / T)``, mean over the classes that the
-    teacher had seen.
+    Source: arXiv 1606.09282. Adds ``weight * KD`` with
+    ``KD = -(1 / batch) sum softmax(old / T) log softmax(new / T)`` over the classes that the
+    teacher had seen. The teacher is copied at the end of each announced task, or else every
+    ``period`` samples; before the first copy there is no term. On a frozen ViT without prompts only
+    head and whitening are copied, which read the student's features without a second pass.
+    Otherwise the whole model is copied, and an update costs one more forward pass. With several
+    labels (our addition, since a softmax is for exclusive classes), ``KD`` is the binary
+    cross-entropy of ``sigmoid(new / T)`` to ``sigmoid(old / T)``, mean over the teacher's classes.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -46,16 +45,15 @@ class Distillation(StrategyPlugin):
     temperature: Positive = 2.0
     """Temperature T of both softmaxes."""
     teacher_from: Literal["task", "batch"] = "task"
-    """When the teacher is copied: when a ``"task"`` ends or every ``period`` samples, or after
-    every stream ``"batch"``."""
+    """Copy the teacher at the end of a ``"task"`` or period, or after every stream ``"batch"``."""
 
     def attach(self, strategy: Any) -> None:
-        """Begin without a teacher."""
+        """Start without a teacher."""
         self.check_head(strategy)
         self.teacher: nn.Module | None = None
-        """A copy of the head, or of the whole model where more than the head learns."""
+        """Copy of the head, or of the whole model if more than the head is trained."""
         self.known = torch.zeros_like(strategy.model.seen, device=strategy.device)
-        """Classes that the teacher had seen, (classes,) boolean."""
+        """(classes,) boolean mask of the classes that the teacher had seen."""
         self._model: PromptedViT = strategy.model
         self.state.add("known")
 
@@ -64,7 +62,7 @@ class Distillation(StrategyPlugin):
         if self.teacher is None:
             return
         with torch.no_grad():
-            # A head on a frozen ViT needs no second pass: its features are those of the student.
+            # On a frozen ViT, the teacher's head reads the student's features.
             if self._model.reads_images:
                 old = self.teacher(strategy.batch.images)
             else:
@@ -88,23 +86,23 @@ class Distillation(StrategyPlugin):
             self.copy_teacher()
 
     def copy_teacher(self, state: dict[str, Tensor] | None = None) -> None:
-        """Make the current model the teacher, or a state of it."""
+        """Copy the current model, or a state of it, to the teacher."""
         source = self._student()
         if self.teacher is None:
             vit = self._model.backbone
-            # A frozen ViT serves both; the teacher's passes count as a cost of the method.
+            # Both share a frozen ViT; the teacher's passes count as the method's.
             shared = {id(vit.counter): vit.counter} if vit.trainable else {id(vit): vit}
             self.teacher = copy.deepcopy(source, shared).requires_grad_(False).eval()
-        # Not strict, since what is learned leaves the frozen ViT out.
+        # Not strict, since the learned state omits the frozen ViT.
         self.teacher.load_state_dict(_learned(source) if state is None else state, strict=False)
         self.known = self._model.seen.clone()
 
     def _student(self) -> nn.Module:
-        """Part that the teacher copies: the model, or its head with what it reads."""
+        """Return the part to copy: the model, or its head with whitening."""
         return self._model if self._model.reads_images else head_of(self._model).module
 
     def state_dict(self) -> dict[str, Any]:
-        """The registered state, and that of the teacher if there is one."""
+        """Return the registered state, and that of the teacher if there is one."""
         teacher = None
         if self.teacher is not None:
             teacher = {name: value.clone() for name, value in _learned(self.teacher).items()}
@@ -119,5 +117,5 @@ class Distillation(StrategyPlugin):
 
 
 def _learned(module: nn.Module) -> dict[str, Tensor]:
-    """State of a head, or of a model without its frozen backbone."""
+    """Return the state of a head, or of a model without its frozen backbone."""
     return module.learned_state() if isinstance(module, ContinualModel) else module.state_dict()

@@ -12,13 +12,13 @@ from cl_prompts.training.ewc import OnlineEWC
 
 
 class EWC(StrategyPlugin):
-    """The penalty of EWC++ (Chaudhry et al., ECCV 2018, arXiv 1801.10112) on any gradient method:
-    ``reg_coef * sum_p importance_p (p - anchor_p)^2`` over all trained parameters
-    (:class:`~cl_prompts.training.ewc.OnlineEWC`).
+    """Penalty of EWC++ (Chaudhry et al., ECCV 2018) for any gradient method.
 
-    Importance and anchor are overwritten by the current Fisher and parameters at the end of each
-    announced task or else every ``period`` samples; before the first time there is no penalty. Its
-    gradient is added in closed form: one backward pass, one step.
+    Source: arXiv 1801.10112. ``reg_coef * sum_p importance_p (p - anchor_p)^2`` over all trained
+    parameters (:class:`~cl_prompts.training.ewc.OnlineEWC`). Importance and anchor are set to the
+    current Fisher and parameters at the end of each announced task, or else every ``period``
+    samples; until then there is no penalty. Its gradient is added in closed form, without another
+    backward pass.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -34,20 +34,20 @@ class EWC(StrategyPlugin):
     reg_coef: NotNegative = 100.0
     """Weight of the penalty."""
     ema: Share = 0.5
-    """Share of the old Fisher that a step keeps, below 1."""
+    """Decay of the Fisher per step, below 1."""
 
     def attach(self, strategy: Any) -> None:
-        """Begin without Fisher, importance and anchor."""
+        """Start without Fisher, importance and anchor."""
         if isinstance(strategy.model, PrototypeViT):
             raise self.refusal(
-                f"anchors trained parameters, and {type(strategy).__name__} has none"
+                f"needs trained parameters, which {type(strategy).__name__} does not have"
             )
         self.importance = OnlineEWC(strategy.model, reg_coef=self.reg_coef, ema=self.ema)
         self.state.add("importance")
 
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Update the Fisher with the gradients of the plain loss, and add the penalty's."""
-        # First: F <- ema F + (1 - ema) g^2 is of gradients without the penalty's.
+        # First, since F <- ema F + (1 - ema) g^2 excludes the penalty's gradient.
         self.importance.observe_gradients()
         self.importance.add_penalty_gradient()
 
@@ -56,7 +56,7 @@ class EWC(StrategyPlugin):
         self.importance.consolidate()
 
     def grown(self) -> None:
-        """Follow parameters that have grown: the gradient of an untrained row is 0."""
+        """Pad the state to the shapes of grown parameters with 0."""
         shapes = {name: p.shape for name, p in self.importance.model.named_parameters()}
         for values in (self.importance.fisher, self.importance.importance, self.importance.anchor):
             values.update({name: padded(value, shapes[name]) for name, value in values.items()})

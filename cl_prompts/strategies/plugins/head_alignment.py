@@ -1,4 +1,4 @@
-"""Head alignment: the head trained at task ends on draws from Gaussian statistics of features."""
+"""Head alignment: train the head at task ends on draws from Gaussian statistics of features."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from cl_prompts.training.task_ages import scale_rows
 
 
 class HeadAlignment(StrategyPlugin):
-    """Alignment of the head at task ends (HiDe-Prompt's task-adaptive prediction, NeurIPS 2023, see
-    :class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`). One class per image.
+    """Alignment of the head at task ends. One class per image.
 
-    At the end of an announced task its training images pass once more, augmented where the stream
-    augments them and with the task's own prompts; statistics of their features are taken, and from
-    the second task on the head alone is trained on draws from the statistics of all classes. Where
-    no boundary is announced, statistics stream from the features of training, and the head is
-    aligned every ``period`` samples; centroids, which need all features of a class at once, are
-    replaced by variances there. Statistics are of raw features. Other classifiers that a method has
-    (``aligned_classifiers``) are aligned alike.
+    HiDe-Prompt's task-adaptive prediction (NeurIPS 2023), see
+    :class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`. At the end of an
+    announced task, a second pass over its training images, augmented as in training and with the
+    task's own prompts, computes statistics of their features. From the second task on, the head
+    alone is trained on draws from the statistics of all classes. If no boundary is announced,
+    statistics stream from the features of training, and the head is aligned every ``period``
+    samples, with variances instead of centroids, which need all features of a class at once.
+    Statistics are of features before whitening. Other classifiers of a method
+    (``aligned_classifiers``) are aligned in the same way.
 
     SLCA (ICCV 2023, arXiv 2303.05118) is ``statistics="covariance"``, ``unbiased=True``,
     ``mean_scale="task"``, ``logit_norm=0.1``, ``restore=True``, 5 epochs at 0.01 with 256 samples,
@@ -49,50 +50,47 @@ class HeadAlignment(StrategyPlugin):
     """
 
     needs = "head"
-    one_label = "trains on draws from single classes, and images of several are no such draws"
+    one_label = "is defined for one class per image"
 
     epochs: Size = 30
-    """Epochs of an alignment; 0 for none. One has as many batches as there are classes."""
+    """Epochs of an alignment, each with as many batches as classes; 0 for no alignment."""
     lr: Positive = 0.005
     """Learning rate at the start of an alignment."""
     samples: Count = 120
-    """Draws of a class in the pool that an alignment shuffles (with centroids: of each of them),
-    and size of its batches."""
+    """Draws per class (or per centroid) in the pool of an alignment, and its batch size."""
     statistics: GaussianStatistics = "centroids"
     """Statistics of a class: ten ``"centroids"`` with variances, one ``"covariance"``, or its
-    diagonal, the ``"variance"``, for classes of ten images or fewer, too."""
+    diagonal, the ``"variance"``. The last two work for ten images or fewer as well."""
     optimizer: AlignmentOptimizer = "sgd"
     """``"sgd"`` with momentum and a cosine over epochs (HiDe-Prompt), or ``"adamw"`` with a cosine
     over batches (VQ-Prompt, SMoPE)."""
     unbiased: bool = False
     """Divide covariances and variances by the number of features less one (SLCA)."""
     mean_scale: MeanScale | None = None
-    """``"task"`` draws classes of earlier tasks about shorter means, 0.9 to 1 times as long (SLCA);
-    None for the means."""
+    """``"task"`` scales the means of earlier tasks' classes by 0.9 to 1 (SLCA); None does not."""
     feature_scale: NotNegative | None = None
-    """Share by which draws of classes are shortened for each task since they came, and their rows
-    lengthened afterwards (SLCA++: 0.02); for a linear head on raw features, with ``restore``."""
+    """Share per task of age by which draws of a class are shortened, and its rows lengthened
+    afterwards (SLCA++: 0.02); needs a linear head on raw features and ``restore``."""
     logit_norm: Positive | None = None
-    """Temperature of logits that are divided by the mean norm of a task's logits (SLCA: 0.1); None
-    for the logits as they are."""
+    """Temperature of logits divided by the mean norm of a task's logits (SLCA: 0.1); None for
+    plain logits."""
     restore: bool = False
-    """Put the head back when the next announced task starts, so that the aligned one serves
-    evaluation alone (SLCA)."""
+    """Restore the unaligned head when the next announced task starts, so that only evaluation
+    uses the aligned one (SLCA)."""
 
     def attach(self, strategy: Any) -> None:
         """Make the statistics of each classifier, for announced tasks and for streams without."""
         self.alignments: Any = torch.nn.ModuleList()
-        """For each classifier: of announced tasks, and of streams without boundaries if it is
-        another one."""
+        """Per classifier, the alignment for announced tasks and, if different, for streams without
+        boundaries."""
         kinds: list[GaussianStatistics] = [self.statistics]
-        # Centroids need all images of a class at once, which only the end of an announced task has;
-        # a stream without boundaries gets variances, which add up.
+        # Centroids need all images of a class at once: without boundaries use variances.
         if self.statistics == "centroids":
             kinds.append("variance")
         self.trained: Any = torch.nn.ModuleList()
-        """With ``restore``, the classifiers as training left them."""
+        """With ``restore``, copies of the classifiers before alignment."""
         self.is_aligned = False
-        """Whether they are to be put back."""
+        """Whether the copies must be restored."""
         self.state.add("alignments", "trained", "is_aligned")
         if not self.epochs:
             return
@@ -124,27 +122,24 @@ class HeadAlignment(StrategyPlugin):
             return
         if not self.restore:
             raise self.refusal(
-                "lengthens the rows of an aligned head with feature_scale, and training cannot go"
-                " on with them",
-                "give restore=True",
+                "with feature_scale changes the head for evaluation only", "give restore=True"
             )
         if any(not isinstance(it.module, nn.Linear) for it in strategy.aligned_classifiers()):
             raise self.refusal(
-                "lengthens the rows of a linear head on raw features, and this is another one",
-                "leave out feature_scale",
+                "with feature_scale needs a linear head on raw features", "leave out feature_scale"
             )
 
     def check_announced(self, strategy: Any, *, announced: bool) -> None:
-        """Refuse to put a head back on a stream that never says when."""
+        """Refuse ``restore`` without announced boundaries."""
         if self.restore and self.alignments and not announced:
             raise InputError(
-                "restore puts the head back when the next task starts, and this stream announces no"
-                " boundaries: leave it out, and the aligned head goes on learning"
+                "restore=True of HeadAlignment needs task boundaries, which this stream does not"
+                " announce: leave restore out"
             )
 
     @torch.no_grad()
     def start_of_task(self, strategy: Any) -> None:
-        """Put the classifiers back."""
+        """Restore the classifiers."""
         if not self.is_aligned:
             return
         self.is_aligned = False
@@ -152,15 +147,14 @@ class HeadAlignment(StrategyPlugin):
             classifier.module.load_state_dict(kept.state_dict())
 
     def current(self, *, announced: bool) -> list[GaussianHeadAlignment]:
-        """The alignment of each classifier, where boundaries are announced or not; none with
-        ``epochs=0``."""
+        """Return the alignment of each classifier; none with ``epochs=0``."""
         return [of_kinds[0 if announced else -1] for of_kinds in self.alignments]
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
         """Update the streaming statistics, where no boundary is announced."""
         if not self.alignments or strategy.announced:
             return
-        # Replayed samples were counted when they came.
+        # Replayed samples are counted already.
         batch, n = strategy.batch, strategy.batch.n_stream
         pairs = zip(self.current(announced=False), strategy.aligned_classifiers(), strict=True)
         for alignment, classifier in pairs:
@@ -172,7 +166,7 @@ class HeadAlignment(StrategyPlugin):
             )
 
     def end_of_task(self, strategy: Any) -> None:
-        """Take statistics of an announced task's images, and align."""
+        """Compute statistics of an announced task's images, and align."""
         if not self.alignments:
             return
         alignments = self.current(announced=strategy.announced)
@@ -190,12 +184,11 @@ class HeadAlignment(StrategyPlugin):
             for alignment, classifier in zip(alignments, classifiers, strict=True):
                 features = [classifier.features(output) for output, _ in outputs]
                 alignment.observe(torch.cat(features), labels)
-            # With one task its own images say more than draws from their Gaussians.
+            # The first task needs no alignment.
             if strategy.tasks_started < 2:
                 return
         if not bool(alignments[0].observed.any()):
             return
-        # None are kept unless restore is set.
         for kept, classifier in zip(self.trained, classifiers, strict=False):
             kept.load_state_dict(classifier.module.state_dict())
             self.is_aligned = True

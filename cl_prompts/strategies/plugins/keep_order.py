@@ -1,4 +1,4 @@
-"""A plugin for Avalanche's own strategies that refuses to shuffle an ordered stream."""
+"""Plugin for Avalanche's strategies that refuses to shuffle an ordered stream."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cl_prompts.strategies.base.experience import mark_of
 
 
 class KeepOrder(BaseSGDPlugin):
-    """Refusal of training that shuffles a stream whose order is part of its scenario.
+    """Refusal to shuffle a stream whose order is part of its scenario.
 
-    Avalanche's strategies shuffle unless told not to, and nothing would tell: the blurry stream
-    becomes another one. The strategies of this package keep the order by themselves; with the
-    plugin they refuse ``shuffle=True`` too.
+    Avalanche's strategies shuffle by default, which silently makes another stream of a blurry one.
+    The strategies of this package preserve the order; with the plugin they also refuse
+    ``shuffle=True``.
 
     Raises:
-        InputError: in training, an ordered experience that is shuffled, or was when it was made.
+        InputError: training shuffles an ordered experience.
 
     Example:
         >>> from types import SimpleNamespace
@@ -31,7 +31,7 @@ strategy.train(experience, shuffle=False)
     """
 
     def before_training_exp(self, strategy: Any, *, shuffle: bool = True, **kwargs: Any) -> None:
-        """Look at what ``strategy.train`` was given, before the first batch."""
+        """Check the ``shuffle`` argument of ``strategy.train``."""
         experience = strategy.experience
         if shuffle and mark_of(experience, "ordered", False):
             raise InputError(

@@ -1,4 +1,4 @@
-"""Prompt averaging: evaluation by a Gaussian average of prompts over the course of a task."""
+"""Prompt averaging: evaluate with a Gaussian average of a task's prompts over training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cl_prompts.strategies.base.prompt_form import slots_of, value_pools
 
 
 class PromptAveraging(StrategyPlugin):
-    """Gaussian average of a task's prompts for evaluation (PromptSRC, ICCV 2023, arXiv 2307.06948;
-    :class:`~cl_prompts.prompts.wrapped.AveragedPrompts`).
+    """Gaussian average of a task's prompts for evaluation (PromptSRC, ICCV 2023).
 
-    Checkpoints are taken at equal distances, in stream samples, of an announced task with all its
-    epochs, or of ``period`` samples. The published average is of 20 epochs and replaces the weights
-    at the end; here training goes on from the weights as they are.
+    Source: arXiv 2307.06948; see :class:`~cl_prompts.prompts.wrapped.AveragedPrompts`. Checkpoints
+    are taken at equal intervals of stream samples, over all epochs of an announced task or over
+    ``period`` samples. The published average is over 20 epochs and replaces the weights at the end;
+    here training continues from the current weights.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -33,33 +33,29 @@ class PromptAveraging(StrategyPlugin):
     needs = "prompt_form"
 
     checkpoints: Size = 20
-    """Checkpoints of a task, or of ``period`` samples; 0: evaluation uses the prompts as they
-    are."""
+    """Checkpoints per task or period; 0 for no average."""
     mean: Positive | None = None
-    """Number of the checkpoint with the greatest weight, from 1; None: three quarters of all.
+    """Number of the checkpoint with the greatest weight, from 1; None for three quarters of all.
     PromptSRC: 15 of 20."""
     std: Positive | None = None
-    """Width of the average, in checkpoints; None: a tenth of all. PromptSRC: 1 of 20."""
+    """Width of the average in checkpoints; None for a tenth of all. PromptSRC: 1 of 20."""
 
     def attach(self, strategy: Any) -> None:
         """Wrap the pools of the strategy's model."""
         self.n_samples = 0
-        """Samples of the current task or period that are done, of all epochs."""
+        """Samples trained on in the current task or period, over all epochs."""
         self.taken = 0
-        """Checkpoints of it that were taken."""
+        """Checkpoints taken in it."""
         self.state.add("n_samples", "taken")
         if not self.checkpoints:
             return
         pools: Any = getattr(strategy.model, "pools", ())
         if any(isinstance(pool, Reparameterised) for pool in pools):
-            raise self.refusal(
-                "averages the values of prompts, and an encoder makes prompts of them",
-                "give one of the two",
-            )
+            raise self.refusal("does not work with prompt_form=Encoded", "leave one of the two out")
         wrapped = value_pools(strategy.model)
         if not wrapped:
             raise self.refusal(
-                f"averages entries of pools, and {type(strategy).__name__} has none of that kind"
+                f"needs single entries of a pool, which {type(strategy).__name__} does not have"
             )
         for i in wrapped:
             pools[i] = AveragedPrompts(
@@ -78,19 +74,18 @@ class PromptAveraging(StrategyPlugin):
         if not self.checkpoints or not length:
             return
         self.n_samples += samples
-        # Checkpoints are spread evenly over samples, whatever the size of a batch; several may fall
-        # due at once.
+        # A large batch may make several checkpoints due at once.
         due = min(self.n_samples * self.checkpoints // length, self.checkpoints)
         for pool in strategy.model.pools:
             if not isinstance(pool, AveragedPrompts):
                 continue
-            if due and not self.taken:  # until now evaluation used the average of the span before
+            if due and not self.taken:  # until now evaluation used the previous average
                 pool.restart()
             for _ in range(self.taken, due):
                 pool.take_checkpoint()
         self.taken = due
 
     def end_of_task(self, strategy: Any) -> None:
-        """Let the next checkpoint be the first of an average."""
+        """Start a new average with the next checkpoint."""
         self.n_samples = 0
         self.taken = 0

@@ -1,4 +1,4 @@
-"""Analytic router: experts chosen by ridge regression from frozen queries (FlyPrompt)."""
+"""Analytic router: experts selected by ridge regression from frozen queries (FlyPrompt)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class Router(StrategyPlugin):
-    """FlyPrompt's router (ICLR 2026, arXiv 2602.01976) in the place of learned keys, for methods
-    with one entry of a pool for each task: ridge regression from an image's query to the entry that
-    was trained on the like of it (:class:`~cl_prompts.models.routers.AnalyticRouter`).
+    """FlyPrompt's router (ICLR 2026), for methods with one pool entry per task.
 
-    The router is fed with each stream sample once, as the first update sees it. Experts change with
-    announced tasks, or every ``period`` samples where none is announced; once these exceed the
-    experts, the last one goes on learning. Training needs no query. A given model that has a router
-    keeps it, whatever the settings here.
+    Source: arXiv 2602.01976. It replaces learned keys by ridge regression from an image's query to
+    the entry in training at that time (:class:`~cl_prompts.models.routers.AnalyticRouter`).
+
+    Each stream sample trains the router once, in the first update. The next expert starts with an
+    announced task, or every ``period`` samples where none is announced; further tasks train the
+    last expert. Training needs no query. The router of a given model is used as it is.
 
     Raises:
-        InputError: a method without an entry for each task, or a stream that announces no boundary,
-            without ``period``.
+        InputError: the method does not have one entry per task, or the stream announces no
+            boundaries and ``period`` is None.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -48,7 +48,7 @@ class Router(StrategyPlugin):
     width: Count = 2000
     """Random features."""
     ridge: Positive = 1e4
-    """Ridge; its right size grows with the square of the features' norm."""
+    """Ridge; it scales with the square of the features' norm."""
     expansion: Expansion = "normal"
     """Distribution of the random matrix, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
 
@@ -56,15 +56,14 @@ class Router(StrategyPlugin):
         """Replace the model's selector by the router."""
         model = strategy.model
         if isinstance(model.selector if hasattr(model, "selector") else None, AnalyticRouter):
-            return  # a given model keeps what its router has learned
+            return
         pools = getattr(model, "pools", ())
         sizes = [len(pool.values) for pool in pools if _has_one_entry_a_task(pool, model)]
         if not sizes:
             raise self.refusal(
-                f"chooses among entries of which each task has one, and"
-                f" {type(strategy).__name__} has none"
+                f"needs one pool entry per task, which {type(strategy).__name__} does not have"
             )
-        # A ridge regression loses digits as its sums grow: fp64 wherever the device has it.
+        # The sums lose digits in fp32: use fp64 where the device supports it.
         single = torch.device(strategy.device).type in SINGLE_PRECISION_DEVICES
         model.selector = AnalyticRouter(
             sizes[0],
@@ -77,12 +76,12 @@ class Router(StrategyPlugin):
         )
 
     def check_announced(self, strategy: Any, *, announced: bool) -> None:
-        """Refuse a stream that never says when the next entry is to train."""
+        """Refuse a stream without boundaries if ``period`` is not set."""
         defined_with = any(isinstance(plugin, Router) for plugin in strategy.own_plugins)
         if not announced and strategy.period is None and not defined_with:
             raise InputError(
-                "the router needs to know when the next prompt is to train, and this stream"
-                " announces no boundaries: give period, in samples"
+                "Router needs task boundaries, which this stream does not announce: give period, in"
+                " samples"
             )
 
     def start_of_task(self, strategy: Any) -> None:
@@ -95,24 +94,23 @@ class Router(StrategyPlugin):
 
     @torch.no_grad()
     def start_of_stream_batch(self, strategy: Any) -> None:
-        """Feed the router with a stream batch, in the first epoch."""
+        """Train the router on a stream batch, in the first epoch."""
         if strategy.clock.train_exp_epochs == 0:
             vit = strategy.model.backbone
             tokens = vit.embed(strategy.batch.images)
             strategy.model.selector.update(strategy.model.query(vit, tokens))
 
     def _start(self, strategy: Any, expert: int) -> None:
-        """Start an expert, unless it is the current one or there are no more."""
+        """Start an expert, unless it is the current one or does not exist."""
         router: AnalyticRouter = strategy.model.selector
         if not router.current < expert < router.n_experts:
             return
         with seeded(derived_seed(strategy.seed, 1 + expert)):
             start_task(strategy.model, expert)
         slow = strategy.model.slow
-        # An expert of its own has slow heads of its own, which begin at the head as it is now.
+        # The slow heads of the expert start from the current head.
         if slow is not None and slow.n_experts > 1:
             slow.restart(strategy.model.head)
-        # The finished expert leaves the optimizer, and the next one enters it.
         strategy.make_optimizer()
 
 

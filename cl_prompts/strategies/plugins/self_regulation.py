@@ -1,4 +1,4 @@
-"""Self-regulation: prompted features and logits held to those of the frozen ViT."""
+"""Self-regulation: keep prompted features and logits near those of the frozen ViT."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ CLIP_DIM = 512
 
 
 class SelfRegulation(StrategyPlugin):
-    """Terms of loss that hold prompted features to frozen ones (PromptSRC, ICCV 2023, arXiv
-    2307.06948; CoPrompt, ICLR 2024), published for CLIP. One class per image.
+    """Loss terms that keep prompted features near frozen ones. One class per image.
 
+    PromptSRC (ICCV 2023, arXiv 2307.06948) and CoPrompt (ICLR 2024), published for CLIP.
     ``kind="promptsrc"`` adds ``l_f mean |f - q|`` on features f and frozen features q of unit
     length, ``l_w mean |W - W0|`` on class rows of unit length, and ``l_z`` times the divergence a
-    class of the head's softmax from that of the frozen classifier, ``s cos(q, W0)``.
-    ``"coprompt"`` adds ``l_f (1 - cos(f, q)) + l_w (1 - cos(W, W0))`` instead, without the
-    published adapters and with q of the same view. There is no text tower, so W0 are the running
-    class means of q; classes without a mean are left out. The frozen features cost one more
-    forward pass an update, unless the method's query is the class token of all blocks behind the
-    final norm (MVP's is not). ``f`` is what the ViT gives, also where the head reads it whitened.
+    class of the head's softmax from that of the frozen classifier, ``s cos(q, W0)``. ``"coprompt"``
+    adds ``l_f (1 - cos(f, q)) + l_w (1 - cos(W, W0))`` instead, without the published adapters and
+    with q of the same view. Without a text tower, W0 are the running class means of q; classes
+    without a mean are left out. The frozen features cost one more forward pass per update, unless
+    they are the method's query (not in MVP). ``f`` is the feature before whitening.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -41,10 +40,9 @@ class SelfRegulation(StrategyPlugin):
         2.5
     """
 
-    # A setting that methods with prompts have.
     needs = "prompt_form"
     class_axes: ClassVar = {"counts": 0, "means": 0}
-    one_label = "compares softmaxes and means of single classes, and images of several have neither"
+    one_label = "compares softmaxes and class means, which need one class per image"
 
     kind: Literal["promptsrc", "coprompt"] = "promptsrc"
     """Whose terms: ``"promptsrc"`` or ``"coprompt"``."""
@@ -60,31 +58,29 @@ class SelfRegulation(StrategyPlugin):
     """Scale s of the frozen classifier's cosines; CLIP's is 100."""
 
     def attach(self, strategy: Any) -> None:
-        """Refuse methods without prompts on a frozen ViT, settle the weight of the features, and
-        make room for the running means of the classes."""
+        """Check the method, set the default weight, and allocate the class means."""
         self.check_head(strategy)
         self.check_stream_samples(strategy)
         model = strategy.model
         if model.backbone.trainable or not len(model.pools):
             raise self.refusal(
-                f"holds prompted features to frozen ones, and {type(strategy).__name__} has no"
-                " prompts on a frozen ViT"
+                f"needs prompts on a frozen ViT, which {type(strategy).__name__} does not have"
             )
         dim = model.backbone.feature_dim
         if self.feature_weight is None:
             # The loss is a mean over features; published weights are for the width of CLIP.
             self.feature_weight = 10.0 * dim / CLIP_DIM if self.kind == "promptsrc" else 8.0
         self.counts = torch.zeros(model.n_classes, device=strategy.device)
-        """(classes,) views of stream samples in the running means."""
+        """Number of stream samples (classes,) in the running means, each view counted."""
         self.means = torch.zeros(model.n_classes, dim, device=strategy.device)
-        """(classes, dim) running means W0 of frozen features."""
+        """Running means W0 (classes, dim) of frozen features."""
         self.state.add("counts", "means")
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the terms on features, class rows and logits to the loss."""
         batch, output = strategy.batch, strategy.output
         frozen = frozen_features(strategy)
-        # First, so that the first samples of a class have a teacher.
+        # Before the terms, so that the first samples of a class have a mean.
         self._update_means(frozen[: batch.n_stream], batch.labels[: batch.n_stream])
         known = self.counts > 0
         rows = strategy.model.head.weight
@@ -104,7 +100,7 @@ class SelfRegulation(StrategyPlugin):
 
     @torch.no_grad()
     def _update_means(self, frozen: Tensor, labels: Tensor) -> None:
-        """Add features of the stream to the running means of their classes."""
+        """Add features of stream samples to the class means."""
         counts = torch.zeros_like(self.counts).index_add_(
             0, labels, torch.ones_like(labels, dtype=self.counts.dtype)
         )
@@ -115,11 +111,9 @@ class SelfRegulation(StrategyPlugin):
 
 
 def frozen_features(strategy: Any) -> Tensor:
-    """(batch, dim) features of the unprompted ViT, taken from the query pass where they are the
-    query."""
+    """Return the features (batch, dim) of the unprompted ViT, from the query pass if possible."""
     model = strategy.model
-    # Where the query is the class token of all blocks after the final norm (L2P's is), it is the
-    # feature, and no further pass is needed.
+    # L2P's query, the class token of all blocks after the final norm, is the feature.
     is_query = model.query == ClassTokenQuery() and model.backbone.features == TOKEN
     if getattr(model, "selector", None) is not None and is_query:
         cached: Tensor | None = strategy.output.cacheable.get("frozen")

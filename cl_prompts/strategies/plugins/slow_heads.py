@@ -1,4 +1,4 @@
-"""Slow heads: moving averages of the head, which decide with it in evaluation."""
+"""Slow heads: moving averages of the head, as an ensemble in evaluation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from cl_prompts.strategies.base.plugin import StrategyPlugin
 
 
 class SlowHeads(StrategyPlugin):
-    """Averages of the head over the updates, which decide with it in evaluation and cost nothing
-    (FlyPrompt's temporal ensemble, ICLR 2026, arXiv 2602.01976;
-    :class:`~cl_prompts.models.slow_heads.SlowHeads`). One class per image. Those of a given model
-    have to be as asked for here.
+    """Ensemble of the head and its moving averages, in evaluation. One class per image.
+
+    FlyPrompt's temporal ensemble (ICLR 2026, arXiv 2602.01976;
+    :class:`~cl_prompts.models.slow_heads.SlowHeads`), at almost no cost. Slow heads of a given
+    model must have these settings.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -26,17 +27,17 @@ class SlowHeads(StrategyPlugin):
     """
 
     needs = "head"
-    one_label = "decides by a softmax, and several classes per image have a logistic loss each"
+    one_label = "is defined for one class per image"
 
     decays: Sequence[Share] = (0.9, 0.99)
     """Decays of the averages, one slow head each; empty for none."""
     ensemble: Ensemble = "softmax_max_prob"
-    """How head and slow heads decide together: by the greatest probability of a class
-    (``"softmax_max_prob"``), the mean one (``"softmax_mean"``), the surest head
-    (``"softmax_min_entropy"``), or the greatest or mean logit (``"max_prob"``, ``"mean"``)."""
+    """Score of a class over all heads: greatest probability (``"softmax_max_prob"``), mean
+    probability (``"softmax_mean"``), that of the head of least entropy
+    (``"softmax_min_entropy"``), or greatest or mean logit (``"max_prob"``, ``"mean"``)."""
 
     def attach(self, strategy: Any) -> None:
-        """Give the model slow heads, unless it has some."""
+        """Add slow heads to the model, unless it has some."""
         if not self.decays:
             return
         self.check_head(strategy)

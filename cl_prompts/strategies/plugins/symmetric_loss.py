@@ -10,14 +10,12 @@ from cl_prompts.strategies.base.plugin import StrategyPlugin
 
 
 class SymmetricLoss(StrategyPlugin):
-    """Symmetric cross-entropy (Wang et al., ICCV 2019), which SLCA++ (arXiv 2408.08295) trains
-    representations with. One class per image.
+    """Symmetric cross-entropy (Wang et al., ICCV 2019), as in SLCA++. One class per image.
 
-    The cross-entropy of a method becomes ``forward_weight CE + reverse_weight RCE`` with the
-    :func:`~cl_prompts.losses.classification.reverse_cross_entropy`, both over the classes that
-    compete (``class_mask``). Other terms of the method stay as they are. MVP, Rainbow Memory,
-    DER++ and ER-ACE, whose cross-entropy is another one, take the reverse term alone, over the
-    whole batch.
+    The cross-entropy of a method becomes ``forward_weight CE + reverse_weight RCE`` with
+    :func:`~cl_prompts.losses.classification.reverse_cross_entropy`, both over the competing classes
+    (``class_mask``). Other terms do not change. MVP, Rainbow Memory, DER++ and ER-ACE have another
+    cross-entropy and get only the reverse term, over the whole batch. SLCA++: arXiv 2408.08295.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -29,7 +27,7 @@ class SymmetricLoss(StrategyPlugin):
     """
 
     needs = "head"
-    one_label = "is for exclusive classes, and several labels an image have a logistic loss each"
+    one_label = "is defined for one class per image"
 
     forward_weight: NotNegative = 1.0
     """Weight of the cross-entropy; ImageNet-R: 0.5."""
@@ -41,18 +39,17 @@ class SymmetricLoss(StrategyPlugin):
         self.check_head(strategy)
         if self.forward_weight != 1 and not (strategy.masks_classes and strategy.weighs_alike):
             raise self.refusal(
-                "weighs a cross-entropy over the classes that compete, and"
-                f" {type(strategy).__name__} has another one",
+                f"cannot weigh the cross-entropy of {type(strategy).__name__}",
                 "leave forward_weight at 1",
             )
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add what the terms lack."""
+        """Add the reverse term, and the change of weight of the cross-entropy."""
         batch = strategy.batch
         logits = strategy.competing_logits(strategy.output.logits, batch)
         term = self.reverse_weight * reverse_cross_entropy(logits, batch.labels)
         if self.forward_weight != 1:
-            # The strategy has added its cross-entropy with weight 1 already.
+            # The loss has the cross-entropy with weight 1 already.
             whole = strategy.label_loss(strategy.output.logits, batch)
             term = term + (self.forward_weight - 1) * whole
         strategy.loss = strategy.loss + term

@@ -144,7 +144,7 @@ def test_rows_of_earlier_tasks_are_lengthened_by_their_age() -> None:
 
 def test_a_stream_without_boundaries_puts_nothing_back() -> None:
     strategy, _ = aligned("one_prompt", period=24, **SLCA)
-    with pytest.raises(InputError, match="this stream announces no boundaries: leave it out"):
+    with pytest.raises(InputError, match="does not announce: leave restore out"):
         fit(strategy, experiences())
     without, plugin = aligned("one_prompt", period=24, **{**SLCA, "restore": False})
     fit(without, experiences())
