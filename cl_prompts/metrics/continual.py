@@ -22,7 +22,7 @@ Tasks = Sequence[Sequence[int]]
 
 
 def a_auc(curve: Curve, *, end: bool = True) -> float:
-    """Area under the anytime curve: mean accuracy over the anytime points (i-Blurry, ICLR 2022).
+    """Mean accuracy over the anytime points (i-Blurry, Koh et al., ICLR 2022).
 
     ``end=False`` leaves out the end of the stream, as the published Si-Blurry code does.
     """

@@ -153,10 +153,7 @@ class Curve:
         return total / n if n else float("nan")
 
     def best_before_last(self) -> Tensor | None:
-        """(classes,) best value of each class at earlier task ends, -1 if undefined.
-
-        A running maximum; None before the second task end.
-        """
+        """(classes,) running maximum at earlier task ends, -1 if undefined; None without any."""
         of, done, best = self._best
         earlier = len(self.task_ends) - 1
         if of is not self.task_ends or done > earlier:
@@ -202,12 +199,7 @@ class Curve:
         self._best = (None, 0, None)
 
     def spread(self, places: list[int], n_domains: int) -> None:
-        """Enlarge all evaluations to ``n_domains`` rows, NaN and no images for new domains.
-
-        Args:
-            places: rows of the known domains.
-            n_domains: number of domains.
-        """
+        """Move the known domains to the rows ``places`` of ``n_domains``, NaN elsewhere."""
         for point in (*self.anytime, *self.task_ends):
             if point.by_cell is None or point.images_by_cell is None:
                 continue

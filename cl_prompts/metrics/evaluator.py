@@ -145,12 +145,7 @@ class CachedEvaluator:
         return torch.nonzero(count).flatten()
 
     def __call__(self, model: nn.Module, seen: Tensor) -> ClassAccuracy:
-        """Accuracy on the test images of seen classes, over their columns.
-
-        Args:
-            model: images -> logits.
-            seen: (classes,) boolean.
-        """
+        """Accuracy on the test images of ``seen`` (classes,) boolean, over their columns."""
         domains = None if self.shown is None else self.domain_of_each
         n_domains = 1 if domains is None else len(self.domain_names)
         counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
@@ -230,11 +225,7 @@ class CachedEvaluator:
 
     @torch.no_grad()
     def logits(self, model: nn.Module, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield rows and logits (batch, classes) of the counted test images, in no particular
-        order.
-
-        Single label: columns of unseen classes hold -inf.
-        """
+        """Yield rows and logits (batch, classes) of the counted test images, in any order."""
         if self.multi_label and isinstance(model, ContinualModel) and not model.multi_label:
             raise InputError(
                 "the test set has several labels per image, and the model supports one: give"
@@ -289,10 +280,7 @@ class CachedEvaluator:
                 yield batch, out.logits
 
     def _groups(self, rows: Tensor, names: list[str]) -> Iterator[tuple[list[str], Tensor]]:
-        """Group rows by their cached parts, and yield the names of these.
-
-        New rows come last, so that the batches of others do not change.
-        """
+        """Yield the names of cached parts and the rows that have them, new rows last."""
         known = [self._features.known(name, rows) for name in names]
         group = torch.zeros(len(rows), dtype=torch.int64)
         for part in known:
@@ -329,10 +317,8 @@ class CachedEvaluator:
         self._features.reserve(0, len(self.targets))
 
     def close(self) -> None:
-        """Stop the loader's processes; a later evaluation starts new ones.
-
-        Left to the garbage collector they would block for five seconds.
-        """
+        """Stop the loader's processes; a later evaluation starts new ones."""
+        # Left to the garbage collector they would block for five seconds.
         self._loader = None
 
 

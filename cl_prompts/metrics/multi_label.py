@@ -42,11 +42,7 @@ class MultiLabelScores:
     own: dict[str, float]
 
     def flat(self) -> dict[str, float]:
-        """``mean_ap`` and F1 scores by name.
-
-        Suffix: the threshold in percent (``cf1_80``, ``of1_50``); none at the model's own
-        (``cf1``).
-        """
+        """``mean_ap``, F1 scores by threshold (``cf1_80``), and at the model's own (``cf1``)."""
         scores = {
             f"{name}_{100 * t:g}": value
             for t, values in self.f1.items()

@@ -95,10 +95,7 @@ class AdaptedViT(ContinualModel):
         return Encoding({} if training else parts, features=features)
 
     def decode(self, encoding: Encoding) -> Output:
-        """Score by the proxy in training, by prototypes otherwise.
-
-        ``features`` are those of the newest subspace in training, else of all, concatenated.
-        """
+        """Score by the proxy in training, by prototypes otherwise."""
         features = encoding.features
         assert features is not None
         newest = features[:, -1]
@@ -166,12 +163,7 @@ class AperViT(AdaptedViT):
         self.fix_head()
 
     def learn(self, features: Tensor, labels: Tensor) -> None:
-        """Add images to the means of their classes.
-
-        Args:
-            features: (batch, 2 dim), as in evaluation.
-            labels: (batch,) classes.
-        """
+        """Add features (batch, 2 dim) and classes (batch,) to the class means."""
         self.means.update(features, labels)
 
     def scores(self, features: Tensor) -> Tensor:

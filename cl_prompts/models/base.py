@@ -166,11 +166,7 @@ class ContinualModel(nn.Module):
         )
 
     def observe_classes(self, labels: Tensor) -> None:
-        """Mark classes as seen.
-
-        Args:
-            labels: class ids of any shape, or multi-hot (batch, classes).
-        """
+        """Mark classes as seen: ids of any shape, or multi-hot (batch, classes)."""
         if self.multi_label:
             self.seen |= (labels > 0).reshape(-1, self.n_classes).any(dim=0)
         else:
@@ -211,10 +207,7 @@ class ContinualModel(nn.Module):
     def update_statistics(
         self, rows: int | None = None, *, repeated: bool = False
     ) -> AbstractContextManager[None]:
-        """Context in which the next forward pass updates the whitening statistics, if any.
-
-        Arguments as :meth:`~cl_prompts.models.whitening.FeatureWhitening.update_statistics`.
-        """
+        """:meth:`~cl_prompts.models.whitening.FeatureWhitening.update_statistics`, if any."""
         if self.whitening is None:
             return nullcontext()
         return self.whitening.update_statistics(rows, repeated=repeated)
@@ -224,10 +217,7 @@ class ContinualModel(nn.Module):
         return logits.masked_fill(~self.seen, 0.0 if self.multi_label else float("-inf"))
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """Name -> version of each cacheable part of a forward pass.
-
-        A cached value is valid while its version compares equal.
-        """
+        """Cacheable part -> version; cached values are valid while it compares equal."""
         return {}
 
     def needs_images(self, cached: Collection[str]) -> bool:

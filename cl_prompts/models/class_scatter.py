@@ -54,10 +54,7 @@ class ClassScatter(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor, labels: Tensor) -> None:
-        """Add features (batch, dim) of the statistics' type with classes (batch,).
-
-        Labels on the CPU avoid a GPU synchronisation.
-        """
+        """Add features (batch, dim) of the statistics' type with classes (batch,)."""
         for c, mine in rows_by_class(x, labels):
             before = self.count[c].clone()
             total = before + len(mine)

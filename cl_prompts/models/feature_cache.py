@@ -68,10 +68,7 @@ class FeatureCache:
 
     def drop_outdated(self, keys: Keys) -> None:
         """Remove values of parts whose version has changed."""
-        self._parts = self._usable(keys)
-
-    def _usable(self, keys: Keys) -> dict[str, _Part]:
-        return {
+        self._parts = {
             name: part
             for name, part in self._parts.items()
             if name in keys and keys[name] == part.version
@@ -169,7 +166,8 @@ class FeatureCache:
         """
         parts = {
             name: (part.known.clone(), part.values[part.known.to(part.values.device)])
-            for name, part in self._usable(keys).items()
+            for name, part in self._parts.items()
+            if name in keys and keys[name] == part.version
         }
         return {
             "reused": self.reused,

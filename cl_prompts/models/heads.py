@@ -60,12 +60,7 @@ class LinearHead(nn.Linear):
 
 
 def mask_unseen(logits: Tensor, seen: Tensor, value: float = float("-inf")) -> Tensor:
-    """Replace the columns of unseen classes.
-
-    Args:
-        logits: (batch, classes).
-        seen: (classes,) boolean.
-    """
+    """Replace columns of logits (batch, classes) outside ``seen`` (classes,) boolean."""
     return logits.masked_fill(~seen, value)
 
 

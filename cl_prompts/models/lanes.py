@@ -95,12 +95,7 @@ class Lane(nn.Module):
 
     @torch.no_grad()
     def initialise(self, init: LaneInitialisation, scale: float) -> None:
-        """Draw initial values.
-
-        Args:
-            init: see :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
-            scale: of orthogonal prompts.
-        """
+        """Draw initial values; ``scale`` is that of orthogonal prompts."""
         if init == "uniform":
             nn.init.uniform_(self.selectors, -1, 1)
             if self.prompts is not None:
@@ -157,10 +152,7 @@ class LaneSet(nn.ModuleList):
         self.freeze_finished()
 
     def add_head(self, classes: Sequence[int]) -> LaneHead:
-        """Add head rows for new classes to the last lane.
-
-        Weights are drawn from a truncated normal of std 0.02; biases are 0.
-        """
+        """Add head rows to the last lane: weights of std 0.02 (truncated normal), biases 0."""
         head = LaneHead(classes, self.dim)
         nn.init.trunc_normal_(head.weight, std=0.02)  # on the CPU: the same on every device
         head.to(self.lane(-1).selectors.device)

@@ -78,10 +78,7 @@ class LayUP(RanPAC):
 
     @torch.no_grad()
     def fold_accuracies(self, candidates: Sequence[float] = RIDGES) -> Tensor:
-        """(folds, candidates) accuracy on each fold of the held-out sample, over all columns.
-
-        0 where a system is not positive definite to working precision.
-        """
+        """(folds, candidates) accuracy on each fold; 0 where a system cannot be solved."""
         features, onehot = self.held.samples
         h, labels = self.statistics.inputs(features), onehot.argmax(dim=1)
         fold_of = stratified_folds(labels).to(h.device)

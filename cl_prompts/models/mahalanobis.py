@@ -152,10 +152,7 @@ class MahalanobisPerClass(PrototypeClassifier):
 
 
 def normalised(covariance: Tensor) -> Tensor:
-    """Correlations ``S_ij / sqrt(S_ii S_jj)`` (dim, dim).
-
-    An entry without variance has 1 with itself and 0 with others.
-    """
+    """Correlations (dim, dim); an entry without variance has 1 with itself, else 0."""
     variance = covariance.diagonal()
     varies = variance > 0
     deviation = torch.where(varies, variance, 1).sqrt()

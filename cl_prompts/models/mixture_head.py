@@ -148,10 +148,7 @@ class MixtureHead(nn.Module):
 
     @torch.no_grad()
     def prior(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Target of the gate (batch, groups), rows of sum 1.
-
-        Nearly uniform over the k most similar groups, including ties.
-        """
+        """Gate target (batch, groups): nearly uniform over the k most similar groups."""
         # pi = softmax(t + 10 for the k greatest)
         resemblance = self.resemblance(features, labels)
         least = resemblance.topk(self.k, dim=-1).values[:, -1:]
@@ -162,11 +159,7 @@ class MixtureHead(nn.Module):
         return F.cross_entropy(self.gate_logits(features), self.prior(features, labels))
 
     def group_loss(self) -> Tensor:
-        """Cross-entropy between X_g and M_g that keeps each expert near its group.
-
-        The mean over known classes of the row of a class in X_g against all rows of M_g, without
-        temperature.
-        """
+        """Mean cross-entropy of X_g against all rows of M_g, over known classes."""
         experts = self.expert_features()
         prototypes = self.prototypes()[: len(experts)]
         cosines = experts @ prototypes.transpose(1, 2)  # (experts, classes, classes)

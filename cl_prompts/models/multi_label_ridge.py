@@ -174,13 +174,7 @@ class MultiLabelRidge(RanPAC):
         return (labels[:, None] == columns).long()
 
     def targets(self, inputs: Tensor, labels: Tensor, annotated: Tensor | None = None) -> Tensor:
-        """Targets (batch, classes): annotated labels, pseudo-labels of earlier classes, else 0.
-
-        Args:
-            inputs: (batch, size) of the regression.
-            labels: (batch, classes) 0/1.
-            annotated: see :meth:`update`.
-        """
+        """Targets (batch, classes): annotated labels, pseudo-labels of earlier classes, else 0."""
         known = self._annotated(labels, annotated)
         y = labels.to(self.count.dtype).masked_fill(~known, 0)
         if self.pseudo is None:
@@ -194,20 +188,14 @@ class MultiLabelRidge(RanPAC):
         return self.met.sum() * u / u.sum().clamp(min=torch.finfo(u.dtype).tiny)
 
     def sample_weights(self, y: Tensor) -> Tensor | None:
-        """Targets (batch, classes) -> (batch,) mean class weight of each sample's positives.
-
-        0 without positives; None if all samples weigh the same.
-        """
+        """(batch,) mean class weight of each sample's positives in y; None: all equal."""
         if self.weights == "none":
             return None
         return y @ self.class_weights() / y.sum(dim=1).clamp(min=1)
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Use the current solution for the pseudo-labels of all classes met so far.
-
-        Call it at task ends, or at regular intervals.
-        """
+        """Use the current solution for pseudo-labels of all classes met so far."""
         if self.pseudo is None:
             return
         self.settled.copy_(self.met)
@@ -233,10 +221,7 @@ class MultiLabelRidge(RanPAC):
 
     @torch.no_grad()
     def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
-        """Features (batch, dim) -> scores (batch, classes) float32, 0 for unseen classes.
-
-        Arguments and errors as in the base class.
-        """
+        """Features (batch, dim) -> scores (batch, classes) float32, 0 for unseen classes."""
         with torch.autocast(features.device.type, enabled=False):
             scores = self._scores(features.to(self.count.dtype), wait=wait).float()
         return scores.masked_fill(~self.seen, 0)

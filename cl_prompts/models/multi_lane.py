@@ -123,8 +123,7 @@ class MultiLaneViT(ContinualModel):
 
         Args:
             classes: data-set labels; :meth:`add_classes` adds more.
-            copy_previous: copy selectors and prompts from the previous lane; head rows are always
-                new.
+            copy_previous: copy selectors and prompts, but no head rows, from the previous lane.
         """
         # Published: one orthogonal matrix for the prompts of all tasks.
         scale = (self.n_tasks or 1) ** -0.5
@@ -180,10 +179,7 @@ class MultiLaneViT(ContinualModel):
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> LaneEncoding:
         """Compute the logits of the current lane (training) or of all lanes (evaluation).
 
-        Args:
-            images: (batch, 3, size, size) in [0, 1]; None if the logits of all lanes are cached.
-            cached: evaluation only: lane name -> (batch, classes of the lane) logits of the same
-                images.
+        ``cached`` (evaluation only): lane name -> (batch, classes of the lane) logits.
         """
         if self.training:
             self._need_lane()
@@ -223,8 +219,6 @@ class MultiLaneViT(ContinualModel):
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
         """Load a state of :meth:`learned_state`, rebuilding lanes and their classes.
-
-        Existing parameters stay the same objects if the model already has these lanes.
 
         Raises:
             InputError: the state belongs to another model; this one is then unchanged.

@@ -139,11 +139,7 @@ def lane_token(backbone: FrozenViT) -> Tensor:
 
 
 def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
-    """Softmax over n tokens of the inner products of tokens and selectors / sqrt(dim).
-
-    ``hidden`` (batch, n, dim) and ``slots`` (T, S, dim) are normalised -> (batch, T * S, n),
-    computed in fp32 by one head over the full width.
-    """
+    """(batch, T * S, n) softmax over tokens of selector-token products / sqrt(dim), in fp32."""
     # Scaling the selectors is cheaper than scaling the scores.
     rows = slots.flatten(0, 1) * slots.shape[-1] ** -0.5
     scores = torch.matmul(rows, hidden.transpose(1, 2))
@@ -190,17 +186,9 @@ def fused_lanes(
 def fused_block(
     block: Block, token: Tensor, state: FrozenState, slots: Tensor, prompts: Tensor | None
 ) -> Tensor:
-    """One block for the class tokens of some lanes.
+    """One block for the class tokens (batch, T, dim) of some lanes -> the same shape.
 
-    Args:
-        block: the frozen block.
-        token: (batch, T, dim) class tokens of the lanes.
-        state: the frozen inputs of this block.
-        slots: (T, S, dim) of :func:`slot_norms`.
-        prompts: (T, 2, heads, P, head dim) or None.
-
-    Returns:
-        (batch, T, dim).
+    ``slots`` (T, S, dim) come from :func:`slot_norms`; ``prompts`` are (T, 2, heads, P, head dim).
     """
     attn = block.attn
     normed = block.norm1(token)
@@ -227,9 +215,8 @@ KeyValue = tuple[Tensor, Tensor]
 def _by_kind(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | None) -> Tensor:
     """Attention of the class tokens, without concatenating the kinds of keys.
 
-    ``query`` and ``own`` (key and value of the class token) are (batch, T, heads, head dim),
-    ``seen`` (those of the summary tokens) (batch, T, S, heads, head dim); the result is shaped as
-    ``query``.
+    ``query``, ``own`` (key and value of the class token): (batch, T, heads, head dim); ``seen``
+    (those of the summary tokens): (batch, T, S, heads, head dim).
     """
     (key, value), (keys, values) = own, seen
     query = query * query.shape[-1] ** -0.5
@@ -267,10 +254,7 @@ def joined_block(
         rows: (batch + S, T, dim) class tokens of the lanes, and their selectors.
         state: the frozen inputs of this block.
         prompts: (P, T * 2 * heads * head dim), keys before values, or None.
-        evolve: update the selectors; False leaves them out of the result.
-
-    Returns:
-        (batch + S, T, dim), or (batch, T, dim).
+        evolve: update the selectors; False returns (batch, T, dim) class tokens only.
     """
     attn = block.attn
     batch = len(state.hidden)
@@ -317,10 +301,7 @@ def literal_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
 
 
 def literal_input(block: Block, tokens: Tensor, state: FrozenState) -> tuple[Tensor, Tensor]:
-    """Attention input of a block: selectors are replaced by summary tokens.
-
-    Lanes' tokens (batch, T, 1 + S, dim) -> attention input and normalised tokens of the same shape.
-    """
+    """Attention input with summary tokens, and normalised tokens, (batch, T, 1 + S, dim)."""
     normed = block.norm1(tokens)
     # A = softmax(n h^T / sqrt(D)), G = A h
     scores = (
@@ -333,11 +314,7 @@ def literal_input(block: Block, tokens: Tensor, state: FrozenState) -> tuple[Ten
 def literal_block(
     block: Block, tokens: Tensor, entering: Tensor, normed: Tensor, prompts: Tensor | None
 ) -> Tensor:
-    """One block over all tokens of all lanes, (batch, T, 1 + S, dim) -> the same shape.
-
-    ``entering`` and ``normed`` come from :func:`literal_input`; ``prompts`` (T, 2, heads, P, head
-    dim).
-    """
+    """One block over all tokens of all lanes, (batch, T, 1 + S, dim) -> the same shape."""
     attn = block.attn
     batch, n_lanes = tokens.shape[:2]
     # q, k, v = qkv(X), prompts joined to keys and values

@@ -190,10 +190,9 @@ def innermost_selector(model: ContinualModel) -> nn.Module | None:
 
 
 def prompt_usage(model: ContinualModel) -> Tensor | None:
-    """(prompts,) uses of each prompt in training so far, a copy; None without a selector.
+    """(prompts,) uses in training so far, a copy; None without a selector.
 
-    A use is a selection, or for mixed prompts (CODA-Prompt) a weight of absolute value 1, averaged
-    over blocks.
+    A use is a selection, or for mixed prompts (CODA-Prompt) an absolute weight of 1.
     """
     count = getattr(innermost_selector(model), "count", None)
     return None if count is None else cast(Tensor, count).detach().clone()

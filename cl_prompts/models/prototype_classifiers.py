@@ -85,8 +85,8 @@ class PrototypeClassifier(nn.Module):
 
         Args:
             features: (batch, dim).
-            wait: check a new solution now, which synchronises with a GPU. Otherwise a failed
-                solution scores NaN, and the next call with ``wait`` raises.
+            wait: check a new solution now, which synchronises with a GPU; else a failed one scores
+                NaN.
 
         Returns:
             (batch, classes) float32, -inf for unseen classes.

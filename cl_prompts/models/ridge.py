@@ -82,11 +82,9 @@ class RandomExpansion(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
-        """Set gamma = 1 / median |x - y|^2 over the pairs of the first batch, if not given.
+        """Set gamma = 1 / median |x - y|^2 over pairs of the first batch (batch, dim).
 
-        Args:
-            features: (batch, dim). If all are equal, or there is only one, the mean of |x|^2
-                replaces the median.
+        Does nothing if gamma is known. The mean of |x|^2 replaces a median of 0 or of no pairs.
         """
         if self.kind != "fourier" or self.gamma is not None or len(features) == 0:
             return
@@ -223,12 +221,13 @@ class RidgeStatistics(SymmetricSums):
     ) -> float:
         """Choose the ridge of least error on held-out samples that are part of the sums.
 
-        They are subtracted for the comparison; the sums stay unchanged. Candidates whose system is
-        not positive definite to working precision are skipped. One factorisation per candidate.
+        They are subtracted for the comparison only. Candidates whose system is not positive
+        definite to working precision are skipped. One factorisation per candidate.
 
         Args:
-            held: inputs (n, size), targets (n, columns) and weights (n,) or None of the held-out
-                samples, as given to :meth:`add`.
+            held: inputs (n, size), targets (n, columns) and weights (n,) or None, as in
+                :meth:`add`.
+            candidates: ridges.
             error: of scores and targets, both (n, columns).
             blame: name for the error.
 

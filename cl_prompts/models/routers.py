@@ -15,7 +15,57 @@ from cl_prompts.prompts.selectors import Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware
 
 
-class AnalyticRouter(TaskAware):
+class ExpertRouter(TaskAware):
+    """Base of routers: the current expert in training, the one of best score else.
+
+    Args:
+        n_experts: number of experts, one per task.
+
+    Example:
+        >>> ExpertRouter(3)(torch.randn(2, 4)).index.tolist()  # in training
+        [[0], [0]]
+    """
+
+    task_axes: ClassVar = {"count": 0}
+    count: Tensor
+
+    def __init__(self, n_experts: int) -> None:
+        super().__init__()
+        self.n_experts = n_experts
+        self.register_buffer("count", torch.zeros(n_experts))
+
+    def grown(self) -> None:
+        """Update the number of experts."""
+        self.n_experts = len(self.count)
+
+    @property
+    def current(self) -> int:
+        """The expert in training."""
+        return max(self.task, 0)
+
+    def scores(self, query: Tensor) -> Tensor:
+        """Queries (batch, dim) -> (batch, experts), -inf for experts without data."""
+        raise NotImplementedError
+
+    def forward(self, query: Tensor) -> Selection:
+        """Query (batch, dim) -> Selection of one expert per image.
+
+        ``distance`` is 1 - score in evaluation, 0 in training.
+        """
+        scale = torch.ones_like(self.count)
+        if self.training:
+            index = torch.full((len(query), 1), self.current, device=query.device)
+            return Selection(index, query.new_zeros(len(query), self.n_experts), scale)
+        scores = self.scores(query)
+        return Selection(scores.argmax(dim=1, keepdim=True), (1 - scores).to(query.dtype), scale)
+
+    @torch.no_grad()
+    def observe(self, selection: Selection) -> None:
+        """Count a training batch's choices."""
+        count_choices(selection.index, self.count)
+
+
+class AnalyticRouter(ExpertRouter):
     """FlyPrompt's router (ICLR 2026, arXiv 2602.01976): ridge regression of experts on queries.
 
     With random features phi(q) = relu(q R) and the expert in training as target: ``U = (G + ridge
@@ -46,7 +96,6 @@ class AnalyticRouter(TaskAware):
         1.0
     """
 
-    count: Tensor
     weight: Tensor | None
 
     task_axes: ClassVar = {"count": 0, "weight": 1}
@@ -64,25 +113,14 @@ class AnalyticRouter(TaskAware):
         seed: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__()
-        self.n_experts = n_experts
+        super().__init__(n_experts)
         self.ridge = ridge
         self.statistics = RidgeStatistics(
             dim, n_experts, expansion=expansion, width=width, seed=seed, dtype=dtype
         )
         # Columns are experts, one per task.
         self.statistics.class_axes, self.statistics.task_axes = {}, {"cross": 1}
-        self.register_buffer("count", torch.zeros(n_experts))
         self.register_buffer("weight", None, persistent=False)
-
-    def grown(self) -> None:
-        """Update the number of experts."""
-        self.n_experts = len(self.count)
-
-    @property
-    def current(self) -> int:
-        """The expert in training."""
-        return max(self.task, 0)
 
     def begin(self, task: int) -> None:
         """Check that the expert exists."""
@@ -90,10 +128,7 @@ class AnalyticRouter(TaskAware):
 
     @torch.no_grad()
     def update(self, query: Tensor) -> None:
-        """Add the queries (batch, dim) of a stream batch, with the current expert as target.
-
-        Call it once per stream batch, with queries of images as evaluation sees them.
-        """
+        """Add a stream batch's queries (batch, dim) once, with the current expert as target."""
         target = torch.zeros(len(query), self.n_experts, device=query.device)
         target[:, self.current] = 1
         with torch.autocast(query.device.type, enabled=False):
@@ -111,23 +146,6 @@ class AnalyticRouter(TaskAware):
         # Random features are not negative: a sum of 0 means no queries.
         known = (self.statistics.cross > 0).any(dim=0)
         return scores.masked_fill(~known, float("-inf"))
-
-    def forward(self, query: Tensor) -> Selection:
-        """Query (batch, dim) -> Selection of one expert per image.
-
-        In evaluation ``distance`` is 1 - score, without gradient.
-        """
-        scale = torch.ones_like(self.count)
-        if self.training:
-            index = torch.full((len(query), 1), self.current, device=query.device)
-            return Selection(index, query.new_zeros(len(query), self.n_experts), scale)
-        scores = self.scores(query)
-        return Selection(scores.argmax(dim=1, keepdim=True), (1 - scores).to(query.dtype), scale)
-
-    @torch.no_grad()
-    def observe(self, selection: Selection) -> None:
-        """Count a training batch's choices."""
-        count_choices(selection.index, self.count)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Restore the expert and discard the solution."""
@@ -167,7 +185,7 @@ class TaskIdentity(nn.Module):
         return self.head(self.mapped(query))
 
 
-class HeadRouter(TaskAware):
+class HeadRouter(ExpertRouter):
     """Router to the task of an image's most likely class (HiDe-Prompt, NeurIPS 2023).
 
     arXiv 2310.07234. Training uses the current task's prompts and ignores the classifier (the
@@ -189,29 +207,16 @@ class HeadRouter(TaskAware):
     """
 
     class_axes: ClassVar = {"task_of": 0}
-    task_axes: ClassVar = {"count": 0}
-    count: Tensor
     task_of: Tensor
 
     def __init__(self, classifier: nn.Module, n_classes: int, n_tasks: int) -> None:
-        super().__init__()
+        super().__init__(n_tasks)
         self.classifier = classifier
-        self.n_tasks = n_tasks
-        self.register_buffer("count", torch.zeros(n_tasks))
         self.register_buffer("task_of", torch.full((n_classes,), -1))
 
     def fresh(self, name: str, rows: Tensor) -> None:
         """Assign new classes to no task."""
         rows.fill_(-1 if name == "task_of" else 0)
-
-    def grown(self) -> None:
-        """Update the number of entries."""
-        self.n_tasks = len(self.count)
-
-    @property
-    def current(self) -> int:
-        """The task in training."""
-        return max(self.task, 0)
 
     @property
     def seen(self) -> Tensor:
@@ -220,9 +225,9 @@ class HeadRouter(TaskAware):
 
     def begin(self, task: int) -> None:
         """Check that the pool has an entry for the task."""
-        if task >= self.n_tasks:
+        if task >= self.n_experts:
             raise InputError(
-                f"task {task} has no prompts: the pool was made for n_tasks={self.n_tasks}"
+                f"task {task} has no prompts: the pool was made for n_tasks={self.n_experts}"
             )
 
     @torch.no_grad()
@@ -232,22 +237,8 @@ class HeadRouter(TaskAware):
         present.index_fill_(0, labels.flatten(), True)
         self.task_of.masked_fill_(present & ~self.seen, self.current)
 
-    def forward(self, query: Tensor) -> Selection:
-        """Query (batch, dim) -> Selection of one task per image.
-
-        In evaluation ``distance`` is 1 - the logit of each task's best class, in training 0.
-        """
-        scale = torch.ones_like(self.count)
-        if self.training:
-            index = torch.full((len(query), 1), self.current, device=query.device)
-            return Selection(index, query.new_zeros(len(query), self.n_tasks), scale)
+    def scores(self, query: Tensor) -> Tensor:
+        """Queries (batch, dim) -> (batch, tasks) logit of each task's best class."""
         logits = self.classifier(query).masked_fill(~self.seen, float("-inf"))
-        # logit of each task's best class
-        own = self.task_of[:, None] == torch.arange(self.n_tasks, device=query.device)
-        best = torch.where(own, logits[:, :, None], float("-inf")).amax(dim=1)
-        return Selection(best.argmax(dim=1, keepdim=True), 1 - best, scale)
-
-    @torch.no_grad()
-    def observe(self, selection: Selection) -> None:
-        """Count a training batch's choices."""
-        count_choices(selection.index, self.count)
+        own = self.task_of[:, None] == torch.arange(self.n_experts, device=query.device)
+        return torch.where(own, logits[:, :, None], float("-inf")).amax(dim=1)

@@ -134,8 +134,7 @@ class FeatureWhitening(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> input of the head, (batch, dim) fp32.
 
-        Gradient flows to the features, not into the statistics. Before the first update features
-        are unchanged.
+        Gradient flows to the features, not into the statistics.
         """
         if self._due is not None:
             rows, repeated = self._due
@@ -238,8 +237,7 @@ def newton_schulz(matrix: Tensor, shrinkage: float) -> Tensor:
     ``Y <- Y T, Z <- T Z with T = (3 I - Z Y) / 2`` from ``Y = A / c`` and ``Z = I``, where c is the
     largest row sum of absolute values; Z converges to ``sqrt(c) A^(-1/2)``. The smallest eigenvalue
     of ``A / c`` is at least ``shrinkage / (sqrt(dim) (dim + shrinkage))`` and grows by 9/4 a step
-    until it is near 1, which fixes the number of steps. Arguments and result as for
-    :func:`inverse_root`.
+    until it is near 1, which fixes the number of steps.
     """
     dim = len(matrix)
     scale = matrix.abs().sum(dim=1).amax()

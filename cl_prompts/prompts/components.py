@@ -50,9 +50,9 @@ def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
 def gram_schmidt(past: Tensor, draws: Tensor) -> Tensor:
     """The published sequential form of :func:`orthogonal_rows`, normalised at the end.
 
-    ``u_i = g_i - sum_{j<i} (g_i . u_j) / (u_j . u_j) u_j``. Trained past rows are not orthogonal to
-    each other, so in general the result is not orthogonal to them. Rows with squared norm below
-    1e-8 are skipped (the published code draws again, endlessly for a past row).
+    ``u_i = g_i - sum_{j<i} (g_i . u_j) / (u_j . u_j) u_j``. The result is not orthogonal to trained
+    past rows, which are not orthogonal to each other. Rows of squared norm below 1e-8 are skipped
+    (the published code draws again, endlessly for a past row).
     """
     rows = past
     for draw in draws.unbind(1):

@@ -42,12 +42,7 @@ def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
 
 
 def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
-    """Write prompts by name to a new safetensors file.
-
-    Args:
-        path: of the file.
-        prompts: tensors of any shape.
-    """
+    """Write prompts, name -> tensor of any shape, to a new safetensors file."""
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
     write_whole(path, save(tensors), new=True)
 

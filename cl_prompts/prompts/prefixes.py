@@ -33,10 +33,7 @@ def check_halves(length: int) -> None:
 
 
 def split_heads(rows: Tensor, heads: int) -> KeyValue:
-    """Rows (batch, 2, n, dim) -> keys and values, each (batch, heads, n, dim / heads).
-
-    Heads are contiguous channels.
-    """
+    """Rows (batch, 2, n, dim) -> keys and values, each (batch, heads, n, dim / heads)."""
     keys, values = rows.unflatten(-1, (heads, -1)).transpose(2, 3).unbind(1)
     return keys, values
 

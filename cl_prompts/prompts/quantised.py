@@ -113,9 +113,9 @@ class QuantisedComponents(nn.Module):
         self.values = nn.Parameter(torch.rand(len(self.blocks), size, length, dim))
 
     def quantise(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights (blocks, batch, size) -> weighted sums, nearest entries and their numbers.
+        """Weights (blocks, batch, size) -> weighted sums, nearest entries, their numbers.
 
-        The first two are (blocks, batch, length, dim), the numbers (blocks, batch); ties go to the
+        Sums and entries are (blocks, batch, length, dim), numbers (blocks, batch); ties: the
         lowest.
         """
         flat = self.values.flatten(2)

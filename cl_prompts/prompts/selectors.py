@@ -231,8 +231,6 @@ class NearestKeys(nn.Module):
 
 
 def count_choices(index: Tensor, count: Tensor) -> Tensor:
-    """Add to ``count`` (size,) the occurrences of each row in ``index`` (batch, k).
-
-    Unlike ``bincount`` it never synchronises with a GPU.
-    """
+    """Add the occurrences of each row in ``index`` (batch, k) to ``count`` (size,)."""
+    # Unlike bincount it never synchronises with a GPU.
     return count.scatter_(0, index.flatten(), 1.0, reduce="add")

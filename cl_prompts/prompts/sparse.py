@@ -52,10 +52,7 @@ class BlockRouting:
         self.rows = pool.size if pool.dense else pool.k
 
     def __call__(self, queries: Tensor) -> KeyValue:
-        """Queries (batch, heads, n, head dim) -> scores and values of the chosen experts.
-
-        Scaled scores (batch, heads, rows) and values (batch, heads, rows, head dim).
-        """
+        """Queries (batch, heads, n, head dim) -> scaled scores and values of the chosen experts."""
         pool, i = self.pool, self.block
         keys, values = (p[i].to(queries.dtype) for p in (pool.keys, pool.values))
         # s_e = qbar . k_e
@@ -78,10 +75,7 @@ class BlockRouting:
         return scale * self.scores.gather(-1, index), chosen
 
     def router_loss(self) -> Tensor:
-        """Sum over heads and chosen experts of the cross-entropy that prefers them.
-
-        Scores of the other experts are raised by epsilon ranges.
-        """
+        """Cross-entropy that prefers the chosen experts, the others raised by epsilon ranges."""
         chosen = torch.zeros_like(self.scores, dtype=torch.bool).scatter_(-1, self.index, True)
         ahead = self.scores + self.pool.epsilon * _range(self.scores)
         log_probability = torch.where(chosen, self.scores, ahead).log_softmax(dim=-1)
@@ -211,10 +205,7 @@ class SparsePrefix(nn.Module):
         self.has_old_keys = True
 
     def prototype_loss(self) -> Tensor:
-        """Cross-entropy that keeps frequent experts near their old keys.
-
-        Summed over blocks, heads and the k nearest old keys; 0 before the first :meth:`end_task`.
-        """
+        """Cross-entropy that keeps frequent experts near their old keys."""
         old = self.old_keys
         # CE(O_f K', top k of O_f O')
         target = old @ old.transpose(-2, -1)  # (blocks, heads, experts, experts)

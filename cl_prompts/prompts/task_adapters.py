@@ -54,10 +54,7 @@ class Adapter(nn.Module):
         return 2 * self.down.weight.numel()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (batch, n, dim) -> the same shape and type.
-
-        Computed in the type of the weights, or as autocast says.
-        """
+        """Tokens (batch, n, dim) -> the same shape and type."""
         hidden = F.relu(self.down(tokens.to(self.down.weight.dtype)))
         hidden = F.dropout(hidden, self.dropout, self.training)
         return (self.scale * self.up(hidden)).to(tokens.dtype)

@@ -152,9 +152,9 @@ class HiDePrompt(PromptStrategy):
     def check_announced(self, *, announced: bool) -> None:
         """Refuse fewer prefixes than announced tasks."""
         super().check_announced(announced=announced)
-        if announced and (self.n_tasks or 0) > self.router.n_tasks:
+        if announced and (self.n_tasks or 0) > self.router.n_experts:
             raise InputError(
-                f"pool_size is {self.router.n_tasks}, but {type(self).__name__} needs a prefix for"
+                f"pool_size is {self.router.n_experts}, but {type(self).__name__} needs a prefix for"
                 f" each of the {self.n_tasks} announced tasks: give at least as many"
             )
 
@@ -209,7 +209,7 @@ class HiDePrompt(PromptStrategy):
     def start_period(self) -> None:
         """Start the next prefix, where no boundary is announced."""
         following = self.router.current + 1
-        if following >= self.router.n_tasks:
+        if following >= self.router.n_experts:
             return
         # Seeded by the period's number, so that a resumed run draws the same.
         with seeded(derived_seed(self.seed, following)):
