@@ -110,7 +110,7 @@ def test_an_update_of_the_positional_embedding() -> None:
         vit.vit.pos_embed += pool.updates()
     torch.testing.assert_close(got, vit.blocks(vit.embed(images)), atol=1e-5, rtol=1e-5)
     wrong = Decomposed(SharedTokens((), 1, 16), n_tokens=6, dim=16, rank=2).build(None)
-    with pytest.raises(InputError, match="for sequences of 6 tokens of width 16: this one has 5"):
+    with pytest.raises(InputError, match="the offset has 6 tokens of width 16"):
         vit.blocks(tokens, wrong)
 
 
