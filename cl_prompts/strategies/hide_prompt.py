@@ -154,8 +154,8 @@ class HiDePrompt(PromptStrategy):
         super().check_announced(announced=announced)
         if announced and (self.n_tasks or 0) > self.router.n_experts:
             raise InputError(
-                f"pool_size is {self.router.n_experts}, but {type(self).__name__} needs a prefix for"
-                f" each of the {self.n_tasks} announced tasks: give at least as many"
+                f"pool_size is {self.router.n_experts}, but {type(self).__name__} needs a prefix"
+                f" for each of the {self.n_tasks} announced tasks: give at least as many"
             )
 
     def observe_classes(self, labels: Tensor) -> None:
