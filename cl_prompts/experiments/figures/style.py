@@ -41,7 +41,7 @@ def theme(*, dark: bool = False, size: int = 11) -> dict[str, Any]:
         "view": {"stroke": None},
         "axis": {**labels, "gridColor": faint, "domainColor": "#999999", "tickColor": "#999999"},
         "legend": {**labels, "symbolStrokeWidth": 2.5},
-        "text": {"color": ink},
+        "text": {"color": ink, "fontSize": size - 1},
         "rule": {"color": ink},
         "range": {"category": (_ON_DARK if dark else _ON_LIGHT).split()},
     }
@@ -67,15 +67,18 @@ def figure(chart: Chart, form: str) -> bytes:
         chart: the chart.
         form: "pdf", "svg" or "png" (300 dots per inch).
     """
-    found = {
-        **chart.to_dict(),
-        "width": _COLUMN,
-        "autosize": {"type": "fit", "contains": "padding"},
-    }
     config = theme(size=7)
-    config["legend"] |= {"orient": "bottom", "gradientLength": 100, "labelLimit": 90}
-    found |= {"config": config, "height": min(chart.height, 200), "padding": 1}
-    found = _with_printable_texts(found)
+    config["legend"] |= {"orient": "bottom", "offset": 6, "gradientLength": 100}
+    config["legend"] |= {"gradientThickness": 6, "padding": 0, "symbolStrokeWidth": 1.2}
+    size = {
+        "width": _COLUMN,
+        # In proportion to the letters.
+        "height": 7 / 11 * chart.height,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+    }
+    config["axis"] |= {"labelOverlap": True, "labelSeparation": 4}
+    config |= {"line": {"strokeWidth": 1.2}, "padding": 1}
+    found = _with_printable_texts({**chart.to_dict(), **size, "config": config})
     if form == "pdf":
         return vl_convert.vegalite_to_pdf(found)
     if form == "png":
@@ -156,5 +159,5 @@ def heat_map(
         dark = f"datum.value < {middle}" if middle > 0 else "abs(datum.value) > 0.65"
         ink = alt.condition(dark, alt.value("white"), alt.value("black"))
         text = alt.Text("value:Q", format=f".{digits}f")
-        drawn = drawn + base.mark_text(fontSize=10).encode(text=text, color=ink)
+        drawn = drawn + base.mark_text().encode(text=text, color=ink)
     return drawn

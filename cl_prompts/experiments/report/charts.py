@@ -7,7 +7,7 @@ import re
 import statistics
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -201,35 +201,17 @@ def _extremes_in_words(final: Floats, names: Sequence[str]) -> str:
     )
 
 
-class Picture(NamedTuple):
-    """A chart of one run.
-
-    Attributes:
-        name: of its file.
-        chart: the chart.
-        words: alternative text.
-        line: summary that stands on the page in place of the folded chart; empty to show it.
-    """
-
-    name: str
-    chart: figures.Chart
-    words: str
-    line: str = ""
-
-
 def run_charts(title: str, name: str, run: RunRecord, charts: Charts) -> list[Fields]:
     """Draw classes, prompt use and keys of one run."""
     stem, whose = f"{title}-{name}-seed-{run.seeds}", f"{title}, {name}, seed {run.seeds}"
     return [
-        {
-            **charts.add(f"{stem}-{one.name}", one.chart, f"{whose}: {one.words}"),
-            "line": one.line,
-        }
-        for one in _pictures(run)
+        {**charts.add(f"{stem}-{what}", chart, f"{whose}: {words}"), "line": line}
+        for what, chart, words, line in _pictures(run)
     ]
 
 
-def _pictures(run: RunRecord) -> Iterator[Picture]:
+def _pictures(run: RunRecord) -> Iterator[tuple[str, figures.Chart, str, str]]:
+    """File name, chart, alternative text, and the line that folds it; an empty line shows it."""
     names = run.summary.get("class_names")
     measure = "average precision" if run.multi_label else "accuracy"
     points, values = class_matrix(run)
@@ -237,7 +219,7 @@ def _pictures(run: RunRecord) -> Iterator[Picture]:
         chart = figures.class_chart(points, values, names, measure=measure)
         known = names or list(map(str, range(len(values))))
         final = _extremes_in_words(values[:, -1], known)
-        yield Picture("classes", chart, f"{measure} of each class, {final} at the end")
+        yield "classes", chart, f"{measure} of each class, {final} at the end", ""
     usage = usage_matrix(run)
     if usage.size:
         chart = figures.usage_chart(usage, usage_entropy(usage))
@@ -245,7 +227,7 @@ def _pictures(run: RunRecord) -> Iterator[Picture]:
         task, prompt = np.unravel_index(usage.argmax(), usage.shape)
         share = 100 * usage[task, prompt] / max(1, usage[task].sum())
         line = f"largest share {share:.0f} % (prompt {prompt}, task {task + 1})"
-        yield Picture("prompt-use", chart, words, f"Prompt use: {line}")
+        yield "prompt-use", chart, words, f"Prompt use: {line}"
     similarity = key_similarity_of(run.folder)
     if similarity is not None and len(similarity) > 1:
         chart = figures.key_chart(similarity)
@@ -253,4 +235,4 @@ def _pictures(run: RunRecord) -> Iterator[Picture]:
         first, second = np.unravel_index(others.argmax(), others.shape)
         line = f"largest {others.max():.2f} (prompts {first} and {second})"
         words = f"cosine between {len(similarity)} prompt keys"
-        yield Picture("key-cosines", chart, words, f"Cosines between prompt keys: {line}")
+        yield "key-cosines", chart, words, f"Cosines between prompt keys: {line}"

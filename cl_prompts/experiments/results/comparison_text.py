@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from cl_prompts.checks import one_of
 from cl_prompts.experiments.recipes.values import one_line
-from cl_prompts.experiments.results.aggregates import CONFIDENCE, Aggregate
+from cl_prompts.experiments.results.aggregates import CONFIDENCE, Aggregate, Difference
 from cl_prompts.experiments.results.comparison import Table
 from cl_prompts.experiments.results.metrics import memory_text
 
@@ -40,17 +40,16 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
 
     Args:
         tables: result of :func:`~cl_prompts.experiments.results.comparison.compare`.
-        form: Markdown and LaTeX are for readers; CSV (long form) and JSON hold all numbers as
-            unrounded fractions.
+        form: Markdown and LaTeX are for readers; CSV and JSON hold one record for
+            each row and metric, with unrounded fractions.
 
     Raises:
         InputError: unknown format.
     """
     one_of("format", form, Format)
-    if form == "json":
-        return json.dumps([_plain_table(table) for table in tables], indent=1)
-    if form == "csv":
-        return _csv(tables)
+    if form in ("json", "csv"):
+        records = [record for table in tables for record in _records(table)]
+        return json.dumps(records, indent=1) if form == "json" else _csv(records)
     if form == "markdown":
         return "\n\n".join(part for table in tables for part in _markdown(table))
     parts = [part for number, table in enumerate(tables, 1) for part in _latex(table, number)]
@@ -187,55 +186,35 @@ def _tex(text: str) -> str:
     return re.sub(r"(?<!\S)-(?=\d)|(?<=\[)-(?=\d)", "−", one_line(text)).translate(_TEX)
 
 
-def _plain_table(table: Table) -> dict[str, Any]:
-    return {
-        "title": table.title,
-        "differs": list(table.group.differs),
-        "reference": table.reference,
-        "notes": list(table.notes),
-        "rows": {
-            row: {c.key: _numbers(e) for c, e in zip(table.metrics, found, strict=True)}
-            for row, found in table.aggregates.items()
-        },
-    }
-
-
-def _numbers(aggregate: Aggregate) -> dict[str, Any]:
-    """All numbers of an aggregate, None where undefined."""
-    gap = aggregate.difference
-    numbers = {
-        "seeds": len(aggregate.values),
-        "mean": aggregate.mean,
-        "std": aggregate.spread,
-        "best": aggregate.best,
-        "rank": aggregate.rank,
-        "pairs": None if gap is None else gap.pairs,
-    }
-    for name in ("mean", "low", "high", "p"):
-        numbers[f"difference_{name}"] = None if gap is None else _finite(getattr(gap, name))
-    numbers["difference_p_holm"] = _finite(aggregate.p_holm)
-    return {**numbers, "verdict": aggregate.verdict or None}
+def _records(table: Table) -> Iterator[dict[str, Any]]:
+    """All numbers of a table, one record for each row and metric; None where undefined."""
+    for row, found in table.aggregates.items():
+        for metric, one in zip(table.metrics, found, strict=True):
+            gap = vars(one.difference or Difference(0, math.nan))
+            yield {
+                "table": table.title,
+                "strategy": row,
+                "metric": metric.key,
+                "reference": table.reference,
+                "seeds": len(one.values),
+                "mean": one.mean,
+                "std": one.spread,
+                "best": one.best,
+                "rank": one.rank,
+                "pairs": gap["pairs"] or None,
+                **{f"difference_{key}": _finite(gap[key]) for key in ("mean", "low", "high", "p")},
+                "difference_p_holm": _finite(one.p_holm),
+                "verdict": one.verdict or None,
+            }
 
 
 def _finite(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _csv(tables: Sequence[Table]) -> str:
-    lines = [
-        {
-            "table": table.title,
-            "strategy": row,
-            "metric": metric.key,
-            "reference": table.reference,
-            **_numbers(aggregate),
-        }
-        for table in tables
-        for row, found in table.aggregates.items()
-        for metric, aggregate in zip(table.metrics, found, strict=True)
-    ]
+def _csv(records: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(records)
     return text.getvalue().rstrip("\n")

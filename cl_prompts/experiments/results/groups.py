@@ -26,15 +26,6 @@ from cl_prompts.experiments.results.metrics import (
 from cl_prompts.experiments.run_folder.runs import RunRecord, begun_at
 from cl_prompts.user_code import label_of, labels_of
 
-_WORDS = {
-    "dataset.name": "data set",
-    "scenario.name": "scenario",
-    "backbone.name": "backbone",
-    "backbone": "hash of the weights",
-    "version": "cl-prompts",
-    "source": "source of cl-prompts",
-    "stream": "fingerprint of the stream",
-}
 #: conditions that follow from a choice, and are not listed where the choice itself differs
 _FOLLOWS = {"data": "dataset.name", "backbone": "backbone.name"}
 _MAX_LENGTH = 40  # of a value in words
@@ -62,7 +53,7 @@ def differences(conditions: Conditions, reference: Conditions) -> list[str]:
 
 
 def _name_of(key: str) -> str:
-    return _WORDS.get(key, key if key.startswith("parent.") else key.rpartition(".")[2])
+    return key if key.startswith("parent.") else key.removesuffix(".name").rpartition(".")[2]
 
 
 def _follows(

@@ -152,7 +152,7 @@ def test_differences_are_in_words() -> None:
     ]
     letters = {**BASE["dataset"], "name": "letters"}
     assert words({"dataset": letters}, data={**DATA, "classes": "x"}) == [
-        "data set letters instead of digits"
+        "dataset letters instead of digits"
     ]
 
 
