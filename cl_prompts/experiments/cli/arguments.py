@@ -118,7 +118,9 @@ def parsed(
         hint = " (settings have no dashes: seed=1)" if takes_late else ""
         name = command.__name__
         choices.choices[name].error(f"unrecognized arguments: {' '.join(late)}{hint}")
-    return command, {name: _latest(name, value) for name, value in found.items()}
+    if "latest" in arguments:
+        found = {name: _latest(name, value) for name, value in found.items()}
+    return command, found
 
 
 def _latest(name: str, value: Any) -> Any:

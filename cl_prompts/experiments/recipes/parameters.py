@@ -206,16 +206,8 @@ def nested_parameters(key: str, name: str) -> Parameters:
     return _read(_entry(NESTED[key], "plugin", name)["settings"])
 
 
-def own_plugins(strategy: str) -> dict[str, dict[str, Any]]:
-    """Return the plugins that a strategy always has, with the settings that it gives them."""
-    name = canonical_name(strategy).partition("@")[0]
-    if is_dotted(name):
-        return plugins_of(strategy_class(name))
-    return dict(catalog()["strategies"][name]["plugins"])
-
-
 def plugins_of(kind: Any) -> dict[str, dict[str, Any]]:
-    """Return the plugins that a strategy class always has."""
+    """Return the plugins that a strategy class always has, with their settings."""
     names = {entry.class_name: name for name, entry in PLUGINS.items()}
     found = {}
     for plugin in kind.own_plugins:
@@ -299,7 +291,11 @@ def nested_options(strategy: str, accepted: Parameters, given: Mapping[str, Any]
             below = accepted[key].default or {}
             found[key] = validated(where, section_parameters(key), given.get(key), below)
             continue
-        own = own_plugins(strategy) if key == "plugins" else {}
+        own: Mapping[str, Any] = {}
+        if key == "plugins":
+            name = canonical_name(strategy).partition("@")[0]
+            entry = catalog()["strategies"].get(name)
+            own = entry["plugins"] if entry else plugins_of(strategy_class(name))
         found[key] = {
             name: validated(
                 f"{name} of strategy {strategy}",

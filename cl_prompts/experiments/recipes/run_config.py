@@ -31,7 +31,6 @@ from cl_prompts.experiments.recipes.recipe_files import (
     TOP,
     Recipe,
     load_recipe,
-    over,
     recipe_label,
 )
 from cl_prompts.experiments.recipes.values import (
@@ -200,7 +199,7 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
         name: of the recipe.
         overrides: ``key=value`` texts.
     """
-    recipe = over({"strategies": {}, "run": [], "training": {}, "evaluation": {}, **TOP}, recipe)
+    recipe = {"strategies": {}, "run": [], "training": {}, "evaluation": {}, **TOP, **recipe}
     override(recipe, overrides)
     strategies = running_strategies(recipe)
     if not strategies:
