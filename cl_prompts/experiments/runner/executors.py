@@ -1,8 +1,8 @@
-"""Executors of runs: processes of this machine, tasks of Ray, and jobs of Slurm.
+"""Executors of runs: local processes, Ray tasks and Slurm jobs.
 
-An executor has ``submit(function, *arguments)``, and what that returns has ``done()``. A run is a
-folder that resumes: where a worker died, its run is submitted again. This module loads nothing
-heavy, so that a worker can set its threads before numeric libraries are loaded.
+An executor has ``submit(function, *arguments)``, which returns an object with ``done()``. If a
+worker dies, its run is submitted again and resumes from its folder. This module imports no numeric
+library, so that a worker can set its threads first.
 """
 
 from __future__ import annotations
@@ -32,23 +32,22 @@ if TYPE_CHECKING:
 
 Kind = Literal["local", "ray", "slurm"]
 MOST_JOBS = 256
-#: variables that numeric libraries read when they are loaded
+#: variables that numeric libraries read when they are imported
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-#: times that a run is submitted again whose worker died
+#: number of times that a run is submitted again after its worker died
 RESUBMISSIONS = 2
-_MINUTES = 24 * 60  # of a job, unless SBATCH_TIMELIMIT says otherwise
+_MINUTES = 24 * 60  # limit of a job, unless SBATCH_TIMELIMIT is set
 
 
 @dataclass(frozen=True)
 class Launching:
-    """Place where runs are executed, and the share of each run.
+    """Where runs are executed, and the resources of each run.
 
     Attributes:
-        kind: processes of this machine, tasks of Ray, or jobs of Slurm.
-        jobs: runs at the same time; None for one here, and elsewhere for as many as there is room
-            for.
-        cpus: of each run, and its threads, elsewhere; None for 1.
-        gpus: of each run, also parts of one; None for one where ``device`` asks for it.
+        kind: "local", "ray" or "slurm".
+        jobs: parallel runs; None for one locally, and for all on Ray and Slurm.
+        cpus: CPUs and threads of each run on Ray and Slurm; None for 1.
+        gpus: GPUs of each run, possibly a fraction; None for one if ``device`` needs it.
     """
 
     kind: str = "local"
@@ -69,21 +68,21 @@ class Launching:
             raise InputError(f"--gpus is {self.gpus:g}: it must be a whole number here")
 
     def gpus_on(self, device: str, *, there: bool) -> float:
-        """GPUs of each run, where its settings name a device, and "auto" would find one or not."""
+        """Return the GPUs of each run; ``there`` says whether "auto" finds one."""
         wanted = there if device == "auto" else device.startswith("cuda")
         return float(wanted) if self.gpus is None else self.gpus
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run as an executor gets it.
+    """A run for an executor.
 
     Attributes:
-        number: from 1.
+        number: number of the run, from 1.
         label: short name of the run.
-        run: the run, whose folder there is.
-        command: that makes it, as typed.
-        home: folder of the command, which relative paths start from.
+        run: the planned run, whose folder exists.
+        command: command line that makes the run.
+        home: working directory of the command, for relative paths.
     """
 
     number: int
@@ -94,9 +93,9 @@ class Job:
 
 
 def execute_job(job: Job, threads: int | None = None) -> None:
-    """Execute a run to its end, with so many threads; the function that workers get.
+    """Execute a run in a worker, with ``threads`` threads.
 
-    The folder says how the run ended; raises what :func:`complete` raises, but for ``Interrupted``.
+    Raises the errors of :func:`complete` except ``Interrupted``; the folder records how it ended.
     """
     if threads is not None:
         _use_threads(threads)
@@ -136,30 +135,30 @@ class Executor(Protocol):
     """Place where functions are executed."""
 
     def submit(self, function: Callable[..., None], /, *arguments: Any) -> Any:
-        """Begin to execute a function; what this returns has ``done()``."""
+        """Start a function; return an object with ``done()``."""
 
     def stop(self, submitted: Sequence[Any]) -> None:
-        """Ask what was submitted to save its state and end."""
+        """Ask submitted runs to save their state and end."""
 
     def close(self) -> None:
-        """Wait for what is under way, and begin nothing more."""
+        """Wait for running functions, and start no more."""
 
 
 # ------------------------------------------------------------------------------ this machine
 
 
 class Processes:
-    """Executor in processes of this machine, which stay for one run after another.
+    """Executor in local processes, which are reused.
 
     Args:
-        jobs: processes.
-        threads: of each.
+        jobs: number of processes.
+        threads: threads of each.
     """
 
     def __init__(self, jobs: int, threads: int) -> None:
         self._jobs = jobs
         self._threads = threads
-        # Workers hear of the end of this process, or of a stop, by the end of this pipe.
+        # Closing this pipe, or the end of this process, stops the workers.
         self._theirs, self._ours = multiprocessing.Pipe(duplex=False)
         self._pool = self._new()
 
@@ -172,16 +171,16 @@ class Processes:
         )
 
     def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
-        """Give a function to an idle process."""
+        """Submit a function to the pool."""
         return self._pool.submit(function, *arguments)
 
     def renew(self) -> None:
-        """Start again after a process died, which ends all others, with their state saved."""
+        """Start new processes after one died; the others save their state and end."""
         self._pool.shutdown()
         self._pool = self._new()
 
     def stop(self, submitted: Sequence[Future[None]]) -> None:
-        """Stop all processes as by SIGTERM."""
+        """Send SIGTERM to all processes."""
         self._ours.close()
 
     def close(self) -> None:
@@ -191,9 +190,9 @@ class Processes:
 
 
 def _begin_worker(alive: Connection, threads: int) -> None:
-    # Ctrl-C is for the command, which stops its workers itself.
+    # The command handles Ctrl-C and stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # the command has said them
+    warnings.simplefilter("ignore")  # the command has shown them
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     _use_threads(threads)
 
@@ -207,27 +206,26 @@ def _end_with(alive: Connection) -> None:
 
 
 class RayTasks:
-    """Executor in tasks of Ray, each a process of its own; Ray begins anew what it lost.
+    """Executor in Ray tasks, one process each; Ray restarts lost tasks.
 
-    The cluster is that of ``RAY_ADDRESS``, or the one that ``ray start`` began on this machine;
-    where there is none, one is started on this machine, and ends with the command. All machines
-    must see run folders and data under the paths of this one.
+    It uses the cluster of ``RAY_ADDRESS`` or a local one started by ``ray start``; otherwise it
+    starts a local cluster that ends with the command. All machines must see run folders and data
+    under the same paths.
 
     Args:
         how: CPUs and GPUs of each run.
-        device: that the settings of the runs name.
+        device: device setting of the runs.
 
     Raises:
         InputError: Ray is not installed.
     """
 
     def __init__(self, how: Launching, device: str) -> None:
-        # Before the import, which reads it: Ray reports its use to nobody, unless a cluster that
-        # runs already has decided otherwise.
+        # Before the import, which reads it: send no usage statistics.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._ray = extra("ray", "ray", "--launcher ray")
         self._handler = signal.getsignal(signal.SIGTERM)
-        # Of a cluster, or of one started here: no dashboard, and nothing on this terminal.
+        # No dashboard, and no output on this terminal.
         self._ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._threads = how.cpus or 1
         self._task = self._ray.remote(
@@ -235,32 +233,32 @@ class RayTasks:
             num_gpus=how.gpus_on(device, there="GPU" in self._ray.cluster_resources()),
             max_retries=RESUBMISSIONS,
             max_calls=1,  # a fresh process for each run
-            # Before the libraries are loaded, which read them then.
+            # Numeric libraries read them when they are imported.
             runtime_env={"env_vars": dict.fromkeys(THREADS, str(self._threads))},
         )(_as_task)
         self._tasks: dict[Any, Any] = {}
 
     def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
-        """Give a function to Ray."""
+        """Submit a function to Ray."""
         task = self._task.remote(function, *arguments, self._threads)
         future: Future[None] = task.future()
         self._tasks[future] = task
         return future
 
     def stop(self, submitted: Sequence[Future[None]]) -> None:
-        """Stop tasks as Ctrl-C does."""
+        """Interrupt tasks as by Ctrl-C."""
         for future in submitted:
             self._ray.cancel(self._tasks[future])
 
     def close(self) -> None:
-        """Leave the cluster, and end one that was started here."""
+        """Disconnect from the cluster; stop one that was started here."""
         self._ray.shutdown()
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._handler)  # Ray puts its own in its place
+            signal.signal(signal.SIGTERM, self._handler)  # Ray replaces it
 
 
 def _as_task(function: Callable[..., None], *arguments: Any) -> None:
-    # A stop comes as Ctrl-C, which is ignored below a shell that put the command behind.
+    # Ray stops tasks by SIGINT, which background processes of a shell ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     function(*arguments)
 
@@ -269,16 +267,16 @@ def _as_task(function: Callable[..., None], *arguments: Any) -> None:
 
 
 class SlurmJobs:
-    """Executor in jobs of Slurm; all machines must share the folder of the command.
+    """Executor in Slurm jobs; all machines must share the working directory.
 
-    ``sbatch`` itself reads ``SBATCH_PARTITION``, ``SBATCH_ACCOUNT``, ``SBATCH_TIMELIMIT`` and so
-    on. The result of a job is a pickle, and never read: the run folder says how the run ended.
+    ``sbatch`` reads ``SBATCH_PARTITION``, ``SBATCH_ACCOUNT``, ``SBATCH_TIMELIMIT`` and so on. The
+    result of a job is a pickle and is never read; the run folder records how the run ended.
 
     Args:
         how: CPUs and GPUs of each run.
-        device: that the settings of the runs name.
-        out: folder below which submitit keeps its files.
-        cluster: for submitit.
+        device: device setting of the runs.
+        out: parent of submitit's folder.
+        cluster: cluster type of submitit.
 
     Raises:
         InputError: submitit is not installed.
@@ -286,7 +284,7 @@ class SlurmJobs:
 
     def __init__(self, how: Launching, device: str, out: Path, cluster: str = "slurm") -> None:
         submitit = extra("submitit", "slurm", "--launcher slurm")
-        # New and for this user alone: jobs read what to do from a pickle in it.
+        # New and private: jobs read a pickle in it.
         folder = out.resolve() / "slurm" / secrets.token_hex(8)
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
@@ -304,9 +302,9 @@ class SlurmJobs:
         return self._executor.submit(function, *arguments, self._threads)
 
     def stop(self, submitted: Sequence[Any]) -> None:
-        """Cancel jobs, which Slurm tells by SIGTERM."""
+        """Cancel jobs; Slurm sends them SIGTERM."""
         for job in submitted:
             job.cancel()
 
     def close(self) -> None:
-        """Leave what is under way to Slurm."""
+        """Do nothing: running jobs continue in Slurm."""

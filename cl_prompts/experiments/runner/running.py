@@ -1,4 +1,4 @@
-"""Runs of a command, executed one after another here, or by an executor."""
+"""Execute the runs of a command, one after another in this process or with an executor."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ from cl_prompts.experiments.runner.signals import (
 )
 from cl_prompts.experiments.tracking.progress import Display, in_words, print_line
 
-#: runs that pay for a process, which loads its libraries first
+#: runs that justify a process, which takes seconds to start
 RUNS_PER_PROCESS = 4
-_SECONDS = 0.2  # between two looks at what was submitted
+_SECONDS = 0.2  # between two polls of the submitted runs
 
 Fault = Exception | None
 
@@ -72,12 +72,12 @@ def run_all(
     Args:
         plan: settings of the runs.
         out: parent of the recipes' folders.
-        console: where progress is drawn.
-        command: as typed.
-        jobs: runs at the same time; None chooses, see :func:`processes`.
+        console: console for the progress.
+        command: command line.
+        jobs: parallel runs; None chooses, see :func:`processes`.
 
     Raises:
-        InputError: a run cannot be built; none has been started then.
+        InputError: a run cannot be built; no run has started.
         RunError: a fault during a run.
         Interrupted: a signal came.
     """
@@ -102,29 +102,29 @@ def run_all(
 
 
 def remove_empty(runs: Sequence[PlannedRun]) -> None:
-    """Remove the folders of runs that were not begun."""
+    """Remove the empty folders of runs that never started."""
     for run in runs:
         if run.state == "missing":
             with suppress(OSError):
-                run.folder.rmdir()  # unless it holds anything
+                run.folder.rmdir()  # fails unless it is empty
 
 
 def resume(
     path: Path, *, console: Console, trust_code: bool = False, jobs: int | None = None
 ) -> Iterator[Path]:
-    """Continue an unfinished run at its last checkpoint, or finish all runs of a plan.
+    """Resume an unfinished run from its last checkpoint, or finish all runs of a plan.
 
     Args:
-        path: folder of a run, or folder that holds a plan.
-        console: where progress is drawn.
-        trust_code: whether code that the folder names may be imported.
-        jobs: as for :func:`run_all`.
+        path: folder of a run or of a plan.
+        console: console for the progress.
+        trust_code: whether code named in the folder may be imported.
+        jobs: see :func:`run_all`.
 
     Yields:
-        the folder of each run that is finished then.
+        The folder of each finished run.
 
     Raises:
-        InputError: there is nothing to resume, it names code, or a run cannot be built.
+        InputError: there is nothing to resume, the folder names code, or a run cannot be built.
         RunError: a fault during a run.
         Interrupted: a signal came.
     """
@@ -157,7 +157,6 @@ def _finish(
         Display(console, len(runs)) as display,
     ):
         yield from before
-        # In this process, unless a process for each of several runs pays.
         ends = (
             one_after_another(left, display, resources, built)
             if number == 1
@@ -170,8 +169,8 @@ def _finish(
 
 
 def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
-    """How to continue after a stop outside of training; ``above`` is the folder of the plan, None
-    for one run without a plan."""
+    """Return how to continue after a stop outside of training; ``above`` is the folder of the plan,
+    None for a single run."""
     place = quote(str(runs[0].folder if above is None else above))
     states = {run.state for run in runs}
     if states == {"finished"}:
@@ -183,18 +182,18 @@ def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
 
 
 def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
-    """Processes that runs get: ``jobs``, or by default one for each core if each run keeps one core
-    busy (:func:`takes_one_thread`), and otherwise one."""
+    """Return the number of processes: ``jobs``, or by default one a core for runs that take one
+    thread (:func:`takes_one_thread`), and otherwise one."""
     if jobs is not None:
         return max(1, min(jobs, len(runs)))
     if not all(takes_one_thread(run.settings) and not run.settings.num_workers for run in runs):
         return 1
-    # A process costs seconds to begin: one is worth it for several runs.
+    # A process takes seconds to start, so it needs several runs.
     return max(1, min(cores(), len(runs) // RUNS_PER_PROCESS))
 
 
 def jobs_of(runs: Sequence[PlannedRun], command: str) -> list[Job]:
-    """Jobs of the runs that are not finished, numbered and labelled among all of them."""
+    """Return jobs for the unfinished runs, with number and label among all runs."""
     settings = [run.settings for run in runs]
     home = str(Path.cwd())
     return [
@@ -215,14 +214,14 @@ def executed(
     resources: Resources | None = None,
     out: Path = Path("runs"),
 ) -> Iterator[tuple[Job, Fault]]:
-    """Execute runs; yield each with its fault when it ends, None if it is finished.
+    """Execute runs; yield each when it ends, with its error or None.
 
     Args:
-        jobs: whose runs are not finished.
-        how: where they are executed, and how many at a time.
-        display: of their progress.
+        jobs: jobs of unfinished runs.
+        how: executor and number of parallel runs.
+        display: display of the progress.
         resources: backbones and image checks that runs in this process share.
-        out: folder below which jobs of Slurm are kept.
+        out: parent of the folder for Slurm jobs.
 
     Raises:
         Interrupted: a signal came; the state of every run is saved.
@@ -267,7 +266,7 @@ def one_after_another(
         except Interrupted as stop:
             if display.n_runs == 1:
                 raise
-            # Another command than that of this run continues all of them: the caller says it.
+            # The caller names the command that continues all runs.
             raise Interrupted(number=stop.number) from stop
         except Exception as error:
             fault = error
@@ -275,7 +274,7 @@ def one_after_another(
 
 
 class _Submissions:
-    """Jobs that wait for an executor or are under way, at most ``at_once`` of them."""
+    """Queue of jobs for an executor, at most ``at_once`` of them running."""
 
     def __init__(
         self, jobs: Sequence[Job], executor: Executor, at_once: int, display: Display
@@ -288,7 +287,7 @@ class _Submissions:
         self._deaths: dict[int, int] = {}
 
     def ends(self, request: StopRequest) -> Iterator[tuple[Job, Fault]]:
-        """Submit all jobs, and yield each with its fault when it ends."""
+        """Submit all jobs; yield each with its error when it ends."""
         stopping = False
         while self.under_way or (self._waiting and not stopping):
             if request.number is not None and not stopping:
@@ -296,7 +295,7 @@ class _Submissions:
                 self._executor.stop(list(self.under_way))
             done = [submitted for submitted in self.under_way if submitted.done()]
             if any(isinstance(_error(submitted), BrokenExecutor) for submitted in done):
-                done = list(self.under_way)  # a pool of processes breaks as a whole
+                done = list(self.under_way)  # a broken pool loses all its jobs
                 if isinstance(self._executor, Processes):
                     self._executor.renew()
             for submitted in done:
@@ -310,7 +309,7 @@ class _Submissions:
         self._display.begin(job.number, job.label)
         try:
             submitted = self._executor.submit(execute_job, job)
-        except RuntimeError as error:  # as sbatch refuses a job
+        except RuntimeError as error:  # sbatch refused the job
             yield self._failed(job, RunError(f"its job was refused: {error}"))
         else:
             self.under_way[submitted] = job
@@ -329,14 +328,14 @@ class _Submissions:
             yield from self._begin_again(job)
 
     def _begin_again(self, job: Job) -> Iterator[tuple[Job, Fault]]:
-        # A run that saved its state was stopped beside one that died.
+        # A run that saved its state did not die itself.
         died = _status(job.run) != "interrupted"
         self._deaths[job.number] = self._deaths.get(job.number, 0) + died
         if self._deaths[job.number] > RESUBMISSIONS:
             yield self._failed(job, RunError(f"its process died {RESUBMISSIONS + 1} times"))
             return
-        self._display.end(job.number, "its process ended, and the run goes on in another one")
-        # In front: it goes on at a checkpoint, and what waits has not begun.
+        self._display.end(job.number, "its process ended: the run resumes in another one")
+        # Before runs that have not started.
         self._waiting.appendleft(job)
 
     def _failed(self, job: Job, fault: Exception) -> tuple[Job, Fault]:
@@ -345,10 +344,9 @@ class _Submissions:
 
 
 def _error(submitted: Any) -> BaseException | None:
-    """Why a function ended early; None where that is not known, as of a job of Slurm, whose result
-    is a pickle in a folder."""
+    """Return the error of a function; None for Slurm, whose results are pickles."""
     error = submitted.exception() if isinstance(submitted, Future) else None
-    return getattr(error, "cause", error)  # Ray wraps what a task has raised
+    return getattr(error, "cause", error)  # Ray wraps the error of a task
 
 
 def _status(run: PlannedRun) -> Any:
@@ -365,7 +363,7 @@ def _how_it_finished(job: Job) -> str:
 
 
 def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:
-    """Print the labels of runs that failed, and why; of what nobody foresaw the whole traceback."""
+    """Print each failed run and its error; for an unexpected error also the traceback."""
     for label, fault in faults:
         if not isinstance(fault, (InputError, RunError)):
             traceback.print_exception(fault)

@@ -1,5 +1,8 @@
-"""Stops of a command: while a run trains, a signal ends the step under way and saves the state; at
-any other time Ctrl-C is a KeyboardInterrupt that says how to continue."""
+"""Stop a command on a signal.
+
+While a run trains, it finishes the present step and saves its state. At any other time Ctrl-C
+raises a ``KeyboardInterrupt`` that says how to continue.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A command that was stopped by a signal.
+    """A command stopped by a signal.
 
     Args:
-        sentence: how to continue; empty where that is not known here.
-        number: of the signal.
+        sentence: how to continue; empty if unknown.
+        number: number of the signal.
 
     >>> str(Interrupted(number=signal.SIGTERM))
     'stopped by SIGTERM'
@@ -38,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def stop_says(sentence: str | Callable[[], str]) -> Iterator[None]:
-    """Give a stop that says nothing yet a sentence on how to continue."""
+    """Add a sentence on how to continue to a stop without one."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -50,20 +53,16 @@ def stop_says(sentence: str | Callable[[], str]) -> Iterator[None]:
 
 @dataclass
 class StopRequest:
-    """Request of a signal for an end.
+    """Request of a signal to stop.
 
     Attributes:
-        number: of the signal; None for none yet.
+        number: number of the signal; None before a signal.
     """
 
     number: int | None = None
 
     def obey(self) -> None:
-        """Stop, if a signal has come that nobody has acted on.
-
-        Raises:
-            Interrupted: one has.
-        """
+        """Raise ``Interrupted`` if a signal came."""
         if self.number is not None:
             raise Interrupted(number=self.number)
 
@@ -72,14 +71,14 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """Turn SIGINT, SIGTERM and SIGHUP into a request; a second Ctrl-C acts at once.
 
-    A signal that is ignored, as SIGHUP under ``nohup``, stays so. Outside of the main thread, where
-    signals cannot be handled, nothing is changed.
+    Ignored signals, such as SIGHUP under ``nohup``, remain ignored. Outside of the main thread
+    this does nothing, because signals cannot be handled there.
     """
     request = StopRequest()
     process = os.getpid()
     in_main_thread = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in SIGNALS if in_main_thread}
-    # None is a handler of a library in C.
+    # None means a handler installed from C.
     handled = {n: h for n, h in handlers.items() if h is not None and h is not signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:

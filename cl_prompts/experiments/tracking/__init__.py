@@ -1,6 +1,6 @@
-"""Records of a run while it trains: metrics file, TensorBoard, diagnostics and progress.
+"""Record a run while it trains: metrics file, loggers, diagnostics and progress.
 
-``tracker.Tracker`` is the Avalanche plugin that writes them, to the ``loggers`` of a run
-(``tensorboard_layout`` lays out TensorBoard's) and, at task ends, with ``diagnostics`` of prompts,
-buffer and cost. ``progress`` shows runs on a terminal.
+``tracker.Tracker`` is the Avalanche plugin that writes ``metrics.csv`` and to the ``loggers`` of a
+run; at task ends it adds diagnostics of prompts, buffer and cost. ``progress`` shows runs on a
+terminal.
 """

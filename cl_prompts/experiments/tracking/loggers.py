@@ -1,5 +1,4 @@
-"""Loggers that show a run: TensorBoard always, and beside it one that the setting ``tracker``
-names."""
+"""Loggers of a run: TensorBoard always, and the one named by the setting ``tracker``."""
 
 from __future__ import annotations
 
@@ -23,33 +22,33 @@ from cl_prompts.user_code import extra, is_dotted, load_object
 if TYPE_CHECKING:
     from cl_prompts.experiments.figures import Chart
 
-#: a scalar, a picture of (height, width, 3) bytes, or counts by the number of a prompt or class
+#: a scalar, an image of (height, width, 3) bytes, or counts per prompt or class
 Value = float | np.ndarray | Sequence[float]
 #: libraries with the interface of wandb
 _ONLINE = ("trackio", "wandb")
 
 
 class Logger(Protocol):
-    """Logger of one run; a logger of your own needs the same two methods.
+    """Logger of one run; your own logger needs the same two methods.
 
-    It is made with the run folder, all settings as ``config.yaml`` has them, and the samples seen
-    when this process began: 0, or those of the checkpoint of a resumed run. Tags and values are
-    those of docs/reference/tensorboard.md.
+    Its constructor receives the run folder, all settings as in ``config.yaml``, and the samples
+    seen when this process started: 0, or those of the checkpoint that a run resumes from.
+    docs/reference/tensorboard.md lists tags and values.
     """
 
     def write(self, tag: str, value: Value, step: int) -> None:
-        """Show a value at a number of stream samples seen, which never falls."""
+        """Log a value; ``step``, the stream samples seen, never decreases."""
 
     def close(self) -> None:
-        """Write what is open."""
+        """Flush and close."""
 
 
 class TensorBoard:
     """TensorBoard's files in the run folder.
 
     Args:
-        folder: of the run.
-        start: samples seen when this process began; later points of an earlier one are taken back.
+        folder: run folder.
+        start: samples seen when this process started; later points of earlier processes are hidden.
 
     Example:
         >>> import tempfile
@@ -60,7 +59,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path, start: int = 0) -> None:
         self.folder = folder
-        # A name of its own: two processes may begin in one second.
+        # A unique name: two processes may start in the same second.
         self._writer = SummaryWriter(
             str(folder),
             purge_step=start + 1 if start else None,
@@ -68,7 +67,7 @@ class TensorBoard:
         )
 
     def write(self, tag: str, value: Value, step: int) -> None:
-        """Show a value; see :class:`Logger`."""
+        """Log a value; see :class:`Logger`."""
         if isinstance(value, np.ndarray):
             self._writer.add_image(tag, value, step, dataformats="HWC")
         elif isinstance(value, Sequence):
@@ -79,8 +78,7 @@ class TensorBoard:
     def _write_counts(self, tag: str, counts: Sequence[float], step: int) -> None:
         total = sum(counts)
         if total:
-            # Raw, since values are numbers of prompts, each its own bucket: TensorBoard's own
-            # bucketing would join neighbours that have nothing in common.
+            # Raw, one bucket a prompt: TensorBoard's bucketing would join unrelated neighbours.
             self._writer.add_histogram_raw(
                 tag,
                 0,
@@ -94,13 +92,12 @@ class TensorBoard:
             )
 
     def compare(self, settings: RunConfig) -> None:
-        """Write the settings of the row of the tab "HParams"."""
+        """Write the settings for the tab "HParams"."""
         held = held_settings(settings)
         plain = {
             k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in held.items()
         }
-        # Not torch's add_hparams, which writes truth values as numbers, and columns, of which
-        # TensorBoard takes those of the first run that it finds.
+        # Torch's add_hparams writes booleans as numbers, and columns that hide those of other runs.
         row = hparams.hparams_pb(plain, trial_id="/".join(self.folder.parts[-3:]))
         writer: Any = self._writer.file_writer
         writer.add_summary(row)
@@ -111,11 +108,11 @@ class TensorBoard:
 
 
 class OnlineLogger:
-    """A run of Weights & Biases or trackio, with the same tags.
+    """Logger to Weights & Biases or trackio, with the same tags.
 
-    Project, entity, mode and the like are those of the library's own variables (``WANDB_PROJECT``,
-    ``WANDB_MODE=offline`` and so on); the project is "cl-prompts" by default. A resumed run
-    continues the run of its first process.
+    The library's environment variables (``WANDB_PROJECT``, ``WANDB_MODE=offline`` and so on) set
+    project, entity and mode; the default project is "cl-prompts". A resumed run continues the
+    online run of its first process.
     """
 
     def __init__(self, library: str, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -133,11 +130,11 @@ class OnlineLogger:
             about |= {"dir": str(folder), "id": name.replace("/", "-"), "settings": quiet}
         self._run = self._library.init(**about)
         if library == "wandb":
-            # Its own steps count calls: curves get samples seen as their axis.
+            # Its steps count calls: use samples seen as the axis.
             self._run.define_metric("*", step_metric="samples_seen")
 
     def write(self, tag: str, value: Value, step: int) -> None:
-        """Show a value; see :class:`Logger`."""
+        """Log a value; see :class:`Logger`."""
         shown: Any = value
         if isinstance(value, np.ndarray):
             shown = self._library.Image(value)
@@ -147,7 +144,7 @@ class OnlineLogger:
         self._run.log({tag: shown, "samples_seen": step})
 
     def close(self) -> None:
-        """End this process's part of the run."""
+        """Finish the online run of this process."""
         self._run.finish()
 
 
@@ -159,7 +156,7 @@ def pixels(chart: Chart) -> np.ndarray:
 
 
 class Loggers:
-    """Several loggers as one.
+    """A group of loggers.
 
     Raises:
         RunError: a logger fails, whatever it raises.
@@ -169,7 +166,7 @@ class Loggers:
         self._loggers = loggers
 
     def write(self, tag: str, value: Value, step: int) -> None:
-        """Show a value on all."""
+        """Log a value to all."""
         for logger in self._loggers:
             with _told(logger):
                 logger.write(tag, value, step)
@@ -185,19 +182,21 @@ class Loggers:
 def _told(logger: Logger) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # a library of others may raise anything
+    except Exception as error:  # other libraries may raise anything
         raise RunError(
-            f"the tracker {type(logger).__name__} failed ({type(error).__name__}: {error}): the run"
-            " can be resumed, with tracker: null in its config.yaml without it"
+            f"the tracker {type(logger).__name__} failed ({type(error).__name__}: {error}): resume"
+            " the run, or set tracker: null in its config.yaml first"
         ) from error
 
 
 def logger_class(name: str) -> Any:
-    """What makes a logger, given folder, settings and start, by the name of a tracker or
-    ``"package.module:Class"``.
+    """Return the constructor of a logger, which takes folder, settings and start.
+
+    Args:
+        name: "trackio", "wandb", or ``"package.module:Class"``.
 
     Raises:
-        InputError: an unknown name, no class of a logger, or a library that is not installed.
+        InputError: the name is unknown, not a logger, or its library is not installed.
     """
     if name in _ONLINE:
         extra(name, name, f"tracker={name}")

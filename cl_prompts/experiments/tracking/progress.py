@@ -1,4 +1,4 @@
-"""Progress of runs: bars on a terminal, elsewhere a plain line a minute, and a line at each end."""
+"""Show the progress of runs: bars on a terminal, else a line a minute; and a line at each end."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SECONDS_PER_LINE = 60.0
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a line as it is."""
-    # Rich would colour and break names of folders, and take brackets in them for marks.
+    """Print a line without markup."""
+    # Rich would color and break folder names, and read brackets in them as markup.
     console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -27,18 +27,18 @@ class Watcher(Protocol):
     """Receiver of the progress of a run."""
 
     def note(self, sentence: str) -> None:
-        """Take a warning about the run."""
+        """Receive a warning about the run."""
 
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
-        """Take its progress: stream samples seen so far and in all, and A_AUC, if it has one.
+        """Receive stream samples seen, stream samples in all, and A_AUC if it is defined.
 
-        The first call says where this process begins, before any sample is trained on.
+        The first call comes before training, with the samples of earlier processes.
         """
 
 
 @dataclass
 class _Run:
-    """A run under way: its bar, when it began, and how far it was then and is now."""
+    """A running run: its bar, start time, and progress then and now."""
 
     label: str
     bar: TaskID
@@ -50,7 +50,7 @@ class _Run:
     score: str = ""
 
     def left(self, now: float) -> str:
-        """Time that is left at the pace of this process."""
+        """Return the remaining time at the pace of this process."""
         trained = self.samples - (self.start or 0)
         if trained <= 0:
             return ""
@@ -59,24 +59,24 @@ class _Run:
 
 
 def in_words(seconds: float) -> str:
-    """A time in words.
+    """Return a duration in words.
 
     >>> in_words(41.3), in_words(240), in_words(9000)
     ('41 s', '4 min', '2.5 h')
     """
-    # Before rounding would write 60 s or 60 min.
+    # Rounding must not give 60 s or 60 min.
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h"
 
 
 class Display:
-    """Display of runs under way.
+    """Display of running runs.
 
     Args:
-        console: where lines and bars go.
-        n_runs: runs in all.
-        clock: seconds.
+        console: console for lines and bars.
+        n_runs: total number of runs.
+        clock: returns seconds.
 
     >>> with Display(Console(), 1) as display, display.run(1, "ncm seed 1") as watcher:
     ...     watcher.advance(0, 64, None)
@@ -103,12 +103,12 @@ class Display:
         )
 
     def __enter__(self) -> Display:
-        """Begin to show."""
+        """Show the bars."""
         self._bars.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Remove the bars; the lines stay."""
+        """Remove the bars; the lines remain."""
         self._bars.stop()
 
     def say(self, text: str) -> None:
@@ -116,17 +116,17 @@ class Display:
         print_line(self.console, text)
 
     def begin(self, number: int, label: str) -> None:
-        """Take a run that begins, or continues."""
+        """Add a run that starts or resumes."""
         now = self.clock()
         label = f"run {number} of {self.n_runs}, {one_sentence(label)}"
         bar = self._bars.add_task(escape(label), total=None, about="")
         self._runs[number] = _Run(label, bar, began=now, line_at=now)
 
     def advance(self, number: int, samples: int, total: int, a_auc: float | None) -> None:
-        """Take the progress of a run; see :meth:`Watcher.advance`."""
+        """Show the progress of a run; see :meth:`Watcher.advance`."""
         run = self._runs[number]
         now = self.clock()
-        # Time that is left is reckoned from the first sample, not from loading and compiling.
+        # The remaining time does not count loading and compiling.
         if run.start is None:
             run.start, run.began = samples, now
         run.samples, run.total = samples, total
@@ -135,12 +135,12 @@ class Display:
         self._bars.update(run.bar, completed=samples, total=total, about=about)
         if self._bars.disable and now - run.line_at >= SECONDS_PER_LINE:
             run.line_at = now
-            # Not rounded up to 100.
+            # Never rounded up to 100.
             share = f"{100 * samples // total} %" if total else ""
             self.say(", ".join(filter(None, [run.label, share, about])))
 
     def end(self, number: int, how: str) -> None:
-        """Take the end of a run: "finished", "stopped" or "failed: WHY"."""
+        """Show the end of a run: "finished", "stopped" or "failed: WHY"."""
         run = self._runs.pop(number)
         self._bars.remove_task(run.bar)
         if how == "finished" and run.total:
@@ -150,7 +150,7 @@ class Display:
 
     @contextmanager
     def run(self, number: int, label: str) -> Iterator[Watcher]:
-        """Show one run of this process, from its begin to its end."""
+        """Show one run of this process."""
         self.begin(number, label)
         how = "failed"
         try:

@@ -1,4 +1,4 @@
-"""Records of a run while it trains: metrics.csv, TensorBoard and progress."""
+"""Record a run while it trains: metrics.csv, loggers, diagnostics and progress."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
-from cl_prompts.experiments.results.history import drawn_stream
-from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.tracking.diagnostics import Diagnostics
+from cl_prompts.experiments.results.history import drawn_stream, usage_entropy
+from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
 from cl_prompts.experiments.tracking.loggers import (
     Logger,
     Loggers,
@@ -27,20 +27,21 @@ from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.prompted import key_similarity, prompt_usage
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 
 class Tracker(BaseSGDPlugin):
-    """Writer of losses and evaluations to the run folder and its loggers, over samples seen.
+    """Writer of losses and evaluations to the run folder and its loggers.
 
     Args:
-        folder: of the run.
+        folder: run folder.
         anytime: evaluation plugin of the run; the tracker listens to it.
-        settings: of the run.
-        start: samples seen when this process began, for resumed runs.
+        settings: settings of the run.
+        start: samples seen when this process started.
     """
 
-    LOSS_EVERY = 10  # stream batches between two loss values, each the mean over that interval
+    LOSS_EVERY = 10  # stream batches that a loss value averages over
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Tracker(BaseSGDPlugin):
         self._samples = start
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the counters, unless training resumes inside the task."""
+        """Read the counters, unless training resumes within the task."""
         if strategy.place is None:
             self.diagnostics.before_task(strategy)
 
@@ -85,7 +86,7 @@ class Tracker(BaseSGDPlugin):
 
     # Not called state_dict: a plugin with that is part of the strategy's state.
     def records(self) -> dict[str, Any]:
-        """Losses that are not written yet, and the counters at the start of the task."""
+        """Return the unwritten losses, and the counters at the start of the task."""
         losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
         return {"losses": losses, "inside": self.diagnostics.state_dict()}
 
@@ -97,7 +98,7 @@ class Tracker(BaseSGDPlugin):
     def on_evaluation(self, kind: str, evaluation: Evaluation) -> None:
         """Write one evaluation, "anytime" or "task_end"."""
         if math.isnan(evaluation.accuracy):
-            return  # no class has been seen yet
+            return  # no class was seen yet
         samples = evaluation.samples_seen
         name = f"{kind}_{self.measure}"
         rows = [(samples, name, "seen", evaluation.accuracy)]
@@ -116,7 +117,7 @@ class Tracker(BaseSGDPlugin):
         self.folder.add_metrics(rows)
 
     def _by_task(self, samples: int) -> list[tuple[int, str, str, float]]:
-        """The value of each task, as rows, and for loggers."""
+        """Log the score of each task, and return it as rows."""
         latest = latest_task_accuracy(*self.anytime.course).tolist()
         rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
         for _, _, scope, value in rows:
@@ -130,7 +131,7 @@ class Tracker(BaseSGDPlugin):
     def _by_domain(
         self, samples: int, kind: str, evaluation: Evaluation
     ) -> list[tuple[int, str, str, float]]:
-        """The accuracy of each domain that has begun, as rows, and for TensorBoard."""
+        """Log the score of each domain seen, and return it as rows."""
         rows = []
         for name, value in self.anytime.by_domain(evaluation).items():
             rows.append((samples, f"{kind}_{self.measure}", f"domain:{name}", value))
@@ -139,7 +140,7 @@ class Tracker(BaseSGDPlugin):
         return rows
 
     def _forgetting(self, samples: int) -> list[tuple[int, str, str, float]]:
-        """Write forgetting so far to TensorBoard; the same as rows, none where it is undefined."""
+        """Log the forgetting so far, and return it as rows; none if it is undefined."""
         lost = class_forgetting(self.anytime.course[0])
         lost = lost[~lost.isnan()]
         if not len(lost):
@@ -163,12 +164,12 @@ class Tracker(BaseSGDPlugin):
         results: Mapping[str, float | None],
         class_names: list[str],
     ) -> None:
-        """Draw class accuracy over samples, and write settings with final numbers; then close.
+        """Log class accuracy over samples, settings and final numbers; then close.
 
         Args:
-            model: of the strategy.
-            results: of the run; None for what is not defined for it.
-            class_names: of the data set.
+            model: model of the strategy.
+            results: final numbers; None where a number is not defined.
+            class_names: class names of the data set.
         """
         from cl_prompts.experiments import figures  # here, since they load Altair
 
@@ -183,7 +184,7 @@ class Tracker(BaseSGDPlugin):
         auc = results.get("a_auc")
         points = self.anytime.curve.anytime
         if auc is not None and points and points[-1].samples_seen < self._samples:
-            # The end of the stream is a point of its own.
+            # The end of the stream is an extra point.
             self.loggers.write(f"{self.measure}/a_auc", auc, self._samples)
         for name, value in results.items():
             if value is not None:
@@ -192,7 +193,7 @@ class Tracker(BaseSGDPlugin):
         self.close()
 
     def close(self) -> None:
-        """Flush what is open."""
+        """Close the loggers."""
         self.loggers.close()
 
     def _write_loss(self) -> None:
@@ -203,8 +204,105 @@ class Tracker(BaseSGDPlugin):
             self.loggers.write("loss/train", mean, self._samples)
 
 
+class Diagnostics:
+    """Writer of a strategy's diagnostics at the end of each task.
+
+    ``metrics.csv`` gets ``prompt_usage`` (scope ``prompt:i``, cumulative), ``prompt_usage_entropy``
+    (scope ``task``, bits) and ``buffer`` (scope ``class:c``, samples stored). The loggers get the
+    same for each task, usage and buffer as histograms over prompts and classes, and also trainable
+    parameters and forward passes per image. ``keys.npz`` gets the cosines between keys at the end.
+
+    Args:
+        folder: run folder.
+        logger: loggers of the run.
+        evaluator: its forward passes are counted apart from those of training.
+    """
+
+    def __init__(self, folder: RunFolder, logger: Loggers, evaluator: Any) -> None:
+        self.folder = folder
+        self.loggers = logger
+        self.evaluator = evaluator
+        self._usage: Tensor | None = None
+        self._passes: dict[str, float] = {}
+
+    def before_task(self, strategy: Any) -> None:
+        """Read the counters."""
+        self._usage = prompt_usage(strategy.model)
+        self._passes = self._count(strategy)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters at the start of the task."""
+        return {"usage": self._usage, "passes": dict(self._passes)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._usage = state["usage"]
+        self._passes = dict(state["passes"])
+
+    def after_task(self, strategy: Any, samples: int) -> None:
+        """Write all diagnostics at ``samples`` stream samples seen."""
+        rows = [*self._prompts(strategy, samples), *self._buffer(strategy, samples)]
+        if rows:
+            self.folder.add_metrics(rows)
+        self._cost(strategy, samples)
+
+    def finish(self, model: ContinualModel, samples: int) -> None:
+        """Write and draw the cosines between keys."""
+        similarity = key_similarity(model)
+        if similarity is not None:
+            from cl_prompts.experiments.figures import key_chart  # loads Altair
+
+            found = similarity.cpu().numpy()
+            self.folder.write_arrays(KEYS_FILE, similarity=found)
+            self.loggers.write("keys", pixels(key_chart(found)), samples)
+
+    def _prompts(self, strategy: Any, samples: int) -> list[tuple[int, str, str, float]]:
+        usage = prompt_usage(strategy.model)
+        if usage is None:
+            return []
+        counts = enumerate(usage.tolist())
+        rows = [(samples, "prompt_usage", f"prompt:{i}", float(n)) for i, n in counts]
+        of_task = (usage if self._usage is None else usage - self._usage).tolist()
+        self.loggers.write("prompt_usage", of_task, samples)
+        entropy = float(usage_entropy([of_task])[0])
+        if not np.isnan(entropy):
+            rows.append((samples, "prompt_usage_entropy", "task", entropy))
+            self.loggers.write("prompt_usage_entropy", entropy, samples)
+        return rows
+
+    def _buffer(self, strategy: Any, samples: int) -> list[tuple[int, str, str, float]]:
+        if not len(strategy.replay):
+            return []
+        labels = strategy.replay.labels()
+        if labels.dim() == 2:
+            held = (labels > 0).sum(dim=0).tolist()
+        else:
+            held = labels.bincount(minlength=strategy.model.n_classes).tolist()
+        self.loggers.write("buffer", held, samples)
+        return [(samples, "buffer", f"class:{c}", float(n)) for c, n in enumerate(held) if n]
+
+    def _cost(self, strategy: Any, samples: int) -> None:
+        self.loggers.write("cost/trainable_parameters", strategy.model.n_learned, samples)
+        now = self._count(strategy)
+        spent = {name: value - self._passes.get(name, 0.0) for name, value in now.items()}
+        per_pass = strategy.model.backbone.forward_macs
+        for kind, images in (("train", "trained"), ("evaluation", "evaluated")):
+            if spent[images]:
+                passes = spent[kind] / per_pass / spent[images]
+                self.loggers.write(f"cost/forward_passes_{kind}", passes, samples)
+
+    def _count(self, strategy: Any) -> dict[str, float]:
+        return {
+            # The counter of the ViT includes evaluation.
+            "train": strategy.model.backbone.counter.macs - self.evaluator.macs,
+            "trained": strategy.samples_seen,
+            "evaluation": self.evaluator.macs,
+            "evaluated": self.evaluator.images,
+        }
+
+
 class ProgressLine(BaseSGDPlugin):
-    """Sender of a run's progress to a display: samples seen and current A_AUC.
+    """Reporter of samples seen and current A_AUC to a display.
 
     Args:
         total: stream samples of the whole run, epochs included.
@@ -219,7 +317,7 @@ class ProgressLine(BaseSGDPlugin):
         self.watcher = watcher
 
     def tell(self, samples: int) -> None:
-        """Send how far the run is."""
+        """Report the progress."""
         a_auc = self.anytime.a_auc if self.anytime.curve.anytime else None
         self.watcher.advance(samples, self.total, a_auc)
 
@@ -228,13 +326,13 @@ class ProgressLine(BaseSGDPlugin):
         self.tell(strategy.samples_seen)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Send A_AUC with the end of the stream as a point, as the table does."""
+        """Report A_AUC including the end of the stream, as in the table."""
         self.tell(strategy.samples_seen)
 
 
 def _rows(
     samples: int, metric: str, scope: str, values: list[float]
 ) -> list[tuple[int, str, str, float]]:
-    """Rows of metrics.csv for values by class or task; none for NaN."""
+    """Return rows of metrics.csv for values by class or task, without NaN."""
     numbered = enumerate(values)
     return [(samples, metric, f"{scope}:{i}", v) for i, v in numbered if not math.isnan(v)]

@@ -148,7 +148,7 @@ def test_a_run_whose_worker_died_is_submitted_again_and_one_that_fails_is_not(
     _, found, lines = ended(tmp_path, monkeypatch, [dies, lambda job: fault, finishes])
     assert found == {"ncm seed 1": None, "ncm seed 2": fault}
     assert lines == [
-        "run 1 of 2, ncm seed 1, its process ended, and the run goes on in another one",
+        "run 1 of 2, ncm seed 1, its process ended: the run resumes in another one",
         "run 2 of 2, ncm seed 2, failed: the disk is full",
         "run 1 of 2, ncm seed 1, finished after 7 s, A_AUC 50.0",
     ]
