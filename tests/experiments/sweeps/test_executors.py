@@ -212,7 +212,7 @@ def test_a_killed_process_changes_no_number(
     assert main(["run", *settings, "--jobs", "1", "--out", str(tmp_path / "one")]) == 0
     (fates / "2").write_text("killed")
     assert main(["sweep", *settings, "--jobs", "2", "--out", str(tmp_path / "two")]) == 0
-    assert "seed 2, its process ended, and the run goes on" in capsys.readouterr().out
+    assert "seed 2, its process ended: the run resumes" in capsys.readouterr().out
     for whole, cut in zip(made(tmp_path / "one"), made(tmp_path / "two"), strict=True):
         same_run(whole, cut)
 
