@@ -1,4 +1,4 @@
-"""Metrics of continual learning: accuracy, forgetting, backward and forward transfer.
+"""Metrics of continual learning: accuracy, forgetting, transfer.
 
 Accuracies are fractions in [0, 1]. Plain torch, without Avalanche.
 """
@@ -35,7 +35,7 @@ def a_last(curve: Curve) -> float:
 
 
 def a_avg(curve: Curve) -> float:
-    """Mean over tasks of the accuracy after each; tasks before any seen class are left out."""
+    """Mean over tasks of the accuracy after each, once a class was seen."""
     ends = [e.accuracy for e in curve.task_ends if e.accuracy == e.accuracy]  # not NaN
     return sum(ends) / len(ends) if ends else float("nan")
 
@@ -82,7 +82,7 @@ def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -
 
 
 def forgetting(curve: Curve, *, definition: ClassForgetting = "default") -> float:
-    """Mean of :func:`class_forgetting` over its defined classes; NaN with fewer than two tasks."""
+    """Mean of the defined :func:`class_forgetting`; NaN with fewer than two tasks."""
     return _mean(class_forgetting(curve, definition=definition))
 
 
@@ -143,7 +143,7 @@ def accuracy_by_task(curve: Curve, new_classes: Tasks) -> Tensor:
 def task_forgetting(
     curve: Curve, new_classes: Tasks, *, definition: TaskForgetting = "task"
 ) -> float:
-    """Forgetting over tasks instead of classes, on the classes that first appeared in each.
+    """Forgetting over tasks, on the classes that first appeared in each.
 
     Definitions:
         ``task``: maximum over earlier task ends of a task's accuracy minus final, mean over tasks

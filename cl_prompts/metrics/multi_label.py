@@ -1,4 +1,4 @@
-"""Metrics of multi-label predictions: average precision per class, mAP, and F1 scores.
+"""Multi-label metrics: average precision per class, mAP, and F1 scores.
 
 All are fractions in [0, 1]. Logits and targets are (images, classes), targets 0/1. Unseen classes
 are left out by selecting columns, never by a mask value. Plain torch and numpy.

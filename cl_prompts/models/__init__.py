@@ -1,2 +1,1 @@
-"""Models for strategies to train: prompts and heads on a frozen ViT, lanes, and classifiers without
-gradients."""
+"""Models on a frozen ViT: prompts, lanes, adapters, closed-form classifiers."""

@@ -191,15 +191,12 @@ class ContinualModel(nn.Module):
     def set_slow_heads(
         self, decays: Sequence[float], n_experts: int = 1, ensemble: Ensemble = "softmax_max_prob"
     ) -> None:
-        """Add slow heads, copies of the present head that are combined with it in evaluation.
-
-        Call it once the head is final.
+        """Add slow heads: copies of the final head, combined with it in evaluation.
 
         Args:
             decays: one slow head each.
             n_experts: experts with slow heads of their own.
-            ensemble: how heads are combined, see
-                :func:`~cl_prompts.models.slow_heads.ensemble_logits`.
+            ensemble: see :func:`~cl_prompts.models.slow_heads.ensemble_logits`.
         """
         self.slow = SlowHeads(self.head, n_experts, decays)
         self.ensemble = ensemble
@@ -213,7 +210,7 @@ class ContinualModel(nn.Module):
         return self.whitening.update_statistics(rows, repeated=repeated)
 
     def hide_unseen(self, logits: Tensor) -> Tensor:
-        """Set the columns of unseen classes in logits (batch, classes) to -inf (multi-label: 0)."""
+        """Set unseen classes' columns of logits (batch, classes) to -inf (multi-label: 0)."""
         return logits.masked_fill(~self.seen, 0.0 if self.multi_label else float("-inf"))
 
     def cache_keys(self) -> dict[str, Hashable]:
@@ -250,7 +247,7 @@ class ContinualModel(nn.Module):
         return finite(logits) if self.finite_forward else logits
 
     def learned_state(self) -> dict[str, Tensor]:
-        """State without the frozen backbone: prompts, keys, counts, masks, head, seen classes."""
+        """State without the frozen backbone."""
         state = self.state_dict()
         return {
             k: v
@@ -278,8 +275,7 @@ class ContinualModel(nn.Module):
         self.load_state_dict(state, strict=False)
 
     def exported(self) -> bytes:
-        """Write :meth:`learned_state` as safetensors bytes, with the hashes of backbone and
-        state."""
+        """:meth:`learned_state` as safetensors bytes, with hashes of backbone and state."""
         state = {k: v.detach().cpu().contiguous() for k, v in self.learned_state().items()}
         about = {
             "n_classes": self.n_classes,

@@ -87,8 +87,7 @@ class Lane(nn.Module):
         )
 
     def version(self) -> Hashable:
-        """Version for caches; it changes with every write to a parameter and with added head
-        rows."""
+        """Version for caches; changes with every write to a parameter and new head rows."""
         # Torch has no public name for a tensor's version counter.
         writes = tuple((p.data_ptr(), p._version) for p in self.parameters())  # noqa: SLF001
         return self._identity, writes

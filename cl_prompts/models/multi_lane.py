@@ -18,7 +18,7 @@ from cl_prompts.prompts.selectors import unit_rows
 
 @dataclass
 class LaneEncoding(Encoding):
-    """Logits of lanes, and the features of the current lane, (batch, dim) or (batch, 0).
+    """Logits of lanes, and features of the current lane (batch, dim) or (batch, 0).
 
     Attributes:
         lanes: lane number -> (batch, classes of the lane) logits.

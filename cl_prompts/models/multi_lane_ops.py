@@ -134,7 +134,7 @@ def _mlp_in_place(block: Block, tokens: Tensor) -> None:
 
 
 def lane_token(backbone: FrozenViT) -> Tensor:
-    """(1, 1, dim) initial class token of a lane: the ViT's, *without* position (as published)."""
+    """(1, 1, dim) initial class token: the ViT's, *without* position (as published)."""
     return backbone.vit.norm_pre(backbone.vit.cls_token)
 
 
@@ -301,7 +301,7 @@ def literal_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
 
 
 def literal_input(block: Block, tokens: Tensor, state: FrozenState) -> tuple[Tensor, Tensor]:
-    """Attention input with summary tokens, and normalised tokens, (batch, T, 1 + S, dim)."""
+    """Attention input and normalised tokens, (batch, T, 1 + S, dim) each."""
     normed = block.norm1(tokens)
     # A = softmax(n h^T / sqrt(D)), G = A h
     scores = (
@@ -314,7 +314,7 @@ def literal_input(block: Block, tokens: Tensor, state: FrozenState) -> tuple[Ten
 def literal_block(
     block: Block, tokens: Tensor, entering: Tensor, normed: Tensor, prompts: Tensor | None
 ) -> Tensor:
-    """One block over all tokens of all lanes, (batch, T, 1 + S, dim) -> the same shape."""
+    """One block over all tokens (batch, T, 1 + S, dim) of all lanes -> the same shape."""
     attn = block.attn
     batch, n_lanes = tokens.shape[:2]
     # q, k, v = qkv(X), prompts joined to keys and values

@@ -23,12 +23,11 @@ from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
 
 class PromptedViT(ContinualModel):
-    """Prompts on a frozen ViT with one head over all classes; fp32 but for the backbone.
+    """Prompts on a frozen ViT with one head over all classes, in fp32.
 
     With slow heads (:meth:`set_slow_heads`) evaluation combines the head and its slow heads by
     ``ensemble``; training uses the head alone. The cache key ``"frozen"`` names the query, or the
-    features of a model without prompts. Cached features are raw, so they stay exact while the
-    statistics of ``whitening`` change.
+    features of a model without prompts, before ``whitening``.
 
     Args:
         backbone: the frozen ViT, or a trainable one for fine-tuning.

@@ -204,7 +204,7 @@ class SolvedClassifier(PrototypeClassifier):
         self.weight = None
 
     def solution(self, *, wait: bool = True) -> Tensor:
-        """The weight (features, classes) for all samples so far; ``wait`` as in :meth:`logits`.
+        """The weight (features, classes) for all samples so far.
 
         Raises:
             RunError: the system is not positive definite to working precision.
@@ -284,17 +284,15 @@ class PooledScatter(SolvedClassifier):
 
 
 class StreamingLDA(PooledScatter):
-    """Streaming linear discriminant analysis (Hayes and Kanan, CVPR-W 2020, arXiv 1909.01520).
+    """Streaming linear discriminant analysis (Hayes and Kanan, CVPR-W 2020).
 
-    With class means mu_c, one covariance S of all classes and L = ((1 - shrinkage) S + shrinkage
-    I)^-1, class c scores ``x L mu_c - mu_c L mu_c / 2``, without class priors and relative to the
-    best seen class, which scores 0.
+    arXiv 1909.01520. With class means mu_c, one covariance S of all classes and L = ((1 -
+    shrinkage) S + shrinkage I)^-1, class c scores ``x L mu_c - mu_c L mu_c / 2``, without class
+    priors and relative to the best seen class, which scores 0.
 
     Deviation: the paper's update of S depends on the order of samples; here S is exact, so that
-    streaming and batch solution agree. Nothing is initialised from a base phase.
-
-    ``expansion`` applies the analysis to random features; ``"fourier"`` is the analysis in the
-    space of a Gaussian kernel (KLDA, RanDumb).
+    streaming and batch solution agree. Nothing is initialised from a base phase. With
+    ``expansion="fourier"`` it is the analysis in the space of a Gaussian kernel (KLDA, RanDumb).
 
     Args:
         shrinkage: positive, at most 1 for the form ``"share"``; ``"oas"`` computes it from S, see

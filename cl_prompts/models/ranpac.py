@@ -82,10 +82,9 @@ class RanPAC(SolvedClassifier):
 
     @torch.no_grad()
     def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:
-        """Choose the ridge of least squared error on the held-out sample, and use it from now on.
+        """Choose the ridge of least squared error on the held-out sample for further use.
 
-        Candidates whose system is not positive definite to working precision are skipped. One
-        factorisation per candidate: call it at task ends, not at every evaluation.
+        One factorisation per candidate: call it at task ends, not at every evaluation.
 
         Raises:
             InputError: no held-out samples.

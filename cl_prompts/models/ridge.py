@@ -30,13 +30,12 @@ def mean_squared_error(scores: Tensor, targets: Tensor) -> float:
 
 
 class RandomExpansion(nn.Module):
-    """Random features of a fixed matrix R, ``relu(x R)``, ``gelu(x R)`` or Fourier features.
+    """Random features of a fixed matrix R: ReLU, GELU or Fourier.
 
-    ReLU is homogeneous: a factor s on R turns a ridge r into r / s^2. So ``"normal"`` and
-    ``"uniform"`` differ by the distribution of R's entries and by the scale of the ridge.
-
-    Fourier features (Rahimi and Recht, NeurIPS 2007) are ``sqrt(2 / width) cos(sqrt(2 gamma) x R +
-    b)`` with b uniform in [0, 2 pi); the product of two approximates ``exp(-gamma |x - y|^2)``.
+    ``relu(x R)`` is homogeneous: a factor s on R turns a ridge r into r / s^2. So ``"normal"`` and
+    ``"uniform"`` differ by the distribution of R's entries and the scale of the ridge. Fourier
+    features (Rahimi and Recht, NeurIPS 2007) are ``sqrt(2 / width) cos(sqrt(2 gamma) x R + b)``
+    with b uniform in [0, 2 pi); the product of two approximates ``exp(-gamma |x - y|^2)``.
 
     Args:
         dim: feature width.
@@ -191,7 +190,7 @@ class RidgeStatistics(SymmetricSums):
 
     @torch.no_grad()
     def attempt(self, ridge: float | Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`solve` without device synchronisation; returns as :func:`attempt_positive`."""
+        """:meth:`solve` without synchronisation; returns as :func:`attempt_positive`."""
         # (G + r I) U = Q
         return attempt_positive(_with_ridge(self.gram, ridge), self.cross)
 
@@ -256,7 +255,7 @@ class RidgeStatistics(SymmetricSums):
 def solutions(
     gram: Tensor, cross: Tensor, candidates: Sequence[float]
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield number and solution ``(G + r I)^-1 Q`` of each candidate r that can be solved for."""
+    """Yield number and solution ``(G + r I)^-1 Q`` of each solvable candidate r."""
     for i, ridge in enumerate(candidates):
         # Not stored in a variable, so that only one system is in memory.
         solution, info = attempt_positive(_with_ridge(gram, ridge), cross)
@@ -293,7 +292,7 @@ def attempt_positive(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 def check_solved(
     info: Tensor, blame: str, dtype: torch.dtype, regulariser: str, value: float | Tensor | str
 ) -> None:
-    """Raise ``RunError`` if a solution of :func:`attempt_positive` failed; synchronises.
+    """Raise ``RunError`` if :func:`attempt_positive` failed; synchronises with a GPU.
 
     Args:
         info: the state.

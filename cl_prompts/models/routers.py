@@ -1,4 +1,4 @@
-"""Selectors that choose an expert by a classifier of queries instead of learned keys."""
+"""Selectors that choose an expert by a classifier of queries, not by keys."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class ExpertRouter(TaskAware):
 
 
 class AnalyticRouter(ExpertRouter):
-    """FlyPrompt's router (ICLR 2026, arXiv 2602.01976): ridge regression of experts on queries.
+    """FlyPrompt's router: ridge regression of experts on queries (ICLR 2026).
 
-    With random features phi(q) = relu(q R) and the expert in training as target: ``U = (G + ridge
-    I)^-1 Q``, and an image gets the expert argmax phi(q) U. Training uses the current expert, which
-    changes with :func:`~cl_prompts.prompts.task_aware.start_task` at announced boundaries or at
-    regular intervals. U is computed when an evaluation needs it after new queries.
+    arXiv 2602.01976. With random features phi(q) = relu(q R) and the expert in training as target:
+    ``U = (G + ridge I)^-1 Q``, and an image gets the expert argmax phi(q) U. Training uses the
+    current expert, which changes with :func:`~cl_prompts.prompts.task_aware.start_task` at
+    announced boundaries or at regular intervals.
 
     Deviation: only experts with queries compete. In the published code the others score exactly 0
     and win if all scores are negative. Published: 10,000 random features and a ridge of 1e4; G

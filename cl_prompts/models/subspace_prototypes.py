@@ -85,7 +85,7 @@ class SubspacePrototypes(nn.Module):
 
     @torch.no_grad()
     def complete(self) -> None:
-        """Synthesise the prototypes of classes in later subspaces; call it at a task's end."""
+        """Synthesise the prototypes of classes in later subspaces, at a task's end."""
         newest = int(self.task_of.max())
         for own in range(newest):
             old = (self.task_of == own).nonzero()[:, 0]
@@ -96,7 +96,7 @@ class SubspacePrototypes(nn.Module):
                 self.prototypes[old, j] = likeness.softmax(dim=1) @ self.prototypes[known, j]
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, subspaces so far, dim) -> (batch, classes), -inf for unseen classes."""
+        """Features (batch, subspaces so far, dim) -> scores (batch, classes), unseen -inf."""
         n = features.shape[1]
         cosines = torch.stack(
             [cosine(features[:, j], self.prototypes[:, j]) for j in range(n)], dim=2

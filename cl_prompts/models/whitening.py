@@ -119,7 +119,7 @@ class FeatureWhitening(nn.Module):
     def update_statistics(
         self, rows: int | None = None, *, repeated: bool = False
     ) -> Iterator[None]:
-        """Context in which the next forward pass adds its features before it transforms them.
+        """Context in which the next forward pass first adds its features.
 
         Args:
             rows: number of the batch's first features to add; None: all.

@@ -1,1 +1,1 @@
-"""Parts of prompt methods: selectors, pools, prefixes and components, and their initial values."""
+"""Parts of prompt methods: selectors, pools, prefixes and components."""

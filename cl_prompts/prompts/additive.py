@@ -13,12 +13,12 @@ from cl_prompts.prompts.task_aware import TaskAware
 
 
 class AdditivePrompt(TaskAware):
-    """Two vectors per block, added to the class token's key and value (APT, ICCV 2025).
+    """Two vectors per block, added to the class token's key and value (APT).
 
-    arXiv 2503.07979. They are added after the projection, without an extra token, so a pass costs
-    as much as without prompts. At a task's end the prompts are merged, ``merged <- beta merged + (1
-    - beta) current`` (the first task's are copied); evaluation uses the merged ones, training
-    continues with the current ones.
+    ICCV 2025, arXiv 2503.07979. They are added after the projection, so a pass costs as much as
+    without prompts. At a task's end the prompts are merged, ``merged <- beta merged + (1 - beta)
+    current`` (the first task's are copied); evaluation uses the merged ones, training continues
+    with the current ones.
 
     Evaluation *within* a task uses the present merger, which at the task's end is the published
     value; :func:`~cl_prompts.prompts.task_aware.start_task` stores it. Without task boundaries

@@ -29,7 +29,7 @@ def prefix_shape(
 
 
 def check_blocks(depth: int, **blocks: Sequence[int]) -> None:
-    """Raise ``InputError`` for an empty list, a repeated block or one that does not exist.
+    """Raise ``InputError`` for empty lists, and for repeated or missing blocks.
 
     Args:
         depth: blocks of the ViT.

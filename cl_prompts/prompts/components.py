@@ -72,8 +72,7 @@ ORTHOGONAL: dict[Orthogonal, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def orthogonality(rows: Tensor) -> Tensor:
-    """Orthogonality penalty of rows (blocks, n, dim): the sum over blocks of the mean of (X X^T -
-    I)^2."""
+    """Penalty of rows (blocks, n, dim): mean of (X X^T - I)^2, summed over blocks."""
     gram = rows @ rows.transpose(1, 2)
     return (gram - torch.eye(rows.shape[1], device=rows.device)).square().mean(dim=(1, 2)).sum()
 
@@ -171,11 +170,10 @@ class GrowingRows(TaskAware):
 
 
 class AttentionWeights(nn.Module):
-    """Component weights by attention, w_bj = cos(q_b o A_j, K_j) per block, of any sign.
+    """Component weights by attention, w_bj = cos(q_b o A_j, K_j) per block.
 
     The query is not normalised before the product with the attention vectors A. Computed as ``q (A
-    o K/|K|)^T / sqrt(q^2 (A^2)^T)``, two matrix products for all blocks without a (batch,
-    components, dim) tensor.
+    o K/|K|)^T / sqrt(q^2 (A^2)^T)``, two matrix products for all blocks.
 
     Args:
         blocks: number of prompted blocks; each has its own keys and attention vectors.
@@ -232,8 +230,7 @@ class AttentionWeights(nn.Module):
 
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
-        """Add absolute weights (means over blocks) to ``count``: every image uses all
-        components."""
+        """Add absolute weights (means over blocks) to ``count``."""
         assert selection.weights is not None
         used = selection.weights.abs().mean(dim=0).sum(dim=0)
         self.count[: len(used)] += used

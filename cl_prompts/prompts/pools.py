@@ -1,7 +1,8 @@
-"""Pools of prompts: a selection becomes a :class:`~cl_prompts.backbones.injection.PromptPlan`.
+"""Pools of prompts, which turn a selection into a plan of prompts.
 
-A pool owns its values and the blocks that they enter. Prefixes are in
-:mod:`cl_prompts.prompts.prefixes`, weighted components in :mod:`cl_prompts.prompts.components`.
+The plan is a :class:`~cl_prompts.backbones.injection.PromptPlan`. A pool owns its values and the
+blocks that they enter. Prefixes are in :mod:`cl_prompts.prompts.prefixes`, weighted components in
+:mod:`cl_prompts.prompts.components`.
 
 Arguments of all pools: ``size`` entries, each with ``length`` rows of width ``dim`` in each of the
 ``blocks`` (numbers from 0); ``heads`` of the ViT's attention; ``initial``, a distribution of
@@ -80,7 +81,7 @@ class ValuePool(nn.Module):
 
 
 class SharedTokens(ValuePool):
-    """Context tokens per block, the same for every image (MVP's and DualPrompt's G-prompts).
+    """Context tokens per block for all images (MVP's and DualPrompt's G-prompts).
 
     Example:
         >>> pool = SharedTokens((0, 1), length=5, dim=16)

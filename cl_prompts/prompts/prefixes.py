@@ -46,7 +46,7 @@ def prefix_plan(blocks: Sequence[int], rows: Tensor, heads: int) -> PromptPlan:
 
 
 class SharedPrefix(ValuePool):
-    """One prefix per block, the same for every image (DualPrompt's G-prompt, OnePrompt).
+    """One prefix per block for all images (DualPrompt's G-prompt, OnePrompt).
 
     SinglePrompt's published code adds the class token's positional embedding to every row, which
     has no meaning after the projections: ``position=class_position(backbone)``.

@@ -1,4 +1,4 @@
-"""Selectors, which choose the prompts of an image by its query (a :class:`Selection`)."""
+"""Selectors, which choose the prompts of an image by its query."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Selection:
 
     @property
     def match(self) -> Tensor:
-        """Scalar S to maximise: cos(query, key) summed over chosen rows, averaged over the batch.
+        """Scalar S to maximise: cos(query, key) of chosen rows, summed, mean over the batch.
 
         L2P and DualPrompt subtract lambda * S from the loss, the only term that trains their keys.
         The CODA-Prompt repository adds the sum of ``distance`` over batch and chosen rows instead,

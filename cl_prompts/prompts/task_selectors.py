@@ -81,8 +81,7 @@ class TaskSlots(TaskAware):
         return replace(self.inner(query), index=own)
 
     def matched(self, selection: Selection) -> Selection:
-        """The selection with the keys matched in training: the task's slot, also with
-        ``first_rows``."""
+        """The selection with the keys matched in training, those of the task's slot."""
         slot = slot_rows(self.task, self.inner.k, self.inner.size)
         if not self.first_rows or slot is None:
             return selection

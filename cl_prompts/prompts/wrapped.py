@@ -1,4 +1,4 @@
-"""Pools that transform the values of another pool: mixed slots, and averages over a task."""
+"""Pools around a pool: mixed slots, and averages over a task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cl_prompts.prompts.task_selectors import slot_rows
 
 
 class WrappedPool(TaskAware):
-    """Base of pools that build prompts from the transformed :attr:`values` of another pool.
+    """Base of pools around a pool, whose :attr:`values` they transform.
 
     Args:
         pool: a pool with ``values`` and ``build_from``.
@@ -62,11 +62,11 @@ class WrappedPool(TaskAware):
 
 
 class MomentumSlots(WrappedPool):
-    """One entry per task, mixed with the mean of earlier entries (HiDe-Prompt, NeurIPS 2023).
+    """One entry per task, mixed with the mean of earlier entries (HiDe-Prompt).
 
-    arXiv 2310.07234. In task t > 0: ``P_used = (1 - momentum) P_t + momentum * mean over s < t of
-    P_s``, with a constant mean; when the next task starts, P_t becomes the mixture. HiDe-Prompt
-    uses 0.01 and ``copy_slots=1``.
+    NeurIPS 2023, arXiv 2310.07234. In task t > 0: ``P_used = (1 - momentum) P_t + momentum * mean
+    over s < t of P_s``, with a constant mean; when the next task starts, P_t becomes the mixture.
+    HiDe-Prompt uses 0.01 and ``copy_slots=1``.
 
     Args:
         pool: a pool of entries with ``values`` and ``build_from``.
