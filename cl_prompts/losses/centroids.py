@@ -1,4 +1,4 @@
-"""Keeping features apart from each other and from the means of earlier classes."""
+"""Contrast of features with each other and with the means of earlier classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cross-entropy among the classes that compete, which those are, and means over masks."""
+"""Cross-entropy over competing classes, and masked means."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Which classes compete in a loss: all seen so far, those of the current experience, or those whose
-#: labels occur in the batch.
+#: Classes that compete in a loss: all seen ones, those of the experience, or those of the batch.
 ClassMask = Literal["seen", "current", "batch"]
 
 
 def batch_classes(labels: Tensor, n_classes: int) -> Tensor:
-    """The classes whose labels occur in a batch.
+    """Return the mask of the classes that occur in a batch.
 
     The "non-parametric logit mask" of MISA (ICLR 2025, arXiv 2503.00677), SinglePrompt (2026, arXiv
     2604.04420) and FlyPrompt (ICLR 2026, arXiv 2602.01976): head rows of absent classes get no
@@ -34,28 +33,24 @@ def batch_classes(labels: Tensor, n_classes: int) -> Tensor:
         [False, True, False, True, False]
     """
     present = torch.zeros(n_classes, dtype=torch.bool, device=labels.device)
-    # index_fill instead of unique: its result has a known shape, so no device is waited for.
+    # index_fill does not synchronise with a GPU, unique does.
     return present.index_fill_(0, labels, True)
 
 
 def has_one_class(labels: Tensor) -> Tensor:
-    """Whether all samples of a batch belong to one class, where loss and gradient of the batch mask
-    are 0.
+    """Return whether a batch has one class, for which a loss over its classes is 0.
 
     Args:
         labels: (batch,) class ids.
 
     Returns:
-        boolean scalar on the labels' device, so that counting such batches waits for nothing; True
-        for an empty batch.
+        Boolean scalar on the labels' device; True for an empty batch.
     """
     return (labels == labels[:1]).all()
 
 
 def masked_cross_entropy(logits: Tensor, labels: Tensor, competing: Tensor) -> Tensor:
-    """Mean cross-entropy with the logits of all classes that do not compete at -inf.
-
-    Head rows of those classes get gradient zero.
+    """Return the mean cross-entropy over the competing classes; other head rows get no gradient.
 
     Args:
         logits: (batch, classes); columns outside ``competing`` may be anything but NaN.
@@ -75,12 +70,11 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, competing: Tensor) -> T
 
 
 def reverse_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The reverse half of symmetric cross-entropy (Wang et al., ICCV 2019; in SLCA++, arXiv
-    2408.08295).
+    """Return the reverse term of symmetric cross-entropy (Wang et al., ICCV 2019).
 
-    ``-mean_b sum_c clamp(p_bc, 1e-7, 1) log clamp(onehot_bc, 1e-4, 1)``, which is 9.21 times the
-    probability off the label: bounded, so that a sample that contradicts all others pulls no
-    harder than one that is merely wrong.
+    Used in SLCA++, arXiv 2408.08295. ``-mean_b sum_c clamp(p_bc, 1e-7, 1) log clamp(onehot_bc,
+    1e-4, 1)``, which is 9.21 times the probability off the label: bounded, so that a sample that
+    contradicts all others pulls no harder than one that is merely wrong.
 
     Args:
         logits: (batch, classes); columns at -inf do not compete.
@@ -102,9 +96,9 @@ def reverse_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the entries of ``values`` where ``mask`` is True; 0 where none is.
+    """Return the mean of ``values`` where ``mask`` is True; 0 if it is True nowhere.
 
-    An entry outside the mask may hold anything, even infinity: it is ignored and gets no gradient.
+    Entries outside the mask may be infinite: they are ignored and get no gradient.
 
     Args:
         values: any shape.

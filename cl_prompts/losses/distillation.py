@@ -1,4 +1,4 @@
-"""Distillation losses, on the outputs of an earlier model (LwF) or stored logits (DER++)."""
+"""Distillation from an earlier model (LwF) or from stored logits (DER++)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from cl_prompts.models.heads import FINITE_MASK
 def distillation_loss(
     new: Tensor, old: Tensor, seen: Tensor, *, temperature: float = 2.0
 ) -> Tensor:
-    """Knowledge distillation of LwF (Li and Hoiem, ECCV 2016, arXiv 1606.09282).
+    """Return the distillation loss of LwF (Li and Hoiem, ECCV 2016, arXiv 1606.09282).
 
     ``-(1 / batch) sum softmax(old / T) log softmax(new / T)``, both softmaxes over the seen columns
     only. No factor T^2 (as in the published Si-Blurry code, which weighs the term by 0.2).
 
-    Deviation from the published code: it distils all columns of the head, unmasked. The outputs of
-    classes that the teacher never saw are those of an untrained row; distilling them adds noise and
-    works against learning just those classes.
+    Deviation: the published code distils all columns of the head. For classes that the teacher did
+    not see these are outputs of untrained rows, which add noise and hinder learning these classes.
 
     Args:
         new: (batch, classes) logits of the model in training; masked columns may be -inf.
@@ -31,17 +30,14 @@ def distillation_loss(
     Returns:
         scalar.
     """
-    # Masked instead of sliced: slicing by a boolean waits for the device.
-    # softmax(old / T) and log softmax(new / T) over the seen columns
-    # A finite mask, so that 0 times -inf makes no NaN in between.
+    # Masked instead of sliced, which would synchronise; finite, since 0 times -inf is NaN.
     target = (old.detach() / temperature).masked_fill(~seen, FINITE_MASK).softmax(dim=1)
     student = (new / temperature).masked_fill(~seen, FINITE_MASK).log_softmax(dim=1)
     return -(target * student).masked_fill(~seen, 0).sum(dim=1).mean()
 
 
 class StoredLogits(nn.Module):
-    """Logits of the samples in a replay buffer, and which columns existed when they were stored
-    (DER++).
+    """Logits of the samples in a replay buffer, and the columns seen when stored (DER++).
 
     Args:
         size: slots of the replay buffer.
@@ -73,23 +69,21 @@ class StoredLogits(nn.Module):
         stored = (slots >= 0).nonzero()[:, 0].to(self.values.device)
         at = slots.to(self.values.device)[stored]
         seen = seen.to(self.values.device)
-        # Unseen classes have -inf, which a squared distance cannot bear; `existed` marks them.
+        # Logits of unseen classes are -inf; `existed` masks them.
         self.values[at] = logits.detach().to(self.values)[stored].masked_fill(~seen, 0)
         self.existed[at] = seen
 
     def at(self, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (m, classes) and their existing columns (m, classes) boolean of ``slots`` (m,)."""
+        """Return logits and existing columns (m, classes) of ``slots`` (m,)."""
         slots = slots.to(self.values.device)
         return self.values[slots], self.existed[slots]
 
 
 def stored_logit_loss(logits: Tensor, stored: Tensor, existed: Tensor) -> Tensor:
-    """Loss of dark experience replay: mean squared difference to stored logits, over the columns
-    that existed then.
+    """Return the mean squared difference to stored logits over the columns that existed then.
 
-    Deviation from the paper (Buzzega et al., NeurIPS 2020, arXiv 2004.07211): it compares all
-    columns of the head, so that classes which had not occurred when a sample was stored are pulled
-    back to the outputs of an untrained row.
+    Deviation from dark experience replay (Buzzega et al., NeurIPS 2020, arXiv 2004.07211): the
+    paper compares all columns, which pulls later classes to the outputs of untrained rows.
 
     Args:
         logits: (m, classes) now; columns outside ``existed`` may be -inf.

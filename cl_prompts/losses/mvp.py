@@ -1,5 +1,4 @@
-"""The losses of MVP: contrastive key loss, adaptive feature scaling and gradient-similarity focal
-weighting.
+"""MVP's losses: contrastive keys, adaptive feature scaling, gradient-similarity weights.
 
 Moon, Park, Kim, Park, "Online Class Incremental Learning on Stochastic Blurry Task Boundary via
 Mask and Visual Prompt Tuning", ICCV 2023, https://arxiv.org/abs/2308.09303. The defaults are the
@@ -22,8 +21,7 @@ Pairs = Literal["own", "all"]
 
 
 def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: Pairs = "own") -> Tensor:
-    """Contrastive visual prompt tuning: pull the selected key to its query, push it from the pool's
-    other keys.
+    """Return the contrastive loss: pull a selected key to its query, and away from other keys.
 
     With kappa[p, r] = 1 - cos(key_p, key_r), delta[i, p] the query-key distance, s_i the selected
     prompt and a_p its scale (1 + selection count, which acts as a temperature)::
@@ -62,7 +60,7 @@ def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: Pairs = "o
 
 
 def key_distance(selection: Selection) -> Tensor:
-    """Mean distance between query and selected keys: the key loss without the contrastive term."""
+    """Return the mean distance of queries and selected keys: the loss without contrast."""
     return selection.distance.gather(1, selection.index).mean()
 
 
@@ -96,8 +94,7 @@ def _cosine(x: Tensor, y: Tensor) -> Tensor:
 def gradient_dissimilarity(
     features: Tensor, probabilities: Tensor, labels: Tensor, mask: Tensor | None
 ) -> Tensor:
-    """Gradient-similarity focal loss (GSF): how much a sample's gradient on its class row deviates
-    from the batch's.
+    """Return the deviation of each sample's gradient on its class row from the batch's (GSF).
 
     In closed form, no per-sample backward pass: with A[i, c] = (p_i[c] - [c = y_i]) mask_i[c],
     g_i = A[i, y_i] f_i is sample i's cross-entropy gradient with respect to row W[y_i], G = A^T F /
@@ -135,7 +132,7 @@ def mvp_classification_loss(
     margin: float = 0.5,
     gsf_reduction: Literal["sample", "batch_mean"] = "sample",
 ) -> Tensor:
-    """Cross-entropy on adaptively scaled, masked logits, weighted by gradient similarity.
+    """Return the cross-entropy of scaled, masked logits, weighted by gradient similarity.
 
     With l_i the cross-entropy and w_i = 1 - alpha + alpha e_i^gamma: ``mean(w_i l_i)``.
 

@@ -1,4 +1,4 @@
-"""Losses that hold prompted features and classifiers to frozen ones: PromptSRC and CoPrompt.
+"""Losses of PromptSRC and CoPrompt, between prompted and frozen features and classifiers.
 
 Published for CLIP; here the frozen class rows are running means of frozen features, since there is
 no text tower. Gradient goes to the prompted side alone.
@@ -15,11 +15,11 @@ from cl_prompts.prompts.selectors import unit_rows
 
 
 def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:
-    """Mean absolute difference of rows of unit length (PromptSRC, Khattak et al., ICCV 2023, arXiv
-    2307.06948): its image term on features, its class term on class rows.
+    """Return the mean absolute difference of rows of unit length.
 
-    Published weights are 10 for features and 25 for class rows of width 512; the mean is over all
-    numbers, so the weight of another width is to be scaled by width / 512.
+    PromptSRC's image term on features and class term on class rows (Khattak et al., ICCV 2023,
+    arXiv 2307.06948). Published weights are 10 for features and 25 for class rows of width 512; the
+    mean is over all numbers, so the weight of another width is to be scaled by width / 512.
 
     Args:
         rows: (n, dim) prompted features or trained class rows.
@@ -37,8 +37,7 @@ def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) ->
 
 
 def logit_divergence(logits: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:
-    """Kullback-Leibler divergence ``KL(softmax frozen || softmax logits)`` per sample and class
-    (PromptSRC's third term).
+    """Return ``KL(softmax frozen || softmax logits)`` per sample and class (PromptSRC).
 
     As published the sum is divided by batch * classes, so the weight of the term falls with the
     number of classes.
@@ -62,7 +61,7 @@ def logit_divergence(logits: Tensor, frozen: Tensor, known: Tensor | None = None
 def _log_softmax(logits: Tensor, known: Tensor) -> Tensor:
     """Log-softmax over known columns; 0 in the others, and everywhere without any."""
     masked = logits.masked_fill(~known, float("-inf"))
-    # A finite column keeps the softmax of an empty set defined; its value is thrown away.
+    # Without known columns, zeros avoid NaN.
     masked = torch.where(known.any(), masked, torch.zeros_like(masked))
     return masked.log_softmax(dim=1).masked_fill(~known, 0)
 

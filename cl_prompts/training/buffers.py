@@ -1,4 +1,4 @@
-"""Replay buffers of past samples. They hold references to samples, never images."""
+"""Replay buffers: references to past samples, without images."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from torch import Tensor
 
 from cl_prompts.errors import InputError, unknown
 
-#: up to so many held samples a draw permutes them all
+#: number of stored samples up to which a draw permutes all
 PERMUTED = 4096
-#: what a class-balanced buffer keeps of each sample
+#: state per sample of a class-balanced buffer
 _OF_EACH = ("labels", "importance", "losses", "trained")
 
 
 class ReplayBuffer:
-    """Base of replay buffers: preallocated int64 slots, a private generator and a uniform draw.
-    Subclasses decide which samples are stored.
+    """Base of replay buffers: int64 slots and a uniform draw from a private generator.
 
     Args:
         size: slots.
@@ -42,15 +41,14 @@ class ReplayBuffer:
         return self.filled
 
     def draw_slots(self, n: int) -> Tensor:
-        """``min(n, len)`` distinct slots, drawn uniformly: (m,) int64.
+        """Draw ``min(n, len)`` distinct slots uniformly: (m,) int64.
 
-        The work does not grow with a large buffer (Floyd's algorithm: Bentley and Floyd,
-        "Programming pearls: a sample of brilliance", 1987).
+        The cost does not depend on the size of a large buffer (Floyd's algorithm: Bentley and
+        Floyd, "Programming pearls: a sample of brilliance", 1987).
         """
         if self.filled <= max(PERMUTED, n):
             return torch.randperm(self.filled, generator=self.generator)[:n]
-        # Floyd's sampling: for j = N - n .. N - 1 draw t <= j, and take j itself where t is taken;
-        # it costs n draws, whatever the size N of the buffer.
+        # Floyd's sampling: for j = N - n .. N - 1 draw t <= j, and take j if t is taken.
         last = torch.arange(self.filled - n, self.filled)
         share = torch.rand(n, dtype=torch.float64, generator=self.generator)
         chosen: dict[int, None] = {}
@@ -59,7 +57,7 @@ class ReplayBuffer:
         return torch.tensor(list(chosen), dtype=torch.int64)
 
     def draw(self, n: int) -> Tensor:
-        """``min(n, len)`` distinct references, drawn uniformly: (m, width)."""
+        """Draw ``min(n, len)`` distinct references uniformly: (m, width)."""
         return self.slots[self.draw_slots(n)]
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,12 +72,12 @@ class ReplayBuffer:
         """Inverse of :meth:`state_dict`.
 
         Raises:
-            InputError: of a buffer of another size.
+            InputError: the state is of a buffer of another size.
         """
         if state["slots"].shape != self.slots.shape:
             raise InputError(
-                f"the saved replay buffer has {len(state['slots'])} places, and this one"
-                f" {self.size}: make it with the same buffer_size"
+                f"the saved replay buffer has {len(state['slots'])} slots, but this one has"
+                f" {self.size}: use the same buffer_size"
             )
         self.slots = state["slots"].clone()
         self.filled = int(state["filled"])
@@ -91,8 +89,7 @@ class ReplayBuffer:
 
 
 def _final_slots(n: int, holder: dict[int, int]) -> Tensor:
-    """``holder`` slot -> row of the batch that holds it now; to (n,) slots, -1 where a row is not
-    held."""
+    """Invert a map from slots to rows of the batch: slot (n,) of each row, -1 if not stored."""
     result = torch.full((n,), -1, dtype=torch.int64)
     for slot, row in holder.items():
         result[row] = slot
@@ -100,18 +97,15 @@ def _final_slots(n: int, holder: dict[int, int]) -> Tensor:
 
 
 class ReservoirBuffer(ReplayBuffer):
-    """Reservoir sampling (Vitter 1985): every sample of the stream is held with the same
-    probability.
-
-    Slots are preallocated int64; each insertion is decided sample by sample.
+    """Reservoir sampling (Vitter 1985): each stream sample is stored with the same probability.
 
     Args:
         size: slots.
         width: numbers that make up one reference (for instance data set and row).
-        boundary: ``"sequential"`` decides each sample after the one before it was stored;
-            ``"published"`` reproduces the Si-Blurry code, which decides for a whole batch before
-            storing any of it: in the batch that fills the buffer every overflowing sample
-            overwrites the last slot, so newer samples are under-represented.
+        boundary: ``"sequential"`` decides for each sample in turn; ``"published"`` reproduces the
+            Si-Blurry code, which decides for a whole batch first: in the batch that fills the
+            buffer every overflowing sample overwrites the last slot, so newer samples are
+            under-represented.
         seed: of the private generator.
 
     Example:
@@ -128,7 +122,7 @@ class ReservoirBuffer(ReplayBuffer):
         super().__init__(size, width=width, seed=seed)
         if boundary not in ("sequential", "published"):
             raise InputError(
-                f"reservoir boundary {boundary!r} is not known: it is 'sequential' or 'published'"
+                f"unknown reservoir boundary {boundary!r}: use 'sequential' or 'published'"
             )
         self.boundary = boundary
         self.offered = 0
@@ -137,13 +131,10 @@ class ReservoirBuffer(ReplayBuffer):
         """Offer a batch of references (batch, width) int64, in stream order; labels are ignored.
 
         Returns:
-            (batch,) int64: the slot that holds each sample when the whole batch has been offered,
-            -1 if none does. What belongs to a slot (a stored logit, say) can be written there with
-            one assignment.
+            (batch,) int64: slot of each sample after the batch, -1 if it is not stored.
         """
         holder: dict[int, int] = {}
-        # The published code asks once a batch: one that begins on a reservoir with room draws
-        # nothing, and what no longer fits overwrites the last slot.
+        # The published code checks once per batch whether the reservoir is full.
         full_before = self.filled == self.size
         for row, reference in enumerate(references if self.size else ()):
             self.offered += 1
@@ -169,12 +160,11 @@ class ReservoirBuffer(ReplayBuffer):
 
 
 class ClassBalancedBuffer(ReplayBuffer):
-    """Class-balanced buffer (Rainbow Memory, CLIB): every sample is stored, and when the buffer is
-    full the fullest class gives up a slot.
+    """Class-balanced buffer (Rainbow Memory, CLIB): the largest class gives up a slot.
 
-    The incoming sample counts for its class already, ties go to the lowest label, and only a class
-    that holds a slot can lose one. So no class that ever lost a sample holds fewer than the fullest
-    class minus one.
+    Every sample is stored. The incoming sample counts for its class already, ties go to the lowest
+    label, and only a class with a slot can lose one. So a class that ever lost a sample has at
+    least the size of the largest class minus one.
 
     * ``policy="random"`` (Rainbow Memory, Bang et al., CVPR 2021, arXiv 2103.17230): a random slot
       of that class.
@@ -184,17 +174,17 @@ class ClassBalancedBuffer(ReplayBuffer):
       class's other slots (0 if there are none); call :meth:`mark_trained` with the slots of each
       training batch and :meth:`observe_losses` with the buffer's losses afterwards.
 
-    Deviations from the published (Si-Blurry) code, in which eviction crashes when the fullest class
-    holds one slot, and the list of trained slots is never filled, so that every importance stays 0
-    and the first slot of a class is always freed. The loss decrease is taken over samples
-    that were held at both observations. The paper splits it over the batch; here each trained
-    sample is credited with all of it, which ranks them alike as long as batches are equal.
+    Deviations: in the published (Si-Blurry) code, eviction crashes if the largest class has one
+    slot, and the list of trained slots is never filled, so that every importance stays 0 and the
+    first slot of a class is always freed. Here the decrease of the loss is over samples stored at
+    both observations. The paper splits it over the batch; here each trained sample gets all of it,
+    which gives the same ranking for batches of equal size.
 
     Args:
         size: slots.
         width: numbers that make up one reference.
-        policy: which slot of the fullest class is freed.
-        ema: share of the old importance that an observation keeps.
+        policy: which slot of the largest class is freed.
+        ema: decay of the importance per observation.
         seed: of the private generator.
 
     Example:
@@ -229,45 +219,40 @@ class ClassBalancedBuffer(ReplayBuffer):
             labels: (batch,) class of each, one per sample.
 
         Returns:
-            (batch,) int64: the slot that holds each sample when the whole batch has been stored, -1
-            if none does.
+            (batch,) int64: slot of each sample after the batch, -1 if it is not stored.
         """
         holder: dict[int, int] = {}
         for row, label in enumerate(labels.tolist() if self.size else ()):
-            # Free slots first; then a sample of the fullest class makes room.
             slot = self._next_free() if self.filled < self.size else self._evict(label)
             self._store(slot, references[row], label)
             holder[slot] = row
         return _final_slots(len(references), holder)
 
     def class_counts(self) -> dict[int, int]:
-        """Slots held by each class that holds any, by ascending label."""
+        """Return the number of slots per class, by ascending label."""
         return {label: len(slots) for label, slots in sorted(self._members.items()) if slots}
 
     def replace(self, references: Tensor, labels: Tensor) -> None:
-        """Replace the contents by these samples (for a selection such as Rainbow Memory's)."""
+        """Replace all stored samples (Rainbow Memory's selection)."""
         self.filled = 0
         self._members.clear()
         self.add(references, labels)
 
     def mark_trained(self, slots: Tensor) -> None:
-        """Note that the samples in ``slots`` were trained on since the last
-        :meth:`observe_losses`."""
+        """Mark samples as trained on since the last :meth:`observe_losses`."""
         self.trained[slots.cpu()] = True
 
     def observe_losses(self, losses: Tensor) -> float:
-        """Credit the trained samples with the decrease of the buffer's mean loss since the last
-        observation.
+        """Update the importance of trained samples by the decrease of the buffer's mean loss.
 
         Args:
-            losses: (len,) loss of each held sample under the current model in evaluation mode.
+            losses: (len,) loss of each stored sample under the current model in evaluation mode.
 
         Returns:
-            that decrease, over the samples held at both observations (0 if there are none).
+            The decrease over the samples stored at both observations (0 without any).
         """
         now = losses.detach().to("cpu", torch.float64)
         before = self.losses[: self.filled]
-        # Samples that came after the last observation have no loss to compare with.
         known = ~before.isnan()
         decrease = float((before - now)[known].mean()) if known.any() else 0.0
         if known.any():
@@ -296,8 +281,8 @@ class ClassBalancedBuffer(ReplayBuffer):
             self._members[label].append(slot)
 
     def _evict(self, incoming: int) -> int:
-        """Take its slot from a sample, for one of class ``incoming``; the buffer is full."""
-        # The incoming sample counts, but a class that holds nothing cannot lose anything.
+        """Free a slot of the full buffer for a sample of class ``incoming``."""
+        # The incoming sample counts, but a class without slots cannot lose one.
         counts = {c: len(slots) + (c == incoming) for c, slots in self._members.items() if slots}
         fullest = max(counts, key=lambda c: (counts[c], -c))
         candidates = self._members[fullest]

@@ -1,4 +1,4 @@
-"""Optimizer steps that look for prompts which other data cannot spoil."""
+"""Forgetting-aware minimisation: optimizer steps robust to training on other data."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ class ForgettingAware:
         self.before: list[tuple[Tensor, Tensor]] = []
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         self.optimizer.zero_grad()
 
     @torch.no_grad()
     def ascend(self) -> None:
-        """Move along the gradients, which must be those of the loss on other data, and forget them.
+        """Move along the gradients of the loss on other data, and clear them.
 
         Raises:
-            InputError: the last ascent has not been stepped down from.
+            InputError: it is called twice without :meth:`step`.
         """
         if self.before:
             raise InputError("a forgetting-aware step ascends once: call step() before the next")
@@ -84,8 +84,7 @@ class ForgettingAware:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Return to where the ascent began, and let the optimizer step with the gradients, which
-        must be those of the main loss."""
+        """Undo the ascent, and make an optimizer step with the gradients of the main loss."""
         for p, values in self.before:
             p.copy_(values)
         self.before = []

@@ -1,4 +1,4 @@
-"""Aligning a head with samples of Gaussians that stand for the features of past classes."""
+"""Alignment of a head with draws from Gaussian statistics of past classes' features."""
 
 from __future__ import annotations
 
@@ -28,57 +28,53 @@ LAST_RATE = 1e-6
 
 
 class GaussianHeadAlignment(nn.Module):
-    """Statistics of the features of each class, and a few epochs of head training on samples of
-    them.
+    """Feature statistics per class, and head training on draws from them.
 
     "Task-adaptive prediction" of HiDe-Prompt (NeurIPS 2023, arXiv 2310.07234), also used by NoRGa,
-    VQ-Prompt and SMoPE; SLCA's alignment is ``covariance`` with options that are named below. At a
-    task's end :meth:`observe` adds the features of its classes; :meth:`align` then trains the head,
-    and the head alone, on draws from all classes seen, so that rows of different tasks become
-    comparable.
+    VQ-Prompt and SMoPE; SLCA's alignment is ``covariance`` with the options below. At a task's end
+    :meth:`observe` adds the features of its classes; :meth:`align` then trains the head alone on
+    draws from all seen classes, so that rows of different tasks become comparable.
 
-    * ``centroids``: ``n_centroids`` k-means centres a class with the variances of their clusters,
-      each drawn from alike; clusters without variance are left out, so a class of no more images
-      than centroids is not drawn, and competes all the same. All features of a class must come in
-      one call. HiDe-Prompt's default.
-    * ``covariance``: one full covariance a class: n_classes * dim^2 numbers.
-    * ``variance``: its diagonal. With one centroid, as VQ-Prompt and SMoPE have it, ``centroids``
-      is the same.
+    * ``centroids``: ``n_centroids`` k-means centres per class with the variances of their clusters,
+      with equal numbers of draws. Clusters without variance are left out, so a class with no more
+      images than centroids is not drawn, but competes. All features of a class must come in one
+      call. HiDe-Prompt's default.
+    * ``covariance``: one full covariance per class: n_classes * dim^2 numbers.
+    * ``variance``: its diagonal. Equal to ``centroids`` with one centroid, as in VQ-Prompt and
+      SMoPE.
 
-    ``covariance`` and ``variance`` stream: a class may come in pieces (pairwise update of Chan,
+    ``covariance`` and ``variance`` stream: a class may come in parts (pairwise update of Chan,
     Golub and LeVeque, 1979), also on streams without boundaries.
 
     ``optimizer="sgd"`` (HiDe-Prompt): momentum 0.9, in epoch e of E the rate is
-    ``lr (1 + cos(pi e / E)) / 2``. ``"adamw"`` (VQ-Prompt, SMoPE): the cosine goes by batches and
-    ends at 1e-6.
+    ``lr (1 + cos(pi e / E)) / 2``. ``"adamw"`` (VQ-Prompt, SMoPE): the cosine is per batch and ends
+    at 1e-6.
 
-    Options by the task in which a class came first, which :meth:`end_task` counts (on streams
-    without boundaries, periods): ``mean_scale="task"`` and ``logit_norm`` of SLCA (ICCV 2023, arXiv
-    2303.05118), ``feature_scale`` of SLCA++ (arXiv 2408.08295), see
-    :mod:`cl_prompts.training.task_ages`. The published SLCA takes the task of a class from its
-    number and the size of the current task, which is wrong where tasks are of different sizes; here
-    it is the true one.
+    Options by the first task of a class, which :meth:`end_task` counts (periods on streams without
+    boundaries): ``mean_scale="task"`` and ``logit_norm`` of SLCA (ICCV 2023, arXiv 2303.05118),
+    ``feature_scale`` of SLCA++ (arXiv 2408.08295), see :mod:`cl_prompts.training.task_ages`. The
+    published SLCA computes the task of a class from its number and the size of the current task,
+    which is wrong for tasks of different sizes.
 
-    Deviations: each epoch uses as many batches as there are classes; the published code takes as
-    many as there are classes of earlier tasks (``n_batches=``), which with one class a task is
-    hardly anything. Only what is used is drawn. K-means takes its seed from this part's generator,
-    in the published code from everything that was drawn before.
+    Deviations: an epoch has as many batches as seen classes; published: as classes of earlier tasks
+    (``n_batches=``), which are very few with one class per task. Only the samples used are drawn.
+    K-means is seeded by this module's generator; published: by the global one.
 
     Args:
-        dim: of a feature.
+        dim: width of a feature.
         n_classes: columns of the head.
         statistics: see above.
-        n_centroids: of a class; with the other statistics it has no effect.
-        samples: per class (``centroids``: per centroid) of the pool that is shuffled; also the
-            size of a batch. Published: five times the training batch.
-        epochs: over the samples.
-        lr: the rate at the start.
+        n_centroids: per class; only for ``centroids``.
+        samples: draws per class (``centroids``: per centroid) in the shuffled pool; also the batch
+            size. Published: five times the training batch.
+        epochs: of an alignment.
+        lr: rate at the start.
         optimizer: see above.
         weight_decay: of the head.
         unbiased: divide covariances and variances by the number of features less one (SLCA).
-        mean_scale: ``"task"`` draws classes of earlier tasks about shorter means (SLCA).
-        feature_scale: shorten draws of earlier tasks by about this share a task (SLCA++: 0.02).
-        logit_norm: temperature of logits that are divided by their norms (SLCA: 0.1).
+        mean_scale: ``"task"`` shortens the means of earlier tasks' classes (SLCA).
+        feature_scale: share per task by which draws of earlier tasks are shortened (SLCA++: 0.02).
+        logit_norm: temperature of logits divided by their norms (SLCA: 0.1).
         seed: of draws, order and k-means.
 
     Example:
@@ -95,7 +91,7 @@ class GaussianHeadAlignment(nn.Module):
     mean: Tensor
     spread: Tensor
     first: Tensor
-    """(classes,) number of the task in which each class came first; -1 for none."""
+    """First task of each class (classes,); -1 for none."""
     task: Tensor
     """Number of the current task, from 0."""
 
@@ -131,7 +127,7 @@ class GaussianHeadAlignment(nn.Module):
         self.generator = torch.Generator().manual_seed(seed)
         n = n_centroids if statistics == "centroids" else 1
         spread = (dim, dim) if statistics == "covariance" else (dim,)
-        # Sums of squares about the mean, divided by counts where they are used.
+        # spread: sums of squares around the mean
         self.register_buffer("count", torch.zeros(n_classes, n))
         self.register_buffer("mean", torch.zeros(n_classes, n, dim))
         self.register_buffer("spread", torch.zeros(n_classes, n, *spread))
@@ -139,21 +135,21 @@ class GaussianHeadAlignment(nn.Module):
         self.register_buffer("task", torch.zeros((), dtype=torch.int64))
 
     def fresh(self, name: str, rows: Tensor) -> None:
-        """Let further classes belong to no task."""
+        """Initialise the rows of new classes."""
         rows.fill_(-1 if name == "first" else 0)
 
     @property
     def observed(self) -> Tensor:
-        """(classes,) boolean: classes with statistics."""
+        """Boolean mask (classes,) of the classes with statistics."""
         return (self.count > 0).any(dim=1)
 
     @property
     def ages(self) -> Tensor:
-        """(classes,) tasks since each class came first; 0 for those that have not."""
+        """Tasks (classes,) since the first one of each class; 0 for unseen classes."""
         return torch.where(self.first < 0, 0, self.task - self.first)
 
     def end_task(self) -> None:
-        """Count a task: classes that come first from now on belong to the next one."""
+        """Count a task: new classes belong to the next one."""
         self.task += 1
 
     @torch.no_grad()
@@ -165,15 +161,14 @@ class GaussianHeadAlignment(nn.Module):
         rows: Tensor | None = None,
         classes: Sequence[int] | None = None,
     ) -> None:
-        """Add features. ``centroids`` replaces the statistics of the classes that occur, the
-        other two add to them.
+        """Add features to the statistics; ``centroids`` replaces those of a class.
 
         Args:
             features: (n, dim), as the head reads them in evaluation.
             labels: (n,) class ids.
-            rows: (n,) boolean, which of them count; None: all.
-            classes: those that may occur. Without them a GPU waits for ``covariance``; for
-                ``variance`` it never does, for ``centroids`` always.
+            rows: (n,) boolean mask of the samples that count; None for all.
+            classes: possible classes, without which ``covariance`` synchronises with a GPU;
+                ``variance`` never does, ``centroids`` always.
         """
         self._observe(features.to(self.mean.dtype), labels, rows, classes)
         self.first = torch.where((self.first < 0) & self.observed, self.task, self.first)
@@ -203,24 +198,25 @@ class GaussianHeadAlignment(nn.Module):
         """Train ``head`` on draws.
 
         Args:
-            head: features (batch, dim) -> logits (batch, classes); all its parameters train.
-            seen: (classes,) boolean, the classes that compete; None: those with statistics.
-            n_batches: of an epoch; None: as many as there are classes with statistics.
+            head: maps features (batch, dim) to logits (batch, classes); all its parameters train.
+            seen: (classes,) mask of the competing classes; None for those with statistics.
+            n_batches: per epoch; None for the number of classes with statistics.
 
         Raises:
-            InputError: no class has statistics yet.
+            InputError: no class has statistics.
         """
         if not bool(self.observed.any()):
-            raise InputError("the head cannot be aligned before statistics of a class are observed")
+            raise InputError("no class has statistics to align the head: call observe() first")
         epochs = (self.draw(n_batches) for _ in range(self.epochs))
         self.fit(head, epochs, self.observed if seen is None else seen)
 
     def fit(self, head: nn.Module, epochs: Iterable[Sequence[Batch]], seen: Tensor) -> None:
-        """Train ``head`` on given batches, with the alignment's optimiser, schedule and loss.
+        """Train ``head`` on given batches, with the alignment's optimizer, schedule and loss.
 
         Args:
-            epochs: for each epoch its batches of features and labels.
-            seen: (classes,) boolean, the classes that compete.
+            head: to be trained.
+            epochs: batches of features and labels per epoch.
+            seen: (classes,) mask of the competing classes.
         """
         optimizer = self._optimizer(head)
         for epoch, batches in enumerate(epochs):
@@ -233,25 +229,23 @@ class GaussianHeadAlignment(nn.Module):
                 optimizer.step()
 
     def loss(self, logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
-        """Cross-entropy of draws over the classes seen, with ``logit_norm`` of logits that are
-        divided by their norms; the arguments are those of :meth:`fit`."""
+        """Return the cross-entropy over the seen classes, of normed logits with ``logit_norm``."""
         if self.logit_norm is not None:
-            # A class without draws is one of the current task.
+            # A class without draws belongs to the current task.
             first = torch.where(self.first < 0, self.task, self.first)
             logits = normed_by_task(logits, first, seen, self.logit_norm)
-        # The other classes draw no samples to contradict it.
         return F.cross_entropy(logits.masked_fill(~seen, float("-inf")), labels)
 
     def means(self) -> Tensor:
-        """(classes, components, dim) what draws are made about, before ``feature_scale``."""
+        """Return the means (classes, components, dim) of draws, before ``feature_scale``."""
         if self.mean_scale is None:
             return self.mean
         scales = mean_scales(self.first.to(self.mean.dtype), self.task)
         return self.mean * scales[:, None, None]
 
     def scaled(self, features: Tensor, labels: Tensor, uniform: Tensor) -> Tensor:
-        """Draws (n, dim) of classes (n,), shortened by ``feature_scale``, whose rate varies with
-        ``uniform`` (n,) in [0, 1)."""
+        """Shorten draws (n, dim) of classes (n,) by ``feature_scale``, varied by ``uniform``
+        (n,)."""
         if self.feature_scale is None:
             return features
         scales = draw_scales(self.ages[labels], self.feature_scale, uniform.to(features))
@@ -259,16 +253,14 @@ class GaussianHeadAlignment(nn.Module):
 
     @torch.no_grad()
     def draw(self, n_batches: int | None = None) -> list[Batch]:
-        """Batches of one epoch: features (samples, dim) and labels (samples,), on the device of the
-        statistics.
+        """Draw the batches of one epoch: features (samples, dim) and labels (samples,).
 
-        The pool holds ``samples`` draws of every component of every class; after shuffling, the
-        first ``n_batches`` batches are taken (None: as many as classes).
+        They are the first ``n_batches`` (None: as many as classes) of a shuffled pool with
+        ``samples`` draws of every component of every class, on the device of the statistics.
         """
         components = self._components()
         n_batches = int(self.observed.sum()) if n_batches is None else n_batches
-        # As many samples of each Gaussian, so that all classes weigh the same, however many
-        # images they had.
+        # Equally many samples of each Gaussian, so that all classes have the same weight.
         pool = components.repeat_interleave(self.samples, dim=0)
         order = torch.randperm(len(pool), generator=self.generator)[: n_batches * self.samples]
         chosen = pool[order]
@@ -280,22 +272,22 @@ class GaussianHeadAlignment(nn.Module):
         return list(zip(features.split(self.samples), labels.split(self.samples), strict=True))
 
     def get_extra_state(self) -> Tensor:
-        """State of the generator."""
+        """Return the state of the generator."""
         return self.generator.get_state()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Inverse of :meth:`get_extra_state`."""
+        """Restore the state of the generator."""
         self.generator.set_state(state.to("cpu", torch.uint8))
 
     def _components(self) -> Tensor:
-        """(components, 2) class and component of everything that can be drawn from, on the CPU."""
+        """Return class and component (components, 2) of all usable Gaussians, on the CPU."""
         usable = self.count > 0
         if self.statistics == "centroids":
             usable = usable & (self.spread.sum(dim=-1) > 0)
         return usable.nonzero().cpu()
 
     def _sample(self, chosen: Tensor) -> Tensor:
-        """Class and component of each draw (n, 2) -> features (n, dim)."""
+        """Draw features (n, dim) for classes and components (n, 2)."""
         device = self.mean.device
         noise = torch.randn(len(chosen), self.mean.shape[-1], generator=self.generator).to(device)
         # mean + noise * sqrt(variance + 1e-4), or mean + noise L' with L L' = covariance + 1e-4 I
@@ -309,7 +301,7 @@ class GaussianHeadAlignment(nn.Module):
         return mean + noise
 
     def covariance(self, label: int) -> Tensor:
-        """(dim, dim) covariance of a class that draws are made with, of ``"covariance"`` alone."""
+        """Return the covariance (dim, dim) of a class's draws, for ``"covariance"`` only."""
         covariance = self.spread[label, 0] / self._divisor()[label, 0]
         covariance.diagonal().add_(RIDGE)
         return covariance
@@ -318,8 +310,7 @@ class GaussianHeadAlignment(nn.Module):
         return (self.count - 1).clamp(min=1) if self.unbiased else self.count
 
     def _add_to_variances(self, x: Tensor, labels: Tensor, rows: Tensor | None) -> None:
-        """The same as :meth:`_add_to_covariance` for the diagonals of all classes at once, dense,
-        so that no device is waited for."""
+        """Update the diagonals of all classes at once, without a synchronisation."""
         columns = torch.arange(len(self.mean), device=labels.device)
         onehot = labels[:, None] == columns
         onehot = (onehot if rows is None else onehot & rows[:, None]).to(x.dtype)
@@ -348,20 +339,20 @@ class GaussianHeadAlignment(nn.Module):
         self.count[c, 0] += n
 
     def _cluster(self, c: int, x: Tensor) -> None:
-        from sklearn.cluster import KMeans  # here: it takes a second, and one Gaussian needs none
+        from sklearn.cluster import KMeans  # here, since the import takes a second
 
-        if not len(x):  # a class that may occur, and does not
+        if not len(x):
             return
         n = min(self.count.shape[1], len(x))
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         labels = KMeans(n, n_init=10, random_state=seed).fit(x.cpu().double().numpy()).labels_
-        # A class is a mixture: each cluster keeps n, its mean, and the sum of squares about it.
+        # A class is a mixture of clusters, each with count, mean and sum of squares.
         cluster = torch.from_numpy(labels).to(x.device)
         for buffer in (self.count, self.mean, self.spread):
             buffer[c] = 0
         for k in range(n):
             mine = x[cluster == k]
-            # Equal features make fewer clusters than were asked for.
+            # Equal features form fewer clusters.
             if len(mine):
                 self.count[c, k] = len(mine)
                 self.mean[c, k] = mine.mean(dim=0)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 
 def view_uncertainty(scores: Tensor) -> Tensor:
-    """Rainbow Memory's uncertainty: how often augmented views of a sample are given different
-    classes.
+    """Compute Rainbow Memory's uncertainty from predictions for augmented views.
 
     ``u = 1 - max_c (views predicted as c) / views`` (Bang et al., CVPR 2021, arXiv 2103.17230,
     diversity-aware memory update).
@@ -28,13 +27,12 @@ def view_uncertainty(scores: Tensor) -> Tensor:
 
 
 def diverse_selection(uncertainty: Tensor, labels: Tensor, size: int) -> Tensor:
-    """Rainbow Memory's diversity-aware choice: in each class, evenly spaced samples of the ranking
-    by uncertainty.
+    """Select samples at equal distances in each class's ranking by uncertainty.
 
-    Every class gets the same share (within one); what a small class cannot fill goes to the
-    others.
-    Of m ranked samples of a class, k are taken at positions ``floor(j m / k)``, j = 0 .. k-1, from
-    the most certain on. The published Si-Blurry code contains such a selection but never calls it.
+    Rainbow Memory's diversity-aware selection. Every class gets the same share (within one); larger
+    classes share what a small class cannot fill. Of m samples of a class, ranked from the most
+    certain one, those at positions ``floor(j m / k)``, j = 0 .. k-1, are selected. The published
+    Si-Blurry code contains such a selection but never calls it.
 
     Args:
         uncertainty: (candidates,), see :func:`view_uncertainty`.

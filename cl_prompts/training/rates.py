@@ -13,25 +13,23 @@ _PHASE = ("high", "is_high", "updates", "decrease")
 
 @dataclass
 class AdaptiveRate:
-    """Two neighbouring learning rates in turn; the one under which the buffer's loss decreases
-    faster shifts the pair.
+    """Pair of alternating learning rates that moves towards the better one.
 
     CLIB, Koh et al., ICLR 2022, arXiv 2110.10031 (adaptive learning rate scheduling). The pair is
-    (high, low = high * step). Each rate is in effect for ``period`` updates, high first; the
-    decrease of the replay buffer's mean loss over such a phase is one observation. After each low
-    phase, once both rates have ``length`` observations (the latest count), a one-sided Welch t-test
-    asks whether low decreases the loss more: with p < significance the pair moves down by one
-    factor, with p > 1 - significance up by one, and the observations are cleared.
+    (high, low = high * step). Each rate is used for ``period`` updates, high first; the decrease of
+    the replay buffer's mean loss in such a phase is one observation. After each low phase, once
+    both rates have ``length`` observations (the latest ones), a one-sided Welch t-test compares
+    them: if low decreases the loss more (p < significance) the pair moves down by one factor, with
+    p > 1 - significance up by one, and the observations are cleared.
 
-    Deviation from the published code: decreases are summed over the updates of a phase, each over
-    the samples that were in the buffer before and after that update, so that samples which enter or
-    leave it do not count.
+    Deviation from the published code: the decrease of a phase is summed over its updates, each over
+    the samples in the buffer both before and after the update.
 
     Attributes:
-        high: the high rate, at first as given.
+        high: current high rate.
         step: ratio low / high, in (0, 1).
         period: updates per phase.
-        length: observations of each rate that a test compares.
+        length: observations of each rate in a test.
         significance: of the test.
 
     Example:
@@ -69,25 +67,22 @@ class AdaptiveRate:
         return self.high if self.is_high else self.high * self.step
 
     def update(self, decrease: float, updates: int = 1) -> float:
-        """Report ``updates`` updates made at the current rate.
+        """Record ``updates`` updates at the current rate.
 
         Args:
-            decrease: of the buffer's mean loss meanwhile, as
-                ``ClassBalancedBuffer.observe_losses`` returns it.
-            updates: number of updates that it covers.
+            decrease: of the buffer's mean loss over them (``ClassBalancedBuffer.observe_losses``).
+            updates: number of updates.
 
         Returns:
-            the rate for the next update.
+            The rate for the next update.
         """
         self.decrease += decrease
         self.updates += updates
         if self.updates >= self.period:
-            # The phase is over: its decrease of the loss is one observation of its rate.
             self.decreases[self.is_high].append(self.decrease)
             self.is_high = not self.is_high
             self.updates = 0
             self.decrease = 0.0
-            # High comes first, so a pair of observations is complete.
             if self.is_high:
                 self._compare()
         return self.lr
@@ -110,9 +105,9 @@ class AdaptiveRate:
             return
         if max(*high, *low) == min(*high, *low):  # the test would divide by zero
             return
-        from scipy.stats import ttest_ind  # here, since it takes a second, and few runs use it
+        from scipy.stats import ttest_ind  # here, since the import takes a second
 
-        # Welch's t-test; alternative: under the low rate the loss decreases more.
+        # Welch's t-test; alternative: the low rate decreases the loss more.
         p = ttest_ind(list(low), list(high), equal_var=False, alternative="greater").pvalue
         # p < significance: the pair moves down by one factor; p > 1 - significance: up by one
         if p < self.significance:

@@ -24,8 +24,7 @@ def derived_seed(seed: int, count: int) -> int:
 
 
 def seed_globals(seed: int) -> None:
-    """Seed the global generators of torch, numpy and Python, from which code from outside may
-    draw.
+    """Seed the global generators of torch, numpy and Python.
 
     >>> seed_globals(1)
     >>> first = (random.random(), np.random.rand())
@@ -39,8 +38,7 @@ def seed_globals(seed: int) -> None:
 
 
 def global_states() -> dict[str, Any]:
-    """States of the global generators of torch, on the CPU, of numpy and of Python, as checkpoints
-    may hold them."""
+    """Return the states of the global generators of torch (CPU), numpy and Python."""
     kind, words, *rest = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
@@ -50,7 +48,7 @@ def global_states() -> dict[str, Any]:
 
 
 def set_global_states(states: Mapping[str, Any]) -> None:
-    """Inverse of :func:`global_states`; what is not there stays as it is."""
+    """Restore the states of :func:`global_states` that are given."""
     torch.set_rng_state(states["torch"])
     if "numpy" in states:
         kind, words, *rest = states["numpy"]
@@ -61,7 +59,7 @@ def set_global_states(states: Mapping[str, Any]) -> None:
 
 @contextmanager
 def borrowed_generator() -> Iterator[torch.Generator]:
-    """Set torch's global generator of the CPU aside, and restore it afterwards."""
+    """Yield torch's global CPU generator, and restore its state afterwards."""
     generator = torch.default_generator
     outside = generator.get_state()
     try:
@@ -72,7 +70,7 @@ def borrowed_generator() -> Iterator[torch.Generator]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from torch's global generators as if they were just seeded; restore them afterwards.
+    """Seed torch's global generators, and restore their states afterwards.
 
     Example:
         >>> before = torch.get_rng_state()

@@ -1,5 +1,4 @@
-"""Effects of the age of a class, in tasks, in SLCA and SLCA++: scales of means, of draws and of
-rows, and logits divided by the norms of each task's."""
+"""SLCA and SLCA++: scales of means, draws and rows by the age of a class, normed logits."""
 
 from __future__ import annotations
 
@@ -11,11 +10,12 @@ SPREAD = 0.02
 
 
 def mean_scales(first: Tensor, task: Tensor) -> Tensor:
-    """Factors of the class means of SLCA (ICCV 2023, arXiv 2303.05118): classes of the current task
-    are drawn about their mean, earlier ones about a shorter one.
+    """Return SLCA's factors of class means, which shorten those of earlier tasks.
+
+    Source: ICCV 2023, arXiv 2303.05118.
 
     Args:
-        first: (classes,) number of the task in which each class came first, as floats.
+        first: (classes,) first task of each class, as floats.
         task: number of the current one, from 0.
 
     Returns:
@@ -30,10 +30,10 @@ def mean_scales(first: Tensor, task: Tensor) -> Tensor:
 
 
 def draw_scales(ages: Tensor, rate: float, uniform: Tensor) -> Tensor:
-    """Factors of draws of SLCA++ (arXiv 2408.08295): ``1 / (1 + r age)`` with r about ``rate``.
+    """Return the factors of draws of SLCA++ (arXiv 2408.08295): ``1 / (1 + r age)``, r near rate.
 
     Args:
-        ages: (n,) tasks since the class of each draw came first.
+        ages: (n,) tasks since the first one of each draw's class.
         rate: published: 0.02.
         uniform: (n,) in [0, 1).
 
@@ -45,9 +45,9 @@ def draw_scales(ages: Tensor, rate: float, uniform: Tensor) -> Tensor:
 
 
 def normed_by_task(logits: Tensor, first: Tensor, seen: Tensor, temperature: float) -> Tensor:
-    """Logits divided by the mean over tasks of the norm of those of a task's classes, and by a
-    temperature, so that tasks of other lengths of rows compete alike. Gradient flows through the
-    norms.
+    """Divide logits by a temperature and by the mean over tasks of their norm in a task.
+
+    This lets tasks with different norms of rows compete. Gradients pass through the norms.
 
     Args:
         first: (classes,) task of each class.
@@ -67,12 +67,11 @@ def normed_by_task(logits: Tensor, first: Tensor, seen: Tensor, temperature: flo
 
 @torch.no_grad()
 def scale_rows(head: nn.Linear, ages: Tensor, rate: float) -> None:
-    """Let the rows of earlier tasks read features that are ``1 + rate * age`` times as long
-    (SLCA++): ``W (s f) + b`` is ``(s W) f + b``.
+    """Scale the rows of earlier tasks by ``1 + rate * age``, in place (SLCA++).
 
     Args:
-        head: the rows are scaled in place.
-        ages: (classes,) tasks since each class came first.
+        head: whose weight is scaled.
+        ages: (classes,) tasks since the first one of each class.
         rate: as of :func:`draw_scales`.
     """
     head.weight.mul_(1 + rate * ages.to(head.weight.dtype)[:, None])
