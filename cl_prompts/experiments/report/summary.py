@@ -77,14 +77,15 @@ def _verdicts(
     differing = [
         f"{names[row]} {'beats' if gains[row] > 0 else 'loses to'} {names[reference]}"
         f" {_where(tested[row], theirs)}, by {100 * abs(gains[row]):.1f} points on average"
-        f"{_samples(group, row, reference)}"
+        + (f" ({stored})" if (stored := _images(group, row)) else "")
         for row in sorted(clear, key=lambda row: -abs(gains[row]))
     ]
     parts = [first_of(differing, _NAMED, "; ")] if differing else []
     undecided = [names[row] for row in tested if row not in clear]
     if undecided:
         parts.append(f"{first_of(undecided, _NAMED)} cannot be told apart from {names[reference]}")
-    return parts
+    stored = _images(group, reference)
+    return [*parts, *([stored] if stored and clear else [])]
 
 
 def _where(ours: Aggregate, theirs: Aggregate) -> str:
@@ -98,17 +99,11 @@ def _where(ours: Aggregate, theirs: Aggregate) -> str:
     return f"on all {len(gaps)} seeds" if one_sign else f"over {len(gaps)} seeds"
 
 
-def _samples(group: Group, row: str, reference: str) -> str:
-    """Stored images, where two rows differ in their number."""
-    stored = {one: _stored(group.rows[one][0]) for one in (row, reference)}
-    if stored[row] == stored[reference]:
-        return ""
-    words = [f"{group.names[one]} keeps {n:,} images" for one, n in stored.items() if n]
-    return f" ({all_of(words)})"
-
-
-def _stored(run: RunRecord) -> int:
-    return int((run.summary.get("memory") or {}).get("samples", 0))
+def _images(group: Group, row: str) -> str:
+    """Stored images of a row in words; empty for none."""
+    memory = group.rows[row][0].summary.get("memory") or {}
+    count = memory.get("samples")
+    return f"{group.names[row]} keeps {count:,} images" if count else ""
 
 
 def caveats(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str]:

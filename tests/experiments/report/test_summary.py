@@ -105,6 +105,7 @@ def test_stored_images_stand_beside_the_difference(tmp_path: Path) -> None:
     text = finding(group, "linear_probe")
     assert "MVP beats Linear probe on all 3 seeds, by 15.0 points on average" in text
     assert "(MVP keeps 100 images)" in text
+    assert finding(group, "mvp").count("MVP keeps 100 images") == 1
 
 
 def test_caveats_name_duplicates_and_single_points(tmp_path: Path) -> None:
