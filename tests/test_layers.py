@@ -63,7 +63,7 @@ LIBRARIES: dict[str, set[str]] = {
     "checks": {"pydantic", "annotated_types"},
 }
 #: the only files of scenarios that know Avalanche
-DOORS = {"benchmarks.py", "stream_data.py", "streams.py"}
+DOORS = {"benchmarks.py", "streams.py"}
 
 
 def room_of(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Image files looked at before they are used: unreadable ones, sizes and exact copies."""
+"""Checks of image files: unreadable files, sizes and exact copies."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.errors import InputError, RunError
 
-#: What becomes of unreadable images: refuse the data set, leave them out, or look at none.
+#: Policy for unreadable images: refuse the data set, skip the images, or do not check.
 OnBadImage = Literal["fail", "skip", "defer"]
-#: called with the number of files looked at so far, and of all
+#: called with the number of checked files and of all files
 Progress = Callable[[int, int], None]
 Found = TypeVar("Found")
 
-_AT_ONCE = 256  # files handed to the threads together, so that decoded images do not pile up
+_AT_ONCE = 256  # files per batch of threads, which bounds the memory of decoded images
 
 
 def check_images(data: DataSet, progress: Progress | None = None) -> dict[str, str]:
-    """Open and decode every image file of a data set, in several threads.
+    """Decode every image file of a data set, in several threads.
 
-    Takes about as long as one pass over the images without training. Images that do not come from
-    files are not looked at.
+    This takes about as long as one epoch without training.
 
     Returns:
-        each file that cannot be used, training images first -> the sentence that says why.
+        unreadable file -> error message, training images first.
     """
     problems = _each_file(_problem, data.files, progress)
     return {path: problem for path, problem in zip(data.files, problems, strict=True) if problem}
@@ -47,8 +46,8 @@ def _problem(path: str) -> str:
 def _each_file(
     function: Callable[[str], Found], paths: Sequence[str], progress: Progress | None
 ) -> Iterator[Found]:
-    """Results of a function for each file, in their order, computed in several threads."""
-    # Threads, since Pillow decodes without holding Python's lock.
+    """Apply a function to each file in several threads, and yield the results in order."""
+    # Pillow releases Python's lock while it decodes.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         for start in range(0, len(paths), _AT_ONCE):
             some = paths[start : start + _AT_ONCE]
@@ -58,13 +57,16 @@ def _each_file(
 
 
 def handle_bad_images(data: DataSet, bad: Mapping[str, str], on_bad_image: OnBadImage) -> DataSet:
-    """The data set that may be used, given the result of :func:`check_images`.
+    """Return the data set without unreadable images, given the result of :func:`check_images`.
 
-    "fail" refuses a data set with unreadable images, "skip" leaves them out, of training and test
-    set; "defer" leaves the data set as it is, so that one is an error when it is met.
+    Args:
+        data: the data set.
+        bad: unreadable file -> error message.
+        on_bad_image: "fail" refuses unreadable images, "skip" removes them from the training and
+            the test set, "defer" returns the data set unchanged.
 
     Raises:
-        InputError: "fail" and an unreadable image, or "skip" and a class left without images.
+        InputError: "fail" and an unreadable image, or "skip" and a class without images.
     """
     one_of("on_bad_image", on_bad_image, OnBadImage)
     if not bad or on_bad_image == "defer":
@@ -72,25 +74,24 @@ def handle_bad_images(data: DataSet, bad: Mapping[str, str], on_bad_image: OnBad
     if on_bad_image == "skip":
         return data.without(bad)
     first, *others = bad.values()
-    more = f"; {len(others)} more cannot be read either" if others else ""
+    more = f" ({len(others)} more are unreadable)" if others else ""
     raise InputError(
-        f"{first}{more}: repair data set {data.name!r}, or leave such images out with"
-        " on_bad_image=skip"
+        f"{first}{more}. Repair data set {data.name!r}, or skip such images with on_bad_image=skip"
     )
 
 
 class Look(NamedTuple):
-    """One image file: its size and contents, or why it cannot be read.
+    """Size and contents of an image file, or the error of an unreadable one.
 
     >>> Look("a.png", 32, 48, "f00", "").readable
     True
 
     Args:
         path: of the file.
-        height, width: in pixels, upright; 0 where it cannot be read.
-        pixels: SHA-256 of the decoded image; two files with the same one show the same.
-        problem: the sentence that says why it cannot be read; empty where it can.
-        colour: mean difference of its pixels' strongest and weakest channel, 0 to 255.
+        height, width: in pixels, upright; 0 for an unreadable file.
+        pixels: SHA-256 of the decoded image; copies share it.
+        problem: error message of an unreadable file, else empty.
+        colour: mean difference of the strongest and the weakest channel of its pixels, 0 to 255.
     """
 
     path: str
@@ -102,7 +103,7 @@ class Look(NamedTuple):
 
     @property
     def readable(self) -> bool:
-        """Whether it is an image."""
+        """Whether the file can be decoded."""
         return not self.problem
 
 
@@ -117,17 +118,17 @@ def _look(path: str) -> Look:
     except RunError as error:
         return Look(path, 0, 0, "", str(error))
     _, height, width = image.shape
-    # The size as well, since the same bytes fit other shapes, too.
+    # With the size, since the same bytes fit other shapes.
     digest = hashlib.sha256(repr((height, width)).encode())
     digest.update(image.contiguous().numpy().tobytes())
-    # Some hundred rows and columns tell as much of a large image.
+    # Of a large image, at most 255 rows and columns suffice.
     some = image[:, :: 1 + height // 128, :: 1 + width // 128].float()
     colour = (some.amax(dim=0) - some.amin(dim=0)).mean().item()
     return Look(path, height, width, digest.hexdigest(), "", colour)
 
 
 def copies(looks: Iterable[Look]) -> list[list[Look]]:
-    """Readable files that show the same pixels, in groups of two and more.
+    """Group readable files with equal pixels, two or more per group.
 
     >>> looks = [Look("a", 1, 1, "x", ""), Look("b", 1, 1, "y", ""), Look("c", 1, 1, "x", "")]
     >>> (group,) = copies(looks)

@@ -1,4 +1,4 @@
-"""The data sets that ``load_dataset`` knows by name, and how their folders are found and read."""
+"""Data sets by name: how to find, download, read and augment each."""
 
 from __future__ import annotations
 
@@ -29,22 +29,21 @@ from cl_prompts.errors import InputError
 
 @dataclass(frozen=True)
 class DataSetEntry:
-    """A registered data set: how it is found, fetched, read and augmented.
+    """A registered data set.
 
     >>> DataSetEntry(readers.read_folder, Augmentation(), layout="train/<class>/*").folder
     ''
 
     Args:
-        read: turns the data set's folder into images and labels; ``load_dataset`` takes its
-            keyword arguments as options of this data set.
+        read: maps the data set's folder to images and labels; its keyword arguments are options of
+            ``load_dataset``.
         augmentation: transforms of its training and test images.
         mean, std: statistics of its pixels in [0, 1], per channel.
-        layout: what its folder should hold; empty for an embedded data set, which has no folder.
-        folder: usual place of its folder below the folder of all data; empty where there is none.
-        origin: official address of the archive, or of the page that offers it.
-        unpack: the commands that fetch and unpack it by hand, with ``{at}`` for the folder above
-            its own.
-        download: fetches it into its folder, where torchvision can.
+        layout: expected contents of its folder; empty for an embedded data set.
+        folder: its usual folder within the folder of all data, or empty.
+        origin: official URL of the archive or of its page.
+        unpack: shell commands that download and unpack it, with ``{at}`` for the parent folder.
+        download: function that downloads it, if torchvision can.
         description: its line in ``DESCRIPTIONS``.
     """
 
@@ -81,7 +80,7 @@ def _cifar(kind: type[CIFAR10], files: str, mean: Statistics, std: Statistics) -
 
 
 def _archive(read: Reader, augmentation: Augmentation, origin: str, **texts: Any) -> DataSetEntry:
-    """An entry for an archive to be fetched by hand."""
+    """Make an entry for an archive that users download by hand."""
     name = origin.rsplit("/", 1)[-1]
     extract = (
         f"unzip -q {{at}}/{name} -d {{at}}"
@@ -114,7 +113,7 @@ _VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 _ENTRIES: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
         digits.read_digits,
-        # Most digits are none in a mirror.
+        # A mirrored digit is usually not a digit.
         Augmentation(affine=1, padding=0, flip=False),
         mean=(0.305, 0.305, 0.305),
         std=(0.324, 0.324, 0.324),
@@ -142,7 +141,7 @@ _ENTRIES: dict[str, DataSetEntry] = {
     ),
     "imagenet_r": _archive(
         readers.read_imagenet_r,
-        # As published for these images: the shorter side to 256, and a square of 224.
+        # As published: resize the shorter side to 256, crop a square of 224.
         Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
         origin="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         layout="a folder of images per class, <wnid>/*",
@@ -203,8 +202,8 @@ _ENTRIES: dict[str, DataSetEntry] = {
         folder="domainnet",
         origin="http://ai.bu.edu/M3SDA",
         unpack=(
-            "take the archive and both lists of each domain from http://ai.bu.edu/M3SDA, and unpack"
-            " them in {at}/domainnet"
+            "download the archive and both lists of each domain from http://ai.bu.edu/M3SDA, and"
+            " unpack them in {at}/domainnet"
         ),
     ),
 }
@@ -223,8 +222,12 @@ def read_entry(
     cache: ImageCache | None,
     **options: Any,
 ) -> Source:
-    """Images and labels of a registered data set; ``root`` and ``download`` as in ``load_dataset``,
-    ``cache`` as in ``FileImages``, and options of ``entry.read``.
+    """Read the images and labels of a registered data set.
+
+    Args:
+        root, download: see ``load_dataset``.
+        cache: see ``FileImages``.
+        options: of ``entry.read``.
 
     Raises:
         InputError: missing or incomplete data set.
@@ -249,21 +252,19 @@ def read_entry(
 def check_folder(
     name: str, entry: DataSetEntry, root: str | Path | None, *, download: bool
 ) -> None:
-    """Refuse a registered data set whose folder is not there and will not be fetched, without a
-    look at its files.
+    """Check that a data set's folder exists or can be downloaded; no file is read.
 
     Raises:
-        InputError: no such folder, or one for an embedded data set.
+        InputError: no such folder, or a folder for an embedded data set.
     """
     if not entry.layout:
         if root is not None:
             raise InputError(
-                f"data set {name!r} is part of the package and has no folder: leave out root"
-                f" ({root})"
+                f"data set {name!r} is part of the package and has no folder: remove root ({root})"
             )
         return
     if root is None and not entry.folder:
-        raise InputError(f"data set {name!r} needs a root, the folder that holds {entry.layout}")
+        raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")
     folder = _locate(entry, root)
     fetched = download and entry.download is not None
     if not fetched and not folder.is_dir():
@@ -271,24 +272,24 @@ def check_folder(
 
 
 def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
-    """The data set's own folder: ``root``, or the usual place within it."""
+    """Return the data set's folder: ``root``, or its usual folder within."""
     usual = Path(entry.folder)
     base = Path(os.environ.get("CL_PROMPTS_DATA") or "data") / usual if root is None else Path(root)
     folder = base.expanduser().absolute()
-    # root may be a folder above: the longest end of the usual path that is there is taken.
+    # root may be a parent folder: take the longest existing end of the usual path.
     inner = [folder.joinpath(*usual.parts[start:]) for start in range(len(usual.parts))]
     return next((place for place in inner if place.is_dir()), folder)
 
 
 def _missing(name: str, entry: DataSetEntry, folder: Path, problem: str) -> InputError:
-    """The problem, the folder, its layout and how to fetch it."""
-    sentence = f"data set {name!r} {problem}: looked in {folder}, which should hold {entry.layout}"
+    """Build the error with the folder, its layout and how to download it."""
+    sentence = f"data set {name!r} {problem}: {folder} should have {entry.layout}"
     if not entry.origin:
         return InputError(sentence)
     usual = Path(entry.folder).parts
-    # Archives bring their own folder along: they are unpacked above it.
+    # Archives contain the folder, so unpack them in its parent.
     above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder
     option = "dataset.download=true, or " if entry.download is not None else ""
     return InputError(
-        f"{sentence}; to fetch it: {option}{entry.unpack.format(at=quote(str(above)))}"
+        f"{sentence}. To download it: {option}{entry.unpack.format(at=quote(str(above)))}"
     )

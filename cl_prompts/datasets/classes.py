@@ -19,7 +19,7 @@ def choose_classes(
     classes: int | Sequence[int | str] | None,
     order: Sequence[int] | int | None,
 ) -> np.ndarray:
-    """Labels of the chosen classes, in their new order.
+    """Return the labels of the chosen classes, in their new order.
 
     >>> choose_classes("data set 'pets'", ["ant", "bee", "cat"], ["cat", 0], None).tolist()
     [2, 0]
@@ -27,13 +27,13 @@ def choose_classes(
     Args:
         what: the data set, for error messages.
         names: of all C classes.
-        classes: a list picks by label or name, in that order; a number keeps the first so many,
-            counted after ``order``; None keeps all.
-        order: permutation of the positions of the classes picked, or the seed of one; None leaves
-            them as they are.
+        classes: list of labels or names; or the number of classes to keep, the first ones after
+            ``order``; None keeps all.
+        order: permutation of the chosen classes' positions, or the seed of one; None keeps their
+            order.
 
     Raises:
-        InputError: an unknown or repeated class, or no permutation.
+        InputError: an unknown or repeated class, or not a permutation.
     """
     if isinstance(classes, str | float):
         raise InputError(
@@ -52,27 +52,27 @@ def _picked(what: str, names: Sequence[str], classes: Sequence[int | str]) -> np
         label = _label(what, names, wanted)
         if label in picked:
             raise InputError(
-                f"classes of {what} must differ: {names[label]!r} (label {label}) is there twice"
+                f"classes of {what} lists {names[label]!r} (label {label}) twice: list each once"
             )
         picked.append(label)
     return np.array(picked)
 
 
 def _label(what: str, names: Sequence[str], wanted: int | str) -> int:
-    """Label of a class given by label or name.
+    """Return the label of a class given by label or name.
 
     Raises:
-        InputError: no such class, or a label that reads as the name of a class with another one.
+        InputError: an unknown class, or a label that is also the name of another class.
     """
     if isinstance(wanted, str):
         one_of(f"class of {what}", wanted, names)
         return names.index(wanted)
     named = str(wanted)
-    # Folders may be called 0, 1, 10, 11, 2 ...: sorted as names, so that label 2 is not class "2".
+    # Folders 0, 1, 10, 11, 2 ... are sorted as names, so that label 2 is not class "2".
     if named in names and names.index(named) != wanted:
         raise InputError(
-            f"classes of {what}: {named} may mean the class called {named!r} or label {named},"
-            f" which differ: write names in quotes, as classes='[\"{named}\"]'"
+            f"classes of {what}: {named} is both a label and the name of another class. Write names"
+            f" in quotes, as classes='[\"{named}\"]'"
         )
     if isinstance(wanted, Integral) and not isinstance(wanted, bool) and 0 <= wanted < len(names):
         return int(wanted)
@@ -82,24 +82,24 @@ def _label(what: str, names: Sequence[str], wanted: int | str) -> int:
 
 
 def permutation(name: str, what: str, n: int, order: Sequence[int] | int | None) -> np.ndarray:
-    """0 to n - 1 in the order that a setting asks for.
+    """Return 0 to n - 1 in the order of a setting.
 
     >>> permutation("domain_order", "3 domains", 3, [2, 0, 1]).tolist()
     [2, 0, 1]
 
     Args:
         name: of the setting.
-        what: is put in order, for error messages.
-        n: how many there are.
-        order: all positions, or the seed of a permutation; None leaves them as they are.
+        what: the things to order, for error messages.
+        n: number of things.
+        order: all positions, or the seed of a permutation; None for ascending order.
 
     Raises:
-        InputError: no permutation, and no seed.
+        InputError: neither a permutation nor a seed.
     """
     if order is None:
         return np.arange(n)
     if isinstance(order, Integral):
-        import torch  # here, since listing scenarios takes no torch
+        import torch  # listing scenarios does not need it
 
         seed = whole_number(name, order, 0, 2**64 - 1)
         return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
@@ -113,14 +113,16 @@ def permutation(name: str, what: str, n: int, order: Sequence[int] | int | None)
 
 
 def labels_of(what: str, data: Any) -> np.ndarray:
-    """Labels of a map-style data set, read from ``.targets``: (n,) int64, or zeros and ones (n, C)
-    uint8 where there is a row per image.
+    """Read the labels of a map-style data set from ``.targets``.
+
+    Returns:
+        (n,) int64, or for a multi-label data set zeros and ones (n, C) uint8.
 
     Raises:
         InputError: no ``.targets``, no integers, or not one label per image.
     """
     if not hasattr(data, "targets"):
-        raise InputError(f"{what} are missing: the data set needs .targets, one integer per image")
+        raise InputError(f"{what} are missing: add .targets, one integer per image")
     labels = np.asarray(data.targets)
     if labels.ndim == 2 and len(labels) == len(data):
         return check_label_matrix(labels, what)
@@ -131,48 +133,46 @@ def labels_of(what: str, data: Any) -> np.ndarray:
         or not len(labels)
     ):
         raise InputError(
-            f"{what} must be one integer per image of at least one image: there are {len(data)}"
-            f" images, and .targets is {labels.dtype} of shape {labels.shape}"
+            f"{what} must be one integer per image, not {labels.dtype} of shape {labels.shape} for"
+            f" {len(data)} images"
         )
     return labels.astype(np.int64)
 
 
 def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
-    """Pairs that average precision leaves out, read from ``data.ignored``: (n, C) bool, or None.
+    """Read the pairs that average precision ignores from ``data.ignored``: (n, C) bool, or None.
 
     Raises:
-        InputError: one label per image, another type than bool, or another shape than that of the
-            labels.
+        InputError: a single-label data set, or a type other than bool or a shape other than that of
+            the labels.
     """
     if getattr(data, "ignored", None) is None:
         return None
     ignored = np.asarray(data.ignored)
     if targets.ndim == 1:
-        raise InputError(f"{what} are for rows of zeros and ones in .targets: leave them out")
+        raise InputError(f"{what} are only for multi-label data sets: remove them")
     if ignored.shape != targets.shape or ignored.dtype != np.bool_:
         raise InputError(
-            f"{what} must be bool of the shape of .targets, {targets.shape}, not {ignored.dtype} of"
-            f" {ignored.shape}"
+            f"{what} must be bool of shape {targets.shape}, not {ignored.dtype} of {ignored.shape}"
         )
     return ignored
 
 
 def domains_of(what: str, data: Any) -> np.ndarray | None:
-    """The domain of each image of a map-style data set, read from ``data.domains``: (n,) names or
-    whole numbers, or None.
+    """Read the domain of each image from ``data.domains``: (n,) names or integers, or None.
 
     Raises:
-        InputError: something else, or not one for each image.
+        InputError: other values, or not one for each image.
     """
     domains = getattr(data, "domains", None)
     return None if domains is None else check_domains(what, domains, len(data))
 
 
 def check_domains(what: str, domains: Any, n: int) -> np.ndarray:
-    """Domains as an array (n,) of names or whole numbers.
+    """Return domains as an array (n,) of names or integers.
 
     Raises:
-        InputError: something else, or not one for each of n images.
+        InputError: other values, or not one for each of n images.
     """
     rule = f"{what} must be one name or whole number for each of {n} images"
     array = np.asarray(domains)
@@ -182,7 +182,7 @@ def check_domains(what: str, domains: Any, n: int) -> np.ndarray:
 
 
 def domain_names(domains: np.ndarray | None) -> tuple[str, ...]:
-    """Names of the domains that occur, sorted by name or number; empty for None.
+    """Return the names of the domains that occur, sorted; empty for None.
 
     >>> domain_names(np.array([10, 2, 2])), domain_names(np.array(["sketch", "real"]))
     (('2', '10'), ('real', 'sketch'))
@@ -193,10 +193,10 @@ def domain_names(domains: np.ndarray | None) -> tuple[str, ...]:
 def relabel(
     targets: np.ndarray, chosen: np.ndarray, n_classes: int
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Labels after the choice of classes, where ``chosen[k]`` becomes label k.
+    """Return the labels after the choice of classes, where ``chosen[k]`` becomes label k.
 
-    Single-label images of other classes are left out; images of a multi-label set stay, if need be
-    with no label at all.
+    Single-label images of other classes are dropped. Multi-label images remain, some perhaps
+    without a label.
 
     >>> relabel(np.array([0, 1, 2, 0]), np.array([2, 0]), 3)
     (array([0, 2, 3]), array([1, 0, 1]))
@@ -206,7 +206,7 @@ def relabel(
     """
     if targets.ndim == 2:
         return None, np.ascontiguousarray(targets[:, chosen])
-    # The new label of each old one; -1 is left out.
+    # New label of each old one; -1 for dropped classes.
     label = np.full(n_classes, -1, dtype=np.int64)
     label[chosen] = np.arange(len(chosen))
     rows = np.flatnonzero(label[targets] >= 0)
@@ -216,12 +216,11 @@ def relabel(
 def check_classes(
     what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str] | None
 ) -> int:
-    """The number of classes C, once labels (n,) or (n, C) are found to be 0..C-1, each in both
-    parts.
+    """Check the labels (n,) or (n, C) of a data set, and return the number of classes C.
 
     Raises:
-        InputError: labels out of range, two classes of one name, a class without training or test
-            images, or one part with several labels per image and the other without.
+        InputError: labels other than 0..C-1, two classes of one name, a class without training or
+            test images, or single-label and multi-label parts.
     """
     check_names(what, names or ())
     if train.ndim != test.ndim:
@@ -237,7 +236,10 @@ def check_classes(
             raise InputError(
                 f"{what} has {n} classes, but its {part} labels have {targets.shape[1]} columns"
             )
-    parts = (("training", _present(train)), ("test", _present(test)))
+    parts = [
+        (part, np.flatnonzero(y.any(axis=0)) if y.ndim == 2 else np.unique(y))
+        for part, y in (("training", train), ("test", test))
+    ]
     for part, found in parts:
         if found.size and (found[0] < 0 or found[-1] >= n):
             more = f", ... ({len(found)} in all)" if len(found) > 10 else ""
@@ -255,29 +257,27 @@ def check_classes(
 
 
 def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
-    """Refuse names of classes, or of domains, that are blank, or that two share but for what
-    :func:`alike` says.
+    """Refuse blank, equal or nearly equal names of classes or domains; see :func:`alike`.
 
     Raises:
-        InputError: the first such name.
+        InputError: names the first of them.
     """
     for name in names:
         if not name.strip():
-            raise InputError(f"{kind} {name!r} of {what} has a blank name: give it another one")
+            raise InputError(f"{kind} {name!r} of {what} has a blank name: rename it")
     double = doubled(names)
     if double is not None:
-        raise InputError(f"two classes of {what} are called {double!r}: give each its own name")
+        raise InputError(f"two classes of {what} are called {double!r}: rename one")
     pair = alike(names)
     if pair is not None:
         raise InputError(
-            f"names {pair[0]!r} and {pair[1]!r} of {what} differ in case, blanks or the encoding of"
-            f" accents alone: if they mean one {kind}, put its images under one name; if not,"
-            " rename one"
+            f"names {pair[0]!r} and {pair[1]!r} of {what} differ only in case, blanks or the"
+            f" encoding of accents. Merge them if they are one {kind}; otherwise rename one"
         )
 
 
 def alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first two names that differ in case, blanks around them or the Unicode form alone.
+    """Find the first two names that differ only in case, outer blanks or Unicode form.
 
     >>> alike(["cat", "dog", "Cat "]), alike(["cat", "cats"])
     (('cat', 'Cat '), None)
@@ -290,23 +290,18 @@ def alike(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def _present(targets: np.ndarray) -> np.ndarray:
-    """Labels that occur, in ascending order."""
-    return np.flatnonzero(targets.any(axis=0)) if targets.ndim == 2 else np.unique(targets)
-
-
 def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
-    """Labels as an int64 array (n,), and the number of classes C.
+    """Return labels as an int64 array (n,), and the number of classes C.
 
     >>> check_labels([0, 2, 1], "targets")
     (array([0, 2, 1]), 3)
 
     Raises:
-        InputError: not a 1-D sequence of integers, empty, or not exactly the labels 0..C-1.
+        InputError: not a 1-D sequence of integers, empty, or labels other than 0..C-1.
     """
     labels = np.asarray(targets)
     if labels.size == 0:
-        raise InputError(f"{name} is empty: there must be one label per sample")
+        raise InputError(f"{name} is empty: give one label per sample")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InputError(
             f"{name} must be a 1-D sequence of integer labels, not {labels.ndim}-D of type"
@@ -319,7 +314,7 @@ def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
         raise InputError(
             f"label {lowest} in {name} is out of range: labels must be 0 to C-1 for C classes"
         )
-    # Labels beyond the number of samples certainly leave gaps, and may be too large to count.
+    # A label beyond the number of samples implies a gap, and may be too large for bincount.
     if highest >= len(labels) or not np.bincount(labels).all():
         present = np.unique(labels)
         missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
@@ -331,10 +326,10 @@ def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
 
 
 def check_label_matrix(labels: Any, name: str) -> np.ndarray:
-    """A label matrix of any numeric type or bool as uint8 zeros and ones (n, C).
+    """Return a label matrix of any numeric type as uint8 zeros and ones (n, C).
 
     Raises:
-        InputError: not 2-D, empty, or an entry other than 0 and 1.
+        InputError: not 2-D, empty, or entries other than 0 and 1.
     """
     rule = f"{name} must be a 0/1 matrix (images, classes)"
     matrix = np.asarray(labels)
@@ -348,25 +343,25 @@ def check_label_matrix(labels: Any, name: str) -> np.ndarray:
 
 
 def check_positives(matrix: np.ndarray, name: str) -> None:
-    """Refuse a label matrix (n, C) with a class that is positive nowhere.
+    """Refuse a label matrix (n, C) with a class that no image has.
 
     Raises:
-        InputError: a matrix without any label, or with a class that no image has.
+        InputError: names the first such class.
     """
     never = np.flatnonzero(~matrix.any(axis=0))
     if len(never):
         raise InputError(
-            f"class {never[0]} is never positive in {name} ({len(never)} such classes): every"
-            " column needs at least one training image"
+            f"class {never[0]} is never positive in {name} ({len(never)} such classes): add a"
+            " training image, or remove the column"
         )
 
 
 def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
-    """Samples of each class in each task, (n_tasks, n_classes) int64, of labels (n,)."""
-    small = labels.astype(np.min_scalar_type(n_classes))  # fits the cache, in which it is looked up
+    """Count labels (n,) by task and class, (n_tasks, n_classes) int64."""
+    small = labels.astype(np.min_scalar_type(n_classes))  # a smaller array is indexed faster
     return np.stack([np.bincount(small[rows], minlength=n_classes) for rows in tasks])
 
 
 def count_positives(matrix: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:
-    """Images that show each class in each task, (n_tasks, C) int64, of a 0/1 matrix (n, C)."""
+    """Count the positives of a 0/1 matrix (n, C) by task and class, (n_tasks, C) int64."""
     return np.stack([matrix[rows].sum(axis=0, dtype=np.int64) for rows in tasks])

@@ -1,4 +1,4 @@
-"""Microsoft COCO 2014 and 2017 in their official layout, as multi-label data sets."""
+"""Microsoft COCO 2014 and 2017 in the official layout, as multi-label data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cl_prompts.datasets.files import LayoutError, check_listed, listing
 from cl_prompts.datasets.images import FileImages, ImageCache
 from cl_prompts.datasets.readers import Source
 
-# The categories of ids 1 to 90, ten of which are unused.
+# Categories of the ids 1 to 90, ten of which are unused.
 _NAMES = """
 person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant,
 -, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra,
@@ -33,21 +33,20 @@ CLASSES = tuple(sorted(CATEGORIES.values()))
 
 
 def read_coco(year: int, folder: Path, cache: ImageCache | None) -> Source:
-    """COCO's training images, and its validation images as the test set.
+    """Read COCO's training images, and its validation images as the test set.
 
-    Labels are the alphabetical ranks of category names. Every instance annotation counts, crowds
-    included, as in MULTI-LANE's published code. Images come in the order of their ids; those
-    without annotations stay, without a label (2014: 82783 and 40504 images, 82081 and 40137 of
-    them with labels).
+    Labels are the alphabetical ranks of category names. All instance annotations count, including
+    crowds, as in MULTI-LANE's published code. Images are sorted by id; images without annotations
+    have no label (2014: 82783 and 40504 images, 82081 and 40137 of them with labels).
 
     Raises:
-        LayoutError: missing images, or annotations that are not COCO's.
+        LayoutError: missing images, or annotations in another format.
     """
     parts = []
     for split in (f"train{year}", f"val{year}"):
         file = folder / "annotations" / f"instances_{split}.json"
         names, labels = _labels(file)
-        # In the order of ids, not of the file, which differs between downloads.
+        # By id: the order in the file differs between downloads.
         paths = [str(folder / split / names[image]) for image in sorted(names)]
         check_listed(paths, str(file))
         parts.append((FileImages(paths, cache=cache), labels))
@@ -55,7 +54,7 @@ def read_coco(year: int, folder: Path, cache: ImageCache | None) -> Source:
 
 
 def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
-    """File name of each image id, and labels (n, 80) uint8 of the images in the order of ids."""
+    """Return the file name of each image id, and labels (n, 80) uint8 sorted by id."""
     text = listing(file)
     try:
         found = json.loads(text)
@@ -72,6 +71,6 @@ def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
     labels = np.zeros((len(row), len(CLASSES)), dtype=np.uint8)
     for image, category in pairs:
         if image not in row:
-            raise LayoutError(f"{file} annotates image {image}, and does not list it")
+            raise LayoutError(f"{file} annotates image {image}, which it does not list")
         labels[row[image], column[category]] = 1
     return names, labels

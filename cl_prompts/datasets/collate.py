@@ -1,4 +1,4 @@
-"""Items of map-style data sets: what they hold, and how they become batches."""
+"""Items of map-style data sets, and their batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cl_prompts.errors import InputError
 
 
 def entries_of(item: Any) -> tuple[Any, ...]:
-    """An item as image, label and so on, also where it is a bare image.
+    """Return an item as a tuple of image, label and so on; it may be a bare image.
 
     >>> entries_of("image"), entries_of(["image", 3])
     (('image',), ('image', 3))
@@ -23,14 +23,14 @@ def entries_of(item: Any) -> tuple[Any, ...]:
 
 
 class LabelledItems(Dataset[Any]):
-    """The items of a data set, with a label added where they hold none.
+    """The items of a data set, with labels added to bare images.
 
     Example:
         >>> LabelledItems(["image 0"], [2])[0]
         ('image 0', 2)
 
     Args:
-        data: items open with the image and its label.
+        data: items start with the image and its label.
         labels: class ids (n,), or rows of zeros and ones (n, C).
     """
 
@@ -48,8 +48,9 @@ class LabelledItems(Dataset[Any]):
 
 
 class HeldOutItems(LabelledItems):
-    """Items for evaluation, each in one view, that under its row: random test images are the same
-    at each read, in any process.
+    """Items for evaluation, whose random transforms give the same images at each read.
+
+    The key of each augmented view is its row, in any process.
 
     >>> HeldOutItems(["image 0", "image 1"], [2, 3])[1]
     ('image 1', 3)
@@ -61,27 +62,26 @@ class HeldOutItems(LabelledItems):
 
 
 def collate(items: list[Any]) -> Any:
-    """A batch of items (image, label, ...), as ``default_collate`` makes it.
+    """Collate items (image, label, ...) by ``default_collate``, with clear errors.
 
     >>> collate([(Tensor(3, 8, 8), "cat")])
     Traceback (most recent call last):
-    cl_prompts.errors.InputError: items hold 'cat' as entry 2: give nothing but numbers behind the \
-image, first of all a class id, or a row of zeros and ones
+    cl_prompts.errors.InputError: items have 'cat' as entry 2: use numbers after the image, first \
+a class id or a row of zeros and ones
 
     Raises:
-        InputError: an entry behind the image is no number, such as a path; or torch cannot join the
-            entries.
+        InputError: an entry after the image is not a number, or torch cannot collate the items.
     """
     for place, entry in enumerate(entries_of(items[0])[1:], start=2):
         if not isinstance(entry, Tensor | np.ndarray | np.generic | int | float):
             raise InputError(
-                f"items hold {shown(entry)} as entry {place}: give nothing but numbers behind the"
-                " image, first of all a class id, or a row of zeros and ones"
+                f"items have {shown(entry)} as entry {place}: use numbers after the image, first a"
+                " class id or a row of zeros and ones"
             )
     try:
         return default_collate(items)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"items cannot be joined to a batch ({shown(error)}): give images as tensors of floats"
-            " (3, size, size), and labels as ints"
+            f"items cannot be collated ({shown(error)}): use float tensors (3, size, size) as"
+            " images, and ints as labels"
         ) from error

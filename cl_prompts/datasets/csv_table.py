@@ -1,5 +1,4 @@
-"""A data set of one's own as two CSV tables with rows like ``path,label;label``, or with one label
-and a domain, ``path,label,domain``."""
+"""Your own data set as CSV tables with rows ``path,label;label`` or ``path,label,domain``."""
 
 from __future__ import annotations
 
@@ -18,12 +17,12 @@ from cl_prompts.datasets.images import FileImages, ImageCache
 from cl_prompts.datasets.readers import Source
 
 HEADER = ["path", "label"]
-#: of a table of images of one label each, in several domains
+#: of a single-label table with domains
 DOMAIN_HEADER = [*HEADER, "domain"]
 
 
 class CsvRow(NamedTuple):
-    """An image of a table: its path, labels, and domain, which is empty without that column.
+    """An image of a table: path, labels, and domain (empty without that column).
 
     Example:
         >>> CsvRow("a.jpg", ["cat", "dog"]).domain
@@ -36,18 +35,18 @@ class CsvRow(NamedTuple):
 
 
 def read_csv(folder: Path, cache: ImageCache | None) -> Source:
-    """``train.csv`` and ``test.csv`` with the header ``path,label`` and rows like
-    ``images/a.jpg,cat;dog``.
+    """Read ``train.csv`` and ``test.csv`` with rows like ``images/a.jpg,cat;dog``.
 
-    Paths are relative to the folder. Labels are separated by semicolons; an image may have none.
-    The classes are all labels of both files in sorted order. An image may be listed only once.
+    The header is ``path,label``. Paths are relative to the folder. Labels are separated by
+    semicolons; an image may have none. The classes are all labels of both files, sorted. Each image
+    is listed once.
 
-    With the header ``path,label,domain`` in both, an image has one label and comes from a domain:
-    ``images/a.jpg,cat,sketch``. The data set has one label per image then, and not several.
+    With the header ``path,label,domain`` in both files, the data set is single-label, and each
+    image has a domain: ``images/a.jpg,cat,sketch``.
 
     Raises:
-        LayoutError: a missing or damaged table, missing or double images, domains in one table
-            alone.
+        LayoutError: a missing or damaged table, missing or repeated images, domains in only one
+            table.
     """
     files = (folder / "train.csv", folder / "test.csv")
     tables = [csv_rows(file) for file in files]
@@ -63,26 +62,25 @@ def read_csv(folder: Path, cache: ImageCache | None) -> Source:
             DomainImages(found, *_named(rows)) for found, rows in zip(paths, tables, strict=True)
         )
         return domain_source(train, test, cache)
-    # One table with domains and one without: no image of the other has a domain to count in.
     if any(with_domains):
-        raise LayoutError(f"{files[0]} and {files[1]} must both have a column domain, or neither")
+        raise LayoutError(f"only one of {files[0]} and {files[1]} has a column domain: add it")
     matrices = [label_matrix([row.labels for row in rows], classes) for rows in tables]
     images = [FileImages(found, cache=cache) for found in paths]
     return Source(images[0], matrices[0], images[1], matrices[1], classes)
 
 
 def has_domains(rows: Sequence[CsvRow]) -> bool:
-    """Whether rows are of a table with a column domain."""
+    """Return whether the table has a column domain."""
     return bool(rows[0].domain)
 
 
 def _named(rows: Sequence[CsvRow]) -> tuple[np.ndarray, np.ndarray]:
-    """The class and the domain of each row, which has one label."""
+    """Return the class and the domain of each single-label row."""
     return np.array([row.labels[0] for row in rows]), np.array([row.domain for row in rows])
 
 
 def label_names(tables: Sequence[Sequence[CsvRow]]) -> tuple[str, ...]:
-    """All labels that occur, sorted."""
+    """Return all labels that occur, sorted."""
     names: set[str] = set()
     for rows in tables:
         names.update(*(row.labels for row in rows))
@@ -90,13 +88,13 @@ def label_names(tables: Sequence[Sequence[CsvRow]]) -> tuple[str, ...]:
 
 
 def csv_rows(file: Path) -> list[CsvRow]:
-    """The rows of a table, below its header.
+    """Read the rows of a table, without its header.
 
     Raises:
         LayoutError: the table is missing or damaged.
     """
     try:
-        # Spreadsheets put a mark in front of UTF-8.
+        # Spreadsheets write a byte-order mark.
         text = listing(file).decode("utf-8-sig").splitlines()
         lines = list(csv.reader(text, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -119,7 +117,7 @@ def csv_rows(file: Path) -> list[CsvRow]:
 
 def _row(file: Path, line: int, fields: list[str], header: list[str]) -> CsvRow:
     form = "path,label,domain" if header == DOMAIN_HEADER else "path,label;label"
-    wrong = LayoutError(f"line {line} of {file} is no {form}: {shown(','.join(fields))}")
+    wrong = LayoutError(f"line {line} of {file} is not {form}: {shown(','.join(fields))}")
     if len(fields) != len(header) or not fields[0].strip():
         raise wrong
     labels = [label.strip() for label in fields[1].split(";")]
@@ -131,7 +129,7 @@ def _row(file: Path, line: int, fields: list[str], header: list[str]) -> CsvRow:
 
 
 def label_matrix(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
-    """Zeros and ones (images, classes) uint8 for the labels of each image."""
+    """Return zeros and ones (images, classes) uint8 for the labels of each image."""
     column = {name: position for position, name in enumerate(classes)}
     matrix = np.zeros((len(labels), len(classes)), dtype=np.uint8)
     for row, names in enumerate(labels):

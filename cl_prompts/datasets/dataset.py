@@ -1,4 +1,4 @@
-"""A checked data set: training and test images in [0, 1], one label per image or several."""
+"""Data sets: training and test images in [0, 1] with checked labels."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ IMAGENET_STD: Statistics = (0.229, 0.224, 0.225)
 
 
 class ImageSet(Dataset):
-    """Images and labels, map-style: ``[i] -> (RGB image (3, size, size) in [0, 1], label)``.
+    """A map-style data set ``[i] -> (RGB image (3, size, size) in [0, 1], label)``.
 
     The label is an int, or in a multi-label set a float32 tensor (C,) of zeros and ones.
 
@@ -51,16 +51,14 @@ class ImageSet(Dataset):
     (torch.Size([3, 8, 8]), 1)
 
     Args:
-        images: where the images come from.
+        images: source of the images.
         targets: labels of the chosen rows, (n,) int64, or zeros and ones (n, C) uint8 in a
             multi-label set.
-        transform: applied to each image; None leaves it as it is.
-        rows: rows of ``images`` that belong to the set, in its order; None for all.
-        ignored: pairs of image and class that average precision leaves out, (n, C) bool; None where
-            there are none.
-        fixed: transform without augmentation, for :meth:`plain`; None where there is no other.
-        domains: name or number of the domain that each image comes from, (n,); None where there are
-            no domains.
+        transform: applied to each image, or None.
+        rows: chosen rows of ``images``, in order; None for all.
+        ignored: pairs of image and class that average precision ignores, (n, C) bool, or None.
+        fixed: transform without augmentation, for :meth:`plain`, or None.
+        domains: name or number of each image's domain, (n,), or None.
     """
 
     def __init__(
@@ -88,9 +86,9 @@ class ImageSet(Dataset):
         label = self.targets[index]
         image = self.images[int(self.rows[index])]
         if self.transform is not None:
-            # The row enters the key, so that images of one batch get views of their own.
+            # With the row in the key, images of one batch get different random numbers.
             key = current_key()
-            row = range(len(self))[index]  # negative ones too
+            row = range(len(self))[index]  # allows negative indices
             with nullcontext() if key is None else viewing(row, *key):
                 image = self.transform(image)
         if self.multi_label:
@@ -104,8 +102,7 @@ class ImageSet(Dataset):
 
     @property
     def is_plain(self) -> bool:
-        """Whether every read of an image is known to give the same pixels; of images that a user's
-        code makes or changes it is not."""
+        """Whether each read of an image gives the same pixels (unknown for users' own images)."""
         changed = type(self).__getitem__ is not ImageSet.__getitem__
         if changed or not isinstance(self.images, FileImages | Tensor):
             return False
@@ -113,14 +110,13 @@ class ImageSet(Dataset):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The file of each image; empty where images come from elsewhere."""
+        """File of each image; empty for images from other sources."""
         if not isinstance(self.images, FileImages):
             return ()
         return tuple(self.images.paths[row] for row in self.rows.tolist())
 
     def without(self, paths: Collection[str]) -> ImageSet:
-        """The same without the images in these files; the augmentation stays shared."""
-        # A shallow copy: images and transform stay the same objects, rows and labels are new.
+        """Return the set without the images in these files, sharing images and transform."""
         kept = np.array([file not in paths for file in self.files], dtype=bool)
         if kept.all():
             return self
@@ -128,13 +124,12 @@ class ImageSet(Dataset):
         other.targets = self.targets[kept]
         other.ignored = None if self.ignored is None else self.ignored[kept]
         other.domains = None if self.domains is None else self.domains[kept]
-        # Rows of the images stay what they were, and with them what is cached by row.
+        # Rows keep their numbers, so that caches by row remain valid.
         other.rows = self.rows[kept]
         return other
 
     def plain(self) -> ImageSet:
-        """The same images without augmentation, as test images are seen; itself where no other
-        transform is known."""
+        """Return the set without augmentation, or itself if no such transform is known."""
         if self.fixed is None:
             return self
         other = copy(self)
@@ -142,8 +137,7 @@ class ImageSet(Dataset):
         return other
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of images and labels; see :meth:`DataSet.fingerprint`."""
-        # Files and pixels in memory are hashed; of what a user's code makes, some are drawn.
+        """Identify images and labels; see :meth:`DataSet.fingerprint`."""
         if self.files:
             about = files_fingerprint(self.files)
         elif isinstance(self.images, Tensor):
@@ -154,11 +148,11 @@ class ImageSet(Dataset):
         return {"images": len(self), "labels": labels, **about}
 
     def state_dict(self) -> dict[str, int]:
-        """State of the augmentation's random numbers; empty where there are none."""
+        """Return the state of the augmentation's random numbers; empty without any."""
         return self.transform.state_dict() if isinstance(self.transform, PrivateRandom) else {}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue the augmentation where ``state_dict`` was taken."""
+        """Restore the state of the augmentation."""
         if isinstance(self.transform, PrivateRandom):
             self.transform.load_state_dict(state)
 
@@ -173,12 +167,12 @@ class DataSet:
     pets: 2 classes, 2 training and 2 test images
 
     Args:
-        name: key in the registry, or what its maker calls it.
+        name: key in the registry, or a name of your own.
         train, test: the images with their labels.
         classes: ``classes[k]`` is the name of label k.
         mean, std: statistics of its pixels in [0, 1], per channel.
-        skipped: image files that were left out because they cannot be read.
-        unread: how many files of each suffix lie among the images and are none.
+        skipped: unreadable image files that were removed.
+        unread: number of other files of each suffix among the images.
     """
 
     name: str
@@ -210,24 +204,23 @@ class DataSet:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """Names of the domains that training images come from, sorted; empty without any."""
+        """Domains of the training images, sorted; empty without domains."""
         return domain_names(self.train.domains)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of this data, as plain values for a JSON file.
+        """Identify this data by hashes, as JSON values.
 
-        ``classes`` (SHA-256 of their names in order) and for ``training`` and ``test`` each the
-        number of ``images``, SHA-256 of ``labels`` and of ``files``, their names within their
-        common folder and their sizes. ``contents`` is the SHA-256 of all files
-        (or of pixels in memory) up to 256 MiB a part; beyond, and for images that a user's own
-        data set makes, of 32 at evenly spaced places (see
-        :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`).
+        ``classes`` is the SHA-256 of the class names in order. ``training`` and ``test`` each have
+        the number of ``images``, the SHA-256 of ``labels`` and of ``files`` (their names within
+        their common folder, and their sizes), and of ``contents``: all files, or pixels in memory,
+        up to 256 MiB per part. Above that, and for a user's own data set, 32 evenly spaced images
+        are hashed (see :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`).
 
         Raises:
-            InputError: names an image file that cannot be read, or the place where a user's own
-                data set failed.
+            InputError: names an unreadable image file, or the place where a user's own data set
+                failed.
         """
-        # Joined by a byte that no name holds: ab, c is not a, bc.
+        # Names cannot contain the separator.
         names = hashlib.sha256("\0".join(self.classes).encode()).hexdigest()
         found: dict[str, Any] = {"name": self.name, "classes": names}
         for part, images in (("training", self.train), ("test", self.test)):
@@ -235,15 +228,15 @@ class DataSet:
                 found[part] = images.fingerprint()
             except (InputError, RunError):
                 raise
-            except Exception as error:  # a user's data set may fail in any way
+            except Exception as error:  # a user's data set may raise any error
                 raise failed("data set", self.name, error) from error
         return found
 
     def without(self, paths: Collection[str]) -> DataSet:
-        """The same without the images in these files, which ``skipped`` then lists.
+        """Return the data set without the images in these files, which ``skipped`` then lists.
 
         Raises:
-            InputError: a class that is left without training or test images.
+            InputError: a class without training or test images.
         """
         left_out = frozenset(paths)
         skipped = (*self.skipped, *(file for file in self.files if file in left_out))
@@ -263,22 +256,21 @@ def as_dataset(
     mean: Statistics = IMAGENET_MEAN,
     std: Statistics = IMAGENET_STD,
 ) -> DataSet:
-    """A ``DataSet`` from any two map-style data sets with ``.targets``; no image is touched.
+    """Make a ``DataSet`` of two map-style data sets with ``.targets``; no image is read.
 
     Args:
         train, test: ``len``, ``[i] -> (float32 RGB image (3, size, size) in [0, 1], ...)`` and
-            ``.targets``: one integer 0..C-1 per image, or, for a multi-label set, a row of C zeros
-            and ones per image. A multi-label
-            set may have ``.ignored`` too, (n, C) bool: pairs of image and class that average
-            precision leaves out. ``.domains``, where both have it, is the name or number of the
-            domain of each image, (n,). Their transforms stay theirs; see ``PrivateRandom`` for
-            augmentation that can be repeated. An ``ImageSet`` is taken as it is.
+            ``.targets``: one integer 0..C-1 per image, or a row of C zeros and ones per image
+            (multi-label). A multi-label set may have ``.ignored``, (n, C) bool: pairs of image and
+            class that average precision ignores. Both may have ``.domains``, (n,): the name or
+            number of each image's domain. They apply their own transforms; see ``PrivateRandom``
+            for reproducible augmentation. An ``ImageSet`` is used unchanged.
         classes: names of the C classes; None for "0", "1", ...
-        name: what to call the data set.
+        name: of the data set.
         mean, std: statistics of its pixels, per channel.
 
     Raises:
-        InputError: no usable labels, or a class without training or test images.
+        InputError: invalid labels, or a class without training or test images.
     """
     what = f"data set {name!r}"
     parts = []
@@ -297,7 +289,7 @@ def as_dataset(
 
 
 class _ImagesOf:
-    """The images of a map-style data set whose items open with the image."""
+    """The images of a map-style data set whose items start with the image."""
 
     def __init__(self, name: str, data: Any) -> None:
         self.name = name
@@ -311,5 +303,5 @@ class _ImagesOf:
             return entries_of(self.data[row])[0]
         except (InputError, RunError):
             raise
-        except Exception as error:  # a user's data set may fail in any way
+        except Exception as error:  # a user's data set may raise any error
             raise failed("data set", self.name, error) from error

@@ -1,4 +1,4 @@
-"""Decoding of image files: what each pixel format becomes, and what is refused.
+"""Decoding of image files to RGB with 8 bits.
 
 ========================  =======================================================================
 file                      becomes (RGB, 8 bits)
@@ -9,13 +9,12 @@ file                      becomes (RGB, 8 bits)
 16-bit colour             its high bytes (Pillow decodes no more)
 32-bit float              ``round(255 * value)``; values outside [0, 1] and NaN are refused
 white is zero (TIFF)      grey as above, inverted
-32-bit integers           refused: nothing says which value is white (in a PNG or PGM file the
-                          format does: they are 16 bits)
+32-bit integers           refused: the value of white is unknown (PNG and PGM files have 16 bits)
 CMYK, YCbCr, LAB          Pillow's RGB; colour profiles are not applied
 transparent               blended over white
-EXIF orientation          upright; EXIF data that cannot be read counts as none
+EXIF orientation          upright; unreadable EXIF data is ignored
 several frames or pages   the first
-other formats             refused, whatever the file is called: Pillow runs Ghostscript for EPS
+other formats             refused for any file name, since Pillow runs Ghostscript for EPS
 more than 179 megapixels  refused by Pillow
 ========================  =======================================================================
 """
@@ -45,27 +44,24 @@ _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def decode(path: str) -> Tensor:
-    """An image file as RGB, (3, height, width) uint8; the module says how.
-
-    Args:
-        path: of the file.
+    """Decode an image file to RGB, (3, height, width) uint8, as the module describes.
 
     Raises:
-        RunError: names a file that cannot be read, or whose pixels have no defined meaning.
+        RunError: an unreadable file, or pixels without a defined meaning.
     """
     try:
-        # An open file, not its path, of which Pillow would map the rows of a plain TIFF file with
-        # the width of the turned image. Of these formats alone: it would run Ghostscript for EPS.
+        # An open file: from a path, Pillow maps rows of a rotated TIFF file with a wrong width.
+        # Only these formats: Pillow would run Ghostscript for EPS.
         with open(path, "rb") as file, Image.open(file, formats=_READ) as image:
             return _rgb(image)
-    except Exception as error:  # Pillow raises nearly every built-in exception on damaged files
+    except Exception as error:  # damaged files raise nearly every built-in exception
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: str, error: Exception) -> RunError:
     said = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
-        said = "it is of no format that is read"
+        said = "its format is not supported"
     return RunError(f"image {path} cannot be read: {said}")
 
 
@@ -83,22 +79,20 @@ def _rgb(image: Image.Image) -> Tensor:
     if image.mode.startswith("I"):
         if image.mode == "I" and not sixteen_bit_format:
             raise ValueError(
-                "it holds 32-bit integers, of which none is known to be white: save it with 8 or"
-                " 16 bits"
+                "it has 32-bit integers, whose value of white is unknown: save it with 8 or 16 bits"
             )
         if transparent:
             raise ValueError(_SIXTEEN_AND_TRANSPARENT)
         return _grey(255 * (np.asarray(image) / (2**bits - 1)), inverted)
     if transparent:
         image = image.convert("RGBA")
-        # On white, as a page shows it: what lies below alpha 0 is arbitrary, and often black.
+        # On white, as on a page: colours below alpha 0 are arbitrary, often black.
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return pil_to_tensor(image.convert("RGB"))
 
 
 def _scale_transparent_level(image: PngImageFile) -> None:
-    """Bring the transparent level of a PNG file to the scale of its pixels, which Pillow leaves as
-    it is stored."""
+    """Scale the transparent level of a PNG file like its pixels, which Pillow does not."""
     coding = str(image.tile[0].args)
     if coding.startswith("RGB;16"):
         raise ValueError(_SIXTEEN_AND_TRANSPARENT)
@@ -106,8 +100,8 @@ def _scale_transparent_level(image: PngImageFile) -> None:
 
 
 def _grey_coding(image: Image.Image) -> tuple[int, bool]:
-    """Bits of a grey level, and whether 0 is white, where there are more than 8 bits."""
-    # Pillow gives such levels of TIFF files as they are stored; fewer bits it converts itself.
+    """Return the bits of a grey level above 8 bits, and whether 0 is white."""
+    # Pillow does not convert such levels of TIFF files.
     if not isinstance(image, TiffImageFile):
         return 16, False
     bits = image.tag_v2.get(BITSPERSAMPLE, (16,))[0]
@@ -115,16 +109,16 @@ def _grey_coding(image: Image.Image) -> tuple[int, bool]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 (upright) where there is none or none that can be read."""
+    """Return EXIF's orientation, or 1 (upright) if it is missing or unreadable."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, KeyError, TypeError, struct.error):
-        return 1  # damaged EXIF data, as in some photos of ImageNet; the pixels are sound
+        return 1  # some photos of ImageNet have damaged EXIF data
 
 
 def _unit_interval(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
-        raise ValueError("it holds NaN or infinite pixels")
+        raise ValueError("it has NaN or infinite pixels")
     low = float(values.min())
     high = float(values.max())
     if low < 0 or high > 1:
@@ -133,8 +127,8 @@ def _unit_interval(values: np.ndarray) -> np.ndarray:
 
 
 def _grey(levels: np.ndarray, inverted: bool) -> Tensor:
-    """Grey levels (height, width) from 0 to 255, rounded, in all three channels."""
+    """Round grey levels (height, width) from 0 to 255, and copy them to three channels."""
     levels = 255 - levels if inverted else levels
-    # np.rint would round halves to even numbers.
+    # np.rint rounds halves to even numbers.
     rounded = np.floor(levels + 0.5).astype(np.uint8)
     return torch.from_numpy(rounded).expand(3, -1, -1).contiguous()

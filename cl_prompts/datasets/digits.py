@@ -1,4 +1,4 @@
-"""The embedded data sets: scikit-learn's handwritten digits, and scenes of several of them."""
+"""The embedded data sets: scikit-learn's handwritten digits, and scenes of several digits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Source
 
 SIDE = 64  # of a scene
-CELL = 32  # a quarter of a scene holds at most one digit, so that none hides another
+CELL = 32  # side of a quarter, which has at most one digit
 SIZES = (26, 28, 30, 32)  # of a digit
 N_TRAIN = 1500
 N_TEST = 500
@@ -25,11 +25,15 @@ MEAN = (0.160,) * 3  # of the training scenes' pixels
 STD = (0.280,) * 3
 
 
-@cache  # a text is parsed
+@cache  # parsing takes a while
 def digits_images(size: int = 32) -> tuple[Tensor, np.ndarray]:
-    """All 1797 digits of the UCI test set, light ink on a dark ground, enlarged bilinearly from 8x8
-    pixels: RGB images (1797, 3, size, size) uint8 and labels (1797,) int64."""
-    # Its load_digits without the import of scikit-learn, which takes a second: 64 pixels, a label.
+    """Return the 1797 digits of the UCI test set, enlarged bilinearly from 8x8 pixels.
+
+    Returns:
+        RGB images (1797, 3, size, size) uint8, light ink on a dark ground, and labels (1797,)
+        int64.
+    """
+    # scikit-learn's load_digits without its import, which takes a second: 64 pixels and a label.
     (folder,) = find_spec("sklearn").submodule_search_locations  # type: ignore[union-attr, misc]
     raw = np.loadtxt(Path(folder, "datasets", "data", "digits.csv.gz"), delimiter=",")
     pixels = torch.from_numpy(raw[:, :-1]).reshape(-1, 1, 8, 8)
@@ -40,17 +44,16 @@ def digits_images(size: int = 32) -> tuple[Tensor, np.ndarray]:
 
 
 def digits_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Train and test rows: every fifth image of each class, in the set's order, is a test image.
+    """Return training and test rows; every fifth image of each class is a test image.
 
-    Neighbouring images come from the same writers, so the test set is not writer-disjoint, as in
-    most uses of this set.
+    As in most uses of this set, training and test images share writers.
     """
     is_test = _ranks(labels) % 5 == 4
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
 
 def _ranks(labels: np.ndarray) -> np.ndarray:
-    """How many earlier images have the label of each, (n,)."""
+    """Count the earlier images with the same label, (n,)."""
     rank = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -59,7 +62,7 @@ def _ranks(labels: np.ndarray) -> np.ndarray:
 
 
 def read_digits(folder: Path, cache: ImageCache | None) -> Source:
-    """The embedded digits as a :class:`Source`; both arguments are without effect."""
+    """Return the embedded digits; both arguments are ignored."""
     images, labels = digits_images()
     train, test = digits_split(labels)
     return Source(
@@ -72,12 +75,11 @@ def read_digits(folder: Path, cache: ImageCache | None) -> Source:
 
 
 def read_digit_domains(folder: Path, cache: ImageCache | None) -> Source:
-    """The embedded digits in four domains as a :class:`Source`; both arguments are without effect.
+    """Return the embedded digits in four domains; both arguments are ignored.
 
-    A quarter of the training and of the test images of each class stays upright, the others are
-    rotated by a quarter turn to the left, inverted (dark ink on a light ground), or blurred (each
-    pixel the mean of 7 x 7 around it). No digit is in two domains, so images of one domain are no
-    copies of another's.
+    A quarter of each class's training and test images is upright. The other quarters are rotated
+    left by 90 degrees, inverted (dark ink on a light ground), and blurred (7 x 7 means). No digit
+    is in two domains.
     """
     source = read_digits(folder, cache)
     parts: list[Any] = []
@@ -85,7 +87,7 @@ def read_digit_domains(folder: Path, cache: ImageCache | None) -> Source:
         (torch.as_tensor(source.train), source.train_targets),
         (torch.as_tensor(source.test), source.test_targets),
     ):
-        # Which of its class an image is decides on its domain.
+        # The rank of an image in its class determines its domain.
         domains = np.array(DOMAINS)[_ranks(labels) % len(DOMAINS)]
         changed = images.clone()
         for name, change in _CHANGES.items():
@@ -119,18 +121,18 @@ DOMAINS = ("upright", *_CHANGES)
 
 
 def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
-    """Scenes with light ink on a dark ground, the same on every machine but for rounding.
+    """Compose scenes of digits, equal on all machines but for rounding.
 
-    A scene holds 1 to 4 digits of different classes, each number equally often. Digits are 26 to 32
-    pixels high and lie at random places of different quarters of the scene. Test scenes are made of
-    the test digits of ``digits_split`` only, training scenes of the others only; each digit is used
-    several times.
+    A scene has 1 to 4 digits of different classes, each number equally often, in light ink on a
+    dark ground. Digits are 26 to 32 pixels high, at random positions in different quarters. Test
+    scenes use only the test digits of ``digits_split``, training scenes only the others. Each digit
+    is used several times.
 
-    Their worth, as mean average precision (0.25 by chance) of a logistic regression per
-    class on standardised features of the embedded ViT, 32 px images (64 px in brackets): class
-    token 0.69 (0.59), mean of the patch tokens 0.77 (0.65), all patch tokens 0.81. The same ViT
-    with random weights reaches 0.71 (0.56), 0.76 (0.62) and 0.76, so the scenes show that learning
-    works; they rank no backbones.
+    Scores for reference: mean average precision (0.25 by chance) of a logistic regression per class
+    on standardised features of the embedded ViT, 32 px images (64 px in brackets): class token 0.69
+    (0.59), mean patch token 0.77 (0.65), all patch tokens 0.81. The same ViT with random weights
+    reaches 0.71 (0.56), 0.76 (0.62) and 0.76: the scenes can test training, but cannot compare
+    backbones.
 
     Returns:
         training images (1500, 3, 64, 64) uint8 and labels (1500, 10) uint8, zeros and ones; the
@@ -146,15 +148,17 @@ def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
 def _compose(
     scaled: list[np.ndarray], digit_labels: np.ndarray, rows: np.ndarray, n: int, seed: int
 ) -> tuple[Tensor, np.ndarray]:
-    """``n`` scenes (n, 3, 64, 64) of these rows of the digits, and their labels (n, 10);
-    ``scaled[s]`` holds all digits in size s."""
+    """Compose n scenes (n, 3, 64, 64) of these rows, and their labels (n, 10).
+
+    ``scaled[s]`` has all digits in size s.
+    """
     of_digit = [rows[digit_labels[rows] == digit] for digit in range(10)]
-    # Unlike a Generator's, RandomState's numbers are the same in every version of numpy.
+    # RandomState gives the same numbers in every version of numpy; a Generator may not.
     rng = np.random.RandomState(seed)
     scenes = np.zeros((n, SIDE, SIDE), dtype=np.uint8)
     labels = np.zeros((n, 10), dtype=np.uint8)
     for scene, label in zip(scenes, labels, strict=True):
-        # One to four digits, all different, each in a quarter of its own: none hides another.
+        # One to four different digits, each in its own quarter.
         quarters = rng.permutation(4)
         digits = rng.permutation(10)[: rng.randint(1, 5)]
         for digit, quarter in zip(digits, quarters, strict=False):
@@ -169,5 +173,5 @@ def _compose(
 
 
 def read_digit_scenes(folder: Path, cache: ImageCache | None) -> Source:
-    """The embedded scenes as a :class:`Source`; both arguments are without effect."""
+    """Return the embedded scenes; both arguments are ignored."""
     return Source(*digit_scenes(), tuple("0123456789"))

@@ -1,4 +1,4 @@
-"""Folders of images with a folder for each domain above those of classes, and DomainNet."""
+"""Image folders with domains (``<domain>/<class>/*``), and DomainNet."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cl_prompts.datasets.images import FileImages, ImageCache
 from cl_prompts.datasets.readers import Source, both_parts, read_folder, split_rows
 from cl_prompts.errors import InputError, unknown
 
-#: what follows the domain in the names of DomainNet's lists
+#: ends of the names of DomainNet's lists
 _LISTS = ("_train.txt", "_test.txt")
 
 
 @dataclass(frozen=True)
 class DomainImages:
-    """Image files with the name of the class and of the domain of each, (n,).
+    """Image files with the class and the domain of each, (n,) names.
 
     >>> images = DomainImages(["a.png", "b.png"], np.array(["cat"] * 2), np.array(["art", "photo"]))
     >>> images.at(np.array([1])).domains.tolist()
@@ -34,7 +34,7 @@ class DomainImages:
     unread: Counter[str] = field(default_factory=Counter)
 
     def at(self, rows: np.ndarray) -> DomainImages:
-        """Those in some rows."""
+        """Return the images in these rows."""
         paths = [self.paths[row] for row in rows.tolist()]
         return DomainImages(paths, self.classes[rows], self.domains[rows], self.unread)
 
@@ -47,30 +47,27 @@ def read_any_folder(
     domains: bool | str = False,
     leave_out: str | Sequence[str] = (),
 ) -> Source:
-    """Class folders, as :func:`~cl_prompts.datasets.readers.read_folder` has them, or with
-    ``domains`` a folder for each domain above them: ``train/<domain>/<class>/*`` and
-    ``test/<domain>/<class>/*`` (or ``val``), or ``<domain>/<class>/*`` alone.
+    """Read class folders, optionally within domain folders.
 
-    A class is known by its name in all domains, and may be missing in some of them.
+    Without ``domains``, see :func:`~cl_prompts.datasets.readers.read_folder`. With ``domains``, the
+    layout is ``train/<domain>/<class>/*`` and ``test/<domain>/<class>/*`` (or ``val``), or
+    ``<domain>/<class>/*`` alone. A class has the same name in all domains, and may be missing in
+    some.
 
     Args:
-        test_percent: percent of each class's images, at least one, that become test images, where
-            there is no test part; with ``domains``, of each class's in each domain.
-        split_seed: seed of their choice.
-        domains: whether there are folders of domains; or the name of the one domain that all
-            images come from.
-        leave_out: names of classes whose folders, wherever they are, are not read.
+        test_percent: percent of each class's images (with ``domains``, in each domain) that become
+            test images, at least one, if there is no test folder.
+        split_seed: seed of this choice.
+        domains: whether there are domain folders; or the name of the single domain of all images.
+        leave_out: classes whose folders are not read.
 
     Raises:
         LayoutError: a missing or empty folder.
-        InputError: a class that cannot be divided, one to be left out that has no folder, a seed
-            with nothing to choose, or without domains a class that has a folder on one side only.
+        InputError: a class with too few images to split, an unknown class in ``leave_out``, a seed
+            without ``test_percent``, or a class with a folder in only one part.
     """
     if test_percent is None and split_seed != 0:
-        raise InputError(
-            "split_seed chooses test images, of which this folder has a part of its own: leave"
-            " split_seed out"
-        )
+        raise InputError("split_seed needs test_percent: this folder has its own test images")
     leave_out = [leave_out] if isinstance(leave_out, str) else leave_out
     if leave_out:
         parts = both_parts(folder) if test_percent is None else (folder,)
@@ -103,11 +100,13 @@ def split_cells(
     test_percent: float,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of training and of test images: the share is taken of each class in each domain, see
-    :func:`~cl_prompts.datasets.readers.split_rows`."""
+    """Split rows into training and test rows, for each class in each domain.
+
+    See :func:`~cl_prompts.datasets.readers.split_rows`.
+    """
     pairs = list(zip(map(str, domains), map(str, classes), strict=True))
-    # As pairs, since "a/b" may be a class in "c", and "b" one in "c/a"; in the order of their names
-    # as they stand in paths, which chooses the test images.
+    # Pairs, since paths may be ambiguous ("c" + "a/b", "c/a" + "b"). Their order determines the
+    # test images.
     cells = sorted(set(pairs), key=lambda pair: ("/".join(pair), pair))
     number = {pair: position for position, pair in enumerate(cells)}
     of_each = np.array([number[pair] for pair in pairs])
@@ -115,14 +114,13 @@ def split_cells(
 
 
 def _scanned(part: Path, leave_out: Sequence[str]) -> DomainImages:
-    """All images of a folder of domains, by domain, class and file name."""
+    """List all images of domain folders, by domain, class and file name."""
     places = [
         (domain, name)
         for domain in class_folders(part)
         for name in class_folders(part / domain, leave_out)
     ]
     found = scan_images([part / domain / name for domain, name in places])
-    # positions says in which of the places each image lies.
     domains, classes = np.array(places)[found.positions].T
     return DomainImages(found.paths, classes, domains, found.unread)
 
@@ -135,12 +133,12 @@ def domain_source(
     classes: Sequence[str] | None = None,
     unread: Counter[str] | None = None,
 ) -> Source:
-    """Training and test images as a :class:`Source`.
+    """Make a :class:`Source` of training and test images.
 
     Args:
         train, test: the images.
         cache: see :class:`~cl_prompts.datasets.images.FileImages`.
-        classes: their names in order of labels; by default all that occur, sorted.
+        classes: class names by label; by default all that occur, sorted.
         unread: see :class:`Source`.
     """
     names = classes or sorted({*train.classes.tolist(), *test.classes.tolist()})
@@ -159,21 +157,20 @@ def domain_source(
 
 
 def read_domainnet(folder: Path, cache: ImageCache | None) -> Source:
-    """DomainNet (Peng et al., ICCV 2019) with its official lists, ``<domain>_train.txt`` and
-    ``<domain>_test.txt``: rows of ``<domain>/<class>/<file> <label>``.
+    """Read DomainNet (Peng et al., ICCV 2019) by its official lists.
 
-    Domains are those that have a list, of which each needs both. Images come in the order of the
-    lists.
+    ``<domain>_train.txt`` and ``<domain>_test.txt`` have rows ``<domain>/<class>/<file> <label>``.
+    Each domain needs both lists. Images are in the order of the lists.
 
     Raises:
         LayoutError: missing lists or images, an image of another domain than its list, or a label
-            that stands for two classes.
+            of two classes.
     """
     domains = sorted(
         {path.name.removesuffix(end) for end in _LISTS for path in folder.glob(f"*{end}")}
     )
     if not domains:
-        raise LayoutError(f"{folder} holds no list <domain>{_LISTS[0]}")
+        raise LayoutError(f"{folder} has no list <domain>{_LISTS[0]}")
     names: dict[str, str] = {}
     train, test = (_listed(folder, domains, ending, names) for ending in _LISTS)
     classes = [names[number] for number in sorted(names, key=int)]
@@ -183,7 +180,7 @@ def read_domainnet(folder: Path, cache: ImageCache | None) -> Source:
 def _listed(
     folder: Path, domains: Sequence[str], ending: str, names: dict[str, str]
 ) -> DomainImages:
-    """The images of some lists; the names of labels are noted in ``names``."""
+    """Read the images of these lists, and add the class of each label to ``names``."""
     paths: list[str] = []
     classes: list[str] = []
     of_each: list[str] = []
@@ -192,7 +189,7 @@ def _listed(
         rows = table(listing, 2, ints=True)
         for path, _ in rows:
             if Path(path).parts[:-2] != (domain,):
-                raise LayoutError(f"{listing} lists {path}, which is no {domain}/<class>/<file>")
+                raise LayoutError(f"{listing} lists {path}, which is not {domain}/<class>/<file>")
         found = [str(folder / path) for path, _ in rows]
         check_listed(found, str(listing))
         paths += found
@@ -201,7 +198,7 @@ def _listed(
             name = Path(path).parent.name
             if names.setdefault(number, name) != name:
                 raise LayoutError(
-                    f"{listing} gives label {number} to {name}, and it is that of {names[number]}"
+                    f"{listing} gives label {number} to {name}, but it belongs to {names[number]}"
                 )
             classes.append(name)
     return DomainImages(paths, np.array(classes), np.array(of_each))

@@ -1,4 +1,4 @@
-"""Fingerprints of data sets: has anything changed since a run began?"""
+"""Fingerprints of data sets, which detect changes of images and labels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from cl_prompts.datasets.images import Images
 
-#: Bytes up to which the contents of a part, training or test images, are hashed.
+#: Bytes of a part (training or test images) up to which all contents are hashed.
 SMALL = 2**28
-#: Images of a part whose contents are hashed where all of them would be too many.
+#: Images of a larger part whose contents are hashed.
 SAMPLED = 32
 
 _WORDS = {
@@ -36,10 +36,9 @@ _WORDS = {
 def labels_fingerprint(
     targets: np.ndarray, ignored: np.ndarray | None = None, domains: np.ndarray | None = None
 ) -> str:
-    """SHA-256 of labels, (n,) or zeros and ones (n, C), with their shape, of the pairs that
-    average precision leaves out, (n, C) bool, and of domains, (n,)."""
+    """Hash labels, (n,) or (n, C), with ignored pairs (n, C) bool and domains (n,), by SHA-256."""
     digest = hashlib.sha256(repr(targets.shape).encode())
-    # In one byte order, so that machines agree.
+    # One byte order for all machines.
     digest.update(np.ascontiguousarray(targets, dtype="<i8").tobytes())
     if ignored is not None:
         digest.update(np.packbits(ignored).tobytes())
@@ -49,18 +48,17 @@ def labels_fingerprint(
 
 
 def files_fingerprint(paths: Sequence[str]) -> dict[str, Any]:
-    """Identity of image files, wherever their common folder lies.
+    """Identify image files, independently of the place of their common folder.
 
     Args:
         paths: in the order of the images.
 
     Returns:
-        ``files`` (SHA-256 of names within the common folder and sizes, in order), and ``contents``
-        (SHA-256); where there are more than ``SMALL`` bytes, of ``SAMPLED`` files at evenly spaced
-        places.
+        ``files`` (SHA-256 of names within the common folder and of sizes, in order), and
+        ``contents`` (SHA-256; above ``SMALL`` bytes of ``SAMPLED`` evenly spaced files).
 
     Raises:
-        InputError: names a file that cannot be read.
+        InputError: names an unreadable file.
     """
     above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     names = "\0".join(os.path.relpath(path, above).replace(os.sep, "/") for path in paths)
@@ -71,13 +69,13 @@ def files_fingerprint(paths: Sequence[str]) -> dict[str, Any]:
         contents = _contents(read)
     except OSError as error:
         raise InputError(f"image {error.filename} cannot be read: {error.strerror}") from error
-    # Names of files need not be UTF-8.
+    # File names may not be UTF-8.
     files = hashlib.sha256(f"{names} {sizes}".encode(errors="surrogateescape")).hexdigest()
     return {"files": files, "contents": contents}
 
 
 def _contents(paths: Sequence[str]) -> str:
-    """SHA-256 of the files' own SHA-256, so that no byte can move from one file to the next."""
+    """Hash the SHA-256 of each file, so that the borders of files count."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(bytes.fromhex(sha256(path)))
@@ -85,12 +83,12 @@ def _contents(paths: Sequence[str]) -> str:
 
 
 def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
-    """Identity of images in memory (n, 3, height, width), of which these rows count in their order;
-    as :func:`files_fingerprint`, without names."""
+    """Identify these rows of images in memory (n, 3, height, width); see
+    :func:`files_fingerprint`."""
     size = len(rows) * images[0].numel() * images.element_size() if len(images) else 0
     read = rows if size <= SMALL else rows[sampled_places(len(rows))]
     digest = hashlib.sha256(repr((tuple(images.shape[1:]), images.dtype)).encode())
-    # A thousand at a time: a copy of all might not fit into memory.
+    # A thousand at a time, to bound memory.
     for start in range(0, len(read), 1000):
         some = images[read[start : start + 1000].tolist()]
         digest.update(some.contiguous().cpu().numpy().tobytes())
@@ -98,18 +96,27 @@ def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
 
 
 def sampled_fingerprint(images: Images, rows: np.ndarray) -> dict[str, Any]:
-    """Identity of images that are only there when a user's data set makes them, by the contents of
-    ``SAMPLED`` of them at evenly spaced places, read under the same random numbers each time.
+    """Identify the images of a user's data set by ``SAMPLED`` evenly spaced ones.
 
-    The global generators of torch, numpy and Python are left as they were. What a data set draws
-    from a generator of its own is drawn.
+    They are read with fixed random numbers; the global generators of torch, numpy and Python are
+    restored afterwards. A data set's own generators do advance.
     """
-    some = rows[sampled_places(len(rows))].tolist()
-    return {"files": None, "contents": _read_contents(images, some)}
+    import torch  # comparing fingerprints does not need it
+
+    from cl_prompts.datasets.transforms import viewing
+
+    digest = hashlib.sha256()
+    # One key, so that augmented images are the same each time.
+    with all_seeded(), viewing(0):
+        for row in rows[sampled_places(len(rows))].tolist():
+            image = torch.as_tensor(images[row]).detach().cpu().contiguous()
+            digest.update(repr((tuple(image.shape), str(image.dtype))).encode())
+            digest.update(image.reshape(-1).view(torch.uint8).numpy().data)
+    return {"files": None, "contents": digest.hexdigest()}
 
 
 def sampled_places(n: int) -> list[int]:
-    """Up to ``SAMPLED`` places of n, evenly spaced, with the first and the last.
+    """Return up to ``SAMPLED`` evenly spaced positions of n, from the first to the last.
 
     >>> sampled_places(3), sampled_places(1000)[:3], sampled_places(1000)[-1]
     ([0, 1, 2], [0, 32, 64], 999)
@@ -117,26 +124,9 @@ def sampled_places(n: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, n - 1, min(n, SAMPLED))})
 
 
-def _read_contents(images: Images, rows: Sequence[int]) -> str:
-    # Here, since comparing fingerprints takes no torch.
-    import torch
-
-    from cl_prompts.datasets.transforms import viewing
-
-    digest = hashlib.sha256()
-    # Under one key, so that augmented images are the same at each look.
-    with all_seeded(), viewing(0):
-        for row in rows:
-            image = torch.as_tensor(images[row]).detach().cpu().contiguous()
-            digest.update(repr((tuple(image.shape), str(image.dtype))).encode())
-            digest.update(image.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 @contextmanager
 def all_seeded(seed: int = 0) -> Iterator[None]:
-    """Draw from the global generators of torch, numpy and Python as if they were just seeded;
-    restore them afterwards."""
+    """Seed the global generators of torch, numpy and Python, and restore them afterwards."""
     from cl_prompts.training.seeds import seed_globals, seeded
 
     before = (random.getstate(), np.random.get_state())
@@ -150,9 +140,9 @@ def all_seeded(seed: int = 0) -> Iterator[None]:
 
 
 def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first change between two fingerprints, in words; None where they agree.
+    """Describe the first difference of two fingerprints; None if they are equal.
 
-    The name of the data set does not count, since the same images may go by another.
+    The name of the data set does not count.
 
     >>> part = {"images": 3, "labels": "a", "files": None, "contents": 1}
     >>> before = {"classes": "c", "training": part, "test": part}
@@ -171,24 +161,23 @@ def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str
 
 
 def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
-    """Refuse files that come twice, in one part or in both, under whatever names and links.
+    """Refuse a file that occurs twice, in one part or both, under any name or link.
 
     Raises:
-        InputError: the first such file by both its names, or one that does not exist.
+        InputError: names the first such file, or a missing file.
     """
     known = _once(what, "training", train)
     tested = _once(what, "test", test)
     both = [(path, known[identity]) for identity, path in tested.items() if identity in known]
     if both:
         raise InputError(
-            f"{len(both)} test images of {what} are training images too, the first is {both[0][0]}"
-            f" (in training: {both[0][1]}): no test image may be seen in training"
+            f"{len(both)} test images of {what} are also training images, the first is"
+            f" {both[0][0]} (in training: {both[0][1]}): remove them from one part"
         )
 
 
 def _once(what: str, part: str, paths: Sequence[str]) -> dict[tuple[int, int], str]:
-    """The files of a part, of which none may come twice, by device and number: those of all links
-    to a file are the same."""
+    """Map device and inode to the files of a part; all links to a file share them."""
     found: dict[tuple[int, int], str] = {}
     for path in paths:
         try:
@@ -198,8 +187,8 @@ def _once(what: str, part: str, paths: Sequence[str]) -> dict[tuple[int, int], s
         identity = (status.st_dev, status.st_ino)
         if identity in found:
             raise InputError(
-                f"{part} images of {what} hold one file twice, as {found[identity]} and as {path}:"
-                " each image counts once, so remove one of the two"
+                f"{part} images of {what} have one file twice, as {found[identity]} and {path}:"
+                " remove one"
             )
         found[identity] = path
     return found

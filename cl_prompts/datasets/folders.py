@@ -1,4 +1,4 @@
-"""Folders of images: one folder per class."""
+"""Image folders with one folder per class."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from cl_prompts.datasets.files import LayoutError
 
-#: Suffix of image files -> format of Pillow's. Suffixes are those of torchvision's ``ImageFolder``;
-#: no other format is decoded, whatever a file is called.
+#: Suffix of image files -> Pillow's format. The suffixes are those of torchvision's
+#: ``ImageFolder``; no other format is decoded.
 FORMATS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -27,7 +27,7 @@ FORMATS = {
     ".webp": "WEBP",
 }
 
-#: Names that folders of training, and of test images commonly have, in lower case
+#: Usual names of training and test folders, in lower case
 _PARTS = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
 
 
@@ -39,10 +39,9 @@ class FolderImages:
     [0, 1]
 
     Args:
-        paths: of the n files, by folder, then by the whole path of the folder that holds the file,
-            then by name.
-        positions: (n,) int64, which of the folders each file lies in.
-        unread: how many files of each suffix, in lower case, are no images to us.
+        paths: of the n files, sorted by folder, then by the file's own folder, then by name.
+        positions: index of each file's folder, (n,) int64.
+        unread: number of other files of each suffix, in lower case.
     """
 
     paths: list[str]
@@ -51,35 +50,35 @@ class FolderImages:
 
 
 def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, ...]:
-    """Names of the folders in ``parent``, sorted, without hidden ones and those to be left out.
+    """List the folders in ``parent``, sorted, without hidden and excluded ones.
 
     Raises:
-        LayoutError: there are none, ``parent`` cannot be read, or two of them are the training and
-            the test part of a data set by their names.
+        LayoutError: no folders, an unreadable ``parent``, or folders that are named like the
+            training and the test part of a data set.
     """
     _, folders, files = next(os.walk(parent, onerror=_refuse))
     names = tuple(name for name in sorted(_visible(folders)) if name not in leave_out)
     if not names:
         images = any(name.lower().endswith(tuple(FORMATS)) for name in _visible(files))
-        above = " but images itself: name the folder above, where each folder is a class"
-        raise LayoutError(f"{parent} holds no class folders{above * images}")
+        above = " but images: use its parent, with one folder per class"
+        raise LayoutError(f"{parent} has no class folders{above * images}")
     train, test = ([name for name in names if name.lower() in part] for part in _PARTS)
     if train and test:
         raise LayoutError(
-            f"{parent} holds {train[0]!r} and {test[0]!r}, which are parts of a data set and no"
-            " classes or domains: call them 'train' and 'test' (or 'val'), in lower case, and leave"
-            " out test_percent"
+            f"{parent} has {train[0]!r} and {test[0]!r}, which look like parts of a data set, not"
+            " classes or domains: name them 'train' and 'test' (or 'val'), and remove test_percent"
         )
     return names
 
 
 def holds_domains(parent: Path) -> bool:
-    """Whether the folders in ``parent`` look like domains, with a folder in each for the same
-    classes: no image lies beside these, and at least half of all classes, two or more, are in every
-    domain.
+    """Return whether the folders in ``parent`` look like domains with class folders.
+
+    They do if they have no images directly inside, and all share at least half of the classes, two
+    or more.
 
     Raises:
-        LayoutError: there are no folders, or one cannot be read.
+        LayoutError: no folders, or an unreadable one.
     """
     classes: list[set[str]] = []
     for domain in class_folders(parent):
@@ -92,12 +91,12 @@ def holds_domains(parent: Path) -> bool:
 
 
 def scan_images(folders: Sequence[Path]) -> FolderImages:
-    """Image files below each folder, at any depth; hidden files and folders are left out.
+    """List the image files of each folder at any depth, without hidden files and folders.
 
-    Files and the folders themselves may be links. Links to folders within them are not followed.
+    Files and the given folders may be links. Links to folders inside are not followed.
 
     Raises:
-        LayoutError: a folder without images, or that cannot be read.
+        LayoutError: a folder without images, or an unreadable one.
     """
     paths: list[str] = []
     counts: list[int] = []
@@ -105,9 +104,8 @@ def scan_images(folders: Sequence[Path]) -> FolderImages:
     for folder in folders:
         found, others = images_in(folder)
         if not found:
-            looked = f"looked for {' '.join(FORMATS)}"
-            there = f"; there is {describe(others)}" if others else ""
-            raise LayoutError(f"no images found in {folder} ({looked}{there})")
+            there = f", but {describe(others)}" if others else ""
+            raise LayoutError(f"{folder} has no images ({' '.join(FORMATS)}){there}")
         paths += found
         counts.append(len(found))
         unread += others
@@ -115,12 +113,14 @@ def scan_images(folders: Sequence[Path]) -> FolderImages:
 
 
 def images_in(folder: Path) -> tuple[list[str], Counter[str]]:
-    """Image files below one folder, of which there may be none, and how many files of each suffix
-    are no images to us; see :func:`scan_images`, also for errors."""
+    """List the image files of a folder, if any, and count other files by suffix.
+
+    See :func:`scan_images`, also for errors.
+    """
     paths: list[str] = []
     others: Counter[str] = Counter()
     for place, inner, names in os.walk(folder, onerror=_refuse):
-        # os.walk goes on with what is left in its list.
+        # os.walk descends into the folders in this list.
         inner[:] = _visible(inner)
         for name in _visible(names):
             if name.lower().endswith(tuple(FORMATS)):
@@ -131,7 +131,7 @@ def images_in(folder: Path) -> tuple[list[str], Counter[str]]:
 
 
 def describe(counts: Counter[str]) -> str:
-    """Counts of suffixes in words, the most frequent first.
+    """Describe counts of suffixes, the most frequent first.
 
     >>> describe(Counter({".gif": 3, "": 1}))
     '3 .gif, 1 without suffix'

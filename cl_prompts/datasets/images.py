@@ -1,4 +1,4 @@
-"""Images in files: decoded when they are asked for, and kept in memory where that is wanted."""
+"""Images in files, decoded on access, with an optional cache."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torchvision.transforms.v2.functional import resize
 
 from cl_prompts.datasets.decoding import decode
 
-CACHED_SIDE = 128  # images up to this side are kept as they are
+CACHED_SIDE = 128  # images up to this side are cached unchanged
 
 
 class Images(Protocol):
-    """A sequence of images, each (3, height, width); uint8, or what a user's data set gives.
+    """A sequence of images (3, height, width), uint8 or as a user's data set returns them.
 
     >>> import torch
     >>> images: Images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
@@ -29,15 +29,14 @@ class Images(Protocol):
 
 @dataclass
 class ImageCache:
-    """Memory for decoded images, of which each DataLoader worker has its own copy.
+    """Memory for decoded images; each DataLoader worker has its own copy.
 
     >>> ImageCache(side=224, room=10**9).room
     1000000000
 
     Attributes:
-        side: images of at most 128 x 128 pixels are kept as they are, larger ones bicubically
-            reduced so that their shorter side has this many pixels.
-        room: bytes that are free; images beyond them are decoded each time.
+        side: shorter side to which images above 128 x 128 pixels are reduced, bicubically.
+        room: free bytes; further images are decoded each time.
     """
 
     side: int
@@ -45,17 +44,17 @@ class ImageCache:
 
 
 class FileImages:
-    """Images decoded from their files at each access; see :mod:`cl_prompts.datasets.decoding`.
+    """Images decoded from files on access; see :mod:`cl_prompts.datasets.decoding`.
 
-    >>> len(FileImages(["a.png", "b.png"]))  # no file is opened yet
+    >>> len(FileImages(["a.png", "b.png"]))  # opens no file
     2
 
     Args:
         paths: one file per image.
-        cache: of decoded images; None keeps none.
+        cache: of decoded images, or None.
 
     Raises:
-        RunError: at access to a file that cannot be read as an image.
+        RunError: on access to an unreadable image.
     """
 
     def __init__(self, paths: Sequence[str], *, cache: ImageCache | None = None) -> None:
@@ -79,7 +78,7 @@ class FileImages:
 
 
 def reduced(image: Tensor, side: int) -> Tensor:
-    """A decoded image as a cache keeps it, see :class:`FileImages`.
+    """Reduce a decoded image for the cache, see :class:`ImageCache`.
 
     >>> import torch
     >>> reduced(torch.zeros(3, 200, 400, dtype=torch.uint8), 50).shape
@@ -93,6 +92,6 @@ def _kept_size(side: int, height: int, width: int) -> tuple[int, int]:
     shorter, longer = sorted((height, width))
     if longer <= CACHED_SIDE or shorter <= side:
         return height, width
-    # Rounded as torchvision's Resize does, so that a resize to the same side changes nothing.
+    # Rounded as torchvision's Resize does, so that resizing to the same side has no effect.
     longer = int(side * longer / shorter)
     return (side, longer) if height < width else (longer, side)

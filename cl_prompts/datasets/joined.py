@@ -1,4 +1,4 @@
-"""Data sets that follow one another, with their classes known by name."""
+"""Two data sets in sequence, whose classes are matched by name."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from cl_prompts.errors import InputError
 
 
 class JoinedSet(ImageSet):
-    """The images of one set, and behind them those of another, each as its own set reads them.
+    """The images of one set, then those of another, each read by its own set.
 
     Args:
-        first: whose classes keep their numbers.
+        first: its classes keep their labels.
         second: the other set.
-        columns: number of each class of the second set among all classes.
-        n_classes: all classes.
+        columns: new label of each class of the second set.
+        n_classes: number of all classes.
 
     Example:
         >>> import torch
@@ -55,11 +55,11 @@ class JoinedSet(ImageSet):
             self.ignored = self._joined(filled)
 
     def _joined(self, values: list[np.ndarray]) -> np.ndarray:
-        """Labels (n,) of both parts, or matrices (n, C), by the numbers of all classes."""
+        """Join labels (n,) or matrices (n, C) of both parts, with the labels of all classes."""
         first, second = values
         if first.ndim == 1:
             return np.concatenate([first, np.asarray(self._columns)[second]])
-        # Classes that only the other part has are 0 in this one.
+        # Classes of the other part are 0.
         wide = np.zeros((len(first) + len(second), self._n_classes), dtype=first.dtype)
         wide[: len(first), : first.shape[1]] = first
         wide[len(first) :, self._columns] = second
@@ -68,34 +68,34 @@ class JoinedSet(ImageSet):
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         row = range(len(self))[index]
         second = row >= len(self.parts[0])
-        # False and True count as 0 and 1: which part, and whether rows of the first are taken off.
+        # False and True serve as 0 and 1.
         image, _ = self.parts[second][row - second * len(self.parts[0])]
         label = self.targets[row]
         return image, Tensor(label.astype(np.float32)) if self.multi_label else int(label)
 
     @property
     def is_plain(self) -> bool:
-        """Whether every read of an image is known to give the same pixels."""
+        """Whether each read of an image gives the same pixels."""
         return all(part.is_plain for part in self.parts)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The file of each image; empty where images of a part come from elsewhere."""
+        """File of each image; empty unless all images come from files."""
         files = [part.files for part in self.parts]
         return (*files[0], *files[1]) if all(files) else ()
 
     def without(self, paths: Collection[str]) -> ImageSet:
-        """The same without the images in these files."""
+        """Return the set without the images in these files."""
         first, second = (part.without(paths) for part in self.parts)
         return JoinedSet(first, second, self._columns, self._n_classes)
 
     def plain(self) -> ImageSet:
-        """The same images without augmentation."""
+        """Return the set without augmentation."""
         first, second = (part.plain() for part in self.parts)
         return JoinedSet(first, second, self._columns, self._n_classes)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of images and labels, of both parts together."""
+        """Identify the images and labels of both parts."""
         parts = [part.fingerprint() for part in self.parts]
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         joined: dict[str, Any] = {"images": len(self), "labels": labels}
@@ -105,18 +105,18 @@ class JoinedSet(ImageSet):
         return joined
 
     def state_dict(self) -> dict[str, Any]:
-        """State of both parts' augmentation."""
+        """Return the state of both parts' augmentation."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`; of the state of one part it is that of the first."""
+        """Restore :meth:`state_dict`; the state of a single set restores the first part."""
         for part, own in zip(self.parts, state.get("parts", [state]), strict=False):
             part.load_state_dict(own)
 
 
 @dataclass(frozen=True)
 class JoinedDataSet(DataSet):
-    """A data set, and another one behind it; see :func:`joined`.
+    """Two data sets in sequence; see :func:`joined`.
 
     Example:
         >>> import torch
@@ -128,9 +128,9 @@ class JoinedDataSet(DataSet):
         (('cat', 'dog', 'emu'), ('emu',))
 
     Attributes:
-        before: the first one, whose classes keep their numbers.
-        later: the other one.
-        columns: number of each of its classes among all classes.
+        before: the first data set, whose classes keep their labels.
+        later: the second data set.
+        columns: new label of each class of ``later``.
     """
 
     before: DataSet = field(default=None, repr=False)  # type: ignore[assignment]
@@ -139,7 +139,7 @@ class JoinedDataSet(DataSet):
 
     @property
     def new_classes(self) -> tuple[str, ...]:
-        """Classes that the first one does not have."""
+        """Classes that only ``later`` has."""
         return self.classes[len(self.before.classes) :]
 
 
@@ -155,20 +155,19 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
         has = {True: "several classes per image", False: "one class per image"}
         raise InputError(
             f"data set {before.name!r} has {has[before.multi_label]} and {later.name!r} has"
-            f" {has[later.multi_label]}: they cannot follow one another"
+            f" {has[later.multi_label]}: use the same kind"
         )
     new = [name for name in later.classes if name not in before.classes]
     classes = (*before.classes, *new)
     pair = alike(classes)
     if pair is not None:
         raise InputError(
-            f"class {pair[1]!r} of data set {later.name!r} would be new, but differs from the known"
-            f" class {pair[0]!r} in case, blanks or the encoding of accents alone: call its folder"
-            f" {pair[0]!r} too"
+            f"class {pair[1]!r} of data set {later.name!r} differs from the known class {pair[0]!r}"
+            f" only in case, blanks or the encoding of accents: rename its folder to {pair[0]!r}"
         )
     both = f"data sets {before.name!r} and {later.name!r}"
     check_names(both, sorted({*before.domains, *later.domains}), "domain")
-    # Known classes keep their numbers; new ones follow in the order of the later data set.
+    # Known classes keep their labels; new ones follow in the order of the later data set.
     columns = [classes.index(name) for name in later.classes]
     parts = ((before.train, later.train), (before.test, later.test))
     train, test = (JoinedSet(*part, columns, len(classes)) for part in parts)
@@ -193,11 +192,10 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
 
 
 def copies_across(data: JoinedDataSet) -> list[str]:
-    """Sentences on test images of one data set whose file equals, byte for byte, that of a training
-    image of the other one.
+    """Report test images of one data set whose bytes equal a training image of the other.
 
     Raises:
-        InputError: names a file that cannot be read.
+        InputError: names an unreadable file.
     """
     lines = []
     parts = (data.before, data.later)
@@ -221,7 +219,7 @@ def _digest(path: str) -> str:
 
 
 def _known_files(images: ImageSet) -> list[str]:
-    """Files of the images that come from files."""
+    """List the files of the images that come from files."""
     if isinstance(images, JoinedSet):
         return [path for part in images.parts for path in _known_files(part)]
     return list(images.files)

@@ -1,4 +1,4 @@
-"""Readers of single-label data sets, official layouts and class folders; splits by a share."""
+"""Readers of single-label data sets and class folders; random training and test splits."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from cl_prompts.datasets.folders import FolderImages, class_folders, scan_images
 from cl_prompts.datasets.images import FileImages, ImageCache, Images
 from cl_prompts.errors import InputError
 
-#: (folder of the data set, cache: see ``FileImages``, options of its own) -> ``Source``
+#: (folder, cache of ``FileImages``, options) -> ``Source``
 Reader = Callable[..., "Source"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """All images of a data set with their labels and class names, before classes are chosen.
+    """All images of a data set with labels and class names, before the choice of classes.
 
     >>> source = Source(torch.zeros(2, 3, 8, 8), np.array([0, 1]),
     ...                 torch.zeros(2, 3, 8, 8), np.array([1, 0]), ("cat", "dog"))
@@ -34,15 +34,15 @@ class Source:
 
     Args:
         train, test: the images.
-        train_targets, test_targets: labels 0..C-1, (n,) int64, or zeros and ones, (n, C) uint8,
-            where an image may have several.
+        train_targets, test_targets: labels 0..C-1, (n,) int64, or zeros and ones (n, C) uint8 of
+            multi-label images.
         classes: names of the C classes.
         train_ignored, test_ignored: see :class:`~cl_prompts.datasets.dataset.ImageSet`.
-        unread: how many files of each suffix lie among the images and are none.
-        train_domains, test_domains: name of the domain of each image, (n,); None without domains.
+        unread: number of other files of each suffix among the images.
+        train_domains, test_domains: name of each image's domain, (n,), or None.
 
     Raises:
-        InputError: two classes of one name, or a name, also of a domain, that is not UTF-8.
+        InputError: blank or nearly equal names of classes or domains.
     """
 
     train: Images
@@ -63,8 +63,7 @@ class Source:
 
 
 def read_cifar(kind: type[CIFAR10], folder: Path, cache: ImageCache | None) -> Source:
-    """CIFAR-10 or CIFAR-100 by torchvision's class, or from class folders where ``folder/train`` is
-    a folder."""
+    """Read CIFAR-10 or CIFAR-100 by torchvision, or class folders if ``folder/train`` exists."""
     if (folder / "train").is_dir():
         return read_folder(folder, cache)
     above = _above(folder, kind.base_folder)
@@ -81,7 +80,7 @@ def read_cifar(kind: type[CIFAR10], folder: Path, cache: ImageCache | None) -> S
 
 
 def download_cifar(kind: type[CIFAR10], folder: Path) -> None:
-    """Fetch the official archive and unpack it, unless it or class folders are there already."""
+    """Download and unpack the official archive, unless it or class folders exist."""
     if not (folder / "train").is_dir():
         kind(_above(folder, kind.base_folder), download=True)
 
@@ -97,20 +96,19 @@ def read_folder(
     split_seed: int = 0,
     leave_out: Sequence[str] = (),
 ) -> Source:
-    """``train/<class>/*`` and ``test/<class>/*`` (``val`` where there is no ``test``), or
-    ``<class>/*`` alone, divided by a share.
+    """Read class folders in ``train`` and ``test`` (or ``val``), or split ``<class>/*`` at random.
 
-    Classes and files are in sorted order.
+    Classes and files are sorted.
 
     Args:
-        test_percent: percent of each class's images, at least one, that become test images, where
-            the folder holds class folders alone; None where it has a test part.
-        split_seed: seed of their choice.
-        leave_out: names of classes whose folders, wherever they are, are not read.
+        test_percent: percent of each class's images that become test images, at least one, for a
+            folder of class folders; None if it has a test folder.
+        split_seed: seed of this choice.
+        leave_out: classes whose folders are not read.
 
     Raises:
         LayoutError: a missing or empty folder.
-        InputError: a class that has a folder on one side only, or that cannot be divided.
+        InputError: a class with a folder in only one part, or with too few images to split.
     """
     if test_percent is not None:
         classes = class_folders(folder, leave_out)
@@ -123,7 +121,7 @@ def read_folder(
     for name in sorted(set(classes) ^ set(test_classes)):
         has, lacks, kind = (train, test, "test") if name in classes else (test, train, "training")
         raise InputError(
-            f"class {name!r} has no {kind} images: {has / name} is there, {lacks / name} is not"
+            f"class {name!r} has no {kind} images: {has / name} exists, {lacks / name} does not"
         )
     seen = scan_images([train / name for name in classes])
     unseen = scan_images([test / name for name in classes])
@@ -138,10 +136,10 @@ def read_folder(
 
 
 def both_parts(folder: Path) -> tuple[Path, Path]:
-    """``train``, and ``test`` or ``val``.
+    """Return the folders ``train``, and ``test`` or ``val``.
 
     Raises:
-        LayoutError: one of them is missing.
+        LayoutError: a missing folder.
     """
     train = folder / "train"
     test = folder / ("test" if (folder / "test").is_dir() else "val")
@@ -152,11 +150,10 @@ def both_parts(folder: Path) -> tuple[Path, Path]:
 
 
 def read_imagenet_r(folder: Path, cache: ImageCache | None) -> Source:
-    """ImageNet-R, split as in the published Si-Blurry code.
+    """Read ImageNet-R, split as in the published Si-Blurry code.
 
-    The first 80 % of ``torch.randperm(n)`` under generator seed 0, over the sorted listing of all
-    images, are training images and the rest test images, both put back in ascending order (24000
-    and 6000 of the official 30000).
+    Of the sorted images, the first 80 % of ``torch.randperm(n)`` with generator seed 0 are training
+    images, the rest test images, both in ascending order (24000 and 6000 of 30000).
     """
     classes = class_folders(folder)
     found = scan_images([folder / name for name in classes])
@@ -169,10 +166,10 @@ def read_imagenet_r(folder: Path, cache: ImageCache | None) -> Source:
 
 
 def read_tiny_imagenet(folder: Path, cache: ImageCache | None) -> Source:
-    """Tiny-ImageNet, official training and validation images.
+    """Read Tiny-ImageNet's official training and validation images.
 
-    A class's label is its line number in ``wnids.txt``. Images come in the order of sorted folder
-    (or, for validation, class) and file names.
+    The label of a class is its line number in ``wnids.txt``. Images are sorted by folder (for
+    validation, by class) and file name.
     """
     wnids = [fields[0] for fields in table(folder / "wnids.txt", 1)]
     check_once(wnids, str(folder / "wnids.txt"), "class")
@@ -197,15 +194,15 @@ def read_tiny_imagenet(folder: Path, cache: ImageCache | None) -> Source:
 
 
 def read_cub200(folder: Path, cache: ImageCache | None) -> Source:
-    """CUB-200-2011 with the official split file (5994 training and 5794 test images).
+    """Read CUB-200-2011 with the official split (5994 training and 5794 test images).
 
-    Deviation: the published Si-Blurry code draws a random 80/20 split instead.
+    Deviation: the published Si-Blurry code draws a random 80/20 split.
     """
     classes = tuple(_by_id(folder / "classes.txt", what="class").values())
     files = _by_id(folder / "images.txt")
     labels = _by_id(folder / "image_class_labels.txt", ints=True)
     flags = _by_id(folder / "train_test_split.txt", ints=True)
-    # The files count classes from 1.
+    # Classes are numbered from 1 in the files.
     label = {image: int(number) - 1 for image, number in labels.items()}
     in_train = {image: flag == "1" for image, flag in flags.items()}
     if not files.keys() == label.keys() == in_train.keys():
@@ -214,7 +211,7 @@ def read_cub200(folder: Path, cache: ImageCache | None) -> Source:
         )
     if not set(label.values()) <= set(range(len(classes))):
         raise LayoutError(
-            f"image_class_labels.txt must hold labels 1 to {len(classes)}, as classes.txt does"
+            f"image_class_labels.txt must have the labels of classes.txt, 1 to {len(classes)}"
         )
     paths = [str(folder / "images" / name) for name in files.values()]
     check_listed(paths, str(folder / "images.txt"))
@@ -225,7 +222,7 @@ def read_cub200(folder: Path, cache: ImageCache | None) -> Source:
 
 
 def _by_id(file: Path, *, ints: bool = False, what: str = "image") -> dict[str, str]:
-    """Rows of two fields, an id and its value; each id once."""
+    """Read rows of an id and its value, each id once."""
     rows = table(file, 2, ints=ints)
     check_once([key for key, _ in rows], str(file), what)
     return {row[0]: row[1] for row in rows}
@@ -237,7 +234,7 @@ def _divided(
     classes: tuple[str, ...],
     cache: ImageCache | None,
 ) -> Source:
-    """The images of one listing, divided into rows of training and of test images."""
+    """Divide the images of one listing into training and test rows."""
     train, test = (FileImages([found.paths[row] for row in part], cache=cache) for part in rows)
     labels, test_labels = (found.positions[part] for part in rows)
     return Source(train, labels, test, test_labels, classes, unread=found.unread)
@@ -246,14 +243,14 @@ def _divided(
 def split_rows(
     targets: np.ndarray, test_percent: float, seed: int, classes: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of training and of test images, both ascending.
+    """Split rows at random into training and test rows, both ascending.
 
-    With one label per image the share is taken of each class, rounded, at least one image and never
-    all. With several it is taken of all images; then every class that is missing on one side gets
-    an image from the other.
+    With one label per image, ``test_percent`` of each class are test images, rounded, at least one
+    and never all. Multi-label images are split as a whole; then each class that one part lacks gets
+    an image from the other part.
 
     Raises:
-        InputError: a bad share or seed, or a class with a single image.
+        InputError: a bad percentage or seed, or a class with a single image.
     """
     if isinstance(test_percent, bool) or not 0 < test_percent < 100:
         raise InputError(f"test_percent is {test_percent}: it must lie between 0 and 100")
@@ -264,10 +261,10 @@ def split_rows(
     for name, count in zip(classes, counts.tolist(), strict=True):
         if count < 2:
             raise InputError(
-                f"class {name!r} has {count} image: two are needed, one to train and one to test"
+                f"class {name!r} has {count} image: it needs two, to train and to test"
             )
     chosen = np.zeros(len(targets), dtype=bool)
-    # At least one image on either side.
+    # At least one image in each part.
     if several:
         n_test = min(max(1, round(len(targets) * test_percent / 100)), len(targets) - 1)
         chosen[rng.permutation(len(targets))[:n_test]] = True
@@ -280,13 +277,13 @@ def split_rows(
 
 
 def _complete(targets: np.ndarray, chosen: np.ndarray) -> None:
-    """Move images until every class is on both sides, or give up where labels exclude that."""
+    """Move images until both parts have every class, as far as labels allow."""
     n_classes = targets.shape[1]
-    # What is moved for one class may be the last image of another, which then has its turn again.
+    # A moved image may be the last one of another class, so repeat for all classes.
     for _, side, label in product(range(n_classes), (True, False), range(n_classes)):
         if targets[chosen == side, label].any():
             continue
         rows = np.flatnonzero(targets[:, label])
-        # The first of the images that are the last ones of the fewest other classes.
+        # Choose the image that is the last one of the fewest other classes.
         last = targets[chosen != side].sum(axis=0) == 1
         chosen[rows[(targets[rows] & last).sum(axis=1).argmin()]] = side

@@ -1,4 +1,4 @@
-"""Data sets by name, and ``load_dataset``, which checks everything before anything runs."""
+"""Data sets by name: load, choose classes, and check."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
-    """The registry's entry of a short name, or the function that a dotted name stands for.
+    """Return the registry's entry of a short name, or the function of a dotted name.
 
     >>> find_dataset("coco2014").description
     'COCO 2014: 82783 training and 40504 test photos, 80 classes, several in an image'
@@ -48,7 +48,7 @@ def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
         name: a key of ``DATASETS``, or ``"package.module:function"``; see :func:`load_dataset`.
 
     Raises:
-        InputError: unknown name, or no function that wears ``@cl_prompts.dataset``.
+        InputError: unknown name, or a function without the decorator ``@cl_prompts.dataset``.
     """
     if ":" not in name:
         one_of("data set", name, DATASETS)
@@ -58,7 +58,7 @@ def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
 
 
 def dataset_options(name: str) -> dict[str, tuple[Any, Any]]:
-    """Options of a data set's own: what ``load_dataset`` passes on to its reader or function.
+    """Return the options that ``load_dataset`` passes to a data set's reader or function.
 
     >>> list(dataset_options("voc2007"))
     ['splits', 'difficult']
@@ -67,7 +67,7 @@ def dataset_options(name: str) -> dict[str, tuple[Any, Any]]:
         name: as for :func:`load_dataset`.
 
     Returns:
-        name of each option -> (type, default), the default ``...`` where there is none.
+        name of each option -> (type, default); ``...`` for no default.
 
     Raises:
         InputError: unknown name.
@@ -94,57 +94,50 @@ def load_dataset(
     on_bad_image: OnBadImage = "fail",
     **options: Any,
 ) -> DataSet:
-    """A data set by name, its classes chosen and relabelled 0..k-1.
+    """Load a data set by name, with chosen classes relabelled 0..k-1.
 
     >>> print(load_dataset("digits", image_size=32, classes=3))
     digits: 3 classes, 431 training and 106 test images
 
     Args:
-        name: a key of ``DATASETS``, or ``"package.module:function"``: a function that wears
-            ``@cl_prompts.dataset`` and returns a ``DataSet`` (see ``as_dataset``). It is given
-            ``image_size`` and ``seed`` if it declares them, and any other argument that is not
-            left at its default here, which it must declare.
-        root: the data set's folder, or the one that holds its usual folder. None stands for the
-            usual folder in ``$CL_PROMPTS_DATA``, or in ``data`` below the working directory where
-            that is not set.
-        image_size: side of the images delivered, in pixels.
-        classes: a list picks classes by label or name, in that order; a number keeps the first so
-            many, counted after ``class_order``. Images of other classes are left out; multi-label
-            images all stay, if need be with no label.
-        class_order: order of the classes (of those picked, where ``classes`` is a list): a
-            permutation of their positions, or the seed (>= 0) of one. A class's label is its
-            position in this order.
-        augment: augment training images, each call anew, as the data set's entry says.
-        download: fetch a missing data set where torchvision can (CIFAR).
+        name: a key of ``DATASETS``, or ``"package.module:function"``: a function with the decorator
+            ``@cl_prompts.dataset`` that returns a ``DataSet`` (see ``as_dataset``). It receives
+            ``image_size`` and ``seed`` if it declares them, and every other argument that differs
+            from its default here, which it must declare.
+        root: the data set's folder, or the parent of its usual folder. None means
+            ``$CL_PROMPTS_DATA``, or ``data`` in the working directory.
+        image_size: side of the returned images, in pixels.
+        classes: list of labels or names; or the number of classes to keep, the first ones after
+            ``class_order``. Images of other classes are dropped; multi-label images all remain,
+            some perhaps without a label.
+        class_order: permutation of the chosen classes' positions, or the seed (>= 0) of one. The
+            label of a class is its position in this order.
+        augment: augment training images, each time anew, as the data set's entry defines.
+        download: download a missing data set, if torchvision can (CIFAR).
         seed: seed of the augmentation.
-        cache: keep decoded images in memory where the data set consists of image files, as uint8.
-            Each DataLoader worker keeps its own, so it pays without workers or with persistent
-            ones. Images of more than 128 x 128 pixels are kept reduced, so that their shorter side
-            has the length to which test images are brought: random crops are then cut from the
-            reduced image, a little blurrier where they are small; centre crops of MULTI-LANE's kind
-            stay the same.
-        cache_gb: gigabytes (of 10^9 bytes) that one copy of the cache takes at most; images beyond
-            them are decoded each time.
-        crop: "published" (also None) augments and cuts as the data set's entry says; "whole", for
-            photos that it cuts to a square, squeezes the whole image into the square, as KRT (ICCV
-            2023) does, so that no labelled object is cut away; "square" cuts one, as published for
-            ImageNet-R; "random_area", in the place of all that the entry says but whether to flip,
-            trains on random parts of the image and tests on its central square, as L2P and
-            DualPrompt do (see ``square_crop`` and ``random_area`` of
+        cache: cache decoded images of files as uint8. Each DataLoader worker has its own cache, so
+            use no workers or persistent ones. Images above 128 x 128 pixels are cached with the
+            shorter side of test images: small random crops become slightly blurrier; centre crops
+            as in MULTI-LANE do not change.
+        cache_gb: maximum size of one cache, in gigabytes (10^9 bytes); further images are decoded
+            each time.
+        crop: "published" (also None) is the entry's own; "whole" resizes the whole image to the
+            square, as KRT (ICCV 2023) does, so that no labelled object is lost; "square" crops a
+            square, as published for ImageNet-R; "random_area" trains on random parts of the image
+            and tests on its central square, as L2P and DualPrompt do, and keeps only the flip of
+            the entry (see ``square_crop`` and ``random_area`` of
             :class:`~cl_prompts.datasets.transforms.Augmentation`).
-        on_bad_image: image files that cannot be read: "fail" opens and decodes every file of the
-            chosen classes here, before any training, and refuses the data set if one is bad;
-            "skip" leaves bad ones out (``.skipped`` lists them); "defer" opens none here, which
-            saves the time of one pass over the images, and a bad one ends the run that meets it.
-        options: of the data set's own (:func:`dataset_options`), such as ``splits`` and
-            ``difficult`` of :func:`~cl_prompts.datasets.voc.read_voc2007`; None leaves one at its
-            default.
+        on_bad_image: policy for unreadable image files: "fail" decodes every file of the chosen
+            classes before training, and refuses the data set if one is unreadable; "skip" removes
+            such files (listed in ``.skipped``); "defer" checks nothing here, which saves one pass
+            over the images, and an unreadable file stops the run.
+        options: of the data set (:func:`dataset_options`), such as ``splits`` and ``difficult`` of
+            :func:`~cl_prompts.datasets.voc.read_voc2007`; None means the default.
 
     Raises:
         InputError: unknown name, bad argument, missing or incomplete data set, a class without
-            images on either side, a file that is both a training and a test image, an unreadable
-            image.
-        RunError: on access to an image that cannot be read.
+            training or test images, a file in both parts, an unreadable image.
+        RunError: on access to an unreadable image.
     """
     whole_number("image_size", image_size)
     seed = whole_number("seed", seed, 0)
@@ -153,7 +146,7 @@ def load_dataset(
     entry = find_dataset(name)
     options = {key: value for key, value in options.items() if value is not None}
     if isinstance(entry, DataSetEntry):
-        options = _checked_options(name, options)
+        options = _checked_options(name, options) if options else {}
         data = dataset_of(
             name,
             partial(read_entry, name, entry, root, download=download, **options),
@@ -199,14 +192,14 @@ def dataset_of(
     cache_gb: float = 4.0,
     crop: Crop | None = None,
 ) -> DataSet:
-    """A registered data set of images that were found elsewhere; see :func:`load_dataset`.
+    """Make a registered data set of images from another source; see :func:`load_dataset`.
 
     Args:
-        read: gives the images, with ``cache`` as :class:`~cl_prompts.datasets.images.FileImages`
-            has it.
+        read: returns the images; takes the ``cache`` of
+            :class:`~cl_prompts.datasets.images.FileImages`.
 
     Raises:
-        InputError: an argument that does not fit, or a class without images.
+        InputError: a bad argument, or a class without images.
     """
     what = f"data set {name!r}"
     entry = DATASETS[name]
@@ -233,16 +226,15 @@ def dataset_of(
 
 
 def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> DataSet:
-    """The data set of a user's function, by its dotted name.
+    """Call a user's function, by its dotted name, and check its data set.
 
     Args:
         name: of the function.
         given: arguments, all of which it must declare.
-        offered: ``image_size`` and ``seed``, of which it is given what it declares.
+        offered: ``image_size`` and ``seed``, passed if it declares them.
 
     Raises:
-        InputError: no such function, an argument that it does not declare, or see
-            :func:`load_dataset`.
+        InputError: an unknown function or argument; see also :func:`load_dataset`.
     """
     function: Any = find_dataset(name)
     declared = signature(function).parameters
@@ -256,12 +248,12 @@ def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> 
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Whether an argument was left at its default; lists and arrays never are."""
+    """Return whether an argument equals its default; lists and arrays never do."""
     return value is default or (np.isscalar(value) and bool(value == default))
 
 
 def _checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a registered data set, which has them, and takes values of their types."""
+    """Check the names and types of a registered data set's options."""
     known = dataset_options(name)
     for key in options:
         if key not in known:
@@ -274,8 +266,9 @@ def _checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def fixed_transform(
     name: str, image_size: int, crop: Crop | None = None, *, cache: bool = False
 ) -> ImageTransform:
-    """The transform of a registered data set's test images: uint8 (3, height, width) in, float32
-    (3, image_size, image_size) in [0, 1], RGB out; see :func:`load_dataset`.
+    """Return the transform of a registered data set's test images; see :func:`load_dataset`.
+
+    It maps RGB uint8 (3, height, width) to float32 (3, image_size, image_size) in [0, 1].
 
     Raises:
         InputError: unknown name or crop.
@@ -289,13 +282,13 @@ def fixed_transform(
     transform = augmentation.test(image_size)
     if not cache:
         return transform
-    # A cache keeps large images reduced, and so a run with one has learned from other pixels.
+    # A cache reduces large images, so a run with a cache trains on other pixels.
     side = augmentation.shorter_side(image_size)
     return lambda image: transform(reduced(image, side))
 
 
 def crop_of(name: str, crop: Crop | None = None) -> Crop:
-    """How test images of a registered data set become squares: a crop other than "published".
+    """Return how test images of a registered data set become squares.
 
     >>> crop_of("csv"), crop_of("csv", "whole"), crop_of("imagenet_r")
     ('random_area', 'whole', 'square')

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2007 in its official layout, as a multi-label data set of image-level labels."""
+"""PASCAL VOC 2007 in the official layout, as a multi-label data set."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def read_voc2007(
     splits: str = "trainval/test",
     difficult: Difficult = "negative",
 ) -> Source:
-    """VOC 2007 from its images and image-level lists; no XML is read.
+    """Read VOC 2007 from its images and image-level lists, without XML.
 
-    The lists are ``ImageSets/Main/<class>_<split>.txt``. Only the value 1 of a list is a positive
-    label; -1 (absent) and 0 (all objects of the class are difficult) are negative, as in
-    MULTI-LANE's published code. Images whose every object is difficult stay, without a label.
+    The lists are ``ImageSets/Main/<class>_<split>.txt``. Only 1 is a positive label; -1 (absent)
+    and 0 (only difficult objects of the class) are negative, as in MULTI-LANE's published code.
+    Images with only difficult objects have no label.
 
     Args:
-        splits: "training/test" split, two of train, val, trainval and test; train/val needs no
-            test archive.
-        difficult: classes of which an image has difficult objects only: "negative", as published,
-            or "ignore", which leaves these pairs out of average precision (``.ignored``); they
-            remain negatives in training.
+        splits: training and test split, such as "train/val", of train, val, trainval and test;
+            train/val does not need the test archive.
+        difficult: treatment of a class of which an image has only difficult objects: "negative", as
+            published, or "ignore", which excludes the pair from average precision (``.ignored``);
+            in training it remains negative.
 
     Raises:
-        LayoutError: missing or damaged lists, missing images.
+        LayoutError: missing or damaged lists, or missing images.
         InputError: unknown splits.
     """
     names = splits.split("/")
@@ -65,8 +65,8 @@ def read_voc2007(
 
 
 def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
-    """Image ids of a split, and the value (-1, 0 or 1) of each image and class, (n, 20) int8."""
-    files = _files(folder, split)
+    """Return the image ids of a split, and the value (-1, 0 or 1) of each class, (n, 20) int8."""
+    files = [folder / f"{name}_{split}.txt" for name in CLASSES]
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise LayoutError(f"split {split} has no {missing[0]} ({len(missing)} lists are missing)")
@@ -81,11 +81,6 @@ def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
             )
         wrong = next((value for _, value in listed if value not in CODES), None)
         if wrong is not None:
-            raise LayoutError(f"{file} holds {wrong!r} where -1, 0 or 1 should be")
+            raise LayoutError(f"{file} has {wrong!r}, not -1, 0 or 1")
         values[:, column] = [CODES[value] for _, value in listed]
     return ids, values
-
-
-def _files(folder: Path, split: str) -> list[Path]:
-    """The list of each class."""
-    return [folder / f"{name}_{split}.txt" for name in CLASSES]

@@ -1,7 +1,7 @@
-"""Who sees which sample when, under which label: splits, data sets and Avalanche benchmarks.
+"""Scenarios: splits of labels into tasks, data sets and Avalanche benchmarks.
 
-Splits are pure index arithmetic. What reads images or needs Avalanche is imported when it is first
-asked for, so that ``import cl_prompts.scenarios`` stays quick.
+Splits only compute indices. Modules that read images or need Avalanche are imported on first
+access, so that ``import cl_prompts.scenarios`` is fast.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         si_blurry_multi_label_benchmark,
     )
 
-# Without class_incremental_benchmark, since Avalanche has one, which ``import *`` leaves.
+# Without class_incremental_benchmark, so that ``import *`` does not hide Avalanche's.
 __all__ = [
     "DATASETS",
     "SCENARIOS",

@@ -34,13 +34,11 @@ def mlcil_split(
     test_labels: Any = None,
     seed: int = 1,
 ) -> MultiLabelSplit:
-    """Split multi-label images into tasks of new classes, in which only these are annotated
-    (MLCIL).
+    """Split multi-label images into tasks that annotate only their new classes (MLCIL).
 
-    An image is in every task one of whose classes it has, so an image with labels of several tasks
-    comes in each of them, each time with that task's labels alone. Images without any label are in
-    no task; ``describe()`` counts them. The test set after task t holds the images with a class of
-    tasks 0 to t, so it grows with t (``test_indices``).
+    An image is in each task that has one of its classes, and shows only that task's labels there.
+    Images without any label are in no task; ``describe()`` counts them. The test set after task t
+    has the images with a class of tasks 0 to t, so it grows with t (``test_indices``).
 
     Source: Dong et al. (KRT), ICCV 2023, arXiv 2302.13334, and the code of MULTI-LANE (De Min et
     al., CoLLAs 2024, arXiv 2405.15633). Rows of a task are ascending: training shuffles. Column =
@@ -56,24 +54,21 @@ def mlcil_split(
         [[0, 2, 3], [1, 3], [2, 3]]
 
     Args:
-        labels: 0/1 matrix (n, C) of the training images; every class must be positive in one of
-            them.
+        labels: 0/1 matrix (n, C) of the training images; each class must be positive in at least
+            one.
         base: classes of the first task; 0 means as many as in the others.
         increment: classes of each later task. ``base`` plus a multiple of it must be C.
-        protocol: both in the literature's notation, "B10-C2" for ``base=10, increment=2``; in place
-            of them.
-        class_order: which class comes when, a permutation of 0..C-1; a whole number is the seed of
-            one, "shuffled" takes ``seed`` for it. None is the order of columns, as published
-            (alphabetical in COCO and VOC).
-        test_labels: 0/1 matrix (n_test, C) of the test images; without it ``test_indices`` is
-            refused.
-        seed: used for ``class_order="shuffled"`` alone; global random states are neither read nor
+        protocol: both in the literature's notation, instead: "B10-C2" for ``base=10, increment=2``.
+        class_order: order of the classes, a permutation of 0..C-1, its seed, or "shuffled", which
+            uses ``seed``. None is the order of columns, as published (alphabetical in COCO and
+            VOC).
+        test_labels: 0/1 matrix (n_test, C) of the test images; ``test_indices`` needs it.
+        seed: only for ``class_order="shuffled"``; global random states are neither read nor
             changed.
 
     Raises:
-        InputError: a matrix that is not 2-D of zeros and ones, a class without training images,
-            test labels of another width, an order that is not a permutation, or a division that
-            does not come out even.
+        InputError: not a 0/1 matrix, a class without training images, test labels of another
+            width, an order that is not a permutation, or classes that the tasks cannot share.
     """
     matrix = check_label_matrix(labels, "labels")
     check_positives(matrix, "labels")
@@ -82,7 +77,7 @@ def mlcil_split(
     order = _class_order(n_classes, class_order, seed)
     # Classes of each task: the first ``base`` of the order, then ``increment`` at a time.
     groups = np.split(order, range(base, n_classes, increment))
-    # An image comes in each task of its labels, and shows the labels of that task alone.
+    # An image is in each task of its labels, and shows only this task's labels.
     visible = np.zeros((len(groups), n_classes), dtype=bool)
     for task, classes in enumerate(groups):
         visible[task, classes] = True
@@ -104,11 +99,10 @@ def class_incremental_split(
     class_order: ClassOrder | None = None,
     seed: int = 1,
 ) -> Split:
-    """Split labelled samples into tasks of equally many new classes, with announced boundaries
-    (split CIFAR-100 and the like).
+    """Split labelled samples into tasks of equally many new classes (such as split CIFAR-100).
 
-    Like ``disjoint_split`` every class lives in one task, but boundaries are announced, and the
-    learner may pass over a task's samples in any order, several times. Rows of a task are
+    As in ``disjoint_split`` each class is in one task, but boundaries are announced, and the
+    learner may train on a task's samples in any order and for several epochs. Rows of a task are
     ascending: training shuffles.
 
     Example:
@@ -120,16 +114,15 @@ def class_incremental_split(
         (((0, 1), (2, 3)), [2, 3, 6, 7])
 
     Args:
-        targets: integer label of each sample, (n,); every one of 0..C-1 must occur.
+        targets: integer label of each sample, (n,); each of 0..C-1 must occur.
         n_tasks: number of tasks; it must divide C.
-        class_order: which class comes when, a permutation of 0..C-1; a whole number is the seed of
-            one, "shuffled" takes ``seed`` for it. None is the order of labels.
-        seed: used for ``class_order="shuffled"`` alone; global random states are neither read nor
+        class_order: order of the classes, a permutation of 0..C-1, its seed, or "shuffled", which
+            uses ``seed``. None is the order of labels.
+        seed: only for ``class_order="shuffled"``; global random states are neither read nor
             changed.
 
     Raises:
-        InputError: labels that are not exactly 0..C-1, an order that is not a permutation, or
-            unequal tasks.
+        InputError: labels other than 0..C-1, an order that is not a permutation, or unequal tasks.
     """
     labels, n_classes = check_labels(targets, "targets")
     n_tasks = whole_number("n_tasks", n_tasks, 1, n_classes, "the number of classes")
@@ -138,7 +131,7 @@ def class_incremental_split(
         raise InputError(
             f"{n_tasks} tasks cannot share {n_classes} classes equally: n_tasks can be {fit}"
         )
-    # Tasks are equal parts of the order; their samples keep the order of the data set.
+    # Tasks are equal parts of the class order; samples keep the order of the data set.
     groups = np.split(_class_order(n_classes, class_order, seed), n_tasks)
     tasks = rows_of(labels, groups, n_classes)
     split = Split.of("class-incremental", labels, tasks, boundaries=True)
@@ -148,7 +141,7 @@ def class_incremental_split(
 def _division(
     n_classes: int, base: int | None, increment: int | None, protocol: str | None
 ) -> tuple[int, int]:
-    """Classes of the first task and of each later one."""
+    """Return the number of classes of the first task and of each later one."""
     if protocol is not None:
         if base is not None or increment is not None:
             raise InputError("give either protocol or base and increment, not both")
@@ -164,14 +157,14 @@ def _division(
     if rest % increment:
         fit = all_of((n for n in range(1, rest + 1) if rest % n == 0), "or")
         raise InputError(
-            f"{base} classes and then {increment} at a time never make {n_classes}: with"
+            f"{base} classes plus multiples of {increment} are not {n_classes} classes: with"
             f" base={base} the increment can be {fit}"
         )
     return base or increment, increment
 
 
 def _numbers(protocol: str) -> tuple[int, int]:
-    """Base and increment of "B10-C2" and the like."""
+    """Parse base and increment of a protocol such as "B10-C2"."""
     match = re.fullmatch(r"B(\d+)-C(\d+)", str(protocol), re.IGNORECASE)
     if match is None:
         raise InputError(
@@ -182,7 +175,7 @@ def _numbers(protocol: str) -> tuple[int, int]:
 
 
 def _class_order(n_classes: int, order: ClassOrder | None, seed: int) -> np.ndarray:
-    """All classes in the order in which they come."""
+    """Return all classes in their order."""
     seed = whole_number("seed", seed, 0, 2**64 - 1)
     if isinstance(order, str):
         if order != "shuffled":

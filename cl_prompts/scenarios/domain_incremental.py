@@ -1,4 +1,4 @@
-"""Domain-incremental streams: the same classes, task by task in new domains."""
+"""Domain-incremental streams: the same classes in a new domain in each task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cl_prompts.scenarios.split import Split
 
 DomainOrder = Sequence[str] | int | Literal["shuffled"]
 
-_NAMED = 3  # classes that a sentence names
+_NAMED = 3  # classes listed in a message
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -34,14 +34,14 @@ class DomainSplit(Split):
         (('photo', 'sketch'), [1, 3])
 
     Attributes:
-        domains: the name of each task's domain; every one occurs once.
+        domains: name of each task's domain, without repetition.
     """
 
     domains: tuple[str, ...] = ()
 
     def missing_classes(self) -> dict[str, tuple[int, ...]]:
-        """Domain -> classes that have no sample in it, of the domains that lack some."""
-        # A class that comes in no domain at all is lacking in none.
+        """Map each incomplete domain to the classes that have no sample in it."""
+        # A class absent from every domain is not reported as missing.
         lacking = ~self.visible & self.visible.any(axis=0)
         found = {
             domain: tuple(np.flatnonzero(row).tolist())
@@ -50,7 +50,7 @@ class DomainSplit(Split):
         return {domain: classes for domain, classes in found.items() if classes}
 
     def notes(self) -> list[str]:
-        """The domains in their order, and which classes some of them lack."""
+        """Return lines with the domains in order, and their missing classes."""
         lines = [f"domains: {', '.join(self.domains)}"]
         for domain, classes in self.missing_classes().items():
             noun = "class" if len(classes) == 1 else "classes"
@@ -67,12 +67,11 @@ def domain_incremental_split(
     announced: bool = True,
     seed: int = 1,
 ) -> DomainSplit:
-    """Split labelled samples into tasks by the domain that they come from: the same classes in new
-    domains.
+    """Split labelled samples into tasks by their domain.
 
-    Source: the domain-incremental scenario of van de Ven and Tolias, arXiv 1904.07734, as it is
-    used by S-Prompts (Wang et al., NeurIPS 2022, arXiv 2207.12819) on DomainNet and CORe50. Each
-    domain is one task. A class may be missing in some domains; ``describe()`` says which.
+    Source: the domain-incremental scenario of van de Ven and Tolias, arXiv 1904.07734, as used by
+    S-Prompts (Wang et al., NeurIPS 2022, arXiv 2207.12819) on DomainNet and CORe50. Each domain is
+    one task. Classes may be missing in some domains; ``describe()`` lists them.
 
     Example:
         >>> from cl_prompts.scenarios import domain_incremental_split
@@ -84,36 +83,35 @@ def domain_incremental_split(
         ([[1, 3], [0, 2]], True)
 
     Args:
-        targets: integer label of each sample, (n,); every one of 0..C-1 must occur.
-        domains: name or number of the domain of each sample, (n,); of a data set that has
-            ``.domains``, these.
-        domain_order: which domain comes when: all names; a whole number is the seed of a
-            permutation, "shuffled" takes ``seed`` for it. None is the sorted order.
-        announced: tell the learner where a domain ends. It may then pass over a domain's samples in
-            any order, several times, and rows of a task are ascending. Otherwise samples of a
-            domain come once, in an order drawn from ``seed``.
-        seed: used for ``domain_order="shuffled"`` and for the order of samples that are not
-            announced; global random states are neither read nor changed.
+        targets: integer label of each sample, (n,); each of 0..C-1 must occur.
+        domains: name or number of each sample's domain, (n,), such as a data set's ``.domains``.
+        domain_order: order of the domains: all names, the seed of a permutation, or "shuffled",
+            which uses ``seed``. None is the sorted order.
+        announced: announce the end of each domain to the learner. It may then train on a domain's
+            samples in any order and for several epochs, and rows of a task are ascending.
+            Otherwise each sample occurs once, in an order drawn from ``seed``.
+        seed: of ``domain_order="shuffled"`` and of the order of samples without announcement;
+            global random states are neither read nor changed.
 
     Raises:
-        InputError: labels that are not exactly 0..C-1, no domains, a single one, or an order that
-            does not hold each of them once.
+        InputError: labels other than 0..C-1, fewer than two domains, or an order that is not a
+            permutation of the domains.
     """
     labels, n_classes = check_labels(targets, "targets")
     if domains is None:
         raise InputError(
-            "a domain-incremental stream needs the domain of each image, and this data set has"
-            " none: dataset=folder with dataset.domains=true reads FOLDER/<domain>/<class>/*, and"
-            " dataset=csv a column domain"
+            "a domain-incremental stream needs the domain of each image. Use dataset=folder with"
+            " dataset.domains=true for FOLDER/<domain>/<class>/*, or dataset=csv with a column"
+            " domain"
         )
     found = check_domains("domains", domains, len(labels))
     names = domain_names(found)
     if len(names) < 2:
         raise InputError(
-            f"all samples are of one domain, {names[0]!r}: a domain-incremental stream needs two"
+            f"all samples are of domain {names[0]!r}: a domain-incremental stream needs two"
         )
     seed = whole_number("seed", seed, 0, 2**64 - 1)
-    # Names are sorted, so ``number`` counts domains in the order of ``names``.
+    # Names are sorted, as np.unique numbers the domains.
     order = _order(names, domain_order, seed)
     number = np.unique(found, return_inverse=True)[1]
     tasks = [np.flatnonzero(number == domain) for domain in order]
@@ -121,11 +119,11 @@ def domain_incremental_split(
 
 
 def one_domain(targets: Any, domain: str, *, announced: bool, seed: int) -> DomainSplit:
-    """The stream of a single domain, which follows that of others.
+    """Make the stream of a single domain, for learning after other domains.
 
     Args:
-        targets, announced, seed: as for :func:`domain_incremental_split`.
-        domain: its name.
+        targets, announced, seed: see :func:`domain_incremental_split`.
+        domain: name of the domain.
 
     Example:
         >>> one_domain([1, 0], "night", announced=True, seed=1).domains
@@ -144,8 +142,7 @@ def _in_order(
     announced: bool,
     seed: int,
 ) -> DomainSplit:
-    # A learner that knows where a domain ends may take its samples in any order; another one sees
-    # a stream, whose order is part of the scenario.
+    # Without announced boundaries, the order of samples is part of the scenario.
     fits("announced", announced, bool)
     parameters: dict[str, Any] = {"announced": announced}
     if not announced:
@@ -163,7 +160,7 @@ def _in_order(
 
 
 def _order(names: Sequence[str], wanted: DomainOrder | None, seed: int) -> list[int]:
-    """Positions of the domains in the order in which they come."""
+    """Return the positions of the domains in their order."""
     what = f"the domains {', '.join(names)}"
     if isinstance(wanted, str):
         if wanted != "shuffled":
@@ -177,13 +174,13 @@ def _order(names: Sequence[str], wanted: DomainOrder | None, seed: int) -> list[
     for name in wanted:
         one_of("domain", name, names)
     if sorted(wanted) != sorted(names):
-        raise InputError(f"domain_order must hold each of {what} once, not {', '.join(wanted)}")
+        raise InputError(f"domain_order must have each of {what} once, not {', '.join(wanted)}")
     return [names.index(name) for name in wanted]
 
 
 def _shuffled(tasks: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
-    """The rows of each task in an order drawn from a private generator."""
-    from torch import Generator, randperm  # here, since listing scenarios takes no torch
+    """Shuffle the rows of each task by a private generator."""
+    from torch import Generator, randperm  # listing scenarios does not need torch
 
     generator = Generator().manual_seed(seed)
     return [rows[randperm(len(rows), generator=generator).numpy()] for rows in tasks]

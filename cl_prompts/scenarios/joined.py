@@ -1,5 +1,4 @@
-"""Streams that follow one another: a later one brings further images, and perhaps further
-classes."""
+"""Two streams in sequence, the second with new images and perhaps new classes."""
 
 from __future__ import annotations
 
@@ -18,17 +17,17 @@ from cl_prompts.scenarios.split import BaseSplit, Split
 def joined_split(
     first: BaseSplit, second: BaseSplit, targets: Any, columns: Sequence[int]
 ) -> BaseSplit:
-    """The stream of one data set, and then that of another one.
+    """Append the stream of one data set to that of another.
 
     Args:
-        first: of the first data set, whose classes keep their numbers.
-        second: of the second one, by its own numbers of classes.
-        targets: labels of both data sets, one behind the other, by the numbers of all classes.
-        columns: number of each class of the second data set among all classes.
+        first: of the first data set, whose classes keep their labels.
+        second: of the second data set, with its own labels.
+        targets: labels of both data sets, concatenated, with the labels of all classes.
+        columns: new label of each class of the second data set.
 
     Raises:
-        InputError: one stream announces its tasks and the other does not, one of them alone is
-            domain-incremental, a domain comes in both, or labels do not fit.
+        InputError: only one stream announces its tasks or is domain-incremental, a domain is in
+            both, or labels do not match.
 
     Example:
         >>> one = Split.of("first", [0, 1], [[1, 0]])
@@ -39,14 +38,12 @@ def joined_split(
     """
     if isinstance(first, DomainSplit) != isinstance(second, DomainSplit):
         raise InputError(
-            f"the {first.name} stream cannot be followed by a {second.name} stream: of the two one"
-            " has domains and the other has not"
+            f"a {second.name} stream cannot follow a {first.name} stream: only one has domains"
         )
     if first.boundaries != second.boundaries:
         raise InputError(
-            f"the {first.name} stream {_announces(first)} the boundaries of its tasks, and the"
-            f" {second.name} stream that follows {_announces(second)} them: choose a scenario that"
-            " does as the first"
+            f"the {first.name} stream {_announces(first)} task boundaries, and the following"
+            f" {second.name} stream {_announces(second)} them: choose a scenario like the first"
         )
     # Rows of the second data set follow those of the first.
     tasks = [*first.tasks, *(rows + first.n_samples for rows in second.tasks)]
@@ -55,8 +52,7 @@ def joined_split(
         again = [domain for domain in second.domains if domain in first.domains]
         if again:
             raise InputError(
-                f"domain {again[0]!r} was learned before, and each comes once: give its folder, or"
-                " its images in the table, the name of a new domain"
+                f"domain {again[0]!r} was already learned: use another domain name for these images"
             )
         labels, n_classes = check_labels(targets, "targets")
         return DomainSplit(
@@ -70,8 +66,7 @@ def joined_split(
     if not isinstance(first, MultiLabelSplit):
         return Split.of(name, targets, tasks, boundaries=first.boundaries)
     visible = np.zeros((len(tasks), np.shape(targets)[1]), dtype=bool)
-    # Classes of the first data set keep their columns; ``columns`` says where those of the second
-    # one stand, some of them among the first's.
+    # Classes of the first data set keep their columns.
     visible[: first.n_tasks, : first.n_classes] = first.visible
     visible[first.n_tasks :, list(columns)] = second.visible
     return MultiLabelSplit.of(name, targets, tasks, visible=visible, boundaries=first.boundaries)

@@ -1,4 +1,4 @@
-"""The split of a data set whose images have several classes."""
+"""Splits of multi-label data sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cl_prompts.scenarios.split import BaseSplit, Split, as_tasks, read_only
 
 @dataclass(frozen=True, eq=False)
 class MultiLabelTask:
-    """One task: which classes are annotated in it, and its images.
+    """The annotated classes and the images of one task.
 
     Example:
         >>> split = MultiLabelSplit.of("by hand", labels=[[1, 0], [1, 1]], tasks=[[0], [1]])
@@ -33,14 +33,14 @@ class MultiLabelTask:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class MultiLabelSplit(BaseSplit):
-    """Which image comes in which task, and which of its labels are visible there.
+    """A split of multi-label images, and the labels visible in each task.
 
-    Made by ``mlcil_split`` and ``si_blurry_multi_label_split``, or by ``MultiLabelSplit.of`` from
-    tasks of one's own. See ``BaseSplit`` for the fields that all splits have. ``split[t]`` is a
+    Made by ``mlcil_split`` and ``si_blurry_multi_label_split``, or from your own tasks by
+    ``MultiLabelSplit.of``. See ``BaseSplit`` for the fields of all splits. ``split[t]`` is a
     ``MultiLabelTask``.
 
-    In task t the learner sees the labels of the classes that are visible there, ``visible[t]``; any
-    other label of the task's images is 0 to it, although the image may well show that class.
+    In task t the learner sees the labels of the classes ``visible[t]``. All other labels of the
+    task's images are 0 to the learner, even if the image shows the class.
 
     Example:
         >>> split = MultiLabelSplit.of(
@@ -58,10 +58,10 @@ class MultiLabelSplit(BaseSplit):
         counts: visible positives of each class in each task, (n_tasks, n_classes) int64, read-only.
             A class is visible in a task exactly where its count is not 0.
         n_unlabelled: training images without any label.
-        n_labels: all labels of the training set, hidden ones included.
-        test_first: per test image the first task after which one of its classes has been visible,
-            (n_test,) int64, read-only, -1 for never; None when no test labels were given.
-        anchors: the single-label Si-Blurry stream behind a blurry split (see
+        n_labels: labels of the training set, including hidden ones.
+        test_first: first task with a visible class of each test image, (n_test,) int64, read-only,
+            -1 for never; None without test labels.
+        anchors: single-label Si-Blurry stream of a blurry split (see
             ``si_blurry_multi_label_split``); None for others.
     """
 
@@ -71,7 +71,7 @@ class MultiLabelSplit(BaseSplit):
     anchors: Split | None = None
 
     def __post_init__(self) -> None:
-        """Make the test images' tasks read-only."""
+        """Make ``test_first`` read-only."""
         super().__post_init__()
         if self.test_first is not None:
             object.__setattr__(self, "test_first", read_only(self.test_first))
@@ -88,26 +88,25 @@ class MultiLabelSplit(BaseSplit):
         test_labels: Any = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> MultiLabelSplit:
-        """Make a split from the rows of each task and the classes that are annotated there.
+        """Make a split from the rows and the annotated classes of each task.
 
         Args:
-            labels: 0/1 matrix (n, C) of the training images; every class must be positive in one of
-                them.
-            visible: which classes are annotated in each task, (n_tasks, C) bool; None for all.
-            test_labels: 0/1 matrix (n_test, C) of the test images; without it ``test_indices`` is
-                refused.
+            labels: 0/1 matrix (n, C) of the training images; each class must be positive in at
+                least one.
+            visible: annotated classes of each task, (n_tasks, C) bool; None for all.
+            test_labels: 0/1 matrix (n_test, C) of the test images; ``test_indices`` needs it.
             name, tasks, boundaries, parameters: see ``BaseSplit``.
 
         Raises:
-            InputError: no such matrix, a class without training images, no task, a row that does
-                not exist, ``visible`` of another shape, or test labels of another width.
+            InputError: not a 0/1 matrix, a class without training images, no task, a row that does
+                not exist, or test labels of another width.
         """
         matrix = check_label_matrix(labels, "labels")
         check_positives(matrix, "labels")
         rows = as_tasks(tasks, len(matrix))
         counts = count_positives(matrix, rows)
         if visible is not None:
-            # A label that is not annotated in a task does not count there.
+            # Hidden labels do not count.
             counts = np.where(visible, counts, 0)
         split = cls(
             name=name,
@@ -122,39 +121,44 @@ class MultiLabelSplit(BaseSplit):
         return split if test_labels is None else split.with_test_labels(test_labels)
 
     def test_indices(self, task: int) -> np.ndarray:
-        """Rows of the cumulative test set after a task, ascending int64: images with a class seen
-        by then.
+        """Return the test images with a class seen by the end of a task, ascending int64.
 
-        Labels of classes not seen by then (``seen[task]``) count as 0 in it.
+        In this cumulative test set, labels of unseen classes (``seen[task]``) count as 0.
 
         Raises:
-            InputError: the split was made without test labels.
+            InputError: a split without test labels.
         """
         if self.test_first is None:
             raise InputError(
-                "this split knows no test set: make it with test_labels=, the 0/1 matrix of the"
-                " test images"
+                "this split has no test set: make it with test_labels=, the 0/1 matrix of the test"
+                " images"
             )
-        # range()[task] takes -1 for the last task, and refuses one that there is not.
+        # range()[task] supports negative indices and checks the range.
         reached = self.test_first <= range(self.n_tasks)[task]
         return np.flatnonzero((self.test_first >= 0) & reached)
 
     def with_test_labels(self, test_labels: Any) -> MultiLabelSplit:
-        """The same split with a test set, given as its 0/1 matrix (n_test, n_classes); InputError
-        where it is none, or of another width."""
+        """Return the split with a test set.
+
+        Args:
+            test_labels: 0/1 matrix (n_test, n_classes).
+
+        Raises:
+            InputError: not a 0/1 matrix, or another width.
+        """
         matrix = check_label_matrix(test_labels, "test_labels")
         if matrix.shape[1] != self.n_classes:
             raise InputError(
                 f"test_labels has {matrix.shape[1]} columns and labels {self.n_classes}: both"
                 " need one per class"
             )
-        # Column t: the image has a class that is seen by the end of task t. In floats, since numpy
-        # multiplies integers without BLAS.
+        # Column t: the image has a class seen by the end of task t. Floats, since BLAS has no
+        # integers.
         reached = matrix.astype(np.float32) @ self.seen.T.astype(np.float32) > 0
         return replace(self, test_first=np.where(reached.any(axis=1), reached.argmax(axis=1), -1))
 
     def __getitem__(self, task: Any) -> Any:
-        """One task, or a tuple of them for a slice."""
+        """Return one task, or a tuple of tasks for a slice."""
         if isinstance(task, slice):
             return tuple(self[i] for i in range(self.n_tasks)[task])
         return MultiLabelTask(tuple(np.flatnonzero(self.counts[task]).tolist()), self.tasks[task])
@@ -165,12 +169,12 @@ class MultiLabelSplit(BaseSplit):
         return f"multi-label {super().title}"
 
     def facts(self) -> list[str]:
-        """The sizes in words, for the title."""
+        """Return the sizes in words, for the title."""
         *common, _ = super().facts()
         return [*common, f"{self.n_samples} images", f"{self.n_labels} labels"]
 
     def columns(self) -> dict[str, tuple[Sequence[int], int]]:
-        """Images, homes of classes on blurry streams, what is visible, and test images if known."""
+        """Return images, home classes of blurry streams, visible labels, and test images."""
         columns: dict[str, tuple[Sequence[int], int]] = {"images": (self.sizes, sum(self.sizes))}
         if self.anchors is not None:
             columns |= self.anchors.home_columns()
@@ -183,8 +187,7 @@ class MultiLabelSplit(BaseSplit):
         return columns
 
     def notes(self) -> list[str]:
-        """How much really moved, which images come again, what is hidden, and what is in no
-        task."""
+        """Return lines on moved, repeated, hidden and unused images and labels."""
         times = self.occurrences
         absent = np.count_nonzero(times == 0)
         unlabelled = f"in no task: {absent} images; without any label: {self.n_unlabelled}"

@@ -1,4 +1,4 @@
-"""The scenarios that exist, and how one is found: by its short name or as "package.module:name"."""
+"""Scenarios by short name, or as "package.module:name"."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_spl
 from cl_prompts.scenarios.split import BaseSplit, Split
 from cl_prompts.user_code import call_function, keywords, load_function, load_object
 
-#: parameters of these names get the labels of the test set and the domains of the training images,
-#: of which there may be none; they are nobody's settings
+#: Parameters that receive the test labels and the domains of the training images, or None. They
+#: are not settings.
 TEST_LABELS = "test_labels"
 DOMAINS = "domains"
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A function that splits labels into tasks, and what is known of it.
+    """A function that splits labels into tasks, and its properties.
 
     Example:
         >>> Scenario.of(disjoint_split).parameters
@@ -34,9 +34,9 @@ class Scenario:
         [2, 2]
 
     Attributes:
-        split: takes the labels of the training set first, then its own parameters, all with
-            defaults or by name. One named ``test_labels`` gets the labels of the test set, one
-            named ``domains`` the domains of the training set, or None.
+        split: takes the training labels first, then its own parameters. A parameter
+            ``test_labels`` receives the test labels, ``domains`` the domains of the training
+            images, or None.
         multi_label: whether labels are a 0/1 matrix (images, classes) and the result is a
             ``MultiLabelSplit``; otherwise one integer per sample, and a ``Split``.
         description: one line for lists.
@@ -48,13 +48,13 @@ class Scenario:
 
     @classmethod
     def of(cls, function: Callable[..., BaseSplit]) -> Scenario:
-        """Describe a function by what it says itself.
+        """Describe a function by its return annotation and its docstring.
 
-        It is multi-label if its return annotation is ``MultiLabelSplit``; its description is the
-        first line of its docstring.
+        It is multi-label if it returns ``MultiLabelSplit``. The description is the first line of
+        its docstring.
 
         Raises:
-            InputError: not a function that takes labels, or an annotation that names nothing.
+            InputError: not a function of labels, or an unknown annotation.
         """
         name = getattr(function, "__name__", repr(function))
         returned = inspect.signature(function, eval_str=True).return_annotation
@@ -68,19 +68,20 @@ class Scenario:
 
     @property
     def parameters(self) -> list[str]:
-        """Names of the parameters that a user may set."""
-        # Without the first parameter, which takes the labels.
+        """Names of the settings."""
+        # Without the first parameter, the labels.
         return list(keywords(partial(self.split, None), {TEST_LABELS, DOMAINS}))
 
     def make(
         self, targets: Any, test_targets: Any = None, domain_of_each: Any = None, **parameters: Any
     ) -> BaseSplit:
-        """Split the labels of a training set; a function that takes ``test_labels`` gets those of
-        the test set, one that takes ``domains`` the domains of the training set.
+        """Split the labels of a training set.
+
+        A function that takes ``test_labels`` or ``domains`` receives them, too.
 
         Raises:
-            InputError: a parameter that the function does not have or does not get, a result that
-                is no such split, and whatever the function itself refuses.
+            InputError: an unknown or missing parameter, a result of another type, or an error of
+                the function.
         """
         known = self.parameters
         for name in parameters:
@@ -125,18 +126,18 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def find_scenario(name: str) -> Scenario:
-    """Look a scenario up.
+    """Return a scenario by name.
 
     Example:
         >>> find_scenario("mlcil").multi_label
         True
 
     Args:
-        name: a short name in ``SCENARIOS``, or ``"package.module:name"`` of a split function (see
-            ``Scenario.of``) that wears ``@cl_prompts.scenario``, or of a ``Scenario``.
+        name: a short name in ``SCENARIOS``, or ``"package.module:name"`` of a ``Scenario`` or of a
+            split function with the decorator ``@cl_prompts.scenario`` (see ``Scenario.of``).
 
     Raises:
-        InputError: no such scenario.
+        InputError: an unknown scenario.
     """
     if ":" not in name:
         if name not in SCENARIOS:

@@ -25,9 +25,9 @@ def test_the_first_of_the_chosen_classes_is_named_before_training(tmp_path: Path
     bee = damage(root / "train" / "bee" / "1.png")
     said = refusal(lambda: load("folder", root))
     assert said.startswith(f"image {bee} cannot be read: ")
-    assert said.endswith("leave such images out with on_bad_image=skip")
+    assert said.endswith("skip such images with on_bad_image=skip")
     damage(root / "test" / "ant" / "a.png")
-    assert "; 1 more cannot be read either: repair" in refusal(lambda: load("folder", root))
+    assert "(1 more are unreadable). Repair" in refusal(lambda: load("folder", root))
     assert load("folder", root, classes=["cat"]).classes == ("cat",)
 
 

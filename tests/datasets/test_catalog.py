@@ -1,4 +1,4 @@
-"""Entries of the catalogue, where their folders are looked for, and the texts for missing ones."""
+"""Entries of the catalogue, their folders, and errors of missing ones."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_missing_cifar_says_how_to_fetch_it(
     monkeypatch.delenv("CL_PROMPTS_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     assert refusal(lambda: load("cifar100")).startswith(
-        f"data set 'cifar100' was not found: looked in {tmp_path}/data/cifar-100-python, which"
-        " should hold the files train, test and meta of the Python version, or class folders"
-        " train/<class>/* and test/<class>/*; to fetch it: dataset.download=true, or wget -P"
+        f"data set 'cifar100' was not found: {tmp_path}/data/cifar-100-python should"
+        " have the files train, test and meta of the Python version, or class folders"
+        " train/<class>/* and test/<class>/*. To download it: dataset.download=true, or wget -P"
         f" {tmp_path}/data https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz && tar -xf"
     )
     assert not (tmp_path / "data").exists()
@@ -53,7 +53,7 @@ def test_a_failing_download_says_what_to_do_by_hand(
     root = tmp_path / "my data" / "cifar-10-batches-py"
     sentence = refusal(lambda: load("cifar10", root, download=True))
     url = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-    assert f"could not be downloaded from {url} (<urlopen error no network>): looked" in sentence
+    assert f"could not be downloaded from {url} (<urlopen error no network>): " in sentence
     at = f"'{tmp_path}/my data'"
     assert sentence.endswith(
         f"or wget -P {at} {url} && tar -xf {at}/cifar-10-python.tar.gz -C {at}"
@@ -68,6 +68,6 @@ def test_a_missing_archive_says_how_to_fetch_it(
     entry = DATASETS[name]
     sentence = refusal(lambda: load(name))
     folder = f"{tmp_path}/{entry.folder}"
-    assert f"was not found: looked in {folder}, which should hold {entry.layout}; to" in sentence
-    assert f"; to fetch it: wget -P {tmp_path} {entry.origin} && " in sentence
+    assert f"was not found: {folder} should have {entry.layout}. To" in sentence
+    assert f". To download it: wget -P {tmp_path} {entry.origin} && " in sentence
     assert sentence.endswith((f"-C {tmp_path}", f"-d {tmp_path}"))

@@ -24,7 +24,7 @@ def test_items_of_one_form_become_a_batch() -> None:
 
 
 def test_items_that_cannot_be_collated_are_refused() -> None:
-    with pytest.raises(InputError, match=r"items hold 'a\.png' as entry 3"):
+    with pytest.raises(InputError, match=r"items have 'a\.png' as entry 3"):
         collate([(torch.zeros(2), 1, "a.png")])
-    with pytest.raises(InputError, match="items cannot be joined to a batch"):
+    with pytest.raises(InputError, match="items cannot be collated"):
         collate([(torch.zeros(2), 1), (torch.zeros(3), 1)])

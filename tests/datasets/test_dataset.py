@@ -127,4 +127,4 @@ def test_own_ignored_pairs_are_kept_and_checked() -> None:
     assert said.endswith("not float64 of (2, 2)")
     test = Own([0, 1])
     test.ignored = np.zeros(2, dtype=bool)  # type: ignore[attr-defined]
-    assert "are for rows of zeros and ones" in refusal(lambda: as_dataset(Own([0, 1]), test))
+    assert "are only for multi-label" in refusal(lambda: as_dataset(Own([0, 1]), test))

@@ -102,12 +102,12 @@ def test_grey_of_12_bits_and_with_0_for_white(
 @pytest.mark.parametrize(
     ("kind", "values", "sentence"),
     [
-        ("float32", [0, np.nan], "it holds NaN or infinite pixels"),
-        ("float32", [0, np.inf], "it holds NaN or infinite pixels"),
+        ("float32", [0, np.nan], "it has NaN or infinite pixels"),
+        ("float32", [0, np.inf], "it has NaN or infinite pixels"),
         ("float32", [0, 255], "its floating-point pixels are 0 to 255, not within 0 to 1"),
         ("float32", [-0.5, 1], "its floating-point pixels are -0.5 to 1, not within 0 to 1"),
-        ("int32", [0, 255], "it holds 32-bit integers, of which none is known to be white: "),
-        ("int32", [-(2**31), 2**31 - 1], "it holds 32-bit integers, of which none is known to"),
+        ("int32", [0, 255], "it has 32-bit integers, whose value of white is unknown: "),
+        ("int32", [-(2**31), 2**31 - 1], "it has 32-bit integers, whose value of white"),
     ],
 )
 def test_pixels_without_a_meaning_are_refused(
@@ -228,7 +228,7 @@ def test_no_format_but_the_documented_ones_is_decoded(
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
     with Image.open(path) as image:
         assert image.format == "EPS"
-    assert "it is of no format that is read" in refusal(path)
+    assert "its format is not supported" in refusal(path)
     assert ran == []
 
 
@@ -272,5 +272,5 @@ def test_a_transparent_level_of_few_bits_shows_white(tmp_path: Path) -> None:
 
 def test_missing_files_and_other_contents_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    assert "it is of no format that is read" in refusal(tmp_path / "text.png")
+    assert "its format is not supported" in refusal(tmp_path / "text.png")
     assert "No such file" in refusal(tmp_path / "none.png")

@@ -55,4 +55,4 @@ def test_other_files_are_counted(tmp_path: Path) -> None:
     for k in range(3):
         (root / "train" / "ant" / f"{k}.png").unlink()
     said = refusal(lambda: load("folder", root))
-    assert ".webp; there is 2 .gif, 1 without suffix)" in said
+    assert ".webp), but 2 .gif, 1 without suffix" in said

@@ -45,7 +45,7 @@ def test_all_labels_are_visible_unless_told_otherwise() -> None:
 
 def test_no_test_set() -> None:
     split = mlcil_split(some_labels(40, 6), protocol="B0-C2")
-    with pytest.raises(InputError, match="this split knows no test set: make it with test_labels="):
+    with pytest.raises(InputError, match="this split has no test set: make it with test_labels="):
         split.test_indices(0)
     assert "test images" not in split.describe()
     assert split.with_test_labels(some_labels(9, 6)) == mlcil_split(

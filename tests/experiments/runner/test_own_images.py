@@ -74,7 +74,7 @@ def test_broken_files_and_equal_images_are_named(tmp_path: Path) -> None:
         "warning: no image files: 1 .heic",
         "training images of a class: 3 (dog) to 4 (cat)",
         f"warning: 1 images cannot be read and are left out: image {train}/cat/broken.jpg cannot be"
-        " read: it is of no format that is read",
+        " read: its format is not supported",
         f"warning: 1 groups of equal images in both parts, the first is {train}/cat/000.png (cat) ="
         f" {tmp_path}/test/cat/copy.bmp (cat)",
         f"warning: 1 groups of equal images in different labels, the first is {train}/cat/001.png"

@@ -29,7 +29,7 @@ def test_folders_are_walked_and_files_taken_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no image or folder"):
         image_files([tmp_path / "nothing.png"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no images found"):
+    with pytest.raises(InputError, match="has no images"):
         image_files([tmp_path / "empty"])
     (tmp_path / "new" / "config.yaml").touch()
     with pytest.raises(InputError, match="new is another run; predictions are those of one"):
