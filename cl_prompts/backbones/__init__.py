@@ -1,6 +1,6 @@
-"""The frozen ViT, how prompts enter it, where its weights come from, and the device it runs on.
+"""The frozen ViT, the injection of prompts, weights and devices.
 
-torch and timm are loaded on first access to what needs them.
+torch and timm are imported on first access.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["FrozenViT", "create_backbone"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # the module that makes backbones knows their class, too
+    if name in __all__:  # weights imports FrozenViT, too
         return getattr(import_module("cl_prompts.backbones.weights"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -1,5 +1,4 @@
-"""One block of a timm ViT with prompts injected: the input and output sides of its attention, and
-what lies between and beside them."""
+"""A block of a timm ViT with prompts in its attention."""
 
 from __future__ import annotations
 
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 
 KeyValue = tuple[Tensor, Tensor]
 
-# Torch's fused attention is slow in bf16 on the CPU, above all its backward pass. CPU milliseconds
-# in one thread with avx512_bf16 and heads of width 64: fused / fused in fp32 / two products:
+# On the CPU, torch's fused attention is slow in bf16, above all its backward pass. Milliseconds of
+# one thread with avx512_bf16 and heads of width 64: fused / fused in fp32 / two matrix products:
 #
 #   tokens + keys, images x heads   forward and backward   forward without gradient
 #    17 +  0       64 x  6          17.8 /  9   /  5.0      1.7 /  1.9 /  1.3
@@ -26,18 +25,17 @@ KeyValue = tuple[Tensor, Tensor]
 #   197 + 20        8 x 12          55   / 56   / 23       16.6 / 17   /  9.5
 #   257 + 20        8 x  6          43   /  -   / 17       13.5 /  -   /  6.9
 #
-#: Keys up to which bf16 attention on the CPU is multiplied out; scores of more take much memory.
+#: Maximum number of keys for bf16 attention by matrix products on the CPU, to bound memory.
 MULTIPLIED_KEYS = 320
 
 
 def project(block: Block, tokens: Tensor) -> Tensor:
-    """Queries, keys and values of a block's tokens, (batch, n, 3 dim), which do not depend on the
-    prompts of the block."""
+    """Project a block's tokens to queries, keys and values (batch, n, 3 dim), without prompts."""
     return block.attn.qkv(block.norm1(tokens))
 
 
 def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
-    """The chosen thirds (query, key, value) of the qkv projection.
+    """Compute some thirds (query, key, value) of the qkv projection.
 
     Args:
         attn: the attention.
@@ -50,25 +48,24 @@ def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
     weight, bias = attn.qkv.weight, attn.qkv.bias
     third = weight.shape[0] // 3
     rows = slice(parts.start * third, parts.stop * third)
-    # One matrix: torch multiplies a part of each sequence image by image, in bf16 a hundred times
-    # slower.
+    # As one matrix: torch would multiply slices image by image, in bf16 a hundred times slower.
     found = F.linear(normed.flatten(0, 1), weight[rows], None if bias is None else bias[rows])
-    # Sizes one by one: an exported graph keeps the batch open in these alone.
+    # Sizes one by one, so that an exported graph keeps the batch size dynamic.
     batch, n, _ = normed.shape
     return found.view(batch, n, -1)
 
 
 def by_head(attn: Attention, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-    """(batch, n, parts * heads * head dim) -> ``parts`` tensors (batch, heads, n, head dim)."""
-    # Pieces of the last axis, whose gradients one kernel puts together.
+    """Split (batch, n, parts * heads * head dim) into tensors (batch, heads, n, head dim)."""
+    # One kernel joins the gradients of chunks.
     split = projected.chunk(parts, dim=-1) if parts > 1 else (projected,)
     batch, n, _ = projected.shape
     return tuple(part.reshape(batch, n, attn.num_heads, -1).transpose(1, 2) for part in split)
 
 
 def multiplies_out(tokens: Tensor, n_keys: int) -> bool:
-    """Whether attention of these tokens to so many keys is computed by two matrix products: in bf16
-    on the CPU, stored or by autocast, up to :data:`MULTIPLIED_KEYS` keys."""
+    """Return whether attention uses matrix products: bf16 (also by autocast) on the CPU, up to
+    :data:`MULTIPLIED_KEYS` keys."""
     if tokens.device.type != "cpu" or n_keys > MULTIPLIED_KEYS:
         return False
     casts = torch.is_autocast_enabled("cpu")
@@ -76,17 +73,17 @@ def multiplies_out(tokens: Tensor, n_keys: int) -> bool:
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Scaled dot-product attention, each argument (batch, heads, n, head dim).
+    """Compute scaled dot-product attention; each argument is (batch, heads, n, head dim).
 
-    In bf16 on the CPU short sequences are multiplied out, see :func:`multiplies_out`; everything
-    else is torch's fused attention.
+    Short sequences in bf16 on the CPU use matrix products, see :func:`multiplies_out`; the others
+    use torch's fused attention.
     """
     if not multiplies_out(query, keys.shape[2]):
         return F.scaled_dot_product_attention(query, keys, values)
-    # Scores are rounded to bf16 here. A vector that is taken from all keys moves all scores of a
-    # query alike, so that it changes neither softmax nor gradient. Keys have much in common, so
-    # without the first of them scores are small and their rounding with them: features of a
-    # DINOv2 ViT-S differ from fp32 by 0.032 rms, as by the fused kernel, and else by 0.048.
+    # Scores are rounded to bf16 here. Subtracting one vector from all keys shifts all scores of a
+    # query alike, which changes neither softmax nor gradient. Keys are similar, so subtracting the
+    # first makes scores and rounding errors small: features of a DINOv2 ViT-S differ from fp32 by
+    # 0.032 rms, as with the fused kernel, instead of 0.048.
     scale = query.shape[-1] ** -0.5
     common = keys[:, :, :1].detach() * -scale
     scores = query @ torch.add(common, keys, alpha=scale).transpose(-2, -1)
@@ -94,11 +91,11 @@ def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 def attention_output(attn: Attention, attended: Tensor, normed: Tensor) -> Tensor:
-    """Output side of the attention; its norm and gate are recent additions to timm.
+    """Apply the output side of the attention, including timm's newer norm and gate.
 
     Args:
         attended: (batch, heads, n, head dim).
-        normed: (batch, n, dim) the query tokens, after the block's first LayerNorm.
+        normed: (batch, n, dim) query tokens after the block's first LayerNorm.
 
     Returns:
         (batch, n, dim)
@@ -124,15 +121,15 @@ class BlockAdapter(Protocol):
     """Multiply-accumulates for one token."""
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Tokens after the attention (batch, n, dim) -> what is added to the block's output, in
-        the tokens' type."""
+        """Map tokens after the attention (batch, n, dim) to an addend of the block's output, in
+        the same type."""
         ...
 
 
 class RoutedPrefix(Protocol):
-    """A prefix whose rows a block chooses by its own queries.
+    """A prefix whose rows are selected by the block's own queries.
 
-    Where it uses the parameters of a module, ``pool`` names that.
+    If it uses the parameters of a module, this is its attribute ``pool``.
 
     Example:
         >>> class First:
@@ -145,17 +142,16 @@ class RoutedPrefix(Protocol):
     """
 
     rows: int
-    """Rows that are chosen."""
+    """Number of selected rows."""
 
     def __call__(self, queries: Tensor) -> KeyValue:
-        """Queries of the whole sequence (batch, heads, n, head dim) -> scores of the chosen rows,
-        (batch, heads, rows), the same for every query and already scaled, and their
-        values (batch, heads, rows, head dim)."""
+        """Map all queries (batch, heads, n, head dim) to scaled scores (batch, heads, rows), equal
+        for all queries, and values (batch, heads, rows, head dim) of the selected rows."""
         ...
 
 
 def join(first: Tensor, second: Tensor, dim: int) -> Tensor:
-    """Concatenate along a dimension; a leading axis of 1 stands for the whole batch."""
+    """Concatenate along a dimension; a leading axis of 1 is expanded to the batch."""
     batch = max(first.shape[0], second.shape[0])
     return torch.cat(
         [first.expand(batch, *first.shape[1:]), second.expand(batch, *second.shape[1:])], dim=dim
@@ -176,37 +172,37 @@ def run_block(
     first: int | None = None,
     projected: Tensor | None = None,
 ) -> Tensor:
-    """One pre-norm block over ``tokens``, attending to prompts as well.
+    """Run one pre-norm block on ``tokens``, which also attend to prompts.
 
     Args:
         block: a timm ``Block`` whose attention is a plain ``Attention``.
         tokens: (batch, n, dim).
-        context: (batch or 1, p, dim) tokens that act as keys and values only (see
+        context: (batch or 1, p, dim) tokens that only act as keys and values (see
             :mod:`cl_prompts.backbones.injection`).
         prefix: keys and values (batch or 1, heads, p, head dim) that skip the qkv projection and
             ``k_norm``.
-        adapter: see :class:`~cl_prompts.backbones.injection.PromptPlan`, and so are ``gate``,
-            ``routed`` and ``additive``.
-        gate: applied to the scores of the prefix.
+        adapter: module parallel to the MLP; see
+            :class:`~cl_prompts.backbones.injection.PromptPlan`, also for the next four.
+        gate: function of the scores of the prefix.
         routed: a prefix that depends on the queries.
         additive: added to the class token's key and value after the projection and ``k_norm``.
-        beside: from the normed tokens and the attention's output, before layer scale, to the
-            output that is used instead.
-        first: number of leading tokens to compute and return; all tokens still act as keys and
-            values. ``1`` is what the last block needs when only the class token is read.
-        projected: :func:`~cl_prompts.backbones.attention.project` of the same tokens, if known.
+        beside: maps the normed tokens and the attention's output, before layer scale, to a new
+            output.
+        first: number of leading tokens to compute and return; all tokens act as keys and values.
+            The last block needs ``1`` if only the class token is read.
+        projected: cached :func:`~cl_prompts.backbones.attention.project` of the same tokens.
 
     Returns:
         (batch, n or ``first``, dim)
     """
     attn = block.attn
-    # A known projection needs no normed tokens, but for a gate on the output or rows beside it.
+    # With a cached projection, only an output gate or rows beside it need normed tokens.
     normed = tokens
     if projected is None or beside is not None or getattr(attn, "gate", None) is not None:
         normed = block.norm1(tokens)
     asking = tokens if first is None else tokens[:, :first]
     more = None
-    if context is not None:  # keys and values of the prompts, but no query
+    if context is not None:  # keys and values of the prompts, without queries
         more = project_parts(attn, block.norm1(context), slice(1, 3))
     # A routed prefix reads the queries of all tokens.
     query, keys, values = _query_key_value(
@@ -247,10 +243,12 @@ def _query_key_value(
     first: int | None,
     more: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (of the first ``first`` tokens), keys and values, by head; ``more`` (batch or 1, p,
-    2 dim) are further keys and values."""
+    """Return queries (of the first ``first`` tokens), keys and values by head.
+
+    ``more`` (batch or 1, p, 2 dim) are further keys and values.
+    """
     if first is not None and projected is None:
-        # Queries of the tokens that are read alone; keys and values of all.
+        # Queries of the tokens to read; keys and values of all tokens.
         queries = project_parts(attn, normed[:, :first], slice(0, 1))
         pairs = project_parts(attn, normed, slice(1, 3))
     else:
@@ -261,7 +259,7 @@ def _query_key_value(
         width = projected.shape[-1] // 3
         queries, pairs = projected.split([width, 2 * width], dim=-1)
         queries = queries if first is None else queries[:, :first]
-    # Keys and values side by side, so that prompts join both at once.
+    # One concatenation adds prompts to both keys and values.
     pairs = pairs if more is None else join(pairs, more, 1)
     (query,) = by_head(attn, queries, 1)
     keys, values = by_head(attn, pairs, 2)
@@ -269,8 +267,10 @@ def _query_key_value(
 
 
 def _attend_scored(query: Tensor, keys: Tensor, values: Tensor, scored: list[KeyValue]) -> Tensor:
-    """Attention over keys and values and over rows whose scores are known: ``scored`` holds scores
-    (batch, heads, queries, n) and values (batch or 1, heads, n, head dim)."""
+    """Attend to keys and values, and to rows with given scores.
+
+    ``scored`` has scores (batch, heads, queries, n) and values (batch or 1, heads, n, head dim).
+    """
     scores = query @ keys.transpose(-2, -1) * query.shape[-1] ** -0.5
     weights = torch.cat([scores, *(more for more, _ in scored)], dim=-1).softmax(dim=-1)
     for _, more in scored:
@@ -279,8 +279,7 @@ def _attend_scored(query: Tensor, keys: Tensor, values: Tensor, scored: list[Key
 
 
 def _add_to_class_token(keys: Tensor, values: Tensor, additive: KeyValue) -> KeyValue:
-    """Keys and values (batch, heads, n, head dim), with vectors added to those of the first
-    token."""
+    """Add vectors to the first token's key and value, of (batch, heads, n, head dim)."""
     return (
         torch.cat([keys[:, :, :1] + additive[0][:, :, None], keys[:, :, 1:]], dim=2),
         torch.cat([values[:, :, :1] + additive[1][:, :, None], values[:, :, 1:]], dim=2),

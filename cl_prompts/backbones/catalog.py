@@ -1,17 +1,17 @@
-"""Backbones of the published methods by name; a table that loads nothing."""
+"""Backbones of the published methods by name, without imports."""
 
 from __future__ import annotations
 
 EMBEDDED = "glyph_vit_tiny"
 
-#: SHA-256 of weight files that numbers of this package were made with. For those of the hub the hub
-#: has it, and names the file in its cache so.
+#: SHA-256 of the weight files behind this package's results. Files in the hub's cache are named by
+#: their SHA-256.
 WEIGHT_FILES = {
     EMBEDDED: "fb1a1672089a9289d186d111ef4f7a16c012504b6baffcca16be71ccc2c7a5e9",
 }
 
-#: Backbones of the published methods; any other plain ViT of timm works by its timm name. Always
-#: with the tag: the weights behind timm's bare names change from release to release.
+#: Backbones of the published methods; other plain ViTs work by their timm names, with the tag: the
+#: weights of timm's bare names change between releases.
 BACKBONES = {
     EMBEDDED: (
         "1.2 M parameters, 32 px, in the package: pre-trained on rendered letters and symbols, no"

@@ -1,19 +1,19 @@
-"""How prompts enter frozen transformer blocks.
+"""Injection of prompts into frozen transformer blocks.
 
-All injections are exact and leave the frozen weights alone. Three add tokens, or keys and values:
+All injections are exact and do not change the frozen weights. Three add tokens, or keys and values:
 
-* **prepended tokens** (L2P): prompts join the token sequence before block 0 and travel through
-  every block;
-* **context tokens** (MVP): prompts join one block's input and are removed after it. Because their
-  outputs are dropped, they need keys and values only: no query, no output projection, no MLP.
-  Where images choose them from a **pool**, these may be computed once an entry;
-* **prefixes** (DualPrompt, CODA-Prompt): key/value prompts, which join one block's keys and values
+* **prepended tokens** (L2P): prompts join the token sequence before block 0 and pass through every
+  block;
+* **context tokens** (MVP): prompts join one block's input and are removed after it. Their outputs
+  are dropped, so they only need keys and values: no query, output projection or MLP. If images
+  select them from a **pool**, keys and values may be computed once per entry;
+* **prefixes** (DualPrompt, CODA-Prompt): key/value prompts that join one block's keys and values
   after its qkv projection.
 
-Six more change what is already there: an **offset** to the embedded sequence (DePT), **adapters**
+Six others modify the computation: an **offset** of the embedded sequence (DePT), **adapters**
 parallel to a block's MLP (EASE), a **gate** on the scores of prefixes (NoRGa), **routed** prefixes
-that are chosen by a block's own queries (SMoPE), vectors **added** to the class token's key and
-value (additive prompts), and rows that act **beside** a block's attention (approximated prompts).
+selected by a block's own queries (SMoPE), vectors **added** to the class token's key and value
+(additive prompts), and rows **beside** a block's attention (approximated prompts).
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ BY_BLOCK = ("context", "prefix", "adapter", "gate", "routed", "additive", "besid
 
 @dataclass(frozen=True)
 class PooledTokens:
-    """Context tokens of one block, chosen by each image from the entries of a pool.
+    """Context tokens of one block that each image selects from a pool.
 
     Attributes:
         entries: (entries, n, dim) tokens of every entry.
-        index: (batch, k) the entries that each image chose; their tokens stand side by side.
+        index: (batch, k) entries selected by each image; their tokens are concatenated.
 
     Example:
         >>> pooled = PooledTokens(torch.randn(10, 20, 16), torch.tensor([[3], [3], [7]]))
@@ -60,32 +60,35 @@ class PooledTokens:
 
     @property
     def length(self) -> int:
-        """Tokens that an image gets."""
+        """Number of tokens per image."""
         return int(self.index.shape[1] * self.entries.shape[1])
 
     def tokens(self) -> Tensor:
-        """The tokens of each image, (batch, k * n, dim)."""
+        """Return the tokens of each image, (batch, k * n, dim)."""
         return self._chosen(self.entries)
 
     def keys_and_values(self, block: Block, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Keys and values of the tokens of each image in a block, each (batch, heads, k * n, head
-        dim) in the given precision, from one projection of the entries."""
+        """Return keys and values of each image in a block, from one projection of the entries.
+
+        Each is (batch, heads, k * n, head dim) in the given precision.
+        """
         attn = block.attn
         rows = project_parts(attn, block.norm1(self.entries.to(dtype)), slice(1, 3))
-        # In fp32, in which gradients of an entry that many images chose have to be summed.
+        # In fp32, to sum the gradients of an entry over many images.
         keys, values = by_head(attn, self._chosen(rows.float()).to(dtype), 2)
         return attn.k_norm(keys), values
 
     def _chosen(self, rows: Tensor) -> Tensor:
-        """Rows of entries (entries, n, width) -> those of each image, (batch, k * n, width)."""
+        """Map rows of entries (entries, n, width) to rows of images (batch, k * n, width)."""
         chosen = F.embedding(self.index, rows.flatten(1))
         return chosen.reshape(chosen.shape[0], -1, rows.shape[2])
 
 
 @dataclass(frozen=True)
 class BesideRows:
-    """Prompt rows beside the attention of one block, which they leave alone ("Approximated Prompt
-    Tuning for Vision-Language Pre-trained Models").
+    """Prompt rows beside the unchanged attention of one block.
+
+    Source: "Approximated Prompt Tuning for Vision-Language Pre-trained Models".
 
     Attributes:
         keys: (batch or 1, n, dim) keys of the rows.
@@ -109,8 +112,7 @@ class BesideRows:
         return 2 * self.rows.shape[1] * self.rows.shape[2]
 
     def __call__(self, normed: Tensor, output: Tensor) -> Tensor:
-        """Tokens that the attention reads and its output, each (batch, n, dim) -> the output with
-        the rows' share."""
+        """Add the rows' share to the attention's output; both arguments are (batch, n, dim)."""
         # A = relu(r K^T), without scaling, softmax and heads
         scores = torch.relu(normed @ self.keys.transpose(-2, -1))
         # w = max_j A_j, a constant
@@ -121,26 +123,24 @@ class BesideRows:
 
 @dataclass
 class PromptPlan:
-    """The prompts of one forward pass, by block. A leading axis of 1 means "the same for the whole
-    batch".
+    """The prompts of one forward pass, by block; a leading axis of 1 stands for the whole batch.
 
     Attributes:
         prepended: (batch or 1, n, dim) tokens appended to the sequence before block 0, without
             positional embedding.
-        context: block -> (batch or 1, n, dim) tokens that this block alone attends to.
-        pooled: block -> context tokens that each image chooses from a pool.
+        context: block -> (batch or 1, n, dim) tokens that only this block attends to.
+        pooled: block -> context tokens that each image selects from a pool.
         prefix: block -> keys and values, each (batch or 1, heads, n, head dim).
-        offset: (batch or 1, sequence, dim) added to the embedded sequence, class token included,
-            before prepended tokens join it.
+        offset: (batch or 1, sequence, dim) added to the embedded sequence, including the class
+            token, before prepended tokens join it.
         adapter: block -> the module parallel to its MLP.
         gate: block -> function of the scaled scores of its prefixes, (batch, heads, queries, n),
             before the softmax.
         routed: block -> a prefix that depends on the block's queries.
-        additive: block -> what is added to the class token's key and value, each (batch or 1,
-            heads, head dim).
+        additive: block -> addends of the class token's key and value, each (batch or 1, heads, head
+            dim).
         beside: block -> prompt rows beside its attention.
-        losses: functions that compute losses of the prompts themselves, to be called after the
-            pass; they belong to this one pass.
+        losses: functions that compute losses of the prompts after this forward pass.
 
     Example:
         >>> plan = PromptPlan(context={0: torch.zeros(1, 5, 16)})
@@ -162,8 +162,7 @@ class PromptPlan:
     losses: list[Callable[[], Tensor]] = field(default_factory=list)
 
     def add(self, other: PromptPlan) -> None:
-        """Append ``other``'s prompts to this plan's, block by block; offsets and additive
-        vectors are summed.
+        """Append another plan's prompts by block; offsets and additive vectors are summed.
 
         Raises:
             ValueError: both plans have an adapter, a gate, a routed prefix or rows beside the
@@ -175,7 +174,7 @@ class PromptPlan:
                 if self.prepended is None
                 else join(self.prepended, other.prepended, 1)
             )
-        # A block has one pool of projected entries: the tokens of a second one are context.
+        # A block has one pool; the tokens of a second one become context.
         for block in other.pooled.keys() & self.pooled.keys():
             self.add(PromptPlan(context={block: other.pooled[block].tokens()}))
         self.pooled = {**other.pooled, **self.pooled}
@@ -207,23 +206,21 @@ class PromptPlan:
         self.losses.extend(other.losses)
 
     def projected(self, blocks: Sequence[Block], dtype: torch.dtype) -> tuple[PromptPlan, int]:
-        """The plan with nothing pooled: keys and values in blocks given here in which one
-        projection of every entry is cheaper, else tokens.
+        """Replace pooled tokens by keys and values where this is cheaper, else by context tokens.
 
         Returns:
-            the plan, and how many tokens were projected in this precision.
+            the new plan, and the number of tokens projected in this precision.
         """
-        # A copy: the caller's plan may be used for another pass.
+        # A copy, since the caller may reuse the plan.
         plan = replace(self, pooled={}, context=dict(self.context), prefix=dict(self.prefix))
         rows = 0
-        # In compiled code the comparison of sizes would bind the graph to sizes of batches, and
-        # last ones would get a graph of their own.
+        # In compiled code, comparing sizes would need a new graph for another batch size.
         compiling = torch.compiler.is_compiling()
         for i, pooled in self.pooled.items():
-            # Projecting every entry once is cheaper where the batch chooses more often than there
+            # Projecting each entry once is cheaper if the batch makes more selections than there
             # are entries.
             repeats = not compiling and pooled.index.numel() > len(pooled.entries)
-            # A gate is for the scores of prefixes alone.
+            # A gate must only apply to prefixes.
             if i < len(blocks) and repeats and i not in plan.gate:
                 plan.add(PromptPlan(prefix={i: pooled.keys_and_values(blocks[i], dtype)}))
                 rows += pooled.entries.shape[0] * pooled.entries.shape[1]
@@ -232,13 +229,12 @@ class PromptPlan:
         return plan, rows
 
     def loss(self) -> Tensor | None:
-        """Sum of the prompts' own terms of loss, once the pass is done; None without any."""
+        """Return the sum of the prompts' losses after the forward pass, or None."""
         terms = [term() for term in self.losses]
         return torch.stack(terms).sum() if terms else None
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> PromptPlan:
-        """The plan with each of its tensors changed, always in the same order; functions stay as
-        they are."""
+        """Apply a function to all tensors of the plan, always in the same order."""
         return replace(
             self,
             prepended=None if self.prepended is None else change(self.prepended),
@@ -257,15 +253,14 @@ class PromptPlan:
         )
 
     def first_block(self) -> int:
-        """The first block that these prompts change, or a number beyond all without any."""
-        # Both change the input of block 0.
+        """Return the first block with prompts, or a huge number without prompts."""
         if self.prepended is not None or self.offset is not None:
             return 0
         prompted: set[int] = set(self.pooled).union(*(getattr(self, name) for name in BY_BLOCK))
         return min(prompted, default=sys.maxsize)
 
     def extra_keys(self, block: int) -> tuple[int, int]:
-        """Context tokens and prefix rows that the block attends to in addition to the sequence."""
+        """Return the numbers of context tokens and prefix rows of a block."""
         context = self.context[block].shape[1] if block in self.context else 0
         context += self.pooled[block].length if block in self.pooled else 0
         prefix = self.prefix[block][0].shape[2] if block in self.prefix else 0
@@ -274,10 +269,10 @@ class PromptPlan:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where passes over the same images part: the input of a block, and its projection there.
+    """Input and projection of a block, shared by forward passes over the same images.
 
     Attributes:
-        block: the first one that the passes do not share, 0-based.
+        block: index of the first block that is not shared.
         tokens: (batch, n, dim) its input.
         projected: (batch, n, 3 dim) queries, keys and values of these tokens, see
             :func:`~cl_prompts.backbones.attention.project`.

@@ -1,4 +1,4 @@
-"""The check of a batch: images in [0, 1] of the backbone's size, and labels of the right kind."""
+"""Checks of a batch: range and size of images, kind and range of labels."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from torch import Tensor
 
 from cl_prompts.errors import InputError, first_of
 
-#: How far pixels may lie outside of [0, 1]: bicubic resizing overshoots at edges.
+#: Tolerance of pixels outside [0, 1], since bicubic resizing overshoots at edges.
 OVERSHOOT = 0.1
-#: How far from 0 normalised pixels may lie: no standard deviation in use is as small as 1/20.
+#: Largest normalised pixel, since standard deviations in use are above 1/20.
 FARTHEST = 20.0
-_LISTED = 8  # positions that one sentence may hold
+_LISTED = 8  # positions listed in a message
 
 
 def check_batch(model: Any, images: Any, labels: Any, first: int = 0) -> None:
-    """Check the first batch of an experience, which makes a GPU wait.
+    """Check the images and labels of a batch; a GPU must synchronise for it.
 
     Args:
-        model: that learns.
+        model: the trained model.
         images: see :func:`check_pixels`.
         labels: see :func:`check_targets`.
-        first: position of the batch's first sample, for the sentence.
+        first: position of the batch's first sample, for the message.
 
     Raises:
-        InputError: what is wrong, and where.
+        InputError: invalid images or labels, and their positions.
     """
     backbone = model.backbone
     normalised = not backbone.normalises
@@ -35,7 +35,7 @@ def check_batch(model: Any, images: Any, labels: Any, first: int = 0) -> None:
 
 
 def check_pixels(images: Any, size: int, *, normalised: bool = False, first: int = 0) -> None:
-    """Refuse images that a backbone would misunderstand.
+    """Check images for a backbone.
 
     >>> check_pixels(torch.rand(2, 3, 32, 32), 32)
     >>> check_pixels(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 32)
@@ -45,8 +45,8 @@ def check_pixels(images: Any, size: int, *, normalised: bool = False, first: int
     Args:
         images: (batch, 3, size, size), RGB, floating-point, in [0, 1].
         size: side of the backbone's images, in pixels.
-        normalised: the backbone leaves normalisation to the caller (``normalisation="none"``).
-        first: position of the first image, for the sentence.
+        normalised: the caller normalises images (``normalisation="none"``).
+        first: position of the first image, for the message.
 
     Raises:
         InputError: another type or shape, NaN, or pixels out of range.
@@ -60,7 +60,7 @@ def check_pixels(images: Any, size: int, *, normalised: bool = False, first: int
             f" {size}, {size}), so resize them or create the backbone with another image_size"
         )
     least, most = (-FARTHEST, FARTHEST) if normalised else (-OVERSHOOT, 1 + OVERSHOOT)
-    # Written so that NaN, which lies nowhere, is caught, too.
+    # Negated, so that NaN is caught.
     wrong = ~((images >= least) & (images <= most)).flatten(1).all(dim=1)
     if bool(wrong.any()):
         low, high = (value.item() for value in images[wrong].aminmax())
@@ -72,7 +72,7 @@ def check_pixels(images: Any, size: int, *, normalised: bool = False, first: int
 
 
 def check_targets(labels: Any, n_classes: int, *, multi_label: bool, first: int = 0) -> None:
-    """Refuse labels that a loss would not take, or misunderstand.
+    """Check labels for a loss.
 
     >>> check_targets(torch.tensor([0, 2]), 3, multi_label=False)
 
@@ -80,7 +80,7 @@ def check_targets(labels: Any, n_classes: int, *, multi_label: bool, first: int 
         labels: (batch,) int64, or with ``multi_label`` zeros and ones (batch, n_classes) as floats.
         n_classes: number of classes.
         multi_label: an image may have several labels.
-        first: position of the first label, for the sentence.
+        first: position of the first label, for the message.
 
     Raises:
         InputError: another type or shape, or a label out of range.
@@ -106,7 +106,7 @@ def check_targets(labels: Any, n_classes: int, *, multi_label: bool, first: int 
 
 
 def positions(rows: Tensor, first: int) -> str:
-    """The rows of a batch (batch,) boolean as positions, in words.
+    """List the true rows of a boolean (batch,) as positions.
 
     >>> positions(torch.tensor([True, False, True]), 32)
     '32, 34'
