@@ -50,12 +50,12 @@ def labels_of(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def extra(module: str, part: str, user: str) -> Any:
-    """Import a library of an optional part of the installation.
+def extra(module: str, packages: str, user: str) -> Any:
+    """Import a library that the installation does not require.
 
     Args:
         module: to import.
-        part: of the installation that holds it, such as "ray".
+        packages: what pip has to install for it, such as "onnx onnxruntime".
         user: that needs it, for the sentence ("--launcher ray").
 
     Raises:
@@ -65,7 +65,7 @@ def extra(module: str, part: str, user: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{user} needs {error.name}, which is not installed: pip install 'cl-prompts[{part}]'"
+            f"{user} needs {error.name}, which is not installed: pip install {packages}"
         ) from error
 
 

@@ -22,6 +22,7 @@ from cl_prompts.experiments.cli.outcomes import (
     before_after_table,
     compare,
     conclude,
+    evaluate,
     export,
     files_opened,
     next_steps,
@@ -81,7 +82,7 @@ def init(
         out: file to write (default: NAME.yaml, named after the folder).
         force: overwrite an existing recipe.
     """
-    from cl_prompts.experiments.cli.proposal import recipe_for, warnings_on
+    from cl_prompts.experiments.cli.proposal import recipe_for, seconds_for, warnings_on
     from cl_prompts.experiments.runner.own_images import name_of, survey
 
     name = name_of(place) if out is None else recipe_label(str(out))
@@ -103,7 +104,10 @@ def init(
         print(line)
     write = files.replace if force else files.write_new
     write(out, [recipe_for(found, name, backbone, weights).encode()])
-    print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
+    from cl_prompts.experiments.tracking.progress import in_words
+
+    print(f"wrote {out}; next (about {in_words(seconds_for(out))} here):")
+    print(f"  cl-prompts run {quote(str(out))}")
     print(next_steps("latest", "then"))
 
 
@@ -292,6 +296,7 @@ def learn(
     test_percent: float = 20,
     seed: int = 0,
     dry_run: bool = False,
+    verbose: bool = False,
     trust_code: bool = False,
     out: Path = Path("runs"),
     quiet: bool = False,
@@ -304,10 +309,12 @@ def learn(
         place: images of known and new classes, laid out as for init.
         settings: settings to change, such as lr=1e-3.
         dry_run: say what would change, and do not train.
+        verbose: list the tensors that grow, with their shapes.
     """
     from cl_prompts.experiments.trained.learning import prepared
 
     share: Any = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
+    share["verbose"] = verbose
     with files_opened(quiet) as progress:
         run, lines = prepared(parent, place, settings, out=out, progress=progress, **share)
     for line in lines:
@@ -335,5 +342,5 @@ def completion(shell: str) -> None:
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(ls, show, init, validate, run, sweep, learn),
-    *(report, compare, predict, export, push, completion),
+    *(report, compare, predict, evaluate, export, push, completion),
 )

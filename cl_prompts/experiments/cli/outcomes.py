@@ -120,6 +120,40 @@ def predict(
     _print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
 
 
+def evaluate(
+    run: Path,
+    place: Path,
+    *,
+    trust_code: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Score the model of a finished run on labelled images, without training.
+
+    Args:
+        place: labelled images, laid out as for init; only a test part counts if there is one.
+        out: CSV file for the confusion matrix.
+    """
+    _check_out(out)
+    from cl_prompts.experiments.trained.evaluating import assess
+    from cl_prompts.experiments.trained.loading import load_run
+
+    trained = load_run(run, trust_code=trust_code)
+    found = assess(trained, place)
+    matrix = None if out is None else found.confusion_csv(trained.classes)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("class", "images", f"{found.measure} %", "95 % interval", "confused with"):
+        table.add_column(heading, justify="left" if heading.startswith("c") else "right")
+    for row in (found.total, *found.by_class):
+        interval = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
+        cells = escape(row.name), str(row.images), f"{100 * row.value:.1f}", interval
+        table.add_row(*cells, escape(row.confused))
+    Console(emoji=False, width=None if sys.stdout.isatty() else 140).print(table)
+    for name, images in found.unknown.items():
+        print(f"left out: class {name!r} ({images} images), which the run does not know")
+    if matrix is not None:
+        _print_or_write(matrix, out)
+
+
 def export(
     run: Path,
     *,
@@ -133,7 +167,7 @@ def export(
 
     Args:
         torch: as TorchScript, for torch.jit.load.
-        onnx: as ONNX, for onnxruntime; needs the extra onnx.
+        onnx: as ONNX, for onnxruntime; needs pip install onnx onnxruntime.
         out: file to write (default: model.pt or model.onnx, there).
     """
     if torch == onnx:
@@ -259,10 +293,13 @@ def before_after_table(folder: Path) -> Table:
 
     (run,) = collect([folder])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("test images of", "before", "after", "change"):
+    for heading in ("test images of", "images", "before", "after", "change (95 % interval)"):
         table.add_column(heading, justify="left" if heading == "test images of" else "right")
     for row in before_after(run):
         texts = ["" if v is None else f"{100 * v:.1f} %" for v in (row.before, row.after)]
         change = "" if row.change is None else f"{100 * row.change:+.1f}"
-        table.add_row(escape(row.name), *texts, change)
+        if row.interval is not None:
+            low, high = row.interval
+            change += f" ({100 * low:+.1f} to {100 * high:+.1f})"
+        table.add_row(escape(row.name), str(row.images or ""), *texts, change)
     return table

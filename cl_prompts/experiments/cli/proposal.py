@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import timeit
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from textwrap import indent
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import torch
+
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.values import one_line, yaml_text
+from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.own_images import Survey
+from cl_prompts.experiments.runner.process import takes_one_thread, threads
 from cl_prompts.scenarios.registry import find_scenario
 
 #: anytime points that a curve should have at least
@@ -22,6 +30,7 @@ _LARGEST_BATCH = 32
 _SMALL = 48  # pixels: up to here the embedded backbone sees as much as there is
 PHOTOS = "vit_small_patch14_dinov2.lvd142m"
 SEEDS = (1, 2, 3)
+_START = 15.0  # seconds until the first run begins, and for the report
 
 
 def every_for(n_train: int) -> int:
@@ -77,12 +86,53 @@ def backbone_for(found: Survey, name: str | None) -> tuple[str, int]:
     return name, round(wanted / step) * step
 
 
-def strategies_for(found: Survey) -> list[str]:
-    """A baseline, a prompt method and a method without gradients that fit the labels."""
+def strategies_for(found: Survey) -> tuple[str, str, str]:
+    """Return the recommended method, a baseline, and a prompt method to compare."""
     if found.multi_label:
-        return ["linear_probe", "multi_label_ridge", "multi_lane"]
-    # S-Prompts were published for domains that come one after the other.
-    return ["linear_probe", "s_prompt" if len(found.domains) > 1 else "mvp", "ncm"]
+        return "recommended", "multi_label_ridge", "multi_lane"
+    # S-Prompts were published for consecutive domains.
+    return "recommended", "ncm", "s_prompt" if len(found.domains) > 1 else "mvp"
+
+
+def seconds_for(recipe: Path) -> float:
+    """Estimate how long ``cl-prompts run`` takes with a proposed recipe.
+
+    For each strategy it times one forward pass and one solution of the classifier. Weights do not
+    change these times, so they are random.
+    """
+    resources = Resources(quick=True)
+    total = _START
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of random weights
+        for settings in plan(str(recipe), ["weights=random", f"seed={SEEDS[0]}"]):
+            with threads(one=takes_one_thread(settings)):
+                total += len(SEEDS) * _seconds_of_run(resources, settings)
+    return total
+
+
+def _seconds_of_run(resources: Resources, settings: RunConfig) -> float:
+    run = build_run(settings, resources)
+    train, model, device = run.data.train, run.strategy.model, run.strategy.device
+    rows = np.linspace(0, len(train) - 1, settings.options["train_mb_size"]).astype(int).tolist()
+
+    def forward() -> Any:
+        return model.features(torch.stack([train[row][0] for row in rows]).to(device)).cpu()
+
+    features = forward().to(device)
+    labels = torch.as_tensor(np.asarray(train.targets)[rows], device=device)
+    annotated = torch.ones(model.n_classes, dtype=torch.bool, device=device)
+
+    def solve() -> None:
+        model.learn(features, labels, annotated)
+        model.head.logits(features).cpu()
+
+    points = len(train) // settings.evaluation["every"] + run.split.n_tasks
+    images = len(train) + len(run.data.test)
+    return _fastest(forward) * images / len(rows) + _fastest(solve) * points
+
+
+def _fastest(work: Callable[[], Any], times: int = 3) -> float:
+    return min(timeit.repeat(work, number=1, repeat=times))
 
 
 def recipe_for(
@@ -113,6 +163,12 @@ def recipe_for(
         "announced": "false: the learner does not know where a domain ends",
         "every": f"samples between two anytime points: {n // every} on a stream of {n}",
     }
+    first, baseline, prompts = strategies_for(found)
+    roles = {
+        first: "closed form, half of all blocks",
+        baseline: "baseline",
+        prompts: f"prompts, to compare: cl-prompts run {one_line(name)}.yaml strategy={prompts}",
+    }
     training = {"train_mb_size": batch, "train_epochs": 1, "online_iter": 3, "lr": 5e-3}
     parts = [
         _section("dataset", found.settings),
@@ -124,8 +180,8 @@ def recipe_for(
         ),
         _section("evaluation", {"every": every}, notes),
         _section("training", training),
-        _section("strategies", {strategy: {} for strategy in strategies_for(found)}),
-        _yaml({"seeds": list(SEEDS)}),
+        _section("strategies", {first: {}, baseline: {}, prompts: {}}, roles),
+        _yaml({"run": [first, baseline], "seeds": list(SEEDS)}),
     ]
     name = one_line(name)
     about = one_line("; ".join(found.lines()[:1]))

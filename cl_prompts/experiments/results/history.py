@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from cl_prompts.experiments.run_folder.runs import RunRecord
 Floats = NDArray[np.float64]
 #: (samples seen, value) per point
 Points = list[tuple[int, float]]
+_Z = 1.959964  # of a 95 % interval
 
 
 def _series(run: RunRecord, kind: str) -> Mapping[str, Points]:
@@ -171,62 +173,100 @@ def drawn_stream(stream: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class BeforeAfter(NamedTuple):
-    """Scores of some test images before and after a continual run.
+    """A row of the table.
 
     Attributes:
-        name: a class or a group of classes.
-        before: score of the parent's model; None for classes that it had not learned.
-        after: score at the end of the run; None where undefined.
+        name: of a class, or of a group of classes.
+        before: score of the parent's model on the test images; None for a new class.
+        after: score at the end of the run; None without test images.
+        images: test images behind both scores; 0 if unknown.
     """
 
     name: str
     before: float | None
     after: float | None
+    images: int = 0
 
     @property
     def change(self) -> float | None:
-        """Gain as a fraction; negative values are forgetting."""
+        """Points gained; negative if the model forgot."""
         if self.before is None or self.after is None:
             return None
         return self.after - self.before
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Ends of the 95 % interval of the change, by Newcombe (Statistics in Medicine, 1998,
+        method 10). It treats both scores as independent, so it is too wide rather than too narrow.
+        None without a change or a number of images.
+
+        >>> low, high = BeforeAfter("cat", 0.75, 0.875, 24).interval
+        >>> round(low, 2), round(high, 2)
+        (-0.1, 0.34)
+        """
+        if self.before is None or self.after is None or not self.images:
+            return None
+        low, high = wilson(self.before, self.images)
+        low_after, high_after = wilson(self.after, self.images)
+        change = self.after - self.before
+        return (
+            change - math.hypot(self.after - low_after, high - self.before),
+            change + math.hypot(high_after - self.after, self.before - low),
+        )
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Ends of Wilson's 95 % interval (JASA 1927) of a share of n images.
+
+    >>> [round(end, 3) for end in wilson(0.5, 100)]
+    [0.404, 0.596]
+    """
+    scale = 1 + _Z**2 / n
+    middle = (share + _Z**2 / (2 * n)) / scale
+    half = _Z / scale * math.sqrt(share * (1 - share) / n + (_Z / n) ** 2 / 4)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
 
 def before_after(run: RunRecord) -> list[BeforeAfter]:
-    """Compare a continual run with its parent; empty for a run without a parent.
+    """Return the rows of a continual run; none for a run without a parent.
 
-    Rows: all test images, the known and the new classes (means over classes), each domain, and
-    each class.
+    Rows are all test images, the known classes and the new ones (means over classes), each domain,
+    and each class.
     """
     if not run.before:
         return []
     names = run.summary.get("class_names") or list(map(str, range(run.summary["n_classes"])))
-    earlier = list(run.before["by_class"])
-    # New classes come after those of the parent.
-    earlier += [None] * (len(names) - len(earlier))
+    new_columns = len(names) - len(run.before["by_class"])
+    # New classes follow those of the parent.
+    earlier = [*run.before["by_class"], *[None] * new_columns]
+    images = run.before.get("images") or [0] * len(names)
     ends = run.metrics[f"task_end_{run.measure}"]
     last = {scope: points[-1][1] for scope, points in ends.items() if points}
     later = [last.get(f"class:{number}") for number in range(len(names))]
-    classes = [BeforeAfter(*row) for row in zip(names, earlier, later, strict=True)]
+    classes = [BeforeAfter(*row) for row in zip(names, earlier, later, images, strict=True)]
     known = [row for row in classes if row.before is not None and row.after is not None]
     new = [row for row in classes if row.before is None and row.after is not None]
-    # mAP is a mean over classes, and the parent has fewer of them.
+    # With several labels the score is a mean over classes, and the parent has fewer of them.
     before = None if new and run.multi_label else run.before["score"]
-    groups = [
-        BeforeAfter("all test images", before, last.get("seen")),
-        BeforeAfter("classes known before", _mean([r.before for r in known]), _after(known)),
+    return [
+        BeforeAfter("all test images", before, last.get("seen"), sum(images)),
+        _group("classes known before", known),
+        *([_group("new classes", new)] if new else []),
+        *(
+            BeforeAfter(f"domain {domain}", value, last.get(f"domain:{domain}"))
+            for domain, value in run.before.get("by_domain", {}).items()
+        ),
+        *classes,
     ]
-    groups += [BeforeAfter("new classes", None, _after(new))] if new else []
-    groups += [
-        BeforeAfter(f"domain {domain}", value, last.get(f"domain:{domain}"))
-        for domain, value in run.before.get("by_domain", {}).items()
-    ]
-    return groups + classes
 
 
-def _after(rows: Sequence[BeforeAfter]) -> float | None:
-    return _mean([row.after for row in rows])
+def _group(name: str, rows: list[BeforeAfter]) -> BeforeAfter:
+    before = _mean([row.before for row in rows])
+    return BeforeAfter(
+        name, before, _mean([row.after for row in rows]), sum(r.images for r in rows)
+    )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -180,14 +180,16 @@ def _read_run(folder: Path) -> RunRecord:
     )
 
 
-def held_out_confidence(folder: Path) -> list[float]:
-    """Return the model's confidence in each test image of a known class, ascending.
+def held_out_confidence(folder: Path) -> tuple[list[float], float | None]:
+    """Confidence of a finished run's model on its test images: ascending log odds, and the
+    temperature that calibrates its logits (None if it could not be fitted).
 
     Raises:
         InputError: the file was changed or damaged.
     """
     check_sums(folder, [CONFIDENCE_FILE])
-    return sorted(_read(folder / CONFIDENCE_FILE, json.loads)["log_odds"])
+    found = _read(folder / CONFIDENCE_FILE, json.loads)
+    return sorted(found["log_odds"]), found["temperature"]
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

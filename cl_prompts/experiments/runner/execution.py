@@ -84,8 +84,9 @@ def execute(run: Run, folder: RunFolder, *, request: StopRequest, watcher: Watch
             run.anytime.evaluator.close()
             run.strategy.replay.close()
         # No test image was trained on, so the last evaluation measured held-out images.
-        held_out = run.anytime.evaluator.confidence
-        folder.write_json(CONFIDENCE_FILE, {"log_odds": held_out.sort().values.tolist()})
+        last = run.anytime.evaluator
+        known = {"log_odds": last.confidence.sort().values.tolist()}
+        folder.write_json(CONFIDENCE_FILE, {**known, "temperature": last.temperature})
         loop.write_summary("finished")
         run.strategy.feature_cache.clear()
     request.obey()

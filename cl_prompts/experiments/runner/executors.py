@@ -283,7 +283,7 @@ class SlurmJobs:
     """
 
     def __init__(self, how: Launching, device: str, out: Path, cluster: str = "slurm") -> None:
-        submitit = extra("submitit", "slurm", "--launcher slurm")
+        submitit = extra("submitit", "submitit", "--launcher slurm")
         # New and private: jobs read a pickle in it.
         folder = out.resolve() / "slurm" / secrets.token_hex(8)
         folder.parent.mkdir(parents=True, exist_ok=True)

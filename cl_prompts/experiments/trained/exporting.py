@@ -27,6 +27,7 @@ _IMPORTS = (
     "import json, {library}, torchvision.transforms.v2.functional as f\n"
     "from PIL import Image, ImageOps"
 )
+_PACKAGES = "onnx onnxruntime"
 _BICUBIC = 3  # as torchvision's functions take it
 
 
@@ -130,7 +131,7 @@ class OnnxModel(nn.Module):
 
     def __init__(self, content: bytes) -> None:
         super().__init__()
-        runtime = extra("onnxruntime", "onnx", "--onnx")
+        runtime = extra("onnxruntime", _PACKAGES, "--onnx")
         runtime.set_default_logger_severity(4)  # its errors are raised as well
         self.session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0].name
@@ -179,8 +180,8 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
     Raises:
         InputError: as :func:`export_torch`, or onnx or onnxruntime is not installed.
     """
-    onnx = extra("onnx", "onnx", "--onnx")
-    extra("onnxruntime", "onnx", "--onnx")
+    onnx = extra("onnx", _PACKAGES, "--onnx")
+    extra("onnxruntime", _PACKAGES, "--onnx")
     content = b""
 
     def write(model: nn.Module, images: Tensor) -> OnnxModel:

@@ -12,8 +12,8 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.lineage import (
     finished_run,
+    growth,
     settings_of_child,
-    what_grows,
 )
 from cl_prompts.experiments.runner.own_images import name_of, survey
 from cl_prompts.user_code import Trust
@@ -29,6 +29,7 @@ def prepared(
     seed: int = 0,
     trust_code: Trust = False,
     progress: Progress | None = None,
+    verbose: bool = False,
 ) -> tuple[RunConfig, list[str]]:
     """Look at further images, and check that the model of a finished run can learn them.
 
@@ -40,6 +41,7 @@ def prepared(
         test_percent, seed: share and choice of test images, where there is no test part.
         trust_code: dotted names in the parent's settings that may be imported.
         progress: called with the number of files looked at so far, and of all.
+        verbose: list the tensors that grow.
 
     Returns:
         Settings of the new run, and sentences on the images and on what will grow.
@@ -59,5 +61,5 @@ def prepared(
     for key in ("name", "root"):
         if settings.dataset.get(key) != found.settings[key]:
             raise InputError(f"the images to learn are in {place}: leave out dataset.{key}")
-    growth = what_grows(build_run(settings, Resources(quick=True)))
-    return settings, [*found.lines(), *growth]
+    added = growth(build_run(settings, Resources(quick=True)), verbose=verbose)
+    return settings, [*added, *found.lines()[1:]]

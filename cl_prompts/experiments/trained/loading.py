@@ -80,26 +80,28 @@ class TrainedRun:
             RunError: a file that cannot be read.
         """
         whole_number("batch_size", batch_size)
-        threshold = None if unknown is None else self._threshold(unknown)
+        held_out, temperature = held_out_confidence(self.run.folder)
+        threshold = None if unknown is None else self._threshold(unknown, held_out)
         model = self.strategy.model.eval()
         device = self.strategy.device
         with torch.no_grad():
             batches = self._batches(images, batch_size)
             parts = [model(batch.to(device)).float().cpu() for batch in batches]
         logits = torch.cat(parts) if parts else torch.zeros(0, len(self.classes))
-        scores, labels = self._scored(logits)
+        scores, labels = self._scored(logits, temperature or 1.0)
         if threshold is not None:
             found = confidence(logits, model.seen.cpu() if model.multi_label else None)
             sure = (found >= threshold).tolist()
             labels = [own if s else (UNKNOWN,) for own, s in zip(labels, sure, strict=True)]
-        return Predictions(self.classes, scores, tuple(labels))
+        probable = model.score_threshold is None if model.multi_label else temperature is not None
+        return Predictions(self.classes, scores, tuple(labels), calibrated=probable)
 
-    def _threshold(self, rate: float) -> float:
+    def _threshold(self, rate: float, held_out: Sequence[float]) -> float:
         if UNKNOWN in self.classes:
             raise InputError(
                 f"a class of this run is called {UNKNOWN!r}: train it under another name"
             )
-        return threshold_at(rate, held_out_confidence(self.run.folder))
+        return threshold_at(rate, held_out)
 
     def _batches(self, images: Any, size: int) -> Iterator[Tensor]:
         if isinstance(images, Tensor):
@@ -121,14 +123,14 @@ class TrainedRun:
             some = paths[start : start + size]
             yield torch.stack([transform(decode(str(path))) for path in some])
 
-    def _scored(self, logits: Tensor) -> tuple[Tensor, list[tuple[str, ...]]]:
+    def _scored(self, logits: Tensor, temperature: float) -> tuple[Tensor, list[tuple[str, ...]]]:
         """Scores and labels of images, as in :class:`Predictions`."""
         model = self.strategy.model
         seen = model.seen.cpu()
         if not model.multi_label:
             best = logits.argmax(dim=1).tolist()
             # Logits of classes that were never seen are -inf, so their probability is 0.
-            return logits.softmax(dim=1), [(self.classes[place],) for place in best]
+            return (logits / temperature).softmax(dim=1), [(self.classes[place],) for place in best]
         # A ridge regression has no probabilities, but a threshold for its scores.
         own = model.score_threshold
         scores = logits.sigmoid() if own is None else logits

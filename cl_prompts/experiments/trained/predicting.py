@@ -26,12 +26,13 @@ class Predictions:
 
     Attributes:
         classes: names of the columns.
-        scores: (images, classes) on the CPU: probabilities, 0 for classes that training never
-            showed; of a ridge regression for several labels its own scores.
-        labels: names of the predicted classes of each image, the best score first: one, or with
-            several labels per image those above a probability of 0.5 (or the model's own
-            threshold), perhaps none. ``unknown`` alone where that was asked for and the model has
-            too little confidence in its best label.
+        scores: (images, classes) on the CPU: probabilities, 0 for classes absent from training.
+            With one label per image they are calibrated by the run's temperature. A multi-label
+            ridge regression gives raw scores.
+        labels: names of the predicted classes of each image, best score first: one, or with several
+            labels per image all above a probability of 0.5 (or the model's own threshold), perhaps
+            none. ``unknown`` alone if that was asked for and the confidence is too low.
+        calibrated: whether scores can be read as probabilities; otherwise only their order counts.
 
     Example:
         >>> import torch
@@ -43,6 +44,7 @@ class Predictions:
     classes: tuple[str, ...]
     scores: Tensor
     labels: tuple[tuple[str, ...], ...]
+    calibrated: bool = True
 
     def best(self, row: int, most: int = 1) -> list[tuple[str, float]]:
         """The classes with the highest scores of an image, with these."""
@@ -118,23 +120,26 @@ def image_files(paths: Sequence[Path]) -> list[str]:
 def predictions_csv(
     files: Sequence[str], predictions: Predictions, *, all_scores: bool = False
 ) -> str:
-    """Rows of ``path,label,score``, without a line break at the end; several labels of an image,
-    and their scores, are separated by semicolons; the score of ``unknown`` is that of the best
-    class.
+    """Write rows of ``path,label,score``, without a line break at the end.
+
+    Several labels of an image, and their scores, are separated by semicolons. ``unknown`` has the
+    score of the best class. Scores that are not calibrated become ranks, ``path,label,rank``.
     """
-    rows: list[list[Any]] = [["path", "label", "score"]]
+    column = {name: place for place, name in enumerate(predictions.classes)}
+    numbers = predictions.scores.double()
+    if not predictions.calibrated:
+        numbers = numbers.argsort(dim=1, descending=True, stable=True).argsort(dim=1) + 1
+    form = "{:.4f}" if predictions.calibrated else "{}"
+    rows: list[list[Any]] = [["path", "label", "score" if predictions.calibrated else "rank"]]
     if all_scores:
         # A column has a name of its own.
         taken = set(rows[0])
-        rows[0] += [f"score of {name}" if name in taken else name for name in predictions.classes]
-    column = {name: place for place, name in enumerate(predictions.classes)}
+        rows[0] += [
+            f"{rows[0][2]} of {name}" if name in taken else name for name in predictions.classes
+        ]
     for row, (file, labels) in enumerate(zip(files, predictions.labels, strict=True)):
-        scores = predictions.scores[row].tolist()
-        ((_, highest),) = predictions.best(row)
-        values = [scores[column[label]] if label in column else highest for label in labels]
-        own = ";".join(f"{value:.4f}" for value in values)
-        line: list[Any] = [file, ";".join(labels), own]
-        if all_scores:
-            line += [f"{score:.4f}" for score in scores]
-        rows.append(line)
+        texts = [form.format(number) for number in numbers[row].tolist()]
+        ((best, _),) = predictions.best(row)
+        own = [texts[column.get(label, column[best])] for label in labels]
+        rows.append([file, ";".join(labels), ";".join(own), *(texts if all_scores else ())])
     return csv_text(rows)

@@ -151,7 +151,7 @@ def test_groups_are_means_over_their_classes() -> None:
     # A mean average precision over fewer classes is no other value of the same.
     run.summary["multi_label"] = True
     run.metrics["task_end_map"] = ends
-    assert before_after(run)[0] == ("all test images", None, 0.7)
+    assert before_after(run)[0] == ("all test images", None, 0.7, 0)
     assert table["classes known before"] == (pytest.approx(0.65), 0.8, pytest.approx(0.15))
     assert table["new classes"] == (None, 0.4, None)
     assert table["cat"] == (0.8, 0.6, pytest.approx(-0.2))

@@ -107,7 +107,7 @@ def test_a_child_knows_the_classes_of_both_by_name(parent: Path, child: Path) ->
     images = Path(trained.settings.dataset["root"]) / "train"
     later = torch.stack([_pixels(images / name) for name in ("four", "six", "two")])
     assert trained.predict(later).labels == (("four",), ("six",), ("two",))
-    held_out = held_out_confidence(child)
+    held_out, _ = held_out_confidence(child)
     assert len(held_out) == 7 * TEST  # of parent and child
     strange = torch.cat([later, later.rot90(1, (2, 3)), 1 - later])
     assert ("unknown",) in trained.predict(strange, unknown=0.1).labels
@@ -275,8 +275,10 @@ def test_dry_run_says_what_would_grow(
     arguments = ["learn", str(parent), str(place / "later"), "--dry-run", "--out", str(tmp_path)]
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert "classes: 4 -> 6, new: four, six" in said
-    assert "head.weight: [4, 128] -> [6, 128]" in said
+    assert "4 classes -> 6, new: four, six; " in said
+    assert "head.weight" not in said
+    assert main([*arguments, "--verbose"]) == 0
+    assert "head.weight: [4, 128] -> [6, 128]" in capsys.readouterr().out
     assert not list(tmp_path.rglob("*.yaml"))
 
 

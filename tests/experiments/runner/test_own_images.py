@@ -16,6 +16,7 @@ from cl_prompts.experiments.cli.proposal import (
     backbone_for,
     every_for,
     recipe_for,
+    seconds_for,
     tasks_for,
     warnings_on,
 )
@@ -108,7 +109,8 @@ def test_folders_of_the_same_classes_are_domains(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(recipe_for(found, "a"))
     runs = plan(str(file))
-    assert {run.strategy for run in runs} == {"linear_probe", "s_prompt", "ncm"}
+    assert {run.strategy for run in runs} == {"recommended", "ncm"}
+    assert "  s_prompt: {}" in file.read_text()
     run, warnings = check_plan(runs, Resources())
     assert run.split.domains == ("art", "sketch: 1")
     assert (run.split.boundaries, warnings) == (True, [])
@@ -141,8 +143,10 @@ def test_the_recipe_is_valid_and_says_what_was_found(tmp_path: Path) -> None:
     assert sum(line.startswith("seeds") for line in text.splitlines()) == 1
     assert "72 training and 18 test images" in text.splitlines()[1]
     (run, *_) = runs = plan(str(file))
-    assert [(r.strategy, r.seed) for r in runs[:3]] == [("linear_probe", s) for s in (1, 2, 3)]
-    assert {r.strategy for r in runs} == {"linear_probe", "mvp", "ncm"}
+    assert [(r.strategy, r.seed) for r in runs[:3]] == [("recommended", s) for s in (1, 2, 3)]
+    assert {r.strategy for r in runs} == {"recommended", "ncm"}
+    assert [r.strategy for r in plan(str(file), ["strategy=mvp", "seed=1"])] == ["mvp"]
+    assert 1 < seconds_for(file) < 3600
     assert (run.dataset["root"], run.dataset["test_percent"]) == (str(tmp_path / name), 20)
     assert run.scenario["n_tasks"] == 2
     assert (run.backbone["name"], run.backbone["image_size"]) == ("glyph_vit_tiny", 32)
@@ -160,7 +164,9 @@ def test_several_labels_and_one_domain_have_streams_of_their_own(tmp_path: Path)
         file.write_text(recipe_for(found, scenario))
         runs = plan(str(file))
         assert runs[0].scenario["name"] == scenario
-        assert strategy in {run.strategy for run in runs}
+        assert runs[0].strategy == "recommended"
+        assert strategy in yaml.safe_load(file.read_text())["strategies"]
+        assert seconds_for(file) > 1
 
 
 def test_tasks_and_backbone_follow_classes_and_images(tmp_path: Path) -> None:

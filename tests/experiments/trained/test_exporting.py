@@ -84,7 +84,7 @@ def test_the_extra_is_named_where_it_is_missing(
     if library == "onnxruntime":
         pytest.importorskip("onnx")
     monkeypatch.setitem(sys.modules, library, None)
-    says = rf"--onnx needs {library}, which is not installed: pip install 'cl-prompts\[onnx\]'"
+    says = rf"--onnx needs {library}, which is not installed: pip install onnx onnxruntime"
     with pytest.raises(InputError, match=says):
         exporting.export_onnx(trained, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

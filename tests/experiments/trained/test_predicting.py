@@ -76,3 +76,10 @@ def test_rows_have_path_label_and_score() -> None:
     lines = predictions_csv(["1.png", "2.png"], found, all_scores=True).splitlines()
     assert lines[0] == 'path,label,score,cat,"a dog, old"'
     assert lines[1].endswith(",0.2500,0.7500")
+
+
+def test_scores_without_calibration_become_ranks() -> None:
+    found = Predictions(("a", "b"), torch.tensor([[0.2, 1.7]]), (("b", "a"),), calibrated=False)
+    assert predictions_csv(["1.png"], found, all_scores=True) == (
+        "path,label,rank,a,b\n1.png,b;a,1;2,2,1"
+    )
