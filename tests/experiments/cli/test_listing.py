@@ -35,11 +35,9 @@ def test_every_setting_of_a_strategy_is_shown_with_default_and_sentence(name: st
 
 def test_settings_are_written_as_recipes_write_them() -> None:
     text = shown_text(["strategy", "mvp"])
-    assert "  pool_size=10\n      E-prompts, keys and logit masks." in text
+    assert "  pool_size=10\n      Number of E-prompts, keys and logit masks" in text
     assert "  e_blocks=[2, 3, 4]\n" in text
-    assert (
-        '  gsf_reduction=sample  (sample, batch_mean)\n      Whether GSF weighs each "sam' in text
-    )
+    assert '  gsf_reduction=sample  (sample, batch_mean)\n      GSF weights per "sample"' in text
     own, shared = text.split("shared settings")
     assert "  pool_size=" in own
     assert "  lr=" in shared
