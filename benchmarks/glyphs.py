@@ -26,7 +26,7 @@ GLYPHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "abdefghijklmnpqrtuy" + '!"#$%&()*+/;=?@
 RENDER_SIZE = 64
 INK_SIZE = 48  # the longer side of a drawn glyph; the margin takes up rotations and elastic shifts
 IMAGE_SIZE = 32
-# Files whose letters are no plain letters: matplotlib's mathematical fonts and its "last resort"
+# Files with decorated letters: matplotlib's mathematical fonts and its "last resort"
 # boxes, and key caps.
 SKIPPED_FONTS = ("cm", "STIX", "LastResort", "LinBiolinum_K")
 SYSTEM_FONTS = Path("/usr/share/fonts")

@@ -157,7 +157,7 @@ def entered() -> Iterator[set[tuple[str, str]]]:
     def profile(frame: FrameType, event: str, _: object) -> None:
         called = frame.f_code
         ours = event == "call" and called.co_filename.startswith(f"{PACKAGE}/")
-        # Comprehensions, lambdas, and bodies of modules and classes are no functions to read.
+        # Comprehensions, lambdas, and bodies of modules and classes do not count as functions.
         if ours and called.co_flags & CO_OPTIMIZED and not called.co_qualname.endswith(">"):
             found.add((called.co_filename, called.co_qualname))
 

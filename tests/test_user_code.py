@@ -86,7 +86,7 @@ def test_functions_need_the_decorator_of_their_kind() -> None:
 
 @pytest.mark.parametrize("name", [f"{HERE}:Anything", "yaml:YAMLObject", "tests.toys:ALL"])
 def test_a_plugin_is_one_of_avalanche(name: str) -> None:
-    with pytest.raises(InputError, match="is no class derived from Avalanche's BasePlugin"):
+    with pytest.raises(InputError, match="is not a subclass of Avalanche's BasePlugin"):
         plugin_class(name)
 
 
@@ -100,7 +100,7 @@ def reader(kind: int, folder: str, *others: int, tint: str | None = None, **rest
 
 
 class Maker:
-    """A callable that is no function."""
+    """A callable object."""
 
     def __call__(self, image_size: int, shape="round") -> None:  # type: ignore[no-untyped-def]
         raise AssertionError("called")

@@ -124,7 +124,7 @@ class AnaCP(SolvedClassifier):
         self.register_buffer("thetas", None, persistent=False)
 
     def not_summed(self, sign: int) -> str | None:
-        """Why the state is no sum, or None."""
+        """Why the state is not a sum, or None."""
         released = self.form == "released"
         return "the released form averages covariances by batches" if released else None
 

@@ -49,7 +49,7 @@ class ClassScatter(nn.Module):
         self.register_buffer("scatters", torch.zeros(n_classes, dim, dim, dtype=dtype))
 
     def not_summed(self, sign: int) -> str | None:
-        """Why the state is no sum, or None."""
+        """Why the state is not a sum, or None."""
         return "released code takes scatters about moving means" if self.moving else None
 
     @torch.no_grad()

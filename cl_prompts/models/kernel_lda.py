@@ -125,7 +125,7 @@ class MovingLDA(StreamingLDA):
         super().__init__(dim, n_classes, shrinkage=shrinkage, **given)
 
     def not_summed(self, sign: int) -> str | None:
-        """Why the state is no sum."""
+        """Why the state is not a sum."""
         return "the released form takes scatters about moving means"
 
     def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:

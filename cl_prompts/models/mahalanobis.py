@@ -82,7 +82,7 @@ class MahalanobisPerClass(PrototypeClassifier):
         self.register_load_state_dict_post_hook(_forget_inverses)
 
     def not_summed(self, sign: int) -> str | None:
-        """Why the state is no sum, or None."""
+        """Why the state is not a sum, or None."""
         trained = self.form == "trained"
         return "the form for trained backbones is not supported" if trained else None
 

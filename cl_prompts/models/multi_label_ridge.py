@@ -107,7 +107,7 @@ class MultiLabelRidge(RanPAC):
             self.register_buffer("settled_weight", torch.zeros(size, dtype=dtype))
 
     def not_summed(self, sign: int) -> str | None:
-        """Why the state is no sum, or None."""
+        """Why the state is not a sum, or None."""
         if self.pseudo is not None:
             return "pseudo-labels depend on the order of the stream"
         by_count = self.weights != "none"

@@ -33,9 +33,10 @@ def si_blurry_multi_label_split(
        equals), so that rare classes keep their images together. Images without any label are in no
        task.
     2. ``si_blurry_split`` runs on the anchors, with the same draws. All C classes take part, even
-       one that is no image's anchor. Each image takes the place of its anchor.
-    3. A class that is no image's anchor would have a home without samples. Its home becomes the
-       task with most of its images (the first among equals), unless its home has as many.
+       one that is not an anchor of any image. Each image takes the place of its anchor.
+    3. A class that is not an anchor of any image would have a home without samples. Its home
+       becomes the task with most of its images (the first among equals), unless its home has as
+       many.
     4. Task t annotates ("visible") the classes with their home in t and the anchors of its images,
        if an image of t shows them. The learner sees every label of such a class in t. The other
        labels of the task's images are hidden, that is 0 to the learner.

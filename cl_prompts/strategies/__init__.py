@@ -94,7 +94,7 @@ def canonical_name(name: str) -> str:
     A name may end in ``@`` and the name of a variant: the same strategy with other settings.
 
     Raises:
-        InputError: an unknown name, or a variant that is no plain name.
+        InputError: an unknown name, or a variant that is not a plain name.
 
     Example:
         >>> canonical_name("der++")
@@ -122,7 +122,7 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
     """Load the class of a name, an alias, a variant, or ``"package.module:Class"``.
 
     Raises:
-        InputError: an unknown name, or a class that is no ``OnlineStrategy``.
+        InputError: an unknown name, or a class that is not an ``OnlineStrategy``.
     """
     name = canonical_name(name).partition("@")[0]
     if ":" not in name:
@@ -132,7 +132,7 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
     # A module's __getattr__ serves access from outside; inside, it has to be called.
     base = __getattr__("OnlineStrategy")
     if not (isinstance(named, type) and issubclass(named, base)):
-        raise InputError(f"strategy {name!r} is no class derived from OnlineStrategy")
+        raise InputError(f"strategy {name!r} is not a subclass of OnlineStrategy")
     return named
 
 
@@ -140,7 +140,7 @@ def plugin_class(name: str) -> type[Any]:
     """Load the class of a plugin by its name, or by ``"package.module:Class"``.
 
     Raises:
-        InputError: an unknown name, or something that is no plugin of Avalanche's.
+        InputError: an unknown name, or an object that is not a plugin of Avalanche's.
     """
     if ":" not in name:
         if name not in PLUGINS:
@@ -151,7 +151,7 @@ def plugin_class(name: str) -> type[Any]:
     from avalanche.core import BasePlugin
 
     if not (isinstance(named, type) and issubclass(named, BasePlugin)):
-        raise InputError(f"plugin {name!r} is no class derived from Avalanche's BasePlugin")
+        raise InputError(f"plugin {name!r} is not a subclass of Avalanche's BasePlugin")
     return named
 
 

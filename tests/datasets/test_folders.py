@@ -1,4 +1,4 @@
-"""Folders of images: order, links in circles and out of the class, and what is no image."""
+"""Folders of images: order, circular links, links out of a class, files that are not images."""
 
 from __future__ import annotations
 

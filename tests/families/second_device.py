@@ -56,7 +56,7 @@ class Run:
 
 def train(kind: str, scenario: str, device: str, *, resume: bool) -> Run:
     """A run over the last two tasks of a stream; with ``resume`` it is saved between them, and
-    another strategy goes on."""
+    another strategy continues."""
     multi_label = scenario.startswith("ml") or scenario.endswith("multi_label")
     test: Any = (Scenes if multi_label else Blobs)(TEST, seed=2)
     stream = experiences(scenario, train=TRAIN, test=TEST)[1:]

@@ -121,7 +121,7 @@ def vit_b() -> FrozenViT:
 
 def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
     """The model that the strategy builds for 100 classes, with its default settings."""
-    # The statistics of prototypes are no work of blocks.
+    # The statistics of prototypes are not work of blocks.
     small = ALL[kind].options if kind in PROTOTYPES else {}
     buffer = {"buffer_size": 1} if kind in REPLAYING else {}
     strategy = cls_of(kind)(
@@ -137,7 +137,7 @@ def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
         model.open_lane(range(8))
     router = getattr(model, "selector", None)
     if isinstance(router, AnalyticRouter):
-        # Its solution is no work of blocks, and needs values.
+        # Its solution is not work of blocks, and needs values.
         router.scores = lambda query: query.new_zeros(len(query), router.n_experts)  # type: ignore[method-assign]
     return model.to("meta").train()
 

@@ -20,7 +20,7 @@ AUGMENTATION = Augmentation(padding=2, affine=1)
 
 #: one of each way in which images are read: the stream alone, several epochs of it, all at once,
 #: replayed, replayed alone, looked through for losses or for uncertainty, counted once a view, once
-#: more at the end of a task, as views that come again
+#: more at the end of a task, as views that recur
 CASES = [
     ("er", "si_blurry", {}),
     ("derpp", "si_blurry_multi_label", {}),

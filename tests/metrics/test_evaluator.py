@@ -179,7 +179,7 @@ def test_cached_parts_are_not_mixed_between_networks() -> None:
     ]
     shared = CachedEvaluator(test)
     for model in map(opened, models):
-        for _ in range(2):  # the second time by what was kept
+        for _ in range(2):  # the second time from the cache
             found = shared(model, seen).correct
             assert torch.equal(found, CachedEvaluator(test)(model, seen).correct)
 
@@ -253,7 +253,7 @@ def test_logits_that_are_not_finite_are_told_with_their_images(value: float) -> 
     model = Wrong()
     with pytest.raises(RunError, match="the logits of test images 1 are not finite"):
         CachedEvaluator(Blobs(6))(model, torch.ones(N_CLASSES, dtype=torch.bool))
-    assert model.training  # as before, so that training can go on
+    assert model.training  # as before, so that training can continue
     CachedEvaluator(Blobs(6))(Flat(), torch.zeros(N_CLASSES, dtype=torch.bool))  # no image counts
 
 

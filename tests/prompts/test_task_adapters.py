@@ -1,4 +1,4 @@
-"""Adapters of tasks: one set learns, those before it stand still."""
+"""Adapters of tasks: one set learns, those before it do not change."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_majority_acts_in_training_only_unless_asked(keys: NearestKeys, query: T
     assert torch.equal(alone.sort(1).values, keys(query).index.sort(1).values)
     assert not torch.equal(
         leaking(query).index.sort(1).values, alone.sort(1).values
-    )  # batch mates decide
+    )  # the other samples of the batch decide
 
 
 def test_frequency_penalty_turns_new_tasks_to_rare_rows(query: Tensor) -> None:

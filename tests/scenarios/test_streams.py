@@ -29,7 +29,7 @@ from tests.toys import make
 
 MULTI_LABEL = ("mlcil", "si_blurry_multi_label")
 ANNOUNCED = ("class_incremental", "domain_incremental", "mlcil")
-#: scenarios whose classes come again in later tasks
+#: scenarios whose classes recur in later tasks
 RECURRING = ("si_blurry", "i_blurry", "domain_incremental", "si_blurry_multi_label")
 #: scenarios with a single test set
 WHOLE = ("si_blurry", "i_blurry", "disjoint", "iid", "class_incremental")

@@ -144,7 +144,7 @@ def _metrics(group: Group, keys: Sequence[str]) -> tuple[Metric, ...]:
         if key not in known:
             raise unknown("metric of these runs", key, known)
     own = [metric.key for metric in group.own_scores]
-    # With several labels, forgetting has another definition and is no headline metric.
+    # With several labels, forgetting has another definition and is not a headline metric.
     hidden = "forgetting" if group.multi_label else ""
     headlines = [key for key in (*HEADLINES, *own) if key in known and key != hidden]
     return tuple(known[key] for key in keys or headlines)

@@ -119,7 +119,7 @@ def markdown_text(text: str) -> str:
     >>> markdown_text("a|b <script>, p < 0.001, linear_probe@*x*")
     'a\\\\|b &lt;script>, p < 0.001, linear_probe@\\\\*x\\\\*'
     """
-    # A < that HTML would take for the begin of an element; an _ inside of a word is no emphasis.
+    # A < that HTML would take for the begin of an element; an _ inside a word does not emphasise.
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(text).replace("\u00a0", " "))
     return re.sub(r"[\\`*|~$]|(?<=\])\(|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 

@@ -200,7 +200,7 @@ def _parent(run: RunRecord, settings: RunConfig) -> dict[str, Any]:
 
 
 def parent_of(settings: RunConfig) -> RunConfig:
-    """Settings of the run that another one goes on from.
+    """Settings of the run that another one continues.
 
     Raises:
         InputError: it is gone, or was changed.
@@ -230,7 +230,7 @@ def grow_to(strategy: OnlineStrategy, settings: RunConfig, n_classes: int, n_tas
 
 
 def sizes_of_parent(settings: RunConfig) -> tuple[int, int]:
-    """Classes and tasks of the run that another one goes on from."""
+    """Classes and tasks of the run that another one continues."""
     summary = FolderFiles(Path(settings.parent["run"])).read_json("summary.json")
     return summary["n_classes"], summary["n_tasks"]
 
@@ -301,17 +301,15 @@ def scores_before(parts: Run) -> dict[str, Any]:
         "samples_seen": strategy.samples_seen,
         "score": found.accuracy,
         "by_class": [value if there else None for there, value in by_class],
-        "images": [] if found.images is None else found.images.int().tolist(),
         **({"by_domain": by_domain} if by_domain else {}),
     }
 
 
-def growth(parts: Run, *, verbose: bool = False) -> list[str]:
-    """Describe the classes and images that a continual run adds.
+def what_grows(parts: Run) -> list[str]:
+    """Sentences on what a run would learn, and which tensors of the model would grow.
 
     Args:
-        parts: of the run; its strategy gets the parent's state.
-        verbose: list the tensors that grow, with their shapes.
+        parts: of the run; its strategy restores the parent's state.
 
     Raises:
         InputError: see :func:`grow_to_parent`, or the state does not fit the run's settings.
@@ -323,15 +321,15 @@ def growth(parts: Run, *, verbose: bool = False) -> list[str]:
     before = {name: list(value.shape) for name, value in strategy.model.learned_state().items()}
     grow_beyond_parent(parts)
     after = {name: list(value.shape) for name, value in strategy.model.learned_state().items()}
-    new = f", new: {', '.join(data.new_classes)}" if data.new_classes else ""
     images = f"{len(data.later.train)} training and {len(data.later.test)} test images"
-    tensors = [
-        f"{name}: {before.get(name, [])} -> {shape}"
-        for name, shape in after.items()
-        if shape != before.get(name)
-    ]
     return [
-        f"{len(data.before.classes)} classes -> {len(data.classes)}{new}; {images}",
+        f"further images: {images} of {len(data.later.classes)} classes",
+        f"classes: {len(data.before.classes)} -> {len(data.classes)}, new:"
+        f" {', '.join(data.new_classes) or 'none'}",
         *copies_across(data),
-        *(tensors if verbose else ()),
+        *(
+            f"{name}: {before.get(name, [])} -> {shape}"
+            for name, shape in after.items()
+            if shape != before.get(name)
+        ),
     ]

@@ -46,7 +46,7 @@ class Survey:
         classes: their names.
         train_targets, test_targets: labels of the images that can be read, (n,) or (n, C).
         train, test: looks at these images.
-        remarks: sentences on how a test part was made, and on files that are no images.
+        remarks: sentences on how a test part was made, and on files that are not images.
         broken: looks at images that cannot be read.
         domains: names of the domains that the images come from, sorted; empty without any.
     """

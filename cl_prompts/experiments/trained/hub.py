@@ -91,7 +91,7 @@ def fetched(name: str) -> Path:
             snapshot_download(repository, revision=revision or None, allow_patterns=list(PUSHED))
         )
     if not (folder / "summary.json").is_file():
-        raise InputError(f"{repository} on the hub holds no summary.json: it is no run")
+        raise InputError(f"{repository} on the hub holds no summary.json: it is not a run")
     return folder
 
 
@@ -116,7 +116,7 @@ def card(run: RunRecord, name: str) -> str:
     about = ModelCardData(library_name="cl-prompts", pipeline_tag="image-classification", tags=tags)
     trained = markdown_text(
         f"{label} on {said['dataset']}, a {said['scenario']} stream of {said['n_classes']} classes"
-        f" in {said['n_tasks']} tasks. The backbone, {said['backbone']}, is no part of these files."
+        f" in {said['n_tasks']} tasks. The backbone, {said['backbone']}, is not included."
         f" Command: {said['command']}"
     )
     return f"""\

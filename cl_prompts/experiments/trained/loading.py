@@ -73,7 +73,7 @@ class TrainedRun:
                 that share of the run's test images. None: no image is.
 
         Raises:
-            InputError: a tensor that is no such images, or files for a data set of one's own,
+            InputError: a tensor of another kind, or files for a data set of one's own,
                 whose function alone knows what becomes of them; a share that is none or too small
                 for the number of test images, a run that has kept no confidence in these, or one
                 of whose classes is called "unknown".

@@ -54,7 +54,7 @@ class Predictions:
 
 
 def check_rate(rate: float) -> None:
-    """Refuse what is no share of known images that may be labelled ``unknown``.
+    """Refuse a rate that is not a share of known images to be labelled ``unknown``.
 
     Raises:
         InputError: no number between 0 and 1, or one of these two.

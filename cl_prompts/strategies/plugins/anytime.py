@@ -244,7 +244,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate after the task, unless the model was just evaluated. Mini-experiences within a
-        task are no task ends.
+        task are not task ends.
 
         What a strategy of Avalanche's and its plugins do at the end of a task may come after this
         event: it is evaluated at the next one.
@@ -326,7 +326,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             if self.curve.anytime:
                 publish(MetricValue(self, "A_AUC", self.a_auc, x))
             for name, value in evaluation.scores.items():
-                if value == value:  # F1 at a probability is undefined where scores are no logits
+                if value == value:  # F1 at a probability is undefined where scores are not logits
                     publish(MetricValue(self, name, value, x))
         # Scores that a listener adds are its own, and listed apart from ours.
         known = {*evaluation.scores, *self.own_scores}

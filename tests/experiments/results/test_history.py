@@ -148,7 +148,7 @@ def test_groups_are_means_over_their_classes() -> None:
     )
     table = {row.name: (row.before, row.after, row.change) for row in before_after(run)}
     assert table["all test images"] == (0.9, 0.7, pytest.approx(-0.2))
-    # A mean average precision over fewer classes is no other value of the same.
+    # A mean average precision over fewer classes does not estimate the same value.
     run.summary["multi_label"] = True
     run.metrics["task_end_map"] = ends
     assert before_after(run)[0] == ("all test images", None, 0.7, 0)

@@ -143,7 +143,7 @@ def test_a_failed_trial_does_not_stop_others(
     assert [(label, str(fault)) for label, fault in search.faults] == [
         (label, "it broke") for label in labels
     ]
-    # A mean of some seeds is no value.
+    # A mean of some seeds does not count.
     monkeypatch.setattr(swept, "score", staticmethod(lambda run: 0.5 if run.seed == 8 else None))
     search = made(tmp_path / "again", SearchOptions("random", trials=2, seeds=(8, 9)))
     search.execute()

@@ -1,4 +1,4 @@
-"""Images and numbers that a run must not go on with stop it, with their positions."""
+"""Images and numbers with which a run must not continue stop it, with their positions."""
 
 from __future__ import annotations
 

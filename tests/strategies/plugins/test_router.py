@@ -57,6 +57,6 @@ def test_periods_take_the_place_of_tasks_and_training_needs_no_query() -> None:
 def test_a_router_needs_boundaries_or_a_period() -> None:
     with pytest.raises(InputError, match="Router needs task boundaries"):
         fit(routed("s_prompt"), experiences())
-    # A method that is defined with a router may go on with its first expert.
+    # A method that is defined with a router may continue with its first expert.
     strategy = fit(make("flyprompt", period=None), experiences())
     assert strategy.model.selector.current == 0
