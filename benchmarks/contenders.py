@@ -1,4 +1,4 @@
-"""What `cost.py` measures: steps of training and passes of inference, and the unit F."""
+"""Contenders of `cost.py`: training steps, inference passes, and the unit F."""
 
 from __future__ import annotations
 

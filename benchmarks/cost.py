@@ -6,9 +6,10 @@
 Unit and contender alternate strictly, unit first and last, so that a busy machine slows both; a
 ratio is one contender's time to the mean of the units before and after it, and the table has the
 median over rounds and the range. Time is CPU time; on a GPU, wall time until its queue is empty.
-"counted" is the cost in multiply-accumulates, "of it" the measured over the counted one. Random
-weights: cost does not depend on them. The unit is in fp32 whatever the precision of the contenders;
-with tf32 both round the factors of their products. The last line is the unit in images a second.
+"counted" is the cost in multiply-accumulates, "of it" the measured over the counted one. Weights
+are random, since cost does not depend on them. The unit is in fp32 whatever the precision of the
+contenders; with tf32 both round the factors of their products. The last line is the unit in images
+a second.
 
 A training step is a strategy's own loop over two batches, divided by two, with one update a batch;
 methods with a replay memory get half of each batch from it. "cached": inference with what the

@@ -1,14 +1,13 @@
-"""Images a second to be expected of a GPU, computed from counted work. Nothing is measured.
+"""Estimate a GPU's images per second from counted work, without measuring.
 
     python benchmarks/estimate.py --peak 312 [--utilisation 0.4] [--backbone vit_base_patch16_224]
     [--batch 4] [--only mvp l2p] [--json FILE]
 
-The multiply-accumulates of a training step, an inference and a cached inference are counted, here
-on the CPU, for an image. Two floating-point operations each, divided by what the GPU does of them:
-``--peak`` in dense TFLOP/s at the precision of the run, as its data sheet says, times
-``--utilisation``, the share of it that a ViT reaches. Loading of images, launches of kernels and
-memory traffic are not in it, so take it as what to hold a measurement against (``make bench
-DEVICE=cuda``): much less means that something starves the GPU.
+It counts the multiply-accumulates per image of a training step, an inference and a cached
+inference on the CPU. Two floating-point operations each are divided by the GPU's throughput:
+``--peak``, the data sheet's dense TFLOP/s at the precision of the run, times ``--utilisation``, the
+share that a ViT reaches. Image loading, kernel launches and memory traffic are not included. A much
+lower measurement (``make bench DEVICE=cuda``) means that the GPU waits for something.
 
 Beside it, of a training step: the batch whose arithmetic takes as long as the launches of its
 kernels (benchmarks/launches.py) at ``--launch`` microseconds each, below which the GPU waits for

@@ -2,9 +2,8 @@
 
 ``python benchmarks/first_task.py RECIPE KEY=VALUE... -- KEY=A,B...`` trains the recipe's strategy
 on four fifths of the first task's training images with every combination of the values behind
-``--``, and prints what it scores on the other fifth (mean average precision, or accuracy). No test
-image and no later task is looked at. Features that do not change are computed once for all
-combinations.
+``--``, and prints the score on the other fifth (mean average precision, or accuracy). It uses
+neither test images nor later tasks. Frozen features are computed once for all combinations.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
     python benchmarks/launches.py [--only mvp multi_lane]
 
-A GPU that is handed small kernels waits for the next one: below some batch size the launches, not
-the arithmetic, decide how long a step takes. The number of kernels depends neither on the device
-nor on the width of the ViT, so they are counted by torch's dispatch on a ViT of 12 narrow blocks,
-from the start of an update to its end: forward and backward pass, clipping and optimizer, whose
-form for many tensors at once (``foreach``, a GPU's default) is one kernel for each of its calls.
-Views launch nothing. "tiny": kernels that read and write fewer than a tenth of the numbers of one
-layer's tokens. "products": matrix products, convolutions and attention.
+With small kernels a GPU waits for launches: below some batch size they determine the time of a
+step, not the arithmetic. The number of kernels depends neither on the device nor on the width of
+the ViT, so they are counted by torch's dispatch on a ViT of 12 narrow blocks, from the start of an
+update to its end: forward and backward pass, clipping and optimizer, whose form for many tensors at
+once (``foreach``, a GPU's default) is one kernel for each of its calls. Augmentation launches
+nothing. "tiny": kernels that read and write fewer than a tenth of the numbers of one layer's
+tokens. "products": matrix products, convolutions and attention.
 """
 
 from __future__ import annotations

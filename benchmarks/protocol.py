@@ -1,5 +1,4 @@
-"""Cost of whole runs of MVP in the shape of the Si-Blurry protocol, with and without the reuse of
-frozen work.
+"""Cost of whole MVP runs in the Si-Blurry protocol, with and without the feature cache.
 
     python benchmarks/protocol.py [--backbone vit_small_patch14_dinov2] [--image-size 70] [--samples
     1600] [--classes 100] [--test 320] [--evaluations 50] [--rounds 1] [--threads 1]
@@ -10,11 +9,11 @@ the test images of the classes seen so far. The defaults keep the proportions of
 evaluation every 1,000 samples. Images are noise around a colour for each class and weights are
 random: cost depends on neither, and the A_AUC of two rows is compared, not read.
 
-"none" computes every pass anew. "evaluation" is what a run does: the queries of test images are
-computed once, and a pass over the same batch as the last time does not begin anew. "evaluation,
-training" also keeps what is frozen of training images, as ``views=1`` does, which is exact here
-since these images are not augmented. The three take turns, task by task; seconds are CPU time,
-least of the rounds, with one thread, since several also spend it on waiting for each other.
+"none" computes every forward pass again. "evaluation" is what a run does: the queries of test
+images are computed once, and a pass over the same batch as the last time does not begin anew.
+"evaluation, training" also keeps what is frozen of training images, as ``views=1`` does, which is
+exact here since these images are not augmented. The three take turns, task by task; seconds are CPU
+time, least of the rounds, with one thread, since several also spend it on waiting for each other.
 "ratio" is the seconds over those of "none" at the same precision, "forwards" what the backbone
 computed forwards, in whole passes over an image; backward passes are not in it.
 """

@@ -1,7 +1,7 @@
 """Draw README's picture: three curves of ``make run`` with their bands.
 
-``python benchmarks/readme_picture.py runs/digits`` writes docs/images/curves.png. The letters are
-large enough to be read where a page shows the picture at half its size.
+``python benchmarks/readme_picture.py runs/digits`` writes docs/images/curves.png. The letters stay
+readable at half the size.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
     python benchmarks/scale.py [--axis tasks=10,100,1000 ...] [--rounds 3] [--json FILE] [--plot
     FILE]
 
-Each axis lets one number grow and keeps the others; sizes that are given replace the defaults,
-which take a few minutes together on two cores. Every point is measured in a process of its own, on
-one thread: CPU seconds of the work, least of the rounds, and the peak of memory beyond what a
-process with everything imported takes. The exponent is the slope between the sizes of the upper
-half, on logarithmic axes: 1 is linear growth, and a constant part of the cost makes it smaller.
+Each axis increases one size. Given sizes replace the defaults, which take a few minutes on two
+cores. Every point is measured in its own process on one thread: the least CPU seconds over rounds,
+and the peak memory beyond that of the imports. The exponent is the slope between the sizes of the
+upper half, on logarithmic axes: 1 is linear growth, and a constant part of the cost makes it
+smaller.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write ``settings.json``: every strategy, plugin, scenario and data set with its settings.
 
-``make settings`` runs it; a test compares the file with what the modules say.
+``make settings`` runs it; a test compares the file with the modules.
 """
 
 from __future__ import annotations

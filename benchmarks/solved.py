@@ -1,4 +1,4 @@
-"""Classifiers without gradients side by side on one stream, with differences paired over seeds.
+"""Compare classifiers without gradients on one stream, with differences paired over seeds.
 
     python benchmarks/solved.py digits
     python benchmarks/solved.py cifar100_small dataset.root=DATA weights=FILE --reference RanPAC
@@ -7,7 +7,7 @@
 All of them read the same features: training images are seen as test images are, without
 augmentation, and an image is put through the frozen ViT once for all methods and seeds (once more
 for LayUP, which reads other blocks). Otherwise streams, settings and evaluation are those of the
-recipe, as in ``cl-prompts run RECIPE strategy=NAME seed=1-3``. Nothing is chosen here: constants
+recipe, as in ``cl-prompts run RECIPE strategy=NAME seed=1-3``. Constants
 are those of papers or recipes, and GACL has as many random features as the others. Prints mean and
 standard deviation of A_AUC and A_last over seeds in %, and differences to the reference with 95 %
 intervals.

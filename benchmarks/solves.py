@@ -1,4 +1,4 @@
-"""Ways to solve a ridge regression anew after some more samples, side by side.
+"""Compare ways to solve a ridge regression again after more samples.
 
     python benchmarks/solves.py [--features 2000] [--classes 10 100] [--more 100] [--rounds 5]
 

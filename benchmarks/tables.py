@@ -1,10 +1,9 @@
 """Write the numbers of finished runs into the tables of README and pages.
 
 ``python benchmarks/tables.py RUNS RECIPE,RECIPE PAGE...`` looks in each page for tables of
-strategies whose columns a report has, and puts the means and standard deviations of the runs into
-the rows of the strategies that were run. Only tables count whose command, the last one that is
-written above them, runs one of these recipes. Texts and other rows stay as they are: pages say
-which command made the runs, and this one copies what came out.
+strategies with columns of a report, and writes the means and standard deviations of the runs into
+their rows. A table counts if the last command above it runs one of these recipes. Texts and other
+rows do not change.
 """
 
 from __future__ import annotations

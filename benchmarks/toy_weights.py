@@ -1,4 +1,4 @@
-"""Print a SHA-256 of the weights that each toy strategy of the tests has after training.
+"""Print a SHA-256 of the trained weights of each toy strategy of the tests.
 
 Run it before and after a change that must not alter any number, on one machine, and compare:
 

@@ -1,13 +1,12 @@
-"""How well images of unknown classes are told apart, on the embedded digits.
+"""Measure how well images of unknown classes are detected on the embedded digits.
 
     python benchmarks/unknown.py [--seeds 1 2 3] [--only ncm ranpac]
 
-Each method is trained on eight of the ten digits, two after two in an order that the seed draws.
-Half of the test images of these eight set the threshold of ``predict --unknown``, and the other
-half says how many known images fall below it (mean of many halves; a calibrated threshold gives the
-rate). All test images of the two digits left out say how many of them do, and how well confidence
-orders known before unknown images (AUROC). Prints the table of docs/records/results.md: means and
-standard deviations over seeds.
+Each method is trained on eight of the ten digits, in an order drawn from the seed. One half of
+their test images sets the threshold of ``predict --unknown``. The other half measures the share of
+known images below it (mean over many halves), which should equal the rate. All test images of the
+two digits left out measure the share of unknown images below it, and the AUROC of confidence.
+Prints the table of docs/records/results.md: means and standard deviations over seeds.
 """
 
 from __future__ import annotations

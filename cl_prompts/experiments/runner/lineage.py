@@ -309,7 +309,8 @@ def what_grows(parts: Run) -> list[str]:
     """Sentences on what a run would learn, and which tensors of the model would grow.
 
     Args:
-        parts: of the run; its strategy restores the parent's state.
+        parts: of the run; its strategy gets the parent's state.
+        verbose: list the tensors that grow, with their shapes.
 
     Raises:
         InputError: see :func:`grow_to_parent`, or the state does not fit the run's settings.
