@@ -301,12 +301,13 @@ def scores_before(parts: Run) -> dict[str, Any]:
         "samples_seen": strategy.samples_seen,
         "score": found.accuracy,
         "by_class": [value if there else None for there, value in by_class],
+        "images": [] if found.images is None else found.images.int().tolist(),
         **({"by_domain": by_domain} if by_domain else {}),
     }
 
 
-def what_grows(parts: Run) -> list[str]:
-    """Sentences on what a run would learn, and which tensors of the model would grow.
+def growth(parts: Run, *, verbose: bool = False) -> list[str]:
+    """Describe the classes and images that a continual run adds.
 
     Args:
         parts: of the run; its strategy gets the parent's state.
@@ -322,15 +323,15 @@ def what_grows(parts: Run) -> list[str]:
     before = {name: list(value.shape) for name, value in strategy.model.learned_state().items()}
     grow_beyond_parent(parts)
     after = {name: list(value.shape) for name, value in strategy.model.learned_state().items()}
+    new = f", new: {', '.join(data.new_classes)}" if data.new_classes else ""
     images = f"{len(data.later.train)} training and {len(data.later.test)} test images"
+    tensors = [
+        f"{name}: {before.get(name, [])} -> {shape}"
+        for name, shape in after.items()
+        if shape != before.get(name)
+    ]
     return [
-        f"further images: {images} of {len(data.later.classes)} classes",
-        f"classes: {len(data.before.classes)} -> {len(data.classes)}, new:"
-        f" {', '.join(data.new_classes) or 'none'}",
+        f"{len(data.before.classes)} classes -> {len(data.classes)}{new}; {images}",
         *copies_across(data),
-        *(
-            f"{name}: {before.get(name, [])} -> {shape}"
-            for name, shape in after.items()
-            if shape != before.get(name)
-        ),
+        *(tensors if verbose else ()),
     ]
