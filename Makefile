@@ -1,4 +1,4 @@
-# On a fresh machine two commands do all the set-up: make run, make test.
+# make run and make test set everything up on a fresh machine.
 PYTHON ?= python3
 BIN = .venv/bin
 # What a run needs, and what tests and checks need.
@@ -7,19 +7,19 @@ DEV = .venv/.dev
 
 .PHONY: run test quick check settings bench bench-scale format docs oldest newest sdist wheel-check clean
 
-run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
+run: $(READY)  ## five strategies on the embedded digits, then a report
 	$(BIN)/cl-prompts run digits
 
-# Compiled tests are kept: to rewrite their assertions anew takes seconds in each process.
+# Keep compiled tests: rewriting their assertions takes seconds in each process.
 unexport PYTHONDONTWRITEBYTECODE
 
 # Tests that share runs stay in one process: tests/conftest.py groups them.
 SHARED_OUT = -n 2 --dist loadgroup
 
-test: $(DEV)  ## the whole truth, 3 to 5 minutes on 2 cores
+test: $(DEV)  ## all tests, 3 to 5 minutes on 2 cores
 	$(BIN)/python -m pytest $(SHARED_OUT)
 
-quick: $(DEV)  ## what is not slow, a minute on 2 cores: the daily loop
+quick: $(DEV)  ## fast tests, a minute on 2 cores
 	$(BIN)/python -m pytest $(SHARED_OUT) -m "not slow"
 
 check: $(DEV)  ## lint, format, types
@@ -41,7 +41,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Venvs of their own, several GiB each. TESTS="-m 'not slow' tests/backbones" for a part.
+# Separate environments, several GiB each. TESTS="-m 'not slow' tests/backbones" for a part.
 TESTS ?= tests
 oldest: RESOLUTION = lowest-direct
 newest: RESOLUTION = highest
@@ -70,13 +70,13 @@ sdist: $(DEV)  ## the archive of sources, from which the tests run, and the whee
 # Clean environments, several GiB each, that see nothing of this folder.
 PYTHONS ?= 3.11 3.12 3.13
 WHEELS = $(CURDIR)/build/wheels
-wheel-check:  ## the wheel, installed and run in a clean environment of each Python at hand
+wheel-check:  ## the wheel, installed and run in a clean environment of each available Python
 	rm -rf $(WHEELS)
 	$(PYTHON) -m pip wheel --no-deps --wheel-dir $(WHEELS) .
 	@set -e; tried=0; \
 	for version in $(PYTHONS); do \
 		if ! python$$version -c "" 2> /dev/null; then \
-			echo "python$$version is not here: left out"; \
+			echo "python$$version is missing: skipped"; \
 			continue; \
 		fi; \
 		clean=$(WHEELS)/venv-$$version; \
@@ -90,10 +90,9 @@ wheel-check:  ## the wheel, installed and run in a clean environment of each Pyt
 	done; \
 	test $$tried -gt 0
 
-# uv links the files that its cache holds, where pip copies and compiles them: 5 seconds for 90. It
-# reads none of pip's settings, so that these are handed on. Where it cannot be had, pip does it.
-# An environment gets its pip from the one outside of it, in half the time that it takes to unpack
-# its own, and unpacks its own where that fails.
+# uv links cached files, while pip copies and compiles them: 5 seconds instead of 90. It ignores pip's
+# settings, so they are passed on. Without uv, pip installs. The outer pip installs into the new
+# environment, in half the time of unpacking another pip, which is the fallback.
 PIP_SETTINGS = $(BIN)/python -m pip config list | sed -nE \
 	-e "s/^.*\.find-links='(.*)'$$/UV_FIND_LINKS=\1/p" \
 	-e "s/^.*\.constraint='(.*)'$$/UV_CONSTRAINT=\1/p" \
@@ -102,8 +101,8 @@ PIP_SETTINGS = $(BIN)/python -m pip config list | sed -nE \
 INSTALL = env $$($(PIP_SETTINGS)) $(BIN)/python -m uv pip install --python $(BIN)/python -e $(1) \
 	|| $(BIN)/python -m pip install -e $(1)
 
-# Python compiles a module at its first import, all on one core. While a run imports torch, which
-# comes first, a second core compiles what comes late in it and after it.
+# Python compiles modules at first import, on one core. While a run imports torch, a second core
+# compiles the modules that are imported later.
 LATE = torch/fx torch/ao torchvision timm avalanche altair
 COMPILE = printf '%s\n' $(LATE:%=.venv/lib/*/site-packages/%) cl_prompts \
 	| $(BIN)/python -m compileall -q -x /tests/ -i - > /dev/null 2>&1 &
