@@ -6,11 +6,11 @@
 
 All of them read the same features: training images are seen as test images are, without
 augmentation, and an image is put through the frozen ViT once for all methods and seeds (once more
-for LayUP, which reads other blocks). Otherwise streams, settings and evaluation are those of the
-recipe, as in ``cl-prompts run RECIPE strategy=NAME seed=1-3``. Constants
-are those of papers or recipes, and GACL has as many random features as the others. Prints mean and
-standard deviation of A_AUC and A_last over seeds in %, and differences to the reference with 95 %
-intervals.
+for LayUP, which reads other blocks). Features are stored in float16. Otherwise streams, settings
+and evaluation are those of the recipe, as in ``cl-prompts run RECIPE strategy=NAME seed=1-3``.
+Constants are those of papers or recipes, and GACL has as many random features as the others. Prints
+mean and standard deviation of A_AUC and A_last over seeds in %, and differences to the reference
+with 95 % intervals.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import argparse
 import statistics
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,6 +44,7 @@ METHODS = {
     "RanDumb": ["strategy=randumb"],
     "AnaCP": ["strategy=anacp"],
     "FeCAM": ["strategy=fecam"],
+    "RDA": ["strategy=rda"],
     "balanced ridge": ["strategy=balanced_ridge"],
     "AIR, half of all blocks": ["strategy=air", "features=blocks:half"],
     "recommended": ["strategy=recommended"],
@@ -50,6 +53,8 @@ METHODS = {
 WIDEST = "blocks:half"
 #: method -> A_AUC by seed, A_last by seed
 Results = dict[str, tuple[dict[int, float], dict[int, float]]]
+#: read-out -> digest of an image -> its features in float16
+Known = dict[str, dict[str, Tensor]]
 
 
 class Remembered:
@@ -57,27 +62,28 @@ class Remembered:
 
     Args:
         compute: images (batch, 3, size, size) -> features (batch, width).
-        known: features by the bytes of an image, which others may share.
+        known: features by the digest of an image, which others may share.
     """
 
-    def __init__(self, compute: Callable[[Tensor], Tensor], known: dict[bytes, Tensor]) -> None:
+    def __init__(self, compute: Callable[[Tensor], Tensor], known: dict[str, Tensor]) -> None:
         self.compute = compute
         self.known = known
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features (batch, width) of images (batch, 3, size, size)."""
-        keys = [image.cpu().numpy().tobytes() for image in images]
+        keys = [blake2b(image.cpu().numpy().tobytes()).hexdigest()[:32] for image in images]
         new = [row for row, key in enumerate(keys) if key not in self.known]
         if new:
             rows = zip(new, self.compute(images[new]), strict=True)
-            self.known.update({keys[row]: feature for row, feature in rows})
-        return torch.stack([self.known[key] for key in keys])
+            self.known.update({keys[row]: feature.half() for row, feature in rows})
+        return torch.stack([self.known[key] for key in keys]).float()
 
 
-def measure(recipe: str, texts: list[str], methods: list[str], seeds: list[int]) -> Results:
+def measure(
+    recipe: str, texts: list[str], methods: list[str], seeds: list[int], known: Known
+) -> Results:
     """A_AUC and A_last in % by method and seed; each is printed once it is known."""
     resources = Resources(quick=True)
-    known: dict[str, dict[bytes, Tensor]] = {}
     found: Results = {method: ({}, {}) for method in methods}
     for seed in seeds:
         for method in methods:
@@ -95,9 +101,7 @@ def measure(recipe: str, texts: list[str], methods: list[str], seeds: list[int])
     return found
 
 
-def remembered_features(
-    strategy: Any, known: dict[str, dict[bytes, Tensor]]
-) -> Callable[[Tensor], Tensor]:
+def remembered_features(strategy: Any, known: Known) -> Callable[[Tensor], Tensor]:
     """Features of a strategy's read-out; the class token is the last of the blocks that others
     read."""
     vit = strategy.model.backbone
@@ -144,6 +148,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[*METHODS], default=[*METHODS])
     parser.add_argument("--add", nargs="+", metavar="NAME: KEY=VALUE...", default=[])
     parser.add_argument("--reference", default="streaming LDA")
+    parser.add_argument("--features", type=Path, help="file that keeps features between calls")
     args = parser.parse_args()
     for text in args.add:
         name, _, settings = text.partition(": ")
@@ -152,7 +157,13 @@ def main() -> None:
     if args.reference not in args.only:
         parser.error(f"the reference is {args.reference!r}: name it in --only, too")
     warnings.simplefilter("ignore")
-    found = measure(args.recipe, args.settings, args.only, args.seeds)
+    known: Known = {}
+    if args.features and args.features.exists():
+        known = torch.load(args.features, weights_only=True)
+    before = {name: len(features) for name, features in known.items()}
+    found = measure(args.recipe, args.settings, args.only, args.seeds, known)
+    if args.features and before != {name: len(features) for name, features in known.items()}:
+        torch.save(known, args.features)
     print()
     for line in table(found, args.reference):
         print(line)

@@ -41,6 +41,7 @@ NAMES = {
     "ER-ACE": "er_ace",
     "EWC++": "ewcpp",
     "FeCAM": "fecam",
+    "RDA": "rda",
     "FlyPrompt": "flyprompt",
     "GACL": "gacl",
     "HiDe-Prompt": "hide_prompt",

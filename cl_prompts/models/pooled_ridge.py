@@ -29,7 +29,7 @@ class PooledRidge(PooledScatter):
 
     Args:
         ridge: r, relative to the mean square of an input; ``"evidence"``: computed at each solution
-            for a stream of :meth:`balanced_size`, see
+            for a stream of :func:`balanced_size`, see
             :func:`~cl_prompts.models.shrinkage.ridge_by_evidence`.
 
     Example:
@@ -55,34 +55,10 @@ class PooledRidge(PooledScatter):
         self.relative = ridge
         self.register_buffer("ridge", torch.zeros((), dtype=dtype), persistent=False)
 
-    def system(self) -> tuple[Tensor, Tensor]:
-        """A (dim + 1, dim + 1) and B (dim + 1, classes)."""
-        seen, n = self.seen, self.count.sum().clamp(min=1)
-        k = seen.sum().clamp(min=1)
-        # The constant 1 does not vary, and its mean is 1 in each class.
-        means = torch.cat([self.mean, seen[:, None].to(self.mean.dtype)], dim=1)
-        a = means.T @ means / k
-        a[:-1, :-1] += self.scatter / n
-        return a, means.T / k
-
-    def balanced_size(self) -> Tensor:
-        """Scalar K (prod_c n_c)^(1/K): samples of the equivalent balanced stream.
-
-        Its classes are equally frequent and have the same geometric mean count. All N samples would
-        overstate the information, since rare classes weigh as much and have noisy means; the
-        effective size of weighted samples (Kish, Survey Sampling, 1965), ``K^2 / sum_c 1/n_c``,
-        depends on the rarest class alone. The geometric mean lies between them, and equals both for
-        balanced classes.
-        """
-        counts = self.count.clamp(min=1)  # log 1 = 0 for unseen classes
-        k = self.seen.sum().clamp(min=1)
-        return k * (counts.log().sum() / k).exp()
-
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        a, b = self.system()
+        a, b = balanced_system(self)
         if isinstance(self.relative, str):
-            # Every sample has one label, so the mean square of labels is 1.
-            self.ridge.copy_(ridge_by_evidence(a, b, a.new_ones(()), self.balanced_size()))
+            self.ridge.copy_(evidence_ridge(self))
         else:
             self.ridge.copy_(self.relative * a.diagonal().mean())
         # W = (A + r mean(diag A) I)^-1 B
@@ -92,3 +68,34 @@ class PooledRidge(PooledScatter):
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         weight = self.solution(wait=wait)
         return x @ weight[:-1] + weight[-1]
+
+
+def balanced_system(sums: PooledScatter) -> tuple[Tensor, Tensor]:
+    """A (dim + 1, dim + 1) and B (dim + 1, classes) of :class:`PooledRidge`."""
+    seen, n = sums.seen, sums.count.sum().clamp(min=1)
+    k = seen.sum().clamp(min=1)
+    # The constant 1 does not vary, and its mean is 1 in each class.
+    means = torch.cat([sums.mean, seen[:, None].to(sums.mean.dtype)], dim=1)
+    a = means.T @ means / k
+    a[:-1, :-1] += sums.scatter / n
+    return a, means.T / k
+
+
+def balanced_size(count: Tensor) -> Tensor:
+    """Scalar K (prod_c n_c)^(1/K) of counts (classes,): samples of the equivalent balanced stream.
+
+    Its classes are equally frequent and have the same geometric mean count. All N samples would
+    overstate the information, since rare classes weigh as much and have noisy means; the effective
+    size of weighted samples (Kish, Survey Sampling, 1965), ``K^2 / sum_c 1/n_c``, depends on the
+    rarest class alone. The geometric mean lies between them, and equals both for balanced classes.
+    """
+    k = (count > 0).sum().clamp(min=1)
+    # log 1 = 0 for unseen classes
+    return k * (count.clamp(min=1).log().sum() / k).exp()
+
+
+def evidence_ridge(sums: PooledScatter) -> Tensor:
+    """Scalar ridge r mean(diag A) of greatest evidence of :class:`PooledRidge` on these sums."""
+    a, b = balanced_system(sums)
+    # Every sample has one label, so the mean square of labels is 1.
+    return ridge_by_evidence(a, b, a.new_ones(()), balanced_size(sums.count))

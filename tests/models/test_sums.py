@@ -16,6 +16,7 @@ from scipy.stats import chisquare
 from cl_prompts.errors import InputError
 from cl_prompts.models.anacp import AnaCP
 from cl_prompts.models.balanced_ridge import BalancedRidge
+from cl_prompts.models.discriminant import RegularisedDiscriminant
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.kernel_lda import ClasswiseLDA, KernelLDA
 from cl_prompts.models.layup import LayUP
@@ -45,6 +46,8 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "anacp_class": lambda: AnaCP(
         DIM, CLASSES, projection=30, ridge=0.3, samples=9, drawn_from="class"
     ),
+    "rda": lambda: RegularisedDiscriminant(DIM, CLASSES, rank=0),
+    "rda_full": lambda: RegularisedDiscriminant(DIM, CLASSES, rank="full"),
     "multi_label_ridge": lambda: MultiLabelRidge(DIM, CLASSES),
 }
 
@@ -155,6 +158,7 @@ def test_removed_sums_that_leave_rounding_alone_are_refused() -> None:
         (*[lambda: MultiLabelRidge(DIM, CLASSES, pseudo=0.7)] * 2, 1, "pseudo-labels"),
         (*[lambda: MultiLabelRidge(DIM, CLASSES, weights="sqrt")] * 2, 1, "weights of samples"),
         (*[lambda: RanPAC(DIM, CLASSES, projection=9, held_out=3)] * 2, -1, "held-out sample"),
+        (*[lambda: RegularisedDiscriminant(DIM, CLASSES)] * 2, -1, "sketches"),
     ],
 )
 def test_what_is_no_sum_is_refused(made: Any, other: Any, sign: int, says: str) -> None:

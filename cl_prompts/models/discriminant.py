@@ -1,0 +1,175 @@
+"""Regularised discriminant analysis: a covariance of each class beside the pooled one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices, rows_by_class
+from cl_prompts.models.pooled_ridge import FoundRidge, evidence_ridge
+from cl_prompts.models.prototype_classifiers import PooledScatter
+from cl_prompts.models.shrinkage import mean_variance
+from cl_prompts.models.sketches import ClassSketches
+
+Rank = int | Literal["full"]
+
+
+class RegularisedDiscriminant(PooledScatter):
+    """Regularised discriminant analysis (Friedman, JASA 1989) with class covariances of low rank
+    (LR-RGDA, arXiv 2602.00144), equal priors.
+
+    Score of class c: ``-1/2 [(x - mu_c)' S_c^-1 (x - mu_c) + log det S_c]`` with ``S_c = S + a_c
+    V_c' V_c`` and ``S = Sw + b t I``. Sw is the pooled covariance within classes, ``t = tr(Sw) /
+    dim``, and ``V_c' V_c`` a sketch of rank r of the class's own covariance, see
+    :class:`~cl_prompts.models.sketches.ClassSketches`. By Woodbury's identity one Cholesky factor
+    of S serves all classes. Scores are relative to the best seen class of their sample.
+
+    The state takes dim^2 + classes * rank * dim numbers. Neither S nor the means depend on the
+    order of samples; the sketches do once a class has more than r samples, within their bound.
+
+    Deviations from LR-RGDA: the features are those of a frozen ViT; a sketch that streams replaces
+    the decomposition of all features of a class; a and b are found from the data.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        rank: r; 0 is linear discriminant analysis with equal priors; ``"full"`` keeps one
+            covariance matrix per class.
+        ridge: b; ``"evidence"``: b t is the ridge that
+            :class:`~cl_prompts.models.pooled_ridge.PooledRidge` computes from the same sums.
+        own_weight: a, the same for all classes; ``"count"``: ``a_c = n_c / dim``, so that a class
+            with few samples relies on the pooled covariance.
+        memory_gib: refuse ``"full"`` where its matrices take more.
+        dtype: of the statistics.
+
+    Raises:
+        InputError: too much memory.
+
+    Example:
+        >>> rda = RegularisedDiscriminant(2, n_classes=3, rank=1)
+        >>> labels = torch.arange(100) % 2
+        >>> wide = torch.randn(100, 2) * (1 + 9 * labels[:, None])  # equal means
+        >>> rda.update(wide, labels)
+        >>> rda(torch.tensor([[0.1, 0.1], [20.0, 20.0]])).argmax(dim=1)
+        tensor([0, 1])
+    """
+
+    sorts = True
+    regulariser = "ridge"
+    ridge: Tensor
+    """b t of the last solution."""
+    centres: Tensor
+    """(classes, dim) L^-1 mu_c, with the Cholesky factor L of S."""
+    factors: Tensor
+    """(classes, rank, dim): |factors (z - L^-1 mu_c)|^2 is subtracted from the distance of z."""
+    log_det: Tensor
+    """(classes,) log det S_c - log det S."""
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        rank: Rank = 8,
+        ridge: float | FoundRidge = "evidence",
+        own_weight: float | Literal["count"] = "count",
+        memory_gib: float = 4.0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        self.rank = rank
+        self.relative = ridge
+        self.own_weight = own_weight
+        self.sketches: ClassSketches | None = None
+        self.classes: ClassScatter | None = None
+        if rank == "full":
+            check_class_matrices("rda", n_classes, dim, dtype, memory_gib, matrices=2)
+            self.classes = ClassScatter(dim, n_classes, dtype=dtype)
+        elif rank:
+            self.sketches = ClassSketches(rank, dim, n_classes, dtype=dtype)
+        self.register_buffer("ridge", torch.zeros((), dtype=dtype), persistent=False)
+        for name in ("centres", "factors", "log_det"):
+            self.register_buffer(name, None, persistent=False)
+
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        if self.classes is not None:
+            self.classes.update(x, labels)
+        elif self.sketches is not None:
+            for c, mine in rows_by_class(x, labels):
+                before, mean = self.count[c], mine.mean(dim=0)
+                # Chan et al.: residuals about the batch's mean, and the shift of the mean as one
+                # more row, have the scatter about the final mean.
+                shift = (before * len(mine) / (before + len(mine))).sqrt() * (mean - self.mean[c])
+                self.sketches.add(c, torch.cat([mine - mean, shift[None]]))
+        super()._update(x, onehot, labels)
+
+    def not_summed(self, sign: int) -> str | None:
+        """Why the state cannot be combined, or None."""
+        sketched = sign < 0 and self.sketches is not None
+        return "images cannot be taken out of sketches of covariances" if sketched else None
+
+    def combined(self, other: RegularisedDiscriminant | None, sign: int) -> None:  # type: ignore[override]
+        """Merge the sketches, after counts and means were combined."""
+        super().combined(other, sign)
+        if self.sketches is None:
+            return
+        if other is None:
+            self.sketches.rows.zero_()
+            return
+        assert other.sketches is not None
+        before = self.count - other.count
+        for c in other.seen.nonzero().flatten().tolist():
+            rows = other.sketches.rows[c]
+            if before[c]:
+                # n m / (n + m) shift^2, by the distance to the new mean
+                distance = other.mean[c] - self.mean[c]
+                factor = other.count[c] * self.count[c] / before[c]
+                rows = torch.cat([rows, factor.sqrt() * distance[None]])
+            self.sketches.add(c, rows)
+
+    def roots(self) -> Tensor:
+        """(classes, rank, dim) sqrt(a_c) V_c."""
+        if self.classes is not None:
+            values, vectors = torch.linalg.eigh(self.classes.scatters)
+            rows = values.clamp(min=0).sqrt()[..., None] * vectors.mT
+        elif self.sketches is not None:
+            rows = self.sketches.rows
+        else:
+            rows = self.mean.new_zeros(self.n_classes, 0, self.dim)
+        n = self.count.clamp(min=1)
+        a = n / self.dim if self.own_weight == "count" else self.own_weight
+        return (a / n).sqrt()[:, None, None] * rows
+
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        n = self.count.sum().clamp(min=1)
+        s = self.scatter / n
+        if isinstance(self.relative, str):
+            self.ridge.copy_(evidence_ridge(self))
+        else:
+            self.ridge.copy_(self.relative * mean_variance(s))
+        s.diagonal().add_(self.ridge)
+        identity = torch.eye(self.dim, dtype=s.dtype, device=s.device)
+        # z = L^-1 x = x L^-T, so that |z|^2 = x' S^-1 x
+        root, info = torch.linalg.cholesky_ex(s)
+        inverse = torch.linalg.solve_triangular(root, identity, upper=False).mT
+        inverse = inverse.masked_fill(info != 0, float("nan"))
+        self.centres = self.mean @ inverse
+        # E_c = sqrt(a_c) V_c L^-T; S_c^-1 is I - E_c' (I + E_c E_c')^-1 E_c in the space of z.
+        e = self.roots() @ inverse
+        inner = e @ e.mT + torch.eye(e.shape[1], dtype=e.dtype, device=e.device)
+        factor = torch.linalg.cholesky_ex(inner).L
+        self.factors = torch.linalg.solve_triangular(factor, e, upper=False)
+        self.log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+        return inverse, info
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        z = x @ self.solution(wait=wait)
+        # |z - m_c|^2 but for |z|^2, which all classes share
+        distance = self.centres.square().sum(dim=1) - 2 * z @ self.centres.T
+        # d_c = factors (z - m_c)
+        offset = torch.einsum("crd,cd->cr", self.factors, self.centres)
+        own = torch.einsum("bd,crd->bcr", z, self.factors) - offset
+        distance = distance - own.square().sum(dim=2)
+        return self._relative(-(distance + self.log_det) / 2)

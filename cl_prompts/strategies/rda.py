@@ -1,0 +1,45 @@
+"""RDA: regularised discriminant analysis with class covariances of low rank, no gradient."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cl_prompts.checks import NotNegative, Positive, Size
+from cl_prompts.models.discriminant import RegularisedDiscriminant
+from cl_prompts.models.pooled_ridge import FoundRidge
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
+
+
+class RDA(PrototypeStrategy):
+    """Regularised discriminant analysis (Friedman, JASA 1989) on frozen features, with a covariance
+    of low rank for each class beside the pooled one (LR-RGDA, arXiv 2602.00144).
+
+    Score of class c: ``-1/2 [(x - mu_c)' S_c^-1 (x - mu_c) + log det S_c]``, ``S_c = Sw + b t I +
+    a_c V_c' V_c``. All formulas:
+    :class:`~cl_prompts.models.discriminant.RegularisedDiscriminant`.
+
+    Deviations from LR-RGDA: a frozen backbone; class covariances stream as sketches; a and b are
+    found from the data.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> rda = RDA(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> tuple(rda.model.head.sketches.rows.shape)
+        (10, 8, 128)
+    """
+
+    classifier = RegularisedDiscriminant
+    plain_images = True
+
+    rank: Size | Literal["full"] = 8
+    """Rank r of the class covariances; 0: linear discriminant analysis with equal priors;
+    ``"full"``: one covariance matrix per class."""
+    ridge: Positive | FoundRidge = "evidence"
+    """Ridge b relative to the mean variance within classes; ``"evidence"``: that of
+    ``balanced_ridge`` on the same sums."""
+    own_weight: NotNegative | Literal["count"] = "count"
+    """Weight a of a class's own covariance; ``"count"``: number of its samples over the feature
+    width."""
+    memory_gib: Positive = 4.0
+    """Refuse ``rank=full`` if its matrices take more, in GiB."""
+    training_scores: bool = False
