@@ -1,7 +1,10 @@
-"""Items of map-style data sets, and their batches."""
+"""Items of map-style data sets, keys of their augmented views, and their batches."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -9,8 +12,34 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from cl_prompts.checks import shown
-from cl_prompts.datasets.transforms import viewing
 from cl_prompts.errors import InputError
+
+Key = tuple[int, ...]
+
+_KEY: ContextVar[Key | None] = ContextVar("view key", default=None)
+
+
+@contextmanager
+def viewing(*key: int) -> Iterator[None]:
+    """Read items as augmented views under ``key`` in this context.
+
+    A view depends on the transform's seed and this key alone: neither on the process that makes it
+    nor on earlier draws. The training loop gives each item of its order a key of its own.
+
+    >>> with viewing(100, 1):
+    ...     current_key()
+    (100, 1)
+    """
+    token = _KEY.set(key)
+    try:
+        yield
+    finally:
+        _KEY.reset(token)
+
+
+def current_key() -> Key | None:
+    """Return the key of the enclosing :func:`viewing`, or None."""
+    return _KEY.get()
 
 
 def entries_of(item: Any) -> tuple[Any, ...]:

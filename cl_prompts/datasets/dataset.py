@@ -23,7 +23,7 @@ from cl_prompts.datasets.classes import (
     ignored_of,
     labels_of,
 )
-from cl_prompts.datasets.collate import entries_of
+from cl_prompts.datasets.collate import current_key, entries_of, viewing
 from cl_prompts.datasets.fingerprint import (
     files_fingerprint,
     labels_fingerprint,
@@ -32,7 +32,7 @@ from cl_prompts.datasets.fingerprint import (
 )
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
-from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom, current_key, viewing
+from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
 from cl_prompts.errors import InputError, RunError
 
 Statistics = tuple[float, float, float]

@@ -103,7 +103,7 @@ def sampled_fingerprint(images: Images, rows: np.ndarray) -> dict[str, Any]:
     """
     import torch  # comparing fingerprints does not need it
 
-    from cl_prompts.datasets.transforms import viewing
+    from cl_prompts.datasets.collate import viewing
 
     digest = hashlib.sha256()
     # One key, so that augmented images are the same each time.

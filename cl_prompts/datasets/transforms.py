@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
+from cl_prompts.datasets.collate import Key, current_key
 from cl_prompts.training.seeds import borrowed_generator
 
 ImageTransform = Callable[[Tensor], Tensor]
@@ -110,34 +109,6 @@ class Augmentation:
 def _enlarged(size: int) -> int:
     # Published: 256 for 224.
     return round(size * 256 / 224)
-
-
-Key = tuple[int, ...]
-
-_KEY: ContextVar[Key | None] = ContextVar("view key", default=None)
-
-
-@contextmanager
-def viewing(*key: int) -> Iterator[None]:
-    """Read items as augmented views under ``key`` in this context.
-
-    A view depends on the transform's seed and this key alone: neither on the process that makes it
-    nor on earlier draws. The training loop gives each item of its order a key of its own.
-
-    >>> with viewing(100, 1):
-    ...     current_key()
-    (100, 1)
-    """
-    token = _KEY.set(key)
-    try:
-        yield
-    finally:
-        _KEY.reset(token)
-
-
-def current_key() -> Key | None:
-    """Return the key of the enclosing :func:`viewing`, or None."""
-    return _KEY.get()
 
 
 def view_seed(seed: int, key: Key) -> int:

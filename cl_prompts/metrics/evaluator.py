@@ -150,14 +150,15 @@ class CachedEvaluator:
         domains = None if self.shown is None else self.domain_of_each
         n_domains = 1 if domains is None else len(self.domain_names)
         counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
-        found = [torch.zeros(0, len(seen), device=self.device)]
+        found: list[Tensor] = []
         order = [torch.zeros(0, dtype=torch.int64)]
         for rows, logits in self.logits(model, seen):
             found.append(logits[:, : len(seen)])
             order.append(rows)
             where = None if domains is None else domains[rows].to(self.device)
             counts.update(logits, self.targets[rows].to(self.device), where)
-        scores = torch.cat(found).cpu()
+        # A model that has yet to grow has fewer columns than ``seen``.
+        scores = torch.cat(found or [torch.zeros(0, len(seen))]).cpu()
         self.confidence = confidence(scores)
         self._scored = scores, self.targets[torch.cat(order)]
         return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from cl_prompts.backbones.weight_files import backbone_hash, state_hash
 from cl_prompts.errors import InputError
 from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.compiled import CompiledDecoding
-from cl_prompts.models.heads import finite
+from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.files import write_whole
@@ -87,6 +88,12 @@ def need_frozen(backbone: FrozenViT, part: str) -> None:
     """Raise ``InputError`` for a trainable backbone where features must not change."""
     if backbone.trainable:
         raise InputError(f"{part} need a frozen backbone: this one is thawed")
+
+
+def finite(logits: Tensor) -> Tensor:
+    """Logits (batch, classes) with ``FINITE_MASK`` in place of -inf."""
+    # NaN and infinity stay, since they show a fault.
+    return logits.nan_to_num(nan=math.nan, posinf=math.inf, neginf=FINITE_MASK)
 
 
 class ContinualModel(nn.Module):

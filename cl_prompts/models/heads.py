@@ -1,27 +1,20 @@
-"""Heads (linear, cosine), learned logit masks, and the mask of unseen classes."""
+"""Heads (linear, cosine, unit rows), and the mask of unseen classes."""
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.prompts.selectors import Selection, unit_rows
+from cl_prompts.prompts.selectors import unit_rows
 
 #: Replaces -inf for Avalanche's losses and metrics, which need a finite number.
 FINITE_MASK = -1e4
 
 #: Initial values of head rows.
 RowInit = Literal["uniform", "small"]
-
-
-def finite(logits: Tensor) -> Tensor:
-    """Logits (batch, classes) with ``FINITE_MASK`` in place of -inf."""
-    # NaN and infinity stay, since they show a fault.
-    return logits.nan_to_num(nan=math.nan, posinf=math.inf, neginf=FINITE_MASK)
 
 
 class LinearHead(nn.Linear):
@@ -155,38 +148,3 @@ class UnitRowHead(nn.Module):
     def fresh(self, name: str, rows: Tensor) -> None:
         """Initialise the rows of new classes."""
         uniform_rows(rows)
-
-
-class InstanceLogitMask(nn.Module):
-    """MVP's instance-wise logit mask: a learned factor in (0, 2) per prompt and class.
-
-    It multiplies signed logits, so shrinking a negative logit raises that class (as published).
-    Initial value 2 sigmoid(-1) = 0.5379. With k > 1 selected prompts the parameters are averaged
-    before the sigmoid.
-
-    Args:
-        size: prompts in the pool.
-        n_classes: columns of the logits.
-
-    Example:
-        >>> mask = InstanceLogitMask(size=10, n_classes=2)
-        >>> index = torch.tensor([[3], [7]])
-        >>> mask(Selection(index, distance=torch.zeros(2, 10), scale=torch.ones(10))).shape
-        torch.Size([2, 2])
-    """
-
-    class_axes: ClassVar = {"values": 1}
-
-    def __init__(self, size: int, n_classes: int) -> None:
-        super().__init__()
-        self.values = nn.Parameter(torch.full((size, n_classes), -1.0))
-
-    def fresh(self, name: str, rows: Tensor) -> None:
-        """Initialise the columns of new classes."""
-        rows.fill_(-1)
-
-    def forward(self, selection: Selection) -> Tensor:
-        """Selection -> mask (batch, classes)."""
-        # mask_i = 2 sigmoid(mean over the selected prompts of M[s_i])
-        chosen = F.embedding(selection.index, self.values)
-        return 2 * torch.sigmoid(chosen.squeeze(1) if chosen.shape[1] == 1 else chosen.mean(dim=1))

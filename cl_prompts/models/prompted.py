@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +14,47 @@ from cl_prompts.backbones.injection import Entry, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
-from cl_prompts.models.heads import InstanceLogitMask, LinearHead
+from cl_prompts.models.heads import LinearHead
 from cl_prompts.models.slow_heads import ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.blocks import check_blocks
 from cl_prompts.prompts.pools import Pool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
+
+
+class InstanceLogitMask(nn.Module):
+    """MVP's instance-wise logit mask: a learned factor in (0, 2) per prompt and class.
+
+    It multiplies signed logits, so shrinking a negative logit raises that class (as published).
+    Initial value 2 sigmoid(-1) = 0.5379. With k > 1 selected prompts the parameters are averaged
+    before the sigmoid.
+
+    Args:
+        size: prompts in the pool.
+        n_classes: columns of the logits.
+
+    Example:
+        >>> mask = InstanceLogitMask(size=10, n_classes=2)
+        >>> index = torch.tensor([[3], [7]])
+        >>> mask(Selection(index, distance=torch.zeros(2, 10), scale=torch.ones(10))).shape
+        torch.Size([2, 2])
+    """
+
+    class_axes: ClassVar = {"values": 1}
+
+    def __init__(self, size: int, n_classes: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.full((size, n_classes), -1.0))
+
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Initialise the columns of new classes."""
+        rows.fill_(-1)
+
+    def forward(self, selection: Selection) -> Tensor:
+        """Selection -> mask (batch, classes)."""
+        # mask_i = 2 sigmoid(mean over the selected prompts of M[s_i])
+        chosen = F.embedding(selection.index, self.values)
+        return 2 * torch.sigmoid(chosen.squeeze(1) if chosen.shape[1] == 1 else chosen.mean(dim=1))
 
 
 class PromptedViT(ContinualModel):

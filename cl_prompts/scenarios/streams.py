@@ -210,7 +210,7 @@ def _avalanche_data(
 
 
 class _Zeros(ConstantSequence):
-    """Task labels with a first element even when empty.
+    """Task labels whose empty subset has a first element.
 
     Avalanche reads the task label of an experience from element 0, also of an empty experience.
     """
@@ -218,11 +218,8 @@ class _Zeros(ConstantSequence):
     def __getitem__(self, index: Any) -> Any:
         return 0 if index == 0 else super().__getitem__(index)
 
-    def __iter__(self) -> Iterator[int]:
-        return iter([0] * len(self))
-
-    def subset(self, indices: Sequence[int]) -> _Zeros:
-        return _Zeros(0, len(indices))
+    def subset(self, indices: Sequence[int]) -> ConstantSequence:
+        return ConstantSequence(0, len(indices)) if len(indices) else _Zeros(0, 0)
 
 
 class LazyStream(SequenceCLStream):

@@ -21,8 +21,7 @@ from cl_prompts.losses.mvp import (
     mvp_classification_loss,
 )
 from cl_prompts.models.base import Output
-from cl_prompts.models.heads import InstanceLogitMask
-from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.models.prompted import InstanceLogitMask, PromptedViT
 from cl_prompts.prompts.blocks import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection

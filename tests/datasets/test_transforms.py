@@ -13,14 +13,9 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize
 
+from cl_prompts.datasets.collate import current_key, viewing
 from cl_prompts.datasets.registry import DATASETS, ImageSet
-from cl_prompts.datasets.transforms import (
-    Augmentation,
-    PrivateRandom,
-    current_key,
-    view_seed,
-    viewing,
-)
+from cl_prompts.datasets.transforms import Augmentation, PrivateRandom, view_seed
 
 torch.set_num_threads(1)
 

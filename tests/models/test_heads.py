@@ -6,11 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.models.heads import (
-    CosineHead,
-    InstanceLogitMask,
-    UnitRowHead,
-)
+from cl_prompts.models.heads import CosineHead, UnitRowHead
+from cl_prompts.models.prompted import InstanceLogitMask
 from cl_prompts.prompts.selectors import Selection
 
 

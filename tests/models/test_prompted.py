@@ -10,8 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.models.base import Output
-from cl_prompts.models.heads import CosineHead, InstanceLogitMask
-from cl_prompts.models.prompted import PromptedViT, innermost_selector, key_similarity, prompt_usage
+from cl_prompts.models.heads import CosineHead
+from cl_prompts.models.prompted import (
+    InstanceLogitMask,
+    PromptedViT,
+    innermost_selector,
+    key_similarity,
+    prompt_usage,
+)
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.components import AttentionWeights, ComponentPool
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool

@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestCentroid
 from cl_prompts.errors import RunError
 from cl_prompts.models.anacp import AnaCP
 from cl_prompts.models.balanced_ridge import BalancedRidge
-from cl_prompts.models.heads import finite
+from cl_prompts.models.base import finite
 from cl_prompts.models.kernel_lda import ClasswiseLDA, KernelLDA
 from cl_prompts.models.mahalanobis import MahalanobisPerClass
 from cl_prompts.models.prototype_classifiers import (

@@ -18,8 +18,7 @@ from avalanche.training.utils import trigger_plugins
 from cl_prompts.backbones.pixels import check_batch
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import has_one_class
-from cl_prompts.models.base import Output
-from cl_prompts.models.heads import finite
+from cl_prompts.models.base import Output, finite
 from cl_prompts.strategies.base.experience import (
     announces_boundaries,
     check_labels,

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cl_prompts.datasets.collate import collate
-from cl_prompts.datasets.transforms import Key, viewing
+from cl_prompts.datasets.collate import Key, collate, viewing
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch, RecurringViews
 from cl_prompts.training.buffers import ReplayBuffer

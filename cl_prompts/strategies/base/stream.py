@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cl_prompts.datasets.collate import collate
-from cl_prompts.datasets.transforms import Key, viewing
+from cl_prompts.datasets.collate import Key, collate, viewing
 
 KeyedRow = tuple[int, Key]
 

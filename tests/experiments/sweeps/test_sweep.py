@@ -72,7 +72,7 @@ def test_a_run_of_another_identity_is_repeated(
     sweep.check()
     text = console.export_text()
     assert says in text
-    assert ("is left alone, and its run is made again" in text) == bool(says)
+    assert ("is not used, and its run is repeated" in text) == bool(says)
 
 
 def test_a_finished_run_that_was_edited_is_refused(made: Path, tmp_path: Path) -> None:
