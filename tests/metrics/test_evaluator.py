@@ -58,9 +58,9 @@ MATRIX = Scenes(12, seed=2).targets
 @pytest.mark.parametrize(
     ("data", "values", "says"),
     [
-        (Blobs, {"targets": IDS[:11]}, "there are 12 images, and .targets is int64 of shape"),
+        (Blobs, {"targets": IDS[:11]}, r"int64 of shape \(11,\) for 12 images"),
         (Blobs, {"targets": [*IDS, 0]}, r"int64 of shape \(13,\)"),
-        (Blobs, {"targets": IDS > 2}, "and .targets is bool of shape"),
+        (Blobs, {"targets": IDS > 2}, "one integer per image, not bool of shape"),
         (Blobs, {"targets": IDS - 1}, "must be class ids from 0"),
         (Blobs, {"targets": IDS + 1}, "labels of 7 classes, and the model 6: give the same"),
         (Blobs, {"targets": MATRIX}, "several labels per image, and the model supports one"),

@@ -96,7 +96,10 @@ def test_from_a_folder_to_labels(
     assert main(["init", "My photos"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "3 classes, 64 training and 16 test images"
-    assert "wrote My_photos.yaml; next: cl-prompts run My_photos.yaml" in told
+    at = next(
+        i for i, line in enumerate(told) if line.startswith("wrote My_photos.yaml; next (about")
+    )
+    assert told[at + 1] == "  cl-prompts run My_photos.yaml"
     assert told[-1].startswith("      cl-prompts learn latest FOLDER")
     assert main(["init", "My photos"]) == 2
     assert "My_photos.yaml exists already" in capsys.readouterr().err
