@@ -56,7 +56,8 @@ LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safete
 #: room -> the libraries that it may import; experiments may import anything
 LIBRARIES: dict[str, set[str]] = {
     **{part: {*LEARNING, "huggingface_hub"} for part in PARTS},
-    "datasets": {"torch", "torchvision", "numpy", "PIL", "sklearn", "filelock", "scipy"},
+    "datasets": {"torch", "torchvision", "numpy", "PIL", "sklearn", "filelock", "scipy"}
+    | {"safetensors"},
     "scenarios": {"torch", "numpy"},
     "strategies": {*LEARNING, "avalanche"},
     **{loose: set() for loose in (*EVERYWHERE, "__init__")},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -86,6 +88,29 @@ class Features:
         chosen = [output[:, place] for place in places]
         normed = [norm(tokens) for tokens in chosen] if self.normed else chosen
         return [tokens.float().mean(dim=1) for tokens in normed]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Features that were computed before, which no pass of the ViT has to compute.
+
+    Attributes:
+        size: width of a feature.
+        source: what made them.
+    """
+
+    size: int
+    source: str
+
+    def width(self, dim: int) -> int:
+        """Return the width of a feature."""
+        return self.size
+
+    def on(self, backbone: Any) -> Any:
+        """Return a copy of a backbone that maps stored features (batch, size) to themselves."""
+        twin = copy.copy(backbone)
+        twin.features = self
+        return twin
 
 
 #: The class token of the last block after the final norm, as in the published methods.

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cl_prompts.backbones.features import Stored
 from cl_prompts.errors import InputError, first_of
 
 #: Tolerance of pixels outside [0, 1], since bicubic resizing overshoots at edges.
@@ -28,10 +29,22 @@ def check_batch(model: Any, images: Any, labels: Any, first: int = 0) -> None:
     Raises:
         InputError: invalid images or labels, and their positions.
     """
-    backbone = model.backbone
-    normalised = not backbone.normalises
-    check_pixels(images, backbone.image_size, normalised=normalised, first=first)
+    check_input(model.backbone, images, first)
     check_targets(labels, model.n_classes, multi_label=model.multi_label, first=first)
+
+
+def check_input(backbone: Any, images: Any, first: int = 0) -> None:
+    """Check images, or stored features, for a backbone.
+
+    Raises:
+        InputError: see :func:`check_pixels` and :func:`check_features`.
+    """
+    features = getattr(backbone, "features", None)
+    if isinstance(features, Stored):
+        check_features(images, features.size, first=first)
+    else:
+        normalised = not backbone.normalises
+        check_pixels(images, backbone.image_size, normalised=normalised, first=first)
 
 
 def check_pixels(images: Any, size: int, *, normalised: bool = False, first: int = 0) -> None:
@@ -68,6 +81,30 @@ def check_pixels(images: Any, size: int, *, normalised: bool = False, first: int
             f"pixels of the images at positions {positions(wrong, first)} reach from {low:.3g} to"
             f" {high:.3g}: give images in [0, 1], divided by 255 and not normalised, which the"
             ' backbone does unless created with normalisation="none"'
+        )
+
+
+def check_features(features: Any, width: int, *, first: int = 0) -> None:
+    """Refuse stored features of another width, or that are not finite.
+
+    >>> check_features(torch.zeros(2, 4), 4)
+
+    Args:
+        features: (batch, width), floating-point.
+        width: of the features that the model was built for.
+        first: position of the first row, for the sentence.
+
+    Raises:
+        InputError: another type or shape, or NaN or infinity.
+    """
+    if not isinstance(features, Tensor) or features.shape[1:] != (width,):
+        shape = tuple(getattr(features, "shape", ()))
+        raise InputError(f"stored features have shape {shape}: give (batch, {width})")
+    wrong = ~features.isfinite().all(dim=1)
+    if bool(wrong.any()):
+        raise InputError(
+            f"stored features at positions {positions(wrong, first)} are not finite: store them"
+            " again"
         )
 
 

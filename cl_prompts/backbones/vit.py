@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
-from cl_prompts.backbones.features import TOKEN, Features
+from cl_prompts.backbones.features import TOKEN, Features, Stored
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
@@ -67,7 +67,7 @@ class FrozenViT(nn.Module):
         one_of("precision", precision, Precision)
         self.precision = precision
         self.trainable = False
-        self.features = TOKEN
+        self.features: Any = TOKEN
         """Tokens that become features, see :meth:`with_features`."""
         self._by_features: dict[Features, FrozenViT] = {}
         self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
@@ -121,6 +121,8 @@ class FrozenViT(nn.Module):
             >>> vit.dim, vit.with_features("blocks:3").feature_dim
             (128, 384)
         """
+        if isinstance(self.features, Stored):
+            return self
         features = Features.of(name, self.depth)
         if features == self.features:
             return self
@@ -315,6 +317,8 @@ class FrozenViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, 3, size, size) in [0, 1] to unprompted fp32 features (batch, dim)."""
+        if isinstance(self.features, Stored):
+            return images.float()
         return self.class_features(self.embed(images))
 
     @property

@@ -22,6 +22,7 @@ from cl_prompts.datasets.domain_folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.files import LayoutError
 from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Reader, Source
+from cl_prompts.datasets.stored_features import read_features
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.voc import read_voc2007
 from cl_prompts.errors import InputError
@@ -193,6 +194,14 @@ _ENTRIES: dict[str, DataSetEntry] = {
         layout=(
             "train.csv and test.csv with the header path,label and rows like images/a.jpg,cat;dog,"
             " or path,label,domain and images/a.jpg,cat,sketch"
+        ),
+    ),
+    "features": DataSetEntry(
+        read_features,
+        Augmentation(padding=0, flip=False),
+        layout=(
+            "train/*.npy with train/*.labels.npy, or train/*.safetensors with features and labels,"
+            " and test/ likewise"
         ),
     ),
     "domainnet": DataSetEntry(

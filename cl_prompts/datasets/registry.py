@@ -19,8 +19,9 @@ from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.fingerprint import check_files
 from cl_prompts.datasets.images import ImageCache, reduced
 from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
-from cl_prompts.errors import unknown
+from cl_prompts.errors import InputError, unknown
 from cl_prompts.user_code import call_function, keywords, load_function
 
 Crop = Literal["published", "whole", "square", "random_area"]
@@ -207,9 +208,12 @@ def dataset_of(
     room = round(1e9 * cache_gb)
     source = read(cache=ImageCache(augmentation.shorter_side(image_size), room) if cache else None)
     chosen = choose_classes(what, source.classes, classes, class_order)
-    fresh = fixed = augmentation.test(image_size)
+    fresh: ImageTransform | None = augmentation.test(image_size)
+    fixed = fresh
     if augment:
         fresh = PrivateRandom(augmentation.train(image_size), seed=seed)
+    if isinstance(source.train, StoredFeatures):
+        fresh = fixed = None
     parts = []
     for images, targets, ignored, domains, transform in (
         (source.train, source.train_targets, source.train_ignored, source.train_domains, fresh),
@@ -278,6 +282,10 @@ def fixed_transform(
     torch.Size([3, 32, 32])
     """
     one_of("data set", name, DATASETS)
+    if name == "features":
+        raise InputError(
+            "this run learned from stored features, and knows no images: train a run on images"
+        )
     augmentation = _augmentation(f"data set {name!r}", DATASETS[name], crop)
     transform = augmentation.test(image_size)
     if not cache:

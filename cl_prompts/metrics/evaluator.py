@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cl_prompts.backbones.pixels import check_pixels
+from cl_prompts.backbones.pixels import check_input
 from cl_prompts.datasets.classes import labels_of
 from cl_prompts.datasets.collate import HeldOutItems, collate, entries_of
 from cl_prompts.errors import InputError, RunError, first_of
@@ -286,8 +286,7 @@ class CachedEvaluator:
             images = self._images(needed) if needed else repeat(None, len(batches))
             for batch, shown in zip(batches, images, strict=True):
                 if shown is not None and not self._looked_at:
-                    vit = model.backbone
-                    check_pixels(shown, vit.image_size, normalised=not vit.normalises)
+                    check_input(model.backbone, shown)
                     self._looked_at = True
                 cached = {name: self._features.get(name, batch) for name in have}
                 out = model.run(shown, cached)

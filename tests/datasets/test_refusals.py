@@ -20,6 +20,7 @@ from cl_prompts.datasets.voc import CLASSES
 from cl_prompts.errors import InputError
 from tests.datasets.test_domain_folders import write_domainnet, write_domains
 from tests.datasets.test_readers import write_cub, write_tiny_imagenet
+from tests.datasets.test_stored_features import save_piece, write_features
 from tests.datasets.test_voc import write_voc
 from tests.datasets.toys import Own, load, write_coco, write_csv, write_folder
 from tests.refusals import check_refusals
@@ -57,6 +58,14 @@ def linked(root: Path) -> None:
 def same_link(root: Path) -> None:
     """A training image that stands twice by a symbolic link."""
     os.symlink(root / "train" / "ant" / "1.png", root / "train" / "ant" / "z.png")
+
+
+def array(name: str, values: Any) -> Edit:
+    return lambda root: np.save(root / name, np.array(values))
+
+
+def objects(name: str) -> Edit:
+    return lambda root: np.save(root / name, np.array([{}, []], dtype=object), allow_pickle=True)
 
 
 def overlapping(root: Path) -> None:
@@ -196,6 +205,29 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, tuple[Edit, dict[str,
             "row": (text(f"{VOC}cat_train.txt", "000000 1\n000010\n000020 -1\n"), TRAIN_VAL),
             "order": (text(f"{VOC}cat_train.txt", "000000 1\n000020 -1\n000010 1\n"), TRAIN_VAL),
             "missing": (gone("JPEGImages/000000.jpg"), TRAIN_VAL),
+        },
+    ),
+    (
+        "features",
+        write_features,
+        {
+            "no test": (lambda root: (root / "test").rename(root / "rest"), {}),
+            "no labels": (gone("train/a.labels.npy"), {}),
+            "no labels inside": (
+                lambda root: save_piece(root / "test" / "a.safetensors", None),
+                {},
+            ),
+            "pickle": (objects("train/a.npy"), {}),
+            "no array": (text("train/a.npy", "1, 2"), {}),
+            "no safetensors": (text("test/a.safetensors", "1, 2"), {}),
+            "rows": (array("train/a.labels.npy", [0, 1]), {}),
+            "float labels": (array("train/a.labels.npy", [0.0, 1.0, 0.0, 1.0]), {}),
+            "1-D": (array("train/a.npy", [0.0, 1.0]), {}),
+            "width": (array("train/a.npy", np.zeros((4, 2))), {}),
+            "bf16": (lambda root: save_piece(root / "test" / "a.safetensors", kind="bf16"), {}),
+            "names": (text("classes.json", '["ant"]'), {}),
+            "no names": (text("classes.json", "{}"), {}),
+            "one class": (array("train/a.labels.npy", [2, 2, 2, 2]), {}),
         },
     ),
 ]

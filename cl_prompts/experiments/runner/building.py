@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from cl_prompts.backbones.catalog import EMBEDDED
+from cl_prompts.backbones.features import Stored
 from cl_prompts.backbones.vit import FrozenViT, check_precision, pick_device
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
@@ -20,6 +22,7 @@ from cl_prompts.datasets.registry import (
     dataset_options,
     load_dataset,
 )
+from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.parameters import filled_parameters
 from cl_prompts.experiments.recipes.run_config import RunConfig
@@ -34,10 +37,13 @@ from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 from cl_prompts.training.seeds import seed_globals
 from cl_prompts.user_code import is_dotted
 
+#: the data set of stored features
+STORED = "features"
 #: loader processes for a run on a GPU; a run on the CPU needs the cores itself
 _LOADERS = 8
 
@@ -75,6 +81,11 @@ class Resources:
         Raises:
             InputError: the backbone cannot be built.
         """
+        if settings.dataset["name"] == STORED:
+            stored = (data or self.data(settings)).train.images
+            assert isinstance(stored, StoredFeatures)
+            embedded = self._backbone(settings, "none")
+            return Stored(stored.width, stored.source).on(embedded)
         normalisation = _normalisation(settings, data)
         if normalisation is None:
             normalisation = _normalisation(settings, self.data(settings))
@@ -82,6 +93,8 @@ class Resources:
 
     def _backbone(self, settings: RunConfig, normalisation: Any) -> FrozenViT:
         name, arguments = settings.section("backbone")
+        if settings.dataset["name"] == STORED:  # no images pass through it
+            name, arguments = EMBEDDED, {"weights": "default", "precision": "fp32"}
         arguments["normalisation"] = normalisation
         # Each seed draws its own random weights; all seeds share other weights.
         seed = settings.seed if arguments.get("weights") == "random" else 0
@@ -148,10 +161,12 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
         on_gpu = pick_device(settings.device).type == "cuda"
         workers = max(1, min(_LOADERS, cores() - 1)) if on_gpu else 0
         settings = replace(settings, num_workers=workers)
+    kind = strategy_class(settings.strategy)
+    if settings.dataset["name"] == STORED:
+        _check_takes_stored(settings, kind)
     data = resources.data(settings)
     backbone = resources.backbone(settings, data)
     split = split_of(settings, data)
-    kind = strategy_class(settings.strategy)
     # Closed-form statistics need each image once, without augmentation.
     plain = kind.plain_images and not settings.options.get("augmented_views")
     train = data.train.plain() if plain else data.train
@@ -168,6 +183,17 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     strategy = make_strategy(settings, backbone, info, options, plugins=[anytime])
     strategy.check_announced(announced=boundaries_announced(settings, split))
     return Run(settings, data, split, benchmark, strategy, anytime)
+
+
+def _check_takes_stored(settings: RunConfig, kind: type) -> None:
+    if not issubclass(kind, PrototypeStrategy):
+        able = [n for n in STRATEGIES if issubclass(strategy_class(n), PrototypeStrategy)]
+        raise InputError(
+            f"strategy {settings.strategy!r} trains on images, and dataset=features has none: use"
+            f" {', '.join(able)}"
+        )
+    if settings.options.get("augmented_views"):
+        raise InputError("stored features have no views: leave augmented_views out")
 
 
 def check_plan(plan: Sequence[RunConfig], resources: Resources) -> tuple[Run, list[str]]:

@@ -97,6 +97,8 @@ def settings_of_child(
             f"{settings.strategy} learns all of a stream at once and nothing later: run it on all"
             " images"
         )
+    if settings.dataset["name"] == "features":
+        raise InputError("a run on stored features cannot learn from images: store theirs too")
     recipe = _recipe(run, settings, dataset, n_classes, name)
     (child, *more) = runs_of(deepcopy(recipe), name, overrides)  # overrides change it in place
     if more or (child.strategy, child.seed) != (settings.strategy, settings.seed):

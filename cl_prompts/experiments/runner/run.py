@@ -121,7 +121,7 @@ class Run:
             "strategy": settings.strategy,
             "dataset": settings.dataset["name"],
             "scenario": settings.scenario["name"],
-            "backbone": settings.backbone["name"],
+            "backbone": getattr(backbone.features, "source", settings.backbone["name"]),
             "weights": settings.backbone["weights"],
             "published_weights": backbone.published,
             "image_size": backbone.image_size,

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from cl_prompts.backbones.pixels import check_pixels
+from cl_prompts.backbones.pixels import check_input
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
@@ -105,8 +105,7 @@ class TrainedRun:
 
     def _batches(self, images: Any, size: int) -> Iterator[Tensor]:
         if isinstance(images, Tensor):
-            normalises = self.strategy.model.backbone.normalises
-            check_pixels(images, self.image_size, normalised=not normalises)
+            check_input(self.strategy.model.backbone, images)
             yield from images.split(size) if len(images) else ()
             return
         paths = [images] if isinstance(images, str | Path) else list(images)

@@ -1,0 +1,104 @@
+"""Stored features: pieces of both formats, their labels, and runs that learn from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from cl_prompts.datasets.registry import load_dataset
+from cl_prompts.datasets.stored_features import StoredFeatures
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.run_config import plan
+from cl_prompts.experiments.runner.building import build_run
+from cl_prompts.experiments.runner.run import Run
+from cl_prompts.experiments.runner.storing import store_features
+from tests.datasets.toys import refusal
+from tests.experiments.commands import QUICK
+
+TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def save_piece(path: Path, labels: list[int] | None = (0, 1, 0), kind: str = "fp16") -> None:
+    features = torch.arange(12.0).view(3, 4).to(TYPES[kind])
+    found = {"features": features}
+    if labels is not None:
+        found["labels"] = torch.tensor(labels)
+    save_file(found, path)
+
+
+def write_features(root: Path) -> Path:
+    """A training part of two pieces, one of each format, and a test part."""
+    for part in ("train", "test"):
+        (root / part).mkdir(parents=True)
+        save_piece(root / part / ("b.safetensors" if part == "train" else "a.safetensors"))
+    np.save(root / "train" / "a.npy", -np.arange(16.0).reshape(4, 4))
+    np.save(root / "train" / "a.labels.npy", np.array([1, 0, 1, 0], dtype=np.uint8))
+    return root
+
+
+def trained(recipe: str, settings: list[str]) -> Run:
+    (settings_of_run,) = plan(recipe, [*settings, *QUICK[3:]])
+    run = build_run(settings_of_run)
+    run.strategy.train(list(run.benchmark.train_stream))
+    return run
+
+
+def test_pieces_of_both_formats_in_the_order_of_names(tmp_path: Path) -> None:
+    data = load_dataset("features", root=write_features(tmp_path), image_size=8)
+    assert data.train.targets.tolist() == [1, 0, 1, 0, 0, 1, 0]
+    assert data.classes == ("0", "1")
+    found = torch.stack([data.train[i][0] for i in range(7)])
+    expected = torch.cat([-torch.arange(16.0).view(4, 4), torch.arange(12.0).view(3, 4)])
+    assert torch.equal(found, expected)
+    (tmp_path / "classes.json").write_text('["ant", "bee"]')
+    chosen = load_dataset("features", root=tmp_path, image_size=8, classes=["bee", "ant"])
+    assert chosen.train.targets.tolist() == [0, 1, 0, 1, 1, 0, 1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.randoms())
+def test_any_rows_of_any_pieces(sizes: list[int], random: object) -> None:
+    whole = np.random.default_rng(sum(sizes)).standard_normal((sum(sizes), 3)).astype(np.float32)
+    pieces = np.split(whole, np.cumsum(sizes)[:-1])
+    chosen = np.array([random.randrange(len(whole)) for _ in range(9)])  # type: ignore[attr-defined]
+    assert np.array_equal(StoredFeatures(pieces).batch(chosen).numpy(), whole[chosen])
+
+
+def test_a_run_on_stored_features_is_the_run_on_images(tmp_path: Path) -> None:
+    settings = ["strategy=recommended", "seed=1"]
+    features = tmp_path / "features"
+    store_features("digits", [*settings, *QUICK], features)
+    store_features("digits", [*settings, *QUICK], features)  # nothing is computed again
+    assert "name another folder" in refusal(
+        lambda: store_features("digits", ["strategy=ncm", "seed=1", *QUICK], features)
+    )
+    images = trained("digits", [*settings, *QUICK])
+    stored = trained("digits", [*settings, "dataset=features", f"dataset.root={features}"])
+    assert stored.results() == images.results()
+    state = images.strategy.model.head.state_dict()
+    for name, values in stored.strategy.model.head.state_dict().items():
+        assert torch.equal(values, state[name])
+    description = stored.summary(seconds=1, command="")
+    assert description["backbone"] == "glyph_vit_tiny (blocks:half)"
+    assert description["forward_passes"] == {"train": 0.0, "evaluation": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["run", "digits", "strategy=mvp"], "strategy 'mvp' trains on images"),
+        (["run", "digits", "strategy=ncm", "ncm.augmented_views=true"], "have no views"),
+    ],
+)
+def test_what_needs_images(
+    command: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_features(tmp_path)
+    assert main([*command, "dataset=features", f"dataset.root={root}"]) == 2
+    assert sentence in capsys.readouterr().err
