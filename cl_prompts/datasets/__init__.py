@@ -9,6 +9,7 @@ DESCRIPTIONS = {
     "imagenet_r": "ImageNet-R: 30000 renditions of 200 ImageNet classes, split 24000 / 6000",
     "cub200": "CUB-200-2011: 5994 training and 5794 test photos of birds, 200 classes",
     "folder": "images in root/train/<class>/* and root/test/<class>/*, or in root/<class>/*",
+    "hf": "a data set of the Hugging Face hub, or a local one in its formats: dataset.path=NAME",
     "digit_domains": "the digits in four domains: upright, rotated, inverted and blurred, embedded",
     "digit_scenes": "2000 scenes of 1 to 4 handwritten digits, 64x64, 10 classes, embedded",
     "voc2007": "VOC 2007: 5011 training and 4952 test photos, 20 classes, several in an image",

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeVar
 from cl_prompts.checks import one_of
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
+from cl_prompts.datasets.files import ImageFile
 from cl_prompts.errors import InputError, RunError
 
 #: Policy for unreadable images: refuse the data set, skip the images, or do not check.
@@ -23,7 +24,7 @@ Found = TypeVar("Found")
 _AT_ONCE = 256  # files per batch of threads, which bounds the memory of decoded images
 
 
-def check_images(data: DataSet, progress: Progress | None = None) -> dict[str, str]:
+def check_images(data: DataSet, progress: Progress | None = None) -> dict[ImageFile, str]:
     """Decode every image file of a data set, in several threads.
 
     This takes about as long as one epoch without training.
@@ -35,7 +36,7 @@ def check_images(data: DataSet, progress: Progress | None = None) -> dict[str, s
     return {path: problem for path, problem in zip(data.files, problems, strict=True) if problem}
 
 
-def _problem(path: str) -> str:
+def _problem(path: ImageFile) -> str:
     try:
         decode(path)
     except RunError as error:
@@ -44,7 +45,7 @@ def _problem(path: str) -> str:
 
 
 def _each_file(
-    function: Callable[[str], Found], paths: Sequence[str], progress: Progress | None
+    function: Callable[[ImageFile], Found], paths: Sequence[ImageFile], progress: Progress | None
 ) -> Iterator[Found]:
     """Apply a function to each file in several threads, and yield the results in order."""
     # Pillow releases Python's lock while it decodes.
@@ -56,7 +57,9 @@ def _each_file(
                 progress(start + len(some), len(paths))
 
 
-def handle_bad_images(data: DataSet, bad: Mapping[str, str], on_bad_image: OnBadImage) -> DataSet:
+def handle_bad_images(
+    data: DataSet, bad: Mapping[ImageFile, str], on_bad_image: OnBadImage
+) -> DataSet:
     """Return the data set without unreadable images, given the result of :func:`check_images`.
 
     Args:
@@ -94,7 +97,7 @@ class Look(NamedTuple):
         colour: mean difference of the strongest and the weakest channel of its pixels, 0 to 255.
     """
 
-    path: str
+    path: ImageFile
     height: int
     width: int
     pixels: str
@@ -107,12 +110,12 @@ class Look(NamedTuple):
         return not self.problem
 
 
-def look_at(paths: Sequence[str], progress: Progress | None = None) -> list[Look]:
+def look_at(paths: Sequence[ImageFile], progress: Progress | None = None) -> list[Look]:
     """Decode every image file once, in several threads."""
     return list(_each_file(_look, paths, progress))
 
 
-def _look(path: str) -> Look:
+def _look(path: ImageFile) -> Look:
     try:
         image = decode(path)
     except RunError as error:

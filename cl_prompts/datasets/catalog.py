@@ -20,6 +20,7 @@ from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
 from cl_prompts.datasets.domain_folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.files import LayoutError
+from cl_prompts.datasets.hub import read_hf
 from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Reader, Source
 from cl_prompts.datasets.stored_features import read_features
@@ -40,7 +41,7 @@ class DataSetEntry:
             ``load_dataset``.
         augmentation: transforms of its training and test images.
         mean, std: statistics of its pixels in [0, 1], per channel.
-        layout: expected contents of its folder; empty for an embedded data set.
+        layout: expected contents of its folder; empty for a data set without one.
         folder: its usual folder within the folder of all data, or empty.
         origin: official URL of the archive or of its page.
         unpack: shell commands that download and unpack it, with ``{at}`` for the parent folder.
@@ -163,6 +164,7 @@ _ENTRIES: dict[str, DataSetEntry] = {
             " test_percent=20; with domains=true a folder <domain> above each <class>"
         ),
     ),
+    "hf": DataSetEntry(read_hf, Augmentation()),
     "digit_domains": DataSetEntry(
         digits.read_digit_domains,
         Augmentation(affine=1, padding=0, flip=False),
@@ -264,13 +266,11 @@ def check_folder(
     """Check that a data set's folder exists or can be downloaded; no file is read.
 
     Raises:
-        InputError: no such folder, or a folder for an embedded data set.
+        InputError: no such folder, or one for a data set without a folder.
     """
     if not entry.layout:
         if root is not None:
-            raise InputError(
-                f"data set {name!r} is part of the package and has no folder: remove root ({root})"
-            )
+            raise InputError(f"data set {name!r} takes no root: remove root ({root})")
         return
     if root is None and not entry.folder:
         raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")

@@ -6,7 +6,7 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def _row(file: Path, line: int, fields: list[str], header: list[str]) -> CsvRow:
     return row
 
 
-def label_matrix(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
+def label_matrix(labels: Sequence[Sequence[Any]], classes: Sequence[Any]) -> np.ndarray:
     """Return zeros and ones (images, classes) uint8 for the labels of each image."""
     column = {name: position for position, name in enumerate(classes)}
     matrix = np.zeros((len(labels), len(classes)), dtype=np.uint8)

@@ -24,6 +24,7 @@ from cl_prompts.datasets.classes import (
     labels_of,
 )
 from cl_prompts.datasets.collate import current_key, entries_of, viewing
+from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import (
     files_fingerprint,
     labels_fingerprint,
@@ -109,13 +110,13 @@ class ImageSet(Dataset):
         return self.transform is None or self.transform is self.fixed
 
     @property
-    def files(self) -> tuple[str, ...]:
+    def files(self) -> tuple[ImageFile, ...]:
         """File of each image; empty for images from other sources."""
         if not isinstance(self.images, FileImages):
             return ()
         return tuple(self.images.paths[row] for row in self.rows.tolist())
 
-    def without(self, paths: Collection[str]) -> ImageSet:
+    def without(self, paths: Collection[ImageFile]) -> ImageSet:
         """Return the set without the images in these files, sharing images and transform."""
         kept = np.array([file not in paths for file in self.files], dtype=bool)
         if kept.all():
@@ -181,11 +182,11 @@ class DataSet:
     classes: tuple[str, ...] = field(repr=False)
     mean: Statistics = IMAGENET_MEAN
     std: Statistics = IMAGENET_STD
-    skipped: tuple[str, ...] = field(default=(), repr=False)
+    skipped: tuple[ImageFile, ...] = field(default=(), repr=False)
     unread: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
 
     @property
-    def files(self) -> tuple[str, ...]:
+    def files(self) -> tuple[ImageFile, ...]:
         """Image files, training images first; empty for images in memory."""
         return (*self.train.files, *self.test.files)
 
@@ -232,7 +233,7 @@ class DataSet:
                 raise failed("data set", self.name, error) from error
         return found
 
-    def without(self, paths: Collection[str]) -> DataSet:
+    def without(self, paths: Collection[ImageFile]) -> DataSet:
         """Return the data set without the images in these files, which ``skipped`` then lists.
 
         Raises:

@@ -22,6 +22,8 @@ more than 179 megapixels  refused by Pillow
 from __future__ import annotations
 
 import struct
+from io import BytesIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -35,6 +37,7 @@ from PIL.TiffImagePlugin import (
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from cl_prompts.datasets.files import ImageFile, StoredImage
 from cl_prompts.datasets.folders import FORMATS
 from cl_prompts.errors import RunError
 
@@ -43,7 +46,7 @@ _SIXTEEN_AND_TRANSPARENT = "it is transparent with 16 bits: save it with 8 bits"
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
-def decode(path: str) -> Tensor:
+def decode(path: ImageFile) -> Tensor:
     """Decode an image file to RGB, (3, height, width) uint8, as the module describes.
 
     Raises:
@@ -52,13 +55,17 @@ def decode(path: str) -> Tensor:
     try:
         # An open file: from a path, Pillow maps rows of a rotated TIFF file with a wrong width.
         # Only these formats: Pillow would run Ghostscript for EPS.
-        with open(path, "rb") as file, Image.open(file, formats=_READ) as image:
+        with _opened(path) as file, Image.open(file, formats=_READ) as image:
             return _rgb(image)
     except Exception as error:  # damaged files raise nearly every built-in exception
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: str, error: Exception) -> RunError:
+def _opened(path: ImageFile) -> BinaryIO:
+    return BytesIO(path.read()) if isinstance(path, StoredImage) else open(path, "rb")
+
+
+def _unreadable(path: ImageFile, error: Exception) -> RunError:
     said = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         said = "its format is not supported"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cl_prompts.checks import doubled, shown
 from cl_prompts.errors import InputError
@@ -19,6 +21,47 @@ class LayoutError(InputError):
     Traceback (most recent call last):
     cl_prompts.datasets.files.LayoutError: missing.txt is missing
     """
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An encoded image in a table of a data set, read on access.
+
+    >>> str(StoredImage([{"image": {"bytes": b"..."}}], "image", "pets/train", 0))
+    'pets/train/0'
+
+    Args:
+        table: rows of encoded images; ``table[row][column]`` has ``bytes``, or the ``path`` of a
+            local file.
+        column: name of the column.
+        part: name of data set and split.
+        row: of the table.
+    """
+
+    table: Any = field(repr=False, compare=False)
+    column: str
+    part: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.row}"
+
+    def read(self) -> bytes:
+        """Return the encoded image.
+
+        Raises:
+            ValueError: the row has none.
+            OSError: its file cannot be read.
+        """
+        value = self.table[self.row][self.column]
+        if value is None:
+            raise ValueError("the row is empty")
+        content: bytes | None = value["bytes"]
+        return Path(value["path"]).read_bytes() if content is None else content
+
+
+#: a path, or an image within a table
+ImageFile = str | StoredImage
 
 
 def table(path: Path, columns: int, *, ints: bool = False, unread: int = 0) -> list[list[str]]:

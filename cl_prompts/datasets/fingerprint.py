@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cl_prompts.checks import sha256
+from cl_prompts.datasets.files import ImageFile, StoredImage
 from cl_prompts.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,39 +48,76 @@ def labels_fingerprint(
     return digest.hexdigest()
 
 
-def files_fingerprint(paths: Sequence[str]) -> dict[str, Any]:
+def files_fingerprint(paths: Sequence[ImageFile]) -> dict[str, Any]:
     """Identify image files, independently of the place of their common folder.
 
     Args:
         paths: in the order of the images.
 
     Returns:
-        ``files`` (SHA-256 of names within the common folder and of sizes, in order), and
-        ``contents`` (SHA-256; above ``SMALL`` bytes of ``SAMPLED`` evenly spaced files).
+        ``files`` (SHA-256 of names within the common folder and of sizes, in order; None for images
+        in a table), and ``contents`` (SHA-256; above ``SMALL`` bytes of ``SAMPLED`` evenly spaced
+        files).
 
     Raises:
         InputError: names an unreadable file.
     """
-    above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
-    names = "\0".join(os.path.relpath(path, above).replace(os.sep, "/") for path in paths)
+    stored = [path for path in paths if isinstance(path, StoredImage)]
+    if stored:
+        return {"files": None, "contents": _stored_contents(stored)}
+    files = list(map(str, paths))
+    above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in files])
+    names = "\0".join(os.path.relpath(path, above).replace(os.sep, "/") for path in files)
     try:
-        sizes = [os.path.getsize(path) for path in paths]
-        all_of_them = sum(sizes) <= SMALL
-        read = paths if all_of_them else [paths[place] for place in sampled_places(len(paths))]
-        contents = _contents(read)
+        sizes = [os.path.getsize(path) for path in files]
     except OSError as error:
-        raise InputError(f"image {error.filename} cannot be read: {error.strerror}") from error
+        raise _unreadable(error.filename, error) from error
+    all_of_them = sum(sizes) <= SMALL
+    read = files if all_of_them else [files[place] for place in sampled_places(len(files))]
     # File names may not be UTF-8.
-    files = hashlib.sha256(f"{names} {sizes}".encode(errors="surrogateescape")).hexdigest()
-    return {"files": files, "contents": contents}
+    listed = hashlib.sha256(f"{names} {sizes}".encode(errors="surrogateescape")).hexdigest()
+    return {"files": listed, "contents": _contents(read)}
 
 
-def _contents(paths: Sequence[str]) -> str:
+def _stored_contents(images: Sequence[StoredImage]) -> str:
+    """Hash images in a table; above ``SMALL`` bytes, as estimated, only the sampled ones."""
+    sampled = [images[place] for place in sampled_places(len(images))]
+    sizes = [len(_encoded(image)) for image in sampled]
+    return _contents(images if np.mean(sizes) * len(images) <= SMALL else sampled)
+
+
+def _contents(paths: Sequence[ImageFile]) -> str:
     """Hash the SHA-256 of each file, so that the borders of files count."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(bytes.fromhex(sha256(path)))
+        digest.update(bytes.fromhex(file_hash(path)))
     return digest.hexdigest()
+
+
+def file_hash(path: ImageFile) -> str:
+    """Return the SHA-256 of an encoded image.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if isinstance(path, StoredImage):
+        return hashlib.sha256(_encoded(path)).hexdigest()
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _encoded(image: StoredImage) -> bytes:
+    try:
+        return image.read()
+    except (OSError, ValueError) as error:
+        raise _unreadable(image, error) from error
+
+
+def _unreadable(path: ImageFile, error: OSError | ValueError) -> InputError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return InputError(f"image {path} cannot be read: {reason}")
 
 
 def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
@@ -160,7 +198,7 @@ def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str
     return None
 
 
-def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
+def check_files(what: str, train: Sequence[ImageFile], test: Sequence[ImageFile]) -> None:
     """Refuse a file that occurs twice, in one part or both, under any name or link.
 
     Raises:
@@ -176,10 +214,12 @@ def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
         )
 
 
-def _once(what: str, part: str, paths: Sequence[str]) -> dict[tuple[int, int], str]:
+def _once(what: str, part: str, paths: Sequence[ImageFile]) -> dict[tuple[int, int], str]:
     """Map device and inode to the files of a part; all links to a file share them."""
     found: dict[tuple[int, int], str] = {}
     for path in paths:
+        if isinstance(path, StoredImage):
+            continue  # a row comes once
         try:
             status = os.stat(path)
         except OSError as error:

@@ -11,6 +11,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from cl_prompts.datasets.decoding import decode
+from cl_prompts.datasets.files import ImageFile
 
 CACHED_SIDE = 128  # images up to this side are cached unchanged
 
@@ -50,14 +51,14 @@ class FileImages:
     2
 
     Args:
-        paths: one file per image.
+        paths: one file, or row of a table, per image.
         cache: of decoded images, or None.
 
     Raises:
         RunError: on access to an unreadable image.
     """
 
-    def __init__(self, paths: Sequence[str], *, cache: ImageCache | None = None) -> None:
+    def __init__(self, paths: Sequence[ImageFile], *, cache: ImageCache | None = None) -> None:
         self.paths = paths
         self._cache = cache
         self._kept: dict[int, Tensor] = {}

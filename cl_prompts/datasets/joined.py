@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cl_prompts.checks import sha256
 from cl_prompts.datasets.classes import alike, check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet
-from cl_prompts.datasets.fingerprint import check_files, labels_fingerprint
+from cl_prompts.datasets.files import ImageFile
+from cl_prompts.datasets.fingerprint import check_files, file_hash, labels_fingerprint
 from cl_prompts.errors import InputError
 
 
@@ -79,12 +79,12 @@ class JoinedSet(ImageSet):
         return all(part.is_plain for part in self.parts)
 
     @property
-    def files(self) -> tuple[str, ...]:
+    def files(self) -> tuple[ImageFile, ...]:
         """File of each image; empty unless all images come from files."""
         files = [part.files for part in self.parts]
         return (*files[0], *files[1]) if all(files) else ()
 
-    def without(self, paths: Collection[str]) -> ImageSet:
+    def without(self, paths: Collection[ImageFile]) -> ImageSet:
         """Return the set without the images in these files."""
         first, second = (part.without(paths) for part in self.parts)
         return JoinedSet(first, second, self._columns, self._n_classes)
@@ -200,25 +200,18 @@ def copies_across(data: JoinedDataSet) -> list[str]:
     lines = []
     parts = (data.before, data.later)
     for images, tests in (parts, parts[::-1]):
-        trained = {_digest(path): path for path in _known_files(images.train)}
-        equal = [path for path in _known_files(tests.test) if _digest(path) in trained]
+        trained = {file_hash(path): path for path in _known_files(images.train)}
+        equal = [path for path in _known_files(tests.test) if file_hash(path) in trained]
         if equal:
             lines.append(
                 f"{len(equal)} test images of data set {tests.name!r} equal a training image of"
-                f" {images.name!r}, the first is {equal[0]} = {trained[_digest(equal[0])]}: remove"
-                " it on one side"
+                f" {images.name!r}, the first is {equal[0]} = {trained[file_hash(equal[0])]}:"
+                " remove it on one side"
             )
     return lines
 
 
-def _digest(path: str) -> str:
-    try:
-        return sha256(path)
-    except OSError as error:
-        raise InputError(f"image {path} cannot be read: {error.strerror}") from error
-
-
-def _known_files(images: ImageSet) -> list[str]:
+def _known_files(images: ImageSet) -> list[ImageFile]:
     """List the files of the images that come from files."""
     if isinstance(images, JoinedSet):
         return [path for part in images.parts for path in _known_files(part)]

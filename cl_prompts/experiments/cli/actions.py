@@ -190,7 +190,7 @@ def run(
         out = out or Path("runs")
         folders = run_all(runs, out=out, console=console, command=command_line, jobs=jobs)
         finished = _collect(folders, out / runs[0].recipe, console)
-        if runs[0].dataset["name"] in ("folder", "csv"):
+        if runs[0].dataset["name"] in ("folder", "csv", "hf"):
             print(next_steps(finished))
 
 

@@ -35,6 +35,7 @@ NOT_IDENTITY = {
     "num_workers",
     "checkpoint_every",
     "tracker",
+    "dataset.path",
     "dataset.root",  # data, weights and parents are identified by content
     "dataset.download",
     "dataset.cache_gb",

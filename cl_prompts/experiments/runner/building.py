@@ -13,6 +13,7 @@ from cl_prompts.backbones.vit import FrozenViT, check_precision, pick_device
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.joined import JoinedDataSet, joined
 from cl_prompts.datasets.registry import (
@@ -69,7 +70,7 @@ class Resources:
         self._progress = progress
         self._quick = quick
         self._backbones: dict[str, FrozenViT] = {}
-        self._bad: dict[str, dict[str, str]] = {}
+        self._bad: dict[str, dict[ImageFile, str]] = {}
 
     def backbone(self, settings: RunConfig, data: DataSet | None = None) -> FrozenViT:
         """Return the backbone of a run; runs with equal backbone settings share it.

@@ -25,8 +25,10 @@ from cl_prompts.datasets.csv_table import (
     read_csv,
 )
 from cl_prompts.datasets.domain_folders import read_any_folder, split_cells
+from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import check_files
 from cl_prompts.datasets.folders import describe, holds_domains
+from cl_prompts.datasets.hub import has_test_part, hub_options, read_hf
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source, split_rows
 from cl_prompts.errors import InputError, first_of
@@ -115,9 +117,9 @@ class Survey:
                 )
         return lines
 
-    def _labels(self) -> dict[str, str]:
+    def _labels(self) -> dict[ImageFile, str]:
         """Label of each image, several joined by semicolons."""
-        labels = {}
+        labels: dict[ImageFile, str] = {}
         for looks, targets in ((self.train, self.train_targets), (self.test, self.test_targets)):
             for look, target in zip(looks, targets, strict=True):
                 own = np.flatnonzero(target) if self.multi_label else [target]
@@ -130,8 +132,10 @@ def name_of(place: Path) -> str:
 
     >>> name_of(Path("data/My photos/")), name_of(Path("birds.csv"))
     ('My_photos', 'birds')
+    >>> name_of(Path("hf://uoft-cs/cifar100?label=fine_label"))
+    'cifar100'
     """
-    resolved = place.resolve()
+    resolved = Path(hub_options(place).get("path", place)).resolve()
     if resolved.name in PARTS:
         resolved = resolved.parent
     stem = resolved.stem if resolved.suffix == ".csv" else resolved.name
@@ -153,7 +157,8 @@ def survey(
         place: a folder of ``train/<class>/*`` and ``test/<class>/*`` (or ``val``), of ``<class>/*``
             alone, the same with a folder for each domain above those of classes, or of
             ``train.csv`` and ``test.csv``; one of these tables; or another table with rows of
-            ``path,label;label`` or ``path,label,domain``.
+            ``path,label;label`` or ``path,label,domain``; or a data set of the Hugging Face hub,
+            see :func:`~cl_prompts.datasets.hub.hub_options`.
         tables: folder for the ``train.csv`` and ``test.csv`` that such another table is divided
             into.
         test_percent, seed: share and choice of test images, where there is no test part.
@@ -163,10 +168,14 @@ def survey(
     Raises:
         InputError: there are no such images, or too few classes.
     """
-    if not place.exists():
+    on_hub = hub_options(place)
+    if not on_hub and not place.exists():
         raise InputError(f"there is no folder or table {place}")
     share = f"there is no test part: {test_percent:g} % of the images of each class become one"
-    if place.is_file() and place.name not in PARTS:
+    if on_hub:
+        settings, source = _read_hf(on_hub, test_percent, seed)
+        remarks = [share] if "test_percent" in settings else []
+    elif place.is_file() and place.name not in PARTS:
         divide(place, tables, test_percent, seed)
         settings = {"name": "csv", "root": str(tables.resolve())}
         remarks = [f"{share}, in {tables}"]
@@ -180,6 +189,15 @@ def survey(
     if source.unread:
         remarks.append(f"warning: no image files: {describe(source.unread)}")
     return _looked_at(settings, source, remarks, progress)
+
+
+def _read_hf(
+    on_hub: Mapping[str, str], test_percent: float, seed: int
+) -> tuple[dict[str, Any], Source]:
+    options: dict[str, Any] = dict(on_hub)
+    if not has_test_part(on_hub):
+        options |= {"test_percent": test_percent, "split_seed": seed}
+    return {"name": "hf", **options}, read_hf(Path(), None, **options)
 
 
 def _read(root: Path, test_percent: float, seed: int) -> tuple[dict[str, Any], Source]:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from cl_prompts.datasets.csv_table import csv_rows, label_matrix
+from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.folders import class_folders, holds_domains, scan_images
+from cl_prompts.datasets.hub import hub_options, labelled_rows
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.experiments.results.history import wilson
 from cl_prompts.experiments.run_folder.files import csv_text
@@ -68,16 +70,20 @@ class Assessment(NamedTuple):
         return csv_text([["label", *classes], *([name, *counts] for name, counts in rows)])
 
 
-def labelled_images(place: Path) -> tuple[list[str], list[list[str]]]:
+def labelled_images(place: Path) -> tuple[Sequence[ImageFile], list[list[str]]]:
     """Return image files and the labels of each.
 
     Args:
         place: a folder of ``<class>/*`` or ``<domain>/<class>/*``, or one with such a folder
-            ``test`` or ``val`` or a table ``test.csv``; or a table of ``path,label;label``.
+            ``test`` or ``val`` or a table ``test.csv``; or a table of ``path,label;label``; or a
+            data set of the Hugging Face hub, see :func:`~cl_prompts.datasets.hub.hub_options`.
 
     Raises:
         InputError: there are no such images.
     """
+    on_hub = hub_options(place)
+    if on_hub:
+        return labelled_rows(on_hub)
     for part in ("test.csv", "test", "val"):
         if (place / part).exists():
             place = place / part

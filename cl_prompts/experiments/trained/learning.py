@@ -58,8 +58,8 @@ def prepared(
     settings = settings_of_child(
         run.folder, found.settings, len(found.classes), name, overrides, trust_code
     )
-    for key in ("name", "root"):
-        if settings.dataset.get(key) != found.settings[key]:
+    for key in ("name", "root", "path"):
+        if settings.dataset.get(key) != found.settings.get(key):
             raise InputError(f"the images to learn are in {place}: leave out dataset.{key}")
     added = growth(build_run(settings, Resources(quick=True)), verbose=verbose)
     return settings, [*added, *found.lines()[1:]]

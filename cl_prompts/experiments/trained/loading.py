@@ -15,6 +15,7 @@ from cl_prompts.backbones.pixels import check_input
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
+from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded, fingerprint_change
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
@@ -56,7 +57,7 @@ class TrainedRun:
 
     def predict(
         self,
-        images: Tensor | Sequence[str | Path] | str | Path,
+        images: Tensor | Sequence[ImageFile | Path] | str | Path,
         *,
         batch_size: int = 64,
         unknown: float | None = None,
@@ -109,7 +110,7 @@ class TrainedRun:
             yield from images.split(size) if len(images) else ()
             return
         paths = [images] if isinstance(images, str | Path) else list(images)
-        if any(not isinstance(path, str | Path) for path in paths):
+        if any(not isinstance(path, ImageFile | Path) for path in paths):
             raise InputError("images are files, by their paths, or one tensor")
         name, arguments = self.settings.section("dataset")
         if is_dotted(name):
@@ -120,7 +121,7 @@ class TrainedRun:
         transform = fixed_transform(name, self.image_size, arguments.get("crop"), cache=cache)
         for start in range(0, len(paths), size):
             some = paths[start : start + size]
-            yield torch.stack([transform(decode(str(path))) for path in some])
+            yield torch.stack([transform(decode(_as_file(path))) for path in some])
 
     def _scored(self, logits: Tensor, temperature: float) -> tuple[Tensor, list[tuple[str, ...]]]:
         """Scores and labels of images, as in :class:`Predictions`."""
@@ -199,6 +200,10 @@ class TrainedRun:
         batch = self.settings.evaluation["batch_size"]
         evaluator = CachedEvaluator(test, batch_size=batch, device=strategy.device)
         return evaluator.evaluate(model or strategy.model, strategy.model.seen).accuracy
+
+
+def _as_file(path: ImageFile | Path) -> ImageFile:
+    return str(path) if isinstance(path, Path) else path
 
 
 def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = False) -> TrainedRun:

@@ -12,7 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from cl_prompts.checks import shown
+from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.folders import scan_images
+from cl_prompts.datasets.hub import hub_options, labelled_rows
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.files import csv_text
 
@@ -96,18 +98,22 @@ def threshold_at(rate: float, held_out: Sequence[float]) -> float:
     return held_out[k - 1]
 
 
-def image_files(paths: Sequence[Path]) -> list[str]:
-    """Files as they are, and the images below each folder, as
-    :func:`~cl_prompts.datasets.folders.scan_images` finds them.
+def image_files(paths: Sequence[Path]) -> list[ImageFile]:
+    """Files as they are, the images below each folder, as
+    :func:`~cl_prompts.datasets.folders.scan_images` finds them, and test images of a data set of
+    the Hugging Face hub, as :func:`~cl_prompts.datasets.hub.labelled_rows` finds them.
 
     Raises:
         InputError: a path that does not exist, a folder without images, or that of a run.
     """
-    found: list[str] = []
+    found: list[ImageFile] = []
     for path in paths:
-        if (path / "config.yaml").is_file():
+        on_hub = hub_options(path)
+        if on_hub:
+            found += labelled_rows(on_hub, labels=False)[0]
+        elif (path / "config.yaml").is_file():
             raise InputError(f"{path} is another run; predictions are those of one")
-        if path.is_dir():
+        elif path.is_dir():
             found += scan_images([path]).paths
         elif path.is_file():
             found.append(str(path))
@@ -118,7 +124,7 @@ def image_files(paths: Sequence[Path]) -> list[str]:
 
 
 def predictions_csv(
-    files: Sequence[str], predictions: Predictions, *, all_scores: bool = False
+    files: Sequence[ImageFile], predictions: Predictions, *, all_scores: bool = False
 ) -> str:
     """Write rows of ``path,label,score``, without a line break at the end.
 
