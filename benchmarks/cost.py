@@ -40,7 +40,7 @@ from typing import Any, Protocol
 import torch
 from contenders import METHODS, Contender, contenders, counted, unit
 
-from cl_prompts.backbones.vit import pick_device
+from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.weights import create_backbone
 
 UNIT = "unit"

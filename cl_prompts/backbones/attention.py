@@ -31,7 +31,44 @@ MULTIPLIED_KEYS = 320
 
 def project(block: Block, tokens: Tensor) -> Tensor:
     """Project a block's tokens to queries, keys and values (batch, n, 3 dim), without prompts."""
-    return block.attn.qkv(block.norm1(tokens))
+    return project_normed(block.attn, block.norm1(tokens))
+
+
+def project_normed(attn: Attention, normed: Tensor) -> Tensor:
+    """Queries, keys and values (batch, n, 3 dim) of tokens behind the block's first norm."""
+    if attn.qkv is None:  # EVA-02 has three layers
+        return torch.cat([layer(normed) for layer in _layers(attn)], dim=-1)
+    if getattr(attn, "q_bias", None) is None:
+        return attn.qkv(normed)
+    bias = _biases(attn)
+    if attn.qkv_bias_separate:
+        return attn.qkv(normed) + bias
+    return F.linear(normed, attn.qkv.weight, bias)
+
+
+def _layers(attn: Attention) -> tuple[nn.Module, ...]:
+    return attn.q_proj, attn.k_proj, attn.v_proj
+
+
+def _biases(attn: Attention) -> Tensor | None:
+    """Bias of the joint projection; Eva's has three parts, of which that of keys is zero."""
+    if getattr(attn, "q_bias", None) is None:
+        return attn.qkv.bias
+    return torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
+
+
+def width_of(attn: Attention) -> int:
+    """Width of all heads together, which may differ from that of a token."""
+    return int(attn.proj.in_features)
+
+
+def scaled(block: Block, branch: int, output: Tensor) -> Tensor:
+    """LayerScale of the attention (1) or the MLP (2): a module of ``Block``, a parameter or None of
+    ``EvaBlock``."""
+    if hasattr(block, "ls1"):
+        return block.ls1(output) if branch == 1 else block.ls2(output)
+    gamma = block.gamma_1 if branch == 1 else block.gamma_2
+    return output if gamma is None else gamma * output
 
 
 def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
@@ -45,14 +82,17 @@ def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
     Returns:
         (batch, n, thirds * dim)
     """
-    weight, bias = attn.qkv.weight, attn.qkv.bias
-    third = weight.shape[0] // 3
+    batch, n, _ = normed.shape
+    if attn.qkv is None:
+        found = [layer(normed.flatten(0, 1)) for layer in _layers(attn)[parts]]
+        return torch.cat(found, dim=-1).view(batch, n, -1)
+    weight, bias = attn.qkv.weight, _biases(attn)
+    third = width_of(attn)
     rows = slice(parts.start * third, parts.stop * third)
     # As one matrix: torch would multiply slices image by image, in bf16 a hundred times slower.
-    found = F.linear(normed.flatten(0, 1), weight[rows], None if bias is None else bias[rows])
+    flat = F.linear(normed.flatten(0, 1), weight[rows], None if bias is None else bias[rows])
     # Sizes one by one, so that an exported graph keeps the batch size dynamic.
-    batch, n, _ = normed.shape
-    return found.view(batch, n, -1)
+    return flat.view(batch, n, -1)
 
 
 def by_head(attn: Attention, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
@@ -171,16 +211,18 @@ def run_block(
     beside: Callable[[Tensor, Tensor], Tensor] | None = None,
     first: int | None = None,
     projected: Tensor | None = None,
+    rotation: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Run one pre-norm block on ``tokens``, which also attend to prompts.
 
     Args:
-        block: a timm ``Block`` whose attention is a plain ``Attention``.
+        block: a timm ``Block`` or ``EvaBlock``, see
+            :class:`~cl_prompts.backbones.architecture.Architecture`.
         tokens: (batch, n, dim).
         context: (batch or 1, p, dim) tokens that only act as keys and values (see
             :mod:`cl_prompts.backbones.injection`).
-        prefix: keys and values (batch or 1, heads, p, head dim) that skip the qkv projection and
-            ``k_norm``.
+        prefix: keys and values (batch or 1, heads, p, head dim) that skip the qkv projection,
+            ``k_norm`` and rotation: no position belongs to them.
         adapter: module parallel to the MLP; see
             :class:`~cl_prompts.backbones.injection.PromptPlan`, also for the next four.
         gate: function of the scores of the prefix.
@@ -191,6 +233,8 @@ def run_block(
         first: number of leading tokens to compute and return; all tokens act as keys and values.
             The last block needs ``1`` if only the class token is read.
         projected: cached :func:`~cl_prompts.backbones.attention.project` of the same tokens.
+        rotation: rotary positions of queries and keys, see
+            :class:`~cl_prompts.backbones.architecture.Rotation`.
 
     Returns:
         (batch, n or ``first``, dim)
@@ -209,6 +253,8 @@ def run_block(
         attn, normed, projected, first if routed is None else None, more
     )
     query, keys = attn.q_norm(query), attn.k_norm(keys)
+    if rotation is not None:
+        query, keys = rotation(query), rotation(keys)
     if additive is not None:
         keys, values = _add_to_class_token(keys, values, additive)
     scored: list[KeyValue] = []
@@ -231,8 +277,8 @@ def run_block(
     if beside is not None:
         attended = beside(normed, attended)
     # x' = x + attention(LN(x)), x'' = x' + MLP(LN(x')) + adapter(x')
-    asking = asking + block.drop_path1(block.ls1(attended))
-    out = asking + block.drop_path2(block.ls2(block.mlp(block.norm2(asking))))
+    asking = asking + block.drop_path1(scaled(block, 1, attended))
+    out = asking + block.drop_path2(scaled(block, 2, block.mlp(block.norm2(asking))))
     return out if adapter is None else out + adapter(asking)
 
 
@@ -252,7 +298,7 @@ def _query_key_value(
         queries = project_parts(attn, normed[:, :first], slice(0, 1))
         pairs = project_parts(attn, normed, slice(1, 3))
     else:
-        projected = attn.qkv(normed) if projected is None else projected
+        projected = project_normed(attn, normed) if projected is None else projected
         if first is None and more is None:
             query, keys, values = by_head(attn, projected, 3)
             return query, keys, values

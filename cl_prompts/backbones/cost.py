@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ViTShape:
         n_tokens: length of the unprompted sequence: class token, registers, patches.
         n_patches: patches per image.
         patch_values: values per patch.
+        pool: weights of the attention pool, 0 without one.
 
     Example:
         >>> shape = ViTShape(12, 768, 768, 3072, 197, 196, 768)  # ViT-B/16 at 224 px
@@ -34,10 +36,11 @@ class ViTShape:
     depth: int
     dim: int
     width: int
-    hidden: int
+    hidden: float
     n_tokens: int
     n_patches: int
     patch_values: int
+    pool: int = 0
 
     @classmethod
     def of(cls, vit: VisionTransformer) -> ViTShape:
@@ -47,13 +50,14 @@ class ViTShape:
         return cls(
             depth=len(vit.blocks),
             dim=int(vit.embed_dim),
-            # Q, K and V are one layer; all heads together may be narrower than a token.
-            width=block.attn.qkv.weight.shape[0] // 3,
-            # A gated MLP halves the width between its layers.
-            hidden=(block.mlp.fc1.out_features + block.mlp.fc2.in_features) // 2,
+            # All heads together may be narrower than a token.
+            width=int(block.attn.proj.in_features),
+            # Two layers, or three of a gated MLP.
+            hidden=_weights(block.mlp) / (2 * int(vit.embed_dim)),
             n_tokens=int(patch.num_patches + vit.num_prefix_tokens),
             n_patches=int(patch.num_patches),
             patch_values=patch.proj.weight[0].numel(),
+            pool=0 if vit.attn_pool is None else _weights(vit.attn_pool),
         )
 
     @property
@@ -64,7 +68,16 @@ class ViTShape:
     @property
     def forward_macs(self) -> float:
         """Cost of one plain forward pass of one image, the unit F."""
-        return self.embed_macs + self.depth * self.block_macs(self.n_tokens)
+        blocks = self.depth * self.block_macs(self.n_tokens)
+        return self.embed_macs + blocks + self.pool_macs(self.n_tokens)
+
+    def pool_macs(self, n: int) -> float:
+        """Return the cost of the attention pool over n tokens."""
+        if not self.pool:
+            return 0
+        # Keys and values of all tokens, the other layers and the products for one query.
+        kv = 2 * self.dim * self.dim
+        return n * kv + self.pool - kv + 2 * n * self.dim
 
     def block_macs(
         self, n: int, context: int = 0, prefix: int = 0, queries: int | None = None
@@ -109,6 +122,11 @@ class ViTShape:
         """Return the cost of a lane's selectors in all blocks, for any batch size."""
         # Selectors are not needed after the last block.
         return (self.depth - 1) * n_slots * 2 * self.dim * self.hidden
+
+
+def _weights(module: nn.Module) -> int:
+    """Number of weights of all linear layers."""
+    return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
 
 
 class Counts(NamedTuple):

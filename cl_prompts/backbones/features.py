@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 
+Pooling = Literal["token", "avg", "pool"]
+
+#: Features that a ViT may lack, and what they need.
+_MISSING = {"token": "a class token", "avg": "patch tokens", "pool": "an attention pool"}
 _NAME = re.compile(r"(raw_)?blocks:(half|[1-9][0-9]{0,4})(\+patches)?")
 
 
@@ -20,15 +22,18 @@ _NAME = re.compile(r"(raw_)?blocks:(half|[1-9][0-9]{0,4})(\+patches)?")
 class Features:
     """Tokens of the last blocks, concatenated to the feature of an image.
 
-    Each block contributes its class token (L2P: the mean of its prompt tokens), and with
-    ``patches`` the mean of its patch tokens, after the ViT's final norm. Several blocks are the
-    idea of LayUP (TMLR 2024, arXiv 2312.08888), which omits the norm. They need no further forward
-    pass, since the last block builds on their outputs.
+    Each block contributes what the ViT reads of its last one (L2P: the mean of its prompt tokens):
+    the class token, the mean patch token or the output of the attention pool. With ``patches`` it
+    contributes the mean patch token, too. All are behind the ViT's own norms. Several blocks are
+    the idea of LayUP (TMLR 2024, arXiv 2312.08888), which omits the norms. They need no further
+    forward pass, since the last block builds on their outputs.
 
     Attributes:
         blocks: number of last blocks.
         patches: include the mean patch token; the last block then computes all tokens.
-        normed: apply the final norm.
+        normed: apply the norms.
+        pool: ``"token"``, the class token; ``"avg"``, the mean patch token; ``"pool"``, the
+            output of the attention pool.
 
     Example:
         >>> Features.of("blocks:3+patches", depth=12)
@@ -40,54 +45,59 @@ class Features:
     blocks: int = 1
     patches: bool = False
     normed: bool = True
+    pool: Pooling = field(default="token", repr=False)
 
     @classmethod
-    def of(cls, name: str, depth: int) -> Features:
+    def of(cls, name: str, depth: int, pools: Sequence[Pooling] = ("token", "avg")) -> Features:
         """Parse the name of features.
 
         Args:
-            name: ``"token"``, the class token of the last block after the final norm;
-                ``"blocks:K"``, those of the last K blocks (K is a number, or ``half`` of all);
-                ``"blocks:K+patches"``, with mean patch tokens; ``"raw_blocks:K"``, without the
-                norm.
+            name: ``"own"``, what the ViT itself reads: the class token, the mean patch token or the
+                output of its attention pool, each after the ViT's own norms; ``"token"``,
+                ``"avg"`` or ``"pool"``, one of them by name; ``"blocks:K"``, the own features of
+                the last K blocks (K is a number, or ``half`` of all); ``"blocks:K+patches"``, with
+                mean patch tokens; ``"raw_blocks:K"``, without the norms.
             depth: number of blocks of the ViT.
+            pools: possible features of the ViT, its own first.
 
         Raises:
-            InputError: an unknown name, or more blocks than there are.
+            InputError: an unknown name, more blocks than there are, or features that this ViT does
+                not have.
         """
-        if name == "token":
-            return cls()
+        if name == "own":
+            return cls(pool=pools[0])
+        if name in _MISSING:
+            if name not in pools:
+                raise InputError(
+                    f"features={name} needs {_MISSING[name]}, which this ViT does not have: use"
+                    f" features={' or '.join(pools)}"
+                )
+            return cls(pool=cast(Pooling, name))
         found = _NAME.fullmatch(name) if isinstance(name, str) else None
         if found is None:
             raise InputError(
-                f"features is {shown(name)}: use token, blocks:K, blocks:K+patches or raw_blocks:K"
-                " with a number K of last blocks, or blocks:half"
+                f"features is {shown(name)}: use own, token, avg, pool, blocks:K, blocks:K+patches"
+                " or raw_blocks:K with a number K of last blocks, or blocks:half"
             )
         raw, number, patches = found.groups()
         blocks = max(1, depth // 2) if number == "half" else int(number)
         if blocks > depth:
             raise InputError(f"features={name} needs {blocks} blocks, but this ViT has {depth}")
-        return cls(blocks, patches is not None, raw is None)
+        if patches is not None and pools[0] == "avg":
+            raise InputError(
+                f"features={name} adds mean patch tokens, which this ViT reads anyway: use"
+                f" {name.removesuffix('+patches')}"
+            )
+        return cls(blocks, patches is not None, raw is None, pools[0])
+
+    @property
+    def class_only(self) -> bool:
+        """Whether the class token is all that is read of a block."""
+        return self.pool == "token" and not self.patches
 
     def width(self, dim: int) -> int:
         """Return the width of a feature for tokens of width ``dim``."""
         return self.blocks * (1 + self.patches) * dim
-
-    def tokens_of(
-        self, output: Tensor, read: slice, patches: slice, norm: Callable[[Tensor], Tensor]
-    ) -> list[Tensor]:
-        """Return the features of one block, one or two tensors (batch, dim) in fp32.
-
-        Args:
-            output: (batch, n, dim) of the block.
-            read, patches: positions of the class or prompt tokens, and of the patch tokens; each
-                slice is averaged.
-            norm: the final norm.
-        """
-        places = [read, patches] if self.patches else [read]
-        chosen = [output[:, place] for place in places]
-        normed = [norm(tokens) for tokens in chosen] if self.normed else chosen
-        return [tokens.float().mean(dim=1) for tokens in normed]
 
 
 @dataclass(frozen=True)

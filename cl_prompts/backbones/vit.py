@@ -1,18 +1,19 @@
-"""The frozen Vision Transformer of every method, its precision and its device."""
+"""The frozen Vision Transformer of every method, and its precision."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from timm.layers import Attention, PatchEmbed
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from cl_prompts.backbones.architecture import Architecture
 from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
-from cl_prompts.backbones.features import TOKEN, Features, Stored
+from cl_prompts.backbones.features import Features, Stored
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
@@ -28,20 +29,24 @@ class FrozenViT(nn.Module):
 
     No parameter requires a gradient, the module stays in evaluation mode, and timm's code is not
     patched: an empty plan gives exactly ``vit.forward_features``. Gradients flow through the frozen
-    blocks to the prompts. If only the class token is read, the last block computes only that token
-    (exact; it saves about 7 % of a forward pass).
+    blocks to the prompts. The feature of an image is what the model itself reads: its class token,
+    the mean of its patch tokens or its attention pool, behind its own norms. If only the class
+    token is read, the last block computes only that token (exact; it saves about 7 % of a forward
+    pass).
 
     Args:
-        vit: a timm ``VisionTransformer`` with class token, and plain patches and blocks; register
-            tokens, LayerScale, ``no_embed_class`` and ``dynamic_img_size`` are supported. It is
-            modified in place: frozen, cast to the precision, and its head removed.
+        vit: a timm ``VisionTransformer`` or ``Eva`` with plain patches and pre-norm blocks;
+            register tokens, rotary positions, LayerScale, ``no_embed_class`` and
+            ``dynamic_img_size`` are supported. It is modified in place: frozen, cast to the
+            precision, and its head removed.
         normalisation: per-channel mean and std for RGB images in [0, 1]. ``((0, 0, 0), (1, 1, 1))``
             leaves images unchanged, as many published recipes do.
         precision: ``"fp32"`` or ``"bf16"``; bf16 stores the frozen weights and runs the blocks in
             bf16, while prompts, queries, features and head stay in fp32.
 
     Raises:
-        InputError: not a plain ViT with a class token, or an unknown precision.
+        InputError: another model (see :class:`~cl_prompts.backbones.architecture.Architecture`), or
+            an unknown precision.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -63,11 +68,13 @@ class FrozenViT(nn.Module):
         precision: Precision = "fp32",
     ) -> None:
         super().__init__()
-        check_plain(vit)
+        self.architecture = Architecture.of(vit)
         one_of("precision", precision, Precision)
         self.precision = precision
         self.trainable = False
-        self.features: Any = TOKEN
+        self.own = Features(pool=self.architecture.pools[0])
+        """What the model itself reads of an image."""
+        self.features: Any = self.own
         """Tokens that become features, see :meth:`with_features`."""
         self._by_features: dict[Features, FrozenViT] = {}
         self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
@@ -113,7 +120,7 @@ class FrozenViT(nn.Module):
             name: see :meth:`~cl_prompts.backbones.features.Features.of`.
 
         Raises:
-            InputError: an unknown name, or more blocks than there are.
+            InputError: an unknown name, or features that this ViT does not have.
 
         Example:
             >>> from cl_prompts.backbones import create_backbone
@@ -123,7 +130,7 @@ class FrozenViT(nn.Module):
         """
         if isinstance(self.features, Stored):
             return self
-        features = Features.of(name, self.depth)
+        features = Features.of(name, self.depth, self.architecture.pools)
         if features == self.features:
             return self
         # Always the same object, so that strategies share its caches.
@@ -140,11 +147,21 @@ class FrozenViT(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed RGB images (batch, 3, size, size) in [0, 1] as tokens (batch, n_tokens, dim)."""
+        if (
+            self.architecture.rotary
+            and self.vit.dynamic_img_size
+            and images.shape[2] != images.shape[3]
+        ):
+            raise InputError(
+                f"images of {images.shape[3]} x {images.shape[2]} pixels are not square: crop or"
+                " resize them"
+            )
         x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
         x = self.vit.patch_embed(x)
         # timm's only private name here; it covers every layout of prefix tokens.
         x = self.vit._pos_embed(x)  # noqa: SLF001
-        x = self.vit.norm_pre(self.vit.patch_drop(x))
+        # Eva returns its rotary positions, too. Patches are dropped in timm's training only.
+        x = self.vit.norm_pre(x[0] if isinstance(x, tuple) else x)
         self.counter.embed(len(images))
         return x
 
@@ -203,7 +220,7 @@ class FrozenViT(nn.Module):
                 "additive prompts act on the class token, which this pass does not read"
             )
         # An entry is valid up to the first block that prompts change or that is read.
-        first_read = stop if read is None else stop - read.blocks
+        first_read = stop if read is None else max(0, stop - read.blocks)
         parts_at = min(plan.first_block(), first_read)
         if entry is not None and parts_at < entry.block:
             raise TypeError(
@@ -212,38 +229,87 @@ class FrozenViT(nn.Module):
             )
         start, tokens, projected = self._begun(tokens, plan, entry)
         n_own = tokens.shape[1] - n_prepended
+        n_prefix = self.architecture.prefix
+        rotations = self.architecture.rotations(self.vit, n_own - n_prefix, n_prefix)
         seen: list[Tensor] = []
+        first = None
         for i in range(start, stop):
-            first = None
-            # The last block computes only the tokens that are read.
-            narrows = i == stop - 1 and not (read is not None and read.patches)
-            if narrows and class_only:
-                first = 1
-            elif narrows and prepended_only:
-                # Blocks do not depend on the order: move the tokens to read to the front.
-                first = n_prepended
-                tokens = tokens.roll(n_prepended, dims=1)
-                projected = None if projected is None else projected.roll(n_prepended, dims=1)
-            batch, n = tokens.shape[:2]
-            context, prefix = plan.extra_keys(i)
-            reused = projected is not None
-            self.counter.block(batch, n, context, prefix, first, projected=reused)
-            asking = n if first is None else first
-            for added in (plan.adapter, plan.beside):
-                if i in added:
-                    self.counter.macs += batch * asking * added[i].macs_per_token
+            rotation = rotations[i]
+            if i == stop - 1:
+                # The last block computes only the tokens that are read.
+                if read is not None and read.patches:
+                    first = None
+                elif prepended_only:
+                    # Blocks do not depend on the order: move the tokens to read to the front.
+                    first = n_prepended
+                    tokens = tokens.roll(n_prepended, dims=1)
+                    projected = None if projected is None else projected.roll(n_prepended, dims=1)
+                    rotation = rotation and replace(rotation, start=rotation.start + n_prepended)
+                elif class_only or (read is not None and read.class_only):
+                    first = 1
+                elif read is not None and n_prepended:
+                    first = n_own
+            self._count(i, tokens, plan, first, projected=projected is not None)
             prompts = {name: getattr(plan, name).get(i) for name in BY_BLOCK}
             tokens = run_block(
-                self.vit.blocks[i], tokens, first=first, projected=projected, **prompts
+                self.vit.blocks[i],
+                tokens,
+                first=first,
+                projected=projected,
+                rotation=rotation,
+                **prompts,
             )
             projected = None  # only valid for the first block
             if read is not None and i >= first_read:
-                of_all = slice(n_own, None) if prepended_only else slice(1)
-                # The last block may have computed only these tokens.
-                place = of_all if first is None else slice(None)
-                patches = slice(self.vit.num_prefix_tokens, n_own)
-                seen += read.tokens_of(tokens, place, patches, self.norm)
+                of_prompts = slice(n_own, None) if first is None else slice(None)
+                seen += self._read(tokens, read, n_own, of_prompts if prepended_only else None)
+        if read is not None and not seen:  # no block at all
+            seen = self._read(tokens, read, n_own, None)
         return tokens if read is None else torch.stack(seen, dim=1)
+
+    def _count(
+        self, i: int, tokens: Tensor, plan: PromptPlan, first: int | None, *, projected: bool
+    ) -> None:
+        """Count a forward pass through block ``i``."""
+        batch, n = tokens.shape[:2]
+        context, prefix = plan.extra_keys(i)
+        self.counter.block(batch, n, context, prefix, first, projected=projected)
+        asking = n if first is None else first
+        for added in (plan.adapter, plan.beside):
+            if i in added:
+                self.counter.macs += batch * asking * added[i].macs_per_token
+
+    def _read(
+        self, tokens: Tensor, read: Features, n_own: int, prompts: slice | None
+    ) -> list[Tensor]:
+        """Return the features of one block, one or two tensors (batch, dim) in fp32.
+
+        Args:
+            tokens: (batch, n, dim) of the block, of which the image's come first.
+            read: the features.
+            n_own: number of the image's tokens.
+            prompts: places of the prompt tokens whose mean is read instead, or None.
+        """
+        known = self.architecture
+        start = known.pooled_from if read.pool == self.own.pool else known.prefix
+        own = slice(1) if read.pool == "token" else slice(start, n_own)
+        attends = read.pool == "pool" and prompts is None
+        found = [self._pooled(tokens[:, prompts or own], read, attends)]
+        if read.patches:
+            found.append(self._pooled(tokens[:, known.prefix : n_own], read))
+        return found
+
+    def _pooled(self, tokens: Tensor, read: Features, attends: bool = False) -> Tensor:
+        """Mean or attention pool of tokens, behind the model's norms: (batch, dim) in fp32."""
+        normed = self.norm(tokens) if read.normed else tokens
+        if attends:
+            self.counter.macs += len(tokens) * self.counter.shape.pool_macs(tokens.shape[1])
+            pooled = self.vit.attn_pool(normed)
+        else:
+            pooled = normed.float().mean(dim=1)
+        if read.normed and not isinstance(self.vit.fc_norm, nn.Identity):
+            pooled = self.vit.fc_norm(pooled.to(tokens.dtype))
+        return pooled.float()
 
     def _begun(
         self, tokens: Tensor, plan: PromptPlan, entry: Entry | None
@@ -275,7 +341,7 @@ class FrozenViT(nn.Module):
         """Apply the final LayerNorm."""
         return self.vit.norm(tokens)
 
-    def class_tokens(
+    def class_features(
         self,
         tokens: Tensor,
         plan: PromptPlan | None = None,
@@ -284,36 +350,26 @@ class FrozenViT(nn.Module):
         entry: Entry | None = None,
         read: Features | None = None,
     ) -> Tensor:
-        """Run :meth:`blocks` with ``class_only``."""
-        return self.blocks(tokens, plan, stop=stop, class_only=True, entry=entry, read=read)
-
-    def class_features(
-        self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Entry | None = None
-    ) -> Tensor:
         """Map embedded tokens to features (batch, feature dim) in fp32.
 
-        By default these are the class token after the final norm; see :meth:`with_features`.
+        By default these are what the model itself reads, see :meth:`with_features`; for ``read``
+        and the other arguments see :meth:`blocks`.
         """
-        if self.features != TOKEN:
-            read = self.class_tokens(tokens, plan, entry=entry, read=self.features)
-            return read.flatten(1)
-        token = self.class_tokens(tokens, plan, entry=entry)
-        return self.vit.norm(token).squeeze(1).float()
+        read = self.features if read is None else read
+        return self.blocks(tokens, plan, stop=stop, entry=entry, read=read).flatten(1)
 
     def prepended_features(
         self, tokens: Tensor, plan: PromptPlan, *, entry: Entry | None = None
     ) -> Tensor:
         """Map embedded tokens to features (batch, feature dim) in fp32 of the prepended tokens.
 
-        These are the mean of their final-norm outputs (L2P), in each block of ``self.features``.
+        These are the mean of their outputs behind the norms (L2P), in each block of
+        ``self.features``.
         """
         if plan.prepended is None:
             raise TypeError("this plan has no prepended tokens to read")
-        if self.features != TOKEN:
-            asked: Any = {"prepended_only": True, "entry": entry, "read": self.features}
-            return self.blocks(tokens, plan, **asked).flatten(1)
-        normed = self.norm(self.blocks(tokens, plan, prepended_only=True, entry=entry))
-        return normed.float().mean(dim=1)
+        asked: Any = {"prepended_only": True, "entry": entry, "read": self.features}
+        return self.blocks(tokens, plan, **asked).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, 3, size, size) in [0, 1] to unprompted fp32 features (batch, dim)."""
@@ -325,74 +381,3 @@ class FrozenViT(nn.Module):
     def forward_macs(self) -> float:
         """Multiply-accumulates of one plain forward pass of one image, the unit F."""
         return self.counter.shape.forward_macs
-
-
-def check_plain(vit: nn.Module) -> None:
-    """Raise ``InputError`` unless ``vit`` is a plain timm VisionTransformer with class token."""
-    works = (
-        "use a ViT, DeiT, DeiT-3, DINO, DINOv2 (also with registers), MAE or CLIP image encoder of"
-        " timm's vit_* family"
-    )
-    if not isinstance(vit, VisionTransformer):
-        raise InputError(f"{type(vit).__name__} is not a plain Vision Transformer: {works}")
-    if type(vit.patch_embed) is not PatchEmbed:
-        raise InputError(
-            f"patch embedding {type(vit.patch_embed).__name__} is not supported: {works}"
-        )
-    if vit.cls_token is None or vit.global_pool != "token":
-        raise InputError(f"this ViT has no class token (it pools by {vit.global_pool!r}): {works}")
-    sides = set(vit.patch_embed.img_size or ())
-    if len(sides) != 1 or vit.patch_embed.proj.in_channels != 3:
-        raise InputError(f"this ViT does not take square RGB images: {works}")
-    if not isinstance(vit.fc_norm, nn.Identity):
-        raise InputError(f"this ViT has its last norm after the pooling (fc_norm): {works}")
-    for block in vit.blocks:
-        attention = type(getattr(block, "attn", None))
-        if type(block) is not Block or attention is not Attention or not hasattr(block.mlp, "fc1"):
-            raise InputError(
-                f"blocks of type {type(block).__name__} / {attention.__name__} are not supported:"
-                f" {works}"
-            )
-
-
-def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """Resolve a device name; ``"auto"`` is the GPU if there is one, else the CPU.
-
-    The name "meta" is refused, since that device computes nothing; ``torch.device("meta")`` is
-    accepted, for counting costs.
-
-    Raises:
-        InputError: not a device, or not available on this machine.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        # torch also accepts cpu:1, which does not exist.
-        if name == "meta" or (device.type == "cpu" and device.index):
-            raise RuntimeError(f"{device} computes nothing")
-        # Only an allocation shows whether the device exists.
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise InputError(
-            f"device {str(name)!r} is not available here: use device=auto or device=cpu"
-        ) from error
-    return device
-
-
-def check_precision(precision: str, device: torch.device) -> None:
-    """Raise ``InputError`` if the device does not support bf16 and it is requested."""
-    if precision != "bf16" or device.type == "cpu":  # every CPU computes bf16, at worst slowly
-        return
-    try:
-        x = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
-        fine = bool(torch.isfinite(x @ x).all())
-        if device.type == "cuda":
-            # Older GPUs emulate bf16.
-            fine = fine and torch.cuda.get_device_capability(device)[0] >= 8
-    except (RuntimeError, TypeError):
-        fine = False
-    if not fine:
-        raise InputError(f"precision bf16 is not supported by device {device}: use precision=fp32")

@@ -13,7 +13,7 @@ from zipfile import ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import load_file
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from timm.models import eva, vision_transformer
 from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -99,7 +99,7 @@ def _in_fp32(path: Path, name: str, value: Tensor) -> Tensor:
         raise InputError(f"{name} in {path} {error}") from error
 
 
-def load_weights(vit: VisionTransformer, path: Path) -> None:
+def load_weights(vit: nn.Module, path: Path) -> None:
     """Load a weight file into ``vit``.
 
     Position and patch embeddings are resampled by timm's filter; heads are dropped.
@@ -111,13 +111,14 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
         _load_npz(vit, path)
         return
     state = read_weights(path)
+    module = eva if isinstance(vit, eva.Eva) else vision_transformer
     try:
-        state = checkpoint_filter_fn(state, vit)
+        state = module.checkpoint_filter_fn(state, vit)
     except Exception as error:
         raise InputError(f"{path} does not match this ViT: {error}") from error
     wanted = vit.state_dict()
     heads = ("head.", "head_dist.", "fc_norm.")
-    state = {name: value for name, value in state.items() if not name.startswith(heads)}
+    state = {k: value for k, value in state.items() if k in wanted or not k.startswith(heads)}
     shapes = [
         f"{k} is {tuple(state[k].shape)}, not {tuple(wanted[k].shape)}"
         for k in sorted(set(wanted) & set(state))
@@ -138,10 +139,12 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
     vit.load_state_dict(state)
 
 
-def _load_npz(vit: VisionTransformer, path: Path) -> None:
+def _load_npz(vit: Any, path: Path) -> None:
     """Load a file in Google's format."""
     if not path.is_file():
         raise _missing(path)
+    if isinstance(vit, eva.Eva):
+        raise InputError(f"{path}: EVA, DINOv3 and PE have no .npz format, use .safetensors")
     if not is_zipfile(path):
         raise InputError(f"{path} is not an .npz file, or is damaged")
     # Tensors that the file lacks stay NaN.
@@ -215,8 +218,20 @@ def backbone_hash(backbone: FrozenViT) -> str:
         (block.attn.num_heads, type(block.mlp.act).__name__, block.norm1.eps)
         for block in backbone.vit.blocks
     ]
-    parts = (fixed, blocks, backbone.features, *_unusual(backbone))
+    parts = (fixed, blocks, backbone.features, *_positions(backbone), *_unusual(backbone))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _positions(backbone: FrozenViT) -> list[object]:
+    """List pooling and rotary positions, which weights do not determine; empty for plain ViTs."""
+    own = backbone.own.pool
+    pools = (own, getattr(backbone.features, "pool", own))
+    n_patches = backbone.counter.shape.n_patches
+    rotation = backbone.architecture.rotations(backbone.vit, n_patches, 0)[0]
+    found: list[object] = [] if pools == ("token", "token") else [pools]
+    if rotation is not None:
+        found += [rotation.half, state_hash({"table": rotation.table})]
+    return found
 
 
 def _unusual(backbone: FrozenViT) -> list[tuple[str, str]]:

@@ -20,8 +20,9 @@ from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from cl_prompts.backbones.architecture import Architecture
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
-from cl_prompts.backbones.vit import FrozenViT, Normalisation, Precision, check_plain
+from cl_prompts.backbones.vit import FrozenViT, Normalisation, Precision
 from cl_prompts.backbones.weight_files import load_weights
 from cl_prompts.checks import fits, sha256, shown
 from cl_prompts.errors import InputError, unknown
@@ -72,7 +73,7 @@ def create_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         vit = _build(name, image_size)
-    check_plain(vit)  # before the download
+    Architecture.of(vit)  # before the download
     file = None
     if weights == "timm":
         file = _load_from_hub(name, vit)
@@ -137,7 +138,7 @@ def check_backbone(name: str) -> None:
         InputError: unknown name, or not a plain ViT.
     """
     with torch.device("meta"):
-        check_plain(_build(name, None))
+        Architecture.of(_build(name, None))
 
 
 def _build(name: str, image_size: int | None) -> VisionTransformer:

@@ -96,6 +96,15 @@ def finite(logits: Tensor) -> Tensor:
     return logits.nan_to_num(nan=math.nan, posinf=math.inf, neginf=FINITE_MASK)
 
 
+def need_class_token(backbone: FrozenViT, part: str) -> None:
+    """Raise ``InputError`` for a ViT without class token where a method needs one."""
+    if "token" not in backbone.architecture.pools:
+        raise InputError(
+            f"{part} the class token, which this ViT does not have: use a ViT, DINOv2, DINOv3 or"
+            " EVA-02, or another method"
+        )
+
+
 class ContinualModel(nn.Module):
     """Interface of models on a frozen ViT.
 

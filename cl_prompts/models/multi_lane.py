@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cl_prompts.backbones.attention import width_of
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
+from cl_prompts.models.base import ContinualModel, Encoding, Output, need_class_token, need_frozen
 from cl_prompts.models.lanes import Formulation, LaneInitialisation, LanePasses, LaneSet
 from cl_prompts.prompts.blocks import check_blocks
 from cl_prompts.prompts.selectors import unit_rows
@@ -88,6 +89,7 @@ class MultiLaneViT(ContinualModel):
         impl: Formulation = "fused",
     ) -> None:
         need_frozen(backbone, "lanes")
+        need_class_token(backbone, "the lanes of MULTI-LANE start from")
         if prompted_blocks:
             check_blocks(backbone.depth, prompted_blocks=prompted_blocks)
         blocks = tuple(sorted(prompted_blocks))
@@ -97,7 +99,7 @@ class MultiLaneViT(ContinualModel):
         self.n_tasks = n_tasks
         attn = backbone.vit.blocks[0].attn
         # timm's heads may have another width than dim / heads.
-        head_dim = attn.qkv.weight.shape[0] // 3 // attn.num_heads
+        head_dim = width_of(attn) // attn.num_heads
         self.lanes = LaneSet(
             n_selectors, (len(blocks), 2, attn.num_heads, prompt_length, head_dim), backbone.dim
         )
@@ -163,7 +165,7 @@ class MultiLaneViT(ContinualModel):
         self._need_lane()
         chosen = list(range(self.n_lanes) if lanes is None else lanes)
         token = self.passes(images, [self.lanes.lane(i) for i in chosen])
-        features = self.backbone.norm(token).float()
+        features = self.backbone.vit.fc_norm(self.backbone.norm(token)).float()
         return unit_rows(features) if self.pre_head_norm else features
 
     # ------------------------------------------------------------------ logits

@@ -39,7 +39,16 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from cl_prompts.backbones.attention import attend, attention_output, by_head, project_parts
+from cl_prompts.backbones.architecture import Rotation
+from cl_prompts.backbones.attention import (
+    attend,
+    attention_output,
+    by_head,
+    project_normed,
+    project_parts,
+    scaled,
+    width_of,
+)
 from cl_prompts.backbones.vit import FrozenViT
 
 #: Tokens that pass a frozen MLP at a time on the CPU.
@@ -94,10 +103,13 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
     # no_grad() as a decorator would keep each state alive until the next one is computed.
     with torch.no_grad():
         tokens = backbone.embed(images)
+    known = backbone.architecture
+    n_patches = tokens.shape[1] - known.prefix
+    rotations = known.rotations(backbone.vit, n_patches, known.prefix)
     for i, block in enumerate(backbone.vit.blocks):
         last = i == backbone.depth - 1
         with torch.no_grad():
-            state, tokens = _look(block, tokens, last)
+            state, tokens = _look(block, tokens, last, rotations[i])
         if last:
             backbone.counter.keys_and_values(*tokens.shape[:2])
         else:
@@ -110,19 +122,24 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
                 _mlp_in_place(block, tokens)
 
 
-def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor]:
+def _look(
+    block: Block, tokens: Tensor, last: bool, rotation: Rotation | None
+) -> tuple[FrozenState, Tensor]:
     """State of a block, and its tokens after the attention (unchanged in the last block)."""
     attn = block.attn
     hidden = block.norm1(tokens)
     # The last block needs no queries.
     projected = project_parts(attn, hidden, slice(1 if last else 0, 3))
-    width = attn.qkv.weight.shape[0] // 3
+    width = width_of(attn)
     state = FrozenState(tokens, hidden, projected[..., -2 * width :])
     if last:
         return state, tokens
     query, keys, values = by_head(attn, projected, 3)
-    attended = attend(attn.q_norm(query), attn.k_norm(keys), values)
-    return state, tokens + block.ls1(attention_output(attn, attended, hidden))
+    query, keys = attn.q_norm(query), attn.k_norm(keys)
+    if rotation is not None:
+        query, keys = rotation(query), rotation(keys)
+    attended = attend(query, keys, values)
+    return state, tokens + scaled(block, 1, attention_output(attn, attended, hidden))
 
 
 def _mlp_in_place(block: Block, tokens: Tensor) -> None:
@@ -130,7 +147,7 @@ def _mlp_in_place(block: Block, tokens: Tensor) -> None:
     rows = tokens.flatten(0, 1)
     pieces = -(-len(rows) // MLP_ROWS) if rows.device.type == "cpu" else 1
     for piece in rows.tensor_split(pieces):
-        piece += block.ls2(block.mlp(block.norm2(piece)))
+        piece += scaled(block, 2, block.mlp(block.norm2(piece)))
 
 
 def lane_token(backbone: FrozenViT) -> Tensor:
@@ -159,7 +176,7 @@ def slot_norms(blocks: Sequence[Block], selectors: Tensor) -> list[Tensor]:
     for i, block in enumerate(blocks):
         norms.append(block.norm1(slots))
         if i < len(blocks) - 1:
-            slots = _mlp(block, slots + block.ls1(norms[-1]))
+            slots = _mlp(block, slots + scaled(block, 1, norms[-1]))
     return norms
 
 
@@ -194,7 +211,7 @@ def fused_block(
     normed = block.norm1(token)
     # q, k, v of LN1(c)
     query, key, value = (
-        attn.qkv(normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
+        project_normed(attn, normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
     )  # (batch, T, heads, head dim)
     query, key = attn.q_norm(query), attn.k_norm(key)
     # A = softmax(n h^T / sqrt(D)); keys and values of summary tokens: A K, A V
@@ -206,7 +223,9 @@ def fused_block(
         prompts = prompts.to(query.dtype)
     heads = _by_kind(query, (key, value), (keys, values), prompts)
     # c' = c + proj(O), c' + MLP(LN2(c'))
-    return _mlp(block, token + block.ls1(attention_output(attn, heads.transpose(1, 2), normed)))
+    return _mlp(
+        block, token + scaled(block, 1, attention_output(attn, heads.transpose(1, 2), normed))
+    )
 
 
 KeyValue = tuple[Tensor, Tensor]
@@ -261,8 +280,8 @@ def joined_block(
     n_slots = len(rows) - batch
     own, looking = block.norm1(rows).split([batch, n_slots])
     # q, k, v of LN1(c)
-    width = attn.qkv.weight.shape[0] // 3
-    query, pair = attn.qkv(own).split([width, 2 * width], dim=-1)
+    width = width_of(attn)
+    query, pair = project_normed(attn, own).split([width, 2 * width], dim=-1)
     # alpha scales inside the product; with beta = 0 the first argument is not read.
     scores = torch.addmm(
         rows.new_empty(()),
@@ -287,8 +306,8 @@ def joined_block(
     out = attention_output(attn, heads, own.flatten(0, 1)[:, None]).view_as(own)
     # c' = c + proj(O), c' + MLP(LN2(c')); the selectors' O is n
     if not evolve:
-        return _mlp(block, rows.split([batch, n_slots])[0] + block.ls1(out))
-    return _mlp(block, rows + block.ls1(torch.cat([out, looking])))
+        return _mlp(block, rows.split([batch, n_slots])[0] + scaled(block, 1, out))
+    return _mlp(block, rows + scaled(block, 1, torch.cat([out, looking])))
 
 
 # ------------------------------------------------------------------------------------------ literal
@@ -319,7 +338,7 @@ def literal_block(
     batch, n_lanes = tokens.shape[:2]
     # q, k, v = qkv(X), prompts joined to keys and values
     flat = entering.flatten(0, 1)
-    query, keys, values = by_head(attn, attn.qkv(flat), 3)
+    query, keys, values = by_head(attn, project_normed(attn, flat), 3)
     query, keys = attn.q_norm(query), attn.k_norm(keys)
     if prompts is not None:
         more = prompts.to(query.dtype).expand(batch, *prompts.shape).flatten(0, 1)
@@ -328,8 +347,8 @@ def literal_block(
     out = out.view(batch, n_lanes, *out.shape[1:])
     # drop O[:, 1:], add n instead
     out = torch.cat([out[:, :, :1], normed[:, :, 1:]], dim=2)
-    return _mlp(block, tokens + block.ls1(out))
+    return _mlp(block, tokens + scaled(block, 1, out))
 
 
 def _mlp(block: Block, tokens: Tensor) -> Tensor:
-    return tokens + block.ls2(block.mlp(block.norm2(tokens)))
+    return tokens + scaled(block, 2, block.mlp(block.norm2(tokens)))

@@ -274,7 +274,7 @@ def class_position(backbone: FrozenViT) -> Tensor:
     """
     vit = backbone.vit
     # timm's no_embed_class adds positions to patches alone.
-    if vit.pos_embed is None or vit.no_embed_class:
+    if vit.cls_token is None or vit.pos_embed is None or vit.no_embed_class:
         raise InputError(
             "the class token of this ViT has no positional embedding: leave its position out"
         )

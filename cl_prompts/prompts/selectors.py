@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -63,11 +63,11 @@ def unit_rows(rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ClassTokenQuery:
-    """Query function: the class token of the unprompted frozen ViT.
+    """Query function: the class token of the unprompted frozen ViT, or what it reads instead.
 
     Args:
         skip_last: leave out the last block (MVP).
-        norm: apply the final LayerNorm (L2P, DualPrompt, CODA-Prompt; not MVP).
+        norm: apply the final norms (L2P, DualPrompt, CODA-Prompt; not MVP).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -87,8 +87,8 @@ class ClassTokenQuery:
     @torch.no_grad()
     def __call__(self, backbone: FrozenViT, tokens: Tensor, entry: Entry | None = None) -> Tensor:
         """Embedded tokens (batch, n, dim) -> query (batch, dim) in fp32, without gradient."""
-        out = backbone.class_tokens(tokens, stop=self.stop(backbone), entry=entry)
-        return (backbone.norm(out) if self.norm else out)[:, 0].float()
+        read = replace(backbone.own, normed=self.norm)
+        return backbone.class_features(tokens, stop=self.stop(backbone), entry=entry, read=read)
 
 
 @dataclass(frozen=True)

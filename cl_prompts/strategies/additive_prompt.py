@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Share
+from cl_prompts.models.base import need_class_token
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.prompts.blocks import Blocks, chosen_blocks
@@ -48,6 +49,7 @@ class AdditivePrompting(PromptStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build the vectors, without a query; the head reads the class token."""
+        need_class_token(backbone, "additive prompts act on")
         blocks = chosen_blocks(backbone, self.prompted_blocks)
         prompt = AdditivePrompt(blocks, backbone.dim, backbone.n_heads, beta=self.beta)
         return PromptedViT(backbone, n_classes, pools=[prompt], multi_label=self.multi_label)

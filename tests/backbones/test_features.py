@@ -111,8 +111,8 @@ def test_published_features() -> None:
     ("name", "match"),
     [
         ("blocks:5", "needs 5 blocks, but this ViT has 4"),
-        ("blocks:0", "use token, blocks:K"),
-        ("patches", "use token, blocks:K"),
+        ("blocks:0", "use own, token, avg, pool, blocks:K"),
+        ("patches", "use own, token, avg, pool, blocks:K"),
         (3, "features is 3"),
     ],
 )

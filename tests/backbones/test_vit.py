@@ -12,8 +12,9 @@ from timm.models.vision_transformer import Block, ParallelThingsBlock, VisionTra
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from cl_prompts.backbones.devices import check_precision, pick_device
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.vit import FrozenViT, check_precision, pick_device
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from tests.toy_vits import TINY, VIT_VARIANTS, tiny_vit
 
@@ -168,14 +169,13 @@ def test_images_are_normalised_by_channel() -> None:
     [
         (lambda: timm.create_model("resnet10t"), "ResNet is not a plain Vision Transformer"),
         (
-            lambda: VisionTransformer(**{**TINY, "class_token": False, "global_pool": "avg"}),
-            "no class token",
+            lambda: VisionTransformer(**{**TINY, "global_pool": "max"}),
+            "pools by 'max' is not supported",
         ),
         (lambda: VisionTransformer(**TINY, block_fn=type("OddBlock", (Block,), {})), "OddBlock"),
         (lambda: VisionTransformer(**TINY, block_fn=ParallelThingsBlock), "ParallelThingsBlock"),
         (lambda: VisionTransformer(**TINY, in_chans=1), "does not take square RGB images"),
         (lambda: VisionTransformer(**{**TINY, "img_size": (16, 32)}), "does not take square"),
-        (lambda: VisionTransformer(**TINY, fc_norm=True), "last norm after the pooling"),
         (lambda: timm.create_model("vit_tiny_r_s16_p8_224"), "embedding HybridEmbed"),
     ],
 )

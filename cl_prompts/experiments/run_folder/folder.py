@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from cl_prompts import __version__
-from cl_prompts.backbones.vit import pick_device
+from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import files

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cl_prompts.backbones.catalog import EMBEDDED
+from cl_prompts.backbones.devices import check_precision, pick_device
 from cl_prompts.backbones.features import Stored
-from cl_prompts.backbones.vit import FrozenViT, check_precision, pick_device
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.dataset import ImageSet

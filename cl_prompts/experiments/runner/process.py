@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cl_prompts.backbones.catalog import EMBEDDED
-from cl_prompts.backbones.vit import pick_device
+from cl_prompts.backbones.devices import pick_device
 from cl_prompts.experiments.recipes.run_config import RunConfig
 
 

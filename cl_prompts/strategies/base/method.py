@@ -18,7 +18,8 @@ from avalanche.training.utils import trigger_plugins
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cl_prompts.backbones.vit import FrozenViT, pick_device
+from cl_prompts.backbones.devices import pick_device
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import batch_classes
 from cl_prompts.losses.multi_label import multi_label_loss

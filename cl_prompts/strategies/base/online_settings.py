@@ -66,11 +66,12 @@ class OnlineSettings(Settings):
     always over the seen classes."""
     head: Head = Head()
     """Head over all classes, and its input; the method supplies the settings that are not given."""
-    features: str = "token"
-    """Features of the (prompted) forward pass: ``"token"``, the class token of the last block, or
-    ``"blocks:K"``, those of the last K blocks concatenated, each after the final norm (``half``
-    for half of all blocks). ``"blocks:K+patches"`` adds their mean patch tokens,
-    ``"raw_blocks:K"`` omits the norm. No additional pass (see
+    features: str = "own"
+    """Features of the (prompted) forward pass: ``"own"``, what the ViT itself reads of its last
+    block (class token, mean patch token or attention pool); ``"token"``, ``"avg"`` or ``"pool"``,
+    one of these by name; ``"blocks:K"``, the own features of the last K blocks concatenated, each
+    after the final norms (``half`` for half of all blocks). ``"blocks:K+patches"`` adds their mean
+    patch tokens, ``"raw_blocks:K"`` omits the norms. No additional pass (see
     :class:`~cl_prompts.backbones.features.Features`)."""
     schedule: Schedule = "constant"
     """Schedule of the learning rate over the epochs of one experience: ``"constant"``,

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.backbones.features import TOKEN
 from cl_prompts.checks import NotNegative, Positive
 from cl_prompts.losses.self_regulation import cosine_consistency, logit_divergence, row_difference
 from cl_prompts.prompts.selectors import ClassTokenQuery
@@ -113,8 +112,9 @@ class SelfRegulation(StrategyPlugin):
 def frozen_features(strategy: Any) -> Tensor:
     """Return the features (batch, dim) of the unprompted ViT, from the query pass if possible."""
     model = strategy.model
-    # L2P's query, the class token of all blocks after the final norm, is the feature.
-    is_query = model.query == ClassTokenQuery() and model.backbone.features == TOKEN
+    # L2P's query, what the ViT itself reads of its last block, is the feature.
+    of_query = model.backbone.features == model.backbone.own
+    is_query = of_query and model.query == ClassTokenQuery()
     if getattr(model, "selector", None) is not None and is_query:
         cached: Tensor | None = strategy.output.cacheable.get("frozen")
         if cached is not None:

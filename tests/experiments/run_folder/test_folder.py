@@ -15,7 +15,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from cl_prompts.backbones.vit import pick_device
+from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan

@@ -1,0 +1,144 @@
+"""Architecture of a timm ViT, read once: its tokens, its pooling and its rotary positions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from timm.layers import Attention, PatchEmbed, apply_rot_embed_cat
+from timm.models import eva
+from timm.models.eva import Eva
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, cat, nn
+
+from cl_prompts.backbones.features import Pooling
+from cl_prompts.errors import InputError
+
+#: Names of pooling in timm -> here.
+_POOLS: dict[str, Pooling] = {"token": "token", "avg": "avg", "map": "pool"}
+_WORKS = (
+    "use a ViT, DeiT, DeiT-3, DINO, DINOv2, DINOv3, MAE, CLIP, SigLIP, EVA-02, Perception Encoder"
+    " or AIMv2 image encoder of timm (vit_*, eva02_*, aimv2_*)"
+)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Rotary positions of one block, applied to the patches of a sequence alone.
+
+    Class, register and prompt tokens have no position, so they are not rotated.
+
+    Attributes:
+        table: (patches, 2 head dim), or (heads, patches, 2 head dim), of timm.
+        start: place of the first patch in the sequence.
+        half: timm's layout of the head's channels.
+
+    Example:
+        >>> import torch
+        >>> turn = Rotation(torch.cat([torch.zeros(4, 8), torch.ones(4, 8)], dim=1), 1, False)
+        >>> keys = torch.randn(2, 3, 7, 8)  # a class token, 4 patches and 2 prompts
+        >>> torch.equal(turn(keys), keys)  # by an angle of 0
+        True
+    """
+
+    table: Tensor
+    start: int
+    half: bool
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Rotate the patches among queries or keys (batch, heads, n, head dim)."""
+        if rows.shape[2] <= self.start:  # only tokens in front of the patches
+            return rows
+        stop = self.start + self.table.shape[-2]
+        layout = {"half": True} if self.half else {}
+        turned = apply_rot_embed_cat(rows[:, :, self.start : stop], self.table, **layout)
+        parts = [rows[:, :, : self.start], turned.type_as(rows), rows[:, :, stop:]]
+        return cat(parts, dim=2)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What methods need to know of a timm ViT.
+
+    Attributes:
+        pools: possible features of an image; the first is what the model itself reads.
+        prefix: class and register tokens, which stand before the patches.
+        pooled_from: first token that the model's own pooling reads.
+        rotary: the model has rotary positions.
+
+    Example:
+        >>> Architecture.of(VisionTransformer(depth=1, class_token=False, global_pool="avg"))
+        Architecture(pools=('avg',), prefix=0, pooled_from=0, rotary=False)
+    """
+
+    pools: tuple[Pooling, ...]
+    prefix: int
+    pooled_from: int
+    rotary: bool
+
+    @classmethod
+    def of(cls, vit: nn.Module) -> Architecture:
+        """Read a model.
+
+        Raises:
+            InputError: not a ViT of pre-norm blocks over square RGB images, or another pooling than
+                the class token, the mean patch token and an attention pool.
+        """
+        plain: Any = vit
+        name = type(vit).__name__
+        if not isinstance(vit, VisionTransformer | Eva) or hasattr(vit, "dist_token"):
+            raise InputError(f"{name} is not a plain Vision Transformer: {_WORKS}")
+        if type(plain.patch_embed) is not PatchEmbed:
+            embedding = type(plain.patch_embed).__name__
+            raise InputError(f"patch embedding {embedding} is not supported: {_WORKS}")
+        sides = set(plain.patch_embed.img_size or ())
+        if len(sides) != 1 or plain.patch_embed.proj.in_channels != 3:
+            raise InputError(f"this ViT does not take square RGB images: {_WORKS}")
+        for block in plain.blocks:
+            _check_block(block)
+        own = _POOLS.get(plain.global_pool)
+        if own is None or (own == "token" and plain.cls_token is None):
+            raise InputError(
+                f"a ViT that pools by {plain.global_pool!r} is not supported: {_WORKS}"
+            )
+        possible: tuple[Pooling, ...] = (
+            ("token", "avg") if plain.cls_token is not None else ("avg",)
+        )
+        rotary = getattr(vit, "rope", None) is not None
+        prefix = int(plain.num_prefix_tokens)
+        # Eva's attention pool reads all tokens, that of other ViTs the patches.
+        includes = getattr(vit, "pool_include_prefix", own == "pool")
+        pools = (own, *(pool for pool in possible if pool != own))
+        return cls(pools, prefix, 0 if includes else prefix, rotary)
+
+    def rotations(self, vit: nn.Module, n_patches: int, start: int) -> list[Rotation | None]:
+        """Return the rotary positions of each block, None without any.
+
+        Args:
+            vit: the model.
+            n_patches: patches of a square image.
+            start: place of the first patch in the sequence.
+        """
+        plain: Any = vit
+        if not self.rotary:
+            return [None] * len(plain.blocks)
+        side = math.isqrt(n_patches)
+        sized = {"shape": (side, side)} if plain.dynamic_img_size else {}
+        table = plain.rope.get_embed(**sized)
+        # Of mixed rotary positions each block has its own.
+        tables = table if plain.rope_mixed else [table] * len(plain.blocks)
+        half = bool(getattr(plain.blocks[0].attn, "rotate_half", False))
+        return [Rotation(one, start, half) for one in tables]
+
+
+def _check_block(block: nn.Module) -> None:
+    """Raise ``InputError`` unless a block is a pre-norm block with plain self-attention."""
+    attention: Any = getattr(block, "attn", None)
+    # Older releases of timm have no AttentionRope.
+    kinds = (Attention, eva.EvaAttention, getattr(eva, "AttentionRope", None))
+    grouped = getattr(attention, "num_kv_groups", 1) > 1
+    if type(block) not in (Block, eva.EvaBlock) or type(attention) not in kinds or grouped:
+        what = f"{type(block).__name__} / {type(attention).__name__}"
+        grouping = " with grouped queries" if grouped else ""
+        raise InputError(f"blocks of type {what}{grouping} are not supported: {_WORKS}")

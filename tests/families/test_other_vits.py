@@ -1,0 +1,38 @@
+"""Strategies on ViTs with rotary positions, and on ViTs without a class token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from tests.toy_data import experiences
+from tests.toy_families import family_vit
+from tests.toys import PROMPTED, TABLE, fit, learnable, make, same
+
+#: that act on a class token, which SigLIP does not have
+ON_CLASS_TOKENS = ("multi_lane", "additive_prompt")
+#: one of each other kind; those on fixed features differ in their classifiers alone
+OTHERS = ("fine_tuning", "ease", "recommended", "multi_label_ridge")
+PAIRS = [(kind, "dinov3") for kind in TABLE] + [(kind, "siglip") for kind in (*PROMPTED, *OTHERS)]
+
+
+@pytest.mark.parametrize(("kind", "family"), PAIRS)
+def test_strategies_learn_on_other_vits(kind: str, family: str) -> None:
+    scenario = "si_blurry" if learnable(kind, "si_blurry") else "mlcil"
+    vit = family_vit(family, depth=2)
+    before = {name: value.clone() for name, value in vit.state_dict().items()}
+    if family == "siglip" and kind in ON_CLASS_TOKENS:
+        with pytest.raises(InputError, match="class token, which this ViT does not have"):
+            make(kind, scenario, backbone=vit, **TABLE[kind].two_blocks)
+        return
+    strategy = make(kind, scenario, backbone=vit, **TABLE[kind].two_blocks)
+    first = {name: value.clone() for name, value in strategy.model.state_dict().items()}
+    fit(strategy, experiences(scenario)[: None if strategy.whole_stream else 1])
+    assert same(before, vit.state_dict())
+    assert not same(first, strategy.model.state_dict())
+    images = torch.rand(3, 3, 16, 16)
+    with torch.no_grad():
+        together = strategy.model.eval()(images)
+        alone = torch.cat([strategy.model(image[None]) for image in images])
+    torch.testing.assert_close(alone, together, atol=1e-4, rtol=1e-4)
