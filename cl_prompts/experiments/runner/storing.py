@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save
 from torch.utils.data import DataLoader
 
-from cl_prompts.backbones.vit import FrozenViT, pick_device
+from cl_prompts.backbones.devices import pick_device
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weight_files import backbone_hash
 from cl_prompts.datasets.collate import HeldOutItems, collate
 from cl_prompts.datasets.dataset import ImageSet
