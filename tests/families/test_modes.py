@@ -29,7 +29,7 @@ def test_evaluation_runs_in_evaluation_mode_and_leaves_no_trace(
     frozen = [] if model.backbone.trainable else list(model.backbone.modules())
     assert not any(module.training for module in frozen)
     modes: list[bool] = []
-    for stage in ("encode", "finish"):
+    for stage in ("encode", "decode"):
         method = getattr(model, stage)
         monkeypatch.setattr(
             model,
