@@ -50,9 +50,8 @@ def rows_of_comparison(capsys: pytest.CaptureFixture[str]) -> list[int]:
     """The seeds of each row in which the runs so far are compared."""
     capsys.readouterr()
     assert main(["compare", "runs", "--format", "json"]) == 0
-    tables = json.loads(capsys.readouterr().out)
-    means = [row for table in tables for row in table["rows"].values()]
-    return sorted(row["a_last"]["seeds"] for row in means)
+    records = json.loads(capsys.readouterr().out)
+    return sorted(row["seeds"] for row in records if row["metric"] == "a_last")
 
 
 @pytest.mark.parametrize("settings", [MISA_RUN, OWN_RUN], ids=["prompts", "own code"])

@@ -162,7 +162,7 @@ def test_a_run_folder_fetches_nothing(
             begin_again()
         assert main(command) == 2
         said = capsys.readouterr().err
-        assert f"https://huggingface.co/{hub}, type: hf download {hub} model.safetensors" in said
+        assert f"https://huggingface.co/{hub}, run: hf download {hub} model.safetensors" in said
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     settings.backbone.update(name=name, weights="timm")
     Plan("typed", (PlannedRun(here / "new", settings),)).write(here)

@@ -30,7 +30,8 @@ def test_a_trained_run_learns_in_python(tmp_path: Path) -> None:
             "\n".join(["path,label,domain", *(f"{image},four,night" for image in some)])
         )
         settings, lines = prepared(parent, table, out=tmp_path / "d")
-        assert lines[0] == "4 classes -> 5, new: four; 10 training and 2 test images"
+        kept = len(some) - 2
+        assert lines[0] == f"4 classes -> 5, new: four; {kept} training and 2 test images"
         places.add(settings.dataset["root"])
     assert len(places) == 2
     run = load_run(parent, device="cpu")
