@@ -15,7 +15,7 @@ from cl_prompts.backbones.pixels import check_input
 from cl_prompts.datasets.classes import labels_of
 from cl_prompts.datasets.collate import HeldOutItems, collate, entries_of
 from cl_prompts.errors import InputError, RunError, first_of
-from cl_prompts.metrics.confidence import confidence, temperature_of
+from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
 from cl_prompts.models.base import ContinualModel
@@ -108,7 +108,6 @@ class CachedEvaluator:
         self.confidence = torch.zeros(0)
         """(n,) :func:`~cl_prompts.metrics.confidence.confidence` of the last evaluation's images,
         in no particular order."""
-        self._scored: tuple[Tensor, Tensor] | float | None = None
         self._features = FeatureCache()
         self._features.reserve(0, len(self.targets))
         self._loader: DataLoader[Any] | None = None
@@ -151,25 +150,13 @@ class CachedEvaluator:
         n_domains = 1 if domains is None else len(self.domain_names)
         counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
         found: list[Tensor] = []
-        order = [torch.zeros(0, dtype=torch.int64)]
         for rows, logits in self.logits(model, seen):
             found.append(logits[:, : len(seen)])
-            order.append(rows)
             where = None if domains is None else domains[rows].to(self.device)
             counts.update(logits, self.targets[rows].to(self.device), where)
         # A model that has yet to grow has fewer columns than ``seen``.
-        scores = torch.cat(found or [torch.zeros(0, len(seen))]).cpu()
-        self.confidence = confidence(scores)
-        self._scored = scores, self.targets[torch.cat(order)]
+        self.confidence = confidence(torch.cat(found or [torch.zeros(0, len(seen))]).cpu())
         return counts
-
-    @property
-    def temperature(self) -> float | None:
-        """The temperature fitted on the last evaluation, see
-        :func:`~cl_prompts.metrics.confidence.temperature_of`; None with several labels."""
-        if isinstance(self._scored, tuple):
-            self._scored = temperature_of(*self._scored)
-        return self._scored
 
     def evaluate(
         self,
@@ -227,7 +214,6 @@ class CachedEvaluator:
             "images": self.images,
             "macs": self.macs,
             "confidence": self.confidence.clone(),
-            "temperature": self.temperature,
             "features": self._features.state_dict(self._cache_keys(model)),
         }
 
@@ -236,7 +222,6 @@ class CachedEvaluator:
         self.images = int(state["images"])
         self.macs = float(state["macs"])
         self.confidence = state["confidence"].clone()
-        self._scored = state["temperature"]
         self._features.load_state_dict(state["features"], self._cache_keys(model), self.device)
 
     @torch.no_grad()

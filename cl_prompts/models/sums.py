@@ -23,13 +23,16 @@ SCATTERS = ("scatter", "scatters")
 
 
 @torch.no_grad()
-def combine(whole: Any, other: Any, sign: int) -> float:
+def combine(
+    whole: Any, other: Any, sign: int, unchanged: tuple[type[nn.Module], ...] = ()
+) -> float:
     """Add the sums of another module to those of this one, or subtract them, in place.
 
     Args:
         whole: a module; its submodules combine likewise.
         other: a module of the same kind and size. Subtracted sums must be part of ``whole``.
         sign: 1 adds, -1 subtracts.
+        unchanged: types of submodules to leave as they are.
 
     Returns:
         the largest factor by which a subtraction has reduced a sum; 1 for an addition.
@@ -38,7 +41,7 @@ def combine(whole: Any, other: Any, sign: int) -> float:
         InputError: states that are not sums, or whose random projections differ; after a
             subtraction fewer than six digits would remain.
     """
-    pairs = list(_pairs(whole, other))
+    pairs = [pair for pair in _pairs(whole, other) if not isinstance(pair[0], unchanged)]
     for part, theirs in pairs:
         _check_combinable(part, theirs, sign)
     # Classes without a sample left: nothing of them remains, not even rounding.

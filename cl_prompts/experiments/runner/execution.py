@@ -83,10 +83,7 @@ def execute(run: Run, folder: RunFolder, *, request: StopRequest, watcher: Watch
             tracker.close()
             run.anytime.evaluator.close()
             run.strategy.replay.close()
-        # No test image was trained on, so the last evaluation measured held-out images.
-        last = run.anytime.evaluator
-        known = {"log_odds": last.confidence.sort().values.tolist()}
-        folder.write_json(CONFIDENCE_FILE, {**known, "temperature": last.temperature})
+        folder.write_json(CONFIDENCE_FILE, run.confidence())
         loop.write_summary("finished")
         run.strategy.feature_cache.clear()
     request.obey()

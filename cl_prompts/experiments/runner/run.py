@@ -16,6 +16,7 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+from cl_prompts.strategies.plugins.calibration import Calibration
 from cl_prompts.user_code import label_of
 
 
@@ -36,6 +37,7 @@ class Run:
         benchmark: the same stream as an Avalanche benchmark.
         strategy: the strategy, before any training.
         anytime: the evaluation plugin of the strategy.
+        calibration: the calibration plugin of a closed-form strategy.
     """
 
     settings: RunConfig
@@ -44,11 +46,20 @@ class Run:
     benchmark: Any
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
+    calibration: Calibration | None = None
 
     def results(self) -> dict[str, float | None]:
         """Return the final numbers; None for curves of a strategy that sees the whole stream."""
         results = self.anytime.results
         return without_course(results) if self.strategy.whole_stream else results
+
+    def confidence(self) -> dict[str, Any]:
+        """Return the content of ``confidence.json``: log odds of the test images, temperature."""
+        # No test image was trained on, so the last evaluation measured held-out images.
+        log_odds = self.anytime.evaluator.confidence.sort().values.tolist()
+        fitted = self.calibration
+        temperature = None if fitted is None else fitted.temperature(self.strategy.model.head)
+        return {"log_odds": log_odds, "temperature": temperature}
 
     def warnings(self) -> list[str]:
         """Return a sentence for each valid setting that has no effect on this stream."""
@@ -140,7 +151,8 @@ class Run:
     def _memory(self) -> dict[str, int]:
         """Count the stored samples, and the stored numbers that are not trained parameters."""
         strategy: Any = self.strategy
-        plugins = [p for p in with_state(strategy.plugins) if p is not self.anytime]
+        ours = (self.anytime, self.calibration)
+        plugins = [p for p in with_state(strategy.plugins) if p not in ours]
         stored = _numbers_in(
             [
                 strategy.model.learned_state(),

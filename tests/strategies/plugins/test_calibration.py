@@ -1,0 +1,60 @@
+"""Calibration of closed-form classifiers on training samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.metrics.confidence import temperature_of
+from cl_prompts.models.anacp import AnaCP
+from cl_prompts.models.held_out import HeldOutSample
+from cl_prompts.models.pooled_ridge import PooledRidge
+from cl_prompts.models.prototype_classifiers import NearestClassMean, PrototypeClassifier
+from cl_prompts.models.ranpac import RanPAC
+from cl_prompts.strategies.plugins.calibration import Calibration
+
+N, DIM, CLASSES = 120, 6, 4
+LABELS = torch.arange(N) % 3  # one class was never seen
+FEATURES = (
+    torch.randn(N, DIM, generator=torch.Generator().manual_seed(1)) + 2 * torch.eye(DIM)[LABELS]
+)
+
+
+def calibration_of(size: int) -> Calibration:
+    calibration = Calibration()
+    calibration.sample = HeldOutSample(size, DIM, 1, seed=1, dtype=torch.float32)
+    calibration.sample.add(FEATURES, LABELS[:, None])
+    return calibration
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [(NearestClassMean, {}), (PooledRidge, {}), (RanPAC, {"projection": 50, "held_out": 20})],
+)
+def test_samples_are_scored_by_a_classifier_trained_without_them(
+    kind: type[PrototypeClassifier], arguments: dict[str, Any]
+) -> None:
+    head = kind(DIM, CLASSES, **arguments)
+    head.update(FEATURES, LABELS)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    calibration = calibration_of(N)  # all samples, so five parts of 24 each
+    found = calibration.temperature(head)
+    features, targets = calibration.sample.samples
+    logits = []
+    for rows in torch.arange(N).chunk(5):
+        others = torch.tensor([i for i in range(N) if i not in rows.tolist()])
+        rest = kind(DIM, CLASSES, **arguments)
+        rest.update(features[others], targets[others, 0].long())
+        logits.append(rest.logits(features[rows]))
+    want = temperature_of(torch.cat(logits), targets[:, 0].long())
+    assert found == pytest.approx(want, rel=1e-6)
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+
+
+def test_other_classifiers_have_no_temperature() -> None:
+    head = AnaCP(DIM, CLASSES, form="released")
+    head.update(FEATURES, LABELS)
+    assert calibration_of(50).temperature(head) is None
+    assert Calibration.temperature(calibration_of(0), NearestClassMean(DIM, CLASSES)) is None
