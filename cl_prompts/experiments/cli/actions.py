@@ -163,7 +163,8 @@ def run(
     Args:
         resume: continue the run in this folder from its last checkpoint, or the unfinished runs of
             a plan.
-        jobs: runs at the same time (default: one for each core for a tiny ViT on the CPU, else 1).
+        jobs: runs at the same time (default: 1; for a tiny ViT on the CPU one for every four runs,
+            at most one per core).
     """
     if (recipe is None) == (resume is None):
         raise InputError("give either a recipe, such as digits, or --resume FOLDER")

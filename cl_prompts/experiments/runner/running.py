@@ -182,8 +182,8 @@ def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
 
 
 def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
-    """Return the number of processes: ``jobs``, or by default one a core for runs that take one
-    thread (:func:`takes_one_thread`), and otherwise one."""
+    """Return the number of processes: ``jobs``, by default one, or one per ``RUNS_PER_PROCESS``
+    runs, at most one per core, if each takes one thread (:func:`takes_one_thread`)."""
     if jobs is not None:
         return max(1, min(jobs, len(runs)))
     if not all(takes_one_thread(run.settings) and not run.settings.num_workers for run in runs):

@@ -53,7 +53,7 @@ class OnlineStrategy(Method):
     * each batch is trained on ``online_iter`` times; ``samples_seen`` counts stream samples only,
       not those that plugins add;
     * the classes of a batch are observed before it is trained on;
-    * task boundaries are used where they are announced (see ``boundaries``);
+    * task boundaries are used where announced (see ``boundaries``), else every ``period`` samples;
     * experiences with ``ordered=True`` are trained in their order, and no sample is dropped;
     * only trainable parameters enter the optimizer, whose groups are preserved.
 
@@ -146,9 +146,9 @@ class OnlineStrategy(Method):
         """Train on the stream of an experience.
 
         For each stream batch: observe its classes; make ``online_iter`` updates, each on another
-        view and newly drawn replayed samples; then offer it to the buffer, count it, and end the
-        period if it is over. Plugins act after each update, anytime evaluation after the last one.
-        Checkpoints are taken between two stream batches.
+        view and newly drawn replayed samples; then offer it to the buffer, count it, and end a
+        ``period`` (None by default) that is over. Plugins act after each update, anytime evaluation
+        after the last one. Checkpoints are taken between two stream batches.
         """
         self.set_learning_rate()
         for stream in self._stream_batches():
@@ -233,7 +233,7 @@ class OnlineStrategy(Method):
             self.remember(stream.rows, batch, output)
 
     def _finish_stream_batch(self, stream: StreamBatch) -> None:
-        """Offer a stream batch to the buffer, count it, and end the period if it is over."""
+        """Offer a stream batch to the buffer, count it, and end a period that is over."""
         if not self.remember_first:
             self._offer(stream, self.batch, self.output)
         self.samples_seen += stream.size
