@@ -8,6 +8,7 @@ DESCRIPTIONS = {
     "tiny_imagenet": "Tiny-ImageNet: 100000 training and 10000 validation photos, 200 classes",
     "imagenet_r": "ImageNet-R: 30000 renditions of 200 ImageNet classes, split 24000 / 6000",
     "cub200": "CUB-200-2011: 5994 training and 5794 test photos of birds, 200 classes",
+    "grocery": "GroceryStoreDataset: 5421 photos by phone, 81 or 42 classes, MIT licence",
     "folder": "images in root/train/<class>/* and root/test/<class>/*, or in root/<class>/*",
     "hf": "a data set of the Hugging Face hub, or a local one in its formats: dataset.path=NAME",
     "digit_domains": "the digits in four domains: upright, rotated, inverted and blurred, embedded",

@@ -20,6 +20,7 @@ from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
 from cl_prompts.datasets.domain_folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.files import LayoutError
+from cl_prompts.datasets.grocery import read_grocery
 from cl_prompts.datasets.hub import read_hf
 from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Reader, Source
@@ -155,6 +156,17 @@ _ENTRIES: dict[str, DataSetEntry] = {
         origin="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
         layout="images/, images.txt, image_class_labels.txt, train_test_split.txt and classes.txt",
         folder="CUB_200_2011",
+    ),
+    "grocery": DataSetEntry(
+        read_grocery,
+        Augmentation(AutoAugmentPolicy.IMAGENET),
+        layout="train.txt, val.txt, test.txt, classes.csv and the images that the lists name",
+        folder="GroceryStoreDataset/dataset",
+        origin="https://github.com/marcusklasson/GroceryStoreDataset",
+        unpack=(
+            "git clone --depth 1 https://github.com/marcusklasson/GroceryStoreDataset"
+            " {at}/GroceryStoreDataset"
+        ),
     ),
     "folder": DataSetEntry(
         read_any_folder,

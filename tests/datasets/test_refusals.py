@@ -22,7 +22,15 @@ from tests.datasets.test_domain_folders import write_domainnet, write_domains
 from tests.datasets.test_readers import write_cub, write_tiny_imagenet
 from tests.datasets.test_stored_features import save_piece, write_features
 from tests.datasets.test_voc import write_voc
-from tests.datasets.toys import Own, load, write_coco, write_csv, write_folder
+from tests.datasets.toys import (
+    GROCERY_HEADER,
+    Own,
+    load,
+    write_coco,
+    write_csv,
+    write_folder,
+    write_grocery,
+)
 from tests.refusals import check_refusals
 
 Edit = Callable[[Path], object]
@@ -157,6 +165,21 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, tuple[Edit, dict[str,
             "file twice": (text("images.txt", numbered("001.Albatross/bird_0.jpg")), {}),
             "one name": (text("classes.txt", "1 a\n2 a\n"), {}),
             "no test images": (text("train_test_split.txt", "1 1\n2 1\n3 0\n4 1\n5 0\n6 1\n"), {}),
+        },
+    ),
+    (
+        "grocery",
+        write_grocery,
+        {
+            "unknown label": (text("train.txt", "train/Fruit/Lime/Lime_001.jpg, 7, 1\n"), {}),
+            "other coarse": (text("train.txt", "train/Fruit/Lime/Lime_001.jpg, 2, 0\n"), {}),
+            "unknown folder": (text("test.txt", "test/Fruit/Lemon/Lemon_001.jpg\n"), {}),
+            "missing": (text("val.txt", "val/Fruit/Lime/Lime_009.jpg, 2, 1\n"), {}),
+            "header": (text("classes.csv", "name,id\nLime,0\n"), {}),
+            "number": (text("classes.csv", f"{GROCERY_HEADER}\nLime,one,Lime,0,,\n"), {}),
+            "gap": (text("classes.csv", f"{GROCERY_HEADER}\nLime,2,Lime,1,,\n"), {}),
+            "no list": (gone("val.txt"), {}),
+            "labels": (lambda root: None, {"labels": "middle"}),
         },
     ),
     (

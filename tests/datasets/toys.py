@@ -116,3 +116,31 @@ def write_coco(root: Path, year: int = 2014) -> Path:
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(content))
     return root
+
+
+GROCERY_HEADER = (
+    "Class Name (str),Class ID (int),Coarse Class Name (str),Coarse Class ID (int),"
+    "Iconic Image Path (str),Product Description Path (str)"
+)
+GROCERIES = (("Royal-Gala", 0, "Apple", 0), ("Pink-Lady", 1, "Apple", 0), ("Lime", 2, "Lime", 1))
+GROCERY_FOLDERS = ("Fruit/Apple/Royal-Gala", "Fruit/Apple/Pink-Lady", "Fruit/Lime")
+
+
+def write_grocery(root: Path, *, labels: bool = True) -> Path:
+    """Two training images, a validation image and a test image of each class, and iconic ones."""
+    root.mkdir(parents=True)
+    table = [GROCERY_HEADER]
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for (name, fine, above, coarse), folder in zip(GROCERIES, GROCERY_FOLDERS, strict=True):
+        iconic = f"iconic-images-and-descriptions/{folder}/{name}_Iconic.jpg"
+        table.append(f"{name},{fine},{above},{coarse},/{iconic},/{folder}/{name}_Description.txt")
+        write_image(root / iconic, 255)
+        for part, numbers in (("train", (1, 2)), ("val", (3,)), ("test", (4,))):
+            for number in numbers:
+                path = f"{part}/{folder}/{name}_{number:03d}.jpg"
+                write_image(root / path, 40 * number + 10 * fine)
+                lists[part].append(f"{path}, {fine}, {coarse}" if labels else path)
+    (root / "classes.csv").write_text("\n".join(table) + "\n")
+    for part, lines in lists.items():
+        (root / f"{part}.txt").write_text("\n".join(lines) + "\n")
+    return root
