@@ -1,4 +1,4 @@
-"""Conformance checks that a strategy from outside can be put through, as ours are in our tests."""
+"""Conformance checks for strategies of this package and for your own."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class ToyImages(Dataset[Any]):
 
 @dataclass
 class Trial:
-    """A strategy on a toy stream, trained once for all checks.
+    """Strategy on a toy stream, trained once for all checks.
 
     Attributes:
-        make: builds the strategy anew, equal every time.
-        stream: makes the benchmark anew.
+        make: builds a new, equal strategy.
+        stream: builds a new benchmark.
         images: (n, 3, size, size) to score.
 
     Example:
@@ -89,7 +89,7 @@ class Trial:
 
     @cached_property
     def trained(self) -> OnlineStrategy:
-        """The strategy after the stream; checks leave it as it is."""
+        """The strategy after the stream; checks do not change it."""
         return self.fit(self.make(), self.experiences())
 
     @cached_property
@@ -98,34 +98,34 @@ class Trial:
         return state_of(self.trained)
 
     def experiences(self) -> list[Any]:
-        """Experiences of a fresh training stream."""
+        """Return the experiences of a new training stream."""
         return list(self.stream().train_stream)
 
     def fit(self, strategy: OnlineStrategy, experiences: list[Any]) -> OnlineStrategy:
-        """Train on experiences, one after the other or, where the method wants them so, at once."""
+        """Train on experiences in turn, or at once for a method of the whole stream."""
         for part in [experiences] if strategy.whole_stream else experiences:
             strategy.train(part, eval_streams=[])
         return strategy
 
     def scores(self, strategy: OnlineStrategy) -> Tensor:
-        """Logits (n, classes) of the images."""
+        """Return the logits (n, classes) of the images."""
         with torch.no_grad():
             found: Tensor = strategy.model.eval()(self.images)
         return found
 
 
 def check_strategy(method: Callable[..., OnlineStrategy], **settings: Any) -> None:
-    """Check that a strategy keeps what every strategy of this package keeps.
+    """Run all conformance checks on a strategy.
 
-    It is trained on a few random images on the embedded ViT, once or twice for each check and
-    stream: Si-Blurry, class-incremental, and with several labels where it has ``multi_label``.
+    Each check trains on a few random images with the embedded ViT, once or twice per stream:
+    Si-Blurry, class-incremental, and multi-label if the method has ``multi_label``.
 
     Args:
         method: a class derived from :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        **settings: of its construction; ``backbone`` for another than the embedded ViT.
+        **settings: its settings; ``backbone`` replaces the embedded ViT.
 
     Raises:
-        AssertionError: a check failed; its message says which, and on which stream.
+        AssertionError: a check failed; the message names check and stream.
 
     Example:
         >>> from cl_prompts.strategies import NCM
@@ -143,7 +143,7 @@ def check_strategy(method: Callable[..., OnlineStrategy], **settings: Any) -> No
 
 
 def _trial(method: Any, scenario: str, backbone: Any, given: dict[str, Any]) -> Trial | None:
-    """The trial of a method on a scenario; None where it is not defined for the stream."""
+    """Return the trial of a method on a scenario; None if the method does not support it."""
     several = scenario == "mlcil"
     accepted = method.settings()
     if several and "multi_label" not in accepted:
@@ -172,7 +172,7 @@ def _trial(method: Any, scenario: str, backbone: Any, given: dict[str, Any]) -> 
 
 
 def check_backbone_is_frozen(trial: Trial) -> None:
-    """The given ViT has no gradient, and its weights stay bit-identical."""
+    """Check that the given ViT has no gradients and its weights do not change."""
     strategy = trial.make()
     backbone: Any = strategy.backbone
     before = state_of(backbone)
@@ -183,13 +183,13 @@ def check_backbone_is_frozen(trial: Trial) -> None:
 
 
 def check_seed_fixes_the_run(trial: Trial) -> None:
-    """A second run comes to the same weights, bit for bit."""
+    """Check that a second run gives bit-identical weights."""
     second = trial.fit(trial.make(), trial.experiences())
     assert_same(trial.after, state_of(second), "two runs of one seed differ")
 
 
 def check_scores_depend_on_the_image_alone(trial: Trial) -> None:
-    """Scores depend on no other sample of a batch, and on no task label."""
+    """Check that scores do not depend on other samples or a task label."""
     together = trial.scores(trial.trained)
     with torch.no_grad():
         alone = torch.cat([trial.trained.model(image[None]) for image in trial.images[:3]])
@@ -197,22 +197,22 @@ def check_scores_depend_on_the_image_alone(trial: Trial) -> None:
 
 
 def check_unseen_classes_have_no_score(trial: Trial) -> None:
-    """After the first experience classes that no sample showed are never predicted."""
+    """Check that classes not seen in the first experience are masked."""
     strategy = trial.fit(trial.make(), trial.experiences()[:1])
     scores, seen = trial.scores(strategy), strategy.model.seen
-    assert scores[:, seen].isfinite().all(), "a class that was seen has no finite score"
+    assert scores[:, seen].isfinite().all(), "the score of a seen class is not finite"
     masked = 0.0 if strategy.model.multi_label else -torch.inf
-    assert (scores[:, ~seen] == masked).all(), f"a class never seen has another score than {masked}"
+    assert (scores[:, ~seen] == masked).all(), f"the score of an unseen class is not {masked}"
 
 
 def check_evaluation_leaves_no_trace(trial: Trial) -> None:
-    """Avalanche's ``eval`` does not change the model."""
+    """Check that Avalanche's ``eval`` does not change the model."""
     trial.trained.eval(list(trial.stream().test_stream)[-1:])
     assert_same(trial.after, state_of(trial.trained), "evaluation changed the model")
 
 
 def check_saved_model_scores_the_same(trial: Trial) -> None:
-    """``save`` and ``load`` keep all that was learned."""
+    """Check that ``save`` and ``load`` restore the scores."""
     second = trial.make()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "learned.safetensors")
@@ -222,27 +222,27 @@ def check_saved_model_scores_the_same(trial: Trial) -> None:
 
 
 def check_run_resumes_exactly(trial: Trial) -> None:
-    """A run that is stopped inside an experience, or after one, ends at the same weights."""
+    """Check that a run resumed within or after an experience gives the same weights."""
     for batches in (2, None):
         strategy = trial.make()
         if strategy.whole_stream and batches is None:
-            continue  # it has no task boundary to stop at
+            continue  # no task boundary to stop at
         state = _state_at(trial, strategy, batches)
         second, stream = trial.make(), trial.experiences()
-        torch.rand(7)  # what else draws random numbers must not matter
+        torch.rand(7)  # other random draws must not matter
         begun = state["experiences"]
         inside = state["place"] is not None
         second.load_state_dict(state, () if second.whole_stream else stream[: begun + inside])
         trial.fit(second, stream if second.whole_stream else stream[begun:])
-        assert_same(trial.after, state_of(second), "a resumed run ends at other weights")
+        assert_same(trial.after, state_of(second), "the weights of a resumed run differ")
 
 
 class _Stop(Exception):
-    """Where a run is cut."""
+    """Interruption of a trial."""
 
 
 def _state_at(trial: Trial, strategy: OnlineStrategy, batches: int | None) -> dict[str, Any]:
-    """State after so many stream batches, or after the first experience, as a file gives it."""
+    """Return the state after some stream batches, or after the first experience."""
     states: list[dict[str, Any]] = []
 
     def between_batches() -> None:
@@ -259,7 +259,7 @@ def _state_at(trial: Trial, strategy: OnlineStrategy, batches: int | None) -> di
 
 
 def _as_file(state: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint gives back."""
+    """Save a state and load it again."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -279,16 +279,16 @@ CHECKS = (
 
 
 def state_of(owner: Any) -> dict[str, Tensor]:
-    """A copy of the state of a strategy's model, or of a module."""
+    """Copy the state of a module, or of a strategy's model."""
     module = getattr(owner, "model", owner)
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
 def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], message: str) -> None:
-    """Assert that two states are equal bit for bit.
+    """Assert that two states are bit-identical.
 
     Raises:
-        AssertionError: they are not; the message names the entries.
+        AssertionError: they differ; the message names the entries.
     """
     wrong = first.keys() ^ second.keys()
     for name in first.keys() & second.keys():

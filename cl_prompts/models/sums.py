@@ -1,9 +1,9 @@
-"""Sums over samples: states that add, subtract, and begin at zero, for all classifiers alike.
+"""Addition and subtraction of states that are sums over samples.
 
 A module declares which of its buffers are sums. ``summed`` names plain sums: counts, Gram matrices,
 cross products. ``mean`` and ``scatter`` (one, or one per class) that belong to a ``count`` combine
 by the pairwise update of Chan, Golub and LeVeque (1979), which keeps the precision of centred sums.
-``drawn`` names what has to be equal in both, such as random projections.
+``drawn`` names tensors that must be equal in both, such as random projections.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cl_prompts.errors import InputError
 
-#: Digits of a sum that have to remain after a subtraction.
+#: Digits of a sum that must remain after a subtraction.
 DIGITS = 6
 #: Names of centred sums: one for all classes, or one per class.
 SCATTERS = ("scatter", "scatters")
@@ -29,22 +29,22 @@ def combine(
     """Add the sums of another module to those of this one, or subtract them, in place.
 
     Args:
-        whole: a module; its submodules combine likewise.
+        whole: a module; its submodules are combined too.
         other: a module of the same kind and size. Subtracted sums must be part of ``whole``.
         sign: 1 adds, -1 subtracts.
         unchanged: types of submodules to leave as they are.
 
     Returns:
-        the largest factor by which a subtraction has reduced a sum; 1 for an addition.
+        the largest factor by which a subtraction reduces a sum; 1 for an addition.
 
     Raises:
-        InputError: states that are not sums, or whose random projections differ; after a
-            subtraction fewer than six digits would remain.
+        InputError: a state is not a sum, random projections differ, or fewer than six digits would
+            remain after a subtraction.
     """
     pairs = [pair for pair in _pairs(whole, other) if not isinstance(pair[0], unchanged)]
     for part, theirs in pairs:
         _check_combinable(part, theirs, sign)
-    # Classes without a sample left: nothing of them remains, not even rounding.
+    # Classes without a remaining sample are set to exactly zero.
     empty = (whole.count <= other.count).nonzero().flatten() if sign < 0 else None
     found = [] if empty is None else [_condition(part, theirs, empty) for part, theirs in pairs]
     for part, theirs in pairs:
@@ -69,7 +69,7 @@ def zero(module: Any) -> None:
 
 
 def sums_of(part: nn.Module) -> dict[str, tuple[Tensor, int | None]]:
-    """Sums of one module without its submodules: name -> (tensor, class axis or None)."""
+    """Return the sums of one module: name -> (tensor, class axis or None)."""
     axes = getattr(part, "class_axes", {})
     centred = ("mean", *SCATTERS) if "count" in getattr(part, "summed", ()) else ()
     names = [*getattr(part, "summed", ()), *(n for n in centred if _has(part, n))]
@@ -77,7 +77,7 @@ def sums_of(part: nn.Module) -> dict[str, tuple[Tensor, int | None]]:
 
 
 def not_sums(module: Any, sign: int = 1) -> str | None:
-    """Why the state of a module cannot be added (sign 1) or subtracted (-1); None if it can."""
+    """Return why a state cannot be added (sign 1) or subtracted (-1), or None."""
     for part in module.modules():
         reason = part.not_summed(sign) if hasattr(part, "not_summed") else None
         if reason:
@@ -135,7 +135,7 @@ def _combine_moments(part: Any, theirs: Any, sign: int) -> None:
 
 
 def _clear(part: Any, empty: Tensor) -> None:
-    """Set what is summed of classes without a sample to zero."""
+    """Set the sums of classes without a sample to zero."""
     for tensor, axis in sums_of(part).values():
         if axis is not None:
             tensor.index_fill_(axis, empty, 0)

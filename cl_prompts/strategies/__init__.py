@@ -1,10 +1,10 @@
-"""Avalanche strategies, one per method, plugins that are their options, and anytime evaluation.
+"""Avalanche strategies, one per method, their plugins, and anytime evaluation.
 
-Each module of this package is a strategy: it has the strategy's name, the first line of its
-docstring describes it, its one class implements it, and ``ALIASES`` lists other names. Each module
-of ``plugins`` with a class derived from ``StrategyPlugin`` is an option, likewise. Both are
-listed in ``settings.json``, which ``make settings`` writes. Importing this package is cheap;
-Avalanche is loaded on first access to a strategy.
+Each module of this package is one strategy and has its name. The first line of its docstring
+describes it, its class implements it, and ``ALIASES`` lists other names. Each module of ``plugins``
+with a subclass of ``StrategyPlugin`` is an option, with the same conventions. ``make settings``
+lists both in ``settings.json``. Importing this package does not import Avalanche; the first access
+to a strategy does.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class StrategyEntry(NamedTuple):
-    """Entry of the tables of strategies and plugins, known before the import.
+    """Entry of a strategy or plugin, available without importing it.
 
     Attributes:
-        class_name: its class.
+        class_name: name of its class.
         description: one line.
         aliases: other names for it.
     """
@@ -46,7 +46,7 @@ def _entries(kind: str) -> dict[str, StrategyEntry]:
 #: strategy -> its entry
 STRATEGIES = _entries("strategies")
 
-#: plugin that is an option of strategies -> its entry
+#: plugin -> its entry
 PLUGINS = _entries("plugins")
 
 _PLACES = {
@@ -64,7 +64,7 @@ _PLACES = {
     "refuse_accuracy": "base.multi_label_metrics",
 }
 
-#: classes whose names Avalanche has, too: ``import *`` leaves its own
+#: classes that ``import *`` leaves out, since Avalanche has the same names
 _ALSO_AVALANCHE = ("EWC", "LwF")
 
 __all__ = [
@@ -89,9 +89,10 @@ def __dir__() -> list[str]:
 
 
 def canonical_name(name: str) -> str:
-    """Resolve an alias to the name of the strategy; ``"package.module:Class"`` as it is.
+    """Resolve an alias to the name of the strategy.
 
-    A name may end in ``@`` and the name of a variant: the same strategy with other settings.
+    ``"package.module:Class"`` is returned unchanged. A name may end in ``@`` and a variant:
+    the same strategy with other settings.
 
     Raises:
         InputError: an unknown name, or a variant that is not a plain name.
@@ -129,7 +130,7 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
         found: type[OnlineStrategy] = __getattr__(STRATEGIES[name].class_name)
         return found
     named = load_object("strategy", name)
-    # A module's __getattr__ serves access from outside; inside, it has to be called.
+    # Inside a module, its __getattr__ must be called.
     base = __getattr__("OnlineStrategy")
     if not (isinstance(named, type) and issubclass(named, base)):
         raise InputError(f"strategy {name!r} is not a subclass of OnlineStrategy")
@@ -140,7 +141,7 @@ def plugin_class(name: str) -> type[Any]:
     """Load the class of a plugin by its name, or by ``"package.module:Class"``.
 
     Raises:
-        InputError: an unknown name, or an object that is not a plugin of Avalanche's.
+        InputError: an unknown name, or an object that is not an Avalanche plugin.
     """
     if ":" not in name:
         if name not in PLUGINS:
@@ -156,7 +157,7 @@ def plugin_class(name: str) -> type[Any]:
 
 
 def make_plugins(settings: Mapping[str, Mapping[str, Any] | None]) -> list[Any]:
-    """Plugins by name, each with its settings.
+    """Create plugins by name, each with its settings.
 
     Raises:
         InputError: an unknown name or setting.

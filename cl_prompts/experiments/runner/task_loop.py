@@ -30,12 +30,12 @@ from cl_prompts.training.seeds import global_states, set_global_states
 
 #: largest share of a run's time spent on checkpoints, where no interval is set
 SHARE = 0.02
-#: number of tasks that each end with a checkpoint, however short they are
+#: number of first tasks that always end with a checkpoint
 EACH = 100
 
 
 class CheckpointClock:
-    """Decision whether a checkpoint is due between two stream batches.
+    """Timing of checkpoints between stream batches.
 
     With an interval, a checkpoint is due after that many stream samples. Without one the interval
     adapts: if the last checkpoint took t seconds, the next is due t / 0.02 seconds later, but not
@@ -102,7 +102,7 @@ class TaskLoop:
         self._before: dict[str, Any] | None = None
         self._earlier_warnings = [str(text) for text in folder.summary().get("warnings") or []]
         tasks = run.split.tasks
-        # A strategy of the whole stream trains once on an image of several tasks.
+        # A strategy of the whole stream counts an image of several tasks once.
         once = run.strategy.whole_stream
         samples = len(np.unique(np.concatenate(tasks))) if once else sum(map(len, tasks))
         self.total = run.strategy.train_epochs * samples
@@ -255,6 +255,6 @@ class TaskLoop:
             self.folder.write_end(content)
 
     def end(self, status: str, error: str) -> None:
-        """Write that the run did not finish; do nothing if the disk is full or read-only."""
+        """Record that the run failed, unless the disk is full or read-only."""
         with suppress(RunError):
             self.write_summary(status, error)

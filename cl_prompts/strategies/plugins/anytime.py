@@ -25,14 +25,14 @@ Listener = Callable[[str, Evaluation], None]
 
 
 class AnytimeEvaluation(BaseSGDPlugin):
-    """Evaluation every ``every`` stream samples, and after each task, on the classes seen so far.
+    """Evaluation on the classes seen so far, at sample counts and task ends.
 
-    Works with the strategies of this package and with ordinary ones (Naive, Replay, ...): classes
-    are discovered from labels, samples are counted from the experience, and the logits of unseen
-    classes are masked. An evaluation neither changes the strategy's mini-batch nor touches a random
-    generator, so its frequency does not change training. Values go to the strategy's
-    evaluator and its loggers as ``AnytimeAccuracy`` and ``A_AUC``, over samples seen. On a
-    multi-label test set all accuracies are average precisions, named ``AnytimeMAP`` and so on.
+    Works with the strategies of this package and with Avalanche's own (Naive, Replay, ...), for
+    which classes are read from labels and samples are counted from the experience. Logits of unseen
+    classes are masked. Evaluations change neither the strategy's mini-batch nor a random generator,
+    so their frequency does not change training. The strategy's evaluator and its loggers receive
+    ``AnytimeAccuracy`` and ``A_AUC`` over samples seen. On a multi-label test set all accuracies
+    are average precisions, named ``AnytimeMAP`` and so on.
 
     Args:
         test: a test stream, an experience or a data set with ``.targets`` and fixed images.
@@ -41,21 +41,21 @@ class AnytimeEvaluation(BaseSGDPlugin):
         every: samples between two anytime points; None evaluates after tasks only.
         points: ``"default"``: the first batch boundary with samples seen >= k * every, and the end
             of the stream; ``"published"``: strictly past k * every, one step of k per evaluation,
-            no end point (Si-Blurry's code); ``"look_ahead"``: likewise, but already where another
-            batch of the same size would lie past it (SinglePrompt's and FlyGCL's code).
+            no end point (Si-Blurry's code); ``"look_ahead"``: one batch earlier, where the
+            next batch of that size would pass it (SinglePrompt's and FlyGCL's code).
         batch_size: test images per batch.
         num_workers: loader processes for test images.
-        home_classes: single label: per task the classes that have their home in it, each in one, by
-            which forward transfer (FWT) is defined; None where classes have no home.
+        home_classes: single label: the home classes of each task, each class in one task, which
+            define forward transfer (FWT); None without homes.
         listeners: called with ("anytime" or "task_end", evaluation).
 
     Attributes:
         curve: all evaluations so far.
-        new_classes: per finished task, the classes that first appeared in it.
-        domains: in a domain-incremental stream, the domains that are tested. A test image counts
-            as soon as its class and its domain have begun; images of domains that the stream has no
-            training images of count always. A class counts in each domain as a class of its own,
-            and the images of a task are those of its domain.
+        new_classes: for each finished task, the classes that first appeared in it.
+        domains: tested domains of a domain-incremental stream. A test image is included once its
+            class and its domain were seen in training. Domains without training images are always
+            included. Each (domain, class) pair is a class, and a task's images are those of its
+            domain.
 
     Raises:
         InputError: a number out of range, an unknown word, or no test set.
@@ -114,18 +114,18 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.samples_seen = 0
         self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
-        self._listed = self._seen.clone()  # the classes in new_classes
+        self._listed = self._seen.clone()  # classes in new_classes
         self._start = 0  # samples seen before this epoch
         self._iteration = 0  # of this epoch
-        self._moved = False  # an update came after the last evaluation
+        self._moved = False  # whether an update followed the last evaluation
         self._position = TaskPosition()
         self._strategy: Any = None
         self._whole_stream = False
-        self._unrecorded = False  # a task has ended that is still to be evaluated
+        self._unrecorded = False  # whether the end of a task is not evaluated yet
 
     @property
     def new_domains(self) -> list[list[int]]:
-        """Per finished task, the domains that first appeared in it."""
+        """For each finished task, the domains that first appeared in it."""
         return self.domains.new
 
     @property
@@ -135,13 +135,12 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     @property
     def a_auc(self) -> float:
-        """A_AUC of the stream so far, the same number as in ``results``; NaN without a point."""
+        """A_AUC of the stream so far, as in ``results``; NaN without a point."""
         return a_auc(self.curve, end=self._end_counts)
 
     @property
     def results(self) -> dict[str, float | None]:
-        """A_AUC, A_last, forgetting and the rest, of the stream so far; only final numbers of a
-        strategy that sees all data at once."""
+        """Metrics of the stream so far; final ones alone for a strategy of the whole stream."""
         end = self._end_counts
         if self.evaluator.multi_label:
             found = multi_label_run_results(self.curve, self.new_classes, end=end)
@@ -152,15 +151,16 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     @property
     def course(self) -> tuple[Curve, list[list[int]]]:
-        """All evaluations so far, and per finished task its classes; in a domain-incremental stream
-        each class of each domain is one."""
+        """All evaluations so far, and the classes of each finished task.
+
+        In a domain-incremental stream, each (domain, class) pair is a class.
+        """
         if self.evaluator.shown is None:
             return self.curve, self.new_classes
         return self.curve.in_domains(), self.domains.cells(self.n_classes)
 
     def by_domain(self, evaluation: Evaluation) -> dict[str, float]:
-        """Accuracy on the test images of each domain that has begun, by its name; empty where the
-        stream has no domains."""
+        """Return the accuracy on each domain seen, by name; empty without domains."""
         values = evaluation.by_domain
         if values is None:
             return {}
@@ -168,11 +168,11 @@ class AnytimeEvaluation(BaseSGDPlugin):
         return {name: value for name, value in named if value == value}
 
     def attach(self, strategy: Any) -> None:
-        """Belong to a strategy."""
+        """Attach to a strategy."""
         self._strategy = strategy
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Move to the strategy's device, and to the number of classes of its model.
+        """Use the device and the number of classes of the strategy.
 
         Raises:
             InputError: the plugin has evaluated another strategy.
@@ -180,7 +180,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._record_end(strategy)
         self.attach(strategy)
         if self.samples_seen > getattr(strategy, "samples_seen", self.samples_seen):
-            raise InputError("this AnytimeEvaluation is of another strategy: make a new one")
+            raise InputError("this AnytimeEvaluation belongs to another strategy: create a new one")
         joint = isinstance(strategy, JointTraining)
         self._whole_stream = joint or bool(getattr(strategy, "whole_stream", False))
         if self.evaluator.multi_label and strategy.evaluator is not None:
@@ -194,19 +194,18 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.domains.begin(strategy.experience)
 
     def _widen(self) -> None:
-        """Make room for classes that came later: nothing was seen of them before."""
         self._seen = F.pad(self._seen, (0, self.n_classes - len(self._seen)))
         self._listed = F.pad(self._listed, (0, self.n_classes - len(self._listed)))
         self.curve.widen(self.n_classes)
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
-        """Count on from here."""
+        """Start a new epoch."""
         self._start = self.samples_seen
         self._iteration = 0
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the classes of the batch, unless the model does (reading labels synchronises with a
-        GPU)."""
+        """Record the classes of the batch, for models that do not record them."""
+        # Reading labels synchronises with a GPU.
         if not isinstance(strategy.model, ContinualModel):
             labels = strategy.mb_y.cpu()
             if not self.evaluator.multi_label and int(labels.max()) >= self.n_classes:
@@ -225,12 +224,11 @@ class AnytimeEvaluation(BaseSGDPlugin):
         before = self.samples_seen
         self.samples_seen = self._count(strategy)
         if self.samples_seen == before:
-            return  # between two updates on one batch
+            return  # another update on the same batch
         if self.every is None:
             return
         # Default: the first batch boundary at or past each multiple of ``every``. Published:
-        # strictly past it, and thresholds follow each other, so that one is never skipped but may
-        # lag behind.
+        # strictly past it; no threshold is skipped, so they may lag behind.
         if self.points == "default":
             due = self.samples_seen >= self.next_threshold
             following = (self.samples_seen // self.every + 1) * self.every
@@ -243,11 +241,10 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self._record("anytime", self._evaluate(strategy), strategy)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Evaluate after the task, unless the model was just evaluated. Mini-experiences within a
-        task are not task ends.
+        """Evaluate after the task, unless the model was just evaluated.
 
-        What a strategy of Avalanche's and its plugins do at the end of a task may come after this
-        event: it is evaluated at the next one.
+        Mini-experiences within a task are not task ends. Avalanche's own strategies and plugins
+        may act after this event, so they are evaluated at the next one.
         """
         if not self._position.last:
             return
@@ -257,7 +254,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self._unrecorded = True
 
     def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Evaluate the task before, before anything is done for the next one."""
+        """Evaluate the previous task before the next one starts."""
         self._record_end(strategy)
 
     def after_training(self, strategy: Any, **kwargs: Any) -> None:
@@ -281,8 +278,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             if e.samples_seen == self.samples_seen
         ]
         if self._moved or self.evaluator.multi_label or getattr(strategy, "announced", True):
-            # It preceded updates on a batch at which training stopped, this task's fixed test set,
-            # or what is done at the end of a task.
+            # The model may have changed since, or the task has a test set of its own.
             recent = []
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
@@ -290,9 +286,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         own = getattr(strategy, "samples_seen", None)
         if own is not None:
             return int(own)
-        # A foreign strategy: its batches may hold replayed samples, so samples are counted by the
-        # experience. It passes in an epoch of whatever the strategy has made of it, such as all
-        # data so far or a memory.
+        # Batches of Avalanche's strategies may hold replayed samples, so progress within the
+        # adapted data set is scaled to the samples of the experience.
         whole = len(strategy.adapted_dataset)
         n = whole if self._whole_stream else len(strategy.experience.dataset)
         return self._start + min(self._iteration * strategy.train_mb_size, whole) * n // whole

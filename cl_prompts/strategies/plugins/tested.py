@@ -1,4 +1,4 @@
-"""What an anytime evaluation tests: the data set of a test stream, and the domains that count."""
+"""Test set and tested domains of an anytime evaluation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cl_prompts.strategies.base.experience import domains_of
 
 
 class TestedDomains:
-    """Domains whose test images count: those that have begun, and those that no task trains.
+    """Domains that an evaluation includes: those seen in training, and those in no task.
 
     Args:
-        evaluator: of the test set, whose ``shown`` this sets.
+        evaluator: evaluator of the test set; its ``shown`` is set here.
 
     Attributes:
-        new: per finished task the domains that first appeared in it, as numbers among the sorted
-            names of the test set's.
+        new: for each finished task, the domains that first appeared in it, as indices into the
+            sorted domain names of the test set.
     """
 
     def __init__(self, evaluator: CachedEvaluator) -> None:
@@ -31,7 +31,7 @@ class TestedDomains:
         self._only_tested = torch.zeros(0, dtype=torch.bool)
 
     def begin(self, experience: Any) -> None:
-        """Let the test images of an experience's domains count from now on."""
+        """Add the domains of an experience to the tested ones."""
         domains = domains_of(experience)
         names = self.evaluator.domain_names
         if domains is None or not names:
@@ -45,7 +45,7 @@ class TestedDomains:
         self.evaluator.shown = shown | torch.tensor([name in own for name in names])
 
     def end_task(self) -> None:
-        """Note the domains that first appeared in a task."""
+        """Record the domains that first appeared in the finished task."""
         if self.evaluator.shown is None:
             return
         begun = self.evaluator.shown & ~self._only_tested
@@ -53,13 +53,13 @@ class TestedDomains:
         self.new.append(begun.nonzero().flatten().tolist())
 
     def cells(self, n_classes: int) -> list[list[int]]:
-        """Per finished task its classes, where each class of each domain is one, numbered as
-        :meth:`Curve.in_domains <cl_prompts.metrics.curve.Curve.in_domains>` does."""
+        """Return the (domain, class) pairs of each finished task, numbered as by
+        :meth:`Curve.in_domains <cl_prompts.metrics.curve.Curve.in_domains>`."""
         cells = torch.arange(len(self.evaluator.domain_names) * n_classes).view(-1, n_classes)
         return [cells[domains].flatten().tolist() for domains in self.new]
 
     def state_dict(self) -> dict[str, Any]:
-        """Names of the domains, and what is known of them."""
+        """Return the domain names, and which domains are tested."""
         return {
             "names": list(self.evaluator.domain_names),
             "new": [list(domains) for domains in self.new],
@@ -68,9 +68,9 @@ class TestedDomains:
         }
 
     def load_state_dict(self, state: dict[str, Any], curve: Curve) -> None:
-        """Inverse of :meth:`state_dict`; a curve gets columns for the domains that came since."""
+        """Restore a state; ``curve`` gets columns for domains added since."""
         names = self.evaluator.domain_names
-        # Domains that came since are somewhere among those that are sorted.
+        # Names are sorted, so added domains change the indices of earlier ones.
         places = [names.index(name) for name in state["names"]]
         self.new = [[places[d] for d in domains] for domains in state["new"]]
         self._only_tested = state["only_tested"]
@@ -82,7 +82,7 @@ class TestedDomains:
 
 
 def dataset_of(test: Any) -> Any:
-    """The data set of a stream, of an experience, or the data set itself."""
+    """Return the data set of a stream or experience, or the data set itself."""
     if isinstance(test, AvalancheDataset):
         parts: list[Any] = [test]
     elif hasattr(test, "targets") or isinstance(test, Dataset | DataLoader):
@@ -94,18 +94,18 @@ def dataset_of(test: Any) -> Any:
             raise InputError("the test stream has no experience")
     if any(map(_hides, parts)):
         raise InputError(
-            "these test sets hide the labels of some classes, of which zeros mean nothing: give"
-            " AnytimeEvaluation the whole test set, such as data.test"
+            "these test sets hide the labels of some classes: give AnytimeEvaluation the whole"
+            " test set, such as data.test"
         )
     data = parts[0]
     for part in parts[1:]:
         data = data.concat(part)
-    # As Avalanche tests: without the transforms of training.
+    # Evaluation transforms, as in Avalanche's eval.
     return data.eval()
 
 
 def _hides(data: Any) -> bool:
-    """Whether targets say nothing of some classes."""
+    """Whether the targets hide some classes."""
     targets: Any = getattr(data, "targets", None)
     return hasattr(targets, "annotated") and (
         targets.annotated is None or not bool(targets.annotated.all())
