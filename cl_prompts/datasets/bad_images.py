@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.files import ImageFile
+from cl_prompts.datasets.fingerprint import pixels_hash
 from cl_prompts.errors import InputError, RunError
 
 #: Policy for unreadable images: refuse the data set, skip the images, or do not check.
@@ -121,13 +121,10 @@ def _look(path: ImageFile) -> Look:
     except RunError as error:
         return Look(path, 0, 0, "", str(error))
     _, height, width = image.shape
-    # With the size, since the same bytes fit other shapes.
-    digest = hashlib.sha256(repr((height, width)).encode())
-    digest.update(image.contiguous().numpy().tobytes())
     # Of a large image, at most 255 rows and columns suffice.
     some = image[:, :: 1 + height // 128, :: 1 + width // 128].float()
     colour = (some.amax(dim=0) - some.amin(dim=0)).mean().item()
-    return Look(path, height, width, digest.hexdigest(), "", colour)
+    return Look(path, height, width, pixels_hash(image), "", colour)
 
 
 def copies(looks: Iterable[Look]) -> list[list[Look]]:

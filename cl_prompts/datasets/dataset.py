@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl_prompts.checks import failed
+from cl_prompts.checks import failed, sha256
 from cl_prompts.datasets.classes import (
     check_classes,
     domain_names,
@@ -28,6 +28,7 @@ from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import (
     files_fingerprint,
     labels_fingerprint,
+    pixels_hash,
     sampled_fingerprint,
     tensor_fingerprint,
 )
@@ -147,6 +148,13 @@ class ImageSet(Dataset):
             about = sampled_fingerprint(self.images, self.rows)
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         return {"images": len(self), "labels": labels, **about}
+
+    def content(self, row: int) -> str:
+        """SHA-256 of an image: of its file, or of its size and pixels where it has none."""
+        place = int(self.rows[row])
+        if isinstance(self.images, FileImages):
+            return sha256(self.images.paths[place])
+        return pixels_hash(torch.as_tensor(self.images[place]))
 
     def state_dict(self) -> dict[str, int]:
         """Return the state of the augmentation's random numbers; empty without any."""

@@ -153,6 +153,14 @@ def sampled_fingerprint(images: Images, rows: np.ndarray) -> dict[str, Any]:
     return {"files": None, "contents": digest.hexdigest()}
 
 
+def pixels_hash(image: Tensor) -> str:
+    """SHA-256 of an image's height, width and pixels (channels, height, width)."""
+    # The size as well, since the same bytes fit other shapes, too.
+    digest = hashlib.sha256(repr(tuple(image.shape[-2:])).encode())
+    digest.update(image.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def sampled_places(n: int) -> list[int]:
     """Return up to ``SAMPLED`` evenly spaced positions of n, from the first to the last.
 

@@ -104,6 +104,11 @@ class JoinedSet(ImageSet):
             joined[key] = hashlib.sha256(values.encode()).hexdigest()
         return joined
 
+    def content(self, row: int) -> str:
+        """SHA-256 of an image."""
+        first, second = self.parts
+        return first.content(row) if row < len(first) else second.content(row - len(first))
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of both parts' augmentation."""
         return {"parts": [part.state_dict() for part in self.parts]}
@@ -143,8 +148,13 @@ class JoinedDataSet(DataSet):
         return self.classes[len(self.before.classes) :]
 
 
-def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
+def joined(before: DataSet, later: DataSet, *, once: bool = True) -> JoinedDataSet:
     """Join two data sets, with classes of one name as one class.
+
+    Args:
+        before: the first one, whose classes keep their numbers.
+        later: the other one.
+        once: whether a file that is in both is refused.
 
     Raises:
         InputError: one has several classes per image and the other has not, a new class or
@@ -171,11 +181,12 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
     columns = [classes.index(name) for name in later.classes]
     parts = ((before.train, later.train), (before.test, later.test))
     train, test = (JoinedSet(*part, columns, len(classes)) for part in parts)
-    check_files(
-        both,
-        [*_known_files(before.train), *_known_files(later.train)],
-        [*_known_files(before.test), *_known_files(later.test)],
-    )
+    if once:
+        check_files(
+            both,
+            [*_known_files(before.train), *_known_files(later.train)],
+            [*_known_files(before.test), *_known_files(later.test)],
+        )
     return JoinedDataSet(
         name=later.name,
         train=train,

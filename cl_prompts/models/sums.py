@@ -8,7 +8,7 @@ by the pairwise update of Chan, Golub and LeVeque (1979), which keeps the precis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from cl_prompts.errors import InputError
 
 #: Digits of a sum that must remain after a subtraction.
 DIGITS = 6
+#: Widest matrix whose condition number is computed.
+WIDEST = 2048
 #: Names of centred sums: one for all classes, or one per class.
 SCATTERS = ("scatter", "scatters")
 
@@ -83,6 +85,55 @@ def not_sums(module: Any, sign: int = 1) -> str | None:
         if reason:
             return str(reason)
     return None
+
+
+def rearranged(
+    module: nn.Module, state: Mapping[str, Tensor], places: Sequence[int]
+) -> dict[str, Tensor]:
+    """Return the state of a module with other classes.
+
+    Args:
+        module: it declares the class axes.
+        state: of the module or of one of equal kind, such as its ``state_dict()``.
+        places: for each new class its number in the state; -1: zeros.
+
+    Example:
+        >>> part = nn.Linear(1, 2)
+        >>> part.class_axes = {"bias": 0}
+        >>> rearranged(part, {"bias": torch.tensor([1.0, 2.0])}, [1, -1, 0])
+        {'bias': tensor([2., 0., 1.])}
+    """
+    axes = {}
+    for path, part in module.named_modules():
+        for name, axis in getattr(part, "class_axes", {}).items():
+            axes[f"{path}.{name}" if path else name] = axis
+    found = dict(state)
+    for name in axes.keys() & state.keys():
+        value, axis = state[name], axes[name]
+        nothing = value.new_zeros([1 if i == axis else n for i, n in enumerate(value.shape)])
+        chosen = torch.tensor(places, device=value.device)
+        chosen = chosen.where(chosen >= 0, value.shape[axis])
+        found[name] = torch.cat([value, nothing], axis).index_select(axis, chosen)
+    return found
+
+
+@torch.no_grad()
+def condition_numbers(module: nn.Module) -> dict[str, float | None]:
+    """Largest over smallest eigenvalue of the sums that are square matrices; None: singular.
+
+    Matrices wider than ``WIDEST`` are left out, since this takes the time of several solutions.
+    """
+    found: dict[str, float | None] = {}
+    for path, part in module.named_modules():
+        for name, (tensor, axis) in sums_of(part).items():
+            square = axis is None and tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1]
+            if square and len(tensor) <= WIDEST:
+                values = torch.linalg.eigvalsh(tensor)
+                smallest, largest = float(values[0]), float(values[-1])
+                singular = smallest <= largest * torch.finfo(tensor.dtype).eps * len(tensor)
+                key = f"{path}.{name}" if path else name
+                found[key] = None if singular else largest / smallest
+    return found
 
 
 def _has(part: nn.Module, name: str) -> bool:

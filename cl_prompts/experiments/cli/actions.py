@@ -6,8 +6,6 @@ commands have.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +16,12 @@ from rich.console import Console
 
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.cli.combining import forget, merge
 from cl_prompts.experiments.cli.outcomes import (
     before_after_table,
     compare,
     conclude,
+    console_of,
     evaluate,
     export,
     files_opened,
@@ -211,13 +211,6 @@ def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> l
     return finished
 
 
-def console_of(quiet: bool) -> Console:
-    """Return the console that a command prints to."""
-    # Text for a file need not be broken at 80 columns; :cat: in a name is not an emoji.
-    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(quiet=quiet, emoji=False, width=None if has_width else 140)
-
-
 @stop_says("stopped: the same command continues")
 def sweep(
     recipe: str,
@@ -342,6 +335,6 @@ def completion(shell: str) -> None:
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    *(ls, show, init, validate, run, sweep, learn),
+    *(ls, show, init, validate, run, sweep, learn, merge, forget),
     *(report, compare, predict, evaluate, export, push, completion),
 )

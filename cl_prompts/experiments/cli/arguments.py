@@ -25,6 +25,7 @@ run below ./runs."""
 #: names of arguments in the help, where they differ from the code
 _SHOWN = {
     **{"settings": "KEY=VALUE", "place": "FOLDER|CSV", "listed": "WORD", "shown": "NAME"},
+    "class_": "NAME",
     **{"run": "RUN", "runs": "RUN", "parent": "RUN", "images": "IMAGE", "resume": "FOLDER"},
 }
 #: sentences of arguments that several commands have
@@ -91,7 +92,8 @@ def _add(command: Any, parameter: inspect.Parameter, kind: Any, sentence: str) -
     given["type"] = (*(member for member in get_args(kind) if member is not NoneType), kind)[0]
     given["metavar"] = _SHOWN.get(name, name.upper())
     if parameter.kind is parameter.KEYWORD_ONLY:
-        command.add_argument(f"--{name.replace('_', '-')}", **given)
+        # An option may have the name of a keyword: --class is class_.
+        command.add_argument(f"--{name.replace('_', '-').rstrip('-')}", dest=name, **given)
     elif get_origin(kind) is Sequence:
         command.add_argument(name, nargs="+" if required else "*", **given)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -211,6 +212,13 @@ def files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
             progress.update(task, completed=done, total=total, visible=True)
 
         yield report
+
+
+def console_of(quiet: bool) -> Console:
+    """Return the console that a command prints to."""
+    # Text for a file need not be broken at 80 columns; :cat: in a name is not an emoji.
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(quiet=quiet, emoji=False, width=None if has_width else 140)
 
 
 def _check_out(out: Path | None) -> None:

@@ -47,8 +47,10 @@ from cl_prompts.experiments.recipes.values import (
 from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of
 
 SEEDS = ("seed", "stream_seed")
-#: entries of ``parent``, and the type of each
-_PARENT = {"run": str, "sha256": str, "first": list, "code": list, "settings": str}
+#: types of the entries of ``parent``: of a continual run, a merged run, and one that forgot
+_LEARNED = {"run": str, "sha256": str, "first": list, "code": list, "settings": str}
+_MERGED = {"run": list, "sha256": list, "code": list, "settings": str, "test": str}
+_FORGOT = {"run": str, "sha256": str, "forgotten": list, "code": list, "settings": str}
 
 
 @dataclass
@@ -68,8 +70,8 @@ class RunConfig:
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
-        parent: finished run that a continual run extends, see
-            :mod:`cl_prompts.experiments.runner.lineage`; otherwise empty.
+        parent: finished run that a continual run extends, or runs that were merged or of which a
+            part was forgotten, see :mod:`cl_prompts.experiments.runner.lineage`; otherwise empty.
     """
 
     recipe: str
@@ -120,8 +122,9 @@ class RunConfig:
         for key, kind in _kinds().items():
             fits(key, getattr(settings, key), kind)
         parent = settings.parent
-        if {key: type(value) for key, value in parent.items()} not in ({}, _PARENT):
-            raise InputError(f"parent is {shown(parent)}: it should have {', '.join(_PARENT)}")
+        kinds = {key: type(value) for key, value in parent.items()}
+        if kinds not in ({}, _LEARNED, _MERGED, _FORGOT):
+            raise InputError(f"parent is {shown(parent)}: it should have {', '.join(_LEARNED)}")
         # Before any look-up, which imports dotted names.
         check_trust(settings.imported(), trust_code)
         return settings.checked()

@@ -14,6 +14,10 @@ SUMS_FILE = "SHA256SUMS"
 BEFORE_FILE = "before.json"
 #: final confidence in each test image of a known class
 CONFIDENCE_FILE = "confidence.json"
+#: SHA-256 of each training image, 32 bytes each, of runs whose models are sums over plain images
+LEARNED_IMAGES = "learned_images.bin"
+#: what a run forgot
+FORGOTTEN_FILE = "forgotten.json"
 #: files that a report reads
 READ = (
     "config.yaml",
@@ -29,6 +33,8 @@ READ = (
 _SUMMED = (
     *READ,
     CONFIDENCE_FILE,
+    LEARNED_IMAGES,
+    FORGOTTEN_FILE,
     "learned.safetensors",
     "checkpoint",
     "checkpoint.previous",
@@ -45,6 +51,18 @@ def sums(folder: Path, written: Mapping[str, bytes]) -> str:
     found = {name: sha256(folder / name) for name in _SUMMED if (folder / name).is_file()}
     found |= {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
     return "".join(f"{digest}  {name}\n" for name, digest in found.items())
+
+
+def learned_images(folder: Path) -> list[str]:
+    """Return SHA-256 of the images that a finished run has learned, in hexadecimal, by row.
+
+    Raises:
+        InputError: there is no such file, or it was changed.
+    """
+    check_sums(folder, [LEARNED_IMAGES])
+    data = (folder / LEARNED_IMAGES).read_bytes()
+    size = hashlib.sha256().digest_size
+    return [data[start : start + size].hex() for start in range(0, len(data), size)]
 
 
 def check_sums(folder: Path, names: Collection[str] = READ) -> None:

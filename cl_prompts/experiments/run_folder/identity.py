@@ -41,6 +41,8 @@ NOT_IDENTITY = {
     "dataset.cache_gb",
     "backbone.weights",
     "parent.run",
+    "parent.forgotten",
+    "parent.test",
 }
 
 _WORDS = {

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
+import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from filelock import FileLock, Timeout
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
@@ -61,6 +65,42 @@ def new_path(out: Path, settings: RunConfig) -> Path:
             files.make_folder(path)
             return path
     raise AssertionError("numbers do not end")
+
+
+@contextmanager
+def whole_folder(out: Path, settings: RunConfig) -> Iterator[tuple[Path, Path]]:
+    """Yield a temporary folder to write a run to, and the path that it is then renamed to.
+
+    A failure removes the temporary folder. What a killed process left is removed by the next one.
+
+    Raises:
+        RunError: the folder cannot be made.
+    """
+    above = out / settings.recipe / label_of(settings.strategy)
+    for left in above.glob(files.TEMPORARY):
+        if left.is_dir() and not _in_use(left):
+            shutil.rmtree(left, ignore_errors=True)
+    first = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+    name = next(name for name in names if not (above / name).exists())
+    temporary = above / f".{name}.{secrets.token_hex(4)}.tmp"
+    files.make_folder(temporary)
+    try:
+        yield temporary, above / name
+        files.rename(temporary, above / name)
+        files.sync(above)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _in_use(folder: Path) -> bool:
+    """Return whether a process writes to a run folder."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return False
+    except (OSError, Timeout):
+        return True
 
 
 @dataclass(frozen=True)

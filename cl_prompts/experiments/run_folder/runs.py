@@ -21,7 +21,7 @@ from cl_prompts.experiments.run_folder.checksums import (
     CONFIDENCE_FILE,
     check_sums,
 )
-from cl_prompts.experiments.run_folder.files import METRICS_FILE
+from cl_prompts.experiments.run_folder.files import METRICS_FILE, TEMPORARY
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
 
 _REMEDY = "repeat the run or leave its folder out"
@@ -141,9 +141,9 @@ def _run_folders(path: Path) -> list[Path]:
         raise InputError(
             f"there is no folder {path}: give run folders, or a folder above them such as runs/"
         )
-    folders = sorted(file.parent for file in path.rglob("summary.json"))
+    folders = sorted(file.parent for file in path.rglob("summary.json") if not _half_written(file))
     for file in path.rglob(METRICS_FILE):
-        if file.parent not in folders:
+        if file.parent not in folders and not _half_written(file):
             raise InputError(
                 f"{file.parent} is not a complete run folder: it has {METRICS_FILE} but no"
                 " summary.json"
@@ -158,6 +158,11 @@ def _run_folders(path: Path) -> list[Path]:
                     f"run folder {above} contains another one, {folder}: move one of them away"
                 )
     return folders
+
+
+def _half_written(file: Path) -> bool:
+    """Return whether a file is in a folder that a killed process has not renamed."""
+    return file.parent.match(TEMPORARY)
 
 
 def _read_run(folder: Path) -> RunRecord:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import check_precision, pick_device
@@ -13,6 +16,7 @@ from cl_prompts.backbones.features import Stored
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
+from cl_prompts.datasets.chosen import once_tested, tested_on, with_contents
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
@@ -22,13 +26,21 @@ from cl_prompts.datasets.registry import (
     DataSet,
     dataset_of_function,
     dataset_options,
+    fixed_transform,
     load_dataset,
 )
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.parameters import filled_parameters
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.runner.lineage import first_size, parent_of
+from cl_prompts.experiments.run_folder.checksums import learned_images
+from cl_prompts.experiments.runner.lineage import (
+    first_size,
+    forgets,
+    merges,
+    parent_of,
+    parents_of,
+)
 from cl_prompts.experiments.runner.process import cores
 from cl_prompts.experiments.runner.run import Run, boundaries_announced
 from cl_prompts.experiments.tracking.loggers import logger_class
@@ -37,6 +49,7 @@ from cl_prompts.scenarios.domain_incremental import one_domain
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
+from cl_prompts.scenarios.split import Split
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
@@ -116,10 +129,29 @@ class Resources:
             InputError: the data set cannot be used.
         """
         with all_seeded(settings.seed):
+            if merges(settings):
+                return self._merged_data(settings)
+            if forgets(settings):
+                data = self.data(parent_of(settings))
+                learned = learned_images(Path(settings.parent["run"]))
+                return with_contents(data, {*learned} - {*settings.parent["forgotten"]})
             if settings.parent:
                 # Images of the ancestors first: their rows must not change.
                 return joined(self.data(parent_of(settings)), self._own_data(settings))
             return self._own_data(settings)
+
+    def _merged_data(self, settings: RunConfig) -> DataSet:
+        """Return the images of all parents; a test image that several have counts once."""
+        first, *others = [self.data(parent) for parent in parents_of(settings)]
+        data = first
+        for other in others:
+            data = joined(data, other, once=False)
+        if settings.parent["test"]:
+            name, arguments = settings.section("dataset")
+            size = data.test[0][0].shape[-1]
+            transform = fixed_transform(name, size, arguments.get("crop"))
+            return tested_on(data, Path(settings.parent["test"]), transform)
+        return once_tested(data)
 
     def _own_data(self, settings: RunConfig) -> DataSet:
         image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
@@ -229,13 +261,11 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     Raises:
         InputError: the scenario does not fit the data set.
     """
+    if merges(settings):
+        return _merged_split(parents_of(settings), data)
     if isinstance(data, JoinedDataSet):
         first = split_of(parent_of(settings), data.before)
-        later = _later_split(settings, data.later)
-        both = joined_split(first, later, data.train.targets, data.columns)
-        if isinstance(both, MultiLabelSplit):
-            both = both.with_test_labels(data.test.targets)
-        return both
+        return _joined_split(data, first, _later_split(settings, data.later))
     name, arguments = settings.section("scenario")
     scenario = find_scenario(name)
     if scenario.multi_label != data.multi_label:
@@ -249,6 +279,28 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
         arguments["seed"] = settings.stream_seed
     train = data.train
     return scenario.make(train.targets, data.test.targets, train.domains, **arguments)
+
+
+def _joined_split(data: JoinedDataSet, first: Any, later: Any) -> Any:
+    both = joined_split(first, later, data.train.targets, data.columns)
+    if isinstance(both, MultiLabelSplit):
+        both = both.with_test_labels(data.test.targets)
+    return both
+
+
+def _merged_split(parents: Sequence[RunConfig], data: DataSet) -> Any:
+    """Return the streams of several runs as one task, or with several labels their tasks, which
+    annotate different classes."""
+    if len(parents) == 1:
+        return split_of(parents[0], data)
+    assert isinstance(data, JoinedDataSet)
+    first = _merged_split(parents[:-1], data.before)
+    later = split_of(parents[-1], data.later)
+    if data.multi_label:
+        return _joined_split(data, first, later)
+    rows = [*first.tasks, *(task + first.n_samples for task in later.tasks)]
+    announced = first.boundaries and later.boundaries
+    return Split.of("merged", data.train.targets, [np.concatenate(rows)], boundaries=announced)
 
 
 def _later_split(settings: RunConfig, data: DataSet) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from cl_prompts.datasets.chosen import contents
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE
+from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE, LEARNED_IMAGES
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import PlannedRun
@@ -65,8 +66,23 @@ def complete(
     gc.collect()
 
 
-def execute(run: Run, folder: RunFolder, *, request: StopRequest, watcher: Watcher) -> None:
-    """Train, evaluate and record one run; the folder stays valid however it ends."""
+def execute(
+    run: Run,
+    folder: RunFolder,
+    *,
+    request: StopRequest,
+    watcher: Watcher,
+    adopted: Mapping[str, Any] | None = None,
+) -> None:
+    """Train, evaluate and record one run; the folder stays valid however it ends.
+
+    Args:
+        run: the built run.
+        folder: its folder.
+        request: set by signals.
+        watcher: receiver of its progress.
+        adopted: instead of training, ``state`` and ``samples`` of :meth:`TaskLoop.adopt`.
+    """
     loop = TaskLoop(run, folder)
     with folder.closed_on_error():  # before the first step the summary does not change
         records = loop.restore()
@@ -76,7 +92,10 @@ def execute(run: Run, folder: RunFolder, *, request: StopRequest, watcher: Watch
         tracker = _attach_tracker(loop, records, watcher)
         names = list(run.data.classes)
         try:
-            loop.train(tracker, request)
+            if adopted is None:
+                loop.train(tracker, request)
+            else:
+                loop.adopt(tracker, **adopted)
             tracker.show_stream(json.loads(run.split.to_json()), names)
             tracker.finish(run.strategy.model, run.results(), names)
         finally:
@@ -84,6 +103,10 @@ def execute(run: Run, folder: RunFolder, *, request: StopRequest, watcher: Watch
             run.anytime.evaluator.close()
             run.strategy.replay.close()
         folder.write_json(CONFIDENCE_FILE, run.confidence())
+        rows = run.plain_rows()
+        if rows is not None:
+            hashes = contents(run.data.train, rows.tolist())
+            folder.replace(LEARNED_IMAGES, [bytes.fromhex("".join(hashes))])
         loop.write_summary("finished")
         run.strategy.feature_cache.clear()
     request.obey()

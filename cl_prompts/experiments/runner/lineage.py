@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -201,6 +202,31 @@ def _parent(run: RunRecord, settings: RunConfig) -> dict[str, Any]:
     }
 
 
+def learns_on(settings: RunConfig) -> bool:
+    """Whether a run continues from its parent; otherwise it is trained or combined from sums."""
+    return "first" in settings.parent
+
+
+def merges(settings: RunConfig) -> bool:
+    """Whether the model of a run is the sum of its parents'."""
+    return "test" in settings.parent
+
+
+def forgets(settings: RunConfig) -> bool:
+    """Whether the model of a run is that of its parent without some images."""
+    return "forgotten" in settings.parent
+
+
+def parents_of(settings: RunConfig) -> list[RunConfig]:
+    """Settings of the runs that were merged into one; see :func:`parent_of`."""
+    pairs = zip(settings.parent["run"], settings.parent["sha256"], strict=True)
+    return [parent_of(_with_parent(settings, run, digest)) for run, digest in pairs]
+
+
+def _with_parent(settings: RunConfig, run: str, digest: str) -> RunConfig:
+    return replace(settings, parent={**settings.parent, "run": run, "sha256": digest})
+
+
 def parent_of(settings: RunConfig) -> RunConfig:
     """Settings of the run that another one continues.
 
@@ -210,10 +236,10 @@ def parent_of(settings: RunConfig) -> RunConfig:
     folder = Path(settings.parent["run"])
     if not (folder / SUMS_FILE).is_file():
         raise InputError(
-            f"the run that this one learns on from is not in {folder} any more: bring it back"
+            f"the run that this one was made from is not in {folder} any more: bring it back"
         )
     if sha256(folder / SUMS_FILE) != settings.parent["sha256"]:
-        raise InputError(f"{folder} is not the run that this one learns on from, or was changed")
+        raise InputError(f"{folder} is not the run that this one was made from, or was changed")
     check_sums(folder, [*READ, CHECKPOINT_FILE])
     return settings_of(folder, settings.parent["code"])
 

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
+from cl_prompts.experiments.runner.lineage import forgets, merges
 from cl_prompts.experiments.runner.process import peak_memory
 from cl_prompts.metrics.continual import without_course
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 from cl_prompts.strategies.plugins.calibration import Calibration
@@ -49,9 +51,20 @@ class Run:
     calibration: Calibration | None = None
 
     def results(self) -> dict[str, float | None]:
-        """Return the final numbers; None for curves of a strategy that sees the whole stream."""
+        """Return the final numbers; None for the curve of a strategy that sees the whole stream, or
+        of a model that was combined from others."""
         results = self.anytime.results
-        return without_course(results) if self.strategy.whole_stream else results
+        at_once = self.strategy.whole_stream or merges(self.settings) or forgets(self.settings)
+        return without_course(results) if at_once else results
+
+    def plain_rows(self) -> Any:
+        """Return the rows of the training images, of a strategy whose model is sums over plain
+        images; otherwise None."""
+        strategy = self.strategy
+        if not isinstance(strategy, PrototypeStrategy) or strategy.augmented_views:
+            return None
+        train = self.data.train.plain() if strategy.plain_images else self.data.train
+        return np.unique(np.concatenate(self.split.tasks)) if train.is_plain else None
 
     def confidence(self) -> dict[str, Any]:
         """Return the content of ``confidence.json``: log odds of the test images, temperature."""

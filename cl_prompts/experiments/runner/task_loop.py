@@ -20,6 +20,7 @@ from cl_prompts.experiments.runner.lineage import (
     grow_beyond_parent,
     grow_to,
     grow_to_parent,
+    learns_on,
     scores_before,
 )
 from cl_prompts.experiments.runner.process import reset_peak_memory
@@ -126,7 +127,7 @@ class TaskLoop:
             grow_to(run.strategy, run.settings, len(run.data.classes), run.split.n_tasks)
             self._restore_state(state)
             self._before = state.get("before")
-        elif run.settings.parent:
+        elif learns_on(run.settings):
             self._restore_parent()
         if self._before is not None:
             # The parent may have trained for another number of epochs.
@@ -205,6 +206,24 @@ class TaskLoop:
             last = self.tasks_done == len(tasks)
             due = last or clock.due_after_task(strategy.samples_seen, self.tasks_done)
             save_or_stop(due=due, after_task=True)
+
+    def adopt(self, tracker: Tracker, state: dict[str, Any], samples: int) -> None:
+        """Take over a model that was combined from others, and evaluate it, instead of training.
+
+        Args:
+            tracker: records of the run.
+            state: learned state of the model.
+            samples: stream samples in its sums.
+        """
+        strategy = self.run.strategy
+        strategy.model.load_learned_state(state)
+        strategy.samples_seen = samples
+        strategy.clock.train_exp_counter = self.tasks_done = self.run.split.n_tasks
+        if strategy.period is not None:
+            strategy.next_period = (samples // strategy.period + 1) * strategy.period
+        self.run.anytime.adopt(strategy)
+        self._save(tracker)
+        self.folder.export(strategy.model)
 
     @property
     def continuation(self) -> str:

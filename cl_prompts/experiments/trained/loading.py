@@ -89,7 +89,7 @@ class TrainedRun:
             batches = self._batches(images, batch_size)
             parts = [model(batch.to(device)).float().cpu() for batch in batches]
         logits = torch.cat(parts) if parts else torch.zeros(0, len(self.classes))
-        scores, labels = self._scored(logits, temperature or 1.0)
+        scores, labels = self.scored(logits, temperature or 1.0)
         if threshold is not None:
             found = confidence(logits, model.seen.cpu() if model.multi_label else None)
             sure = (found >= threshold).tolist()
@@ -123,7 +123,7 @@ class TrainedRun:
             some = paths[start : start + size]
             yield torch.stack([transform(decode(_as_file(path))) for path in some])
 
-    def _scored(self, logits: Tensor, temperature: float) -> tuple[Tensor, list[tuple[str, ...]]]:
+    def scored(self, logits: Tensor, temperature: float) -> tuple[Tensor, list[tuple[str, ...]]]:
         """Scores and labels of images, as in :class:`Predictions`."""
         model = self.strategy.model
         seen = model.seen.cpu()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import ClassVar
 
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count
+from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
+from cl_prompts.models.sums import not_sums, zero
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch
@@ -120,6 +123,44 @@ class PrototypeStrategy(OnlineStrategy):
     def after_step(self, output: Output, batch: Batch) -> None:
         """Add the batch to the statistics."""
         self.model.learn(output.features, self.labels_of(batch), batch.annotated)
+
+    @torch.no_grad()
+    def unlearn(self, images: Tensor | Sequence[Tensor], labels: Tensor) -> float:
+        """Take samples out of the sums, as if they had never been learned.
+
+        Args:
+            images: (n, 3, size, size) in [0, 1], as they were learned, or a sequence of (3, size,
+                size) that is read batch by batch.
+            labels: (n,) classes, or (n, classes) 0/1 with several labels, all annotated.
+
+        Returns:
+            The largest factor by which a sum became smaller.
+
+        Raises:
+            InputError: the sums contain augmented views or cannot be subtracted, fewer than six
+                digits would remain, or a class has fewer samples than given.
+        """
+        if self.augmented_views:
+            raise InputError("augmented_views is set: augmented views cannot be forgotten")
+        head = self.model.head
+        reason = not_sums(head, -1)
+        if reason:
+            raise InputError(f"{type(self).__name__} cannot forget: {reason}")
+        part = deepcopy(head)
+        zero(part)
+        labels = labels.to(self.device)
+        self.model.eval()
+        for start in range(0, len(images), self.train_mb_size):
+            rows = slice(start, start + self.train_mb_size)
+            some = images[rows]
+            batch = some if isinstance(some, Tensor) else torch.stack([*some])
+            part.update(self.model.features(batch.to(self.device)), labels[rows])
+        if bool((part.count > head.count).any()):
+            raise InputError("a class has more images to forget than it has learned")
+        found = head.subtract(part)
+        if not self.model.multi_label:
+            self.model.seen.copy_(head.seen)
+        return found
 
     def labels_of(self, batch: Batch) -> Tensor:
         """Return the labels, on the CPU if the classifier sorts by them."""
