@@ -80,6 +80,13 @@ class RandomExpansion(nn.Module):
             self.register_buffer("bandwidth", torch.zeros(()))  # 0: not set yet
 
     @torch.no_grad()
+    def not_summed(self, sign: int) -> str | None:
+        """Why inputs of two streams differ, or None."""
+        found = self.kind == "fourier" and self.gamma is None
+        return (
+            "its kernel width comes from the first batch, so train it with gamma" if found else None
+        )
+
     def fit(self, features: Tensor) -> None:
         """Set gamma = 1 / median |x - y|^2 over pairs of the first batch (batch, dim).
 

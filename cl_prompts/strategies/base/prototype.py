@@ -154,7 +154,9 @@ class PrototypeStrategy(OnlineStrategy):
             rows = slice(start, start + self.train_mb_size)
             some = images[rows]
             batch = some if isinstance(some, Tensor) else torch.stack([*some])
-            part.update(self.model.features(batch.to(self.device)), labels[rows])
+            # Of full size, as in training: the last bits of features depend on the size of a batch.
+            full = batch[torch.arange(self.train_mb_size) % len(batch)].to(self.device)
+            part.update(self.model.features(full)[: len(batch)], labels[rows])
         if bool((part.count > head.count).any()):
             raise InputError("a class has more images to forget than it has learned")
         found = head.subtract(part)

@@ -1,0 +1,85 @@
+"""Closed-form methods merge and forget: models of parts add, and samples are unlearned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.sums import not_sums
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
+from tests.families.runs import IMAGES, finished, scores
+from tests.toy_data import N_CLASSES
+from tests.toys import ALL, cls_of, make, trained_on
+
+CLOSED = [kind for kind in ALL if issubclass(cls_of(kind), PrototypeStrategy)]
+#: kinds whose state is no sum, and those that hold out samples
+NO_SUMS = {"l3a": "pseudo-labels", "klda_members": "moving means"}
+#: whose kernel takes its width from the first batch without a setting
+BY_WIDTH = {"klda", "randumb", "randumb_class"}
+HELD = {"layup", "ranpac", "ridge_chosen"}
+LABELS = torch.arange(len(IMAGES)) % N_CLASSES
+
+
+def strategy_of(kind: str) -> Any:
+    """An untrained strategy; several labels where the kind has them alone."""
+    width = {"gamma": 0.01} if "gamma" in cls_of(kind).settings() else {}
+    return make(kind, trained_on(kind)[0], **width)
+
+
+def learned(kind: str, rows: slice) -> Any:
+    """A strategy that has learned some of the images."""
+    made = strategy_of(kind)
+    model = made.model.eval()
+    everything = torch.ones(N_CLASSES, dtype=torch.bool)
+    labels = targets(made)[rows]
+    model.observe_classes(labels)
+    model.learn(model.features(IMAGES[rows]), labels, everything)
+    return made
+
+
+def targets(strategy: Any) -> torch.Tensor:
+    several = strategy.model.multi_label
+    return torch.nn.functional.one_hot(LABELS, N_CLASSES) if several else LABELS
+
+
+def test_the_table_of_the_page_names_every_method() -> None:
+    assert {kind for kind in CLOSED if not_sums(strategy_of(kind).model)} == {*NO_SUMS}
+    assert {kind for kind in CLOSED if not_sums(strategy_of(kind).model, -1)} == {*NO_SUMS, *HELD}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CLOSED if kind not in NO_SUMS])
+def test_parts_merge_and_images_are_forgotten(kind: str) -> None:
+    whole = learned(kind, slice(None))
+    first, second = (learned(kind, rows) for rows in (slice(0, 7), slice(7, None)))
+    first.model.head.add(second.model.head)
+    first.model.seen |= second.model.seen
+    assert torch.allclose(scores(first, IMAGES), scores(whole, IMAGES), rtol=1e-5, atol=1e-5)
+    if kind in HELD:
+        with pytest.raises(InputError, match="held-out sample"):
+            first.unlearn(IMAGES[7:], targets(first)[7:])
+        return
+    assert first.unlearn(IMAGES[7:], targets(first)[7:]) >= 1
+    want = learned(kind, slice(0, 7))
+    assert torch.equal(first.model.head.seen, want.model.head.seen)
+    assert torch.allclose(scores(first, IMAGES), scores(want, IMAGES), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*NO_SUMS, *sorted(BY_WIDTH)])
+def test_what_depends_on_the_order_is_refused(kind: str) -> None:
+    made = finished(kind).strategy
+    with pytest.raises(InputError, match=NO_SUMS.get(kind, "train it with gamma")):
+        made.unlearn(IMAGES, targets(made))
+
+
+def test_more_images_than_learned_are_not_forgotten() -> None:
+    made = learned("ncm", slice(0, 4))
+    before = made.model.head.count.clone()
+    with pytest.raises(InputError, match="more images to forget than it has learned"):
+        made.unlearn(IMAGES, LABELS)
+    assert torch.equal(made.model.head.count, before)
+    viewed = make("ncm", augmented_views=True)
+    with pytest.raises(InputError, match="augmented views cannot be forgotten"):
+        viewed.unlearn(IMAGES, LABELS)
