@@ -171,9 +171,12 @@ def tested_on(data: DataSet, folder: Path, transform: ImageTransform) -> DataSet
     if data.multi_label:
         raise InputError(f"{folder} has one class per image, and data set {data.name!r} several")
     names = class_folders(folder)
-    new = [name for name in names if name not in data.classes]
-    if new:
-        raise InputError(f"test folder {folder} has images of class {new[0]!r}, which no run knows")
+    other = sorted({*names} ^ {*data.classes})
+    if other:
+        word = "an unknown class" if other[0] in names else "no class"
+        raise InputError(
+            f"test folder {folder} has {word} {other[0]!r}: it needs the runs' classes"
+        )
     found = scan_images([folder / name for name in names])
     targets = np.array([data.classes.index(name) for name in names])[found.positions]
     return replace(data, test=ImageSet(FileImages(found.paths), targets, transform))

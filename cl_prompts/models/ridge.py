@@ -82,10 +82,9 @@ class RandomExpansion(nn.Module):
     @torch.no_grad()
     def not_summed(self, sign: int) -> str | None:
         """Why inputs of two streams differ, or None."""
-        found = self.kind == "fourier" and self.gamma is None
-        return (
-            "its kernel width comes from the first batch, so train it with gamma" if found else None
-        )
+        if self.kind != "fourier" or self.gamma is not None:
+            return None
+        return "its kernel width comes from the first batch, so train it with gamma"
 
     def fit(self, features: Tensor) -> None:
         """Set gamma = 1 / median |x - y|^2 over pairs of the first batch (batch, dim).

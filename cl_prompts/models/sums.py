@@ -172,17 +172,33 @@ def _combine_moments(part: Any, theirs: Any, sign: int) -> None:
     """Chan et al.: means and scatters about them, before the counts change."""
     if "count" not in getattr(part, "summed", ()) or not _has(part, "mean"):
         return
+    for name in SCATTERS:
+        if _has(part, name):
+            getattr(part, name).copy_(_scatter(part, theirs, name, sign))
+    total = (part.count + sign * theirs.count).clamp(min=1)
+    part.mean += sign * (theirs.mean - part.mean) * (theirs.count / total)[:, None]
+    if sign < 0 and _has(part, "scatters"):
+        # One sample has no scatter, and rounding would be taken for one.
+        part.scatters[total == 1] = 0
+
+
+def _scatter(part: Any, theirs: Any, name: str, sign: int) -> Tensor:
+    """S + S' + n m / (n + m) shift shift'; a subtraction solves this for the other part."""
     n, m = part.count, theirs.count
-    total = (n + sign * m).clamp(min=0)
+    between = n * m / (n + sign * m).clamp(min=1)
     shift = theirs.mean - part.mean
-    # S += S' + n m / (n + m) shift shift'; a subtraction solves this for the other part.
-    between = n * m / total.clamp(min=1)
-    if _has(part, "scatter"):
-        part.scatter.add_(theirs.scatter + (shift * between[:, None]).T @ shift, alpha=sign)
-    if _has(part, "scatters"):
-        outer = torch.einsum("c,ci,cj->cij", between, shift, shift)
-        part.scatters.add_(theirs.scatters + outer, alpha=sign)
-    part.mean += sign * shift * (m / total.clamp(min=1))[:, None]
+    if name == "scatter":
+        added = theirs.scatter + (shift * between[:, None]).T @ shift
+    else:
+        added = theirs.scatters + torch.einsum("c,ci,cj->cij", between, shift, shift)
+    return getattr(part, name).add(added, alpha=sign)
+
+
+def _without(part: Any, theirs: Any, name: str) -> Tensor:
+    if name in SCATTERS and "count" in getattr(part, "summed", ()):
+        return _scatter(part, theirs, name, -1)
+    found: Tensor = getattr(part, name) - getattr(theirs, name)
+    return found
 
 
 def _clear(part: Any, empty: Tensor) -> None:
@@ -205,9 +221,11 @@ def _condition(part: Any, theirs: Any, empty: Tensor) -> float:
         others = [i for i in range(tensor.ndim) if i != axis]
         before, after = (
             each.square().sum(dim=others).sqrt() if others else each.abs()
-            for each in (tensor, tensor - getattr(theirs, name))
+            for each in (tensor, _without(part, theirs, name))
         )
         ratio = torch.where(before > 0, before / after, torch.ones_like(before))
+        if name == "scatters":  # one sample has none
+            ratio = ratio.where(part.count - theirs.count > 1, 1)
         if axis is not None:
             ratio = ratio.index_fill(0, empty, 1)
         limit = 10.0**-DIGITS / torch.finfo(tensor.dtype).eps

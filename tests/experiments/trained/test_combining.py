@@ -108,8 +108,12 @@ def test_a_merged_run_goes_on_as_others_do(
     assert main(["compare", str(merged.run.folder)]) == 0
     # Three runs, one of them merged; the test images of one folder alone.
     third = trained(later, "recommended")
-    again = merge([merged, third], name="three", test=place / "north/test", out=tmp_path / "out")
-    assert len(again.data().test) == 3 * TEST
+    tests = tmp_path / "tests"
+    shutil.copytree(place / "both/test", tests)
+    shutil.copytree(later / "test", tests, dirs_exist_ok=True)
+    again = merge([merged, third], name="three", test=tests, out=tmp_path / "out")
+    # "two" has six test images in both folders.
+    assert len(again.data().test) == 7 * TEST
     assert again.run.summary["samples_seen"] == 7 * TRAIN
     twice = merge([merged, parents[0]], allow_duplicates=True, out=tmp_path / "twice")
     assert twice.strategy.model.head.count.tolist() == [2 * TRAIN, 3 * TRAIN, 2 * TRAIN, TRAIN]
@@ -141,7 +145,9 @@ def test_images_and_classes_are_forgotten_exactly(
     assert other.classes == ("one", "zero", "three")
     assert verify(other).sums < CLOSE
     assert other.run.summary["class_names"] == ["one", "zero", "three"]
-    again = other.learn(place / "south", out=tmp_path / "again")
+    shutil.copytree(place / "south/train/two", tmp_path / "two/train/two")
+    shutil.copytree(place / "south/test/two", tmp_path / "two/test/two")
+    again = other.learn(tmp_path / "two", out=tmp_path / "again")
     assert again.classes == ("one", "zero", "three", "two")
 
 
