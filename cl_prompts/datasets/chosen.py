@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from cl_prompts.datasets.dataset import DataSet, ImageSet
+from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import labels_fingerprint
 from cl_prompts.datasets.folders import class_folders, scan_images
 from cl_prompts.datasets.images import FileImages
@@ -38,11 +39,8 @@ def contents(images: ImageSet, rows: Sequence[int] | None = None) -> list[str]:
         1
     """
     chosen = range(len(images)) if rows is None else rows
-    try:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            return list(threads.map(images.content, chosen))
-    except OSError as error:
-        raise InputError(f"image {error.filename} cannot be read: {error.strerror}") from error
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        return list(threads.map(images.content, chosen))
 
 
 class ChosenSet(ImageSet):
@@ -86,7 +84,7 @@ class ChosenSet(ImageSet):
         return self.whole.is_plain
 
     @property
-    def files(self) -> tuple[str, ...]:
+    def files(self) -> tuple[ImageFile, ...]:
         """The file of each image; empty where images of the whole set come from elsewhere."""
         files = self.whole.files
         return tuple(files[row] for row in self.chosen.tolist()) if files else ()
@@ -95,7 +93,7 @@ class ChosenSet(ImageSet):
         """SHA-256 of an image."""
         return self.whole.content(int(self.chosen[row]))
 
-    def without(self, paths: Collection[str]) -> ImageSet:
+    def without(self, paths: Collection[ImageFile]) -> ImageSet:
         """The same without the images in these files."""
         files = self.files or [""] * len(self)
         pairs = zip(self.chosen.tolist(), files, strict=True)
@@ -173,10 +171,8 @@ def tested_on(data: DataSet, folder: Path, transform: ImageTransform) -> DataSet
     names = class_folders(folder)
     other = sorted({*names} ^ {*data.classes})
     if other:
-        word = "an unknown class" if other[0] in names else "no class"
-        raise InputError(
-            f"test folder {folder} has {word} {other[0]!r}: it needs the runs' classes"
-        )
+        has = "an unknown class" if other[0] in names else "no class"
+        raise InputError(f"test folder {folder.name} has {has} {other[0]!r}: rename or add it")
     found = scan_images([folder / name for name in names])
     targets = np.array([data.classes.index(name) for name in names])[found.positions]
     return replace(data, test=ImageSet(FileImages(found.paths), targets, transform))

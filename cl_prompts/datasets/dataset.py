@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl_prompts.checks import failed, sha256
+from cl_prompts.checks import failed
 from cl_prompts.datasets.classes import (
     check_classes,
     domain_names,
@@ -26,6 +26,7 @@ from cl_prompts.datasets.classes import (
 from cl_prompts.datasets.collate import current_key, entries_of, viewing
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import (
+    file_hash,
     files_fingerprint,
     labels_fingerprint,
     pixels_hash,
@@ -153,7 +154,7 @@ class ImageSet(Dataset):
         """SHA-256 of an image: of its file, or of its size and pixels where it has none."""
         place = int(self.rows[row])
         if isinstance(self.images, FileImages):
-            return sha256(self.images.paths[place])
+            return file_hash(self.images.paths[place])
         return pixels_hash(torch.as_tensor(self.images[place]))
 
     def state_dict(self) -> dict[str, int]:

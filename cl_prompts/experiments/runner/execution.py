@@ -7,20 +7,27 @@ import json
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from cl_prompts.datasets.chosen import contents
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE, LEARNED_IMAGES
+from cl_prompts.experiments.run_folder.checksums import (
+    CONFIDENCE_FILE,
+    FORGOTTEN_FILE,
+    LEARNED_IMAGES,
+)
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.run_folder.plans import PlannedRun
+from cl_prompts.experiments.run_folder.plans import PlannedRun, whole_folder
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.process import takes_one_thread, threads
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.experiments.runner.signals import StopRequest, stop_requests
+from cl_prompts.experiments.runner.signals import StopRequest, stop_requests, stop_says
 from cl_prompts.experiments.runner.task_loop import TaskLoop
-from cl_prompts.experiments.tracking.progress import Watcher
+from cl_prompts.experiments.tracking.progress import Display, Watcher
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 
 
@@ -110,6 +117,38 @@ def execute(
         loop.write_summary("finished")
         run.strategy.feature_cache.clear()
     request.obey()
+
+
+def written(
+    run: Run,
+    adopted: Mapping[str, Any],
+    out: Path,
+    command: str,
+    record: Mapping[str, Any] | None = None,
+) -> Path:
+    """Evaluate a combined model, and write its run folder whole or not at all.
+
+    Args:
+        run: the built run.
+        adopted: see :func:`execute`.
+        out: parent of the run folders.
+        command: command line.
+        record: content of ``forgotten.json``.
+    """
+    identity = identity_of(run)
+    says = "stopped before the run was written: the same command begins anew"
+    with (
+        stop_says(says),
+        whole_folder(out, run.settings) as (place, final),
+        stop_requests() as request,
+        Display(Console(quiet=True), 1) as display,
+        display.run(1, run.settings.recipe) as watcher,
+    ):
+        folder = RunFolder.create(place, run.settings, identity, command)
+        if record is not None:
+            folder.write_json(FORGOTTEN_FILE, record)
+        execute(run, folder, request=request, watcher=watcher, adopted=adopted)
+    return final
 
 
 def _attach_tracker(loop: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:

@@ -9,8 +9,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from cl_prompts.checks import is_one_name, sha256, shown
 from cl_prompts.datasets.chosen import contents
 from cl_prompts.datasets.registry import DATASETS, crop_of
@@ -19,21 +17,15 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder.checksums import (
-    FORGOTTEN_FILE,
     LEARNED_IMAGES,
     SUMS_FILE,
     learned_images,
 )
-from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.run_folder.plans import whole_folder
 from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.experiments.runner.building import build_run
-from cl_prompts.experiments.runner.execution import execute
+from cl_prompts.experiments.runner.execution import written
 from cl_prompts.experiments.runner.lineage import finished_run
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.experiments.runner.signals import stop_requests, stop_says
-from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.models.sums import not_sums, rearranged
@@ -69,8 +61,8 @@ def merge(
         The new run.
 
     Raises:
-        InputError: runs that are not finished, differ, or whose models are no sums, and images that
-            several runs have learned.
+        InputError: unfinished or different runs, models that are not sums, or images that several
+            runs have learned.
         RunError: a fault during the evaluation.
 
     Example::
@@ -205,7 +197,7 @@ def _file_of(parent: TrainedRun, content: str) -> str | None:
         found = dict(zip(contents(train), train.files, strict=False))
     except InputError:
         return None
-    return found.get(content)
+    return str(found[content]) if content in found else None
 
 
 def _check_tests(run: Run, learned: Mapping[Path, Sequence[str]]) -> None:
@@ -236,35 +228,3 @@ def _settings(parents: Sequence[TrainedRun], name: str, test: Path | None) -> Ru
         "test": "" if test is None else str(test.resolve()),
     }
     return settings
-
-
-def written(
-    run: Run,
-    adopted: Mapping[str, Any],
-    out: Path,
-    command: str,
-    record: Mapping[str, Any] | None = None,
-) -> Path:
-    """Evaluate a combined model, and write its run folder whole or not at all.
-
-    Args:
-        run: the built run.
-        adopted: see :func:`~cl_prompts.experiments.runner.execution.execute`.
-        out: parent of the run folders.
-        command: command line.
-        record: content of ``forgotten.json``.
-    """
-    identity = identity_of(run)
-    says = "stopped before the run was written: the same command begins anew"
-    with (
-        stop_says(says),
-        whole_folder(out, run.settings) as (place, final),
-        stop_requests() as request,
-        Display(Console(quiet=True), 1) as display,
-        display.run(1, run.settings.recipe) as watcher,
-    ):
-        folder = RunFolder.create(place, run.settings, identity, command)
-        if record is not None:
-            folder.write_json(FORGOTTEN_FILE, record)
-        execute(run, folder, request=request, watcher=watcher, adopted=adopted)
-    return final

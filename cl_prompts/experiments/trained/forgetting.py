@@ -27,10 +27,11 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, learned_images
 from cl_prompts.experiments.runner.building import Resources, build_run
+from cl_prompts.experiments.runner.execution import written
 from cl_prompts.experiments.runner.lineage import finished_run, one_task
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.running import run_all
-from cl_prompts.experiments.trained.combining import summed_run, written
+from cl_prompts.experiments.trained.combining import summed_run
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from cl_prompts.models.sums import condition_numbers, rearranged, sums_of
 
@@ -242,6 +243,6 @@ def _of_scores(one: TrainedRun, other: TrainedRun, test: ImageSet) -> tuple[floa
         ours, theirs = (model.head.scores(features) for model in models)
         known = torch.isfinite(theirs)
         score = max(score, float((ours - theirs)[known].abs().max()))
-        labels = [one.scored(scores.cpu())[1] for scores in (ours, theirs)]
+        labels = [one.scored(scores.cpu(), 1.0)[1] for scores in (ours, theirs)]
         changed += sum(a != b for a, b in zip(*labels, strict=True))
     return score, changed, len(test)

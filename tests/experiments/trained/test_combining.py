@@ -257,7 +257,7 @@ def test_mistakes_have_one_sentence(
         "merge south_run case_run --allow-duplicates",
         "merge south_run readout --allow-duplicates",
         "merge north_run south_run --test nowhere",
-        "merge north_run south_run --test foreign",
+        "merge north_run south_run --test case/test",
         "merge north_run south_run --name a/b",
         "forget north_run",
         "forget north_run foreign --class two",
