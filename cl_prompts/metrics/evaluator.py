@@ -311,6 +311,11 @@ class CachedEvaluator:
         for items in self._loader:
             yield items[0].to(self.device, non_blocking=True)
 
+    def put(self, model: nn.Module, rows: Tensor, values: Tensor) -> None:
+        """Put features (n, dim) of test images (n,), computed elsewhere, into the cache."""
+        keys = self._cache_keys(model)
+        self._features.put(rows, {"frozen": values.to(self.device)}, keys)
+
     def clear(self) -> None:
         """Clear the feature cache."""
         self._features.clear()

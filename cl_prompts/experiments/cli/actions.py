@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cl_prompts.checks import whole_number
+from cl_prompts.checks import one_of, whole_number
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli.combining import forget, merge
 from cl_prompts.experiments.cli.outcomes import (
@@ -32,7 +32,7 @@ from cl_prompts.experiments.cli.outcomes import (
 )
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.runner.executors import MOST_JOBS
+from cl_prompts.experiments.runner.executors import MOST_JOBS, Kind
 from cl_prompts.experiments.runner.signals import Interrupted, stop_says
 
 
@@ -153,6 +153,8 @@ def run(
     *,
     resume: Path | None = None,
     jobs: int | None = None,
+    shards: int | None = None,
+    executor: str | None = None,
     trust_code: bool = False,
     out: Path | None = None,
     quiet: bool = False,
@@ -164,7 +166,9 @@ def run(
         resume: continue the run in this folder from its last checkpoint, or the unfinished runs of
             a plan.
         jobs: runs at the same time (default: 1; for a tiny ViT on the CPU one for every four runs,
-            at most one per core).
+            at most one per core); with --shards, shards at the same time.
+        shards: divide the stream of a method in closed form into so many parts, a worker each.
+        executor: of the shards: local, ray or slurm (default: local).
     """
     if (recipe is None) == (resume is None):
         raise InputError("give either a recipe, such as digits, or --resume FOLDER")
@@ -172,6 +176,13 @@ def run(
         raise InputError("--out is for new runs: leave it out to resume one in its folder")
     if jobs is not None:
         whole_number("--jobs", jobs, 1, MOST_JOBS)
+    if shards is None and executor is not None:
+        raise InputError("--executor is for the workers of --shards: give --shards too")
+    if shards is not None:
+        one_of("--executor", executor or "local", Kind)
+        whole_number("--shards", shards, 1, MOST_JOBS)
+        if resume is not None:
+            raise InputError("a resumed run knows its shards: leave --shards out")
     console = console_of(quiet)
     if resume is not None:
         with stop_says("stopped: the same command continues"):
@@ -189,10 +200,19 @@ def run(
         from cl_prompts.experiments.runner.running import run_all
 
         out = out or Path("runs")
-        folders = run_all(runs, out=out, console=console, command=command_line, jobs=jobs)
+        divided = _divided(shards, executor, jobs)
+        given: Any = {"command": command_line, "jobs": jobs, "sharding": divided}
+        folders = run_all(runs, out=out, console=console, **given)
         finished = _collect(folders, out / runs[0].recipe, console)
         if runs[0].dataset["name"] in ("folder", "csv", "hf"):
             print(next_steps(finished))
+
+
+def _divided(shards: int | None, executor: str | None, jobs: int | None) -> Any:
+    from cl_prompts.experiments.runner.executors import Launching
+    from cl_prompts.experiments.runner.shards import Sharding
+
+    return None if shards is None else Sharding(shards, Launching(executor or "local", jobs))
 
 
 def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.progress import Display, Watcher
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 
+#: computes the sums of a run elsewhere, and gives them to its strategy
+Shard = Callable[[PlannedRun, Run, StopRequest, Watcher], None]
+
 
 def complete(
     planned: PlannedRun,
@@ -37,6 +41,7 @@ def complete(
     command: str,
     resources: Resources,
     built: Run | None = None,
+    shard: Shard | None = None,
 ) -> None:
     """Execute a missing run, or resume an unfinished one from its last checkpoint.
 
@@ -46,6 +51,7 @@ def complete(
         command: the command line that made it.
         resources: backbones and image checks to share with other runs.
         built: the run, if it is built already.
+        shard: computes the sums of the stream elsewhere.
 
     Raises:
         InputError: the run cannot be built or resumed.
@@ -67,7 +73,12 @@ def complete(
             if state == "missing":
                 identity = identity_of(built)
                 folder = RunFolder.create(planned.folder, built.settings, identity, command)
-            execute(built, folder, request=request, watcher=watcher)
+            start = time.perf_counter()
+            if shard is not None:
+                with folder.closed_on_error():
+                    shard(planned, built, request, watcher)
+            seconds = time.perf_counter() - start
+            execute(built, folder, request=request, watcher=watcher, seconds=seconds)
     del built
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
@@ -80,6 +91,7 @@ def execute(
     request: StopRequest,
     watcher: Watcher,
     adopted: Mapping[str, Any] | None = None,
+    seconds: float = 0.0,
 ) -> None:
     """Train, evaluate and record one run; the folder stays valid however it ends.
 
@@ -89,8 +101,9 @@ def execute(
         request: set by signals.
         watcher: receiver of its progress.
         adopted: instead of training, ``state`` and ``samples`` of :meth:`TaskLoop.adopt`.
+        seconds: spent on the run before.
     """
-    loop = TaskLoop(run, folder)
+    loop = TaskLoop(run, folder, seconds)
     with folder.closed_on_error():  # before the first step the summary does not change
         records = loop.restore()
     for warning in folder.warnings:

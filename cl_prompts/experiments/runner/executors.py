@@ -91,20 +91,66 @@ class Job:
     command: str
     home: str
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run has finished."""
+        return self.run.state == "finished"
+
+    def outcome(self) -> str:
+        """Return how the run finished."""
+        from cl_prompts.experiments.run_folder.files import FolderFiles
+        from cl_prompts.experiments.tracking.progress import in_words
+
+        summary = FolderFiles(self.run.folder).read_json("summary.json")
+        a_auc = summary.get("results", {}).get("a_auc")
+        score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
+        return f"finished after {in_words(summary['seconds'])}{score}"
+
+    def execute(self) -> None:
+        """Execute the run in a worker."""
+        from cl_prompts.experiments.runner.execution import complete
+
+        complete(self.run, _Silent(), self.command, _resources())
+
+
+@dataclass(frozen=True)
+class ShardJob(Job):
+    """A shard of a run's stream for an executor.
+
+    Attributes:
+        shards: number of shards.
+    """
+
+    shards: int = 1
+
+    @property
+    def finished(self) -> bool:
+        """Whether all sums of the shard are written."""
+        return (self.run.folder / "shards" / str(self.number) / "done").is_file()
+
+    def outcome(self) -> str:
+        """Return how the shard finished."""
+        return "finished"
+
+    def execute(self) -> None:
+        """Compute the shard."""
+        from cl_prompts.experiments.runner.shards import compute_shard
+
+        compute_shard(self.run, self.number, self.shards, _resources())
+
 
 def execute_job(job: Job, threads: int | None = None) -> None:
-    """Execute a run in a worker, with ``threads`` threads.
+    """Execute a job in a worker, with ``threads`` threads.
 
     Raises the errors of :func:`complete` except ``Interrupted``; the folder records how it ended.
     """
     if threads is not None:
         _use_threads(threads)
     os.chdir(job.home)
-    from cl_prompts.experiments.runner.execution import complete
     from cl_prompts.experiments.runner.signals import Interrupted
 
     try:
-        complete(job.run, _Silent(), job.command, _resources())
+        job.execute()
     except Interrupted:
         return  # its state is saved
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-import time
 import traceback
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import torch
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
-from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.plans import (
     Plan,
@@ -29,32 +26,35 @@ from cl_prompts.experiments.run_folder.plans import (
     unfinished_plan,
 )
 from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.runner.execution import complete
+from cl_prompts.experiments.runner.execution import Shard, complete
 from cl_prompts.experiments.runner.executors import (
-    RESUBMISSIONS,
     Executor,
     Job,
     Launching,
     Processes,
     RayTasks,
+    ShardJob,
     SlurmJobs,
-    execute_job,
 )
 from cl_prompts.experiments.runner.process import cores, takes_one_thread, threads
 from cl_prompts.experiments.runner.run import Run
+from cl_prompts.experiments.runner.shards import (
+    Sharding,
+    check_shards,
+    remove_shards,
+    use_shards,
+)
 from cl_prompts.experiments.runner.signals import (
     Interrupted,
     StopRequest,
     stop_requests,
     stop_says,
 )
-from cl_prompts.experiments.tracking.progress import Display, in_words, print_line
+from cl_prompts.experiments.runner.submissions import Fault, Notes, Submissions
+from cl_prompts.experiments.tracking.progress import Display, Watcher, print_line
 
 #: runs that justify a process, which takes seconds to start
 RUNS_PER_PROCESS = 4
-_SECONDS = 0.2  # between two polls of the submitted runs
-
-Fault = Exception | None
 
 
 def run_all(
@@ -64,6 +64,7 @@ def run_all(
     console: Console,
     command: str,
     jobs: int | None = None,
+    sharding: Sharding | None = None,
 ) -> Iterator[Path]:
     """Check all runs, then execute them; yield the folder of each finished run.
 
@@ -75,6 +76,7 @@ def run_all(
         console: console for the progress.
         command: command line.
         jobs: parallel runs; None chooses, see :func:`processes`.
+        sharding: division of each run, which then are made one after another.
 
     Raises:
         InputError: a run cannot be built; no run has started.
@@ -85,6 +87,8 @@ def run_all(
     # Before the first run trains: a mistake in the last one must show now, not tomorrow.
     with threads(one=all(map(takes_one_thread, plan))):
         last, warnings = check_plan(plan, resources)
+        if sharding is not None:
+            warnings += check_shards(last, sharding.shards)
     for warning in warnings:
         print_line(console, f"note: {warning}")
     runs = tuple(PlannedRun(new_path(out, settings), settings) for settings in plan)
@@ -95,7 +99,7 @@ def run_all(
         above = out / plan[0].recipe
         Plan(command, runs).write(above)
     try:
-        yield from _finish(Plan(command, runs), above, console, jobs, resources, built)
+        yield from _finish(Plan(command, runs), above, console, jobs, resources, built, sharding)
     finally:
         if len(runs) == 1:
             remove_empty(runs)
@@ -133,7 +137,8 @@ def resume(
         run = PlannedRun(path, settings_of(path, trust_code))
         if run.state == "finished":
             raise InputError(f"run folder {path} is finished: there is nothing to resume")
-        yield from _finish(Plan("", (run,)), None, console, jobs, Resources())
+        sharding = Sharding.of(path)
+        yield from _finish(Plan("", (run,)), None, console, jobs, Resources(), None, sharding)
         return
     plan = unfinished_plan(path, trust_code)
     print_line(console, f"{path}: {describe(plan.runs)}")
@@ -147,6 +152,7 @@ def _finish(
     jobs: int | None,
     resources: Resources,
     built: Run | None = None,
+    sharding: Sharding | None = None,
 ) -> Iterator[Path]:
     runs = plan.runs
     left = jobs_of(runs, plan.command)
@@ -157,9 +163,10 @@ def _finish(
         Display(console, len(runs)) as display,
     ):
         yield from before
+        shard = None if sharding is None else partial(sharded, sharding)
         ends = (
-            one_after_another(left, display, resources, built)
-            if number == 1
+            one_after_another(left, display, resources, built, shard)
+            if number == 1 or shard is not None
             else executed(left, Launching(jobs=number), display, resources=resources)
         )
         for job, fault in ends:
@@ -232,7 +239,7 @@ def executed(
         yield from one_after_another(jobs, display, resources or Resources())
         return
     executor = _executor(how, jobs[0].run.settings.device, out)
-    loop = _Submissions(jobs, executor, how.jobs or len(jobs), display)
+    loop = Submissions(jobs, executor, how.jobs or len(jobs), display)
     try:
         with stop_requests() as request:
             yield from loop.ends(request)
@@ -254,7 +261,11 @@ def _executor(how: Launching, device: str, out: Path) -> Executor:
 
 
 def one_after_another(
-    jobs: Sequence[Job], display: Display, resources: Resources, built: Run | None = None
+    jobs: Sequence[Job],
+    display: Display,
+    resources: Resources,
+    built: Run | None = None,
+    shard: Shard | None = None,
 ) -> Iterator[tuple[Job, Fault]]:
     """Execute runs in this process; see :func:`executed`. ``built`` is the first, if it is built
     already."""
@@ -262,7 +273,9 @@ def one_after_another(
         fault: Fault = None
         try:
             with display.run(job.number, job.label) as watcher:
-                complete(job.run, watcher, job.command, resources, built)
+                complete(job.run, watcher, job.command, resources, built, shard)
+            if shard is not None:
+                remove_shards(job.run.folder)
         except Interrupted as stop:
             if display.n_runs == 1:
                 raise
@@ -273,93 +286,39 @@ def one_after_another(
         yield job, fault
 
 
-class _Submissions:
-    """Queue of jobs for an executor, at most ``at_once`` of them running."""
+def sharded(
+    sharding: Sharding, planned: PlannedRun, run: Run, request: StopRequest, watcher: Watcher
+) -> None:
+    """Compute the unfinished shards of a run, and let the run use them.
 
-    def __init__(
-        self, jobs: Sequence[Job], executor: Executor, at_once: int, display: Display
-    ) -> None:
-        self.under_way: dict[Any, Job] = {}
-        self._waiting = deque(jobs)
-        self._executor = executor
-        self._at_once = at_once
-        self._display = display
-        self._deaths: dict[int, int] = {}
-
-    def ends(self, request: StopRequest) -> Iterator[tuple[Job, Fault]]:
-        """Submit all jobs; yield each with its error when it ends."""
-        stopping = False
-        while self.under_way or (self._waiting and not stopping):
-            if request.number is not None and not stopping:
-                stopping = True
-                self._executor.stop(list(self.under_way))
-            done = [submitted for submitted in self.under_way if submitted.done()]
-            if any(isinstance(_error(submitted), BrokenExecutor) for submitted in done):
-                done = list(self.under_way)  # a broken pool loses all its jobs
-                if isinstance(self._executor, Processes):
-                    self._executor.renew()
-            for submitted in done:
-                yield from self._end(submitted, stopping=stopping)
-            while self._waiting and len(self.under_way) < self._at_once and not stopping:
-                yield from self._submit(self._waiting.popleft())
-            if not done:
-                time.sleep(_SECONDS)
-
-    def _submit(self, job: Job) -> Iterator[tuple[Job, Fault]]:
-        self._display.begin(job.number, job.label)
+    Raises:
+        RunError: a fault in a shard.
+        Interrupted: a signal came; finished parts remain.
+    """
+    sharding.write(planned.folder)
+    home, n = str(Path.cwd()), sharding.shards
+    every = [ShardJob(k, f"shard {k}", planned, "", home, n) for k in range(1, n + 1)]
+    left = [job for job in every if not job.finished]
+    how = sharding.how
+    at_once = how.jobs or (min(n, cores()) if how.kind == "local" else n)
+    if left and how.kind == "local" and at_once == 1:
+        for job in left:
+            job.execute()
+            request.obey()
+    elif left:
+        executor = _executor(replace(how, jobs=at_once), run.settings.device, planned.folder)
+        loop = Submissions(left, executor, at_once, Notes(watcher))
         try:
-            submitted = self._executor.submit(execute_job, job)
-        except RuntimeError as error:  # sbatch refused the job
-            yield self._failed(job, RunError(f"its job was refused: {error}"))
-        else:
-            self.under_way[submitted] = job
-
-    def _end(self, submitted: Any, *, stopping: bool) -> Iterator[tuple[Job, Fault]]:
-        job = self.under_way.pop(submitted)
-        error = _error(submitted)
-        if job.run.state == "finished":
-            self._display.end(job.number, _how_it_finished(job))
-            yield job, None
-        elif stopping:
-            self._display.end(job.number, "stopped")
-        elif isinstance(error, Exception) and not isinstance(error, BrokenExecutor):
-            yield self._failed(job, error)
-        else:
-            yield from self._begin_again(job)
-
-    def _begin_again(self, job: Job) -> Iterator[tuple[Job, Fault]]:
-        # A run that saved its state did not die itself.
-        died = _status(job.run) != "interrupted"
-        self._deaths[job.number] = self._deaths.get(job.number, 0) + died
-        if self._deaths[job.number] > RESUBMISSIONS:
-            yield self._failed(job, RunError(f"its process died {RESUBMISSIONS + 1} times"))
-            return
-        self._display.end(job.number, "its process ended: the run resumes in another one")
-        # Before runs that have not started.
-        self._waiting.appendleft(job)
-
-    def _failed(self, job: Job, fault: Exception) -> tuple[Job, Fault]:
-        self._display.end(job.number, f"failed: {fault}")
-        return job, fault
-
-
-def _error(submitted: Any) -> BaseException | None:
-    """Return the error of a function; None for Slurm, whose results are pickles."""
-    error = submitted.exception() if isinstance(submitted, Future) else None
-    return getattr(error, "cause", error)  # Ray wraps the error of a task
-
-
-def _status(run: PlannedRun) -> Any:
-    with suppress(InputError, OSError):
-        return FolderFiles(run.folder).read_json("summary.json").get("status")
-    return None
-
-
-def _how_it_finished(job: Job) -> str:
-    summary = FolderFiles(job.run.folder).read_json("summary.json")
-    a_auc = summary.get("results", {}).get("a_auc")
-    score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
-    return f"finished after {in_words(summary['seconds'])}{score}"
+            for _, fault in loop.ends(request):
+                if fault is not None:
+                    raise fault
+            request.obey()
+        except (KeyboardInterrupt, Exception):
+            executor.stop(list(loop.under_way))
+            raise
+        finally:
+            executor.close()
+    use_shards(run, planned.folder, n)
 
 
 def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:

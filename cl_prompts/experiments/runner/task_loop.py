@@ -90,13 +90,14 @@ class TaskLoop:
     Args:
         run: the built run.
         folder: its run folder.
+        seconds: spent on the run before.
 
     Attributes:
         total: stream samples of the whole run, epochs included.
         tasks_done: tasks trained so far.
     """
 
-    def __init__(self, run: Run, folder: RunFolder) -> None:
+    def __init__(self, run: Run, folder: RunFolder, seconds: float = 0.0) -> None:
         self.run = run
         self.folder = folder
         self.tasks_done = 0
@@ -110,7 +111,7 @@ class TaskLoop:
         self._counter: PassCounter = run.strategy.model.backbone.counter
         self._counter.reset()
         self._started = time.perf_counter()
-        self._earlier_seconds = 0.0
+        self._earlier_seconds = seconds
         reset_peak_memory(run.strategy.device)
 
     def restore(self) -> dict[str, Any] | None:

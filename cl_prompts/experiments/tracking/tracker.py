@@ -74,8 +74,10 @@ class Tracker(BaseSGDPlugin):
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Collect the loss on the device; write it every few stream batches."""
-        self._losses.append(strategy.loss.detach().reshape(()))
         self._samples = strategy.samples_seen
+        if getattr(strategy, "given_sums", None) is not None:
+            return  # sums have no loss
+        self._losses.append(strategy.loss.detach().reshape(()))
         if len(self._losses) >= self.LOSS_EVERY * strategy.online_iter:
             self._write_loss()
 

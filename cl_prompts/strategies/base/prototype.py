@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,27 @@ from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.models.sums import not_sums, zero
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.stream import Batch
+from cl_prompts.strategies.base.stream import Batch, own_sampler
 
 #: settings of gradient descent, which these methods do not have
 OF_GRADIENTS = ("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm")
+
+
+@dataclass
+class GivenSums:
+    """Sums of the samples between two evaluations, computed elsewhere.
+
+    Attributes:
+        end: samples of the experience up to the end of this part.
+        size: samples of this part.
+        labels: their labels, or the distinct ones.
+        states: returns states of classifiers whose sums add up to those of this part.
+    """
+
+    end: int
+    size: int
+    labels: Tensor
+    states: Callable[[], Iterable[dict[str, Tensor]]]
 
 
 class PrototypeStrategy(OnlineStrategy):
@@ -61,6 +79,9 @@ class PrototypeStrategy(OnlineStrategy):
     keeps = "sums over the whole stream"
     classifier: ClassVar[Callable[..., PrototypeClassifier]]
     """Class of the classifier."""
+
+    given_sums: ClassVar[Any] = None
+    """Maps the number of an experience to its :class:`GivenSums`, if they are known."""
 
     training_scores: bool = True
     """Score training batches for the loss and Avalanche's training metrics; otherwise the loss and
@@ -163,6 +184,33 @@ class PrototypeStrategy(OnlineStrategy):
         if not self.model.multi_label:
             self.model.seen.copy_(head.seen)
         return found
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """Train on the stream of an experience, or add its sums from :attr:`given_sums`."""
+        if self.given_sums is None:
+            super().training_epoch(**kwargs)
+            return
+        done = 0 if self.place is None else self.place["samples"]
+        self.place = None
+        self._epoch_order = self.shuffler.get_state()
+        sampler = own_sampler(self.dataloader)
+        if sampler is not None and sampler.generator is not None:  # the epoch draws its order
+            torch.randperm(sampler.n, generator=sampler.generator)
+        other = deepcopy(self.model.head)
+        self.loss = self._make_empty_loss()
+        for part in self.given_sums(self.experience.current_experience):
+            if part.end <= done:
+                continue
+            self.observe_classes(part.labels.to(self.device))
+            for state in part.states():
+                # The first part may bring a kernel width.
+                mine = other if bool(self.model.head.seen.any()) else self.model.head
+                mine.load_state_dict(state)
+                if mine is other:
+                    self.model.head.add(other)
+            self.samples_seen += part.size
+            self._after_training_iteration(**kwargs)
+            self._between_stream_batches(part.end)
 
     def labels_of(self, batch: Batch) -> Tensor:
         """Return the labels, on the CPU if the classifier sorts by them."""

@@ -24,6 +24,17 @@ from cl_prompts.strategies.plugins.tested import TestedDomains, dataset_of
 Listener = Callable[[str, Evaluation], None]
 
 
+def following(samples: int, threshold: int, every: int, points: str, ahead: int = 0) -> int:
+    """Return the next threshold after a batch; another one than ``threshold`` if it was reached.
+
+    Default: the first batch boundary at or past each multiple of ``every``. Published: strictly
+    past it; no threshold is skipped, so they may lag behind.
+    """
+    if points == "default":
+        return (samples // every + 1) * every if samples >= threshold else threshold
+    return threshold + every if samples + ahead > threshold else threshold
+
+
 class AnytimeEvaluation(BaseSGDPlugin):
     """Evaluation on the classes seen so far, at sample counts and task ends.
 
@@ -227,17 +238,12 @@ class AnytimeEvaluation(BaseSGDPlugin):
             return  # another update on the same batch
         if self.every is None:
             return
-        # Default: the first batch boundary at or past each multiple of ``every``. Published:
-        # strictly past it; no threshold is skipped, so they may lag behind.
-        if self.points == "default":
-            due = self.samples_seen >= self.next_threshold
-            following = (self.samples_seen // self.every + 1) * self.every
-        else:
-            ahead = self.samples_seen - before if self.points == "look_ahead" else 0
-            due = self.samples_seen + ahead > self.next_threshold
-            following = self.next_threshold + self.every
-        if due:
-            self.next_threshold = following
+        threshold = self.next_threshold
+        ahead = self.samples_seen - before if self.points == "look_ahead" else 0
+        self.next_threshold = following(
+            self.samples_seen, threshold, self.every, self.points, ahead
+        )
+        if self.next_threshold != threshold:
             self._record("anytime", self._evaluate(strategy), strategy)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:

@@ -154,6 +154,27 @@ def test_a_run_whose_worker_died_is_submitted_again_and_one_that_fails_is_not(
     ]
 
 
+def test_a_shard_whose_worker_died_is_done_again_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    computed: list[int] = []
+
+    def executes(job: Job) -> None:
+        job.execute()
+        computed.append(job.number)
+
+    def breaks(job: Job) -> BaseException:
+        return BrokenProcessPool("a process ended")
+
+    executor = Pretended([breaks, executes, executes])
+    monkeypatch.setattr(running, "_executor", lambda *how: executor)
+    given = ["digits", "strategy=ncm", "seed=1", *QUICK, "--shards", "2", "--executor", "ray"]
+    # One at a time: a broken pool loses all jobs that are under way.
+    assert main(["run", *given, "--jobs", "1", "--out", str(tmp_path)]) == 0
+    assert computed == [1, 2]
+    assert "shard 1 its process ended" in capsys.readouterr().out
+
+
 def test_only_deaths_of_a_run_itself_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,298 @@
+"""Divide the stream of one run into shards, whose sums add up to those of the whole stream.
+
+A worker computes the features of its part of the stream, and writes the sums of each interval
+between two evaluations. The run then adds interval by interval, and evaluates.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cl_prompts.backbones.pixels import check_input
+from cl_prompts.datasets.collate import HeldOutItems, collate
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.stored_features import StoredFeatures
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.plans import PlannedRun
+from cl_prompts.experiments.runner.building import Resources, build_run
+from cl_prompts.experiments.runner.executors import Launching
+from cl_prompts.experiments.runner.process import takes_one_thread, threads
+from cl_prompts.experiments.runner.run import Run
+from cl_prompts.models.held_out import HeldOutSample
+from cl_prompts.models.sums import not_sums, zero
+from cl_prompts.strategies.base.prototype import GivenSums, PrototypeStrategy
+from cl_prompts.strategies.plugins.anytime import following
+from cl_prompts.user_code import label_of
+
+#: folder of the shards within a run folder
+FOLDER = "shards"
+#: stored features that a worker reads at once; images come in the batches of training
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """Division of a run.
+
+    Attributes:
+        shards: number of shards.
+        how: executor of the shards.
+    """
+
+    shards: int
+    how: Launching
+
+    def write(self, run: Path) -> None:
+        """Write the division into the folder of a run, so that a resumed run knows it."""
+        files.make_folder(run / FOLDER, exist_ok=True)
+        content = {"shards": self.shards, **asdict(self.how)}
+        files.replace(run / FOLDER / "plan.json", [json.dumps(content).encode()])
+
+    @classmethod
+    def of(cls, run: Path) -> Sharding | None:
+        """Read the division of an unfinished run; None without one."""
+        place = run / FOLDER / "plan.json"
+        if not place.is_file():
+            return None
+        content = json.loads(place.read_text("utf-8"))
+        return cls(content.pop("shards"), Launching(**content))
+
+
+@dataclass
+class Interval:
+    """Part of the stream between two evaluations.
+
+    Attributes:
+        number: position among all intervals.
+        task: number of its task.
+        end: samples of the task up to its end.
+        batches: rows of the training set, in batches of the stream.
+    """
+
+    number: int
+    task: int
+    end: int
+    batches: list[np.ndarray]
+
+
+def check_shards(run: Run, shards: int) -> list[str]:
+    """Check that the sums of a run can be computed in shards.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        InputError: they cannot, or there are more shards than batches.
+    """
+    name, strategy = label_of(run.settings.strategy), run.strategy
+    if not isinstance(strategy, PrototypeStrategy):
+        raise InputError(f"{name} trains by gradients, so --shards is not for it: use recommended")
+    reason = not_sums(strategy.model.head)
+    if reason is not None:
+        raise InputError(f"{name} cannot be divided into shards: {reason}")
+    if strategy.augmented_views:
+        raise InputError("--shards reads images without augmentation: leave augmented_views out")
+    if run.anytime.points == "look_ahead":
+        raise InputError("--shards has no points=look_ahead: use default or published")
+    batches = sum(-(-size // strategy.train_mb_size) for size in run.split.sizes)
+    if shards > batches:
+        raise InputError(f"--shards is {shards}, and the stream has {batches} batches: use fewer")
+    parts = strategy.model.head.modules()
+    if any(isinstance(part, HeldOutSample) and part.reservoir.size for part in parts):
+        return [f"{name} chooses by a random sample, which shards draw in another way"]
+    return []
+
+
+def intervals_of(run: Run) -> list[Interval]:
+    """Return the intervals of an untrained run, in stream order."""
+    strategy, anytime = run.strategy, run.anytime
+    generator = torch.Generator()
+    generator.set_state(strategy.shuffler.get_state())
+    found: list[Interval] = []
+    samples, threshold = 0, anytime.next_threshold
+    for task, of_task in enumerate(run.split.tasks):
+        rows = np.asarray(of_task)
+        if not run.split.ordered:
+            rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
+        current: list[np.ndarray] = []
+        for start in range(0, len(rows), strategy.train_mb_size):
+            current.append(rows[start : start + strategy.train_mb_size])
+            end = start + len(current[-1])
+            samples += len(current[-1])
+            before = threshold
+            if anytime.every is not None:
+                threshold = following(samples, before, anytime.every, anytime.points)
+            if threshold != before or end == len(rows):
+                found.append(Interval(len(found), task, end, current))
+                current = []
+    return found
+
+
+def pieces_of(intervals: Sequence[Interval], shard: int, shards: int) -> Iterator[Interval]:
+    """Yield the part of each interval that belongs to a shard, counted from 1."""
+    total = sum(len(interval.batches) for interval in intervals)
+    first, last = (total * number // shards for number in (shard - 1, shard))
+    start = 0
+    for interval in intervals:
+        mine = interval.batches[max(0, first - start) : max(0, last - start)]
+        start += len(interval.batches)
+        if mine:
+            yield replace(interval, batches=mine)
+
+
+# ---------------------------------------------------------------------------------- worker
+
+
+def compute_shard(planned: PlannedRun, shard: int, shards: int, resources: Resources) -> None:
+    """Write the sums and test features of a shard; what is written already is not computed again.
+
+    Args:
+        planned: the run.
+        shard: number of the shard, from 1.
+        shards: number of shards.
+        resources: backbones and image checks to share.
+
+    Raises:
+        RunError: features that are not finite, or a full disk.
+    """
+    with threads(one=takes_one_thread(planned.settings)):
+        run = build_run(planned.settings, resources)
+        run.strategy.model.to(run.strategy.device).eval()
+        folder = planned.folder / FOLDER / str(shard)
+        files.make_folder(folder, exist_ok=True)
+        intervals = intervals_of(run)
+        head: Any = run.strategy.model.head
+        # A kernel width that comes from the first batch is then the same in all shards.
+        _learn(run, intervals[0], intervals[0].batches[:1])
+        for piece in pieces_of(intervals, shard, shards):
+            place = _place(folder, piece)
+            if not place.is_file():
+                zero(head)
+                _learn(run, piece, piece.batches)
+                _write(place, head.state_dict())
+        _write_test(run, folder, shard, shards)
+        files.replace(folder / "done", [b""])
+
+
+def _place(folder: Path, piece: Interval) -> Path:
+    return folder / f"{piece.number:06d}.safetensors"
+
+
+def _write(place: Path, state: dict[str, Tensor]) -> None:
+    try:
+        kept = {name: values.cpu().contiguous().clone() for name, values in state.items()}
+        files.replace(place, [save(kept)])
+    except OSError as error:
+        raise RunError(f"{place} cannot be written: {error.strerror}") from error
+
+
+def _learn(run: Run, piece: Interval, batches: Sequence[np.ndarray]) -> None:
+    """Add batches of an interval to the head."""
+    model: Any = run.strategy.model
+    targets = run.data.train.targets
+    visible = torch.ones(model.n_classes, dtype=torch.bool)
+    if run.data.multi_label:
+        visible = torch.from_numpy(run.split.visible[piece.task])
+    annotated = visible.to(run.strategy.device)
+    for rows, features in _features(run, run.data.train.plain(), batches):
+        labels = torch.from_numpy(targets[rows])
+        if run.data.multi_label:
+            labels = (labels * visible).float()
+        on_host = model.head.sorts
+        labels = labels if on_host else labels.to(features.device)
+        model.learn(features, labels, annotated)
+
+
+@torch.no_grad()
+def _features(
+    run: Run, images: ImageSet, batches: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Yield rows and their features."""
+    strategy: Any = run.strategy
+    read: Iterable[tuple[np.ndarray, Tensor]]
+    if isinstance(images.images, StoredFeatures):
+        rows = np.concatenate(batches)
+        parts = [rows[i : i + _ROWS] for i in range(0, len(rows), _ROWS)]
+        read = ((part, images.images.batch(images.rows[part])) for part in parts)
+    else:
+        loader = DataLoader(
+            HeldOutItems(images, images.targets),
+            batch_sampler=[rows.tolist() for rows in batches],
+            collate_fn=collate,
+            num_workers=run.settings.num_workers or 0,
+            generator=torch.Generator(),
+        )
+        read = zip(batches, (batch[0] for batch in loader), strict=True)
+    for part, values in read:
+        check_input(strategy.model.backbone, values)
+        features = strategy.model.features(values.to(strategy.device))
+        if not bool(features.isfinite().all()):
+            raise RunError("features are not finite: use precision=fp32, or check the weights")
+        yield part, features
+
+
+def _test_rows(run: Run, shard: int, shards: int) -> np.ndarray:
+    return np.array_split(np.arange(len(run.data.test)), shards)[shard - 1]
+
+
+def _write_test(run: Run, folder: Path, shard: int, shards: int) -> None:
+    rows = _test_rows(run, shard, shards)
+    place = folder / "test.safetensors"
+    if len(rows) and not place.is_file():
+        size = run.anytime.evaluator.batch_size
+        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+        found = [features for _, features in _features(run, run.data.test, batches)]
+        _write(place, {"features": torch.cat(found)})
+
+
+# --------------------------------------------------------------------------------- reducer
+
+
+def use_shards(run: Run, folder: Path, shards: int) -> None:
+    """Let an untrained run take its sums and test features from finished shards."""
+    strategy: Any = run.strategy
+    intervals = intervals_of(run)
+    pieces = [{p.number for p in pieces_of(intervals, k, shards)} for k in range(1, shards + 1)]
+    place = folder / FOLDER
+    evaluator = run.anytime.evaluator
+    evaluator.device = strategy.device
+    for shard in range(1, shards + 1):
+        rows = torch.from_numpy(_test_rows(run, shard, shards))
+        if len(rows):
+            found = load_file(place / str(shard) / "test.safetensors")["features"]
+            evaluator.put(strategy.model, rows, found)
+
+    def states(interval: Interval) -> Iterator[dict[str, Tensor]]:
+        for number, own in enumerate(pieces, 1):
+            if interval.number in own:
+                yield load_file(_place(place / str(number), interval))
+
+    def sums_of(task: int) -> Iterator[GivenSums]:
+        for interval in intervals:
+            if interval.task == task:
+                rows = np.concatenate(interval.batches)
+                found = run.data.train.targets[rows]
+                if run.data.multi_label:
+                    found = (found * run.split.visible[task]).max(axis=0, keepdims=True)
+                labels = torch.from_numpy(np.unique(found) if found.ndim == 1 else found)
+                yield GivenSums(interval.end, len(rows), labels, partial(states, interval))
+
+    strategy.given_sums = sums_of
+
+
+def remove_shards(folder: Path) -> None:
+    """Remove the shards of a finished run."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
