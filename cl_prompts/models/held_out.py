@@ -60,6 +60,10 @@ class HeldOutSample(nn.Module):
         held = sign < 0 and self.reservoir.size
         return "its held-out sample cannot be drawn again without some images" if held else None
 
+    def by_order(self) -> str | None:
+        """Why the order of the stream matters, or None."""
+        return "a setting is chosen on a random sample of it" if self.reservoir.size else None
+
     def combined(self, other: HeldOutSample | None, sign: int) -> None:
         """Draw a uniform sample of both streams from the two samples."""
         if other is None:

@@ -79,6 +79,11 @@ class RandomExpansion(nn.Module):
             self.register_buffer("phase", phase)
             self.register_buffer("bandwidth", torch.zeros(()))  # 0: not set yet
 
+    def by_order(self) -> str | None:
+        """Why the order of the stream matters, or None."""
+        fitted = self.kind == "fourier" and self.gamma is None
+        return "the kernel width comes from the first batch" if fitted else None
+
     @torch.no_grad()
     def not_summed(self, sign: int) -> str | None:
         """Why inputs of two streams differ, or None."""

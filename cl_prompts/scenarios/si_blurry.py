@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Literal
@@ -9,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from cl_prompts.checks import one_of, whole_number
-from cl_prompts.datasets.classes import check_labels, count_classes
+from cl_prompts.datasets.classes import check_labels, count_classes, permutation
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.split import Split
 
 Leftover = Literal["keep", "drop"]
+Order = Sequence[int] | int | None
 Rows = list[np.ndarray]  # one int64 array per task, of data-set rows or of classes
 
 
@@ -26,6 +28,7 @@ def si_blurry_split(
     seed: int = 1,
     stochastic: bool = True,
     leftover: Leftover = "keep",
+    class_order: Order = None,
 ) -> Split:
     """Split labelled samples into tasks with stochastic blurry boundaries.
 
@@ -77,14 +80,16 @@ def si_blurry_split(
         leftover: "keep" uses all classes and samples; "drop" omits those that the published sampler
             loses (leftover classes; in fixed mode also the undealt rest of the pool), and equals it
             bit for bit.
+        class_order: a permutation of 0..C-1, or its seed, instead of the draw in step 1, which is
+            made all the same. Disjoint and blurry classes are then spread evenly over the order,
+            so that both kinds come in it; leftover classes are its last ones.
 
     Raises:
         InputError: labels other than 0..C-1, or a parameter out of its range.
     """
     labels, n_classes = check_labels(targets, "targets")
-    return blurry_stream(
-        labels, n_classes, n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover
-    )
+    given = labels, n_classes, n_tasks, disjoint_percent, blurry_percent, seed, stochastic
+    return blurry_stream(*given, leftover, class_order)
 
 
 def i_blurry_split(
@@ -95,6 +100,7 @@ def i_blurry_split(
     blurry_percent: int = 10,
     seed: int = 1,
     leftover: Leftover = "keep",
+    class_order: Order = None,
 ) -> Split:
     """Split labelled samples into tasks with blurry boundaries and equal numbers of classes.
 
@@ -102,23 +108,27 @@ def i_blurry_split(
     """
     labels, n_classes = check_labels(targets, "targets")
     stochastic = False
-    return blurry_stream(
-        labels, n_classes, n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover
-    )
+    given = labels, n_classes, n_tasks, disjoint_percent, blurry_percent, seed, stochastic
+    return blurry_stream(*given, leftover, class_order)
 
 
 def disjoint_split(
-    targets: Any, *, n_tasks: int = 5, seed: int = 1, leftover: Leftover = "keep"
+    targets: Any,
+    *,
+    n_tasks: int = 5,
+    seed: int = 1,
+    leftover: Leftover = "keep",
+    class_order: Order = None,
 ) -> Split:
     """Split labelled samples into tasks of equally many classes, each class in one task.
 
     ``i_blurry_split`` with ``disjoint_percent=100``. Classes left over by the division are listed
     as blurry, but each stays in one task, too.
     """
-    split = i_blurry_split(
-        targets, n_tasks=n_tasks, disjoint_percent=100, seed=seed, leftover=leftover
-    )
-    kept = {name: split.parameters[name] for name in ("seed", "leftover")}
+    given: dict[str, Any] = {"n_tasks": n_tasks, "seed": seed, "leftover": leftover}
+    split = i_blurry_split(targets, disjoint_percent=100, class_order=class_order, **given)
+    percents = ("disjoint_percent", "blurry_percent", "stochastic")
+    kept = {name: value for name, value in split.parameters.items() if name not in percents}
     return replace(split, name="disjoint", parameters=kept)
 
 
@@ -137,6 +147,7 @@ def blurry_stream(
     seed: int,
     stochastic: bool,
     leftover: Leftover,
+    class_order: Order = None,
 ) -> Split:
     """Draw the stream of ``si_blurry_split`` from checked labels (n,) int64.
 
@@ -158,6 +169,9 @@ def blurry_stream(
     order = draws.permutation(n_classes)
     n_disjoint = n_classes * disjoint_percent // 100 // n_tasks * n_tasks
     n_blurry = (n_classes - n_disjoint) // n_tasks * n_tasks
+    if class_order is not None:
+        given = permutation("class_order", f"the {n_classes} classes", n_classes, class_order)
+        order = _spread(given, n_disjoint, n_blurry)
     # Step 2: homes of the two kinds.
     disjoint = draws.homes(order[:n_disjoint])
     blurry = draws.homes(order[n_disjoint : n_disjoint + n_blurry])
@@ -191,6 +205,7 @@ def blurry_stream(
             "seed": seed,
             "stochastic": stochastic,
             "leftover": leftover,
+            **({} if class_order is None else {"class_order": given.tolist()}),
         },
         disjoint_classes=tuple(tuple(classes.tolist()) for classes in disjoint),
         blurry_classes=tuple(tuple(classes.tolist()) for classes in blurry),
@@ -208,6 +223,14 @@ def rows_of(labels: np.ndarray, classes: Rows, n_classes: int) -> Rows:
     sizes = np.bincount(task_of_row, minlength=n_tasks + 1)
     # The last part holds the rows of no task.
     return np.split(np.argsort(task_of_row, kind="stable"), sizes.cumsum()[:-1])[:n_tasks]
+
+
+def _spread(order: np.ndarray, n_disjoint: int, n_blurry: int) -> np.ndarray:
+    """Disjoint classes, evenly spaced in an order, then blurry ones, then the leftover."""
+    n = n_disjoint + n_blurry
+    disjoint = np.zeros(len(order), dtype=bool)
+    disjoint[np.arange(n_disjoint) * n // max(1, n_disjoint)] = True
+    return np.concatenate([order[disjoint], order[~disjoint]])
 
 
 class _Draws:

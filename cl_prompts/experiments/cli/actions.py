@@ -130,17 +130,20 @@ def validate(
     check_recipe_code(recipe, settings, trust_code)
     runs = plan(recipe, settings)
     from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
+    from cl_prompts.experiments.runner.orders import in_order
 
     with files_opened(quiet) as progress:
         resources = Resources(progress, quick=quick)
+        runs = in_order(runs, resources)
         built, warnings = check_plan(runs, resources)
         # Strategies share the stream of a seed, and some scenarios have one for all seeds.
-        streams = {split_of(run, resources.data(run)).describe(): run.stream_seed for run in runs}
+        streams = {split_of(run, resources.data(run)).describe(): run for run in runs}
     print(built.data)
     for file in built.data.skipped:
         print(f"left out: {file}")
-    for text, stream_seed in streams.items():
-        print(f"stream of seed {stream_seed}: {text}" if len(streams) > 1 else text)
+    for text, run in streams.items():
+        which = f"stream of seed {run.stream_seed}{f', {run.order}' if run.order else ''}: "
+        print(f"{which}{text}" if len(streams) > 1 else text)
     for warning in warnings:
         print(f"note: {warning}")
     strategies = ", ".join(labels_of(run.strategy for run in runs).values())

@@ -277,6 +277,7 @@ def next_steps(runs: Sequence[Path] | Literal["latest"], begin: str = "next") ->
 def tables(folders: Sequence[Path]) -> Iterator[Table]:
     """Yield a table for each group of comparable runs, with titles if there are several."""
     from cl_prompts.experiments.results.groups import groups
+    from cl_prompts.experiments.results.orders import order_table
     from cl_prompts.experiments.run_folder.runs import collect
 
     found = groups(collect(folders))
@@ -292,6 +293,12 @@ def tables(folders: Sequence[Path]) -> Iterator[Table]:
             cells = [escape(label), str(len(group.rows[label])), *texts]
             table.add_row(*(cells[i] for i in shown))
         yield table
+        headings, *lines = order_table(group) or [()]
+        if lines:
+            table = Table(*headings, box=box.SIMPLE_HEAD, padding=(0, 1))
+            for line in lines:
+                table.add_row(*map(escape, line))
+            yield table
 
 
 def before_after_table(folder: Path) -> Table:

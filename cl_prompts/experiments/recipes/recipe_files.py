@@ -31,6 +31,7 @@ SECTIONS = (*NAMED, "evaluation")
 TOP: dict[str, Any] = {
     "seeds": [1],
     "stream_seed": None,
+    "orders": None,
     "device": "auto",
     "num_workers": None,
     "checkpoint_every": None,

@@ -7,6 +7,7 @@ each strategy to its own.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -36,6 +37,7 @@ from cl_prompts.experiments.recipes.recipe_files import (
 from cl_prompts.experiments.recipes.values import (
     BY_NAME,
     Seed,
+    as_orders,
     as_seeds,
     by_name,
     flat,
@@ -46,7 +48,7 @@ from cl_prompts.experiments.recipes.values import (
 )
 from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of
 
-SEEDS = ("seed", "stream_seed")
+SEEDS = ("seed", "stream_seed", "order")
 #: types of the entries of ``parent``: of a continual run, a merged run, and one that forgot
 _LEARNED = {"run": str, "sha256": str, "first": list, "code": list, "settings": str}
 _MERGED = {"run": list, "sha256": list, "code": list, "settings": str, "test": str}
@@ -72,6 +74,8 @@ class RunConfig:
         options: arguments of the strategy.
         parent: finished run that a continual run extends, or runs that were merged or of which a
             part was forgotten, see :mod:`cl_prompts.experiments.runner.lineage`; otherwise empty.
+        order: name of the class order in ``scenario``, such as "random 1" or "easy"; empty for the
+            scenario's own.
     """
 
     recipe: str
@@ -88,6 +92,7 @@ class RunConfig:
     evaluation: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     parent: dict[str, Any] = field(default_factory=dict)
+    order: str = ""
 
     def to_yaml(self) -> str:
         """Return the content of ``config.yaml``."""
@@ -212,16 +217,30 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     found |= {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
     stream_seed = fits("stream_seed", recipe["stream_seed"], Seed | None)
     options = {strategy: strategy_options(recipe, strategy, strategies) for strategy in strategies}
+    orders = as_orders(recipe["orders"])
+    _check_orders(orders, found["scenario"])
     runs = []
-    for strategy in strategies:
-        for seed in as_seeds("seed", recipe["seeds"]):
-            seeds: dict[str, Any] = {
-                "seed": seed,
-                "stream_seed": seed if stream_seed is None else stream_seed,
-            }
-            run = RunConfig(name, strategy, options=options[strategy], **seeds, **found)
-            runs.append(deepcopy(run))  # runs must not share mappings
+    draws = itertools.product(strategies, as_seeds("seed", recipe["seeds"]), orders)
+    for strategy, seed, order in draws:
+        drawn: dict[str, Any] = {
+            "seed": seed,
+            "stream_seed": seed if stream_seed is None else stream_seed,
+            "order": order,
+        }
+        run = deepcopy(RunConfig(name, strategy, options=options[strategy], **drawn, **found))
+        if order.startswith("random"):
+            run.scenario["class_order"] = int(order.split()[1])
+        runs.append(run)  # runs must not share mappings
     return runs
+
+
+def _check_orders(orders: Sequence[str], scenario: Mapping[str, Any]) -> None:
+    if any(orders) and "class_order" not in scenario:
+        raise InputError(
+            f"scenario {label_of(scenario['name'])} has no class_order: leave orders= out"
+        )
+    if any(orders) and scenario["class_order"] is not None:
+        raise InputError("give either orders or scenario.class_order, not both")
 
 
 def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,9 +265,10 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
     groups: dict[str, list[RunConfig]] = {}
     for run in runs:
         groups.setdefault(run.strategy, []).append(run)
-    # Every label ends in the seed.
+    # Every label ends in the seed, and in the order, which sets the scenario's.
+    ends = (*SEEDS, "scenario.class_order") if any(run.order for run in runs) else SEEDS
     differing = {
-        strategy: [key for key in _differing(group) if key not in SEEDS]
+        strategy: [key for key in _differing(group) if key not in ends]
         for strategy, group in groups.items()
         if len(group) > 1
     }
@@ -260,7 +280,8 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
             names = short_names(key for key in keys if key in held)
             parts += [f"{name}={_written(held[key])}" for key, name in names.items()]
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
-        labels.append(" ".join([*parts, f"seed {run.seed}{stream}"]))
+        order = f", {run.order}" if run.order else ""
+        labels.append(" ".join([*parts, f"seed {run.seed}{stream}{order}"]))
     return labels
 
 

@@ -134,6 +134,30 @@ def as_seeds(key: str, value: Any) -> list[int]:
     return list(found)
 
 
+def as_orders(value: Any) -> list[str]:
+    """Read class orders such as ``random:5,easy,hard``; None: the one of the scenario, ``""``.
+
+    >>> as_orders("random:2,hard")
+    ['random 1', 'random 2', 'hard']
+
+    Raises:
+        InputError: other names, or more random orders than 1,000.
+    """
+    found: dict[str, None] = {}
+    for part in as_list(value):
+        drawn = re.fullmatch(r"random:(\d{1,4})", str(part))
+        n = int(drawn[1]) if drawn else 0
+        if (drawn is None and part not in ("easy", "hard", None)) or (drawn and not 0 < n <= 1000):
+            raise InputError(
+                f"orders has {shown(part)}: give random:N with 1 to 1,000 orders, easy or hard,"
+                " such as orders=random:5,easy,hard"
+            )
+        found.update(dict.fromkeys(f"random {k}" for k in range(1, n + 1)))
+        if drawn is None:
+            found[part or ""] = None
+    return list(found)
+
+
 def plain(value: Any) -> Any:
     """Convert tuples to lists and paths to texts, which YAML can store."""
     if isinstance(value, dict):

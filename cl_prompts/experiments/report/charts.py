@@ -161,7 +161,8 @@ def stream_charts(group: Group, charts: Charts) -> list[tuple[str, Fields]]:
 def _stream_chart(title: str, run: RunRecord, charts: Charts) -> tuple[str, Fields]:
     shown = drawn_stream(run.stream)
     counts = np.asarray(shown["counts"])
-    name = f"stream seed {run.summary['stream_seed']}"
+    order = f", {run.order}" if run.order else ""
+    name = f"stream seed {run.summary['stream_seed']}{order}"
     chart = figures.stream_chart(shown, run.summary.get("class_names"), unit=run.unit)
     alt = (
         f"{title}, {name}: {counts.sum():,} {run.unit} of {counts.any(axis=0).sum()} classes in"

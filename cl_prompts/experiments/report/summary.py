@@ -10,6 +10,7 @@ from cl_prompts.experiments.results.aggregates import Aggregate
 from cl_prompts.experiments.results.comparison import notes_of
 from cl_prompts.experiments.results.groups import Group
 from cl_prompts.experiments.results.history import curve_of
+from cl_prompts.experiments.results.orders import order_sentences
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 #: metrics of the summary, in order of preference
@@ -119,4 +120,4 @@ def caveats(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str]
             f"A_AUC of {all_of(single)} has a single anytime point. Reduce evaluation.every for a"
             " curve."
         )
-    return notes
+    return [*notes, *order_sentences(group)]

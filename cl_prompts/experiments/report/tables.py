@@ -20,6 +20,7 @@ from cl_prompts.experiments.results.comparison_text import difference_lines
 from cl_prompts.experiments.results.groups import Group
 from cl_prompts.experiments.results.history import before_after
 from cl_prompts.experiments.results.metrics import memory_text
+from cl_prompts.experiments.results.orders import order_table
 from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.user_code import label_of
 
@@ -51,6 +52,7 @@ def group_fields(group: Group, reference: str, charts: Charts, link: Link) -> Fi
         "table": table,
         "table_by_name": group.table(group.by_name),
         "memory": {row: memory_text(runs[0].summary) for row, runs in group.rows.items()},
+        "orders": order_table(group),
         "gaps": _gap_fields(group, reference),
         "curves": curve_charts(group, reference, charts),
         "streams": stream_charts(group, charts),

@@ -208,10 +208,10 @@ def aggregates_of(
     }
 
 
-def seeded_values(runs: Iterable[RunRecord], metric: Metric) -> dict[tuple[int, int], float]:
-    """Return the defined values of a metric by (seed, stream seed)."""
-    found = ((run.summary, metric.value(run.summary)) for run in runs)
-    return {(s["seed"], s["stream_seed"]): value for s, value in found if value is not None}
+def seeded_values(runs: Iterable[RunRecord], metric: Metric) -> dict[tuple[Any, ...], float]:
+    """Return the defined values of a metric by (seed, stream seed) and any class order."""
+    found = ((run.draw, metric.value(run.summary)) for run in runs)
+    return {draw: value for draw, value in found if value is not None}
 
 
 def best_rows(metric: Metric, values: Mapping[str, Seeded]) -> set[str]:
@@ -274,7 +274,7 @@ def curves_of(
     """
     found = {}
     for label, runs in rows.items():
-        seeds = {(run.summary["seed"], run.summary["stream_seed"]): curve(run) for run in runs}
+        seeds = {run.draw: curve(run) for run in runs}
         known = {seed: points for seed, points in seeds.items() if points}
         if known and not runs[0].whole_stream:
             found[label] = known

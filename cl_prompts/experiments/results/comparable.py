@@ -17,7 +17,7 @@ from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Conditions = Mapping[str, str]
 
-_COMPARED = ("strategy", "seed", "stream_seed", "parent.sha256")
+_COMPARED = ("strategy", "seed", "stream_seed", "order", "parent.sha256")
 #: the training of the ancestors divides rows, as options do
 _ANCESTORS = "parent.settings"
 #: parts of the identity that depend on the seed
@@ -42,6 +42,8 @@ def conditions_of(run: RunRecord) -> Conditions:
         for key, value in identity["settings"].items()
         if key not in (*_COMPARED, _ANCESTORS) and not _of_strategy(key)
     }
+    if run.order:
+        found["scenario.class_order"] = "several"
     found.update({part: identity[part] for part in ("version", "source")})
     found["multi_label"] = run.multi_label
     found["data"] = _without_draws(identity["data"])

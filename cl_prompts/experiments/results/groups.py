@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cl_prompts.catalog import catalog
 from cl_prompts.datasets.fingerprint import fingerprint_change
@@ -261,11 +262,11 @@ def _rows(
 ) -> tuple[dict[str, list[RunRecord]], dict[str, int]]:
     """Runs of each row sorted by seeds, and the number of older runs by row and seed."""
     labels = _labels(runs, names)
-    rows: dict[str, dict[tuple[int, int], RunRecord]] = {labels[run.folder]: {} for run in runs}
+    rows: dict[str, dict[tuple[Any, ...], RunRecord]] = {labels[run.folder]: {} for run in runs}
     replaced: dict[str, int] = defaultdict(int)
     # The newest run of equal seeds comes last and stays.
     for run in sorted(runs, key=lambda run: (begun_at(run.environment), run.folder.name)):
-        label, seeds = labels[run.folder], (run.summary["seed"], run.summary["stream_seed"])
+        label, seeds = labels[run.folder], run.draw
         if seeds in rows[label]:
             replaced[f"{display_name(label, run)} seed {run.seeds}"] += 1
         rows[label][seeds] = run

@@ -78,10 +78,22 @@ class RunRecord:
 
     @property
     def seeds(self) -> str:
-        """The seed, and the stream seed if it differs."""
+        """The seed, the stream seed if it differs, and any class order."""
         seed = self.summary["seed"]
         stream = self.summary["stream_seed"]
-        return f"{seed}" if seed == stream else f"{seed} (stream {stream})"
+        text = f"{seed}" if seed == stream else f"{seed} (stream {stream})"
+        return f"{text}, {self.order}" if self.order else text
+
+    @property
+    def order(self) -> str:
+        """Name of its class order, such as "easy"; empty for that of the scenario."""
+        return str(self.config.get("order") or "")
+
+    @property
+    def draw(self) -> tuple[Any, ...]:
+        """What pairs it with runs of other methods: seed, stream seed and any class order."""
+        seeds = (self.summary["seed"], self.summary["stream_seed"])
+        return (*seeds, self.order) if self.order else seeds
 
 
 def begun_at(environment: Mapping[str, Any]) -> float:

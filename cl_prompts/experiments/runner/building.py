@@ -235,7 +235,7 @@ def _check_takes_stored(settings: RunConfig, kind: type) -> None:
 
 
 def check_plan(plan: Sequence[RunConfig], resources: Resources) -> tuple[Run, list[str]]:
-    """Build one run of each group that differs only in seeds.
+    """Build one run of each group that differs only in seeds and class orders.
 
     Returns:
         The last built run, and the warnings of all.
@@ -244,11 +244,16 @@ def check_plan(plan: Sequence[RunConfig], resources: Resources) -> tuple[Run, li
         InputError: a run cannot be built.
     """
     found: dict[str, None] = {}
-    different = {repr(replace(run, seed=0, stream_seed=0)): run for run in plan}
+    different = {_without_draws(run): run for run in plan}
     for settings in different.values():
         run = build_run(settings, resources)
         found.update(dict.fromkeys(run.warnings()))
     return run, list(found)
+
+
+def _without_draws(run: RunConfig) -> str:
+    scenario = {**run.scenario, "class_order": None} if run.order else run.scenario
+    return repr(replace(run, seed=0, stream_seed=0, order="", scenario=scenario))
 
 
 def split_of(settings: RunConfig, data: DataSet) -> Any:

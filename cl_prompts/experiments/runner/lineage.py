@@ -102,10 +102,11 @@ def settings_of_child(
         raise InputError("a run on stored features cannot learn from images: store theirs too")
     recipe = _recipe(run, settings, dataset, n_classes, name)
     (child, *more) = runs_of(deepcopy(recipe), name, overrides)  # overrides change it in place
-    if more or (child.strategy, child.seed) != (settings.strategy, settings.seed):
+    same = (child.strategy, child.seed, child.order) == (settings.strategy, settings.seed, "")
+    if more or not same:
         raise InputError(
             f"a run learns on with the strategy and the seed of its parent, {settings.strategy} and"
-            f" {settings.seed}: leave out strategy= and seed="
+            f" {settings.seed}: leave out strategy=, seed= and orders="
         )
     _check_unchanged(child, settings, recipe)
     child.recipe = f"{settings.recipe}+{name}"[-_NAME:]

@@ -36,6 +36,7 @@ from cl_prompts.experiments.runner.executors import (
     ShardJob,
     SlurmJobs,
 )
+from cl_prompts.experiments.runner.orders import in_order
 from cl_prompts.experiments.runner.process import cores, takes_one_thread, threads
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.shards import (
@@ -84,6 +85,7 @@ def run_all(
         Interrupted: a signal came.
     """
     resources = Resources()
+    plan = in_order(plan, resources)
     # Before the first run trains: a mistake in the last one must show now, not tomorrow.
     with threads(one=all(map(takes_one_thread, plan))):
         last, warnings = check_plan(plan, resources)

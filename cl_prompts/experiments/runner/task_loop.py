@@ -260,15 +260,15 @@ class TaskLoop:
         """Return the wall time of this run, including earlier processes."""
         return self._earlier_seconds + time.perf_counter() - self._started
 
-    def write_summary(self, status: str, error: str | None = None) -> None:
-        """Write ``summary.json``, which is valid throughout a run."""
+    def write_summary(self, status: str, error: str | None = None, **more: Any) -> None:
+        """Write ``summary.json``, with further entries; it is valid throughout a run."""
         summary = self.run.summary(
             seconds=self.seconds(),
             command=self.folder.command(),
             with_results=status != "running",
         )
         warnings = list(dict.fromkeys([*self._earlier_warnings, *self.folder.warnings]))
-        content = {"status": status, "error": error, "warnings": warnings, **summary}
+        content = {"status": status, "error": error, "warnings": warnings, **summary, **more}
         if status == "running":
             self.folder.write_json("summary.json", content)
         else:

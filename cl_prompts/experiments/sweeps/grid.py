@@ -16,7 +16,7 @@ from cl_prompts.experiments.recipes.values import as_seeds, divided, parsed, pla
 #: settings that do not change the numbers of a run
 HOW = ("device", "num_workers", "checkpoint_every", "tracker")
 #: keys whose lists a recipe itself expands
-EXPANDED = ("strategy", "strategies", "run", "seed", "seeds")
+EXPANDED = ("strategy", "strategies", "run", "seed", "seeds", "orders")
 _MOST = 10_000  # runs of one sweep
 _NUMBER = r"[-+]?[\d.]*\d(?:e[-+]?\d+)?"
 _RANGE = re.compile(rf"{_NUMBER}\s*\.\.\s*{_NUMBER}", re.IGNORECASE)

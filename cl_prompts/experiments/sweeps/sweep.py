@@ -20,6 +20,7 @@ from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, s
 from cl_prompts.experiments.run_folder.plans import PlannedRun, describe, new_path, state_of
 from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.executors import Launching
+from cl_prompts.experiments.runner.orders import in_order
 from cl_prompts.experiments.runner.running import executed, jobs_of, list_faults, remove_empty
 from cl_prompts.experiments.tracking.progress import Display, print_line
 from cl_prompts.user_code import is_dotted
@@ -60,14 +61,14 @@ class Sweep:
         how: Launching = _HERE,
         command: str = "",
     ) -> None:
-        self.settings = settings
+        self._resources = Resources()
+        self.settings = settings = in_order(settings, self._resources)
         self.labels = labels_of_runs(settings)
         self.faults: list[tuple[str, Exception]] = []
         self._how = how
         self._out = out
         self._command = command
         self._console = console
-        self._resources = Resources()
         self._notes: list[str] = []
         self._fingerprints: dict[str, dict[str, Any]] = {}
         self._earlier = earlier_runs(out / settings[0].recipe)
