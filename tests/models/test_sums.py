@@ -25,7 +25,7 @@ from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from cl_prompts.models.pooled_ridge import PooledRidge
 from cl_prompts.models.prototype_classifiers import NearestClassMean, StreamingLDA
 from cl_prompts.models.ranpac import RanPAC
-from cl_prompts.models.sums import combine, not_sums, sums_of, zero
+from cl_prompts.models.sums import combine, not_sums, order_matters, sums_of, zero
 from tests.models.classifier_data import CLASSES, DIM, data
 
 X, Y = data(120)
@@ -171,3 +171,20 @@ def test_methods_say_what_they_can() -> None:
     held = RanPAC(DIM, CLASSES, projection=9, held_out=3)
     assert not_sums(held) is None
     assert "held-out" in str(not_sums(held, -1))
+
+
+def test_order_matters_to_samples_and_to_a_width_of_the_first_batch() -> None:
+    assert [name for name in MAKERS if order_matters(MAKERS[name]())] == []
+    says = [
+        order_matters(made)
+        for made in (
+            RanPAC(DIM, CLASSES, projection=9, held_out=3),
+            KernelLDA(DIM, CLASSES, width=20),
+            MultiLabelRidge(DIM, CLASSES, pseudo=0.7),
+        )
+    ]
+    assert says == [
+        "a setting is chosen on a random sample of it",
+        "the kernel width comes from the first batch",
+        "pseudo-labels depend on the order of the stream",
+    ]

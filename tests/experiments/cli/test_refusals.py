@@ -83,6 +83,12 @@ LINES = [
     "push nothing me/name",
     "learn nowhere broken",
     "completion bahs",
+    "validate digits orders=hardest",
+    "validate digits orders=random",
+    "run digits orders=random:0,easy",
+    "run digits order=easy",
+    "run digits orders=easy scenario.class_order=3",
+    "run digit_domains orders=easy",
     # Recipes
     *(f"validate {name}" for name in RECIPES),
     "validate nothing",

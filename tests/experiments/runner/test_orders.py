@@ -1,0 +1,122 @@
+"""Class orders as seeds of runs, and the check that scores do not depend on the order."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs, plan
+from cl_prompts.experiments.runner.building import Resources, build_run, check_plan
+from cl_prompts.experiments.runner.order_check import OrderCheck
+from cl_prompts.experiments.runner.orders import easy_order, in_order
+from cl_prompts.experiments.sweeps.grid import grid
+from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.models.prototype_classifiers import NearestClassMean, StreamingLDA
+from cl_prompts.models.ranpac import RanPAC
+from tests.toy_vits import tiny_vit
+
+ORDERS = "orders=random:2,easy,hard"
+
+
+@pytest.mark.parametrize("expand", [plan, grid])
+def test_orders_expand_like_seeds(expand: Any) -> None:
+    runs = expand("digits", ["strategy=ncm", "seed=1,2", ORDERS])
+    assert [(run.seed, run.order) for run in runs] == [
+        (seed, order) for seed in (1, 2) for order in ("random 1", "random 2", "easy", "hard")
+    ]
+    assert [run.scenario["class_order"] for run in runs[:4]] == [1, 2, None, None]
+    assert labels_of_runs(runs)[2] == "ncm seed 1, easy"
+
+
+def test_hard_is_easy_reversed_and_is_written_into_the_settings() -> None:
+    resources = Resources()
+    runs = in_order(plan("digits", ["strategy=ncm", "seed=1", ORDERS]), resources)
+    first, _, easy, hard = (run.scenario["class_order"] for run in runs)
+    assert first == 1
+    assert sorted(easy) == list(range(10))
+    assert hard == easy[::-1]
+    assert in_order(runs, resources) == runs
+    # What a folder holds needs no second look at the images.
+    assert RunConfig.from_yaml(runs[2].to_yaml()) == runs[2]
+    # Runs that differ in their order alone are built once.
+    assert len({str(build_run(run, resources).split) for run in runs}) == 4
+    assert check_plan(runs, resources)[0].settings.order == "hard"
+
+
+def test_classes_with_distant_means_come_first() -> None:
+    means = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)).double()
+    gaps = torch.cdist(means, means).fill_diagonal_(float("inf")).amin(dim=1)
+    order = easy_order(means)
+    assert gaps[order].diff().max() <= 1e-12
+    # The closest pair comes last, side by side.
+    assert gaps[order[-2]] == pytest.approx(float(gaps[order[-1]]))
+
+
+def test_several_labels_have_random_orders_alone() -> None:
+    drawn = plan(
+        "digit_scenes",
+        ["strategy=multi_lane", "seed=1", "orders=random:1", "scenario=mlcil", "protocol=B0-C2"],
+    )
+    assert [run.scenario["class_order"] for run in drawn] == [1]
+    runs = plan(
+        "digit_scenes",
+        ["strategy=multi_lane", "seed=1", "orders=easy", "scenario=mlcil", "protocol=B0-C2"],
+    )
+    with pytest.raises(InputError, match="several labels per image: use orders=random:5"):
+        in_order(runs, Resources(quick=True))
+
+
+# ------------------------------------------------------------------------------------- check
+
+
+class Latest(NearestClassMean):
+    """Means that forget: wrong, since they depend on the order."""
+
+    def _update(self, x: Any, onehot: Any, labels: Any) -> None:
+        super()._update(x, onehot, labels)
+        self.mean *= 0.9
+
+
+def checked(head: Any, *, batches: int = 6, missing: int = 0) -> dict[str, float] | None:
+    """The result for a run of random features."""
+    draws = torch.Generator().manual_seed(0)
+    model = PrototypeViT(tiny_vit(), head)
+    check = OrderCheck()
+    strategy = SimpleNamespace(model=model, samples_seen=32 * batches)
+    for number in range(batches):
+        labels = torch.randint(3, (32,), generator=draws)
+        features = torch.randn(32, head.dim, generator=draws) + labels[:, None]
+        head.update(features, labels)
+        strategy.output = SimpleNamespace(features=features)
+        strategy.batch = SimpleNamespace(labels=labels, annotated=torch.ones(3, dtype=torch.bool))
+        if number >= missing:
+            check.after_training_iteration(strategy)
+    return check.result(strategy)
+
+
+def test_sums_score_alike_in_any_order_and_recursions_do_not() -> None:
+    for head in (NearestClassMean(8, 3), StreamingLDA(8, 3)):
+        before = {name: value.clone() for name, value in head.state_dict().items()}
+        found = checked(head)
+        assert found is not None
+        assert (found["orders"], found["samples"]) == (5, 192)
+        assert found["difference"] < 1e-10
+        assert not torch.equal(before["count"], head.count)  # it has learned
+        assert float(head.count.sum()) == 192  # and the check has left it alone
+    found = checked(Latest(8, 3, metric="euclidean"))
+    assert found is not None
+    assert found["difference"] > 1e-3
+
+
+def test_what_is_not_checked_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checked(RanPAC(8, 3, projection=9, held_out=5)) is None  # it depends on the order
+    assert checked(NearestClassMean(8, 3), missing=1) == {"orders": 0}  # resumed
+    where = "cl_prompts.experiments.runner.order_check"
+    monkeypatch.setattr(f"{where}.WORK", 10)
+    assert checked(NearestClassMean(8, 3)) == {"orders": 0}
+    monkeypatch.setattr(f"{where}.BUDGET", 10)
+    assert checked(NearestClassMean(8, 3)) == {"orders": 0}
