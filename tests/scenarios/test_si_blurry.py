@@ -297,3 +297,26 @@ def test_classes_without_samples_take_part_in_the_draws() -> None:
     assert not split.counts[:, 8:].any()
     assert split.counts.sum() == 80
     assert split.dropped_classes == ()
+
+
+@given(cases(), st.integers(0, 9))
+@settings(max_examples=30)
+def test_both_kinds_of_classes_come_in_a_given_order(
+    case: tuple[list[int], dict[str, Any]], order_seed: int
+) -> None:
+    labels, parameters = case
+    order = np.random.default_rng(order_seed).permutation(len(set(labels))).tolist()
+    split = si_blurry_split(labels, class_order=order, leftover="drop", **parameters)
+    place = {c: i for i, c in enumerate(order)}
+    for kind in (split.disjoint_classes, split.blurry_classes):
+        found = [place[c] for classes in kind for c in classes]
+        assert found == sorted(found)
+    # Only the classes change places: as many of each kind have their home in each task.
+    drawn = si_blurry_split(labels, leftover="drop", **parameters)
+    for one, other in (
+        (split.disjoint_classes, drawn.disjoint_classes),
+        (split.blurry_classes, drawn.blurry_classes),
+    ):
+        assert [*map(len, one)] == [*map(len, other)]
+    assert split.parameters["class_order"] == order
+    assert "class_order" not in drawn.parameters

@@ -39,7 +39,9 @@ def test_sections_leave_out_what_the_runner_fills_in() -> None:
     assert "root" in section_parameters("dataset", "digits")
     assert "splits" in section_parameters("dataset", "voc2007")
     assert "splits" not in section_parameters("dataset", "digits")
-    assert set(section_parameters("scenario", "disjoint")) == {"n_tasks", "leftover"}
+    assert set(section_parameters("scenario", "disjoint")) == {
+        *("n_tasks", "leftover", "class_order")
+    }
     assert "test_labels" not in section_parameters("scenario", "mlcil")
     for section, name in (("dataset", "digits"), ("backbone", ""), ("evaluation", "")):
         found = section_parameters(section, name)
