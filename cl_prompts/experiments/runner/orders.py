@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.backbones.vit import FrozenViT, pick_device
+from cl_prompts.backbones.devices import pick_device
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
