@@ -108,8 +108,8 @@ def test_a_model_of_edited_code_or_files_is_not_taken_up(
     predict = ["predict", folder, "a.png", "--trust-code"]
     forget()
     main(predict)
-    assert "cannot be taken up" not in capsys.readouterr().err
+    assert "cannot be loaded" not in capsys.readouterr().err
     edit()
     forget()
     assert main(predict) == 2
-    assert f"cannot be taken up: {says}" in capsys.readouterr().err
+    assert f"cannot be loaded: {says}" in capsys.readouterr().err

@@ -1,8 +1,8 @@
-"""Runs that learn on: further images, of known and of new classes, into a finished run's model.
+"""Continual runs: train the model of a finished run on images of known and new classes.
 
-The settings of such a run name its ``parent``. It continues from the parent's last checkpoint, in a
-folder of its own, as if the streams of both had been one. Its data are those of its ancestors and,
-behind them, its own; so the images of the ancestors have to be where they were.
+The settings of a continual run name its ``parent``. It resumes the parent's last checkpoint in its
+own folder, as if both streams were one. Its data set joins the images of its ancestors and its own,
+so the images of the ancestors must stay in place.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from cl_prompts.user_code import Trust
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.run import Run
 
-#: settings of the parent's data set that hold for further images, too
+#: settings of the parent's data set that also apply to further images
 _ALIKE = ("augment", "cache", "cache_gb", "crop")
-#: options that may differ from the parent's: they say how the same model trains
+#: options that may differ from the parent's: they change the training, not the model
 _TRAINING = {
     *("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm"),
     *("train_mb_size", "eval_mb_size", "buffer_batch_size", "train_epochs", "online_iter", "views"),
     "compile",
 }
-#: characters of the name of a run, the last ones of a long chain
+#: length of a run's name; longer ones lose their beginning
 _NAME = 60
 
 
 def finished_run(folder: Path) -> RunRecord:
-    """The finished run of a folder, with its checksums compared.
+    """Return the finished run of a folder.
 
     Raises:
-        InputError: there is none, or more than one.
+        InputError: no finished run, or several runs.
     """
     runs = collect([folder])
     if len(runs) > 1:
@@ -77,14 +77,15 @@ def settings_of_child(
     overrides: Sequence[str] = (),
     trust_code: Trust = False,
 ) -> RunConfig:
-    """Settings of a run that learns on from a finished one: those of the parent, on further images,
-    which come in one task unless ``scenario`` is among the overrides.
+    """Return the settings of a continual run: those of its parent, on further images.
+
+    The new images form one task unless ``overrides`` change ``scenario``.
 
     Args:
-        folder: of the parent.
-        dataset: the section of the new images.
-        n_classes: classes that they show.
-        name: of the images, for the new run's folder.
+        folder: run folder of the parent.
+        dataset: section ``dataset`` of the new images.
+        n_classes: number of their classes.
+        name: name of the images, for the new run's folder.
         overrides: ``key=value`` texts, as for a recipe.
         trust_code: dotted names in the parent's settings that may be imported.
 
@@ -95,8 +96,8 @@ def settings_of_child(
     settings = settings_of(run.folder, trust_code)
     if run.whole_stream:
         raise InputError(
-            f"{settings.strategy} learns all of a stream at once and nothing later: run it on all"
-            " images"
+            f"{settings.strategy} trains on the whole stream at once and cannot continue: run it on"
+            " all images"
         )
     if settings.dataset["name"] == "features":
         raise InputError("a run on stored features cannot learn from images: store theirs too")
@@ -105,8 +106,8 @@ def settings_of_child(
     same = (child.strategy, child.seed, child.order) == (settings.strategy, settings.seed, "")
     if more or not same:
         raise InputError(
-            f"a run learns on with the strategy and the seed of its parent, {settings.strategy} and"
-            f" {settings.seed}: leave out strategy=, seed= and orders="
+            f"a continual run has the strategy and seed of its parent, {settings.strategy} and"
+            f" {settings.seed}: leave out strategy= and seed="
         )
     _check_unchanged(child, settings, recipe)
     child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
@@ -119,21 +120,21 @@ def _recipe(
 ) -> dict[str, Any]:
     boundaries = bool(run.stream.get("boundaries"))
     scenario = one_task(n_classes, multi_label=run.multi_label, boundaries=boundaries)
-    # A parent that learned by domain learns on by domain: the new images are one more.
+    # In a domain-incremental run the new images are one more domain.
     if run.summary.get("domain_names"):
         scenario = {"name": "domain_incremental", "announced": boundaries}
-        if dataset["name"] == "folder":  # one that holds folders of classes is a domain itself
+        if dataset["name"] == "folder":  # a folder of class folders is one domain
             dataset = {"domains": name, **dataset}
     alike = {}
-    # An argument of a function of the user's own that is called so may mean anything.
+    # Arguments of a user's function may have other meanings.
     if settings.dataset["name"] in DATASETS:
         alike = {key: settings.dataset[key] for key in _ALIKE if key in settings.dataset}
-        # A model predicts for images that are cut in one way, whatever the data set's default is.
+        # The model needs one crop for all its images.
         wanted = crop_of(settings.dataset["name"], settings.dataset["crop"])
         alike["crop"] = None if crop_of(dataset["name"]) == wanted else wanted
     backbone = settings.backbone
     if backbone["normalisation"] == "dataset":
-        # The word stands for the statistics of the images that it was learned on.
+        # "dataset" means the statistics of the parent's data set.
         backbone = {**backbone, "normalisation": _statistics(settings)}
     return {
         "dataset": {**alike, **dataset},
@@ -152,7 +153,7 @@ def _recipe(
 
 
 def one_task(n_classes: int, *, multi_label: bool, boundaries: bool) -> dict[str, Any]:
-    """The scenario of a single task that announces itself, or does not."""
+    """Return the scenario of a single task, announced or not."""
     if multi_label and boundaries:
         return {"name": "mlcil", "protocol": f"B{n_classes}-C1"}
     names = {(False, False): "si_blurry", (True, False): "si_blurry_multi_label"}
@@ -170,7 +171,7 @@ def _statistics(settings: RunConfig) -> list[list[float]]:
 
 
 def _check_unchanged(child: RunConfig, parent: RunConfig, recipe: Mapping[str, Any]) -> None:
-    """Refuse settings that make another model, or show it other images, than the parent's."""
+    """Refuse settings that change the model or the crop of its images."""
     pairs: dict[str, list[Any]] = {
         f"backbone.{key}": [value, recipe["backbone"][key]]
         for key, value in child.backbone.items()
@@ -186,8 +187,7 @@ def _check_unchanged(child: RunConfig, parent: RunConfig, recipe: Mapping[str, A
     for key, (value, known) in pairs.items():
         if value != known:
             raise InputError(
-                f"{key} is {shown(value)}, and the model was made with {shown(known)}, which cannot"
-                " change: leave it out"
+                f"{key} is {shown(value)}, and the model was made with {shown(known)}: leave it out"
             )
 
 
@@ -198,7 +198,7 @@ def _parent(run: RunRecord, settings: RunConfig) -> dict[str, Any]:
         "sha256": sha256(run.folder / SUMS_FILE),
         "first": settings.parent.get("first", [run.summary["n_classes"], run.summary["n_tasks"]]),
         "code": settings.user_code(),
-        # How it and its ancestors were trained, whatever their seeds and places.
+        # Hash of its training settings and those of its ancestors, without seeds and paths.
         "settings": hashlib.sha256(made.encode()).hexdigest(),
     }
 
@@ -236,24 +236,21 @@ def parent_of(settings: RunConfig) -> RunConfig:
     """
     folder = Path(settings.parent["run"])
     if not (folder / SUMS_FILE).is_file():
-        raise InputError(
-            f"the run that this one was made from is not in {folder} any more: bring it back"
-        )
+        raise InputError(f"the parent of this run is missing from {folder}: restore that folder")
     if sha256(folder / SUMS_FILE) != settings.parent["sha256"]:
-        raise InputError(f"{folder} is not the run that this one was made from, or was changed")
+        raise InputError(f"{folder} is not the parent of this run, or was changed")
     check_sums(folder, [*READ, CHECKPOINT_FILE])
     return settings_of(folder, settings.parent["code"])
 
 
 def first_size(settings: RunConfig, n_classes: int, n_tasks: int) -> tuple[int, int]:
-    """Classes and tasks that a strategy is made for: those of the first ancestor, from which it
-    grows to those of the run."""
+    """Return the numbers of classes and tasks of the first ancestor, from which a model grows."""
     n_classes, n_tasks = settings.parent.get("first", (n_classes, n_tasks))
     return n_classes, n_tasks
 
 
 def grow_to(strategy: OnlineStrategy, settings: RunConfig, n_classes: int, n_tasks: int) -> None:
-    """Let a strategy that was just made for :func:`first_size` grow to these sizes."""
+    """Expand an untrained strategy from :func:`first_size` to these sizes."""
     first_classes, first_tasks = first_size(settings, n_classes, n_tasks)
     strategy.grow(n_classes - first_classes, n_tasks - first_tasks)
 
@@ -265,11 +262,10 @@ def sizes_of_parent(settings: RunConfig) -> tuple[int, int]:
 
 
 def grow_to_parent(parts: Run) -> Checkpoint:
-    """Let the strategy of a run that was just built grow to the parent's size; read the parent's
-    last checkpoint.
+    """Expand an untrained strategy to the parent's size; return the parent's last checkpoint.
 
     Raises:
-        InputError: the parent's images, or its code, are not what they were.
+        InputError: the parent's images or code changed.
     """
     settings, strategy = parts.settings, parts.strategy
     parent = parent_of(settings)
@@ -278,19 +274,19 @@ def grow_to_parent(parts: Run) -> Checkpoint:
     made = FolderFiles(folder).read_json(IDENTITY_FILE)
     now = {key: settings_identity(parent)[key] for key in ("files", "code")}
     for change in changes(made, now | {"backbone": weights_hash(strategy.model.backbone)}):
-        raise InputError(f"nothing can learn on from the run in {folder}: {change}")
+        raise InputError(f"cannot continue the run in {folder}: {change}")
     assert isinstance(parts.data, JoinedDataSet)
     moved = fingerprint_change(made["data"], parts.data.before.fingerprint())
     if moved is not None:
         raise InputError(
-            f"a run learns on with the images of its ancestors, and those of the run in {folder}"
-            f" changed: {moved}: bring them back"
+            f"the images of the run in {folder}, which a continual run needs, changed: {moved}:"
+            " restore them"
         )
     found, _ = Checkpoints(folder).load()
-    assert found is not None  # its checksum was compared
+    assert found is not None  # its checksum matched
     for name, state in found.state["strategy"]["plugins"]:
         if name == type(parts.anytime).__name__:
-            # What the parent has cached is of its own test images.
+            # The parent's feature cache is for its own test images.
             empty = parts.anytime.evaluator.state_dict(strategy.model)
             work = {key: state["evaluator"][key] for key in ("images", "macs")}
             state["evaluator"] = {**empty, **work}
@@ -298,25 +294,25 @@ def grow_to_parent(parts: Run) -> Checkpoint:
 
 
 def grow_beyond_parent(parts: Run) -> None:
-    """Let a strategy of the parent's size grow to that of the run."""
+    """Expand a strategy from the parent's size to that of the run."""
     classes, tasks = sizes_of_parent(parts.settings)
     parts.strategy.grow(len(parts.data.classes) - classes, parts.split.n_tasks - tasks)
 
 
 def scores_before(parts: Run) -> dict[str, Any]:
-    """Content of ``before.json``: scores of the parent's model on all test images that count at the
-    end of the run, in all, by known class and by domain.
+    """Return the content of ``before.json``: scores of the parent's model on the final test images.
 
-    Images of new classes count as wrong; with several labels, as images of no known class.
+    Overall, by known class and by domain. Images of new classes count as wrong, or in multi-label
+    data as images without a known class.
     """
     strategy, anytime = parts.strategy, parts.anytime
     evaluator = anytime.evaluator
     evaluator.device = strategy.device
-    # Test images of domains that have not begun yet count here as well.
+    # Also count test images of later domains.
     begun = evaluator.shown
     if begun is not None:
         evaluator.shown = torch.ones(len(begun), dtype=torch.bool)
-    # Images of classes to come count: before and after are of the same ones.
+    # Also count later classes, so that before and after use the same images.
     seen = strategy.model.seen.cpu()
     coming = parts.split.visible[strategy.clock.train_exp_counter :].any(axis=0)
     found = evaluator.evaluate(strategy.model, seen, counting=seen | torch.from_numpy(coming))

@@ -97,6 +97,8 @@ class Survey:
         targets, n = self.train_targets, len(self.classes)
         counts = targets.sum(axis=0) if self.multi_label else np.bincount(targets, minlength=n)
         fewest, most = int(counts.argmin()), int(counts.argmax())
+        if counts[fewest] == counts[most]:
+            return f"{counts[most]} training images of each class"
         return (
             f"training images of a class: {counts[fewest]} ({self.classes[fewest]}) to"
             f" {counts[most]} ({self.classes[most]})"

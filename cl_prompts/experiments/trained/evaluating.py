@@ -1,4 +1,4 @@
-"""Scores of a trained model on labelled images of the user's own, without training."""
+"""Score a trained model on a user's labelled images, without training."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Assessment(NamedTuple):
         measure: "accuracy", or with several labels per image "average precision".
         total: score on all images, or the mean over classes.
         by_class: one score for each class that the images show.
-        unknown: images of each class folder or label that the run does not know; left out.
+        unknown: number of images of each class that the run does not know; they are left out.
         confusion: (classes, classes) counts of labels by answers; None with several labels.
 
     Example:

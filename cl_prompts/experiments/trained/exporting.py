@@ -1,4 +1,4 @@
-"""Trained models as files that need no cl-prompts, checked against their runs."""
+"""Export trained models to files that run without cl-prompts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.loading import TrainedRun
 from cl_prompts.user_code import extra, is_dotted, label_of
 
-#: entry of an exported file that says how it is used
+#: entry of an exported file with the facts for its use
 ABOUT = "about.json"
 _IMPORTS = (
     "import json, {library}, torchvision.transforms.v2.functional as f\n"
@@ -32,9 +32,11 @@ _BICUBIC = 3  # as torchvision's functions take it
 
 
 def about(trained: TrainedRun) -> dict[str, Any]:
-    """Facts that a user of an exported model needs, as JSON has them: ``labels`` by column,
-    ``image_size`` in pixels, order of the ``channels``, range of the ``pixels``, whether an image
-    has ``several_labels``, and the score that one of these has to exceed, ``threshold``."""
+    """Return facts for users of an exported model.
+
+    ``labels`` by column, ``image_size`` in pixels, order of ``channels``, range of ``pixels``,
+    ``several_labels`` per image, and the ``threshold`` for the score of each.
+    """
     model = trained.strategy.model
     normalised = not model.backbone.normalises
     return {
@@ -49,8 +51,7 @@ def about(trained: TrainedRun) -> dict[str, Any]:
 
 
 def script(trained: TrainedRun, file: Path, form: Literal["torch", "onnx"]) -> str:
-    """Lines of Python that label an image with an exported model: any that Pillow reads, of 8 bits
-    and without transparency."""
+    """Return Python code that labels an 8-bit opaque image with the exported model."""
     if form == "torch":
         opened = [
             _IMPORTS.format(library="torch"),
@@ -77,12 +78,12 @@ def script(trained: TrainedRun, file: Path, form: Literal["torch", "onnx"]) -> s
 
 
 def _image(trained: TrainedRun) -> list[str]:
-    """Lines of Python that make what a test image of the run's data set becomes."""
+    """Return Python code that transforms an image as the run's test images were."""
     name, arguments = trained.settings.section("dataset")
     size = trained.image_size
     if is_dotted(name):
         return [f"image = ...  # (3, {size}, {size}), as {name} makes them"]
-    # Upright, as a run reads it.
+    # Runs apply the EXIF orientation, too.
     opened = 'ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")'
     image = f"f.pil_to_tensor({opened})"
     transform = fixed_transform(name, size, arguments.get("crop"))
@@ -97,7 +98,7 @@ def _image(trained: TrainedRun) -> list[str]:
     return [f"image = {image} / 255"]
 
 
-#: accuracies of model and file may differ by so much: one test image in a thousand
+#: largest difference between the scores of model and file: one test image in a thousand
 TOLERANCE = 1e-3
 _TRACED = 3  # images in the example batch; other batches must give the same logits
 _CLOSE = 1e-4
@@ -143,7 +144,7 @@ class OnnxModel(nn.Module):
 
 
 def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
-    """Write the model of a run as TorchScript, once it scores on the run's test set as the run did.
+    """Write the model of a run as TorchScript, if it scores on the test set as the run did.
 
     ``torch.jit.load(out)`` maps images (batch, 3, size, size) in [0, 1] to logits; those of classes
     never seen are -inf (0 with several labels per image). The extra file ``about.json`` holds what
@@ -172,7 +173,7 @@ def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
 
 
 def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
-    """Write the model of a run as ONNX, once it scores on the run's test set as the run did.
+    """Write the model of a run as ONNX, if it scores on the test set as the run did.
 
     The input is called ``images``, the output ``logits``; for these and the arguments see
     :func:`export_torch`. ``about.json`` is an entry of the model's metadata.
@@ -196,13 +197,13 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
                 output_names=["logits"],
                 dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
                 opset_version=_OPERATORS,
-                # Its successor cannot follow the passes of prompted models.
+                # The newer exporter cannot trace prompted models.
                 dynamo=False,
             )
             content = place.read_bytes()
         return OnnxModel(content)
 
-    # Stable sorting, which decides ties between keys, has no translation of its own.
+    # PyTorch has no ONNX translation of stable sorting, which decides ties between keys.
     register_custom_op_symbolic("aten::sort", _sorted, _OPERATORS)
     try:
         scores = _compared(trained, _converted(trained, write, "ONNX"))
@@ -215,7 +216,7 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
 
 
 def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any], form: str) -> Any:
-    """The model in another form, once it gives the same logits for batches of several sizes."""
+    """Convert the model, and check its logits for batches of several sizes."""
     unable = InputError(
         f"strategy {label_of(trained.settings.strategy)} cannot be exported as {form}: its forward"
         " pass has no fixed graph. docs/reference/matrix.md lists what can be exported; load_run"
@@ -228,10 +229,10 @@ def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any],
     model = Scorer(trained.strategy.model).eval()
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing: what it warns of is checked below
-            model(images[:_TRACED])  # solves what is solved once: no graph should hold that
+            warnings.simplefilter("ignore")  # tracing is checked below
+            model(images[:_TRACED])  # solve now, so that the graph has no solver
             found = convert(model, images[:_TRACED])
-            # A graph may hold choices that are right for the traced batch alone: try other sizes.
+            # A traced graph may be right only for the traced batch size.
             same = all(
                 torch.allclose(found(some).cpu(), model(some).cpu(), rtol=0, atol=_CLOSE)
                 for some in (images, images[:1])
@@ -246,7 +247,7 @@ def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any],
 
 
 def _compared(trained: TrainedRun, model: nn.Module) -> tuple[float, float]:
-    """Score that the run recorded, and that of the model on the same images.
+    """Return the score that the run recorded, and that of the model on the same images.
 
     Raises:
         InputError: they differ.
@@ -259,15 +260,14 @@ def _compared(trained: TrainedRun, model: nn.Module) -> tuple[float, float]:
         before = "nothing" if recorded is None else f"{100 * recorded:.2f} %"
         raise InputError(
             f"the exported model scores {100 * scored:.2f} % on the test set, and the run recorded"
-            f" {before}: nothing was written"
+            f" {before}: no file was written"
         )
     return recorded, scored
 
 
 @parse_args("v", "i", "i", "i")
 def _sorted(g: Any, values: Any, stable: int, dim: int, descending: int) -> Any:
-    """torch.sort in ONNX, which PyTorch does not write where ``stable`` is given: ONNX's TopK puts
-    the lower index first among equals."""
+    """Translate a stable torch.sort: ONNX's TopK puts the lower index first among equals."""
     axis = g.op("Constant", value_t=torch.tensor([dim]))
     count = g.op("Gather", g.op("Shape", values), axis)
     return g.op("TopK", values, count, axis_i=dim, largest_i=descending, sorted_i=1, outputs=2)

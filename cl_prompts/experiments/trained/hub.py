@@ -1,4 +1,4 @@
-"""Finished runs on the Hugging Face hub: pushed with a card that says what they are, and fetched.
+"""Push finished runs to the Hugging Face hub with a model card, and fetch them.
 
 The address of the hub, its token and its cache are those of the hub's own client
 (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
@@ -29,32 +29,32 @@ from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.experiments.runner.lineage import finished_run
 from cl_prompts.user_code import label_of
 
-#: what a name for :func:`~cl_prompts.experiments.trained.loading.load_run` begins with
+#: prefix of names that :func:`~cl_prompts.experiments.trained.loading.load_run` fetches
 SCHEME = "hf://"
-#: files of a run that go to the hub, where they are there
+#: files of a run that are pushed if they exist
 PUSHED = (*READ, LEARNED_FILE, CONFIDENCE_FILE, SUMS_FILE)
 _CARD = "README.md"
 
 
 def push(folder: Path, name: str, *, public: bool = False) -> tuple[str, list[str]]:
-    """Push a finished run to a repository of models, which is made where there is none.
+    """Push a finished run to a model repository, and create that if it does not exist.
 
-    Its checkpoints stay here. Files of an earlier run in the repository are replaced or removed.
+    Checkpoints are not pushed. Files of an earlier run in the repository are replaced or removed.
 
     Args:
-        folder: of the run.
-        name: of the repository, ``user/name``.
-        public: whether everybody may see a repository that is made.
+        folder: run folder.
+        name: repository, ``user/name``.
+        public: make a new repository public.
 
     Returns:
         Address of the commit, and names of the files.
 
     Raises:
-        InputError: no finished run, or one that was changed since.
+        InputError: no finished run, or one that was changed.
         RunError: the hub refuses, or cannot be reached.
     """
     run = finished_run(folder)
-    # What others will load has to be what the run wrote.
+    # Push only files that are unchanged since the run.
     check_sums(run.folder, [*READ, LEARNED_FILE, CONFIDENCE_FILE])
     files: dict[str, Any] = {
         file: run.folder / file for file in PUSHED if (run.folder / file).is_file()
@@ -76,14 +76,14 @@ def push(folder: Path, name: str, *, public: bool = False) -> tuple[str, list[st
 
 
 def fetched(name: str) -> Path:
-    """Fetch a run from the hub into the cache of the hub's client; its folder there.
+    """Fetch a run into the cache of the hub's client, and return its folder.
 
     Args:
         name: ``hf://user/name``, perhaps with ``@`` and a revision.
 
     Raises:
         RunError: the hub refuses, or cannot be reached.
-        InputError: it has no run under this name.
+        InputError: the repository does not contain a run.
     """
     repository, _, revision = name.removeprefix(SCHEME).partition("@")
     with _asking(repository):
@@ -107,9 +107,7 @@ def _asking(name: str) -> Iterator[None]:
 
 
 def card(run: RunRecord, name: str) -> str:
-    """Model card of a run, as Markdown: how it was trained, how to load it, and its numbers. The
-    licence is the user's to name.
-    """
+    """Write the model card of a run in Markdown: training, loading and scores; no licence."""
     said = run.summary
     label = label_of(said["strategy"])
     tags = ["continual-learning", "vision-transformer", label]

@@ -1,4 +1,4 @@
-"""Finished runs that learn on from a folder or table of further images."""
+"""Prepare the training of a finished run on a folder or table of further images."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def prepared(
     progress: Progress | None = None,
     verbose: bool = False,
 ) -> tuple[RunConfig, list[str]]:
-    """Look at further images, and check that the model of a finished run can learn them.
+    """Survey further images and check that the model of a finished run can learn them.
 
     Args:
         parent: folder of the finished run.
         place: folder or table of the images, laid out as for ``cl-prompts init``.
         overrides: ``key=value`` texts, as for a recipe.
         out: parent of the run folders.
-        test_percent, seed: share and choice of test images, where there is no test part.
+        test_percent, seed: share and choice of test images, if there is no test part.
         trust_code: dotted names in the parent's settings that may be imported.
-        progress: called with the number of files looked at so far, and of all.
+        progress: called with the number of files opened so far, and of all.
         verbose: list the tensors that grow.
 
     Returns:
-        Settings of the new run, and sentences on the images and on what will grow.
+        Settings of the new run, and sentences on the images and the new classes.
 
     Raises:
-        InputError: no finished run, no such images, or settings that do not fit what it learned.
+        InputError: no finished run, no images, or settings that do not fit the trained model.
     """
     run = finished_run(parent)
     name = name_of(place)

@@ -1,4 +1,4 @@
-"""Finished runs taken up again: the trained strategy, and its predictions for new images."""
+"""Load finished runs: the trained strategy, and its predictions for new images."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from cl_prompts.user_code import is_dotted
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, with its strategy as training left it; see :func:`load_run`.
+    """A finished run with its trained strategy; see :func:`load_run`.
 
     Attributes:
-        run: its summary, settings, stream and metrics, as read from the folder.
-        settings: of the run; ``settings.dataset`` are those of its data.
-        strategy: with what was learned. Buffers, optimizer and counters are new: to train on, a
-            run is resumed instead.
+        run: summary, stream and metrics, as read from the folder.
+        settings: settings of the run; ``settings.dataset`` is its data set.
+        strategy: the trained strategy. Its buffers, optimizer and counters are new: call
+            :meth:`learn` for further training.
         classes: names of the classes, by column.
         image_size: side of the images in pixels.
     """
@@ -62,16 +62,16 @@ class TrainedRun:
         batch_size: int = 64,
         unknown: float | None = None,
     ) -> Predictions:
-        """Labels and scores of images.
+        """Return labels and scores of images.
 
         Args:
-            images: files, which become what test images of the run's data set became; or a tensor
-                (n, 3, image_size, image_size) in [0, 1].
+            images: files, transformed as the run's test images were; or a tensor (n, 3,
+                image_size, image_size) in [0, 1].
             batch_size: images per forward pass.
-            unknown: share of images of known classes that may be labelled ``unknown``, so that
-                images of other classes are: the label where the confidence of the model
-                (:func:`~cl_prompts.metrics.confidence.confidence`) is below what it is for all but
-                that share of the run's test images. None: no image is.
+            unknown: share of images of known classes that may be labelled ``unknown``. An image is
+                labelled so if the model's confidence
+                (:func:`~cl_prompts.metrics.confidence.confidence`) is below that of all but this
+                share of the run's test images. None: label no image so.
 
         Raises:
             InputError: a tensor of another kind, or files for a data set of one's own,
@@ -115,7 +115,7 @@ class TrainedRun:
         name, arguments = self.settings.section("dataset")
         if is_dotted(name):
             raise InputError(
-                f"data set {name!r} makes its own images: give predict a tensor of such images"
+                f"the transform of data set {name!r} is not known: give predict a tensor of images"
             )
         cache = bool(arguments.get("cache"))
         transform = fixed_transform(name, self.image_size, arguments.get("crop"), cache=cache)
@@ -129,9 +129,9 @@ class TrainedRun:
         seen = model.seen.cpu()
         if not model.multi_label:
             best = logits.argmax(dim=1).tolist()
-            # Logits of classes that were never seen are -inf, so their probability is 0.
+            # Logits of unseen classes are -inf, so their probability is 0.
             return (logits / temperature).softmax(dim=1), [(self.classes[place],) for place in best]
-        # A ridge regression has no probabilities, but a threshold for its scores.
+        # A ridge regression has a threshold for its scores instead of probabilities.
         own = model.score_threshold
         scores = logits.sigmoid() if own is None else logits
         scores = torch.where(seen, scores, 0.0)
@@ -145,20 +145,19 @@ class TrainedRun:
     def learn(
         self, images: str | Path, *settings: str, out: str | Path = "runs", trust_code: bool = False
     ) -> TrainedRun:
-        """Train the model on further images, as a run of its own; this one stays as it is.
+        """Train the model on further images, as a new run; this one does not change.
 
         Args:
-            images: a folder or table, laid out as for ``cl-prompts init``, of known and of new
-                classes.
+            images: folder or table of known and new classes, laid out as for ``cl-prompts init``.
             *settings: ``key=value`` texts, such as ``"lr=1e-3"``.
             out: parent of the run folders.
-            trust_code: as for :func:`load_run`.
+            trust_code: see :func:`load_run`.
 
         Returns:
             The new run, finished.
 
         Raises:
-            InputError: no such images, or settings that do not fit what was learned.
+            InputError: no images, or settings that do not fit the trained model.
             RunError: a fault during the run.
         """
         from cl_prompts.experiments.runner.running import run_all  # loads Avalanche
@@ -171,26 +170,26 @@ class TrainedRun:
         return load_run(folder, device=self.settings.device, trust_code=trust_code)
 
     def data(self) -> DataSet:
-        """The data set of the run, loaded anew.
+        """Load the data set of the run.
 
         Raises:
-            InputError: it is not there, or cannot be used.
+            InputError: it is missing or unusable.
         """
         return Resources().data(self.settings)
 
     def evaluate(self, model: torch.nn.Module | None = None) -> float:
-        """Accuracy, or mean average precision, on the run's test set, over the classes seen.
+        """Return accuracy, or mAP, on the run's test set over the seen classes.
 
         Args:
-            model: what to evaluate in the place of the strategy's model.
+            model: evaluate this model instead of the strategy's.
 
         Raises:
-            InputError: the data set is not there, or its test set changed.
+            InputError: the data set is missing, or its test set changed.
         """
         strategy = self.strategy
         test = self.data().test
         known = self.run.identity["data"]
-        # Of the test set alone, since nothing else is needed here.
+        # Compare the test set alone: training images may be missing.
         change = fingerprint_change(known, {**known, "test": test.fingerprint()})
         if change:
             raise InputError(
@@ -207,23 +206,22 @@ def _as_file(path: ImageFile | Path) -> ImageFile:
 
 
 def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = False) -> TrainedRun:
-    """Take up a finished run: its strategy with what it learned, ready to predict.
+    """Load a finished run: its trained strategy, ready to predict.
 
-    The data set is not needed, unless it is a function of one's own whose statistics normalise the
-    images. No global random generator is touched.
+    The data set is not needed, unless a user's function defines the normalisation. Global random
+    generators do not change.
 
     Args:
-        folder: of one run; or ``hf://user/name``, perhaps with ``@`` and a revision, which is
-            fetched from the Hugging Face hub, see :mod:`cl_prompts.experiments.trained.hub`.
+        folder: folder of one run; or ``hf://user/name`` or ``hf://user/name@revision`` on the
+            Hugging Face hub, see :mod:`cl_prompts.experiments.trained.hub`.
         device: where to compute.
-        trust_code: whether code that the settings of the run name, as ``package.module:name``, may
-            be imported, which runs it.
+        trust_code: import, and thus run, user code that the settings name as
+            ``package.module:name``.
 
     Raises:
         RunError: the hub refuses, or cannot be reached.
-        InputError: no such run, one that is not finished, not complete or changed since, one that
-            names code, code of one's own or a file of the strategy's settings that was edited
-            since, or a backbone that is not the one of the run.
+        InputError: no run, an unfinished, incomplete or changed one; user code that is not trusted;
+            user code or a file of the strategy's settings that changed; or another backbone.
 
     Example::
 
@@ -242,7 +240,7 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     sizes = run.summary["n_classes"], run.summary["n_tasks"]
     n_classes, n_tasks = first_size(settings, *sizes)
     info = StreamInfo(n_classes, run.multi_label, n_tasks, bool(run.stream.get("boundaries")))
-    # The first weights are drawn again, and then replaced by those that were learned.
+    # Trained weights then replace the initial ones.
     with all_seeded(settings.seed):
         backbone = Resources(quick=True).backbone(settings)
         strategy = make_strategy(settings, backbone, info, settings.options)
@@ -254,12 +252,12 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
 
 
 def _check_made_of(run: RunRecord, settings: RunConfig) -> None:
-    """Refuse code of the user's own, or files of the strategy's settings, that are other than what
-    the run was made with. A file that is gone is missed where the strategy is made, if it is needed
-    there."""
+    """Refuse user code, or files of the strategy's settings, that changed since the run.
+
+    Missing files are reported when the strategy is built."""
     now = settings_identity(settings)
     files = run.identity["files"]
     read = [name for name in files if name.startswith("options.") and name in now["files"]]
     made = {"code": run.identity["code"], "files": {name: files[name] for name in read}}
     for change in changes(made, {part: now[part] for part in made}):
-        raise InputError(f"the run in {run.folder} cannot be taken up: {change}")
+        raise InputError(f"the run in {run.folder} cannot be loaded: {change}")

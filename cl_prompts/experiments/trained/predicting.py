@@ -1,4 +1,4 @@
-"""Predictions for files, as a table in CSV."""
+"""Predictions for image files, as CSV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cl_prompts.datasets.hub import hub_options, labelled_rows
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.files import csv_text
 
-#: label of images in which the model has too little confidence
+#: label of images for which the model is not confident
 UNKNOWN = "unknown"
 
 
@@ -63,17 +63,17 @@ def check_rate(rate: float) -> None:
     """
     if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate < 1:
         raise InputError(
-            f"unknown is {shown(rate)}: it must be the share of known images that may be labelled"
-            " so, more than 0 and less than 1, such as 0.05"
+            f"unknown is {shown(rate)}: it must be the share of known images that may be rejected,"
+            " between 0 and 1, such as 0.05"
         )
 
 
 def threshold_at(rate: float, held_out: Sequence[float]) -> float:
-    """Confidence below which an image is labelled ``unknown``.
+    """Return the confidence below which an image is labelled ``unknown``.
 
     Of n held-out images and a further one, all of known classes and in random order, the further
     one falls below the k-th smallest confidence with probability ``k / (n + 1)`` (less with ties):
-    k is the greatest for which that is at most ``rate``, as in split conformal prediction (Vovk et
+    k is the largest for which that is at most ``rate``, as in split conformal prediction (Vovk et
     al., Algorithmic Learning in a Random World, 2005).
 
     Args:
@@ -81,7 +81,7 @@ def threshold_at(rate: float, held_out: Sequence[float]) -> float:
         held_out: confidence in n held-out images of known classes, ascending.
 
     Raises:
-        InputError: a rate that is none, or so small that k would be 0.
+        InputError: a rate out of range, or so small that k would be 0.
 
     >>> threshold_at(0.25, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     2.0
@@ -91,8 +91,8 @@ def threshold_at(rate: float, held_out: Sequence[float]) -> float:
     k = math.floor(round(rate * (n + 1), 9))  # 0.29 * 100 is 28.999999999999996
     if k == 0:
         raise InputError(
-            f"unknown is {rate:g}, and the run has held out {n} test images of classes that it"
-            f" knows, too few for less than 1 in {n + 1}: give at least"
+            f"unknown is {rate:g}, and {n} test images of known classes are too few for less than"
+            f" 1 in {n + 1}: give at least"
             f" {math.ceil(1e4 / (n + 1)) / 1e4:g}"
         )
     return held_out[k - 1]
@@ -112,7 +112,7 @@ def image_files(paths: Sequence[Path]) -> list[ImageFile]:
         if on_hub:
             found += labelled_rows(on_hub, labels=False)[0]
         elif (path / "config.yaml").is_file():
-            raise InputError(f"{path} is another run; predictions are those of one")
+            raise InputError(f"{path} is another run: give one run, then images")
         elif path.is_dir():
             found += scan_images([path]).paths
         elif path.is_file():
@@ -138,7 +138,7 @@ def predictions_csv(
     form = "{:.4f}" if predictions.calibrated else "{}"
     rows: list[list[Any]] = [["path", "label", "score" if predictions.calibrated else "rank"]]
     if all_scores:
-        # A column has a name of its own.
+        # Column names must differ.
         taken = set(rows[0])
         rows[0] += [
             f"{rows[0][2]} of {name}" if name in taken else name for name in predictions.classes

@@ -285,12 +285,12 @@ def test_dry_run_says_what_would_grow(
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (["strategy=ncm"], "with the strategy and the seed of its parent, mvp and 1"),
+        (["strategy=ncm"], "has the strategy and seed of its parent, mvp and 1"),
         (["scenario=class_incremental", "n_tasks=1"], "does not announce task boundaries"),
         (["mvp.pool_size=3"], "pool_size is 3, and the model was made with 10"),
         (["lr=1e-3", "features=raw_blocks:1"], "features is 'raw_blocks:1', and the model was"),
         (["plugins=slow_heads"], "plugins.slow_heads.decays is [0.9, 0.99], and the model was"),
-        (["seed=2"], "with the strategy and the seed of its parent, mvp and 1"),
+        (["seed=2"], "has the strategy and seed of its parent, mvp and 1"),
         (["weights=random"], "the weights or the normalisation of its backbone changed"),
         (["dataset.root=/"], "leave out dataset.root"),
         (["precision=bf16"], "backbone.precision is 'bf16'"),
@@ -321,10 +321,10 @@ def test_a_parent_that_was_changed_is_refused(
     (made / "summary.json").write_text(json.dumps({**state, "status": "interrupted"}))
     (copied / "SHA256SUMS").write_text("something else\n")
     assert main(["run", "--resume", str(made)]) == 2
-    assert "is not the run that this one learns on from, or was changed" in capsys.readouterr().err
+    assert "is not the parent of this run, or was changed" in capsys.readouterr().err
     shutil.rmtree(copied)
     assert main(["run", "--resume", str(made)]) == 2
-    assert "is not in" in capsys.readouterr().err
+    assert "is missing from" in capsys.readouterr().err
 
 
 def test_images_of_the_parent_that_are_gone_are_missed(
@@ -337,7 +337,7 @@ def test_images_of_the_parent_that_are_gone_are_missed(
     lost = next((own / "first" / "test" / "two").iterdir())
     lost.unlink()
     assert main(["learn", str(parent), str(place / "later"), "--out", str(tmp_path / "out")]) == 2
-    assert "it has 23 test images, and had 24: bring them back" in capsys.readouterr().err
+    assert "it has 23 test images, and had 24: restore them" in capsys.readouterr().err
 
 
 def test_the_report_shows_the_chain_and_what_was_forgotten(

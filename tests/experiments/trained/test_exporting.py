@@ -65,7 +65,7 @@ def test_a_file_that_scores_otherwise_is_not_written(
 ) -> None:
     results = {**trained.run.summary["results"], "a_last": recorded}
     other = dataclasses.replace(trained.run, summary={**trained.run.summary, "results": results})
-    with pytest.raises(InputError, match=f"the run recorded {says}: nothing was written"):
+    with pytest.raises(InputError, match=f"the run recorded {says}: no file was written"):
         exporting.export_torch(dataclasses.replace(trained, run=other), tmp_path / "model.pt")
     assert not list(tmp_path.iterdir())
 

@@ -165,7 +165,7 @@ def test_data_of_ones_own_take_tensors_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"it names code and would import {OWN}"):
         load_run(folder, device="cpu")
     trained = load_run(folder, device="cpu", trust_code=True)
-    with pytest.raises(InputError, match="makes its own images: give predict a tensor"):
+    with pytest.raises(InputError, match="is not known: give predict a tensor"):
         trained.predict(["a.png"])
     assert trained.evaluate() == pytest.approx(summary(folder)["results"]["a_last"], abs=1e-9)
 

@@ -32,13 +32,13 @@ def test_folders_are_walked_and_files_taken_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no images"):
         image_files([tmp_path / "empty"])
     (tmp_path / "new" / "config.yaml").touch()
-    with pytest.raises(InputError, match="new is another run; predictions are those of one"):
+    with pytest.raises(InputError, match="new is another run: give one run, then images"):
         image_files([tmp_path / "new"])
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, float("nan"), float("inf"), True, "0.05", None])
 def test_a_rate_lies_between_none_and_all(rate: Any) -> None:
-    with pytest.raises(InputError, match="the share of known images that may be labelled so"):
+    with pytest.raises(InputError, match="the share of known images that may be rejected"):
         check_rate(rate)
 
 
