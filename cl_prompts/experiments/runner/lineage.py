@@ -107,7 +107,7 @@ def settings_of_child(
     if more or not same:
         raise InputError(
             f"a continual run has the strategy and seed of its parent, {settings.strategy} and"
-            f" {settings.seed}: leave out strategy= and seed="
+            f" {settings.seed}: leave out strategy=, seed= and orders="
         )
     _check_unchanged(child, settings, recipe)
     child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
