@@ -70,7 +70,8 @@ def unit(backbone: FrozenViT, batch: int) -> Work:
 
     def run() -> None:
         with torch.no_grad():
-            features = backbone.vit.forward_features(images)[:, 0]
+            tokens = backbone.vit.forward_features(images)
+            features = backbone.vit.forward_head(tokens, pre_logits=True)
         optimizer.zero_grad()
         F.cross_entropy(head(features), labels).backward()
         optimizer.step()

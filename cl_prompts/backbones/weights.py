@@ -42,7 +42,7 @@ def create_backbone(
     """Build a frozen backbone.
 
     Args:
-        name: ``glyph_vit_tiny`` (in the package) or the timm name of a plain ViT, tag included.
+        name: ``glyph_vit_tiny`` (in the package) or the timm name of a ViT, tag included.
         weights: ``"default"`` (the package's file for the embedded ViT, else the hub), ``"timm"``
             (the hub), ``"random"`` (for tests and speed; warns), or a file: ``.safetensors``,
             ``.pth``/``.pt``/``.bin`` (tensors only: nothing in it is executed) or Google's
@@ -54,7 +54,7 @@ def create_backbone(
         seed: of random weights.
 
     Raises:
-        InputError: unknown name, not a plain ViT, an image size that is not a multiple of the
+        InputError: unknown name, another kind of model, an image size that is not a multiple of the
             patch, a missing or incompatible weight file, an unreachable hub.
     """
     weights = str(weights)
@@ -132,10 +132,10 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
 
 
 def check_backbone(name: str) -> None:
-    """Check that a name is a plain ViT, without allocating its weights.
+    """Check that a name is a ViT that works, without allocating its weights.
 
     Raises:
-        InputError: unknown name, or not a plain ViT.
+        InputError: unknown name, or another kind of model.
     """
     with torch.device("meta"):
         Architecture.of(_build(name, None))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from tests.toy_data import experiences
 from tests.toy_families import family_vit
-from tests.toys import PROMPTED, TABLE, fit, learnable, make, same
+from tests.toy_vits import OLD_TORCH
+from tests.toys import PROMPTED, TABLE, cls_of, fit, learnable, make, same
 
 #: that act on a class token, which SigLIP does not have
 ON_CLASS_TOKENS = ("multi_lane", "additive_prompt")
@@ -36,3 +39,28 @@ def test_strategies_learn_on_other_vits(kind: str, family: str) -> None:
         together = strategy.model.eval()(images)
         alone = torch.cat([strategy.model(image[None]) for image in images])
     torch.testing.assert_close(alone, together, atol=1e-4, rtol=1e-4)
+
+
+def counted(name: str) -> tuple[float, float]:
+    """Forward passes of the ViT that an image costs with MVP, and for features of half its
+    blocks."""
+    with torch.device("meta"):
+        model = timm.create_model(name, img_size=256, num_classes=0)
+    vit = FrozenViT(model).to("meta")
+    options = {"n_classes": 100, "device": torch.device("meta"), "evaluator": None}
+    mvp = cls_of("mvp")(backbone=vit, **options).model.to("meta")
+    images = torch.rand(2, 3, 256, 256, device="meta")
+    costs = []
+    for run in (mvp.run, vit.with_features("blocks:half")):
+        vit.counter.reset()
+        run(images)
+        costs.append(vit.counter.macs / 2 / vit.forward_macs)
+    return costs[0], costs[1]
+
+
+@pytest.mark.skipif(OLD_TORCH, reason="this timm builds nothing on the meta device")
+def test_costs_are_those_of_a_plain_vit() -> None:
+    plain = counted("vit_small_patch16_224")
+    assert counted("vit_small_patch16_rope_224") == pytest.approx(plain, rel=0.01)
+    # The mean patch token needs all tokens of the last block, in both passes.
+    assert counted("vit_small_patch16_dinov3") == pytest.approx(plain, rel=0.09)

@@ -46,8 +46,8 @@ def lists() -> dict[str, dict[str, str]]:
         found[kind] = {name: entry["about"] for name, entry in catalog()[kind].items()}
         found[kind]["..."] = f"your own, by package.module:{what}"
     found["backbones"] = {
-        **BACKBONES,
-        "...": "any plain timm ViT with a class token, by its timm name",
+        **{name: str(entry) for name, entry in BACKBONES.items()},
+        "...": "any other ViT of timm, by its timm name",
     }
     return found
 
