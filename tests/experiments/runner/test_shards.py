@@ -29,7 +29,7 @@ METHODS: dict[str, list[str]] = {
     "fecam": [],
     "recommended": ["points=published"],
     "ranpac": ["ranpac.projection=40", "ranpac.held_out=0"],
-    "randumb": ["randumb.width=40"],
+    "randumb": ["randumb.width=40", "randumb.gamma=0.1"],
     "gacl": ["gacl.projection=40", "every=null"],
 }
 
