@@ -94,6 +94,16 @@ class RunConfig:
     parent: dict[str, Any] = field(default_factory=dict)
     order: str = ""
 
+    @property
+    def merges(self) -> bool:
+        """Whether the model is the sum of its parents'."""
+        return "test" in self.parent
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the model is that of its parent without some images."""
+        return "forgotten" in self.parent
+
     def to_yaml(self) -> str:
         """Return the content of ``config.yaml``."""
         return yaml_text(plain(asdict(self)))

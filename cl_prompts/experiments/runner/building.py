@@ -36,8 +36,6 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import learned_images
 from cl_prompts.experiments.runner.lineage import (
     first_size,
-    forgets,
-    merges,
     parent_of,
     parents_of,
 )
@@ -129,9 +127,9 @@ class Resources:
             InputError: the data set cannot be used.
         """
         with all_seeded(settings.seed):
-            if merges(settings):
+            if settings.merges:
                 return self._merged_data(settings)
-            if forgets(settings):
+            if settings.forgets:
                 data = self.data(parent_of(settings))
                 learned = learned_images(Path(settings.parent["run"]))
                 return with_contents(data, {*learned} - {*settings.parent["forgotten"]})
@@ -266,7 +264,7 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     Raises:
         InputError: the scenario does not fit the data set.
     """
-    if merges(settings):
+    if settings.merges:
         return _merged_split(parents_of(settings), data)
     if isinstance(data, JoinedDataSet):
         first = split_of(parent_of(settings), data.before)

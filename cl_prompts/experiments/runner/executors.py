@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
@@ -96,6 +97,11 @@ class Job:
         """Whether the run has finished."""
         return self.run.state == "finished"
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run ended itself and saved its state."""
+        return status_of(self.run) == "interrupted"
+
     def outcome(self) -> str:
         """Return how the run finished."""
         from cl_prompts.experiments.run_folder.files import FolderFiles
@@ -110,33 +116,16 @@ class Job:
         """Execute the run in a worker."""
         from cl_prompts.experiments.runner.execution import complete
 
-        complete(self.run, _Silent(), self.command, _resources())
+        complete(self.run, _Silent(), self.command, worker_resources())
 
 
-@dataclass(frozen=True)
-class ShardJob(Job):
-    """A shard of a run's stream for an executor.
+def status_of(run: PlannedRun) -> Any:
+    """Return the status in the summary of a run; None if it cannot be read."""
+    from cl_prompts.experiments.run_folder.files import FolderFiles
 
-    Attributes:
-        shards: number of shards.
-    """
-
-    shards: int = 1
-
-    @property
-    def finished(self) -> bool:
-        """Whether all sums of the shard are written."""
-        return (self.run.folder / "shards" / str(self.number) / "done").is_file()
-
-    def outcome(self) -> str:
-        """Return how the shard finished."""
-        return "finished"
-
-    def execute(self) -> None:
-        """Compute the shard."""
-        from cl_prompts.experiments.runner.shards import compute_shard
-
-        compute_shard(self.run, self.number, self.shards, _resources())
+    with suppress(InputError, OSError):
+        return FolderFiles(run.folder).read_json("summary.json").get("status")
+    return None
 
 
 def execute_job(job: Job, threads: int | None = None) -> None:
@@ -163,7 +152,8 @@ def _use_threads(threads: int) -> None:
 
 
 @cache
-def _resources() -> Resources:
+def worker_resources() -> Resources:
+    """Return what runs and shards in one worker share."""
     from cl_prompts.experiments.runner.building import Resources
 
     return Resources()
@@ -276,7 +266,7 @@ class RayTasks:
         self._threads = how.cpus or 1
         self._task = self._ray.remote(
             num_cpus=self._threads,
-            num_gpus=how.gpus_on(device, there="GPU" in self._ray.cluster_resources()),
+            num_gpus=how.gpus_on(device, there="GPU" in self._ray.clusterworker_resources()),
             max_retries=RESUBMISSIONS,
             max_calls=1,  # a fresh process for each run
             # Numeric libraries read them when they are imported.

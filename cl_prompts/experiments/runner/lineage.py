@@ -208,16 +208,6 @@ def learns_on(settings: RunConfig) -> bool:
     return "first" in settings.parent
 
 
-def merges(settings: RunConfig) -> bool:
-    """Whether the model of a run is the sum of its parents'."""
-    return "test" in settings.parent
-
-
-def forgets(settings: RunConfig) -> bool:
-    """Whether the model of a run is that of its parent without some images."""
-    return "forgotten" in settings.parent
-
-
 def parents_of(settings: RunConfig) -> list[RunConfig]:
     """Settings of the runs that were merged into one; see :func:`parent_of`."""
     pairs = zip(settings.parent["run"], settings.parent["sha256"], strict=True)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.runner.lineage import forgets, merges
 from cl_prompts.experiments.runner.process import peak_memory
 from cl_prompts.metrics.continual import without_course
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -54,7 +53,7 @@ class Run:
         """Return the final numbers; None for the curve of a strategy that sees the whole stream, or
         of a model that was combined from others."""
         results = self.anytime.results
-        at_once = self.strategy.whole_stream or merges(self.settings) or forgets(self.settings)
+        at_once = self.strategy.whole_stream or self.settings.merges or self.settings.forgets
         return without_course(results) if at_once else results
 
     def plain_rows(self) -> Any:

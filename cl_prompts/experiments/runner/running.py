@@ -33,7 +33,6 @@ from cl_prompts.experiments.runner.executors import (
     Launching,
     Processes,
     RayTasks,
-    ShardJob,
     SlurmJobs,
 )
 from cl_prompts.experiments.runner.orders import in_order
@@ -41,6 +40,7 @@ from cl_prompts.experiments.runner.process import cores, takes_one_thread, threa
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.shards import (
     Sharding,
+    ShardJob,
     check_shards,
     remove_shards,
     use_shards,

@@ -28,7 +28,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.experiments.runner.executors import Launching
+from cl_prompts.experiments.runner.executors import Job, Launching, worker_resources
 from cl_prompts.experiments.runner.process import takes_one_thread, threads
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.models.held_out import HeldOutSample
@@ -41,6 +41,35 @@ from cl_prompts.user_code import label_of
 FOLDER = "shards"
 #: stored features that a worker reads at once; images come in the batches of training
 _ROWS = 4096
+
+
+@dataclass(frozen=True)
+class ShardJob(Job):
+    """A shard of a run's stream for an executor.
+
+    Attributes:
+        shards: number of shards.
+    """
+
+    shards: int = 1
+
+    @property
+    def finished(self) -> bool:
+        """Whether all sums of the shard are written."""
+        return (self.run.folder / FOLDER / str(self.number) / "done").is_file()
+
+    @property
+    def interrupted(self) -> bool:
+        """Never: a shard begins anew."""
+        return False
+
+    def outcome(self) -> str:
+        """Return how the shard finished."""
+        return "finished"
+
+    def execute(self) -> None:
+        """Compute the shard."""
+        compute_shard(self.run, self.number, self.shards, worker_resources())
 
 
 @dataclass(frozen=True)

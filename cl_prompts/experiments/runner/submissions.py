@@ -6,19 +6,15 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.run_folder.files import FolderFiles
-from cl_prompts.experiments.run_folder.plans import PlannedRun
+from cl_prompts.errors import RunError
 from cl_prompts.experiments.runner.executors import (
     RESUBMISSIONS,
     Executor,
     Job,
     Processes,
-    ShardJob,
     execute_job,
 )
 from cl_prompts.experiments.runner.signals import StopRequest
@@ -98,7 +94,7 @@ class Submissions:
 
     def _begin_again(self, job: Job) -> Iterator[tuple[Job, Fault]]:
         # A run that saved its state did not die itself.
-        died = isinstance(job, ShardJob) or _status(job.run) != "interrupted"
+        died = not job.interrupted
         self._deaths[job.number] = self._deaths.get(job.number, 0) + died
         if self._deaths[job.number] > RESUBMISSIONS:
             yield self._failed(job, RunError(f"its process died {RESUBMISSIONS + 1} times"))
@@ -116,9 +112,3 @@ def _error(submitted: Any) -> BaseException | None:
     """Return the error of a function; None for Slurm, whose results are pickles."""
     error = submitted.exception() if isinstance(submitted, Future) else None
     return getattr(error, "cause", error)  # Ray wraps the error of a task
-
-
-def _status(run: PlannedRun) -> Any:
-    with suppress(InputError, OSError):
-        return FolderFiles(run.folder).read_json("summary.json").get("status")
-    return None
