@@ -18,7 +18,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.building import Resources
 
-#: training images that the mean of a class is taken over
+#: training images in the mean of a class
 IMAGES = 50
 
 
