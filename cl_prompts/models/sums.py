@@ -19,7 +19,7 @@ from cl_prompts.errors import InputError
 #: Digits of a sum that must remain after a subtraction.
 DIGITS = 6
 #: Widest matrix whose condition number is computed.
-WIDEST = 2048
+WIDEST = 4096
 #: Names of centred sums: one for all classes, or one per class.
 SCATTERS = ("scatter", "scatters")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,13 @@ from cl_prompts.models.sums import not_sums
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from tests.families.runs import IMAGES, finished, scores
 from tests.toy_data import N_CLASSES
-from tests.toys import ALL, cls_of, make, trained_on
+from tests.toys import ALL, TABLE, cls_of, make, trained_on
 
+PAGE = Path(__file__).parents[2] / "docs/guides/scale.md"
+CONDITIONS: dict[str, tuple[str, Any]] = {
+    "`held_out=0`": ("held_out", 0),
+    "`gamma`": ("gamma", 0.01),
+}
 CLOSED = [kind for kind in ALL if issubclass(cls_of(kind), PrototypeStrategy)]
 #: kinds whose state is not a sum, and those that merge alone
 NO_SUMS = {"l3a": "pseudo-labels", "klda_members": "moving means"}
@@ -46,8 +52,20 @@ def targets(strategy: Any) -> torch.Tensor:
 
 
 def test_the_table_of_the_page_names_every_method() -> None:
-    assert {kind for kind in CLOSED if not_sums(strategy_of(kind).model)} == {*NO_SUMS}
-    assert {kind for kind in CLOSED if not_sums(strategy_of(kind).model, -1)} == {*NO_SUMS, *HELD}
+    """Cells: yes, no, or a condition, without which a run is refused."""
+    lines = PAGE.read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| `")]
+    table = {row[1].strip("`"): row[3:] for row in rows}
+    assert set(table) == {kind for kind in CLOSED if kind in TABLE}
+    for kind, (merge, forget, *_) in table.items():
+        for cell, sign in ((merge, 1), (forget, -1)):
+            conditional = cell.startswith("with ")
+            refused = not_sums(make(kind, trained_on(kind)[0]).model, sign) is not None
+            assert refused == (cell == "no" or conditional), (kind, sign)
+            if conditional:
+                name, value = CONDITIONS[cell.removeprefix("with ")]
+                fit = make(kind, trained_on(kind)[0], **{name: value})
+                assert not_sums(fit.model, sign) is None, (kind, sign)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CLOSED if kind not in NO_SUMS])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cl_prompts.datasets.registry import DataSet
@@ -64,6 +65,13 @@ class Run:
             return None
         train = self.data.train.plain() if strategy.plain_images else self.data.train
         return np.unique(np.concatenate(self.split.tasks)) if train.is_plain else None
+
+    def some_images(self, n: int) -> tuple[Any, Tensor]:
+        """Return up to n training images, drawn from the stream by the seed, and their labels."""
+        rows = np.unique(np.concatenate(self.split.tasks))
+        some = np.random.default_rng(self.settings.seed).permutation(rows)[:n].tolist()
+        train = self.data.train.plain()
+        return [train[row][0] for row in some], torch.as_tensor(train.targets[some])
 
     def confidence(self) -> dict[str, Any]:
         """Return the content of ``confidence.json``: log odds of the test images, temperature."""

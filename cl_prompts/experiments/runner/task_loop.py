@@ -27,6 +27,7 @@ from cl_prompts.experiments.runner.process import reset_peak_memory
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.signals import Interrupted, StopRequest
 from cl_prompts.experiments.tracking.tracker import Tracker
+from cl_prompts.strategies.plugins.calibration import SAMPLED
 from cl_prompts.training.seeds import global_states, set_global_states
 
 #: largest share of a run's time spent on checkpoints, where no interval is set
@@ -223,6 +224,8 @@ class TaskLoop:
         if strategy.period is not None:
             strategy.next_period = (samples // strategy.period + 1) * strategy.period
         self.run.anytime.adopt(strategy)
+        if self.run.calibration is not None:
+            self.run.calibration.adopt(strategy, *self.run.some_images(SAMPLED), offered=samples)
         self._save(tracker)
         self.folder.export(strategy.model)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
 import torch
 from avalanche.core import BaseSGDPlugin
+from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.confidence import temperature_of
@@ -14,7 +16,8 @@ from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.models.sums import combine, zero
 
-_SIZE = 200
+#: samples kept
+SAMPLED = 200
 _PARTS = 5
 
 
@@ -46,13 +49,32 @@ class Calibration(BaseSGDPlugin):
     def attach(self, strategy: Any) -> None:
         """Make room for features of the strategy's backbone."""
         dim = strategy.model.backbone.feature_dim
-        sample = HeldOutSample(_SIZE, dim, 1, seed=strategy.seed, dtype=torch.float32)
+        sample = HeldOutSample(SAMPLED, dim, 1, seed=strategy.seed, dtype=torch.float32)
         self.sample = sample.to(strategy.device)
 
     def end_of_stream_batch(self, strategy: Any, **kwargs: Any) -> None:
         """Offer the features of a stream batch to the sample."""
         n = strategy.batch.n_stream
         self.sample.add(strategy.output.features[:n], strategy.batch.labels[:n, None])
+
+    @torch.no_grad()
+    def adopt(
+        self, strategy: Any, images: Sequence[Tensor], labels: Tensor, *, offered: int
+    ) -> None:
+        """Take a uniform sample of what a combined model has learned elsewhere.
+
+        Args:
+            strategy: of the model.
+            images, labels: the sample, each (3, size, size) in [0, 1], and (n,).
+            offered: number of samples that it was drawn from.
+        """
+        self.sample.clear()
+        model = strategy.model.eval()
+        for start in range(0, len(images), strategy.train_mb_size):
+            rows = slice(start, start + strategy.train_mb_size)
+            features = model.features(torch.stack([*images[rows]]).to(strategy.device))
+            self.sample.add(features, labels[rows, None])
+        self.sample.reservoir.offered = offered
 
     @torch.no_grad()
     def temperature(self, head: PrototypeClassifier) -> float | None:
