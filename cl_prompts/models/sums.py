@@ -118,30 +118,22 @@ def rearranged(
 
 
 @torch.no_grad()
-def condition_numbers(module: nn.Module) -> dict[str, float | None]:
-    """Largest over smallest eigenvalue of the sums that are square matrices; None: singular.
+def condition_numbers(module: nn.Module) -> dict[str, float]:
+    """Largest over smallest eigenvalue of the sums that are square matrices, without zeros.
 
     Matrices wider than ``WIDEST`` are left out, since this takes the time of several solutions.
     """
-    found: dict[str, float | None] = {}
+    found = {}
     for path, part in module.named_modules():
         for name, (tensor, axis) in sums_of(part).items():
             square = axis is None and tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1]
-            if square and len(tensor) <= WIDEST:
+            if square and len(tensor) <= WIDEST and bool(tensor.any()):
                 values = torch.linalg.eigvalsh(tensor)
-                smallest, largest = float(values[0]), float(values[-1])
-                singular = smallest <= largest * torch.finfo(tensor.dtype).eps * len(tensor)
-                key = f"{path}.{name}" if path else name
-                found[key] = None if singular else largest / smallest
+                # Fewer samples than features leave directions without any.
+                rounding = values[-1] * torch.finfo(tensor.dtype).eps * len(tensor)
+                smallest = values[values > rounding][0]
+                found[f"{path}.{name}" if path else name] = float(values[-1] / smallest)
     return found
-
-
-def order_matters(module: Any) -> str | None:
-    """Why a state depends on the order of the stream; None if scores are equal in any order."""
-    reason = not_sums(module)
-    for part in module.modules():
-        reason = reason or (part.by_order() if hasattr(part, "by_order") else None)
-    return reason
 
 
 def _has(part: nn.Module, name: str) -> bool:

@@ -88,7 +88,9 @@ def test_parts_merge_and_images_are_forgotten(kind: str) -> None:
 @pytest.mark.parametrize("kind", [*NO_SUMS, *sorted(BY_WIDTH)])
 def test_what_depends_on_the_order_is_refused(kind: str) -> None:
     made = finished(kind).strategy
-    with pytest.raises(InputError, match=NO_SUMS.get(kind, "train it with gamma")):
+    with pytest.raises(
+        InputError, match=NO_SUMS.get(kind, "kernel width comes from the first batch")
+    ):
         made.unlearn(IMAGES, targets(made))
 
 
