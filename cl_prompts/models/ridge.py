@@ -84,10 +84,6 @@ class RandomExpansion(nn.Module):
         fitted = self.kind == "fourier" and self.gamma is None
         return "the kernel width comes from the first batch" if fitted else None
 
-    def not_summed(self, sign: int) -> str | None:
-        """Why inputs of two streams differ, or None."""
-        return self.by_order()
-
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
         """Set gamma = 1 / median |x - y|^2 over pairs of the first batch (batch, dim).

@@ -136,6 +136,14 @@ def condition_numbers(module: nn.Module) -> dict[str, float]:
     return found
 
 
+def order_matters(module: Any) -> str | None:
+    """Why a state depends on the order of the stream; None if scores are equal in any order."""
+    reason = not_sums(module)
+    for part in module.modules():
+        reason = reason or (part.by_order() if hasattr(part, "by_order") else None)
+    return reason
+
+
 def _has(part: nn.Module, name: str) -> bool:
     return isinstance(getattr(part, name, None), Tensor)
 

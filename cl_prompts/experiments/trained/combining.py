@@ -28,7 +28,7 @@ from cl_prompts.experiments.runner.lineage import finished_run
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
-from cl_prompts.models.sums import not_sums, rearranged
+from cl_prompts.models.sums import not_sums, order_matters, rearranged
 from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
@@ -127,7 +127,9 @@ def summed_run(record: RunRecord, sign: int, trust_code: bool = False) -> Traine
     if not issubclass(strategy_class(strategy), PrototypeStrategy):
         raise InputError(f"{cannot}: {strategy} learns by gradients, so train it on all the images")
     trained = load_run(record.folder, trust_code=trust_code)
-    reason = not_sums(trained.strategy.model, sign)
+    model = trained.strategy.model
+    # A kernel width that images of the first batch set would still tell of them.
+    reason = not_sums(model, sign) or (order_matters(model) if sign < 0 else None)
     if reason:
         raise InputError(f"{cannot}: {reason}")
     if not (record.folder / LEARNED_IMAGES).is_file():

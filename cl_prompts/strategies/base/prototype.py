@@ -19,7 +19,7 @@ from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
-from cl_prompts.models.sums import not_sums, zero
+from cl_prompts.models.sums import not_sums, order_matters, zero
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch, own_sampler
@@ -164,7 +164,7 @@ class PrototypeStrategy(OnlineStrategy):
         if self.augmented_views:
             raise InputError("augmented_views is set: augmented views cannot be forgotten")
         head = self.model.head
-        reason = not_sums(head, -1)
+        reason = not_sums(head, -1) or order_matters(head)
         if reason:
             raise InputError(f"{type(self).__name__} cannot forget: {reason}")
         part = deepcopy(head)
