@@ -162,7 +162,7 @@ class FrozenViT(nn.Module):
         x = self.vit._pos_embed(x)  # noqa: SLF001
         # Eva returns its rotary positions, too. Patches are dropped in timm's training only.
         x = self.vit.norm_pre(x[0] if isinstance(x, tuple) else x)
-        self.counter.embed(len(images))
+        self.counter.embed(images.shape[0])
         return x
 
     @torch.no_grad()
@@ -172,7 +172,7 @@ class FrozenViT(nn.Module):
         Forward passes whose prompts start at ``block`` or later can share the result.
         """
         tokens = self.blocks(tokens, stop=block)
-        self.counter.project(len(tokens), tokens.shape[1])
+        self.counter.project(tokens.shape[0], tokens.shape[1])
         return Entry(block, tokens, project(self.vit.blocks[block], tokens))
 
     def blocks(
@@ -303,7 +303,7 @@ class FrozenViT(nn.Module):
         """Mean or attention pool of tokens, behind the model's norms: (batch, dim) in fp32."""
         normed = self.norm(tokens) if read.normed else tokens
         if attends:
-            self.counter.macs += len(tokens) * self.counter.shape.pool_macs(tokens.shape[1])
+            self.counter.macs += tokens.shape[0] * self.counter.shape.pool_macs(tokens.shape[1])
             pooled = self.vit.attn_pool(normed)
         else:
             pooled = normed.float().mean(dim=1)
@@ -329,7 +329,7 @@ class FrozenViT(nn.Module):
         elif entry is not None:
             start, tokens, projected = entry.block, entry.tokens, entry.projected
         if plan.prepended is not None:
-            prepended = plan.prepended.expand(len(tokens), -1, -1)
+            prepended = plan.prepended.expand(tokens.shape[0], -1, -1)
             tokens = torch.cat([tokens, prepended], dim=1)
             if projected is not None:
                 # Only the prepended tokens need a projection and a gradient.

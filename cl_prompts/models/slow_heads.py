@@ -107,9 +107,8 @@ class SlowHeads(TaskAware):
 
         # All experts for all images: heads are cheap.
         everything = vmap(vmap(logits))(stacked)  # (experts, slow heads, batch, classes)
-        return everything[expert, :, torch.arange(len(features), device=features.device)].transpose(
-            0, 1
-        )
+        rows = torch.arange(features.shape[0], device=features.device)
+        return everything[expert, :, rows].transpose(0, 1)
 
 
 def ensemble_logits(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") -> Tensor:

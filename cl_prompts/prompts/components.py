@@ -218,7 +218,7 @@ class AttentionWeights(nn.Module):
         )
         n = key.shape[1]
         return Selection(
-            index=torch.arange(n, device=query.device).expand(len(query), -1),
+            index=torch.arange(n, device=query.device).expand(query.shape[0], -1),
             distance=1 - weights.mean(dim=0),
             scale=torch.ones(n, device=query.device),
             weights=weights,

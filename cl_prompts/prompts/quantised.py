@@ -51,7 +51,7 @@ class SoftKeys(nn.Module):
         weights = (scores / self.temperature).softmax(dim=-1)
         cosine = scores / query.norm(dim=-1)[:, None].clamp_min(1e-12)  # as F.normalize
         return Selection(
-            index=torch.arange(self.size, device=query.device).expand(len(query), -1),
+            index=torch.arange(self.size, device=query.device).expand(query.shape[0], -1),
             distance=1 - cosine.mean(dim=0),
             scale=torch.ones(self.size, device=query.device),
             weights=weights,

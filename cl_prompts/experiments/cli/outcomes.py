@@ -167,18 +167,19 @@ def export(
     """Write the model of a finished run as a file without cl-prompts.
 
     Args:
-        torch: as TorchScript, for torch.jit.load.
+        torch: as a program for torch.export.load.
         onnx: as ONNX, for onnxruntime; needs pip install onnx onnxruntime.
-        out: file to write (default: model.pt or model.onnx, there).
+        out: file to write (default: model.pt2 or model.onnx, there).
     """
     if torch == onnx:
         raise InputError("give one of --torch and --onnx")
-    out = out or run / ("model.onnx" if onnx else "model.pt")
+    out = out or run / ("model.onnx" if onnx else "model.pt2")
     files.check_place(out)
     from cl_prompts.experiments.trained.exporting import export_onnx, export_torch, script
     from cl_prompts.experiments.trained.loading import load_run
 
-    trained = load_run(run, trust_code=trust_code)
+    # A program keeps the device that it was traced on.
+    trained = load_run(run, device="cpu", trust_code=trust_code)
     recorded, scored = (export_onnx if onnx else export_torch)(trained, out)
     scores = f"{100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run"
     print(f"{out}: {scores}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -56,7 +57,7 @@ def script(trained: TrainedRun, file: Path, form: Literal["torch", "onnx"]) -> s
         opened = [
             _IMPORTS.format(library="torch"),
             f'files = {{"{ABOUT}": ""}}',
-            f"model = torch.jit.load({str(file)!r}, _extra_files=files)",
+            f"model = torch.export.load({str(file)!r}, extra_files=files).module()",
         ]
         labels = f'json.loads(files["{ABOUT}"])["labels"]'
         scores = "model(image[None])[0]"
@@ -123,6 +124,24 @@ class Scorer(nn.Module):
         return logits
 
 
+class Program(nn.Module):
+    """A loaded program as a module whose ``eval()`` does nothing; a program has no modes.
+
+    Example:
+        >>> Program(torch.relu)(torch.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
+    """
+
+    def __init__(self, program: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        # In a tuple, so that it is not a submodule.
+        self.programs = (program,)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (batch, 3, size, size) -> logits (batch, classes)."""
+        return self.programs[0](images)
+
+
 class OnnxModel(nn.Module):
     """An ONNX model of one input and one output, run by onnxruntime on the CPU.
 
@@ -144,14 +163,14 @@ class OnnxModel(nn.Module):
 
 
 def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
-    """Write the model of a run as TorchScript, if it scores on the test set as the run did.
+    """Write the model of a run as an exported program, if it scores on the test set as the run.
 
-    ``torch.jit.load(out)`` maps images (batch, 3, size, size) in [0, 1] to logits; those of classes
-    never seen are -inf (0 with several labels per image). The extra file ``about.json`` holds what
-    :func:`~cl_prompts.experiments.trained.exporting.about` returns.
+    ``torch.export.load(out).module()`` maps images (batch, 3, size, size) in [0, 1] to logits;
+    those of classes never seen are -inf (0 with several labels per image). The extra file
+    ``about.json`` holds what :func:`about` returns.
 
     Args:
-        trained: the run; its data set has to be there.
+        trained: the run, loaded on the CPU; its data set has to be there.
         out: file to write.
 
     Returns:
@@ -161,14 +180,18 @@ def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
         InputError: the method cannot be exported, the data set is not there, or the scores differ.
     """
 
-    def trace(model: nn.Module, images: Tensor) -> torch.jit.ScriptModule:
-        script: torch.jit.ScriptModule = torch.jit.trace(model, images, check_trace=False)
-        return script
+    content = BytesIO()
 
-    script = _converted(trained, trace, "TorchScript")
-    scores = _compared(trained, script)
-    extra_files = {ABOUT: json.dumps(about(trained)).encode()}
-    files.write_new(out, [script.save_to_buffer(_extra_files=extra_files)])
+    def write(model: nn.Module, images: Tensor) -> nn.Module:
+        batch = {0: torch.export.Dim("batch", min=1)}
+        program = torch.export.export(model, (images,), dynamic_shapes=(batch,), strict=False)
+        facts = {ABOUT: json.dumps(about(trained))}
+        torch.export.save(program, content, extra_files=facts)
+        content.seek(0)
+        return Program(torch.export.load(content).module())
+
+    scores = _compared(trained, _converted(trained, write, "a program"))
+    files.write_new(out, [content.getvalue()])
     return scores
 
 
@@ -227,6 +250,8 @@ def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any],
     images = torch.rand(2 * _TRACED + 1, 3, size, size, generator=generator)
     images = images.to(trained.strategy.device)
     model = Scorer(trained.strategy.model).eval()
+    counter = trained.strategy.model.backbone.counter
+    counts = counter.counts()
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is checked below
@@ -241,6 +266,8 @@ def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any],
         raise
     except Exception as error:  # onnxruntime's have no base class of their own
         raise unable from error
+    finally:
+        counter.reset(counts)  # tracing counts symbolic batches
     if not same:
         raise unable
     return found

@@ -121,7 +121,7 @@ def test_from_a_folder_to_labels(
     assert 0 < labels.count("unknown") < len(labels)
     assert main(["export", str(folder), "--torch"]) == 0
     assert "on the test set" in capsys.readouterr().out
-    assert (folder / "model.pt").is_file()
+    assert (folder / "model.pt2").is_file()
 
 
 def test_a_search_is_checked_with_what_is_fixed(
