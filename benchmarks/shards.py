@@ -10,7 +10,6 @@ the largest relative difference to the sums of one pass. No images and no Avalan
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -22,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cl_prompts.datasets.stored_features import StoredFeatures
+from cl_prompts.experiments.runner.process import peak_memory
 from cl_prompts.models.pooled_ridge import PooledRidge
 from cl_prompts.models.sums import sums_of, zero
 
@@ -54,7 +54,7 @@ def classifier() -> PooledRidge:
 
 def peak() -> float:
     """Return the peak memory of this process, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return float(peak_memory(torch.device("cpu"))["peak_memory_mb"] or 0)
 
 
 def work(folder: Path, shard: int, shards: int) -> tuple[float, float]:

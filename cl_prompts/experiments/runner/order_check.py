@@ -45,6 +45,8 @@ class OrderCheck(SupervisedPlugin):
         """Keep the features of a batch."""
         if not isinstance(strategy.model, PrototypeViT) or self._bytes > BUDGET:
             return
+        if strategy.output is None:  # sums that shards computed have no batches
+            return
         features, batch = strategy.output.features, strategy.batch
         self._bytes += features.numel() * features.element_size()
         annotated = batch.annotated.expand(len(features), -1)
