@@ -24,30 +24,29 @@ from scipy.sparse.csgraph import connected_components
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cl_prompts"
 
-# measure -> the value to stay below; a change that needs more says by how much it rises
+#: What features may add to the goals of the core: code of the package, lines of tests.
+ADDED = {
+    "sums that merge, forget and shard": (1_200, 1_500),
+    "further backbones and data sets": (600, 900),
+    "class covariances": (400, 500),
+}
+CODE, TESTS = (sum(values) for values in zip(*ADDED.values(), strict=True))
+#: measure -> the value to stay below
 GOALS = {
-    "code": 22_000,
-    "lines": 38_000,
-    "experiments": 6_500,
+    "code": 22_000 + CODE,
+    "lines": 38_000 + 2 * CODE,
+    "experiments": 6_500 + CODE // 2,
     "base": 1_900,
     "online.py": 350,
-    "data": 3_400,
+    "data": 3_400 + CODE // 5,
     "longest": 400,
     "circles": 0,
-    "tests": 30_000,
-    "tests' code": 23_500,
+    "tests": 30_000 + TESTS,
+    "tests' code": 23_500 + TESTS * 4 // 5,
     "words": 50_000,
 }
-# What a test holds: the goals and, where one is not reached yet, what is.
-CAPS = {
-    **GOALS,
-    "code": 22_400,
-    "lines": 40_900,
-    "experiments": 7_150,
-    "data": 3_510,
-    "tests": 30_500,
-    "tests' code": 23_900,
-}
+#: What a test holds: the goals and, where one is not reached yet, the present value.
+CAPS = {**GOALS, "code": 24_950, "lines": 44_100, "experiments": 8_700, "data": 3_950}
 
 
 class Reached(BaseException):

@@ -84,7 +84,7 @@ class Calibration(BaseSGDPlugin):
             head: the classifier trained so far; it does not change.
 
         Returns:
-            None also for a classifier whose state is no sum over samples.
+            None also for a classifier whose state is not a sum over samples.
         """
         features, targets = self.sample.samples
         labels = targets[:, 0].long()

@@ -79,7 +79,7 @@ def test_sums_and_curve_are_those_of_one_process(method: str, tmp_path: Path) ->
     for part, other in zip(heads[0].modules(), heads[1].modules(), strict=True):
         for name, (values, _) in sums_of(part).items():
             assert torch.allclose(values, getattr(other, name), rtol=1e-9, atol=1e-9), name
-    # A continual run would go on with the same order.
+    # A continual run would continue with the same order.
     states = [each.strategy.shuffler.get_state() for each in (one, divided)]
     assert torch.equal(*states)
 
