@@ -46,7 +46,15 @@ GOALS = {
     "words": 50_000,
 }
 #: What a test holds: the goals and, where one is not reached yet, the present value.
-CAPS = {**GOALS, "code": 24_950, "lines": 44_100, "experiments": 8_700, "data": 3_950}
+CAPS = {
+    **GOALS,
+    "code": 24_950,
+    "lines": 44_100,
+    "experiments": 8_700,
+    "data": 3_950,
+    "tests": 33_000,
+    "tests' code": 25_950,
+}
 
 
 class Reached(BaseException):

@@ -216,7 +216,7 @@ TABLE: dict[str, Toy] = {
     "randumb": Toy("prototypes", HEAD, {"width": 40}, retest=0),
     "anacp": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3, "samples": 9}, retest=0),
     "fecam": Toy("prototypes", HEAD, retest=0),
-    "rda": Toy("prototypes", HEAD, {"rank": 2}, retest=0),
+    "rda": Toy("prototypes", HEAD, {"rank": 40}, retest=0),
     "aper": Toy(
         "adapters",
         (0.95, 1.85, 1.85, 0.0),  # frozen and adapted pass in tests, both cached

@@ -107,6 +107,10 @@ class Stored:
     Attributes:
         size: width of a feature.
         source: what made them.
+
+    Example:
+        >>> Stored(384, "ViT-S").width(dim=192)
+        384
     """
 
     size: int

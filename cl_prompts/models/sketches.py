@@ -50,7 +50,8 @@ def compressed(rows: Tensor, rank: int) -> Tensor:
     """Sketch (rank, dim) of more than ``rank`` rows (n, dim): the leading singular directions, each
     squared singular value reduced by the largest of those left out."""
     # Singular values of X by the Gram matrix X X', which is small: X = U s W', so U' X = s W'.
-    values, vectors = torch.linalg.eigh(rows @ rows.T)
+    # Rows that are not finite stay so, where eigh would fail.
+    values, vectors = torch.linalg.eigh((rows @ rows.T).nan_to_num())
     left_out, kept = values[-rank - 1].clamp(min=0), values[-rank:]
     # sqrt(s^2 - delta) W' = sqrt(1 - delta / s^2) U' X
     scale = 1 - left_out / kept.clamp(min=torch.finfo(rows.dtype).tiny)

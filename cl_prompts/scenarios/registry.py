@@ -29,7 +29,7 @@ class Scenario:
 
     Example:
         >>> Scenario.of(disjoint_split).parameters
-        ['n_tasks', 'seed', 'leftover']
+        ['n_tasks', 'seed', 'leftover', 'class_order']
         >>> SCENARIOS["disjoint"].make([0, 1, 2, 3], n_tasks=2).sizes
         [2, 2]
 

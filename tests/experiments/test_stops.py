@@ -33,6 +33,7 @@ EXEMPT = {
     "peak_device_memory_mb",
     "command",
     "warnings",
+    "order_check",  # a resumed run has none
 }
 
 

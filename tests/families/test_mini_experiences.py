@@ -79,5 +79,5 @@ def test_joint_training_puts_pieces_of_tasks_together_again() -> None:
     parts.train(online, eval_streams=[])
     assert parts.samples_seen == whole.samples_seen == 72
     close(weights(whole), weights(parts))
-    with pytest.raises(InputError, match="annotated for different classes and are not whole tasks"):
+    with pytest.raises(InputError, match="annotate different classes and are not whole tasks"):
         make("joint", "mlcil").train(online[:-1], eval_streams=[])

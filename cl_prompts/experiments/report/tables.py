@@ -41,15 +41,16 @@ def group_fields(group: Group, reference: str, charts: Charts, link: Link) -> Fi
     for key in ("dataset", "scenario"):
         facts[key] = label_of(str(facts[key]))
     table = group.table(reference=reference)
+    # Memory has a column of its own.
+    shown = [i for i, metric in enumerate(group.metrics) if metric.title != "trainable"]
     return {
         "group": group,
         "names": group.names,
         "finding": finding(group, reference),
         "notes": caveats(group, table),
         "facts": facts,
-        # Memory has a column of its own.
-        "metrics": [metric for metric in group.metrics if metric.title != "trainable"],
-        "table": table,
+        "metrics": [group.metrics[i] for i in shown],
+        "table": {row: [cells[i] for i in shown] for row, cells in table.items()},
         "table_by_name": group.table(group.by_name),
         "memory": {row: memory_text(runs[0].summary) for row, runs in group.rows.items()},
         "orders": order_table(group),

@@ -37,6 +37,10 @@ class GivenSums:
         size: samples of this part.
         labels: their labels, or the distinct ones.
         states: returns states of classifiers whose sums add up to those of this part.
+
+    Example:
+        >>> GivenSums(end=64, size=64, labels=torch.arange(3), states=list).end
+        64
     """
 
     end: int

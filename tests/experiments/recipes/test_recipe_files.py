@@ -68,7 +68,12 @@ def test_an_own_recipe_extends_one_of_the_package(mine: Path) -> None:
     )
     runs = plan(str(mine))
     assert [(r.strategy, r.seed) for r in runs] == [("er", 9), ("mvp", 9)]
-    assert runs[0].scenario == {"name": "disjoint", "n_tasks": 5, "leftover": "keep"}
+    assert runs[0].scenario == {
+        "name": "disjoint",
+        "n_tasks": 5,
+        "leftover": "keep",
+        "class_order": None,
+    }
 
 
 def test_aliases_stand_for_their_strategies(mine: Path) -> None:

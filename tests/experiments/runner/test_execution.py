@@ -301,6 +301,7 @@ NATIVE = {
     "folder": (20, 32),
     "digit_domains": (10, 32),
     "domainnet": (4, 150),
+    "grocery": (81, 348),
 }
 #: of other recipes one strategy is enough: they change the data set
 MOST = {"cifar100_published": None, "voc_b0_c4": None}
