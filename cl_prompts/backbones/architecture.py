@@ -59,7 +59,7 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What methods need to know of a timm ViT.
+    """Structure of a timm ViT: prefix tokens, pooling, positions.
 
     Attributes:
         pools: possible features of an image; the first is what the model itself reads.

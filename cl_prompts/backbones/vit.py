@@ -73,7 +73,7 @@ class FrozenViT(nn.Module):
         self.precision = precision
         self.trainable = False
         self.own = Features(pool=self.architecture.pools[0])
-        """What the model itself reads of an image."""
+        """The feature that the timm model itself reads."""
         self.features: Any = self.own
         """Tokens that become features, see :meth:`with_features`."""
         self._by_features: dict[Features, FrozenViT] = {}

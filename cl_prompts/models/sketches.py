@@ -39,6 +39,10 @@ class ClassSketches(nn.Module):
         super().__init__()
         self.register_buffer("rows", torch.zeros(n_classes, rank, dim, dtype=dtype))
 
+    def by_order(self) -> str:
+        """Why the order of the stream matters."""
+        return "sketches of covariances depend on the order of their rows"
+
     @torch.no_grad()
     def add(self, c: int, rows: Tensor) -> None:
         """Add rows (n, dim) to the sketch of class c."""

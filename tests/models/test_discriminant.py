@@ -14,6 +14,7 @@ from cl_prompts.models.discriminant import RegularisedDiscriminant
 from cl_prompts.models.growth import grow_parts
 from cl_prompts.models.pooled_ridge import PooledRidge
 from cl_prompts.models.prototype_classifiers import StreamingLDA
+from cl_prompts.models.sums import order_matters
 from tests.models.classifier_data import CLASSES, DIM, data, fed
 
 CUTS = list(range(3, 150, 11))
@@ -97,6 +98,14 @@ def test_the_ridge_is_that_of_the_balanced_ridge() -> None:
 def test_full_covariances_that_take_too_much_memory_are_refused() -> None:
     with pytest.raises(InputError, match="rda needs 37"):
         RegularisedDiscriminant(5000, 100, rank="full")
+
+
+def test_only_sketches_depend_on_the_order() -> None:
+    made = {rank: RegularisedDiscriminant(DIM, CLASSES, rank=rank) for rank in (0, 2, "full")}
+    reasons = {rank: order_matters(classifier) for rank, classifier in made.items()}
+    assert reasons[0] is None
+    assert reasons["full"] is None
+    assert "sketches" in str(reasons[2])
 
 
 def test_merged_sketches_are_those_of_one_run_while_they_are_exact() -> None:

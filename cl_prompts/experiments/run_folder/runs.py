@@ -91,7 +91,7 @@ class RunRecord:
 
     @property
     def draw(self) -> tuple[Any, ...]:
-        """What pairs it with runs of other methods: seed, stream seed and any class order."""
+        """Key that pairs runs of different methods: seed, stream seed and class order."""
         seeds = (self.summary["seed"], self.summary["stream_seed"])
         return (*seeds, self.order) if self.order else seeds
 

@@ -138,7 +138,7 @@ class Sweep:
         return None
 
     def _change(self, folder: Path, settings: RunConfig) -> str | None:
-        """What has changed since an earlier run; data are checked again when a run resumes."""
+        """Return the change since an earlier run; data are checked when a run resumes."""
         made = FolderFiles(folder).read_json(IDENTITY_FILE)
         now = settings_identity(settings)
         if state_of(folder) == "finished":

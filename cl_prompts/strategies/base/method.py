@@ -55,7 +55,7 @@ class Method(OnlineSettings, AvalancheEvaluation):
     """
 
     keeps: ClassVar[str] = ""
-    """What the method has instead of a replay buffer, which is then refused."""
+    """Memory that replaces a replay buffer; ``buffer_size`` is then refused."""
     own_plugins: ClassVar[tuple[StrategyPlugin, ...]] = ()
     """Plugins that are part of the method."""
     whole_stream: ClassVar[bool] = False
