@@ -266,7 +266,7 @@ class RayTasks:
         self._threads = how.cpus or 1
         self._task = self._ray.remote(
             num_cpus=self._threads,
-            num_gpus=how.gpus_on(device, there="GPU" in self._ray.clusterworker_resources()),
+            num_gpus=how.gpus_on(device, there="GPU" in self._ray.cluster_resources()),
             max_retries=RESUBMISSIONS,
             max_calls=1,  # a fresh process for each run
             # Numeric libraries read them when they are imported.
