@@ -84,7 +84,11 @@ def _verdicts(
     parts = [first_of(differing, _NAMED, "; ")] if differing else []
     undecided = [names[row] for row in tested if row not in clear]
     if undecided:
-        parts.append(f"{first_of(undecided, _NAMED)} cannot be told apart from {names[reference]}")
+        verb = "is" if len(undecided) == 1 else "are"
+        parts.append(
+            f"{first_of(undecided, _NAMED)} {verb} not significantly different from"
+            f" {names[reference]}"
+        )
     stored = _images(group, reference)
     return [*parts, *([stored] if stored and clear else [])]
 

@@ -101,8 +101,18 @@ def display_name(label: str, run: RunRecord) -> str:
     name = re.split(r"[:,]| for ", known["about"])[0]
     if variant:
         head = run.config.get("options", {}).get("head") or {}
-        name += f", {variant}{' head' if head.get('input') == variant else ''}"
-    return name + label.removeprefix(strategy)
+        name += f" ({variant}{' head' if head.get('input') == variant else ''})"
+    settings, bracket, number = label.removeprefix(strategy).removeprefix(" (").rpartition(")")
+    return f"{qualified(name, settings)}{number}" if bracket else name
+
+
+def qualified(name: str, words: str) -> str:
+    """Add words in parentheses, into those that a name has.
+
+    >>> qualified("MVP", "1 seed"), qualified("MVP (lr=1)", "1 seed")
+    ('MVP (1 seed)', 'MVP (lr=1, 1 seed)')
+    """
+    return f"{name[:-1]}, {words})" if name.endswith(")") else f"{name} ({words})"
 
 
 @dataclass(frozen=True)
@@ -142,8 +152,9 @@ class Group:
         most = max(map(len, self.rows.values()))
         found: dict[str, str] = {}
         for label, members in self.rows.items():
-            single = ", 1 seed" if len(members) == 1 < most else ""
-            name = display_name(label, members[0]) + single
+            name = display_name(label, members[0])
+            if len(members) == 1 < most:
+                name = qualified(name, "1 seed")
             found[label] = untaken(name, found.values())
         return found
 

@@ -32,13 +32,14 @@ def test_a_row_beats_the_reference_only_after_the_correction(tmp_path: Path) -> 
     )
     assert text == (
         "A_AUC: MVP beats Linear probe on all 3 seeds, by 20.0 points on average; Fine-tuning"
-        " cannot be told apart from Linear probe (paired t-tests at 5 %, after Holm's correction)."
+        " is not significantly different from Linear probe (paired t-tests at 5 %, after Holm's"
+        " correction)."
     )
     fake_run(tmp_path, "mvp", settings={"lr": 1}, time="20250102-120000", **SMALL)
     (group,) = groups(collect([tmp_path]))
     text = finding(group, "mvp (lr=0.005)")
     assert "Linear probe loses to MVP (lr=0.005) on all 3 seeds, by 20.0 points" in text
-    assert "; not tested: MVP (lr=1), 1 seed (" in text
+    assert "; not tested: MVP (lr=1, 1 seed) (" in text
 
 
 def test_a_difference_without_corrected_significance_is_undecided(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_a_difference_without_corrected_significance_is_undecided(tmp_path: Path
         fine_tuning=(0.6, 0.652, 0.55),
     )
     assert "beats" not in text
-    assert "Fine-tuning, MVP cannot be told apart from Linear probe" in text
+    assert "Fine-tuning, MVP are not significantly different from Linear probe" in text
 
 
 def test_mixed_signs_are_not_called_all_seeds(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_rows_have_display_names(tmp_path: Path) -> None:
     fake_run(tmp_path, "linear_probe", name="mine:Method")
     (group,) = groups(collect([tmp_path]))
     assert sorted(group.names.items()) == [
-        ("Method", "Method, 1 seed"),
-        ("mvp@views", "MVP, views"),
-        ("mvp@whitened", "MVP, whitened head"),
+        ("Method", "Method (1 seed)"),
+        ("mvp@views", "MVP (views)"),
+        ("mvp@whitened", "MVP (whitened head)"),
     ]
