@@ -23,13 +23,13 @@ Rows = Mapping[str, Sequence[tuple[str, bool]]]
 _SURE = f"{100 * CONFIDENCE:.0f} %"
 #: meaning of bold in all tables of means
 BOLD = (
-    f"Bold: the best mean, and means whose paired {_SURE} interval of the difference from it"
-    " contains 0, but never the worst mean."
+    f"Bold: the best mean, and each mean whose difference from the best has a paired {_SURE}"
+    " interval that contains 0. The worst mean is never bold."
 )
 _MEANS = f"Mean ± sample standard deviation over seeds. {BOLD}"
 _GAPS = (
-    f"Difference to {{}} in points, paired over seeds: mean [{_SURE} interval], and p of the paired"
-    " t-test after Holm's correction over rows."
+    f"Difference from {{}} in points: mean over paired seeds [{_SURE} interval], number of seeds,"
+    " and p of the paired t-test (Holm's correction over rows)."
 )
 _RANKS = "Mean rank over seeds, 1 for the best."
 _ARROWS: Mapping[Any, str] = {None: "", max: " ↑", min: " ↓"}
