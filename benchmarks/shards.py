@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from cl_prompts.backbones.devices import peak_memory
 from cl_prompts.datasets.stored_features import StoredFeatures
-from cl_prompts.experiments.runner.process import peak_memory
 from cl_prompts.models.pooled_ridge import PooledRidge
 from cl_prompts.models.sums import sums_of, zero
 

@@ -29,13 +29,8 @@ KeyValue = tuple[Tensor, Tensor]
 MULTIPLIED_KEYS = 320
 
 
-def project(block: Block, tokens: Tensor) -> Tensor:
-    """Project a block's tokens to queries, keys and values (batch, n, 3 dim), without prompts."""
-    return project_normed(block.attn, block.norm1(tokens))
-
-
-def project_normed(attn: Attention, normed: Tensor) -> Tensor:
-    """Queries, keys and values (batch, n, 3 dim) of tokens behind the block's first norm."""
+def project(attn: Attention, normed: Tensor) -> Tensor:
+    """Project tokens behind the first norm to queries, keys and values (batch, n, 3 dim)."""
     if attn.qkv is None:  # EVA-02 has three layers
         return torch.cat([layer(normed) for layer in _layers(attn)], dim=-1)
     if getattr(attn, "q_bias", None) is None:
@@ -55,11 +50,6 @@ def _biases(attn: Attention) -> Tensor | None:
     if getattr(attn, "q_bias", None) is None:
         return attn.qkv.bias
     return torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
-
-
-def width_of(attn: Attention) -> int:
-    """Width of all heads together, which may differ from that of a token."""
-    return int(attn.proj.in_features)
 
 
 def scaled(block: Block, branch: int, output: Tensor) -> Tensor:
@@ -87,7 +77,8 @@ def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
         found = [layer(normed.flatten(0, 1)) for layer in _layers(attn)[parts]]
         return torch.cat(found, dim=-1).view(batch, n, -1)
     weight, bias = attn.qkv.weight, _biases(attn)
-    third = width_of(attn)
+    # The width of all heads may differ from that of a token.
+    third = attn.proj.in_features
     rows = slice(parts.start * third, parts.stop * third)
     # As one matrix: torch would multiply slices image by image, in bf16 a hundred times slower.
     flat = F.linear(normed.flatten(0, 1), weight[rows], None if bias is None else bias[rows])
@@ -298,7 +289,7 @@ def _query_key_value(
         queries = project_parts(attn, normed[:, :first], slice(0, 1))
         pairs = project_parts(attn, normed, slice(1, 3))
     else:
-        projected = project_normed(attn, normed) if projected is None else projected
+        projected = project(attn, normed) if projected is None else projected
         if first is None and more is None:
             query, keys, values = by_head(attn, projected, 3)
             return query, keys, values

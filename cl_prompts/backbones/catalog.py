@@ -21,7 +21,7 @@ class Backbone(NamedTuple):
         millions: parameters in millions.
         size: side in pixels of the images of training.
         feature: what the model reads of an image: ``"token"``, ``"avg"`` or ``"pool"``, see
-            :class:`~cl_prompts.backbones.features.Features`.
+            :class:`~cl_prompts.backbones.architecture.Features`.
         licence: of the weights, as timm states it, in one word.
 
     Example:

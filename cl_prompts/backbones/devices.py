@@ -1,6 +1,13 @@
-"""Devices that models run on, and what they support."""
+"""Devices that models run on: what they support, threads and memory of the process."""
 
 from __future__ import annotations
+
+import os
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -48,3 +55,44 @@ def check_precision(precision: str, device: torch.device) -> None:
         fine = False
     if not fine:
         raise InputError(f"precision bf16 is not supported by device {device}: use precision=fp32")
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def threads(*, one: bool) -> Iterator[None]:
+    """Compute with one thread, or with all; restore the number afterwards."""
+    before = torch.get_num_threads()
+    if one:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Reset the peaks, which earlier runs of this process may have set."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    # Without this file, the peak is that of the whole process.
+    with suppress(OSError):
+        # 5 resets the peak of resident memory, see proc(5).
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> dict[str, float | None]:
+    """Return the peaks of this process, without its loader processes, and of the GPU, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if found is not None:
+            peak = int(found[1])
+    on_gpu = device.type == "cuda"
+    device_peak = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else None
+    return {"peak_memory_mb": peak / 2**10, "peak_device_memory_mb": device_peak}

@@ -1,4 +1,4 @@
-"""Checks of a batch: range and size of images, kind and range of labels."""
+"""Checks of a batch: images, labels, and the cause of a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -7,30 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_prompts.backbones.features import Stored
-from cl_prompts.errors import InputError, first_of
+from cl_prompts.backbones.architecture import Stored
+from cl_prompts.errors import InputError, RunError, first_of
 
 #: Tolerance of pixels outside [0, 1], since bicubic resizing overshoots at edges.
 OVERSHOOT = 0.1
 #: Largest normalised pixel, since standard deviations in use are above 1/20.
 FARTHEST = 20.0
 _LISTED = 8  # positions listed in a message
-
-
-def check_batch(model: Any, images: Any, labels: Any, first: int = 0) -> None:
-    """Check the images and labels of a batch; a GPU must synchronise for it.
-
-    Args:
-        model: the trained model.
-        images: see :func:`check_pixels`.
-        labels: see :func:`check_targets`.
-        first: position of the batch's first sample, for the message.
-
-    Raises:
-        InputError: invalid images or labels, and their positions.
-    """
-    check_input(model.backbone, images, first)
-    check_targets(labels, model.n_classes, multi_label=model.multi_label, first=first)
 
 
 def check_input(backbone: Any, images: Any, first: int = 0) -> None:
@@ -140,6 +124,42 @@ def check_targets(labels: Any, n_classes: int, *, multi_label: bool, first: int 
     if bool(wrong.any()):
         value = labels[~good][0].item()
         raise InputError(f"label {value:g} at positions {positions(wrong, first)}: give {wanted}")
+
+
+def fault_of(
+    loss: float, images: Tensor, logits: Tensor | None, seen: Tensor, first: int
+) -> RunError:
+    """Return the error for a loss that is not finite, with the first cause found.
+
+    Args:
+        loss: NaN or infinite.
+        images: (batch, 3, size, size), stream samples first.
+        logits: (batch, classes) that the loss was computed from, if known.
+        seen: (classes,) boolean, classes seen so far.
+        first: stream position of the first sample.
+    """
+    start = f"the loss became {loss} at stream position {first}"
+    broken = _not_finite(images)
+    if bool(broken.any()):
+        return RunError(
+            f"{start}: images {positions(broken, first)} contain NaN or infinity. Check these files"
+            " and the data set's transforms."
+        )
+    broken = broken if logits is None else _not_finite(logits[:, seen])
+    if bool(broken.any()):
+        return RunError(
+            f"{start}: the logits of images {positions(broken, first)} are not finite. Try a"
+            " smaller learning rate."
+        )
+    return RunError(
+        f"{start}. Try a smaller learning rate. A loss of your own must leave out unseen classes,"
+        " whose logits are -inf (output.logits[:, model.seen])."
+    )
+
+
+def _not_finite(values: Tensor) -> Tensor:
+    """Return the mask (batch,) of rows with NaN or infinity."""
+    return ~values.detach().isfinite().flatten(1).all(dim=1)
 
 
 def positions(rows: Tensor, first: int) -> str:

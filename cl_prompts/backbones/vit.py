@@ -10,10 +10,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from cl_prompts.backbones.architecture import Architecture
+from cl_prompts.backbones.architecture import Architecture, Features, Stored
 from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
-from cl_prompts.backbones.features import Features, Stored
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
@@ -117,7 +116,7 @@ class FrozenViT(nn.Module):
         """Return this ViT with other features, sharing weights and counter.
 
         Args:
-            name: see :meth:`~cl_prompts.backbones.features.Features.of`.
+            name: see :meth:`~cl_prompts.backbones.architecture.Features.of`.
 
         Raises:
             InputError: an unknown name, or features that this ViT does not have.
@@ -173,7 +172,8 @@ class FrozenViT(nn.Module):
         """
         tokens = self.blocks(tokens, stop=block)
         self.counter.project(tokens.shape[0], tokens.shape[1])
-        return Entry(block, tokens, project(self.vit.blocks[block], tokens))
+        own = self.vit.blocks[block]
+        return Entry(block, tokens, project(own.attn, own.norm1(tokens)))
 
     def blocks(
         self,
@@ -334,7 +334,9 @@ class FrozenViT(nn.Module):
             if projected is not None:
                 # Only the prepended tokens need a projection and a gradient.
                 self.counter.project(*prepended.shape[:2])
-                projected = torch.cat([projected, project(self.vit.blocks[0], prepended)], dim=1)
+                first = self.vit.blocks[0]
+                more = project(first.attn, first.norm1(prepended))
+                projected = torch.cat([projected, more], dim=1)
         return start, tokens, projected
 
     def norm(self, tokens: Tensor) -> Tensor:

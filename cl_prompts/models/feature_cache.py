@@ -119,16 +119,16 @@ class FeatureCache:
             part.values = torch.cat([part.values, wider])
         return part
 
-    def run(self, model: ContinualModel, images: Tensor, samples: Tensor | None) -> Output:
+    def run(self, model: ContinualModel, images: Tensor, samples: Tensor) -> Output:
         """Run a training pass with cached parts.
 
         Args:
             model: the model in training.
             images: (batch, 3, size, size).
-            samples: (batch, 2) experience and sample number in it; None: do not cache.
+            samples: (batch, 2) experience and sample number in it.
         """
-        keys = {} if samples is None else model.cache_keys()
-        if samples is None or not keys:
+        keys = model.cache_keys()
+        if not keys:
             return model.run(images)
         self.drop_outdated(keys)
         starts = [self._starts[experience] for experience in samples[:, 0].tolist()]

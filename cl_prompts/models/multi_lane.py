@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cl_prompts.backbones.attention import width_of
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_class_token, need_frozen
 from cl_prompts.models.lanes import Formulation, LaneInitialisation, LanePasses, LaneSet
-from cl_prompts.prompts.blocks import check_blocks
+from cl_prompts.prompts.pools import check_blocks
 from cl_prompts.prompts.selectors import unit_rows
 
 
@@ -99,7 +98,7 @@ class MultiLaneViT(ContinualModel):
         self.n_tasks = n_tasks
         attn = backbone.vit.blocks[0].attn
         # timm's heads may have another width than dim / heads.
-        head_dim = width_of(attn) // attn.num_heads
+        head_dim = attn.proj.in_features // attn.num_heads
         self.lanes = LaneSet(
             n_selectors, (len(blocks), 2, attn.num_heads, prompt_length, head_dim), backbone.dim
         )

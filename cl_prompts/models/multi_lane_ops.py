@@ -44,10 +44,9 @@ from cl_prompts.backbones.attention import (
     attend,
     attention_output,
     by_head,
-    project_normed,
+    project,
     project_parts,
     scaled,
-    width_of,
 )
 from cl_prompts.backbones.vit import FrozenViT
 
@@ -130,7 +129,7 @@ def _look(
     hidden = block.norm1(tokens)
     # The last block needs no queries.
     projected = project_parts(attn, hidden, slice(1 if last else 0, 3))
-    width = width_of(attn)
+    width = attn.proj.in_features
     state = FrozenState(tokens, hidden, projected[..., -2 * width :])
     if last:
         return state, tokens
@@ -211,7 +210,7 @@ def fused_block(
     normed = block.norm1(token)
     # q, k, v of LN1(c)
     query, key, value = (
-        project_normed(attn, normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
+        project(attn, normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
     )  # (batch, T, heads, head dim)
     query, key = attn.q_norm(query), attn.k_norm(key)
     # A = softmax(n h^T / sqrt(D)); keys and values of summary tokens: A K, A V
@@ -280,8 +279,8 @@ def joined_block(
     n_slots = len(rows) - batch
     own, looking = block.norm1(rows).split([batch, n_slots])
     # q, k, v of LN1(c)
-    width = width_of(attn)
-    query, pair = project_normed(attn, own).split([width, 2 * width], dim=-1)
+    width = attn.proj.in_features
+    query, pair = project(attn, own).split([width, 2 * width], dim=-1)
     # alpha scales inside the product; with beta = 0 the first argument is not read.
     scores = torch.addmm(
         rows.new_empty(()),
@@ -338,7 +337,7 @@ def literal_block(
     batch, n_lanes = tokens.shape[:2]
     # q, k, v = qkv(X), prompts joined to keys and values
     flat = entering.flatten(0, 1)
-    query, keys, values = by_head(attn, project_normed(attn, flat), 3)
+    query, keys, values = by_head(attn, project(attn, flat), 3)
     query, keys = attn.q_norm(query), attn.k_norm(keys)
     if prompts is not None:
         more = prompts.to(query.dtype).expand(batch, *prompts.shape).flatten(0, 1)

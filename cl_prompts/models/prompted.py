@@ -17,8 +17,7 @@ from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.heads import LinearHead
 from cl_prompts.models.slow_heads import ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
-from cl_prompts.prompts.blocks import check_blocks
-from cl_prompts.prompts.pools import Pool
+from cl_prompts.prompts.pools import Pool, check_blocks
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
 

@@ -21,11 +21,14 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PooledTokens, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import whole_number
+from cl_prompts.checks import Size, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.selectors import INITIAL, Distribution, Selection, drawn
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
 from cl_prompts.prompts.task_selectors import copy_slot
+
+#: Block numbers, 0-based.
+Blocks = Sequence[Size]
 
 
 class Pool(Protocol):
@@ -243,11 +246,11 @@ class ExpertTokens(TaskAware):
 
 def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | None) -> PromptPlan:
     """Plan of the selected entries' tokens; values (size, blocks, length, dim)."""
+    assert selection is not None, "a pool needs a model with a selector"
     # Entries and choices, so that a block can project each entry once for all images.
-    index = _chosen(selection)
     return PromptPlan(
         pooled={
-            block: PooledTokens(entries, index)
+            block: PooledTokens(entries, selection.index)
             for block, entries in zip(blocks, values.unbind(1), strict=True)
         }
     )
@@ -255,15 +258,10 @@ def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | No
 
 def gather(values: Tensor, selection: Selection | None) -> Tensor:
     """(size, ...) -> the selected rows (batch, k, ...)."""
-    index = _chosen(selection)
+    assert selection is not None, "a pool needs a model with a selector"
+    index = selection.index
     # Indexing is not deterministic in the backward pass.
     return F.embedding(index, values.flatten(1)).view(*index.shape, *values.shape[1:])
-
-
-def _chosen(selection: Selection | None) -> Tensor:
-    if selection is None:
-        raise TypeError("a pool needs a selection: give the model a selector")
-    return selection.index
 
 
 def class_position(backbone: FrozenViT) -> Tensor:
@@ -279,3 +277,42 @@ def class_position(backbone: FrozenViT) -> Tensor:
             "the class token of this ViT has no positional embedding: leave its position out"
         )
     return vit.pos_embed.detach()[0, 0].float()
+
+
+def chosen_blocks(backbone: FrozenViT, prompted_blocks: Blocks | None) -> Blocks:
+    """Return the checked blocks of a setting; None means all."""
+    if prompted_blocks is None:
+        return range(backbone.depth)
+    check_blocks(backbone.depth, prompted_blocks=prompted_blocks)
+    return prompted_blocks
+
+
+def prefix_shape(
+    backbone: FrozenViT, prompted_blocks: Blocks | None, prompt_length: int
+) -> tuple[Blocks, int, int, int]:
+    """Return blocks, length, token width and heads, the first arguments of prefixes."""
+    blocks = chosen_blocks(backbone, prompted_blocks)
+    return blocks, prompt_length, backbone.dim, backbone.n_heads
+
+
+def check_blocks(depth: int, **blocks: Sequence[int]) -> None:
+    """Raise ``InputError`` for empty lists, and for repeated or missing blocks.
+
+    Args:
+        depth: blocks of the ViT.
+        **blocks: setting -> block numbers.
+
+    Example:
+        >>> check_blocks(4, e_blocks=(2, 3, 4))
+        Traceback (most recent call last):
+        cl_prompts.errors.InputError: e_blocks holds block 4, but this ViT has blocks 0 to 3
+    """
+    for name, chosen in blocks.items():
+        if not chosen:
+            raise InputError(f"{name} is empty: name at least one block between 0 and {depth - 1}")
+        if wrong := [block for block in chosen if not 0 <= block < depth]:
+            raise InputError(
+                f"{name} holds block {wrong[0]}, but this ViT has blocks 0 to {depth - 1}"
+            )
+        if len(set(chosen)) < len(chosen):
+            raise InputError(f"{name} is {list(chosen)}: name each block once")

@@ -7,7 +7,7 @@ from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.models.base import need_class_token
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.additive import AdditivePrompt
-from cl_prompts.prompts.blocks import Blocks, chosen_blocks
+from cl_prompts.prompts.pools import Blocks, chosen_blocks
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule

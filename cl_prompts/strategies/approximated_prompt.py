@@ -6,7 +6,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.beside import BesidePrompts
-from cl_prompts.prompts.blocks import Blocks, chosen_blocks
+from cl_prompts.prompts.pools import Blocks, chosen_blocks
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule
 

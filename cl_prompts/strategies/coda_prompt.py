@@ -11,8 +11,8 @@ from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.blocks import Blocks, prefix_shape
 from cl_prompts.prompts.components import AttentionWeights, ComponentPool, Orthogonal
+from cl_prompts.prompts.pools import Blocks, prefix_shape
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule
 

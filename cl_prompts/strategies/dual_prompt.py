@@ -5,7 +5,7 @@ from __future__ import annotations
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.blocks import Blocks, check_blocks
+from cl_prompts.prompts.pools import Blocks, check_blocks
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots

@@ -6,8 +6,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.blocks import Blocks, check_blocks
-from cl_prompts.prompts.pools import ExpertTokens, class_position
+from cl_prompts.prompts.pools import Blocks, ExpertTokens, check_blocks, class_position
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.router import Router
 from cl_prompts.strategies.plugins.slow_heads import SlowHeads

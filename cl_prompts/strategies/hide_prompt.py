@@ -16,7 +16,7 @@ from cl_prompts.losses.centroids import centroid_contrast
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.routers import HeadRouter, TaskIdentity
-from cl_prompts.prompts.blocks import Blocks, prefix_shape
+from cl_prompts.prompts.pools import Blocks, prefix_shape
 from cl_prompts.prompts.prefixes import PrefixLayout, PrefixPool
 from cl_prompts.prompts.selectors import Distribution
 from cl_prompts.prompts.task_aware import start_task

@@ -12,9 +12,8 @@ from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.blocks import Blocks, check_blocks
 from cl_prompts.prompts.files import read_prompts, set_initial
-from cl_prompts.prompts.pools import SharedTokens, TokenPool, class_position
+from cl_prompts.prompts.pools import Blocks, SharedTokens, TokenPool, check_blocks, class_position
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for

@@ -22,9 +22,8 @@ from cl_prompts.losses.mvp import (
 )
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import InstanceLogitMask, PromptedViT
-from cl_prompts.prompts.blocks import Blocks, check_blocks
-from cl_prompts.prompts.pools import SharedTokens, TokenPool
-from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection
+from cl_prompts.prompts.pools import Blocks, SharedTokens, TokenPool, check_blocks
+from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
@@ -153,14 +152,11 @@ class MVP(PromptStrategy):
         )
 
     def prompt_loss(self, output: Output) -> Tensor:
-        """Return :meth:`key_loss`, with weight 1."""
-        # A given model may have no keys.
-        if output.selection is None:
-            return super().prompt_loss(output)
-        return self.key_loss(output.selection)
-
-    def key_loss(self, selection: Selection) -> Tensor:
         """Return the contrastive loss of the keys, or the mean query-key distance."""
+        selection = output.selection
+        # A given model may have no keys.
+        if selection is None:
+            return super().prompt_loss(output)
         if not self.use_contrastive:
             return key_distance(selection)
         return contrastive_key_loss(

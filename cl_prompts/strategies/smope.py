@@ -9,7 +9,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share, in_range
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.blocks import Blocks, check_blocks
+from cl_prompts.prompts.pools import Blocks, check_blocks
 from cl_prompts.prompts.sparse import SparsePrefix
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch

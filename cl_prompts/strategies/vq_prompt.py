@@ -5,7 +5,7 @@ from __future__ import annotations
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.blocks import Blocks, prefix_shape
+from cl_prompts.prompts.pools import Blocks, prefix_shape
 from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.head_alignment import HeadAlignment

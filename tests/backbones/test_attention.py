@@ -27,7 +27,7 @@ def test_projection_attention_and_output_are_the_block(variant: dict[str, Any]) 
     block = tiny_vit(**variant).vit.blocks[1]
     attn = block.attn
     normed = block.norm1(TOKENS)
-    query, keys, values = by_head(attn, project(block, TOKENS), 3)
+    query, keys, values = by_head(attn, project(block.attn, block.norm1(TOKENS)), 3)
     assert query.shape == (2, 2, 5, 8)
     attended = F.scaled_dot_product_attention(attn.q_norm(query), attn.k_norm(keys), values)
     found = attention_output(attn, attended, normed)

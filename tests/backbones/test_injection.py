@@ -87,7 +87,7 @@ def test_a_projection_at_hand_changes_nothing(first: int | None) -> None:
     tokens = torch.randn(2, 5, 16)
     context = torch.randn(2, 3, 16)
     want = run_block(block, tokens, context=context, first=first)
-    projected = project(block, tokens)
+    projected = project(block.attn, block.norm1(tokens))
     assert projected.shape == (2, 5, 48)
     found = run_block(block, tokens, context=context, first=first, projected=projected)
     torch.testing.assert_close(found, want, atol=1e-6, rtol=0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.backbones.pixels import check_batch
+from cl_prompts.backbones.pixels import check_input, check_targets
 from tests.refusals import check_refusals
 
 GOOD = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -22,8 +22,8 @@ def check(
 ) -> None:
     """Check the batch that begins at position 32 of a stream of three classes."""
     backbone = SimpleNamespace(image_size=16, normalises=own)
-    model = SimpleNamespace(backbone=backbone, n_classes=3, multi_label=several)
-    check_batch(model, images, labels, first=32)
+    check_input(backbone, images, first=32)
+    check_targets(labels, 3, multi_label=several, first=32)
 
 
 @pytest.mark.parametrize(

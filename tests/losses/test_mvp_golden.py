@@ -165,7 +165,7 @@ def test_whole_model(run: dict) -> None:
         evaluator=None,
         device="cpu",
     )
-    key_loss = strategy.key_loss(out.selection)
+    key_loss = strategy.prompt_loss(out)
     assert key_loss.item() == pytest.approx(run["similarity_loss"], abs=1e-6)
     batch = Batch([images, labels], strategy.annotated, torch.zeros(0, dtype=torch.int64))
     loss = strategy.training_loss(out, batch)

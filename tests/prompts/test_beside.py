@@ -110,6 +110,9 @@ def test_class_token_alone_and_a_known_projection_come_to_the_same() -> None:
     middle = tokens + block.ls1(beside(normed, block.attn(normed)))
     want = middle + block.ls2(block.mlp(block.norm2(middle)))
     torch.testing.assert_close(whole, want, atol=1e-5, rtol=1e-5)
-    for settings in ({"first": 1}, {"projected": project(block, tokens), "first": 1}):
+    for settings in (
+        {"first": 1},
+        {"projected": project(block.attn, block.norm1(tokens)), "first": 1},
+    ):
         alone = run_block(block, tokens, beside=beside, **settings)
         torch.testing.assert_close(alone, whole[:, :1], atol=1e-5, rtol=1e-5)

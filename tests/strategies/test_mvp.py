@@ -84,5 +84,5 @@ def test_its_loss_reads_what_the_head_reads() -> None:
     scale = 1 - F.cosine_similarity(model.head.weight[labels], output.features) + 0.5
     strategy.use_gsf = False
     logits = model.head(output.features / scale[:, None].detach()) * output.mask
-    want = F.cross_entropy(logits, labels) + strategy.key_loss(output.selection)
+    want = F.cross_entropy(logits, labels) + strategy.prompt_loss(output)
     torch.testing.assert_close(strategy.training_loss(output, batch), want)

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
+from cl_prompts.backbones.devices import threads
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.values import one_line, yaml_text
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.own_images import Survey
-from cl_prompts.experiments.runner.process import takes_one_thread, threads
+from cl_prompts.experiments.runner.run import takes_one_thread
 from cl_prompts.scenarios.registry import find_scenario
 
 #: anytime points that a curve should have at least

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cl_prompts.backbones.architecture import Stored
 from cl_prompts.backbones.catalog import EMBEDDED
-from cl_prompts.backbones.devices import check_precision, pick_device
-from cl_prompts.backbones.features import Stored
+from cl_prompts.backbones.devices import check_precision, cores, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
@@ -39,7 +39,6 @@ from cl_prompts.experiments.runner.lineage import (
     parent_of,
     parents_of,
 )
-from cl_prompts.experiments.runner.process import cores
 from cl_prompts.experiments.runner.run import Run, boundaries_announced
 from cl_prompts.experiments.tracking.loggers import logger_class
 from cl_prompts.scenarios import benchmark_from_split

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from cl_prompts.backbones.devices import threads
 from cl_prompts.datasets.chosen import contents
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder.checksums import (
@@ -25,8 +26,7 @@ from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import PlannedRun, whole_folder
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.order_check import OrderCheck
-from cl_prompts.experiments.runner.process import takes_one_thread, threads
-from cl_prompts.experiments.runner.run import Run
+from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.runner.signals import StopRequest, stop_requests, stop_says
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.progress import Display, Watcher

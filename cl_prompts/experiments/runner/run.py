@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cl_prompts.backbones.catalog import EMBEDDED
+from cl_prompts.backbones.devices import peak_memory, pick_device
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.runner.process import peak_memory
 from cl_prompts.metrics.continual import without_course
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
@@ -26,6 +27,16 @@ def boundaries_announced(settings: RunConfig, stream: Any) -> bool:
     """Return whether the stream tells the strategy where its tasks end."""
     boundaries = settings.options.get("boundaries")
     return bool(stream.boundaries if boundaries is None else boundaries)
+
+
+def takes_one_thread(run: RunConfig) -> bool:
+    """Return whether a run computes with one thread: the embedded ViT on the CPU, at no more than
+    twice its own image size.
+
+    The rule is fixed, not measured, because the number of threads changes the rounding of sums.
+    """
+    small = run.backbone["name"] == EMBEDDED and (run.backbone["image_size"] or 0) <= 64
+    return small and pick_device(run.device).type == "cpu"
 
 
 @dataclass

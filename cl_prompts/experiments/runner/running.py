@@ -14,6 +14,7 @@ from shlex import quote
 import torch
 from rich.console import Console
 
+from cl_prompts.backbones.devices import cores, threads
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
 from cl_prompts.experiments.run_folder.folder import settings_of
@@ -36,8 +37,7 @@ from cl_prompts.experiments.runner.executors import (
     SlurmJobs,
 )
 from cl_prompts.experiments.runner.orders import in_order
-from cl_prompts.experiments.runner.process import cores, takes_one_thread, threads
-from cl_prompts.experiments.runner.run import Run
+from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.runner.shards import (
     Sharding,
     ShardJob,

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from cl_prompts.backbones.devices import threads
 from cl_prompts.backbones.pixels import check_input
 from cl_prompts.datasets.collate import HeldOutItems, collate
 from cl_prompts.datasets.dataset import ImageSet
@@ -29,8 +30,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.executors import Job, Launching, worker_resources
-from cl_prompts.experiments.runner.process import takes_one_thread, threads
-from cl_prompts.experiments.runner.run import Run
+from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.sums import not_sums, zero
 from cl_prompts.strategies.base.prototype import GivenSums, PrototypeStrategy

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cl_prompts.backbones.cost import Counts, PassCounter
+from cl_prompts.backbones.devices import reset_peak_memory
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -23,7 +24,6 @@ from cl_prompts.experiments.runner.lineage import (
     learns_on,
     scores_before,
 )
-from cl_prompts.experiments.runner.process import reset_peak_memory
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.signals import Interrupted, StopRequest
 from cl_prompts.experiments.tracking.tracker import Tracker

@@ -327,7 +327,9 @@ class Method(OnlineSettings, AvalancheEvaluation):
         return self.replay.join(stream, self.updates) if self.buffer_size else stream
 
     def training_output(self, batch: Batch) -> Output:
-        """Run the model on a batch."""
+        """Run the model on a batch; frozen parts of known samples come from the cache."""
+        if batch.samples is None:
+            return self.model.run(batch.images)
         return self.feature_cache.run(self.model, batch.images, batch.samples)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from avalanche.benchmarks import CLExperience
 from avalanche.training.utils import trigger_plugins
 
-from cl_prompts.backbones.pixels import check_batch
+from cl_prompts.backbones.pixels import check_input, check_targets, fault_of
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import has_one_class
 from cl_prompts.models.base import Output, finite
@@ -26,7 +26,6 @@ from cl_prompts.strategies.base.experience import (
     highest_class,
     mark_of,
 )
-from cl_prompts.strategies.base.faults import fault_of
 from cl_prompts.strategies.base.method import Method
 from cl_prompts.strategies.base.stream import (
     Batch,
@@ -296,10 +295,7 @@ class OnlineStrategy(Method):
         pin_memory: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        """Make a loader that yields each batch ``online_iter`` times, each in other views.
-
-        It reads in stream order, or in that of the private generator. Replay uses as many workers.
-        """
+        """Make a loader that yields each batch ``online_iter`` times, each in other views."""
         self.replay.workers = num_workers
         data = self.adapted_dataset
         order = self.shuffler if shuffle else None
@@ -339,7 +335,12 @@ class OnlineStrategy(Method):
             device=self.device,
         ):
             if stream.start == start:
-                check_batch(self.model, stream.first.images, stream.first.labels, self.samples_seen)
+                first, position = stream.first, self.samples_seen
+                check_input(self.model.backbone, first.images, position)
+                several = self.model.multi_label
+                check_targets(
+                    first.labels, self.model.n_classes, multi_label=several, first=position
+                )
             yield stream
 
     @property

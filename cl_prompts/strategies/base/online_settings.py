@@ -72,7 +72,7 @@ class OnlineSettings(Settings):
     one of these by name; ``"blocks:K"``, the own features of the last K blocks concatenated, each
     after the final norms (``half`` for half of all blocks). ``"blocks:K+patches"`` adds their mean
     patch tokens, ``"raw_blocks:K"`` omits the norms. No additional pass (see
-    :class:`~cl_prompts.backbones.features.Features`)."""
+    :class:`~cl_prompts.backbones.architecture.Features`)."""
     schedule: Schedule = "constant"
     """Schedule of the learning rate over the epochs of one experience: ``"constant"``,
     ``"cosine"`` (to zero, per epoch) or ``"coda"`` (CODA-Prompt's, to 1.6 %)."""

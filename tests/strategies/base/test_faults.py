@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from cl_prompts.backbones.pixels import fault_of
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.scenarios import disjoint_benchmark
-from cl_prompts.strategies.base.faults import fault_of
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from tests.refusals import check_refusals
 from tests.toy_data import Blobs, experiences
