@@ -98,6 +98,8 @@ def stopped(run: Run, workers: int, batches: int) -> tuple[dict[str, Any], dict[
     run.strategy.between_batches = between_batches
     with pytest.raises(Stop):
         run.train(workers)
+    # Left to the garbage collector, its processes would block some later test for ten seconds.
+    run.strategy.replay.close()
     return states[-1]
 
 
