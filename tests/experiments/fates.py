@@ -13,6 +13,8 @@ from cl_prompts.strategies.linear_probe import LinearProbe
 #: environment variable with a folder; a file in it, named by a seed, holds the fate of that run
 FATES = "CL_PROMPTS_TEST_FATES"
 AT = 60  # samples
+#: the strategy, by the name that a command has for it
+FATED = "tests.experiments.fates:Fated"
 
 
 class Fated(LinearProbe):

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.runner import running
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
-from tests.experiments.commands import PROBE, QUICK_MVP_R, run, signalling, summary
+from tests.experiments.commands import PROBE, QUICK, QUICK_MVP_R, run, signalling, summary
+from tests.experiments.fates import FATED, FATES
 from tests.experiments.sketches import sketched
 
 #: what may differ between a run and the same run in pieces
@@ -189,47 +189,33 @@ def test_a_signal_between_two_runs_of_a_plan_names_the_plan(
     assert "1 finished, 1 missing" in capsys.readouterr().out
 
 
-def started(*arguments: str, file_size: int | None = None) -> subprocess.Popen[str]:
-    """The command line in a process of its own, which may write files up to a size."""
-
-    def limit() -> None:
-        if file_size is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-
+def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FATES, str(tmp_path))
+    settings = ["digits", f"strategy={FATED}", "seed=1", *QUICK, "checkpoint_every=32"]
+    _, (whole,) = run(tmp_path / "whole", *settings)
+    (tmp_path / "1").write_text("killed")
+    arguments = ["run", *settings, "--out", str(tmp_path / "cut"), "--quiet"]
     command = [sys.executable, "-W", "ignore", "-m", "cl_prompts", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=limit
-    )
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    (cut,) = (file.parent for file in (tmp_path / "cut").rglob("config.yaml"))
+    assert main(["run", "--resume", str(cut), "--trust-code", "--quiet"]) == 0
+    same_run(whole, cut)
 
 
-KILLED = ["strategy=linear_probe", "seed=1", "n_tasks=3"]
-
-
-@pytest.mark.slow
-def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_numbers(tmp_path: Path) -> None:
-    with started("run", "digits", *KILLED, "--out", str(tmp_path / "cut")) as process:
-        while process.poll() is None and not list(tmp_path.rglob("checkpoint")):
-            time.sleep(0.01)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    (cut,) = (file.parent for file in tmp_path.rglob("config.yaml"))
-    with started("run", "digits", *KILLED, "--out", str(tmp_path / "whole")) as whole:
-        assert whole.wait() == 0
-    with started("run", "--resume", str(cut)) as resumed:
-        assert resumed.wait() == 0
-    (first,) = (file.parent for file in (tmp_path / "whole").rglob("config.yaml"))
-    same_run(first, cut)
-
-
-@pytest.mark.slow
-def test_a_disk_without_room_ends_a_process_in_one_sentence(tmp_path: Path) -> None:
-    arguments = ["run", "digits", *KILLED, "--out", str(tmp_path), "--quiet"]
-    with started(*arguments, file_size=30_000) as process:
-        said = process.communicate()[1].strip()
-    assert process.returncode == 1
+def test_a_disk_without_room_ends_a_run_in_one_sentence(
+    tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+    try:
+        assert main(["run", "digits", *PROBE, "--out", str(tmp_path), "--quiet"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err
     assert "checkpoint cannot be written: File too large" in said
-    assert "\n" not in said
+    assert said.count("\n") == 1
     (folder,) = (file.parent for file in tmp_path.rglob("config.yaml"))
-    with started("run", "--resume", str(folder), "--quiet") as resumed:
-        assert resumed.wait() == 0
-    assert summary(folder)["status"] == "finished"
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
+    same_run(whole_run, folder)

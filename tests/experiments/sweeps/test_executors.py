@@ -24,11 +24,10 @@ from cl_prompts.experiments.runner.executors import Job, Launching, SlurmJobs
 from cl_prompts.experiments.runner.signals import Interrupted
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import QUICK, summary
-from tests.experiments.fates import FATES
+from tests.experiments.fates import FATED, FATES
 from tests.experiments.test_stops import same_run
 from tests.refusals import check_refusals
 
-FATED = "tests.experiments.fates:Fated"
 Does = Callable[[Job], BaseException | None]
 
 
