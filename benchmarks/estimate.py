@@ -106,7 +106,7 @@ def main() -> None:
     print(f"{args.backbone}, torch {torch.__version__}")
     print(
         "| method | F a training image | images/s | F a test image | images/s | cached | images/s |"
-        " kernels a step | batch of equal time | MB/s | loader processes |"
+        " kernels a step | break-even batch | MB/s | loader processes |"
     )
     print("|" + " --- |" * 11)
     found = []
