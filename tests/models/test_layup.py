@@ -55,8 +55,12 @@ def test_published_ridges_and_weights(intercept: bool) -> None:
     GOLDEN.close_double(inputs @ layup.solution(), wanted)
 
 
-def test_too_few_samples_of_a_class_choose_nothing() -> None:
+@pytest.mark.parametrize(("samples", "chooses"), [(FOLDS - 1, False), (FOLDS, True)])
+def test_a_choice_needs_as_many_samples_of_a_class_as_there_are_folds(
+    samples: int, chooses: bool
+) -> None:
     layup = fresh()
     x, y = task(0)
-    layup.update(x[:3], y[:3])
-    assert layup.choose_ridge() == 100.0
+    rows = (y == y[0]).nonzero()[:samples, 0]
+    layup.update(x[rows], y[rows])
+    assert (layup.choose_ridge() != 100.0) == chooses

@@ -73,6 +73,18 @@ def test_l3a_is_the_published_one() -> None:
             GOLDEN.close(got, f"float32/task{task}/{name}", atol=2e-5)
 
 
+def test_a_class_that_was_never_met_has_no_pseudo_labels() -> None:
+    x, y = data()
+    model = MultiLabelRidge(6, 4, pseudo=0.4)  # sigmoid(0) of a class without a solution exceeds it
+    model.update(x, y * torch.tensor([1, 0, 0, 0]), torch.tensor([True, False, False, False]))
+    model.settle()
+    none = torch.zeros(4, dtype=torch.bool)
+    assert model.targets(model.statistics.inputs(x), y, none).any(dim=0).tolist() == [
+        True,
+        *none[1:],
+    ]
+
+
 def test_a_sample_weighs_as_its_positives() -> None:
     x, y = data()
     model = MultiLabelRidge(6, 4, weights="sqrt")

@@ -111,6 +111,14 @@ def test_the_choice_does_not_depend_on_a_constant_or_on_batch_mates() -> None:
     assert torch.equal(routing(pool, queries).index, before)
 
 
+def test_an_expert_that_was_frequent_once_stays_so() -> None:
+    pool = SparsePrefix((0,), 6, 2, 16, 2)
+    for expert, count in ((0, 3), (1, 90)):
+        pool.fresh_counts[..., expert] = count
+        pool.end_task()
+    assert pool.frequent[0, 0].tolist() == [True, True, False, False, False, False]
+
+
 def test_experts_that_were_never_used_are_never_chosen_in_evaluation() -> None:
     pool = SparsePrefix((0,), 6, 2, 16, 2).eval()
     queries = torch.randn(50, 2, 7, 8)
