@@ -277,8 +277,8 @@ def next_steps(runs: Sequence[Path] | Literal["latest"], begin: str = "next") ->
 
 def tables(folders: Sequence[Path]) -> Iterator[Table]:
     """Yield a table for each group of comparable runs, with titles if there are several."""
+    from cl_prompts.experiments.results.comparison import order_table
     from cl_prompts.experiments.results.groups import groups
-    from cl_prompts.experiments.results.orders import order_table
     from cl_prompts.experiments.run_folder.runs import collect
 
     found = groups(collect(folders))

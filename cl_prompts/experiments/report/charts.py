@@ -28,7 +28,6 @@ from cl_prompts.experiments.results.history import (
     usage_entropy,
     usage_matrix,
 )
-from cl_prompts.experiments.results.metrics import at
 from cl_prompts.experiments.run_folder.runs import RunRecord, title_of
 
 Fields = dict[str, Any]
@@ -74,45 +73,39 @@ def script_json(data: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def curve_charts(group: Group, reference: str, charts: Charts) -> list[Fields]:
+def curve_charts(group: Group, charts: Charts) -> list[Fields]:
     """Draw curves over samples, or over tasks for several labels and without anytime points."""
-    found = _curve_pair(group, reference, charts, over_tasks=False)
+    found = _curve_pair(group, charts, over_tasks=False)
     if group.multi_label or not found:
-        found += _curve_pair(group, reference, charts, over_tasks=True)
+        found += _curve_pair(group, charts, over_tasks=True)
     return found
 
 
-def _curve_pair(group: Group, reference: str, charts: Charts, *, over_tasks: bool) -> list[Fields]:
+def _curve_pair(group: Group, charts: Charts, *, over_tasks: bool) -> list[Fields]:
     """Mean curves, and their differences to the reference; empty without curves."""
-    names = group.names
+    names, reference = group.names, group.reference
     curves = curves_of(group.rows, task_curve_of if over_tasks else stream_curve_of)
     bands = _known({names[row]: mean_band(seeds) for row, seeds in curves.items()})
     if not bands:
         return []
     measure = "mAP" if group.multi_label else "accuracy"
     title = f"{title_of(measure)} {'after each task' if over_tasks else 'at any time'}"
-    xlabel = "after task" if over_tasks else "samples of the stream (images)"
-    ends = [] if over_tasks else _common_ends(group)
+    axes: Fields = {
+        "xlabel": "after task" if over_tasks else "samples of the stream (images)",
+        "ends": [] if over_tasks else _common_ends(group),
+    }
     bands |= _bounds(group, bands)
     ylabel = f"{measure} over the classes seen (%)"
-    chart = figures.curve_chart(bands, charts.names, xlabel=xlabel, ylabel=ylabel, ends=ends)
+    chart = figures.curve_chart(bands, charts.names, ylabel=ylabel, **axes)
     alt = f"{group.title}: {title}; at the end {_finals(bands, '{:.1f} %')}"
-    lines = "; vertical lines: task ends" if ends else ""
+    lines = "; vertical lines: task ends" if axes["ends"] else ""
     caption = f"{title}. Lines: means over seeds; bands: ± one standard deviation{lines}."
     found = [charts.add(f"{group.title}-{title}", chart, alt, caption)]
-    theirs = curves.get(reference, {})
-    gaps = _known(
-        {
-            names[row]: difference_band(seeds, theirs)
-            for row, seeds in curves.items()
-            if row != reference
-        }
-    )
+    theirs = curves.pop(reference, {})
+    gaps = _known({names[row]: difference_band(ours, theirs) for row, ours in curves.items()})
     if gaps:
-        ylabel = "difference (points)"
-        chart = figures.curve_chart(
-            gaps, charts.names, xlabel=xlabel, ylabel=ylabel, ends=ends, differences=True
-        )
+        axes |= {"ylabel": "difference (points)", "differences": True}
+        chart = figures.curve_chart(gaps, charts.names, **axes)
         finals = _finals(gaps, "{:+.1f} points")
         alt = f"{title} minus that of {names[reference]}; at the end {finals}"
         caption = (
@@ -135,13 +128,14 @@ def _common_ends(group: Group) -> list[int]:
 
 def _bounds(group: Group, bands: Mapping[str, Band]) -> dict[str, Band]:
     """Flat lines at the mean final values of upper bounds."""
-    values = group.values(at("results", "map_last" if group.multi_label else "a_last"))
     x = np.array([min(b.x[0] for b in bands.values()), max(b.x[-1] for b in bands.values())])
-    return {
-        group.names[row]: Band(x, np.full(2, statistics.mean(values[row])), None, len(runs))
-        for row, runs in group.rows.items()
-        if runs[0].whole_stream and values[row]
-    }
+    found = {}
+    for metric in (m for m in group.metrics if m.key in ("a_last", "map_last")):
+        for row, values in group.values(metric).items():
+            if row in group.bounds and values:
+                mean = statistics.mean(values.values())
+                found[group.names[row]] = Band(x, np.full(2, mean), None, len(group.rows[row]))
+    return found
 
 
 def _finals(bands: Mapping[str, Band], form: str) -> str:

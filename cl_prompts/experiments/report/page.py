@@ -12,22 +12,19 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cl_prompts.checks import one_of
-from cl_prompts.errors import InputError, RunError, short, unknown
+from cl_prompts.errors import InputError, RunError, short
 from cl_prompts.experiments.figures import Format, figure, theme
 from cl_prompts.experiments.report.charts import Charts, script_json
 from cl_prompts.experiments.report.summary import opening
 from cl_prompts.experiments.report.tables import group_fields
-from cl_prompts.experiments.results.comparison import named_rows, reference_row
 from cl_prompts.experiments.results.comparison_text import BOLD
-from cl_prompts.experiments.results.groups import Group, groups
-from cl_prompts.experiments.results.metrics import at
+from cl_prompts.experiments.results.groups import choose, groups
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 
@@ -117,11 +114,8 @@ def new_page(folder: Path) -> Path:
 def _render(
     runs: list[RunRecord], paths: list[Path], base: Path, reference: str | None
 ) -> tuple[str, Charts]:
-    parts = groups(runs)
+    parts = choose(groups(runs), reference)
     charts = Charts(sorted({name for part in parts for name in part.names.values()}))
-    counted = {run.folder for part in parts for run in part.runs}
-    references = _references(parts, reference)
-    link = partial(_link, base=base.resolve())
     jinja = Environment(
         loader=PackageLoader("cl_prompts.experiments.report"),
         autoescape=True,
@@ -130,48 +124,30 @@ def _render(
         lstrip_blocks=True,
     )
     command = ["cl-prompts", "report", *map(str, paths)]
+    metrics = {metric.key for part in parts for metric in part.metrics}
     html = jinja.get_template("report.html").render(
         title=", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs)),
         library=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
         themes=script_json([theme(), theme(dark=True)]),
-        parts=[
-            group_fields(part, row, charts, link)
-            for part, row in zip(parts, references, strict=True)
-        ],
+        parts=[group_fields(part, charts) for part in parts],
         bold=BOLD,
         multi_label=any(run.multi_label for run in runs),
-        forward_transfer=any(at("results", "fwt")(run.summary) is not None for run in runs),
-        runs=[
-            {
-                "run": run,
-                "strategy": run.summary["strategy"],
-                "folder": os.path.relpath(run.folder.resolve(), base.resolve()),
-                "link": link(run.folder),
-                "counted": run.folder in counted,
-            }
-            for run in runs
-        ],
+        forward_transfer="fwt" in metrics,
+        runs=runs,
+        counted={run.folder for part in parts for run in part.runs},
+        place=partial(_place, base=base.resolve()),
         opening=opening(runs),
         unfinished=not all(run.finished for run in runs),
         environments=_environments(runs),
         commands=list(dict.fromkeys(str(run.summary.get("command") or "") for run in runs)),
         left_out=_left_out(runs),
-        report_command=shlex.join(
-            command if reference is None else [*command, "--reference", reference]
-        ),
+        report_command=shlex.join([*command, *(["--reference", reference] if reference else [])]),
     )
     return html, charts
 
 
-def _references(parts: Sequence[Group], name: str | None) -> list[str]:
-    known = [label for part in parts for label in part.rows]
-    if name is not None and parts and not named_rows(name, known):
-        raise unknown("row of these runs", name, known)
-    return [reference_row(part, list(part.rows), name) for part in parts]
-
-
-def _link(path: Path, base: Path) -> str:
-    return quote(Path(os.path.relpath(path.resolve(), base)).as_posix())
+def _place(path: Path, base: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), base)).as_posix()
 
 
 def _left_out(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from cl_prompts.errors import all_of, first_of
 from cl_prompts.experiments.results.aggregates import Aggregate
-from cl_prompts.experiments.results.comparison import notes_of
+from cl_prompts.experiments.results.comparison import notes_of, order_sentences
 from cl_prompts.experiments.results.groups import Group
 from cl_prompts.experiments.results.history import curve_of
-from cl_prompts.experiments.results.orders import order_sentences
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 #: metrics of the summary, in order of preference
@@ -29,67 +28,48 @@ def opening(runs: Sequence[RunRecord]) -> str:
     return f"{when}: {text}" if when else text
 
 
-def finding(group: Group, reference: str) -> str:
+def finding(group: Group) -> str:
     """Return one sentence on the paired tests of the headline metric.
 
     A row "beats" the reference or "loses to" it only where the difference is significant after
-    Holm's correction. Upper bounds are left out.
-
-    Args:
-        group: the runs.
-        reference: row that differences refer to.
-
-    Returns:
-        The sentence; empty without such a metric, or without other rows.
+    Holm's correction. Upper bounds are left out. Empty without such a metric or other rows.
     """
     known = {metric.key: metric for metric in group.metrics}
     metrics = [known[key] for key in _ABOUT if key in known]
-    metric = next((m for m in metrics if group.values(m.value)[reference]), None)
-    if metric is None:
+    metric = next((one for one in metrics if group.values(one)[group.reference]), None)
+    others = [row for row in group.rows if row not in (*group.bounds, group.reference)]
+    if metric is None or not others:
         return ""
-    found = {row: one for row, (one,) in group.table([metric], reference=reference).items()}
-    others = {
-        row: one
-        for row, one in found.items()
-        if row != reference and not group.rows[row][0].whole_stream
-    }
-    if not others:
-        return ""
-    names = group.names
-    tested = {row: one for row, one in others.items() if one.difference and one.difference.known}
-    # Titles end in a no-break space and their unit.
-    title = metric.title.partition("\u00a0")[0]
+    names, against = group.names, group.names[group.reference]
+    found = {row: one for row, (one,) in group.table([metric]).items()}
+    gaps = {row: found[row].difference for row in others}
+    tested = {row: found[row] for row, gap in gaps.items() if gap is not None and gap.known}
     if not tested:
-        return f"{title}: no strategy shares two seeds with {names[reference]}: no test."
-    parts = _verdicts(group, tested, found[reference], reference)
+        return f"{metric.name}: no strategy shares two seeds with {against}: no test."
+    parts = _verdicts(group, tested, found[group.reference])
     untested = [names[row] for row in others if row not in tested]
     if untested:
         parts.append(f"not tested: {first_of(untested, _NAMED)}")
-    return f"{title}: {'; '.join(parts)} (paired t-tests at 5 %, after Holm's correction)."
+    return f"{metric.name}: {'; '.join(parts)} (paired t-tests at 5 %, after Holm's correction)."
 
 
-def _verdicts(
-    group: Group, tested: Mapping[str, Aggregate], theirs: Aggregate, reference: str
-) -> list[str]:
+def _verdicts(group: Group, tested: Mapping[str, Aggregate], theirs: Aggregate) -> list[str]:
     """Largest significant differences, then undecided comparisons."""
-    names = group.names
+    names, against = group.names, group.names[group.reference]
     gains = {row: one.difference.mean for row, one in tested.items() if one.difference}
     clear = [row for row, one in tested.items() if one.verdict == "significant"]
     differing = [
-        f"{names[row]} {'beats' if gains[row] > 0 else 'loses to'} {names[reference]}"
+        f"{names[row]} {'beats' if gains[row] > 0 else 'loses to'} {against}"
         f" {_where(tested[row], theirs)}, by {100 * abs(gains[row]):.1f} points on average"
         + (f" ({stored})" if (stored := _images(group, row)) else "")
         for row in sorted(clear, key=lambda row: -abs(gains[row]))
     ]
     parts = [first_of(differing, _NAMED, "; ")] if differing else []
-    undecided = [names[row] for row in tested if row not in clear]
-    if undecided:
+    if undecided := [names[row] for row in tested if row not in clear]:
         verb = "is" if len(undecided) == 1 else "are"
-        parts.append(
-            f"{first_of(undecided, _NAMED)} {verb} not significantly different from"
-            f" {names[reference]}"
-        )
-    stored = _images(group, reference)
+        shown = first_of(undecided, _NAMED)
+        parts.append(f"{shown} {verb} not significantly different from {against}")
+    stored = _images(group, group.reference)
     return [*parts, *([stored] if stored and clear else [])]
 
 
@@ -113,12 +93,12 @@ def _images(group: Group, row: str) -> str:
 
 def caveats(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str]:
     """Return sentences on the limits of a table's numbers."""
+    notes = notes_of(group, table)
     single = [
         group.names[row]
         for row, runs in group.rows.items()
         if all(len(curve_of(run)) == 1 for run in runs)
     ]
-    notes = list(notes_of(group, table))
     if single:
         notes.append(
             f"A_AUC of {all_of(single)} has a single anytime point. Reduce evaluation.every for a"

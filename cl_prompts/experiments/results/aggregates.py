@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ _SEEDS_ENOUGH = 5
 #: value by seed
 Seeded = Mapping[Any, float]
 #: (samples or tasks, value 0..1) per point
-Curve = Sequence[tuple[float, float]]
+Curve = Sequence[tuple[float, float]] | Floats
 
 
 @dataclass(frozen=True)
@@ -94,27 +94,12 @@ def holm(values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    known = sorted((p, place) for place, p in enumerate(values) if not math.isnan(p))
-    adjusted = [math.nan] * len(values)
-    least = 0.0
+    p = np.asarray(values, float)
+    order = np.argsort(p)  # NaN comes last
     # The k-th smallest of m is multiplied by m - k + 1, and is at least the one before it.
-    for rank, (p, place) in enumerate(known):
-        least = max(least, min(1.0, (len(known) - rank) * p))
-        adjusted[place] = least
-    return adjusted
-
-
-def paired_differences(
-    values: Mapping[str, Seeded], reference: str
-) -> dict[str, tuple[Difference | None, float]]:
-    """Return each row's difference to the reference, and its p after Holm's correction."""
-    theirs = values.get(reference, {})
-    gaps = [
-        None if row == reference else paired_difference(found, theirs)
-        for row, found in values.items()
-    ]
-    adjusted = holm([math.nan if gap is None else gap.p for gap in gaps])
-    return dict(zip(values, zip(gaps, adjusted, strict=True), strict=True))
+    scaled = p[order] * (np.count_nonzero(~np.isnan(p)) - np.arange(len(p)))
+    p[order] = np.maximum.accumulate(np.minimum(scaled, 1.0))
+    return p.tolist()
 
 
 def mean_ranks(values: Mapping[str, Seeded], *, highest_first: bool = True) -> dict[str, float]:
@@ -181,37 +166,26 @@ class Aggregate:
 
 
 def aggregates_of(
-    rows: Mapping[str, Sequence[RunRecord]], metric: Metric, reference: str = ""
+    values: Mapping[str, Seeded], metric: Metric, reference: str, bounds: Collection[str] = ()
 ) -> dict[str, Aggregate]:
     """Aggregate a metric for each row.
 
-    Rows trained on the whole stream at once are upper bounds: they have differences, but no rank
-    and no bold.
-
     Args:
-        rows: runs of each row, by label.
+        values: values of each row, by seed.
         metric: the metric.
-        reference: row that differences refer to; empty for none.
+        reference: row that differences refer to.
+        bounds: rows that are upper bounds: they have differences, but no rank and no bold.
     """
-    values = {row: seeded_values(runs, metric) for row, runs in rows.items()}
-    competing = {
-        row: found for row, found in values.items() if found and not rows[row][0].whole_stream
-    }
+    competing = {row: found for row, found in values.items() if found and row not in bounds}
     best = best_rows(metric, competing)
     ranks = mean_ranks(competing, highest_first=metric.best is max) if metric.best else {}
-    gaps = paired_differences(values, reference)
+    others = [{} if row == reference else ours for row, ours in values.items()]
+    gaps = [paired_difference(ours, values[reference]) for ours in others]
+    adjusted = holm([math.nan if gap is None else gap.p for gap in gaps])
     return {
-        row: Aggregate(
-            found, metric.text(list(found.values())), row in best, ranks.get(row), *gaps[row]
-        )
-        for row, found in values.items()
+        row: Aggregate(found, metric.text([*found.values()]), row in best, ranks.get(row), gap, p)
+        for (row, found), gap, p in zip(values.items(), gaps, adjusted, strict=True)
     }
-
-
-def seeded_values(runs: Iterable[RunRecord], metric: Metric) -> dict[tuple[Any, ...], float]:
-    """Return the defined values of a metric by (seed, stream seed) and any class order."""
-    found = ((run.draw, metric.value(run.summary)) for run in runs)
-    return {draw: value for draw, value in found if value is not None}
 
 
 def best_rows(metric: Metric, values: Mapping[str, Seeded]) -> set[str]:
@@ -308,22 +282,16 @@ def mean_band(seeds: Mapping[Any, Curve]) -> Band | None:
 def difference_band(ours: Mapping[Any, Curve], theirs: Mapping[Any, Curve]) -> Band | None:
     """Average the paired differences of curves, with Student's interval at each point as band.
 
-    None where the rows share no seed or no points.
+    Each difference is on the common range of its curves. None where the rows share no seed or no
+    points.
     """
-    gaps = {seed: difference_curve(ours[seed], theirs[seed]) for seed in ours if seed in theirs}
-    gaps = {seed: gap for seed, gap in gaps.items() if gap}
+    gaps: dict[Any, Curve] = {}
+    for seed in (seed for seed in ours if seed in theirs):
+        x, (mine, other) = _on_common_points([ours[seed], theirs[seed]])
+        if len(x):
+            gaps[seed] = np.stack([x, mine - other], axis=1)
     band = mean_band(gaps) if gaps else None
     if band is None or band.half is None:
         return band
     # t(0.975, n - 1) * s / sqrt(n)
-    return Band(band.x, band.middle, least_effect(band.seeds) * band.half, band.seeds)
-
-
-def difference_curve(ours: Curve, theirs: Curve) -> list[tuple[float, float]]:
-    """Subtract two curves on their common range; empty without one.
-
-    >>> difference_curve([(10, 0.5), (30, 0.75)], [(20, 0.5), (30, 0.25)])
-    [(20.0, 0.125), (30.0, 0.5)]
-    """
-    x, (mine, other) = _on_common_points([ours, theirs])
-    return list(zip(x.tolist(), (mine - other).tolist(), strict=True))
+    return replace(band, half=least_effect(band.seeds) * band.half)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cl_prompts.experiments.recipes.values import parsed
@@ -85,16 +85,27 @@ def tables(runs: Iterable[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]
     Runs of equal seeds must have equal streams, data and weights. Where they differ, such as under
     another version of a library, each draw has its own table.
     """
-    by_conditions: dict[str, tuple[Conditions, list[RunRecord]]] = {}
+    by_conditions: dict[str, list[RunRecord]] = defaultdict(list)
     for run in runs:
         if run.finished:
-            conditions = conditions_of(run)
-            key = json.dumps(conditions, sort_keys=True)
-            by_conditions.setdefault(key, (conditions, []))[1].append(run)
+            by_conditions[json.dumps(conditions_of(run), sort_keys=True)].append(run)
     found: list[tuple[Conditions, list[RunRecord]]] = []
-    for conditions, members in by_conditions.values():
-        found += [({**conditions, **drawn}, part) for drawn, part in _by_draws(members)]
+    for members in by_conditions.values():
+        conditions = conditions_of(members[0])
+        by_draw: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
+        for run in members:
+            by_draw[_drawn(run)].append(run)
+        seeds = {(run.seeds, _drawn(run)) for run in members}
+        if len(seeds) == len({run.seeds for run in members}):
+            found.append((conditions, members))
+            continue
+        for drawn, part in by_draw.items():
+            found.append(({**conditions, **dict(zip(_DRAWN, drawn, strict=True))}, part))
     return found
+
+
+def _drawn(run: RunRecord) -> tuple[str, ...]:
+    return tuple(json.dumps(run.identity[part], sort_keys=True) for part in _DRAWN)
 
 
 def notes_on(runs: Iterable[RunRecord]) -> list[str]:
@@ -108,21 +119,17 @@ def notes_on(runs: Iterable[RunRecord]) -> list[str]:
             f"A search chose settings by the runs of seed {seeds}, so their scores are too high:"
             " leave them out."
         ]
+    # A run may be resumed in another environment.
+    made = [run.environment for run in runs]
+    made += [{**one, **changed} for one in made for changed in one.get("resumed_with", ())]
     differing = []
     for key in _ENVIRONMENT:
-        values = {str(made.get(key, "unknown")) for run in runs for made in _environments(run)}
+        values = {str(one.get(key, "unknown")) for one in made}
         if len(values) > 1:
             differing.append(f"{key} {', '.join(sorted(values))}")
     if differing:
         notes.append(f"Runs have different environments: {'; '.join(differing)}.")
     return notes
-
-
-def _environments(run: RunRecord) -> Iterator[Mapping[str, Any]]:
-    """Environments in which a run was started and resumed."""
-    yield run.environment
-    for changed in run.environment.get("resumed_with", ()):
-        yield {**run.environment, **changed}
 
 
 def _of_strategy(key: str) -> bool:
@@ -147,18 +154,3 @@ def _without_draws(data: Mapping[str, Any]) -> Mapping[str, Any]:
         return data
     parts = {part: {**data[part], "contents": None} for part in ("training", "test")}
     return {**data, **parts, "seed": None}
-
-
-def _by_draws(runs: Sequence[RunRecord]) -> Iterator[tuple[dict[str, str], list[RunRecord]]]:
-    """Runs divided by what their seeds drew, where equal seeds drew different things."""
-    by_seeds: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    by_draw: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
-    for run in runs:
-        drawn = tuple(json.dumps(run.identity[part], sort_keys=True) for part in _DRAWN)
-        by_seeds[run.seeds].add(drawn)
-        by_draw[drawn].append(run)
-    if all(len(draws) == 1 for draws in by_seeds.values()):
-        yield {}, list(runs)
-        return
-    for drawn, members in by_draw.items():
-        yield dict(zip(_DRAWN, drawn, strict=True)), members

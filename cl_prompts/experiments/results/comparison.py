@@ -6,42 +6,39 @@ as those of the report.
 
 from __future__ import annotations
 
+import itertools
 import json
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, power
 from cl_prompts.experiments.results.comparable import notes_on
-from cl_prompts.experiments.results.groups import Group, groups
+from cl_prompts.experiments.results.groups import Group, choose, groups
 from cl_prompts.experiments.results.metrics import Metric
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 
 #: metrics compared by default, where runs have them
 HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
+_BY_ORDER = ("a_auc", "a_last", "map_avg", "map_last")
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Comparable runs with their aggregates.
 
     Attributes:
-        title: title of the group, and the value of the setting that divides tables.
         group: the runs.
         metrics: the metrics that are compared.
         aggregates: by row in the order asked for, one for each metric.
-        reference: row that differences refer to.
-        notes: sentences on the limits of the numbers.
     """
 
-    title: str
     group: Group
-    metrics: tuple[Metric, ...]
+    metrics: Sequence[Metric]
     aggregates: Mapping[str, Sequence[Aggregate]]
-    reference: str
-    notes: tuple[str, ...]
 
 
 def compare(
@@ -58,7 +55,8 @@ def compare(
         paths: run folders, or folders above them; rows come in this order.
         by: setting whose values divide the tables, dotted (``scenario.blurry_percent``) or bare;
             also "dataset", "scenario", "backbone" and "recipe".
-        reference: row that the others are compared with, see :func:`reference_row`.
+        reference: row that the others are compared with, see
+            :func:`~cl_prompts.experiments.results.groups.choose`.
         rows: labels or strategies to show, in this order; empty for all.
         metrics: keys of ``results`` in ``summary.json``; empty for the headline metrics.
 
@@ -68,32 +66,31 @@ def compare(
     runs = [run for run in collect(paths) if run.finished]
     if not runs:
         raise InputError("none of these runs is finished: there is nothing to compare")
-    parts = [
-        (f"{group.title} ({value})" if value else group.title, group)
-        for value, members in _by_value(runs, by).items()
-        for group in groups(members)
-    ]
-    labels = [label for _, group in parts for label in group.rows]
-    # A row need not be in every table, but it must be in one.
-    for name in (*rows, *([] if reference is None else [reference])):
-        if not named_rows(name, labels):
-            raise unknown("row", name, labels)
+    parts = choose(groups(runs) if by is None else _groups_by(runs, by), reference, rows)
+    known = dict.fromkeys(key for group in parts for key in _scores(group))
+    for key in metrics:
+        if key not in known:
+            raise unknown("metric of these runs", key, known)
     tables = []
-    for title, group in parts:
-        known = list(group.rows)
-        chosen = [label for name in rows for label in named_rows(name, known)] if rows else known
-        if chosen:
-            row = reference_row(group, chosen, reference)
-            compared = _metrics(group, metrics)
-            found = group.table(compared, rows=dict.fromkeys(chosen), reference=row)
-            tables.append(Table(title, group, compared, found, row, notes_of(group, found)))
+    for group in parts:
+        scores = _scores(group)
+        headlines = [*HEADLINES, *(metric.key for metric in group.own_scores)]
+        if group.multi_label:
+            # With several labels, forgetting has another definition.
+            headlines.remove("forgetting")
+        compared = [scores[key] for key in metrics or headlines if key in scores]
+        tables.append(Table(group, compared, group.table(compared)))
     return tables
 
 
-def _by_value(runs: Sequence[RunRecord], key: str | None) -> dict[str, list[RunRecord]]:
-    """Runs by ``key=value`` of a setting; all under "" without a key."""
-    if key is None:
-        return {"": list(runs)}
+def _scores(group: Group) -> dict[str, Metric]:
+    """Metrics with a direction, and the user's own, by key."""
+    metrics = [metric for metric in (*group.metrics, *group.by_name) if metric.best is not None]
+    return {metric.key: metric for metric in (*metrics, *group.own_scores)}
+
+
+def _groups_by(runs: Sequence[RunRecord], key: str) -> list[Group]:
+    """Groups of the runs of each value of a setting, with the value in their titles."""
     settings = [{**run.identity["settings"], "recipe": run.summary["recipe"]} for run in runs]
     known = dict.fromkeys(name for one in settings for name in one)
     named = [name for name in known if name in (key, f"{key}.name")]
@@ -102,59 +99,21 @@ def _by_value(runs: Sequence[RunRecord], key: str | None) -> dict[str, list[RunR
         raise unknown("setting of these runs", key, known)
     if len(named) > 1:
         raise InputError(f"{key} could mean {' or '.join(named)}: write one of these")
-    found = defaultdict(list)
+    by_value = defaultdict(list)
     for run, one in zip(runs, settings, strict=True):
         value = one.get(named[0], "unset")
-        found[f"{key}={value if isinstance(value, str) else json.dumps(value)}"].append(run)
-    return found
+        by_value[value if isinstance(value, str) else json.dumps(value)].append(run)
+    return [
+        replace(group, title=f"{group.title} ({key}={value})")
+        for value, members in by_value.items()
+        for group in groups(members)
+    ]
 
 
-def named_rows(name: str, labels: Sequence[str]) -> list[str]:
-    """Return the rows of a name: the label itself, or all rows of a strategy."""
-    if name in labels:
-        return [name]
-    # Labels of several rows of one strategy: its name, then settings in brackets.
-    return [label for label in labels if label.startswith(f"{name} (")]
-
-
-def reference_row(group: Group, rows: Sequence[str], name: str | None = None) -> str:
-    """Choose the row that differences refer to.
-
-    Args:
-        group: the runs.
-        rows: labels, in the order asked for.
-        name: label or strategy. Without it, or in a table without that row: the first row that was
-            not trained on the whole stream at once, or else the first.
-
-    Raises:
-        InputError: several rows have that name.
-    """
-    named = [] if name is None else named_rows(name, rows)
-    if len(named) > 1:
-        raise InputError(f"reference {name} could mean {' or '.join(named)}: write one of these")
-    streamed = [row for row in rows if not group.rows[row][0].whole_stream]
-    return next(iter([*named, *streamed, *rows]))
-
-
-def _metrics(group: Group, keys: Sequence[str]) -> tuple[Metric, ...]:
-    """Metrics of these keys, or the headline metrics and the user's own."""
-    scores = [metric for metric in (*group.metrics, *group.by_name) if metric.best is not None]
-    known = {metric.key: metric for metric in (*scores, *group.own_scores)}
-    for key in keys:
-        if key not in known:
-            raise unknown("metric of these runs", key, known)
-    own = [metric.key for metric in group.own_scores]
-    # With several labels, forgetting has another definition and is not a headline metric.
-    hidden = "forgetting" if group.multi_label else ""
-    headlines = [key for key in (*HEADLINES, *own) if key in known and key != hidden]
-    return tuple(known[key] for key in keys or headlines)
-
-
-def notes_of(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> tuple[str, ...]:
+def notes_of(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str]:
     """Return sentences on the limits of the numbers of a table."""
-    names = group.names
-    bounds = [row for row in table if group.rows[row][0].whole_stream]
-    seeds = {row: group.seeds[row] for row in table if row not in bounds}
+    names, bounds = group.names, group.bounds
+    seeds = {row: found for row, found in group.seeds.items() if row not in bounds}
     notes = []
     if len(set(seeds.values())) > 1:
         listed = "; ".join(f"{names[row]}: {', '.join(found)}" for row, found in seeds.items())
@@ -168,8 +127,58 @@ def notes_of(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> tuple[st
         found = [f"{run} ({n + 1} runs)" for run, n in group.replaced.items()]
         notes.append(f"Duplicate seeds: {all_of(found)}. Only the newest run counts.")
     notes.append(power(one for found in table.values() for one in found))
-    notes += notes_on(run for row in table for run in group.rows[row])
+    notes += notes_on(group.runs)
     if bounds and seeds:
         shown = all_of([names[row] for row in bounds])
         notes.append(f"{shown}: an upper bound trained on all data at once, never bold.")
-    return tuple(filter(None, notes))
+    return [note for note in notes if note]
+
+
+def order_table(group: Group) -> list[tuple[str, ...]]:
+    """Worst, mean and best of A_AUC and A_last over class orders, in percent, by row.
+
+    The value of an order is the mean over seeds; its name stands behind it.
+
+    Returns:
+        The headings, and a line for each row with several orders; empty without such rows.
+    """
+    metrics = [metric for metric in group.metrics if metric.key in _BY_ORDER]
+    lines = []
+    for row, runs in group.rows.items():
+        orders = {run.order for run in runs if run.order}
+        if len(orders) > 1:
+            ranges = [_range_over_orders(group.values(metric)[row]) for metric in metrics]
+            lines.append((group.names[row], str(len(orders)), *itertools.chain(*ranges)))
+    heads = [f"{metric.name} {part}" for metric in metrics for part in ("worst", "mean", "best")]
+    return [("strategy", "orders", *heads), *lines] if lines else []
+
+
+def _range_over_orders(values: Mapping[tuple[Any, ...], float]) -> list[str]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for draw, value in values.items():
+        found[draw[-1]].append(value)
+    if not found:
+        return ["", "", ""]
+    means = {order: statistics.fmean(known) for order, known in found.items()}
+    low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    worst, best = (f"{100 * means[order]:.1f} ({order})" for order in (low, high))
+    return [worst, f"{100 * statistics.fmean(means.values()):.1f}", best]
+
+
+def order_sentences(group: Group) -> list[str]:
+    """One sentence for each row whose final score does not depend on the order of the stream."""
+    score = "The final mAP" if group.multi_label else "A_last"
+    found = []
+    for row, runs in group.rows.items():
+        checks: list[dict[str, Any]] = [run.summary.get("order_check") or {} for run in runs]
+        if not all(checks):
+            continue
+        how = "its state is sums over samples; not checked in this run"
+        if done := [check for check in checks if check["orders"]]:
+            how = (
+                f"checked: largest relative difference of scores over {done[0]['orders']} random"
+                f" orders, {max(check['difference'] for check in done):.0e}"
+            )
+        name = group.names[row]
+        found.append(f"{score} of {name} does not depend on the order of the stream ({how}).")
+    return found

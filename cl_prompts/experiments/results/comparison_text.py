@@ -7,18 +7,18 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from cl_prompts.checks import one_of
 from cl_prompts.experiments.recipes.values import one_line
 from cl_prompts.experiments.results.aggregates import CONFIDENCE, Aggregate, Difference
-from cl_prompts.experiments.results.comparison import Table
+from cl_prompts.experiments.results.comparison import Table, notes_of
 from cl_prompts.experiments.results.metrics import memory_text
 
 Format = Literal["markdown", "latex", "csv", "json"]
-#: by row, the text of each cell, of one or several lines, and whether it is bold
-Rows = Mapping[str, Sequence[tuple[str, bool]]]
+#: writes a cell of one or several lines, perhaps in bold
+Cell = Callable[[Sequence[str], bool], str]
 
 _SURE = f"{100 * CONFIDENCE:.0f} %"
 #: meaning of bold in all tables of means
@@ -56,27 +56,25 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
     return "\n\n".join([r"% needs \usepackage{booktabs} and \usepackage{adjustbox}", *parts])
 
 
-def _grids(table: Table) -> Iterator[tuple[str, list[str], Rows]]:
-    """Caption, headings and rows: means; with several rows, also differences and ranks."""
-    names, rows = table.group.names, table.aggregates
-    headings = [f"{metric.title}{_ARROWS[metric.best]}" for metric in table.metrics]
-    means = {}
-    for row, found in rows.items():
-        memory = memory_text(table.group.rows[row][0].summary)
-        means[names[row]] = [*((one.text, one.best) for one in found), (memory, False)]
-    yield _MEANS, [*headings, "memory"], means
+def _grids(table: Table, cell: Cell) -> Iterator[tuple[str, list[list[str]]]]:
+    """Caption and lines, the headings first: means; with several rows, differences and ranks."""
+    group, rows = table.group, table.aggregates.items()
+    names = {row: cell([name], False) for row, name in group.names.items()}
+    titles = [f"{metric.title}{_ARROWS[metric.best]}" for metric in table.metrics]
+    head = [cell([text], False) for text in ("strategy", *titles)]
+    means = [[*head, cell(["memory"], False)]]
+    gaps, ranks = [head], [head]
+    for row, found in rows:
+        memory = cell([memory_text(group.rows[row][0].summary)], False)
+        means.append([names[row], *(cell([one.text], one.best) for one in found), memory])
+        texts = ["-" if one.rank is None else f"{one.rank:.2f}" for one in found]
+        ranks.append([names[row], *texts])
+        if row != group.reference:
+            gaps.append([names[row], *(cell(difference_lines(one), False) for one in found)])
+    yield _MEANS, means
     if len(rows) > 1:
-        gaps = {
-            names[row]: [("\n".join(difference_lines(one)), False) for one in found]
-            for row, found in rows.items()
-            if row != table.reference
-        }
-        yield _GAPS.format(names[table.reference]), headings, gaps
-        ranks = {
-            names[row]: [("-" if one.rank is None else f"{one.rank:.2f}", False) for one in found]
-            for row, found in rows.items()
-        }
-        yield _RANKS, headings, ranks
+        yield _GAPS.format(group.names[group.reference]), gaps
+        yield _RANKS, ranks
 
 
 def difference_lines(aggregate: Aggregate) -> list[str]:
@@ -95,22 +93,23 @@ def difference_lines(aggregate: Aggregate) -> list[str]:
 
 
 def _markdown(table: Table) -> Iterator[str]:
-    yield f"## {markdown_text(table.title)}"
+    yield f"## {markdown_text(table.group.title)}"
     if table.group.differs:
         yield markdown_text(_differs(table))
-    for caption, headings, rows in _grids(table):
-        head = [markdown_text(text) for text in ("strategy", *headings)]
-        lines = [head, ["---"] * len(head)]
-        for row, cells in rows.items():
-            texts = [(markdown_text(text.replace("\n", ", ")), bold) for text, bold in cells]
-            lines.append([markdown_text(row), *(f"**{t}**" if bold else t for t, bold in texts)])
-        body = "\n".join(f"| {' | '.join(texts)} |" for texts in lines)
+    for caption, (head, *lines) in _grids(table, _markdown_cell):
+        ruled = [head, ["---"] * len(head), *lines]
+        body = "\n".join(f"| {' | '.join(line)} |" for line in ruled)
         yield f"{markdown_text(caption)}\n\n{body}"
-    yield from map(markdown_text, table.notes)
+    yield from map(markdown_text, notes_of(table.group, table.aggregates))
+
+
+def _markdown_cell(lines: Sequence[str], bold: bool) -> str:
+    escaped = markdown_text(", ".join(lines))
+    return f"**{escaped}**" if bold else escaped
 
 
 def _differs(table: Table) -> str:
-    return f"Not comparable with {table.group.reference}: {', '.join(table.group.differs)}."
+    return f"Not comparable with {table.group.differs_from}: {', '.join(table.group.differs)}."
 
 
 def markdown_text(text: str) -> str:
@@ -127,38 +126,39 @@ def markdown_text(text: str) -> str:
 def _latex(table: Table, number: int) -> Iterator[str]:
     if table.group.differs:
         yield f"% {one_line(_differs(table))}"
-    for part, (caption, headings, rows) in enumerate(_grids(table), 1):
-        lines = [_latex_row(map(_tex, ["strategy", *headings])), r"\midrule"]
-        lines += [_latex_row([_tex(row), *map(_cell, cells)]) for row, cells in rows.items()]
+    for part, (caption, (head, *lines)) in enumerate(_grids(table, _latex_cell), 1):
         yield "\n".join(
             [
                 r"\begin{table}",
                 r"\centering",
-                rf"\caption{{{_tex(table.title)}. {_tex(caption)}}}",
+                rf"\caption{{{_tex(table.group.title)}. {_tex(caption)}}}",
                 rf"\label{{tab:{number}-{part}}}",
                 # At most as wide as the text; narrow tables keep their size.
                 r"\begin{adjustbox}{max width=\linewidth}",
-                rf"\begin{{tabular}}{{l{'r' * len(headings)}}}",
+                rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
                 r"\toprule",
-                *lines,
+                _latex_row(head),
+                r"\midrule",
+                *map(_latex_row, lines),
                 r"\bottomrule",
                 *(rf"\end{{{name}}}" for name in ("tabular", "adjustbox", "table")),
             ]
         )
-    yield from (f"% {one_line(note)}" for note in table.notes)
+    yield from (f"% {one_line(note)}" for note in notes_of(table.group, table.aggregates))
 
 
-def _latex_row(texts: Iterable[str]) -> str:
-    return " & ".join(texts) + r" \\"
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
 
 
-def _cell(cell: tuple[str, bool]) -> str:
+def _latex_cell(lines: Sequence[str], bold: bool) -> str:
     """A cell whose lines stand above each other."""
-    text, bold = cell
-    # The p-value says what the verdict says.
-    lines = r" \\ ".join(_tex(line.partition(": ")[0]) for line in text.split("\n"))
-    stacked = rf"\shortstack[r]{{{lines}}}" if "\n" in text else lines
-    return rf"\textbf{{{stacked}}}" if bold else stacked
+    text = _tex(lines[0])
+    if len(lines) > 1:
+        # The p-value says what the verdict says.
+        second = _tex(lines[1].partition(": ")[0])
+        text = rf"\shortstack[r]{{{text} \\ {second}}}"
+    return rf"\textbf{{{text}}}" if bold else text
 
 
 _TEX = str.maketrans(
@@ -192,10 +192,10 @@ def _records(table: Table) -> Iterator[dict[str, Any]]:
         for metric, one in zip(table.metrics, found, strict=True):
             gap = vars(one.difference or Difference(0, math.nan))
             yield {
-                "table": table.title,
+                "table": table.group.title,
                 "strategy": row,
                 "metric": metric.key,
-                "reference": table.reference,
+                "reference": table.group.reference,
                 "seeds": len(one.values),
                 "mean": one.mean,
                 "std": one.spread,

@@ -7,12 +7,13 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from cl_prompts.catalog import catalog
 from cl_prompts.datasets.fingerprint import fingerprint_change
-from cl_prompts.errors import first_of
+from cl_prompts.errors import InputError, first_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, aggregates_of
 from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
 from cl_prompts.experiments.results.metrics import (
@@ -20,7 +21,6 @@ from cl_prompts.experiments.results.metrics import (
     METRICS,
     MULTI_LABEL_BY_NAME,
     MULTI_LABEL_METRICS,
-    Lookup,
     Metric,
     own_score,
 )
@@ -41,29 +41,23 @@ def differences(conditions: Conditions, reference: Conditions) -> list[str]:
     >>> differences({"scenario.blurry_percent": "60"}, {"scenario.blurry_percent": "10"})
     ['blurry_percent 60 instead of 10']
     """
-    keys = dict.fromkeys((*conditions, *reference))
-    differing = [key for key in keys if conditions.get(key) != reference.get(key)]
-    shown = [key for key in differing if not _follows(key, differing, conditions, reference)]
+    pairs = {key: (conditions.get(key), reference.get(key)) for key in (*conditions, *reference)}
+    differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    shown = {}
+    for key, pair in differing.items():
+        choice = _FOLLOWS.get(key, f"{key.partition('.')[0]}.name")
+        follows = key in _FOLLOWS or None in pair
+        if key == choice or choice not in differing or not follows:
+            shown[key] = pair
     names = [_name_of(key) for key in shown]
-    words = [
-        # Two sections may have a setting of the same name.
-        _in_words(name if names.count(name) == 1 else key, conditions.get(key), reference.get(key))
-        for key, name in zip(shown, names, strict=True)
-    ]
+    # Two sections may have a setting of the same name.
+    titles = [key if names.count(_name_of(key)) > 1 else _name_of(key) for key in shown]
+    words = [_in_words(title, *pair) for title, pair in zip(titles, shown.values(), strict=True)]
     return list(dict.fromkeys(words))
 
 
 def _name_of(key: str) -> str:
     return key if key.startswith("parent.") else key.removesuffix(".name").rpartition(".")[2]
-
-
-def _follows(
-    key: str, differing: Sequence[str], conditions: Conditions, reference: Conditions
-) -> bool:
-    """Whether a condition differs only because a choice does, such as the scenario."""
-    choice = _FOLLOWS.get(key, f"{key.partition('.')[0]}.name")
-    one_sided = key not in conditions or key not in reference
-    return key != choice and choice in differing and (one_sided or key in _FOLLOWS)
 
 
 def _in_words(name: str, value: str | None, reference: str | None) -> str:
@@ -117,29 +111,33 @@ def qualified(name: str, words: str) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may be compared.
+    """Runs that may be compared, and the row that the others are compared with.
 
     Attributes:
         title: recipe, and the differences from other groups of it.
         rows: runs of each row by label, in the order of the runs.
-        reference: title of the group that ``differs`` refers to; empty for the first group.
+        reference: row that differences refer to.
+        differs_from: title of the group that ``differs`` refers to; empty for the first group.
         differs: differences from that group, in words.
-        conditions: conditions that its runs share, see
-            :func:`~cl_prompts.experiments.results.comparable.tables`.
         replaced: number of older runs of the same settings and seed, by row and seed.
     """
 
     title: str
     rows: Mapping[str, list[RunRecord]]
     reference: str = ""
+    differs_from: str = ""
     differs: tuple[str, ...] = ()
-    conditions: Conditions = field(default_factory=dict)
     replaced: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[RunRecord]:
         """All runs that count."""
         return [run for members in self.rows.values() for run in members]
+
+    @property
+    def bounds(self) -> list[str]:
+        """Rows trained on the whole stream at once, which are upper bounds."""
+        return [row for row, runs in self.rows.items() if runs[0].whole_stream]
 
     @property
     def seeds(self) -> dict[str, tuple[str, ...]]:
@@ -183,48 +181,71 @@ class Group:
         return self._measured(MULTI_LABEL_BY_NAME if self.multi_label else BY_NAME)
 
     def _measured(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
-        found = [run.summary for run in self.runs]
-        return tuple(
-            metric
-            for metric in metrics
-            if not metric.optional or any(metric.value(one) is not None for one in found)
-        )
+        return tuple(metric for metric in metrics if any(self.values(metric).values()))
 
     @property
     def headings(self) -> tuple[str, ...]:
         """Headings of its table."""
         return ("strategy", "seeds", *(metric.title for metric in self.metrics))
 
-    def values(self, lookup: Lookup) -> dict[str, list[float]]:
-        """Return the defined values of all runs by row."""
-        found = {row: [lookup(run.summary) for run in runs] for row, runs in self.rows.items()}
-        return {row: [v for v in values if v is not None] for row, values in found.items()}
-
-    def table(
-        self,
-        metrics: Sequence[Metric] | None = None,
-        *,
-        rows: Iterable[str] | None = None,
-        reference: str = "",
-    ) -> dict[str, list[Aggregate]]:
-        """Aggregate each metric for each row.
-
-        Args:
-            metrics: by default its ``metrics``.
-            rows: labels to compare, in this order; by default all.
-            reference: row that differences refer to; empty for none.
-        """
-        shown = {label: self.rows[label] for label in rows or self.rows}
-        found: dict[str, list[Aggregate]] = {label: [] for label in shown}
-        for metric in self.metrics if metrics is None else metrics:
-            for label, aggregate in aggregates_of(shown, metric, reference).items():
-                found[label].append(aggregate)
+    def values(self, metric: Metric) -> dict[str, dict[Any, float]]:
+        """Return the defined values of each row by (seed, stream seed) and any class order."""
+        found = {}
+        for row, runs in self.rows.items():
+            values = {run.draw: metric.value(run.summary) for run in runs}
+            found[row] = {draw: value for draw, value in values.items() if value is not None}
         return found
 
+    def table(self, metrics: Sequence[Metric] | None = None) -> dict[str, list[Aggregate]]:
+        """Aggregate each metric, by default its ``metrics``, for each row."""
+        found: dict[str, list[Aggregate]] = {label: [] for label in self.rows}
+        for metric in self.metrics if metrics is None else metrics:
+            values = self.values(metric)
+            for label, one in aggregates_of(values, metric, self.reference, self.bounds).items():
+                found[label].append(one)
+        return found
 
-def strategy_names(runs: Iterable[RunRecord]) -> dict[str, str]:
-    """Return the label of each strategy: its short name where that is unique."""
-    return labels_of(str(run.summary["strategy"]) for run in runs)
+    def choose(self, reference: str | None = None, rows: Sequence[str] = ()) -> Group:
+        """Return the group with another reference, and with these rows alone, in this order.
+
+        Args:
+            reference: label or strategy. Without it, or without such a row: the first row that was
+                not trained on the whole stream at once, or else the first.
+            rows: labels or strategies; empty for all.
+
+        Raises:
+            InputError: several rows have the name of the reference.
+        """
+        found = [label for name in rows or self.rows for label in named_rows(name, self.rows)]
+        chosen = {label: self.rows[label] for label in found}
+        named = [] if reference is None else named_rows(reference, chosen)
+        if len(named) > 1:
+            words = f"{' or '.join(named)}: write one of these"
+            raise InputError(f"reference {reference} could mean {words}")
+        streamed = [row for row in chosen if row not in self.bounds]
+        return replace(self, rows=chosen, reference=next(iter([*named, *streamed, *chosen]), ""))
+
+
+def named_rows(name: str, labels: Collection[str]) -> list[str]:
+    """Return the rows of a name: the label itself, or all rows of a strategy."""
+    if name in labels:
+        return [name]
+    # Labels of several rows of one strategy: its name, then settings in brackets.
+    return [label for label in labels if label.startswith(f"{name} (")]
+
+
+def choose(parts: Sequence[Group], reference: str | None, rows: Sequence[str] = ()) -> list[Group]:
+    """Choose reference and rows of each group, see :meth:`Group.choose`; without empty groups.
+
+    Raises:
+        InputError: no group has a row of such a name, or a group has several for its reference.
+    """
+    labels = [label for part in parts for label in part.rows]
+    for name in (*rows, *([] if reference is None else [reference])):
+        # A row need not be in every group.
+        if parts and not named_rows(name, labels):
+            raise unknown("row of these runs", name, labels)
+    return [part for part in (part.choose(reference, rows) for part in parts) if part.rows]
 
 
 def groups(runs: Sequence[RunRecord]) -> list[Group]:
@@ -236,25 +257,27 @@ def groups(runs: Sequence[RunRecord]) -> list[Group]:
     Args:
         runs: runs of any state; unfinished ones are left out.
     """
-    names = strategy_names(runs)
+    names = labels_of(str(run.summary["strategy"]) for run in runs)
     by_recipe: dict[str, list[tuple[Conditions, list[RunRecord]]]] = defaultdict(list)
     for conditions, members in tables(runs):
         recipes = dict.fromkeys(str(run.summary["recipe"]) for run in members)
         by_recipe[", ".join(recipes)].append((conditions, members))
     found: list[Group] = []
+    first: tuple[str, Conditions] | None = None
     for recipe, divided in by_recipe.items():
         divided.sort(key=lambda table: -len(table[1]))
-        main = divided[0][0]
+        main = (recipe, divided[0][0])
+        first = first or main
         for conditions, members in divided:
             # The largest group of a recipe is compared with the first of all.
-            heads = conditions is main
-            against = (found[0].title, found[0].conditions) if heads and found else (recipe, main)
-            words = tuple(differences(conditions, against[1]))
+            heads = conditions is main[1]
+            against, theirs = first if heads else main
+            words = tuple(differences(conditions, theirs))
             title = recipe if heads else f"{recipe}: {first_of(words, _MAX_WORDS)}"
             title = untaken(title, [part.title for part in found])
-            reference = against[0] if words else ""
             rows, replaced = _rows(members, names)
-            found.append(Group(title, rows, reference, words, conditions, replaced))
+            group = Group(title, rows, "", against if words else "", words, replaced)
+            found.append(group.choose())
     return found
 
 
@@ -277,25 +300,25 @@ def _rows(
     replaced: dict[str, int] = defaultdict(int)
     # The newest run of equal seeds comes last and stays.
     for run in sorted(runs, key=lambda run: (begun_at(run.environment), run.folder.name)):
-        label, seeds = labels[run.folder], run.draw
-        if seeds in rows[label]:
+        label = labels[run.folder]
+        if run.draw in rows[label]:
             replaced[f"{display_name(label, run)} seed {run.seeds}"] += 1
-        rows[label][seeds] = run
+        rows[label][run.draw] = run
     by_label = {label: [row[seed] for seed in sorted(row)] for label, row in rows.items()}
     return by_label, dict(replaced)
 
 
-def _labels(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[object, str]:
+def _labels(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[Path, str]:
     """Label of each run's row: its strategy, and the settings that differ among its runs."""
     by_strategy: dict[str, list[RunRecord]] = defaultdict(list)
     for run in runs:
         by_strategy[str(run.summary["strategy"])].append(run)
     rows: dict[tuple[str, str], str] = {}
-    labels: dict[object, str] = {}
+    labels: dict[Path, str] = {}
     for strategy, members in by_strategy.items():
         options = [options_of(run) for run in members]
         # Settings that all runs of a strategy share are not part of their labels.
-        keys = _differing(options)
+        keys = [key for key in sorted(set().union(*options)) if _differs(key, options)]
         for run, found in zip(members, options, strict=True):
             extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in keys)
             label = names[strategy] + (f" ({extra})" if extra else "")
@@ -305,7 +328,5 @@ def _labels(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[object,
     return labels
 
 
-def _differing(options: Sequence[Mapping[str, str]]) -> list[str]:
-    """Keys with several values, or missing in some."""
-    keys = sorted(set().union(*options))
-    return [key for key in keys if len({one.get(key) for one in options}) > 1]
+def _differs(key: str, options: Sequence[Mapping[str, str]]) -> bool:
+    return len({one.get(key) for one in options}) > 1

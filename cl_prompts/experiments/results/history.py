@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
@@ -146,18 +145,12 @@ def key_similarity_of(folder: Path) -> Floats | None:
     """Return the cosines between keys after the last task, (prompts, prompts).
 
     None for a method without keys.
-
-    Raises:
-        InputError: the file is damaged.
     """
     path = folder / KEYS_FILE
     if not path.is_file():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return np.asarray(file["similarity"], float)
-    except Exception as error:  # of zipfile, zlib and numpy, each with its own
-        raise InputError(f"cannot read {path}: repeat the run or delete that file") from error
+    with np.load(path, allow_pickle=False) as file:
+        return np.asarray(file["similarity"], float)
 
 
 def drawn_stream(stream: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,41 +8,40 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: returns a value of a summary; None where undefined
-Lookup = Callable[[Mapping[str, Any]], float | None]
 Best = Callable[[Iterable[float]], float]
-
-
-def at(*keys: str) -> Lookup:
-    """Return a lookup of nested ``keys``; it returns None for missing and non-finite values."""
-
-    def value(summary: Any) -> float | None:
-        for key in keys:
-            summary = (summary or {}).get(key)
-        return float(summary) if summary is not None and math.isfinite(summary) else None
-
-    return value
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of a table.
+    """One metric of a table; tables in which no run has a value leave it out.
 
     Attributes:
-        title: heading.
-        value: returns its value of a summary.
+        title: heading; that of a score ends in a no-break space and its unit.
+        path: keys of its value in ``summary.json``.
         best: ``max`` or ``min``; None for a metric without a direction.
-        optional: whether tables in which no run has a value leave it out.
-        key: name of the value in ``results`` of ``summary.json``; empty for costs.
         digits: decimals of costs.
     """
 
     title: str
-    value: Lookup
+    path: tuple[str, ...]
     best: Best | None = None
-    optional: bool = False
-    key: str = ""
     digits: int = 0
+
+    @property
+    def key(self) -> str:
+        """Name of a score in ``results`` of ``summary.json``; empty for costs."""
+        return self.path[-1] if self.path[0] == "results" else ""
+
+    @property
+    def name(self) -> str:
+        """Title without its unit."""
+        return self.title.partition("\u00a0")[0]
+
+    def value(self, summary: Any) -> float | None:
+        """Return its value; None if it is missing or not finite."""
+        for key in self.path:
+            summary = (summary or {}).get(key)
+        return float(summary) if summary is not None and math.isfinite(summary) else None
 
     def text(self, values: Sequence[float]) -> str:
         """Write mean and standard deviation over seeds.
@@ -59,26 +58,26 @@ class Metric:
         return f"{100 * mean:.1f} {spread}"
 
 
-def _score(title: str, key: str, best: Best | None, *, optional: bool = False) -> Metric:
+def _score(title: str, key: str, best: Best | None) -> Metric:
     """Metric in percent; a no-break space precedes its unit."""
-    return Metric(f"{title}\u00a0%", at("results", key), best, optional, key)
+    return Metric(f"{title}\u00a0%", ("results", key), best)
 
 
 def own_score(name: str) -> Metric:
     """Return a metric of the user's own, which has no known direction."""
-    return _score(name, name, None, optional=True)
+    return _score(name, name, None)
 
 
-_A_AUC = _score("A_AUC", "a_auc", max, optional=True)
+_A_AUC = _score("A_AUC", "a_auc", max)
 _TASKS_AND_COST = (
     _score("task forgetting", "task_forgetting", min),
-    _score("BWT", "bwt", max, optional=True),
-    _score("FWT", "fwt", max, optional=True),
-    Metric("trainable", at("trainable_parameters")),
-    Metric("images/s", at("images_per_second")),
-    Metric("F train", at("forward_passes", "train"), digits=2),
-    Metric("F eval", at("forward_passes", "evaluation"), digits=2),
-    Metric("device MB", at("peak_device_memory_mb"), optional=True),
+    _score("BWT", "bwt", max),
+    _score("FWT", "fwt", max),
+    Metric("trainable", ("trainable_parameters",)),
+    Metric("images/s", ("images_per_second",)),
+    Metric("F train", ("forward_passes", "train"), digits=2),
+    Metric("F eval", ("forward_passes", "evaluation"), digits=2),
+    Metric("device MB", ("peak_device_memory_mb",)),
 )
 METRICS = (
     _A_AUC,
@@ -96,28 +95,26 @@ MULTI_LABEL_METRICS = (
 )
 #: scores under the definitions of other papers, see the page on definitions
 BY_NAME = (
-    _score("A_avg", "a_avg", max, optional=True),
+    _score("A_avg", "a_avg", max),
     # The headline number of L2P, DualPrompt and MULTI-LANE.
-    _score("A_last by task", "a_last_by_task", max, optional=True),
-    _score("A_avg by task", "a_avg_by_task", max, optional=True),
+    _score("A_last by task", "a_last_by_task", max),
+    _score("A_avg by task", "a_avg_by_task", max),
     # The only forgetting of the Si-Blurry code.
-    _score("F_last", "f_last", min, optional=True),
-    _score("anytime forgetting", "forgetting_anytime", min, optional=True),
+    _score("F_last", "f_last", min),
+    _score("anytime forgetting", "forgetting_anytime", min),
     # The code of L2P, DualPrompt and MULTI-LANE; then, in two forms, that of CODA-Prompt.
-    _score("task forgetting, L2P", "task_forgetting_l2p", min, optional=True),
-    _score("task forgetting, one step", "task_forgetting_one_step", min, optional=True),
-    _score(
-        "task forgetting, one step, pooled", "task_forgetting_one_step_pooled", min, optional=True
-    ),
+    _score("task forgetting, L2P", "task_forgetting_l2p", min),
+    _score("task forgetting, one step", "task_forgetting_one_step", min),
+    _score("task forgetting, one step, pooled", "task_forgetting_one_step_pooled", min),
 )
 MULTI_LABEL_BY_NAME = (
-    _score("forgetting", "forgetting", min, optional=True),
+    _score("forgetting", "forgetting", min),
     # On the test set in use after the task, which does not grow.
-    _score("task forgetting, fixed", "task_forgetting_fixed", min, optional=True),
-    _score("CF1 at 0.5", "cf1_50", max, optional=True),
-    _score("OF1 at 0.5", "of1_50", max, optional=True),
+    _score("task forgetting, fixed", "task_forgetting_fixed", min),
+    _score("CF1 at 0.5", "cf1_50", max),
+    _score("OF1 at 0.5", "of1_50", max),
     # The other CF1 of the literature, at 0.8.
-    _score("CF1, harmonic", "cf1_harmonic_80", max, optional=True),
+    _score("CF1, harmonic", "cf1_harmonic_80", max),
 )
 
 

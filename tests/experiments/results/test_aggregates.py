@@ -12,9 +12,7 @@ from scipy import stats
 
 from cl_prompts.experiments.results.aggregates import (
     Aggregate,
-    aggregates_of,
     difference_band,
-    difference_curve,
     holm,
     mean_band,
     mean_ranks,
@@ -38,8 +36,9 @@ def aggregates_for(
             results: dict[str, Any] = {"a_auc": value, "a_last": value, "forgetting": value}
             fake_run(folder, strategy, seed, results=results)
     (group,) = groups(collect([folder]))
-    rows = {row: group.rows[row] for row in values}
-    return aggregates_of(rows, metric, reference)
+    return {
+        row: cell for row, (cell,) in group.choose(reference, [*values]).table([metric]).items()
+    }
 
 
 def test_a_significantly_best_row_is_bold_alone(tmp_path: Path) -> None:
@@ -186,9 +185,11 @@ def test_bands_need_two_common_seeds() -> None:
 
 
 def test_curves_are_interpolated_within_their_common_range() -> None:
-    ours = [(0, 0.0), (10, 1.0)]
-    assert difference_curve(ours, [(5, 0.5), (15, 0.5)]) == [(5.0, 0.0), (10.0, 0.5)]
-    assert difference_curve(ours, [(11, 0.5)]) == []
+    ours = {1: [(0, 0.0), (10, 1.0)]}
+    gap = difference_band(ours, {1: [(5, 0.5), (15, 0.5)]})
+    assert gap is not None
+    assert (gap.x.tolist(), gap.middle.tolist()) == ([5.0, 10.0], [0.0, 0.5])
+    assert difference_band(ours, {1: [(11, 0.5)]}) is None
 
 
 def test_means_are_over_all_seeds() -> None:

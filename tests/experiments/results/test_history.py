@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.results.history import (
     before_after,
     class_matrix,
     curve_of,
-    key_similarity_of,
     stream_curve_of,
     stream_ends_of,
     task_matrix,
@@ -21,7 +19,6 @@ from cl_prompts.experiments.results.history import (
     usage_entropy,
     usage_matrix,
 )
-from cl_prompts.experiments.run_folder.folder import KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 from tests.experiments.fake_runs import fake_run, seal
 
@@ -122,15 +119,6 @@ def test_entropy_in_bits() -> None:
     found = usage_entropy([[8, 8, 8, 8], [7, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
     assert found[:3].tolist() == [2, 0, 1]
     assert np.isnan(found[3])
-
-
-def test_a_damaged_key_file_is_refused(tmp_path: Path) -> None:
-    assert key_similarity_of(tmp_path) is None
-    (tmp_path / KEYS_FILE).write_text("no archive")
-    with pytest.raises(
-        InputError, match=r"cannot read .*keys\.npz: repeat the run or delete that file"
-    ):
-        key_similarity_of(tmp_path)
 
 
 def test_groups_are_means_over_their_classes() -> None:

@@ -9,7 +9,8 @@ from cl_prompts.experiments.results.metrics import (
     METRICS,
     MULTI_LABEL_BY_NAME,
     MULTI_LABEL_METRICS,
-    at,
+    Metric,
+    own_score,
 )
 from cl_prompts.metrics.continual import multi_label_run_results, results
 from cl_prompts.metrics.curve import Curve
@@ -17,10 +18,10 @@ from cl_prompts.metrics.curve import Curve
 
 def test_values_are_looked_up_or_undefined() -> None:
     summary = {"results": {"a_last": 0.5, "bwt": None, "fwt": math.nan, "own": math.inf}}
-    assert at("results", "a_last")(summary) == 0.5
+    assert Metric("A_last", ("results", "a_last")).value(summary) == 0.5
     for key in ("bwt", "fwt", "own", "missing"):
-        assert at("results", key)(summary) is None
-    assert at("no", "such")(summary) is None
+        assert own_score(key).value(summary) is None
+    assert Metric("seconds", ("no", "such")).value(summary) is None
 
 
 def test_columns_show_the_numbers_that_the_metrics_have() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from cl_prompts.experiments.cli.outcomes import tables
 from cl_prompts.experiments.report.summary import caveats
+from cl_prompts.experiments.results.comparison import order_sentences, order_table
 from cl_prompts.experiments.results.groups import groups
-from cl_prompts.experiments.results.orders import order_sentences, order_table
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
 
@@ -56,7 +56,7 @@ def test_a_row_shows_its_worst_mean_and_best_order(tmp_path: Path) -> None:
     )
     assert "1, easy" in ordered.seeds["mvp"]
     # Paired by seed and order: three orders of one seed.
-    gap = ordered.table(reference="linear_probe")["mvp"][0].difference
+    gap = ordered.choose("linear_probe").table()["mvp"][0].difference
     assert gap is not None
     assert gap.pairs == 3
     assert [len(table.columns) for table in tables([tmp_path])][1] == 8
