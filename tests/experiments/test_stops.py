@@ -33,7 +33,6 @@ EXEMPT = {
     "peak_device_memory_mb",
     "command",
     "warnings",
-    "order_check",  # a resumed run has none
 }
 
 

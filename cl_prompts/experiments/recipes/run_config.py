@@ -95,6 +95,11 @@ class RunConfig:
     order: str = ""
 
     @property
+    def continues(self) -> bool:
+        """Whether training continues from the state of its parent."""
+        return "first" in self.parent
+
+    @property
     def merges(self) -> bool:
         """Whether the model is the sum of its parents'."""
         return "test" in self.parent

@@ -51,7 +51,7 @@ from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
-from cl_prompts.strategies.plugins.calibration import Calibration
+from cl_prompts.strategies.plugins.feature_sample import FeatureSample
 from cl_prompts.training.seeds import seed_globals
 from cl_prompts.user_code import is_dotted
 
@@ -205,7 +205,7 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     benchmark = benchmark_from_split(train, data.test, split)
     anytime = _evaluation(settings, data, split)
     once = issubclass(kind, PrototypeStrategy) and not settings.options.get("augmented_views")
-    calibration = Calibration() if once and not data.multi_label else None
+    sample = FeatureSample() if once else None
     n_classes, n_tasks = len(data.classes), split.n_tasks
     if settings.parent:
         # A continual run starts at the size of its first ancestor and grows as they did.
@@ -214,10 +214,10 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     # Models, and user code, draw their initial parameters from the global generators.
     seed_globals(settings.seed)
     options = options_on(train, settings)
-    plugins = [anytime] if calibration is None else [anytime, calibration]
+    plugins = [anytime] if sample is None else [anytime, sample]
     strategy = make_strategy(settings, backbone, info, options, plugins)
     strategy.check_announced(announced=boundaries_announced(settings, split))
-    return Run(settings, data, split, benchmark, strategy, anytime, calibration)
+    return Run(settings, data, split, benchmark, strategy, anytime, sample)
 
 
 def _check_takes_stored(settings: RunConfig, kind: type) -> None:

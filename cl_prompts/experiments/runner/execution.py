@@ -25,7 +25,6 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import PlannedRun, whole_folder
 from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.experiments.runner.order_check import OrderCheck
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.runner.signals import StopRequest, stop_requests, stop_says
 from cl_prompts.experiments.runner.task_loop import TaskLoop
@@ -110,8 +109,7 @@ def execute(
     for warning in folder.warnings:
         watcher.note(warning)
     with _recorded_end(loop):
-        checked = OrderCheck()
-        tracker = _attach_tracker(loop, records, watcher, checked)
+        tracker = _attach_tracker(loop, records, watcher)
         names = list(run.data.classes)
         try:
             if adopted is None:
@@ -129,7 +127,7 @@ def execute(
         if rows is not None:
             hashes = contents(run.data.train, rows.tolist())
             folder.replace(LEARNED_IMAGES, [bytes.fromhex("".join(hashes))])
-        loop.write_summary("finished", order_check=checked.result(run.strategy))
+        loop.write_summary("finished", order_check=run.order_check())
         run.strategy.feature_cache.clear()
     request.obey()
 
@@ -166,9 +164,7 @@ def written(
     return final
 
 
-def _attach_tracker(
-    loop: TaskLoop, records: dict[str, Any] | None, watcher: Watcher, checked: OrderCheck
-) -> Tracker:
+def _attach_tracker(loop: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:
     run, strategy = loop.run, loop.run.strategy
     tracker = Tracker(loop.folder, run.anytime, run.settings, start=strategy.samples_seen)
     if records is not None:
@@ -177,7 +173,7 @@ def _attach_tracker(
     line.tell(strategy.samples_seen)
     # In front of Avalanche's own plugins: its clock must stay last.
     position = strategy.plugins.index(run.anytime) + 1
-    strategy.plugins[position:position] = [tracker, line, checked]
+    strategy.plugins[position:position] = [tracker, line]
     return tracker
 
 

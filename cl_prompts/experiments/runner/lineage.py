@@ -203,11 +203,6 @@ def _parent(run: RunRecord, settings: RunConfig) -> dict[str, Any]:
     }
 
 
-def learns_on(settings: RunConfig) -> bool:
-    """Whether a run continues from its parent; otherwise it is trained or combined from sums."""
-    return "first" in settings.parent
-
-
 def parents_of(settings: RunConfig) -> list[RunConfig]:
     """Settings of the runs that were merged into one; see :func:`parent_of`."""
     pairs = zip(settings.parent["run"], settings.parent["sha256"], strict=True)

@@ -19,7 +19,7 @@ from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
-from cl_prompts.strategies.plugins.calibration import Calibration
+from cl_prompts.strategies.plugins.feature_sample import FeatureSample
 from cl_prompts.user_code import label_of
 
 
@@ -50,7 +50,7 @@ class Run:
         benchmark: the same stream as an Avalanche benchmark.
         strategy: the strategy, before any training.
         anytime: the evaluation plugin of the strategy.
-        calibration: the calibration plugin of a closed-form strategy.
+        sample: training features of a closed-form strategy.
     """
 
     settings: RunConfig
@@ -59,7 +59,7 @@ class Run:
     benchmark: Any
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
-    calibration: Calibration | None = None
+    sample: FeatureSample | None = None
 
     def results(self) -> dict[str, float | None]:
         """Return the final numbers; None for the curve of a strategy that sees the whole stream, or
@@ -88,9 +88,17 @@ class Run:
         """Return the content of ``confidence.json``: log odds of the test images, temperature."""
         # No test image was trained on, so the last evaluation measured held-out images.
         log_odds = self.anytime.evaluator.confidence.sort().values.tolist()
-        fitted = self.calibration
-        temperature = None if fitted is None else fitted.temperature(self.strategy.model.head)
+        temperature = None
+        if self.sample is not None and not self.data.multi_label:
+            temperature = self.sample.temperature(self.strategy.model.head)
         return {"log_odds": log_odds, "temperature": temperature}
+
+    def order_check(self) -> dict[str, float] | None:
+        """Return how far scores depend on the order of the stream; None for gradient methods."""
+        if self.sample is None:
+            return None
+        head = self.strategy.model.head
+        return self.sample.order_check(head, multi_label=self.data.multi_label)
 
     def warnings(self) -> list[str]:
         """Return a sentence for each valid setting that has no effect on this stream."""
@@ -127,35 +135,35 @@ class Run:
             f" {name}.period below that"
         ]
 
-    def summary(self, *, seconds: float, command: str, with_results: bool = True) -> dict[str, Any]:
+    def summary(self, *, seconds: float, command: str, ended: bool = True) -> dict[str, Any]:
         """Return the content of ``summary.json`` except for status, error and warnings.
 
         Args:
             seconds: wall time of the run so far.
             command: the command that made the run.
-            with_results: compute the results so far; the cost grows with the tasks.
+            ended: include the results, whose cost grows with the tasks, and all counts.
         """
         strategy = self.strategy
+        found = {**self._description(), "seconds": seconds, "command": command}
+        if not ended:
+            return found
         counted = strategy.class_mask == "batch"
         return {
-            **self._description(),
-            "samples_seen": strategy.samples_seen,
+            **found,
             "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
-            "results": self.results() if with_results else {},
+            "results": self.results(),
             **self._domains(),
             "own_scores": self.anytime.own_scores,
             "single_class_batches": int(strategy.single_class_batches) if counted else None,
             "trainable_parameters": strategy.model.n_learned,
             "memory": self._memory(),
-            "seconds": seconds,
             "images_per_second": strategy.samples_seen / seconds,
             **peak_memory(strategy.device),
             "forward_passes": self._forward_passes(),
-            "command": command,
         }
 
     def _description(self) -> dict[str, Any]:
-        """Return the part of the summary that is constant during training."""
+        """Return what is known of a run at any time."""
         settings = self.settings
         backbone = self.strategy.model.backbone
         return {
@@ -177,12 +185,13 @@ class Run:
             "skipped_images": list(self.data.skipped),
             "unread_files": dict(self.data.unread),
             "whole_stream": self.strategy.whole_stream,
+            "samples_seen": self.strategy.samples_seen,
         }
 
     def _memory(self) -> dict[str, int]:
         """Count the stored samples, and the stored numbers that are not trained parameters."""
         strategy: Any = self.strategy
-        ours = (self.anytime, self.calibration)
+        ours = (self.anytime, self.sample)
         plugins = [p for p in with_state(strategy.plugins) if p not in ours]
         stored = _numbers_in(
             [

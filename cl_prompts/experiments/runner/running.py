@@ -85,7 +85,8 @@ def run_all(
         Interrupted: a signal came.
     """
     resources = Resources()
-    plan = in_order(plan, resources)
+    if any(run.order for run in plan):
+        plan = in_order(plan, resources)
     # Before the first run trains: a mistake in the last one must show now, not tomorrow.
     with threads(one=all(map(takes_one_thread, plan))):
         last, warnings = check_plan(plan, resources)

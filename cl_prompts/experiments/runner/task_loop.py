@@ -21,13 +21,12 @@ from cl_prompts.experiments.runner.lineage import (
     grow_beyond_parent,
     grow_to,
     grow_to_parent,
-    learns_on,
     scores_before,
 )
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.signals import Interrupted, StopRequest
 from cl_prompts.experiments.tracking.tracker import Tracker
-from cl_prompts.strategies.plugins.calibration import SAMPLED
+from cl_prompts.strategies.plugins.feature_sample import SAMPLED
 from cl_prompts.training.seeds import global_states, set_global_states
 
 #: largest share of a run's time spent on checkpoints, where no interval is set
@@ -129,7 +128,7 @@ class TaskLoop:
             grow_to(run.strategy, run.settings, len(run.data.classes), run.split.n_tasks)
             self._restore_state(state)
             self._before = state.get("before")
-        elif learns_on(run.settings):
+        elif run.settings.continues:
             self._restore_parent()
         if self._before is not None:
             # The parent may have trained for another number of epochs.
@@ -224,8 +223,8 @@ class TaskLoop:
         if strategy.period is not None:
             strategy.next_period = (samples // strategy.period + 1) * strategy.period
         self.run.anytime.adopt(strategy)
-        if self.run.calibration is not None:
-            self.run.calibration.adopt(strategy, *self.run.some_images(SAMPLED), offered=samples)
+        if self.run.sample is not None:
+            self.run.sample.adopt(strategy, *self.run.some_images(SAMPLED), offered=samples)
         self._save(tracker)
         self.folder.export(strategy.model)
 
@@ -268,7 +267,7 @@ class TaskLoop:
         summary = self.run.summary(
             seconds=self.seconds(),
             command=self.folder.command(),
-            with_results=status != "running",
+            ended=status != "running",
         )
         warnings = list(dict.fromkeys([*self._earlier_warnings, *self.folder.warnings]))
         content = {"status": status, "error": error, "warnings": warnings, **summary, **more}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +10,8 @@ import torch
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs, plan
 from cl_prompts.experiments.runner.building import Resources, build_run, check_plan
-from cl_prompts.experiments.runner.order_check import OrderCheck
 from cl_prompts.experiments.runner.orders import easy_order, in_order
 from cl_prompts.experiments.sweeps.grid import grid
-from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.models.prototype_classifiers import NearestClassMean, StreamingLDA
-from cl_prompts.models.ranpac import RanPAC
-from tests.toy_vits import tiny_vit
 
 ORDERS = "orders=random:2,easy,hard"
 
@@ -68,55 +62,3 @@ def test_several_labels_have_random_orders_alone() -> None:
     )
     with pytest.raises(InputError, match="several labels per image: use orders=random:5"):
         in_order(runs, Resources(quick=True))
-
-
-# ------------------------------------------------------------------------------------- check
-
-
-class Latest(NearestClassMean):
-    """Means that forget: wrong, since they depend on the order."""
-
-    def _update(self, x: Any, onehot: Any, labels: Any) -> None:
-        super()._update(x, onehot, labels)
-        self.mean *= 0.9
-
-
-def checked(head: Any, *, batches: int = 6, missing: int = 0) -> dict[str, float] | None:
-    """The result for a run of random features."""
-    draws = torch.Generator().manual_seed(0)
-    model = PrototypeViT(tiny_vit(), head)
-    check = OrderCheck()
-    strategy = SimpleNamespace(model=model, samples_seen=32 * batches)
-    for number in range(batches):
-        labels = torch.randint(3, (32,), generator=draws)
-        features = torch.randn(32, head.dim, generator=draws) + labels[:, None]
-        head.update(features, labels)
-        strategy.output = SimpleNamespace(features=features)
-        strategy.batch = SimpleNamespace(labels=labels, annotated=torch.ones(3, dtype=torch.bool))
-        if number >= missing:
-            check.after_training_iteration(strategy)
-    return check.result(strategy)
-
-
-def test_sums_score_alike_in_any_order_and_recursions_do_not() -> None:
-    for head in (NearestClassMean(8, 3), StreamingLDA(8, 3)):
-        before = {name: value.clone() for name, value in head.state_dict().items()}
-        found = checked(head)
-        assert found is not None
-        assert (found["orders"], found["samples"]) == (5, 192)
-        assert found["difference"] < 1e-10
-        assert not torch.equal(before["count"], head.count)  # it has learned
-        assert float(head.count.sum()) == 192  # and the check has left it alone
-    found = checked(Latest(8, 3, metric="euclidean"))
-    assert found is not None
-    assert found["difference"] > 1e-3
-
-
-def test_what_is_not_checked_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checked(RanPAC(8, 3, projection=9, held_out=5)) is None  # it depends on the order
-    assert checked(NearestClassMean(8, 3), missing=1) == {"orders": 0}  # resumed
-    where = "cl_prompts.experiments.runner.order_check"
-    monkeypatch.setattr(f"{where}.WORK", 10)
-    assert checked(NearestClassMean(8, 3)) == {"orders": 0}
-    monkeypatch.setattr(f"{where}.BUDGET", 10)
-    assert checked(NearestClassMean(8, 3)) == {"orders": 0}

@@ -18,7 +18,6 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution, task_loop
 from cl_prompts.experiments.runner.building import build_run
-from cl_prompts.experiments.runner.order_check import OrderCheck
 from cl_prompts.experiments.runner.signals import StopRequest
 from cl_prompts.experiments.runner.task_loop import EACH, SHARE, CheckpointClock, TaskLoop
 from cl_prompts.experiments.tracking.progress import Display
@@ -66,7 +65,7 @@ def test_seconds_and_random_numbers_go_on_from_earlier_processes(
     random.gauss()
     drawn = repr((torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()))
     with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-        tracker = execution._attach_tracker(loop, None, watcher, OrderCheck())
+        tracker = execution._attach_tracker(loop, None, watcher)
     loop._save(tracker)
     tracker.close()
     loop.folder.close()
