@@ -46,7 +46,9 @@ def content() -> str:
         },
         "training": stored(training),
         "head": stored(described(Head)),
-        "prompt_forms": {name: stored(described(form)) for name, form in PROMPT_FORMS.items()},
+        "prompt_forms": {
+            name: {"settings": stored(described(form))} for name, form in PROMPT_FORMS.items()
+        },
         "plugins": {
             module.__name__.rpartition(".")[2]: {
                 **_about(module, kind),
@@ -90,6 +92,7 @@ def _strategy(module: ModuleType, kind: Any, training: Parameters) -> dict[str, 
     return {
         **_about(module, kind),
         "plugins": plugins_of(kind),
+        "shared": "training",
         "without": [key for key in training if key not in settings],
         "settings": _beside(stored(training), stored(settings)),
     }
@@ -120,6 +123,7 @@ def _datasets() -> dict[str, Any]:
     return {
         name: {
             "about": entry.description,
+            "shared": "images",
             "settings": stored(described(entry.read, {"folder", "cache"})),
         }
         for name, entry in DATASETS.items()

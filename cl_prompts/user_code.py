@@ -179,7 +179,7 @@ def load_function(kind: Kind, path: str) -> Any:
 
 
 def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple[Any, Any]]:
-    """Return the parameters of a function or ``functools.partial``.
+    """Return the parameters of a function, class or ``functools.partial``.
 
     >>> def letters(image_size: int, alphabet: str = "latin"): ...
     >>> keywords(letters, {"image_size"})
@@ -195,7 +195,8 @@ def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple
     # get_type_hints does not look into a partial.
     inner = getattr(function, "func", function)
     try:
-        hints = get_type_hints(inner, include_extras=True) if inspect.isfunction(inner) else {}
+        target = inner.__init__ if isinstance(inner, type) else inner
+        hints = get_type_hints(target, include_extras=True) if inspect.isfunction(target) else {}
     except NameError as error:
         raise InputError(
             f"the annotations of {inner.__module__}.{inner.__qualname__} cannot be read: {error}"

@@ -14,12 +14,7 @@ from cl_prompts.backbones.catalog import BACKBONES
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import words_of
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import (
-    Parameter,
-    nested_parameters,
-    section_parameters,
-    strategy_parameters,
-)
+from cl_prompts.experiments.recipes.parameters import Parameter, parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.strategies import (
@@ -181,14 +176,14 @@ def _settings(kind: str, name: str = "") -> Iterator[str]:
     if kind == "strategy":
         yield from _of_strategy(canonical_name(name))
     elif kind == "plugin":
-        accepted = nested_parameters("plugins", name)
+        accepted = parameters("plugin", name)
         about = PLUGINS[name].description if name in PLUGINS else plugin_class(name).__doc__ or name
         yield f"{name}: {about.strip().splitlines()[0]}\n"
         yield from _entries(accepted)
         yield f"\nas in plugins={name} {name}.{next(iter(accepted), 'setting')}=..."
     else:
         yield f"settings of {kind} {name}".rstrip() + "\n"
-        yield from _entries(section_parameters(kind, name))
+        yield from _entries(parameters(kind, name))
 
 
 def _of_strategy(name: str) -> Iterator[str]:
@@ -196,8 +191,8 @@ def _of_strategy(name: str) -> Iterator[str]:
     known = name in STRATEGIES
     about = STRATEGIES[name].description if known else strategy_class(name).__doc__ or name
     yield f"{name}: {about.strip().splitlines()[0]}"
-    accepted = strategy_parameters(name)
-    common = section_parameters("training")
+    accepted = parameters("strategy", name)
+    common = parameters("training")
     shared = {key: p for key, p in accepted.items() if common.get(key) == p}
     yield "\nits settings, and shared ones with other defaults\n"
     yield from _entries({key: p for key, p in accepted.items() if key not in shared})
@@ -207,10 +202,7 @@ def _of_strategy(name: str) -> Iterator[str]:
         given = accepted["head"].default
         yield f"\nsettings of its head, as in {name}.head.input=whitened\n"
         yield from _entries(
-            {
-                k: p._replace(default=given.get(k, p.default))
-                for k, p in section_parameters("head").items()
-            }
+            {k: p._replace(default=given.get(k, p.default)) for k, p in parameters("head").items()}
         )
     yield "\nplugins, as in plugins=self_regulation: see cl-prompts ls plugins"
 

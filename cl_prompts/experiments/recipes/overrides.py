@@ -8,11 +8,7 @@ from typing import Any
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import (
-    nested_parameters,
-    section_parameters,
-    strategy_parameters,
-)
+from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
 from cl_prompts.experiments.recipes.recipe_files import (
     NAMED,
     SECTIONS,
@@ -21,7 +17,7 @@ from cl_prompts.experiments.recipes.recipe_files import (
     kept,
     running,
 )
-from cl_prompts.experiments.recipes.values import BY_NAME, as_list, by_name, parsed
+from cl_prompts.experiments.recipes.values import as_list, by_name, parsed
 from cl_prompts.strategies import PLUGINS, STRATEGIES
 from cl_prompts.user_code import label_of
 
@@ -62,14 +58,12 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
             settings.append((key.strip(), parsed(value)))
     if not settings:
         return
-    dotted = {key.rpartition(".")[0].removeprefix("plugins.") for key, _ in settings}
-    own_plugins = [name for name in dotted - {*running_strategies(recipe)} if ":" in name]
-    keys = _keys(recipe, own_plugins)
+    keys = _keys(recipe, [key for key, _ in settings])
     found = [(*_place(keys, key), value) for key, value in settings]
     # Settings of one strategy replace shared ones, a part replaces the whole.
     found.sort(key=lambda entry: (entry[0] not in (*SECTIONS, "training"), len(entry[1])))
-    for place, path, value in found:
-        _set(recipe, place, path, value)
+    for owner, path, value in found:
+        _set(recipe, owner, path, value)
 
 
 def running_strategies(recipe: Recipe) -> list[str]:
@@ -88,72 +82,67 @@ def _choose(recipe: Recipe, key: str, value: Any) -> bool:
     elif key in TOP:
         recipe[key] = value
     elif section in NAMED:
-        if not isinstance(value, str):
-            raise InputError(f"{section} is {shown(value)}: it should be a name")
-        recipe[section] = {**kept(section, recipe.get(section) or {}, value), "name": value}
+        name = str(value)
+        recipe[section] = {**kept(section, recipe.get(section, {}), name), "name": name}
     else:
         return False
     return True
 
 
-def _keys(recipe: Recipe, own_plugins: Collection[str]) -> dict[str, list[Place]]:
-    """The places that each key of a recipe, in every spelling, could mean."""
-    strategies = {name: strategy_parameters(name) for name in running_strategies(recipe)}
+def _keys(recipe: Recipe, typed: Sequence[str]) -> dict[str, list[Place]]:
+    """The places that each key of a recipe, dotted or bare, could mean."""
+    strategies = {name: parameters("strategy", name) for name in running_strategies(recipe)}
     # Shared settings that no strategy of this run has are unknown here.
-    shared = catalog()["training"].keys() & {key for own in strategies.values() for key in own}
-    found: dict[str, list[Place]] = {}
+    of_run = {key for own in strategies.values() for key in own}
+    owners: dict[str, Collection[str]] = {}
     for section in SECTIONS:
-        name = str((recipe.get(section) or {}).get("name", ""))
-        accepted = section_parameters(section, name) if name or section not in NAMED else {}
-        for key in accepted:
-            for written in (key, f"{section}.{key}"):
-                found.setdefault(written, []).append((section, (key,)))
-    for written, path in _paths(shared, own_plugins):
-        found.setdefault(written, []).append(("training", path))
-        found[f"training.{written}"] = [("training", path)]
-    general = set(found)
-    for name, accepted in strategies.items():
-        for written, path in _paths(accepted, own_plugins):
-            for prefix in _names_of(name):
-                found.setdefault(f"{prefix}.{written}", []).insert(0, (name, path))
-            # Variants have the settings of their strategy.
-            if written not in general and name.partition("@")[0] not in {*strategies} - {name}:
-                found.setdefault(written, []).append((name, path))
+        name = recipe.get(section, {}).get("name", "")
+        if name or section not in LISTS:
+            owners[section] = parameters(section, name)
+    owners["training"] = [key for key in catalog()["training"] if key in of_run]
+    own_plugins = {key.rpartition(".")[0].removeprefix("plugins.") for key in typed if ":" in key}
+    found: dict[str, list[Place]] = {}
+    general: set[str] = set()
+    for owner, accepted in (owners | strategies).items():
+        # A bare key means a general setting first; variants have those of their strategy.
+        hidden = general if owner in strategies else ()
+        variant = owner.partition("@")[0] in {*strategies} - {owner}
+        for path in _paths(accepted, own_plugins - {*strategies}):
+            written = ".".join(path).removeprefix("plugins.")
+            found.update({f"{name}.{written}": [(owner, path)] for name in _names_of(owner)})
+            if written not in hidden and not variant:
+                found.setdefault(written, []).append((owner, path))
+        if owner not in strategies:
+            general = set(found)
     return found
 
 
-def _paths(
-    accepted: Collection[str], own_plugins: Collection[str]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Keys and paths of a strategy's settings, also those of its head, prompt form and plugins."""
+def _paths(accepted: Collection[str], own_plugins: Collection[str]) -> Iterator[tuple[str, ...]]:
+    """Paths of settings, also those within a strategy's head, prompt form and plugins."""
     for key in accepted:
-        yield key, (key,)
-    if "head" in accepted:
-        for key in section_parameters("head"):
-            yield f"head.{key}", ("head", key)
-    for form in catalog()["prompt_forms"] if "prompt_form" in accepted else ():
-        for key in nested_parameters("prompt_form", form):
-            yield f"prompt_form.{form}.{key}", ("prompt_form", form, key)
-    for plugin in (*PLUGINS, *own_plugins) if "plugins" in accepted else ():
-        yield f"plugins.{plugin}", ("plugins", plugin)
-        for key in nested_parameters("plugins", plugin):
-            yield f"{plugin}.{key}", ("plugins", plugin, key)
-            yield f"plugins.{plugin}.{key}", ("plugins", plugin, key)
+        yield (key,)
+    for key in parameters("head") if "head" in accepted else ():
+        yield "head", key
+    groups = {"prompt_form": catalog()["prompt_forms"], "plugins": (*PLUGINS, *own_plugins)}
+    for group, names in groups.items():
+        for name in names if group in accepted else ():
+            for key in parameters(NESTED[group], name):
+                yield group, name, key
 
 
-def _names_of(strategy: str) -> set[str]:
-    """Prefixes of a strategy's keys: its name, its label, its aliases."""
-    base, at, variant = strategy.partition("@")
+def _names_of(owner: str) -> set[str]:
+    """Prefixes of an owner's keys: its name, its label, the aliases of a strategy."""
+    base, at, variant = owner.partition("@")
     aliases = STRATEGIES[base].aliases if base in STRATEGIES else ()
-    return {strategy, label_of(strategy), *(f"{alias}{at}{variant}" for alias in aliases)}
+    return {owner, label_of(owner), *(f"{alias}{at}{variant}" for alias in aliases)}
 
 
 def _place(keys: Mapping[str, list[Place]], key: str) -> Place:
-    found = keys.get(key, [])
-    if key in _MEANT and not any(place == "training" for place, _ in found):
+    if key in _MEANT:
         raise InputError(f"key {key!r} is not clear: write {_MEANT[key]}")
-    if len({place for place, _ in found}) > 1 and "." not in key:
-        choices = " or ".join(f"{label_of(place)}.{key}" for place, _ in found)
+    found = keys.get(key.removeprefix("plugins.").replace(".plugins.", "."), [])
+    if len(found) > 1:
+        choices = " or ".join(f"{label_of(owner)}.{key}" for owner, _ in found)
         raise InputError(f"key {key!r} could mean {choices}: write one of them")
     if not found:
         raise _unknown_key(keys, key)
@@ -173,35 +162,16 @@ def _unknown_key(keys: Collection[str], key: str) -> InputError:
     return unknown("key", key, [*alike, *(() if dot else (*TOP, "seed", "strategy", *NAMED))])
 
 
-def _set(recipe: Recipe, place: str, path: Sequence[str], value: Any) -> None:
-    # Strategies may run without settings in the recipe.
-    if place in running_strategies(recipe):
-        recipe["strategies"].setdefault(place, {})
-    settings = recipe["strategies"].get(place)
-    _put(recipe.setdefault(place, {}) if settings is None else settings, path, value)
+def _set(recipe: Recipe, owner: str, path: Sequence[str], value: Any) -> None:
+    *above, last = path
+    strategies = recipe["strategies"]
     # A shared setting of the command line replaces what the recipe says of one strategy.
-    if place == "training":
-        for settings in recipe["strategies"].values():
-            _drop(settings, path)
-
-
-def _put(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    first, *rest = path
-    if not rest:
-        settings[first] = by_name(first, value) if first in BY_NAME else value
-        return
-    inner = settings.get(first)
-    inner = by_name(first, inner) if first in BY_NAME or inner is None else inner
-    if not isinstance(inner, dict):
-        raise InputError(f"{first} is {shown(inner)}: it has no {rest[0]}")
-    settings[first] = dict(inner)  # other recipes may share it
-    _put(settings[first], rest, value)
-
-
-def _drop(settings: dict[str, Any], path: Sequence[str]) -> None:
-    first, *rest = path
-    if not rest:
-        settings.pop(first, None)
-    elif isinstance(settings.get(first), dict):
-        settings[first] = dict(settings[first])
-        _drop(settings[first], rest)
+    for settings in strategies.values() if owner == "training" else ():
+        for key in above:
+            settings = settings.get(key, {})
+        settings.pop(last, None)
+    sections = recipe if owner in (*SECTIONS, "training") else strategies
+    settings = sections.setdefault(owner, {})
+    for key in above:
+        settings = settings.setdefault(key, {})
+    settings[last] = by_name(last, value) if last in NESTED else value

@@ -10,17 +10,10 @@ from typing import Any
 import yaml
 
 from cl_prompts.catalog import catalog
-from cl_prompts.checks import is_one_name, shown
+from cl_prompts.checks import doubled, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import section_parameters
-from cl_prompts.experiments.recipes.values import (
-    BY_NAME,
-    as_list,
-    by_name,
-    in_one_line,
-    merged,
-    yaml_of,
-)
+from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
+from cl_prompts.experiments.recipes.values import as_list, by_name, in_one_line, merged, yaml_of
 from cl_prompts.strategies import canonical_name
 from cl_prompts.user_code import check_trust, is_dotted
 
@@ -38,13 +31,6 @@ TOP: dict[str, Any] = {
     "tracker": None,
 }
 _KNOWN = (*SECTIONS, "training", "strategies", "run", "extends", *TOP)
-#: kind of thing -> its list in ``settings.json``, and the key of a recipe that names it
-_KINDS = {
-    "strategy": ("strategies", "strategy"),
-    "plugin": ("plugins", "plugins"),
-    "scenario": ("scenarios", "scenario"),
-    "dataset": ("datasets", "dataset"),
-}
 Recipe = dict[str, Any]
 
 
@@ -92,8 +78,9 @@ def recipe_text(name: str) -> str:
         )
     if Path(f"{name}.yaml").is_file():
         raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
-    for kind, (group, key) in _KINDS.items():
-        if name in catalog()[group]:
+    for kind in ("strategy", "plugin", "scenario", "dataset"):
+        if name in catalog()[LISTS[kind]]:
+            key = "plugins" if kind == "plugin" else kind
             raise InputError(
                 f"{name!r} is a {kind}, not a recipe. See cl-prompts show {kind} {name}, or run"
                 f" cl-prompts run digits {key}={name}"
@@ -101,7 +88,7 @@ def recipe_text(name: str) -> str:
     raise unknown("recipe", name, recipe_names())
 
 
-def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
+def load_recipe(name: str) -> Recipe:
     """Load a recipe, merged over the recipe that it ``extends``.
 
     ``strategies`` maps strategies to their settings, and ``run`` lists the strategies to run. The
@@ -111,15 +98,10 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
         InputError: it does not exist, is not valid YAML, extends itself, or a section has the wrong
             form.
     """
-    if name in above:
-        raise InputError(f"recipe {name} extends itself through {', '.join(above)}")
-    recipe = _sections(name)
-    lower = recipe.pop("extends", None)
-    if lower is None:
-        return recipe
-    if not isinstance(lower, str):
-        raise InputError(f"recipe {name} extends {lower!r}: give the name of one recipe")
-    return over(load_recipe(lower, (*above, name)), recipe)
+    recipe: Recipe = {}
+    for sections in reversed(_files(name)):
+        recipe = over(recipe, sections)
+    return recipe
 
 
 def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> None:
@@ -128,20 +110,26 @@ def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> 
     Raises:
         InputError: it would import other code.
     """
-    code: list[str] = []
-    seen: list[str] = []
-    lower: Any = name
     # Before the recipes are merged, which imports data sets and scenarios.
-    while isinstance(lower, str) and lower not in seen:
-        seen.append(lower)
-        recipe = _sections(lower)
-        code += _code_of(recipe)
-        lower = recipe.get("extends")
+    code = [found for sections in _files(name) for found in _code_of(sections)]
     typed = [found for found in code if any(found in text for text in overrides)]
     try:
         check_trust(code, trust_code or typed)
     except InputError as error:
         raise InputError(f"recipe {name} cannot be used: {error}") from error
+
+
+def _files(name: str) -> list[Recipe]:
+    """Sections of a recipe's file, then of those that it extends."""
+    found: dict[str, Recipe] = {}
+    lower: Any = name
+    while lower is not None:
+        lower = str(lower)
+        if lower in found:
+            raise InputError(f"recipe {name} extends itself through {', '.join(found)}")
+        found[lower] = _sections(lower)
+        lower = found[lower].pop("extends", None)
+    return list(found.values())
 
 
 def _code_of(recipe: Recipe) -> list[str]:
@@ -150,7 +138,7 @@ def _code_of(recipe: Recipe) -> list[str]:
     names = [recipe.get(key, {}).get("name") for key in ("dataset", "scenario")]
     names += [recipe.get("tracker"), *recipe.get("run", ()), *strategies]
     for settings in (recipe.get("training", {}), *strategies.values()):
-        names += by_name("plugins", settings.get("plugins"))
+        names += settings.get("plugins", ())
     return [str(found) for found in names if is_dotted(str(found))]
 
 
@@ -170,20 +158,27 @@ def _sections(name: str) -> Recipe:
             raise unknown(f"section of recipe {name}", str(key), _KNOWN)
     for section in (*SECTIONS, "training"):
         if section in recipe:
-            what = f"section {section!r} of recipe {name}"
-            recipe[section] = _mapping(what, recipe[section], named=section in NAMED)
+            recipe[section] = _settings(f"section {section!r} of recipe {name}", recipe[section])
     if "strategies" in recipe:
-        given = recipe["strategies"]
-        if isinstance(given, str | list):
-            given = dict.fromkeys(map(str, as_list(given)))
+        given = by_name(f"section 'strategies' of recipe {name}", recipe["strategies"])
         recipe["strategies"] = {
-            canonical_name(str(strategy)): _mapping(f"strategy {strategy} of recipe {name}", own)
-            for strategy, own in _mapping(f"section 'strategies' of recipe {name}", given).items()
+            canonical_name(strategy): _settings(f"strategy {strategy} of recipe {name}", own)
+            for strategy, own in given.items()
         }
         recipe.setdefault("run", list(recipe["strategies"]))
     if "run" in recipe:
         recipe["run"] = running(f"run of recipe {name}", recipe["run"])
     return recipe
+
+
+def _settings(what: str, value: Any) -> dict[str, Any]:
+    """Settings by key; a text stands for a name, None for no settings."""
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, dict | None):
+        raise InputError(f"{what} is {shown(value)}: it should map settings to values")
+    # Mappings, which merge over others.
+    return {key: by_name(key, own) if key in NESTED else own for key, own in (value or {}).items()}
 
 
 def running(key: str, value: Any) -> list[str]:
@@ -198,24 +193,9 @@ def running(key: str, value: Any) -> list[str]:
     if names == ["all"]:
         return names
     found = [canonical_name(name) for name in names]
-    for name in found:
-        if found.count(name) > 1:
-            raise InputError(f"{key} names {name!r} twice: name each strategy once")
+    if twice := doubled(found):
+        raise InputError(f"{key} names {twice!r} twice: name each strategy once")
     return found
-
-
-def _mapping(what: str, value: Any, *, named: bool = False) -> dict[str, Any]:
-    """Settings by name; None stands for none, and a text for a name where ``named``."""
-    if value is None:
-        return {}
-    if named and isinstance(value, str):
-        return {"name": value}
-    if not isinstance(value, dict):
-        raise InputError(f"{what} is {shown(value)}: it should map settings to values")
-    if named and not isinstance(value.get("name", ""), str):
-        raise InputError(f"{what} has the name {shown(value['name'])}: give one text")
-    # Mappings, which merge over others.
-    return {key: by_name(key, own) if key in BY_NAME else own for key, own in value.items()}
 
 
 def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
@@ -227,7 +207,7 @@ def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
     for section in ("dataset", "scenario"):
         name = top.get(section, {}).get("name")
         if name is not None and section in below:
-            below[section] = kept(section, below[section], name)
+            below[section] = kept(section, below[section], str(name))
     return merged(below, top)
 
 
@@ -237,7 +217,5 @@ def kept(section: str, settings: Mapping[str, Any], name: str) -> dict[str, Any]
     Raises:
         InputError: an unknown data set or scenario.
     """
-    if section == "backbone":
-        return dict(settings)
-    accepted = section_parameters(section, name)
+    accepted = settings if section == "backbone" else parameters(section, name)
     return {key: value for key, value in settings.items() if key in accepted}

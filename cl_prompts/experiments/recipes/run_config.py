@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -18,16 +19,17 @@ from typing import Annotated, Any, get_type_hints
 import yaml
 from annotated_types import Ge, Le
 
+from cl_prompts.catalog import catalog
 from cl_prompts.checks import Count, fits, is_one_name, shown
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.overrides import override, running_strategies
 from cl_prompts.experiments.recipes.parameters import (
-    section_parameters,
+    needed_by,
+    parameters,
     strategy_options,
     validated,
 )
 from cl_prompts.experiments.recipes.recipe_files import (
-    NAMED,
     SECTIONS,
     TOP,
     Recipe,
@@ -42,17 +44,14 @@ from cl_prompts.experiments.recipes.values import (
     by_name,
     flat,
     in_one_line,
+    merged,
     plain,
     yaml_of,
     yaml_text,
 )
-from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of
+from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of, labels_of
 
 SEEDS = ("seed", "stream_seed", "order")
-#: types of the entries of ``parent``: of a continual run, a merged run, and one that forgot
-_LEARNED = {"run": str, "sha256": str, "first": list, "code": list, "settings": str}
-_MERGED = {"run": list, "sha256": list, "code": list, "settings": str, "test": str}
-_FORGOT = {"run": str, "sha256": str, "forgotten": list, "code": list, "settings": str}
 
 
 @dataclass
@@ -141,10 +140,6 @@ class RunConfig:
             raise InputError(f"this is not a run configuration: {in_one_line(error)}") from error
         for key, kind in _kinds().items():
             fits(key, getattr(settings, key), kind)
-        parent = settings.parent
-        kinds = {key: type(value) for key, value in parent.items()}
-        if kinds not in ({}, _LEARNED, _MERGED, _FORGOT):
-            raise InputError(f"parent is {shown(parent)}: it should have {', '.join(_LEARNED)}")
         # Before any look-up, which imports dotted names.
         check_trust(settings.imported(), trust_code)
         return settings.checked()
@@ -177,9 +172,8 @@ class RunConfig:
         """
         if not is_one_name(self.recipe):
             raise InputError(f"recipe is {shown(self.recipe)}: give a name without folders")
-        alone = {"training": {}, "strategies": {self.strategy: self.options}}
         found = {section: _resolved(section, getattr(self, section)) for section in SECTIONS}
-        found["options"] = strategy_options(alone, self.strategy, ())
+        found["options"] = strategy_options(self.strategy, self.options)
         return RunConfig(**{**vars(self), **found})
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
@@ -222,7 +216,8 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
         name: of the recipe.
         overrides: ``key=value`` texts.
     """
-    recipe = {"strategies": {}, "run": [], "training": {}, "evaluation": {}, **TOP, **recipe}
+    # A copy, since settings are set in it.
+    recipe = plain({"strategies": {}, "run": [], "training": {}, "evaluation": {}, **TOP, **recipe})
     override(recipe, overrides)
     strategies = running_strategies(recipe)
     if not strategies:
@@ -231,7 +226,8 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     found = {key: fits(key, recipe[key], _kinds()[key]) for key in around}
     found |= {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
     stream_seed = fits("stream_seed", recipe["stream_seed"], Seed | None)
-    options = {strategy: strategy_options(recipe, strategy, strategies) for strategy in strategies}
+    accepted = {key for name in strategies for key in parameters("strategy", name)}
+    options = {name: strategy_options(name, _given(recipe, name, accepted)) for name in strategies}
     orders = as_orders(recipe["orders"])
     _check_orders(orders, found["scenario"])
     runs = []
@@ -249,6 +245,31 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     return runs
 
 
+def _given(recipe: Recipe, strategy: str, others: Collection[str]) -> Mapping[str, Any]:
+    """Settings of a strategy in a recipe: shared ones, its own, those of its variant.
+
+    Shared settings that only other strategies of the run can use are left out.
+    """
+    accepted = parameters("strategy", strategy)
+    own = recipe["strategies"]
+    base, at, _ = strategy.partition("@")
+    if at and strategy not in own:
+        raise unknown(f"variant of {base}", strategy, [k for k in own if k.startswith(f"{base}@")])
+    # Prototypes, for example, have no head to train.
+    left_out = {key for key in catalog()["training"] if key not in accepted}
+    found = {key: value for key, value in recipe["training"].items() if key not in left_out}
+    if "plugins" in found:
+        found["plugins"] = {
+            plugin: settings
+            for plugin, settings in found["plugins"].items()
+            # A plugin that no strategy of the run can use stays, and is refused with a reason.
+            if needed_by(plugin) in {"", *accepted} or needed_by(plugin) not in others
+        }
+    for name in dict.fromkeys((base, strategy)):
+        found = merged(found, own.get(name, {}))
+    return found
+
+
 def _check_orders(orders: Sequence[str], scenario: Mapping[str, Any]) -> None:
     if any(orders) and "class_order" not in scenario:
         raise InputError(
@@ -261,12 +282,12 @@ def _check_orders(orders: Sequence[str], scenario: Mapping[str, Any]) -> None:
 def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """A section with its defaults, ``name`` first."""
     if section == "evaluation":
-        return validated(section, section_parameters(section), given)
+        return validated(section, parameters(section), given)
     values = dict(given)
     name = values.pop("name", None)
     if name is None:
         raise InputError(f"section {section!r} of the recipe has no name: add {section}=NAME")
-    return {"name": name, **validated(section, section_parameters(section, str(name)), values)}
+    return {"name": name, **validated(section, parameters(section, str(name)), values)}
 
 
 def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
@@ -276,27 +297,22 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
     >>> labels_of_runs([*runs, *plan("digits", ["strategy=er", "seed=3", "lr=0.1"])])
     ['er lr=0.005 seed 3', 'ncm seed 3', 'er lr=0.1 seed 3']
     """
-    alike = len({label_of(run.strategy) for run in runs}) < len({run.strategy for run in runs})
-    groups: dict[str, list[RunConfig]] = {}
-    for run in runs:
-        groups.setdefault(run.strategy, []).append(run)
+    names = labels_of(run.strategy for run in runs)
     # Every label ends in the seed, and in the order, which sets the scenario's.
-    ends = (*SEEDS, "scenario.class_order") if any(run.order for run in runs) else SEEDS
+    ends = {*SEEDS, *(["scenario.class_order"] if any(run.order for run in runs) else [])}
     differing = {
-        strategy: [key for key in _differing(group) if key not in ends]
-        for strategy, group in groups.items()
-        if len(group) > 1
+        name: _differing([run for run in runs if run.strategy == name]) - ends for name in names
     }
     labels = []
     for run in runs:
-        parts = [run.strategy if alike else label_of(run.strategy)]
-        if keys := differing.get(run.strategy):
-            held = held_settings(run)
-            names = short_names(key for key in keys if key in held)
-            parts += [f"{name}={_written(held[key])}" for key, name in names.items()]
+        texts = [names[run.strategy]]
+        for key, value in held_settings(run).items():
+            if key in differing[run.strategy]:
+                written = value if isinstance(value, str) else json.dumps(value)
+                texts.append(f"{key.removeprefix('options.').removesuffix('.name')}={written}")
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
         order = f", {run.order}" if run.order else ""
-        labels.append(" ".join([*parts, f"seed {run.seed}{stream}{order}"]))
+        labels.append(" ".join([*texts, f"seed {run.seed}{stream}{order}"]))
     return labels
 
 
@@ -308,31 +324,10 @@ def held_settings(run: RunConfig) -> dict[str, Any]:
     return held
 
 
-def _differing(runs: Iterable[RunConfig]) -> list[str]:
-    """Names of the settings in which runs differ."""
-    met: dict[str, set[str]] = {}
+def _differing(runs: Iterable[RunConfig]) -> set[str]:
+    """Dotted names of the settings in which runs differ."""
+    met: dict[str, set[str]] = defaultdict(set)
     for run in runs:
         for key, value in held_settings(run).items():
-            met.setdefault(key, set()).add(json.dumps(value, default=str))
-    names = [key for key, found in met.items() if len(found) > 1]
-    # The name of a data set, say, stands for all of its settings.
-    chosen = {section for section in NAMED if f"{section}.name" in names}
-    return [k for k in names if k.partition(".")[0] not in chosen or k.endswith(".name")]
-
-
-def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Shorten dotted names of settings to their last part where that is unique.
-
-    >>> list(short_names(["dataset.name", "options.lr", "a.kind", "b.kind"]).values())
-    ['dataset', 'lr', 'a.kind', 'b.kind']
-    """
-    short = {}
-    for key in keys:
-        section, _, leaf = key.rpartition(".")
-        short[key] = section if leaf == "name" and section in NAMED else leaf
-    names = list(short.values())
-    return {key: key if names.count(name) > 1 else name for key, name in short.items()}
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+            met[key].add(json.dumps(value, default=str))
+    return {key for key, values in met.items() if len(values) > 1}

@@ -6,7 +6,7 @@ import pytest
 
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.experiments.cli.listing import listed, lists, shown_text
-from cl_prompts.experiments.recipes.parameters import strategy_parameters
+from cl_prompts.experiments.recipes.parameters import parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import PLUGINS, STRATEGIES
@@ -28,7 +28,7 @@ def test_one_list_is_chosen_by_its_name_and_filtered_by_words() -> None:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_setting_of_a_strategy_is_shown_with_default_and_sentence(name: str) -> None:
     lines = shown_text(["strategy", name]).splitlines()
-    for key in strategy_parameters(name):
+    for key in parameters("strategy", name):
         (place,) = (i for i, line in enumerate(lines) if line.startswith(f"  {key}="))
         assert lines[place + 1].startswith("      "), f"{name}.{key} has no sentence"
 

@@ -19,9 +19,7 @@ RECIPES = {
     "list.yaml": "- a\n",
     "open.yaml": "a: [1,\n",
     "self.yaml": "extends: self.yaml\n",
-    "extends_list.yaml": "extends: [digits, cifar100]\n",
     "extends_nothing.yaml": "extends: nothing\n",
-    "data_list.yaml": BASE + "dataset: {name: [a, b]}\n",
     "scenario_number.yaml": BASE + "scenario: 3\n",
     "no_data.yaml": "strategies: mvp\n",
     "no_strategy.yaml": "dataset: digits\nscenario: si_blurry\nbackbone: glyph_vit_tiny\n",
@@ -111,7 +109,6 @@ LINES = [
     "validate digits strategy=mvp self_regulation.knd=coprompt",
     # Names
     "validate digits scenario=si_blury",
-    "validate digits scenario=[a]",
     "validate digits strategy=MVP",
     "validate digits strategy=mvp,ncm,mvp",
     "validate digits strategy=",

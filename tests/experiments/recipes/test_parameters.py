@@ -14,9 +14,8 @@ from cl_prompts.experiments.recipes.parameters import (
     Parameter,
     described,
     filled_parameters,
-    nested_options,
-    section_parameters,
-    strategy_parameters,
+    parameters,
+    strategy_options,
     validated,
 )
 from cl_prompts.experiments.recipes.run_config import plan
@@ -31,29 +30,27 @@ def test_parameters_of_a_function() -> None:
 
 
 def test_sections_leave_out_what_the_runner_fills_in() -> None:
-    own = set(section_parameters("dataset", f"{OWN}:stripes"))
+    own = set(parameters("dataset", f"{OWN}:stripes"))
     assert own == {"on_bad_image", "per_class", "n_classes"}
     # The first parameter takes the labels, whatever its name.
-    assert list(section_parameters("scenario", f"{OWN}:halves")) == ["swapped"]
-    assert section_parameters("scenario", f"{OWN}:thirds") == {}
-    assert "root" in section_parameters("dataset", "digits")
-    assert "splits" in section_parameters("dataset", "voc2007")
-    assert "splits" not in section_parameters("dataset", "digits")
-    assert set(section_parameters("scenario", "disjoint")) == {
-        *("n_tasks", "leftover", "class_order")
-    }
-    assert "test_labels" not in section_parameters("scenario", "mlcil")
+    assert list(parameters("scenario", f"{OWN}:halves")) == ["swapped"]
+    assert parameters("scenario", f"{OWN}:thirds") == {}
+    assert "root" in parameters("dataset", "digits")
+    assert "splits" in parameters("dataset", "voc2007")
+    assert "splits" not in parameters("dataset", "digits")
+    assert set(parameters("scenario", "disjoint")) == {*("n_tasks", "leftover", "class_order")}
+    assert "test_labels" not in parameters("scenario", "mlcil")
     for section, name in (("dataset", "digits"), ("backbone", ""), ("evaluation", "")):
-        found = section_parameters(section, name)
+        found = parameters(section, name)
         assert found
         assert not set(found) & FILLED[section]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_has_the_shared_and_the_filled_in_parameters(strategy: str) -> None:
-    found = strategy_parameters(strategy)
+    found = parameters("strategy", strategy)
     excluded = set(strategy_class(strategy).excluded)
-    assert set(section_parameters("training")) - excluded <= set(found)
+    assert set(parameters("training")) - excluded <= set(found)
     assert not set(found) & FILLED["strategy"]
     assert {"backbone", "n_classes", "seed"} <= filled_parameters(strategy)
     assert all(default is not ... for _, default, _ in found.values())
@@ -98,9 +95,7 @@ def test_a_methods_plugin_keeps_its_other_settings() -> None:
 
 
 def test_nested_settings_have_every_default() -> None:
-    found = nested_options(
-        "single_prompt", strategy_parameters("single_prompt"), {"head": {"input": "whitened"}}
-    )
+    found = strategy_options("single_prompt", {"head": {"input": "whitened"}})
     assert (found["head"]["kind"], found["head"]["input"]) == ("cosine", "whitened")
     assert (found["head"]["refresh"], found["prompt_form"], found["plugins"]) == (5, {}, {})
-    assert nested_options("ncm", strategy_parameters("ncm"), {}) == {"plugins": {}}
+    assert not {"head", "prompt_form"} & set(strategy_options("ncm", {}))

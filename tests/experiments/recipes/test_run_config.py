@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.parameters import strategy_parameters
+from cl_prompts.experiments.recipes.parameters import parameters
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.strategies import strategy_class
 
@@ -29,7 +28,7 @@ def test_runs_of_a_plan_share_no_mappings() -> None:
 
 def test_defaults_are_those_of_the_signature() -> None:
     (run,) = plan("digits", ["seed=1", "strategy=mvp"])
-    accepted = strategy_parameters("mvp")
+    accepted = parameters("strategy", "mvp")
     assert set(run.options) == set(accepted)
     assert run.options["gamma"] == accepted["gamma"].default == 2.0
     assert run.options["e_length"] == 20
@@ -55,12 +54,3 @@ def test_a_variant_has_its_strategys_settings_and_its_own(tmp_path: Path) -> Non
     assert found == [(50, 0.2), (70, 0.2)]
     assert [r.options["buffer_batch_size"] for r in runs] == [16, 8]
     assert strategy_class("er@large") is strategy_class("er")
-
-
-@pytest.mark.parametrize(("part", "value"), [("code", 1e308), ("first", "all"), ("sizes", [3])])
-def test_a_parent_of_wrong_types_is_refused(part: str, value: Any) -> None:
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    whole = {"run": "runs/a", "sha256": "b", "first": [2, 1], "code": [], "settings": "c"}
-    settings.parent = {**whole, part: value}
-    with pytest.raises(InputError, match="it should have run, sha256, first, code, settings"):
-        RunConfig.from_yaml(settings.to_yaml())
