@@ -195,7 +195,7 @@ def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple
     # get_type_hints does not look into a partial.
     inner = getattr(function, "func", function)
     try:
-        target = inner.__init__ if isinstance(inner, type) else inner
+        target = inner.__init__ if isinstance(inner, type) else inner  # type: ignore[misc]
         hints = get_type_hints(target, include_extras=True) if inspect.isfunction(target) else {}
     except NameError as error:
         raise InputError(

@@ -149,7 +149,7 @@ def parameters(kind: str, name: str = "") -> Parameters:
     if is_dotted(name):
         return _of_code(kind, name)
     entry = entry_of(kind, name) if kind in LISTS else {"settings": catalog()[kind]}
-    own, shared = entry["settings"], catalog().get(entry.get("shared"), {})
+    own, shared = entry["settings"], catalog().get(entry.get("shared", ""), {})
     found = {}
     for key in {**shared, **own}:
         if key not in entry.get("without", ()):
