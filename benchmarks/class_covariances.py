@@ -1,12 +1,12 @@
 """Compare rules of RDA on held-out training images, or draw accuracy over classes and images.
 
-    python benchmarks/class_covariances.py FEATURES... [--picture FILE.png]
+    python benchmarks/class_covariances.py FEATURES [--picture FILE.png]
 
-Each file holds features of training images as ``{"x": (n, width), "y": (n,)}``. A fifth of the
-images of each class is held out. Classes are taken in groups; from each group so many training
-images a class are used. Prints the accuracy in % on the held-out images, averaged over groups and
-three divisions, for each rule. With ``--picture`` the fixed rule is drawn beside the balanced ridge
-and linear discriminant analysis, over the number of classes and of images a class.
+FEATURES is a folder of ``store_features``. A fifth of the training images of each class is held
+out. Classes are taken in groups; from each group so many training images a class are used. Prints
+the accuracy in % on the held-out images, averaged over groups and three divisions, for each rule.
+With ``--picture`` the fixed rule is drawn beside the balanced ridge and linear discriminant
+analysis, over the number of classes and of images a class.
 """
 
 from __future__ import annotations
@@ -14,23 +14,39 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import altair as alt
+import numpy as np
 import torch
 import vl_convert
 from torch import Tensor
 
+from cl_prompts.datasets.stored_features import StoredFeatures, read_features
 from cl_prompts.models.discriminant import RegularisedDiscriminant
 from cl_prompts.models.pooled_ridge import PooledRidge
 from cl_prompts.models.shrinkage import CANDIDATES, mean_variance, oas
 
 RIDGES: tuple[Any, ...] = ("oas", "covariance", "evidence", 0.1, 0.3)
-WEIGHTS: tuple[Any, ...] = (0.03, 0.1, 0.3, "count")
+#: a; "count": n / D, the fixed rule; "share": n / (n + D)
+WEIGHTS: tuple[Any, ...] = (0.03, 0.1, 0.3, "count", "share")
 HELD_OUT = 5
 LEGEND = ("ridge", "LDA", "rank 2", "rank 8", "rank 32")
+
+
+class Candidate(RegularisedDiscriminant):
+    """The classifier with another weight a of the class covariances."""
+
+    own_weight: Any = "count"
+
+    def roots(self) -> Tensor:
+        """(classes, rank, dim) sqrt(a_c) V_c."""
+        share = self.count / (self.count + self.dim)
+        named = {"count": self.count / self.dim, "share": share}
+        a = named.get(self.own_weight, self.own_weight)
+        factor = (a * self.dim / self.count.clamp(min=1)).sqrt()
+        return factor[:, None, None] * super().roots()
 
 
 def covariance_evidence(covariance: Tensor, samples: Tensor) -> float:
@@ -70,11 +86,13 @@ def accuracies(
     ridge.update(x[train], labels[train])
     yield "pooled ridge", accuracy(ridge, x[test], labels[test])
     for rank in ranks:
-        rda = RegularisedDiscriminant(x.shape[1], len(classes), rank=rank)
+        rda = Candidate(x.shape[1], len(classes), rank=rank)
         rda.update(x[train], labels[train])
-        for b, a in product(RIDGES, WEIGHTS if rank else (0.0,)):
-            rda.relative, rda.own_weight, rda.weight = number(rda, b), a, None
-            yield f"rank {rank}, b = {b}, a = {a}", accuracy(rda, x[test], labels[test])
+        for b in RIDGES:
+            rda.relative = number(rda, b)
+            for a in WEIGHTS if rank else ("count",):
+                rda.own_weight, rda.weight = a, None
+                yield f"rank {rank}, b = {b}, a = {a}", accuracy(rda, x[test], labels[test])
 
 
 def number(rda: RegularisedDiscriminant, rule: Any) -> Any:
@@ -99,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("features", type=Path)
     parser.add_argument("--first", type=int, default=20, help="first class")
     parser.add_argument("--group", type=int, default=20, help="classes of a group")
     parser.add_argument("--images", type=int, default=96, help="training images a class")
@@ -108,9 +126,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--picture", type=Path, help="draw the fixed rule to this file instead")
     args = parser.parse_args()
-    files = [torch.load(file, weights_only=True) for file in args.files]
-    x, y = (torch.cat([file[key] for file in files]) for key in "xy")
-    x = x[:, -args.last_block :] if args.last_block else x
+    source = read_features(args.features, None)
+    assert isinstance(source.train, StoredFeatures)
+    y = torch.from_numpy(source.train_targets)
+    x = source.train.batch(np.arange(len(y)))[:, -(args.last_block or 0) :]
     if args.picture:
         args.picture.write_bytes(vl_convert.vegalite_to_png(picture(x, y, args), ppi=110))
         return

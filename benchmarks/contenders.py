@@ -28,6 +28,7 @@ METHODS["aper"] = {"boundaries": True}
 METHODS["ease"] = {"boundaries": True}
 METHODS["coda_prompt"] = {"n_components": 100}
 METHODS["ranpac"] = {"projection": 2000}
+METHODS["rda"] = {"features": "blocks:half"}  # those of recommended
 REPLAY = ("er", "er_ace", "derpp", "ewcpp", "rainbow", "clib")
 LANES = (1, 5, 10, 20)
 

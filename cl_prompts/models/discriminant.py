@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices, rows_by_class
+from cl_prompts.models.class_scatter import ClassScatter, rows_by_class
 from cl_prompts.models.pooled_ridge import FoundRidge, evidence_ridge
 from cl_prompts.models.prototype_classifiers import PooledScatter
 from cl_prompts.models.shrinkage import mean_variance
@@ -23,11 +23,12 @@ class RegularisedDiscriminant(PooledScatter):
     Score of class c: ``-1/2 [(x - mu_c)' S_c^-1 (x - mu_c) + log det S_c]`` with ``S_c = S + a_c
     V_c' V_c`` and ``S = Sw + b t I``. Sw is the pooled covariance within classes, ``t = tr(Sw) /
     dim``, and ``V_c' V_c`` a sketch of rank r of the class's own covariance, see
-    :class:`~cl_prompts.models.sketches.ClassSketches`. By Woodbury's identity one Cholesky factor
-    of S serves all classes. Scores are relative to the best seen class of their sample.
+    :class:`~cl_prompts.models.sketches.ClassSketches`. ``a_c = n_c / dim``, so that a class with
+    few samples relies on the pooled covariance. By Woodbury's identity one Cholesky factor of S
+    serves all classes. Scores are relative to the best seen class of their sample.
 
-    The state takes dim^2 + classes * rank * dim numbers. Neither S nor the means depend on the
-    order of samples; the sketches do once a class has more than r samples, within their bound.
+    The state takes dim^2 + classes * (rank + 1) * dim numbers. Neither S nor the means depend on
+    the order of samples; the sketches do once a class has more than r samples, within their bound.
 
     Deviations from LR-RGDA: the features are those of a frozen ViT; a sketch that streams replaces
     the decomposition of all features of a class; a and b are found from the data.
@@ -36,16 +37,10 @@ class RegularisedDiscriminant(PooledScatter):
         dim: of a feature.
         n_classes: columns of the logits.
         rank: r; 0 is linear discriminant analysis with equal priors; ``"full"`` keeps one
-            covariance matrix per class.
+            covariance matrix per class, dim^2 numbers each.
         ridge: b; ``"evidence"``: b t is the ridge that
             :class:`~cl_prompts.models.pooled_ridge.PooledRidge` computes from the same sums.
-        own_weight: a, the same for all classes; ``"count"``: ``a_c = n_c / dim``, so that a class
-            with few samples relies on the pooled covariance.
-        memory_gib: refuse ``"full"`` where its matrices take more.
         dtype: of the statistics.
-
-    Raises:
-        InputError: too much memory.
 
     Example:
         >>> rda = RegularisedDiscriminant(2, n_classes=3, rank=1)
@@ -60,10 +55,8 @@ class RegularisedDiscriminant(PooledScatter):
     regulariser = "ridge"
     ridge: Tensor
     """b t of the last solution."""
-    centres: Tensor
-    """(classes, dim) L^-1 mu_c, with the Cholesky factor L of S."""
     factors: Tensor
-    """(classes, rank, dim): |factors (z - L^-1 mu_c)|^2 is subtracted from the distance of z."""
+    """(classes, rank, dim) F_c with F_c' F_c = S^-1 - S_c^-1."""
     log_det: Tensor
     """(classes,) log det S_c - log det S."""
 
@@ -74,23 +67,19 @@ class RegularisedDiscriminant(PooledScatter):
         *,
         rank: Rank = 8,
         ridge: float | FoundRidge = "evidence",
-        own_weight: float | Literal["count"] = "count",
-        memory_gib: float = 4.0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
         self.rank = rank
         self.relative = ridge
-        self.own_weight = own_weight
         self.sketches: ClassSketches | None = None
         self.classes: ClassScatter | None = None
         if rank == "full":
-            check_class_matrices("rda", n_classes, dim, dtype, memory_gib, matrices=2)
             self.classes = ClassScatter(dim, n_classes, dtype=dtype)
         elif rank:
             self.sketches = ClassSketches(rank, dim, n_classes, dtype=dtype)
         self.register_buffer("ridge", torch.zeros((), dtype=dtype), persistent=False)
-        for name in ("centres", "factors", "log_det"):
+        for name in ("factors", "log_det"):
             self.register_buffer(name, None, persistent=False)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
@@ -138,38 +127,37 @@ class RegularisedDiscriminant(PooledScatter):
             rows = self.sketches.rows
         else:
             rows = self.mean.new_zeros(self.n_classes, 0, self.dim)
-        n = self.count.clamp(min=1)
-        a = n / self.dim if self.own_weight == "count" else self.own_weight
-        return (a / n).sqrt()[:, None, None] * rows
+        # The rows' scatter is n_c V_c' V_c, and a_c = n_c / dim.
+        return rows / self.dim**0.5
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        n = self.count.sum().clamp(min=1)
-        s = self.scatter / n
+        s = self.scatter / self.count.sum().clamp(min=1)
         if isinstance(self.relative, str):
             self.ridge.copy_(evidence_ridge(self))
         else:
             self.ridge.copy_(self.relative * mean_variance(s))
         s.diagonal().add_(self.ridge)
-        identity = torch.eye(self.dim, dtype=s.dtype, device=s.device)
-        # z = L^-1 x = x L^-T, so that |z|^2 = x' S^-1 x
         root, info = torch.linalg.cholesky_ex(s)
-        inverse = torch.linalg.solve_triangular(root, identity, upper=False).mT
-        inverse = inverse.masked_fill(info != 0, float("nan"))
-        self.centres = self.mean @ inverse
-        # E_c = sqrt(a_c) V_c L^-T; S_c^-1 is I - E_c' (I + E_c E_c')^-1 E_c in the space of z.
-        e = self.roots() @ inverse
+        root = root.masked_fill(info != 0, float("nan"))
+        # E_c = sqrt(a_c) V_c L^-T, with S = L L'
+        roots = self.roots()
+        rows = roots.flatten(0, 1)
+        e = torch.linalg.solve_triangular(root.mT, rows, upper=True, left=False).view_as(roots)
+        # Woodbury: S_c^-1 = S^-1 - F_c' F_c, F_c = K_c^-1 E_c L^-1 with K_c K_c' = I + E_c E_c'
         inner = e @ e.mT + torch.eye(e.shape[1], dtype=e.dtype, device=e.device)
-        factor = torch.linalg.cholesky_ex(inner).L
-        self.factors = torch.linalg.solve_triangular(factor, e, upper=False)
-        self.log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-        return inverse, info
+        small = torch.linalg.cholesky_ex(inner).L
+        rows = torch.linalg.solve_triangular(small, e, upper=False).flatten(0, 1)
+        factors = torch.linalg.solve_triangular(root, rows, upper=False, left=False)
+        self.factors = factors.view_as(roots)
+        # det S_c = det S det(I + E_c E_c')
+        self.log_det = 2 * small.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+        return torch.cholesky_solve(self.mean.T, root), info
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        z = x @ self.solution(wait=wait)
-        # |z - m_c|^2 but for |z|^2, which all classes share
-        distance = self.centres.square().sum(dim=1) - 2 * z @ self.centres.T
-        # d_c = factors (z - m_c)
-        offset = torch.einsum("crd,cd->cr", self.factors, self.centres)
-        own = torch.einsum("bd,crd->bcr", z, self.factors) - offset
-        distance = distance - own.square().sum(dim=2)
-        return self._relative(-(distance + self.log_det) / 2)
+        weight = self.solution(wait=wait)
+        # x S^-1 mu_c - mu_c S^-1 mu_c / 2, as for one covariance
+        linear = x @ weight - (self.mean.T * weight).sum(dim=0) / 2
+        # |F_c (x - mu_c)|^2 / 2
+        offset = torch.einsum("crd,cd->cr", self.factors, self.mean)
+        own = torch.einsum("bd,crd->bcr", x, self.factors) - offset
+        return self._relative(linear + (own.square().sum(dim=2) - self.log_det) / 2)

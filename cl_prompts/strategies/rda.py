@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cl_prompts.checks import NotNegative, Positive, Size
+from cl_prompts.checks import Positive, Size
 from cl_prompts.models.discriminant import RegularisedDiscriminant
 from cl_prompts.models.pooled_ridge import FoundRidge
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
@@ -37,9 +37,4 @@ class RDA(PrototypeStrategy):
     ridge: Positive | FoundRidge = "evidence"
     """Ridge b relative to the mean variance within classes; ``"evidence"``: that of
     ``balanced_ridge`` on the same sums."""
-    own_weight: NotNegative | Literal["count"] = "count"
-    """Weight a of a class's own covariance; ``"count"``: number of its samples over the feature
-    width."""
-    memory_gib: Positive = 4.0
-    """Refuse ``rank=full`` if its matrices take more, in GiB."""
     training_scores: bool = False

@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.discriminant import RegularisedDiscriminant
 from cl_prompts.models.growth import grow_parts
 from cl_prompts.models.pooled_ridge import PooledRidge
@@ -20,27 +19,26 @@ from tests.models.classifier_data import CLASSES, DIM, data, fed
 CUTS = list(range(3, 150, 11))
 
 
-def densities(x: np.ndarray, y: np.ndarray, at: np.ndarray, b: float, a: Any) -> np.ndarray:
+def densities(x: np.ndarray, y: np.ndarray, at: np.ndarray, b: float) -> np.ndarray:
     """(n, classes) log densities under brute-force covariances, -inf for a class not seen."""
     own = {c: np.cov(x[y == c].T, bias=True) for c in np.unique(y)}
     pooled = sum((y == c).sum() * covariance for c, covariance in own.items()) / len(x)
     shared = pooled + b * np.trace(pooled) / x.shape[1] * np.eye(x.shape[1])
     found = np.full((len(at), CLASSES), -np.inf)
     for c, covariance in own.items():
-        weight = (y == c).sum() / x.shape[1] if a == "count" else a
+        weight = (y == c).sum() / x.shape[1]
         normal = multivariate_normal(x[y == c].mean(axis=0), shared + weight * covariance)
         found[:, c] = normal.logpdf(at)
     return found
 
 
 @pytest.mark.parametrize("rank", ["full", 300])
-@pytest.mark.parametrize("own_weight", [0.3, "count"])
-def test_scores_are_the_log_densities(rank: Any, own_weight: Any) -> None:
+def test_scores_are_the_log_densities(rank: Any) -> None:
     x, y = data()
-    rda = RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1, own_weight=own_weight)
+    rda = RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1)
     fed(rda, x, y, CUTS)
     at = torch.randn(20, DIM).double()
-    want = densities(x.double().numpy(), y.numpy(), at.numpy(), 0.1, own_weight)
+    want = densities(x.double().numpy(), y.numpy(), at.numpy(), 0.1)
     want -= want.max(axis=1, keepdims=True)
     scores = rda.scores(at).numpy()
     seen = np.isfinite(want)
@@ -48,7 +46,7 @@ def test_scores_are_the_log_densities(rank: Any, own_weight: Any) -> None:
     assert np.isneginf(scores[~seen]).all()
     # Exact sketches and full covariances do not depend on order.
     order = torch.randperm(len(x))
-    again = RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1, own_weight=own_weight)
+    again = RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1)
     again = fed(again, x[order], y[order], [70])
     torch.testing.assert_close(again.scores(at), rda.scores(at), atol=1e-9, rtol=1e-9)
 
@@ -93,11 +91,6 @@ def test_the_ridge_is_that_of_the_balanced_ridge() -> None:
     for classifier in (rda, ridge):
         classifier.logits(x)
     assert torch.equal(rda.ridge, ridge.ridge)
-
-
-def test_full_covariances_that_take_too_much_memory_are_refused() -> None:
-    with pytest.raises(InputError, match="rda needs 37"):
-        RegularisedDiscriminant(5000, 100, rank="full")
 
 
 def test_only_sketches_depend_on_the_order() -> None:
