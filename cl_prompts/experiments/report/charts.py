@@ -14,20 +14,10 @@ from markupsafe import Markup
 
 from cl_prompts.errors import first_of
 from cl_prompts.experiments import figures
+from cl_prompts.experiments.results import history
 from cl_prompts.experiments.results.aggregates import Band, curves_of, difference_band, mean_band
 from cl_prompts.experiments.results.groups import Group
-from cl_prompts.experiments.results.history import (
-    Floats,
-    class_matrix,
-    drawn_stream,
-    key_similarity_of,
-    stream_curve_of,
-    stream_ends_of,
-    task_curve_of,
-    task_matrix,
-    usage_entropy,
-    usage_matrix,
-)
+from cl_prompts.experiments.results.history import Floats
 from cl_prompts.experiments.run_folder.runs import RunRecord, title_of
 
 Fields = dict[str, Any]
@@ -84,7 +74,7 @@ def curve_charts(group: Group, charts: Charts) -> list[Fields]:
 def _curve_pair(group: Group, charts: Charts, *, over_tasks: bool) -> list[Fields]:
     """Mean curves, and their differences to the reference; empty without curves."""
     names, reference = group.names, group.reference
-    curves = curves_of(group.rows, task_curve_of if over_tasks else stream_curve_of)
+    curves = curves_of(group.rows, history.task_curve_of if over_tasks else history.stream_curve_of)
     bands = _known({names[row]: mean_band(seeds) for row, seeds in curves.items()})
     if not bands:
         return []
@@ -122,7 +112,7 @@ def _known(bands: Mapping[str, Band | None]) -> dict[str, Band]:
 
 def _common_ends(group: Group) -> list[int]:
     """Samples at the task ends, where all streams agree in them."""
-    ends = [stream_ends_of(run) for run in group.runs if not run.whole_stream]
+    ends = [history.stream_ends_of(run) for run in group.runs if not run.whole_stream]
     return ends[0] if all(found == ends[0] for found in ends) else []
 
 
@@ -153,7 +143,7 @@ def stream_charts(group: Group, charts: Charts) -> list[tuple[str, Fields]]:
 
 
 def _stream_chart(title: str, run: RunRecord, charts: Charts) -> tuple[str, Fields]:
-    shown = drawn_stream(run.stream)
+    shown = history.drawn_stream(run.stream)
     counts = np.asarray(shown["counts"])
     order = f", {run.order}" if run.order else ""
     name = f"stream seed {run.summary['stream_seed']}{order}"
@@ -170,7 +160,7 @@ def task_chart(title: str, name: str, runs: Sequence[RunRecord], charts: Charts)
     """Draw the task matrix of a row; None with fewer than two measured task ends."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of cells without any value
-        matrix = np.asarray(np.nanmean([task_matrix(run) for run in runs], axis=0))
+        matrix = np.asarray(np.nanmean([history.task_matrix(run) for run in runs], axis=0))
     if (~np.isnan(matrix)).any(axis=0).sum() < 2:
         return None
     measure = "mAP" if runs[0].multi_label else "accuracy"
@@ -209,21 +199,21 @@ def _pictures(run: RunRecord) -> Iterator[tuple[str, figures.Chart, str, str]]:
     """File name, chart, alternative text, and the line that folds it; an empty line shows it."""
     names = run.summary.get("class_names")
     measure = "average precision" if run.multi_label else "accuracy"
-    points, values = class_matrix(run)
+    points, values = history.class_matrix(run)
     if points and not run.whole_stream:
         chart = figures.class_chart(points, values, names, measure=measure)
         known = names or list(map(str, range(len(values))))
         final = _extremes_in_words(values[:, -1], known)
         yield "classes", chart, f"{measure} of each class, {final} at the end", ""
-    usage = usage_matrix(run)
+    usage = history.usage_matrix(run)
     if usage.size:
-        chart = figures.usage_chart(usage, usage_entropy(usage))
+        chart = figures.usage_chart(usage, history.usage_entropy(usage))
         words = f"use of {usage.shape[1]} prompts in training"
         task, prompt = np.unravel_index(usage.argmax(), usage.shape)
         share = 100 * usage[task, prompt] / max(1, usage[task].sum())
         line = f"largest share {share:.0f} % (prompt {prompt}, task {task + 1})"
         yield "prompt-use", chart, words, f"Prompt use: {line}"
-    similarity = key_similarity_of(run.folder)
+    similarity = history.key_similarity_of(run.folder)
     if similarity is not None and len(similarity) > 1:
         chart = figures.key_chart(similarity)
         others = np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity)

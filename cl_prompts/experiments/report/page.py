@@ -20,13 +20,25 @@ from markupsafe import Markup
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError, RunError, short
 from cl_prompts.experiments.figures import Format, figure, theme
-from cl_prompts.experiments.report.charts import Charts, script_json
-from cl_prompts.experiments.report.summary import opening
-from cl_prompts.experiments.report.tables import group_fields
-from cl_prompts.experiments.results.comparison_text import BOLD
-from cl_prompts.experiments.results.groups import choose, groups
+from cl_prompts.experiments.recipes.values import yaml_text
+from cl_prompts.experiments.report.charts import (
+    Charts,
+    Fields,
+    curve_charts,
+    run_charts,
+    script_json,
+    stream_charts,
+    task_chart,
+)
+from cl_prompts.experiments.report.summary import caveats, finding, opening
+from cl_prompts.experiments.results.comparison import HEADLINES, order_table
+from cl_prompts.experiments.results.comparison_text import BOLD, difference_lines
+from cl_prompts.experiments.results.groups import Group, choose, groups
+from cl_prompts.experiments.results.history import before_after
+from cl_prompts.experiments.results.metrics import memory_text
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
+from cl_prompts.user_code import label_of
 
 #: marks a page as a report of ours
 _MARK = '<meta name="generator" content="cl-prompts report">'
@@ -80,14 +92,10 @@ def write_report(
 
 
 def _check_ours(page: Path) -> None:
-    if page.is_file():
-        with page.open(errors="replace") as file:
-            ours = _MARK in file.read(1000)
-        if not ours:
-            raise InputError(
-                f"{short(page)} is not a report of cl-prompts: remove it, or give --out another"
-                " name"
-            )
+    if page.is_file() and _MARK not in page.read_text(errors="replace")[:1000]:
+        raise InputError(
+            f"{short(page)} is not a report of cl-prompts: remove it, or give --out another name"
+        )
 
 
 def _write_figures(folder: Path, charts: Charts, form: str) -> None:
@@ -123,27 +131,74 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    command = ["cl-prompts", "report", *map(str, paths)]
-    metrics = {metric.key for part in parts for metric in part.metrics}
+    options = [] if reference is None else ["--reference", reference]
     html = jinja.get_template("report.html").render(
         title=", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs)),
         library=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
         themes=script_json([theme(), theme(dark=True)]),
-        parts=[group_fields(part, charts) for part in parts],
+        parts=[_group_fields(part, charts) for part in parts],
         bold=BOLD,
-        multi_label=any(run.multi_label for run in runs),
-        forward_transfer="fwt" in metrics,
+        metrics={metric.key for part in parts for metric in part.metrics},
         runs=runs,
         counted={run.folder for part in parts for run in part.runs},
         place=partial(_place, base=base.resolve()),
         opening=opening(runs),
+        before_after=before_after,
         unfinished=not all(run.finished for run in runs),
         environments=_environments(runs),
         commands=list(dict.fromkeys(str(run.summary.get("command") or "") for run in runs)),
         left_out=_left_out(runs),
-        report_command=shlex.join([*command, *(["--reference", reference] if reference else [])]),
+        report_command=shlex.join(["cl-prompts", "report", *map(str, paths), *options]),
     )
     return html, charts
+
+
+def _group_fields(group: Group, charts: Charts) -> Fields:
+    """Return everything that the template shows of a group; ``charts`` collects the charts."""
+    facts = dict(group.runs[0].summary)
+    for key in ("dataset", "scenario"):
+        facts[key] = label_of(str(facts[key]))
+    # Memory has a column of its own.
+    metrics = [metric for metric in group.metrics if metric.title != "trainable"]
+    table = group.table(metrics)
+    return {
+        "group": group,
+        "names": group.names,
+        "finding": finding(group),
+        "notes": caveats(group, table),
+        "facts": facts,
+        "metrics": metrics,
+        "table": table,
+        "table_by_name": group.table(group.by_name),
+        "memory": {row: memory_text(runs[0].summary) for row, runs in group.rows.items()},
+        "orders": order_table(group),
+        "gaps": _gap_fields(group),
+        "curves": curve_charts(group, charts),
+        "streams": stream_charts(group, charts),
+        "rows": [_row_fields(group, row, charts) for row in group.rows],
+    }
+
+
+def _gap_fields(group: Group) -> Fields:
+    """Paired differences of the headline metrics; no rows where nothing is paired."""
+    metrics = [m for m in group.metrics if m.key in {*HEADLINES, "task_forgetting", "bwt", "fwt"}]
+    rows = [
+        (group.names[row], [(difference_lines(one), one.verdict == "significant") for one in found])
+        for row, found in group.table(metrics).items()
+        if any(one.difference for one in found)
+    ]
+    return {"reference": group.names[group.reference], "metrics": metrics, "rows": rows}
+
+
+def _row_fields(group: Group, row: str, charts: Charts) -> Fields:
+    """Tasks of a row over all seeds; its runs, with scores beside those of a parent; settings."""
+    runs, name = group.rows[row], group.names[row]
+    return {
+        "name": name,
+        "tasks": task_chart(group.title, name, runs, charts),
+        "runs": [(run, run_charts(group.title, name, run, charts)) for run in runs],
+        "config": yaml_text(dict(runs[0].config)),
+    }
 
 
 def _place(path: Path, base: Path) -> str:
