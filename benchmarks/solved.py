@@ -115,7 +115,7 @@ def remembered_features(strategy: Any, known: Known) -> Callable[[Tensor], Tenso
 
 def table(found: Results, reference: str) -> Iterator[str]:
     """The table in Markdown, line by line."""
-    differences = [f"{name} less that of {reference}" for name in ("A_AUC", "A_last")]
+    differences = [f"{name} minus that of {reference}" for name in ("A_AUC", "A_last")]
     yield f"| strategy | A_AUC | A_last | {' | '.join(differences)} |"
     yield "| --- |" + " --- |" * 4
     for method, columns in found.items():

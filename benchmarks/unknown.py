@@ -81,7 +81,7 @@ def numbers(method: str, seed: int) -> list[float]:
 
 def rows(methods: list[str], seeds: list[int]) -> Iterator[str]:
     """The table in Markdown, line by line."""
-    heads = [f"{who} at {100 * rate:g} %" for rate in RATES for who in ("known", "left out")]
+    heads = [f"{who}, rate {100 * r:g} %" for r in RATES for who in ("known", "not learned")]
     yield " | ".join(["| method", "accuracy", *heads, "AUROC |"])
     yield "| --- |" + " --- |" * (2 + len(heads))
     for method in methods:
