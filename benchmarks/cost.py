@@ -1,7 +1,8 @@
 """Cost of each method as a ratio to one frozen forward of the same ViT (the unit F).
 
-    python benchmarks/cost.py [--backbone vit_base_patch16_224] [--batch 8] [--rounds 7] [--threads
-    N] [--device cuda] [--precision bf16] [--only mvp l2p lanes] [--json FILE] [--against REVISION]
+    python benchmarks/cost.py [--backbone vit_base_patch16_224 ...] [--batch 8] [--rounds 7]
+    [--threads N] [--device cuda] [--precision bf16] [--only mvp l2p lanes] [--json FILE] [--against
+    REVISION]
 
 Unit and contender alternate strictly, unit first and last, so that a busy machine slows both; a
 ratio is one contender's time to the mean of the units before and after it, and the table has the
@@ -15,6 +16,15 @@ A training step is a strategy's own loop over two batches, divided by two, with 
 methods with a replay memory get half of each batch from it. "cached": inference with what the
 evaluation keeps from one time to the next (queries, features, logits of finished lanes). "lanes":
 MULTI-LANE at several numbers of lanes, with S = P = 20, 5 prompted blocks and 80 classes.
+
+Each of several backbones has its own table and its own unit. An ``Eva`` (DINOv3) and a plain ViT
+without a class token beside one with it:
+
+    python benchmarks/cost.py --only mvp recommended --backbone vit_base_patch16_224
+    vit_base_patch16_gap_224 vit_base_patch16_dinov3
+
+A mean patch token needs all patch tokens of the last block, where a class token needs one, about 7
+% of F in each pass that reads a feature. Counted floors are in docs/guides/backbones.md.
 
 With ``--against`` the package of another revision runs beside this one's: unit, this, unit, that,
 in two processes of which one waits for the other. "ratio" is then this over that.
@@ -68,17 +78,18 @@ class Here:
 
     Args:
         args: of the command line.
+        backbone: its name in timm.
     """
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, backbone: str) -> None:
         torch.set_num_threads(args.threads)
         torch.set_float32_matmul_precision("high" if args.precision == "tf32" else "highest")
         self.device = pick_device(args.device)
-        plain = create_backbone(args.backbone, weights="random").to(self.device)
+        plain = create_backbone(backbone, weights="random").to(self.device)
         self.backbone = plain
         if args.precision == "bf16":
             self.backbone = create_backbone(
-                args.backbone, weights="random", precision=args.precision
+                backbone, weights="random", precision=args.precision
             ).to(self.device)
         self.batch = args.batch
         self.unit = Contender(unit(plain, args.batch))
@@ -244,7 +255,7 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
 
 
 @contextmanager
-def opponents(revision: str | None) -> Iterator[list[Bench]]:
+def opponents(revision: str | None, backbone: str) -> Iterator[list[Bench]]:
     """Another revision's package, as long as this lasts; nothing without one."""
     if revision is None:
         yield []
@@ -255,7 +266,7 @@ def opponents(revision: str | None) -> Iterator[list[Bench]]:
         git = ["git", "-C", str(here), "worktree"]
         subprocess.run([*git, "add", "--detach", str(tree), revision], check=True)
         try:
-            there = There(tree, sys.argv[1:])
+            there = There(tree, [*sys.argv[1:], "--backbone", backbone])
             try:
                 yield [there]
             finally:
@@ -269,7 +280,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backbone", default="vit_base_patch16_224")
+    parser.add_argument("--backbone", nargs="+", default=["vit_base_patch16_224"])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -284,16 +295,24 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Measure and print a table for each backbone."""
     args = arguments()
     for message in (".*RANDOM weights.*", "no QP solver", "class_mask"):
         warnings.filterwarnings("ignore", message=message)
-    here = Here(args)
     if args.serve:
-        serve(here)
+        serve(Here(args, args.backbone[0]))
         return
+    tables = [measured(args, backbone) for backbone in args.backbone]
+    if args.json:
+        content = tables[0] if len(tables) == 1 else tables
+        args.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def measured(args: argparse.Namespace, backbone: str) -> dict[str, Any]:
+    """Measure and print the table of a backbone."""
+    here = Here(args, backbone)
     header = {
-        "backbone": args.backbone,
+        "backbone": backbone,
         "batch": args.batch,
         "device": args.device,
         "precision": args.precision,
@@ -304,15 +323,13 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in header.items()))
     print(f"{'':42} {'F':>6} {'range':>14} {'counted':>8} of it")
     found = []
-    with opponents(args.against) as others:
+    with opponents(args.against, backbone) as others:
         for row in rows(here, others, args.only, args.rounds):
             found.append(row)
             print(line(row), flush=True)
     rate = here.images_per_second()
     print(f"the unit: {rate:,.1f} images/s; a row: this over its ratio F")
-    if args.json:
-        content = {**header, "images per second": rate, "rows": found}
-        args.json.write_text(json.dumps(content, indent=1) + "\n")
+    return {**header, "images per second": rate, "rows": found}
 
 
 if __name__ == "__main__":

@@ -120,6 +120,12 @@ class Architecture:
         pools = (own, *(pool for pool in possible if pool != own))
         return cls(pools, prefix, 0 if includes else prefix, rotary)
 
+    def read_by(self, pool: Pooling, n: int) -> slice:
+        """Return the tokens that a pooling reads among the ``n`` tokens of an image."""
+        if pool == "token":
+            return slice(1)
+        return slice(self.pooled_from if pool == self.pools[0] else self.prefix, n)
+
     def rotations(self, vit: nn.Module, n_patches: int, start: int) -> list[Rotation | None]:
         """Return the rotary positions of each block, None without any.
 
@@ -228,6 +234,11 @@ class Features:
     def class_only(self) -> bool:
         """Whether the class token is all that is read of a block."""
         return self.pool == "token" and not self.patches
+
+    @property
+    def linear(self) -> bool:
+        """Whether a feature is the mean of tokens themselves."""
+        return self.pool == "avg" and not (self.normed or self.patches)
 
     def width(self, dim: int) -> int:
         """Return the width of a feature for tokens of width ``dim``."""

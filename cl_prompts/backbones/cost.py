@@ -219,6 +219,13 @@ class PassCounter:
             saved = rows * self.shape.dim * self.shape.width
         self.macs += batch * (self.shape.block_macs(n, context, prefix, queries) - saved)
 
+    def average_mlp(self, batch: int, n: int, averaged: int) -> None:
+        """Subtract what the MLP of n tokens saves if it returns the mean over ``averaged`` alone.
+
+        Its first layer then runs on these tokens, its second on one mean.
+        """
+        self.macs -= batch * (2 * n - averaged - 1) * self.shape.dim * self.shape.hidden
+
     def keys_and_values(self, batch: int, n: int) -> None:
         """Count a batch's forward pass up to the keys and values of n tokens in a block."""
         self.blocks += batch

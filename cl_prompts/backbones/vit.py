@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+from timm.layers import Mlp
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -232,7 +233,7 @@ class FrozenViT(nn.Module):
         n_prefix = self.architecture.prefix
         rotations = self.architecture.rotations(self.vit, n_own - n_prefix, n_prefix)
         seen: list[Tensor] = []
-        first = None
+        first = mean_of = None
         for i in range(start, stop):
             rotation = rotations[i]
             if i == stop - 1:
@@ -247,8 +248,11 @@ class FrozenViT(nn.Module):
                     rotation = rotation and replace(rotation, start=rotation.start + n_prepended)
                 elif class_only or (read is not None and read.class_only):
                     first = 1
-                elif read is not None and n_prepended:
-                    first = n_own
+                elif read is not None:
+                    first = n_own if n_prepended else None
+                    if read.linear and type(self.vit.blocks[i].mlp) is Mlp and not plan.adapter:
+                        mean_of = self.architecture.read_by(read.pool, n_own)
+                        self.counter.average_mlp(tokens.shape[0], n_own, n_own - mean_of.start)
             self._count(i, tokens, plan, first, projected=projected is not None)
             prompts = {name: getattr(plan, name).get(i) for name in BY_BLOCK}
             tokens = run_block(
@@ -257,12 +261,15 @@ class FrozenViT(nn.Module):
                 first=first,
                 projected=projected,
                 rotation=rotation,
+                mean_of=mean_of,
                 **prompts,
             )
             projected = None  # only valid for the first block
             if read is not None and i >= first_read:
-                of_prompts = slice(n_own, None) if first is None else slice(None)
-                seen += self._read(tokens, read, n_own, of_prompts if prepended_only else None)
+                places = None if mean_of is None else slice(None)
+                if prepended_only:
+                    places = slice(n_own, None) if first is None else slice(None)
+                seen += self._read(tokens, read, n_own, places)
         if read is not None and not seen:  # no block at all
             seen = self._read(tokens, read, n_own, None)
         return tokens if read is None else torch.stack(seen, dim=1)
@@ -280,7 +287,7 @@ class FrozenViT(nn.Module):
                 self.counter.macs += batch * asking * added[i].macs_per_token
 
     def _read(
-        self, tokens: Tensor, read: Features, n_own: int, prompts: slice | None
+        self, tokens: Tensor, read: Features, n_own: int, places: slice | None
     ) -> list[Tensor]:
         """Return the features of one block, one or two tensors (batch, dim) in fp32.
 
@@ -288,15 +295,13 @@ class FrozenViT(nn.Module):
             tokens: (batch, n, dim) of the block, of which the image's come first.
             read: the features.
             n_own: number of the image's tokens.
-            prompts: places of the prompt tokens whose mean is read instead, or None.
+            places: tokens whose mean is read instead, or None.
         """
-        known = self.architecture
-        start = known.pooled_from if read.pool == self.own.pool else known.prefix
-        own = slice(1) if read.pool == "token" else slice(start, n_own)
-        attends = read.pool == "pool" and prompts is None
-        found = [self._pooled(tokens[:, prompts or own], read, attends)]
+        own = self.architecture.read_by(read.pool, n_own)
+        attends = read.pool == "pool" and places is None
+        found = [self._pooled(tokens[:, places or own], read, attends)]
         if read.patches:
-            found.append(self._pooled(tokens[:, known.prefix : n_own], read))
+            found.append(self._pooled(tokens[:, self.architecture.prefix : n_own], read))
         return found
 
     def _pooled(self, tokens: Tensor, read: Features, attends: bool = False) -> Tensor:

@@ -139,6 +139,8 @@ def test_prompts_and_their_gradients_are_those_of_literal_formulas(family: str, 
     n = tokens.shape[1]
     of_blocks = literal(vit, tokens, plan)
     ways = [(vit.class_features(tokens, plan), pooled(vit, of_blocks[-1][:, :n]))]
+    raw = vit.with_features("raw_blocks:1")  # of which a mean is taken within the last MLP
+    ways.append((raw.class_features(tokens, plan), vit.vit.pool(of_blocks[-1][:, :n])))
     if form == "prefix":  # a shared entry
         ways.append((vit.class_features(tokens, plan, entry=vit.enter(tokens)), ways[0][1]))
     if plan.prepended is not None:
@@ -226,6 +228,10 @@ def test_counted_work_is_what_the_flop_counter_sees(family: str) -> None:
     assert vit.counter.macs == pytest.approx(flops.get_total_flops() / 2, rel=1e-6)
     if vit.own.pool != "token":
         assert vit.counter.macs == pytest.approx(2 * vit.forward_macs)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as of_query:
+        vit.counter.reset()
+        ClassTokenQuery(skip_last=True, norm=False)(vit, vit.embed(images()))
+    assert vit.counter.macs == pytest.approx(of_query.get_total_flops() / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("family", KINDS)

@@ -23,6 +23,7 @@ from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from tests.families.runs import begin
 from tests.forked import forked
 from tests.toy_data import MULTI_LABEL_SCENARIOS, experiences
+from tests.toy_families import family_vit
 from tests.toy_vits import lively_vit
 from tests.toys import TABLE, fit, make
 
@@ -89,16 +90,43 @@ def test_a_method_without_a_fixed_graph_is_refused(trained: TrainedRun, tmp_path
         exporting.export_torch(toy, tmp_path / "model.pt2")
 
 
-@pytest.mark.parametrize("vit", [lively_vit])
-def test_scores_of_a_program_are_those_of_predict(
-    vit: Any, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("form", "kind", "family"),
+    [
+        ("torch", "ncm", "siglip"),
+        ("torch", "mvp", "dinov3"),
+        ("onnx", "mvp", "dinov3"),
+        ("onnx", "mvp", "siglip"),
+        ("onnx", "ncm", "reg4_gap"),
+    ],
+)
+def test_scores_of_a_file_are_those_of_predict(
+    form: str,
+    kind: str,
+    family: str,
+    trained: TrainedRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
     stream = experiences("class_incremental", train=24)
-    strategy = fit(begin("ncm", "class_incremental", backbone=vit(depth=1)), stream)
+    strategy = fit(
+        begin(
+            kind,
+            "class_incremental",
+            backbone=family_vit(family, depth=2),
+            **TABLE[kind].two_blocks,
+        ),
+        stream,
+    )
     toy = dataclasses.replace(trained, strategy=strategy, image_size=16)
     monkeypatch.setattr(exporting, "_compared", lambda trained, model: (1.0, 1.0))
-    exporting.export_torch(toy, tmp_path / "model.pt2")
-    program = torch.export.load(tmp_path / "model.pt2").module()
+    EXPORTS[form](toy, tmp_path / "model")
+    if form == "torch":
+        program = torch.export.load(tmp_path / "model").module()
+    else:
+        program = exporting.OnnxModel((tmp_path / "model").read_bytes())
     model = strategy.model.eval()
     for n in (1, 4):
         images = torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(n))
