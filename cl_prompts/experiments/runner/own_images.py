@@ -1,9 +1,7 @@
-"""Survey of a folder or table of a user's own images: classes, split, unreadable files, doubles."""
+"""Survey of a user's images: classes, split, unreadable files, copies."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -36,7 +34,7 @@ from cl_prompts.experiments.run_folder import files
 
 PARTS = ("train.csv", "test.csv")
 _NAMED = 3  # files that a sentence names
-_COLOUR = 8  # levels between the channels of a grey image that a camera or JPEG tinted
+_COLOUR = 8  # largest difference between the channels of a grey image, in levels
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,13 @@ class Survey:
     """Images and classes of a folder or table.
 
     Attributes:
-        settings: of the recipe's section ``dataset``.
-        classes: their names.
-        train_targets, test_targets: labels of the images that can be read, (n,) or (n, C).
-        train, test: looks at these images.
-        remarks: sentences on how a test part was made, and on files that are not images.
-        broken: looks at images that cannot be read.
-        domains: names of the domains that the images come from, sorted; empty without any.
+        settings: section ``dataset`` of the recipe.
+        classes: names of the classes.
+        train_targets, test_targets: labels of the readable images, (n,) or (n, C).
+        train, test: facts about these images.
+        remarks: sentences on the split and on files that are not images.
+        broken: images that cannot be read.
+        domains: sorted names of the domains; empty without domains.
     """
 
     settings: Mapping[str, Any]
@@ -65,21 +63,21 @@ class Survey:
 
     @property
     def multi_label(self) -> bool:
-        """Whether an image may have several labels."""
+        """Whether images may have several labels."""
         return self.train_targets.ndim == 2
 
     @property
     def shorter_side(self) -> int:
-        """Median over the training images, in pixels."""
+        """Median of the shorter sides of the training images, in pixels."""
         return int(statistics.median(min(look.height, look.width) for look in self.train))
 
     @property
     def colourful(self) -> bool:
-        """Whether most training images are in colour, as photographs are."""
+        """Whether most training images are in colour."""
         return statistics.median(look.colour for look in self.train) > _COLOUR
 
     def lines(self) -> list[str]:
-        """Findings, a sentence a line."""
+        """Return the findings, one sentence per line."""
         kind = ", several labels per image" if self.multi_label else ""
         counts = f"{len(self.train)} training and {len(self.test)} test images"
         found = [f"{len(self.classes)} classes{kind}, {counts}"]
@@ -91,7 +89,7 @@ class Survey:
             found.append(
                 f"warning: {len(self.broken)} images cannot be read and are left out: {problems}"
             )
-        return found + self._doubles()
+        return found + self._copies()
 
     def _balance(self) -> str:
         targets, n = self.train_targets, len(self.classes)
@@ -104,33 +102,29 @@ class Survey:
             f" {counts[most]} ({self.classes[most]})"
         )
 
-    def _doubles(self) -> list[str]:
-        training = {look.path for look in self.train}
-        labels = self._labels()
-        groups = copies((*self.train, *self.test))
-        leaked = [group for group in groups if len({look.path in training for look in group}) == 2]
-        doubtful = [group for group in groups if len({labels[look.path] for look in group}) > 1]
+    def _copies(self) -> list[str]:
+        """Warn of equal images in both parts, and of equal images with different labels."""
+        part_and_label: dict[ImageFile, tuple[int, str]] = {}
+        parts = ((self.train, self.train_targets), (self.test, self.test_targets))
+        for part, (looks, targets) in enumerate(parts):
+            for look, target in zip(looks, targets, strict=True):
+                own = np.flatnonzero(target) if self.multi_label else [target]
+                label = ";".join(self.classes[label] for label in own)
+                part_and_label[look.path] = part, label
+        groups = [[look.path for look in group] for group in copies((*self.train, *self.test))]
         lines = []
-        for found, words in ((leaked, "both parts"), (doubtful, "different labels")):
+        for place, words in enumerate(("both parts", "different labels")):
+            found = [g for g in groups if len({part_and_label[path][place] for path in g}) > 1]
             if found:
-                first = " = ".join(f"{look.path} ({labels[look.path]})" for look in found[0])
+                first = " = ".join(f"{path} ({part_and_label[path][1]})" for path in found[0])
                 lines.append(
                     f"warning: {len(found)} groups of equal images in {words}, the first is {first}"
                 )
         return lines
 
-    def _labels(self) -> dict[ImageFile, str]:
-        """Label of each image, several joined by semicolons."""
-        labels: dict[ImageFile, str] = {}
-        for looks, targets in ((self.train, self.train_targets), (self.test, self.test_targets)):
-            for look, target in zip(looks, targets, strict=True):
-                own = np.flatnonzero(target) if self.multi_label else [target]
-                labels[look.path] = ";".join(self.classes[label] for label in own)
-        return labels
-
 
 def name_of(place: Path) -> str:
-    """Name of a recipe for a folder or table.
+    """Return the name of a recipe for a folder or table.
 
     >>> name_of(Path("data/My photos/")), name_of(Path("birds.csv"))
     ('My_photos', 'birds')
@@ -153,19 +147,18 @@ def survey(
     progress: Progress | None = None,
     least: int = 2,
 ) -> Survey:
-    """Look at all images of a folder or table, each decoded once.
+    """Read all images of a folder or table once.
 
     Args:
-        place: a folder of ``train/<class>/*`` and ``test/<class>/*`` (or ``val``), of ``<class>/*``
-            alone, the same with a folder for each domain above those of classes, or of
-            ``train.csv`` and ``test.csv``; one of these tables; or another table with rows of
-            ``path,label;label`` or ``path,label,domain``; or a data set of the Hugging Face hub,
-            see :func:`~cl_prompts.datasets.hub.hub_options`.
-        tables: folder for the ``train.csv`` and ``test.csv`` that such another table is divided
-            into.
-        test_percent, seed: share and choice of test images, where there is no test part.
-        progress: called with the number of files looked at so far, and of all.
-        least: classes that there have to be.
+        place: a folder with ``train/<class>/*`` and ``test/<class>/*`` (or ``val``), with
+            ``<class>/*`` alone, with a folder per domain above either, or with ``train.csv`` and
+            ``test.csv``; a table with rows of ``path,label;label`` or ``path,label,domain``; or a
+            data set of the Hugging Face hub, see
+            :func:`~cl_prompts.datasets.hub.hub_options`.
+        tables: folder for the ``train.csv`` and ``test.csv`` into which a table is divided.
+        test_percent, seed: share and choice of the test images, if there is no test part.
+        progress: called with the number of files read so far, and of all.
+        least: smallest number of classes.
 
     Raises:
         InputError: there are no such images, or too few classes.
@@ -208,7 +201,7 @@ def _read(root: Path, test_percent: float, seed: int) -> tuple[dict[str, Any], S
         return {"name": "csv", **place}, read_csv(root, None)
     parted = any((root / part).is_dir() for part in ("train", "test", "val"))
     options: dict[str, Any] = {} if parted else {"test_percent": test_percent, "split_seed": seed}
-    # Whether folders are classes or domains is the same in both parts: one look is enough.
+    # Both parts have the same layout.
     part = root / "train" if parted else root
     if part.is_dir() and holds_domains(part):
         options["domains"] = True
@@ -241,11 +234,10 @@ def _looked_at(
 
 
 def divide(table: Path, out: Path, test_percent: float, seed: int) -> None:
-    """Divide a table without parts into ``train.csv`` and ``test.csv`` in a folder; where they are
-    there as they would be written, nothing is.
+    """Divide a table into ``train.csv`` and ``test.csv`` in a folder; keep equal files.
 
     Raises:
-        InputError: other tables are there, or a class that cannot be divided.
+        InputError: the folder has other tables, or a class cannot be divided.
     """
     rows = csv_rows(table)
     if has_domains(rows):
@@ -257,13 +249,11 @@ def divide(table: Path, out: Path, test_percent: float, seed: int) -> None:
         parts = split_rows(labels, test_percent, seed, classes)
     files.make_folder(out, exist_ok=True)
     for name, some in zip(PARTS, parts, strict=True):
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(DOMAIN_HEADER if has_domains(rows) else HEADER)
+        lines: list[Sequence[Any]] = [DOMAIN_HEADER if has_domains(rows) else HEADER]
         for path, names, domain in (rows[row] for row in some.tolist()):
             last = [domain] if domain else []
-            writer.writerow([table.parent.absolute() / path, ";".join(names), *last])
-        content = text.getvalue().encode()
+            lines.append([table.parent.absolute() / path, ";".join(names), *last])
+        content = f"{files.csv_text(lines)}\n".encode()
         if not (out / name).exists():
             files.write_new(out / name, [content])
         elif (out / name).read_bytes() != content:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -159,20 +160,16 @@ def _finish(
 ) -> Iterator[Path]:
     runs = plan.runs
     left = jobs_of(runs, plan.command)
-    number = processes(jobs, [job.run for job in left])
     before = [run.folder for run in runs if run.state == "finished"]
+    shard = None if sharding is None else partial(sharded, sharding)
+    number = processes(jobs, [job.run for job in left]) if shard is None else 1
     with (
         stop_says(lambda: _continuation(runs, above)),
         Display(console, len(runs)) as display,
     ):
         yield from before
-        shard = None if sharding is None else partial(sharded, sharding)
-        ends = (
-            one_after_another(left, display, resources, built, shard)
-            if number == 1 or shard is not None
-            else executed(left, Launching(jobs=number), display, resources=resources)
-        )
-        for job, fault in ends:
+        given: Any = {"resources": resources, "built": built, "shard": shard}
+        for job, fault in executed(left, Launching(jobs=number), display, **given):
             if fault is not None:
                 raise fault
             yield job.run.folder
@@ -223,6 +220,8 @@ def executed(
     *,
     resources: Resources | None = None,
     out: Path = Path("runs"),
+    built: Run | None = None,
+    shard: Shard | None = None,
 ) -> Iterator[tuple[Job, Fault]]:
     """Execute runs; yield each when it ends, with its error or None.
 
@@ -232,6 +231,8 @@ def executed(
         display: display of the progress.
         resources: backbones and image checks that runs in this process share.
         out: parent of the folder for Slurm jobs.
+        built: the first run, if it is built already and runs in this process.
+        shard: computes the sums of a run that runs in this process.
 
     Raises:
         Interrupted: a signal came; the state of every run is saved.
@@ -239,16 +240,24 @@ def executed(
     if not jobs:
         return
     if how.kind == "local" and (how.jobs or 1) == 1:
-        yield from one_after_another(jobs, display, resources or Resources())
+        yield from _one_after_another(jobs, display, resources or Resources(), built, shard)
         return
+    with _queue(jobs, how, display, out) as queue, stop_requests() as request:
+        yield from queue.ends(request)
+        request.obey()
+
+
+@contextmanager
+def _queue(
+    jobs: Sequence[Job], how: Launching, display: Display | Notes, out: Path
+) -> Iterator[Submissions]:
+    """Open a queue of jobs; an error asks those under way to save their state and end."""
     executor = _executor(how, jobs[0].run.settings.device, out)
-    loop = Submissions(jobs, executor, how.jobs or len(jobs), display)
+    queue = Submissions(jobs, executor, how.jobs or len(jobs), display)
     try:
-        with stop_requests() as request:
-            yield from loop.ends(request)
-            request.obey()
+        yield queue
     except (KeyboardInterrupt, Exception):
-        executor.stop(list(loop.under_way))
+        executor.stop(list(queue.under_way))
         raise
     finally:
         executor.close()
@@ -263,15 +272,13 @@ def _executor(how: Launching, device: str, out: Path) -> Executor:
     return Processes(n, max(1, torch.get_num_threads() // n))
 
 
-def one_after_another(
+def _one_after_another(
     jobs: Sequence[Job],
     display: Display,
     resources: Resources,
-    built: Run | None = None,
-    shard: Shard | None = None,
+    built: Run | None,
+    shard: Shard | None,
 ) -> Iterator[tuple[Job, Fault]]:
-    """Execute runs in this process; see :func:`executed`. ``built`` is the first, if it is built
-    already."""
     for job in jobs:
         fault: Fault = None
         try:
@@ -303,24 +310,18 @@ def sharded(
     every = [ShardJob(k, f"shard {k}", planned, "", home, n) for k in range(1, n + 1)]
     left = [job for job in every if not job.finished]
     how = sharding.how
-    at_once = how.jobs or (min(n, cores()) if how.kind == "local" else n)
-    if left and how.kind == "local" and at_once == 1:
+    if how.kind == "local" and how.jobs is None:
+        how = replace(how, jobs=min(n, cores()))
+    if (how.kind, how.jobs) == ("local", 1):
         for job in left:
             job.execute()
             request.obey()
     elif left:
-        executor = _executor(replace(how, jobs=at_once), run.settings.device, planned.folder)
-        loop = Submissions(left, executor, at_once, Notes(watcher))
-        try:
-            for _, fault in loop.ends(request):
+        with _queue(left, how, Notes(watcher), planned.folder) as queue:
+            for _, fault in queue.ends(request):
                 if fault is not None:
                     raise fault
             request.obey()
-        except (KeyboardInterrupt, Exception):
-            executor.stop(list(loop.under_way))
-            raise
-        finally:
-            executor.close()
     use_shards(run, planned.folder, n)
 
 

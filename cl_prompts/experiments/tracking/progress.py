@@ -38,24 +38,38 @@ class Watcher(Protocol):
 
 @dataclass
 class _Run:
-    """A running run: its bar, start time, and progress then and now."""
+    """Watcher of a run on a display: its bar, start time, and progress."""
 
+    display: Display
     label: str
     bar: TaskID
     began: float
     line_at: float
     start: int | None = None
-    samples: int = 0
     total: int = 0
     score: str = ""
 
-    def left(self, now: float) -> str:
-        """Return the remaining time at the pace of this process."""
-        trained = self.samples - (self.start or 0)
-        if trained <= 0:
-            return ""
-        seconds = (now - self.began) * (self.total - self.samples) / trained
-        return f"about {in_words(seconds)} left"
+    def note(self, sentence: str) -> None:
+        self.display.say(f"note: {sentence}")
+
+    def advance(self, samples: int, total: int, a_auc: float | None) -> None:
+        now = self.display.clock()
+        # The remaining time does not count loading and compiling.
+        if self.start is None:
+            self.start, self.began = samples, now
+        self.total = total
+        self.score = "" if a_auc is None else f"A_AUC {100 * a_auc:.1f}"
+        about = [self.score] if self.score else []
+        if samples > self.start:
+            seconds = (now - self.began) * (total - samples) / (samples - self.start)
+            about.append(f"about {in_words(seconds)} left")
+        bars = self.display.bars
+        bars.update(self.bar, completed=samples, total=total, about=", ".join(about))
+        if bars.disable and now - self.line_at >= SECONDS_PER_LINE:
+            self.line_at = now
+            # Never rounded up to 100.
+            share = [f"{100 * samples // total} %"] if total else []
+            self.display.say(", ".join([self.label, *share, *about]))
 
 
 def in_words(seconds: float) -> str:
@@ -92,7 +106,7 @@ class Display:
         self.clock = clock
         self._runs: dict[int, _Run] = {}
         about = TextColumn("{task.fields[about]}")
-        self._bars = Progress(
+        self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(24),
             TaskProgressColumn(),
@@ -104,45 +118,29 @@ class Display:
 
     def __enter__(self) -> Display:
         """Show the bars."""
-        self._bars.start()
+        self.bars.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         """Remove the bars; the lines remain."""
-        self._bars.stop()
+        self.bars.stop()
 
     def say(self, text: str) -> None:
         """Print a line."""
         print_line(self.console, text)
 
-    def begin(self, number: int, label: str) -> None:
+    def begin(self, number: int, label: str) -> Watcher:
         """Add a run that starts or resumes."""
         now = self.clock()
         label = f"run {number} of {self.n_runs}, {one_sentence(label)}"
-        bar = self._bars.add_task(escape(label), total=None, about="")
-        self._runs[number] = _Run(label, bar, began=now, line_at=now)
-
-    def advance(self, number: int, samples: int, total: int, a_auc: float | None) -> None:
-        """Show the progress of a run; see :meth:`Watcher.advance`."""
-        run = self._runs[number]
-        now = self.clock()
-        # The remaining time does not count loading and compiling.
-        if run.start is None:
-            run.start, run.began = samples, now
-        run.samples, run.total = samples, total
-        run.score = "" if a_auc is None else f"A_AUC {100 * a_auc:.1f}"
-        about = ", ".join(filter(None, [run.score, run.left(now)]))
-        self._bars.update(run.bar, completed=samples, total=total, about=about)
-        if self._bars.disable and now - run.line_at >= SECONDS_PER_LINE:
-            run.line_at = now
-            # Never rounded up to 100.
-            share = f"{100 * samples // total} %" if total else ""
-            self.say(", ".join(filter(None, [run.label, share, about])))
+        bar = self.bars.add_task(escape(label), total=None, about="")
+        self._runs[number] = _Run(self, label, bar, began=now, line_at=now)
+        return self._runs[number]
 
     def end(self, number: int, how: str) -> None:
         """Show the end of a run: "finished", "stopped" or "failed: WHY"."""
         run = self._runs.pop(number)
-        self._bars.remove_task(run.bar)
+        self.bars.remove_task(run.bar)
         if how == "finished" and run.total:
             how = f"finished after {in_words(self.clock() - run.began)}"
             how += f", {run.score}" * bool(run.score)
@@ -151,27 +149,13 @@ class Display:
     @contextmanager
     def run(self, number: int, label: str) -> Iterator[Watcher]:
         """Show one run of this process."""
-        self.begin(number, label)
+        watcher = self.begin(number, label)
         how = "failed"
         try:
-            yield _Numbered(self, number)
+            yield watcher
             how = "finished"
         except KeyboardInterrupt:
             how = "stopped"
             raise
         finally:
             self.end(number, how)
-
-
-@dataclass(frozen=True)
-class _Numbered:
-    """Watcher of one run of a display."""
-
-    display: Display
-    number: int
-
-    def note(self, sentence: str) -> None:
-        self.display.say(f"note: {sentence}")
-
-    def advance(self, samples: int, total: int, a_auc: float | None) -> None:
-        self.display.advance(self.number, samples, total, a_auc)

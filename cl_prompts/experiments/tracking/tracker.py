@@ -90,12 +90,12 @@ class Tracker(BaseSGDPlugin):
     def records(self) -> dict[str, Any]:
         """Return the unwritten losses, and the counters at the start of the task."""
         losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
-        return {"losses": losses, "inside": self.diagnostics.state_dict()}
+        return {"losses": losses, "inside": self.diagnostics.before}
 
     def restore_records(self, state: dict[str, Any], device: torch.device) -> None:
         """Inverse of :meth:`records`."""
         self._losses = list(state["losses"].to(device).unbind())
-        self.diagnostics.load_state_dict(state["inside"])
+        self.diagnostics.before = state["inside"]
 
     def on_evaluation(self, kind: str, evaluation: Evaluation) -> None:
         """Write one evaluation, "anytime" or "task_end"."""
@@ -218,28 +218,20 @@ class Diagnostics:
         folder: run folder.
         logger: loggers of the run.
         evaluator: its forward passes are counted apart from those of training.
+
+    Attributes:
+        before: counters at the start of the task.
     """
 
     def __init__(self, folder: RunFolder, logger: Loggers, evaluator: Any) -> None:
         self.folder = folder
         self.loggers = logger
         self.evaluator = evaluator
-        self._usage: Tensor | None = None
-        self._passes: dict[str, float] = {}
+        self.before: dict[str, Any] = {}
 
     def before_task(self, strategy: Any) -> None:
         """Read the counters."""
-        self._usage = prompt_usage(strategy.model)
-        self._passes = self._count(strategy)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the counters at the start of the task."""
-        return {"usage": self._usage, "passes": dict(self._passes)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
-        self._usage = state["usage"]
-        self._passes = dict(state["passes"])
+        self.before = {"usage": prompt_usage(strategy.model), **self._count(strategy)}
 
     def after_task(self, strategy: Any, samples: int) -> None:
         """Write all diagnostics at ``samples`` stream samples seen."""
@@ -264,7 +256,8 @@ class Diagnostics:
             return []
         counts = enumerate(usage.tolist())
         rows = [(samples, "prompt_usage", f"prompt:{i}", float(n)) for i, n in counts]
-        of_task = (usage if self._usage is None else usage - self._usage).tolist()
+        earlier = self.before.get("usage")
+        of_task = (usage if earlier is None else usage - earlier).tolist()
         self.loggers.write("prompt_usage", of_task, samples)
         entropy = float(usage_entropy([of_task])[0])
         if not np.isnan(entropy):
@@ -286,7 +279,7 @@ class Diagnostics:
     def _cost(self, strategy: Any, samples: int) -> None:
         self.loggers.write("cost/trainable_parameters", strategy.model.n_learned, samples)
         now = self._count(strategy)
-        spent = {name: value - self._passes.get(name, 0.0) for name, value in now.items()}
+        spent = {name: value - self.before.get(name, 0.0) for name, value in now.items()}
         per_pass = strategy.model.backbone.forward_macs
         for kind, images in (("train", "trained"), ("evaluation", "evaluated")):
             if spent[images]:

@@ -33,13 +33,13 @@ def log() -> Console:
 def test_a_log_has_a_line_a_minute_and_one_at_the_end(log: Console) -> None:
     time = Time()
     display = Display(log, 30, time)
-    display.begin(7, "mvp seed 2")
+    run = display.begin(7, "mvp seed 2")
     time.now += 20  # building takes its time, and does not count for the pace
-    display.advance(7, 0, 1000, None)
+    run.advance(0, 1000, None)
     for second in range(1, 126):
         time.now += 1
-        display.advance(7, 4 * second, 1000, second / 200)
-    display.advance(7, 1000, 1000, 0.6334)
+        run.advance(4 * second, 1000, second / 200)
+    run.advance(1000, 1000, 0.6334)
     display.end(7, "finished")
     assert written(log) == [
         "run 7 of 30, mvp seed 2, 16 %, A_AUC 20.0, about 4 min left",
@@ -51,10 +51,10 @@ def test_a_log_has_a_line_a_minute_and_one_at_the_end(log: Console) -> None:
 def test_a_resumed_run_has_the_pace_of_this_process(log: Console) -> None:
     time = Time()
     display = Display(log, 1, time)
-    display.begin(1, "er seed 1")
-    display.advance(1, 900, 1000, None)
+    run = display.begin(1, "er seed 1")
+    run.advance(900, 1000, None)
     time.now += 60
-    display.advance(1, 950, 1000, None)
+    run.advance(950, 1000, None)
     assert written(log) == ["run 1 of 1, er seed 1, 95 %, about 1 min left"]
 
 
@@ -78,10 +78,10 @@ def test_every_end_has_its_words(log: Console) -> None:
 def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with Display(console, 4) as display:
-        display.begin(2, "mvp [x]\n seed 2")
-        display.advance(2, 0, 100, None)
-        display.advance(2, 61, 100, 0.633)
-        display._bars.refresh()
+        run = display.begin(2, "mvp [x]\n seed 2")
+        run.advance(0, 100, None)
+        run.advance(61, 100, 0.633)
+        display.bars.refresh()
         display.end(2, "finished")
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "run 2 of 4, mvp [x] seed 2" in shown
