@@ -15,18 +15,6 @@ from cl_prompts.datasets.registry import DataSet, as_dataset, load_dataset
 from tests.datasets.toys import Own, load, refusal
 
 
-def test_augmentation_draws_anew_repeats_under_a_seed_and_resumes() -> None:
-    first, again = (load_dataset("digits", image_size=32, seed=7).train for _ in range(2))
-    views = [first[0][0], first[0][0]]
-    assert not torch.equal(*views)
-    assert torch.equal(again[0][0], views[0])
-    again.load_state_dict(first.state_dict())
-    assert torch.equal(again[3][0], first[3][0])
-    fixed = load_dataset("digits", image_size=32, augment=False).train
-    assert torch.equal(fixed[0][0], fixed[0][0])
-    assert fixed.state_dict() == {}
-
-
 def test_plain_images_are_not_augmented() -> None:
     data = load_dataset("digits", image_size=32, seed=7)
     plain = data.train.plain()

@@ -188,12 +188,9 @@ def test_the_innermost_key_counts_and_is_restored() -> None:
         with viewing():
             assert current_key() == ()
         assert current_key() == (100, 1)
-    assert current_key() is None
-
-
-def test_the_key_is_restored_after_an_error() -> None:
-    with pytest.raises(IndexError), viewing(1):
-        [][0]
+        with pytest.raises(IndexError), viewing(1):
+            [][0]
+        assert current_key() == (100, 1)
     assert current_key() is None
 
 

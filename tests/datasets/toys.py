@@ -16,11 +16,6 @@ from torch.utils.data import TensorDataset
 from cl_prompts.datasets import coco
 from cl_prompts.datasets.registry import DataSet, ImageSet, load_dataset
 from cl_prompts.errors import InputError
-from tests.toy_vits import OLD_TORCH
-
-#: grey levels between resized images as torch's kernel for uint8 and as matrix products make them,
-#: on average; in torch 2.4 the kernel rounds otherwise
-ROUNDING = 0.3 if OLD_TORCH else 0.002
 
 
 def write_image(

@@ -8,11 +8,23 @@ from cl_prompts.models.adapted import AperViT, EaseViT
 from cl_prompts.models.subspace_prototypes import cosine
 from cl_prompts.prompts.task_adapters import TaskAdapters
 from tests.golden_numbers import Golden, golden_vit
-from tests.prompts.test_task_adapters import published
 from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("ease")
 IMAGES = torch.rand(5, 3, 16, 16)
+
+
+def published(task: int) -> TaskAdapters:
+    adapters = TaskAdapters(1, 6, 32, bottleneck=4, scale=GOLDEN.number("adapter_scale")).eval()
+    names = {"down_proj": "down", "up_proj": "up"}
+    state = {}
+    for key, values in GOLDEN.state(f"adapter{task}/").items():
+        if key.startswith("block"):
+            block, name = key.split("/")
+            module, parameter = name.split(".")
+            state[f"sets.0.{block.removeprefix('block')}.{names[module]}.{parameter}"] = values
+    adapters.load_state_dict(state, strict=False)
+    return adapters
 
 
 def golden_adapters(n_tasks: int, *, spare: bool = False) -> TaskAdapters:

@@ -22,18 +22,6 @@ def published(balance_over: str = "range") -> BalancedRidge:
     return air
 
 
-def test_published_numbers() -> None:
-    air = published()
-    for batch in range(4):
-        air.update(GOLDEN(f"batch{batch}/features"), GOLDEN(f"batch{batch}/labels"))
-        counts = GOLDEN(f"batch{batch}/counts")
-        assert torch.equal(air.count[: len(counts)].long(), counts)
-        air.logits(GOLDEN("test_features"))
-        assert air.weight is not None
-        GOLDEN.close(air.weight[:, : len(counts)], f"batch{batch}/weight_balanced", atol=1e-9)
-    GOLDEN.close(air._scores(GOLDEN("test_features")), "test_scores_balanced", atol=1e-9)
-
-
 def test_known_classes_alone_share_the_weight() -> None:
     seen = published("seen")
     in_range = published("range")

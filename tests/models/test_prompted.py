@@ -84,15 +84,6 @@ def test_head_and_whitening_are_parts_and_caches_stay_raw(selector: bool) -> Non
     assert {"whitening.mean", "whitening.root", "head.weight"} <= set(model.learned_state())
 
 
-@pytest.mark.parametrize(("blocks", "shared"), [((), 0), ((2, 3), 2), ((0, 2), 0)])
-def test_both_passes_share_the_blocks_before_the_first_prompts(
-    blocks: tuple[int, ...], shared: int
-) -> None:
-    pools = [PrefixPool(4, blocks, 2, 16, 2)] if blocks else []
-    model = prompted(pools=pools)
-    assert model._enter(model.backbone.embed(IMAGES)).block == shared
-
-
 def _mask(output: Output) -> Tensor | float:
     return 1.0 if output.mask is None else output.mask
 

@@ -25,7 +25,7 @@ from cl_prompts.models.prototype_classifiers import (
 )
 from cl_prompts.models.ranpac import RanPAC
 from cl_prompts.models.ridge import attempt_positive
-from tests.models.classifier_data import ABSENT, CLASSES, DIM, columns, data, fed
+from tests.models.classifier_data import CLASSES, DIM, columns, data, fed
 
 MAKE: dict[str, Callable[..., PrototypeClassifier]] = {
     "cosine": lambda **k: NearestClassMean(DIM, CLASSES, **k),
@@ -142,24 +142,6 @@ def test_state_round_trip_continues_identically(make: Callable[..., PrototypeCla
     assert torch.equal(twin.logits(probe), model.logits(probe))
     for name, value in model.state_dict().items():
         assert torch.equal(value, twin.state_dict()[name]), name
-
-
-@every
-def test_unseen_classes_and_batch_mates(make: Callable[..., PrototypeClassifier]) -> None:
-    x, y = data()
-    model = make()
-    assert (model.logits(x[:3]) == -torch.inf).all()
-    fed(model, x, y, [])
-    logits = model(x)
-    assert logits.dtype == torch.float32
-    assert (logits[:, ABSENT] == -torch.inf).all()
-    assert logits[:, [0, 1, 2, 4]].isfinite().all()
-    alone = torch.cat([model.logits(row[None]) for row in x[:10]])
-    torch.testing.assert_close(alone, logits[:10], rtol=1e-6, atol=1e-6)
-    before = logits.clone()
-    model.update(x[:0], y[:0])
-    assert torch.equal(model.logits(x), before)
-    assert not any(p.requires_grad for p in model.parameters())
 
 
 def test_a_solution_that_need_not_wait_scores_nan_where_it_failed_and_is_refused_later() -> None:

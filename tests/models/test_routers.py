@@ -1,4 +1,4 @@
-"""Routers: HiDe-Prompt's here, FlyPrompt's published run in test_slow_heads.py."""
+"""Routers: HiDe-Prompt's here, FlyPrompt's published run in strategies/test_flyprompt.py."""
 
 from __future__ import annotations
 

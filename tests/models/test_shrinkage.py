@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from cl_prompts.models.shrinkage import LEAST_OAS, oas, shrunk_by_oas
 from tests.golden_numbers import Golden
 
 GOLDEN = Golden("randumb", "later")
-
-
-def scattered(n: int = 40, dim: int = 6) -> Tensor:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randn(n, dim, generator=generator).double() * torch.arange(1, dim + 1)
 
 
 def test_published_numbers() -> None:

@@ -1,95 +1,11 @@
-"""SMoPE's pool against published numbers, and what its choice does not depend on."""
+"""SMoPE's pool: what its choice of experts depends on."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.prompts.sparse import BlockRouting, SparsePrefix
-from tests.golden_numbers import Golden, golden_vit, gradient, put
-
-GOLDEN = Golden("smope")
-CURRENT = torch.tensor([False, False, True, True, False, False, False, False])
-
-
-def published() -> tuple[SparsePrefix, nn.Linear]:
-    n_blocks, heads, size, width = GOLDEN("keys").shape
-    pool = SparsePrefix(
-        range(n_blocks),
-        size,
-        int(GOLDEN("k")),
-        heads * width,
-        heads,
-        epsilon=GOLDEN.number("epsilon"),
-        router_weight=GOLDEN.number("router_weight"),
-        prototype_weight=GOLDEN.number("prototype_weight"),
-    )
-    head = nn.Linear(32, 8)
-    put(pool.keys, GOLDEN("keys"))
-    put(pool.values, GOLDEN("values"))
-    put(head.weight, GOLDEN("head_weight"))
-    put(head.bias, GOLDEN("head_bias"))
-    return pool, head
-
-
-def features(pool: SparsePrefix) -> tuple[Tensor, PromptPlan]:
-    vit = golden_vit()
-    plan = pool.build(None)
-    return vit.class_features(vit.embed(GOLDEN("images")), plan), plan
-
-
-def check(pool: SparsePrefix, head: nn.Linear, case: str) -> None:
-    pool.zero_grad()
-    head.zero_grad()
-    got, plan = features(pool)
-    GOLDEN.close(got, f"{case}/features")
-    logits = head(got)
-    GOLDEN.close(logits, f"{case}/logits")
-    for i, routing in plan.routed.items():
-        assert isinstance(routing, BlockRouting)
-        torch.testing.assert_close(routing.scores, GOLDEN(f"{case}/scores")[i], atol=2e-5, rtol=0)
-        if not pool.dense:
-            want = GOLDEN(f"{case}/scores_for_choice")[i]
-            torch.testing.assert_close(routing.for_choice, want, atol=2e-5, rtol=0)
-            assert torch.equal(routing.index, GOLDEN(f"{case}/index")[i])
-    own = plan.loss()
-    assert own is not None
-    GOLDEN.close(own, f"{case}/prompt_loss", atol=1e-4)
-    loss = masked_cross_entropy(logits, GOLDEN("labels"), CURRENT) + own
-    GOLDEN.close(loss, f"{case}/loss", atol=1e-4)
-    loss.backward()
-    GOLDEN.close(gradient(pool.keys), f"{case}/grad_keys")
-    GOLDEN.close(gradient(pool.values), f"{case}/grad_values")
-    GOLDEN.close(gradient(head.weight), f"{case}/grad_head_weight")
-
-
-def test_published_run() -> None:
-    pool, head = published()
-    pool.dense = True
-    check(pool, head, "dense_task0")
-    pool.dense = False
-    check(pool, head, "sparse_task0")
-    pool.eval()
-    with pool.counting():
-        features(pool)
-    pool.end_task()
-    assert torch.equal(pool.counts.long(), GOLDEN("counts"))
-    assert torch.equal(pool.frequent, GOLDEN("frequent"))
-    got, plan = features(pool)
-    GOLDEN.close(head(got), "eval_after_task0/logits")
-    for i, routing in plan.routed.items():
-        assert isinstance(routing, BlockRouting)
-        assert torch.equal(routing.index, GOLDEN("eval_after_task0/index")[i])
-        for name, found in (("scores", routing.scores), ("scores_for_choice", routing.for_choice)):
-            want = GOLDEN(f"eval_after_task0/{name}")[i]
-            torch.testing.assert_close(found, want, atol=2e-5, rtol=0)
-    assert plan.loss() is None
-    pool.train()
-    put(pool.keys, GOLDEN("task1/keys"))
-    put(pool.values, GOLDEN("task1/values"))
-    check(pool, head, "sparse_task1")
 
 
 def routing(pool: SparsePrefix, queries: Tensor) -> BlockRouting:

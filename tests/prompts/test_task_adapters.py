@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.task_adapters import TaskAdapters
-from tests.golden_numbers import Golden, golden_vit
 from tests.toy_vits import tiny_vit
 
 
@@ -46,38 +44,6 @@ def test_tasks_beyond_the_last_set() -> None:
     spare.start_task(2)
     assert spare.started == 1
     assert not any(p.requires_grad for p in spare.parameters())
-
-
-GOLDEN = Golden("ease")
-
-
-def features(vit: FrozenViT, adapters: TaskAdapters, images: Tensor) -> Tensor:
-    return vit.class_features(vit.embed(images), adapters.build(0))
-
-
-def published(task: int) -> TaskAdapters:
-    adapters = TaskAdapters(1, 6, 32, bottleneck=4, scale=GOLDEN.number("adapter_scale")).eval()
-    names = {"down_proj": "down", "up_proj": "up"}
-    state = {}
-    for key, values in GOLDEN.state(f"adapter{task}/").items():
-        if key.startswith("block"):
-            block, name = key.split("/")
-            module, parameter = name.split(".")
-            state[f"sets.0.{block.removeprefix('block')}.{names[module]}.{parameter}"] = values
-    adapters.load_state_dict(state, strict=False)
-    return adapters
-
-
-def test_published_features() -> None:
-    vit = golden_vit()
-    images = GOLDEN("images")
-    fresh = TaskAdapters(1, 6, 32, bottleneck=4)
-    GOLDEN.close(features(vit, fresh, images), "start/features_equal_frozen")
-    assert torch.equal(features(vit, fresh, images), features(vit, fresh.eval(), images))
-    both = [features(vit, published(task), images) for task in (0, 1)]
-    GOLDEN.close(both[0], "adapter0/features")
-    GOLDEN.close(both[1], "adapter1/features")
-    GOLDEN.close(torch.cat(both, dim=1), "all/features")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -38,7 +38,6 @@ from tests.scenarios.images import (
 torch.set_num_threads(1)
 LABELS = SINGLE[0].targets
 MATRIX = MULTI[0].targets
-TEST_MATRIX = MULTI[1].targets
 
 
 def pairs(

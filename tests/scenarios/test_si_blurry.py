@@ -71,11 +71,6 @@ def test_golden_streams(case: dict[str, Any]) -> None:
         assert [list(classes) for classes in split.blurry_classes] == case["blurry_classes"]
 
 
-def test_golden_file_is_complete() -> None:
-    assert len(GOLDEN["cases"]) == 34
-    assert sum(bool(case["missing_indices"]) for case in GOLDEN["cases"]) == 6
-
-
 @pytest.mark.parametrize("line", TABLE)
 def test_published_task_statistics(line: str) -> None:
     head, disjoint, blurry, sizes, moved = line.split("|")
@@ -183,44 +178,6 @@ def test_equals_the_definition_on_a_plain_twister(
     assert lists(split) == expected[0]
     assert [list(classes) for classes in split.disjoint_classes] == expected[1]
     assert [list(classes) for classes in split.blurry_classes] == expected[2]
-
-
-@given(cases())
-@settings(max_examples=60)
-def test_invariants(case: tuple[list[int], dict[str, Any]]) -> None:
-    labels, parameters = case
-    values = np.array(labels)
-    n_tasks = parameters["n_tasks"]
-    n_classes = len(set(labels))
-    d = n_classes * parameters["disjoint_percent"] // 100 // n_tasks * n_tasks
-    b = (n_classes - d) // n_tasks * n_tasks
-    keep = si_blurry_split(labels, **parameters)
-    drop = si_blurry_split(labels, leftover="drop", **parameters)
-
-    for split in (keep, drop):
-        rows = np.concatenate(split.tasks)
-        assert len(set(rows.tolist())) == len(rows)
-        for task, task_rows in enumerate(split):
-            counts = np.bincount(values[task_rows], minlength=n_classes)
-            assert split.counts[task].tolist() == counts.tolist()
-        for task, classes in enumerate(split.disjoint_classes):
-            assert not np.delete(split.counts[:, list(classes)], task, axis=0).any()
-        assert split.visitors.sum() <= parameters["blurry_percent"] * split.n_blurry_samples / 100
-
-    assert sorted(np.concatenate(keep.tasks).tolist()) == list(range(len(labels)))
-    assert not keep.dropped_classes
-    assert len(drop.dropped_classes) == n_classes - d - b < n_tasks
-    lost = set(range(len(labels))) - set(np.concatenate(drop.tasks).tolist())
-    of_known_classes = [row for row in lost if labels[row] not in drop.dropped_classes]
-    assert len(of_known_classes) <= (0 if parameters["stochastic"] else n_tasks - 1)
-    # "keep" is "drop" with the lost rows put in between.
-    assert [[row for row in rows if row not in lost] for rows in lists(keep)] == lists(drop)
-    if not lost:
-        assert lists(keep) == lists(drop)
-    # Classes that were left over stay whole.
-    for c in drop.dropped_classes:
-        assert np.count_nonzero(keep.counts[:, c]) == 1
-        assert keep.counts[keep.homes[c], c] == np.count_nonzero(values == c)
 
 
 def test_private_generator() -> None:

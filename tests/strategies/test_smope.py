@@ -64,6 +64,8 @@ def test_two_tasks_are_the_published_ones() -> None:
     with strategy.experts.counting():
         strategy.model.run(GOLDEN("images"))
     strategy.experts.end_task()
+    assert torch.equal(strategy.experts.counts.long(), GOLDEN("counts"))
+    assert torch.equal(strategy.experts.frequent, GOLDEN("frequent"))
     GOLDEN.close(strategy.model.run(GOLDEN("images")).logits, "eval_after_task0/logits")
     put(strategy.experts.keys, GOLDEN("task1/keys"))
     put(strategy.experts.values, GOLDEN("task1/values"))

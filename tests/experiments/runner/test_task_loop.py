@@ -92,24 +92,6 @@ def test_the_end_is_saved_however_many_tasks_there_were(
     assert "checkpoint.previous" not in names  # of the first task
 
 
-def test_going_on_from_the_older_checkpoint_stands_in_the_summary(loop: TaskLoop) -> None:
-    path = loop.folder.path
-    loop.restore()
-    for _ in range(2):
-        loop._save(UNRECORDED)
-    loop.folder.close()
-    for damaged in (True, False):  # once it is said it stays
-        if damaged:
-            (path / "checkpoint").write_bytes(b"damaged")
-        folder, settings = RunFolder.resume(path)
-        again = TaskLoop(build_run(settings), folder)
-        again.restore()
-        again._save(UNRECORDED)
-        folder.close()
-        (warning,) = summary(path)["warnings"]
-        assert "the run continues from checkpoint.previous" in warning
-
-
 def test_an_interval_counts_samples_from_the_last_checkpoint() -> None:
     clock = CheckpointClock(100, samples=40)
     assert [clock.due(n) for n in (41, 139, 140, 200)] == [False, False, True, True]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.sweeps.grid import grid
@@ -73,13 +72,6 @@ def test_a_run_of_another_identity_is_repeated(
     text = console.export_text()
     assert says in text
     assert ("is not used, and its run is repeated" in text) == bool(says)
-
-
-def test_a_finished_run_that_was_edited_is_refused(made: Path, tmp_path: Path) -> None:
-    """Also by a search, which writes no report that would refuse it."""
-    (made / "metrics.csv").write_text("")
-    with pytest.raises(InputError, match=r"metrics\.csv changed since the run ended"):
-        Sweep(grid("digits", PROBE), tmp_path, console=Console(quiet=True))
 
 
 def test_finished_runs_come_first_newest_first(tmp_path: Path) -> None:
