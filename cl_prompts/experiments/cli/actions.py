@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
-from cl_prompts.checks import one_of, whole_number
+from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli.combining import forget, merge
 from cl_prompts.experiments.cli.outcomes import (
@@ -32,7 +32,7 @@ from cl_prompts.experiments.cli.outcomes import (
 )
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.runner.executors import MOST_JOBS, Kind
+from cl_prompts.experiments.runner.executors import MOST_JOBS, Kind, Launching
 from cl_prompts.experiments.runner.signals import Interrupted, stop_says
 
 
@@ -71,7 +71,6 @@ def init(
     seed: int = 0,
     out: Path | None = None,
     force: bool = False,
-    quiet: bool = False,
 ) -> None:
     """Look at a folder or table of your images, and write a recipe for it.
 
@@ -82,7 +81,7 @@ def init(
         out: file to write (default: NAME.yaml, named after the folder).
         force: overwrite an existing recipe.
     """
-    from cl_prompts.experiments.cli.proposal import recipe_for, seconds_for, warnings_on
+    from cl_prompts.experiments.cli.proposal import recipe_for, warnings_on
     from cl_prompts.experiments.runner.own_images import name_of, survey
 
     name = name_of(place) if out is None else recipe_label(str(out))
@@ -98,16 +97,13 @@ def init(
     if weights is not None and not weights.is_file():
         raise InputError(f"weight file {weights} does not exist: check --weights")
     tables = out.with_name(f"{name}_split")
-    with files_opened(quiet) as progress:
+    with files_opened() as progress:
         found = survey(place, tables, test_percent=test_percent, seed=seed, progress=progress)
     for line in (*found.lines(), *warnings_on(found, backbone)):
         print(line)
     write = files.replace if force else files.write_new
     write(out, [recipe_for(found, name, backbone, weights).encode()])
-    from cl_prompts.experiments.tracking.progress import in_words
-
-    print(f"wrote {out}; next (about {in_words(seconds_for(out))} here):")
-    print(f"  cl-prompts run {quote(str(out))}")
+    print(f"wrote {out}; next:\n  cl-prompts run {quote(str(out))}")
     print(next_steps("latest", "then"))
 
 
@@ -117,7 +113,6 @@ def validate(
     *,
     quick: bool = False,
     trust_code: bool = False,
-    quiet: bool = False,
 ) -> None:
     """Build and check all parts of a recipe without running it.
 
@@ -132,7 +127,7 @@ def validate(
     from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
     from cl_prompts.experiments.runner.orders import in_order
 
-    with files_opened(quiet) as progress:
+    with files_opened() as progress:
         resources = Resources(progress, quick=quick)
         runs = in_order(runs, resources)
         built, warnings = check_plan(runs, resources)
@@ -157,10 +152,9 @@ def run(
     resume: Path | None = None,
     jobs: int | None = None,
     shards: int | None = None,
-    executor: str | None = None,
+    executor: Kind | None = None,
     trust_code: bool = False,
-    out: Path | None = None,
-    quiet: bool = False,
+    out: Path = Path("runs"),
     command_line: str = "",
 ) -> None:
     """Run a recipe, every strategy with every seed, and write a report.
@@ -175,18 +169,13 @@ def run(
     """
     if (recipe is None) == (resume is None):
         raise InputError("give either a recipe, such as digits, or --resume FOLDER")
-    if out is not None and resume is not None:
-        raise InputError("--out is for new runs: leave it out to resume one in its folder")
     if jobs is not None:
         whole_number("--jobs", jobs, 1, MOST_JOBS)
-    if shards is None and executor is not None:
-        raise InputError("--executor is for the workers of --shards: give --shards too")
     if shards is not None:
-        one_of("--executor", executor or "local", Kind)
         whole_number("--shards", shards, 1, MOST_JOBS)
-        if resume is not None:
-            raise InputError("a resumed run knows its shards: leave --shards out")
-    console = console_of(quiet)
+    elif executor is not None:
+        raise InputError("--executor is for the workers of --shards: give --shards too")
+    console = console_of()
     if resume is not None:
         with stop_says("stopped: the same command continues"):
             from cl_prompts.experiments.runner.running import resume as resumed
@@ -201,21 +190,15 @@ def run(
 
         runs = plan(str(recipe), settings)
         from cl_prompts.experiments.runner.running import run_all
+        from cl_prompts.experiments.runner.shards import Sharding
 
-        out = out or Path("runs")
-        divided = _divided(shards, executor, jobs)
-        given: Any = {"command": command_line, "jobs": jobs, "sharding": divided}
+        given: Any = {"command": command_line, "jobs": jobs}
+        if shards is not None:
+            given["sharding"] = Sharding(shards, Launching(executor or "local", jobs))
         folders = run_all(runs, out=out, console=console, **given)
         finished = _collect(folders, out / runs[0].recipe, console)
         if runs[0].dataset["name"] in ("folder", "csv", "hf"):
             print(next_steps(finished))
-
-
-def _divided(shards: int | None, executor: str | None, jobs: int | None) -> Any:
-    from cl_prompts.experiments.runner.executors import Launching
-    from cl_prompts.experiments.runner.shards import Sharding
-
-    return None if shards is None else Sharding(shards, Launching(executor or "local", jobs))
 
 
 def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:
@@ -240,16 +223,15 @@ def sweep(
     settings: Sequence[str] = (),
     *,
     jobs: int | None = None,
-    launcher: str = "local",
+    launcher: Kind = "local",
     cpus: int | None = None,
     gpus: float | None = None,
-    sampler: str | None = None,
+    sampler: Literal["tpe", "random"] | None = None,
     trials: int | None = None,
     objective: str | None = None,
     search_seed: str | None = None,
     trust_code: bool = False,
     out: Path = Path("runs"),
-    quiet: bool = False,
     command_line: str = "",
 ) -> None:
     """Run every combination of values; skip finished runs and resume interrupted ones.
@@ -266,16 +248,19 @@ def sweep(
         objective: number of summary.json that a search optimises (default: a_auc).
         search_seed: of the runs of a search, which are not reported (default: 1000).
     """
-    from cl_prompts.experiments.runner.executors import Launching
     from cl_prompts.experiments.sweeps.grid import grid
     from cl_prompts.experiments.sweeps.objective import SearchOptions
 
     check_recipe_code(recipe, settings, trust_code)
     options = SearchOptions.of(sampler, trials, objective, search_seed)
     how = Launching(launcher, jobs, cpus, gpus)
-    where: Any = {"out": out, "console": console_of(quiet), "how": how, "command": command_line}
+    where: Any = {"out": out, "console": console_of(), "how": how, "command": command_line}
     if options is not None:
-        _search(recipe, settings, options, where)
+        from cl_prompts.experiments.sweeps.search import Search
+
+        search = Search(recipe, settings, options, **where)
+        search.execute()
+        search.conclude()
         return
     runs = grid(recipe, settings)
     from cl_prompts.experiments.sweeps.sweep import Sweep
@@ -290,21 +275,6 @@ def sweep(
     sweep.conclude()
 
 
-def _search(recipe: str, settings: Sequence[str], options: Any, where: Any) -> None:
-    from cl_prompts.experiments.sweeps.grid import grid
-    from cl_prompts.experiments.sweeps.search_space import SearchSpace
-
-    # Both ends of every range must be valid; checked before an import that takes seconds.
-    space = SearchSpace.of(settings)
-    for end in space.ends:
-        grid(recipe, [*space.fixed, *end])
-    from cl_prompts.experiments.sweeps.search import Search
-
-    search = Search(recipe, settings, options, **where)
-    search.execute()
-    search.conclude()
-
-
 def learn(
     parent: Path,
     place: Path,
@@ -316,7 +286,6 @@ def learn(
     verbose: bool = False,
     trust_code: bool = False,
     out: Path = Path("runs"),
-    quiet: bool = False,
     command_line: str = "",
 ) -> None:
     """Train the model of a finished run on further images, as a new run.
@@ -332,25 +301,25 @@ def learn(
 
     share: Any = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
     share["verbose"] = verbose
-    with files_opened(quiet) as progress:
+    with files_opened() as progress:
         run, lines = prepared(parent, place, settings, out=out, progress=progress, **share)
     for line in lines:
         print(line)
     if not dry_run:
         from cl_prompts.experiments.runner.running import run_all
 
-        console = console_of(quiet)
+        console = console_of()
         (folder,) = run_all([run], out=out, console=console, command=command_line)
         conclude([folder], None, console)
         console.print(before_after_table(folder))
         print(next_steps([folder]))
 
 
-def completion(shell: str) -> None:
+def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     """Print a shell script that completes command lines.
 
     Args:
-        shell: bash, zsh or fish.
+        shell: your shell.
     """
     from cl_prompts.experiments.cli.completion import completion_script
 

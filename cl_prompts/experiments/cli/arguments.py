@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from cl_prompts import __version__
+from cl_prompts.checks import words_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.parameters import argument_sentences
 
@@ -37,7 +38,6 @@ _SHARED = {
     "test_percent": "share of test images, if there is no test part (default: 20).",
     "seed": "of the choice of test images (default: 0).",
     "out": "parent of the run folders (default: runs).",
-    "quiet": "print nothing but errors.",
 }
 #: parameters that are not arguments
 GIVEN = ("command_line",)
@@ -77,6 +77,7 @@ def parser_of(commands: Sequence[Callable[..., None]]) -> tuple[Parser, Any]:
             if parameter.name not in GIVEN:
                 help_text = sentences[parameter.name].replace("%", "%%")
                 _add(command, parameter, hints[parameter.name], help_text)
+        command.add_argument("--quiet", action="store_true", help="print nothing but errors.")
     return parser, choices
 
 
@@ -91,6 +92,8 @@ def _add(command: Any, parameter: inspect.Parameter, kind: Any, sentence: str) -
     # Of "Path | None" and "Sequence[Path]" the type of one value.
     given["type"] = (*(member for member in get_args(kind) if member is not NoneType), kind)[0]
     given["metavar"] = _SHOWN.get(name, name.upper())
+    if words := list(words_of(kind)):
+        given |= {"type": str, "choices": words, "metavar": None}
     if parameter.kind is parameter.KEYWORD_ONLY:
         # An option may have the name of a keyword: --class is class_.
         command.add_argument(f"--{name.replace('_', '-').rstrip('-')}", dest=name, **given)

@@ -19,7 +19,6 @@ def merge(
     allow_duplicates: bool = False,
     trust_code: bool = False,
     out: Path = Path("runs"),
-    quiet: bool = False,
     command_line: str = "",
 ) -> None:
     """Merge runs of a closed-form method that learned different images, without training.
@@ -36,7 +35,7 @@ def merge(
     made = merged(runs, **options, out=out, trust_code=trust_code, command=command_line)
     samples = made.run.summary["samples_seen"]
     print(f"merged {len(runs)} runs: {samples} images of {len(made.classes)} classes")
-    conclude([made.run.folder], None, console_of(quiet))
+    conclude([made.run.folder], None, console_of())
     print(next_steps([made.run.folder]))
 
 
@@ -48,7 +47,6 @@ def forget(
     verify: bool = False,
     trust_code: bool = False,
     out: Path = Path("runs"),
-    quiet: bool = False,
     command_line: str = "",
 ) -> None:
     """Take images or a class out of a run of a closed-form method, without training.
@@ -68,6 +66,6 @@ def forget(
     print(
         f"forgot {len(said['images'])} images{classes}; {made.run.summary['samples_seen']} remain"
     )
-    conclude([made.run.folder], None, console_of(quiet))
+    conclude([made.run.folder], None, console_of())
     if verify:
         print(forgetting.verify(made))

@@ -7,19 +7,13 @@ from collections.abc import Callable, Sequence
 import shtab
 
 from cl_prompts.catalog import catalog
-from cl_prompts.checks import one_of
 from cl_prompts.experiments.cli.arguments import parser_of
 from cl_prompts.experiments.cli.listing import SHOWN, lists
 from cl_prompts.experiments.recipes.recipe_files import NAMED, recipe_names
 
 
 def completion_script(commands: Sequence[Callable[..., None]], shell: str) -> str:
-    """Return a shell script that completes commands, options, recipes and keys.
-
-    Raises:
-        InputError: an unknown shell.
-    """
-    one_of("shell", shell, shtab.SUPPORTED_SHELLS)
+    """Return a shell script that completes commands, options, recipes and keys."""
     parser, choices = parser_of(commands)
     known = catalog()
     groups = [known[group] for group in ("backbone", "evaluation", "training", "images")]

@@ -72,7 +72,7 @@ def carry_out(arguments: Sequence[str]) -> None:
     command, given = parsed(COMMANDS, arguments)
     if "command_line" in inspect.signature(command).parameters:
         given["command_line"] = f"cl-prompts {shlex.join(arguments)}"
-    if not given.get("quiet"):
+    if not given.pop("quiet"):
         command(**given)
         return
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():

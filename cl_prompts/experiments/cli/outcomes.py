@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
-from typing import Literal
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -16,7 +16,6 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.signals import stop_says
@@ -33,8 +32,7 @@ def report(
     *,
     out: Path | None = None,
     reference: str | None = None,
-    figures: str | None = None,
-    quiet: bool = False,
+    figures: Literal["pdf", "svg", "png"] | None = None,
 ) -> None:
     """Write an HTML report on run folders.
 
@@ -42,8 +40,8 @@ def report(
         runs: run folders, or folders above them, in the order of the rows.
         out: file to write (default: report.html in their common folder).
         reference: row that paired differences refer to (default: the first one).
-        figures: pdf, svg or png: also write each chart as a figure of one column's width, to
-            report_figures beside the report.
+        figures: also write each chart as a figure of one column's width, to report_figures beside
+            the report.
     """
     from cl_prompts.experiments.report.page import write_report
 
@@ -58,7 +56,7 @@ def compare(
     reference: str | None = None,
     rows: str = "",
     metrics: str = "",
-    format: str = "markdown",
+    format: Literal["markdown", "latex", "csv", "json"] = "markdown",
     out: Path | None = None,
 ) -> None:
     """Compare strategies over seeds: means, paired differences, ranks.
@@ -69,21 +67,18 @@ def compare(
         reference: row that the others are compared with (default: the first one).
         rows: rows to show, in this order, separated by commas.
         metrics: such as a_auc,a_last_by_task (see summary.json).
-        format: markdown, latex, csv or json.
+        format: of the table (default: markdown).
         out: file to write instead.
     """
-    from cl_prompts.experiments.results.comparison_text import Format, written
-
-    one_of("format", format, Format)
     _check_out(out)
     from cl_prompts.experiments.recipes.values import divided
     from cl_prompts.experiments.results.comparison import compare as compared
+    from cl_prompts.experiments.results.comparison_text import written
 
     # "mvp (lr=0.1, alpha=0.5)" is one row.
     chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}
     found = compared(runs, by=by, reference=reference, **chosen)
-    text = written(found, format)  # type: ignore[arg-type]  # one_of has checked it
-    _print_or_write(text, out)
+    _print_or_write(written(found, format), out)
     from cl_prompts.experiments.run_folder.runs import unfinished
 
     if left := unfinished(runs):
@@ -141,14 +136,18 @@ def evaluate(
     trained = load_run(run, trust_code=trust_code)
     found = assess(trained, place)
     matrix = None if out is None else found.confusion_csv(trained.classes)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("class", "images", f"{found.measure} %", "95 % interval", "confused with"):
-        table.add_column(heading, justify="left" if heading.startswith("c") else "right")
-    for row in (found.total, *found.by_class):
-        interval = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
-        cells = escape(row.name), str(row.images), f"{100 * row.value:.1f}", interval
-        table.add_row(*cells, escape(row.confused))
-    Console(emoji=False, width=None if sys.stdout.isatty() else 140).print(table)
+    rows = [
+        [
+            row.name,
+            str(row.images),
+            f"{100 * row.value:.1f}",
+            f"{100 * row.low:.1f} to {100 * row.high:.1f}",
+            row.confused,
+        ]
+        for row in (found.total, *found.by_class)
+    ]
+    headings = ["class", "images", f"{found.measure} %", "95 % interval", "confused with"]
+    console_of().print(_table(headings, rows, right=headings[1:4]))
     for name, images in found.unknown.items():
         print(f"left out: class {name!r} ({images} images), which the run does not know")
     if matrix is not None:
@@ -162,7 +161,6 @@ def export(
     onnx: bool = False,
     trust_code: bool = False,
     out: Path | None = None,
-    quiet: bool = False,
 ) -> None:
     """Write the model of a finished run as a file without cl-prompts.
 
@@ -203,10 +201,10 @@ def push(run: Path, name: str, *, public: bool = False) -> None:
 
 
 @contextmanager
-def files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def files_opened() -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar of opened image files."""
-    console = Console(stderr=True, quiet=quiet)
-    with Progress(console=console, transient=True, disable=quiet) as progress:
+    console = console_of()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("image files opened", visible=False)
 
         def report(done: int, total: int) -> None:
@@ -215,11 +213,11 @@ def files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def console_of(quiet: bool) -> Console:
+def console_of() -> Console:
     """Return the console that a command prints to."""
     # Text for a file need not be broken at 80 columns; :cat: in a name is not an emoji.
     has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(quiet=quiet, emoji=False, width=None if has_width else 140)
+    return Console(emoji=False, width=None if has_width else 140)
 
 
 def _check_out(out: Path | None) -> None:
@@ -283,23 +281,35 @@ def tables(folders: Sequence[Path]) -> Iterator[Table]:
 
     found = groups(collect(folders))
     for group in found:
-        headings = group.headings
-        shown = [i for i, name in enumerate(headings) if name not in _HIDDEN_COLUMNS]
         title = escape(group.title) if len(found) > 1 else None
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-        for i in shown:
-            table.add_column(escape(headings[i]))
-        for label, entries in group.table().items():
-            texts = [f"[bold]{e.text}[/bold]" if e.best else e.text for e in entries]
-            cells = [escape(label), str(len(group.rows[label])), *texts]
-            table.add_row(*(cells[i] for i in shown))
-        yield table
+        rows = [
+            [label, str(len(group.rows[label])), *entries]
+            for label, entries in group.table().items()
+        ]
+        yield _table(group.headings, rows, title=title, hidden=_HIDDEN_COLUMNS)
         headings, *lines = order_table(group) or [()]
         if lines:
-            table = Table(*headings, box=box.SIMPLE_HEAD, padding=(0, 1))
-            for line in lines:
-                table.add_row(*map(escape, line))
-            yield table
+            yield _table(headings, lines)
+
+
+def _table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str | None = None,
+    right: Sequence[str] = (),
+    hidden: Sequence[str] = (),
+) -> Table:
+    """Make a table of texts and of entries, the best of which are bold."""
+    shown = [i for i, name in enumerate(headings) if name not in hidden]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for i in shown:
+        table.add_column(escape(headings[i]), justify="right" if headings[i] in right else "left")
+    for row in rows:
+        cells = [escape(getattr(cell, "text", cell)) for cell in row]
+        bold = [getattr(cell, "best", False) for cell in row]
+        table.add_row(*(f"[bold]{cells[i]}[/bold]" if bold[i] else cells[i] for i in shown))
+    return table
 
 
 def before_after_table(folder: Path) -> Table:
@@ -308,14 +318,13 @@ def before_after_table(folder: Path) -> Table:
     from cl_prompts.experiments.run_folder.runs import collect
 
     (run,) = collect([folder])
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("test images of", "images", "before", "after", "change (95 % interval)"):
-        table.add_column(heading, justify="left" if heading == "test images of" else "right")
+    rows = []
     for row in before_after(run):
         texts = ["" if v is None else f"{100 * v:.1f} %" for v in (row.before, row.after)]
         change = "" if row.change is None else f"{100 * row.change:+.1f}"
         if row.interval is not None:
             low, high = row.interval
             change += f" ({100 * low:+.1f} to {100 * high:+.1f})"
-        table.add_row(escape(row.name), str(row.images or ""), *texts, change)
-    return table
+        rows.append([row.name, str(row.images or ""), *texts, change])
+    headings = ["test images of", "images", "before", "after", "change (95 % interval)"]
+    return _table(headings, rows, right=headings[1:])

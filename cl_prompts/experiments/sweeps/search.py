@@ -17,13 +17,10 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
-from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.executors import Launching
-from cl_prompts.experiments.runner.running import list_faults
 from cl_prompts.experiments.sweeps.grid import grid
 from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
 from cl_prompts.experiments.sweeps.search_space import SearchSpace
-from cl_prompts.experiments.sweeps.sweep import Sweep
 from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.user_code import extra
 
@@ -68,7 +65,6 @@ class Search:
         how: Launching,
         command: str = "",
     ) -> None:
-        optuna = extra("optuna", "optuna", "--sampler")
         self.space = SearchSpace.of(texts)
         self.options = options
         self.faults: list[tuple[str, Exception]] = []
@@ -82,6 +78,10 @@ class Search:
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
         self._label = ends[0].recipe
+        # Imports that take seconds come after the check of names and keys.
+        from cl_prompts.experiments.runner.building import Resources, check_plan
+
+        optuna = extra("optuna", "optuna", "--sampler")
         built, _ = check_plan(ends, Resources())
         options.check(multi_label=built.data.multi_label, every=built.anytime.every)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -120,6 +120,8 @@ class Search:
 
     def conclude(self) -> None:
         """Print the best settings; raise ``RunError`` without any value or after a failed run."""
+        from cl_prompts.experiments.runner.running import list_faults
+
         list_faults(self.faults)
         print("\n".join(self.lines()))
         if self.faults:
@@ -169,6 +171,8 @@ class Search:
 
     def _try(self, asked: Sequence[Any]) -> None:
         """Execute the unfinished runs of trials, and tell the sampler their values."""
+        from cl_prompts.experiments.sweeps.sweep import Sweep
+
         planned = [self._runs(self.space.written(trial.params)) for trial in asked]
         # Trials with equal settings share their runs.
         distinct = {run.to_yaml(): run for runs in planned for run in runs}

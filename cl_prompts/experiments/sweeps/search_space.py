@@ -56,14 +56,11 @@ class SearchSpace:
             axis = None if name in (*EXPANDED, *HOW) else axis_of(name, value)
             if axis is None:
                 fixed.append(text)
-                continue
-            if name in axes:
-                raise InputError(f"{name} is given twice")
-            axes[name] = axis
-        for text in fixed:
-            name = text.partition("=")[0].strip()
-            if name in axes:
-                raise InputError(f"{name} is given twice")
+            else:
+                axes[name] = axis
+        names = [text.partition("=")[0].strip() for text in texts]
+        if twice := [name for name in axes if names.count(name) > 1]:
+            raise InputError(f"{twice[0]} is given twice")
         if not axes:
             raise InputError(
                 "a search needs settings to choose: give a range such as lr=1e-4..1e-1, or several"

@@ -16,7 +16,6 @@ from cl_prompts.experiments.cli.proposal import (
     backbone_for,
     every_for,
     recipe_for,
-    seconds_for,
     tasks_for,
     warnings_on,
 )
@@ -146,7 +145,6 @@ def test_the_recipe_is_valid_and_says_what_was_found(tmp_path: Path) -> None:
     assert [(r.strategy, r.seed) for r in runs[:3]] == [("recommended", s) for s in (1, 2, 3)]
     assert {r.strategy for r in runs} == {"recommended", "ncm"}
     assert [r.strategy for r in plan(str(file), ["strategy=mvp", "seed=1"])] == ["mvp"]
-    assert 1 < seconds_for(file) < 3600
     assert (run.dataset["root"], run.dataset["test_percent"]) == (str(tmp_path / name), 20)
     assert run.scenario["n_tasks"] == 2
     assert (run.backbone["name"], run.backbone["image_size"]) == ("glyph_vit_tiny", 32)
@@ -166,7 +164,6 @@ def test_several_labels_and_one_domain_have_streams_of_their_own(tmp_path: Path)
         assert runs[0].scenario["name"] == scenario
         assert runs[0].strategy == "recommended"
         assert strategy in yaml.safe_load(file.read_text())["strategies"]
-        assert seconds_for(file) > 1
 
 
 def test_tasks_and_backbone_follow_classes_and_images(tmp_path: Path) -> None:
@@ -185,6 +182,6 @@ def test_tasks_and_backbone_follow_classes_and_images(tmp_path: Path) -> None:
     assert backbone_for(small, None) == (PHOTOS, 98)
     assert warnings_on(small) == []
     (said,) = warnings_on(small, "glyph_vit_tiny")
-    assert f"use --backbone {PHOTOS}" in said
+    assert f"Use --backbone {PHOTOS}" in said
     recipe = yaml.safe_load(recipe_for(small, "x", weights=tmp_path / "w.pth"))
     assert recipe["backbone"]["weights"] == str(tmp_path / "w.pth")

@@ -18,7 +18,6 @@ from rich.console import Console
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.executors import Launching
-from cl_prompts.experiments.sweeps import search as searching
 from cl_prompts.experiments.sweeps.objective import SearchOptions
 from cl_prompts.experiments.sweeps.search import Search
 
@@ -66,7 +65,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> type[PretendedSweep]:
         distance = abs(math.log10(run.options["lr"]) + 2)
         return 0.9 - 0.1 * distance - 0.2 * (run.scenario["n_tasks"] == 2)
 
-    monkeypatch.setattr(searching, "Sweep", PretendedSweep)
+    monkeypatch.setattr("cl_prompts.experiments.sweeps.sweep.Sweep", PretendedSweep)
     monkeypatch.setattr(PretendedSweep, "score", staticmethod(score), raising=False)
     monkeypatch.setattr(PretendedSweep, "executed", [], raising=False)
     return PretendedSweep
