@@ -22,7 +22,7 @@ from cl_prompts.errors import InputError, first_of, short
 from cl_prompts.user_code import extra
 
 #: storage formats that run no code and hold no pickles
-_SAFE = ("arrow", "imagefolder", "parquet")
+_SAFE = ("arrow", "cache", "imagefolder", "parquet")
 _SAVED = ("dataset_dict.json", "state.json")
 _TEST_SPLITS = ("test", "validation", "valid", "val")
 _OPTIONS = ("image", "label", "subset", "train_split", "test_split")

@@ -54,6 +54,18 @@ def test_the_fingerprint_follows_content_and_not_the_place(tmp_path: Path) -> No
     assert fingerprint_change(before, now) == "contents of test images changed"
 
 
+def test_a_downloaded_data_set_is_read_without_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = write("parquet", pets(), tmp_path / "pets")
+    before = load(place).fingerprint()
+    # as the library stores what comes from the hub
+    stored = Path(datasets.load_dataset_builder(str(place)).cache_dir)
+    shutil.copytree(stored, tmp_path / "cache" / "me___pets" / "default" / "0.0.0" / ("a" * 40))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    assert load("me/pets").fingerprint() == before
+
+
 def test_images_are_decoded_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = write("save_to_disk", pets(), tmp_path / "pets")
     decoded = []
