@@ -35,7 +35,7 @@ for line, code in {QUICK}.items():
     assert told.returncode == 0, told.stderr[-2000:]
 
 
-def test_a_reader_that_has_enough_is_no_fault() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-m", "cl_prompts", "ls"], **pipes) as process:
         assert process.stdout is not None

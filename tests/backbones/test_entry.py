@@ -73,7 +73,7 @@ def test_blocks_before_the_first_prompts_run_once(kind: str) -> None:
         torch.testing.assert_close(gradient, theirs[name], atol=1e-4, rtol=1e-4, msg=name)
 
 
-def test_a_pass_with_its_query_at_hand_enters_at_the_same_block_at_no_cost() -> None:
+def test_a_cached_query_shares_the_same_blocks_at_no_cost() -> None:
     model = late_model("dual_prompt", lively_vit()).eval()
     images = torch.rand(2, 3, 16, 16)
     counter = model.backbone.counter

@@ -82,7 +82,7 @@ def test_extra_keys_are_counted_by_block() -> None:
 
 
 @pytest.mark.parametrize("first", [None, 1])
-def test_a_projection_at_hand_changes_nothing(first: int | None) -> None:
+def test_a_given_projection_changes_nothing(first: int | None) -> None:
     block = tiny_vit().vit.blocks[1]
     tokens = torch.randn(2, 5, 16)
     context = torch.randn(2, 3, 16)

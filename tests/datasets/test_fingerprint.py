@@ -153,7 +153,7 @@ def test_every_image_in_memory_counts() -> None:
     assert len(seen) == 5
 
 
-def test_images_of_ones_own_count_by_labels_and_a_sample() -> None:
+def test_user_images_are_fingerprinted_by_labels_and_a_sample() -> None:
     before = as_dataset(Own([0, 1]), Own([0, 1])).fingerprint()
     assert before["training"]["contents"] is not None
     assert as_dataset(Own([0, 1]), Own([0, 1])).fingerprint() == before
@@ -171,7 +171,7 @@ def test_images_of_ones_own_count_by_labels_and_a_sample() -> None:
         lambda: NOISE(torch.zeros(3, 8, 8)),
     ],
 )
-def test_random_images_of_ones_own_are_known_by_what_one_seed_draws(
+def test_random_user_images_are_fingerprinted_under_one_seed(
     draw: Callable[[], Any],
 ) -> None:
     def states() -> list[Any]:
@@ -184,7 +184,7 @@ def test_random_images_of_ones_own_are_known_by_what_one_seed_draws(
     assert prints[0] == prints[1]
 
 
-def test_images_of_ones_own_that_fail_are_told_where() -> None:
+def test_failing_user_images_are_named_by_position() -> None:
     def fail() -> None:
         raise KeyError("no such picture")
 

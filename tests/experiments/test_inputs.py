@@ -101,7 +101,7 @@ def test_foreign_weights_are_refused(
         (replaced("table.txt", "0.005", "0.006"), "the file of its setting options.table changed"),
     ],
 )
-def test_a_model_of_edited_code_or_files_is_not_taken_up(
+def test_a_run_whose_code_or_files_changed_is_not_loaded(
     edit: Callable[[], None], says: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(made(*OWN_RUN[:1], *QUICK, "seed=1"))

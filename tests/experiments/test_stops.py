@@ -137,7 +137,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_ctrl_c_outside_of_training_ends_in_a_sentence_that_says_how_to_go_on(
+def test_ctrl_c_outside_training_prints_the_command_that_continues(
     phase: str,
     whole_run: Path,
     tmp_path: Path,

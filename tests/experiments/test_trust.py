@@ -192,7 +192,9 @@ def test_code_in_the_file_of_a_recipe_needs_trust(
     assert not (here / "imported").exists()
 
 
-def test_code_that_is_typed_is_imported(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_named_on_the_command_line_is_imported(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["validate", "digits", "dataset=evil:call", "seed=1"]) == 2
     assert "'evil:call' is not declared as a " in capsys.readouterr().err
     assert (here / "imported").exists()

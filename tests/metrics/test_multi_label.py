@@ -167,7 +167,7 @@ def test_one_pass_with_columns_and_rows_selected_equals_an_evaluation_per_task()
         assert set(one_pass.flat()) >= {"mean_ap", "of1_80", "of1_50", "cf1_harmonic_50"}
 
 
-def test_the_ap_over_all_images_is_taken_where_a_fixed_test_set_holds_them_all() -> None:
+def test_a_fixed_test_set_with_all_images_reuses_the_overall_ap() -> None:
     logits, targets = scores_and_labels(3, n=80)
     rows = images_with(targets, range(6))
     data = logits[rows], targets[rows], [[4, 1], [0, 5], [2, 3]]

@@ -88,7 +88,7 @@ def test_a_run_compiles_once_for_training_and_once_for_evaluation(
     assert [p.accuracy for p in found.curve.task_ends] == pytest.approx(wanted, nan_ok=True)
 
 
-def test_what_would_compile_again_and_again_has_no_such_setting() -> None:
+def test_methods_that_would_recompile_have_no_compile_setting() -> None:
     without = {kind for kind in TABLE if "compile" not in cls_of(kind).settings()}
     assert {"multi_lane", "slda", "flyprompt", "smope"} <= without
     assert not without & {"er", *COMPILED}

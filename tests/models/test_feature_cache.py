@@ -64,7 +64,7 @@ def model_and_cache(kind: str, views: int) -> tuple[Any, FeatureCache]:
     return model, cache
 
 
-def test_what_is_cached_is_of_this_view() -> None:
+def test_cached_features_belong_to_the_current_view() -> None:
     """With two views a sample's features are those of the view that an update reads."""
     model, cache = model_and_cache("linear_probe", views=2)
     seen: list[float] = []
@@ -77,7 +77,7 @@ def test_what_is_cached_is_of_this_view() -> None:
     assert cache.reused == 4
 
 
-def test_some_known_and_some_not() -> None:
+def test_batches_may_mix_cached_and_new_samples() -> None:
     model, cache = model_and_cache("mvp", views=1)
     images = torch.rand(4, 3, 16, 16)
     samples = [[0, 3], [1, 0], [0, 1], [1, 2]]
@@ -87,7 +87,7 @@ def test_some_known_and_some_not() -> None:
     torch.testing.assert_close(mixed.logits, model.run(images).logits)
 
 
-def test_what_does_not_fit_the_budget_is_computed_each_time() -> None:
+def test_features_beyond_the_budget_are_recomputed() -> None:
     anew = fit(make("linear_probe", **TWICE), experiences())
     strategy = make("linear_probe", views=1, **TWICE)
     assert strategy.feature_cache.budget == BUDGET == 2**30
@@ -105,7 +105,7 @@ def test_what_does_not_fit_the_budget_is_computed_each_time() -> None:
     assert len(known) == len(values) == max(len(one.dataset) for one in stream)
 
 
-def test_state_is_kept_where_a_cached_view_can_come_again() -> None:
+def test_the_cache_is_saved_where_views_recur() -> None:
     once = fit(make("linear_probe", views=1), experiences())
     assert not once.state_dict()["feature_cache"]["parts"]
     replaying = fit(make("er", views=1), experiences())
@@ -122,7 +122,7 @@ def test_state_is_kept_where_a_cached_view_can_come_again() -> None:
         assert torch.equal(after["parts"][at][1], values)
 
 
-def test_training_that_broke_off_and_began_anew_mixes_no_samples_up() -> None:
+def test_restarted_training_mixes_no_cached_samples() -> None:
     learned = []
     for views in (1, None):
         strategy = make("er", views=views)

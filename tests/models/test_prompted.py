@@ -50,7 +50,7 @@ def test_a_mask_multiplies_the_logits_of_slow_heads_too() -> None:
     torch.testing.assert_close(out.logits, (heads * out.mask).amax(dim=0))
 
 
-def test_read_outs_are_the_class_token_and_the_mean_of_prepended_tokens() -> None:
+def test_head_inputs_are_the_class_token_and_the_mean_of_prepended_tokens() -> None:
     torch.manual_seed(0)
     pool = PrependedTokenPool(4, 3, 16)
     model = PromptedViT(tiny_vit(), 6, selector=NearestKeys(4, 16, k=2), pools=[pool])

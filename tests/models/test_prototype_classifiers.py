@@ -144,7 +144,7 @@ def test_state_round_trip_continues_identically(make: Callable[..., PrototypeCla
         assert torch.equal(value, twin.state_dict()[name]), name
 
 
-def test_a_solution_that_need_not_wait_scores_nan_where_it_failed_and_is_refused_later() -> None:
+def test_a_failed_solve_scores_nan_at_first_and_is_refused_later() -> None:
     lda = StreamingLDA(3, n_classes=2, shrinkage=1e-4)
     lda.update(torch.randn(6, 3), torch.tensor([0, 1] * 3))
     good = lda(torch.randn(2, 3))

@@ -27,7 +27,7 @@ def test_a_lower_triangle_takes_its_own_size_and_comes_back(
     assert torch.equal(folded(whole), stored)
 
 
-def test_a_ridge_goes_on_from_its_state_to_the_last_bit() -> None:
+def test_a_restored_ridge_continues_bit_for_bit() -> None:
     x = torch.randn(40, 9)
     y = torch.randn(40, 2)
     first, second = (RidgeStatistics(9, 2, intercept=True, dtype=torch.float32) for _ in range(2))

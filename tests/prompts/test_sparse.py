@@ -15,7 +15,7 @@ def routing(pool: SparsePrefix, queries: Tensor) -> BlockRouting:
     return found
 
 
-def test_the_choice_does_not_depend_on_a_constant_or_on_batch_mates() -> None:
+def test_the_choice_does_not_depend_on_a_constant_or_on_other_samples() -> None:
     pool = SparsePrefix((0,), 6, 2, 16, 2)
     pool.frequent.bernoulli_(0.5, generator=torch.Generator().manual_seed(0))
     queries = torch.randn(5, 2, 7, 8)

@@ -132,7 +132,7 @@ def test_builders_show_the_parameters_of_the_split(kind: str) -> None:
     assert inspect.getdoc(split_function) in text
 
 
-def test_a_function_of_ones_own() -> None:
+def test_a_user_function() -> None:
     builder = benchmark_builder(pairs)
     assert builder.__name__ == "pairs_benchmark"
     assert str(inspect.signature(builder)).startswith(
@@ -158,7 +158,7 @@ def test_every_entry_of_the_registry_has_a_builder() -> None:
         assert callable(getattr(scenarios, f"{name}_benchmark")), f"no builder for scenario {name}"
 
 
-def test_splits_of_ones_own() -> None:
+def test_user_splits() -> None:
     split = Split.of("mine", LABELS, [[3, 1], [], [1, 2]], boundaries=True)
     benchmark = benchmark_from_split(*SINGLE, split)
     assert [e.indices.tolist() for e in benchmark.train_stream] == [[3, 1], [], [1, 2]]

@@ -13,7 +13,7 @@ TASKS = [[1, 0], [2, 0]]
 VISIBLE = [[True, False, False], [False, True, True]]
 
 
-def test_of_tasks_of_ones_own() -> None:
+def test_from_user_tasks() -> None:
     split = MultiLabelSplit.of("mine", LABELS, iter(TASKS), visible=VISIBLE, test_labels=LABELS)
     assert [task.classes for task in split] == [(0,), (1, 2)]
     assert [task.train_indices.tolist() for task in split] == TASKS

@@ -95,7 +95,7 @@ def test_short_names() -> None:
     assert find_scenario("si_blurry_multi_label").multi_label
 
 
-def test_a_function_of_ones_own_by_its_dotted_name() -> None:
+def test_a_user_function_by_its_dotted_name() -> None:
     scenario = find_scenario(f"{HERE}:halves")
     assert scenario.split is halves
     assert scenario.name == "halves"
@@ -105,7 +105,7 @@ def test_a_function_of_ones_own_by_its_dotted_name() -> None:
     assert scenario.make(LABELS, LABELS, seed=3) == halves(LABELS, seed=3)
 
 
-def test_a_multi_label_function_of_ones_own() -> None:
+def test_a_user_multi_label_function() -> None:
     scenario = find_scenario(f"{HERE}:one_image_each")
     assert scenario.multi_label
     assert scenario.description == "A task per image."

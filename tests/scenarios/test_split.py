@@ -11,7 +11,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.scenarios import MultiLabelSplit, Split, iid_split, si_blurry_split
 
 
-def test_of_tasks_of_ones_own() -> None:
+def test_from_user_tasks() -> None:
     tasks = (np.array(rows) for rows in ([3, 0, 1], [], [2, 3]))
     split = Split.of("mine", [0, 1, 2, 0, 3], tasks, boundaries=True, parameters={"seed": 4})
     assert split.name == "mine"

@@ -60,7 +60,7 @@ def test_each_sample_competes_among_the_classes_of_its_own_task() -> None:
     assert max(noted(strategy, "after_step", tasks, experiences("class_incremental"))) > 1
 
 
-def test_samples_that_move_into_a_slot_are_not_credited_with_what_was_there_before() -> None:
+def test_a_new_sample_does_not_inherit_the_importance_of_its_slot() -> None:
     """Whether or not the state is asked for in between, as for a checkpoint."""
     settings = {"importance_every": 2, "online_iter": 1, "buffer_size": 12}
     plain = fit(make("clib", **settings), experiences(train=120))

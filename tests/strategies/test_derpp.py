@@ -13,7 +13,7 @@ from tests.toy_data import experiences
 from tests.toys import make
 
 
-def test_stored_logits_are_those_of_the_last_update_with_the_classes_of_then() -> None:
+def test_stored_logits_are_from_the_last_update_and_its_classes() -> None:
     strategy = make("derpp", buffer_size=200)
     first, *_ = experiences()
 

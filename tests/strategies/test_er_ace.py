@@ -22,7 +22,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, competing: set[int]) -> Tensor
     return torch.stack(losses).mean()
 
 
-def test_new_samples_compete_among_their_own_classes_and_replayed_ones_among_all_seen() -> None:
+def test_stream_samples_compete_in_their_batch_and_replayed_ones_among_all_seen() -> None:
     strategy = make("er_ace", "class_incremental")
 
     def terms_differ(output: Any, batch: Any) -> bool:

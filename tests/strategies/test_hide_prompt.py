@@ -74,7 +74,7 @@ def test_evaluation_is_the_published_one(layout: PrefixLayout, name: str) -> Non
         GOLDEN.close(model(GOLDEN("images")), f"{name}/eval/logits")
 
 
-def test_without_boundaries_a_prefix_starts_every_period_and_the_last_goes_on() -> None:
+def test_without_boundaries_each_period_starts_a_prefix_and_the_last_one_stays() -> None:
     strategy = make("hide_prompt", pool_size=2, train_mb_size=12)
 
     def place(*_: Any) -> tuple[int, int]:

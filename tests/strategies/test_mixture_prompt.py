@@ -58,7 +58,7 @@ def test_replayed_samples_and_later_epochs_enter_no_group() -> None:
         ([[5], [0], [1], [2], [2]], False, 1, True),
     ],
 )
-def test_a_stream_without_recurring_classes_is_remarked_on(
+def test_a_stream_without_recurring_classes_gives_a_warning(
     tasks: list[list[int]], announced: bool, period: int | None, alone: bool
 ) -> None:
     strategy = make("mixture_prompt", period=period, n_groups=3)

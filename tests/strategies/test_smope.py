@@ -77,7 +77,7 @@ def phases(strategy: Any, stream: Any) -> list[bool]:
     return noted(strategy, "training_loss", lambda *_: strategy.experts.dense, stream)
 
 
-def test_the_first_task_begins_dense_and_goes_on_with_a_fresh_optimizer() -> None:
+def test_the_first_task_starts_dense_and_turns_sparse_with_a_fresh_optimizer() -> None:
     settings = {"train_epochs": 4, "online_iter": 1, "train_mb_size": 24, "period": None}
     strategy = make("smope", "class_incremental", **settings)
     steps: list[int] = []

@@ -60,7 +60,7 @@ def test_a_users_strategy_is_set_by_label_or_name() -> None:
     assert [run.options["lr"] for run in runs] == [0.25, 0.25]
 
 
-def test_settings_within_a_head_a_form_and_a_plugin_are_set_by_their_path() -> None:
+def test_nested_settings_are_set_by_their_dotted_path() -> None:
     (run,) = plan(
         "digits",
         [

@@ -82,7 +82,7 @@ def test_names_are_text_in_every_format(tmp_path: Path) -> None:
     assert markdown_text("~d~ $e$ `y` *z*") == r"\~d\~ \$e\$ \`y\` \*z\*"
 
 
-def test_a_metric_of_ones_own_is_compared_without_a_best(tmp_path: Path) -> None:
+def test_a_user_metric_is_compared_without_a_best_row(tmp_path: Path) -> None:
     for seed in (1, 2):
         for strategy, value in (("mvp", 0.5), ("linear_probe", 0.25)):
             folder = fake_run(tmp_path, strategy, seed, own_scores=["worst_class"])

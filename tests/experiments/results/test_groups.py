@@ -26,7 +26,7 @@ def texts(cells: list[Aggregate]) -> list[str]:
     return [cell.text for cell in cells]
 
 
-def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_compete(
+def test_the_table_averages_finished_runs_and_marks_the_best(
     runs_folder: Path,
 ) -> None:
     runs = collect([runs_folder])

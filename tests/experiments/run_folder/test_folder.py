@@ -273,7 +273,7 @@ def test_versions_with_which_a_run_is_resumed_are_noted(
     assert resumed(**first) == resumed(**first) == [first]
 
 
-def test_the_environment_names_versions() -> None:
+def test_the_environment_file_names_versions() -> None:
     found = environment("auto", "the command")
     # Metadata leave out how it was built (+cu121) where the index serves one build.
     assert found["torch"] in (torch.__version__, torch.__version__.partition("+")[0])

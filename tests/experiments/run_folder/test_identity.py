@@ -72,7 +72,7 @@ def test_each_change_is_refused(part: str, key: str | None, value: Any, says: st
         check_identity(IDENTITY, now, "there")
 
 
-def test_parts_that_are_not_known_yet_and_files_that_a_run_writes_are_not_compared() -> None:
+def test_unknown_parts_and_files_written_by_a_run_are_not_compared() -> None:
     check_identity(IDENTITY, {"version": "0.2.0"}, "there")
     check_identity(IDENTITY, changed("files", "options.out", "new"), "there")
 

@@ -85,7 +85,7 @@ def test_the_strategy_has_to_fit_the_labels(resources: Resources) -> None:
 # ---------------------------------------------------------------------- of one's own
 
 
-def test_a_data_set_of_ones_own_gets_what_it_declares(resources: Resources) -> None:
+def test_a_user_data_set_gets_the_arguments_it_declares(resources: Resources) -> None:
     (settings,) = plan(
         "digits", ["seed=5", "strategy=ncm", "n_tasks=2", f"dataset={OWN}:stripes", "per_class=7"]
     )
@@ -98,14 +98,14 @@ def test_a_data_set_of_ones_own_gets_what_it_declares(resources: Resources) -> N
     assert not data.train.is_plain  # it may draw views of its own, so none is kept
 
 
-def test_a_strategy_of_ones_own_gets_its_settings(resources: Resources) -> None:
+def test_a_user_strategy_gets_its_settings(resources: Resources) -> None:
     run = built(resources, f"strategy={OWN}:Doubled", "Doubled.factor=3.0", "lr=0.1")
     assert type(run.strategy) is own_parts.Doubled
     assert run.strategy.factor == 3.0
     assert run.settings.options["lr"] == 0.1
 
 
-def test_ones_own_data_are_made_as_the_recipe_says_and_anew_as_the_run_made_them(
+def test_user_data_sets_follow_the_recipe_and_are_rebuilt_as_the_run_built_them(
     resources: Resources,
 ) -> None:
     # As load_dataset's own defaults are, and those of the function are not.

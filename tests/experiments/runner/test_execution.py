@@ -120,7 +120,7 @@ def test_what_was_finished_before_an_interruption_is_reported(
     assert summary(folders[1])["status"] == "interrupted"
 
 
-def test_joint_stands_in_one_report_with_others_and_is_not_trained_again(
+def test_joint_training_shares_a_report_and_is_not_repeated(
     tmp_path: Path, few_digits: None, pages: None
 ) -> None:
     two = ["strategy=linear_probe,joint", "seed=1", "joint.train_epochs=2"]

@@ -59,7 +59,7 @@ def test_loader_processes_are_killed_by_their_signals() -> None:
         assert request.number is None
 
 
-def test_the_first_sentence_on_how_to_go_on_is_the_one() -> None:
+def test_the_first_advice_on_continuing_is_printed() -> None:
     with pytest.raises(Interrupted) as stop, stop_says("outer"), stop_says("inner"):
         raise Interrupted(number=signal.SIGTERM)
     assert (str(stop.value), stop.value.number) == ("inner", signal.SIGTERM)

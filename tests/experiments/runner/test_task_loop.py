@@ -52,7 +52,7 @@ def loop(tmp_path: Path) -> Iterator[TaskLoop]:
     folder.close()
 
 
-def test_seconds_and_random_numbers_go_on_from_earlier_processes(
+def test_a_resumed_process_restores_seconds_and_random_states(
     loop: TaskLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop.restore()

@@ -125,7 +125,7 @@ def test_a_board_that_fails_ends_the_run_which_continues_without_it(
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
 
 
-def test_a_tracker_is_declared_and_is_code_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tracker_is_declared_user_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "digits", "strategy=ncm", f"tracker={HERE}:ER", "--quick"]) == 2
     assert "does not have the methods write and close" in capsys.readouterr().err
     assert main(["validate", "digits", "strategy=ncm", "tracker=wandbb", "--quick"]) == 2

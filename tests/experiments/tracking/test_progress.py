@@ -58,7 +58,7 @@ def test_a_resumed_run_has_the_pace_of_this_process(log: Console) -> None:
     assert written(log) == ["run 1 of 1, er seed 1, 95 %, about 1 min left"]
 
 
-def test_every_end_has_its_words(log: Console) -> None:
+def test_every_outcome_has_its_message(log: Console) -> None:
     display = Display(log, 3, Time())
     with pytest.raises(KeyboardInterrupt), display.run(1, "er seed 1"):
         raise KeyboardInterrupt
@@ -90,7 +90,7 @@ def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
     assert len([line for line in written(console) if "finished after 0 s, A_AUC 63.3" in line]) == 1
 
 
-def test_times_in_words() -> None:
+def test_durations_in_words() -> None:
     assert [in_words(s) for s in (0, 59.4, 59.6, 3540, 3600)] == [
         "0 s",
         "59 s",

@@ -100,7 +100,7 @@ def test_a_merged_run_is_the_run_on_all_images(place: Path, merged: TrainedRun) 
     check_sums(merged.run.folder)
 
 
-def test_a_merged_run_goes_on_as_others_do(
+def test_a_merged_run_learns_and_merges_like_any_other(
     place: Path, merged: TrainedRun, parents: tuple[Path, Path], tmp_path: Path
 ) -> None:
     later = digits_folder(tmp_path / "later", {"four": 4, "five": 5}, skip=80)

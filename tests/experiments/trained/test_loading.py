@@ -158,7 +158,7 @@ def test_announced_tasks_and_several_labels(
     }
 
 
-def test_data_of_ones_own_take_tensors_alone(tmp_path: Path) -> None:
+def test_runs_on_user_data_predict_tensors_only(tmp_path: Path) -> None:
     own: list[Any] = [f"dataset={OWN}:stripes", f"scenario={OWN}:halves", "strategy=ncm", "seed=1"]
     code, (folder,) = run(tmp_path, "digits", *own, "per_class=5", "normalisation=dataset")
     assert code == 0

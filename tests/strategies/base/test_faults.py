@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_finite_stops_a_run() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 10])
-def test_a_test_image_that_is_not_finite_stops_evaluations(at: int) -> None:
+def test_a_non_finite_test_image_stops_an_evaluation(at: int) -> None:
     train, test = Blobs(72, seed=1), Blobs(30, seed=2)
     stream = disjoint_benchmark(train, test, n_tasks=1)
     strategy = fit(make("ncm", eval_mb_size=4), list(stream.train_stream))

@@ -37,7 +37,7 @@ def test_rows_do_not_depend_on_how_many_classes_come_together() -> None:
     assert at_once.model.head.weight[6:].std() > 0
 
 
-def test_what_was_learned_and_global_random_numbers_stay() -> None:
+def test_growth_keeps_learned_weights_and_global_random_states() -> None:
     strategy = fit(make("mvp_r"), experiences())
     before = weights(strategy)
     torch.manual_seed(5)

@@ -54,7 +54,7 @@ def test_every_update_counts_and_every_stream_batch_is_one_batch(replayed: bool)
     assert whitening.batches == len(shown) / 3
 
 
-def test_the_batch_at_hand_is_in_the_statistics_that_transform_it() -> None:
+def test_whitening_statistics_include_the_current_batch() -> None:
     strategy = make("linear_probe", head=Head(input="whitened"), online_iter=1)
 
     def features(output: Any, batch: Batch) -> tuple[Tensor, Tensor]:

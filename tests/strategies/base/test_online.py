@@ -74,7 +74,7 @@ class Darken(SupervisedPlugin):
         strategy.mbatch = [strategy.mb_x * 0.5, *strategy.mbatch[1:]]
 
 
-def test_a_batch_that_a_plugin_replaces_is_trained_on() -> None:
+def test_a_batch_replaced_by_a_plugin_is_used_in_training() -> None:
     stream = experiences()[:2]
     plain, dark = (fit(make("linear_probe", plugins=p), stream) for p in ([], [Darken()]))
     assert not same(weights(plain), weights(dark))

@@ -60,7 +60,7 @@ def test_a_sample_of_a_foreign_class_is_scored_over_the_classes_seen(kind: str) 
         ("l2p", {"key_choice": "slots", "copy_keys": True}, [True, True]),
     ],
 )
-def test_prompts_and_keys_of_a_task_begin_as_those_before_where_they_are_copied(
+def test_a_task_starts_with_copies_of_earlier_prompts_and_keys_where_asked(
     kind: str, changes: dict[str, Any], copied: list[bool]
 ) -> None:
     strategy = make(kind, "class_incremental", **changes)

@@ -32,7 +32,7 @@ def test_prompts_learn_through_an_encoder(kind: str, encoder: str) -> None:
     assert any(name.endswith("pool.values") for name in moved)
 
 
-def test_prompts_of_finished_tasks_stand_still_although_they_share_the_encoder() -> None:
+def test_prompts_of_finished_tasks_stay_fixed_under_a_shared_encoder() -> None:
     strategy = make("s_prompt", "class_incremental", prompt_form=Encoded(kind="mlp", width=4))
     pool = strategy.model.pools[0]
 

@@ -74,7 +74,7 @@ def test_settings_that_a_part_leaves_open_stay_those_of_the_default(given: Any) 
 
 
 @pytest.mark.parametrize("cls", [Head, *PROMPT_FORMS.values(), *map(plugin_class, PLUGINS)])
-def test_heads_forms_and_plugins_say_what_they_take_and_refuse_the_rest(cls: Any) -> None:
+def test_heads_forms_and_plugins_list_their_settings_and_refuse_others(cls: Any) -> None:
     assert all(sentences(cls).values())
     for setting in cls.settings().values():
         for value in out_of_range(setting.kind):

@@ -17,7 +17,7 @@ from tests.toys import fit, make
 
 
 @pytest.mark.parametrize("in_pieces", [False, True])
-def test_a_pass_shows_the_whole_task_as_evaluation_does_but_with_its_own_prompts(
+def test_a_task_pass_reads_images_as_evaluation_does_with_the_prompts_of_the_task(
     in_pieces: bool,
 ) -> None:
     strategy = make("s_prompt", "class_incremental", eval_mb_size=10)

@@ -99,7 +99,7 @@ def test_published_points_lie_strictly_past_and_never_at_the_end(stream: Any) ->
 
 
 @pytest.mark.parametrize("every", [5, 7, 20, 25, 50])
-def test_points_by_look_ahead_lie_where_another_batch_would_pass_the_threshold(
+def test_look_ahead_points_come_before_the_batch_that_passes_the_threshold(
     stream: Any, every: int
 ) -> None:
     plugin = AnytimeEvaluation(stream.test_stream, every=every, points="look_ahead")

@@ -14,7 +14,7 @@ from tests.toys import fit, make
 
 
 @pytest.mark.parametrize("backbone_lr", [0.0, 1e-3])
-def test_it_steps_along_loss_and_penalty_but_its_fisher_sees_the_loss_alone(
+def test_the_penalty_trains_weights_and_stays_out_of_the_fisher_information(
     backbone_lr: float,
 ) -> None:
     plugin = EWC(ema=0.9)

@@ -66,7 +66,7 @@ def test_statistics_are_those_of_the_task_as_evaluation_sees_it(kind: str) -> No
 
 
 @pytest.mark.parametrize("statistics", ["centroids", "covariance", "variance"])
-def test_without_boundaries_statistics_stream_and_the_head_is_aligned_by_period(
+def test_without_boundaries_the_head_is_aligned_every_period(
     statistics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strategy, plugin = aligned("one_prompt", period=24, statistics=statistics, buffer_size=12)

@@ -21,7 +21,7 @@ def routed(kind: str, scenario: str = "si_blurry", **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["s_prompt", "dual_prompt"])
-def test_each_task_trains_an_entry_and_the_router_knows_whose_images_it_saw(kind: str) -> None:
+def test_each_task_trains_its_own_entry_and_the_router_learns_its_images(kind: str) -> None:
     strategy = routed(kind, "class_incremental", train_epochs=2)  # fed in the first one
     stream = experiences("class_incremental")
     values = strategy.model.pools[-1].values
