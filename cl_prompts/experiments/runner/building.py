@@ -16,11 +16,16 @@ from cl_prompts.backbones.devices import check_precision, cores, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
-from cl_prompts.datasets.chosen import once_tested, tested_on, with_contents
+from cl_prompts.datasets.combined import (
+    JoinedDataSet,
+    joined,
+    once_tested,
+    tested_on,
+    with_contents,
+)
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
-from cl_prompts.datasets.joined import JoinedDataSet, joined
 from cl_prompts.datasets.registry import (
     DATASETS,
     DataSet,

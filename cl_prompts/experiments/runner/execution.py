@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from cl_prompts.backbones.devices import threads
-from cl_prompts.datasets.chosen import contents
+from cl_prompts.datasets.combined import contents
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder.checksums import (
     CONFIDENCE_FILE,

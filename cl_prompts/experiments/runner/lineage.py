@@ -20,8 +20,8 @@ import torch
 
 from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.checks import sha256, shown
+from cl_prompts.datasets.combined import JoinedDataSet, copies_across
 from cl_prompts.datasets.fingerprint import fingerprint_change
-from cl_prompts.datasets.joined import JoinedDataSet, copies_across
 from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, runs_of

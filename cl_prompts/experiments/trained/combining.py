@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.checks import is_one_name, sha256, shown
-from cl_prompts.datasets.chosen import contents
+from cl_prompts.datasets.combined import contents
 from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig

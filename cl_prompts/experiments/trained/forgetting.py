@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cl_prompts.checks import sha256
 from cl_prompts.datasets.bad_images import look_at
-from cl_prompts.datasets.chosen import contents
+from cl_prompts.datasets.combined import contents
 from cl_prompts.datasets.csv_table import csv_rows
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.folders import scan_images

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from cl_prompts.datasets.combined import copies_across, joined
 from cl_prompts.datasets.dataset import DataSet, ImageSet
-from cl_prompts.datasets.joined import copies_across, joined
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.errors import InputError
 from tests.datasets.toys import refusal
