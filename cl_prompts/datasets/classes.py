@@ -81,7 +81,9 @@ def _label(what: str, names: Sequence[str], wanted: int | str) -> int:
     )
 
 
-def permutation(name: str, what: str, n: int, order: Sequence[int] | int | None) -> np.ndarray:
+def permutation(
+    name: str, what: str, n: int, order: Sequence[int] | int | str | None, seed: int | None = None
+) -> np.ndarray:
     """Return 0 to n - 1 in the order of a setting.
 
     >>> permutation("domain_order", "3 domains", 3, [2, 0, 1]).tolist()
@@ -91,11 +93,18 @@ def permutation(name: str, what: str, n: int, order: Sequence[int] | int | None)
         name: of the setting.
         what: the things to order, for error messages.
         n: number of things.
-        order: all positions, or the seed of a permutation; None for ascending order.
+        order: all positions, or the seed of a permutation; None for ascending order. "shuffled"
+            uses ``seed``.
+        seed: see ``order``; None where "shuffled" is not allowed.
 
     Raises:
         InputError: neither a permutation nor a seed.
     """
+    if seed is not None:
+        seed = whole_number("seed", seed, 0, 2**64 - 1)
+        if isinstance(order, str) and order != "shuffled":
+            raise InputError(f"{name} must be 'shuffled', a seed or a list of all, not {order!r}")
+        order = seed if isinstance(order, str) else order
     if order is None:
         return np.arange(n)
     if isinstance(order, Integral):

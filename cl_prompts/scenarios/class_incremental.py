@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from cl_prompts.datasets.classes import (
     check_label_matrix,
     check_labels,
     check_positives,
-    choose_classes,
+    permutation,
 )
 from cl_prompts.errors import InputError, all_of
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -74,7 +73,7 @@ def mlcil_split(
     check_positives(matrix, "labels")
     n_classes = matrix.shape[1]
     base, increment = _division(n_classes, base, increment, protocol)
-    order = _class_order(n_classes, class_order, seed)
+    order = permutation("class_order", f"the {n_classes} classes", n_classes, class_order, seed)
     # Classes of each task: the first ``base`` of the order, then ``increment`` at a time.
     groups = np.split(order, range(base, n_classes, increment))
     # An image is in each task of its labels, and shows only this task's labels.
@@ -132,10 +131,15 @@ def class_incremental_split(
             f"{n_tasks} tasks cannot share {n_classes} classes equally: n_tasks can be {fit}"
         )
     # Tasks are equal parts of the class order; samples keep the order of the data set.
-    groups = np.split(_class_order(n_classes, class_order, seed), n_tasks)
-    tasks = rows_of(labels, groups, n_classes)
-    split = Split.of("class-incremental", labels, tasks, boundaries=True)
-    return replace(split, disjoint_classes=tuple(tuple(classes.tolist()) for classes in groups))
+    order = permutation("class_order", f"the {n_classes} classes", n_classes, class_order, seed)
+    groups = np.split(order, n_tasks)
+    return Split.of(
+        "class-incremental",
+        labels,
+        rows_of(labels, groups, n_classes),
+        boundaries=True,
+        disjoint_classes=tuple(tuple(classes.tolist()) for classes in groups),
+    )
 
 
 def _division(
@@ -172,16 +176,3 @@ def _numbers(protocol: str) -> tuple[int, int]:
             f" one; B0 gives the first as many as the others), not {protocol!r}"
         )
     return int(match[1]), int(match[2])
-
-
-def _class_order(n_classes: int, order: ClassOrder | None, seed: int) -> np.ndarray:
-    """Return all classes in their order."""
-    seed = whole_number("seed", seed, 0, 2**64 - 1)
-    if isinstance(order, str):
-        if order != "shuffled":
-            raise InputError(
-                f"class_order must be 'shuffled', a seed or a list of all classes, not {order!r}"
-            )
-        order = seed
-    names = [str(c) for c in range(n_classes)]
-    return choose_classes(f"the {n_classes} classes", names, None, order)

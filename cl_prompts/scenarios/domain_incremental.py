@@ -12,7 +12,6 @@ from cl_prompts.checks import fits, one_of, whole_number
 from cl_prompts.datasets.classes import (
     check_domains,
     check_labels,
-    count_classes,
     domain_names,
     permutation,
 )
@@ -97,7 +96,7 @@ def domain_incremental_split(
         InputError: labels other than 0..C-1, fewer than two domains, or an order that is not a
             permutation of the domains.
     """
-    labels, n_classes = check_labels(targets, "targets")
+    labels, _ = check_labels(targets, "targets")
     if domains is None:
         raise InputError(
             "a domain-incremental stream needs the domain of each image. Use dataset=folder with"
@@ -115,7 +114,7 @@ def domain_incremental_split(
     order = _order(names, domain_order, seed)
     number = np.unique(found, return_inverse=True)[1]
     tasks = [np.flatnonzero(number == domain) for domain in order]
-    return _in_order(labels, n_classes, [names[d] for d in order], tasks, announced, seed)
+    return _in_order(labels, [names[d] for d in order], tasks, announced, seed)
 
 
 def one_domain(targets: Any, domain: str, *, announced: bool, seed: int) -> DomainSplit:
@@ -129,52 +128,38 @@ def one_domain(targets: Any, domain: str, *, announced: bool, seed: int) -> Doma
         >>> one_domain([1, 0], "night", announced=True, seed=1).domains
         ('night',)
     """
-    labels, n_classes = check_labels(targets, "targets")
-    rows = [np.arange(len(labels))]
-    return _in_order(labels, n_classes, [domain], rows, announced, seed)
+    rows = [np.arange(len(targets))]
+    return _in_order(targets, [domain], rows, announced, seed)
 
 
 def _in_order(
-    labels: np.ndarray,
-    n_classes: int,
-    domains: Sequence[str],
-    tasks: list[np.ndarray],
-    announced: bool,
-    seed: int,
+    targets: Any, domains: Sequence[str], tasks: list[np.ndarray], announced: bool, seed: int
 ) -> DomainSplit:
     # Without announced boundaries, the order of samples is part of the scenario.
     fits("announced", announced, bool)
-    parameters: dict[str, Any] = {"announced": announced}
-    if not announced:
-        tasks = _shuffled(tasks, seed)
-        parameters["seed"] = seed
-    return DomainSplit(
-        name="domain-incremental",
-        tasks=tuple(tasks),
-        counts=count_classes(labels, tasks, n_classes),
-        n_samples=len(labels),
+    return DomainSplit.of(
+        "domain-incremental",
+        targets,
+        tasks if announced else _shuffled(tasks, seed),
         boundaries=announced,
-        parameters=parameters,
+        parameters={"announced": announced, **({} if announced else {"seed": seed})},
         domains=tuple(domains),
     )
 
 
 def _order(names: Sequence[str], wanted: DomainOrder | None, seed: int) -> list[int]:
     """Return the positions of the domains in their order."""
-    what = f"the domains {', '.join(names)}"
-    if isinstance(wanted, str):
-        if wanted != "shuffled":
-            raise InputError(
-                f"domain_order must be 'shuffled', a seed or a list of all domains, not {wanted!r}"
-            )
-        wanted = seed
-    if not isinstance(wanted, Sequence):
-        drawn: list[int] = permutation("domain_order", what, len(names), wanted).tolist()
+    if isinstance(wanted, str) or not isinstance(wanted, Sequence):
+        what = f"the domains {', '.join(names)}"
+        drawn: list[int] = permutation("domain_order", what, len(names), wanted, seed).tolist()
         return drawn
     for name in wanted:
         one_of("domain", name, names)
     if sorted(wanted) != sorted(names):
-        raise InputError(f"domain_order must have each of {what} once, not {', '.join(wanted)}")
+        raise InputError(
+            f"domain_order must have each of the domains {', '.join(names)} once, not"
+            f" {', '.join(wanted)}"
+        )
     return [names.index(name) for name in wanted]
 
 

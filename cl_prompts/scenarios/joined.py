@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.classes import check_labels, count_classes
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -54,15 +53,8 @@ def joined_split(
             raise InputError(
                 f"domain {again[0]!r} was already learned: use another domain name for these images"
             )
-        labels, n_classes = check_labels(targets, "targets")
-        return DomainSplit(
-            name=name,
-            tasks=tuple(tasks),
-            counts=count_classes(labels, tasks, n_classes),
-            n_samples=len(labels),
-            boundaries=first.boundaries,
-            domains=first.domains + second.domains,
-        )
+        domains = first.domains + second.domains
+        return DomainSplit.of(name, targets, tasks, boundaries=first.boundaries, domains=domains)
     if not isinstance(first, MultiLabelSplit):
         return Split.of(name, targets, tasks, boundaries=first.boundaries)
     visible = np.zeros((len(tasks), np.shape(targets)[1]), dtype=bool)

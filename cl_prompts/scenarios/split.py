@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -193,13 +193,15 @@ class Split(BaseSplit):
         *,
         boundaries: bool = False,
         parameters: Mapping[str, Any] | None = None,
-    ) -> Split:
+        **others: Any,
+    ) -> Self:
         """Make a split from the rows of each task.
 
         Args:
             targets: integer label of each sample, (n,); each of 0..C-1 must occur.
             tasks: rows of each task, in stream order.
             name, boundaries, parameters: see ``BaseSplit``.
+            others: further fields.
 
         Raises:
             InputError: labels other than 0..C-1, no task, or a row that does not exist.
@@ -213,6 +215,7 @@ class Split(BaseSplit):
             n_samples=len(labels),
             boundaries=boundaries,
             parameters=parameters or {},
+            **others,
         )
 
     @property
