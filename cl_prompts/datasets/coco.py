@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cl_prompts.datasets.files import LayoutError, check_listed, listing
-from cl_prompts.datasets.images import FileImages, ImageCache
+from cl_prompts.datasets.folders import ListedImages
+from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Source
 
 # Categories of the ids 1 to 90, ten of which are unused.
@@ -49,8 +50,8 @@ def read_coco(year: int, folder: Path, cache: ImageCache | None) -> Source:
         # By id: the order in the file differs between downloads.
         paths = [str(folder / split / names[image]) for image in sorted(names)]
         check_listed(paths, str(file))
-        parts.append((FileImages(paths, cache=cache), labels))
-    return Source(*parts[0], *parts[1], CLASSES)
+        parts.append(ListedImages(paths, labels))
+    return Source.of(parts, CLASSES, cache)
 
 
 def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:

@@ -344,5 +344,5 @@ def tested_on(data: DataSet, folder: Path, transform: ImageTransform) -> DataSet
         has = "an unknown class" if other[0] in names else "no class"
         raise InputError(f"test folder {folder.name} has {has} {other[0]!r}: rename or add it")
     found = scan_images([folder / name for name in names])
-    targets = np.array([data.classes.index(name) for name in names])[found.positions]
+    targets = np.array([data.classes.index(name) for name in names])[found.labels]
     return replace(data, test=ImageSet(FileImages(found.paths), targets, transform))

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cl_prompts.checks import shown
-from cl_prompts.datasets.domain_folders import DomainImages, domain_source
+from cl_prompts.datasets.domain_folders import named_source
 from cl_prompts.datasets.files import LayoutError, check_listed, listing
-from cl_prompts.datasets.images import FileImages, ImageCache
+from cl_prompts.datasets.folders import ListedImages
+from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Source
 
 HEADER = ["path", "label"]
@@ -58,25 +59,18 @@ def read_csv(folder: Path, cache: ImageCache | None) -> Source:
         paths.append(listed)
     with_domains = [has_domains(rows) for rows in tables]
     if all(with_domains):
-        train, test = (
-            DomainImages(found, *_named(rows)) for found, rows in zip(paths, tables, strict=True)
-        )
-        return domain_source(train, test, cache)
+        labels = [np.array([row.labels[0] for row in rows]) for rows in tables]
+        domains = [np.array([row.domain for row in rows]) for rows in tables]
+        return named_source(map(ListedImages, paths, labels, domains), cache)
     if any(with_domains):
         raise LayoutError(f"only one of {files[0]} and {files[1]} has a column domain: add it")
     matrices = [label_matrix([row.labels for row in rows], classes) for rows in tables]
-    images = [FileImages(found, cache=cache) for found in paths]
-    return Source(images[0], matrices[0], images[1], matrices[1], classes)
+    return Source.of(map(ListedImages, paths, matrices), classes, cache)
 
 
 def has_domains(rows: Sequence[CsvRow]) -> bool:
     """Return whether the table has a column domain."""
     return bool(rows[0].domain)
-
-
-def _named(rows: Sequence[CsvRow]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the class and the domain of each single-label row."""
-    return np.array([row.labels[0] for row in rows]), np.array([row.domain for row in rows])
 
 
 def label_names(tables: Sequence[Sequence[CsvRow]]) -> tuple[str, ...]:

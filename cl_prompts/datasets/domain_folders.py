@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cl_prompts.datasets.files import LayoutError, check_listed, table
-from cl_prompts.datasets.folders import class_folders, scan_images
-from cl_prompts.datasets.images import FileImages, ImageCache
+from cl_prompts.datasets.folders import ListedImages, class_folders, scan_images
+from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Source, both_parts, read_folder, split_rows
 from cl_prompts.errors import InputError, unknown
 
 #: ends of the names of DomainNet's lists
 _LISTS = ("_train.txt", "_test.txt")
-
-
-@dataclass(frozen=True)
-class DomainImages:
-    """Image files with the class and the domain of each, (n,) names.
-
-    >>> images = DomainImages(["a.png", "b.png"], np.array(["cat"] * 2), np.array(["art", "photo"]))
-    >>> images.at(np.array([1])).domains.tolist()
-    ['photo']
-    """
-
-    paths: Sequence[str]
-    classes: np.ndarray
-    domains: np.ndarray
-    unread: Counter[str] = field(default_factory=Counter)
-
-    def at(self, rows: np.ndarray) -> DomainImages:
-        """Return the images in these rows."""
-        paths = [self.paths[row] for row in rows.tolist()]
-        return DomainImages(paths, self.classes[rows], self.domains[rows], self.unread)
 
 
 def read_any_folder(
@@ -79,11 +59,10 @@ def read_any_folder(
     if not domains:
         return read_folder(folder, cache, test_percent, split_seed, leave_out)
     if test_percent is None:
-        train, test = (_scanned(part, leave_out) for part in both_parts(folder))
-        return domain_source(train, test, cache, unread=train.unread + test.unread)
+        return named_source((_scanned(part, leave_out) for part in both_parts(folder)), cache)
     found = _scanned(folder, leave_out)
-    rows = split_cells(found.classes, found.domains, test_percent, split_seed)
-    return domain_source(found.at(rows[0]), found.at(rows[1]), cache, unread=found.unread)
+    rows = split_cells(found.labels, found.domains, test_percent, split_seed)
+    return named_source(found.divided(rows), cache)
 
 
 def _check_left_out(parts: Sequence[Path], leave_out: Sequence[str], domains: bool) -> None:
@@ -96,7 +75,7 @@ def _check_left_out(parts: Sequence[Path], leave_out: Sequence[str], domains: bo
 
 def split_cells(
     classes: Sequence[str] | np.ndarray,
-    domains: Sequence[str] | np.ndarray,
+    domains: Any,
     test_percent: float,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +92,7 @@ def split_cells(
     return split_rows(of_each, test_percent, seed, ["/".join(pair) for pair in cells])
 
 
-def _scanned(part: Path, leave_out: Sequence[str]) -> DomainImages:
+def _scanned(part: Path, leave_out: Sequence[str]) -> ListedImages:
     """List all images of domain folders, by domain, class and file name."""
     places = [
         (domain, name)
@@ -121,39 +100,27 @@ def _scanned(part: Path, leave_out: Sequence[str]) -> DomainImages:
         for name in class_folders(part / domain, leave_out)
     ]
     found = scan_images([part / domain / name for domain, name in places])
-    domains, classes = np.array(places)[found.positions].T
-    return DomainImages(found.paths, classes, domains, found.unread)
+    domains, classes = np.array(places)[found.labels].T
+    return replace(found, labels=classes, domains=domains)
 
 
-def domain_source(
-    train: DomainImages,
-    test: DomainImages,
-    cache: ImageCache | None,
-    *,
-    classes: Sequence[str] | None = None,
-    unread: Counter[str] | None = None,
+def named_source(
+    parts: Iterable[ListedImages], cache: ImageCache | None, classes: Sequence[str] | None = None
 ) -> Source:
-    """Make a :class:`Source` of training and test images.
+    """Make a :class:`Source` of images labelled by the names of their classes.
 
     Args:
-        train, test: the images.
+        parts: training and test images.
         cache: see :class:`~cl_prompts.datasets.images.FileImages`.
         classes: class names by label; by default all that occur, sorted.
-        unread: see :class:`Source`.
     """
-    names = classes or sorted({*train.classes.tolist(), *test.classes.tolist()})
+    parts = list(parts)
+    labels = [part.labels.tolist() for part in parts]
+    names = classes or sorted({*labels[0], *labels[1]})
     label = {name: position for position, name in enumerate(names)}
-    targets = [np.array([label[c] for c in part.classes.tolist()]) for part in (train, test)]
-    return Source(
-        FileImages(train.paths, cache=cache),
-        targets[0],
-        FileImages(test.paths, cache=cache),
-        targets[1],
-        tuple(names),
-        unread=unread or Counter(),
-        train_domains=train.domains,
-        test_domains=test.domains,
-    )
+    numbers = (np.array([label[name] for name in own]) for own in labels)
+    found = (replace(part, labels=own) for part, own in zip(parts, numbers, strict=True))
+    return Source.of(found, names, cache)
 
 
 def read_domainnet(folder: Path, cache: ImageCache | None) -> Source:
@@ -172,14 +139,14 @@ def read_domainnet(folder: Path, cache: ImageCache | None) -> Source:
     if not domains:
         raise LayoutError(f"{folder} has no list <domain>{_LISTS[0]}")
     names: dict[str, str] = {}
-    train, test = (_listed(folder, domains, ending, names) for ending in _LISTS)
+    parts = [_listed(folder, domains, ending, names) for ending in _LISTS]
     classes = [names[number] for number in sorted(names, key=int)]
-    return domain_source(train, test, cache, classes=classes)
+    return named_source(parts, cache, classes)
 
 
 def _listed(
     folder: Path, domains: Sequence[str], ending: str, names: dict[str, str]
-) -> DomainImages:
+) -> ListedImages:
     """Read the images of these lists, and add the class of each label to ``names``."""
     paths: list[str] = []
     classes: list[str] = []
@@ -201,4 +168,4 @@ def _listed(
                     f"{listing} gives label {number} to {name}, but it belongs to {names[number]}"
                 )
             classes.append(name)
-    return DomainImages(paths, np.array(classes), np.array(of_each))
+    return ListedImages(paths, np.array(classes), np.array(of_each))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -32,21 +32,37 @@ _PARTS = (("train", "training"), ("test", "testing", "val", "valid", "validation
 
 
 @dataclass(frozen=True)
-class FolderImages:
-    """The image files of some folders.
+class ListedImages:
+    """Image files with the label of each, and their domains if known.
 
-    >>> FolderImages(["cat/1.png", "dog/1.png"], np.array([0, 1]), Counter()).positions.tolist()
-    [0, 1]
+    >>> images = ListedImages(["a.png", "b.png"], np.array([0, 1]))
+    >>> first, others = images.divided((np.array([1]), np.array([0])))
+    >>> first.paths, others.labels.tolist()
+    (['b.png'], [0])
 
     Args:
-        paths: of the n files, sorted by folder, then by the file's own folder, then by name.
-        positions: index of each file's folder, (n,) int64.
+        paths: of the n files, or images in tables.
+        labels: numbers or names of their classes, (n,); or zeros and ones (n, C).
+        domains: name of each file's domain, (n,), or None.
         unread: number of other files of each suffix, in lower case.
     """
 
-    paths: list[str]
-    positions: np.ndarray
-    unread: Counter[str]
+    paths: Sequence[Any]
+    labels: np.ndarray
+    domains: np.ndarray | None = None
+    unread: Counter[str] = field(default_factory=Counter)
+
+    def divided(self, rows: tuple[np.ndarray, np.ndarray]) -> tuple[ListedImages, ListedImages]:
+        """Divide the images into two parts; the first has ``unread``."""
+        first, second = (
+            ListedImages(
+                [self.paths[row] for row in part.tolist()],
+                self.labels[part],
+                None if self.domains is None else self.domains[part],
+            )
+            for part in rows
+        )
+        return replace(first, unread=self.unread), second
 
 
 def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, ...]:
@@ -90,10 +106,12 @@ def holds_domains(parent: Path) -> bool:
     return len(classes) > 1 and len(shared) >= max(2, len(set.union(*classes)) / 2)
 
 
-def scan_images(folders: Sequence[Path]) -> FolderImages:
+def scan_images(folders: Sequence[Path]) -> ListedImages:
     """List the image files of each folder at any depth, without hidden files and folders.
 
-    Files and the given folders may be links. Links to folders inside are not followed.
+    Labels are the positions of their folders. Files are sorted by folder, then by the file's own
+    folder, then by name. Files and the given folders may be links. Links to folders inside are not
+    followed.
 
     Raises:
         LayoutError: a folder without images, or an unreadable one.
@@ -109,7 +127,8 @@ def scan_images(folders: Sequence[Path]) -> FolderImages:
         paths += found
         counts.append(len(found))
         unread += others
-    return FolderImages(paths, np.repeat(np.arange(len(counts), dtype=np.int64), counts), unread)
+    labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    return ListedImages(paths, labels, unread=unread)
 
 
 def images_in(folder: Path) -> tuple[list[str], Counter[str]]:

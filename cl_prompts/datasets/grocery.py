@@ -10,7 +10,8 @@ import numpy as np
 
 from cl_prompts.checks import shown
 from cl_prompts.datasets.files import LayoutError, check_listed, listing
-from cl_prompts.datasets.images import FileImages, ImageCache
+from cl_prompts.datasets.folders import ListedImages
+from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Source
 
 _COLUMNS = (
@@ -40,16 +41,14 @@ def read_grocery(
     names = {label: name for name, (label, _) in fine.items()}
     if sorted(names) != list(range(len(names))) or sorted(coarse) != list(range(len(coarse))):
         raise LayoutError(f"{folder / 'classes.csv'} does not number its classes from 0")
-    images = []
-    targets = []
+    parts = []
     for lists in (("train", "val"), ("test",)):
         rows = [row for name in lists for row in _rows(folder, name, fine)]
-        images.append(FileImages([path for path, _ in rows], cache=cache))
-        chosen = [both[labels == "coarse"] for _, both in rows]
-        targets.append(np.array(chosen, dtype=np.int64))
+        chosen = np.array([both[labels == "coarse"] for _, both in rows], dtype=np.int64)
+        parts.append(ListedImages([path for path, _ in rows], chosen))
     of_labels = coarse if labels == "coarse" else names
     classes = tuple(of_labels[label] for label in range(len(of_labels)))
-    return Source(images[0], targets[0], images[1], targets[1], classes)
+    return Source.of(parts, classes, cache)
 
 
 def _classes(file: Path) -> tuple[dict[str, tuple[int, int]], dict[int, str]]:

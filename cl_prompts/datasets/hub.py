@@ -16,7 +16,8 @@ import numpy as np
 from cl_prompts.checks import one_of
 from cl_prompts.datasets.csv_table import label_matrix
 from cl_prompts.datasets.files import StoredImage
-from cl_prompts.datasets.images import FileImages, ImageCache
+from cl_prompts.datasets.folders import ListedImages
+from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Source, split_rows
 from cl_prompts.errors import InputError, first_of, short
 from cl_prompts.user_code import extra
@@ -79,12 +80,10 @@ def read_hf(
     tables = [found[name] for name in names]
     images = [_images(f"{path}/{n}", t, image) for n, t in zip(names, tables, strict=True)]
     classes, targets = _targets(path, names, tables, label)
+    parts: Sequence[ListedImages] = [*map(ListedImages, images, targets)]
     if test_percent is not None:
-        parts = split_rows(targets[0], test_percent, split_seed, classes)
-        images = [[images[0][row] for row in rows.tolist()] for rows in parts]
-        targets = [targets[0][rows] for rows in parts]
-    train, test = (FileImages(part, cache=cache) for part in images)
-    return Source(train, targets[0], test, targets[1], classes)
+        parts = parts[0].divided(split_rows(targets[0], test_percent, split_seed, classes))
+    return Source.of(parts, classes, cache)
 
 
 def hub_options(place: str | Path) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torchvision.datasets import CIFAR10
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import check_names, domain_names
 from cl_prompts.datasets.files import LayoutError, check_listed, check_once, table
-from cl_prompts.datasets.folders import FolderImages, class_folders, scan_images
+from cl_prompts.datasets.folders import ListedImages, class_folders, scan_images
 from cl_prompts.datasets.images import FileImages, ImageCache, Images
 from cl_prompts.errors import InputError
 
@@ -55,6 +55,20 @@ class Source:
     unread: Counter[str] = field(default_factory=Counter)
     train_domains: np.ndarray | None = None
     test_domains: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, parts: Iterable[ListedImages], classes: Iterable[str], cache: ImageCache | None
+    ) -> Source:
+        """Make a source of training and test image files; see ``FileImages``."""
+        train, test = parts
+        images = [FileImages(part.paths, cache=cache) for part in (train, test)]
+        return cls(
+            *(images[0], train.labels, images[1], test.labels, tuple(classes)),
+            unread=train.unread + test.unread,
+            train_domains=train.domains,
+            test_domains=test.domains,
+        )
 
     def __post_init__(self) -> None:
         check_names("this data set", self.classes)
@@ -112,9 +126,9 @@ def read_folder(
     """
     if test_percent is not None:
         classes = class_folders(folder, leave_out)
-        found = scan_images([folder / name for name in classes])
-        rows = split_rows(found.positions, test_percent, split_seed, classes)
-        return _divided(found, rows, classes, cache)
+        whole = scan_images([folder / name for name in classes])
+        rows = split_rows(whole.labels, test_percent, split_seed, classes)
+        return Source.of(whole.divided(rows), classes, cache)
     train, test = both_parts(folder)
     classes = class_folders(train, leave_out)
     test_classes = class_folders(test, leave_out)
@@ -123,16 +137,8 @@ def read_folder(
         raise InputError(
             f"class {name!r} has no {kind} images: {has / name} exists, {lacks / name} does not"
         )
-    seen = scan_images([train / name for name in classes])
-    unseen = scan_images([test / name for name in classes])
-    return Source(
-        FileImages(seen.paths, cache=cache),
-        seen.positions,
-        FileImages(unseen.paths, cache=cache),
-        unseen.positions,
-        classes,
-        unread=seen.unread + unseen.unread,
-    )
+    found = (scan_images([part / name for name in classes]) for part in (train, test))
+    return Source.of(found, classes, cache)
 
 
 def both_parts(folder: Path) -> tuple[Path, Path]:
@@ -162,7 +168,7 @@ def read_imagenet_r(folder: Path, cache: ImageCache | None) -> Source:
     # Rounded down, as published.
     n_train = int(0.8 * n)
     rows = (np.sort(order[:n_train]), np.sort(order[n_train:]))
-    return _divided(found, rows, classes, cache)
+    return Source.of(found.divided(rows), classes, cache)
 
 
 def read_tiny_imagenet(folder: Path, cache: ImageCache | None) -> Source:
@@ -184,13 +190,10 @@ def read_tiny_imagenet(folder: Path, cache: ImageCache | None) -> Source:
             raise LayoutError(f"{listing} names class {wnid!r}, which is not in wnids.txt")
     test_paths = [str(folder / "val" / "images" / name) for _, name in listed]
     check_listed(test_paths, str(listing))
-    return Source(
-        FileImages(found.paths, cache=cache),
-        np.array([label[wnid] for wnid in ordered], dtype=np.int64)[found.positions],
-        FileImages(test_paths, cache=cache),
-        np.array([label[wnid] for wnid, _ in listed], dtype=np.int64),
-        tuple(wnids),
-    )
+    labels = np.array([label[wnid] for wnid in ordered], dtype=np.int64)[found.labels]
+    test_labels = np.array([label[wnid] for wnid, _ in listed], dtype=np.int64)
+    parts = (replace(found, labels=labels), ListedImages(test_paths, test_labels))
+    return Source.of(parts, wnids, cache)
 
 
 def read_cub200(folder: Path, cache: ImageCache | None) -> Source:
@@ -218,7 +221,7 @@ def read_cub200(folder: Path, cache: ImageCache | None) -> Source:
     targets = np.array([label[image] for image in files], dtype=np.int64)
     is_train = np.array([in_train[image] for image in files])
     rows = (np.flatnonzero(is_train), np.flatnonzero(~is_train))
-    return _divided(FolderImages(paths, targets, Counter()), rows, classes, cache)
+    return Source.of(ListedImages(paths, targets).divided(rows), classes, cache)
 
 
 def _by_id(file: Path, *, ints: bool = False, what: str = "image") -> dict[str, str]:
@@ -226,18 +229,6 @@ def _by_id(file: Path, *, ints: bool = False, what: str = "image") -> dict[str, 
     rows = table(file, 2, ints=ints)
     check_once([key for key, _ in rows], str(file), what)
     return {row[0]: row[1] for row in rows}
-
-
-def _divided(
-    found: FolderImages,
-    rows: tuple[np.ndarray, np.ndarray],
-    classes: tuple[str, ...],
-    cache: ImageCache | None,
-) -> Source:
-    """Divide the images of one listing into training and test rows."""
-    train, test = (FileImages([found.paths[row] for row in part], cache=cache) for part in rows)
-    labels, test_labels = (found.positions[part] for part in rows)
-    return Source(train, labels, test, test_labels, classes, unread=found.unread)
 
 
 def split_rows(

@@ -23,7 +23,7 @@ def test_images_come_in_sorted_order_from_folders_of_any_depth(tmp_path: Path) -
         *("one/a.png", "one/b/10.png", "one/b/2.png", "one/b-c/1.png", "one/b/c/1.JPG"),
         "two/a.png",
     ]
-    assert images.positions.tolist() == [0, 0, 0, 0, 0, 1]
+    assert images.labels.tolist() == [0, 0, 0, 0, 0, 1]
     assert images.unread == Counter({".txt": 1})
 
 

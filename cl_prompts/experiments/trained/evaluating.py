@@ -98,7 +98,7 @@ def labelled_images(place: Path) -> tuple[Sequence[ImageFile], list[list[str]]]:
         parents = [place / domain for domain in class_folders(place)]
     folders = [parent / name for parent in parents for name in class_folders(parent)]
     found = scan_images(folders)
-    return found.paths, [[folders[position].name] for position in found.positions]
+    return found.paths, [[folders[position].name] for position in found.labels]
 
 
 def assess(trained: TrainedRun, place: Path) -> Assessment:
