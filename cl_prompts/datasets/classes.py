@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cl_prompts.checks import doubled, one_of, shown, whole_number
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, first_of
 
 
 def choose_classes(
@@ -135,12 +135,8 @@ def labels_of(what: str, data: Any) -> np.ndarray:
     labels = np.asarray(data.targets)
     if labels.ndim == 2 and len(labels) == len(data):
         return check_label_matrix(labels, what)
-    if (
-        labels.ndim != 1
-        or labels.dtype.kind not in "iu"
-        or len(labels) != len(data)
-        or not len(labels)
-    ):
+    integers = labels.ndim == 1 and labels.dtype.kind in "iu"
+    if not integers or len(labels) != len(data) or not len(labels):
         raise InputError(
             f"{what} must be one integer per image, not {labels.dtype} of shape {labels.shape} for"
             f" {len(data)} images"
@@ -245,19 +241,17 @@ def check_classes(
             raise InputError(
                 f"{what} has {n} classes, but its {part} labels have {targets.shape[1]} columns"
             )
-    parts = [
-        (part, np.flatnonzero(y.any(axis=0)) if y.ndim == 2 else np.unique(y))
+    found_in = {
+        part: np.flatnonzero(y.any(axis=0)) if y.ndim == 2 else np.unique(y)
         for part, y in (("training", train), ("test", test))
-    ]
-    for part, found in parts:
+    }
+    for part, found in found_in.items():
         if found.size and (found[0] < 0 or found[-1] >= n):
-            more = f", ... ({len(found)} in all)" if len(found) > 10 else ""
-            shown = ", ".join(map(str, found[:10])) + more
             raise InputError(
                 f"labels of {what} must be 0 to {n - 1} ({n} classes), but the {part} labels are"
-                f" {shown}"
+                f" {first_of(found, 10)}"
             )
-    for part, found in parts:
+    for part, found in found_in.items():
         if len(found) < n:
             first = int(np.setdiff1d(np.arange(n), found)[0])
             name = str(first) if names is None else names[first]

@@ -43,6 +43,7 @@ IMAGENET_MEAN: Statistics = (0.485, 0.456, 0.406)
 IMAGENET_STD: Statistics = (0.229, 0.224, 0.225)
 
 
+@dataclass(eq=False, repr=False)
 class ImageSet(Dataset):
     """A map-style data set ``[i] -> (RGB image (3, size, size) in [0, 1], label)``.
 
@@ -64,23 +65,17 @@ class ImageSet(Dataset):
         domains: name or number of each image's domain, (n,), or None.
     """
 
-    def __init__(
-        self,
-        images: Images,
-        targets: np.ndarray,
-        transform: ImageTransform | None,
-        rows: np.ndarray | None = None,
-        ignored: np.ndarray | None = None,
-        fixed: ImageTransform | None = None,
-        domains: np.ndarray | None = None,
-    ) -> None:
-        self.targets = targets
-        self.domains = domains
-        self.ignored = ignored
-        self.fixed = fixed
-        self.images = images
-        self.transform = transform
-        self.rows = np.arange(len(images)) if rows is None else rows
+    images: Images
+    targets: np.ndarray
+    transform: ImageTransform | None
+    rows: Any = None  # (n,) int64
+    ignored: np.ndarray | None = None
+    fixed: ImageTransform | None = None
+    domains: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows is None:
+            self.rows = np.arange(len(self.images))
 
     def __len__(self) -> int:
         return len(self.targets)

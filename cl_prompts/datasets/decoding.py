@@ -73,14 +73,14 @@ def _unreadable(path: ImageFile, error: Exception) -> RunError:
 
 
 def _rgb(image: Image.Image) -> Tensor:
-    if isinstance(image, PngImageFile) and "transparency" in image.info:
-        _scale_transparent_level(image)
+    named = "transparency" in image.info  # a level that is transparent, without an alpha channel
+    if named and isinstance(image, PngImageFile) and str(image.tile[0].args).startswith("RGB;16"):
+        raise ValueError(_SIXTEEN_AND_TRANSPARENT)
     sixteen_bit_format = image.format in ("PNG", "PPM")
     bits, inverted = _grey_coding(image)
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
-    # A palette or grey image may name one level as transparent without an alpha channel.
-    transparent = image.mode in _ALPHA or "transparency" in image.info
+    transparent = image.mode in _ALPHA or named
     if image.mode == "F":
         return _grey(255 * _unit_interval(np.asarray(image)), inverted)
     if image.mode.startswith("I"):
@@ -96,14 +96,6 @@ def _rgb(image: Image.Image) -> Tensor:
         # On white, as on a page: colours below alpha 0 are arbitrary, often black.
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return pil_to_tensor(image.convert("RGB"))
-
-
-def _scale_transparent_level(image: PngImageFile) -> None:
-    """Scale the transparent level of a PNG file like its pixels, which Pillow does not."""
-    coding = str(image.tile[0].args)
-    if coding.startswith("RGB;16"):
-        raise ValueError(_SIXTEEN_AND_TRANSPARENT)
-    image.info["transparency"] *= {"L;2": 85, "L;4": 17}.get(coding, 1)
 
 
 def _grey_coding(image: Image.Image) -> tuple[int, bool]:

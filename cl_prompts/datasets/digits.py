@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -82,28 +82,19 @@ def read_digit_domains(folder: Path, cache: ImageCache | None) -> Source:
     is in two domains.
     """
     source = read_digits(folder, cache)
-    parts: list[Any] = []
-    for images, labels in (
-        (torch.as_tensor(source.train), source.train_targets),
-        (torch.as_tensor(source.test), source.test_targets),
-    ):
-        # The rank of an image in its class determines its domain.
-        domains = np.array(DOMAINS)[_ranks(labels) % len(DOMAINS)]
-        changed = images.clone()
-        for name, change in _CHANGES.items():
-            rows = torch.from_numpy(domains == name)
-            changed[rows] = change(images[rows])
-        parts.append((changed, labels, domains))
-    (train, labels, domains), (test, test_labels, test_domains) = parts
-    return Source(
-        train,
-        labels,
-        test,
-        test_labels,
-        source.classes,
-        train_domains=domains,
-        test_domains=test_domains,
-    )
+    train, domains = _in_domains(torch.as_tensor(source.train), source.train_targets)
+    test, test_domains = _in_domains(torch.as_tensor(source.test), source.test_targets)
+    return replace(source, train=train, test=test, train_domains=domains, test_domains=test_domains)
+
+
+def _in_domains(images: Tensor, labels: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    # The rank of an image in its class determines its domain.
+    domains = np.array(DOMAINS)[_ranks(labels) % len(DOMAINS)]
+    changed = images.clone()
+    for name, change in _CHANGES.items():
+        rows = torch.from_numpy(domains == name)
+        changed[rows] = change(images[rows])
+    return changed, domains
 
 
 def _blurred(images: Tensor) -> Tensor:

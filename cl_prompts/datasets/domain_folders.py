@@ -148,24 +148,19 @@ def _listed(
     folder: Path, domains: Sequence[str], ending: str, names: dict[str, str]
 ) -> ListedImages:
     """Read the images of these lists, and add the class of each label to ``names``."""
-    paths: list[str] = []
-    classes: list[str] = []
-    of_each: list[str] = []
+    found: list[tuple[str, str, str]] = []
     for domain in domains:
         listing = folder / f"{domain}{ending}"
         rows = table(listing, 2, ints=True)
-        for path, _ in rows:
-            if Path(path).parts[:-2] != (domain,):
-                raise LayoutError(f"{listing} lists {path}, which is not {domain}/<class>/<file>")
-        found = [str(folder / path) for path, _ in rows]
-        check_listed(found, str(listing))
-        paths += found
-        of_each += [domain] * len(rows)
         for path, number in rows:
-            name = Path(path).parent.name
+            *above, name, _ = ("", *Path(path).parts)
+            if above != ["", domain]:
+                raise LayoutError(f"{listing} lists {path}, which is not {domain}/<class>/<file>")
             if names.setdefault(number, name) != name:
                 raise LayoutError(
                     f"{listing} gives label {number} to {name}, but it belongs to {names[number]}"
                 )
-            classes.append(name)
+            found.append((str(folder / path), name, domain))
+        check_listed([str(folder / path) for path, _ in rows], str(listing))
+    paths, classes, of_each = zip(*found, strict=True)
     return ListedImages(paths, np.array(classes), np.array(of_each))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from avalanche.benchmarks import CLScenario
+from avalanche.benchmarks.utils import TaskAwareSupervisedClassificationDataset
 
 from cl_prompts.datasets.classes import (
     check_label_matrix,
@@ -182,10 +183,9 @@ def single_label_streams(
     train = [single_label_data(data[0], labels, split, own[0])] * split.n_tasks
     test = [single_label_data(data[1], test_labels, split, own[1])] * len(test_rows)
     present = count_classes(test_labels, test_rows, n_classes) > 0
-    marks = {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
     return [
-        LazyStream("train", train, split.tasks, split.visible, marks=marks),
-        LazyStream("test", test, test_rows, present, marks=marks),
+        LazyStream("train", train, split.tasks, split.visible, split),
+        LazyStream("test", test, test_rows, present, split),
     ]
 
 
@@ -253,18 +253,13 @@ def multi_label_streams(
         shown = np.ones((1, split.n_classes), dtype=bool)
         rows = [np.flatnonzero(test_matrix.any(axis=1))]
     test = [multi_label_data(data[1], test_matrix, mask, split) for mask in shown]
-    marks = {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
-    test_marks = {**marks, "overlapping": split.boundaries}
+
+    def joint_data(visible: np.ndarray) -> TaskAwareSupervisedClassificationDataset:
+        return multi_label_data(data[0], matrix, visible, split)
+
     return split, [
-        LazyStream(
-            "train",
-            train,
-            split.tasks,
-            split.visible,
-            marks=marks,
-            joint_data=lambda visible: multi_label_data(data[0], matrix, visible, split),
-        ),
-        LazyStream("test", test, rows, shown, marks=test_marks),
+        LazyStream("train", train, split.tasks, split.visible, split, joint_data=joint_data),
+        LazyStream("test", test, rows, shown, split, overlapping=split.boundaries),
     ]
 
 

@@ -42,11 +42,8 @@ class DomainSplit(Split):
         """Map each incomplete domain to the classes that have no sample in it."""
         # A class absent from every domain is not reported as missing.
         lacking = ~self.visible & self.visible.any(axis=0)
-        found = {
-            domain: tuple(np.flatnonzero(row).tolist())
-            for domain, row in zip(self.domains, lacking, strict=True)
-        }
-        return {domain: classes for domain, classes in found.items() if classes}
+        named = zip(self.domains, lacking, strict=True)
+        return {domain: tuple(np.flatnonzero(row).tolist()) for domain, row in named if row.any()}
 
     def notes(self) -> list[str]:
         """Return lines with the domains in order, and their missing classes."""

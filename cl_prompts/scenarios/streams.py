@@ -245,7 +245,8 @@ class LazyStream(SequenceCLStream):
         data: data set of each experience; they may be the same object.
         rows: data-set rows of each experience in stream order.
         present: visible classes of each experience, (experiences, classes) bool.
-        marks: further attributes of all experiences.
+        split: whose ``ordered`` and ``boundaries`` become attributes of all experiences.
+        overlapping: whether experiences share samples, another attribute.
         joint_data: maps visible classes (classes,) bool to the data set that shows their labels,
             for :meth:`joint`.
     """
@@ -256,8 +257,9 @@ class LazyStream(SequenceCLStream):
         data: Sequence[TaskAwareSupervisedClassificationDataset],
         rows: Sequence[np.ndarray],
         present: np.ndarray,
+        split: BaseSplit,
         *,
-        marks: dict[str, Any],
+        overlapping: bool = False,
         joint_data: Callable[[np.ndarray], TaskAwareSupervisedClassificationDataset] | None = None,
     ) -> None:
         self._data = data
@@ -269,8 +271,9 @@ class LazyStream(SequenceCLStream):
         # First and last experience of each class; n and -1 for an absent class.
         self._first = np.where(ever, present.argmax(axis=0), n)
         self._last = np.where(ever, n - 1 - present[::-1].argmax(axis=0), -1)
+        self._marks: dict[str, Any] = {name: getattr(split, name) for name in CARRIED}
         # As in Avalanche's classic benchmarks.
-        self._marks = {**marks, "task_label": 0, "task_labels": [0]}
+        self._marks |= {"overlapping": overlapping, "task_label": 0, "task_labels": [0]}
         self._made: dict[int, DatasetExperience] = {}
         # Slices are copies and keep this reference.
         self._whole = self
