@@ -35,7 +35,7 @@ from cl_prompts.experiments.run_folder.files import (
 )
 from cl_prompts.experiments.run_folder.identity import (
     IDENTITY_FILE,
-    check_identity,
+    changes,
     settings_identity,
 )
 from cl_prompts.experiments.run_folder.plans import check_begun
@@ -115,6 +115,7 @@ class RunFolder(FolderFiles):
     Attributes:
         warnings: sentences for the summary, for example about a damaged checkpoint.
         identity: identity of the run.
+        command: command line that made the run.
 
     Raises:
         InputError: another process writes to the folder.
@@ -126,6 +127,7 @@ class RunFolder(FolderFiles):
         super().__init__(path)
         self.warnings: list[str] = []
         self.identity: Mapping[str, Any] = {}
+        self.command = ""
         self._checkpoints = Checkpoints(path)
         self._metrics = MetricsFile(path)
         # The system releases this lock when the process is killed.
@@ -169,7 +171,7 @@ class RunFolder(FolderFiles):
                 )
             folder.write_json("environment.json", environment(settings.device, command))
             folder.write_json(IDENTITY_FILE, identity)
-            folder.identity = identity
+            folder.identity, folder.command = identity, command
             # Last: a folder with this file can be resumed.
             folder.write_text("config.yaml", settings.to_yaml())
         return folder
@@ -202,10 +204,11 @@ class RunFolder(FolderFiles):
     def _note_changes(self, device: str) -> None:
         """Add changes since the last process, such as library versions, to ``environment.json``."""
         made = self.read_json("environment.json")
+        self.command = made["command"]
         last = dict(made)
         for changed in made.get("resumed_with", ()):
             last |= changed
-        now = environment(device, made["command"])
+        now = environment(device, self.command)
         changed = {key: value for key, value in now.items() if value != last.get(key)}
         changed.pop("time", None)
         if changed:
@@ -213,8 +216,16 @@ class RunFolder(FolderFiles):
             self.write_json("environment.json", {**made, "resumed_with": resumed})
 
     def check(self, identity: Mapping[str, Any]) -> None:
-        """Raise ``InputError`` if an identity differs from that in ``identity.json``."""
-        check_identity(self.identity, identity, str(self.path))
+        """Refuse to resume a run whose identity differs from that in ``identity.json``.
+
+        Raises:
+            InputError: something changed.
+        """
+        for change in changes(self.identity, identity):
+            raise InputError(
+                f"run folder {self.path} cannot be resumed: {change}. Undo the change, or start a"
+                " new run."
+            )
 
     @contextmanager
     def closed_on_error(self) -> Iterator[None]:
@@ -251,10 +262,6 @@ class RunFolder(FolderFiles):
             InputError: the file is damaged.
         """
         return self.read_json("summary.json") if (self.path / "summary.json").is_file() else {}
-
-    def command(self) -> str:
-        """Return the command line that made this run."""
-        return str(self.read_json("environment.json")["command"])
 
     def add_metrics(self, rows: list[Row]) -> None:
         """Append (samples_seen, metric, scope, value) rows to ``metrics.csv``.

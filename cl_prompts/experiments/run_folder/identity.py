@@ -136,25 +136,12 @@ def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
             yield from _texts(part, f"{name}.{key}")
 
 
-def check_identity(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    """Refuse to resume a run that has changed.
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Describe the changes between two identities.
 
     Args:
-        before: identity in the run folder.
+        before: identity in a run folder.
         now: present identity; missing parts are not compared.
-        where: run folder, for the message.
-
-    Raises:
-        InputError: something changed.
-    """
-    for change in changes(before, now):
-        raise InputError(
-            f"run folder {where} cannot be resumed: {change}. Undo the change, or start a new run."
-        )
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Describe the changes between two identities; see :func:`check_identity`.
 
     >>> list(changes({"version": "0.1.0", "stream": "a"}, {"version": "0.1.0", "stream": "b"}))
     ['its stream changed']

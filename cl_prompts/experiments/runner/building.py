@@ -131,16 +131,16 @@ class Resources:
             InputError: the data set cannot be used.
         """
         with all_seeded(settings.seed):
+            if not settings.parent:
+                return self._own_data(settings)
             if settings.merges:
                 return self._merged_data(settings)
+            data = self.data(parent_of(settings))
             if settings.forgets:
-                data = self.data(parent_of(settings))
                 learned = learned_images(Path(settings.parent["run"]))
                 return with_contents(data, {*learned} - {*settings.parent["forgotten"]})
-            if settings.parent:
-                # Images of the ancestors first: their rows must not change.
-                return joined(self.data(parent_of(settings)), self._own_data(settings))
-            return self._own_data(settings)
+            # Images of the ancestors first: their rows must not change.
+            return joined(data, self._own_data(settings))
 
     def _merged_data(self, settings: RunConfig) -> DataSet:
         """Return the images of all parents; a test image that several have counts once."""
@@ -246,16 +246,15 @@ def check_plan(plan: Sequence[RunConfig], resources: Resources) -> tuple[Run, li
         InputError: a run cannot be built.
     """
     found: dict[str, None] = {}
-    different = {_without_draws(run): run for run in plan}
+    different = {}
+    for run in plan:
+        scenario = {**run.scenario, "class_order": None} if run.order else run.scenario
+        alike = replace(run, seed=0, stream_seed=0, order="", scenario=scenario)
+        different[repr(alike)] = run
     for settings in different.values():
-        run = build_run(settings, resources)
-        found.update(dict.fromkeys(run.warnings()))
-    return run, list(found)
-
-
-def _without_draws(run: RunConfig) -> str:
-    scenario = {**run.scenario, "class_order": None} if run.order else run.scenario
-    return repr(replace(run, seed=0, stream_seed=0, order="", scenario=scenario))
+        built = build_run(settings, resources)
+        found.update(dict.fromkeys(built.warnings()))
+    return built, list(found)
 
 
 def split_of(settings: RunConfig, data: DataSet) -> Any:

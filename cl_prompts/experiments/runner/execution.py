@@ -170,7 +170,7 @@ def _attach_tracker(loop: TaskLoop, records: dict[str, Any] | None, watcher: Wat
     if records is not None:
         tracker.restore_records(records, strategy.device)
     line = ProgressLine(loop.total, run.anytime, watcher)
-    line.tell(strategy.samples_seen)
+    line.after_training_iteration(strategy)
     # In front of Avalanche's own plugins: its clock must stay last.
     position = strategy.plugins.index(run.anytime) + 1
     strategy.plugins[position:position] = [tracker, line]

@@ -185,20 +185,19 @@ class TaskLoop:
         every = self.run.settings.checkpoint_every
         clock = CheckpointClock(every, samples=strategy.samples_seen)
 
-        def save(*, after_task: bool = False) -> None:
-            start = time.perf_counter()
-            self._save(tracker)
-            clock.saved(strategy.samples_seen, time.perf_counter() - start)
-            if after_task:
-                self.folder.export(strategy.model)
-
         def save_or_stop(*, due: bool, after_task: bool = False) -> None:
             number = request.number  # read once: a signal may come at any time
             if due or number is not None:
-                save(after_task=after_task)
-            self._stop(number)
+                start = time.perf_counter()
+                self._save(tracker)
+                clock.saved(strategy.samples_seen, time.perf_counter() - start)
+                if after_task:
+                    self.folder.export(strategy.model)
+            if number is not None:
+                seen = f"stopped after {strategy.samples_seen} samples"
+                raise Interrupted(f"{seen}; continue with: {self.continuation}", number)
 
-        self._stop(request.number)
+        save_or_stop(due=False)
         strategy.between_batches = lambda: save_or_stop(due=clock.due(strategy.samples_seen))
         workers = self.run.settings.num_workers
         for task in tasks[self.tasks_done :]:
@@ -234,14 +233,6 @@ class TaskLoop:
         trust = " --trust-code" if self.run.settings.imported() else ""
         return f"cl-prompts run --resume {quote(str(self.folder.path))}{trust}"
 
-    def _stop(self, number: int | None) -> None:
-        if number is not None:
-            raise Interrupted(
-                f"stopped after {self.run.strategy.samples_seen} samples; continue with:"
-                f" {self.continuation}",
-                number,
-            )
-
     def _save(self, tracker: Tracker) -> None:
         run = self.run
         state = {
@@ -266,7 +257,7 @@ class TaskLoop:
         """Write ``summary.json``, with further entries; it is valid throughout a run."""
         summary = self.run.summary(
             seconds=self.seconds(),
-            command=self.folder.command(),
+            command=self.folder.command,
             ended=status != "running",
         )
         warnings = list(dict.fromkeys([*self._earlier_warnings, *self.folder.warnings]))

@@ -311,18 +311,14 @@ class ProgressLine(BaseSGDPlugin):
         self.anytime = anytime
         self.watcher = watcher
 
-    def tell(self, samples: int) -> None:
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Report the progress."""
         a_auc = self.anytime.a_auc if self.anytime.curve.anytime else None
-        self.watcher.advance(samples, self.total, a_auc)
-
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Advance."""
-        self.tell(strategy.samples_seen)
+        self.watcher.advance(strategy.samples_seen, self.total, a_auc)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Report A_AUC including the end of the stream, as in the table."""
-        self.tell(strategy.samples_seen)
+        self.after_training_iteration(strategy)
 
 
 def _rows(

@@ -73,10 +73,11 @@ class Head(Settings):
             model.set_head(head)
         elif self.kind == "unit_rows":
             model.set_head(UnitRowHead(dim, model.n_classes))
+        if self.input == "raw":
+            return
         streaming = self.values_of("shrinkage", "refresh", "window")
         if self.input != "aligned":
-            if self.input != "raw":
-                model.set_head(whitening=FeatureWhitening(dim, self.input, **streaming))
+            model.set_head(whitening=FeatureWhitening(dim, self.input, **streaming))
         elif self.alignment == "streamed":
             model.set_head(whitening=StreamedAlignment(dim, self.target, **streaming))
         else:

@@ -324,7 +324,7 @@ class Method(OnlineSettings, AvalancheEvaluation):
 
     def make_batch(self, stream: Batch) -> Batch:
         """Append newly drawn replayed samples to a stream batch."""
-        return self.replay.join(stream, self.updates) if self.buffer_size else stream
+        return self.replay.join(stream, self.updates)
 
     def training_output(self, batch: Batch) -> Output:
         """Run the model on a batch; frozen parts of known samples come from the cache."""

@@ -163,7 +163,8 @@ class OnlineStrategy(Method):
             for number, view in enumerate(stream.views, 1):
                 if self._stop_training:
                     return  # a plugin stops training: this stream batch is not counted
-                self.update(self.make_batch(view), repeated=number > 1, **kwargs)
+                batch = self.make_batch(view) if self.buffer_size else view
+                self.update(batch, repeated=number > 1, **kwargs)
                 if number == self.online_iter:
                     # Before the last iteration ends: plugins evaluate there by samples seen.
                     self._finish_stream_batch(stream)
@@ -335,12 +336,10 @@ class OnlineStrategy(Method):
             device=self.device,
         ):
             if stream.start == start:
-                first, position = stream.first, self.samples_seen
-                check_input(self.model.backbone, first.images, position)
-                several = self.model.multi_label
-                check_targets(
-                    first.labels, self.model.n_classes, multi_label=several, first=position
-                )
+                model, labels, seen = self.model, stream.first.labels, self.samples_seen
+                check_input(model.backbone, stream.first.images, seen)
+                several = model.multi_label
+                check_targets(labels, model.n_classes, multi_label=several, first=seen)
             yield stream
 
     @property
