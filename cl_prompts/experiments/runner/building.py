@@ -15,14 +15,8 @@ from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import check_precision, cores, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.datasets import combined
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
-from cl_prompts.datasets.combined import (
-    JoinedDataSet,
-    joined,
-    once_tested,
-    tested_on,
-    with_contents,
-)
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
@@ -138,22 +132,22 @@ class Resources:
             data = self.data(parent_of(settings))
             if settings.forgets:
                 learned = learned_images(Path(settings.parent["run"]))
-                return with_contents(data, {*learned} - {*settings.parent["forgotten"]})
+                return combined.with_contents(data, {*learned} - {*settings.parent["forgotten"]})
             # Images of the ancestors first: their rows must not change.
-            return joined(data, self._own_data(settings))
+            return combined.joined(data, self._own_data(settings))
 
     def _merged_data(self, settings: RunConfig) -> DataSet:
         """Return the images of all parents; a test image that several have counts once."""
         first, *others = [self.data(parent) for parent in parents_of(settings)]
         data = first
         for other in others:
-            data = joined(data, other, once=False)
+            data = combined.joined(data, other, once=False)
         if settings.parent["test"]:
             name, arguments = settings.section("dataset")
             size = data.test[0][0].shape[-1]
             transform = fixed_transform(name, size, arguments.get("crop"))
-            return tested_on(data, Path(settings.parent["test"]), transform)
-        return once_tested(data)
+            return combined.tested_on(data, Path(settings.parent["test"]), transform)
+        return combined.once_tested(data)
 
     def _own_data(self, settings: RunConfig) -> DataSet:
         image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
@@ -269,7 +263,7 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     """
     if settings.merges:
         return _merged_split(parents_of(settings), data)
-    if isinstance(data, JoinedDataSet):
+    if isinstance(data, combined.JoinedDataSet):
         first = split_of(parent_of(settings), data.before)
         return _joined_split(data, first, _later_split(settings, data.later))
     name, arguments = settings.section("scenario")
@@ -287,7 +281,7 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     return scenario.make(train.targets, data.test.targets, train.domains, **arguments)
 
 
-def _joined_split(data: JoinedDataSet, first: Any, later: Any) -> Any:
+def _joined_split(data: combined.JoinedDataSet, first: Any, later: Any) -> Any:
     both = joined_split(first, later, data.train.targets, data.columns)
     if isinstance(both, MultiLabelSplit):
         both = both.with_test_labels(data.test.targets)
@@ -299,7 +293,7 @@ def _merged_split(parents: Sequence[RunConfig], data: DataSet) -> Any:
     annotate different classes."""
     if len(parents) == 1:
         return split_of(parents[0], data)
-    assert isinstance(data, JoinedDataSet)
+    assert isinstance(data, combined.JoinedDataSet)
     first = _merged_split(parents[:-1], data.before)
     later = split_of(parents[-1], data.later)
     if data.multi_label:
