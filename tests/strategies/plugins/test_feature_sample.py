@@ -61,7 +61,7 @@ def test_samples_are_scored_by_a_classifier_trained_without_them(
 
 
 def test_other_classifiers_have_no_temperature() -> None:
-    head = AnaCP(DIM, CLASSES, form="released")
+    head = AnaCP(DIM, CLASSES, projection=9, form="released")
     head.update(FEATURES, LABELS)
     assert sample_of(50).temperature(head) is None
     assert sample_of(0).temperature(NearestClassMean(DIM, CLASSES)) is None
