@@ -20,7 +20,6 @@ from cl_prompts.experiments.recipes.parameters import (
     Parameter,
     Parameters,
     described,
-    plugins_of,
     scenario_parameters,
 )
 from cl_prompts.experiments.recipes.values import plain
@@ -91,7 +90,6 @@ def _strategy(module: ModuleType, kind: Any, training: Parameters) -> dict[str, 
     settings = described(kind, FILLED["strategy"])
     return {
         **_about(module, kind),
-        "plugins": plugins_of(kind),
         "shared": "training",
         "without": [key for key in training if key not in settings],
         "settings": _beside(stored(training), stored(settings)),

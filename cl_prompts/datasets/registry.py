@@ -146,33 +146,22 @@ def load_dataset(
     one_of("on_bad_image", on_bad_image, OnBadImage)
     entry = find_dataset(name)
     options = {key: value for key, value in options.items() if value is not None}
+    chosen: dict[str, Any] = {
+        "classes": classes,
+        "class_order": class_order,
+        "augment": augment,
+        "cache": cache,
+        "cache_gb": cache_gb,
+        "crop": crop,
+    }
     if isinstance(entry, DataSetEntry):
         options = _checked_options(name, options) if options else {}
-        data = dataset_of(
-            name,
-            partial(read_entry, name, entry, root, download=download, **options),
-            image_size=image_size,
-            classes=classes,
-            class_order=class_order,
-            augment=augment,
-            seed=seed,
-            cache=cache,
-            cache_gb=cache_gb,
-            crop=crop,
-        )
+        read = partial(read_entry, name, entry, root, download=download, **options)
+        data = dataset_of(name, read, image_size=image_size, seed=seed, **chosen)
         check_files(f"data set {name!r}", data.train.files, data.test.files)
     else:
-        arguments = {
-            "root": root,
-            "classes": classes,
-            "class_order": class_order,
-            "augment": augment,
-            "download": download,
-            "cache": cache,
-            "cache_gb": cache_gb,
-            "crop": crop,
-        }
         usual = keywords(load_dataset, set())
+        arguments = {"root": root, "download": download, **chosen}
         given = {key: v for key, v in arguments.items() if not _same(v, usual[key][1])}
         data = dataset_of_function(name, given | options, image_size=image_size, seed=seed)
     if on_bad_image != "defer" and data.files:

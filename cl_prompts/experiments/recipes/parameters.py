@@ -98,6 +98,8 @@ def described(thing: Any, without: Collection[str] = ()) -> Parameters:
             setting.name: (setting.kind, getattr(setting.default, "explicit", setting.default))
             for setting in thing.settings().values()
         }
+        if getattr(thing, "own_plugins", ()):
+            found["plugins"] = (found["plugins"][0], _plugins_of(thing))
     else:
         inner = getattr(thing, "func", thing)  # a reader may be a partial
         texts = argument_sentences(inspect.getdoc(inner) or "")
@@ -107,6 +109,17 @@ def described(thing: Any, without: Collection[str] = ()) -> Parameters:
         for name, own in found.items()
         if name not in without
     }
+
+
+def _plugins_of(kind: Any) -> dict[str, dict[str, Any]]:
+    """The plugins that a strategy class always has, with their settings."""
+    names = {entry.class_name: name for name, entry in PLUGINS.items()}
+    found = {}
+    for plugin in kind.own_plugins:
+        own = type(plugin)
+        name = names.get(own.__name__, f"{own.__module__}:{own.__qualname__}")
+        found[name] = plain(plugin.explicit)
+    return found
 
 
 def argument_sentences(doc: str) -> dict[str, str]:
@@ -193,17 +206,6 @@ def scenario_parameters(split: Callable[..., Any]) -> Parameters:
     return described(partial(split, None), FILLED["scenario"])
 
 
-def plugins_of(kind: Any) -> dict[str, dict[str, Any]]:
-    """Return the plugins that a strategy class always has, with their settings."""
-    names = {entry.class_name: name for name, entry in PLUGINS.items()}
-    found = {}
-    for plugin in kind.own_plugins:
-        own = type(plugin)
-        name = names.get(own.__name__, f"{own.__module__}:{own.__qualname__}")
-        found[name] = plain(plugin.explicit)
-    return found
-
-
 def needed_by(plugin: str) -> str:
     """Return the setting of strategies that a plugin needs; empty for none."""
     if is_dotted(plugin):
@@ -235,30 +237,20 @@ def strategy_options(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
         {key: value for key, value in given.items() if key not in inner},
     )
     for key in inner:
-        where = f"{key} of {owner}"
+        below = accepted[key].default or {}
+        asked = by_name(key, given.get(key))
         if key == "head":
-            below = accepted[key].default or {}
-            found[key] = validated(where, parameters(key), {**below, **(given.get(key) or {})})
+            found[key] = validated(f"head of {owner}", parameters(key), {**below, **asked})
             continue
-        own = _plugins_always(strategy) if key == "plugins" else {}
-        asked = by_name(where, given.get(key))
         found[key] = {
             name: validated(
                 f"{name} of {owner}",
                 parameters(NESTED[key], name),
-                {**own.get(name, {}), **asked.get(name, {})},
+                {**below.get(name, {}), **asked.get(name, {})},
             )
-            for name in {**own, **asked}
+            for name in {**below, **asked}
         }
     return found
-
-
-def _plugins_always(strategy: str) -> dict[str, dict[str, Any]]:
-    name = canonical_name(strategy).partition("@")[0]
-    if is_dotted(name):
-        return plugins_of(strategy_class(name))
-    own: dict[str, dict[str, Any]] = entry_of("strategy", name)["plugins"]
-    return own
 
 
 def validated(where: str, accepted: Parameters, given: Mapping[str, Any]) -> dict[str, Any]:

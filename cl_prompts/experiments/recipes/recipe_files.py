@@ -110,8 +110,15 @@ def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> 
     Raises:
         InputError: it would import other code.
     """
+    code: list[str] = []
     # Before the recipes are merged, which imports data sets and scenarios.
-    code = [found for sections in _files(name) for found in _code_of(sections)]
+    for sections in _files(name):
+        strategies = sections.get("strategies", {})
+        names = [sections.get(key, {}).get("name") for key in ("dataset", "scenario")]
+        names += [sections.get("tracker"), *sections.get("run", ()), *strategies]
+        for settings in (sections.get("training", {}), *strategies.values()):
+            names += settings.get("plugins", ())
+        code += [str(found) for found in names if is_dotted(str(found))]
     typed = [found for found in code if any(found in text for text in overrides)]
     try:
         check_trust(code, trust_code or typed)
@@ -130,16 +137,6 @@ def _files(name: str) -> list[Recipe]:
         found[lower] = _sections(lower)
         lower = found[lower].pop("extends", None)
     return list(found.values())
-
-
-def _code_of(recipe: Recipe) -> list[str]:
-    """Dotted names in the sections of one file."""
-    strategies = recipe.get("strategies", {})
-    names = [recipe.get(key, {}).get("name") for key in ("dataset", "scenario")]
-    names += [recipe.get("tracker"), *recipe.get("run", ()), *strategies]
-    for settings in (recipe.get("training", {}), *strategies.values()):
-        names += settings.get("plugins", ())
-    return [str(found) for found in names if is_dotted(str(found))]
 
 
 def _sections(name: str) -> Recipe:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -300,14 +300,15 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
     names = labels_of(run.strategy for run in runs)
     # Every label ends in the seed, and in the order, which sets the scenario's.
     ends = {*SEEDS, *(["scenario.class_order"] if any(run.order for run in runs) else [])}
-    differing = {
-        name: _differing([run for run in runs if run.strategy == name]) - ends for name in names
-    }
+    met: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for run in runs:
+        for key, value in held_settings(run).items():
+            met[run.strategy, key].add(json.dumps(value, default=str))
     labels = []
     for run in runs:
         texts = [names[run.strategy]]
         for key, value in held_settings(run).items():
-            if key in differing[run.strategy]:
+            if len(met[run.strategy, key]) > 1 and key not in ends:
                 written = value if isinstance(value, str) else json.dumps(value)
                 texts.append(f"{key.removeprefix('options.').removesuffix('.name')}={written}")
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
@@ -322,12 +323,3 @@ def held_settings(run: RunConfig) -> dict[str, Any]:
     for key in BY_NAME:
         held[f"options.{key}"] = ",".join(run.options.get(key) or ()) or "none"
     return held
-
-
-def _differing(runs: Iterable[RunConfig]) -> set[str]:
-    """Dotted names of the settings in which runs differ."""
-    met: dict[str, set[str]] = defaultdict(set)
-    for run in runs:
-        for key, value in held_settings(run).items():
-            met[key].add(json.dumps(value, default=str))
-    return {key for key, values in met.items() if len(values) > 1}

@@ -94,8 +94,9 @@ def by_name(where: str, value: Any) -> dict[str, Any]:
     if isinstance(value, str | list | tuple):
         return {str(name): {} for name in as_list(value)}
     if value is None or isinstance(value, Mapping):
-        # A name without settings keeps those that it is merged over.
-        return {str(name): {} if own is None else own for name, own in (value or {}).items()}
+        # A name without settings keeps those that it is merged over; one of a head is None.
+        blank: dict[str, Any] | None = None if where == "head" else {}
+        return {str(name): blank if own is None else own for name, own in (value or {}).items()}
     raise InputError(f"{where} is {shown(value)}: it should map names to settings")
 
 

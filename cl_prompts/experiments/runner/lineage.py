@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -102,7 +101,7 @@ def settings_of_child(
     if settings.dataset["name"] == "features":
         raise InputError("a run on stored features cannot learn from images: store theirs too")
     recipe = _recipe(run, settings, dataset, n_classes, name)
-    (child, *more) = runs_of(deepcopy(recipe), name, overrides)  # overrides change it in place
+    (child, *more) = runs_of(recipe, name, overrides)
     same = (child.strategy, child.seed, child.order) == (settings.strategy, settings.seed, "")
     if more or not same:
         raise InputError(
@@ -111,7 +110,8 @@ def settings_of_child(
         )
     _check_unchanged(child, settings, recipe)
     child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
-    child.parent = _parent(run, settings)
+    first = settings.parent.get("first", [run.summary["n_classes"], run.summary["n_tasks"]])
+    child.parent = parent_entry(run, settings, first=first)
     return child
 
 
@@ -191,12 +191,19 @@ def _check_unchanged(child: RunConfig, parent: RunConfig, recipe: Mapping[str, A
             )
 
 
-def _parent(run: RunRecord, settings: RunConfig) -> dict[str, Any]:
+def parent_entry(run: RunRecord, settings: RunConfig, **own: Any) -> dict[str, Any]:
+    """Return the entry ``parent`` in the settings of a run that is made of a finished one.
+
+    Args:
+        run: the finished run.
+        settings: its settings.
+        own: further parts of the entry.
+    """
     made = json.dumps([conditions_of(run), options_of(run)], sort_keys=True)
     return {
         "run": str(run.folder.resolve()),
         "sha256": sha256(run.folder / SUMS_FILE),
-        "first": settings.parent.get("first", [run.summary["n_classes"], run.summary["n_tasks"]]),
+        **own,
         "code": settings.user_code(),
         # Hash of its training settings and those of its ancestors, without seeds and paths.
         "settings": hashlib.sha256(made.encode()).hexdigest(),

@@ -8,6 +8,7 @@ import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,7 @@ class Search:
         self._recipe = recipe
         self._out = out
         self._console = console
-        self._how = how
-        self._command = command
+        self._jobs = how.jobs or 1
         self._check_seeds()
         ends = [run for end in self.space.ends for run in self._runs(end)]
         if len({run.strategy for run in ends}) > 1:
@@ -80,7 +80,9 @@ class Search:
         self._label = ends[0].recipe
         # Imports that take seconds come after the check of names and keys.
         from cl_prompts.experiments.runner.building import Resources, check_plan
+        from cl_prompts.experiments.sweeps.sweep import Sweep
 
+        self._sweep = partial(Sweep, out=out, console=console, how=how, command=command)
         optuna = extra("optuna", "optuna", "--sampler")
         built, _ = check_plan(ends, Resources())
         options.check(multi_label=built.data.multi_label, every=built.anytime.every)
@@ -111,7 +113,7 @@ class Search:
         """Execute the trials and write their table."""
         while left := self.options.trials - len(self.study.trials):
             # The sampler receives values of finished trials only.
-            n = min(self._how.jobs or 1, left)
+            n = min(self._jobs, left)
             asked = [self.study.ask(dict(self.space.axes)) for _ in range(n)]
             self._try(asked)
             self._write()
@@ -171,18 +173,10 @@ class Search:
 
     def _try(self, asked: Sequence[Any]) -> None:
         """Execute the unfinished runs of trials, and tell the sampler their values."""
-        from cl_prompts.experiments.sweeps.sweep import Sweep
-
         planned = [self._runs(self.space.written(trial.params)) for trial in asked]
         # Trials with equal settings share their runs.
         distinct = {run.to_yaml(): run for runs in planned for run in runs}
-        sweep = Sweep(
-            list(distinct.values()),
-            self._out,
-            console=self._console,
-            how=self._how,
-            command=self._command,
-        )
+        sweep = self._sweep(list(distinct.values()))
         folders = dict(zip(distinct, sweep.execute(), strict=True))
         numbers = ", ".join(str(trial.number + 1) for trial in asked)
         self.faults += [(f"trial {numbers}, {label}", fault) for label, fault in sweep.faults]
@@ -207,10 +201,8 @@ class Search:
     def _line(self, trial: Any) -> str:
         title = OBJECTIVES[self.options.objective].title.removesuffix("\u00a0%")
         chosen = " ".join(self.space.written(trial.params))
-        line = f"trial {trial.number + 1} of {self.options.trials}, {chosen}, {title}"
-        if trial.value is None:
-            return f"{line} undefined"
-        return f"{line} {100 * trial.value:.1f}"
+        value = "undefined" if trial.value is None else f"{100 * trial.value:.1f}"
+        return f"trial {trial.number + 1} of {self.options.trials}, {chosen}, {title} {value}"
 
     def _write(self) -> None:
         name = self.options.objective

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.checks import is_one_name, sha256, shown
+from cl_prompts.checks import is_one_name, shown
 from cl_prompts.datasets.combined import contents
 from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import flat
-from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder.checksums import (
     LEARNED_IMAGES,
-    SUMS_FILE,
     learned_images,
 )
 from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.execution import written
-from cl_prompts.experiments.runner.lineage import finished_run
+from cl_prompts.experiments.runner.lineage import finished_run, parent_entry
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
@@ -219,14 +216,12 @@ def _settings(parents: Sequence[TrainedRun], name: str, test: Path | None) -> Ru
     settings = deepcopy(parents[0].settings)
     if test is not None and not test.is_dir():
         raise InputError(f"there is no test folder {test}")
-    made = [json.dumps([conditions_of(p.run), options_of(p.run)], sort_keys=True) for p in parents]
-    code = dict.fromkeys(name for parent in parents for name in parent.settings.user_code())
+    made = [parent_entry(parent.run, parent.settings) for parent in parents]
     settings.recipe = name
     settings.parent = {
-        "run": [str(parent.run.folder.resolve()) for parent in parents],
-        "sha256": [sha256(parent.run.folder / SUMS_FILE) for parent in parents],
-        "code": list(code),
-        "settings": hashlib.sha256(json.dumps(made).encode()).hexdigest(),
+        **{key: [entry[key] for entry in made] for key in ("run", "sha256")},
+        "code": list(dict.fromkeys(code for entry in made for code in entry["code"])),
+        "settings": hashlib.sha256("".join(e["settings"] for e in made).encode()).hexdigest(),
         "test": "" if test is None else str(test.resolve()),
     }
     return settings

@@ -107,59 +107,29 @@ _OPERATORS = 17  # version of ONNX's, the newest that PyTorch 2.4 writes
 
 
 class Scorer(nn.Module):
-    """A model as a plain function of images.
+    """A function of images as a module, without parameters and modes.
 
     Example:
-        >>> Scorer(nn.Flatten())(torch.zeros(2, 3, 4, 4)).shape
-        torch.Size([2, 48])
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1] -> logits (batch, classes)."""
-        logits: Tensor = self.model(images)
-        return logits
-
-
-class Program(nn.Module):
-    """A loaded program as a module whose ``eval()`` does nothing; a program has no modes.
-
-    Example:
-        >>> Program(torch.relu)(torch.tensor([-1.0, 2.0]))
+        >>> Scorer(torch.relu)(torch.tensor([-1.0, 2.0]))
         tensor([0., 2.])
     """
 
-    def __init__(self, program: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        # In a tuple, so that it is not a submodule.
-        self.programs = (program,)
+        # In a tuple, so that a module is not a submodule.
+        self.functions = (function,)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) -> logits (batch, classes)."""
-        return self.programs[0](images)
+        return self.functions[0](images)
 
 
-class OnnxModel(nn.Module):
-    """An ONNX model of one input and one output, run by onnxruntime on the CPU.
-
-    Raises:
-        InputError: onnxruntime is not installed.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__()
-        runtime = extra("onnxruntime", _PACKAGES, "--onnx")
-        runtime.set_default_logger_severity(4)  # its errors are raised as well
-        self.session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        self.input = self.session.get_inputs()[0].name
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) -> logits (batch, classes) on the CPU."""
-        (logits,) = self.session.run(None, {self.input: images.cpu().numpy()})
-        return torch.from_numpy(logits)
+def onnx_scores(content: bytes) -> Callable[[Tensor], Tensor]:
+    """Return an ONNX model as a function of images, run by onnxruntime on the CPU."""
+    runtime = extra("onnxruntime", _PACKAGES, "--onnx")
+    runtime.set_default_logger_severity(4)  # its errors are raised as well
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.cpu().numpy()})[0])
 
 
 def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
@@ -182,13 +152,13 @@ def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
 
     content = BytesIO()
 
-    def write(model: nn.Module, images: Tensor) -> nn.Module:
+    def write(model: nn.Module, images: Tensor) -> Any:
         batch = {0: torch.export.Dim("batch", min=1)}
         program = torch.export.export(model, (images,), dynamic_shapes=(batch,), strict=False)
         facts = {ABOUT: json.dumps(about(trained))}
         torch.export.save(program, content, extra_files=facts)
         content.seek(0)
-        return Program(torch.export.load(content).module())
+        return torch.export.load(content).module()
 
     scores = _compared(trained, _converted(trained, write, "a program"))
     files.write_new(out, [content.getvalue()])
@@ -208,7 +178,7 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
     extra("onnxruntime", _PACKAGES, "--onnx")
     content = b""
 
-    def write(model: nn.Module, images: Tensor) -> OnnxModel:
+    def write(model: nn.Module, images: Tensor) -> Any:
         nonlocal content
         with TemporaryDirectory() as folder:
             place = Path(folder) / "model.onnx"
@@ -224,7 +194,7 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
                 dynamo=False,
             )
             content = place.read_bytes()
-        return OnnxModel(content)
+        return onnx_scores(content)
 
     # PyTorch has no ONNX translation of stable sorting, which decides ties between keys.
     register_custom_op_symbolic("aten::sort", _sorted, _OPERATORS)
@@ -238,7 +208,9 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
     return scores
 
 
-def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any], form: str) -> Any:
+def _converted(
+    trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any], form: str
+) -> Scorer:
     """Convert the model, and check its logits for batches of several sizes."""
     unable = InputError(
         f"strategy {label_of(trained.settings.strategy)} cannot be exported as {form}: its forward"
@@ -249,14 +221,14 @@ def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any],
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2 * _TRACED + 1, 3, size, size, generator=generator)
     images = images.to(trained.strategy.device)
-    model = Scorer(trained.strategy.model).eval()
-    counter = trained.strategy.model.backbone.counter
+    model = trained.strategy.model.eval()
+    counter = model.backbone.counter
     counts = counter.counts()
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is checked below
             model(images[:_TRACED])  # solve now, so that the graph has no solver
-            found = convert(model, images[:_TRACED])
+            found = Scorer(convert(model, images[:_TRACED]))
             # A traced graph may be right only for the traced batch size.
             same = all(
                 torch.allclose(found(some).cpu(), model(some).cpu(), rtol=0, atol=_CLOSE)

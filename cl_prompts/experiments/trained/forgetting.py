@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -24,11 +22,10 @@ from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.folders import scan_images
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, learned_images
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.execution import written
-from cl_prompts.experiments.runner.lineage import finished_run, one_task
+from cl_prompts.experiments.runner.lineage import finished_run, one_task, parent_entry
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.running import run_all
 from cl_prompts.experiments.trained.combining import summed_run
@@ -188,18 +185,10 @@ def _column(trained: TrainedRun, name: str) -> int:
 def _settings(trained: TrainedRun, forgotten: list[str], n_classes: int) -> RunConfig:
     run, settings = trained.run, deepcopy(trained.settings)
     announced = bool(run.stream.get("boundaries"))
-    task = one_task(n_classes, multi_label=run.multi_label, boundaries=announced)
-    made = json.dumps([conditions_of(run), options_of(run)], sort_keys=True)
-    settings.scenario = task
+    settings.scenario = one_task(n_classes, multi_label=run.multi_label, boundaries=announced)
     settings = settings.checked()
     settings.recipe = f"{settings.recipe}-forgot"
-    settings.parent = {
-        "run": str(run.folder.resolve()),
-        "sha256": sha256(run.folder / SUMS_FILE),
-        "forgotten": forgotten,
-        "code": settings.user_code(),
-        "settings": hashlib.sha256(made.encode()).hexdigest(),
-    }
+    settings.parent = parent_entry(run, settings, forgotten=forgotten)
     return settings
 
 

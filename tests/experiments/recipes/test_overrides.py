@@ -67,14 +67,14 @@ def test_nested_settings_are_set_by_their_dotted_path() -> None:
             "strategy=mvp",
             "seed=1",
             "mvp.head.input=whitened",
-            "head.tau=0.2",
+            "head.tau=null",
             "prompt_form=decomposed",
             "mvp.prompt_form.decomposed.rank=5",
             "plugins=slow_heads",
             "mvp.self_regulation.kind=coprompt",
         ],
     )
-    assert (run.options["head"]["input"], run.options["head"]["tau"]) == ("whitened", 0.2)
+    assert (run.options["head"]["input"], run.options["head"]["tau"]) == ("whitened", None)
     assert run.options["prompt_form"]["decomposed"]["rank"] == 5
     assert list(run.options["plugins"]) == ["slow_heads", "self_regulation"]
     assert run.options["plugins"]["self_regulation"]["kind"] == "coprompt"

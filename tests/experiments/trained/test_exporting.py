@@ -126,7 +126,7 @@ def test_scores_of_a_file_are_those_of_predict(
     if form == "torch":
         program = torch.export.load(tmp_path / "model").module()
     else:
-        program = exporting.OnnxModel((tmp_path / "model").read_bytes())
+        program = exporting.onnx_scores((tmp_path / "model").read_bytes())
     model = strategy.model.eval()
     for n in (1, 4):
         images = torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(n))
