@@ -181,8 +181,8 @@ def export(
     recorded, scored = (export_onnx if onnx else export_torch)(trained, out)
     scores = f"{100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run"
     print(f"{out}: {scores}")
-    kind = "an image of 8 bits a colour, without transparency"
-    print(f"To label {kind}, with it:\n\n{script(trained, out, 'onnx' if onnx else 'torch')}")
+    print("To label an image of 8 bits per colour, without transparency:\n")
+    print(script(trained, out, "onnx" if onnx else "torch"))
 
 
 def push(run: Path, name: str, *, public: bool = False) -> None:
