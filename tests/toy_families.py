@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import timm
 import torch
+from timm.models.eva import Eva
 
 from cl_prompts.backbones.vit import FrozenViT
+
+#: releases that norm queries and keys of an Eva, and compute mixed positions in bf16, too
+NEW_TIMM = "qk_norm" in inspect.signature(Eva).parameters
+_NORMS = {"qk_norm": True} if NEW_TIMM else {}
 
 #: class of models -> its name in timm and what is set besides the size
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -15,7 +21,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "dinov3_swiglu": ("vit_small_plus_patch16_dinov3", {}),
     "eva": ("eva_giant_patch14_224", {}),
     "eva02": ("eva02_tiny_patch14_224", {}),
-    "eva02_unfused": ("eva02_base_patch14_224", {"init_values": 0.5, "qk_norm": True}),
+    "eva02_unfused": ("eva02_base_patch14_224", {"init_values": 0.5, **_NORMS}),
     "eva02_clip": ("eva02_base_patch16_clip_224", {}),
     "pe_core": ("vit_pe_core_tiny_patch16_384", {}),
     "pe_core_gigantic": ("vit_pe_core_gigantic_patch14_448", {}),

@@ -243,8 +243,9 @@ class FrozenViT(nn.Module):
                 elif prepended_only:
                     # Blocks do not depend on the order: move the tokens to read to the front.
                     first = n_prepended
-                    tokens = tokens.roll(n_prepended, dims=1)
-                    projected = None if projected is None else projected.roll(n_prepended, dims=1)
+                    tokens = torch.cat([tokens[:, n_own:], tokens[:, :n_own]], dim=1)
+                    if projected is not None:
+                        projected = torch.cat([projected[:, n_own:], projected[:, :n_own]], dim=1)
                     rotation = rotation and replace(rotation, start=rotation.start + n_prepended)
                 elif class_only or (read is not None and read.class_only):
                     first = 1
