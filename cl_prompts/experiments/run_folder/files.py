@@ -186,10 +186,9 @@ class FolderFiles:
         Raises:
             InputError: the file cannot be read, or is not JSON.
         """
+        text = self.read_text(name)
         try:
-            found: dict[str, Any] = json.loads(self.read_text(name))
-        except InputError:
-            raise
+            found: dict[str, Any] = json.loads(text)
         except ValueError as error:
             raise InputError(f"{self.path / name} is damaged: it is not JSON") from error
         return found

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import files
@@ -71,36 +69,23 @@ def new_path(out: Path, settings: RunConfig) -> Path:
 def whole_folder(out: Path, settings: RunConfig) -> Iterator[tuple[Path, Path]]:
     """Yield a temporary folder to write a run to, and the path that it is then renamed to.
 
-    A failure removes the temporary folder. What a killed process left is removed by the next one.
+    A failure removes the temporary folder.
 
     Raises:
         RunError: the folder cannot be made.
     """
-    above = out / settings.recipe / label_of(settings.strategy)
-    for left in above.glob(files.TEMPORARY):
-        if left.is_dir() and not _in_use(left):
-            shutil.rmtree(left, ignore_errors=True)
-    first = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
-    name = next(name for name in names if not (above / name).exists())
-    temporary = above / f".{name}.{secrets.token_hex(4)}.tmp"
-    files.make_folder(temporary)
+    final = new_path(out, settings)  # reserves the name
+    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
     try:
-        yield temporary, above / name
-        files.rename(temporary, above / name)
-        files.sync(above)
+        files.make_folder(temporary)
+        yield temporary, final
+        files.rename(temporary, final)
+        files.sync(final.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            final.rmdir()
         raise
-
-
-def _in_use(folder: Path) -> bool:
-    """Return whether a process writes to a run folder."""
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            return False
-    except (OSError, Timeout):
-        return True
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
@@ -21,10 +18,10 @@ from cl_prompts.experiments.run_folder.checksums import (
     CONFIDENCE_FILE,
     check_sums,
 )
-from cl_prompts.experiments.run_folder.files import METRICS_FILE, TEMPORARY
+from cl_prompts.experiments.run_folder.files import METRICS_FILE, TEMPORARY, FolderFiles
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
+from cl_prompts.experiments.run_folder.plans import state_of
 
-_REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
 #: format of the time in ``environment.json``
@@ -136,10 +133,7 @@ def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
 def unfinished(paths: Iterable[Path]) -> list[Path]:
     """Return the folders of unfinished runs in ``paths``; reads only ``summary.json``."""
     folders = {folder.resolve(): folder for path in paths for folder in _run_folders(path)}
-    summaries = [
-        (folder, _read(folder / "summary.json", json.loads)) for folder in folders.values()
-    ]
-    return [folder for folder, summary in summaries if summary["status"] != "finished"]
+    return [folder for folder in folders.values() if state_of(folder) != "finished"]
 
 
 def _order(run: RunRecord) -> tuple[str, str, int, str]:
@@ -178,21 +172,21 @@ def _half_written(file: Path) -> bool:
 
 
 def _read_run(folder: Path) -> RunRecord:
-    summary = _read(folder / "summary.json", json.loads)
+    files = FolderFiles(folder)
+    summary = files.read_json("summary.json")
     # Other files of an unfinished run may be half-written.
     if summary["status"] != "finished":
         return RunRecord(folder, summary)
     # First: the rest relies on intact files.
     check_sums(folder)
-    before = folder / BEFORE_FILE
     return RunRecord(
         folder,
         summary,
-        config=_read(folder / "config.yaml", yaml_of),
-        environment=_read(folder / "environment.json", json.loads),
-        identity=_read(folder / IDENTITY_FILE, json.loads),
-        stream=_read(folder / "stream.json", json.loads),
-        before=_read(before, json.loads) if before.is_file() else {},
+        config=yaml_of(files.read_text("config.yaml")),
+        environment=files.read_json("environment.json"),
+        identity=files.read_json(IDENTITY_FILE),
+        stream=files.read_json("stream.json"),
+        before=files.read_json(BEFORE_FILE) if (folder / BEFORE_FILE).is_file() else {},
         metrics=_read_metrics(folder / METRICS_FILE),
     )
 
@@ -205,20 +199,8 @@ def held_out_confidence(folder: Path) -> tuple[list[float], float | None]:
         InputError: the file was changed or damaged.
     """
     check_sums(folder, [CONFIDENCE_FILE])
-    found = _read(folder / CONFIDENCE_FILE, json.loads)
+    found = FolderFiles(folder).read_json(CONFIDENCE_FILE)
     return sorted(found["log_odds"]), found["temperature"]
-
-
-def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path} of a run ({error.strerror}): {_REMEDY}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise InputError(
-            f"cannot read {path} of a run (its content is damaged): {_REMEDY}"
-        ) from error
-    return found
 
 
 def _read_metrics(path: Path) -> Series:

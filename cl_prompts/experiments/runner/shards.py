@@ -18,11 +18,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cl_prompts.backbones.devices import threads
 from cl_prompts.backbones.pixels import check_input
-from cl_prompts.datasets.collate import HeldOutItems, collate
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError, RunError
@@ -31,6 +29,7 @@ from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.executors import Job, Launching, worker_resources
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
+from cl_prompts.experiments.runner.storing import image_batches
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.sums import not_sums, zero
 from cl_prompts.strategies.base.prototype import GivenSums, PrototypeStrategy
@@ -257,14 +256,9 @@ def _features(
         parts = [rows[i : i + _ROWS] for i in range(0, len(rows), _ROWS)]
         read = ((part, images.images.batch(images.rows[part])) for part in parts)
     else:
-        loader = DataLoader(
-            HeldOutItems(images, images.targets),
-            batch_sampler=[rows.tolist() for rows in batches],
-            collate_fn=collate,
-            num_workers=run.settings.num_workers or 0,
-            generator=torch.Generator(),
-        )
-        read = zip(batches, (batch[0] for batch in loader), strict=True)
+        workers = run.settings.num_workers or 0
+        loaded = image_batches(images, [rows.tolist() for rows in batches], workers)
+        read = zip(batches, loaded, strict=True)
     for part, values in read:
         check_input(strategy.model.backbone, values)
         features = strategy.model.features(values.to(strategy.device))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cl_prompts.backbones.devices import pick_device
@@ -85,12 +86,22 @@ def _store_part(
         if place.is_file():
             continue
         rows = list(range(start, min(start + PIECE, len(images))))
-        loader = DataLoader(
-            HeldOutItems(images, images.targets),
-            batch_sampler=[rows[i : i + batch_size] for i in range(0, len(rows), batch_size)],
-            collate_fn=collate,
-            generator=torch.Generator(),
-        )
-        found = [backbone(batch[0].to(backbone.mean.device)).to("cpu", dtype) for batch in loader]
+        batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        device = backbone.mean.device
+        found = [backbone(b.to(device)).to("cpu", dtype) for b in image_batches(images, batches)]
         labels = torch.from_numpy(images.targets[rows])
         files.replace(place, [save({"features": torch.cat(found), "labels": labels})])
+
+
+def image_batches(
+    images: ImageSet, batches: Sequence[list[int]], workers: int = 0
+) -> Iterator[Tensor]:
+    """Yield images (batch, 3, size, size) of batches of rows, the same at each call."""
+    loader = DataLoader(
+        HeldOutItems(images, images.targets),
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        generator=torch.Generator(),
+    )
+    return (batch[0] for batch in loader)

@@ -135,11 +135,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._unrecorded = False  # whether the end of a task is not evaluated yet
 
     @property
-    def new_domains(self) -> list[list[int]]:
-        """For each finished task, the domains that first appeared in it."""
-        return self.domains.new
-
-    @property
     def _end_counts(self) -> bool:
         """Whether the end of the stream is an anytime point."""
         return self.every is not None and self.points == "default"
@@ -188,7 +183,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
         Raises:
             InputError: the plugin has evaluated another strategy.
         """
-        self._record_end(strategy)
         self.attach(strategy)
         if self.samples_seen > getattr(strategy, "samples_seen", self.samples_seen):
             raise InputError("this AnytimeEvaluation belongs to another strategy: create a new one")

@@ -36,7 +36,7 @@ def broken(folder: Path, name: str, text: str) -> Path:
         (lambda at: at, r"there is no run below .*: no folder in it has a summary.json"),
         (
             lambda at: broken(fake_run(at), "summary.json", "{"),
-            r"cannot read .*summary.json .*content is damaged",
+            r"summary.json is damaged: it is not JSON",
         ),
         (lambda at: fake_run(fake_run(at)) and at, r"run folder .* contains another one"),
         (
