@@ -146,16 +146,6 @@ class Aggregate:
     p_holm: float = math.nan
 
     @property
-    def mean(self) -> float | None:
-        """Mean over seeds; None without values."""
-        return statistics.mean(self.values.values()) if self.values else None
-
-    @property
-    def spread(self) -> float | None:
-        """Sample standard deviation (n-1) over seeds; None for fewer than two."""
-        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
-
-    @property
     def verdict(self) -> str:
         """Result of the paired test after Holm's correction; empty without a difference."""
         if self.difference is None:

@@ -37,11 +37,9 @@ def conditions_of(run: RunRecord) -> Conditions:
         :func:`tables` compares what seeds draw.
     """
     identity = run.identity
-    found: dict[str, Any] = {
-        key: value
-        for key, value in identity["settings"].items()
-        if key not in (*_COMPARED, _ANCESTORS) and not _of_strategy(key)
-    }
+    left_out = (*_COMPARED, _ANCESTORS)
+    settings = _part(identity["settings"], of_strategy=False)
+    found = {key: value for key, value in settings.items() if key not in left_out}
     if run.order:
         found["scenario.class_order"] = "several"
     found.update({part: identity[part] for part in ("version", "source")})
@@ -49,9 +47,8 @@ def conditions_of(run: RunRecord) -> Conditions:
     found["data"] = _without_draws(identity["data"])
     random = run.summary.get("weights") == "random"
     found["backbone"] = "drawn by the seed" if random else identity["backbone"]
-    for name, digest in identity["files"].items():
-        if not _of_strategy(name):
-            found[f"{name} (content)"] = digest
+    for name, digest in _part(identity["files"], of_strategy=False).items():
+        found[f"{name} (content)"] = digest
     for name in _shared_code(run):
         found[f"source of {name}"] = identity["code"][name]
     return {key: json.dumps(value) for key, value in found.items()}
@@ -64,13 +61,10 @@ def options_of(run: RunRecord) -> dict[str, str]:
     run's ancestors.
     """
     identity = run.identity
-    found = {}
-    for key, value in identity["settings"].items():
-        if _of_strategy(key):
-            found[key.removeprefix("options.")] = _written(value)
-    for name, digest in identity["files"].items():
-        if _of_strategy(name):
-            found[f"content of {name.removeprefix('options.')}"] = digest[:_SHOWN]
+    options = _part(identity["settings"], of_strategy=True)
+    found = {name: _written(value) for name, value in options.items()}
+    for name, digest in _part(identity["files"], of_strategy=True).items():
+        found[f"content of {name}"] = digest[:_SHOWN]
     for name, digest in identity["code"].items():
         if name not in _shared_code(run):
             found[f"source of {name.partition(':')[0]}"] = digest[:_SHOWN]
@@ -132,8 +126,13 @@ def notes_on(runs: Iterable[RunRecord]) -> list[str]:
     return notes
 
 
-def _of_strategy(key: str) -> bool:
-    return key == "options" or key.startswith("options.")
+def _part(values: Mapping[str, Any], *, of_strategy: bool) -> dict[str, Any]:
+    """Values of the strategy's options, or those of all other settings."""
+    return {
+        key.removeprefix("options."): value
+        for key, value in values.items()
+        if (key == "options" or key.startswith("options.")) is of_strategy
+    }
 
 
 def _shared_code(run: RunRecord) -> list[str]:

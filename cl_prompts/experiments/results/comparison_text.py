@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -190,15 +191,16 @@ def _records(table: Table) -> Iterator[dict[str, Any]]:
     """All numbers of a table, one record for each row and metric; None where undefined."""
     for row, found in table.aggregates.items():
         for metric, one in zip(table.metrics, found, strict=True):
+            values = [*one.values.values()]
             gap = vars(one.difference or Difference(0, math.nan))
             yield {
                 "table": table.group.title,
                 "strategy": row,
                 "metric": metric.key,
                 "reference": table.group.reference,
-                "seeds": len(one.values),
-                "mean": one.mean,
-                "std": one.spread,
+                "seeds": len(values),
+                "mean": statistics.mean(values) if values else None,
+                "std": statistics.stdev(values) if len(values) > 1 else None,
                 "best": one.best,
                 "rank": one.rank,
                 "pairs": gap["pairs"] or None,

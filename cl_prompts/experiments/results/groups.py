@@ -16,14 +16,7 @@ from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError, first_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, aggregates_of
 from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
-from cl_prompts.experiments.results.metrics import (
-    BY_NAME,
-    METRICS,
-    MULTI_LABEL_BY_NAME,
-    MULTI_LABEL_METRICS,
-    Metric,
-    own_score,
-)
+from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric, own_score
 from cl_prompts.experiments.run_folder.runs import RunRecord, begun_at
 from cl_prompts.user_code import label_of, labels_of
 
@@ -164,7 +157,7 @@ class Group:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Metrics of its table: those that some run has, with the user's own metrics."""
-        found = self._measured(MULTI_LABEL_METRICS if self.multi_label else METRICS)
+        found = self._measured(METRICS[self.multi_label])
         # The user's own metrics stand between scores and costs.
         scores = [metric for metric in found if metric.best is not None]
         return (*scores, *self.own_scores, *found[len(scores) :])
@@ -178,7 +171,7 @@ class Group:
     @property
     def by_name(self) -> tuple[Metric, ...]:
         """Metrics of a second table: scores under the definitions of other papers."""
-        return self._measured(MULTI_LABEL_BY_NAME if self.multi_label else BY_NAME)
+        return self._measured(BY_NAME[self.multi_label])
 
     def _measured(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         return tuple(metric for metric in metrics if any(self.values(metric).values()))

@@ -8,21 +8,15 @@ from typing import Any, Literal
 from cl_prompts.checks import one_of, whole_number
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.values import as_seeds, parsed
-from cl_prompts.experiments.results.metrics import (
-    BY_NAME,
-    METRICS,
-    MULTI_LABEL_BY_NAME,
-    MULTI_LABEL_METRICS,
-    Metric,
-)
+from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric
 
 Sampler = Literal["tpe", "random"]
 _MOST = 10_000
-_SINGLE_LABEL = (*METRICS, *BY_NAME)
-_MULTI_LABEL = (*MULTI_LABEL_METRICS, *MULTI_LABEL_BY_NAME)
+#: metrics by whether an image may have several labels
+_METRICS = {several: (*METRICS[several], *BY_NAME[several]) for several in METRICS}
 #: every metric with a better direction
 OBJECTIVES: dict[str, Metric] = {
-    metric.key: metric for metric in (*_SINGLE_LABEL, *_MULTI_LABEL) if metric.best is not None
+    metric.key: metric for metric in (*_METRICS[False], *_METRICS[True]) if metric.best is not None
 }
 
 
@@ -82,8 +76,7 @@ class SearchOptions:
             InputError: the objective is undefined.
         """
         instead = "choose another, such as " + ("map_last" if multi_label else "a_last")
-        metrics = _MULTI_LABEL if multi_label else _SINGLE_LABEL
-        if self.objective not in {metric.key for metric in metrics}:
+        if self.objective not in {metric.key for metric in _METRICS[multi_label]}:
             where = f"where an image has {'several classes' if multi_label else 'one class'}"
         elif self.objective in ("a_auc", "forgetting_anytime") and every is None:
             where = "without anytime points"

@@ -23,8 +23,8 @@ from cl_prompts.experiments.results.metrics import METRICS, Metric
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
 
-AUC = METRICS[0]
-(FORGETTING,) = (metric for metric in METRICS if metric.key == "forgetting")
+AUC = METRICS[False][0]
+(FORGETTING,) = (metric for metric in METRICS[False] if metric.key == "forgetting")
 
 
 def aggregates_for(

@@ -7,8 +7,6 @@ import math
 from cl_prompts.experiments.results.metrics import (
     BY_NAME,
     METRICS,
-    MULTI_LABEL_BY_NAME,
-    MULTI_LABEL_METRICS,
     Metric,
     own_score,
 )
@@ -27,6 +25,8 @@ def test_values_are_looked_up_or_undefined() -> None:
 def test_columns_show_the_numbers_that_the_metrics_have() -> None:
     single = set(results(Curve(), []))
     # Minus BWT, which has a metric.
-    assert {c.key for c in (*METRICS, *BY_NAME) if c.key} == single - {"forgetting_first"}
-    multi = {c.key for c in (*MULTI_LABEL_METRICS, *MULTI_LABEL_BY_NAME) if c.key}
+    assert {c.key for c in (*METRICS[False], *BY_NAME[False]) if c.key} == single - {
+        "forgetting_first"
+    }
+    multi = {c.key for c in (*METRICS[True], *BY_NAME[True]) if c.key}
     assert set(multi_label_run_results(Curve(), [])) <= multi
