@@ -70,7 +70,7 @@ def demands(rate: float | None, name: str, args: argparse.Namespace) -> dict[str
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row of the table in docs/guides/gpu.md."""
+    """A row of the table."""
     cells = [row["method"]]
     for kind in KINDS:
         found = row.get(kind)
