@@ -83,7 +83,8 @@ def test_a_run_on_stored_features_is_the_run_on_images(tmp_path: Path) -> None:
     assert stored.results() == images.results()
     state = images.strategy.model.head.state_dict()
     for name, values in stored.strategy.model.head.state_dict().items():
-        assert torch.equal(values, state[name])
+        # Features are stored in batches of another size, which may be summed in another order.
+        torch.testing.assert_close(values, state[name], rtol=1e-5, atol=1e-4)
     description = stored.summary(seconds=1, command="")
     assert description["backbone"] == "glyph_vit_tiny (blocks:half)"
     assert description["forward_passes"] == {"train": 0.0, "evaluation": 0.0}
