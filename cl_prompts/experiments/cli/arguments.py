@@ -39,8 +39,6 @@ _SHARED = {
     "seed": "of the choice of test images (default: 0).",
     "out": "parent of the run folders (default: runs).",
 }
-#: parameters that are not arguments
-GIVEN = ("command_line",)
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,7 +72,7 @@ def parser_of(commands: Sequence[Callable[..., None]]) -> tuple[Parser, Any]:
         hints = get_type_hints(function)
         sentences = {**_SHARED, **argument_sentences(doc)}
         for parameter in inspect.signature(function).parameters.values():
-            if parameter.name not in GIVEN:
+            if parameter.name != "command_line":  # which the entry point fills in
                 help_text = sentences[parameter.name].replace("%", "%%")
                 _add(command, parameter, hints[parameter.name], help_text)
         command.add_argument("--quiet", action="store_true", help="print nothing but errors.")

@@ -120,11 +120,8 @@ def as_seeds(key: str, value: Any) -> list[int]:
     found: dict[int, None] = {}
     for part in as_list(value):
         ends = _RANGE.fullmatch(part) if isinstance(part, str) else None
-        if ends is None:
-            found[fits(key, part, Seed)] = None
-            continue
-        first, last = (fits(key, int(end), Seed) for end in ends.groups())
-        if not 0 <= last - first < _MOST:
+        first, last = map(int, ends.groups()) if ends else (part, part)
+        if not 0 <= fits(key, last, Seed) - fits(key, first, Seed) < _MOST:
             raise InputError(
                 f"{key} has the range {shown(part)}: it should increase, over at most"
                 f" {_MOST:,} seeds"
@@ -146,16 +143,16 @@ def as_orders(value: Any) -> list[str]:
     """
     found: dict[str, None] = {}
     for part in as_list(value):
-        drawn = re.fullmatch(r"random:(\d{1,4})", str(part))
-        n = int(drawn[1]) if drawn else 0
-        if (drawn is None and part not in ("easy", "hard", None)) or (drawn and not 0 < n <= 1000):
+        drawn = re.fullmatch(r"random:([1-9]\d{0,2}|1000)", str(part))
+        if drawn:
+            found.update(dict.fromkeys(f"random {k}" for k in range(1, int(drawn[1]) + 1)))
+        elif part in ("easy", "hard", None):
+            found[part or ""] = None
+        else:
             raise InputError(
                 f"orders has {shown(part)}: give random:N with 1 to 1,000 orders, easy or hard,"
                 " such as orders=random:5,easy,hard"
             )
-        found.update(dict.fromkeys(f"random {k}" for k in range(1, n + 1)))
-        if drawn is None:
-            found[part or ""] = None
     return list(found)
 
 

@@ -130,20 +130,15 @@ class Sweep:
 
     def _usable(self, settings: RunConfig) -> Path | None:
         """The folder of an earlier run with this identity (settings, data, weights, code)."""
-        for folder in self._earlier.get(_key(settings_identity(settings)), ()):
-            change = self._change(folder, settings)
+        now = settings_identity(settings)
+        for folder in self._earlier.get(_key(now), ()):
+            # Data of an unfinished run are checked when it resumes.
+            whole = {**now, **self._measured(settings)} if state_of(folder) == "finished" else now
+            change = next(changes(FolderFiles(folder).read_json(IDENTITY_FILE), whole), None)
             if change is None:
                 return folder
             self._notes.append(f"{folder} is not used, and its run is repeated: {change}")
         return None
-
-    def _change(self, folder: Path, settings: RunConfig) -> str | None:
-        """Return the change since an earlier run; data are checked when a run resumes."""
-        made = FolderFiles(folder).read_json(IDENTITY_FILE)
-        now = settings_identity(settings)
-        if state_of(folder) == "finished":
-            now |= self._measured(settings)
-        return next(changes(made, now), None)
 
     def _measured(self, settings: RunConfig) -> dict[str, Any]:
         # Data of a user's function may depend on the seed.
@@ -168,13 +163,11 @@ def earlier_runs(above: Path) -> dict[str, list[Path]]:
         with suppress(InputError, KeyError):  # an unreadable folder
             found[_key(FolderFiles(file.parent).read_json(file.name))].append(file.parent)
     for folders in found.values():
-        folders.sort(key=lambda folder: (state_of(folder) == "finished", _begun(folder)))
-        folders.reverse()
+        # Names of folders are SEED-TIME.
+        folders.sort(
+            key=lambda f: (state_of(f) == "finished", f.name.partition("-")[2]), reverse=True
+        )
     return found
-
-
-def _begun(folder: Path) -> str:
-    return folder.name.partition("-")[2]
 
 
 def _key(identity: Mapping[str, Any]) -> str:

@@ -55,19 +55,6 @@ class Predictions:
         return list(zip(names, values.tolist(), strict=True))
 
 
-def check_rate(rate: float) -> None:
-    """Refuse a rate that is not a share of known images to be labelled ``unknown``.
-
-    Raises:
-        InputError: no number between 0 and 1, or one of these two.
-    """
-    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate < 1:
-        raise InputError(
-            f"unknown is {shown(rate)}: it must be the share of known images that may be rejected,"
-            " between 0 and 1, such as 0.05"
-        )
-
-
 def threshold_at(rate: float, held_out: Sequence[float]) -> float:
     """Return the confidence below which an image is labelled ``unknown``.
 
@@ -77,7 +64,7 @@ def threshold_at(rate: float, held_out: Sequence[float]) -> float:
     al., Algorithmic Learning in a Random World, 2005).
 
     Args:
-        rate: see :func:`check_rate`.
+        rate: share of images of known classes that may be labelled ``unknown``.
         held_out: confidence in n held-out images of known classes, ascending.
 
     Raises:
@@ -86,14 +73,17 @@ def threshold_at(rate: float, held_out: Sequence[float]) -> float:
     >>> threshold_at(0.25, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     2.0
     """
-    check_rate(rate)
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate < 1:
+        raise InputError(
+            f"unknown is {shown(rate)}: it must be the share of known images that may be rejected,"
+            " between 0 and 1, such as 0.05"
+        )
     n = len(held_out)
     k = math.floor(round(rate * (n + 1), 9))  # 0.29 * 100 is 28.999999999999996
     if k == 0:
         raise InputError(
             f"unknown is {rate:g}, and {n} test images of known classes are too few for less than"
-            f" 1 in {n + 1}: give at least"
-            f" {math.ceil(1e4 / (n + 1)) / 1e4:g}"
+            f" 1 in {n + 1}: give at least {math.ceil(1e4 / (n + 1)) / 1e4:g}"
         )
     return held_out[k - 1]
 

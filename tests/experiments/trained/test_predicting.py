@@ -13,7 +13,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained.predicting import (
     UNKNOWN,
     Predictions,
-    check_rate,
     image_files,
     predictions_csv,
     threshold_at,
@@ -39,7 +38,7 @@ def test_folders_are_walked_and_files_taken_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, float("nan"), float("inf"), True, "0.05", None])
 def test_a_rate_lies_between_none_and_all(rate: Any) -> None:
     with pytest.raises(InputError, match="the share of known images that may be rejected"):
-        check_rate(rate)
+        threshold_at(rate, [0.0] * 30)
 
 
 @pytest.mark.parametrize(
