@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import operator
 import reprlib
 import traceback
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator
 from functools import cache
-from numbers import Real
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -86,30 +84,6 @@ def failed(kind: str, name: str, error: Exception) -> InputError:
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return InputError(f"{kind} {name!r} failed in {place}, with {reason}")
-
-
-def _check(values: Mapping[str, Any], allowed: Callable[[Any], bool], rule: str) -> None:
-    for name, value in values.items():
-        number = isinstance(value, Real) and not isinstance(value, bool)
-        if value is not None and not (number and math.isfinite(value) and allowed(value)):
-            raise InputError(f"{name} is {shown(value)}: {rule}")
-
-
-def at_least(low: float, **values: float | None) -> None:
-    """Refuse settings below ``low`` or not finite; None is accepted."""
-    rule = "it cannot be negative" if low == 0 else f"it must be at least {low:g}"
-    _check(values, lambda value: value >= low, rule)
-
-
-def positive(**values: float | None) -> None:
-    """Refuse settings that are not positive and finite; None is accepted."""
-    _check(values, lambda value: value > 0, "it must be positive")
-
-
-def in_range(low: float, high: float, **values: float | None) -> None:
-    """Refuse settings outside ``[low, high]``; None is accepted."""
-    rule = f"it must be between {low:g} and {high:g}"
-    _check(values, lambda value: low <= value <= high, rule)
 
 
 Count = Annotated[int, Ge(1)]

@@ -15,11 +15,8 @@ from cl_prompts.checks import (
     Positive,
     Share,
     Size,
-    at_least,
     fits,
-    in_range,
     one_of,
-    positive,
     whole_number,
 )
 from cl_prompts.errors import InputError
@@ -40,20 +37,6 @@ def test_whole_numbers_of_any_type_are_accepted() -> None:
     refused("n must be a whole number of at least 1, not True", whole_number, "n", True)
     says = "n must be a whole number from 1 to 7 (the number of classes), not 8"
     refused(says, whole_number, "n", 8, high=7, of="the number of classes")
-
-
-def test_bounds_belong_to_the_range() -> None:
-    at_least(0, a=0, b=None)
-    at_least(2, a=2.0)
-    in_range(0, 1, a=0, b=1, c=None)
-    positive(a=1e-9, b=None)
-    refused("a is -1: it cannot be negative", at_least, 0, a=-1)
-    refused("b is 1: it must be at least 2", at_least, 2, a=2, b=1)
-    refused("a is nan: it cannot be negative", at_least, 0, a=float("nan"))
-    refused("a is 1.1: it must be between 0 and 1", in_range, 0, 1, a=1.1)
-    refused("a is nan: it must be between 0 and 1", in_range, 0, 1, a=float("nan"))
-    refused("a is 0: it must be positive", positive, a=0)
-    refused("a is inf: it must be positive", positive, a=float("inf"))
 
 
 def test_words_are_a_literal_type_or_a_collection() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cl_prompts.checks import fits, one_of, positive, whole_number
+from cl_prompts.checks import Positive, fits, one_of, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
@@ -142,7 +142,7 @@ def load_dataset(
     """
     whole_number("image_size", image_size)
     seed = whole_number("seed", seed, 0)
-    positive(cache_gb=cache_gb)
+    fits("cache_gb", cache_gb, Positive)
     one_of("on_bad_image", on_bad_image, OnBadImage)
     entry = find_dataset(name)
     options = {key: value for key, value in options.items() if value is not None}

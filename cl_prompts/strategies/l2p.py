@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, NotNegative, Positive, in_range
+from cl_prompts.checks import Count, NotNegative, Positive, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.pools import PrependedTokenPool
@@ -68,7 +68,7 @@ class L2P(PoolStrategy):
     def check_settings(self) -> None:
         """Refuse more prompts per image than there are, and keys copied without slots."""
         super().check_settings()
-        in_range(1, self.pool_size, top_k=self.top_k)
+        whole_number("top_k", self.top_k, 1, self.pool_size, of="pool_size")
         if self.copy_keys and self.key_choice != "slots":
             raise InputError(
                 f"copy_keys needs key_choice=slots, but key_choice is {self.key_choice}: leave it"

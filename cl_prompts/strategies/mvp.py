@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, NotNegative, Positive, Share, in_range
+from cl_prompts.checks import Count, NotNegative, Positive, Share, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.mvp import (
@@ -114,7 +114,7 @@ class MVP(PromptStrategy):
         """Build G-prompts, E-prompts chosen by nearest key, and a logit mask for each E-prompt."""
         # check_blocks refuses an empty list, but G-prompts may be left out.
         check_blocks(backbone.depth, g_blocks=self.g_blocks or (0,), e_blocks=self.e_blocks)
-        in_range(1, self.pool_size, top_k=self.top_k)
+        whole_number("top_k", self.top_k, 1, self.pool_size, of="pool_size")
         dim = backbone.dim
         return PromptedViT(
             backbone,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import cast
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, NotNegative, Positive, Share, in_range
+from cl_prompts.checks import Count, NotNegative, Positive, Share, whole_number
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.pools import Blocks, check_blocks
@@ -82,7 +82,7 @@ class SMoPE(PromptStrategy):
     def check_settings(self) -> None:
         """Refuse more experts per image than there are."""
         super().check_settings()
-        in_range(1, self.n_experts, top_k=self.top_k)
+        whole_number("top_k", self.top_k, 1, self.n_experts, of="n_experts")
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a sparse prefix, without a query; the head reads the class token."""

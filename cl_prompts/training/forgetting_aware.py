@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cl_prompts.checks import at_least
+from cl_prompts.checks import NotNegative, fits
 from cl_prompts.errors import InputError
 
 TINY = 1e-12
@@ -49,7 +49,7 @@ class ForgettingAware:
     """
 
     def __init__(self, optimizer: Optimizer, rho: float = 0.1) -> None:
-        at_least(0, rho=rho)
+        fits("rho", rho, NotNegative)
         self.optimizer = optimizer
         self.rho = rho
         self.before: list[tuple[Tensor, Tensor]] = []

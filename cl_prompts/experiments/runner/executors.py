@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from cl_prompts.checks import in_range, one_of, whole_number
+from annotated_types import Ge, Le
+
+from cl_prompts.checks import fits, one_of, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.user_code import extra
 
@@ -64,7 +66,7 @@ class Launching:
             raise InputError("--cpus and --gpus are for --launcher ray or slurm")
         if self.cpus is not None:
             whole_number("--cpus", self.cpus, 1, 1024)
-        in_range(0, 64, **{"--gpus": self.gpus})
+        fits("--gpus", self.gpus, Annotated[float, Ge(0), Le(64)] | None)
         if self.kind == "slurm" and not float(self.gpus or 0).is_integer():
             raise InputError(f"--gpus is {self.gpus:g}: it must be a whole number here")
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cl_prompts.checks import Size, at_least, fits, shown
+from cl_prompts.checks import Size, fits, shown
 from cl_prompts.errors import InputError
 from cl_prompts.models.growth import Axes, grow_parts, padded
 
@@ -41,7 +41,7 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
     n_classes = len(classes) if isinstance(classes, Sequence) else int(classes)
     if isinstance(classes, Sequence) and len(set(classes)) < n_classes:
         raise InputError(f"classes are {shown(classes)}: name each class once")
-    at_least(0, tasks=tasks)
+    fits("tasks", tasks, Size)
     if not n_classes and not tasks:
         return
     _refuse(strategy)
