@@ -74,7 +74,7 @@ def _unreadable(path: ImageFile, error: Exception) -> RunError:
 
 def _rgb(image: Image.Image) -> Tensor:
     named = "transparency" in image.info  # a level that is transparent, without an alpha channel
-    if named and isinstance(image, PngImageFile) and str(image.tile[0].args).startswith("RGB;16"):
+    if named and isinstance(image, PngImageFile) and str(image.tile[0][3]).startswith("RGB;16"):
         raise ValueError(_SIXTEEN_AND_TRANSPARENT)
     sixteen_bit_format = image.format in ("PNG", "PPM")
     bits, inverted = _grey_coding(image)
