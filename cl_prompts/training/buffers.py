@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.checks import one_of
+from cl_prompts.errors import InputError
 
 #: number of stored samples up to which a draw permutes all
 PERMUTED = 4096
@@ -120,10 +121,7 @@ class ReservoirBuffer(ReplayBuffer):
         self, size: int, *, width: int = 1, boundary: str = "sequential", seed: int = 0
     ) -> None:
         super().__init__(size, width=width, seed=seed)
-        if boundary not in ("sequential", "published"):
-            raise InputError(
-                f"unknown reservoir boundary {boundary!r}: use 'sequential' or 'published'"
-            )
+        one_of("reservoir boundary", boundary, ("sequential", "published"))
         self.boundary = boundary
         self.offered = 0
 
@@ -198,8 +196,7 @@ class ClassBalancedBuffer(ReplayBuffer):
         self, size: int, *, width: int = 1, policy: str = "random", ema: float = 0.9, seed: int = 0
     ) -> None:
         super().__init__(size, width=width, seed=seed)
-        if policy not in ("random", "importance"):
-            raise unknown("eviction policy", policy, ("random", "importance"))
+        one_of("eviction policy", policy, ("random", "importance"))
         if not 0 <= ema < 1:
             raise InputError(f"ema of the buffer's importance is {ema}: it must lie in [0, 1)")
         self.policy = policy

@@ -18,7 +18,7 @@ from cl_prompts.experiments.results import history
 from cl_prompts.experiments.results.aggregates import Band, curves_of, difference_band, mean_band
 from cl_prompts.experiments.results.groups import Group
 from cl_prompts.experiments.results.history import Floats
-from cl_prompts.experiments.run_folder.runs import RunRecord, title_of
+from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Fields = dict[str, Any]
 _LISTED = 6  # curves that an alternative text lists
@@ -79,7 +79,8 @@ def _curve_pair(group: Group, charts: Charts, *, over_tasks: bool) -> list[Field
     if not bands:
         return []
     measure = "mAP" if group.multi_label else "accuracy"
-    title = f"{title_of(measure)} {'after each task' if over_tasks else 'at any time'}"
+    score = "mAP" if group.multi_label else "Accuracy"
+    title = f"{score} {'after each task' if over_tasks else 'at any time'}"
     axes: Fields = {
         "xlabel": "after task" if over_tasks else "samples of the stream (images)",
         "ends": [] if over_tasks else _common_ends(group),

@@ -105,11 +105,6 @@ def begun_at(environment: Mapping[str, Any]) -> float:
         return -math.inf
 
 
-def title_of(measure: str) -> str:
-    """Return the name of a score at the beginning of a sentence: "Accuracy", but "mAP"."""
-    return "mAP" if measure == "mAP" else measure.capitalize()
-
-
 def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
     """Return all runs in ``paths``, each once, in the order of the paths; runs below one path are
     sorted by recipe, strategy, seed and folder.

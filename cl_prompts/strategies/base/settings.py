@@ -147,14 +147,10 @@ def _check_names(cls: type, names: Iterable[str]) -> None:
     for name in names:
         # Constructors set the first two, so the class does not have them.
         if name in ("explicit", "state") or any(hasattr(base, name) for base in cls.__bases__):
-            raise name_taken(cls.__name__, name)
-
-
-def name_taken(owner: str, name: str) -> InputError:
-    """Return the error for a setting that shadows another attribute."""
-    return InputError(
-        f"setting {name} of {owner} shadows another attribute: give the setting another name"
-    )
+            raise InputError(
+                f"setting {name} of {cls.__name__} shadows another attribute: give the setting"
+                " another name"
+            )
 
 
 @cache

@@ -11,7 +11,7 @@ from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training import JointTraining
 
-from cl_prompts.checks import whole_number
+from cl_prompts.checks import one_of, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
 from cl_prompts.metrics.curve import Curve, Evaluation
@@ -102,11 +102,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         super().__init__()
         if every is not None:
             whole_number("the evaluation period", every)
-        if points not in ("default", "published", "look_ahead"):
-            raise InputError(
-                f"anytime points {points!r} are not known: they are 'default', 'published' or"
-                " 'look_ahead'"
-            )
+        one_of("kind of anytime points", points, ("default", "published", "look_ahead"))
         self.evaluator = CachedEvaluator(
             dataset_of(test), batch_size=batch_size, num_workers=num_workers
         )
