@@ -82,15 +82,9 @@ class CombinedSet(ImageSet):
         return all(part.is_plain for part in self.parts)
 
     @property
-    def known_files(self) -> list[ImageFile | None]:
-        """File of each image; None for images in memory."""
-        found = [file for part in self.parts for file in _known_files(part)]
-        return [found[row] for row in self.rows.tolist()]
-
-    @property
     def files(self) -> tuple[ImageFile, ...]:
         """File of each image; empty unless all images come from files."""
-        found = [file for file in self.known_files if file is not None]
+        found = [file for file in _known_files(self) if file]
         return tuple(found) if len(found) == len(self) else ()
 
     def plain(self) -> ImageSet:
@@ -129,9 +123,10 @@ class CombinedSet(ImageSet):
 
 def _known_files(images: ImageSet) -> Sequence[ImageFile | None]:
     """File of each image; None for images in memory."""
-    if isinstance(images, CombinedSet):
-        return images.known_files
-    return images.files or [None] * len(images)
+    if not isinstance(images, CombinedSet):
+        return images.files or [None] * len(images)
+    found = [file for part in images.parts for file in _known_files(part)]
+    return [found[row] for row in images.rows.tolist()]
 
 
 @dataclass(frozen=True)
@@ -196,7 +191,7 @@ def joined(before: DataSet, later: DataSet, *, once: bool = True) -> JoinedDataS
     pairs = ((before.train, later.train), (before.test, later.test))
     train, test = (_in_sequence(*pair, columns, len(classes)) for pair in pairs)
     if once:
-        files = ([file for file in part.known_files if file is not None] for part in (train, test))
+        files = ([file for file in _known_files(part) if file] for part in (train, test))
         check_files(both, *files)
     return JoinedDataSet(
         name=later.name,

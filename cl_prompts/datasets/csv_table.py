@@ -75,10 +75,7 @@ def has_domains(rows: Sequence[CsvRow]) -> bool:
 
 def label_names(tables: Sequence[Sequence[CsvRow]]) -> tuple[str, ...]:
     """Return all labels that occur, sorted."""
-    names: set[str] = set()
-    for rows in tables:
-        names.update(*(row.labels for row in rows))
-    return tuple(sorted(names))
+    return tuple(sorted({label for rows in tables for row in rows for label in row.labels}))
 
 
 def csv_rows(file: Path) -> list[CsvRow]:
@@ -99,11 +96,8 @@ def csv_rows(file: Path) -> list[CsvRow]:
             f"{file} must begin with the line path,label or path,label,domain, not with"
             f" {shown(','.join(header))}"
         )
-    rows = [
-        _row(file, number, fields, header)
-        for number, fields in enumerate(lines[1:], start=2)
-        if fields
-    ]
+    numbered = enumerate(lines[1:], start=2)
+    rows = [_row(file, number, fields, header) for number, fields in numbered if fields]
     if not any(row.labels for row in rows):
         raise LayoutError(f"{file} has no image with a label")
     return rows

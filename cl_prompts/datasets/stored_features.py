@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,7 @@ def read_features(folder: Path, cache: ImageCache | None) -> Source:
     if labels.ndim != test_labels.ndim:
         raise LayoutError("train and test have labels of different kinds")
     n_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    names = _json(folder / CLASSES, list)
-    if names is None:
-        names = list(map(str, range(n_classes)))
+    names = _json(folder / CLASSES, list) or list(map(str, range(n_classes)))
     if labels.ndim == 1 and max(n_classes, int(test_labels.max()) + 1) > len(names):
         named = CLASSES if (folder / CLASSES).is_file() else "train"
         raise LayoutError(f"{named} has {len(names)} classes, and there are labels beyond them")
@@ -136,13 +134,12 @@ def _part(folder: Path, source: str) -> tuple[StoredFeatures, np.ndarray]:
     return StoredFeatures(pieces, source), whole.astype(np.int64 if whole.ndim == 1 else np.uint8)
 
 
-def _pieces(folder: Path) -> Iterator[Path]:
+def _pieces(folder: Path) -> list[Path]:
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    kept = [f for f in files if f.suffix in (".npy", ".safetensors")]
-    kept = [f for f in kept if not f.name.endswith(".labels.npy")]
-    if not kept:
+    files = [f for f in files if f.suffix in (".npy", ".safetensors")]
+    if not files:
         raise LayoutError(f"{folder} has no .npy or .safetensors files")
-    yield from kept
+    return [f for f in files if not f.name.endswith(".labels.npy")]
 
 
 def _of_arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:

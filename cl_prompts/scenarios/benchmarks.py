@@ -153,9 +153,7 @@ def benchmark_from_split(train: Any, test: Any, split: BaseSplit) -> CLScenario:
 
 
 def single_label_streams(
-    data: tuple[Any, Any],
-    targets: tuple[Any, Any],
-    split: Split,
+    data: tuple[Any, Any], targets: tuple[Any, Any], split: Split
 ) -> list[LazyStream]:
     """Build the training and the test stream of a single-label split.
 
@@ -213,9 +211,7 @@ def _by_domain(
 
 
 def multi_label_streams(
-    data: tuple[Any, Any],
-    targets: tuple[Any, Any],
-    split: MultiLabelSplit,
+    data: tuple[Any, Any], targets: tuple[Any, Any], split: MultiLabelSplit
 ) -> tuple[MultiLabelSplit, list[LazyStream]]:
     """Build the training and the test stream of a multi-label split.
 
