@@ -136,16 +136,10 @@ def evaluate(
     trained = load_run(run, trust_code=trust_code)
     found = assess(trained, place)
     matrix = None if out is None else found.confusion_csv(trained.classes)
-    rows = [
-        [
-            row.name,
-            str(row.images),
-            f"{100 * row.value:.1f}",
-            f"{100 * row.low:.1f} to {100 * row.high:.1f}",
-            row.confused,
-        ]
-        for row in (found.total, *found.by_class)
-    ]
+    rows = []
+    for row in (found.total, *found.by_class):
+        value, low, high = (f"{100 * number:.1f}" for number in (row.value, row.low, row.high))
+        rows.append([row.name, str(row.images), value, f"{low} to {high}", row.confused])
     headings = ["class", "images", f"{found.measure} %", "95 % interval", "confused with"]
     console_of().print(_table(headings, rows, right=headings[1:4]))
     for name, images in found.unknown.items():

@@ -48,17 +48,8 @@ FILLED = {
     "backbone": {"name", "seed"},
     "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
     "strategy": {
-        "model",
-        "backbone",
-        "n_classes",
-        "multi_label",
-        "n_tasks",
-        "optimizer",
-        "evaluator",
-        "eval_every",
-        "growing",
-        "device",
-        "seed",
+        *("model", "backbone", "n_classes", "multi_label", "n_tasks", "optimizer"),
+        *("evaluator", "eval_every", "growing", "device", "seed"),
     },
 }
 #: names that types in ``settings.json`` use

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cl_prompts.checks import sha256
 from cl_prompts.datasets.bad_images import Progress
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.lineage import (
@@ -58,8 +57,5 @@ def prepared(
     settings = settings_of_child(
         run.folder, found.settings, len(found.classes), name, overrides, trust_code
     )
-    for key in ("name", "root", "path"):
-        if settings.dataset.get(key) != found.settings.get(key):
-            raise InputError(f"the images to learn are in {place}: leave out dataset.{key}")
     added = growth(build_run(settings, Resources(quick=True)), verbose=verbose)
     return settings, [*added, *found.lines()[1:]]

@@ -292,7 +292,6 @@ def test_dry_run_says_what_would_grow(
         (["plugins=slow_heads"], "plugins.slow_heads.decays is [0.9, 0.99], and the model was"),
         (["seed=2"], "has the strategy and seed of its parent, mvp and 1"),
         (["weights=random"], "the weights or the normalisation of its backbone changed"),
-        (["dataset.root=/"], "leave out dataset.root"),
         (["precision=bf16"], "backbone.precision is 'bf16'"),
         (["normalisation=[[0,0,0],[1,1,1]]"], "backbone.normalisation is"),
     ],
