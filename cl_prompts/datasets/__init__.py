@@ -18,5 +18,6 @@ DESCRIPTIONS = {
     "coco2017": "COCO 2017: 118287 training and 5000 test photos, 80 classes, several in an image",
     "csv": "images with several labels, or domains: tables root/train.csv and root/test.csv",
     "features": "stored features of images, .npy or safetensors, for methods in closed form",
+    "webdataset": "WebDataset shards root/train*.tar and root/test*.tar, read at random",
     "domainnet": "DomainNet: 0.6 million images of 345 classes in 6 domains, official lists",
 }

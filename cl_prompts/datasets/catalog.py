@@ -25,6 +25,7 @@ from cl_prompts.datasets.hub import read_hf
 from cl_prompts.datasets.images import ImageCache
 from cl_prompts.datasets.readers import Reader, Source
 from cl_prompts.datasets.stored_features import read_features
+from cl_prompts.datasets.tar_shards import read_tar_shards
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.voc import read_voc2007
 from cl_prompts.errors import InputError
@@ -217,6 +218,11 @@ _ENTRIES: dict[str, DataSetEntry] = {
             "train/*.npy with train/*.labels.npy, or train/*.safetensors with features and labels,"
             " and test/ likewise"
         ),
+    ),
+    "webdataset": DataSetEntry(
+        read_tar_shards,
+        Augmentation(),
+        layout="train*.tar and test*.tar with pairs of files like 7.jpg and 7.cls or 7.json",
     ),
     "domainnet": DataSetEntry(
         read_domainnet,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.models.prototype_classifiers import SolvedClassifier, StreamingLDA
 from cl_prompts.models.ridge import RandomExpansion, RidgeStatistics, attempt_positive
+from cl_prompts.models.sums import Limits
 from cl_prompts.training.seeds import derived_seed
 
 AnaCPForm = Literal["exact", "released"]
@@ -123,10 +124,10 @@ class AnaCP(SolvedClassifier):
         )
         self.register_buffer("thetas", None, persistent=False)
 
-    def not_summed(self, sign: int) -> str | None:
-        """Why the state is not a sum, or None."""
+    def limits(self) -> Limits:
+        """The released form is not a sum."""
         released = self.form == "released"
-        return "the released form averages covariances by batches" if released else None
+        return Limits("the released form averages covariances by batches" if released else None)
 
     def shared_covariance(self) -> Tensor:
         """(dim, dim) S."""

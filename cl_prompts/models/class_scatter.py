@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.errors import InputError
+from cl_prompts.models.sums import Limits
 
 GIB = 2**30
 
@@ -48,9 +49,9 @@ class ClassScatter(nn.Module):
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
         self.register_buffer("scatters", torch.zeros(n_classes, dim, dim, dtype=dtype))
 
-    def not_summed(self, sign: int) -> str | None:
-        """Why the state is not a sum, or None."""
-        return "released code takes scatters about moving means" if self.moving else None
+    def limits(self) -> Limits:
+        """Scatters about moving means are not sums."""
+        return Limits("released code takes scatters about moving means" if self.moving else None)
 
     @torch.no_grad()
     def update(self, x: Tensor, labels: Tensor) -> None:

@@ -94,11 +94,6 @@ class RegularisedDiscriminant(PooledScatter):
                 self.sketches.add(c, torch.cat([mine - mean, shift[None]]))
         super()._update(x, onehot, labels)
 
-    def not_summed(self, sign: int) -> str | None:
-        """Why the state cannot be combined, or None."""
-        sketched = sign < 0 and self.sketches is not None
-        return "images cannot be taken out of sketches of covariances" if sketched else None
-
     def combined(self, other: RegularisedDiscriminant | None, sign: int) -> None:  # type: ignore[override]
         """Merge the sketches, after counts and means were combined."""
         super().combined(other, sign)

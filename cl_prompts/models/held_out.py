@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cl_prompts.models.sums import Limits
 from cl_prompts.training.buffers import ReservoirBuffer
 
 
@@ -55,14 +56,14 @@ class HeldOutSample(nn.Module):
         n = len(self)
         return self.features[:n], self.targets[:n]
 
-    def not_summed(self, sign: int) -> str | None:
-        """Why no sample can be taken out, or None."""
-        held = sign < 0 and self.reservoir.size
-        return "its held-out sample cannot be drawn again without some images" if held else None
-
-    def by_order(self) -> str | None:
-        """Why the order of the stream matters, or None."""
-        return "a setting is chosen on a random sample of it" if self.reservoir.size else None
+    def limits(self) -> Limits:
+        """No sample can be taken out."""
+        if not self.reservoir.size:
+            return Limits()
+        return Limits(
+            subtract="its held-out sample cannot be drawn again without some images",
+            order="a setting is chosen on a random sample of it",
+        )
 
     def combined(self, other: HeldOutSample | None, sign: int) -> None:
         """Draw a uniform sample of both streams from the two samples."""

@@ -14,6 +14,7 @@ from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier, StreamingLDA
 from cl_prompts.models.shrinkage import ByRule, ShrinkageForm, shrunk
+from cl_prompts.models.sums import Limits
 from cl_prompts.training.seeds import derived_seed
 
 KLDAForm = Literal["exact", "released"]
@@ -124,9 +125,9 @@ class MovingLDA(StreamingLDA):
             raise InputError(f"KLDA's released form needs a number as shrinkage, not {shrinkage}")
         super().__init__(dim, n_classes, shrinkage=shrinkage, **given)
 
-    def not_summed(self, sign: int) -> str | None:
-        """Why the state is not a sum."""
-        return "the released form takes scatters about moving means"
+    def limits(self) -> Limits:
+        """The state is not a sum."""
+        return Limits("the released form takes scatters about moving means")
 
     def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
         # about the updated mean

@@ -12,6 +12,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.models.shrinkage import mean_variance
+from cl_prompts.models.sums import Limits
 
 FeCAMForm = Literal["frozen", "trained", "toolbox"]
 
@@ -81,10 +82,10 @@ class MahalanobisPerClass(PrototypeClassifier):
         self.register_buffer("inverses", None, persistent=False)
         self.register_load_state_dict_post_hook(_forget_inverses)
 
-    def not_summed(self, sign: int) -> str | None:
-        """Why the state is not a sum, or None."""
+    def limits(self) -> Limits:
+        """The form for trained backbones is not a sum."""
         trained = self.form == "trained"
-        return "the form for trained backbones is not supported" if trained else None
+        return Limits("the form for trained backbones is not supported" if trained else None)
 
     def combined(self, other: MahalanobisPerClass | None, sign: int) -> None:
         """Invert covariances anew after sums were combined or reset."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.ranpac import RanPAC
 from cl_prompts.models.ridge import Expansion, mean_squared_error
+from cl_prompts.models.sums import Limits
 
 SampleWeights = Literal["none", "sqrt"]
 
@@ -106,12 +107,12 @@ class MultiLabelRidge(RanPAC):
             size = (self.statistics.size, n_classes)
             self.register_buffer("settled_weight", torch.zeros(size, dtype=dtype))
 
-    def not_summed(self, sign: int) -> str | None:
-        """Why the state is not a sum, or None."""
+    def limits(self) -> Limits:
+        """Pseudo-labels and weights are not sums."""
         if self.pseudo is not None:
-            return "pseudo-labels depend on the order of the stream"
-        by_count = self.weights != "none"
-        return "weights of samples depend on the order of the stream" if by_count else None
+            return Limits("pseudo-labels depend on the order of the stream")
+        weighed = self.weights != "none"
+        return Limits("weights of samples depend on the order of the stream" if weighed else None)
 
     def combined(self, other: MultiLabelRidge | None, sign: int) -> None:  # type: ignore[override]
         """Join the classes met; a subtraction leaves them."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.models.sums import Limits
 from cl_prompts.models.symmetric import SymmetricSums
 
 #: Random features with a rectifier, as ridge regression has them.
@@ -79,10 +80,10 @@ class RandomExpansion(nn.Module):
             self.register_buffer("phase", phase)
             self.register_buffer("bandwidth", torch.zeros(()))  # 0: not set yet
 
-    def by_order(self) -> str | None:
-        """Why the order of the stream matters, or None."""
+    def limits(self) -> Limits:
+        """A width that comes from the first batch depends on the order."""
         fitted = self.kind == "fourier" and self.gamma is None
-        return "the kernel width comes from the first batch" if fitted else None
+        return Limits(order="the kernel width comes from the first batch" if fitted else None)
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:

@@ -7,6 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from cl_prompts.models.sums import Limits
+
 
 class ClassSketches(nn.Module):
     """One sketch per class of the rows added to it (Frequent Directions: Liberty, KDD 2013).
@@ -39,9 +41,12 @@ class ClassSketches(nn.Module):
         super().__init__()
         self.register_buffer("rows", torch.zeros(n_classes, rank, dim, dtype=dtype))
 
-    def by_order(self) -> str:
-        """Why the order of the stream matters."""
-        return "sketches of covariances depend on the order of their rows"
+    def limits(self) -> Limits:
+        """Rows cannot be taken out."""
+        return Limits(
+            subtract="images cannot be taken out of sketches of covariances",
+            order="sketches of covariances depend on the order of their rows",
+        )
 
     @torch.no_grad()
     def add(self, c: int, rows: Tensor) -> None:

@@ -3,13 +3,15 @@
 A module declares which of its buffers are sums. ``summed`` names plain sums: counts, Gram matrices,
 cross products. ``mean`` and ``scatter`` (one, or one per class) that belong to a ``count`` combine
 by the pairwise update of Chan, Golub and LeVeque (1979), which keeps the precision of centred sums.
-``drawn`` names tensors that must be equal in both, such as random projections.
+``drawn`` names tensors that must be equal in both, such as random projections. The method
+``limits`` says what the state does not allow (:class:`Limits`). The hook ``combined`` updates state
+that follows from the sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,23 @@ DIGITS = 6
 WIDEST = 4096
 #: Names of centred sums: one for all classes, or one per class.
 SCATTERS = ("scatter", "scatters")
+
+
+class Limits(NamedTuple):
+    """Why a state cannot be added or subtracted, or depends on the order of the stream.
+
+    Example:
+        >>> Limits(add="it moves").reason(-1)
+        'it moves'
+    """
+
+    add: str | None = None
+    subtract: str | None = None
+    order: str | None = None
+
+    def reason(self, sign: int) -> str | None:
+        """Why the state cannot be added (sign 1) or subtracted (-1), or None."""
+        return self.add or (self.subtract if sign < 0 else None)
 
 
 @torch.no_grad()
@@ -46,18 +65,21 @@ def combine(
     pairs = [pair for pair in _pairs(whole, other) if not isinstance(pair[0], unchanged)]
     for part, theirs in pairs:
         _check_combinable(part, theirs, sign)
-    # Classes without a remaining sample are set to exactly zero.
-    empty = (whole.count <= other.count).nonzero().flatten() if sign < 0 else None
-    found = [] if empty is None else [_condition(part, theirs, empty) for part, theirs in pairs]
-    for part, theirs in pairs:
-        _combine_moments(part, theirs, sign)
-        for name in getattr(part, "summed", ()):
-            getattr(part, name).add_(getattr(theirs, name), alpha=sign)
+    made: Any = ((part, theirs, _combined(part, theirs, sign)) for part, theirs in pairs)
+    found, empty = 1.0, None
+    if sign < 0:
+        # Classes without a remaining sample are set to exactly zero.
+        empty = (whole.count <= other.count).nonzero().flatten()
+        made = list(made)  # all are checked before the first changes
+        found = max(_condition(part, values, empty) for part, _, values in made)
+    for part, theirs, values in made:
+        for name, value in values.items():
+            getattr(part, name).copy_(value)
         if empty is not None:
             _clear(part, empty)
         if hasattr(part, "combined"):
             part.combined(theirs, sign)
-    return max(found, default=1.0)
+    return found
 
 
 @torch.no_grad()
@@ -80,11 +102,17 @@ def sums_of(part: nn.Module) -> dict[str, tuple[Tensor, int | None]]:
 
 def not_sums(module: Any, sign: int = 1) -> str | None:
     """Return why a state cannot be added (sign 1) or subtracted (-1), or None."""
-    for part in module.modules():
-        reason = part.not_summed(sign) if hasattr(part, "not_summed") else None
-        if reason:
-            return str(reason)
-    return None
+    return next(filter(None, (limits.reason(sign) for limits in _limits_of(module))), None)
+
+
+def order_matters(module: Any) -> str | None:
+    """Why a state depends on the order of the stream; None if scores are equal in any order."""
+    return next(filter(None, (limits.add or limits.order for limits in _limits_of(module))), None)
+
+
+def _limits_of(module: nn.Module) -> Iterator[Limits]:
+    parts: Iterator[Any] = module.modules()
+    return (part.limits() for part in parts if hasattr(part, "limits"))
 
 
 def rearranged(
@@ -136,14 +164,6 @@ def condition_numbers(module: nn.Module) -> dict[str, float]:
     return found
 
 
-def order_matters(module: Any) -> str | None:
-    """Why a state depends on the order of the stream; None if scores are equal in any order."""
-    reason = not_sums(module)
-    for part in module.modules():
-        reason = reason or (part.by_order() if hasattr(part, "by_order") else None)
-    return reason
-
-
 def _has(part: nn.Module, name: str) -> bool:
     return isinstance(getattr(part, name, None), Tensor)
 
@@ -160,7 +180,7 @@ def _pairs(whole: nn.Module, other: nn.Module) -> Iterator[tuple[Any, Any]]:
 
 def _check_combinable(part: Any, theirs: Any, sign: int) -> None:
     for one in (part, theirs):
-        reason = one.not_summed(sign) if hasattr(one, "not_summed") else None
+        reason = one.limits().reason(sign) if hasattr(one, "limits") else None
         if reason:
             raise InputError(f"{type(one).__name__} cannot be combined: {reason}")
     for name, (tensor, _) in sums_of(part).items():
@@ -176,18 +196,20 @@ def _check_combinable(part: Any, theirs: Any, sign: int) -> None:
             )
 
 
-def _combine_moments(part: Any, theirs: Any, sign: int) -> None:
-    """Chan et al.: means and scatters about them, before the counts change."""
-    if "count" not in getattr(part, "summed", ()) or not _has(part, "mean"):
-        return
-    for name in SCATTERS:
-        if _has(part, name):
-            getattr(part, name).copy_(_scatter(part, theirs, name, sign))
-    total = (part.count + sign * theirs.count).clamp(min=1)
-    part.mean += sign * (theirs.mean - part.mean) * (theirs.count / total)[:, None]
-    if sign < 0 and _has(part, "scatters"):
+def _combined(part: Any, theirs: Any, sign: int) -> dict[str, Tensor]:
+    """Sums of both modules; means and scatters about them by Chan et al."""
+    plain = getattr(part, "summed", ())
+    found = {name: getattr(part, name).add(getattr(theirs, name), alpha=sign) for name in plain}
+    if "count" not in plain or not _has(part, "mean"):
+        return found
+    total = found["count"].clamp(min=1)
+    shift = (theirs.mean - part.mean) * (theirs.count / total)[:, None]
+    found["mean"] = part.mean + sign * shift
+    found |= {name: _scatter(part, theirs, name, sign) for name in SCATTERS if _has(part, name)}
+    if sign < 0 and "scatters" in found:
         # One sample has no scatter, and rounding would be taken for one.
-        part.scatters[total == 1] = 0
+        found["scatters"][total == 1] = 0
+    return found
 
 
 def _scatter(part: Any, theirs: Any, name: str, sign: int) -> Tensor:
@@ -202,13 +224,6 @@ def _scatter(part: Any, theirs: Any, name: str, sign: int) -> Tensor:
     return getattr(part, name).add(added, alpha=sign)
 
 
-def _without(part: Any, theirs: Any, name: str) -> Tensor:
-    if name in SCATTERS and "count" in getattr(part, "summed", ()):
-        return _scatter(part, theirs, name, -1)
-    found: Tensor = getattr(part, name) - getattr(theirs, name)
-    return found
-
-
 def _clear(part: Any, empty: Tensor) -> None:
     """Set the sums of classes without a sample to zero."""
     for tensor, axis in sums_of(part).values():
@@ -216,7 +231,7 @@ def _clear(part: Any, empty: Tensor) -> None:
             tensor.index_fill_(axis, empty, 0)
 
 
-def _condition(part: Any, theirs: Any, empty: Tensor) -> float:
+def _condition(part: Any, values: dict[str, Tensor], empty: Tensor) -> float:
     """Largest factor by which a subtraction reduces a sum.
 
     Raises:
@@ -229,11 +244,11 @@ def _condition(part: Any, theirs: Any, empty: Tensor) -> float:
         others = [i for i in range(tensor.ndim) if i != axis]
         before, after = (
             each.square().sum(dim=others).sqrt() if others else each.abs()
-            for each in (tensor, _without(part, theirs, name))
+            for each in (tensor, values[name])
         )
         ratio = torch.where(before > 0, before / after, torch.ones_like(before))
         if name == "scatters":  # one sample has none
-            ratio = ratio.where(part.count - theirs.count > 1, 1)
+            ratio = ratio.where(values["count"] > 1, 1)
         if axis is not None:
             ratio = ratio.index_fill(0, empty, 1)
         limit = 10.0**-DIGITS / torch.finfo(tensor.dtype).eps

@@ -145,9 +145,23 @@ class BaseSplit:
         lines = ["  ".join(str(value).rjust(width) for value, width in row) for row in cells]
         return "\n".join([self.title, *lines, *self.notes()])
 
+    def plain(self) -> dict[str, Any]:
+        """Return all fields as JSON values, without the rows of the tasks."""
+        return {
+            f.name: [] if f.name == "tasks" else _plain(getattr(self, f.name)) for f in fields(self)
+        }
+
     def to_json(self) -> str:
         """Return all fields as JSON; equal splits have equal texts."""
-        return json.dumps(_plain(self))
+        return "".join(self.json_parts())
+
+    def json_parts(self) -> Iterator[str]:
+        """Yield the JSON text in parts, one for each task, to save memory."""
+        before, after = json.dumps(self.plain()).split('"tasks": []', 1)
+        yield f'{before}"tasks": ['
+        for task, rows in enumerate(self.tasks):
+            yield f"{', ' * bool(task)}{rows.tolist()}"
+        yield f"]{after}"
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

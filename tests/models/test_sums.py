@@ -25,7 +25,7 @@ from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from cl_prompts.models.pooled_ridge import PooledRidge
 from cl_prompts.models.prototype_classifiers import NearestClassMean, StreamingLDA
 from cl_prompts.models.ranpac import RanPAC
-from cl_prompts.models.sums import combine, not_sums, order_matters, sums_of, zero
+from cl_prompts.models.sums import combine, order_matters, sums_of, zero
 from tests.models.classifier_data import CLASSES, DIM, data
 
 X, Y = data(120)
@@ -164,13 +164,6 @@ def test_removed_sums_that_leave_rounding_alone_are_refused() -> None:
 def test_what_is_no_sum_is_refused(made: Any, other: Any, sign: int, says: str) -> None:
     with pytest.raises(InputError, match=says):
         combine(made(), other(), sign)
-
-
-def test_methods_say_what_they_can() -> None:
-    assert not_sums(MAKERS["ncm"]()) is None
-    held = RanPAC(DIM, CLASSES, projection=9, held_out=3)
-    assert not_sums(held) is None
-    assert "held-out" in str(not_sums(held, -1))
 
 
 def test_order_matters_to_samples_and_to_a_width_of_the_first_batch() -> None:

@@ -66,10 +66,13 @@ def identity_of(run: Run) -> dict[str, Any]:
     """
     from cl_prompts.backbones.weight_files import weights_hash  # loads PyTorch
 
+    stream = hashlib.sha256()
+    for part in run.split.json_parts():
+        stream.update(part.encode())
     return {
         **settings_identity(run.settings),
         "data": run.data.fingerprint(),
-        "stream": hashlib.sha256(run.split.to_json().encode()).hexdigest(),
+        "stream": stream.hexdigest(),
         "backbone": weights_hash(run.strategy.model.backbone),
     }
 

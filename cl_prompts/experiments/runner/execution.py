@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -116,7 +115,7 @@ def execute(
                 loop.train(tracker, request)
             else:
                 loop.adopt(tracker, **adopted)
-            tracker.show_stream(json.loads(run.split.to_json()), names)
+            tracker.show_stream(run.split.plain(), names)
             tracker.finish(run.strategy.model, run.results(), names)
         finally:
             tracker.close()

@@ -39,7 +39,7 @@ from cl_prompts.user_code import label_of
 #: folder of the shards within a run folder
 FOLDER = "shards"
 #: stored features that a worker reads at once; images come in the batches of training
-_ROWS = 4096
+_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,9 @@ def check_shards(run: Run, shards: int) -> list[str]:
     batches = sum(-(-size // strategy.train_mb_size) for size in run.split.sizes)
     if shards > batches:
         raise InputError(f"--shards is {shards}, and the stream has {batches} batches: use fewer")
+    train = run.data.train
+    if not strategy.plain_images and train.plain().transform is not train.transform:
+        raise InputError(f"{name} learns augmented images, --shards plain ones: set augment=false")
     parts = strategy.model.head.modules()
     if any(isinstance(part, HeldOutSample) and part.reservoir.size for part in parts):
         return [f"{name} chooses by a random sample, which shards draw in another way"]

@@ -134,7 +134,7 @@ class TaskLoop:
             # The parent may have trained for another number of epochs.
             own = sum(map(len, run.split.tasks[self._before["n_tasks"] :]))
             self.total = self._before["samples_seen"] + run.strategy.train_epochs * own
-        self.folder.write_text("stream.json", run.split.to_json())
+        self.folder.replace("stream.json", map(str.encode, run.split.json_parts()))
         if self._before is not None:
             self.folder.write_json(BEFORE_FILE, self._before)
         if self.tasks_done:

@@ -55,6 +55,7 @@ LINES = [
     "run digits strategy=ncm ncm.augmented_views=true --shards 2",
     "run digits strategy=ncm points=look_ahead --shards 2",
     "run digits strategy=ncm --shards 200",
+    "run digits strategy=ncm --shards 2",
     "validate digits n_tasks",
     "validate digits mvp",
     "show nothing",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +17,14 @@ from hypothesis import strategies as st
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
+from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import PlannedRun
-from cl_prompts.experiments.runner import shards
+from cl_prompts.experiments.runner import running, shards
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.models.sums import sums_of
 from tests.experiments.commands import QUICK, rows, run, summary
+from tests.experiments.faults import Killed
 
 #: methods that shards can compute, with settings that let them choose nothing by a random sample
 METHODS: dict[str, list[str]] = {
@@ -84,26 +88,39 @@ def test_sums_and_curve_are_those_of_one_process(method: str, tmp_path: Path) ->
     assert torch.equal(*states)
 
 
-@pytest.mark.parametrize("writes", [0, 1, 3])
-def test_a_dead_shard_continues(
-    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+#: a function that a shard calls, and the call at which it is killed
+MOMENTS: dict[str, tuple[Any, str, int]] = {
+    "before it starts": (shards, "build_run", 1),
+    "during features": (shards, "check_input", 3),
+    "between two points": (shards, "zero", 3),
+    "while sums are written": (files, "rename", 3),
+    "after all sums": (files, "rename", 6),
+}
+
+
+def killed(function: Callable[..., Any], at: int) -> Callable[..., Any]:
+    calls = count(1)
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == at:
+            raise Killed
+        return function(*args, **kwargs)
+
+    return called
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_shard_continues(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned = PlannedRun(tmp_path, settings_of("ncm"))
-    resources = Resources()
-    write, found = shards._write, []
-
-    def dying(place: Path, state: Any) -> None:
-        if len(found) == writes:
-            raise RunError("killed")
-        found.append(place)
-        write(place, state)
-
+    planned, resources = PlannedRun(tmp_path, settings_of("ncm")), Resources()
+    owner, name, at = MOMENTS[moment]
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "_write", dying)
-        with pytest.raises(RunError, match="killed"):
+        patch.setattr(owner, name, killed(getattr(owner, name), at))
+        with pytest.raises(Killed):
             shards.compute_shard(planned, 1, 2, resources)
-    before = {place: place.read_bytes() for place in found}
-    again: list[Path] = []
+    before = {place: place.read_bytes() for place in tmp_path.rglob("*.safetensors")}
+    write, again = shards._write, []
 
     def noting(place: Path, state: Any) -> None:
         again.append(place)
@@ -112,7 +129,8 @@ def test_a_dead_shard_continues(
     monkeypatch.setattr(shards, "_write", noting)
     shards.compute_shard(planned, 1, 2, resources)
     assert not set(again) & set(before)
-    assert {place: place.read_bytes() for place in found} == before
+    assert {place: place.read_bytes() for place in before} == before
+    assert len(before) + len(again) == len(list(tmp_path.rglob("*.safetensors")))
     assert (tmp_path / "shards" / "1" / "done").is_file()
 
 
@@ -145,8 +163,13 @@ def test_the_command_and_a_run_that_resumes(
     assert "the machine is gone" in capsys.readouterr().err
     (config,) = out.rglob("config.yaml")
     folder = config.parent
-    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
-    assert done == [1, 2, 2, 3]  # the first is not computed again
+    resume = ["run", "--resume", str(folder), "--trust-code", "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "use_shards", killed(shards.use_shards, 1))
+        with pytest.raises(Killed):
+            main(resume)
+    assert main(resume) == 0
+    assert done == [1, 2, 2, 3]  # no finished shard is computed again
     assert rows(folder) == [row for row in rows(one) if row[1] != "loss"]
     assert not (folder / "shards").exists()
     assert summary(folder)["results"] == summary(one)["results"]

@@ -1,0 +1,68 @@
+"""WebDataset shards: the images of a folder, read at random, and runs on them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cl_prompts.datasets.registry import load_dataset
+from tests.datasets.toys import refusal
+from tests.experiments.commands import QUICK, rows, run
+
+
+def write_shards(root: Path, labels: dict[str, list[str]], kind: str = "cls") -> np.ndarray:
+    """Shards of at most five images; returns the pixels of all training images."""
+    root.mkdir(exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels["train"]), 8, 8, 3), np.uint8)
+    for part, texts in labels.items():
+        for i, text in enumerate(texts):
+            with tarfile.open(root / f"{part}-{i // 5:03d}.tar", "a") as tar:
+                image = io.BytesIO()
+                Image.fromarray(pixels[i]).save(image, "PNG")
+                label = text if kind == "cls" else json.dumps({"label": text})
+                files = {kind: label.encode(), "png": image.getvalue(), "pyd": b"a pickle"}
+                for suffix, content in files.items():
+                    member = tarfile.TarInfo(f"images/{i}.{suffix}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    return pixels
+
+
+@pytest.mark.parametrize("kind", ["cls", "json"])
+def test_images_are_read_in_any_order(kind: str, tmp_path: Path) -> None:
+    texts = ["10", "9", "9", "10", "2", "2", "9"]
+    pixels = write_shards(tmp_path, {"train": texts, "test": ["2", "9", "10"]}, kind)
+    data = load_dataset("webdataset", root=tmp_path, image_size=8, augment=False)
+    assert data.classes == ("2", "9", "10")
+    assert data.train.targets.tolist() == [2, 1, 1, 2, 0, 0, 1]
+    for row in (6, 0, 5):
+        found = (255 * data.train[row][0]).round().byte()
+        assert torch.equal(found, torch.from_numpy(pixels[row]).permute(2, 0, 1))
+
+
+def test_shards_of_a_run_read_shards_of_images(tmp_path: Path) -> None:
+    write_shards(tmp_path / "data", {"train": ["ant", "bee"] * 20, "test": ["ant", "bee"] * 3})
+    given = ["digits", "strategy=recommended", "seed=1", *QUICK[4:], "image_size=16", "n_tasks=2"]
+    given += ["dataset=webdataset", f"dataset.root={tmp_path / 'data'}"]
+    _, (one,) = run(tmp_path / "one", *given)
+    _, (two,) = run(tmp_path / "two", *given, "--shards", "2", "--jobs", "1")
+    assert rows(two) == [row for row in rows(one) if row[1] != "loss"]
+
+
+def test_refusals(tmp_path: Path) -> None:
+    write_shards(tmp_path, {"train": ["a", "", "b"], "test": ["a", "b"]})
+    said = refusal(lambda: load_dataset("webdataset", root=tmp_path, image_size=8))
+    assert "train-000.tar has no label for images/1" in said
+    (tmp_path / "train-000.tar").write_bytes(b"\x1f\x8b" * 600)
+    said = refusal(lambda: load_dataset("webdataset", root=tmp_path, image_size=8))
+    assert "train-000.tar is not a plain tar file" in said
+    (tmp_path / "train-000.tar").unlink()
+    said = refusal(lambda: load_dataset("webdataset", root=tmp_path, image_size=8))
+    assert "has no train*.tar" in said
