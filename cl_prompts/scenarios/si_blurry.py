@@ -87,8 +87,9 @@ def si_blurry_split(
     Raises:
         InputError: labels other than 0..C-1, or a parameter out of its range.
     """
-    given = n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover, class_order
-    return blurry_stream(*check_labels(targets, "targets"), *given)
+    labels, n_classes = check_labels(targets, "targets")
+    given = labels, n_classes, n_tasks, disjoint_percent, blurry_percent, seed, stochastic
+    return blurry_stream(*given, leftover, class_order)
 
 
 def i_blurry_split(
@@ -105,8 +106,9 @@ def i_blurry_split(
 
     ``si_blurry_split`` with ``stochastic=False`` (Koh et al., ICLR 2022, i-Blurry).
     """
-    given = n_tasks, disjoint_percent, blurry_percent, seed, False, leftover, class_order
-    return blurry_stream(*check_labels(targets, "targets"), *given)
+    labels, n_classes = check_labels(targets, "targets")
+    given = labels, n_classes, n_tasks, disjoint_percent, blurry_percent, seed, False
+    return blurry_stream(*given, leftover, class_order)
 
 
 def disjoint_split(
