@@ -115,7 +115,7 @@ def plain(value: Any, where: str = "state") -> Any:
     Raises:
         InputError: the state contains other objects than tensors, plain values and containers.
     """
-    if value is None or type(value) in (bool, int, float, str, bytes):
+    if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Tensor):
         value = value.detach().cpu()

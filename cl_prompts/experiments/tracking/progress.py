@@ -94,7 +94,7 @@ class Display:
 
     >>> with Display(Console(), 1) as display, display.run(1, "ncm seed 1") as watcher:
     ...     watcher.advance(0, 64, None)
-    ...     watcher.advance(64, 64, 0.5)  # doctest: +NORMALIZE_WHITESPACE
+    ...     watcher.advance(64, 64, 0.5)
     run 1 of 1, ncm seed 1, finished after 0 s, A_AUC 50.0
     """
 

@@ -28,6 +28,7 @@ from tests.experiments.faults import Fault, count_steps, with_fault
 from tests.experiments.runner.test_lineage import SMALL, TEST, TRAIN, digits_folder, newest
 from tests.experiments.sketches import sketched
 from tests.refusals import check_refusals
+from tests.toy_vits import OLD_TORCH
 
 pytestmark = pytest.mark.slow
 
@@ -219,6 +220,7 @@ def test_nothing_half_done_remains(
         assert len(collect([out])) == 1
 
 
+@pytest.mark.skipif(OLD_TORCH, reason="torch 2.4 draws other random weights")
 def test_mistakes_have_one_sentence(
     place: Path, parents: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
