@@ -190,7 +190,8 @@ class FolderFiles:
         try:
             found: dict[str, Any] = json.loads(text)
         except ValueError as error:
-            raise InputError(f"{self.path / name} is damaged: it is not JSON") from error
+            where = self.path / name
+            raise InputError(f"{where} is not JSON: restore it, or leave the run out") from error
         return found
 
 

@@ -224,9 +224,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._moved = True
         before = self.samples_seen
         self.samples_seen = self._count(strategy)
-        if self.samples_seen == before:
-            return  # another update on the same batch
-        if self.every is None:
+        # No progress: another update on the same batch.
+        if self.every is None or self.samples_seen == before:
             return
         threshold = self.next_threshold
         ahead = self.samples_seen - before if self.points == "look_ahead" else 0

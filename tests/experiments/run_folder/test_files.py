@@ -52,7 +52,7 @@ def test_what_cannot_be_read_or_written_is_one_sentence(tmp_path: Path) -> None:
     folder = FolderFiles(tmp_path)
     (tmp_path / "list.json").write_text('{"a": 1')
     (tmp_path / "latin.txt").write_bytes("\u00e9".encode("latin-1"))
-    with pytest.raises(InputError, match=r"list\.json is damaged: it is not JSON"):
+    with pytest.raises(InputError, match=r"list\.json is not JSON: restore it"):
         folder.read_json("list.json")
     with pytest.raises(InputError, match=r"latin\.txt cannot be read: it is not UTF-8"):
         folder.read_text("latin.txt")

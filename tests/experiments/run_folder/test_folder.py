@@ -101,7 +101,7 @@ def test_metrics_written_after_the_last_checkpoint_are_cut_off(unfinished: Path)
             "config.yaml cannot be used: this is not a run",
         ),
         ("config.yaml", b"\xff\xfe", "config.yaml cannot be read: it is not UTF-8"),
-        ("summary.json", b'{"status": "fini', "summary.json is damaged: it is not JSON"),
+        ("summary.json", b'{"status": "fini', "summary.json is not JSON: restore it"),
         ("identity.json", b"{}", "cannot be resumed: it was made with cl-prompts None"),
     ],
 )

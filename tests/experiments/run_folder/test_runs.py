@@ -36,7 +36,7 @@ def broken(folder: Path, name: str, text: str) -> Path:
         (lambda at: at, r"there is no run below .*: no folder in it has a summary.json"),
         (
             lambda at: broken(fake_run(at), "summary.json", "{"),
-            r"summary.json is damaged: it is not JSON",
+            r"summary.json is not JSON: restore it",
         ),
         (lambda at: fake_run(fake_run(at)) and at, r"run folder .* contains another one"),
         (
