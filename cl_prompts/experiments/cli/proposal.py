@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from timeit import repeat
 from typing import Any
 
+import torch
+
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
+from cl_prompts.backbones.devices import threads
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.values import one_line, yaml_text
+from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.own_images import Survey
+from cl_prompts.experiments.runner.run import takes_one_thread
 from cl_prompts.scenarios.registry import find_scenario
 
 #: least number of anytime points of a curve
@@ -21,6 +30,7 @@ _SMALL = 48  # pixels; larger images have details that the embedded backbone doe
 # DINOv3 is newer, but its licence has terms of its own.
 PHOTOS = "vit_small_patch14_reg4_dinov2.lvd142m"
 SEEDS = (1, 2, 3)
+_START = 15.0  # seconds to import the package and to write the report
 
 
 def every_for(n_train: int) -> int:
@@ -71,6 +81,42 @@ def strategies_for(found: Survey) -> tuple[str, str, str]:
         return "recommended", "multi_label_ridge", "multi_lane"
     # S-Prompts were published for consecutive domains.
     return "recommended", "ncm", "s_prompt" if len(found.domains) > 1 else "mvp"
+
+
+def seconds_for(recipe: Path) -> float:
+    """Estimate how long ``cl-prompts run`` takes with a proposed recipe.
+
+    For each strategy it times one forward pass and one solution of the classifier, with random
+    weights.
+    """
+    resources, seconds = Resources(quick=True), 0.0
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of random weights
+        for settings in plan(str(recipe), ["weights=random", f"seed={SEEDS[0]}"]):
+            with threads(one=takes_one_thread(settings)):
+                seconds += _seconds_of_run(settings, resources)
+    return _START + len(SEEDS) * seconds
+
+
+def _seconds_of_run(settings: RunConfig, resources: Resources) -> float:
+    run = build_run(settings, resources)
+    train, model = run.data.train, run.strategy.model
+    n, size = len(train), min(settings.options["train_mb_size"], len(train))
+    images = torch.stack([train[row][0] for row in range(size)]).to(run.strategy.device)
+    features = model.features(images)
+    labels = torch.as_tensor(train.targets[:size], device=features.device)
+    annotated = torch.ones(model.n_classes, dtype=torch.bool, device=features.device)
+
+    def solution() -> torch.Tensor:
+        model.learn(features, labels, annotated)
+        return model.head.logits(features)
+
+    def fastest(work: Callable[[], torch.Tensor]) -> float:
+        return min(repeat(lambda: work().cpu(), number=1, repeat=3))
+
+    points = n // settings.evaluation["every"] + run.split.n_tasks
+    forward = fastest(lambda: model.features(images)) / size * (n + len(run.data.test))
+    return forward + points * fastest(solution)
 
 
 def recipe_for(
