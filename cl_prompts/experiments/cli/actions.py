@@ -81,9 +81,8 @@ def init(
         out: file to write (default: NAME.yaml, named after the folder).
         force: overwrite an existing recipe.
     """
-    from cl_prompts.experiments.cli.proposal import recipe_for, seconds_for, warnings_on
+    from cl_prompts.experiments.cli.proposal import minutes_for, recipe_for, warnings_on
     from cl_prompts.experiments.runner.own_images import name_of, survey
-    from cl_prompts.experiments.tracking.progress import in_words
 
     name = name_of(place) if out is None else recipe_label(str(out))
     out = out or Path(f"{name}.yaml")
@@ -104,7 +103,7 @@ def init(
         print(line)
     write = files.replace if force else files.write_new
     write(out, [recipe_for(found, name, backbone, weights).encode()])
-    print(f"wrote {out}; next (about {in_words(seconds_for(out))}):")
+    print(f"wrote {out}; next (about {minutes_for(out)} min):")
     print(f"  cl-prompts run {quote(str(out))}")
     print(next_steps("latest", "then"))
 

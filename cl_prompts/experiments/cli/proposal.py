@@ -83,8 +83,8 @@ def strategies_for(found: Survey) -> tuple[str, str, str]:
     return "recommended", "ncm", "s_prompt" if len(found.domains) > 1 else "mvp"
 
 
-def seconds_for(recipe: Path) -> float:
-    """Estimate how long ``cl-prompts run`` takes with a proposed recipe.
+def minutes_for(recipe: Path) -> int:
+    """Estimate how many minutes ``cl-prompts run`` takes with a proposed recipe.
 
     For each strategy it times one forward pass and one solution of the classifier, with random
     weights.
@@ -95,7 +95,7 @@ def seconds_for(recipe: Path) -> float:
         for settings in plan(str(recipe), ["weights=random", f"seed={SEEDS[0]}"]):
             with threads(one=takes_one_thread(settings)):
                 seconds += _seconds_of_run(settings, resources)
-    return _START + len(SEEDS) * seconds
+    return math.ceil((_START + len(SEEDS) * seconds) / 60)
 
 
 def _seconds_of_run(settings: RunConfig, resources: Resources) -> float:

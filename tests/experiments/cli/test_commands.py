@@ -101,7 +101,7 @@ def test_from_a_folder_to_labels(
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "3 classes, 64 training and 16 test images"
     at = next(i for i, line in enumerate(told) if line.startswith("wrote My_photos.yaml"))
-    assert re.fullmatch(r"wrote My_photos.yaml; next \(about \d+ s\):", told[at])
+    assert re.fullmatch(r"wrote My_photos.yaml; next \(about \d+ min\):", told[at])
     assert told[at + 1] == "  cl-prompts run My_photos.yaml"
     assert told[-1].startswith("      cl-prompts learn latest FOLDER")
     assert main(["init", "My photos"]) == 2
