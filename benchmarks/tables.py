@@ -54,7 +54,7 @@ NAMES = {
     "MULTI-LANE": "multi_lane",
     "MVP": "mvp",
     "MVP with a whitened head": "mvp@whitened",
-    "MVP with one view per batch": "mvp@views",
+    "MVP with one augmentation per batch": "mvp@views",
     "NoRGa": "norga",
     "OnePrompt": "one_prompt",
     "Rainbow Memory": "rainbow",
