@@ -59,7 +59,7 @@ class MVP(PromptStrategy):
     """
 
     excluded = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
-    masks_classes = False
+    masks_classes = False  # MVP has its own logit mask, so it refuses ``class_mask="current"``
 
     class_mask: ClassMask = "seen"
     """Classes that compete in the cross-entropy: ``"seen"``, all classes seen so far, as published,
@@ -134,7 +134,7 @@ class MVP(PromptStrategy):
         )
 
     def classification_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Return the cross-entropy with AFS and GSF."""
+        """Return the cross-entropy with AFS and GSF, a term of ``training_loss``."""
         # mean_i w_i CE(z_i), with z_i = (W f_i / c_i + b) m_i (AFS, logit mask) and the weight
         # w_i = 1 - alpha + alpha e_i^gamma (GSF), e_i from the logits of unscaled features. c_i
         # and e_i depend on the label and get no gradient.

@@ -1,6 +1,7 @@
 """Online protocol: the training loop of all strategies, as an Avalanche strategy.
 
 From top to bottom: a call of ``train``, an experience, an epoch, a stream batch, an update.
+Avalanche calls ``_before_training_exp``, ``_train_exp`` and ``_after_training_exp`` in this order.
 :class:`~cl_prompts.strategies.base.method.Method` has the hooks that the loop calls.
 """
 
@@ -153,7 +154,7 @@ class OnlineStrategy(Method):
         for stream in self._stream_batches():
             if self._stop_training:
                 return
-            self.batch = stream.first
+            self.batch = stream.first  # which is also the first of its views
             self.mbatch = stream.first.columns
             self.observe_classes(self.mb_y)  # first, since the loss is over the classes seen
             trigger_plugins(self, "start_of_stream_batch")
