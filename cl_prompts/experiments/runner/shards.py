@@ -140,7 +140,10 @@ def check_shards(run: Run, shards: int) -> list[str]:
         raise InputError(f"--shards is {shards}, and the stream has {batches} batches: use fewer")
     train = run.data.train
     if not strategy.plain_images and train.plain().transform is not train.transform:
-        raise InputError(f"{name} learns augmented images, --shards plain ones: set augment=false")
+        raise InputError(
+            f"{name} learns from augmented images, and --shards only from plain ones: "
+            "set augment=false"
+        )
     parts = strategy.model.head.modules()
     if any(isinstance(part, HeldOutSample) and part.reservoir.size for part in parts):
         return [f"{name} chooses by a random sample, which shards draw in another way"]
