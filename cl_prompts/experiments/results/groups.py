@@ -310,15 +310,35 @@ def _labels(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[Path, s
     labels: dict[Path, str] = {}
     for strategy, members in by_strategy.items():
         options = [options_of(run) for run in members]
+        shown = _with_plugins_by_name(options)
         # Settings that all runs of a strategy share are not part of their labels.
-        keys = [key for key in sorted(set().union(*options)) if _differs(key, options)]
-        for run, found in zip(members, options, strict=True):
+        keys = [key for key in sorted(set().union(*shown)) if _differs(key, shown)]
+        for run, given, found in zip(members, options, shown, strict=True):
             extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in keys)
             label = names[strategy] + (f" ({extra})" if extra else "")
-            row = (strategy, json.dumps(found, sort_keys=True))
+            row = (strategy, json.dumps(given, sort_keys=True))
             # Different settings may read alike: they stay different rows.
             labels[run.folder] = rows.setdefault(row, untaken(label, rows.values()))
     return labels
+
+
+def _with_plugins_by_name(options: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Name a plugin that only some of the runs have, and leave out settings that these share."""
+    plugins = [{key.split(".")[1] for key in one if key.startswith("plugins.")} for one in options]
+    shared = set.intersection(*plugins)
+    if all(names == shared for names in plugins):
+        return [dict(one) for one in options]
+
+    def stays(key: str) -> bool:
+        section, _, rest = key.partition(".")
+        one_value = len({one[key] for one in options if key in one}) == 1
+        return section != "plugins" or rest.partition(".")[0] in shared or not one_value
+
+    return [
+        {key: value for key, value in one.items() if stays(key)}
+        | {"plugins": ", ".join(sorted(names)) or "none"}
+        for one, names in zip(options, plugins, strict=True)
+    ]
 
 
 def _differs(key: str, options: Sequence[Mapping[str, str]]) -> bool:

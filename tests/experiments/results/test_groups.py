@@ -182,3 +182,10 @@ def test_rows_have_display_names(tmp_path: Path) -> None:
         ("mvp@views", "MVP (views)"),
         ("mvp@whitened", "MVP (whitened head)"),
     ]
+
+
+def test_a_plugin_of_some_runs_is_named_without_its_settings(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp", time="20250101-120000")
+    settings = {"plugins": {"self_regulation": {"kind": "promptsrc", "scale": 10.0}}}
+    fake_run(tmp_path, "mvp", time="20250101-130000", settings=settings)
+    assert list(one_table(tmp_path)) == ["mvp (plugins=none)", "mvp (plugins=self_regulation)"]
