@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def check_refusals(file: Path, cases: Mapping[str, Callable[[], object]]) -> Non
     for name, call in cases.items():
         with pytest.raises((InputError, RunError)) as caught:
             call()
-        found.append(f"{name}: {caught.value}")
+        # Random weights, and so their hashes, depend on the CPU.
+        sentence = re.sub(r"'[0-9a-f]{16,}\.\.\.[0-9a-f]{16,}'", "'HASH'", str(caught.value))
+        found.append(f"{name}: {sentence}")
     if os.environ.get("UPDATE_REFUSALS"):
         file.write_text("\n".join(found) + "\n")
     assert file.read_text().splitlines() == found
