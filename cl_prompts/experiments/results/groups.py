@@ -328,14 +328,15 @@ def _with_plugins_by_name(options: Sequence[Mapping[str, str]]) -> list[dict[str
     shared = set.intersection(*plugins)
     if all(names == shared for names in plugins):
         return [dict(one) for one in options]
-
-    def stays(key: str) -> bool:
-        section, _, rest = key.partition(".")
-        one_value = len({one[key] for one in options if key in one}) == 1
-        return section != "plugins" or rest.partition(".")[0] in shared or not one_value
-
+    # A setting of such a plugin stays only if it differs among the runs that have the plugin.
+    values: dict[str, set[str]] = defaultdict(set)
+    for one in options:
+        for key, value in one.items():
+            section, _, rest = key.partition(".")
+            if section == "plugins" and rest.partition(".")[0] not in shared:
+                values[key].add(value)
     return [
-        {key: value for key, value in one.items() if stays(key)}
+        {key: value for key, value in one.items() if len(values.get(key, ())) != 1}
         | {"plugins": ", ".join(sorted(names)) or "none"}
         for one, names in zip(options, plugins, strict=True)
     ]

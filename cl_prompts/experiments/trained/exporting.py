@@ -140,7 +140,7 @@ def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
     ``about.json`` holds what :func:`about` returns.
 
     Args:
-        trained: the run, loaded on the CPU; its data set has to be there.
+        trained: the run, loaded on the CPU; its data set must be available.
         out: file to write.
 
     Returns:
