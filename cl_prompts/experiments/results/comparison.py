@@ -176,8 +176,9 @@ def order_sentences(group: Group) -> list[str]:
         how = "its state is sums over samples; not checked in this run"
         if done := [check for check in checks if check["orders"]]:
             how = (
-                f"checked: largest relative difference of scores over {done[0]['orders']} random"
-                f" orders, {max(check['difference'] for check in done):.0e}"
+                f"checked on {done[0]['samples']} training images: largest relative difference of"
+                f" scores over {done[0]['orders']} random orders,"
+                f" {max(check['difference'] for check in done):.0e}"
             )
         name = group.names[row]
         found.append(f"{score} of {name} does not depend on the order of the stream ({how}).")
