@@ -14,7 +14,7 @@ from PIL import Image
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone
-from cl_prompts.experiments import figures
+from cl_prompts.experiments.figures import style
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.runner import building, execution
 
@@ -46,7 +46,7 @@ def sketched(*, pages: bool = False) -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         # Nor is the engine that draws them begun: a process that is forked after that would hang.
-        patch.setattr(figures, "png", lambda chart: _BLANK.getvalue())
+        patch.setattr(style, "png", lambda chart: _BLANK.getvalue())
         patch.setattr(report, "vl_convert", SimpleNamespace(javascript_bundle=str))
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(building, "create_backbone", _backbone)

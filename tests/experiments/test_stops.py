@@ -111,7 +111,6 @@ PHASES: dict[str, tuple[Any, str, str]] = {
     "folder": (RunFolder, "create", RESUME),
     "start": (TaskLoop, "restore", RESUME),
     "results": (Tracker, "finish", REPORT),
-    "before the report": (report, "new_page", REPORT),
     "report": (report, "write_report", REPORT),
     "table": (outcomes, "tables", "stopped after the report was written: "),
 }

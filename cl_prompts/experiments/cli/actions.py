@@ -16,20 +16,9 @@ from rich.console import Console
 
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.cli import outcomes
+from cl_prompts.experiments.cli.arguments import parser_of
 from cl_prompts.experiments.cli.combining import forget, merge
-from cl_prompts.experiments.cli.outcomes import (
-    before_after_table,
-    compare,
-    conclude,
-    console_of,
-    evaluate,
-    export,
-    files_opened,
-    next_steps,
-    predict,
-    push,
-    report,
-)
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.executors import MOST_JOBS, Kind, Launching
@@ -97,7 +86,7 @@ def init(
     if weights is not None and not weights.is_file():
         raise InputError(f"weight file {weights} does not exist: check --weights")
     tables = out.with_name(f"{name}_split")
-    with files_opened() as progress:
+    with outcomes.files_opened() as progress:
         found = survey(place, tables, test_percent=test_percent, seed=seed, progress=progress)
     for line in (*found.lines(), *warnings_on(found, backbone)):
         print(line)
@@ -105,7 +94,7 @@ def init(
     write(out, [recipe_for(found, name, backbone, weights).encode()])
     print(f"wrote {out}; next (about {minutes_for(out)} min):")
     print(f"  cl-prompts run {quote(str(out))}")
-    print(next_steps("latest", "then"))
+    print(outcomes.next_steps("latest", "then"))
 
 
 def validate(
@@ -128,7 +117,7 @@ def validate(
     from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
     from cl_prompts.experiments.runner.orders import in_order
 
-    with files_opened() as progress:
+    with outcomes.files_opened() as progress:
         resources = Resources(progress, quick=quick)
         runs = in_order(runs, resources)
         built, warnings = check_plan(runs, resources)
@@ -176,7 +165,7 @@ def run(
         whole_number("--shards", shards, 1, MOST_JOBS)
     elif executor is not None:
         raise InputError("--executor is for the workers of --shards: give --shards too")
-    console = console_of()
+    console = outcomes.console_of()
     if resume is not None:
         with stop_says("stopped: the same command continues"):
             from cl_prompts.experiments.runner.running import resume as resumed
@@ -199,7 +188,7 @@ def run(
         folders = run_all(runs, out=out, console=console, **given)
         finished = _collect(folders, out / runs[0].recipe, console)
         if runs[0].dataset["name"] in ("folder", "csv", "hf"):
-            print(next_steps(finished))
+            print(outcomes.next_steps(finished))
 
 
 def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:
@@ -212,9 +201,9 @@ def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> l
         if finished:  # earlier runs are not lost
             # A further signal ends the report; the message is why the runs ended.
             with suppress(Interrupted):
-                conclude(finished, above, console)
+                outcomes.conclude(finished, above, console)
         raise
-    conclude(finished, above, console)
+    outcomes.conclude(finished, above, console)
     return finished
 
 
@@ -250,15 +239,14 @@ def sweep(
         search_seed: of the runs of a search, which are not reported (default: 1000).
     """
     from cl_prompts.experiments.sweeps.grid import grid
-    from cl_prompts.experiments.sweeps.objective import SearchOptions
+    from cl_prompts.experiments.sweeps.search import Search, SearchOptions
 
     check_recipe_code(recipe, settings, trust_code)
-    options = SearchOptions.of(sampler, trials, objective, search_seed)
+    given: Any = {"trials": trials, "objective": objective, "seeds": search_seed}
+    options = SearchOptions.of(sampler, **given)
     how = Launching(launcher, jobs, cpus, gpus)
-    where: Any = {"out": out, "console": console_of(), "how": how, "command": command_line}
+    where: Any = {"out": out, "console": outcomes.console_of(), "how": how, "command": command_line}
     if options is not None:
-        from cl_prompts.experiments.sweeps.search import Search
-
         search = Search(recipe, settings, options, **where)
         search.execute()
         search.conclude()
@@ -272,7 +260,7 @@ def sweep(
         sweep.execute()
     finally:
         if sweep.finished:
-            conclude(sweep.finished, out / runs[0].recipe, where["console"])
+            outcomes.conclude(sweep.finished, out / runs[0].recipe, where["console"])
     sweep.conclude()
 
 
@@ -302,18 +290,18 @@ def learn(
 
     share: Any = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
     share["verbose"] = verbose
-    with files_opened() as progress:
+    with outcomes.files_opened() as progress:
         run, lines = prepared(parent, place, settings, out=out, progress=progress, **share)
     for line in lines:
         print(line)
     if not dry_run:
         from cl_prompts.experiments.runner.running import run_all
 
-        console = console_of()
+        console = outcomes.console_of()
         (folder,) = run_all([run], out=out, console=console, command=command_line)
-        conclude([folder], None, console)
-        console.print(before_after_table(folder))
-        print(next_steps([folder]))
+        outcomes.conclude([folder], None, console)
+        console.print(outcomes.before_after_table(folder))
+        print(outcomes.next_steps([folder]))
 
 
 def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
@@ -322,12 +310,32 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     Args:
         shell: your shell.
     """
-    from cl_prompts.experiments.cli.completion import completion_script
+    import shtab
 
-    print(completion_script(COMMANDS, shell), end="")
+    from cl_prompts.catalog import catalog
+    from cl_prompts.experiments.cli.listing import SHOWN, lists
+    from cl_prompts.experiments.recipes.recipe_files import NAMED, recipe_names
+
+    parser, choices = parser_of(COMMANDS)
+    known = catalog()
+    groups = [known[group] for group in ("backbone", "evaluation", "training", "images")]
+    for kind in ("strategies", "scenarios", "datasets"):
+        groups += [entry["settings"] for entry in known[kind].values()]
+    words = {
+        "recipe": list(recipe_names()),
+        "settings": [f"{key}=" for key in sorted({*NAMED, "strategy", "seed"}.union(*groups))],
+        "shown": [*SHOWN, *recipe_names()],
+        "listed": [*lists(), "runs"],
+    }
+    for command in choices.choices.values():
+        for action in command._actions:  # noqa: SLF001 - argparse has no other list of them
+            if action.dest in words:
+                action.choices = words[action.dest]
+    print(shtab.complete(parser, shell), end="")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(ls, show, init, validate, run, sweep, learn, merge, forget),
-    *(report, compare, predict, evaluate, export, push, completion),
+    *(outcomes.report, outcomes.compare, outcomes.predict, outcomes.evaluate),
+    *(outcomes.export, outcomes.push, completion),
 )

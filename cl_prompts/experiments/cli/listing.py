@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from cl_prompts.backbones.catalog import BACKBONES
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import words_of
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import Parameter, parameters
+from cl_prompts.experiments.recipes.parameters import LISTS, Parameter, parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
-from cl_prompts.experiments.recipes.values import plain
+from cl_prompts.experiments.recipes.values import plain, written
 from cl_prompts.strategies import (
     PLUGINS,
     STRATEGIES,
@@ -57,20 +57,15 @@ def listed(words: Sequence[str]) -> str:
         InputError: nothing is left.
     """
     found = lists()
-    words = list(words)
-    kinds = {"strategy": "strategies"}
-    for name in found:
-        kinds |= {name: name, name.removesuffix("s"): name}
-    kind = kinds.get(words[0]) if words else None
-    if kind is not None:
-        found = {kind: found[kind]}
-        words = words[1:]
+    plurals = {**LISTS, "recipe": "recipes", "backbone": "backbones"}
+    kind = plurals.get(words[0], words[0]) if words else ""
+    if kind in found:
+        found, words = {kind: found[kind]}, words[1:]
     if words:
         found = {title: _containing(entries, words) for title, entries in found.items()}
         found = {title: entries for title, entries in found.items() if entries}
     if not found:
-        among = f"among the {kind}" if kind else f"in the lists {', '.join(lists())}"
-        raise InputError(f"there is no {' '.join(words)!r} {among}: see cl-prompts ls")
+        raise InputError(f"no entry has the words {' '.join(words)!r}: see cl-prompts ls")
     width = max(len(name) for entries in found.values() for name in entries)
     blocks = []
     for title, entries in found.items():
@@ -154,22 +149,20 @@ def shown_text(words: Sequence[str]) -> str:
     """Return the text of a recipe, or settings with defaults and descriptions.
 
     Args:
-        words: a recipe; "recipe", "strategy", "plugin", "scenario" or "dataset" and a name;
-            "backbone" or "evaluation".
+        words: a recipe; "strategy", "plugin", "scenario" or "dataset" and a name; "backbone" or
+            "evaluation".
 
     Raises:
         InputError: an unknown name.
     """
     kind, *names = words
-    if kind in ("recipe", *SHOWN) and (names or kind in ("backbone", "evaluation")):
-        if len(names) > 1:
-            raise InputError(f"show one {kind} at a time, not {', '.join(names)}")
-        if kind != "recipe":
-            return "\n".join(_settings(kind, *names))
-        words = names
-    if len(words) > 1:
-        raise unknown("kind of thing to show", kind, ("recipe", *SHOWN))
-    return recipe_text(words[0])
+    if len(names) > 1:
+        raise InputError(f"show one {kind} at a time, not {', '.join(names)}")
+    if kind in SHOWN and (names or kind in ("backbone", "evaluation")):
+        return "\n".join(_settings(kind, *names))
+    if names:
+        raise unknown("kind of thing to show", kind, SHOWN)
+    return recipe_text(kind)
 
 
 def _settings(kind: str, name: str = "") -> Iterator[str]:
@@ -177,8 +170,7 @@ def _settings(kind: str, name: str = "") -> Iterator[str]:
         yield from _of_strategy(canonical_name(name))
     elif kind == "plugin":
         accepted = parameters("plugin", name)
-        about = PLUGINS[name].description if name in PLUGINS else plugin_class(name).__doc__ or name
-        yield f"{name}: {about.strip().splitlines()[0]}\n"
+        yield f"{_about(name, PLUGINS, plugin_class)}\n"
         yield from _entries(accepted)
         yield f"\nas in plugins={name} {name}.{next(iter(accepted), 'setting')}=..."
     else:
@@ -188,9 +180,7 @@ def _settings(kind: str, name: str = "") -> Iterator[str]:
 
 def _of_strategy(name: str) -> Iterator[str]:
     """Lines on a strategy: its own settings, the shared ones, those of its head."""
-    known = name in STRATEGIES
-    about = STRATEGIES[name].description if known else strategy_class(name).__doc__ or name
-    yield f"{name}: {about.strip().splitlines()[0]}"
+    yield _about(name, STRATEGIES, strategy_class)
     accepted = parameters("strategy", name)
     common = parameters("training")
     shared = {key: p for key, p in accepted.items() if common.get(key) == p}
@@ -207,12 +197,17 @@ def _of_strategy(name: str) -> Iterator[str]:
     yield "\nplugins, as in plugins=self_regulation: see cl-prompts ls plugins"
 
 
+def _about(name: str, known: Mapping[str, Any], load: Callable[[str], type]) -> str:
+    about = known[name].description if name in known else load(name).__doc__ or name
+    return f"{name}: {about.strip().splitlines()[0]}"
+
+
 def _entries(accepted: Mapping[str, Parameter]) -> Iterator[str]:
     """Lines on settings: name=default, allowed words, and the description below."""
     for key, (kind, default, sentence) in accepted.items():
         words = [word for word in words_of(kind) if word is not None]
         may_be = f"  ({', '.join(map(str, words))})" if words else ""
-        yield f"  {key}={'' if default is ... else _written(default)}{may_be}"
+        yield f"  {key}={'' if default is ... else written(plain(default))}{may_be}"
         if sentence:
             yield textwrap.indent(textwrap.fill(_plain(sentence), _WIDTH - 6), " " * 6)
 
@@ -220,8 +215,3 @@ def _entries(accepted: Mapping[str, Parameter]) -> Iterator[str]:
 def _plain(sentence: str) -> str:
     """A sentence of a docstring without markup; of dotted names the last part."""
     return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", sentence).replace("``", "")
-
-
-def _written(value: Any) -> str:
-    value = plain(value)
-    return value if isinstance(value, str) else json.dumps(value, default=repr)

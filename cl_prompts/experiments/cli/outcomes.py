@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -230,19 +231,12 @@ def _print_or_write(text: str, out: Path | None) -> None:
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
     """Print the table of finished runs, and write their report into a folder above them."""
     place = quote(str(folders[0] if above is None else above))
+    page = None if above is None else above / time.strftime("report-%Y%m%d-%H%M%S.html")
     again = f"stopped before the report was written; write it with: cl-prompts report {place}"
-    page: Path | None = None
     with stop_says(again):
-        from cl_prompts.experiments.report.page import new_page, write_report
+        from cl_prompts.experiments.report.page import write_report
 
-        try:
-            # Created first, so that no other command takes the name.
-            page = None if above is None else new_page(above)
-            written = write_report(folders, page)
-        except KeyboardInterrupt:
-            if page is not None:
-                page.unlink()  # a placeholder
-            raise
+        written = write_report(folders, page)
     with stop_says(f"stopped after the report was written: {written}"):
         for table in tables(folders):
             console.print(table)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cl_prompts.experiments.figures.style import PALETTE, Chart, axis, heat_map, named
-from cl_prompts.experiments.results.history import Floats, first_seen
+from cl_prompts.experiments.results.history import Floats, first_seen, usage_entropy
 
 _KINDS = {"disjoint": PALETTE[0], "blurry": PALETTE[1], "other": "#888888"}
 
@@ -75,22 +75,20 @@ def forgetting_per_task(matrix: ArrayLike) -> Floats:
     NaN without an earlier value.
     """
     values = np.asarray(matrix, float)
-    # max over t < T - 1 of m[i, t], minus m[i, T - 1]
-    earlier = np.where(np.isnan(values[:, :-1]), -np.inf, values[:, :-1]).max(1, initial=-np.inf)
-    return np.where(np.isinf(earlier), np.nan, earlier) - values[:, -1]
+    # max over t < T - 1 of m[i, t], minus m[i, T - 1]; fmax leaves NaN out
+    return np.fmax.reduce(values[:, :-1], axis=1, initial=np.nan) - values[:, -1]
 
 
-def usage_chart(counts: ArrayLike, entropy: ArrayLike) -> Chart:
+def usage_chart(counts: ArrayLike) -> Chart:
     """Draw the share of each prompt in the selections of each task, and the entropy of the shares.
 
     Args:
         counts: (tasks, prompts) selections during each task (not cumulative).
-        entropy: (tasks,) entropy of their shares in bits; NaN for a task without selections.
     """
     values = np.asarray(counts, float)
     with np.errstate(invalid="ignore"):  # of a task without selections
         share = 100 * values / values.sum(1, keepdims=True)
-    rows = [f"{t + 1}  ({bits:.2f})" for t, bits in enumerate(np.asarray(entropy, float))]
+    rows = [f"{t}  ({bits:.2f})" for t, bits in enumerate(usage_entropy(values), start=1)]
     return heat_map(
         share,
         "share of uses (%)",
@@ -119,18 +117,19 @@ def key_chart(similarity: ArrayLike) -> Chart:
     )
 
 
-def stream_chart(
-    stream: Mapping[str, Any], class_names: Sequence[str] | None = None, *, unit: str = "samples"
-) -> Chart:
+def stream_chart(stream: Mapping[str, Any], class_names: Sequence[str] | None = None) -> Chart:
     """Draw classes over tasks, disjoint and blurry ones in different colours.
 
+    A multi-label stream without blurry classes has the annotated classes of a task as disjoint.
+
     Args:
-        stream: fields of a split's ``to_json()``: ``counts`` (n_tasks x n_classes samples),
-            ``disjoint_classes`` and ``blurry_classes`` (one list of classes per task).
+        stream: fields of a split's ``to_json()``: ``counts`` (n_tasks x n_classes samples, or
+            labels where an image may have several), ``disjoint_classes`` and ``blurry_classes``
+            (one list of classes per task), of a multi-label split in ``anchors``.
         class_names: names of all classes, by default their numbers.
-        unit: unit of ``counts``: "samples", or "labels" where an image may have several.
     """
     counts = np.asarray(stream["counts"])
+    unit = "labels" if "anchors" in stream else "samples"
     kinds = _kinds_of(stream, counts)
     names = named(class_names, counts.shape[1])
     tasks = [f"{t + 1}  ({total:,})" for t, total in enumerate(counts.sum(1).tolist())]
@@ -159,9 +158,11 @@ def stream_chart(
 
 def _kinds_of(stream: Mapping[str, Any], counts: Floats) -> dict[int, str]:
     """Kind of each class that occurs; disjoint classes first, by task."""
+    anchors = stream.get("anchors", stream)
+    anchors = anchors or {"disjoint_classes": [np.flatnonzero(row).tolist() for row in counts]}
     kinds: dict[int, str] = {}
     for kind in ("disjoint", "blurry"):
-        for task in stream.get(f"{kind}_classes", ()):
+        for task in anchors.get(f"{kind}_classes", ()):
             for c in task:
                 kinds.setdefault(c, kind)
     present = np.flatnonzero(counts.any(0)).tolist()

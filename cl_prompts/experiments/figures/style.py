@@ -49,14 +49,14 @@ def theme(*, dark: bool = False, size: int = 11) -> dict[str, Any]:
 
 def spec(chart: Chart, alt_text: str) -> dict[str, Any]:
     """Return the Vega-Lite specification for a page; the page adds the theme."""
-    found = _with_printable_texts(chart.to_dict())
+    found = chart.to_dict()
     del found["config"]  # Altair's own default
     return {"width": "container", "description": alt_text, **found}
 
 
 def png(chart: Chart) -> bytes:
     """Render a chart as a PNG image at 144 dots per inch on white."""
-    found = _with_printable_texts({"width": _WIDTH, **chart.to_dict(), "config": theme()})
+    found = {"width": _WIDTH, **chart.to_dict(), "config": theme()}
     return vl_convert.vegalite_to_png(found, ppi=_PPI)
 
 
@@ -78,7 +78,7 @@ def figure(chart: Chart, form: str) -> bytes:
     }
     config["axis"] |= {"labelOverlap": True, "labelSeparation": 4}
     config |= {"line": {"strokeWidth": 1.2}, "padding": 1}
-    found = _with_printable_texts({**chart.to_dict(), **size, "config": config})
+    found = {**chart.to_dict(), **size, "config": config}
     if form == "pdf":
         return vl_convert.vegalite_to_pdf(found)
     if form == "png":
@@ -90,20 +90,15 @@ def figure(chart: Chart, form: str) -> bytes:
     return svg.encode()
 
 
-def _with_printable_texts(part: Any) -> Any:
-    """Escape control characters: vl-convert aborts the process at them."""
-    if isinstance(part, dict):
-        return {key: _with_printable_texts(value) for key, value in part.items()}
-    if isinstance(part, list):
-        return [_with_printable_texts(value) for value in part]
-    if isinstance(part, str):
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in part)
-    return part
-
-
 def named(names: Sequence[Any] | None, count: int) -> list[str]:
-    """Return names, or numbers without names."""
-    return [str(name) for name in names or range(count)]
+    """Return names, or numbers without names; control characters, at which vl-convert aborts the
+    process, become question marks.
+
+    >>> named(["a\\tb"], 1), named(None, 2)
+    (['a?b'], ['0', '1'])
+    """
+    texts = map(str, names or range(count))
+    return ["".join(sign if sign.isprintable() else "?" for sign in text) for text in texts]
 
 
 def axis(kind: type[alt.X] | type[alt.Y], field: str, names: Sequence[str], title: str) -> Any:

@@ -8,7 +8,6 @@ each strategy to its own.
 from __future__ import annotations
 
 import itertools
-import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
@@ -22,6 +21,7 @@ from annotated_types import Ge, Le
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import Count, fits, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes import values
 from cl_prompts.experiments.recipes.overrides import override, running_strategies
 from cl_prompts.experiments.recipes.parameters import (
     needed_by,
@@ -35,19 +35,6 @@ from cl_prompts.experiments.recipes.recipe_files import (
     Recipe,
     load_recipe,
     recipe_label,
-)
-from cl_prompts.experiments.recipes.values import (
-    BY_NAME,
-    Seed,
-    as_orders,
-    as_seeds,
-    by_name,
-    flat,
-    in_one_line,
-    merged,
-    plain,
-    yaml_of,
-    yaml_text,
 )
 from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of, labels_of
 
@@ -79,8 +66,8 @@ class RunConfig:
 
     recipe: str
     strategy: str
-    seed: Seed
-    stream_seed: Seed
+    seed: values.Seed
+    stream_seed: values.Seed
     device: str
     num_workers: Annotated[int, Ge(0), Le(256)] | None
     checkpoint_every: Count | None = None
@@ -110,11 +97,11 @@ class RunConfig:
 
     def to_yaml(self) -> str:
         """Return the content of ``config.yaml``."""
-        return yaml_text(plain(asdict(self)))
+        return values.yaml_text(values.plain(asdict(self)))
 
     def user_code(self) -> list[str]:
         """Return the dotted names that affect the numbers, also of unchecked settings."""
-        names: list[Any] = [self.strategy, *by_name("plugins", self.options.get("plugins"))]
+        names: list[Any] = [self.strategy, *values.by_name("plugins", self.options.get("plugins"))]
         names += [section.get("name") for section in (self.dataset, self.scenario)]
         names += self.parent.get("code", [])
         return [str(name) for name in names if is_dotted(str(name))]
@@ -135,9 +122,10 @@ class RunConfig:
             InputError: the text is damaged, or names other code.
         """
         try:
-            settings = cls(**fits("the text", yaml_of(text), dict[str, Any]))
+            settings = cls(**fits("the text", values.yaml_of(text), dict[str, Any]))
         except (yaml.YAMLError, TypeError, InputError) as error:
-            raise InputError(f"this is not a run configuration: {in_one_line(error)}") from error
+            reason = values.in_one_line(error)
+            raise InputError(f"this is not a run configuration: {reason}") from error
         for key, kind in _kinds().items():
             fits(key, getattr(settings, key), kind)
         # Before any look-up, which imports dotted names.
@@ -178,8 +166,8 @@ class RunConfig:
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
         """Return name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
-        values = dict(getattr(self, name))
-        return values.pop("name"), values
+        arguments = dict(getattr(self, name))
+        return arguments.pop("name"), arguments
 
 
 @cache
@@ -216,8 +204,9 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
         name: of the recipe.
         overrides: ``key=value`` texts.
     """
+    empty: Recipe = {"strategies": {}, "run": [], "training": {}, "evaluation": {}}
     # A copy, since settings are set in it.
-    recipe = plain({"strategies": {}, "run": [], "training": {}, "evaluation": {}, **TOP, **recipe})
+    recipe = values.plain({**empty, **TOP, **recipe})
     override(recipe, overrides)
     strategies = running_strategies(recipe)
     if not strategies:
@@ -225,20 +214,17 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     around = {"device", "num_workers", "checkpoint_every", "tracker"}
     found = {key: fits(key, recipe[key], _kinds()[key]) for key in around}
     found |= {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
-    stream_seed = fits("stream_seed", recipe["stream_seed"], Seed | None)
+    stream_seed = fits("stream_seed", recipe["stream_seed"], values.Seed | None)
     accepted = {key for name in strategies for key in parameters("strategy", name)}
     options = {name: strategy_options(name, _given(recipe, name, accepted)) for name in strategies}
-    orders = as_orders(recipe["orders"])
+    orders = values.as_orders(recipe["orders"])
     _check_orders(orders, found["scenario"])
+    seeds = values.as_seeds("seed", recipe["seeds"])
     runs = []
-    draws = itertools.product(strategies, as_seeds("seed", recipe["seeds"]), orders)
-    for strategy, seed, order in draws:
-        drawn: dict[str, Any] = {
-            "seed": seed,
-            "stream_seed": seed if stream_seed is None else stream_seed,
-            "order": order,
-        }
-        run = deepcopy(RunConfig(name, strategy, options=options[strategy], **drawn, **found))
+    for strategy, seed, order in itertools.product(strategies, seeds, orders):
+        found |= {"options": options[strategy], "order": order}
+        stream = seed if stream_seed is None else stream_seed
+        run = deepcopy(RunConfig(name, strategy, seed, stream, **found))
         if order.startswith("random"):
             run.scenario["class_order"] = int(order.split()[1])
         runs.append(run)  # runs must not share mappings
@@ -256,7 +242,7 @@ def _given(recipe: Recipe, strategy: str, others: Collection[str]) -> Mapping[st
     if at and strategy not in own:
         raise unknown(f"variant of {base}", strategy, [k for k in own if k.startswith(f"{base}@")])
     # Prototypes, for example, have no head to train.
-    left_out = {key for key in catalog()["training"] if key not in accepted}
+    left_out = {*catalog()["training"]} - {*accepted}
     found = {key: value for key, value in recipe["training"].items() if key not in left_out}
     if "plugins" in found:
         found["plugins"] = {
@@ -266,7 +252,7 @@ def _given(recipe: Recipe, strategy: str, others: Collection[str]) -> Mapping[st
             if needed_by(plugin) in {"", *accepted} or needed_by(plugin) not in others
         }
     for name in dict.fromkeys((base, strategy)):
-        found = merged(found, own.get(name, {}))
+        found = values.merged(found, own.get(name, {}))
     return found
 
 
@@ -283,11 +269,11 @@ def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """A section with its defaults, ``name`` first."""
     if section == "evaluation":
         return validated(section, parameters(section), given)
-    values = dict(given)
-    name = values.pop("name", None)
+    arguments = dict(given)
+    name = arguments.pop("name", None)
     if name is None:
         raise InputError(f"section {section!r} of the recipe has no name: add {section}=NAME")
-    return {"name": name, **validated(section, parameters(section, str(name)), values)}
+    return {"name": name, **validated(section, parameters(section, str(name)), arguments)}
 
 
 def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
@@ -303,14 +289,14 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
     met: dict[tuple[str, str], set[str]] = defaultdict(set)
     for run in runs:
         for key, value in held_settings(run).items():
-            met[run.strategy, key].add(json.dumps(value, default=str))
+            met[run.strategy, key].add(values.written(value))
     labels = []
     for run in runs:
         texts = [names[run.strategy]]
         for key, value in held_settings(run).items():
             if len(met[run.strategy, key]) > 1 and key not in ends:
-                written = value if isinstance(value, str) else json.dumps(value)
-                texts.append(f"{key.removeprefix('options.').removesuffix('.name')}={written}")
+                name = key.removeprefix("options.").removesuffix(".name")
+                texts.append(f"{name}={values.written(value)}")
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
         order = f", {run.order}" if run.order else ""
         labels.append(" ".join([*texts, f"seed {run.seed}{stream}{order}"]))
@@ -319,7 +305,7 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
 
 def held_settings(run: RunConfig) -> dict[str, Any]:
     """Return a run's settings by dotted name, and the names of its plugins and prompt forms."""
-    held = dict(flat(plain(asdict(run))))
-    for key in BY_NAME:
+    held = dict(values.flat(values.plain(asdict(run))))
+    for key in values.BY_NAME:
         held[f"options.{key}"] = ",".join(run.options.get(key) or ()) or "none"
     return held

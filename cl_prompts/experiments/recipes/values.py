@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -63,6 +64,16 @@ def parsed(text: str) -> Any:
         return yaml_of(text)
     except yaml.YAMLError:
         return text
+
+
+def written(value: Any) -> str:
+    """Return a value as recipes write it; texts that read like other values have quotes.
+
+    >>> written("auto"), written("5"), written([1, None])
+    ('auto', '"5"', '[1, null]')
+    """
+    is_text = isinstance(value, str) and parsed(value) == value
+    return value if is_text else json.dumps(value, default=repr)
 
 
 def as_list(value: Any) -> list[Any]:

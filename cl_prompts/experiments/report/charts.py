@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from cl_prompts.errors import first_of
-from cl_prompts.experiments import figures
+from cl_prompts.experiments.figures import maps
+from cl_prompts.experiments.figures.curves import curve_chart
+from cl_prompts.experiments.figures.style import Chart, spec
 from cl_prompts.experiments.results import history
 from cl_prompts.experiments.results.aggregates import Band, curves_of, difference_band, mean_band
 from cl_prompts.experiments.results.groups import Group
-from cl_prompts.experiments.results.history import Floats
+from cl_prompts.experiments.run_folder.folder import KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Fields = dict[str, Any]
-_LISTED = 6  # curves that an alternative text lists
 _LONGEST_STEM = 150  # of the name of a file
 
 
@@ -34,9 +34,9 @@ class Charts:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
-        self.by_file: dict[str, figures.Chart] = {}
+        self.by_file: dict[str, Chart] = {}
 
-    def add(self, name: str, chart: figures.Chart, alt: str, caption: str = "") -> Fields:
+    def add(self, name: str, chart: Chart, alt: str, caption: str = "") -> Fields:
         """Add a chart.
 
         Args:
@@ -52,8 +52,8 @@ class Charts:
         if file in self.by_file:
             file = f"{file}-{len(self.by_file)}"
         self.by_file[file] = chart
-        spec = script_json(figures.spec(chart, alt))
-        return {"json": spec, "alt": alt, "caption": caption, "file": file}
+        text = script_json(spec(chart, alt))
+        return {"json": text, "alt": alt, "caption": caption, "file": file}
 
 
 def script_json(data: Any) -> Markup:
@@ -78,7 +78,6 @@ def _curve_pair(group: Group, charts: Charts, *, over_tasks: bool) -> list[Field
     bands = _known({names[row]: mean_band(seeds) for row, seeds in curves.items()})
     if not bands:
         return []
-    measure = "mAP" if group.multi_label else "accuracy"
     score = "mAP" if group.multi_label else "Accuracy"
     title = f"{score} {'after each task' if over_tasks else 'at any time'}"
     axes: Fields = {
@@ -86,19 +85,17 @@ def _curve_pair(group: Group, charts: Charts, *, over_tasks: bool) -> list[Field
         "ends": [] if over_tasks else _common_ends(group),
     }
     bands |= _bounds(group, bands)
-    ylabel = f"{measure} over the classes seen (%)"
-    chart = figures.curve_chart(bands, charts.names, ylabel=ylabel, **axes)
-    alt = f"{group.title}: {title}; at the end {_finals(bands, '{:.1f} %')}"
+    ylabel = f"{score} over the classes seen (%)"
+    chart = curve_chart(bands, charts.names, ylabel=ylabel, **axes)
     lines = "; vertical lines: task ends" if axes["ends"] else ""
     caption = f"{title}. Lines: means over seeds; bands: ± one standard deviation{lines}."
-    found = [charts.add(f"{group.title}-{title}", chart, alt, caption)]
+    found = [charts.add(f"{group.title}-{title}", chart, f"{group.title}: {title}", caption)]
     theirs = curves.pop(reference, {})
     gaps = _known({names[row]: difference_band(ours, theirs) for row, ours in curves.items()})
     if gaps:
         axes |= {"ylabel": "difference (points)", "differences": True}
-        chart = figures.curve_chart(gaps, charts.names, **axes)
-        finals = _finals(gaps, "{:+.1f} points")
-        alt = f"{title} minus that of {names[reference]}; at the end {finals}"
+        chart = curve_chart(gaps, charts.names, **axes)
+        alt = f"{group.title}: {title} minus that of {names[reference]}"
         caption = (
             f"Difference to {names[reference]} at the same seed. Bands: 95 % intervals of the mean"
             " at each point (Student)."
@@ -129,32 +126,18 @@ def _bounds(group: Group, bands: Mapping[str, Band]) -> dict[str, Band]:
     return found
 
 
-def _finals(bands: Mapping[str, Band], form: str) -> str:
-    """Final values, highest first."""
-    finals = {name: 100 * float(band.middle[-1]) for name, band in bands.items()}
-    ranked = sorted(finals.items(), key=lambda item: (-item[1], item[0]))
-    return first_of([f"{name} {form.format(value)}" for name, value in ranked], _LISTED)
-
-
 def stream_charts(group: Group, charts: Charts) -> list[tuple[str, Fields]]:
     """Draw each different stream once, with its name."""
     runs = sorted(group.runs, key=lambda run: run.summary["stream_seed"])
-    streams = {json.dumps(run.stream, sort_keys=True): run for run in runs}
-    return [_stream_chart(group.title, run, charts) for run in streams.values()]
-
-
-def _stream_chart(title: str, run: RunRecord, charts: Charts) -> tuple[str, Fields]:
-    shown = history.drawn_stream(run.stream)
-    counts = np.asarray(shown["counts"])
-    order = f", {run.order}" if run.order else ""
-    name = f"stream seed {run.summary['stream_seed']}{order}"
-    chart = figures.stream_chart(shown, run.summary.get("class_names"), unit=run.unit)
-    alt = (
-        f"{title}, {name}: {counts.sum():,} {run.unit} of {counts.any(axis=0).sum()} classes in"
-        f" {len(counts)} tasks"
-    )
-    caption = f"Classes over tasks; darker: a larger share of the class's {run.unit}."
-    return name, charts.add(f"{title}-{name}", chart, alt, caption)
+    found = []
+    for run in {json.dumps(run.stream, sort_keys=True): run for run in runs}.values():
+        order = f", {run.order}" if run.order else ""
+        name = f"stream seed {run.summary['stream_seed']}{order}"
+        chart = maps.stream_chart(run.stream, run.summary.get("class_names"))
+        caption = "Classes over tasks; darker: a larger share of the class."
+        title = f"{group.title}-{name}"
+        found.append((name, charts.add(title, chart, f"{group.title}, {name}", caption)))
+    return found
 
 
 def task_chart(title: str, name: str, runs: Sequence[RunRecord], charts: Charts) -> Fields | None:
@@ -165,60 +148,43 @@ def task_chart(title: str, name: str, runs: Sequence[RunRecord], charts: Charts)
     if (~np.isnan(matrix)).any(axis=0).sum() < 2:
         return None
     measure = "mAP" if runs[0].multi_label else "accuracy"
-    by_domain = any(run.summary.get("domain_names") for run in runs)
-    rows = "domain of task" if by_domain else "classes first seen in task"
     # Seeds may order domains differently.
     orders = {tuple(run.summary.get("domain_names") or ()) for run in runs}
+    rows = "domain of task" if any(orders) else "classes first seen in task"
     names = orders.pop() if len(orders) == 1 else ()
-    chart = figures.task_chart(matrix, measure=measure, rows=rows, names=names)
+    chart = maps.task_chart(matrix, measure=measure, rows=rows, names=names)
     over = f"mean over {len(runs)} seeds" if len(runs) > 1 else "one seed"
-    final = _extremes_in_words(matrix[:, -1], names)
-    alt = f"{title}, {name}: {measure} on each task after every task, {over}; at the end {final}"
+    alt = f"{title}, {name}: {measure} on each task after every task, {over}"
     return charts.add(f"{title}-{name}-tasks", chart, alt, f"{name}, {over}")
-
-
-def _extremes_in_words(final: Floats, names: Sequence[str]) -> str:
-    if np.isnan(final).all():
-        return "nothing was measured"
-    worst, best = int(np.nanargmin(final)), int(np.nanargmax(final))
-    known = list(names) or [str(i + 1) for i in range(len(final))]
-    return (
-        f"{100 * final[worst]:.0f} % ({known[worst]}) to {100 * final[best]:.0f} % ({known[best]})"
-    )
 
 
 def run_charts(title: str, name: str, run: RunRecord, charts: Charts) -> list[Fields]:
     """Draw classes, prompt use and keys of one run."""
     stem, whose = f"{title}-{name}-seed-{run.seeds}", f"{title}, {name}, seed {run.seeds}"
     return [
-        {**charts.add(f"{stem}-{what}", chart, f"{whose}: {words}"), "line": line}
-        for what, chart, words, line in _pictures(run)
+        {**charts.add(f"{stem}-{what}", chart, f"{whose}: {line or what}"), "line": line}
+        for what, chart, line in _pictures(run)
     ]
 
 
-def _pictures(run: RunRecord) -> Iterator[tuple[str, figures.Chart, str, str]]:
-    """File name, chart, alternative text, and the line that folds it; an empty line shows it."""
-    names = run.summary.get("class_names")
+def _pictures(run: RunRecord) -> Iterator[tuple[str, Chart, str]]:
+    """File name, chart, and the line that folds it; an empty line shows it."""
     measure = "average precision" if run.multi_label else "accuracy"
     points, values = history.class_matrix(run)
     if points and not run.whole_stream:
-        chart = figures.class_chart(points, values, names, measure=measure)
-        known = names or list(map(str, range(len(values))))
-        final = _extremes_in_words(values[:, -1], known)
-        yield "classes", chart, f"{measure} of each class, {final} at the end", ""
+        chart = maps.class_chart(points, values, run.summary.get("class_names"), measure=measure)
+        yield "classes", chart, ""
     usage = history.usage_matrix(run)
     if usage.size:
-        chart = figures.usage_chart(usage, history.usage_entropy(usage))
-        words = f"use of {usage.shape[1]} prompts in training"
         task, prompt = np.unravel_index(usage.argmax(), usage.shape)
         share = 100 * usage[task, prompt] / max(1, usage[task].sum())
-        line = f"largest share {share:.0f} % (prompt {prompt}, task {task + 1})"
-        yield "prompt-use", chart, words, f"Prompt use: {line}"
-    similarity = history.key_similarity_of(run.folder)
-    if similarity is not None and len(similarity) > 1:
-        chart = figures.key_chart(similarity)
+        line = f"Prompt use: largest share {share:.0f} % (prompt {prompt}, task {task + 1})"
+        yield "prompt-use", maps.usage_chart(usage), line
+    keys = run.folder / KEYS_FILE
+    similarity = np.load(keys)["similarity"] if keys.is_file() else np.empty(0)
+    if len(similarity) > 1:
         others = np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity)
         first, second = np.unravel_index(others.argmax(), others.shape)
-        line = f"largest {others.max():.2f} (prompts {first} and {second})"
-        words = f"cosine between {len(similarity)} prompt keys"
-        yield "key-cosines", chart, words, f"Cosines between prompt keys: {line}"
+        largest = f"largest {others.max():.2f} (prompts {first} and {second})"
+        line = f"Cosines between prompt keys: {largest}"
+        yield "key-cosines", maps.key_chart(similarity), line

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shlex
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from markupsafe import Markup
 
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError, RunError, short
-from cl_prompts.experiments.figures import Format, figure, theme
+from cl_prompts.experiments.figures.style import Format, figure, theme
 from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.report.charts import (
     Charts,
@@ -59,7 +56,7 @@ def write_report(
         paths: run folders or folders above them, see ``collect``; rows come in this order.
         out: folder, or file name that ends in ``.html``; default: the folder common to all paths.
         reference: label or strategy that paired differences refer to, see
-            :func:`~cl_prompts.experiments.results.comparison.reference_row`.
+            :func:`~cl_prompts.experiments.results.groups.choose`.
         figures: "pdf", "svg" or "png" also writes each chart as a figure of one column's width to
             the folder ``report_figures`` beside the page.
 
@@ -104,21 +101,6 @@ def _write_figures(folder: Path, charts: Charts, form: str) -> None:
         replace(folder / f"{name}.{form}", [figure(chart, form)])
 
 
-def new_page(folder: Path) -> Path:
-    """Create an empty report ``report-<time>.html``, or with ``-2`` and so on if it exists."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"report-{time.strftime('%Y%m%d-%H%M%S')}"
-    for number in itertools.count(1):
-        page = folder / (f"{name}.html" if number == 1 else f"{name}-{number}.html")
-        try:
-            with page.open("x", encoding="utf-8") as file:
-                file.write(f"<!DOCTYPE html>{_MARK}<title>Report</title>This is being written.")
-        except FileExistsError:
-            continue
-        return page
-    raise AssertionError("numbers do not end")
-
-
 def _render(
     runs: list[RunRecord], paths: list[Path], base: Path, reference: str | None
 ) -> tuple[str, Charts]:
@@ -141,13 +123,20 @@ def _render(
         metrics={metric.key for part in parts for metric in part.metrics},
         runs=runs,
         counted={run.folder for part in parts for run in part.runs},
-        place=partial(_place, base=base.resolve()),
+        place=lambda path: Path(os.path.relpath(path.resolve(), base.resolve())).as_posix(),
         opening=opening(runs),
         before_after=before_after,
+        memory=lambda run: memory_text(run.summary),
+        label=label_of,
+        order_table=order_table,
         unfinished=not all(run.finished for run in runs),
         environments=_environments(runs),
         commands=list(dict.fromkeys(str(run.summary.get("command") or "") for run in runs)),
-        left_out=_left_out(runs),
+        left_out={
+            run.summary["dataset"]: run.summary
+            for run in runs
+            if run.summary.get("skipped_images") or run.summary.get("unread_files")
+        },
         report_command=shlex.join(["cl-prompts", "report", *map(str, paths), *options]),
     )
     return html, charts
@@ -155,23 +144,15 @@ def _render(
 
 def _group_fields(group: Group, charts: Charts) -> Fields:
     """Return everything that the template shows of a group; ``charts`` collects the charts."""
-    facts = dict(group.runs[0].summary)
-    for key in ("dataset", "scenario"):
-        facts[key] = label_of(str(facts[key]))
     # Memory has a column of its own.
     metrics = [metric for metric in group.metrics if metric.title != "trainable"]
     table = group.table(metrics)
     return {
         "group": group,
-        "names": group.names,
         "finding": finding(group),
         "notes": caveats(group, table),
-        "facts": facts,
         "metrics": metrics,
         "table": table,
-        "table_by_name": group.table(group.by_name),
-        "memory": {row: memory_text(runs[0].summary) for row, runs in group.rows.items()},
-        "orders": order_table(group),
         "gaps": _gap_fields(group),
         "curves": curve_charts(group, charts),
         "streams": stream_charts(group, charts),
@@ -199,22 +180,6 @@ def _row_fields(group: Group, row: str, charts: Charts) -> Fields:
         "runs": [(run, run_charts(group.title, name, run, charts)) for run in runs],
         "config": yaml_text(dict(runs[0].config)),
     }
-
-
-def _place(path: Path, base: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), base)).as_posix()
-
-
-def _left_out(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Skipped images and unread files of each data set that has any."""
-    found = {}
-    for run in runs:
-        skipped = list(run.summary.get("skipped_images") or ())
-        unread = dict(run.summary.get("unread_files") or {})
-        if skipped or unread:
-            entry = {"dataset": run.summary["dataset"], "skipped": skipped, "unread": unread}
-            found[json.dumps(entry, sort_keys=True)] = entry
-    return list(found.values())
 
 
 def _environments(runs: Sequence[RunRecord]) -> list[tuple[int, dict[str, Any]]]:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cl_prompts.experiments.recipes.values import parsed
+from cl_prompts.experiments.recipes.values import written
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Conditions = Mapping[str, str]
@@ -62,7 +62,7 @@ def options_of(run: RunRecord) -> dict[str, str]:
     """
     identity = run.identity
     options = _part(identity["settings"], of_strategy=True)
-    found = {name: _written(value) for name, value in options.items()}
+    found = {name: written(value) for name, value in options.items()}
     for name, digest in _part(identity["files"], of_strategy=True).items():
         found[f"content of {name}"] = digest[:_SHOWN]
     for name, digest in identity["code"].items():
@@ -140,11 +140,6 @@ def _shared_code(run: RunRecord) -> list[str]:
     settings = run.identity["settings"]
     names = (settings["dataset.name"], settings["scenario.name"])
     return [name for name in run.identity["code"] if name in names]
-
-
-def _written(value: Any) -> str:
-    """A value as recipes write it; texts that read like other values have quotes."""
-    return value if isinstance(value, str) and parsed(value) == value else json.dumps(value)
 
 
 def _without_draws(data: Mapping[str, Any]) -> Mapping[str, Any]:

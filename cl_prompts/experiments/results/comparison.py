@@ -7,7 +7,6 @@ as those of the report.
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
+from cl_prompts.experiments.recipes.values import written
 from cl_prompts.experiments.results.aggregates import Aggregate, power
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.groups import Group, choose, groups
@@ -101,8 +101,7 @@ def _groups_by(runs: Sequence[RunRecord], key: str) -> list[Group]:
         raise InputError(f"{key} could mean {' or '.join(named)}: write one of these")
     by_value = defaultdict(list)
     for run, one in zip(runs, settings, strict=True):
-        value = one.get(named[0], "unset")
-        by_value[value if isinstance(value, str) else json.dumps(value)].append(run)
+        by_value[written(one.get(named[0], "unset"))].append(run)
     return [
         replace(group, title=f"{group.title} ({key}={value})")
         for value, members in by_value.items()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import re
 import statistics
@@ -16,6 +13,7 @@ from cl_prompts.experiments.recipes.values import one_line
 from cl_prompts.experiments.results.aggregates import CONFIDENCE, Aggregate, Difference
 from cl_prompts.experiments.results.comparison import Table, notes_of
 from cl_prompts.experiments.results.metrics import memory_text
+from cl_prompts.experiments.run_folder.files import csv_text, json_text
 
 Format = Literal["markdown", "latex", "csv", "json"]
 #: writes a cell of one or several lines, perhaps in bold
@@ -50,7 +48,9 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
     one_of("format", form, Format)
     if form in ("json", "csv"):
         records = [record for table in tables for record in _records(table)]
-        return json.dumps(records, indent=1) if form == "json" else _csv(records)
+        if form == "json":
+            return json_text(records)
+        return csv_text([records[0], *(record.values() for record in records)])
     if form == "markdown":
         return "\n\n".join(part for table in tables for part in _markdown(table))
     parts = [part for number, table in enumerate(tables, 1) for part in _latex(table, number)]
@@ -212,11 +212,3 @@ def _records(table: Table) -> Iterator[dict[str, Any]]:
 
 def _finite(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _csv(records: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue().rstrip("\n")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cl_prompts.experiments.run_folder.folder import KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Floats = NDArray[np.float64]
@@ -45,10 +43,7 @@ def stream_curve_of(run: RunRecord) -> list[tuple[float, float]]:
     With one epoch this is :func:`curve_of`.
     """
     curve = curve_of(run)
-    seen = list(run.summary["task_ends"])
-    ends = stream_ends_of(run)
-    if not curve or seen == ends:
-        return list(curve)
+    seen, ends = run.summary["task_ends"], stream_ends_of(run)
     places = np.rint(np.interp([point for point, _ in curve], [0, *seen], [0, *ends]))
     return [(float(x), value) for x, (_, value) in zip(places, curve, strict=True)]
 
@@ -59,15 +54,8 @@ def stream_ends_of(run: RunRecord) -> list[int]:
     Samples seen, where the tasks or samples of the run differ from those of its stream.
     """
     seen = list(run.summary["task_ends"])
-    ends = np.cumsum(task_sizes(run)).tolist()
+    ends = np.cumsum([len(task) for task in run.stream["tasks"]]).tolist()
     return ends if len(seen) == len(ends) and ends[-1] == run.summary["samples"] else seen
-
-
-def task_sizes(run: RunRecord) -> list[int]:
-    """Return the samples of each task; a multi-label image counts once in each of its tasks."""
-    if "tasks" in run.stream:
-        return [len(task) for task in run.stream["tasks"]]
-    return np.asarray(run.stream["counts"]).sum(axis=1).tolist()
 
 
 def task_curve_of(run: RunRecord) -> Points:
@@ -139,30 +127,6 @@ def usage_entropy(counts: ArrayLike) -> Floats:
         entropy = -np.where(share > 0, share * np.log2(share), 0.0).sum(axis=1)
     # A single used prompt gives -0.
     return np.where(total[:, 0] > 0, np.abs(entropy), np.nan)
-
-
-def key_similarity_of(folder: Path) -> Floats | None:
-    """Return the cosines between keys after the last task, (prompts, prompts).
-
-    None for a method without keys.
-    """
-    path = folder / KEYS_FILE
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as file:
-        return np.asarray(file["similarity"], float)
-
-
-def drawn_stream(stream: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a stream that ``stream_chart`` draws.
-
-    A multi-label stream without blurry classes has the annotated classes of a task as disjoint.
-    """
-    if "anchors" not in stream:
-        return dict(stream)
-    visible = [np.flatnonzero(row).tolist() for row in stream["counts"]]
-    kinds = stream["anchors"] or {"disjoint_classes": visible, "blurry_classes": []}
-    return {"counts": stream["counts"], **kinds}
 
 
 class BeforeAfter(NamedTuple):

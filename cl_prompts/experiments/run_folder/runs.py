@@ -69,11 +69,6 @@ class RunRecord:
         return "map" if self.multi_label else "accuracy"
 
     @property
-    def unit(self) -> str:
-        """Unit of its stream: samples or labels."""
-        return "labels" if self.multi_label else "samples"
-
-    @property
     def seeds(self) -> str:
         """The seed, the stream seed if it differs, and any class order."""
         seed = self.summary["seed"]

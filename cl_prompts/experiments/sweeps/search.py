@@ -3,30 +3,93 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import shlex
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.checks import whole_number
+from cl_prompts.errors import InputError, RunError, unknown
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
+from cl_prompts.experiments.recipes.values import as_seeds, parsed
+from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.sweeps.grid import grid
-from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
 from cl_prompts.experiments.sweeps.search_space import SearchSpace
 from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.user_code import extra
 
+Sampler = Literal["tpe", "random"]
 #: seed of the sampler, so that equal searches choose equal settings
 _SAMPLER_SEED = 0
+_MOST = 10_000  # trials
+#: metrics by whether an image may have several labels
+_METRICS = {several: (*METRICS[several], *BY_NAME[several]) for several in METRICS}
+#: every metric with a better direction
+OBJECTIVES: dict[str, Metric] = {
+    metric.key: metric for metric in (*_METRICS[False], *_METRICS[True]) if metric.best is not None
+}
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of a search.
+
+    Attributes:
+        sampler: Optuna's tree-structured Parzen estimator, or random.
+        trials: number of settings to try.
+        objective: number of ``summary.json`` to optimise.
+        seeds: of runs and streams; the objective is the mean over them. They are not reported.
+    """
+
+    sampler: Sampler = "tpe"
+    trials: int = 20
+    objective: str = "a_auc"
+    seeds: tuple[int, ...] = (1000,)
+
+    def __post_init__(self) -> None:
+        whole_number("--trials", self.trials, 1, _MOST)
+        if self.objective not in OBJECTIVES:
+            raise unknown("objective", self.objective, OBJECTIVES)
+
+    @classmethod
+    def of(cls, sampler: Sampler | None, **options: Any) -> SearchOptions | None:
+        """Read options of the command line, where None is a default; None without a sampler."""
+        given = {name: value for name, value in options.items() if value is not None}
+        if "seeds" in given:
+            given["seeds"] = tuple(as_seeds("--search-seed", parsed(given["seeds"])))
+        if sampler is None and given:
+            raise InputError(
+                "--trials, --objective and --search-seed are for a search: add --sampler tpe"
+            )
+        return None if sampler is None else cls(sampler, **given)
+
+    def check(self, *, multi_label: bool, every: int | None) -> None:
+        """Refuse an objective that the runs do not have.
+
+        Args:
+            multi_label: whether an image may have several labels.
+            every: samples between anytime points; None for none.
+
+        Raises:
+            InputError: the objective is undefined.
+        """
+        instead = ""
+        if self.objective not in {metric.key for metric in _METRICS[multi_label]}:
+            instead = "--objective " + ("map_last" if multi_label else "a_last")
+        elif self.objective in ("a_auc", "forgetting_anytime") and every is None:
+            instead = "evaluation.every"
+        if instead:
+            raise InputError(
+                f"--objective {self.objective} is undefined for these runs: set {instead}"
+            )
 
 
 class Search:
@@ -90,15 +153,8 @@ class Search:
         kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
         sampler = kinds[options.sampler](seed=_SAMPLER_SEED)
         self._failed = optuna.trial.TrialState.FAIL
-        self.study = optuna.create_study(sampler=sampler, direction=options.direction)
-
-    @property
-    def best(self) -> Any:
-        """The first of the best trials; None if no trial has a value."""
-        try:
-            return self.study.best_trial
-        except ValueError:
-            return None
+        direction = "maximize" if OBJECTIVES[options.objective].best is max else "minimize"
+        self.study = optuna.create_study(sampler=sampler, direction=direction)
 
     @property
     def path(self) -> Path:
@@ -137,10 +193,11 @@ class Search:
         Raises:
             RunError: no trial has a value.
         """
-        best = self.best
         name = self.options.objective
-        if best is None:
-            raise RunError(f"no trial has a value of {name}: see {self.path}")
+        try:
+            best = self.study.best_trial
+        except ValueError as error:
+            raise RunError(f"no trial has a value of {name}: see {self.path}") from error
         chosen = self.space.written(best.params)
         out = [] if self._out == Path("runs") else ["--out", str(self._out)]
         settings = [*self.space.fixed, *chosen, *self.space.seeds]
@@ -195,11 +252,10 @@ class Search:
         if state_of(folder) != "finished":
             return None
         summary = files.FolderFiles(folder).read_json("summary.json")
-        value = OBJECTIVES[self.options.objective].value(summary)
-        return None if value is None or not math.isfinite(value) else value
+        return OBJECTIVES[self.options.objective].value(summary)
 
     def _line(self, trial: Any) -> str:
-        title = OBJECTIVES[self.options.objective].title.removesuffix("\u00a0%")
+        title = OBJECTIVES[self.options.objective].name
         chosen = " ".join(self.space.written(trial.params))
         value = "undefined" if trial.value is None else f"{100 * trial.value:.1f}"
         return f"trial {trial.number + 1} of {self.options.trials}, {chosen}, {title} {value}"

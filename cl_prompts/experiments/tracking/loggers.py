@@ -20,7 +20,7 @@ from cl_prompts.experiments.recipes.run_config import RunConfig, held_settings
 from cl_prompts.user_code import extra, is_dotted, load_object
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.figures import Chart
+    from cl_prompts.experiments.figures.style import Chart
 
 #: a scalar, an image of (height, width, 3) bytes, or counts per prompt or class
 Value = float | np.ndarray | Sequence[float]
@@ -150,9 +150,9 @@ class OnlineLogger:
 
 def pixels(chart: Chart) -> np.ndarray:
     """Return a chart as (height, width, 3) bytes."""
-    from cl_prompts.experiments import figures  # here, since it loads Altair
+    from cl_prompts.experiments.figures import style  # loads Altair
 
-    return np.asarray(Image.open(io.BytesIO(figures.png(chart))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(style.png(chart))).convert("RGB"))
 
 
 class Loggers:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
-from cl_prompts.experiments.results.history import drawn_stream, usage_entropy
+from cl_prompts.experiments.results.history import usage_entropy
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
 from cl_prompts.experiments.tracking.loggers import (
     Logger,
@@ -153,12 +153,9 @@ class Tracker(BaseSGDPlugin):
 
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
         """Draw the stream, once."""
-        from cl_prompts.experiments import figures  # here, since they load Altair
+        from cl_prompts.experiments.figures.maps import stream_chart  # loads Altair
 
-        unit = "labels" if "anchors" in stream else "samples"
-        shown = drawn_stream(stream)
-        chart = figures.stream_chart(shown, class_names, unit=unit)
-        self.loggers.write("stream", pixels(chart), 0)
+        self.loggers.write("stream", pixels(stream_chart(stream, class_names)), 0)
 
     def finish(
         self,
@@ -173,14 +170,14 @@ class Tracker(BaseSGDPlugin):
             results: final numbers; None where a number is not defined.
             class_names: class names of the data set.
         """
-        from cl_prompts.experiments import figures  # here, since they load Altair
+        from cl_prompts.experiments.figures.maps import class_chart  # loads Altair
 
         points = self.anytime.curve.points() if self.anytime.every else self.anytime.curve.task_ends
         if points:
             matrix = torch.stack([p.by_class for p in points], dim=1).numpy()
             samples = [p.samples_seen for p in points]
             measure = "average precision" if self.measure == "map" else "class accuracy"
-            chart = figures.class_chart(samples, matrix, class_names, measure=measure)
+            chart = class_chart(samples, matrix, class_names, measure=measure)
             self.loggers.write(f"class_{self.measure}", pixels(chart), samples[-1])
         self.diagnostics.finish(model, self._samples)
         auc = results.get("a_auc")
@@ -244,7 +241,7 @@ class Diagnostics:
         """Write and draw the cosines between keys."""
         similarity = key_similarity(model)
         if similarity is not None:
-            from cl_prompts.experiments.figures import key_chart  # loads Altair
+            from cl_prompts.experiments.figures.maps import key_chart  # loads Altair
 
             found = similarity.cpu().numpy()
             self.folder.write_arrays(KEYS_FILE, similarity=found)

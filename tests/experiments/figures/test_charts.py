@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_prompts.experiments import figures
-from cl_prompts.experiments.figures.curves import MAX_POINTS, _y_scale
+from cl_prompts.experiments.figures import maps, style
+from cl_prompts.experiments.figures.curves import MAX_POINTS, _y_scale, curve_chart
 from cl_prompts.experiments.figures.maps import forgetting_per_task
 from cl_prompts.experiments.results.aggregates import Band
 
 NAN = np.nan
-SHOWN = "a.b[0] \\x1b[31m\\n</script>'\""
+SHOWN = "a.b[0] ?[31m?</script>'\""
 HOSTILE = "a.b[0] \x1b[31m\n</script>'\""
 STREAM = {
     "counts": [[3, 0, 1, 0], [0, 4, 1, 0]],
@@ -31,26 +31,26 @@ def band(*middle: float, half: float | None = 0.1, x: Any = None) -> Band:
     return Band(places, values, None if half is None else np.full(len(values), half), 3)
 
 
-CHARTS: dict[str, Callable[[], figures.Chart]] = {
-    "curves": lambda: figures.curve_chart(
-        {HOSTILE: band(0.5, 0.95), "b": band(0.2, half=None)},
-        ["b", HOSTILE],
+CHARTS: dict[str, Callable[[], style.Chart]] = {
+    "curves": lambda: curve_chart(
+        {SHOWN: band(0.5, 0.95), "b": band(0.2, half=None)},
+        ["b", SHOWN],
         xlabel="samples seen (images)",
         ylabel="accuracy (%)",
         ends=[1, 2],
     ),
-    "differences": lambda: figures.curve_chart(
+    "differences": lambda: curve_chart(
         {"b": band(-0.5, 0.2)}, ["b"], xlabel="task", ylabel="points", differences=True
     ),
-    "classes": lambda: figures.class_chart(
+    "classes": lambda: maps.class_chart(
         [10, 20], [[NAN, 0.5], [0.25, 1]], [HOSTILE, "b"], measure="accuracy"
     ),
-    "tasks": lambda: figures.task_chart(
+    "tasks": lambda: maps.task_chart(
         [[0.9, 0.4], [NAN, 0.8]], measure="accuracy", rows="classes of task"
     ),
-    "usage": lambda: figures.usage_chart([[1, 3], [0, 0]], [0.81, NAN]),
-    "keys": lambda: figures.key_chart([[1, -0.5], [-0.5, 1]]),
-    "stream": lambda: figures.stream_chart(STREAM, [HOSTILE, "b", "c", "d"]),
+    "usage": lambda: maps.usage_chart([[1, 3], [0, 0]]),
+    "keys": lambda: maps.key_chart([[1, -0.5], [-0.5, 1]]),
+    "stream": lambda: maps.stream_chart(STREAM, [HOSTILE, "b", "c", "d"]),
 }
 
 
@@ -62,24 +62,24 @@ def data_of(part: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def rows_of(chart: figures.Chart) -> list[dict[str, Any]]:
-    return data_of(figures.spec(chart, "words"))
+def rows_of(chart: style.Chart) -> list[dict[str, Any]]:
+    return data_of(style.spec(chart, "words"))
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_is_a_picture(name: str) -> None:
     chart = CHARTS[name]()
-    image = Image.open(io.BytesIO(figures.png(chart)))
+    image = Image.open(io.BytesIO(style.png(chart)))
     assert image.width > 700
     assert len(set(image.convert("L").getdata())) > 8
-    spec = figures.spec(chart, "words")
+    spec = style.spec(chart, "words")
     assert spec["description"] == "words"
     assert spec["width"] == "container"
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_figures_have_the_width_of_a_column(name: str) -> None:
-    image = Image.open(io.BytesIO(figures.figure(CHARTS[name](), "png")))
+    image = Image.open(io.BytesIO(style.figure(CHARTS[name](), "png")))
     assert image.width / 300 == pytest.approx(3.4, abs=0.1)
 
 
@@ -96,7 +96,7 @@ def test_curves_are_percents_with_their_bands() -> None:
 def test_of_many_points_some_are_drawn_the_last_among_them() -> None:
     n = 2 * MAX_POINTS + 1
     many = band(*np.linspace(0, 1, n), half=None)
-    points = rows_of(figures.curve_chart({"a": many}, ["a"], xlabel="x", ylabel="y"))
+    points = rows_of(curve_chart({"a": many}, ["a"], xlabel="x", ylabel="y"))
     assert len(points) <= MAX_POINTS
     assert points[-1]["x"] == n
 

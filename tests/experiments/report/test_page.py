@@ -14,7 +14,7 @@ import pytest
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.report import page as report
-from cl_prompts.experiments.report.page import new_page, write_report
+from cl_prompts.experiments.report.page import write_report
 from tests.experiments.fake_runs import fake_multi_label_run, fake_run, seal
 from tests.experiments.sketches import sketched
 
@@ -99,18 +99,15 @@ def test_page_says_what_was_run_and_how_to_repeat_it(read: Page) -> None:
         assert key in read.text
 
 
-def test_every_chart_has_an_alternative_text_with_numbers(read: Page) -> None:
+def test_every_chart_has_an_alternative_text(read: Page) -> None:
     texts = [chart["description"] for chart in read.charts]
     assert texts == read.attributes["aria-label"]
     assert len(set(texts)) == len(texts)
-    assert all(re.search(r"\d", text) for text in texts)
-    assert re.search(r"Accuracy at any time; at the end Joint \d+\.\d %, ", texts[0])
-    assert "minus that of Fine-tuning" in texts[1]
-    kinds = Counter(
-        re.sub(r".*?(classes in|each task|each class|use of|$).*", r"\1", t) for t in texts
-    )
+    assert texts[0] == "digits: Accuracy at any time"
+    assert texts[1] == "digits: Accuracy at any time minus that of Fine-tuning"
+    kinds = Counter(re.sub(r".*?(stream|each task|classes|$).*", r"\1", t) for t in texts)
     # Two streams; tasks of three strategies, and classes of each of their runs.
-    assert (kinds["classes in"], kinds["each task"], kinds["each class"]) == (2, 3, 6)
+    assert (kinds["stream"], kinds["each task"], kinds["classes"]) == (2, 3, 6)
 
 
 def test_curves_of_one_label_over_samples_and_of_several_over_tasks_too(tmp_path: Path) -> None:
@@ -118,7 +115,7 @@ def test_curves_of_one_label_over_samples_and_of_several_over_tasks_too(tmp_path
         fake_multi_label_run(tmp_path, strategy)
     read = Page(write_report([tmp_path]).read_text())
     titles = [chart["description"] for chart in read.charts]
-    assert any("mAP after each task; at the end" in title for title in titles)
+    assert any("mAP after each task" in title for title in titles)
     assert "CF1" in read.text
 
 
@@ -173,19 +170,11 @@ def test_report_goes_where_it_is_told_and_replaces_only_a_report(tmp_path: Path)
     other = fake_run(tmp_path / "runs", "joint", 2)
     assert write_report([run, other]) == run.parent / "report.html"
     assert write_report([run], tmp_path / "new" / "place").parent == tmp_path / "new" / "place"
-    claimed = new_page(tmp_path / "new")
-    assert write_report([run], claimed).stat().st_size > 1000
     mine = tmp_path / "mine.html"
     mine.write_text("<html>mine</html>")
     with pytest.raises(InputError, match=r"mine\.html is not a report of cl-prompts"):
         write_report([run], mine)
     assert mine.read_text() == "<html>mine</html>"
-
-
-def test_two_reports_of_one_second_have_names_of_their_own(tmp_path: Path) -> None:
-    pages = [new_page(tmp_path / "new") for _ in range(20)]
-    assert len(set(pages)) == 20
-    assert all(re.fullmatch(r"report-\d{8}-\d{6}(-\d+)?\.html", page.name) for page in pages)
 
 
 def test_a_place_that_cannot_be_written_to_is_named(
