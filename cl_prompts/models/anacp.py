@@ -70,6 +70,7 @@ class AnaCP(SolvedClassifier):
     """
 
     class_axes: ClassVar = {**SolvedClassifier.class_axes, "first": 0}
+    derived = ("weight", "thetas")
     heads: Sequence[RidgeStatistics]
     covariance: Tensor
     first: Tensor
@@ -122,7 +123,6 @@ class AnaCP(SolvedClassifier):
             )
             for i in range(heads)
         )
-        self.register_buffer("thetas", None, persistent=False)
 
     def limits(self) -> Limits:
         """The released form is not a sum."""

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 
 from cl_prompts.models.class_scatter import ClassScatter, rows_by_class
-from cl_prompts.models.pooled_ridge import FoundRidge, evidence_ridge
-from cl_prompts.models.prototype_classifiers import PooledScatter
+from cl_prompts.models.pooled_ridge import FoundRidge, RidgedScatter
 from cl_prompts.models.shrinkage import mean_variance
 from cl_prompts.models.sketches import ClassSketches
 
 Rank = int | Literal["full"]
 
 
-class RegularisedDiscriminant(PooledScatter):
+class RegularisedDiscriminant(RidgedScatter):
     """Regularised discriminant analysis (Friedman, JASA 1989) with class covariances of low rank
     (LR-RGDA, arXiv 2602.00144), equal priors.
 
@@ -52,9 +51,7 @@ class RegularisedDiscriminant(PooledScatter):
     """
 
     sorts = True
-    regulariser = "ridge"
-    ridge: Tensor
-    """b t of the last solution."""
+    derived = ("weight", "factors", "log_det")
     factors: Tensor
     """(classes, rank, dim) F_c with F_c' F_c = S^-1 - S_c^-1."""
     log_det: Tensor
@@ -69,18 +66,14 @@ class RegularisedDiscriminant(PooledScatter):
         ridge: float | FoundRidge = "evidence",
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
+        super().__init__(dim, n_classes, ridge=ridge, dtype=dtype)
         self.rank = rank
-        self.relative = ridge
         self.sketches: ClassSketches | None = None
         self.classes: ClassScatter | None = None
         if rank == "full":
             self.classes = ClassScatter(dim, n_classes, dtype=dtype)
         elif rank:
             self.sketches = ClassSketches(rank, dim, n_classes, dtype=dtype)
-        self.register_buffer("ridge", torch.zeros((), dtype=dtype), persistent=False)
-        for name in ("factors", "log_det"):
-            self.register_buffer(name, None, persistent=False)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         if self.classes is not None:
@@ -127,10 +120,7 @@ class RegularisedDiscriminant(PooledScatter):
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
         s = self.scatter / self.count.sum().clamp(min=1)
-        if isinstance(self.relative, str):
-            self.ridge.copy_(evidence_ridge(self))
-        else:
-            self.ridge.copy_(self.relative * mean_variance(s))
+        self.update_ridge(mean_variance(s))
         s.diagonal().add_(self.ridge)
         root, info = torch.linalg.cholesky_ex(s)
         root = root.masked_fill(info != 0, float("nan"))

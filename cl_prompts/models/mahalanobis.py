@@ -36,8 +36,9 @@ class MahalanobisPerClass(PrototypeClassifier):
       between the *rows* of ``cov + 100 I``.
 
     Covariances are unbiased and exact on a stream. Means of off-diagonal entries leave zeros out,
-    as published. A class of one sample has R_c = I, except for ``"toolbox"``. Memory: 2 n_classes
-    dim^2 numbers (scatters and inverses), 0.9 GiB for 100 classes at 768 in float64.
+    as published. A class of one sample has R_c = I, except for ``"toolbox"``. Scores invert the
+    matrices of classes with new samples only. Memory: 2 n_classes dim^2 numbers (scatters and
+    inverses), 0.9 GiB for 100 classes at 768 in float64.
 
     Args:
         form: see above.
@@ -56,9 +57,12 @@ class MahalanobisPerClass(PrototypeClassifier):
     """
 
     sorts = True
-    class_axes: ClassVar = {"count": 0, "raw_mean": 0, "inverses": 0}
+    class_axes: ClassVar = {"count": 0, "raw_mean": 0, "inverses": 0, "inverted": 0}
+    derived = ("inverses", "inverted")
     raw_mean: Tensor
     inverses: Tensor | None
+    inverted: Tensor
+    """(classes,) count of each class when its matrix was inverted."""
 
     def __init__(
         self,
@@ -79,17 +83,11 @@ class MahalanobisPerClass(PrototypeClassifier):
         self.classes = ClassScatter(dim, n_classes, dtype=dtype)
         if form == "trained":
             self.register_buffer("raw_mean", torch.zeros(n_classes, dim, dtype=dtype))
-        self.register_buffer("inverses", None, persistent=False)
-        self.register_load_state_dict_post_hook(_forget_inverses)
 
     def limits(self) -> Limits:
         """The form for trained backbones is not a sum."""
         trained = self.form == "trained"
         return Limits("the form for trained backbones is not supported" if trained else None)
-
-    def combined(self, other: MahalanobisPerClass | None, sign: int) -> None:
-        """Invert covariances anew after sums were combined or reset."""
-        self.inverses = None
 
     def means(self) -> Tensor:
         """(classes, dim) m_c."""
@@ -132,24 +130,25 @@ class MahalanobisPerClass(PrototypeClassifier):
             self.raw_mean += shift / self.count.clamp(min=1)[:, None]
             x = x.sqrt()
         self.classes.update(x, labels)
-        self.inverses = None
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         if self.inverses is None:
             self.inverses = torch.zeros_like(self.classes.scatters)
-            for c in self.seen.nonzero().flatten().tolist():
-                self.inverses[c] = pseudo_inverse(self.matrix(c))
+            self.inverted = torch.zeros_like(self.count)
+        for c in (self.count != self.inverted).nonzero().flatten().tolist():
+            self.inverses[c] = pseudo_inverse(self.matrix(c))
+        self.inverted = self.count.clone()
         v = F.normalize(x, dim=1)
         if self.form == "trained":
             # The square root of a negative feature would be NaN.
             v = F.normalize(v.clamp(min=0).sqrt(), dim=1)
-        scores = []
+        means, scores = self.means(), v.new_zeros(len(v), self.n_classes)
         # One class at a time to save memory.
-        for mean, inverse in zip(self.means(), self.inverses, strict=True):
+        for c in self.seen.nonzero().flatten().tolist():
             # -(v - m_c) R_c^+ (v - m_c)^T
-            difference = v - mean
-            scores.append(-((difference @ inverse) * difference).sum(dim=1))
-        return torch.stack(scores, dim=1)
+            difference = v - means[c]
+            scores[:, c] = -((difference @ self.inverses[c]) * difference).sum(dim=1)
+        return scores
 
 
 def normalised(covariance: Tensor) -> Tensor:
@@ -170,7 +169,3 @@ def pseudo_inverse(matrix: Tensor) -> Tensor:
     if bool(sound):
         return torch.cholesky_inverse(factor)
     return torch.linalg.pinv(matrix, hermitian=True)
-
-
-def _forget_inverses(module: MahalanobisPerClass, _: object) -> None:
-    module.inverses = None

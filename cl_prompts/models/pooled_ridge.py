@@ -15,7 +15,44 @@ from cl_prompts.models.shrinkage import ridge_by_evidence
 FoundRidge = Literal["evidence"]
 
 
-class PooledRidge(PooledScatter):
+class RidgedScatter(PooledScatter):
+    """Base of classifiers on a pooled scatter with a relative ridge.
+
+    Args:
+        ridge: relative to a mean variance; ``"evidence"``: that of :class:`PooledRidge`.
+
+    Example:
+        >>> RidgedScatter(16, n_classes=3).relative
+        'evidence'
+    """
+
+    ridge: Tensor
+    """Ridge of the last solution."""
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        ridge: float | FoundRidge = "evidence",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        self.relative = ridge
+        self.register_buffer("ridge", torch.zeros((), dtype=dtype), persistent=False)
+
+    def update_ridge(self, scale: Tensor) -> None:
+        """Compute the ridge from the sums; a number is relative to ``scale``."""
+        if isinstance(self.relative, str):
+            a, b = balanced_system(self)
+            # Every sample has one label, so the mean square of labels is 1.
+            found = ridge_by_evidence(a, b, a.new_ones(()), balanced_size(self.count))
+            self.ridge.copy_(found)
+        else:
+            self.ridge.copy_(self.relative * scale)
+
+
+class PooledRidge(RidgedScatter):
     """Class-balanced ridge regression with one covariance within classes.
 
     With inputs ``x = [f, 1]``, N samples, K seen classes, their means mu_c and ``Sw = (sum_i x_i'
@@ -40,27 +77,9 @@ class PooledRidge(PooledScatter):
         tensor([1])
     """
 
-    ridge: Tensor
-    """r mean(diag A) of the last solution."""
-
-    def __init__(
-        self,
-        dim: int,
-        n_classes: int,
-        *,
-        ridge: float | FoundRidge = "evidence",
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
-        self.relative = ridge
-        self.register_buffer("ridge", torch.zeros((), dtype=dtype), persistent=False)
-
     def _attempt(self) -> tuple[Tensor, Tensor]:
         a, b = balanced_system(self)
-        if isinstance(self.relative, str):
-            self.ridge.copy_(evidence_ridge(self))
-        else:
-            self.ridge.copy_(self.relative * a.diagonal().mean())
+        self.update_ridge(a.diagonal().mean())
         # W = (A + r mean(diag A) I)^-1 B
         a.diagonal().add_(self.ridge)
         return attempt_positive(a, b)
@@ -92,10 +111,3 @@ def balanced_size(count: Tensor) -> Tensor:
     k = (count > 0).sum().clamp(min=1)
     # log 1 = 0 for unseen classes
     return k * (count.clamp(min=1).log().sum() / k).exp()
-
-
-def evidence_ridge(sums: PooledScatter) -> Tensor:
-    """Scalar ridge r mean(diag A) of greatest evidence of :class:`PooledRidge` on these sums."""
-    a, b = balanced_system(sums)
-    # Every sample has one label, so the mean square of labels is 1.
-    return ridge_by_evidence(a, b, a.new_ones(()), balanced_size(sums.count))

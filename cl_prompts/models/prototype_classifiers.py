@@ -8,7 +8,7 @@ for devices without float64 (Apple's MPS) or to halve the memory.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,8 @@ class PrototypeClassifier(nn.Module):
 
     class_axes: ClassVar = {"count": 0}
     summed: ClassVar[tuple[str, ...]] = ("count",)
+    derived: ClassVar[tuple[str, ...]] = ()
+    """Buffers computed from the statistics when needed: not saved, None while outdated."""
     count: Tensor
     sorts: bool = False
     """Whether an update sorts by class: labels on the CPU then avoid a GPU synchronisation."""
@@ -47,6 +49,9 @@ class PrototypeClassifier(nn.Module):
         self.dim = dim
         self.n_classes = n_classes
         self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
+        for name in self.derived:
+            self.register_buffer(name, None, persistent=False)
+        self.register_load_state_dict_post_hook(_forget_derived)
 
     @property
     def seen(self) -> Tensor:
@@ -117,6 +122,10 @@ class PrototypeClassifier(nn.Module):
         :func:`~cl_prompts.models.sums.combine`."""
         return combine(self, other, -1)
 
+    def combined(self, other: PrototypeClassifier | None, sign: int) -> None:
+        """Compute derived buffers anew after sums were combined or reset."""
+        _forget_derived(self, None)
+
     def grown(self) -> None:
         """Update the number of columns."""
         self.n_classes = len(self.count)
@@ -131,6 +140,11 @@ class PrototypeClassifier(nn.Module):
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         raise NotImplementedError
+
+
+def _forget_derived(module: PrototypeClassifier, _: object) -> None:
+    for name in module.derived:
+        setattr(module, name, None)
 
 
 class NearestClassMean(PrototypeClassifier):
@@ -188,20 +202,14 @@ class SolvedClassifier(PrototypeClassifier):
     """
 
     class_axes: ClassVar = {"count": 0, "weight": 1}
+    derived = ("weight",)
     weight: Tensor | None
     regulariser = "ridge"
     """Name of the attribute that makes the system positive definite."""
 
     def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        # Not saved: it follows from the statistics.
-        self.register_buffer("weight", None, persistent=False)
-        self.register_load_state_dict_post_hook(_forget_weight)
         self._unchecked: Tensor | None = None
-
-    def combined(self, other: SolvedClassifier | None, sign: int) -> None:
-        """Solve anew after sums were combined or reset."""
-        self.weight = None
 
     def solution(self, *, wait: bool = True) -> Tensor:
         """The weight (features, classes) for all samples so far.
@@ -221,10 +229,6 @@ class SolvedClassifier(PrototypeClassifier):
     def _attempt(self) -> tuple[Tensor, Tensor]:
         """Solution and state of :func:`~cl_prompts.models.ridge.attempt_positive`."""
         raise NotImplementedError
-
-
-def _forget_weight(module: Any, _: Any) -> None:
-    module.weight = None
 
 
 class PooledScatter(SolvedClassifier):

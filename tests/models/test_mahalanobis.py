@@ -82,3 +82,28 @@ def test_a_matrix_without_full_rank_has_its_pseudo_inverse() -> None:
     torch.testing.assert_close(pseudo_inverse(sound), torch.linalg.inv(sound))
     flat = torch.corrcoef(sound)  # of centred rows
     torch.testing.assert_close(pseudo_inverse(flat), torch.linalg.pinv(flat), rtol=1e-6, atol=1e-6)
+
+
+def test_only_matrices_of_classes_with_new_samples_are_inverted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, y = data()
+    inverted = []
+    plain = MahalanobisPerClass.matrix
+
+    def counted(self: MahalanobisPerClass, c: int) -> torch.Tensor:
+        inverted.append(c)
+        return plain(self, c)
+
+    monkeypatch.setattr(MahalanobisPerClass, "matrix", counted)
+    fecam = fed(MahalanobisPerClass(DIM, CLASSES), x, y, [40])
+    fecam.scores(x)
+    assert inverted == [0, 1, 2, 4]
+    fecam.scores(x)
+    fecam.update(x[:2], torch.tensor([3, 1]))
+    scores = fecam.scores(x)
+    assert inverted[4:] == [1, 3]
+    # Loaded sums are inverted anew, with the same result.
+    fecam.load_state_dict(fecam.state_dict())
+    assert torch.equal(fecam.scores(x), scores)
+    assert inverted[6:] == [0, 1, 2, 3, 4]
