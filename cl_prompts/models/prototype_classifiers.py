@@ -202,7 +202,7 @@ class SolvedClassifier(PrototypeClassifier):
     """
 
     class_axes: ClassVar = {"count": 0, "weight": 1}
-    derived = ("weight",)
+    derived: ClassVar[tuple[str, ...]] = ("weight",)
     weight: Tensor | None
     regulariser = "ridge"
     """Name of the attribute that makes the system positive definite."""
