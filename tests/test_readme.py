@@ -85,8 +85,7 @@ def test_commands_and_names_exist(page: Path) -> None:
     from cl_prompts.experiments.cli.arguments import parsed
     from cl_prompts.experiments.recipes.run_config import plan
     from cl_prompts.experiments.runner.executors import Launching
-    from cl_prompts.experiments.sweeps.grid import grid
-    from cl_prompts.experiments.sweeps.search_space import SearchSpace
+    from cl_prompts.experiments.sweeps.grid import SearchSpace, grid
 
     text = page.read_text().replace("\\\n", " ")
     for command in re.findall(

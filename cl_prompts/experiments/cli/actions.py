@@ -90,11 +90,10 @@ def init(
         found = survey(place, tables, test_percent=test_percent, seed=seed, progress=progress)
     for line in (*found.lines(), *warnings_on(found, backbone)):
         print(line)
-    write = files.replace if force else files.write_new
-    write(out, [recipe_for(found, name, backbone, weights).encode()])
+    files.replace(out, [recipe_for(found, name, backbone, weights).encode()])
     print(f"wrote {out}; next (about {minutes_for(out)} min):")
     print(f"  cl-prompts run {quote(str(out))}")
-    print(outcomes.next_steps("latest", "then"))
+    print(outcomes.next_steps([Path("latest")], "then"))
 
 
 def validate(
@@ -127,8 +126,7 @@ def validate(
     for file in built.data.skipped:
         print(f"left out: {file}")
     for text, run in streams.items():
-        which = f"stream of seed {run.stream_seed}{f', {run.order}' if run.order else ''}: "
-        print(f"{which}{text}" if len(streams) > 1 else text)
+        print(f"stream of seed {run.stream_seed}{f', {run.order}' if run.order else ''}: {text}")
     for warning in warnings:
         print(f"note: {warning}")
     strategies = ", ".join(labels_of(run.strategy for run in runs).values())
@@ -159,8 +157,7 @@ def run(
     """
     if (recipe is None) == (resume is None):
         raise InputError("give either a recipe, such as digits, or --resume FOLDER")
-    if jobs is not None:
-        whole_number("--jobs", jobs, 1, MOST_JOBS)
+    how = Launching(executor or "local", jobs)
     if shards is not None:
         whole_number("--shards", shards, 1, MOST_JOBS)
     elif executor is not None:
@@ -182,10 +179,9 @@ def run(
         from cl_prompts.experiments.runner.running import run_all
         from cl_prompts.experiments.runner.shards import Sharding
 
-        given: Any = {"command": command_line, "jobs": jobs}
-        if shards is not None:
-            given["sharding"] = Sharding(shards, Launching(executor or "local", jobs))
-        folders = run_all(runs, out=out, console=console, **given)
+        share: Any = {"out": out, "console": console, "command": command_line}
+        sharding = None if shards is None else Sharding(shards, how)
+        folders = run_all(runs, jobs=jobs, sharding=sharding, **share)
         finished = _collect(folders, out / runs[0].recipe, console)
         if runs[0].dataset["name"] in ("folder", "csv", "hf"):
             print(outcomes.next_steps(finished))

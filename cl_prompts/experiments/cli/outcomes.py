@@ -16,16 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.signals import stop_says
-
-# Columns of the report that do not fit a terminal of 80 columns.
-_HIDDEN_COLUMNS = (
-    *("BWT\u00a0%", "FWT\u00a0%", "trainable", "images/s", "F train", "F eval"),
-    "device MB",
-)
 
 
 def report(
@@ -136,7 +131,6 @@ def evaluate(
 
     trained = load_run(run, trust_code=trust_code)
     found = assess(trained, place)
-    matrix = None if out is None else found.confusion_csv(trained.classes)
     rows = []
     for row in (found.total, *found.by_class):
         value, low, high = (f"{100 * number:.1f}" for number in (row.value, row.low, row.high))
@@ -145,8 +139,8 @@ def evaluate(
     console_of().print(_table(headings, rows, right=headings[1:4]))
     for name, images in found.unknown.items():
         print(f"left out: class {name!r} ({images} images), which the run does not know")
-    if matrix is not None:
-        _print_or_write(matrix, out)
+    if out is not None:
+        _print_or_write(found.confusion_csv(trained.classes), out)
 
 
 def export(
@@ -243,18 +237,16 @@ def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> N
     print(f"report: {written}")
 
 
-def next_steps(runs: Sequence[Path] | Literal["latest"], begin: str = "next") -> str:
+def next_steps(runs: Sequence[Path], begin: str = "next") -> str:
     """Return two lines of commands that follow a run on images of the user's own.
 
-    >>> print(next_steps("latest"))
+    >>> print(next_steps([Path("latest")]))
     next: cl-prompts predict latest IMAGE, cl-prompts evaluate latest FOLDER
           cl-prompts learn latest FOLDER, cl-prompts export latest --torch
     """
-    run, where = "latest", ""
-    if runs != "latest":
-        several = len(runs) > 1
-        run = "RUN" if several else quote(str(runs[0]))
-        where = " (RUN: see cl-prompts ls runs)" if several else ""
+    several = len(runs) > 1
+    run = "RUN" if several else quote(str(runs[0]))
+    where = " (RUN: see cl-prompts ls runs)" if several else ""
     return (
         f"{begin}: cl-prompts predict {run} IMAGE, cl-prompts evaluate {run} FOLDER\n"
         f"{' ' * len(begin)}  cl-prompts learn {run} FOLDER, cl-prompts export {run} --torch{where}"
@@ -265,19 +257,20 @@ def tables(folders: Sequence[Path]) -> Iterator[Table]:
     """Yield a table for each group of comparable runs, with titles if there are several."""
     from cl_prompts.experiments.results.comparison import order_table
     from cl_prompts.experiments.results.groups import groups
+    from cl_prompts.experiments.results.metrics import WIDE
     from cl_prompts.experiments.run_folder.runs import collect
 
     found = groups(collect(folders))
     for group in found:
         title = escape(group.title) if len(found) > 1 else None
+        metrics = [metric for metric in group.metrics if metric not in WIDE]
         rows = [
             [label, str(len(group.rows[label])), *entries]
-            for label, entries in group.table().items()
+            for label, entries in group.table(metrics).items()
         ]
-        yield _table(group.headings, rows, title=title, hidden=_HIDDEN_COLUMNS)
-        headings, *lines = order_table(group) or [()]
-        if lines:
-            yield _table(headings, lines)
+        yield _table(["strategy", "seeds", *(m.title for m in metrics)], rows, title=title)
+        if orders := order_table(group):
+            yield _table(orders[0], orders[1:])
 
 
 def _table(
@@ -286,17 +279,15 @@ def _table(
     *,
     title: str | None = None,
     right: Sequence[str] = (),
-    hidden: Sequence[str] = (),
 ) -> Table:
     """Make a table of texts and of entries, the best of which are bold."""
-    shown = [i for i, name in enumerate(headings) if name not in hidden]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-    for i in shown:
-        table.add_column(escape(headings[i]), justify="right" if headings[i] in right else "left")
+    for name in headings:
+        table.add_column(escape(name), justify="right" if name in right else "left")
     for row in rows:
-        cells = [escape(getattr(cell, "text", cell)) for cell in row]
-        bold = [getattr(cell, "best", False) for cell in row]
-        table.add_row(*(f"[bold]{cells[i]}[/bold]" if bold[i] else cells[i] for i in shown))
+        styles = ["bold" if getattr(cell, "best", False) else "" for cell in row]
+        texts = [getattr(cell, "text", cell) for cell in row]
+        table.add_row(*map(Text, texts, styles))
     return table
 
 

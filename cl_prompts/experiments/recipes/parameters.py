@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt, Le
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import fits
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.values import as_list, by_name, plain
+from cl_prompts.experiments.recipes.values import as_list, by_name, merged, plain
 from cl_prompts.strategies import PLUGINS, canonical_name, plugin_class, strategy_class
 from cl_prompts.user_code import is_dotted, keywords
 
@@ -228,19 +228,14 @@ def strategy_options(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
         {key: value for key, value in given.items() if key not in inner},
     )
     for key in inner:
-        below = accepted[key].default or {}
-        asked = by_name(key, given.get(key))
+        asked = merged(accepted[key].default or {}, by_name(key, given.get(key)))
         if key == "head":
-            found[key] = validated(f"head of {owner}", parameters(key), {**below, **asked})
-            continue
-        found[key] = {
-            name: validated(
-                f"{name} of {owner}",
-                parameters(NESTED[key], name),
-                {**below.get(name, {}), **asked.get(name, {})},
-            )
-            for name in {**below, **asked}
-        }
+            found[key] = validated(f"head of {owner}", parameters(key), asked)
+        else:
+            found[key] = {
+                name: validated(f"{name} of {owner}", parameters(NESTED[key], name), own)
+                for name, own in asked.items()
+            }
     return found
 
 

@@ -72,19 +72,12 @@ def recipe_text(name: str) -> str:
     if is_one_name(name) and file.is_file():
         return file.read_text(encoding="utf-8")
     if "=" in name:
-        raise InputError(
-            f"the recipe is missing before {shown(name)[1:-1]}."
-            f" Write, for example, cl-prompts run digits {shown(name)[1:-1]}"
-        )
+        raise InputError(f"the recipe is missing: write digits {shown(name)[1:-1]}, for example")
     if Path(f"{name}.yaml").is_file():
         raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
     for kind in ("strategy", "plugin", "scenario", "dataset"):
         if name in catalog()[LISTS[kind]]:
-            key = "plugins" if kind == "plugin" else kind
-            raise InputError(
-                f"{name!r} is a {kind}, not a recipe. See cl-prompts show {kind} {name}, or run"
-                f" cl-prompts run digits {key}={name}"
-            )
+            raise InputError(f"{name!r} is a {kind}, not a recipe: cl-prompts show {kind} {name}")
     raise unknown("recipe", name, recipe_names())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,6 @@ from cl_prompts.experiments.run_folder.runs import RunRecord
 
 #: confidence of the intervals; tests have the level 1 - CONFIDENCE
 CONFIDENCE = 0.95
-#: number of seeds from which tests carry no warning
-_SEEDS_ENOUGH = 5
 #: value by seed
 Seeded = Mapping[Any, float]
 #: (samples or tasks, value 0..1) per point
@@ -197,19 +195,6 @@ def best_rows(metric: Metric, values: Mapping[str, Seeded]) -> set[str]:
     gaps = {row: paired_difference(tested[ranked[0]], found) for row, found in tested.items()}
     ties = {row for row, gap in gaps.items() if gap and gap.low <= 0 <= gap.high}
     return {row for row in ties if means[row] == top or means[row] != bottom}
-
-
-def power(aggregates: Iterable[Aggregate]) -> str:
-    """Return a sentence on the power of tests with few seeds; empty with enough seeds."""
-    pairs = [one.difference.pairs for one in aggregates if one.difference]
-    fewest = min((n for n in pairs if n > 1), default=_SEEDS_ENOUGH)
-    if fewest >= _SEEDS_ENOUGH:
-        return ""
-    return (
-        f"With {fewest} seeds, a difference is significant only above {least_effect(fewest):.1f}"
-        f" standard deviations ({least_effect(_SEEDS_ENOUGH):.1f} with {_SEEDS_ENOUGH} seeds)."
-        ' "Not significant" does not mean equal.'
-    )
 
 
 @dataclass(frozen=True)

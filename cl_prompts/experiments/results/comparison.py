@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.recipes.values import written
-from cl_prompts.experiments.results.aggregates import Aggregate, power
+from cl_prompts.experiments.results.aggregates import Aggregate, least_effect
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.groups import Group, choose, groups
 from cl_prompts.experiments.results.metrics import Metric
@@ -24,6 +24,8 @@ from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 
 #: metrics compared by default, where runs have them
 HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
+#: number of seeds from which tests carry no warning
+_SEEDS_ENOUGH = 5
 _BY_ORDER = ("a_auc", "a_last", "map_avg", "map_last")
 
 
@@ -125,12 +127,19 @@ def notes_of(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str
     if group.replaced:
         found = [f"{run} ({n + 1} runs)" for run, n in group.replaced.items()]
         notes.append(f"Duplicate seeds: {all_of(found)}. Only the newest run counts.")
-    notes.append(power(one for found in table.values() for one in found))
+    pairs = [one.difference.pairs for found in table.values() for one in found if one.difference]
+    fewest = min((n for n in pairs if n > 1), default=_SEEDS_ENOUGH)
+    if fewest < _SEEDS_ENOUGH:
+        notes.append(
+            f"With {fewest} seeds, a difference is significant only above"
+            f' {least_effect(fewest):.1f} standard deviations. "Not significant" does not mean'
+            " equal."
+        )
     notes += notes_on(group.runs)
     if bounds and seeds:
         shown = all_of([names[row] for row in bounds])
         notes.append(f"{shown}: an upper bound trained on all data at once, never bold.")
-    return [note for note in notes if note]
+    return notes
 
 
 def order_table(group: Group) -> list[tuple[str, ...]]:

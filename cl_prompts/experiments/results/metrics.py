@@ -79,6 +79,8 @@ _TASKS_AND_COST = (
     Metric("F eval", ("forward_passes", "evaluation"), digits=2),
     Metric("device MB", ("peak_device_memory_mb",)),
 )
+#: metrics of reports alone, for which a terminal of 80 columns has no room
+WIDE = _TASKS_AND_COST[1:]
 #: metrics of the first table, by whether an image may have several labels
 METRICS = {
     False: (

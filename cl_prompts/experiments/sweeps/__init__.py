@@ -1,5 +1,5 @@
 """Sweeps over all combinations of settings, and searches for good ones.
 
-``sweep`` runs the runs of a ``grid``, ``search`` settings that Optuna chooses from a
-``search_space``. ``runner.running`` executes both.
+``grid`` reads settings with several values. ``sweep`` runs all their combinations, ``search`` those
+that Optuna chooses. ``runner.running`` executes both.
 """

@@ -21,8 +21,7 @@ from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.runner.executors import Launching
-from cl_prompts.experiments.sweeps.grid import grid
-from cl_prompts.experiments.sweeps.search_space import SearchSpace
+from cl_prompts.experiments.sweeps.grid import SearchSpace, grid
 from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.user_code import extra
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.experiments.report.summary import caveats, finding, opening
+from cl_prompts.experiments.report.page import caveats, finding, opening
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run, seal

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.experiments.cli.outcomes import tables
-from cl_prompts.experiments.report.summary import caveats
+from cl_prompts.experiments.report.page import caveats
 from cl_prompts.experiments.results.comparison import order_sentences, order_table
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect

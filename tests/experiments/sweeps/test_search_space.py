@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cl_prompts.experiments.sweeps.search_space import SearchSpace, axis_of
+from cl_prompts.experiments.sweeps.grid import SearchSpace, axis_of
 
 optuna = pytest.importorskip("optuna")
 Int = optuna.distributions.IntDistribution
