@@ -71,7 +71,7 @@ class LabelledItems(Dataset[Any]):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> Any:
-        item = self.data[index]
+        item = self.data[int(index)]
         entries = entries_of(item)
         return item if len(entries) > 1 else (*entries, self.targets[index])
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from avalanche.benchmarks import CLScenario
-from avalanche.benchmarks.utils import TaskAwareSupervisedClassificationDataset
 
 from cl_prompts.datasets.classes import (
     check_label_matrix,
@@ -16,6 +16,7 @@ from cl_prompts.datasets.classes import (
     count_classes,
     count_positives,
     domains_of,
+    ignored_of,
 )
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
@@ -178,8 +179,8 @@ def single_label_streams(
     test_rows = [np.arange(len(test_labels))]
     if isinstance(split, DomainSplit):
         own, test_rows = _by_domain(data[1], split)
-    train = [single_label_data(data[0], labels, split, own[0])] * split.n_tasks
-    test = [single_label_data(data[1], test_labels, split, own[1])] * len(test_rows)
+    train = partial(single_label_data, data[0], labels, split, own[0])
+    test = partial(single_label_data, data[1], test_labels, split, own[1])
     present = count_classes(test_labels, test_rows, n_classes) > 0
     return [
         LazyStream("train", train, split.tasks, split.visible, split),
@@ -240,7 +241,12 @@ def multi_label_streams(
         split = tested
     elif split != tested:
         raise InputError("the split was made with other test_labels: make it with test.targets")
-    train = [multi_label_data(data[0], matrix, mask, split) for mask in split.visible]
+    train, test = (
+        partial(
+            multi_label_data, part, labels, split, ignored_of("pairs in .ignored", part, labels)
+        )
+        for part, labels in zip(data, (matrix, test_matrix), strict=True)
+    )
     # One test set per task with the classes seen by then, or a single one.
     if split.boundaries:
         shown = split.seen
@@ -248,13 +254,8 @@ def multi_label_streams(
     else:
         shown = np.ones((1, split.n_classes), dtype=bool)
         rows = [np.flatnonzero(test_matrix.any(axis=1))]
-    test = [multi_label_data(data[1], test_matrix, mask, split) for mask in shown]
-
-    def joint_data(visible: np.ndarray) -> TaskAwareSupervisedClassificationDataset:
-        return multi_label_data(data[0], matrix, visible, split)
-
     return split, [
-        LazyStream("train", train, split.tasks, split.visible, split, joint_data=joint_data),
+        LazyStream("train", train, split.tasks, split.visible, split),
         LazyStream("test", test, rows, shown, split, overlapping=split.boundaries),
     ]
 

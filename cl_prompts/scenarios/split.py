@@ -106,7 +106,8 @@ class BaseSplit:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self.to_json() == other.to_json()
+        both = zip(self.tasks, other.tasks, strict=False)
+        return self.plain() == other.plain() and all(np.array_equal(*rows) for rows in both)
 
     def __repr__(self) -> str:
         return f"<{self.title}>"
@@ -146,22 +147,9 @@ class BaseSplit:
         return "\n".join([self.title, *lines, *self.notes()])
 
     def plain(self) -> dict[str, Any]:
-        """Return all fields as JSON values, without the rows of the tasks."""
-        return {
-            f.name: [] if f.name == "tasks" else _plain(getattr(self, f.name)) for f in fields(self)
-        }
-
-    def to_json(self) -> str:
-        """Return all fields as JSON; equal splits have equal texts."""
-        return "".join(self.json_parts())
-
-    def json_parts(self) -> Iterator[str]:
-        """Yield the JSON text in parts, one for each task, to save memory."""
-        before, after = json.dumps(self.plain()).split('"tasks": []', 1)
-        yield f'{before}"tasks": ['
-        for task, rows in enumerate(self.tasks):
-            yield f"{', ' * bool(task)}{rows.tolist()}"
-        yield f"]{after}"
+        """Return all fields as JSON values, with the sizes of the tasks instead of their rows."""
+        kept = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "tasks"}
+        return {**kept, "sizes": self.sizes}
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -338,9 +326,9 @@ def read_only(values: Any) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a split and its fields to JSON values."""
+    """Convert a field to JSON values."""
     if isinstance(value, BaseSplit):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return value.plain()
     if isinstance(value, np.ndarray):
         return value.tolist()
     return [_plain(part) for part in value] if isinstance(value, tuple) else value

@@ -7,6 +7,7 @@ experience lacks (``cl_prompts.strategies.base.experience.mark_of``).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,15 +23,16 @@ from avalanche.benchmarks.utils import (
 )
 from avalanche.benchmarks.utils.flat_data import ConstantSequence
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
-from cl_prompts.datasets.classes import ignored_of
 from cl_prompts.datasets.collate import LabelledItems, entries_of
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import BaseSplit, Split
 
+#: maps rows and their visible classes to a data set of Avalanche
+DataOf = Callable[[np.ndarray, np.ndarray], TaskAwareSupervisedClassificationDataset]
 #: Attributes of an experience that its data set carries.
 CARRIED = ("ordered", "boundaries")
 
@@ -156,48 +158,66 @@ class MaskedLabels(Dataset[tuple[Any, Tensor]]):
 
 
 def single_label_data(
-    data: Any, labels: np.ndarray, split: Split, domains: np.ndarray | None = None
+    data: Any,
+    labels: np.ndarray,
+    split: Split,
+    domains: np.ndarray | None,
+    rows: np.ndarray,
+    visible: np.ndarray,
 ) -> TaskAwareSupervisedClassificationDataset:
-    """Wrap a data set for Avalanche as items ``(x, y, 0)``.
+    """Wrap rows of a data set for Avalanche as items ``(x, y, 0)``.
 
     Args:
         data: items start with the image and its label.
         labels: (n,) int64.
         split: whose ``ordered`` and ``boundaries`` become attributes.
         domains: names of the domains (n,), which become the attribute ``domains``.
+        rows: of the items.
+        visible: unused.
     """
-    named = [] if domains is None else [DataAttribute(domains.tolist(), "domains")]
-    attributes = [*named, DataAttribute(labels.tolist(), "targets")]
-    return _avalanche_data(data, labels, attributes, split)
+    # An array takes less memory than a list of integers.
+    targets = DataAttribute(array("q", labels[rows].tobytes()), "targets")
+    named = [] if domains is None else [DataAttribute(domains[rows].tolist(), "domains")]
+    return _avalanche_data(_chosen(data, labels, rows), [*named, targets], split)
 
 
 def multi_label_data(
-    data: Any, matrix: np.ndarray, mask: np.ndarray, split: MultiLabelSplit
+    data: Any,
+    matrix: np.ndarray,
+    split: MultiLabelSplit,
+    ignored: np.ndarray | None,
+    rows: np.ndarray,
+    visible: np.ndarray,
 ) -> TaskAwareSupervisedClassificationDataset:
-    """Wrap a multi-label data set for Avalanche as items ``(x, y, 0)``.
-
-    ``data.ignored``, if present, becomes an attribute, since evaluation leaves these pairs out.
+    """Wrap rows of a multi-label data set for Avalanche as items ``(x, y, 0)``.
 
     Args:
         data: items start with the image.
         matrix: 0/1 labels (n, C) uint8; y is a row of it.
-        mask: visible classes, (C,) bool; y is 0 for the others.
         split: whose ``ordered`` and ``boundaries`` become attributes.
+        ignored: pairs (n, C) bool that evaluation leaves out, which become an attribute.
+        rows: of the items.
+        visible: visible classes, (C,) bool; y is 0 for the others.
     """
-    targets = MultiHotTargets(matrix, mask=mask)
-    ignored = ignored_of("pairs in .ignored", data, matrix)
-    named = [] if ignored is None else [DataAttribute(ignored, "ignored")]
-    return _avalanche_data(data, matrix, [*named, targets], split)
+    targets = MultiHotTargets(matrix, rows, visible)
+    named = [] if ignored is None else [DataAttribute(ignored[rows], "ignored")]
+    items = MaskedLabels(_chosen(data, matrix, rows), targets)
+    return _avalanche_data(items, [*named, targets], split)
+
+
+def _chosen(data: Any, labels: np.ndarray, rows: np.ndarray) -> Any:
+    """Choose rows; Avalanche's own subsets hold lists of integers."""
+    if isinstance(data, AvalancheDataset):
+        return data.subset(rows.tolist())
+    if not isinstance(data, ImageSet):
+        data = LabelledItems(data, labels)  # a user's items may lack the label
+    return Subset(data, rows)  # type: ignore[arg-type]
 
 
 def _avalanche_data(
-    data: Any, labels: np.ndarray, attributes: list[DataAttribute[Any]], split: BaseSplit
+    data: Any, attributes: list[DataAttribute[Any]], split: BaseSplit
 ) -> TaskAwareSupervisedClassificationDataset:
-    n = len(labels)
-    if not isinstance(data, ImageSet | AvalancheDataset):
-        data = LabelledItems(data, labels)  # a user's items may lack the label
-    if isinstance(split, MultiLabelSplit):
-        data = MaskedLabels(data, attributes[-1])
+    n = len(data)
     marks: dict[str, Any] = {name: bool(getattr(split, name)) for name in CARRIED}
     if isinstance(split, DomainSplit):
         marks["domains"] = tuple(split.domains)
@@ -242,28 +262,24 @@ class LazyStream(SequenceCLStream):
 
     Args:
         name: "train" or "test".
-        data: data set of each experience; they may be the same object.
+        data: returns the data set of rows with their visible classes.
         rows: data-set rows of each experience in stream order.
         present: visible classes of each experience, (experiences, classes) bool.
         split: whose ``ordered`` and ``boundaries`` become attributes of all experiences.
         overlapping: whether experiences share samples, another attribute.
-        joint_data: maps visible classes (classes,) bool to the data set that shows their labels,
-            for :meth:`joint`.
     """
 
     def __init__(
         self,
         name: str,
-        data: Sequence[TaskAwareSupervisedClassificationDataset],
+        data: DataOf,
         rows: Sequence[np.ndarray],
         present: np.ndarray,
         split: BaseSplit,
         *,
         overlapping: bool = False,
-        joint_data: Callable[[np.ndarray], TaskAwareSupervisedClassificationDataset] | None = None,
     ) -> None:
         self._data = data
-        self._joint_data = joint_data
         self._rows = rows
         self._present = present
         n = len(present)
@@ -286,7 +302,7 @@ class LazyStream(SequenceCLStream):
         index = range(len(self._rows))[experience_idx]  # allows negative indices
         if index not in self._made:
             masks = self._classes_by_time(index)
-            self._made[index] = self._build(self._data[index], self._rows[index], index, masks)
+            self._made[index] = self._build(self._rows[index], index, masks)
         return self._made[index]
 
     def joint(self, experiences: Sequence[int] | None = None) -> DatasetExperience:
@@ -296,19 +312,14 @@ class LazyStream(SequenceCLStream):
         """
         chosen = list(range(len(self._rows)) if experiences is None else experiences)
         present = np.asarray(self._present[chosen].any(axis=0))
-        data = self._data[chosen[0]] if self._joint_data is None else self._joint_data(present)
         rows = np.unique(np.concatenate([self._rows[i] for i in chosen]))
-        return self._build(data, rows, 0, {"classes_in_this_experience": present})
+        return self._build(rows, 0, {"classes_in_this_experience": present})
 
     def _build(
-        self,
-        data: TaskAwareSupervisedClassificationDataset,
-        rows: np.ndarray,
-        index: int,
-        masks: dict[str, np.ndarray],
+        self, rows: np.ndarray, index: int, masks: dict[str, np.ndarray]
     ) -> DatasetExperience:
-        # Avalanche is a hundred times slower with a tensor of indices than with a list.
-        experience = DatasetExperience(dataset=data.subset(rows.tolist()), current_experience=index)
+        data = self._data(rows, masks["classes_in_this_experience"])
+        experience = DatasetExperience(dataset=data, current_experience=index)
         experience.origin_stream = self._whole
         experience.indices = rows
         for name, mask in masks.items():

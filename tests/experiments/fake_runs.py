@@ -41,7 +41,7 @@ def fake_stream(rng: np.random.Generator, n_tasks: int, n_classes: int) -> dict[
         "blurry_classes": kinds["blurry"],
         "dropped_classes": [],
         "counts": counts.tolist(),
-        "tasks": [list(range(n)) for n in counts.sum(axis=1)],
+        "sizes": counts.sum(axis=1).tolist(),
     }
 
 

@@ -77,10 +77,8 @@ def test_visible_seen_and_occurrences(name: str) -> None:
 def test_equal_when_all_fields_are(name: str, change: Any) -> None:
     split = SPLITS[name]
     assert replace(split) == split
-    assert replace(split).to_json() == split.to_json()
     changed = replace(split, **change(split))
     assert changed != split
-    assert changed.to_json() != split.to_json()
     assert split != "a split"
     assert [other for other in SPLITS.values() if other == split] == [split]
 

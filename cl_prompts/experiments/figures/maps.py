@@ -123,7 +123,7 @@ def stream_chart(stream: Mapping[str, Any], class_names: Sequence[str] | None = 
     A multi-label stream without blurry classes has the annotated classes of a task as disjoint.
 
     Args:
-        stream: fields of a split's ``to_json()``: ``counts`` (n_tasks x n_classes samples, or
+        stream: fields of a split's ``plain()``: ``counts`` (n_tasks x n_classes samples, or
             labels where an image may have several), ``disjoint_classes`` and ``blurry_classes``
             (one list of classes per task), of a multi-label split in ``anchors``.
         class_names: names of all classes, by default their numbers.

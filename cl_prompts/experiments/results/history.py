@@ -54,7 +54,7 @@ def stream_ends_of(run: RunRecord) -> list[int]:
     Samples seen, where the tasks or samples of the run differ from those of its stream.
     """
     seen = list(run.summary["task_ends"])
-    ends = np.cumsum([len(task) for task in run.stream["tasks"]]).tolist()
+    ends = np.cumsum(run.stream["sizes"]).tolist()
     return ends if len(seen) == len(ends) and ends[-1] == run.summary["samples"] else seen
 
 

@@ -35,6 +35,7 @@ _SUMMED = (
     CONFIDENCE_FILE,
     LEARNED_IMAGES,
     FORGOTTEN_FILE,
+    "stream.npz",
     "learned.safetensors",
     "checkpoint",
     "checkpoint.previous",

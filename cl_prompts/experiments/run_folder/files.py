@@ -158,12 +158,12 @@ class FolderFiles:
         """Replace a JSON file in one step."""
         self.write_text(name, json_text(value))
 
-    def write_arrays(self, name: str, **arrays: Any) -> None:
-        """Replace a ``.npz`` file of arrays in one step."""
+    def write_arrays(self, name: str, *numbered: Any, **arrays: Any) -> None:
+        """Replace a ``.npz`` file in one step: ``arr_0``, ``arr_1``, ..., and named arrays."""
         import numpy as np  # every command imports this module
 
         out = io.BytesIO()
-        np.savez_compressed(out, **arrays)
+        np.savez_compressed(out, *numbered, **arrays)
         self.replace(name, [out.getvalue()])
 
     def read_text(self, name: str) -> str:

@@ -66,9 +66,9 @@ def identity_of(run: Run) -> dict[str, Any]:
     """
     from cl_prompts.backbones.weight_files import weights_hash  # loads PyTorch
 
-    stream = hashlib.sha256()
-    for part in run.split.json_parts():
-        stream.update(part.encode())
+    stream = hashlib.sha256(json.dumps(run.split.plain()).encode())
+    for rows in run.split.tasks:
+        stream.update(rows.astype("<i8").tobytes())
     return {
         **settings_identity(run.settings),
         "data": run.data.fingerprint(),

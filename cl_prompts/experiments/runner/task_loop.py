@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -134,7 +135,8 @@ class TaskLoop:
             # The parent may have trained for another number of epochs.
             own = sum(map(len, run.split.tasks[self._before["n_tasks"] :]))
             self.total = self._before["samples_seen"] + run.strategy.train_epochs * own
-        self.folder.replace("stream.json", map(str.encode, run.split.json_parts()))
+        self.folder.write_text("stream.json", json.dumps(run.split.plain()))
+        self.folder.write_arrays("stream.npz", *run.split.tasks)
         if self._before is not None:
             self.folder.write_json(BEFORE_FILE, self._before)
         if self.tasks_done:

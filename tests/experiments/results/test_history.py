@@ -89,7 +89,7 @@ def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage(tmp_path:
 
 def test_points_of_several_epochs_are_moved_to_samples_of_the_stream() -> None:
     summary = {"task_ends": [20, 60], "samples": 30}
-    stream = {"tasks": [range(10), range(20)]}
+    stream = {"sizes": [10, 20]}
     seen = {"anytime_accuracy": {"seen": [(10, 0.5), (20, 0.6), (40, 0.7), (60, 0.8)]}}
     moved = stream_curve_of(RunRecord(Path("run"), summary, stream=stream, metrics=seen))
     assert moved == [(5.0, 0.5), (10.0, 0.6), (20.0, 0.7), (30.0, 0.8)]
@@ -101,7 +101,7 @@ def test_points_of_several_epochs_are_moved_to_samples_of_the_stream() -> None:
 
 
 def test_task_ends_lie_where_the_curve_is_drawn() -> None:
-    stream = {"tasks": [range(10), range(20)]}
+    stream = {"sizes": [10, 20]}
     moved = RunRecord(Path("run"), {"task_ends": [20, 60], "samples": 30}, stream=stream)
     assert stream_ends_of(moved) == [10, 30]
     part = RunRecord(Path("run"), {"task_ends": [20, 40], "samples": 20}, stream=stream)

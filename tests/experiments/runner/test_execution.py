@@ -160,7 +160,13 @@ def test_a_damaged_checkpoint_costs_time_and_no_numbers(
     assert said in told
     assert any(said in warning for warning in summary(folder)["warnings"])
     found = contents(folder)
-    for name in ("learned.safetensors", "metrics.csv", "stream.json", "confidence.json"):
+    for name in (
+        "learned.safetensors",
+        "metrics.csv",
+        "stream.json",
+        "stream.npz",
+        "confidence.json",
+    ):
         assert found[name] == want[name]
     assert np.load(folder / "keys.npz")["similarity"].tobytes() == (
         np.load(mvp_run / "keys.npz")["similarity"].tobytes()
