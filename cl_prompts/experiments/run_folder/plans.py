@@ -66,25 +66,21 @@ def new_path(out: Path, settings: RunConfig) -> Path:
 
 
 @contextmanager
-def whole_folder(out: Path, settings: RunConfig) -> Iterator[tuple[Path, Path]]:
-    """Yield a temporary folder to write a run to, and the path that it is then renamed to.
+def temporary_folder(out: Path, settings: RunConfig) -> Iterator[Path]:
+    """Yield a temporary folder for a run, which is removed at an error, and then those of killed
+    processes."""
+    from filelock import FileLock, Timeout  # every command imports this module
 
-    A failure removes the temporary folder.
-
-    Raises:
-        RunError: the folder cannot be made.
-    """
-    final = new_path(out, settings)  # reserves the name
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
+    above = out / settings.recipe / label_of(settings.strategy)
+    for lock in above.glob(f"{files.TEMPORARY}/.lock"):
+        # A living process holds the lock.
+        with suppress(Timeout), FileLock(lock, timeout=0):
+            shutil.rmtree(lock.parent)
+    temporary = above / f".{secrets.token_hex(4)}.tmp"
     try:
-        files.make_folder(temporary)
-        yield temporary, final
-        files.rename(temporary, final)
-        files.sync(final.parent)
+        yield temporary
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        with suppress(OSError):
-            final.rmdir()
         raise
 
 

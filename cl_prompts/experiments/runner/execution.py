@@ -15,6 +15,7 @@ from rich.console import Console
 from cl_prompts.backbones.devices import threads
 from cl_prompts.datasets.combined import contents
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checksums import (
     CONFIDENCE_FILE,
     FORGOTTEN_FILE,
@@ -22,7 +23,7 @@ from cl_prompts.experiments.run_folder.checksums import (
 )
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.run_folder.plans import PlannedRun, whole_folder
+from cl_prompts.experiments.run_folder.plans import PlannedRun, new_path, temporary_folder
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.runner.signals import StopRequest, stop_requests, stop_says
@@ -151,7 +152,7 @@ def written(
     says = "stopped before the run was written: the same command begins anew"
     with (
         stop_says(says),
-        whole_folder(out, run.settings) as (place, final),
+        temporary_folder(out, run.settings) as place,
         stop_requests() as request,
         Display(Console(quiet=True), 1) as display,
         display.run(1, run.settings.recipe) as watcher,
@@ -160,6 +161,9 @@ def written(
         if record is not None:
             folder.write_json(FORGOTTEN_FILE, record)
         execute(run, folder, request=request, watcher=watcher, adopted=adopted)
+        final = new_path(out, run.settings)
+        files.rename(place, final)
+        files.sync(final.parent)
     return final
 
 

@@ -218,6 +218,7 @@ def test_nothing_half_done_remains(
             collect([out])
         act(out)
         assert len(collect([out])) == 1
+        assert not list(out.rglob("*.tmp"))
 
 
 @pytest.mark.skipif(OLD_TORCH, reason="torch 2.4 draws other random weights")
