@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
@@ -167,19 +167,6 @@ class _Silent:
 
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
         pass
-
-
-class Executor(Protocol):
-    """Place where functions are executed."""
-
-    def submit(self, function: Callable[..., None], /, *arguments: Any) -> Any:
-        """Start a function; return an object with ``done()``."""
-
-    def stop(self, submitted: Sequence[Any]) -> None:
-        """Ask submitted runs to save their state and end."""
-
-    def close(self) -> None:
-        """Wait for running functions, and start no more."""
 
 
 # ------------------------------------------------------------------------------ this machine
@@ -346,3 +333,7 @@ class SlurmJobs:
 
     def close(self) -> None:
         """Do nothing: running jobs continue in Slurm."""
+
+
+#: place where functions are executed
+Executor = Processes | RayTasks | SlurmJobs

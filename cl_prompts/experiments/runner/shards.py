@@ -6,7 +6,6 @@ between two evaluations. The run then adds interval by interval, and evaluates.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.executors import Job, Launching, worker_resources
@@ -38,6 +38,8 @@ from cl_prompts.user_code import label_of
 
 #: folder of the shards within a run folder
 FOLDER = "shards"
+#: file of a shard's test features
+TEST = "test.safetensors"
 #: stored features that a worker reads at once; images come in the batches of training
 _ROWS = 1024
 
@@ -86,17 +88,15 @@ class Sharding:
     def write(self, run: Path) -> None:
         """Write the division into the folder of a run, so that a resumed run knows it."""
         files.make_folder(run / FOLDER, exist_ok=True)
-        content = {"shards": self.shards, **asdict(self.how)}
-        files.replace(run / FOLDER / "plan.json", [json.dumps(content).encode()])
+        FolderFiles(run / FOLDER).write_json("plan.json", asdict(self))
 
     @classmethod
     def of(cls, run: Path) -> Sharding | None:
         """Read the division of an unfinished run; None without one."""
-        place = run / FOLDER / "plan.json"
-        if not place.is_file():
+        if not (run / FOLDER / "plan.json").is_file():
             return None
-        content = json.loads(place.read_text("utf-8"))
-        return cls(content.pop("shards"), Launching(**content))
+        found = FolderFiles(run / FOLDER).read_json("plan.json")
+        return cls(found["shards"], Launching(**found["how"]))
 
 
 @dataclass
@@ -114,6 +114,11 @@ class Interval:
     task: int
     end: int
     batches: list[np.ndarray]
+
+    @property
+    def file(self) -> str:
+        """Name of the file of its sums."""
+        return f"{self.number:06d}.safetensors"
 
 
 def check_shards(run: Run, shards: int) -> list[str]:
@@ -212,25 +217,22 @@ def compute_shard(planned: PlannedRun, shard: int, shards: int, resources: Resou
         # A kernel width that comes from the first batch is then the same in all shards.
         _learn(run, intervals[0], intervals[0].batches[:1])
         for piece in pieces_of(intervals, shard, shards):
-            place = _place(folder, piece)
-            if not place.is_file():
+            if not (folder / piece.file).is_file():
                 zero(head)
                 _learn(run, piece, piece.batches)
-                _write(place, head.state_dict())
-        _write_test(run, folder, shard, shards)
-        files.replace(folder / "done", [b""])
+                _write(folder, piece.file, head.state_dict())
+        rows = _test_rows(run, shard, shards)
+        if len(rows) and not (folder / TEST).is_file():
+            size = run.anytime.evaluator.batch_size
+            batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+            found = [features for _, features in _features(run, run.data.test, batches)]
+            _write(folder, TEST, {"features": torch.cat(found)})
+        FolderFiles(folder).write_text("done", "")
 
 
-def _place(folder: Path, piece: Interval) -> Path:
-    return folder / f"{piece.number:06d}.safetensors"
-
-
-def _write(place: Path, state: dict[str, Tensor]) -> None:
-    try:
-        kept = {name: values.cpu().contiguous().clone() for name, values in state.items()}
-        files.replace(place, [save(kept)])
-    except OSError as error:
-        raise RunError(f"{place} cannot be written: {error.strerror}") from error
+def _write(folder: Path, name: str, state: dict[str, Tensor]) -> None:
+    kept = {name: values.cpu().contiguous().clone() for name, values in state.items()}
+    FolderFiles(folder).replace(name, [save(kept)])
 
 
 def _learn(run: Run, piece: Interval, batches: Sequence[np.ndarray]) -> None:
@@ -277,16 +279,6 @@ def _test_rows(run: Run, shard: int, shards: int) -> np.ndarray:
     return np.array_split(np.arange(len(run.data.test)), shards)[shard - 1]
 
 
-def _write_test(run: Run, folder: Path, shard: int, shards: int) -> None:
-    rows = _test_rows(run, shard, shards)
-    place = folder / "test.safetensors"
-    if len(rows) and not place.is_file():
-        size = run.anytime.evaluator.batch_size
-        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-        found = [features for _, features in _features(run, run.data.test, batches)]
-        _write(place, {"features": torch.cat(found)})
-
-
 # --------------------------------------------------------------------------------- reducer
 
 
@@ -301,13 +293,13 @@ def use_shards(run: Run, folder: Path, shards: int) -> None:
     for shard in range(1, shards + 1):
         rows = torch.from_numpy(_test_rows(run, shard, shards))
         if len(rows):
-            found = load_file(place / str(shard) / "test.safetensors")["features"]
+            found = load_file(place / str(shard) / TEST)["features"]
             evaluator.put(strategy.model, rows, found)
 
     def states(interval: Interval) -> Iterator[dict[str, Tensor]]:
         for number, own in enumerate(pieces, 1):
             if interval.number in own:
-                yield load_file(_place(place / str(number), interval))
+                yield load_file(place / str(number) / interval.file)
 
     def sums_of(task: int) -> Iterator[GivenSums]:
         for interval in intervals:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from cl_prompts.checks import sha256
 from cl_prompts.datasets.bad_images import look_at
@@ -114,8 +111,9 @@ def forget(
     n_classes = int(labels.any(axis=0).sum()) if data.multi_label else len({*labels.tolist()})
     child = build_run(_settings(trained, sorted(forgotten), n_classes))
     before = condition_numbers(trained.strategy.model.head)
-    chosen = _Images(data.train.plain(), rows)
-    factor = trained.strategy.unlearn(chosen, torch.as_tensor(data.train.targets[rows]))
+    plain = data.train.plain()
+    images_of_rows = (plain[row][0] for row in rows)
+    factor = trained.strategy.unlearn(images_of_rows, torch.as_tensor(data.train.targets[rows]))
     about = {
         "run": str(folder.resolve()),
         "sha256": sha256(folder / SUMS_FILE),
@@ -133,20 +131,6 @@ def forget(
     command = command or f"forget({str(folder)!r}, {what})"
     made = written(child, adopted, Path(out), command, about)
     return load_run(made, device=trained.settings.device, trust_code=trust_code)
-
-
-class _Images(Sequence[Tensor]):
-    """Images of some rows of a set, read when they are sliced."""
-
-    def __init__(self, images: ImageSet, rows: Sequence[int]) -> None:
-        self.images = images
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, places: Any) -> Any:
-        return [self.images[row][0] for row in self.rows[places]]
 
 
 def _among(place: Path, learned: set[str], folder: Path) -> set[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
@@ -150,12 +151,11 @@ class PrototypeStrategy(OnlineStrategy):
         self.model.learn(output.features, self.labels_of(batch), batch.annotated)
 
     @torch.no_grad()
-    def unlearn(self, images: Tensor | Sequence[Tensor], labels: Tensor) -> float:
+    def unlearn(self, images: Iterable[Tensor], labels: Tensor) -> float:
         """Take samples out of the sums, as if they had never been learned.
 
         Args:
-            images: (n, 3, size, size) in [0, 1], as they were learned, or a sequence of (3, size,
-                size) that is read batch by batch.
+            images: n images (3, size, size) in [0, 1], as they were learned; read batch by batch.
             labels: (n,) classes, or (n, classes) 0/1 with several labels, all annotated.
 
         Returns:
@@ -175,13 +175,12 @@ class PrototypeStrategy(OnlineStrategy):
         zero(part)
         labels = labels.to(self.device)
         self.model.eval()
-        for start in range(0, len(images), self.train_mb_size):
-            rows = slice(start, start + self.train_mb_size)
-            some = images[rows]
-            batch = some if isinstance(some, Tensor) else torch.stack([*some])
+        left = iter(images)
+        for some in labels.split(self.train_mb_size):
+            batch = torch.stack([*islice(left, len(some))])
             # Of full size, as in training: the last bits of features depend on the size of a batch.
             full = batch[torch.arange(self.train_mb_size) % len(batch)].to(self.device)
-            part.update(self.model.features(full)[: len(batch)], labels[rows])
+            part.update(self.model.features(full)[: len(batch)], some)
         if bool((part.count > head.count).any()):
             raise InputError("a class has more images to forget than it has learned")
         found = head.subtract(part)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -122,9 +121,9 @@ def test_a_killed_shard_continues(
     before = {place: place.read_bytes() for place in tmp_path.rglob("*.safetensors")}
     write, again = shards._write, []
 
-    def noting(place: Path, state: Any) -> None:
-        again.append(place)
-        write(place, state)
+    def noting(folder: Path, name: str, state: Any) -> None:
+        again.append(folder / name)
+        write(folder, name, state)
 
     monkeypatch.setattr(shards, "_write", noting)
     shards.compute_shard(planned, 1, 2, resources)
@@ -138,9 +137,9 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(path: Path, parts: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shards, "files", SimpleNamespace(replace=full))
-    with pytest.raises(RunError, match="cannot be written: No space left on device"):
-        shards._write(tmp_path / "a.safetensors", {"count": torch.zeros(2)})
+    monkeypatch.setattr(files, "replace", full)
+    with pytest.raises(RunError, match="sums cannot be written: No space left on device"):
+        shards._write(tmp_path, "sums", {"count": torch.zeros(2)})
 
 
 def test_the_command_and_a_run_that_resumes(
