@@ -83,7 +83,7 @@ def numbers(runs: Path) -> dict[str, dict[str, str]]:
     """Cells of a report's table by strategy and heading."""
     found: dict[str, dict[str, str]] = {}
     for group in groups(collect([runs])):
-        headings = [heading.replace("\u00a0", " ") for heading in group.headings[2:]]
+        headings = [metric.title.replace("\u00a0", " ") for metric in group.metrics]
         for label, cells in group.table().items():
             texts = [cell.text for cell in cells]
             found.setdefault(label, dict(zip(headings, texts, strict=True)))

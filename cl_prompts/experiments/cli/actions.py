@@ -97,11 +97,7 @@ def init(
 
 
 def validate(
-    recipe: str,
-    settings: Sequence[str] = (),
-    *,
-    quick: bool = False,
-    trust_code: bool = False,
+    recipe: str, settings: Sequence[str] = (), *, quick: bool = False, trust_code: bool = False
 ) -> None:
     """Build and check all parts of a recipe without running it.
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cl_prompts import strategies
 from cl_prompts.backbones.catalog import BACKBONES
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import words_of
@@ -17,13 +18,6 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import LISTS, Parameter, parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain, written
-from cl_prompts.strategies import (
-    PLUGINS,
-    STRATEGIES,
-    canonical_name,
-    plugin_class,
-    strategy_class,
-)
 
 _WIDTH = 96  # characters of a line of text
 SHOWN = ("strategy", "plugin", "scenario", "dataset", "backbone", "evaluation")
@@ -167,10 +161,10 @@ def shown_text(words: Sequence[str]) -> str:
 
 def _settings(kind: str, name: str = "") -> Iterator[str]:
     if kind == "strategy":
-        yield from _of_strategy(canonical_name(name))
+        yield from _of_strategy(strategies.canonical_name(name))
     elif kind == "plugin":
         accepted = parameters("plugin", name)
-        yield f"{_about(name, PLUGINS, plugin_class)}\n"
+        yield f"{_about(name, strategies.PLUGINS, strategies.plugin_class)}\n"
         yield from _entries(accepted)
         yield f"\nas in plugins={name} {name}.{next(iter(accepted), 'setting')}=..."
     else:
@@ -180,7 +174,7 @@ def _settings(kind: str, name: str = "") -> Iterator[str]:
 
 def _of_strategy(name: str) -> Iterator[str]:
     """Lines on a strategy: its own settings, the shared ones, those of its head."""
-    yield _about(name, STRATEGIES, strategy_class)
+    yield _about(name, strategies.STRATEGIES, strategies.strategy_class)
     accepted = parameters("strategy", name)
     common = parameters("training")
     shared = {key: p for key, p in accepted.items() if common.get(key) == p}

@@ -112,13 +112,7 @@ def predict(
     _print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
 
 
-def evaluate(
-    run: Path,
-    place: Path,
-    *,
-    trust_code: bool = False,
-    out: Path | None = None,
-) -> None:
+def evaluate(run: Path, place: Path, *, trust_code: bool = False, out: Path | None = None) -> None:
     """Score the model of a finished run on labelled images, without training.
 
     Args:

@@ -17,7 +17,7 @@ from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
 from cl_prompts.backbones.devices import threads
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
-from cl_prompts.experiments.recipes.values import one_line, yaml_text
+from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.own_images import Survey
 from cl_prompts.experiments.runner.run import takes_one_thread
@@ -130,7 +130,7 @@ def recipe_for(
         backbone: the backbone that the user wants; None for a proposal.
         weights: file of its weights.
     """
-    n, name = len(found.train), one_line(name)
+    n = len(found.train)
     every = every_for(n)
     chosen, size = backbone_for(found, backbone)
     stream, words = _stream(found)
@@ -167,7 +167,7 @@ def recipe_for(
     body = "\n".join(lines)
     return f"""\
 # cl-prompts run {name}.yaml
-# {name}: {one_line(found.lines()[0])}, {words}
+# {name}: {found.lines()[0]}, {words}
 #
 # Proposed by cl-prompts init; every line may be changed. cl-prompts ls lists methods and scenarios,
 # cl-prompts show strategy mvp the settings of one.

@@ -58,9 +58,7 @@ def curve_chart(
         opacity=alt.condition(picked, alt.value(faint), alt.value(0)),
     )
     line = base.mark_line(clip=True).encode(
-        y=y,
-        strokeDash=dash,
-        opacity=alt.condition(picked, alt.value(1), alt.value(0.1)),
+        y=y, strokeDash=dash, opacity=alt.condition(picked, alt.value(1), alt.value(0.1))
     )
     few = max(len(band.x) for band in bands.values()) <= _MAX_DOTTED
     dots = base.mark_point(filled=True, clip=True).encode(

@@ -36,10 +36,8 @@ def class_chart(
     return heat_map(
         values[order],
         f"{measure} (%)",
-        columns=[f"{point:,}" for point in points],
-        rows=[names[c] for c in order],
-        xlabel="samples seen (images)",
-        ylabel=f"{len(order)} classes, first seen on top",
+        x=("samples seen (images)", [f"{point:,}" for point in points]),
+        y=(f"{len(order)} classes, first seen on top", [names[c] for c in order]),
     )
 
 
@@ -59,14 +57,8 @@ def task_chart(matrix: ArrayLike, *, measure: str, rows: str, names: Sequence[st
         f"{name}  (forgets {loss:.0f})" if not np.isnan(loss) else name
         for name, loss in zip(named(names or numbers, 0), forgetting_per_task(values), strict=True)
     ]
-    return heat_map(
-        values,
-        f"{measure} (%)",
-        columns=numbers,
-        rows=lost,
-        xlabel="measured after task",
-        ylabel=f"{rows}, and its final forgetting",
-    )
+    x, y = ("measured after task", numbers), (f"{rows}, and its final forgetting", lost)
+    return heat_map(values, f"{measure} (%)", x=x, y=y)
 
 
 def forgetting_per_task(matrix: ArrayLike) -> Floats:
@@ -92,10 +84,8 @@ def usage_chart(counts: ArrayLike) -> Chart:
     return heat_map(
         share,
         "share of uses (%)",
-        columns=named(None, values.shape[1]),
-        rows=rows,
-        xlabel="prompt",
-        ylabel="task (entropy in bits)",
+        x=("prompt", named(None, values.shape[1])),
+        y=("task (entropy in bits)", rows),
         domain=(0, float(np.nanmax(share, initial=1))),
     )
 
@@ -103,18 +93,9 @@ def usage_chart(counts: ArrayLike) -> Chart:
 def key_chart(similarity: ArrayLike) -> Chart:
     """Draw the cosines between the keys of a pool, (prompts, prompts)."""
     values = np.asarray(similarity, float)
-    prompts = named(None, len(values))
-    return heat_map(
-        values,
-        "cosine between keys",
-        columns=prompts,
-        rows=prompts,
-        xlabel="prompt",
-        ylabel="prompt",
-        domain=(1, -1),
-        scheme="redblue",
-        digits=1,
-    )
+    prompts = ("prompt", named(None, len(values)))
+    look: Any = {"domain": (1, -1), "scheme": "redblue", "digits": 1}
+    return heat_map(values, "cosine between keys", x=prompts, y=prompts, **look)
 
 
 def stream_chart(stream: Mapping[str, Any], class_names: Sequence[str] | None = None) -> Chart:
@@ -146,8 +127,8 @@ def stream_chart(stream: Mapping[str, Any], class_names: Sequence[str] | None = 
         alt.Chart(alt.Data(values=cells))
         .mark_rect()
         .encode(
-            x=axis(alt.X, "x", tasks, f"task ({unit})"),
-            y=axis(alt.Y, "y", [names[c] for c in kinds], "class"),
+            x=axis(alt.X, (f"task ({unit})", tasks)),
+            y=axis(alt.Y, ("class", [names[c] for c in kinds])),
             color=alt.Color("kind:N", title="classes", scale=colours),
             opacity=alt.Opacity("share:Q", scale=strength, legend=None),
             tooltip=["y:N", "kind:N", alt.Tooltip("n:Q", title=unit, format=",")],

@@ -14,6 +14,8 @@ from cl_prompts.experiments.results.history import Floats
 
 #: a chart of Altair, alone or in layers
 Chart: TypeAlias = Any
+#: title of an axis, and the names on it
+Axis = tuple[str, Sequence[str]]
 
 #: Okabe and Ito's colour-blind safe colours without yellow, then Tol's; then those of dark pages
 _ON_LIGHT = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #111111 #882255 #999933 #332288"
@@ -101,21 +103,21 @@ def named(names: Sequence[Any] | None, count: int) -> list[str]:
     return ["".join(sign if sign.isprintable() else "?" for sign in text) for text in texts]
 
 
-def axis(kind: type[alt.X] | type[alt.Y], field: str, names: Sequence[str], title: str) -> Any:
-    """Return an axis of names in their order."""
+def axis(kind: type[alt.X] | type[alt.Y], about: Axis) -> Any:
+    """Return an axis of names in their order, of the field "x" or "y"."""
+    title, names = about
     shown = kind is alt.X or len(names) <= MAX_NAMED_ROWS
     labels = alt.Axis(labels=shown, labelLimit=140, labelAngle=0, labelOverlap=True)
-    return kind(f"{field}:N", title=title, axis=labels, scale=alt.Scale(domain=list(names)))
+    order = alt.Scale(domain=list(names))
+    return kind(f"{'x' if kind is alt.X else 'y'}:N", title=title, axis=labels, scale=order)
 
 
 def heat_map(
     values: Floats,
     measure: str,
     *,
-    columns: Sequence[str],
-    rows: Sequence[str],
-    xlabel: str,
-    ylabel: str,
+    x: Axis,
+    y: Axis,
     domain: tuple[float, float] = (0, 100),
     scheme: str = "viridis",
     digits: int = 0,
@@ -125,26 +127,25 @@ def heat_map(
     Args:
         values: (rows, columns).
         measure: name of the values.
-        columns, rows: their names.
-        xlabel, ylabel: titles of the axes.
+        x, y: the axes, with the names of the columns and rows.
         domain, scheme: range and colours of the values.
         digits: decimals of the numbers.
     """
     step = -(-values.shape[1] // _MAX_COLUMNS)
     kept = np.arange(values.shape[1])[::-step][::-1]  # with the last one
-    shown = [columns[i] for i in kept]
+    shown = [x[1][i] for i in kept]
     # A list for each row makes a shorter page than an entry for each cell.
     lists = [
         {"y": name, "x": shown, "value": [None if np.isnan(v) else round(v, 2) for v in row]}
-        for name, row in zip(rows, values[:, kept].tolist(), strict=True)
+        for name, row in zip(y[1], values[:, kept].tolist(), strict=True)
     ]
     tips = ["y:N", "x:N", alt.Tooltip("value:Q", title=measure)]
     base = (
         alt.Chart(alt.Data(values=lists))
         .transform_flatten(["x", "value"])
         .transform_filter("isValid(datum.value)")
-        .encode(x=axis(alt.X, "x", shown, xlabel), y=axis(alt.Y, "y", rows, ylabel), tooltip=tips)
-        .properties(height=min(480, max(60, 20 * len(rows))))
+        .encode(x=axis(alt.X, (x[0], shown)), y=axis(alt.Y, y), tooltip=tips)
+        .properties(height=min(480, max(60, 20 * len(values))))
     )
     colours = alt.Scale(scheme=scheme, domain=list(domain))
     drawn: Chart = base.mark_rect().encode(color=alt.Color("value:Q", title=measure, scale=colours))

@@ -9,14 +9,7 @@ from cl_prompts.catalog import catalog
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
-from cl_prompts.experiments.recipes.recipe_files import (
-    NAMED,
-    SECTIONS,
-    TOP,
-    Recipe,
-    kept,
-    running,
-)
+from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, TOP, Recipe, kept, running
 from cl_prompts.experiments.recipes.values import as_list, by_name, parsed
 from cl_prompts.strategies import PLUGINS, STRATEGIES
 from cl_prompts.user_code import label_of

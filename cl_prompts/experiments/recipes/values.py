@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from unicodedata import category
 
 import yaml
 from annotated_types import Ge, Le
@@ -226,12 +225,3 @@ def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
             value = merged(mine, value)
         found[key] = value
     return found
-
-
-def one_line(text: str) -> str:
-    """Replace line breaks and control characters by spaces.
-
-    >>> one_line("mine\\n\\\\input{x}")
-    'mine \\\\input{x}'
-    """
-    return "".join(" " if category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text)

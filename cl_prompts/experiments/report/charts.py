@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -84,7 +83,6 @@ def _curve_pair(group: Group, charts: Charts, *, over_tasks: bool) -> list[Field
         "xlabel": "after task" if over_tasks else "samples of the stream (images)",
         "ends": [] if over_tasks else _common_ends(group),
     }
-    bands |= _bounds(group, bands)
     ylabel = f"{score} over the classes seen (%)"
     chart = curve_chart(bands, charts.names, ylabel=ylabel, **axes)
     lines = "; vertical lines: task ends" if axes["ends"] else ""
@@ -112,18 +110,6 @@ def _common_ends(group: Group) -> list[int]:
     """Samples at the task ends, where all streams agree in them."""
     ends = [history.stream_ends_of(run) for run in group.runs if not run.whole_stream]
     return ends[0] if all(found == ends[0] for found in ends) else []
-
-
-def _bounds(group: Group, bands: Mapping[str, Band]) -> dict[str, Band]:
-    """Flat lines at the mean final values of upper bounds."""
-    x = np.array([min(b.x[0] for b in bands.values()), max(b.x[-1] for b in bands.values())])
-    found = {}
-    for metric in (m for m in group.metrics if m.key in ("a_last", "map_last")):
-        for row, values in group.values(metric).items():
-            if row in group.bounds and values:
-                mean = statistics.mean(values.values())
-                found[group.names[row]] = Band(x, np.full(2, mean), None, len(group.rows[row]))
-    return found
 
 
 def stream_charts(group: Group, charts: Charts) -> list[tuple[str, Fields]]:

@@ -228,7 +228,7 @@ def finding(group: Group) -> str:
     names, against = group.names, group.names[group.reference]
     found = {row: one for row, (one,) in group.table([metric]).items()}
     gaps = {row: found[row].difference for row in others}
-    tested = {row: found[row] for row, gap in gaps.items() if gap is not None and gap.known}
+    tested = {row: found[row] for row, gap in gaps.items() if gap is not None and gap.pairs > 1}
     if not tested:
         return f"{metric.name}: no strategy shares two seeds with {against}: no test."
     parts = _verdicts(group, tested, found[group.reference])
@@ -263,8 +263,8 @@ def _where(ours: Aggregate, theirs: Aggregate) -> str:
     gaps = [
         value - theirs.values[seed] for seed, value in ours.values.items() if seed in theirs.values
     ]
-    one_sign = all(gap > 0 for gap in gaps) or all(gap < 0 for gap in gaps)
-    return f"on all {len(gaps)} seeds" if one_sign else f"over {len(gaps)} seeds"
+    one_sign = len({gap > 0 for gap in gaps}) == 1
+    return f"{'on all' if one_sign else 'over'} {len(gaps)} seeds"
 
 
 def _images(group: Group, row: str) -> str:

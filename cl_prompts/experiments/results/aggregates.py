@@ -47,11 +47,6 @@ class Difference:
     high: float = math.nan
     p: float = math.nan
 
-    @property
-    def known(self) -> bool:
-        """Whether there are enough pairs for a test."""
-        return self.pairs > 1
-
 
 def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
     """Return the difference of two rows over their common seeds; None without common seeds."""
@@ -148,7 +143,7 @@ class Aggregate:
         """Result of the paired test after Holm's correction; empty without a difference."""
         if self.difference is None:
             return ""
-        if not self.difference.known:
+        if self.difference.pairs < 2:
             return "one seed: no test"
         return "significant" if self.p_holm < 1 - CONFIDENCE else "not significant"
 

@@ -75,12 +75,10 @@ def compare(
             raise unknown("metric of these runs", key, known)
     tables = []
     for group in parts:
-        scores = _scores(group)
-        headlines = [*HEADLINES, *(metric.key for metric in group.own_scores)]
-        if group.multi_label:
-            # With several labels, forgetting has another definition.
-            headlines.remove("forgetting")
-        compared = [scores[key] for key in metrics or headlines if key in scores]
+        scores, own = _scores(group), group.own_scores
+        compared = [scores[key] for key in metrics if key in scores]
+        if not metrics:
+            compared = [one for one in group.metrics if one.key in HEADLINES or one in own]
         tables.append(Table(group, compared, group.table(compared)))
     return tables
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from cl_prompts.checks import one_of
-from cl_prompts.experiments.recipes.values import one_line
 from cl_prompts.experiments.results.aggregates import CONFIDENCE, Aggregate, Difference
 from cl_prompts.experiments.results.comparison import Table, notes_of
 from cl_prompts.experiments.results.metrics import memory_text
@@ -84,7 +83,7 @@ def difference_lines(aggregate: Aggregate) -> list[str]:
     if gap is None:
         return ["-"]
     mean = f"{100 * gap.mean:+.1f}"
-    if not gap.known:
+    if gap.pairs < 2:
         return [mean, aggregate.verdict]
     p = aggregate.p_holm
     return [
@@ -120,13 +119,13 @@ def markdown_text(text: str) -> str:
     'a\\\\|b &lt;script>, p < 0.001, linear_probe@\\\\*x\\\\*'
     """
     # A < that HTML would take for the begin of an element; an _ inside a word does not emphasise.
-    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line(text).replace("\u00a0", " "))
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text.replace("\u00a0", " "))
     return re.sub(r"[\\`*|~$]|(?<=\])\(|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
 def _latex(table: Table, number: int) -> Iterator[str]:
     if table.group.differs:
-        yield f"% {one_line(_differs(table))}"
+        yield _comment(_differs(table))
     for part, (caption, (head, *lines)) in enumerate(_grids(table, _latex_cell), 1):
         yield "\n".join(
             [
@@ -145,7 +144,11 @@ def _latex(table: Table, number: int) -> Iterator[str]:
                 *(rf"\end{{{name}}}" for name in ("tabular", "adjustbox", "table")),
             ]
         )
-    yield from (f"% {one_line(note)}" for note in notes_of(table.group, table.aggregates))
+    yield from map(_comment, notes_of(table.group, table.aggregates))
+
+
+def _comment(text: str) -> str:
+    return f"% {' '.join(text.split())}"  # a second line would be LaTeX
 
 
 def _latex_row(cells: Sequence[str]) -> str:
@@ -179,12 +182,12 @@ _TEX = str.maketrans(
 
 
 def _tex(text: str) -> str:
-    """Escape a text for LaTeX, with minus signs, on one line.
+    """Escape a text for LaTeX, with minus signs.
 
     >>> _tex("A_AUC % of -1 ± 2")
     'A\\\\_AUC \\\\% of $-$1 $\\\\pm$ 2'
     """
-    return re.sub(r"(?<!\S)-(?=\d)|(?<=\[)-(?=\d)", "−", one_line(text)).translate(_TEX)
+    return re.sub(r"(?<!\S)-(?=\d)|(?<=\[)-(?=\d)", "−", text).translate(_TEX)
 
 
 def _records(table: Table) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError, first_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, aggregates_of
 from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
-from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric, own_score
+from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric, score
 from cl_prompts.experiments.run_folder.runs import RunRecord, begun_at
 from cl_prompts.user_code import label_of, labels_of
 
@@ -166,7 +166,7 @@ class Group:
     def own_scores(self) -> tuple[Metric, ...]:
         """The user's own metrics."""
         names = [name for run in self.runs for name in run.summary.get("own_scores") or ()]
-        return self._measured(map(own_score, dict.fromkeys(names)))
+        return self._measured(score(name, name) for name in dict.fromkeys(names))
 
     @property
     def by_name(self) -> tuple[Metric, ...]:
@@ -175,11 +175,6 @@ class Group:
 
     def _measured(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         return tuple(metric for metric in metrics if any(self.values(metric).values()))
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        """Headings of its table."""
-        return ("strategy", "seeds", *(metric.title for metric in self.metrics))
 
     def values(self, metric: Metric) -> dict[str, dict[Any, float]]:
         """Return the defined values of each row by (seed, stream seed) and any class order."""
@@ -312,7 +307,8 @@ def _labels(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[Path, s
         options = [options_of(run) for run in members]
         shown = _with_plugins_by_name(options)
         # Settings that all runs of a strategy share are not part of their labels.
-        keys = [key for key in sorted(set().union(*shown)) if _differs(key, shown)]
+        keys = sorted(set().union(*shown))
+        keys = [key for key in keys if len({one.get(key) for one in shown}) > 1]
         for run, given, found in zip(members, options, shown, strict=True):
             extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in keys)
             label = names[strategy] + (f" ({extra})" if extra else "")
@@ -340,7 +336,3 @@ def _with_plugins_by_name(options: Sequence[Mapping[str, str]]) -> list[dict[str
         | {"plugins": ", ".join(sorted(names)) or "none"}
         for one, names in zip(options, plugins, strict=True)
     ]
-
-
-def _differs(key: str, options: Sequence[Mapping[str, str]]) -> bool:
-    return len({one.get(key) for one in options}) > 1

@@ -46,7 +46,7 @@ class Metric:
     def text(self, values: Sequence[float]) -> str:
         """Write mean and standard deviation over seeds.
 
-        >>> own_score("top5").text([0.70, 0.72]), own_score("top5").text([0.7])
+        >>> ownscore("top5").text([0.70, 0.72]), ownscore("top5").text([0.7])
         ('71.0 ± 1.4', '70.0 -')
         """
         if not values:
@@ -58,21 +58,16 @@ class Metric:
         return f"{100 * mean:.1f} {spread}"
 
 
-def _score(title: str, key: str, best: Best | None) -> Metric:
-    """Metric in percent; a no-break space precedes its unit."""
+def score(title: str, key: str, best: Best | None = None) -> Metric:
+    """Return a metric in percent; a no-break space precedes its unit."""
     return Metric(f"{title}\u00a0%", ("results", key), best)
 
 
-def own_score(name: str) -> Metric:
-    """Return a metric of the user's own, which has no known direction."""
-    return _score(name, name, None)
-
-
-_A_AUC = _score("A_AUC", "a_auc", max)
+_A_AUC = score("A_AUC", "a_auc", max)
 _TASKS_AND_COST = (
-    _score("task forgetting", "task_forgetting", min),
-    _score("BWT", "bwt", max),
-    _score("FWT", "fwt", max),
+    score("task forgetting", "task_forgetting", min),
+    score("BWT", "bwt", max),
+    score("FWT", "fwt", max),
     Metric("trainable", ("trainable_parameters",)),
     Metric("images/s", ("images_per_second",)),
     Metric("F train", ("forward_passes", "train"), digits=2),
@@ -85,42 +80,42 @@ WIDE = _TASKS_AND_COST[1:]
 METRICS = {
     False: (
         _A_AUC,
-        _score("A_last", "a_last", max),
-        _score("forgetting", "forgetting", min),
+        score("A_last", "a_last", max),
+        score("forgetting", "forgetting", min),
         *_TASKS_AND_COST,
     ),
     True: (
         _A_AUC,
-        _score("avg mAP", "map_avg", max),
-        _score("last mAP", "map_last", max),
-        _score("CF1", "cf1", max),
-        _score("OF1", "of1", max),
+        score("avg mAP", "map_avg", max),
+        score("last mAP", "map_last", max),
+        score("CF1", "cf1", max),
+        score("OF1", "of1", max),
         *_TASKS_AND_COST,
     ),
 }
 #: scores under the definitions of other papers, see the page on definitions
 BY_NAME = {
     False: (
-        _score("A_avg", "a_avg", max),
+        score("A_avg", "a_avg", max),
         # The headline number of L2P, DualPrompt and MULTI-LANE.
-        _score("A_last by task", "a_last_by_task", max),
-        _score("A_avg by task", "a_avg_by_task", max),
+        score("A_last by task", "a_last_by_task", max),
+        score("A_avg by task", "a_avg_by_task", max),
         # The only forgetting of the Si-Blurry code.
-        _score("F_last", "f_last", min),
-        _score("anytime forgetting", "forgetting_anytime", min),
+        score("F_last", "f_last", min),
+        score("anytime forgetting", "forgetting_anytime", min),
         # The code of L2P, DualPrompt and MULTI-LANE; then, in two forms, that of CODA-Prompt.
-        _score("task forgetting, L2P", "task_forgetting_l2p", min),
-        _score("task forgetting, one step", "task_forgetting_one_step", min),
-        _score("task forgetting, one step, pooled", "task_forgetting_one_step_pooled", min),
+        score("task forgetting, L2P", "task_forgetting_l2p", min),
+        score("task forgetting, one step", "task_forgetting_one_step", min),
+        score("task forgetting, one step, pooled", "task_forgetting_one_step_pooled", min),
     ),
     True: (
-        _score("forgetting", "forgetting", min),
+        score("forgetting", "forgetting", min),
         # On the test set in use after the task, which does not grow.
-        _score("task forgetting, fixed", "task_forgetting_fixed", min),
-        _score("CF1 at 0.5", "cf1_50", max),
-        _score("OF1 at 0.5", "of1_50", max),
+        score("task forgetting, fixed", "task_forgetting_fixed", min),
+        score("CF1 at 0.5", "cf1_50", max),
+        score("OF1 at 0.5", "of1_50", max),
         # The other CF1 of the literature, at 0.8.
-        _score("CF1, harmonic", "cf1_harmonic_80", max),
+        score("CF1, harmonic", "cf1_harmonic_80", max),
     ),
 }
 

@@ -8,7 +8,7 @@ from cl_prompts.experiments.results.metrics import (
     BY_NAME,
     METRICS,
     Metric,
-    own_score,
+    score,
 )
 from cl_prompts.metrics.continual import multi_label_run_results, results
 from cl_prompts.metrics.curve import Curve
@@ -18,7 +18,7 @@ def test_values_are_looked_up_or_undefined() -> None:
     summary = {"results": {"a_last": 0.5, "bwt": None, "fwt": math.nan, "own": math.inf}}
     assert Metric("A_last", ("results", "a_last")).value(summary) == 0.5
     for key in ("bwt", "fwt", "own", "missing"):
-        assert own_score(key).value(summary) is None
+        assert score(key, key).value(summary) is None
     assert Metric("seconds", ("no", "such")).value(summary) is None
 
 

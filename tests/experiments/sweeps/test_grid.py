@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import labels_of_runs, plan
 from cl_prompts.experiments.run_folder.identity import changes, settings_identity
 from cl_prompts.experiments.sweeps.grid import grid
@@ -43,13 +40,6 @@ def test_streams_are_repeated_by_their_seeds() -> None:
     assert labels_of_runs(runs) == ["ncm seed 4 (stream 1)", "ncm seed 4 (stream 2)"]
     (run,) = grid("digits", ["strategy=ncm", "seed=4", "stream_seed=null"])
     assert run.stream_seed == 4
-
-
-def test_sweeps_have_a_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cl_prompts.experiments.sweeps.grid._MOST", 5)
-    assert len(grid("digits", ["strategy=er", "seed=1-5"])) == 5
-    with pytest.raises(InputError, match="this sweep has more than 5 runs: divide it"):
-        grid("digits", ["strategy=er", "seed=1-3", "n_tasks=2,5"])
 
 
 def test_labels_say_what_differs() -> None:

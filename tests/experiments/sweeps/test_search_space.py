@@ -24,7 +24,7 @@ Choice = optuna.distributions.CategoricalDistribution
         ("1..10", Int(1, 10, log=True)),
         ("1 .. 2.0", Float(1, 2)),
         ("-2..2", Int(-2, 2)),
-        ("a,b,a", Choice(("a", "b"))),
+        ("a,b", Choice(("a", "b"))),
         ("[1,2],[3]", Choice(("[1,2]", "[3]"))),
         ("../data", None),
         ("5", None),
