@@ -21,14 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from glyphs import (
-    GLYPHS,
-    IMAGE_SIZE,
-    GlyphTable,
-    draw_batch,
-    find_fonts,
-    render_table,
-)
+from glyphs import GLYPHS, IMAGE_SIZE, GlyphTable, draw_batch, find_fonts, render_table
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression

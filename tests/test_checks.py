@@ -9,16 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 
-from cl_prompts.checks import (
-    Count,
-    NotNegative,
-    Positive,
-    Share,
-    Size,
-    fits,
-    one_of,
-    whole_number,
-)
+from cl_prompts.checks import Count, NotNegative, Positive, Share, Size, fits, one_of, whole_number
 from cl_prompts.errors import InputError
 
 

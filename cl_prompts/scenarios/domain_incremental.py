@@ -9,12 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cl_prompts.checks import fits, one_of, whole_number
-from cl_prompts.datasets.classes import (
-    check_domains,
-    check_labels,
-    domain_names,
-    permutation,
-)
+from cl_prompts.datasets.classes import check_domains, check_labels, domain_names, permutation
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.scenarios.split import Split
 

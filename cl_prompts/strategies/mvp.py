@@ -14,12 +14,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
-from cl_prompts.losses.mvp import (
-    Pairs,
-    contrastive_key_loss,
-    key_distance,
-    mvp_classification_loss,
-)
+from cl_prompts.losses.mvp import Pairs, contrastive_key_loss, key_distance, mvp_classification_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import InstanceLogitMask, PromptedViT
 from cl_prompts.prompts.pools import Blocks, SharedTokens, TokenPool, check_blocks

@@ -14,16 +14,7 @@ from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import Blobs, Riddles, Scenes, benchmark, experiences
 from tests.toy_vits import OLD_TORCH
-from tests.toys import (
-    MULTI_LABEL,
-    PROMPTED,
-    TABLE,
-    accuracy,
-    cls_of,
-    fit,
-    make,
-    on_two_blocks,
-)
+from tests.toys import MULTI_LABEL, PROMPTED, TABLE, accuracy, cls_of, fit, make, on_two_blocks
 
 
 class StillPrompts(SupervisedPlugin):

@@ -7,11 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.losses.mvp import (
-    contrastive_key_loss,
-    gradient_dissimilarity,
-    key_distance,
-)
+from cl_prompts.losses.mvp import contrastive_key_loss, gradient_dissimilarity, key_distance
 from cl_prompts.models.base import Output
 from cl_prompts.prompts.selectors import NearestKeys, Selection
 

@@ -7,11 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.losses.self_regulation import (
-    cosine_consistency,
-    logit_divergence,
-    row_difference,
-)
+from cl_prompts.losses.self_regulation import cosine_consistency, logit_divergence, row_difference
 from tests.golden_numbers import Golden, gradient
 
 GOLDEN = Golden("self_regulation")

@@ -15,11 +15,7 @@ from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
-from cl_prompts.metrics.multi_label import (
-    fixed_average_precision,
-    images_with,
-    multi_label_results,
-)
+from cl_prompts.metrics.multi_label import fixed_average_precision, images_with, multi_label_results
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.scenarios import disjoint_benchmark
 from tests.toy_data import N_CLASSES, Blobs, Scenes, experiences

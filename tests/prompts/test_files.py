@@ -9,12 +9,7 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.prompts import files
-from cl_prompts.prompts.files import (
-    read_prompts,
-    save_prompts,
-    set_initial,
-    write_whole,
-)
+from cl_prompts.prompts.files import read_prompts, save_prompts, set_initial, write_whole
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
 
 

@@ -8,10 +8,7 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.pools import (
-    ExpertTokens,
-    PrependedTokenPool,
-)
+from cl_prompts.prompts.pools import ExpertTokens, PrependedTokenPool
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import start_task

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from cl_prompts.prompts.components import (
-    AttentionWeights,
-)
+from cl_prompts.prompts.components import AttentionWeights
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_aware import TaskAware, start_task
-from cl_prompts.prompts.task_selectors import (
-    TaskSlots,
-)
+from cl_prompts.prompts.task_selectors import TaskSlots
 
 
 def test_every_task_aware_part_is_found() -> None:

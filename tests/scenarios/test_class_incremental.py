@@ -11,11 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_prompts.scenarios import (
-    class_incremental_split,
-    disjoint_split,
-    mlcil_split,
-)
+from cl_prompts.scenarios import class_incremental_split, disjoint_split, mlcil_split
 from tests.scenarios.labels import matrices, some_labels
 
 

@@ -14,13 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_prompts.scenarios import (
-    Split,
-    disjoint_split,
-    i_blurry_split,
-    iid_split,
-    si_blurry_split,
-)
+from cl_prompts.scenarios import Split, disjoint_split, i_blurry_split, iid_split, si_blurry_split
 from cl_prompts.scenarios.si_blurry import blurry_stream
 from tests import GOLDEN_FILES
 from tests.scenarios.labels import blurry_parameters, label_lists

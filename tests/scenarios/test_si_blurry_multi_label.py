@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 
 from cl_prompts.scenarios import si_blurry_multi_label_split, si_blurry_split
 from cl_prompts.scenarios.si_blurry_multi_label import anchor_labels
-from tests.scenarios.labels import (
-    blurry_parameters,
-    label_lists,
-    matrices,
-    some_labels,
-)
+from tests.scenarios.labels import blurry_parameters, label_lists, matrices, some_labels
 
 
 def parameters(n_classes: int) -> st.SearchStrategy[dict[str, Any]]:

@@ -10,12 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_prompts.training.buffers import (
-    PERMUTED,
-    ClassBalancedBuffer,
-    ReplayBuffer,
-    ReservoirBuffer,
-)
+from cl_prompts.training.buffers import PERMUTED, ClassBalancedBuffer, ReplayBuffer, ReservoirBuffer
 from tests import GOLDEN_FILES
 
 CASES = json.loads((GOLDEN_FILES / "si_blurry_memory.json").read_text())["cases"]

@@ -33,11 +33,7 @@ from cl_prompts.experiments.run_folder.files import (
     json_text,
     reason_of,
 )
-from cl_prompts.experiments.run_folder.identity import (
-    IDENTITY_FILE,
-    changes,
-    settings_identity,
-)
+from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.plans import check_begun
 from cl_prompts.experiments.run_folder.runs import TIME
 from cl_prompts.user_code import Trust

@@ -33,11 +33,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.parameters import filled_parameters
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import learned_images
-from cl_prompts.experiments.runner.lineage import (
-    first_size,
-    parent_of,
-    parents_of,
-)
+from cl_prompts.experiments.runner.lineage import first_size, parent_of, parents_of
 from cl_prompts.experiments.runner.run import Run, boundaries_announced
 from cl_prompts.experiments.tracking.loggers import logger_class
 from cl_prompts.scenarios import benchmark_from_split

@@ -46,12 +46,7 @@ from cl_prompts.experiments.runner.shards import (
     remove_shards,
     use_shards,
 )
-from cl_prompts.experiments.runner.signals import (
-    Interrupted,
-    StopRequest,
-    stop_requests,
-    stop_says,
-)
+from cl_prompts.experiments.runner.signals import Interrupted, StopRequest, stop_requests, stop_says
 from cl_prompts.experiments.runner.submissions import Fault, Notes, Submissions
 from cl_prompts.experiments.tracking.progress import Display, Watcher, print_line
 

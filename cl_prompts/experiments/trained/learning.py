@@ -9,11 +9,7 @@ from cl_prompts.checks import sha256
 from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.experiments.runner.lineage import (
-    finished_run,
-    growth,
-    settings_of_child,
-)
+from cl_prompts.experiments.runner.lineage import finished_run, growth, settings_of_child
 from cl_prompts.experiments.runner.own_images import name_of, survey
 from cl_prompts.user_code import Trust
 

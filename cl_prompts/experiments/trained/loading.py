@@ -22,10 +22,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
-from cl_prompts.experiments.run_folder.identity import (
-    changes,
-    settings_identity,
-)
+from cl_prompts.experiments.run_folder.identity import changes, settings_identity
 from cl_prompts.experiments.run_folder.runs import RunRecord, held_out_confidence
 from cl_prompts.experiments.runner.building import Resources, StreamInfo, make_strategy
 from cl_prompts.experiments.runner.lineage import finished_run, first_size, grow_to

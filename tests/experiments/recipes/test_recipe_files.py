@@ -6,12 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.experiments.recipes.recipe_files import (
-    load_recipe,
-    over,
-    recipe_names,
-    recipe_text,
-)
+from cl_prompts.experiments.recipes.recipe_files import load_recipe, over, recipe_names, recipe_text
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.strategies import STRATEGIES
 

@@ -9,12 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.values import (
-    as_seeds,
-    parsed,
-    yaml_of,
-    yaml_text,
-)
+from cl_prompts.experiments.recipes.values import as_seeds, parsed, yaml_of, yaml_text
 
 
 @pytest.mark.parametrize(

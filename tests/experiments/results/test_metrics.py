@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cl_prompts.experiments.results.metrics import (
-    BY_NAME,
-    METRICS,
-    Metric,
-    score,
-)
+from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric, score
 from cl_prompts.metrics.continual import multi_label_run_results, results
 from cl_prompts.metrics.curve import Curve
 

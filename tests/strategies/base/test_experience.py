@@ -7,17 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.benchmarks import (
-    benchmark_from_datasets,
-    split_online_stream,
-)
+from avalanche.benchmarks import benchmark_from_datasets, split_online_stream
 from avalanche.benchmarks.utils import as_classification_dataset
 from torch import Tensor
 
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
-from cl_prompts.strategies.base.experience import (
-    classes_of,
-)
+from cl_prompts.strategies.base.experience import classes_of
 from tests.toy_data import Blobs, benchmark, experiences
 from tests.toy_vits import tiny_vit
 from tests.toys import fit

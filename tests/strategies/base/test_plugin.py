@@ -8,13 +8,7 @@ from typing import Any
 import pytest
 from avalanche.core import SupervisedPlugin
 
-from cl_prompts.strategies import (
-    HeadAlignment,
-    Router,
-    SlowHeads,
-    VQPrompt,
-    make_plugins,
-)
+from cl_prompts.strategies import HeadAlignment, Router, SlowHeads, VQPrompt, make_plugins
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
 from tests.toys import fit, make, same, weights

@@ -9,12 +9,7 @@ from torch import Tensor
 
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
-from cl_prompts.strategies.base.stream import (
-    Batch,
-    RepeatedBatches,
-    keyed_loader,
-    stream_batches,
-)
+from cl_prompts.strategies.base.stream import Batch, RepeatedBatches, keyed_loader, stream_batches
 
 ALL = torch.ones(6, dtype=torch.bool)
 

@@ -8,18 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from avalanche.benchmarks import (
-    benchmark_with_validation_stream,
-)
+from avalanche.benchmarks import benchmark_with_validation_stream
 from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import (
-    domain_incremental_benchmark,
-    mlcil_benchmark,
-    si_blurry_benchmark,
-)
+from cl_prompts.scenarios import domain_incremental_benchmark, mlcil_benchmark, si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
 from tests.toy_data import Blobs, Scenes
 from tests.toy_vits import tiny_vit
