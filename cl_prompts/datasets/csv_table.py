@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cl_prompts.checks import shown
-from cl_prompts.datasets.domain_folders import named_source
+from cl_prompts.datasets.domain_folders import named_source, split_cells
 from cl_prompts.datasets.files import LayoutError, check_listed, listing
 from cl_prompts.datasets.folders import ListedImages
 from cl_prompts.datasets.images import ImageCache
-from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.readers import Source, split_rows
 
 HEADER = ["path", "label"]
 #: of a single-label table with domains
@@ -35,47 +35,56 @@ class CsvRow(NamedTuple):
     domain: str = ""
 
 
-def read_csv(folder: Path, cache: ImageCache | None) -> Source:
-    """Read ``train.csv`` and ``test.csv`` with rows like ``images/a.jpg,cat;dog``.
+def read_csv(
+    folder: Path, cache: ImageCache | None, test_percent: float = 20, split_seed: int = 0
+) -> Source:
+    """Read ``train.csv`` and ``test.csv``, or one table, with rows like ``images/a.jpg,cat;dog``.
 
     The header is ``path,label``. Paths are relative to the folder. Labels are separated by
-    semicolons; an image may have none. The classes are all labels of both files, sorted. Each image
-    is listed once.
+    semicolons; an image may have none. The classes are all labels that occur, sorted. Each image is
+    listed once.
 
-    With the header ``path,label,domain`` in both files, the data set is single-label, and each
+    With the header ``path,label,domain`` in all tables, the data set is single-label, and each
     image has a domain: ``images/a.jpg,cat,sketch``.
+
+    Args:
+        folder: of both tables, or the path of one.
+        test_percent: percent of the images of one table that become test images; with domains, of
+            each class in each domain.
+        split_seed: seed of this choice.
 
     Raises:
         LayoutError: a missing or damaged table, missing or repeated images, domains in only one
             table.
+        InputError: a class with too few images to split.
     """
-    files = (folder / "train.csv", folder / "test.csv")
+    names = ("train.csv", "test.csv")
+    files = [folder] if folder.is_file() else [folder / name for name in names]
     tables = [csv_rows(file) for file in files]
-    classes = label_names(tables)
-    paths = []
-    for file, rows in zip(files, tables, strict=True):
-        listed = [os.path.join(folder, row.path) for row in rows]
-        check_listed(listed, str(file))
-        paths.append(listed)
-    with_domains = [has_domains(rows) for rows in tables]
-    if all(with_domains):
-        labels = [np.array([row.labels[0] for row in rows]) for rows in tables]
-        domains = [np.array([row.domain for row in rows]) for rows in tables]
-        return named_source(map(ListedImages, paths, labels, domains), cache)
-    if any(with_domains):
+    with_domains = [bool(rows[0].domain) for rows in tables]
+    if any(with_domains) and not all(with_domains):
         raise LayoutError(f"only one of {files[0]} and {files[1]} has a column domain: add it")
-    matrices = [label_matrix([row.labels for row in rows], classes) for rows in tables]
-    return Source.of(map(ListedImages, paths, matrices), classes, cache)
+    classes = sorted({label for rows in tables for row in rows for label in row.labels})
+    parts = [_listed(*table, classes) for table in zip(files, tables, strict=True)]
+    if len(parts) == 1:
+        (whole,) = parts
+        if whole.domains is None:
+            chosen = split_rows(whole.labels, test_percent, split_seed, classes)
+        else:
+            chosen = split_cells(whole.labels, whole.domains, test_percent, split_seed)
+        parts = list(whole.divided(chosen))
+    if all(with_domains):
+        return named_source(parts, cache)
+    return Source.of(parts, classes, cache)
 
 
-def has_domains(rows: Sequence[CsvRow]) -> bool:
-    """Return whether the table has a column domain."""
-    return bool(rows[0].domain)
-
-
-def label_names(tables: Sequence[Sequence[CsvRow]]) -> tuple[str, ...]:
-    """Return all labels that occur, sorted."""
-    return tuple(sorted({label for rows in tables for row in rows for label in row.labels}))
+def _listed(file: Path, rows: Sequence[CsvRow], classes: Sequence[str]) -> ListedImages:
+    paths = [os.path.join(file.parent, row.path) for row in rows]
+    check_listed(paths, str(file))
+    if not rows[0].domain:
+        return ListedImages(paths, label_matrix([row.labels for row in rows], classes))
+    labels = np.array([row.labels[0] for row in rows])
+    return ListedImages(paths, labels, np.array([row.domain for row in rows]))
 
 
 def csv_rows(file: Path) -> list[CsvRow]:

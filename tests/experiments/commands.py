@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.tracking.tracker import ProgressLine
+from cl_prompts.experiments.tracking.tracker import Tracker
 
 #: settings of a run on the embedded digits that takes a few seconds, and learns
 DIGITS = ["classes=4", "n_tasks=3", "every=50", "online_iter=1", "image_size=16"]
@@ -34,12 +34,12 @@ def run(out: Path, *arguments: str) -> tuple[int, list[Path]]:
 
 
 def signalling(number: int, samples: int) -> Callable[..., None]:
-    """In the place of ``ProgressLine.after_training_iteration``: sends this process a signal, once,
+    """In the place of ``Tracker.after_training_iteration``: sends this process a signal, once,
     when a run has seen so many samples."""
-    advance = ProgressLine.after_training_iteration
+    advance = Tracker.after_training_iteration
     left = [samples]
 
-    def after_training_iteration(self: ProgressLine, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self: Tracker, strategy: Any, **kwargs: Any) -> None:
         advance(self, strategy, **kwargs)
         if left and strategy.samples_seen >= left[0]:
             left.clear()

@@ -49,7 +49,7 @@ def page(runs_folder: Path) -> str:
 @pytest.fixture(scope="session")
 def mvp_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of MVP with a replay buffer."""
-    return _finished(tmp_path_factory.mktemp("mvp"), *MVP_R)
+    return _finished(tmp_path_factory.mktemp("mvp"), *MVP_R, "checkpoint_every=200")
 
 
 @pytest.fixture(scope="session")

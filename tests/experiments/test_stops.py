@@ -20,7 +20,7 @@ from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.runner import running
 from cl_prompts.experiments.runner.task_loop import TaskLoop
-from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
+from cl_prompts.experiments.tracking.tracker import Tracker
 from tests.experiments.commands import PROBE, QUICK, QUICK_MVP_R, run, signalling, summary
 from tests.experiments.fates import FATED, FATES
 from tests.experiments.sketches import sketched
@@ -40,7 +40,7 @@ def signals_at(monkeypatch: pytest.MonkeyPatch, number: int, samples: int) -> No
     """Send this process a signal once, when a run has seen so many samples."""
     # Also where the tests run behind a shell that ignores Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(ProgressLine, "after_training_iteration", signalling(number, samples))
+    monkeypatch.setattr(Tracker, "after_training_iteration", signalling(number, samples))
 
 
 def same_run(first: Path, second: Path) -> None:
@@ -108,7 +108,7 @@ REPORT = "stopped before the report was written; write it with: cl-prompts repor
 PHASES: dict[str, tuple[Any, str, str]] = {
     "reading": (run_config, "plan", NOTHING),
     "validation": (running, "check_plan", NOTHING),
-    "folder": (RunFolder, "create", RESUME),
+    "folder": (RunFolder, "opened", RESUME),
     "start": (TaskLoop, "restore", RESUME),
     "results": (Tracker, "finish", REPORT),
     "report": (report, "write_report", REPORT),
@@ -212,7 +212,7 @@ def test_a_disk_without_room_ends_a_run_in_one_sentence(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     said = capsys.readouterr().err
-    assert "checkpoint cannot be written: File too large" in said
+    assert "File too large (run folder " in said
     assert said.count("\n") == 1
     (folder,) = (file.parent for file in tmp_path.rglob("config.yaml"))
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0

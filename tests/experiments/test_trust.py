@@ -15,7 +15,7 @@ import yaml
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
+from cl_prompts.experiments.run_folder.plans import PlannedRun, write_plan
 from tests.experiments.own_photos import photo
 
 #: writes a file when it is imported, and another when it is called
@@ -122,16 +122,15 @@ def test_a_plan_is_trusted_no_more_than_a_run(
     here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    named = Plan("typed", (PlannedRun(here / "new", settings),))
     in_dataset(vars(settings), "evil:call")
-    named.write(here)
+    write_plan(here, [PlannedRun(here / "new", settings)])
     assert main(["run", "--resume", ".", "--quiet"]) == 2
-    assert "plan-1.json cannot be used: it names code and would" in capsys.readouterr().err
+    assert ".json cannot be used: it names code and would" in capsys.readouterr().err
     # A plan without code, of a run folder that names some.
     changed(mvp_run, in_dataset, "evil:call")
     begin_again()
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    Plan("typed", (PlannedRun(here / "run", settings),)).write(here)
+    write_plan(here, [PlannedRun(here / "run", settings)])
     assert main(["run", "--resume", ".", "--trust-code", "--quiet"]) == 2
     assert "config.yaml cannot be used: it names code and would" in capsys.readouterr().err
     assert not (here / "imported").exists()
@@ -165,9 +164,9 @@ def test_a_run_folder_fetches_nothing(
         assert f"https://huggingface.co/{hub}, run: hf download {hub} model.safetensors" in said
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     settings.backbone.update(name=name, weights="timm")
-    Plan("typed", (PlannedRun(here / "new", settings),)).write(here)
+    write_plan(here, [PlannedRun(here / "new", settings)])
     assert main(["run", "--resume", ".", "--quiet"]) == 2
-    assert "plan-1.json cannot be used: the weights of backbone" in capsys.readouterr().err
+    assert ".json cannot be used: the weights of backbone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

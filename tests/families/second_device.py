@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, Checkpoints
+from cl_prompts.experiments.run_folder.checkpoint import load, save
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.pretend import pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
@@ -84,11 +84,8 @@ def train(kind: str, scenario: str, device: str, *, resume: bool) -> Run:
 def as_read(state: dict[str, Any]) -> Any:
     """What a checkpoint file gives back."""
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder))
-        checkpoints.save(Checkpoint(state, {}))
-        found, _ = checkpoints.load()
-        assert found is not None
-        return found.state
+        save(Path(folder), state)
+        return load(Path(folder))[0]
 
 
 @pytest.fixture(autouse=True)

@@ -85,9 +85,8 @@ def init(
         check_backbone(backbone)
     if weights is not None and not weights.is_file():
         raise InputError(f"weight file {weights} does not exist: check --weights")
-    tables = out.with_name(f"{name}_split")
     with outcomes.files_opened() as progress:
-        found = survey(place, tables, test_percent=test_percent, seed=seed, progress=progress)
+        found = survey(place, test_percent=test_percent, seed=seed, progress=progress)
     for line in (*found.lines(), *warnings_on(found, backbone)):
         print(line)
     files.replace(out, [recipe_for(found, name, backbone, weights).encode()])
@@ -264,7 +263,6 @@ def learn(
     test_percent: float = 20,
     seed: int = 0,
     dry_run: bool = False,
-    verbose: bool = False,
     trust_code: bool = False,
     out: Path = Path("runs"),
     command_line: str = "",
@@ -276,14 +274,12 @@ def learn(
         place: images of known and new classes, laid out as for init.
         settings: settings to change, such as lr=1e-3.
         dry_run: say what would change, and do not train.
-        verbose: list the tensors that grow, with their shapes.
     """
     from cl_prompts.experiments.trained.learning import prepared
 
     share: Any = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
-    share["verbose"] = verbose
     with outcomes.files_opened() as progress:
-        run, lines = prepared(parent, place, settings, out=out, progress=progress, **share)
+        run, lines = prepared(parent, place, settings, progress=progress, **share)
     for line in lines:
         print(line)
     if not dry_run:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cl_prompts.experiments.cli.outcomes import conclude, console_of, next_steps
 from cl_prompts.experiments.run_folder.checksums import FORGOTTEN_FILE
-from cl_prompts.experiments.run_folder.files import FolderFiles
+from cl_prompts.experiments.run_folder.files import read_json
 
 
 def merge(
@@ -61,7 +61,7 @@ def forget(
     made = forgetting.forget(
         run, place, class_name=class_, out=out, trust_code=trust_code, command=command_line
     )
-    said = FolderFiles(made.run.folder).read_json(FORGOTTEN_FILE)
+    said = read_json(made.run.folder / FORGOTTEN_FILE)
     classes = f", with them class {', '.join(said['classes'])}" if said["classes"] else ""
     print(
         f"forgot {len(said['images'])} images{classes}; {made.run.summary['samples_seen']} remain"

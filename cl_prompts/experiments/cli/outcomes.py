@@ -156,16 +156,18 @@ def export(
         raise InputError("give one of --torch and --onnx")
     out = out or run / ("model.onnx" if onnx else "model.pt2")
     files.check_place(out)
-    from cl_prompts.experiments.trained.exporting import export_onnx, export_torch, script
+    from cl_prompts.experiments.trained.exporting import Form, script
+    from cl_prompts.experiments.trained.exporting import export as exported
     from cl_prompts.experiments.trained.loading import load_run
 
     # A program keeps the device that it was traced on.
     trained = load_run(run, device="cpu", trust_code=trust_code)
-    recorded, scored = (export_onnx if onnx else export_torch)(trained, out)
+    form: Form = "onnx" if onnx else "torch"
+    recorded, scored = exported(trained, out, form)
     scores = f"{100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run"
     print(f"{out}: {scores}")
     print("To label an image of 8 bits per colour, without transparency:\n")
-    print(script(trained, out, "onnx" if onnx else "torch"))
+    print(script(trained, out, form))
 
 
 def push(run: Path, name: str, *, public: bool = False) -> None:

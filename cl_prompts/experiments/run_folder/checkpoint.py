@@ -1,7 +1,8 @@
-"""Save and load the newest and the previous checkpoint of a run folder, with their SHA-256.
+"""Save and load the newest and the previous checkpoint of a run folder.
 
-A checkpoint is a ``torch.save`` file of tensors, plain values and containers of them. It is read
-with ``weights_only=True``, so reading it executes no code.
+A checkpoint is the SHA-256 of a ``torch.save`` file, followed by that file, which holds tensors,
+plain values and containers of them. It is read with ``weights_only=True``, so reading it executes
+no code.
 """
 
 from __future__ import annotations
@@ -9,104 +10,78 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cl_prompts.checks import sha256
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
 
 CHECKPOINT_FILE = "checkpoint"
 PREVIOUS_FILE = "checkpoint.previous"
-#: SHA-256 of both, a line each
-DIGESTS_FILE = "checkpoint.sha256"
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """State of a run, with the length and SHA-256 of its ``metrics.csv`` at that time.
+def save(folder: Path, state: Mapping[str, Any]) -> None:
+    """Replace the newest checkpoint of a folder, which becomes ``checkpoint.previous``.
 
-    Attributes:
+    Args:
+        folder: run folder.
         state: nested dictionaries, lists and tuples of tensors and plain values.
-        metrics: see :meth:`~cl_prompts.experiments.run_folder.files.MetricsFile.record`.
-    """
 
-    state: dict[str, Any]
-    metrics: Mapping[str, Any]
-
-
-class Checkpoints:
-    """The two newest checkpoints of a folder.
+    Raises:
+        InputError: the state contains other objects.
+        OSError: the disk is full, for example; the checkpoints do not change.
 
     Example:
         >>> import tempfile
-        >>> kept = Checkpoints(Path(tempfile.mkdtemp()))
+        >>> folder = Path(tempfile.mkdtemp())
         >>> for step in (1, 2):
-        ...     kept.save(Checkpoint({"step": step}, {}))
-        >>> found, warning = kept.load()
-        >>> found.state, warning
+        ...     save(folder, {"step": step})
+        >>> load(folder)
         ({'step': 2}, None)
-        >>> _ = kept.newest.write_bytes(b"damaged")
-        >>> found, warning = kept.load()
-        >>> found.state
+        >>> _ = (folder / "checkpoint").write_bytes(b"damaged")
+        >>> load(folder)[0]
         {'step': 1}
     """
+    buffer = io.BytesIO()
+    torch.save(plain(state), buffer)
+    content = buffer.getbuffer()
+    newest = folder / CHECKPOINT_FILE
+    with files.replacing(newest) as temporary:
+        files.write(temporary, [hashlib.sha256(content).digest(), content])
+        if newest.is_file():
+            files.rename(newest, folder / PREVIOUS_FILE)
 
-    def __init__(self, folder: Path) -> None:
-        self.newest = folder / CHECKPOINT_FILE
-        self.previous = folder / PREVIOUS_FILE
-        self._digests = folder / DIGESTS_FILE
-        self._good: str | None = None  # SHA-256 of the newest, if it is intact
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the newest checkpoint, which becomes ``checkpoint.previous``.
+def load(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the newest intact checkpoint, and a warning if it is the previous one.
 
-        Raises:
-            InputError: the state contains other objects than tensors and plain values.
-            OSError: the disk is full, for example; the checkpoints do not change.
-        """
-        buffer = io.BytesIO()
-        content = {"state": plain(checkpoint.state), "metrics": dict(checkpoint.metrics)}
-        torch.save(content, buffer)
-        digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
-        with files.replacing(self.newest) as temporary:
-            files.write(temporary, [buffer.getvalue()])
-            # Digests first: at any kill, one intact checkpoint is listed.
-            digests = [digest, self._good or digest]
-            files.replace(self._digests, ["\n".join(digests).encode()])
-            if self._good is not None:
-                files.rename(self.newest, self.previous)
-        self._good = digest
+    Both are None in a folder without checkpoints.
 
-    def load(self) -> tuple[Checkpoint | None, str | None]:
-        """Return the newest intact checkpoint, and a warning if it is the previous one.
-
-        Both are None in a folder without checkpoints.
-
-        Raises:
-            InputError: no checkpoint is intact.
-        """
-        known = self._digests.read_text().split() if self._digests.is_file() else []
-        there = [file for file in (self.newest, self.previous) if file.is_file()]
-        for file in there:
-            digest = sha256(file)
-            if digest in known:
-                content = torch.load(file, map_location="cpu", weights_only=True)
-                if file == self.newest:
-                    self._good = digest
-                    return Checkpoint(**content), None
-                warning = f"{self.newest} is damaged or missing: the run continues from {file.name}"
-                return Checkpoint(**content), warning
-        if there:
-            raise InputError(
-                f"no checkpoint in {self.newest.parent} is intact: delete"
-                f" {' and '.join(file.name for file in there)} to start this run again"
-            )
-        return None, None
+    Raises:
+        InputError: no checkpoint is intact.
+    """
+    newest = folder / CHECKPOINT_FILE
+    there = [file for file in (newest, folder / PREVIOUS_FILE) if file.is_file()]
+    for file in there:
+        with file.open("rb") as opened:
+            digest = opened.read(hashlib.sha256().digest_size)
+            content = io.BytesIO(opened.read())
+        if hashlib.sha256(content.getbuffer()).digest() == digest:
+            state = torch.load(content, map_location="cpu", weights_only=True)
+            if file == newest:
+                return state, None
+            # A damaged checkpoint must not become the previous one.
+            newest.unlink(missing_ok=True)
+            return state, f"{newest} is damaged or missing: the run continues from {file.name}"
+    if there:
+        raise InputError(
+            f"no checkpoint in {folder} is intact: delete"
+            f" {' and '.join(file.name for file in there)} to start this run again"
+        )
+    return None, None
 
 
 def plain(value: Any, where: str = "state") -> Any:

@@ -29,27 +29,14 @@ READ = (
     BEFORE_FILE,
     "summary.json",
 )
-#: all files of a run except TensorBoard's
-_SUMMED = (
-    *READ,
-    CONFIDENCE_FILE,
-    LEARNED_IMAGES,
-    FORGOTTEN_FILE,
-    "stream.npz",
-    "learned.safetensors",
-    "checkpoint",
-    "checkpoint.previous",
-    "checkpoint.sha256",
-)
+#: beginnings of the names of other files: TensorBoard's, the lock, and this one
+_NOT_SUMMED = ("events.", ".", SUMS_FILE)
 
 
 def sums(folder: Path, written: Mapping[str, bytes]) -> str:
-    """Return the content of ``SHA256SUMS``; ``written`` are the files about to be written.
-
-    >>> print(sums(Path("nowhere"), {"summary.json": b""}), end="")
-    e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  summary.json
-    """
-    found = {name: sha256(folder / name) for name in _SUMMED if (folder / name).is_file()}
+    """Return the content of ``SHA256SUMS``; ``written`` are the files about to be written."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    found = {file.name: sha256(file) for file in files if not file.name.startswith(_NOT_SUMMED)}
     found |= {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
     return "".join(f"{digest}  {name}\n" for name, digest in found.items())
 

@@ -7,12 +7,11 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -20,24 +19,18 @@ from filelock import FileLock, Timeout
 
 from cl_prompts import __version__
 from cl_prompts.backbones.devices import pick_device
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE, Checkpoint, Checkpoints
+from cl_prompts.experiments.run_folder import checkpoint, files
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.files import (
-    METRICS_FILE,
-    FolderFiles,
-    MetricsFile,
-    Row,
-    json_text,
-    reason_of,
-)
-from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
-from cl_prompts.experiments.run_folder.plans import check_begun
-from cl_prompts.experiments.run_folder.runs import TIME
-from cl_prompts.user_code import Trust
+from cl_prompts.experiments.run_folder.files import csv_text, json_text
+from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes
+from cl_prompts.experiments.run_folder.plans import state_of
+from cl_prompts.experiments.run_folder.runs import METRICS_FILE, TIME
 
+Row = tuple[int, str, str, float]
+METRICS_HEADER = ("samples_seen", "metric", "scope", "value")
+ENVIRONMENT_FILE = "environment.json"
 KEYS_FILE = "keys.npz"
 LEARNED_FILE = "learned.safetensors"
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
@@ -86,170 +79,74 @@ def _revision() -> str | None:
     return done.stdout.strip() or None
 
 
-def settings_of(folder: Path, trust_code: Trust = False) -> RunConfig:
-    """Return the settings in the ``config.yaml`` of a folder.
-
-    Raises:
-        InputError: the file is damaged, or names untrusted code or weights that would be
-            downloaded.
-    """
-    text = FolderFiles(folder).read_text("config.yaml")
-    try:
-        return RunConfig.of_folder(text, trust_code=trust_code)
-    except InputError as error:
-        raise InputError(f"{folder / 'config.yaml'} cannot be used: {error}") from error
-
-
-class RunFolder(FolderFiles):
-    """Writer of a run's files, each replaced in one step or only appended to.
-
-    Use :meth:`create` or :meth:`resume`, and :meth:`close` it when done.
+class RunFolder:
+    """Writer of a run's files, each replaced in one step or only appended to; see :meth:`opened`.
 
     Args:
-        path: existing folder.
+        path: locked folder.
+        command: command line that made the run.
 
     Attributes:
         warnings: sentences for the summary, for example about a damaged checkpoint.
-        identity: identity of the run.
-        command: command line that made the run.
-
-    Raises:
-        InputError: another process writes to the folder.
-        RunError: the folder is not writable.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Lock the folder, and remove half-written files of a killed process."""
-        super().__init__(path)
+    def __init__(self, path: Path, command: str) -> None:
+        self.path = path
+        self.command = command
         self.warnings: list[str] = []
-        self.identity: Mapping[str, Any] = {}
-        self.command = ""
-        self._checkpoints = Checkpoints(path)
-        self._metrics = MetricsFile(path)
-        # The system releases this lock when the process is killed.
-        self._lock = FileLock(path / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(f"another process is writing to run folder {path}") from error
-        except OSError as error:
-            raise RunError(f"cannot write to run folder {path}: {reason_of(error)}") from error
-        for half_written in path.glob(files.TEMPORARY):
-            half_written.unlink()
 
     @classmethod
-    def create(
-        cls,
-        path: Path,
-        settings: RunConfig,
-        identity: Mapping[str, Any],
-        command: str,
-    ) -> RunFolder:
-        """Create a folder with environment, identity and configuration.
+    @contextmanager
+    def opened(
+        cls, path: Path, settings: RunConfig, identity: Mapping[str, Any], command: str
+    ) -> Iterator[RunFolder]:
+        """Lock a folder; begin a run in it, or check that its unfinished run can be resumed.
 
         Args:
-            path: folder to create.
+            path: run folder, made if it is missing.
             settings: settings of the run.
             identity: identity of the run.
-            command: command line that made the run.
+            command: command line, for a new run.
 
         Raises:
-            InputError: the folder contains a run, or another process writes to it.
-            RunError: the disk is full or read-only.
+            InputError: another process writes to the folder, the run is finished, its identity
+                changed, or a file is damaged.
         """
-        files.make_folder(path, exist_ok=True)
-        folder = cls(path)
-        with folder.closed_on_error():
-            if (path / "config.yaml").exists():
-                raise InputError(
-                    f"run folder {path} exists already: choose another, or resume it with"
-                    f" --resume {quote(str(path))}"
-                )
-            folder.write_json("environment.json", environment(settings.device, command))
-            folder.write_json(IDENTITY_FILE, identity)
-            folder.identity, folder.command = identity, command
-            # Last: a folder with this file can be resumed.
-            folder.write_text("config.yaml", settings.to_yaml())
-        return folder
-
-    @classmethod
-    def resume(cls, path: Path, trust_code: Trust = False) -> tuple[RunFolder, RunConfig]:
-        """Open the folder of an unfinished run, and read its settings.
-
-        Args:
-            path: folder of the run.
-            trust_code: whether code named in its settings may be imported, or which code.
-
-        Raises:
-            InputError: there is no unfinished run, another process writes to it, a file is damaged,
-                its settings name untrusted code, or its identity changed.
-            RunError: the folder is not writable.
-        """
-        check_begun(path)
-        # Before the lock: a folder that is not a run or not trusted must not change.
-        settings = settings_of(path, trust_code)
-        folder = cls(path)
-        with folder.closed_on_error():
-            if folder.summary().get("status") == "finished":
-                raise InputError(f"run folder {path} is finished: there is nothing to resume")
-            folder.identity = folder.read_json(IDENTITY_FILE)
-            folder.check(settings_identity(settings))
-            folder._note_changes(settings.device)
-        return folder, settings
-
-    def _note_changes(self, device: str) -> None:
-        """Add changes since the last process, such as library versions, to ``environment.json``."""
-        made = self.read_json("environment.json")
-        self.command = made["command"]
-        last = dict(made)
-        for changed in made.get("resumed_with", ()):
-            last |= changed
-        now = environment(device, self.command)
-        changed = {key: value for key, value in now.items() if value != last.get(key)}
-        changed.pop("time", None)
-        if changed:
-            resumed = [*made.get("resumed_with", ()), changed]
-            self.write_json("environment.json", {**made, "resumed_with": resumed})
-
-    def check(self, identity: Mapping[str, Any]) -> None:
-        """Refuse to resume a run whose identity differs from that in ``identity.json``.
-
-        Raises:
-            InputError: something changed.
-        """
-        for change in changes(self.identity, identity):
-            raise InputError(
-                f"run folder {self.path} cannot be resumed: {change}. Undo the change, or start a"
-                " new run."
-            )
-
-    @contextmanager
-    def closed_on_error(self) -> Iterator[None]:
-        """Release the lock if the block fails."""
+        path.mkdir(parents=True, exist_ok=True)
         try:
-            yield
-        except BaseException:
-            self.close()
-            raise
+            # The system releases this lock when the process is killed.
+            lock = FileLock(path / ".lock").acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(f"another process is writing to run folder {path}") from error
+        with lock:
+            for half_written in path.glob(files.TEMPORARY):
+                half_written.unlink()
+            file = path / ENVIRONMENT_FILE
+            if (path / "config.yaml").exists():
+                _check_resumable(path, identity)
+                command = files.read_json(file)["command"]
+                _note_changes(file, environment(settings.device, command))
+            else:
+                files.write_json(file, environment(settings.device, command))
+                files.write_json(path / IDENTITY_FILE, identity)
+                # Last: a folder with this file can be resumed.
+                files.replace(path / "config.yaml", [settings.to_yaml().encode()])
+            yield cls(path, command)
 
-    def close(self) -> None:
-        """Release the lock."""
-        self._lock.release()
+    def replace(self, name: str, parts: Iterable[bytes]) -> None:
+        """Replace a file in one step: readers see the old content or the new one."""
+        files.replace(self.path / name, parts)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replace a JSON file in one step."""
+        files.write_json(self.path / name, value)
 
     def write_end(self, summary: Mapping[str, Any]) -> None:
-        """Write the final ``summary.json``, and before it ``SHA256SUMS`` of a finished run.
-
-        Raises:
-            RunError: a file cannot be written.
-        """
+        """Write ``SHA256SUMS`` and the final ``summary.json`` of a finished run."""
+        files.sync(self.path / METRICS_FILE)
         content = json_text(summary).encode()
-        if summary["status"] == "finished":
-            self.write_text(SUMS_FILE, sums(self.path, {"summary.json": content}))
+        self.replace(SUMS_FILE, [sums(self.path, {"summary.json": content}).encode()])
         self.replace("summary.json", [content])
-
-    def export(self, model: Any) -> None:
-        """Write the learned part of a :class:`ContinualModel` to ``learned.safetensors``."""
-        self.replace(LEARNED_FILE, [model.exported()])
 
     def summary(self) -> dict[str, Any]:
         """Return the last summary; empty if there is none.
@@ -257,18 +154,20 @@ class RunFolder(FolderFiles):
         Raises:
             InputError: the file is damaged.
         """
-        return self.read_json("summary.json") if (self.path / "summary.json").is_file() else {}
+        file = self.path / "summary.json"
+        return files.read_json(file) if file.is_file() else {}
 
-    def add_metrics(self, rows: list[Row]) -> None:
-        """Append (samples_seen, metric, scope, value) rows to ``metrics.csv``.
+    def add_metrics(self, rows: Iterable[Row]) -> None:
+        """Append (samples_seen, metric, scope, value) rows to ``metrics.csv``."""
+        numbers = [(n, metric, scope, float(value)) for n, metric, scope, value in rows]
+        files.append(self.path / METRICS_FILE, f"{csv_text(numbers)}\n".encode())
 
-        Raises:
-            RunError: the file cannot be written.
-        """
-        with self.writing(METRICS_FILE):
-            self._metrics.add(rows)
+    def restore_metrics(self, state: Mapping[str, Any] | None) -> None:
+        """Restore ``metrics.csv`` from the state of a checkpoint; None begins it."""
+        text = f"{csv_text([METRICS_HEADER])}\n" if state is None else state["metrics"]
+        self.replace(METRICS_FILE, [text.encode()])
 
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint; the old one becomes ``checkpoint.previous``.
 
         Args:
@@ -276,25 +175,41 @@ class RunFolder(FolderFiles):
 
         Raises:
             InputError: the state contains other objects.
-            RunError: the checkpoint cannot be written; the old one does not change.
         """
-        with self.writing(CHECKPOINT_FILE):
-            # State and metrics of the same time belong together.
-            self._checkpoints.save(Checkpoint(state, self._metrics.record()))
+        # State and metrics of the same time belong together.
+        metrics = (self.path / METRICS_FILE).read_bytes().decode()
+        checkpoint.save(self.path, {**state, "metrics": metrics})
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Return the state of the last intact checkpoint, or None; drop later metrics.
 
         Raises:
-            InputError: no checkpoint is intact, or ``metrics.csv`` is damaged.
+            InputError: no checkpoint is intact.
         """
-        found, warning = self._checkpoints.load()
+        state, warning = checkpoint.load(self.path)
         if warning is not None:
             self.warnings.append(warning)
-        self._metrics.restore(None if found is None else found.metrics)
-        return None if found is None else found.state
+        self.restore_metrics(state)
+        return state
 
-    def continue_metrics(self, record: Mapping[str, Any], parent: Path) -> None:
-        """Start ``metrics.csv`` with the rows of a parent up to its checkpoint."""
-        self.replace(METRICS_FILE, [(parent / METRICS_FILE).read_bytes()])
-        self._metrics.restore(record)
+
+def _check_resumable(path: Path, identity: Mapping[str, Any]) -> None:
+    if state_of(path) == "finished":
+        raise InputError(f"run folder {path} is finished: there is nothing to resume")
+    for change in changes(files.read_json(path / IDENTITY_FILE), identity):
+        raise InputError(
+            f"run folder {path} cannot be resumed: {change}. Undo the change, or start a new run."
+        )
+
+
+def _note_changes(file: Path, now: Mapping[str, Any]) -> None:
+    """Add to ``environment.json`` what differs from the last process, such as a library."""
+    made = files.read_json(file)
+    resumed = made.get("resumed_with", [])
+    last = dict(made)
+    for changed in resumed:
+        last |= changed
+    changed = {key: value for key, value in now.items() if value != last.get(key)}
+    changed.pop("time", None)
+    if changed:
+        files.write_json(file, {**made, "resumed_with": [*resumed, changed]})

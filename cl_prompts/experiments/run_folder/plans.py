@@ -16,22 +16,24 @@ from typing import Literal
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.user_code import label_of
+from cl_prompts.user_code import Trust, label_of
 
 State = Literal["finished", "unfinished", "missing"]
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a plan.
+    """One run of a command.
 
     Attributes:
         folder: its run folder, which may not exist yet.
         settings: settings of the run.
+        command: command line.
     """
 
     folder: Path
     settings: RunConfig
+    command: str = ""
 
     @property
     def state(self) -> State:
@@ -45,22 +47,36 @@ def state_of(folder: Path) -> State:
         return "missing"
     if not (folder / "summary.json").is_file():
         return "unfinished"
-    status = files.FolderFiles(folder).read_json("summary.json").get("status")
+    status = files.read_json(folder / "summary.json").get("status")
     return "finished" if status == "finished" else "unfinished"
 
 
-def new_path(out: Path, settings: RunConfig) -> Path:
-    """Make the folder ``out/<recipe>/<strategy>/<seed>-<time>``, or one with ``-2`` and so on.
+def settings_of(folder: Path, trust_code: Trust = False) -> RunConfig:
+    """Return the settings in the ``config.yaml`` of a folder.
 
     Raises:
-        RunError: the folder cannot be made.
+        InputError: the file is damaged, or names untrusted code or weights that would be
+            downloaded.
     """
+    file = folder / "config.yaml"
+    return _settings_in(file, files.read_text(file), trust_code)
+
+
+def _settings_in(file: Path, text: str, trust_code: Trust) -> RunConfig:
+    try:
+        return RunConfig.of_folder(text, trust_code=trust_code)
+    except InputError as error:
+        raise InputError(f"{file} cannot be used: {error}") from error
+
+
+def new_path(out: Path, settings: RunConfig) -> Path:
+    """Make the folder ``out/<recipe>/<strategy>/<seed>-<time>``, or one with ``-2`` and so on."""
     above = out / settings.recipe / label_of(settings.strategy)
     name = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in itertools.count(1):
         path = above / (name if number == 1 else f"{name}-{number}")
         with suppress(FileExistsError):
-            files.make_folder(path)
+            path.mkdir(parents=True)
             return path
     raise AssertionError("numbers do not end")
 
@@ -84,88 +100,58 @@ def temporary_folder(out: Path, settings: RunConfig) -> Iterator[Path]:
         raise
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All runs of one command.
-
-    Attributes:
-        command: command line.
-        runs: in execution order.
-    """
-
-    command: str
-    runs: tuple[PlannedRun, ...]
-
-    def write(self, folder: Path) -> Path:
-        """Write ``plan-1.json``, ``plan-2.json`` or so on into a folder above the runs."""
-        runs = [
+def write_plan(folder: Path, runs: Sequence[PlannedRun]) -> Path:
+    """Write the runs of a command, in execution order, into a folder above them."""
+    content = {
+        "command": runs[0].command,
+        "runs": [
             # Relative: a plan can be moved together with its runs.
             {"folder": os.path.relpath(run.folder, folder), "settings": run.settings.to_yaml()}
-            for run in self.runs
-        ]
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in itertools.count(1):
-            path = folder / f"plan-{number}.json"
-            with suppress(FileExistsError):
-                path.touch(exist_ok=False)  # reserves the name
-                files.FolderFiles(folder).write_json(
-                    path.name, {"command": self.command, "runs": runs}
-                )
-                return path
-        raise AssertionError("numbers do not end")
-
-    @classmethod
-    def read(cls, path: Path, trust_code: bool = False) -> Plan:
-        """Read a plan.
-
-        Args:
-            path: file of the plan.
-            trust_code: whether code named in its settings may be imported.
-
-        Raises:
-            InputError: the file is damaged, a run lies outside of its folder, or the plan names
-                untrusted code or weights that would be downloaded.
-        """
-        found = files.FolderFiles(path.parent).read_json(path.name)
-        runs = []
-        for run in found["runs"]:
-            folder = path.parent / run["folder"]
-            if not folder.resolve().is_relative_to(path.parent.resolve()):
-                raise InputError(f"{path} cannot be used: {folder} lies outside of its folder")
-            try:
-                settings = RunConfig.of_folder(run["settings"], trust_code=trust_code)
-            except InputError as error:
-                raise InputError(f"{path} cannot be used: {error}") from error
-            runs.append(PlannedRun(folder, settings))
-        return cls(found["command"], tuple(runs))
+            for run in runs
+        ],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"plan-{time.time_ns()}.json"
+    files.write_json(path, content)
+    return path
 
 
-def check_begun(folder: Path) -> None:
-    """Check that a folder contains a run to resume.
+def read_plan(path: Path, trust_code: bool = False) -> list[PlannedRun]:
+    """Return the runs of a plan.
+
+    Args:
+        path: file of the plan.
+        trust_code: whether code named in its settings may be imported.
 
     Raises:
-        InputError: it does not.
+        InputError: the file is damaged, or names untrusted code or weights that would be
+            downloaded.
     """
-    if not (folder / "config.yaml").is_file():
-        raise InputError(
-            f"{folder} has no config.yaml: it is not a run folder, or its run never started"
+    found = files.read_json(path)
+    return [
+        PlannedRun(
+            path.parent / run["folder"],
+            _settings_in(path, run["settings"], trust_code),
+            found["command"],
         )
+        for run in found["runs"]
+    ]
 
 
-def unfinished_plan(folder: Path, trust_code: bool = False) -> Plan:
-    """Return the last unfinished plan in a folder; arguments as in :meth:`Plan.read`.
+def unfinished_plan(folder: Path, trust_code: bool = False) -> list[PlannedRun]:
+    """Return the runs of the last unfinished plan in a folder; see :func:`read_plan`.
 
     Raises:
         InputError: there is no plan, the plan cannot be used, or all runs are finished.
     """
-    # A command that stopped before its runs started leaves an empty file.
-    plans = [file for file in folder.glob("plan-*.json") if file.stat().st_size]
+    # Their names are the times when they were written.
+    plans = sorted(folder.glob("plan-*.json"), reverse=True)
     if not plans:
         raise InputError(f"{folder} contains neither a run nor a plan")
-    for file in sorted(plans, key=_number, reverse=True):
-        plan = Plan.read(file, trust_code)
-        if any(run.state != "finished" for run in plan.runs):
-            return plan
+    for file in plans:
+        runs = read_plan(file, trust_code)
+        if any(run.state != "finished" for run in runs):
+            return runs
     raise InputError(f"all planned runs in {folder} are finished: there is nothing to resume")
 
 
@@ -174,8 +160,3 @@ def describe(runs: Sequence[PlannedRun]) -> str:
     states = [run.state for run in runs]
     counts = {state: states.count(state) for state in ("finished", "unfinished", "missing")}
     return ", ".join(f"{n} {state}" for state, n in counts.items() if n)
-
-
-def _number(path: Path) -> int:
-    digits = path.stem.removeprefix("plan-")
-    return int(digits) if digits.isdigit() else 0

@@ -13,13 +13,14 @@ from typing import Any
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
+from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, CONFIDENCE_FILE, check_sums
-from cl_prompts.experiments.run_folder.files import METRICS_FILE, TEMPORARY, FolderFiles
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
 from cl_prompts.experiments.run_folder.plans import state_of
 
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
+METRICS_FILE = "metrics.csv"
 #: format of the time in ``environment.json``
 TIME = "%Y-%m-%d %H:%M:%S %z"
 
@@ -101,8 +102,8 @@ def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
     sorted by recipe, strategy, seed and folder.
 
     Raises:
-        InputError: a path does not exist or contains no run, a run folder is incomplete or cannot
-            be read, or a run folder contains another one.
+        InputError: a path does not exist or contains no run, or a run folder is incomplete or
+            cannot be read.
     """
     found: dict[Path, RunRecord] = {}
     for path in map(Path, paths):
@@ -133,33 +134,23 @@ def _run_folders(path: Path) -> list[Path]:
         raise InputError(
             f"there is no folder {path}: give run folders, or a folder above them such as runs/"
         )
-    folders = sorted(file.parent for file in path.rglob("summary.json") if not _half_written(file))
-    for file in path.rglob(METRICS_FILE):
-        if file.parent not in folders and not _half_written(file):
+    # Folders that a killed process has not renamed are left out.
+    folders, others = (
+        sorted(f.parent for f in path.rglob(name) if not f.parent.match(files.TEMPORARY))
+        for name in ("summary.json", METRICS_FILE)
+    )
+    for folder in others:
+        if folder not in folders:
             raise InputError(
-                f"{file.parent} is not a complete run folder: it has {METRICS_FILE} but no"
-                " summary.json"
+                f"{folder} is not a complete run folder: it has {METRICS_FILE} but no summary.json"
             )
     if not folders:
         raise InputError(f"there is no run below {path}: no folder in it has a summary.json")
-    for folder in folders:
-        # A run inside another one would count for both.
-        for above in folder.parents:
-            if above in folders:
-                raise InputError(
-                    f"run folder {above} contains another one, {folder}: move one of them away"
-                )
     return folders
 
 
-def _half_written(file: Path) -> bool:
-    """Return whether a file is in a folder that a killed process has not renamed."""
-    return file.parent.match(TEMPORARY)
-
-
 def _read_run(folder: Path) -> RunRecord:
-    files = FolderFiles(folder)
-    summary = files.read_json("summary.json")
+    summary = files.read_json(folder / "summary.json")
     # Other files of an unfinished run may be half-written.
     if summary["status"] != "finished":
         return RunRecord(folder, summary)
@@ -168,11 +159,11 @@ def _read_run(folder: Path) -> RunRecord:
     return RunRecord(
         folder,
         summary,
-        config=yaml_of(files.read_text("config.yaml")),
-        environment=files.read_json("environment.json"),
-        identity=files.read_json(IDENTITY_FILE),
-        stream=files.read_json("stream.json"),
-        before=files.read_json(BEFORE_FILE) if (folder / BEFORE_FILE).is_file() else {},
+        config=yaml_of(files.read_text(folder / "config.yaml")),
+        environment=files.read_json(folder / "environment.json"),
+        identity=files.read_json(folder / IDENTITY_FILE),
+        stream=files.read_json(folder / "stream.json"),
+        before=files.read_json(folder / BEFORE_FILE) if (folder / BEFORE_FILE).is_file() else {},
         metrics=_read_metrics(folder / METRICS_FILE),
     )
 
@@ -185,7 +176,7 @@ def held_out_confidence(folder: Path) -> tuple[list[float], float | None]:
         InputError: the file was changed or damaged.
     """
     check_sums(folder, [CONFIDENCE_FILE])
-    found = FolderFiles(folder).read_json(CONFIDENCE_FILE)
+    found = files.read_json(folder / CONFIDENCE_FILE)
     return sorted(found["log_odds"]), found["temperature"]
 
 

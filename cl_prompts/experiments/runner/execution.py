@@ -6,7 +6,7 @@ import gc
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,20 @@ from cl_prompts.experiments.run_folder.checksums import (
     FORGOTTEN_FILE,
     LEARNED_IMAGES,
 )
-from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.run_folder.plans import PlannedRun, new_path, temporary_folder
+from cl_prompts.experiments.run_folder.plans import (
+    PlannedRun,
+    new_path,
+    settings_of,
+    temporary_folder,
+)
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.runner.signals import StopRequest, stop_requests, stop_says
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.progress import Display, Watcher
-from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
+from cl_prompts.experiments.tracking.tracker import Tracker
 
 #: computes the sums of a run elsewhere, and gives them to its strategy
 Shard = Callable[[PlannedRun, Run, StopRequest, Watcher], None]
@@ -38,7 +43,6 @@ Shard = Callable[[PlannedRun, Run, StopRequest, Watcher], None]
 def complete(
     planned: PlannedRun,
     watcher: Watcher,
-    command: str,
     resources: Resources,
     built: Run | None = None,
     shard: Shard | None = None,
@@ -48,7 +52,6 @@ def complete(
     Args:
         planned: the run; nothing happens if it is finished.
         watcher: receiver of its progress.
-        command: the command line that made it.
         resources: backbones and image checks to share with other runs.
         built: the run, if it is built already.
         shard: computes the sums of the stream elsewhere.
@@ -61,27 +64,26 @@ def complete(
     state = planned.state
     if state == "finished":  # its process may have died just before it reported that
         return
-    with threads(one=takes_one_thread(planned.settings)):
-        if state == "unfinished":
-            # Import only the code that the user named, not other code named in the folder.
-            folder, settings = RunFolder.resume(planned.folder, planned.settings.imported())
-            with folder.closed_on_error():
-                built = build_run(settings, resources)
-        elif built is None:
-            built = build_run(planned.settings, resources)
-        with stop_requests() as request:
-            if state == "missing":
-                identity = identity_of(built)
-                folder = RunFolder.create(planned.folder, built.settings, identity, command)
+    settings = planned.settings
+    if state == "unfinished":
+        # Import only the code that the user named, not other code named in the folder.
+        settings = settings_of(planned.folder, settings.imported())
+    with threads(one=takes_one_thread(settings)):
+        if built is None:
+            built = build_run(settings, resources)
+        with stop_requests() as request, _opened(planned, built) as folder:
             start = time.perf_counter()
             if shard is not None:
-                with folder.closed_on_error():
-                    shard(planned, built, request, watcher)
+                shard(planned, built, request, watcher)
             seconds = time.perf_counter() - start
             execute(built, folder, request=request, watcher=watcher, seconds=seconds)
     del built
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
+
+
+def _opened(planned: PlannedRun, run: Run) -> AbstractContextManager[RunFolder]:
+    return RunFolder.opened(planned.folder, run.settings, identity_of(run), planned.command)
 
 
 def execute(
@@ -104,24 +106,23 @@ def execute(
         seconds: spent on the run before.
     """
     loop = TaskLoop(run, folder, seconds)
-    with folder.closed_on_error():  # before the first step the summary does not change
-        records = loop.restore()
+    records = loop.restore()  # before the first step the summary does not change
     for warning in folder.warnings:
         watcher.note(warning)
     with _recorded_end(loop):
         tracker = _attach_tracker(loop, records, watcher)
-        names = list(run.data.classes)
         try:
             if adopted is None:
                 loop.train(tracker, request)
             else:
                 loop.adopt(tracker, **adopted)
-            tracker.show_stream(run.split.plain(), names)
-            tracker.finish(run.strategy.model, run.results(), names)
+            names = list(run.data.classes)
+            tracker.finish(run.strategy.model, run.split.plain(), run.results(), names)
         finally:
             tracker.close()
             run.anytime.evaluator.close()
             run.strategy.replay.close()
+        folder.replace(LEARNED_FILE, [run.strategy.model.exported()])
         folder.write_json(CONFIDENCE_FILE, run.confidence())
         rows = run.plain_rows()
         if rows is not None:
@@ -148,19 +149,17 @@ def written(
         command: command line.
         record: content of ``forgotten.json``.
     """
-    identity = identity_of(run)
-    says = "stopped before the run was written: the same command begins anew"
     with (
-        stop_says(says),
+        stop_says("stopped before the run was written: the same command begins anew"),
         temporary_folder(out, run.settings) as place,
         stop_requests() as request,
         Display(Console(quiet=True), 1) as display,
         display.run(1, run.settings.recipe) as watcher,
     ):
-        folder = RunFolder.create(place, run.settings, identity, command)
-        if record is not None:
-            folder.write_json(FORGOTTEN_FILE, record)
-        execute(run, folder, request=request, watcher=watcher, adopted=adopted)
+        with _opened(PlannedRun(place, run.settings, command), run) as folder:
+            if record is not None:
+                folder.write_json(FORGOTTEN_FILE, record)
+            execute(run, folder, request=request, watcher=watcher, adopted=adopted)
         final = new_path(out, run.settings)
         files.rename(place, final)
         files.sync(final.parent)
@@ -169,20 +168,20 @@ def written(
 
 def _attach_tracker(loop: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:
     run, strategy = loop.run, loop.run.strategy
-    tracker = Tracker(loop.folder, run.anytime, run.settings, start=strategy.samples_seen)
+    start = strategy.samples_seen
+    tracker = Tracker(
+        loop.folder, run.anytime, run.settings, watcher, total=loop.total, start=start
+    )
     if records is not None:
         tracker.restore_records(records, strategy.device)
-    line = ProgressLine(loop.total, run.anytime, watcher)
-    line.after_training_iteration(strategy)
     # In front of Avalanche's own plugins: its clock must stay last.
-    position = strategy.plugins.index(run.anytime) + 1
-    strategy.plugins[position:position] = [tracker, line]
+    strategy.plugins.insert(strategy.plugins.index(run.anytime) + 1, tracker)
     return tracker
 
 
 @contextmanager
 def _recorded_end(loop: TaskLoop) -> Iterator[None]:
-    """Write into the summary how the run ended, and release the folder."""
+    """Write into the summary how the run ended."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -202,5 +201,3 @@ def _recorded_end(loop: TaskLoop) -> Iterator[None]:
     except BaseException as error:
         loop.end("failed", f"{type(error).__name__}: {error}")
         raise
-    finally:
-        loop.folder.close()

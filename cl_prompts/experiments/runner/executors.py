@@ -84,14 +84,12 @@ class Job:
         number: number of the run, from 1.
         label: short name of the run.
         run: the planned run, whose folder exists.
-        command: command line that makes the run.
         home: working directory of the command, for relative paths.
     """
 
     number: int
     label: str
     run: PlannedRun
-    command: str
     home: str
 
     @property
@@ -106,10 +104,10 @@ class Job:
 
     def outcome(self) -> str:
         """Return how the run finished."""
-        from cl_prompts.experiments.run_folder.files import FolderFiles
+        from cl_prompts.experiments.run_folder.files import read_json
         from cl_prompts.experiments.tracking.progress import in_words
 
-        summary = FolderFiles(self.run.folder).read_json("summary.json")
+        summary = read_json(self.run.folder / "summary.json")
         a_auc = summary.get("results", {}).get("a_auc")
         score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
         return f"finished after {in_words(summary['seconds'])}{score}"
@@ -118,15 +116,15 @@ class Job:
         """Execute the run in a worker."""
         from cl_prompts.experiments.runner.execution import complete
 
-        complete(self.run, _Silent(), self.command, worker_resources())
+        complete(self.run, _Silent(), worker_resources())
 
 
 def status_of(run: PlannedRun) -> Any:
     """Return the status in the summary of a run; None if it cannot be read."""
-    from cl_prompts.experiments.run_folder.files import FolderFiles
+    from cl_prompts.experiments.run_folder.files import read_json
 
-    with suppress(InputError, OSError):
-        return FolderFiles(run.folder).read_json("summary.json").get("status")
+    with suppress(InputError):
+        return read_json(run.folder / "summary.json").get("status")
     return None
 
 

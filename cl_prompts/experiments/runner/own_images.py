@@ -13,24 +13,15 @@ import numpy as np
 
 from cl_prompts.datasets.bad_images import Look, Progress, copies, look_at
 from cl_prompts.datasets.classes import domain_names
-from cl_prompts.datasets.csv_table import (
-    DOMAIN_HEADER,
-    HEADER,
-    csv_rows,
-    has_domains,
-    label_matrix,
-    label_names,
-    read_csv,
-)
-from cl_prompts.datasets.domain_folders import read_any_folder, split_cells
+from cl_prompts.datasets.csv_table import read_csv
+from cl_prompts.datasets.domain_folders import read_any_folder
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import check_files
 from cl_prompts.datasets.folders import describe, holds_domains
 from cl_prompts.datasets.hub import has_test_part, hub_options, read_hf
 from cl_prompts.datasets.images import FileImages
-from cl_prompts.datasets.readers import Source, split_rows
+from cl_prompts.datasets.readers import Source
 from cl_prompts.errors import InputError, first_of
-from cl_prompts.experiments.run_folder import files
 
 PARTS = ("train.csv", "test.csv")
 _NAMED = 3  # files that a sentence names
@@ -140,7 +131,6 @@ def name_of(place: Path) -> str:
 
 def survey(
     place: Path,
-    tables: Path,
     *,
     test_percent: float = 20,
     seed: int = 0,
@@ -155,7 +145,6 @@ def survey(
             ``test.csv``; a table with rows of ``path,label;label`` or ``path,label,domain``; or a
             data set of the Hugging Face hub, see
             :func:`~cl_prompts.datasets.hub.hub_options`.
-        tables: folder for the ``train.csv`` and ``test.csv`` into which a table is divided.
         test_percent, seed: share and choice of the test images, if there is no test part.
         progress: called with the number of files read so far, and of all.
         least: smallest number of classes.
@@ -163,22 +152,9 @@ def survey(
     Raises:
         InputError: there are no such images, or too few classes.
     """
-    on_hub = hub_options(place)
-    if not on_hub and not place.exists():
-        raise InputError(f"there is no folder or table {place}")
+    settings, source = _read(place, {"test_percent": test_percent, "split_seed": seed})
     share = f"there is no test part: {test_percent:g} % of the images of each class become one"
-    if on_hub:
-        settings, source = _read_hf(on_hub, test_percent, seed)
-        remarks = [share] if "test_percent" in settings else []
-    elif place.is_file() and place.name not in PARTS:
-        divide(place, tables, test_percent, seed)
-        settings = {"name": "csv", "root": str(tables.resolve())}
-        remarks = [f"{share}, in {tables}"]
-        source = read_csv(tables, None)
-    else:
-        root = place.parent if place.is_file() else place
-        settings, source = _read(root, test_percent, seed)
-        remarks = [share] if "test_percent" in settings else []
+    remarks = [share] if "test_percent" in settings else []
     if len(source.classes) < least:
         raise InputError(f"{place} holds {len(source.classes)} classes: at least two are needed")
     if source.unread:
@@ -186,26 +162,28 @@ def survey(
     return _looked_at(settings, source, remarks, progress)
 
 
-def _read_hf(
-    on_hub: Mapping[str, str], test_percent: float, seed: int
-) -> tuple[dict[str, Any], Source]:
-    options: dict[str, Any] = dict(on_hub)
-    if not has_test_part(on_hub):
-        options |= {"test_percent": test_percent, "split_seed": seed}
-    return {"name": "hf", **options}, read_hf(Path(), None, **options)
-
-
-def _read(root: Path, test_percent: float, seed: int) -> tuple[dict[str, Any], Source]:
-    place = {"root": str(root.resolve())}
-    if (root / PARTS[0]).is_file():
-        return {"name": "csv", **place}, read_csv(root, None)
-    parted = any((root / part).is_dir() for part in ("train", "test", "val"))
-    options: dict[str, Any] = {} if parted else {"test_percent": test_percent, "split_seed": seed}
+def _read(place: Path, split: Mapping[str, Any]) -> tuple[dict[str, Any], Source]:
+    """Return the section ``dataset`` for images, and these; ``split`` is for a single part."""
+    on_hub = hub_options(place)
+    if on_hub:
+        options: dict[str, Any] = {**on_hub, **({} if has_test_part(on_hub) else split)}
+        return {"name": "hf", **options}, read_hf(Path(), None, **options)
+    if not place.exists():
+        raise InputError(f"there is no folder or table {place}")
+    if place.name in PARTS:
+        place = place.parent
+    root = {"root": str(place.resolve())}
+    if place.is_file():
+        return {"name": "csv", **root, **split}, read_csv(place, None, **split)
+    if (place / PARTS[0]).is_file():
+        return {"name": "csv", **root}, read_csv(place, None)
+    parted = any((place / part).is_dir() for part in ("train", "test", "val"))
+    options = {} if parted else dict(split)
     # Both parts have the same layout.
-    part = root / "train" if parted else root
+    part = place / "train" if parted else place
     if part.is_dir() and holds_domains(part):
         options["domains"] = True
-    return {"name": "folder", **place, **options}, read_any_folder(root, None, **options)
+    return {"name": "folder", **root, **options}, read_any_folder(place, None, **options)
 
 
 def _looked_at(
@@ -231,30 +209,3 @@ def _looked_at(
         broken=broken,
         domains=domain_names(source.train_domains),
     )
-
-
-def divide(table: Path, out: Path, test_percent: float, seed: int) -> None:
-    """Divide a table into ``train.csv`` and ``test.csv`` in a folder; keep equal files.
-
-    Raises:
-        InputError: the folder has other tables, or a class cannot be divided.
-    """
-    rows = csv_rows(table)
-    if has_domains(rows):
-        one = [row.labels[0] for row in rows]
-        parts = split_cells(one, [row.domain for row in rows], test_percent, seed)
-    else:
-        classes = label_names([rows])
-        labels = label_matrix([row.labels for row in rows], classes)
-        parts = split_rows(labels, test_percent, seed, classes)
-    files.make_folder(out, exist_ok=True)
-    for name, some in zip(PARTS, parts, strict=True):
-        lines: list[Sequence[Any]] = [DOMAIN_HEADER if has_domains(rows) else HEADER]
-        for path, names, domain in (rows[row] for row in some.tolist()):
-            last = [domain] if domain else []
-            lines.append([table.parent.absolute() / path, ";".join(names), *last])
-        content = f"{files.csv_text(lines)}\n".encode()
-        if not (out / name).exists():
-            files.write_new(out / name, [content])
-        elif (out / name).read_bytes() != content:
-            raise InputError(f"{out / name} is of another table or split: move it away")

@@ -18,14 +18,13 @@ from rich.console import Console
 from cl_prompts.backbones.devices import cores, threads
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
-from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.plans import (
-    Plan,
     PlannedRun,
-    check_begun,
     describe,
     new_path,
+    settings_of,
     unfinished_plan,
+    write_plan,
 )
 from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.execution import Shard, complete
@@ -90,15 +89,15 @@ def run_all(
             warnings += check_shards(last, sharding.shards)
     for warning in warnings:
         print_line(console, f"note: {warning}")
-    runs = tuple(PlannedRun(new_path(out, settings), settings) for settings in plan)
+    runs = [PlannedRun(new_path(out, settings), settings, command) for settings in plan]
     # A single run is built only once.
     built = last if len(runs) == 1 else None
     above = None
     if len(runs) > 1:
         above = out / plan[0].recipe
-        Plan(command, runs).write(above)
+        write_plan(above, runs)
     try:
-        yield from _finish(Plan(command, runs), above, console, jobs, resources, built, sharding)
+        yield from _finish(runs, above, console, jobs, resources, built, sharding)
     finally:
         if len(runs) == 1:
             remove_empty(runs)
@@ -131,21 +130,20 @@ def resume(
         RunError: a fault during a run.
         Interrupted: a signal came.
     """
-    if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
-        check_begun(path)
+    if (path / "config.yaml").is_file():
         run = PlannedRun(path, settings_of(path, trust_code))
         if run.state == "finished":
             raise InputError(f"run folder {path} is finished: there is nothing to resume")
         sharding = Sharding.of(path)
-        yield from _finish(Plan("", (run,)), None, console, jobs, Resources(), None, sharding)
+        yield from _finish([run], None, console, jobs, Resources(), None, sharding)
         return
-    plan = unfinished_plan(path, trust_code)
-    print_line(console, f"{path}: {describe(plan.runs)}")
-    yield from _finish(plan, path, console, jobs, Resources())
+    runs = unfinished_plan(path, trust_code)
+    print_line(console, f"{path}: {describe(runs)}")
+    yield from _finish(runs, path, console, jobs, Resources())
 
 
 def _finish(
-    plan: Plan,
+    runs: Sequence[PlannedRun],
     above: Path | None,
     console: Console,
     jobs: int | None,
@@ -153,8 +151,7 @@ def _finish(
     built: Run | None = None,
     sharding: Sharding | None = None,
 ) -> Iterator[Path]:
-    runs = plan.runs
-    left = jobs_of(runs, plan.command)
+    left = jobs_of(runs)
     before = [run.folder for run in runs if run.state == "finished"]
     shard = None if sharding is None else partial(sharded, sharding)
     number = processes(jobs, [job.run for job in left]) if shard is None else 1
@@ -194,12 +191,12 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
     return max(1, min(cores(), len(runs) // RUNS_PER_PROCESS))
 
 
-def jobs_of(runs: Sequence[PlannedRun], command: str) -> list[Job]:
+def jobs_of(runs: Sequence[PlannedRun]) -> list[Job]:
     """Return jobs for the unfinished runs, with number and label among all runs."""
     settings = [run.settings for run in runs]
     home = str(Path.cwd())
     return [
-        Job(number, label, run, command, home)
+        Job(number, label, run, home)
         for number, (label, run) in enumerate(zip(labels_of_runs(settings), runs, strict=True), 1)
         if run.state != "finished"
     ]
@@ -278,7 +275,7 @@ def _one_after_another(
         fault: Fault = None
         try:
             with display.run(job.number, job.label) as watcher:
-                complete(job.run, watcher, job.command, resources, built, shard)
+                complete(job.run, watcher, resources, built, shard)
             if shard is not None:
                 remove_shards(job.run.folder)
         except Interrupted as stop:
@@ -302,7 +299,7 @@ def sharded(
     """
     sharding.write(planned.folder)
     home, n = str(Path.cwd()), sharding.shards
-    every = [ShardJob(k, f"shard {k}", planned, "", home, n) for k in range(1, n + 1)]
+    every = [ShardJob(k, f"shard {k}", planned, home, n) for k in range(1, n + 1)]
     left = [job for job in every if not job.finished]
     how = sharding.how
     if how.kind == "local" and how.jobs is None:
@@ -323,7 +320,7 @@ def sharded(
 def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:
     """Print each failed run and its error; for an unexpected error also the traceback."""
     for label, fault in faults:
-        if not isinstance(fault, (InputError, RunError)):
+        if not isinstance(fault, (InputError, RunError, OSError)):
             traceback.print_exception(fault)
             fault = RunError(f"{type(fault).__name__}: {fault}")
         print(one_sentence(f"failed: {label}: {fault}"), file=sys.stderr)

@@ -24,7 +24,6 @@ from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.executors import Job, Launching, worker_resources
@@ -87,15 +86,16 @@ class Sharding:
 
     def write(self, run: Path) -> None:
         """Write the division into the folder of a run, so that a resumed run knows it."""
-        files.make_folder(run / FOLDER, exist_ok=True)
-        FolderFiles(run / FOLDER).write_json("plan.json", asdict(self))
+        (run / FOLDER).mkdir(parents=True, exist_ok=True)
+        files.write_json(run / FOLDER / "plan.json", asdict(self))
 
     @classmethod
     def of(cls, run: Path) -> Sharding | None:
         """Read the division of an unfinished run; None without one."""
-        if not (run / FOLDER / "plan.json").is_file():
+        place = run / FOLDER / "plan.json"
+        if not place.is_file():
             return None
-        found = FolderFiles(run / FOLDER).read_json("plan.json")
+        found = files.read_json(place)
         return cls(found["shards"], Launching(**found["how"]))
 
 
@@ -211,7 +211,7 @@ def compute_shard(planned: PlannedRun, shard: int, shards: int, resources: Resou
         run = build_run(planned.settings, resources)
         run.strategy.model.to(run.strategy.device).eval()
         folder = planned.folder / FOLDER / str(shard)
-        files.make_folder(folder, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         intervals = intervals_of(run)
         head: Any = run.strategy.model.head
         # A kernel width that comes from the first batch is then the same in all shards.
@@ -227,12 +227,12 @@ def compute_shard(planned: PlannedRun, shard: int, shards: int, resources: Resou
             batches = [rows[i : i + size] for i in range(0, len(rows), size)]
             found = [features for _, features in _features(run, run.data.test, batches)]
             _write(folder, TEST, {"features": torch.cat(found)})
-        FolderFiles(folder).write_text("done", "")
+        files.replace(folder / "done", [b""])
 
 
 def _write(folder: Path, name: str, state: dict[str, Tensor]) -> None:
     kept = {name: values.cpu().contiguous().clone() for name, values in state.items()}
-    FolderFiles(folder).replace(name, [save(kept)])
+    files.replace(folder / name, [save(kept)])
 
 
 def _learn(run: Run, piece: Interval, batches: Sequence[np.ndarray]) -> None:

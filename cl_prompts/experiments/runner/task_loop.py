@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -14,15 +13,14 @@ import numpy as np
 
 from cl_prompts.backbones.cost import Counts, PassCounter
 from cl_prompts.backbones.devices import reset_peak_memory
-from cl_prompts.errors import RunError
+from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner.lineage import (
-    grow_beyond_parent,
     grow_to,
     grow_to_parent,
     scores_before,
+    sizes_of_parent,
 )
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.signals import Interrupted, StopRequest
@@ -32,8 +30,6 @@ from cl_prompts.training.seeds import global_states, set_global_states
 
 #: largest share of a run's time spent on checkpoints, where no interval is set
 SHARE = 0.02
-#: number of first tasks that always end with a checkpoint
-EACH = 100
 
 
 class CheckpointClock:
@@ -72,11 +68,6 @@ class CheckpointClock:
         if self.every is not None:
             return samples - self._samples >= self.every
         return self._clock() - self._last >= self._pause
-
-    def due_after_task(self, samples: int, tasks: int) -> bool:
-        """Return whether to save after the ``tasks``-th task: always for the first :data:`EACH`."""
-        # The state grows with the tasks, so saving after each of many tasks would take too long.
-        return tasks <= EACH or self.due(samples)
 
     def saved(self, samples: int, seconds: float) -> None:
         """Record that a checkpoint was written and how long that took."""
@@ -122,8 +113,6 @@ class TaskLoop:
             InputError: the checkpoint is damaged or belongs to another run.
         """
         run = self.run
-        # Before the checkpoint is read: other data or weights must not resume from it.
-        self.folder.check(identity_of(run))
         state = self.folder.load_checkpoint()
         if state is not None:
             grow_to(run.strategy, run.settings, len(run.data.classes), run.split.n_tasks)
@@ -135,13 +124,10 @@ class TaskLoop:
             # The parent may have trained for another number of epochs.
             own = sum(map(len, run.split.tasks[self._before["n_tasks"] :]))
             self.total = self._before["samples_seen"] + run.strategy.train_epochs * own
-        self.folder.write_text("stream.json", json.dumps(run.split.plain()))
-        self.folder.write_arrays("stream.npz", *run.split.tasks)
+        self.folder.replace("stream.json", [json.dumps(run.split.plain()).encode()])
+        files.write_arrays(self.folder.path / "stream.npz", *run.split.tasks)
         if self._before is not None:
             self.folder.write_json(BEFORE_FILE, self._before)
-        if self.tasks_done:
-            # The run may have stopped between its checkpoint and this file.
-            self.folder.export(run.strategy.model)
         self.write_summary("running")
         return None if state is None else state["records"]
 
@@ -163,10 +149,11 @@ class TaskLoop:
         strategy = run.strategy
         # The parent's state overwrites them.
         own = [{**group, "params": None} for group in strategy.optimizer.param_groups]
-        found = grow_to_parent(run)
-        self._restore_state(found.state)
-        self.folder.continue_metrics(found.metrics, Path(run.settings.parent["run"]))
-        grow_beyond_parent(run)
+        state = grow_to_parent(run)
+        self._restore_state(state)
+        self.folder.restore_metrics(state)
+        classes, tasks = sizes_of_parent(run.settings)
+        strategy.grow(len(run.data.classes) - classes, run.split.n_tasks - tasks)
         # Learning rates, weight decay and so on are set by this run.
         for group, values in zip(strategy.optimizer.param_groups, own, strict=True):
             parameters = group["params"]
@@ -187,14 +174,12 @@ class TaskLoop:
         every = self.run.settings.checkpoint_every
         clock = CheckpointClock(every, samples=strategy.samples_seen)
 
-        def save_or_stop(*, due: bool, after_task: bool = False) -> None:
+        def save_or_stop(*, due: bool) -> None:
             number = request.number  # read once: a signal may come at any time
             if due or number is not None:
                 start = time.perf_counter()
                 self._save(tracker)
                 clock.saved(strategy.samples_seen, time.perf_counter() - start)
-                if after_task:
-                    self.folder.export(strategy.model)
             if number is not None:
                 seen = f"stopped after {strategy.samples_seen} samples"
                 raise Interrupted(f"{seen}; continue with: {self.continuation}", number)
@@ -206,8 +191,7 @@ class TaskLoop:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
             last = self.tasks_done == len(tasks)
-            due = last or clock.due_after_task(strategy.samples_seen, self.tasks_done)
-            save_or_stop(due=due, after_task=True)
+            save_or_stop(due=last or clock.due(strategy.samples_seen))
 
     def adopt(self, tracker: Tracker, state: dict[str, Any], samples: int) -> None:
         """Take over a model that was combined from others, and evaluate it, instead of training.
@@ -227,7 +211,6 @@ class TaskLoop:
         if self.run.sample is not None:
             self.run.sample.adopt(strategy, *self.run.some_images(SAMPLED), offered=samples)
         self._save(tracker)
-        self.folder.export(strategy.model)
 
     @property
     def continuation(self) -> str:
@@ -264,12 +247,12 @@ class TaskLoop:
         )
         warnings = list(dict.fromkeys([*self._earlier_warnings, *self.folder.warnings]))
         content = {"status": status, "error": error, "warnings": warnings, **summary, **more}
-        if status == "running":
-            self.folder.write_json("summary.json", content)
-        else:
+        if status == "finished":
             self.folder.write_end(content)
+        else:
+            self.folder.write_json("summary.json", content)
 
     def end(self, status: str, error: str) -> None:
         """Record that the run failed, unless the disk is full or read-only."""
-        with suppress(RunError):
+        with suppress(OSError):
             self.write_summary(status, error)

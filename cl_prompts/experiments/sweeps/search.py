@@ -250,7 +250,7 @@ class Search:
     def _value(self, folder: Path) -> float | None:
         if state_of(folder) != "finished":
             return None
-        summary = files.FolderFiles(folder).read_json("summary.json")
+        summary = files.read_json(folder / "summary.json")
         return OBJECTIVES[self.options.objective].value(summary)
 
     def _line(self, trial: Any) -> str:

@@ -15,7 +15,7 @@ from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
 from cl_prompts.experiments.run_folder.checksums import check_sums
-from cl_prompts.experiments.run_folder.files import FolderFiles
+from cl_prompts.experiments.run_folder.files import read_json
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.plans import PlannedRun, describe, new_path, state_of
 from cl_prompts.experiments.runner.building import Resources, check_plan
@@ -103,11 +103,11 @@ class Sweep:
             Interrupted: by a signal; each run has saved its state.
         """
         runs = [
-            PlannedRun(folder or new_path(self._out, run), run)
+            PlannedRun(folder or new_path(self._out, run), run, self._command)
             for folder, run in zip(self.folders, self.settings, strict=True)
         ]
         self.folders = [run.folder for run in runs]
-        left = jobs_of(runs, self._command)
+        left = jobs_of(runs)
         try:
             with Display(self._console, len(runs)) as display:
                 for job, fault in executed(
@@ -134,7 +134,7 @@ class Sweep:
         for folder in self._earlier.get(_key(now), ()):
             # Data of an unfinished run are checked when it resumes.
             whole = {**now, **self._measured(settings)} if state_of(folder) == "finished" else now
-            change = next(changes(FolderFiles(folder).read_json(IDENTITY_FILE), whole), None)
+            change = next(changes(read_json(folder / IDENTITY_FILE), whole), None)
             if change is None:
                 return folder
             self._notes.append(f"{folder} is not used, and its run is repeated: {change}")
@@ -161,7 +161,7 @@ def earlier_runs(above: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for file in above.glob(f"*/*/{IDENTITY_FILE}"):
         with suppress(InputError, KeyError):  # an unreadable folder
-            found[_key(FolderFiles(file.parent).read_json(file.name))].append(file.parent)
+            found[_key(read_json(file))].append(file.parent)
     for folders in found.values():
         # Names of folders are SEED-TIME.
         folders.sort(

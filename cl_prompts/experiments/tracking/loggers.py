@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +14,7 @@ from PIL import Image
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.errors import InputError, RunError, unknown
+from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.run_config import RunConfig, held_settings
 from cl_prompts.user_code import extra, is_dotted, load_object
 
@@ -153,40 +152,6 @@ def pixels(chart: Chart) -> np.ndarray:
     from cl_prompts.experiments.figures import style  # loads Altair
 
     return np.asarray(Image.open(io.BytesIO(style.png(chart))).convert("RGB"))
-
-
-class Loggers:
-    """A group of loggers.
-
-    Raises:
-        RunError: a logger fails, whatever it raises.
-    """
-
-    def __init__(self, *loggers: Logger) -> None:
-        self._loggers = loggers
-
-    def write(self, tag: str, value: Value, step: int) -> None:
-        """Log a value to all."""
-        for logger in self._loggers:
-            with _told(logger):
-                logger.write(tag, value, step)
-
-    def close(self) -> None:
-        """Close all."""
-        for logger in self._loggers:
-            with _told(logger):
-                logger.close()
-
-
-@contextmanager
-def _told(logger: Logger) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # other libraries may raise anything
-        raise RunError(
-            f"the tracker {type(logger).__name__} failed ({type(error).__name__}: {error}): resume"
-            " the run, or set tracker: null in its config.yaml first"
-        ) from error
 
 
 def logger_class(name: str) -> Any:

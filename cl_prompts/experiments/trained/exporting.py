@@ -22,6 +22,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.loading import TrainedRun
 from cl_prompts.user_code import extra, is_dotted, label_of
 
+Form = Literal["torch", "onnx"]
 #: entry of an exported file with the facts for its use
 ABOUT = "about.json"
 _IMPORTS = (
@@ -51,7 +52,7 @@ def about(trained: TrainedRun) -> dict[str, Any]:
     }
 
 
-def script(trained: TrainedRun, file: Path, form: Literal["torch", "onnx"]) -> str:
+def script(trained: TrainedRun, file: Path, form: Form) -> str:
     """Return Python code that labels an 8-bit opaque image with the exported model."""
     if form == "torch":
         opened = [
@@ -124,62 +125,49 @@ class Scorer(nn.Module):
         return self.functions[0](images)
 
 
-def onnx_scores(content: bytes) -> Callable[[Tensor], Tensor]:
-    """Return an ONNX model as a function of images, run by onnxruntime on the CPU."""
-    runtime = extra("onnxruntime", _PACKAGES, "--onnx")
-    runtime.set_default_logger_severity(4)  # its errors are raised as well
-    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.cpu().numpy()})[0])
+def export(trained: TrainedRun, out: Path, form: Form) -> tuple[float, float]:
+    """Write the model of a run to a file, if that scores on the test set as the run did.
 
-
-def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
-    """Write the model of a run as an exported program, if it scores on the test set as the run.
-
-    ``torch.export.load(out).module()`` maps images (batch, 3, size, size) in [0, 1] to logits;
-    those of classes never seen are -inf (0 with several labels per image). The extra file
-    ``about.json`` holds what :func:`about` returns.
+    * "torch" writes an exported program: ``torch.export.load(out).module()`` maps images (batch, 3,
+      size, size) in [0, 1] to logits; those of classes never seen are -inf (0 with several labels
+      per image). The extra file ``about.json`` holds what :func:`about` returns.
+    * "onnx" writes an ONNX model with the same input, called ``images``, and output, called
+      ``logits``. ``about.json`` is an entry of its metadata.
 
     Args:
         trained: the run, loaded on the CPU; its data set must be available.
         out: file to write.
+        form: of the file.
 
     Returns:
         Recorded score of the run (A_last, or the last mAP), and score of the file.
 
     Raises:
-        InputError: the method cannot be exported, the data set is not there, or the scores differ.
+        InputError: the method cannot be exported, the data set is not there, the scores differ, or
+            onnx or onnxruntime is not installed.
     """
-
-    content = BytesIO()
-
-    def write(model: nn.Module, images: Tensor) -> Any:
-        batch = {0: torch.export.Dim("batch", min=1)}
-        program = torch.export.export(model, (images,), dynamic_shapes=(batch,), strict=False)
-        facts = {ABOUT: json.dumps(about(trained))}
-        torch.export.save(program, content, extra_files=facts)
-        content.seek(0)
-        return torch.export.load(content).module()
-
-    scores = _compared(trained, _converted(trained, write, "a program"))
-    files.write_new(out, [content.getvalue()])
+    content, model = _converted(trained, form)
+    scores = _compared(trained, model)
+    files.write_new(out, [content])
     return scores
 
 
-def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
-    """Write the model of a run as ONNX, if it scores on the test set as the run did.
+def _as_program(model: nn.Module, images: Tensor, facts: str) -> tuple[bytes, Any]:
+    """Return the file of a model, and the model in it."""
+    batch = {0: torch.export.Dim("batch", min=1)}
+    program = torch.export.export(model, (images,), dynamic_shapes=(batch,), strict=False)
+    content = BytesIO()
+    torch.export.save(program, content, extra_files={ABOUT: facts})
+    content.seek(0)
+    return content.getvalue(), torch.export.load(content).module()
 
-    The input is called ``images``, the output ``logits``; for these and the arguments see
-    :func:`export_torch`. ``about.json`` is an entry of the model's metadata.
 
-    Raises:
-        InputError: as :func:`export_torch`, or onnx or onnxruntime is not installed.
-    """
+def _as_onnx(model: nn.Module, images: Tensor, facts: str) -> tuple[bytes, Any]:
     onnx = extra("onnx", _PACKAGES, "--onnx")
     extra("onnxruntime", _PACKAGES, "--onnx")
-    content = b""
-
-    def write(model: nn.Module, images: Tensor) -> Any:
-        nonlocal content
+    # PyTorch has no ONNX translation of stable sorting, which decides ties between keys.
+    register_custom_op_symbolic("aten::sort", _sorted, _OPERATORS)
+    try:
         with TemporaryDirectory() as folder:
             place = Path(folder) / "model.onnx"
             torch.onnx.export(
@@ -193,27 +181,27 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
                 # The newer exporter cannot trace prompted models.
                 dynamo=False,
             )
-            content = place.read_bytes()
-        return onnx_scores(content)
-
-    # PyTorch has no ONNX translation of stable sorting, which decides ties between keys.
-    register_custom_op_symbolic("aten::sort", _sorted, _OPERATORS)
-    try:
-        scores = _compared(trained, _converted(trained, write, "ONNX"))
+            found = onnx.load(place)
     finally:
         unregister_custom_op_symbolic("aten::sort", _OPERATORS)
-    model = onnx.load_from_string(content)
-    onnx.helper.set_model_props(model, {ABOUT: json.dumps(about(trained))})
-    files.write_new(out, [model.SerializeToString()])
-    return scores
+    onnx.helper.set_model_props(found, {ABOUT: facts})
+    content = found.SerializeToString()
+    return content, onnx_scores(content)
 
 
-def _converted(
-    trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any], form: str
-) -> Scorer:
+def onnx_scores(content: bytes) -> Callable[[Tensor], Tensor]:
+    """Return an ONNX model as a function of images, run by onnxruntime on the CPU."""
+    runtime = extra("onnxruntime", _PACKAGES, "--onnx")
+    runtime.set_default_logger_severity(4)  # its errors are raised as well
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.cpu().numpy()})[0])
+
+
+def _converted(trained: TrainedRun, form: Form) -> tuple[bytes, Scorer]:
     """Convert the model, and check its logits for batches of several sizes."""
+    convert, words = (_as_program, "a program") if form == "torch" else (_as_onnx, "ONNX")
     unable = InputError(
-        f"strategy {label_of(trained.settings.strategy)} cannot be exported as {form}: its forward"
+        f"strategy {label_of(trained.settings.strategy)} cannot be exported as {words}: its forward"
         " pass has no fixed graph. docs/reference/matrix.md lists what can be exported; load_run"
         " loads every run."
     )
@@ -228,7 +216,8 @@ def _converted(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is checked below
             model(images[:_TRACED])  # solve now, so that the graph has no solver
-            found = Scorer(convert(model, images[:_TRACED]))
+            content, function = convert(model, images[:_TRACED], json.dumps(about(trained)))
+            found = Scorer(function)
             # A traced graph may be right only for the traced batch size.
             same = all(
                 torch.allclose(found(some).cpu(), model(some).cpu(), rtol=0, atol=_CLOSE)
@@ -242,7 +231,7 @@ def _converted(
         counter.reset(counts)  # tracing counts symbolic batches
     if not same:
         raise unable
-    return found
+    return content, found
 
 
 def _compared(trained: TrainedRun, model: nn.Module) -> tuple[float, float]:

@@ -21,8 +21,9 @@ from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import check_sums
-from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
+from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
 from cl_prompts.experiments.run_folder.identity import changes, settings_identity
+from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.run_folder.runs import RunRecord, held_out_confidence
 from cl_prompts.experiments.runner.building import Resources, StreamInfo, make_strategy
 from cl_prompts.experiments.runner.lineage import finished_run, first_size, grow_to
@@ -161,7 +162,7 @@ class TrainedRun:
         from cl_prompts.experiments.trained.learning import prepared
 
         out = Path(out)
-        run, _ = prepared(self.run.folder, Path(images), settings, out=out, trust_code=trust_code)
+        run, _ = prepared(self.run.folder, Path(images), settings, trust_code=trust_code)
         command = f"load_run({str(self.run.folder)!r}).learn({str(images)!r})"
         (folder,) = run_all([run], out=out, console=Console(quiet=True), command=command)
         return load_run(folder, device=self.settings.device, trust_code=trust_code)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.files import FolderFiles
 from tests.experiments.faults import Fault, contents, count_steps, with_fault
 
 
@@ -48,18 +47,12 @@ def test_what_exists_is_not_written_over(tmp_path: Path) -> None:
         files.check_place(tmp_path / "nowhere" / "a")
 
 
-def test_what_cannot_be_read_or_written_is_one_sentence(tmp_path: Path) -> None:
-    folder = FolderFiles(tmp_path)
+def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text('{"a": 1')
     (tmp_path / "latin.txt").write_bytes("\u00e9".encode("latin-1"))
     with pytest.raises(InputError, match=r"list\.json is not JSON: restore it"):
-        folder.read_json("list.json")
+        files.read_json(tmp_path / "list.json")
     with pytest.raises(InputError, match=r"latin\.txt cannot be read: it is not UTF-8"):
-        folder.read_text("latin.txt")
+        files.read_text(tmp_path / "latin.txt")
     with pytest.raises(InputError, match=r"none\.txt cannot be read: No such file"):
-        folder.read_text("none.txt")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(RunError, match=r"folder cannot be written: Is a directory"):
-        folder.write_text("folder", "")
-    with pytest.raises(RunError, match=r"list\.json/x cannot be created: Not a directory"):
-        files.make_folder(tmp_path / "list.json" / "x")
+        files.read_text(tmp_path / "none.txt")

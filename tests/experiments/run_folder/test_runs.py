@@ -38,7 +38,6 @@ def broken(folder: Path, name: str, text: str) -> Path:
             lambda at: broken(fake_run(at), "summary.json", "{"),
             r"summary.json is not JSON: restore it",
         ),
-        (lambda at: fake_run(fake_run(at)) and at, r"run folder .* contains another one"),
         (
             lambda at: (fake_run(at) / "summary.json").unlink() or at,
             r"has metrics.csv but no summary.json",

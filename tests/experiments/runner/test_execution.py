@@ -304,8 +304,11 @@ def test_every_shipped_recipe_trains_and_evaluates(
     for settings in plan(name, ["seed=1", *tasks, *short, *small])[: MOST.get(name, 1)]:
         built = build_run(settings, resources)
         assert built.data.train[0][0].shape == (3, 16, 16)
-        folder = RunFolder.create(tmp_path / settings.strategy, settings, identity_of(built), "")
-        with Display(Console(quiet=True), 1).run(1, "run") as watcher:
+        place = tmp_path / settings.strategy
+        with (
+            RunFolder.opened(place, settings, identity_of(built), "") as folder,
+            Display(Console(quiet=True), 1).run(1, "run") as watcher,
+        ):
             runner.execute(built, folder, request=StopRequest(), watcher=watcher)
         said = summary(folder.path)
         assert said["status"] == "finished"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,11 @@ from rich.console import Console
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.runner import execution, task_loop
+from cl_prompts.experiments.runner import execution
 from cl_prompts.experiments.runner.building import build_run
+from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.signals import StopRequest
-from cl_prompts.experiments.runner.task_loop import EACH, SHARE, CheckpointClock, TaskLoop
+from cl_prompts.experiments.runner.task_loop import SHARE, CheckpointClock, TaskLoop
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import summary
 from tests.few_images import few_images
@@ -33,9 +35,7 @@ def test_the_total_counts_epochs_and_each_image_once_for_a_whole_stream(tmp_path
     settings = ["strategy=linear_probe,joint", "seed=1", "train_epochs=2", "protocol=B0-C5"]
     for one in plan("digit_scenes", settings):
         run = build_run(one)
-        folder = RunFolder.create(tmp_path / one.strategy, one, identity_of(run), "")
-        totals[one.strategy] = (TaskLoop(run, folder).total, run)
-        folder.close()
+        totals[one.strategy] = (TaskLoop(run, RunFolder(tmp_path, "")).total, run)
     (of_tasks, run), (of_all, _) = totals["linear_probe"], totals["joint"]
     assert of_tasks == 2 * sum(run.split.sizes)
     assert of_all == 2 * len(run.data.train) < of_tasks
@@ -47,9 +47,12 @@ def loop(tmp_path: Path) -> Iterator[TaskLoop]:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1", "n_tasks=2"])
     with few_images():
         run = build_run(settings)
-        folder = RunFolder.create(tmp_path / "run", settings, identity_of(run), "")
-        yield TaskLoop(run, folder)
-    folder.close()
+        with opened(tmp_path / "run", run) as folder:
+            yield TaskLoop(run, folder)
+
+
+def opened(place: Path, run: Run) -> AbstractContextManager[RunFolder]:
+    return RunFolder.opened(place, run.settings, identity_of(run), "")
 
 
 def test_a_resumed_process_restores_seconds_and_random_states(
@@ -68,11 +71,9 @@ def test_a_resumed_process_restores_seconds_and_random_states(
         tracker = execution._attach_tracker(loop, None, watcher)
     loop._save(tracker)
     tracker.close()
-    loop.folder.close()
-    folder, settings = RunFolder.resume(loop.folder.path)
-    again = TaskLoop(build_run(settings), folder)
+    folder = loop.folder
+    again = TaskLoop(build_run(loop.run.settings), folder)
     again.restore()
-    folder.close()
     assert again.run.data.train.state_dict() == views.state_dict() != before
     now = repr((torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()))
     assert now == drawn
@@ -80,16 +81,13 @@ def test_a_resumed_process_restores_seconds_and_random_states(
     assert summary(folder.path)["seconds"] > 12_345
 
 
-def test_the_end_is_saved_however_many_tasks_there_were(
-    loop: TaskLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(task_loop, "EACH", 0)
+def test_the_end_is_saved(loop: TaskLoop) -> None:
     loop.run.settings.checkpoint_every = 99_999
     loop.restore()
     loop.train(UNRECORDED, StopRequest())
     names = {file.name for file in loop.folder.path.iterdir()}
-    assert {"checkpoint", "learned.safetensors"} <= names
-    assert "checkpoint.previous" not in names  # of the first task
+    assert "checkpoint" in names
+    assert "checkpoint.previous" not in names
 
 
 def test_an_interval_counts_samples_from_the_last_checkpoint() -> None:
@@ -105,8 +103,6 @@ def test_without_an_interval_checkpoints_take_a_small_share_of_the_time() -> Non
     for seconds, due in ((1.9, False), (2.0, True)):
         times.append(seconds)
         assert clock.due(10**9) is due  # samples say nothing
-        assert clock.due_after_task(0, EACH)
-        assert clock.due_after_task(0, EACH + 1) is due
     clock.saved(1, seconds=0.0)
     times.append(3.9)
     assert not clock.due(2)

@@ -135,7 +135,7 @@ def ended(
     planned = [PlannedRun(tmp_path / str(run.seed), run) for run in runs]
     file = io.StringIO()
     display = Display(Console(file=file, width=200), n)
-    jobs = running.jobs_of(planned, "the command")
+    jobs = running.jobs_of(planned)
     found = {job.label: fault for job, fault in running.executed(jobs, Launching("ray"), display)}
     return executor, found, file.getvalue().splitlines()
 

@@ -113,13 +113,10 @@ def test_an_own_board_gets_what_tensorboard_gets(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_board_that_fails_ends_the_run_which_continues_without_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_board_that_fails_ends_the_run_which_continues_without_it(tmp_path: Path) -> None:
     code, (folder,) = run(tmp_path, *ER, f"tracker={HERE}:Broken")
     assert code == 1
-    said = capsys.readouterr().err
-    assert "the tracker Broken failed (ConnectionError: the service is down)" in said
+    assert summary(folder)["error"] == "the service is down"
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace(f"{HERE}:Broken", "null"))
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0

@@ -69,8 +69,10 @@ def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     (settings,) = plan("digit_domains", ["strategy=ncm", "seed=1", "evaluation.every=10"])
     with few_images():
         run = build_run(settings)
-        folder = RunFolder.create(tmp_path / "run", settings, identity_of(run), "")
-        with Display(Console(quiet=True), 1).run(1, "run") as watcher:
+        with (
+            RunFolder.opened(tmp_path / "run", settings, identity_of(run), "") as folder,
+            Display(Console(quiet=True), 1).run(1, "run") as watcher,
+        ):
             execute(run, folder, request=StopRequest(), watcher=watcher)
     said = json.loads((folder.path / "summary.json").read_text())
     order = ["upright", "rotated", "inverted", "blurred"]

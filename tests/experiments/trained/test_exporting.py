@@ -28,7 +28,7 @@ from tests.toy_vits import OLD_TORCH, lively_vit
 from tests.toys import TABLE, fit, make
 
 ROOT = Path(__file__).parents[3]
-EXPORTS = {"torch": exporting.export_torch, "onnx": exporting.export_onnx}
+FORMS: tuple[exporting.Form, ...] = ("torch", "onnx")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def trained(probe_run: Path) -> TrainedRun:
 def program(trained: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model as a program, whose export takes seconds."""
     file = tmp_path_factory.mktemp("program") / "model.pt2"
-    recorded, scored = exporting.export_torch(trained, file)
+    recorded, scored = exporting.export(trained, file, "torch")
     assert recorded == trained.run.summary["results"]["a_last"] == pytest.approx(scored)
     return file
 
@@ -73,11 +73,11 @@ def test_a_file_that_scores_otherwise_is_not_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exporting, "_converted", lambda trained, *_: trained.strategy.model)
+    monkeypatch.setattr(exporting, "_converted", lambda trained, _: (b"", trained.strategy.model))
     results = {**trained.run.summary["results"], "a_last": recorded}
     other = dataclasses.replace(trained.run, summary={**trained.run.summary, "results": results})
     with pytest.raises(InputError, match=f"the run recorded {says}: no file was written"):
-        exporting.export_torch(dataclasses.replace(trained, run=other), tmp_path / "model.pt2")
+        exporting.export(dataclasses.replace(trained, run=other), tmp_path / "model.pt2", "torch")
     assert not list(tmp_path.iterdir())
 
 
@@ -87,7 +87,7 @@ def test_a_method_without_a_fixed_graph_is_refused(trained: TrainedRun, tmp_path
         trained, settings=settings, strategy=make("multi_lane"), image_size=16
     )
     with pytest.raises(InputError, match="strategy multi_lane cannot be exported as a program"):
-        exporting.export_torch(toy, tmp_path / "model.pt2")
+        exporting.export(toy, tmp_path / "model.pt2", "torch")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_method_without_a_fixed_graph_is_refused(trained: TrainedRun, tmp_path
     ],
 )
 def test_scores_of_a_file_are_those_of_predict(
-    form: str,
+    form: exporting.Form,
     kind: str,
     family: str,
     trained: TrainedRun,
@@ -122,7 +122,7 @@ def test_scores_of_a_file_are_those_of_predict(
     )
     toy = dataclasses.replace(trained, strategy=strategy, image_size=16)
     monkeypatch.setattr(exporting, "_compared", lambda trained, model: (1.0, 1.0))
-    EXPORTS[form](toy, tmp_path / "model")
+    exporting.export(toy, tmp_path / "model", form)
     if form == "torch":
         program = torch.export.load(tmp_path / "model").module()
     else:
@@ -145,7 +145,7 @@ def test_the_extra_is_named_where_it_is_missing(
     monkeypatch.setitem(sys.modules, library, None)
     says = rf"--onnx needs {library}, which is not installed: pip install onnx onnxruntime"
     with pytest.raises(InputError, match=says):
-        exporting.export_onnx(trained, tmp_path / "model.onnx")
+        exporting.export(trained, tmp_path / "model.onnx", "onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -192,20 +192,19 @@ def test_the_matrix_lists_what_cannot_be_exported(
     settings = dataclasses.replace(trained.settings, strategy=kind)
     toy = dataclasses.replace(trained, settings=settings, strategy=strategy, image_size=16)
     monkeypatch.setattr(exporting, "_compared", lambda trained, model: (1.0, 1.0))
-    for form, no in zip(EXPORTS, refused().get(kind, (False, False)), strict=True):
+    for form, no in zip(FORMS, refused().get(kind, (False, False)), strict=True):
         if form == "torch" and kind not in AS_PROGRAMS:
             continue
-        export = EXPORTS[form]
-        if export is exporting.export_onnx:
+        if form == "onnx":
             pytest.importorskip("onnxruntime")
         says = f"strategy {kind} cannot be exported as" if no else ""
         with pytest.raises(InputError, match=says) if no else nullcontext():
-            export(toy, tmp_path / form)
+            exporting.export(toy, tmp_path / form, form)
 
 
 @pytest.mark.parametrize("form", ["torch", "onnx"])
 def test_the_script_labels_an_image_as_the_run_does(
-    form: str,
+    form: exporting.Form,
     trained: TrainedRun,
     program: Path,
     tmp_path: Path,
@@ -221,12 +220,12 @@ def test_the_script_labels_an_image_as_the_run_does(
     to_pil_image(pixels.to(torch.uint8)).save("image.png", exif=exif)
     file = program if form == "torch" else tmp_path / "the model"
     if form == "onnx":
-        recorded, scored = exporting.export_onnx(trained, file)
+        recorded, scored = exporting.export(trained, file, "onnx")
         assert recorded == pytest.approx(scored)
     # As if its toy images had come from a folder of photographs.
     settings = dataclasses.replace(trained.settings, dataset={"name": "folder"})
     trained = dataclasses.replace(trained, settings=settings)
-    lines = exporting.script(trained, file, form)  # type: ignore[arg-type]
+    lines = exporting.script(trained, file, form)
     assert len(lines.splitlines()) == 6
     scope: dict[str, Any] = {}
     exec(compile(lines, "script", "exec"), scope)
@@ -247,9 +246,9 @@ def test_the_script_for_several_labels_compares_with_the_threshold(
 def test_a_file_says_how_it_is_used(
     trained: TrainedRun, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_converted", lambda trained, *_: trained.strategy.model)
+    monkeypatch.setattr(exporting, "_converted", lambda trained, _: (b"", trained.strategy.model))
     with pytest.raises(InputError, match=r"model\.pt2 exists already: remove it"):
-        exporting.export_torch(trained, program)
+        exporting.export(trained, program, "torch")
     found = {exporting.ABOUT: ""}
     torch.export.load(program, extra_files=found)
     assert json.loads(found[exporting.ABOUT]) == {
