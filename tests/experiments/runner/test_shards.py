@@ -133,15 +133,6 @@ def test_a_killed_shard_continues(
     assert (tmp_path / "shards" / "1" / "done").is_file()
 
 
-def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, parts: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files, "replace", full)
-    with pytest.raises(RunError, match="sums cannot be written: No space left on device"):
-        shards._write(tmp_path, "sums", {"count": torch.zeros(2)})
-
-
 def test_the_command_and_a_run_that_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
