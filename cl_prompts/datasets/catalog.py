@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.transforms import AutoAugmentPolicy
 
-from cl_prompts.datasets import DESCRIPTIONS, digits, readers
+from cl_prompts.datasets import digits, readers
 from cl_prompts.datasets.coco import read_coco
 from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
@@ -48,7 +48,7 @@ class DataSetEntry:
         origin: official URL of the archive or of its page.
         unpack: shell commands that download and unpack it, with ``{at}`` for the parent folder.
         download: function that downloads it, if torchvision can.
-        description: its line in ``DESCRIPTIONS``.
+        description: its line in lists.
     """
 
     read: Reader
@@ -67,12 +67,10 @@ class DataSetEntry:
 OBJECTS = Augmentation(padding=0, random_area=True)
 
 
-def _cifar(kind: type[CIFAR10], files: str, mean: Statistics, std: Statistics) -> DataSetEntry:
+def _cifar(kind: type[CIFAR10], files: str, **texts: Any) -> DataSetEntry:
     return DataSetEntry(
         read=partial(readers.read_cifar, kind),
         augmentation=Augmentation(AutoAugmentPolicy.CIFAR10),
-        mean=mean,
-        std=std,
         layout=(
             f"{files} of the Python version, or class folders train/<class>/* and test/<class>/*"
         ),
@@ -80,6 +78,7 @@ def _cifar(kind: type[CIFAR10], files: str, mean: Statistics, std: Statistics) -
         origin=kind.url,
         unpack=f"wget -P {{at}} {kind.url} && tar -xf {{at}}/{kind.filename} -C {{at}}",
         download=partial(readers.download_cifar, kind),
+        **texts,
     )
 
 
@@ -95,7 +94,7 @@ def _archive(read: Reader, augmentation: Augmentation, origin: str, **texts: Any
     return DataSetEntry(read, augmentation, origin=origin, unpack=unpack, **texts)
 
 
-def _coco(year: int) -> DataSetEntry:
+def _coco(year: int, n_train: int, n_test: int) -> DataSetEntry:
     site = "http://images.cocodataset.org"
     files = f"zips/train{year} zips/val{year} annotations/annotations_trainval{year}"
     fetch = (
@@ -109,30 +108,35 @@ def _coco(year: int) -> DataSetEntry:
         folder="coco",
         origin="https://cocodataset.org",
         unpack=f"for f in {files}; do {fetch}; done",
+        description=f"COCO {year}: {n_train} training and {n_test} test photos, 80 classes, several"
+        " in an image",
     )
 
 
 _VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 
-_ENTRIES: dict[str, DataSetEntry] = {
+DATASETS: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
         digits.read_digits,
         # A mirrored digit is usually not a digit.
         Augmentation(affine=1, padding=0, flip=False),
         mean=(0.305, 0.305, 0.305),
         std=(0.324, 0.324, 0.324),
+        description="scikit-learn's 1797 handwritten digits, 32x32 pixels, 10 classes, embedded",
     ),
     "cifar10": _cifar(
         CIFAR10,
         "data_batch_1 to data_batch_5, test_batch and batches.meta",
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
+        description="CIFAR-10: 50000 training and 10000 test photos of 32x32 pixels, 10 classes",
     ),
     "cifar100": _cifar(
         CIFAR100,
         "the files train, test and meta",
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
+        description="CIFAR-100: 50000 training and 10000 test photos of 32x32 pixels, 100 classes",
     ),
     "tiny_imagenet": _archive(
         readers.read_tiny_imagenet,
@@ -142,6 +146,7 @@ _ENTRIES: dict[str, DataSetEntry] = {
         std=(0.2302, 0.2265, 0.2262),
         layout="wnids.txt, train/<wnid>/images/*, val/images/* and val/val_annotations.txt",
         folder="tiny-imagenet-200",
+        description="Tiny-ImageNet: 100000 training and 10000 validation photos, 200 classes",
     ),
     "imagenet_r": _archive(
         readers.read_imagenet_r,
@@ -150,6 +155,7 @@ _ENTRIES: dict[str, DataSetEntry] = {
         origin="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         layout="a folder of images per class, <wnid>/*",
         folder="imagenet-r",
+        description="ImageNet-R: 30000 renditions of 200 ImageNet classes, split 24000 / 6000",
     ),
     "cub200": _archive(
         readers.read_cub200,
@@ -157,6 +163,7 @@ _ENTRIES: dict[str, DataSetEntry] = {
         origin="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
         layout="images/, images.txt, image_class_labels.txt, train_test_split.txt and classes.txt",
         folder="CUB_200_2011",
+        description="CUB-200-2011: 5994 training and 5794 test photos of birds, 200 classes",
     ),
     "grocery": DataSetEntry(
         read_grocery,
@@ -168,6 +175,7 @@ _ENTRIES: dict[str, DataSetEntry] = {
             "git clone --depth 1 https://github.com/marcusklasson/GroceryStoreDataset"
             " {at}/GroceryStoreDataset"
         ),
+        description="GroceryStoreDataset: 5421 photos by phone, 81 or 42 classes, MIT licence",
     ),
     "folder": DataSetEntry(
         read_any_folder,
@@ -176,19 +184,26 @@ _ENTRIES: dict[str, DataSetEntry] = {
             "train/<class>/* and test/<class>/* (or val/<class>/*), or <class>/* alone with"
             " test_percent=20; with domains=true a folder <domain> above each <class>"
         ),
+        description="images in root/train/<class>/* and root/test/<class>/*, or in root/<class>/*",
     ),
-    "hf": DataSetEntry(read_hf, Augmentation()),
+    "hf": DataSetEntry(
+        read_hf,
+        Augmentation(),
+        description="a data set of the Hugging Face hub, or a local one in its formats: path=NAME",
+    ),
     "digit_domains": DataSetEntry(
         digits.read_digit_domains,
         Augmentation(affine=1, padding=0, flip=False),
         mean=(0.402, 0.402, 0.402),
         std=(0.355, 0.355, 0.355),
+        description="the digits in four domains: upright, rotated, inverted and blurred, embedded",
     ),
     "digit_scenes": DataSetEntry(
         digits.read_digit_scenes,
         Augmentation(affine=0.5, padding=0, flip=False),
         mean=digits.MEAN,
         std=digits.STD,
+        description="2000 scenes of 1 to 4 handwritten digits, 64x64, 10 classes, embedded",
     ),
     "voc2007": DataSetEntry(
         read_voc2007,
@@ -200,9 +215,10 @@ _ENTRIES: dict[str, DataSetEntry] = {
             "for f in VOCtrainval_06-Nov-2007.tar VOCtest_06-Nov-2007.tar; do "
             f"wget -P {{at}} {_VOC_SITE}/$f && tar -xf {{at}}/$f -C {{at}}; done"
         ),
+        description="VOC 2007: 5011 training and 4952 test photos, 20 classes, several in an image",
     ),
-    "coco2014": _coco(2014),
-    "coco2017": _coco(2017),
+    "coco2014": _coco(2014, 82783, 40504),
+    "coco2017": _coco(2017, 118287, 5000),
     "csv": DataSetEntry(
         read_csv,
         OBJECTS,
@@ -210,6 +226,7 @@ _ENTRIES: dict[str, DataSetEntry] = {
             "train.csv and test.csv with the header path,label and rows like images/a.jpg,cat;dog,"
             " or path,label,domain and images/a.jpg,cat,sketch"
         ),
+        description="images with several labels, or domains: root/train.csv and root/test.csv",
     ),
     "features": DataSetEntry(
         read_features,
@@ -218,11 +235,13 @@ _ENTRIES: dict[str, DataSetEntry] = {
             "train/*.npy with train/*.labels.npy, or train/*.safetensors with features and labels,"
             " and test/ likewise"
         ),
+        description="stored features of images, .npy or safetensors, for methods in closed form",
     ),
     "webdataset": DataSetEntry(
         read_tar_shards,
         Augmentation(),
         layout="train*.tar and test*.tar with pairs of files like 7.jpg and 7.cls or 7.json",
+        description="WebDataset shards root/train*.tar and root/test*.tar, read at random",
     ),
     "domainnet": DataSetEntry(
         read_domainnet,
@@ -234,11 +253,8 @@ _ENTRIES: dict[str, DataSetEntry] = {
             "download the archive and both lists of each domain from http://ai.bu.edu/M3SDA, and"
             " unpack them in {at}/domainnet"
         ),
+        description="DomainNet: 0.6 million images of 345 classes in 6 domains, official lists",
     ),
-}
-
-DATASETS: dict[str, DataSetEntry] = {
-    name: replace(entry, description=DESCRIPTIONS[name]) for name, entry in _ENTRIES.items()
 }
 
 

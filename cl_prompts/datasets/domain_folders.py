@@ -74,10 +74,7 @@ def _check_left_out(parts: Sequence[Path], leave_out: Sequence[str], domains: bo
 
 
 def split_cells(
-    classes: Sequence[str] | np.ndarray,
-    domains: Any,
-    test_percent: float,
-    seed: int,
+    classes: Sequence[str] | np.ndarray, domains: Any, test_percent: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split rows into training and test rows, for each class in each domain.
 

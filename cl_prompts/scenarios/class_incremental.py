@@ -92,11 +92,7 @@ def mlcil_split(
 
 
 def class_incremental_split(
-    targets: Any,
-    *,
-    n_tasks: int = 10,
-    class_order: ClassOrder | None = None,
-    seed: int = 1,
+    targets: Any, *, n_tasks: int = 10, class_order: ClassOrder | None = None, seed: int = 1
 ) -> Split:
     """Split labelled samples into tasks of equally many new classes (such as split CIFAR-100).
 

