@@ -23,7 +23,7 @@ without a class token beside one with it:
     python benchmarks/cost.py --only mvp recommended --backbone vit_base_patch16_224
     vit_base_patch16_gap_224 vit_base_patch16_dinov3
 
-A mean patch token needs all patch tokens of the last block, where a class token needs one, about 7
+A mean patch token needs all patch tokens of the last block, where a class token needs one: 5 to 7
 % of F in each pass that reads a feature. Counted floors are in docs/guides/backbones.md.
 
 With ``--against`` the package of another revision runs beside this one's: unit, this, unit, that,

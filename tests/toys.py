@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.strategies import make_plugins, strategy_class
 from tests.toy_data import ANNOUNCED, MULTI_LABEL_SCENARIOS, N_CLASSES, TASKS
+from tests.toy_families import family_vit
 from tests.toy_vits import DEPTH, lively_vit
 
 #: Forwards of ViT-B/16 that an image costs: in training, the same with its way back, in a test, and
@@ -47,6 +48,7 @@ class Toy:
         unasked: passes of each stream sample besides those of the updates.
         shown: images that an update shows, of 8 stream samples and 4 from a full buffer.
         two_blocks: further options for a ViT of two blocks and one patch.
+        vit: class of its ViT, see :data:`~tests.toy_families.FAMILIES`; else a plain one.
     """
 
     learns: Literal["prompts", "weights", "prototypes", "adapters"]
@@ -59,10 +61,11 @@ class Toy:
     unasked: int = 0
     shown: int = 12
     two_blocks: dict[str, Any] = field(default_factory=dict)
+    vit: str = ""
 
     def replace(self, strategy: str, **changes: Any) -> Toy:
         """A variant of this row for the same strategy."""
-        names = ("passes", "first_test", "retest", "unasked", "shown", "two_blocks")
+        names = ("passes", "first_test", "retest", "unasked", "shown", "two_blocks", "vit")
         costs = {name: changes.pop(name) for name in names if name in changes}
         kept = {name: getattr(self, name) for name in names}
         options = {**self.options, **changes}
@@ -334,6 +337,22 @@ VARIANTS: dict[str, Toy] = {
     ),
     "clib_whitened": TABLE["clib"].replace("clib", head={"kind": "cosine", "input": "whitened"}),
 }
+#: class of ViTs -> strategies: one of each way in which prompts enter, in which a feature is read,
+#: and in which weights or statistics learn; those left out differ behind the features alone
+ON_OTHER_VITS = {
+    "dinov3": "mvp multi_lane l2p dual_prompt coda_prompt smope norga hide_prompt additive_prompt"
+    " approximated_prompt fine_tuning er recommended multi_label_ridge ease",
+    "eva02": "mvp recommended",
+    "siglip": "mvp l2p flyprompt recommended gacl ease",
+    "reg4_gap": "mvp l2p fine_tuning recommended",
+    "aimv2": "dual_prompt recommended",
+}
+OTHERS = {
+    f"{kind}_{vit}": TABLE[kind].replace(kind, vit=vit)
+    for vit, kinds in ON_OTHER_VITS.items()
+    for kind in kinds.split()
+}
+VARIANTS |= OTHERS
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
 
 
@@ -440,7 +459,7 @@ def make(
         if backbone is None and scenario != "si_blurry":
             options |= on_two_blocks(kind)
         else:
-            told["backbone"] = backbone or lively_vit()
+            told["backbone"] = backbone or vit_of(kind)
     given = list(changes.pop("plugins", ()))
     of_row = make_plugins(options.get("plugins", {}))
     replaced = {type(plugin) for plugin in given}
@@ -451,7 +470,14 @@ def make(
 def on_two_blocks(kind: str) -> dict[str, Any]:
     """Settings for a ViT of two blocks, on which prompts do as much at half the cost."""
     fitting = {k: v for k, v in ALL[kind].two_blocks.items() if k.endswith("blocks")}
-    return {"backbone": lively_vit(depth=2), **fitting}
+    return {"backbone": vit_of(kind, 2), **fitting}
+
+
+def vit_of(kind: str, depth: int = DEPTH) -> FrozenViT:
+    """The frozen ViT of a row."""
+    if not ALL[kind].vit:
+        return lively_vit(depth=depth)
+    return family_vit(ALL[kind].vit, patch_size=8, embed_dim=16, depth=depth)
 
 
 def fit(strategy: Any, stream: Iterable[Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention, Mlp
+from timm.layers import Attention, AttentionPoolLatent, GluMlp, Mlp, SwiGLU
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -27,6 +27,8 @@ KeyValue = tuple[Tensor, Tensor]
 #
 #: Maximum number of keys for bf16 attention by matrix products on the CPU, to bound memory.
 MULTIPLIED_KEYS = 320
+#: MLPs whose last layer is linear, see :func:`mean_mlp`.
+LINEAR_AT_LAST = (Mlp, GluMlp, SwiGLU)
 
 
 def project(attn: Attention, normed: Tensor) -> Tensor:
@@ -138,13 +140,38 @@ def attention_output(attn: Attention, attended: Tensor, normed: Tensor) -> Tenso
     return attn.proj_drop(attn.proj(out if gate is None else out * gate(normed).sigmoid()))
 
 
-def mean_mlp(mlp: Mlp, normed: Tensor) -> Tensor:
+def mean_mlp(mlp: Mlp | GluMlp | SwiGLU, normed: Tensor) -> Tensor:
     """Mean output (batch, 1, dim) of an MLP over tokens (batch, n, dim).
 
-    The second layer is linear, so it only computes the mean of the hidden units.
+    The last layer is linear, so it only computes the mean of the hidden units.
     """
-    hidden = mlp.norm(mlp.drop1(mlp.act(mlp.fc1(normed))))
-    return mlp.drop2(mlp.fc2(hidden.mean(dim=1, keepdim=True)))
+    if isinstance(mlp, SwiGLU):
+        hidden = mlp.act(mlp.fc1_g(normed)) * mlp.fc1_x(normed)
+    elif isinstance(mlp, GluMlp):
+        one, two = mlp.fc1(normed).chunk(2, dim=-1)
+        hidden = one * mlp.act(two) if mlp.gate_last else mlp.act(one) * two
+    else:
+        hidden = mlp.act(mlp.fc1(normed))
+    mean = mlp.norm(mlp.drop1(hidden)).mean(dim=1, keepdim=True)
+    return mlp.drop2(mlp.fc2(mean))
+
+
+def attention_pool(pool: AttentionPoolLatent, tokens: Tensor) -> Tensor:
+    """Output (batch, dim) of timm's attention pool over tokens (batch, n, dim).
+
+    Its one query is constant, so no token needs a key or a value of its own: the query is mapped to
+    the tokens' space, and each head's value is that of its mean token.
+    """
+    to_keys, to_values = pool.kv.weight.unflatten(0, (2, pool.num_heads, -1))
+    query = pool.q(pool.latent).view(pool.num_heads, 1, -1)
+    # q (W_k x + b_k) / sqrt(head dim), but for b_k, which shifts all scores of a head alike
+    scores = tokens @ (query @ to_keys)[:, 0].T * query.shape[-1] ** -0.5
+    weights = scores.softmax(dim=1, dtype=torch.float32).to(tokens.dtype)
+    # sum_i a_i (W_v x_i + b_v) = W_v (sum_i a_i x_i) + b_v
+    means = weights.transpose(1, 2) @ tokens
+    values = torch.einsum("bhd,hcd->bhc", means, to_values).flatten(1)
+    out = pool.proj(values + pool.kv.bias.chunk(2)[1])
+    return out + pool.mlp(pool.norm(out))
 
 
 class BlockAdapter(Protocol):
@@ -236,7 +263,7 @@ def run_block(
         projected: cached :func:`~cl_prompts.backbones.attention.project` of the same tokens.
         rotation: rotary positions of queries and keys, see
             :class:`~cl_prompts.backbones.architecture.Rotation`.
-        mean_of: return only the mean of these tokens; needs timm's two-layer ``Mlp``, no adapter.
+        mean_of: return only the mean of these tokens, see :func:`mean_mlp`; without an adapter.
 
     Returns:
         (batch, n or ``first``, dim), or (batch, 1, dim) with ``mean_of``

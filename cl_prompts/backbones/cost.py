@@ -26,6 +26,7 @@ class ViTShape:
         n_patches: patches per image.
         patch_values: values per patch.
         pool: weights of the attention pool, 0 without one.
+        pool_heads: and its heads.
 
     Example:
         >>> shape = ViTShape(12, 768, 768, 3072, 197, 196, 768)  # ViT-B/16 at 224 px
@@ -41,12 +42,14 @@ class ViTShape:
     n_patches: int
     patch_values: int
     pool: int = 0
+    pool_heads: int = 0
 
     @classmethod
     def of(cls, vit: VisionTransformer) -> ViTShape:
         """Return the shape of a timm ViT."""
         block = vit.blocks[0]
         patch = vit.patch_embed
+        pool = vit.attn_pool
         return cls(
             depth=len(vit.blocks),
             dim=int(vit.embed_dim),
@@ -57,7 +60,8 @@ class ViTShape:
             n_tokens=int(patch.num_patches + vit.num_prefix_tokens),
             n_patches=int(patch.num_patches),
             patch_values=patch.proj.weight[0].numel(),
-            pool=0 if vit.attn_pool is None else _weights(vit.attn_pool),
+            pool=0 if pool is None else _weights(pool),
+            pool_heads=0 if pool is None else pool.num_heads,
         )
 
     @property
@@ -78,6 +82,12 @@ class ViTShape:
         # Keys and values of all tokens, the other layers and the products for one query.
         kv = 2 * self.dim * self.dim
         return n * kv + self.pool - kv + 2 * n * self.dim
+
+    def fused_pool_macs(self, batch: int, n: int) -> float:
+        """Return the cost of :func:`~cl_prompts.backbones.attention.attention_pool`."""
+        # The query once for a batch; scores and means of each head, and the other layers.
+        once = 2 * self.dim * self.dim
+        return once + batch * (2 * n * self.pool_heads * self.dim + self.pool - once)
 
     def block_macs(
         self, n: int, context: int = 0, prefix: int = 0, queries: int | None = None
@@ -219,12 +229,13 @@ class PassCounter:
             saved = rows * self.shape.dim * self.shape.width
         self.macs += batch * (self.shape.block_macs(n, context, prefix, queries) - saved)
 
-    def average_mlp(self, batch: int, n: int, averaged: int) -> None:
+    def average_mlp(self, batch: int, n: int, averaged: int, last: int) -> None:
         """Subtract what the MLP of n tokens saves if it returns the mean over ``averaged`` alone.
 
-        Its first layer then runs on these tokens, its second on one mean.
+        Its last layer, of ``last`` weights, then runs on one mean, the others on these tokens.
         """
-        self.macs -= batch * (2 * n - averaged - 1) * self.shape.dim * self.shape.hidden
+        of_token = 2 * self.shape.dim * self.shape.hidden
+        self.macs -= batch * ((n - averaged) * of_token + (averaged - 1) * last)
 
     def keys_and_values(self, batch: int, n: int) -> None:
         """Count a batch's forward pass up to the keys and values of n tokens in a block."""

@@ -213,12 +213,16 @@ def _hub_file(name: str) -> tuple[str, str] | None:
     return repository, config.hf_hub_filename or "model.safetensors"
 
 
+def _cached_file(name: str) -> Path | None:
+    """Return the file of timm's weights in the hub's cache, or None."""
+    place = None if name == EMBEDDED else _hub_file(name)
+    found = place and try_to_load_from_cache(*place)
+    return Path(found) if isinstance(found, str) else None
+
+
 def at_hand(name: str) -> bool:
     """Return whether a backbone's default weights are in the package or the hub's cache."""
-    place = _hub_file(name) if name != EMBEDDED else None
-    return name == EMBEDDED or (
-        place is not None and isinstance(try_to_load_from_cache(*place), str)
-    )
+    return name == EMBEDDED or _cached_file(name) is not None
 
 
 def check_at_hand(name: str, weights: str) -> None:
@@ -251,26 +255,26 @@ def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
             f"timm has no weights on the hub for backbone {name}: use weights=FILE or"
             " weights=random"
         )
-    cached = try_to_load_from_cache(*place)
-    if not isinstance(cached, str):
+    cached = _cached_file(name)
+    if cached is None:
         try:
             # Without a name server, fail at once: the client retries for most of a minute.
             socket.getaddrinfo(urlparse(hub_constants.ENDPOINT).hostname, 443)
-            cached = hf_hub_download(*place)
+            cached = Path(hf_hub_download(*place))
         except Exception as error:
             raise InputError(
                 f"cannot reach the hub for {name} ({type(error).__name__}): download {place[1]} of"
                 f" {place[0]} by hand, and use weights=FOLDER/{place[1]}"
             ) from error
-    file = Path(cached).resolve()
+    file = cached.resolve()
     # The client only compares lengths.
     if re.fullmatch("[0-9a-f]{64}", file.name) and sha256(file) != file.name:
         raise InputError(
             f"{file} is damaged (its SHA-256 differs from the hub's): remove it, and the same"
             " command downloads it again"
         )
-    load_weights(vit, Path(cached))
-    return Path(cached)
+    load_weights(vit, cached)
+    return cached
 
 
 def is_published(name: str, file: Path) -> bool:
@@ -282,8 +286,7 @@ def is_published(name: str, file: Path) -> bool:
     True
     """
     known = {WEIGHT_FILES.get(name)}
-    place = None if name == EMBEDDED else _hub_file(name)
-    cached = place and try_to_load_from_cache(*place)
-    if isinstance(cached, str):
-        known.add(Path(cached).resolve().name)  # cached files are named by their SHA-256
+    cached = _cached_file(name)
+    if cached is not None:
+        known.add(cached.resolve().name)  # cached files are named by their SHA-256
     return known != {None} and sha256(file) in known

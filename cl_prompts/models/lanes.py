@@ -218,6 +218,7 @@ class LanePasses:
         self.backbone = backbone
         self.blocks = tuple(blocks)
         self.impl = impl
+        self.dtype = backbone.vit.cls_token.dtype
         self._cached: tuple[tuple[Hashable, ...], Tables] | None = None
 
     def __call__(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
@@ -237,69 +238,60 @@ class LanePasses:
         else:
             tables, prompts = self.tables(lanes)
             blocks = self._literal_blocks if self.impl == "literal" else self._fused_blocks
+        self._count(len(images), lanes)
         return blocks(images, tables, prompts)
 
     def _fused_blocks(
         self, images: Tensor, slots: Sequence[Tensor], prompts: Mapping[int, Tensor]
     ) -> Tensor:
-        n_lanes, n_selectors = slots[0].shape[:2]
-        token = algebra.lane_token(self.backbone).expand(len(images), n_lanes, -1)
+        token = algebra.lane_token(self.backbone).expand(len(images), len(slots[0]), -1)
         stream = algebra.frozen_states(self.backbone, images)
-        counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             state = next(stream)
             token = algebra.fused_lanes(block, token, state, slots[i], prompts.get(i))
             del state  # frees memory before the next block
-            n_prompts = prompts[i].shape[-2] if i in prompts else 0
-            macs = counter.shape.fused_lane_macs(n_selectors, n_prompts)
-            counter.macs += len(images) * n_lanes * macs
         return token
 
     def _joined_tables(self, lanes: Sequence[Lane]) -> Tables:
         """Selectors (S, T, dim), and block -> prompts (P, T * 2 * heads * head dim)."""
-        dtype = self.backbone.vit.cls_token.dtype
-        prompts: dict[int, Tensor] = {}
-        values = [lane.prompts for lane in lanes if lane.prompts is not None]
-        if values:
-            # (blocks, length, lanes, 2, heads, width)
-            stacked = torch.stack(values).permute(1, 4, 0, 2, 3, 5).flatten(2).to(dtype)
-            prompts = dict(zip(self.blocks, stacked.unbind(), strict=True))
         self._count_slots(lanes)
-        return [torch.stack([lane.selectors for lane in lanes], dim=1).to(dtype)], prompts
+        selectors = torch.stack([lane.selectors for lane in lanes], dim=1).to(self.dtype)
+        return [selectors], self._prompts(lanes, joined=True)
+
+    def _prompts(self, lanes: Sequence[Lane], *, joined: bool = False) -> dict[int, Tensor]:
+        """Block -> prompts in the ViT's precision, joined or as :meth:`tables` returns them."""
+        values = [lane.prompts for lane in lanes if lane.prompts is not None]
+        if not values:
+            return {}
+        # (blocks, lanes, 2, heads, length, width)
+        stacked = torch.stack(values, dim=1).to(self.dtype)
+        if joined:
+            stacked = stacked.permute(0, 4, 1, 2, 3, 5).flatten(2)
+        return dict(zip(self.blocks, stacked.unbind(), strict=True))
 
     def _joined_blocks(
         self, images: Tensor, tables: Sequence[Tensor], prompts: Mapping[int, Tensor]
     ) -> Tensor:
         (selectors,) = tables
-        n_selectors, n_lanes = selectors.shape[:2]
         rows = algebra.joined_start(self.backbone, selectors, len(images))
         stream = algebra.frozen_states(self.backbone, images)
-        counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             # No block reads the selectors after the last one.
             evolve = i < self.backbone.depth - 1
             state = next(stream)
             rows = algebra.joined_block(block, rows, state, prompts.get(i), evolve=evolve)
             del state  # frees memory before the next block
-            n_prompts = len(prompts[i]) if i in prompts else 0
-            macs = counter.shape.fused_lane_macs(n_selectors, n_prompts)
-            counter.macs += len(images) * n_lanes * macs
         return rows
 
     def _literal_blocks(
         self, images: Tensor, tables: Sequence[Tensor], prompts: Mapping[int, Tensor]
     ) -> Tensor:
         (selectors,) = tables
-        n_lanes, n_selectors = selectors.shape[:2]
         tokens = algebra.literal_start(self.backbone, selectors, len(images))
         stream = algebra.frozen_states(self.backbone, images)
-        counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             entering, normed = algebra.literal_input(block, tokens, next(stream))
             tokens = algebra.literal_block(block, tokens, entering, normed, prompts.get(i))
-            n_prompts = prompts[i].shape[-2] if i in prompts else 0
-            macs = counter.shape.literal_lane_macs(n_selectors, n_prompts)
-            counter.macs += len(images) * n_lanes * macs
         return tokens[:, :, 0]
 
     def tables(self, lanes: Sequence[Lane]) -> Tables:
@@ -316,14 +308,8 @@ class LanePasses:
         keep = self.impl == "fused" and not torch.is_grad_enabled()
         if keep and self._cached is not None and self._cached[0] == key:
             return self._cached[1]
-        dtype = self.backbone.vit.cls_token.dtype
-        prompts: dict[int, Tensor] = {}
-        values = [lane.prompts for lane in lanes if lane.prompts is not None]
-        if values:
-            # (blocks, lanes, 2, heads, length, width)
-            stacked = torch.stack(values, dim=1).to(dtype)
-            prompts = dict(zip(self.blocks, stacked, strict=True))
-        selectors = torch.stack([lane.selectors for lane in lanes]).to(dtype)
+        prompts = self._prompts(lanes)
+        selectors = torch.stack([lane.selectors for lane in lanes]).to(self.dtype)
         if self.impl == "literal":
             return [selectors], prompts
         slots = algebra.slot_norms(self.backbone.vit.blocks, selectors)
@@ -331,6 +317,15 @@ class LanePasses:
         tables = slots, prompts
         self._cached = (key, tables) if keep else None
         return tables
+
+    def _count(self, batch: int, lanes: Sequence[Lane]) -> None:
+        """Count the cost of the lanes' own tokens."""
+        shape, first = self.backbone.counter.shape, lanes[0]
+        of_block = shape.literal_lane_macs if self.impl == "literal" else shape.fused_lane_macs
+        n_prompts = 0 if first.prompts is None else first.prompts.shape[3]
+        for i in range(self.backbone.depth):
+            macs = of_block(len(first.selectors), n_prompts if i in self.blocks else 0)
+            self.backbone.counter.macs += batch * len(lanes) * macs
 
     def _count_slots(self, lanes: Sequence[Lane]) -> None:
         """Count the cost of the selectors' forward pass, which all images share."""

@@ -63,28 +63,18 @@ class FrozenState:
     Attributes:
         tokens: (batch, n, dim) residual stream before the block.
         hidden: (batch, n, dim) after the block's first LayerNorm.
-        pairs: (batch, n, 2 heads head dim) :attr:`keys` and :attr:`values` side by side.
+        pairs: (batch, n, 2 heads head dim) keys, before any key normalisation, and values.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> state = next(frozen_states(create_backbone(), torch.rand(2, 3, 32, 32)))
-        >>> state.tokens.shape == state.hidden.shape == state.keys.shape
-        True
+        >>> state.tokens.shape == state.hidden.shape, state.pairs.shape[-1] // 128
+        (True, 2)
     """
 
     tokens: Tensor
     hidden: Tensor
     pairs: Tensor
-
-    @property
-    def keys(self) -> Tensor:
-        """(batch, n, heads * head dim) keys, before any key normalisation."""
-        return self.pairs.chunk(2, dim=-1)[0]
-
-    @property
-    def values(self) -> Tensor:
-        """(batch, n, heads * head dim) values."""
-        return self.pairs.chunk(2, dim=-1)[1]
 
 
 def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:

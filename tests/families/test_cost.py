@@ -24,7 +24,6 @@ from tests.families.runs import finished
 from tests.toy_data import Blobs, experiences
 from tests.toy_vits import empty_vit_b
 from tests.toys import (
-    ADAPTED,
     ALL,
     HEAD,
     PROTOTYPES,
@@ -46,7 +45,7 @@ def begun(kind: str) -> tuple[Any, Counts]:
     return strategy, strategy.model.backbone.counter.counts()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ALL if kind not in ADAPTED])
+@pytest.mark.parametrize("kind", [k for k in ALL if ALL[k].learns != "adapters"])
 def test_training_passes_each_shown_image_through_the_blocks_once_or_twice(kind: str) -> None:
     strategy, counts = begun(kind)
     assert counts.blocks == counts.images * ALL[kind].passes

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.families.runs import finished
-from tests.toy_vits import DEPTH, lively_vit
-from tests.toys import ALL, cases, same
+from tests.toy_vits import DEPTH
+from tests.toys import ALL, cases, same, vit_of
 
 both = pytest.mark.parametrize(("kind", "scenario"), cases("si_blurry", "class_incremental"))
 
@@ -16,7 +16,7 @@ both = pytest.mark.parametrize(("kind", "scenario"), cases("si_blurry", "class_i
 def test_the_backbone_that_was_given_stays_bit_identical(kind: str, scenario: str) -> None:
     run = finished(kind, scenario)
     backbone = run.strategy.backbone
-    assert same(lively_vit(depth=backbone.depth).state_dict(), backbone.state_dict())
+    assert same(vit_of(kind, backbone.depth).state_dict(), backbone.state_dict())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
     assert all(parameter.grad is None for parameter in backbone.parameters())
     # A backbone that learns is a copy.

@@ -28,7 +28,7 @@ from tests.toy_data import (
     Scenes,
     benchmark,
 )
-from tests.toys import ALL, PROTOTYPES, cases, close, fit, make, trained_on, weights
+from tests.toys import ALL, cases, close, fit, make, trained_on, weights
 
 #: classes of the later stream: one that the first stream has, and two new ones
 LATER = [2, 6, 7]
@@ -38,6 +38,7 @@ GROWING = ("l2p_slots", "lwf_batch", "rainbow_chosen", "linear_probe_whitened", 
 GROWING += ("dual_prompt_standardised", "dual_prompt_slow", "one_prompt_written")
 GROWING += ("s_prompt_averaged", "s_prompt_routed", "single_prompt_slca", "clib_whitened")
 GROWING += ("klda_members", "randumb_class", "anacp_class", "vq_prompt_regulated")
+GROWING += ("mvp_dinov3", "multi_lane_dinov3", "recommended_dinov3", "recommended_siglip")
 CASES = cases(
     "si_blurry",
     "class_incremental",
@@ -115,7 +116,7 @@ def test_growth_between_two_streams_comes_to_the_same_as_before_them(
     torch.testing.assert_close(scores(first, images), scores(second, images), rtol=5e-3, atol=5e-3)
     assert first.samples_seen == second.samples_seen
     assert torch.equal(first.buffer.slots, second.buffer.slots)
-    if kind in PROTOTYPES:
+    if ALL[kind].learns == "prototypes":
         whole = fit(begin(kind, scenario, n_classes=N_CLASSES + NEW), stream)
         for other in (first, whole):
             close(weights(second), weights(other))

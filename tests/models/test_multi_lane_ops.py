@@ -107,9 +107,7 @@ def test_frozen_stream_is_timms() -> None:
         for block, state in zip(vit.blocks, states, strict=True):
             assert not any(t.requires_grad for t in vars(state).values())
             qkv = block.attn.qkv(block.norm1(state.tokens))
-            torch.testing.assert_close(
-                torch.cat([state.keys, state.values], -1), qkv[..., 16:], atol=1e-5, rtol=0
-            )
+            torch.testing.assert_close(state.pairs, qkv[..., 16:], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("at_once", "calls"), [(1, 5), (2, 3), (5, 1)])
