@@ -175,8 +175,9 @@ def single_label_data(
         rows: of the items.
         visible: unused.
     """
-    # An array takes less memory than a list of integers.
-    targets = DataAttribute(array("q", labels[rows].tobytes()), "targets")
+    # A list of integers would take much more memory.
+    small = labels[rows].astype(np.min_scalar_type(split.n_classes))
+    targets = DataAttribute(array(small.dtype.char, small.tobytes()), "targets")
     named = [] if domains is None else [DataAttribute(domains[rows].tolist(), "domains")]
     return _avalanche_data(_chosen(data, labels, rows), [*named, targets], split)
 

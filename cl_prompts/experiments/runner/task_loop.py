@@ -191,6 +191,8 @@ class TaskLoop:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
             last = self.tasks_done == len(tasks)
+            if last and getattr(strategy, "given_sums", None) is not None:
+                self._sample(strategy.samples_seen)
             save_or_stop(due=last or clock.due(strategy.samples_seen))
 
     def adopt(self, tracker: Tracker, state: dict[str, Any], samples: int) -> None:
@@ -208,9 +210,14 @@ class TaskLoop:
         if strategy.period is not None:
             strategy.next_period = (samples // strategy.period + 1) * strategy.period
         self.run.anytime.adopt(strategy)
-        if self.run.sample is not None:
-            self.run.sample.adopt(strategy, *self.run.some_images(SAMPLED), offered=samples)
+        self._sample(samples)
         self._save(tracker)
+
+    def _sample(self, samples: int) -> None:
+        """Sample training features for a model whose sums were computed elsewhere."""
+        if self.run.sample is not None:
+            some = self.run.some_images(SAMPLED)
+            self.run.sample.adopt(self.run.strategy, *some, offered=samples)
 
     @property
     def continuation(self) -> str:

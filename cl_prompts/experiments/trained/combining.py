@@ -131,8 +131,8 @@ def summed_run(record: RunRecord, sign: int, trust_code: bool = False) -> Traine
         raise InputError(f"{cannot}: {reason}")
     if not (record.folder / LEARNED_IMAGES).is_file():
         raise InputError(
-            f"{cannot}: it has learned augmented images, which leave no {LEARNED_IMAGES}. Train it"
-            " with augment=false"
+            f"{cannot}: it has no {LEARNED_IMAGES}, since its images were augmented, stored as"
+            " features or read by own code. Train it on image files with augment=false"
         )
     return trained
 

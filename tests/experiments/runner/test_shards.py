@@ -18,6 +18,7 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import PlannedRun
+from cl_prompts.experiments.run_folder.runs import held_out_confidence
 from cl_prompts.experiments.runner import running, shards
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.run import Run
@@ -163,3 +164,4 @@ def test_the_command_and_a_run_that_resumes(
     assert rows(folder) == [row for row in rows(one) if row[1] != "loss"]
     assert not (folder / "shards").exists()
     assert summary(folder)["results"] == summary(one)["results"]
+    assert held_out_confidence(folder)[1] is not None
