@@ -84,12 +84,6 @@ def as_list(value: Any) -> list[Any]:
 
 #: settings of a strategy that map names to settings
 BY_NAME = ("prompt_form", "plugins")
-#: nested groups of a run's settings, None for any name; other mappings are values
-GROUPS: Mapping[Any, Any] = {
-    **{key: {} for key in ("dataset", "scenario", "backbone", "evaluation")},
-    "options": {"head": {}, **{key: {None: {}} for key in BY_NAME}},
-    "parent": {},
-}
 
 
 def by_name(where: str, value: Any) -> dict[str, Any]:
@@ -175,28 +169,24 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def flat(
-    config: Mapping[Any, Any], groups: Mapping[Any, Any] = GROUPS, above: str = ""
-) -> Iterator[tuple[str, Any]]:
+def flat(config: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Flatten settings to dotted names.
 
-    An empty group, such as a plugin without settings, is a value. So are the order of several
-    plugins and the mapping of a single setting.
+    An empty mapping, such as a plugin without settings, is a value. So is the order of several
+    plugins.
 
     >>> dict(flat({"seed": 1, "scenario": {"name": "disjoint", "n_tasks": 5}, "parent": {}}))
     {'seed': 1, 'scenario.name': 'disjoint', 'scenario.n_tasks': 5, 'parent': {}}
 
     Args:
         config: settings of a run or group.
-        groups: its nested groups; None stands for any name.
         above: prefix of the names.
     """
     for key, value in config.items():
-        inside = groups.get(key, groups.get(None))
-        if isinstance(value, Mapping) and value and inside is not None:
+        if isinstance(value, Mapping) and value:
             if key in BY_NAME and len(value) > 1:
                 yield f"{above}{key}", ", ".join(map(str, value))
-            yield from flat(value, inside, f"{above}{key}.")
+            yield from flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 

@@ -15,7 +15,7 @@ from typing import Any
 from cl_prompts.experiments.recipes.values import written
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
-Conditions = Mapping[str, str]
+Conditions = Mapping[str, Any]
 
 _COMPARED = ("strategy", "seed", "stream_seed", "order", "parent.sha256")
 #: the training of the ancestors divides rows, as options do
@@ -33,13 +33,13 @@ def conditions_of(run: RunRecord) -> Conditions:
     """Return the conditions that runs of one table share.
 
     Returns:
-        JSON texts by setting, such as ``evaluation.every``, and by part of the identity.
+        Values by setting, such as ``evaluation.every``, and by part of the identity.
         :func:`tables` compares what seeds draw.
     """
     identity = run.identity
-    left_out = (*_COMPARED, _ANCESTORS)
-    settings = _part(identity["settings"], of_strategy=False)
-    found = {key: value for key, value in settings.items() if key not in left_out}
+    found = _settings(run, of_strategy=False)
+    for key in (*_COMPARED, _ANCESTORS):
+        found.pop(key, None)
     if run.order:
         found["scenario.class_order"] = "several"
     found.update({part: identity[part] for part in ("version", "source")})
@@ -47,11 +47,7 @@ def conditions_of(run: RunRecord) -> Conditions:
     found["data"] = _without_draws(identity["data"])
     random = run.summary.get("weights") == "random"
     found["backbone"] = "drawn by the seed" if random else identity["backbone"]
-    for name, digest in _part(identity["files"], of_strategy=False).items():
-        found[f"{name} (content)"] = digest
-    for name in _shared_code(run):
-        found[f"source of {name}"] = identity["code"][name]
-    return {key: json.dumps(value) for key, value in found.items()}
+    return found
 
 
 def options_of(run: RunRecord) -> dict[str, str]:
@@ -60,16 +56,26 @@ def options_of(run: RunRecord) -> dict[str, str]:
     These are its options, hashes of the files and code that they name, and the training of the
     run's ancestors.
     """
-    identity = run.identity
-    options = _part(identity["settings"], of_strategy=True)
-    found = {name: written(value) for name, value in options.items()}
-    for name, digest in _part(identity["files"], of_strategy=True).items():
-        found[f"content of {name}"] = digest[:_SHOWN]
-    for name, digest in identity["code"].items():
-        if name not in _shared_code(run):
-            found[f"source of {name.partition(':')[0]}"] = digest[:_SHOWN]
-    if _ANCESTORS in identity["settings"]:
-        found[_ANCESTORS] = identity["settings"][_ANCESTORS][:_SHOWN]
+    found = {key: written(value) for key, value in _settings(run, of_strategy=True).items()}
+    if _ANCESTORS in run.identity["settings"]:
+        found[_ANCESTORS] = run.identity["settings"][_ANCESTORS][:_SHOWN]
+    return found
+
+
+def _settings(run: RunRecord, *, of_strategy: bool) -> dict[str, Any]:
+    """Settings of the strategy, or all others, with hashes of the files and code that they name."""
+    settings = run.identity["settings"]
+    digests = run.identity["files"].items()
+    files = {f"{key} (content)": digest[:_SHOWN] for key, digest in digests}
+    found = {
+        key.removeprefix("options."): value
+        for key, value in {**settings, **files}.items()
+        if (key.partition(".")[0] == "options") is of_strategy
+    }
+    for name, digest in run.identity["code"].items():
+        # Other user code makes data and stream.
+        if (name not in (settings["dataset.name"], settings["scenario.name"])) is of_strategy:
+            found[f"source of {name}"] = digest[:_SHOWN]
     return found
 
 
@@ -93,8 +99,8 @@ def tables(runs: Iterable[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]
         if len(seeds) == len({run.seeds for run in members}):
             found.append((conditions, members))
             continue
-        for drawn, part in by_draw.items():
-            found.append(({**conditions, **dict(zip(_DRAWN, drawn, strict=True))}, part))
+        for part in by_draw.values():
+            found.append(({**conditions, **{key: part[0].identity[key] for key in _DRAWN}}, part))
     return found
 
 
@@ -124,22 +130,6 @@ def notes_on(runs: Iterable[RunRecord]) -> list[str]:
     if differing:
         notes.append(f"Runs have different environments: {'; '.join(differing)}.")
     return notes
-
-
-def _part(values: Mapping[str, Any], *, of_strategy: bool) -> dict[str, Any]:
-    """Values of the strategy's options, or those of all other settings."""
-    return {
-        key.removeprefix("options."): value
-        for key, value in values.items()
-        if (key == "options" or key.startswith("options.")) is of_strategy
-    }
-
-
-def _shared_code(run: RunRecord) -> list[str]:
-    """User code that makes data and stream."""
-    settings = run.identity["settings"]
-    names = (settings["dataset.name"], settings["scenario.name"])
-    return [name for name in run.identity["code"] if name in names]
 
 
 def _without_draws(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from cl_prompts.user_code import label_of, labels_of
 
 #: conditions that follow from a choice, and are not listed where the choice itself differs
 _FOLLOWS = {"data": "dataset.name", "backbone": "backbone.name"}
+_UNSET = "not recorded"
 _MAX_LENGTH = 40  # of a value in words
 _MAX_WORDS = 4  # differences named in a title
 
@@ -31,15 +32,16 @@ def differences(conditions: Conditions, reference: Conditions) -> list[str]:
 
     Settings that only exist for another data set, scenario or backbone are left out.
 
-    >>> differences({"scenario.blurry_percent": "60"}, {"scenario.blurry_percent": "10"})
+    >>> differences({"scenario.blurry_percent": 60}, {"scenario.blurry_percent": 10})
     ['blurry_percent 60 instead of 10']
     """
-    pairs = {key: (conditions.get(key), reference.get(key)) for key in (*conditions, *reference)}
+    keys = dict.fromkeys((*conditions, *reference))
+    pairs = {key: (conditions.get(key, _UNSET), reference.get(key, _UNSET)) for key in keys}
     differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     shown = {}
     for key, pair in differing.items():
         choice = _FOLLOWS.get(key, f"{key.partition('.')[0]}.name")
-        follows = key in _FOLLOWS or None in pair
+        follows = key in _FOLLOWS or _UNSET in pair
         if key == choice or choice not in differing or not follows:
             shown[key] = pair
     names = [_name_of(key) for key in shown]
@@ -53,22 +55,19 @@ def _name_of(key: str) -> str:
     return key if key.startswith("parent.") else key.removesuffix(".name").rpartition(".")[2]
 
 
-def _in_words(name: str, value: str | None, reference: str | None) -> str:
-    if name == "data" and value and reference:
-        return f"data: {fingerprint_change(json.loads(reference), json.loads(value)) or 'differs'}"
-    if name.startswith("parent.") and None in (value, reference):
-        return f"continues {'no' if value is None else 'a'} finished run"
+def _in_words(name: str, value: Any, reference: Any) -> str:
+    if name == "data":
+        return f"data: {fingerprint_change(reference, value) or 'differs'}"
+    if name.startswith("parent.") and _UNSET in (value, reference):
+        return f"continues {'no' if value == _UNSET else 'a'} finished run"
     words = [_word(value), _word(reference)]
     # Own code may have equal short names, and long values may begin alike.
     return f"{name} {' instead of '.join(words) if words[0] != words[1] else 'differs'}"
 
 
-def _word(text: str | None) -> str:
-    """Shorten a JSON value as recipes write it."""
-    if text is None:
-        return "not recorded"
-    value = json.loads(text)
-    word = label_of(value) if isinstance(value, str) else "none" if value is None else text
+def _word(value: Any) -> str:
+    """Shorten a value as recipes write it."""
+    word = label_of(value) if isinstance(value, str) else json.dumps(value).replace("null", "none")
     return word if len(word) <= _MAX_LENGTH else f"{word[:8]}…"
 
 

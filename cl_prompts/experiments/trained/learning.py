@@ -12,7 +12,7 @@ from cl_prompts.datasets.combined import JoinedDataSet, copies_across
 from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, runs_of
-from cl_prompts.experiments.recipes.values import GROUPS, flat
+from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.experiments.runner.building import Resources, build_run
@@ -186,7 +186,7 @@ def _of_model(settings: RunConfig) -> dict[str, Any]:
     del found["backbone.weights"]  # they may have moved, and are compared by content
     if settings.dataset["name"] in DATASETS:
         found["dataset.crop"] = crop_of(settings.dataset["name"], settings.dataset["crop"])
-    for key, value in flat(settings.options, GROUPS["options"]):
+    for key, value in flat(settings.options):
         if key not in _TRAINING and not key.endswith(("_lr", "weight_decay")):
             found[key] = value
     return found

@@ -122,8 +122,8 @@ def test_random_weights_may_differ_between_seeds() -> None:
 @pytest.mark.parametrize(
     ("part", "value", "row"),
     [
-        ("files", {"options.prompts": "1234567890abcdef"}, "content of prompts=1234567890ab"),
-        ("code", {"mine:Method": "1234567890abcdef"}, "source of mine=1234567890ab"),
+        ("files", {"options.prompts": "1234567890abcdef"}, "prompts (content)=1234567890ab"),
+        ("code", {"mine:Method": "1234567890abcdef"}, "source of mine:Method=1234567890ab"),
     ],
 )
 def test_files_and_code_of_the_strategy_divide_rows(
@@ -137,7 +137,7 @@ def test_files_and_code_of_the_strategy_divide_rows(
 @pytest.mark.parametrize(
     "options",
     [
-        [{"stages": {"a": 1, "b": 2}}, {"stages": {"b": 2, "a": 1}}, {"stages": {"a": {"b": 2}}}],
+        [{"stages": {"a": 1, "b": 2}}, {"stages": {"a": {"b": 2}}}],
         [{"plugins": {"own:A": {"mode": value}}} for value in (1, "1", True, "true")],
         [
             {"plugins": {name: {} for name in names}}

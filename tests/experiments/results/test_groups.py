@@ -161,10 +161,10 @@ def test_differences_are_in_words() -> None:
 
 
 def test_differences_name_the_parent() -> None:
-    alone = {"parent.first": "[6, 3]", "parent.code": "[]"}
+    alone = {"parent.first": [6, 3], "parent.code": []}
     assert differences(alone, {}) == ["continues a finished run"]
     assert differences({}, alone) == ["continues no finished run"]
-    assert differences({**alone, "parent.first": "[8, 4]"}, alone) == [
+    assert differences({**alone, "parent.first": [8, 4]}, alone) == [
         "parent.first [8, 4] instead of [6, 3]"
     ]
 
