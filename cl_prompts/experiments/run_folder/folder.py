@@ -29,7 +29,7 @@ from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.run_folder.runs import METRICS_FILE, TIME
 
 Row = tuple[int, str, str, float]
-METRICS_HEADER = ("samples_seen", "metric", "scope", "value")
+METRICS_HEADER = "samples_seen,metric,scope,value\n"
 ENVIRONMENT_FILE = "environment.json"
 KEYS_FILE = "keys.npz"
 LEARNED_FILE = "learned.safetensors"
@@ -133,20 +133,13 @@ class RunFolder:
                 files.replace(path / "config.yaml", [settings.to_yaml().encode()])
             yield cls(path, command)
 
-    def replace(self, name: str, parts: Iterable[bytes]) -> None:
-        """Replace a file in one step: readers see the old content or the new one."""
-        files.replace(self.path / name, parts)
-
-    def write_json(self, name: str, value: Any) -> None:
-        """Replace a JSON file in one step."""
-        files.write_json(self.path / name, value)
-
     def write_end(self, summary: Mapping[str, Any]) -> None:
         """Write ``SHA256SUMS`` and the final ``summary.json`` of a finished run."""
         files.sync(self.path / METRICS_FILE)
         content = json_text(summary).encode()
-        self.replace(SUMS_FILE, [sums(self.path, {"summary.json": content}).encode()])
-        self.replace("summary.json", [content])
+        digests = sums(self.path, {"summary.json": content})
+        files.replace(self.path / SUMS_FILE, [digests.encode()])
+        files.replace(self.path / "summary.json", [content])
 
     def summary(self) -> dict[str, Any]:
         """Return the last summary; empty if there is none.
@@ -164,8 +157,8 @@ class RunFolder:
 
     def restore_metrics(self, state: Mapping[str, Any] | None) -> None:
         """Restore ``metrics.csv`` from the state of a checkpoint; None begins it."""
-        text = f"{csv_text([METRICS_HEADER])}\n" if state is None else state["metrics"]
-        self.replace(METRICS_FILE, [text.encode()])
+        text = METRICS_HEADER if state is None else state["metrics"]
+        files.replace(self.path / METRICS_FILE, [text.encode()])
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint; the old one becomes ``checkpoint.previous``.

@@ -6,7 +6,7 @@ import gc
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,11 @@ def complete(
     with threads(one=takes_one_thread(settings)):
         if built is None:
             built = build_run(settings, resources)
-        with stop_requests() as request, _opened(planned, built) as folder:
+        place, command = planned.folder, planned.command
+        with (
+            stop_requests() as request,
+            RunFolder.opened(place, built.settings, identity_of(built), command) as folder,
+        ):
             start = time.perf_counter()
             if shard is not None:
                 shard(planned, built, request, watcher)
@@ -80,10 +84,6 @@ def complete(
     del built
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
-
-
-def _opened(planned: PlannedRun, run: Run) -> AbstractContextManager[RunFolder]:
-    return RunFolder.opened(planned.folder, run.settings, identity_of(run), planned.command)
 
 
 def execute(
@@ -122,12 +122,12 @@ def execute(
             tracker.close()
             run.anytime.evaluator.close()
             run.strategy.replay.close()
-        folder.replace(LEARNED_FILE, [run.strategy.model.exported()])
-        folder.write_json(CONFIDENCE_FILE, run.confidence())
+        files.replace(folder.path / LEARNED_FILE, [run.strategy.model.exported()])
+        files.write_json(folder.path / CONFIDENCE_FILE, run.confidence())
         rows = run.plain_rows()
         if rows is not None:
             hashes = contents(run.data.train, rows.tolist())
-            folder.replace(LEARNED_IMAGES, [bytes.fromhex("".join(hashes))])
+            files.replace(folder.path / LEARNED_IMAGES, [bytes.fromhex("".join(hashes))])
         loop.write_summary("finished", order_check=run.order_check())
         run.strategy.feature_cache.clear()
     request.obey()
@@ -156,9 +156,9 @@ def written(
         Display(Console(quiet=True), 1) as display,
         display.run(1, run.settings.recipe) as watcher,
     ):
-        with _opened(PlannedRun(place, run.settings, command), run) as folder:
+        with RunFolder.opened(place, run.settings, identity_of(run), command) as folder:
             if record is not None:
-                folder.write_json(FORGOTTEN_FILE, record)
+                files.write_json(place / FORGOTTEN_FILE, record)
             execute(run, folder, request=request, watcher=watcher, adopted=adopted)
         final = new_path(out, run.settings)
         files.rename(place, final)

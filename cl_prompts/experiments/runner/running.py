@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -160,8 +159,11 @@ def _finish(
         Display(console, len(runs)) as display,
     ):
         yield from before
-        given: Any = {"resources": resources, "built": built, "shard": shard}
-        for job, fault in executed(left, Launching(jobs=number), display, **given):
+        if number == 1:
+            ends = _one_after_another(left, display, resources, built, shard)
+        else:
+            ends = executed(left, Launching(jobs=number), display, resources)
+        for job, fault in ends:
             if fault is not None:
                 raise fault
             yield job.run.folder
@@ -209,11 +211,8 @@ def executed(
     jobs: Sequence[Job],
     how: Launching,
     display: Display,
-    *,
-    resources: Resources | None = None,
+    resources: Resources,
     out: Path = Path("runs"),
-    built: Run | None = None,
-    shard: Shard | None = None,
 ) -> Iterator[tuple[Job, Fault]]:
     """Execute runs; yield each when it ends, with its error or None.
 
@@ -223,8 +222,6 @@ def executed(
         display: display of the progress.
         resources: backbones and image checks that runs in this process share.
         out: parent of the folder for Slurm jobs.
-        built: the first run, if it is built already and runs in this process.
-        shard: computes the sums of a run that runs in this process.
 
     Raises:
         Interrupted: a signal came; the state of every run is saved.
@@ -232,7 +229,7 @@ def executed(
     if not jobs:
         return
     if how.kind == "local" and (how.jobs or 1) == 1:
-        yield from _one_after_another(jobs, display, resources or Resources(), built, shard)
+        yield from _one_after_another(jobs, display, resources)
         return
     with _queue(jobs, how, display, out) as queue, stop_requests() as request:
         yield from queue.ends(request)
@@ -268,8 +265,8 @@ def _one_after_another(
     jobs: Sequence[Job],
     display: Display,
     resources: Resources,
-    built: Run | None,
-    shard: Shard | None,
+    built: Run | None = None,
+    shard: Shard | None = None,
 ) -> Iterator[tuple[Job, Fault]]:
     for job in jobs:
         fault: Fault = None

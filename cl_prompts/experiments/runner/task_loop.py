@@ -124,10 +124,11 @@ class TaskLoop:
             # The parent may have trained for another number of epochs.
             own = sum(map(len, run.split.tasks[self._before["n_tasks"] :]))
             self.total = self._before["samples_seen"] + run.strategy.train_epochs * own
-        self.folder.replace("stream.json", [json.dumps(run.split.plain()).encode()])
-        files.write_arrays(self.folder.path / "stream.npz", *run.split.tasks)
+        path = self.folder.path
+        files.replace(path / "stream.json", [json.dumps(run.split.plain()).encode()])
+        files.write_arrays(path / "stream.npz", *run.split.tasks)
         if self._before is not None:
-            self.folder.write_json(BEFORE_FILE, self._before)
+            files.write_json(path / BEFORE_FILE, self._before)
         self.write_summary("running")
         return None if state is None else state["records"]
 
@@ -257,7 +258,7 @@ class TaskLoop:
         if status == "finished":
             self.folder.write_end(content)
         else:
-            self.folder.write_json("summary.json", content)
+            files.write_json(self.folder.path / "summary.json", content)
 
     def end(self, status: str, error: str) -> None:
         """Record that the run failed, unless the disk is full or read-only."""

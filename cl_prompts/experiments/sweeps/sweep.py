@@ -110,9 +110,7 @@ class Sweep:
         left = jobs_of(runs)
         try:
             with Display(self._console, len(runs)) as display:
-                for job, fault in executed(
-                    left, self._how, display, resources=self._resources, out=self._out
-                ):
+                for job, fault in executed(left, self._how, display, self._resources, self._out):
                     if fault is not None:
                         self.faults.append((job.label, fault))
         finally:

@@ -154,20 +154,20 @@ def short_run(path: Path, settings: RunConfig, n: int = 3) -> None:
     """A run of ``n`` tasks, resumed if it was begun: as the runner does it."""
     with opened(path, settings) as folder:
         state = folder.load_checkpoint()
-        folder.replace("stream.json", [b"the stream"])
+        files.replace(path / "stream.json", [b"the stream"])
         done = 0 if state is None else state["done"]
-        folder.write_json("summary.json", {"status": "running"})
+        files.write_json(path / "summary.json", {"status": "running"})
         try:
             while done < n:
                 folder.add_metrics([(done, "loss", "train", done / 3), (done, "map", "seen", 0.5)])
                 done += 1
                 folder.save_checkpoint({"done": done, "weights": torch.full((3,), float(done))})
-                folder.write_json("summary.json", {"status": "running"})
-            folder.replace(LEARNED_FILE, [b"weights"])
+                files.write_json(path / "summary.json", {"status": "running"})
+            files.replace(path / LEARNED_FILE, [b"weights"])
             folder.write_end({"status": "finished"})
         except OSError:
             with suppress(OSError):
-                folder.write_json("summary.json", {"status": "failed"})
+                files.write_json(path / "summary.json", {"status": "failed"})
             raise
 
 

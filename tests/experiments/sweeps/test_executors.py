@@ -20,6 +20,7 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner import running
+from cl_prompts.experiments.runner.building import Resources
 from cl_prompts.experiments.runner.executors import Job, Launching, SlurmJobs
 from cl_prompts.experiments.runner.signals import Interrupted
 from cl_prompts.experiments.tracking.progress import Display
@@ -136,7 +137,10 @@ def ended(
     file = io.StringIO()
     display = Display(Console(file=file, width=200), n)
     jobs = running.jobs_of(planned)
-    found = {job.label: fault for job, fault in running.executed(jobs, Launching("ray"), display)}
+    found = {
+        job.label: fault
+        for job, fault in running.executed(jobs, Launching("ray"), display, Resources())
+    }
     return executor, found, file.getvalue().splitlines()
 
 
