@@ -85,7 +85,7 @@ def run_all(
     with threads(one=all(map(takes_one_thread, plan))):
         last, warnings = check_plan(plan, resources)
         if sharding is not None:
-            warnings += check_shards(last, sharding.shards)
+            warnings += check_shards(last)
     for warning in warnings:
         print_line(console, f"note: {warning}")
     runs = [PlannedRun(new_path(out, settings), settings, command) for settings in plan]

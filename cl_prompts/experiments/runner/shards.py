@@ -58,11 +58,6 @@ class ShardJob(Job):
         """Whether all sums of the shard are written."""
         return (self.run.folder / FOLDER / str(self.number) / "done").is_file()
 
-    @property
-    def interrupted(self) -> bool:
-        """Never: a shard begins anew."""
-        return False
-
     def outcome(self) -> str:
         """Return how the shard finished."""
         return "finished"
@@ -121,14 +116,14 @@ class Interval:
         return f"{self.number:06d}.safetensors"
 
 
-def check_shards(run: Run, shards: int) -> list[str]:
+def check_shards(run: Run) -> list[str]:
     """Check that the sums of a run can be computed in shards.
 
     Returns:
         Warnings.
 
     Raises:
-        InputError: they cannot, or there are more shards than batches.
+        InputError: they cannot.
     """
     name, strategy = label_of(run.settings.strategy), run.strategy
     if not isinstance(strategy, PrototypeStrategy):
@@ -136,18 +131,14 @@ def check_shards(run: Run, shards: int) -> list[str]:
     reason = not_sums(strategy.model.head)
     if reason is not None:
         raise InputError(f"{name} cannot be divided into shards: {reason}")
-    if strategy.augmented_views:
-        raise InputError("--shards reads images without augmentation: leave augmented_views out")
     if run.anytime.points == "look_ahead":
         raise InputError("--shards has no points=look_ahead: use default or published")
-    batches = sum(-(-size // strategy.train_mb_size) for size in run.split.sizes)
-    if shards > batches:
-        raise InputError(f"--shards is {shards}, and the stream has {batches} batches: use fewer")
     train = run.data.train
-    if not strategy.plain_images and train.plain().transform is not train.transform:
+    changed = not strategy.plain_images and train.plain().transform is not train.transform
+    if changed or strategy.augmented_views:
         raise InputError(
             f"{name} learns from augmented images, and --shards only from plain ones: "
-            "set augment=false"
+            "set augment=false and augmented_views=false"
         )
     parts = strategy.model.head.modules()
     if any(isinstance(part, HeldOutSample) and part.reservoir.size for part in parts):

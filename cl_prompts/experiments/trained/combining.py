@@ -13,7 +13,6 @@ from cl_prompts.datasets.combined import contents
 from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.run_folder.checksums import (
     LEARNED_IMAGES,
     learned_images,
@@ -29,8 +28,12 @@ from cl_prompts.models.sums import not_sums, order_matters, rearranged
 from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
-#: options that do not change the sums
-_FREE = {"train_mb_size", "eval_mb_size", "views", "training_scores", "train_epochs", "online_iter"}
+#: settings that do not change the sums, or that the hash of the backbone covers
+_FREE = {
+    "backbone.normalisation",
+    *("options.train_mb_size", "options.eval_mb_size", "options.views"),
+    *("options.training_scores", "options.train_epochs", "options.online_iter"),
+}
 
 
 def merge(
@@ -143,28 +146,27 @@ def check_alike(one: TrainedRun, other: TrainedRun) -> None:
     Raises:
         InputError: names the first difference.
     """
-    pairs: dict[str, list[Any]] = {
-        "strategy": [run.settings.strategy for run in (one, other)],
-        "image_size": [run.image_size for run in (one, other)],
-        "dataset.crop": [_crop(run.settings) for run in (one, other)],
-    }
-    first, second = (dict(flat(_compared(run.settings))) for run in (one, other))
-    pairs |= {key: [first.get(key), second.get(key)] for key in {**first, **second}}
-    pairs["weights or normalisation of the backbone"] = [
-        run.run.identity["backbone"] for run in (one, other)
-    ]
-    for key, (value, known) in pairs.items():
-        if value != known:
+    first, second = _compared(one), _compared(other)
+    for key in {**first, **second}:
+        if first.get(key) != second.get(key):
             raise InputError(
-                f"{key} is {shown(value)} in {one.run.folder} and {shown(known)} in"
-                f" {other.run.folder}: merge runs of one method, backbone and transform"
+                f"{key} is {shown(first.get(key))} in {one.run.folder} and"
+                f" {shown(second.get(key))} in {other.run.folder}: merge runs of one method,"
+                " backbone and transform"
             )
 
 
-def _compared(settings: RunConfig) -> dict[str, Any]:
-    options = {key: value for key, value in settings.options.items() if key not in _FREE}
-    used = {k: v for k, v in settings.backbone.items() if k not in ("weights", "normalisation")}
-    return {"backbone": used, "options": options}
+def _compared(trained: TrainedRun) -> dict[str, Any]:
+    """Settings of method, backbone and transform, and the hash of the backbone."""
+    kept = ("strategy", "options.", "backbone.")
+    settings = trained.run.identity["settings"].items()
+    found = {key: value for key, value in settings if key.startswith(kept) and key not in _FREE}
+    return {
+        **found,
+        "image_size": trained.image_size,
+        "dataset.crop": _crop(trained.settings),
+        "weights or normalisation of the backbone": trained.run.identity["backbone"],
+    }
 
 
 def _crop(settings: RunConfig) -> Any:

@@ -15,7 +15,6 @@ from cl_prompts.checks import sha256
 from cl_prompts.datasets.bad_images import look_at
 from cl_prompts.datasets.combined import contents
 from cl_prompts.datasets.csv_table import csv_rows
-from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.folders import scan_images
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.run_config import RunConfig
@@ -97,7 +96,11 @@ def forget(
     if images is not None:
         forgotten = _among(Path(images), learned, folder)
     else:
-        column = _column(trained, str(class_name))
+        if record.multi_label:
+            raise InputError("images have several classes each: give the images to forget")
+        if class_name not in trained.classes:
+            raise unknown("class", str(class_name), trained.classes)
+        column = trained.classes.index(class_name)
         rows = np.flatnonzero(data.train.targets == column).tolist()
         forgotten = {known[row] for row in rows} & learned
     rows = [row for row, content in enumerate(known) if content in forgotten]
@@ -158,14 +161,6 @@ def _among(place: Path, learned: set[str], folder: Path) -> set[str]:
     return found
 
 
-def _column(trained: TrainedRun, name: str) -> int:
-    if trained.run.multi_label:
-        raise InputError("images have several classes each: give the images to forget")
-    if name not in trained.classes:
-        raise unknown("class", name, trained.classes)
-    return trained.classes.index(name)
-
-
 def _settings(trained: TrainedRun, forgotten: list[str], n_classes: int) -> RunConfig:
     run, settings = trained.run, deepcopy(trained.settings)
     announced = bool(run.stream.get("boundaries"))
@@ -196,26 +191,20 @@ def verify(run: TrainedRun) -> Difference:
 
 def differences(one: TrainedRun, other: TrainedRun, built: Run) -> Difference:
     """Compare the sums of two runs, and their scores for the test images of a third."""
-    worst = 0.0
-    heads = [run.strategy.model.head for run in (one, other)]
-    for ours, theirs in zip(*(head.modules() for head in heads), strict=True):
+    models = [run.strategy.model.eval() for run in (one, other)]
+    sums, gap, changed = 0.0, 0.0, 0
+    for ours, theirs in zip(*(model.head.modules() for model in models), strict=True):
         for name, (tensor, _) in sums_of(ours).items():
             known = getattr(theirs, name)
             scale = float(known.abs().max()) or 1.0
-            worst = max(worst, float((tensor - known).abs().max()) / scale)
-    return Difference(worst, *_of_scores(one, other, built.data.test))
-
-
-def _of_scores(one: TrainedRun, other: TrainedRun, test: ImageSet) -> tuple[float, int, int]:
-    models = [run.strategy.model.eval() for run in (one, other)]
-    score, changed = 0.0, 0
-    for start in range(0, len(test), 64):
-        rows = range(start, min(start + 64, len(test)))
-        images = torch.stack([test[row][0] for row in rows]).to(one.strategy.device)
+            sums = max(sums, float((tensor - known).abs().max()) / scale)
+    test = built.data.test
+    for rows in torch.arange(len(test)).split(64):
+        images = torch.stack([test[row][0] for row in rows.tolist()]).to(one.strategy.device)
         features = models[0].features(images)
-        ours, theirs = (model.head.scores(features) for model in models)
-        known = torch.isfinite(theirs)
-        score = max(score, float((ours - theirs)[known].abs().max()))
-        labels = [one.scored(scores.cpu(), 1.0)[1] for scores in (ours, theirs)]
+        scores = [model.head.scores(features) for model in models]
+        known = torch.isfinite(scores[1])
+        gap = max(gap, float((scores[0] - scores[1])[known].abs().max()))
+        labels = [one.scored(found.cpu(), 1.0)[1] for found in scores]
         changed += sum(a != b for a, b in zip(*labels, strict=True))
-    return score, changed, len(test)
+    return Difference(sums, gap, changed, len(test))

@@ -54,7 +54,6 @@ LINES = [
     "run digits strategy=klda klda.form=released --shards 2",
     "run digits strategy=ncm ncm.augmented_views=true --shards 2",
     "run digits strategy=ncm points=look_ahead --shards 2",
-    "run digits strategy=ncm --shards 200",
     "run digits strategy=ncm --shards 2",
     "validate digits n_tasks",
     "validate digits mvp",
