@@ -56,12 +56,12 @@ class Golden:
         self.close(got, key, atol=1e-8 * max(float(self(key).abs().max()), 1e-300))
 
 
-def golden_vit() -> FrozenViT:
-    """The tiny backbone of the golden runs."""
+def golden_vit(state: dict[str, Tensor] | None = None) -> FrozenViT:
+    """The tiny backbone of the golden runs, with their weights or given ones."""
     vit = VisionTransformer(
         img_size=32, patch_size=8, embed_dim=32, depth=6, num_heads=4, num_classes=0
     )
-    vit.load_state_dict(Golden("vit").state(""))
+    vit.load_state_dict(state or Golden("vit").state(""))
     return FrozenViT(vit, normalisation=PLAIN)
 
 
@@ -69,6 +69,13 @@ def golden_strategy(kind: Callable[..., Any], n_classes: int, **settings: Any) -
     """A method on the tiny backbone, without output."""
     given = {"backbone": golden_vit(), "n_classes": n_classes, **settings}
     return kind(**given, evaluator=None, device="cpu")
+
+
+def give_head(model: Any, golden: Golden, prefix: str = "") -> None:
+    """Give a model the golden head, and let it know all classes."""
+    for name, parameter in model.head.named_parameters():
+        put(parameter, golden(f"{prefix}head_{name}"))
+    model.observe_classes(torch.arange(model.n_classes))
 
 
 def put(parameter: Tensor, values: Tensor) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import multiprocessing
 import os
 import shutil
@@ -17,6 +15,7 @@ import pytest
 
 import cl_prompts
 from cl_prompts.experiments.cli import main
+from tests.experiments.commands import change_summary, rows, summary
 from tests.experiments.sketches import sketched
 from tests.few_images import few_images
 from tests.forked import forked
@@ -66,14 +65,13 @@ def test_own_prompt_method_is_run_resumed_and_reported(here: Path) -> None:
     )
     assert "(DeepPrompt, ncm)" in told
     (folder,) = (here / "runs" / "digits" / "DeepPrompt").iterdir()
-    summary = json.loads((folder / "summary.json").read_text())
-    assert (summary["status"], summary["strategy"]) == ("finished", method)
-    assert summary["trainable_parameters"] == 6 * 2 * 128 + 128 * 3 + 3
+    said = summary(folder)
+    assert (said["status"], said["strategy"]) == ("finished", method)
+    assert said["trainable_parameters"] == 6 * 2 * 128 + 128 * 3 + 3
     # As if its process had been killed at the end.
-    (folder / "summary.json").write_text(json.dumps({**summary, "status": "running"}))
+    change_summary(folder, status="running")
     commands(here, ["run", "--resume", str(folder), "--trust-code", "--quiet"], ["report", "runs"])
-    resumed = json.loads((folder / "summary.json").read_text())
-    assert resumed["results"] == summary["results"]
+    assert summary(folder)["results"] == said["results"]
     page = (here / "runs" / "report.html").read_text()
     assert ">DeepPrompt</" in page
     assert f"strategy: {method}" in page
@@ -91,9 +89,8 @@ def test_own_scenario_is_run_from_a_recipe(here: Path) -> None:
         ["run", *settings, trust, "--out", "runs", "--quiet"],
     )
     assert "recurring classes split: 9 tasks, 3 classes" in told
-    (file,) = (here / "runs" / "mine" / "ncm").rglob("summary.json")
-    summary = json.loads(file.read_text())
-    assert (summary["status"], summary["n_tasks"]) == ("finished", 9)
+    (folder,) = (here / "runs" / "mine" / "ncm").iterdir()
+    assert (summary(folder)["status"], summary(folder)["n_tasks"]) == ("finished", 9)
     page = next((here / "runs" / "mine").glob("report-*.html")).read_text()
     assert "scenario <b>recurring_classes</b>" in page
 
@@ -111,11 +108,11 @@ def test_own_plugin_is_run_and_resumed(here: Path) -> None:
     commands(here, ["run", "digits", *settings, "--out", "runs", "--quiet"])
     (folder,) = (here / "runs" / "digits" / "linear_probe").iterdir()
     assert f"{plugin}:\n      weight: 3" in (folder / "config.yaml").read_text()
-    summary = json.loads((folder / "summary.json").read_text())
+    results = summary(folder)["results"]
     # As if its process had been killed at the end.
-    (folder / "summary.json").write_text(json.dumps({**summary, "status": "running"}))
+    change_summary(folder, status="running")
     commands(here, ["run", "--resume", str(folder), "--trust-code", "--quiet"])
-    assert json.loads((folder / "summary.json").read_text())["results"] == summary["results"]
+    assert summary(folder)["results"] == results
 
 
 @pytest.mark.slow
@@ -123,12 +120,11 @@ def test_own_metric_reaches_the_records_of_a_run(here: Path) -> None:
     settings = ["strategy=ncm", "plugins=own_metric:WorstClass", "n_tasks=2", *QUICK]
     commands(here, ["run", "digits", *settings, "--out", "runs", "--quiet"])
     (folder,) = (here / "runs" / "digits" / "ncm").iterdir()
-    with (folder / "metrics.csv").open() as file:
-        rows = [row for row in csv.reader(file) if row[1] == "worst_class"]
-    ends = [float(row[3]) for row in rows if row[2] == "task_end"]
+    found = [row for row in rows(folder) if row[1] == "worst_class"]
+    ends = [float(row[3]) for row in found if row[2] == "task_end"]
     assert len(ends) == 2
-    assert len(rows) > 2
-    results = json.loads((folder / "summary.json").read_text())["results"]
+    assert len(found) > 2
+    results = summary(folder)["results"]
     assert results["worst_class"] == pytest.approx(ends[-1])
     assert results["worst_class"] <= results["a_last"]
     (logger,) = folder.glob("events.*")

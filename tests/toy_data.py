@@ -15,10 +15,27 @@ from cl_prompts import scenarios
 N_CLASSES = 6
 
 
-class Blobs(Dataset[Any]):
+class Labelled(Dataset[Any]):
+    """Images with a label each, or with a row of zeros and ones; ``reads`` counts those read."""
+
+    def __init__(self, images: Tensor, targets: np.ndarray) -> None:
+        self.images = images
+        self.targets = targets
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        self.reads += 1
+        label = self.targets[index]
+        return self.images[index], torch.tensor(label).float() if np.ndim(label) else int(label)
+
+
+class Blobs(Labelled):
     """Images whose class is a colour pattern, which a head on a random ViT can learn.
 
-    ``reads`` counts the images read; ``domains`` are names alone, which change no pixel.
+    ``domains`` are names alone, which change no pixel.
     """
 
     def __init__(
@@ -26,43 +43,30 @@ class Blobs(Dataset[Any]):
     ) -> None:
         rng = np.random.default_rng(seed)
         patterns = np.random.default_rng(99).random((n_classes, 3, size, size))
-        self.targets = np.arange(n, dtype=np.int64) % n_classes
-        rng.shuffle(self.targets)
+        targets = np.arange(n, dtype=np.int64) % n_classes
+        rng.shuffle(targets)
         noise = rng.random((n, 3, size, size))
-        self.images = torch.from_numpy(0.8 * patterns[self.targets] + 0.2 * noise).float()
+        super().__init__(torch.from_numpy(0.8 * patterns[targets] + 0.2 * noise).float(), targets)
         self.domains = np.array(["art", "photo", "sketch"])[np.arange(n) % TASKS]
-        self.reads = 0
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        self.reads += 1
-        return self.images[index], int(self.targets[index])
 
 
-class Scenes(Dataset[Any]):
+class Scenes(Labelled):
     """Images of two coloured halves, each colour a class, so with one or two labels."""
 
     def __init__(self, n: int, n_classes: int = N_CLASSES, *, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         colours = np.random.default_rng(7).random((n_classes, 3))
-        self.targets = np.zeros((n, n_classes), dtype=np.uint8)
+        targets = np.zeros((n, n_classes), dtype=np.uint8)
         images = np.full((n, 3, 16, 16), 0.5)
         for i in range(n):
             for place, c in enumerate(rng.permutation(n_classes)[: rng.integers(1, 3)]):
-                self.targets[i, c] = 1
+                targets[i, c] = 1
                 images[i, :, :, 8 * place : 8 * place + 8] = colours[c][:, None, None]
-        self.images = torch.from_numpy(images + 0.05 * rng.random(images.shape)).float()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], torch.from_numpy(self.targets[index].astype(np.float32))
+        images += 0.05 * rng.random(images.shape)
+        super().__init__(torch.from_numpy(images).float(), targets)
 
 
-class Riddles(Dataset[Any]):
+class Riddles(Labelled):
     """Images that a linear head on :func:`lively_vit` half understands, and prompts on it do.
 
     Classes 2 p and 2 p + 1 share a background p and two marks, one in the left half and one in the
@@ -78,23 +82,17 @@ class Riddles(Dataset[Any]):
         half = size // 2
         backgrounds = fixed.random((n_classes // 2, 3, size, size))
         marks = fixed.normal(size=(n_classes // 2, 3, size, size))
-        self.targets = np.arange(n, dtype=np.int64) % n_classes
-        rng.shuffle(self.targets)
+        targets = np.arange(n, dtype=np.int64) % n_classes
+        rng.shuffle(targets)
         sides = np.ones((n, 1, 1, size))
         left = rng.integers(0, 2, n) * 2 - 1
-        right = np.where(self.targets % 2 == 0, left, -left)
+        right = np.where(targets % 2 == 0, left, -left)
         sides[..., :half] = left[:, None, None, None]
         sides[..., half:] = right[:, None, None, None]
-        pair = self.targets // 2
+        pair = targets // 2
         images = 0.25 + 0.5 * backgrounds[pair] + 0.2 * sides * marks[pair]
         images += 0.1 * rng.normal(size=(n, 3, size, size))
-        self.images = torch.from_numpy(images).float().clamp(0, 1)
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.targets[index])
+        super().__init__(torch.from_numpy(images).float().clamp(0, 1), targets)
 
 
 #: images of a stream, of its test set, and the tasks that they come in

@@ -28,12 +28,8 @@ def test_context_tokens_equal_appending_and_removing_them(variant: dict[str, Any
         run_block(block, tokens, context=context, first=1), literal[:, :1], atol=1e-5, rtol=0
     )
     shared = run_block(block, tokens, context=context[:1])
-    torch.testing.assert_close(
-        shared,
-        block(torch.cat([tokens, context[:1].expand(2, -1, -1)], 1))[:, :5],
-        atol=1e-5,
-        rtol=0,
-    )
+    literal = block(torch.cat([tokens, context[:1].expand(2, -1, -1)], 1))[:, :5]
+    torch.testing.assert_close(shared, literal, atol=1e-5, rtol=0)
 
 
 def test_context_is_a_prefix_of_projected_keys_and_values() -> None:

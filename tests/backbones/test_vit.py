@@ -25,9 +25,8 @@ def test_an_empty_plan_is_timm_itself(variant: dict[str, Any]) -> None:
     images = torch.rand(3, 3, 16, 16)
     want = backbone.vit.forward_features((images - 0.5) / 0.5)
     assert torch.equal(backbone.norm(backbone.blocks(backbone.embed(images))), want)
-    torch.testing.assert_close(
-        backbone(images), want[:, 0], atol=1e-5, rtol=0
-    )  # last block for the class token only
+    # The last block is computed for the class token alone.
+    torch.testing.assert_close(backbone(images), want[:, 0], atol=1e-5, rtol=0)
 
 
 def test_prepended_tokens_travel_through_all_blocks() -> None:

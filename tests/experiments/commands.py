@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,15 @@ def rows(folder: Path) -> list[list[str]]:
 def summary(folder: Path) -> dict[str, Any]:
     """Content of summary.json."""
     return json.loads((folder / "summary.json").read_text())
+
+
+def change_summary(folder: Path, **changes: Any) -> None:
+    """Overwrite entries of summary.json."""
+    (folder / "summary.json").write_text(json.dumps(summary(folder) | changes))
+
+
+def unfinished_copy(folder: Path, to: Path) -> Path:
+    """A run that was killed between its last checkpoint and its end."""
+    shutil.copytree(folder, to)
+    change_summary(to, status="running")
+    return to

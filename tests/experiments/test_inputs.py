@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
-from tests.experiments.commands import QUICK, summary
+from tests.experiments.commands import QUICK, unfinished_copy
 from tests.experiments.inputs import EDITS, MISA_RUN, OWN_RUN, replaced, write_inputs
 from tests.experiments.own_photos import photo
 
@@ -60,9 +60,7 @@ def test_a_change_between_seeds_divides_rows_and_one_before_a_resume_is_refused(
 ) -> None:
     edits = [edit for edit in EDITS.values() if edit[0] == settings]
     first = made(*settings, "seed=1")
-    unfinished = Path("unfinished")
-    shutil.copytree(first, unfinished)
-    (unfinished / "summary.json").write_text(json.dumps({**summary(first), "status": "running"}))
+    unfinished_copy(first, Path("unfinished"))
     made(*settings, "seed=2")
     assert rows_of_comparison(capsys) == [2]
     for seed, (_, edit, says) in enumerate(edits, 3):

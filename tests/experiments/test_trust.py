@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.plans import PlannedRun, write_plan
+from tests.experiments.commands import change_summary
 from tests.experiments.own_photos import photo
 
 #: writes a file when it is imported, and another when it is called
@@ -74,8 +74,7 @@ def begin_again() -> None:
     """Make ``run`` unfinished, and forget its checkpoints."""
     for file in Path("run").glob("checkpoint*"):
         file.unlink()
-    file = Path("run") / "summary.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "status": "running"}))
+    change_summary(Path("run"), status="running")
 
 
 def commands() -> list[list[str]]:

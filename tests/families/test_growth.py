@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import ConcatDataset, Subset
 
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.joined import joined_split
@@ -49,22 +48,6 @@ CASES = cases(
 )
 
 
-class Widened(Dataset[Any]):
-    """Scenes with columns of 0 for classes that come later."""
-
-    def __init__(self, data: Any, more: int) -> None:
-        self.data = data
-        self.more = more
-        self.targets = np.pad(data.targets, ((0, 0), (0, more)))
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, label = self.data[index]
-        return image, F.pad(label, (0, self.more))
-
-
 def two_streams(scenario: str) -> list[Any]:
     """The experiences of the families' stream of 6 classes, and those of a later one of three."""
     multi_label = scenario in MULTI_LABEL_SCENARIOS
@@ -73,7 +56,7 @@ def two_streams(scenario: str) -> list[Any]:
     all_of_later: Any = kind(48, N_CLASSES + NEW, seed=5)
     targets = np.asarray(all_of_later.targets)
     if multi_label:
-        first = Widened(first, NEW)
+        first.targets = np.pad(first.targets, ((0, 0), (0, NEW)))  # of classes that come later
         rows = np.flatnonzero(targets[:, LATER].any(axis=1))
         local = targets[rows][:, LATER]
     else:

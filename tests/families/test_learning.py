@@ -95,9 +95,8 @@ def test_heads_weights_and_prototypes_learn(kind: str) -> None:
     settings |= {"lr": 0.02} if "lr" in cls_of(kind).settings() else {}
     strategy = make(kind, **settings)
     fit(strategy, experiences(train=120))
-    assert accuracy(strategy.model, Blobs(60, seed=5)) > (
-        0.45 if OLD_TORCH else 0.5
-    )  # 1 / 6 by chance
+    # 1 / 6 by chance
+    assert accuracy(strategy.model, Blobs(60, seed=5)) > (0.45 if OLD_TORCH else 0.5)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def alike(first: Any, second: Any) -> None:
     assert trainable[0] == trainable[1]
 
 
+def continued(kind: str, state: dict[str, Any], settings: dict[str, Any]) -> Any:
+    """Another strategy, trained from the state of one stopped inside an experience to the end."""
+    strategy = make(kind, SHUFFLED, **settings)
+    stream, begun = experiences(SHUFFLED), state["experiences"]
+    strategy.load_state_dict(state, stream[: begun + 1])
+    return fit(strategy, stream[begun:])
+
+
 @pytest.mark.parametrize(("kind", "scenario"), CASES)
 def test_a_run_resumes_exactly_inside_an_experience_and_after_one(kind: str, scenario: str) -> None:
     """Interrupted twice: in either order inside an experience, at any batch of it, and after one.
@@ -98,15 +106,11 @@ def test_a_run_resumes_exactly_inside_an_experience_and_after_one(kind: str, sce
 
 def test_several_epochs_resume_in_the_order_of_their_own() -> None:
     settings = {"train_epochs": 3, "online_iter": 1}
-    whole = fit(make("linear_probe", "class_incremental", **settings), experiences(SHUFFLED))
+    whole = fit(make("linear_probe", SHUFFLED, **settings), experiences(SHUFFLED))
     for batches in (1, 2, 3, 4, 7, 9):
-        first = make("linear_probe", "class_incremental", **settings)
+        first = make("linear_probe", SHUFFLED, **settings)
         state = stopped_after(first, experiences(SHUFFLED), batches)
-        second = make("linear_probe", "class_incremental", **settings)
-        stream = experiences(SHUFFLED)
-        second.load_state_dict(state, stream[: state["experiences"] + 1])
-        fit(second, stream[state["experiences"] :])
-        assert same(weights(whole), weights(second))
+        assert same(weights(whole), weights(continued("linear_probe", state, settings)))
 
 
 @pytest.mark.parametrize("kind", ["linear_probe", "mvp", "er", "derpp"])
@@ -116,10 +120,6 @@ def test_cached_work_survives_a_stop(kind: str) -> None:
     whole = fit(make(kind, SHUFFLED, **settings), experiences(SHUFFLED))
     state = stopped_after(make(kind, SHUFFLED, **settings), experiences(SHUFFLED), batches=5)
     assert state["feature_cache"]["parts"]
-    second = make(kind, SHUFFLED, **settings)
-    stream = experiences(SHUFFLED)
-    begun = state["experiences"]
-    second.load_state_dict(state, stream[: begun + 1])
-    fit(second, stream[begun:])
+    second = continued(kind, state, settings)
     assert same(weights(whole), weights(second))
     assert whole.feature_cache.reused == second.feature_cache.reused

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 
 import pytest
@@ -16,8 +15,9 @@ from cl_prompts.models.base import Output
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import MVP
-from cl_prompts.strategies.base.stream import Batch
 from tests import GOLDEN_FILES
+from tests.golden_numbers import PLAIN, put
+from tests.strategies.shared import stream_batch
 
 GOLDEN = json.loads((GOLDEN_FILES / "mvp_losses.json").read_text())
 LOSS_CASES = [c for c in GOLDEN["cases"] if c["kind"] == "loss"]
@@ -33,6 +33,10 @@ def tensor(values: object) -> Tensor:
     return torch.tensor(number(values), dtype=torch.float32)
 
 
+def close(found: Tensor, want: object) -> None:
+    torch.testing.assert_close(found, tensor(want).view_as(found), atol=1e-5, rtol=0)
+
+
 def loss_parts(
     case: dict, use_mask: bool
 ) -> tuple[Output, torch.nn.Linear, Tensor, Tensor, dict[str, Tensor]]:
@@ -43,8 +47,8 @@ def loss_parts(
     labels = torch.tensor(case["inputs"]["labels"])
     seen = torch.arange(case["num_classes"]) < case["num_exposed"]
     head = torch.nn.Linear(case["dim"], case["num_classes"])
-    head.weight = torch.nn.Parameter(inputs["head_weight"].detach())
-    head.bias = torch.nn.Parameter(inputs["head_bias"].detach())
+    put(head.weight, inputs["head_weight"])
+    put(head.bias, inputs["head_bias"])
     mask = 2 * torch.sigmoid(inputs["mask_param"]) if use_mask else None
     raw = head(inputs["feature"])
     logits = mask_unseen(raw if mask is None else raw * mask, seen)
@@ -70,32 +74,19 @@ def test_losses_and_gradients_of_all_options(case: dict) -> None:
         )
         loss.backward()
         assert loss.item() == pytest.approx(want["loss"], abs=1e-6)
-        torch.testing.assert_close(
-            inputs["feature"].grad, tensor(want["grad_feature"]), atol=1e-5, rtol=0
-        )
-        torch.testing.assert_close(
-            head.weight.grad, tensor(want["grad_head_weight"]), atol=1e-5, rtol=0
-        )
-        torch.testing.assert_close(
-            head.bias.grad, tensor(want["grad_head_bias"]), atol=1e-5, rtol=0
-        )
+        close(inputs["feature"].grad, want["grad_feature"])
+        close(head.weight.grad, want["grad_head_weight"])
+        close(head.bias.grad, want["grad_head_bias"])
         if want["use_mask"]:
-            torch.testing.assert_close(
-                inputs["mask_param"].grad, tensor(want["grad_mask_param"]), atol=1e-5, rtol=0
-            )
+            close(inputs["mask_param"].grad, want["grad_mask_param"])
 
 
 def golden_model(use_last_layer: bool) -> PromptedViT:
     """The tiny model of the golden file, built as a run builds it."""
-    vit = MODEL["vit"]
     mvp = MODEL["mvp"]
-    shape = {
-        k: vit[k]
-        for k in ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
-    }
-    backbone = FrozenViT(
-        VisionTransformer(num_classes=0, **shape), normalisation=((0.0,) * 3, (1.0,) * 3)
-    )
+    named = ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
+    shape = {name: MODEL["vit"][name] for name in named}
+    backbone = FrozenViT(VisionTransformer(num_classes=0, **shape), normalisation=PLAIN)
     model: PromptedViT = MVP(
         backbone=backbone,
         n_classes=mvp["num_classes"],
@@ -147,7 +138,6 @@ def test_whole_model(run: dict) -> None:
     labels = torch.tensor(MODEL["inputs"]["labels"])
     model.selector.count_scaled = run["use_contrastiv"]
     out = model.run(images)
-    close = lambda a, b: torch.testing.assert_close(a, tensor(b).view_as(a), atol=1e-5, rtol=0)  # noqa: E731
     close(model.encode(images, {}).parts["frozen"], run["query"])
     close(out.selection.distance, run["distance"])
     assert out.selection.index.flatten().tolist() == run["selected_prompt"]
@@ -167,8 +157,7 @@ def test_whole_model(run: dict) -> None:
     )
     key_loss = strategy.prompt_loss(out)
     assert key_loss.item() == pytest.approx(run["similarity_loss"], abs=1e-6)
-    batch = Batch([images, labels], strategy.annotated, torch.zeros(0, dtype=torch.int64))
-    loss = strategy.training_loss(out, batch)
+    loss = strategy.training_loss(out, stream_batch(strategy, images, labels))
     assert loss.item() == pytest.approx(run["total_loss"], abs=2e-6)
     loss.backward()
     parameters = dict(model.named_parameters())
@@ -192,10 +181,9 @@ def test_intended_forms_differ_from_the_published_ones() -> None:
     own = losses.contrastive_key_loss(model.selector.key, out.selection)
     assert own.item() == pytest.approx(0.648014, abs=1e-6)
     assert run["similarity_loss"] == pytest.approx(0.646864, abs=1e-6)
-    for case, use_mask in itertools.product(LOSS_CASES[:1], [True]):
-        output, head, labels, seen, _ = loss_parts(case, use_mask)
-        sample, batch = (
-            losses.mvp_classification_loss(output, labels, head, seen, gsf_reduction=r).item()
-            for r in ("sample", "batch_mean")
-        )
-        assert abs(sample - batch) > 1e-3
+    output, head, labels, seen, _ = loss_parts(LOSS_CASES[0], use_mask=True)
+    sample, batch = (
+        losses.mvp_classification_loss(output, labels, head, seen, gsf_reduction=r).item()
+        for r in ("sample", "batch_mean")
+    )
+    assert abs(sample - batch) > 1e-3

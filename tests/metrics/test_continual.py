@@ -46,9 +46,8 @@ def test_anytime_forgetting_takes_the_best_earlier_anytime_point() -> None:
     assert metrics.forgetting(made, definition="anytime") == pytest.approx(0.7)
     at_ends = metrics.forgetting(made, definition="f_last")
     assert at_ends == pytest.approx(0.4)
-    two = curve(
-        [[0.5, 0.2, 0.0], [0.4, 0.3, 0.9]], [(5, 0.95)]
-    )  # the third class was never right before
+    # the third class was never right before
+    two = curve([[0.5, 0.2, 0.0], [0.4, 0.3, 0.9]], [(5, 0.95)])
     assert metrics.forgetting(two, definition="f_last") == pytest.approx(0.0)
     # A class that was never right before does not count.
     never = curve([[0.0, 0.5], [0.3, 0.4]])

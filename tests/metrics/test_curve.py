@@ -43,10 +43,8 @@ def test_the_end_is_a_point_only_if_no_threshold_falls_there() -> None:
     assert [p.samples_seen for p in made.points()] == [8, 16, 20]
     assert metrics.a_auc(made) == pytest.approx((0.9 + 0.6 + 0.5) / 3)
     assert metrics.a_auc(made, end=False) == pytest.approx(0.75)
-    assert [p.samples_seen for p in curve([[1.0], [0.5]], [(10, 1.0), (20, 0.5)]).points()] == [
-        10,
-        20,
-    ]
+    both = curve([[1.0], [0.5]], [(10, 1.0), (20, 0.5)])
+    assert [p.samples_seen for p in both.points()] == [10, 20]
 
 
 def test_the_state_of_many_evaluations_is_a_few_tensors() -> None:

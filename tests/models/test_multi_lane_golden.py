@@ -83,12 +83,8 @@ def same_gradients(model: MultiLaneViT, case: str, task: int) -> None:
     close(lane.selectors.grad, golden("selectors")[task], 1e-6, 1e-4)
     for i in (0, 1):
         if f"{case}/grad_prompts_layer{i}" in GOLDEN:
-            close(
-                lane.prompts.grad[i],
-                own_layout(golden(f"prompts_layer{i}"))[task].contiguous(),
-                1e-6,
-                1e-4,
-            )
+            prompts = own_layout(golden(f"prompts_layer{i}"))[task].contiguous()
+            close(lane.prompts.grad[i], prompts, 1e-6, 1e-4)
     if f"{case}/grad_head_weight" in GOLDEN:
         close(lane.parts[0].weight.grad, golden("head_weight")[classes_of(task)], 1e-6, 1e-4)
         close(lane.parts[0].bias.grad, golden("head_bias")[classes_of(task)], 1e-6, 1e-4)
@@ -189,11 +185,8 @@ def test_five_adam_steps(impl: str) -> None:
     for task, lane in enumerate(model.lanes):
         close(lane.selectors.detach(), GOLDEN["adam5_t1/selectors"][task], 1e-4)
         for i in (0, 1):
-            close(
-                lane.prompts[i].detach(),
-                own_layout(GOLDEN[f"adam5_t1/prompts_layer{i}"])[task].contiguous(),
-                1e-4,
-            )
+            prompts = own_layout(GOLDEN[f"adam5_t1/prompts_layer{i}"])[task].contiguous()
+            close(lane.prompts[i].detach(), prompts, 1e-4)
         close(lane.parts[0].weight.detach(), GOLDEN["adam5_t1/head_weight"][classes_of(task)], 1e-4)
         close(lane.parts[0].bias.detach(), GOLDEN["adam5_t1/head_bias"][classes_of(task)], 1e-4)
 

@@ -60,9 +60,8 @@ def test_new_rows_are_orthonormal_whatever_the_past() -> None:
         rows @ rows.transpose(1, 2), torch.eye(4).expand(2, 4, 4), atol=1e-5, rtol=0
     )
     torch.testing.assert_close(rows @ past.transpose(1, 2), torch.zeros(2, 4, 5), atol=1e-5, rtol=0)
-    assert (
-        gram_schmidt(past, draws) @ past.transpose(1, 2)
-    ).abs().max() > 1e-2  # the published form is not
+    published = gram_schmidt(past, draws) @ past.transpose(1, 2)
+    assert published.abs().max() > 1e-2  # which is not orthogonal
 
 
 def test_a_vanished_row_takes_no_part_in_gram_schmidt() -> None:
@@ -79,9 +78,8 @@ def test_earlier_components_stay_bit_for_bit_under_weight_decay_and_momentum(
 ) -> None:
     torch.manual_seed(0)
     rows = GrowingRows(2, 7, 16, n_tasks=3, orthogonal=orthogonal)  # 2 rows a task, one left over
-    optimizer = torch.optim.AdamW(
-        rows.parameters(), lr=0.1, weight_decay=0.5
-    )  # one optimizer for all tasks
+    # one optimizer for all tasks
+    optimizer = torch.optim.AdamW(rows.parameters(), lr=0.1, weight_decay=0.5)
 
     def learn() -> None:
         for _ in range(3):

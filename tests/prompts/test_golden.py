@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.components import AttentionWeights, ComponentPool, GrowingRows, gram_schmidt
 from cl_prompts.prompts.pools import PrependedTokenPool, class_position
@@ -23,30 +21,12 @@ from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
 from cl_prompts.strategies import L2P, CODAPrompt, DualPrompt
 from cl_prompts.training.schedules import learning_rate_factor
-from tests import GOLDEN_FILES
+from tests.golden_numbers import Golden, golden_strategy, golden_vit, gradient, put
 
-GOLDEN = np.load(GOLDEN_FILES / "prompt_pools.npz")
-CURRENT = torch.tensor(
-    [False, False, False, True, True, True, False]
-)  # classes of the task in vit/...
-
-
-def golden(key: str) -> Tensor:
-    array = torch.from_numpy(GOLDEN[key])
-    return array.long() if array.dtype == torch.int32 else array
-
-
-def close(got: Tensor, key: str, atol: float = 1e-5) -> None:
-    torch.testing.assert_close(got, golden(key).view_as(got), atol=atol, rtol=0)
-
-
-def put(parameter: Tensor, values: Tensor) -> None:
-    with torch.no_grad():
-        parameter.copy_(values.view_as(parameter))
-
-
-def gradient(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+golden = Golden("prompt_pools", ".")
+close = partial(golden.close, atol=1e-5)
+#: classes of the task in vit/...
+CURRENT = torch.tensor([False, False, False, True, True, True, False])
 
 
 def prefix_rows(plan: PromptPlan, block: int) -> tuple[Tensor, Tensor]:
@@ -281,31 +261,17 @@ def test_coda_repository_l2p() -> None:
         close(k, f"coda_l2p/{mode}/k")
         close(v, f"coda_l2p/{mode}/v")
     close(pull(selection), "coda_l2p/loss_per_sample_sum")
-    assert golden("coda_l2p/train/loss") > 3 * pull(
-        selection
-    )  # theirs pairs every image with every image's choices
+    # theirs pairs every image with every image's choices
+    assert golden("coda_l2p/train/loss") > 3 * pull(selection)
 
 
 # ------------------------------------------------------------------------------------- whole models
 
 
-def golden_backbone() -> FrozenViT:
-    vit = VisionTransformer(
-        img_size=32, patch_size=8, embed_dim=32, depth=6, num_heads=4, num_classes=0
-    )
-    state = {
-        k.removeprefix("vit/backbone/"): golden(k)
-        for k in GOLDEN.files
-        if k.startswith("vit/backbone/")
-    }
-    vit.load_state_dict(state)
-    return FrozenViT(vit, normalisation=((0.0,) * 3, (1.0,) * 3))
-
-
 def golden_model(strategy: Callable[..., Any], **options: Any) -> PromptedViT:
     """The model that a strategy builds, with the golden backbone and head."""
-    given = {"backbone": golden_backbone(), "n_classes": 7, "device": "cpu", "evaluator": None}
-    model: PromptedViT = strategy(**given, **options).model
+    backbone = golden_vit(golden.state("vit/backbone/"))
+    model: PromptedViT = golden_strategy(strategy, 7, backbone=backbone, **options).model
     put(model.head.weight, golden("vit/head.weight"))
     put(model.head.bias, golden("vit/head.bias"))
     model.observe_classes(torch.arange(7))
@@ -399,7 +365,7 @@ def test_coda_model() -> None:
 
 @pytest.mark.parametrize("mode", ["train_task1", "eval"])
 def test_coda_repository_dual_prompt_model(mode: str) -> None:
-    backbone = golden_backbone()
+    backbone = golden_vit(golden.state("vit/backbone/"))
     query = golden("vit/query_cls")
     plan = PromptPlan()
     loss = torch.zeros(())

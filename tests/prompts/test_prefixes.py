@@ -16,12 +16,8 @@ def test_every_image_gets_its_own_keys_and_values() -> None:
     for i, block in enumerate((1, 3)):
         for b, row in enumerate(selection.index.tolist()):
             for part in (0, 1):
-                literal = torch.cat(
-                    [pool.values[entry, i, part] for entry in row]
-                )  # (k * length, dim)
-                assert torch.equal(
-                    plan.prefix[block][part][b], literal.view(4, 2, 8).transpose(0, 1)
-                )
+                literal = pool.values[row, i, part].view(4, 2, 8)  # of k entries and their length
+                assert torch.equal(plan.prefix[block][part][b], literal.transpose(0, 1))
 
 
 def test_heads_are_contiguous_channels() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
-from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
 from tests.golden_numbers import Golden, gradient, put
+from tests.prompts.test_golden import prefix_rows
 
 GOLDEN = Golden("vq_prompt")
 
@@ -21,11 +20,6 @@ def parts(blocks: list[int], temperature: float) -> tuple[SoftKeys, QuantisedCom
     return keys, pool
 
 
-def rows(plan: PromptPlan, block: int) -> tuple[Tensor, Tensor]:
-    keys, values = plan.prefix[block]
-    return keys.transpose(1, 2).flatten(2), values.transpose(1, 2).flatten(2)
-
-
 @pytest.mark.parametrize("temperature", [1, 0.1])
 @pytest.mark.parametrize("layer", [0, 3])
 def test_published_quantisation(temperature: float, layer: int) -> None:
@@ -36,7 +30,7 @@ def test_published_quantisation(temperature: float, layer: int) -> None:
     GOLDEN.close(selection.weights, f"{case}/weights")
     assert torch.equal(pool.quantise(selection.weights)[2][0], GOLDEN(f"{case}/index"))
     plan = pool.build(selection)
-    key_prefix, value_prefix = rows(plan, layer)
+    key_prefix, value_prefix = prefix_rows(plan, layer)
     GOLDEN.close(key_prefix, f"{case}/key_prefix")
     GOLDEN.close(value_prefix, f"{case}/value_prefix")
     loss = plan.loss()
@@ -56,10 +50,10 @@ def test_prompts_are_entries_bit_for_bit_and_learn_through_the_weighted_sum() ->
     index = pool.quantise(selection.weights)[2]
     plan = pool.build(selection)
     for i, block in enumerate((0, 2)):
-        used = torch.cat(rows(plan, block), dim=1)
+        used = torch.cat(prefix_rows(plan, block), dim=1)
         assert torch.equal(used, pool.values[i][index[i]])
     weight = torch.randn(7, 2, 16)
-    (rows(plan, 2)[0] * weight).sum().backward()
+    (prefix_rows(plan, 2)[0] * weight).sum().backward()
     want = torch.einsum("bm,bnd->mnd", selection.weights[1], weight)
     torch.testing.assert_close(gradient(pool.values)[1, :, :2], want)
     assert (gradient(keys.key)[1] != 0).any()

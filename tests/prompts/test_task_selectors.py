@@ -53,10 +53,8 @@ def test_training_uses_the_slot_and_evaluation_never_asks_for_the_task(
     assert selection.index.tolist() == [[4, 5]] * 10
     selection.match.backward()
     assert keys.key.grad is not None
-    assert keys.key.grad.abs().sum(1).nonzero().flatten().tolist() == [
-        4,
-        5,
-    ]  # only the task's keys move
+    # only the task's keys move
+    assert keys.key.grad.abs().sum(1).nonzero().flatten().tolist() == [4, 5]
     assert torch.equal(slots.eval()(query).index, nearest(query, keys.key, 2))
 
 
@@ -127,9 +125,8 @@ def test_majority_acts_in_training_only_unless_asked(keys: NearestKeys, query: T
     leaking = BatchwisePrompt(keys, in_evaluation=True).eval()
     alone = torch.cat([leaking(q[None]).index for q in query])
     assert torch.equal(alone.sort(1).values, keys(query).index.sort(1).values)
-    assert not torch.equal(
-        leaking(query).index.sort(1).values, alone.sort(1).values
-    )  # the other samples of the batch decide
+    # the other samples of the batch decide
+    assert not torch.equal(leaking(query).index.sort(1).values, alone.sort(1).values)
 
 
 def test_frequency_penalty_turns_new_tasks_to_rare_rows(query: Tensor) -> None:

@@ -7,28 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from cl_prompts.scenarios import MultiLabelSplit, Split, benchmark_from_split
+from tests.toy_data import Labelled
 
 #: images that can be told apart by their brightness
 MOST = 4096
-
-
-class Numbered(Dataset[Any]):
-    """Images whose first pixel is their number."""
-
-    def __init__(self, labels: Tensor) -> None:
-        self.targets = labels.numpy()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        label = self.targets[index]
-        several = self.targets.ndim == 2
-        image = torch.full((3, 16, 16), index / MOST)
-        return image, torch.from_numpy(label).float() if several else label
 
 
 def stream_of(labels: list[Tensor], visible: list[list[bool]] | None = None) -> list[Any]:
@@ -36,7 +20,8 @@ def stream_of(labels: list[Tensor], visible: list[list[bool]] | None = None) -> 
     every = torch.cat(labels)
     starts = torch.tensor([0, *map(len, labels)]).cumsum(0).tolist()
     tasks = [range(low, high) for low, high in pairwise(starts)]
-    data, numbers = Numbered(every), every.numpy()
+    images = (torch.arange(len(every)) / MOST).view(-1, 1, 1, 1).expand(-1, 3, 16, 16)
+    data, numbers = Labelled(images, every.numpy()), every.numpy()
     if visible is None:
         split: Any = Split.of("given", numbers, tasks, boundaries=True)
     else:

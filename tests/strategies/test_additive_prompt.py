@@ -9,8 +9,8 @@ import torch
 
 from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.strategies import AdditivePrompting
-from tests.golden_numbers import Golden, golden_strategy, gradient, put
-from tests.strategies.shared import stream_batch
+from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put
+from tests.strategies.shared import golden_update
 from tests.toy_data import experiences
 from tests.toys import fit, make
 
@@ -21,24 +21,16 @@ def published() -> Any:
     """The strategy with the golden prompts and head, in its task of classes 2 and 3."""
     strategy = golden_strategy(AdditivePrompting, 8, boundaries=True)
     put(strategy.model.pools[0].values, GOLDEN("prompt"))
-    put(strategy.model.head.weight, GOLDEN("head_weight"))
-    strategy.model.observe_classes(torch.arange(8))
+    give_head(strategy.model, GOLDEN)
     strategy.annotated = torch.tensor([False, False, True, True, False, False, False, False])
     return strategy
 
 
 def test_one_step_is_the_published_one() -> None:
     strategy = published()
-    model = strategy.model.train()
-    batch = stream_batch(strategy, GOLDEN("images"), GOLDEN("labels"))
-    output = strategy.training_output(batch)
-    GOLDEN.close(output.features, "features")
-    GOLDEN.close(output.logits, "logits")
-    loss = strategy.training_loss(output, batch)
-    GOLDEN.close(loss, "loss")
-    loss.backward()
-    GOLDEN.close(gradient(model.pools[0].values), "grad_prompt")
-    GOLDEN.close(gradient(model.head.weight), "grad_head_weight")
+    golden_update(strategy, GOLDEN)
+    GOLDEN.close(gradient(strategy.model.pools[0].values), "grad_prompt")
+    GOLDEN.close(gradient(strategy.model.head.weight), "grad_head_weight")
 
 
 def test_evaluation_uses_the_published_means_of_tasks() -> None:

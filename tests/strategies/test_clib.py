@@ -74,13 +74,7 @@ def test_a_new_sample_does_not_inherit_the_importance_of_its_slot() -> None:
 def test_losses_are_observed_after_every_second_update() -> None:
     strategy = make("clib", importance_every=2, online_iter=1)
     observed: list[int] = []
-    losses = strategy.buffer_losses
-
-    def note() -> Any:
-        observed.append(strategy.updates + 1)
-        return losses()
-
-    strategy.buffer_losses = note
+    watch(strategy, "buffer_losses", lambda: observed.append(strategy.updates + 1))
     fit(strategy, experiences()[:1])
     assert observed == list(range(2, strategy.updates + 1, 2))
 

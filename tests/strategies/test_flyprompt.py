@@ -6,36 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import FlyPrompt, Router, SlowHeads
 from tests.golden_numbers import Golden, golden_strategy, put
-from tests.toy_data import Blobs
+from tests.toy_data import Blobs, Labelled
 from tests.toy_vits import lively_vit
 from tests.toys import fit, watch
 
 GOLDEN = Golden("flyprompt")
 BATCHES = sum(key.endswith("/images") for key in GOLDEN.keys("batch"))
-
-
-class GoldenStream(Dataset[Any]):
-    """The images of the published batches, one batch after the other; one of each class follows."""
-
-    def __init__(self) -> None:
-        images = torch.cat([GOLDEN(f"batch{i}/images") for i in range(BATCHES)])
-        labels = torch.cat([GOLDEN(f"batch{i}/labels") for i in range(BATCHES)])
-        self.n_stream = len(labels)
-        self.images = torch.cat([images, images[:9]])
-        self.targets = torch.cat([labels, torch.arange(9)]).numpy()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.targets[index])
 
 
 def published() -> Any:
@@ -94,8 +75,14 @@ def test_a_run_is_the_published_one() -> None:
             GOLDEN.close(slow, f"{key}/ema{j}_weight", atol=1e-3)
 
     watch(strategy, "after_step", compare)
-    data = GoldenStream()
-    split = Split.of("given", data.targets, [range(data.n_stream)], boundaries=True)
+    images, labels = (
+        torch.cat([GOLDEN(f"batch{i}/{name}") for i in range(BATCHES)])
+        for name in ("images", "labels")
+    )
+    # The published batches, one after the other; one image of each class follows.
+    targets = torch.cat([labels, torch.arange(9)]).numpy()
+    data = Labelled(torch.cat([images, images[:9]]), targets)
+    split = Split.of("given", targets, [range(len(labels))], boundaries=True)
     (experience,) = benchmark_from_split(data, data, split).train_stream
     strategy.train(experience, eval_streams=[], shuffle=False)
     assert batches == [0, 0, 1, 1, 2, 2]

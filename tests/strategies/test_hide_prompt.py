@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl_prompts.prompts.prefixes import PrefixLayout
 from cl_prompts.strategies import HeadAlignment, HiDePrompt
-from tests.golden_numbers import Golden, golden_strategy, gradient, put
+from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put
 from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import experiences
 from tests.toys import make
@@ -31,12 +31,10 @@ def published(layout: PrefixLayout) -> Any:
     strategy = golden_strategy(
         HiDePrompt, 8, n_tasks=4, prompt_length=3, momentum=0.1, layout=layout, boundaries=True
     )
-    strategy.model.observe_classes(torch.arange(8))
+    give_head(strategy.model, GOLDEN)
     strategy.tasks_started = 2
     strategy.start_task(torch.ones(8, dtype=torch.bool))
     put(strategy.model.pools[0].inner.values, by_slot(GOLDEN("pool")))
-    put(strategy.model.head.weight, GOLDEN("head_weight"))
-    put(strategy.model.head.bias, GOLDEN("head_bias"))
     return strategy
 
 

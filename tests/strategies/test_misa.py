@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.prompts.files import save_prompts
 from cl_prompts.strategies import MISA
 from cl_prompts.training.forgetting_aware import ForgettingAware
-from tests.golden_numbers import Golden, golden_strategy, gradient, put
+from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put
 from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make
@@ -25,12 +26,7 @@ GOLDEN = Golden("misa")
 def example() -> Any:
     """The script that warms prompts up."""
     file = Path(cl_prompts.__file__).parents[1] / "examples/warm_up.py"
-    spec = importlib.util.spec_from_file_location("warm_up_example", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(file)))
 
 
 def published(folder: Path) -> Any:
@@ -49,9 +45,7 @@ def published(folder: Path) -> Any:
         all_keys=True,
     )
     put(strategy.model.selector.inner.key, GOLDEN("keys"))
-    put(strategy.model.head.weight, GOLDEN("head_weight"))
-    put(strategy.model.head.bias, GOLDEN("head_bias"))
-    strategy.model.observe_classes(torch.arange(9))
+    give_head(strategy.model, GOLDEN)
     return strategy
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 
 from cl_prompts.strategies import Head, SinglePrompt
-from tests.golden_numbers import Golden, golden_strategy, gradient, put
-from tests.strategies.shared import stream_batch
+from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put
+from tests.strategies.shared import golden_update
 
 GOLDEN = Golden("single_prompt")
 
@@ -24,10 +23,7 @@ def published(head: str) -> Any:
         head=Head(kind="cosine" if head == "cos_sim" else "linear"),
     )
     put(strategy.model.pools[0].values, GOLDEN("prompt"))
-    put(strategy.model.head.weight, GOLDEN(f"{head}/head_weight"))
-    if head == "linear":
-        put(strategy.model.head.bias, GOLDEN("linear/head_bias"))
-    strategy.model.observe_classes(torch.arange(9))
+    give_head(strategy.model, GOLDEN, f"{head}/")
     return strategy
 
 
@@ -35,17 +31,11 @@ def published(head: str) -> Any:
 def test_one_step_is_the_published_one(head: str) -> None:
     strategy = published(head)
     model = strategy.model
-    batch = stream_batch(strategy, GOLDEN("images"), GOLDEN("labels"))
-    output = strategy.training_output(batch)
-    GOLDEN.close(output.features, f"{head}/features")
-    GOLDEN.close(output.logits, f"{head}/logits")
-    loss = strategy.training_loss(output, batch)
-    GOLDEN.close(loss, f"{head}/batch_mask_loss")
-    loss.backward()
+    golden_update(strategy, GOLDEN, f"{head}/", loss="batch_mask_loss")
     GOLDEN.close(gradient(model.pools[0].values), f"{head}/grad_prompt")
     GOLDEN.close(gradient(model.head.weight), f"{head}/grad_head_weight")
     strategy.optimizer.step()
     GOLDEN.close(model.pools[0].values, f"{head}/after_adam/prompt", atol=1e-3)
     GOLDEN.close(model.head.weight, f"{head}/after_adam/head_weight", atol=1e-3)
-    after = strategy.training_output(batch)
+    after = model.run(GOLDEN("images"))
     GOLDEN.close(after.logits, f"{head}/after_adam/eval_logits", atol=1e-4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cl_prompts.strategies import SMoPE
-from tests.golden_numbers import Golden, golden_strategy, gradient, put
+from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put
 from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import experiences
 from tests.toys import make, watch
@@ -30,9 +30,7 @@ def published() -> Any:
     )
     put(strategy.experts.keys, GOLDEN("keys"))
     put(strategy.experts.values, GOLDEN("values"))
-    put(strategy.model.head.weight, GOLDEN("head_weight"))
-    put(strategy.model.head.bias, GOLDEN("head_bias"))
-    strategy.model.observe_classes(torch.arange(8))
+    give_head(strategy.model, GOLDEN)
     strategy.annotated = torch.tensor([False, False, True, True, False, False, False, False])
     return strategy
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cl_prompts.strategies import VQPrompt
-from tests.golden_numbers import Golden, golden_strategy, gradient, put
-from tests.strategies.shared import stream_batch
+from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put
+from tests.strategies.shared import golden_update
 
 GOLDEN = Golden("vq_prompt")
 
@@ -22,9 +22,7 @@ def published(temperature: float) -> Any:
     model = strategy.model
     put(model.selector.key, torch.stack([GOLDEN(f"keys_{block}") for block in range(5)]))
     put(model.pools[0].values, torch.stack([GOLDEN(f"prompts_{block}") for block in range(5)]))
-    put(model.head.weight, GOLDEN("head_weight"))
-    put(model.head.bias, GOLDEN("head_bias"))
-    model.observe_classes(torch.arange(8))
+    give_head(model, GOLDEN)
     strategy.annotated = torch.tensor([False, False, True, True, False, False, False, False])
     return strategy
 
@@ -33,16 +31,10 @@ def published(temperature: float) -> Any:
 def test_one_step_is_the_published_one(temperature: float) -> None:
     case = f"temperature_{temperature}/model"
     strategy = published(temperature)
-    model = strategy.model.train()
-    batch = stream_batch(strategy, GOLDEN("images"), GOLDEN("labels"))
-    output = strategy.training_output(batch)
-    GOLDEN.close(output.features, f"{case}/features")
-    GOLDEN.close(output.logits, f"{case}/logits")
+    model = strategy.model
+    output = golden_update(strategy, GOLDEN, f"{case}/")
     assert output.prompt_loss is not None
     GOLDEN.close(output.prompt_loss, f"{case}/prompt_loss")
-    loss = strategy.training_loss(output, batch)
-    GOLDEN.close(loss, f"{case}/loss")
-    loss.backward()
     for block in (0, 4):
         keys, prompts = f"{case}/grad_keys_{block}", f"{case}/grad_prompts_{block}"
         GOLDEN.close(gradient(model.selector.key)[block], keys, atol=1e-4)

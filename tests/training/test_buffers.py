@@ -166,9 +166,8 @@ def test_classes_stay_balanced(size: int, labels: list[int], policy: str, seed: 
         if full:
             entered = {c: n + (c == label) for c, n in before.items()}
             top = [c for c, n in entered.items() if n == max(entered.values())]
-            assert (
-                after.get(min(top), 0) == entered[min(top)] - 1
-            )  # the fullest class that holds a slot, lowest label
+            # the fullest class that holds a slot, lowest label
+            assert after.get(min(top), 0) == entered[min(top)] - 1
     contents = held(memory)
     assert len(set(contents)) == len(contents)
     assert [labels[c] for c in contents] == memory.labels[: len(memory)].tolist()
@@ -204,9 +203,7 @@ def test_the_least_important_sample_goes() -> None:
     memory = ClassBalancedBuffer(4, policy="importance", ema=0.5)
     balance(memory, [0, 0, 0, 1])
     memory.mark_trained(torch.tensor([0]))
-    assert (
-        memory.observe_losses(torch.tensor([3.0, 3.0, 3.0, 3.0])) == 0
-    )  # nothing to compare with yet
+    assert memory.observe_losses(torch.full((4,), 3.0)) == 0  # nothing to compare with yet
     assert memory.importance.tolist() == [0, 0, 0, 0]
     memory.mark_trained(torch.tensor([0]))
     assert memory.observe_losses(torch.tensor([1.0, 2.0, 3.0, 2.0])) == pytest.approx(1.0)
@@ -218,9 +215,8 @@ def test_the_least_important_sample_goes() -> None:
     assert memory.importance.tolist() == [0.5, -0.5, 0, -0.5]  # of its class: slot 3
     assert not memory.trained.any()
     memory.mark_trained(torch.tensor([1]))
-    assert memory.observe_losses(torch.tensor([1.0, 9.0, 2.0, 3.0])) == pytest.approx(
-        1.0
-    )  # slot 1 is new
+    losses = torch.tensor([1.0, 9.0, 2.0, 3.0])  # slot 1 is new
+    assert memory.observe_losses(losses) == pytest.approx(1.0)
     assert memory.importance.tolist() == [0.5, 0.25, 0, -0.5]
 
 
@@ -239,12 +235,8 @@ def test_a_sample_inherits_its_class_s_mean_importance() -> None:
     balance(memory, [0, 0, 0])
     memory.importance[:3] = torch.tensor([1.0, 2.0, 6.0])
     balance(memory, [0, 1], 3)
-    assert memory.importance.tolist() == [
-        0,
-        2,
-        6,
-        3,
-    ]  # class 1 is new and took the slot of least importance
+    # class 1 is new and took the slot of least importance
+    assert memory.importance.tolist() == [0, 2, 6, 3]
     assert held(memory) == [4, 1, 2, 3]
 
 

@@ -39,10 +39,8 @@ def test_fisher_is_a_running_mean_that_starts_at_the_first_square(ema: float) ->
         for name, g in gradients(model).items():
             old = expected.get(name, g**2)
             expected[name] = ema * old + (1 - ema) * g**2
-    assert set(ewc.fisher) == {
-        "2.weight",
-        "2.bias",
-    }  # the head too: it is all that trains on a frozen backbone
+    # the head too: it is all that trains on a frozen backbone
+    assert set(ewc.fisher) == {"2.weight", "2.bias"}
     for name, value in expected.items():
         torch.testing.assert_close(ewc.fisher[name], value)
     assert ewc.penalty() == 0
@@ -73,9 +71,8 @@ def test_penalty_and_its_closed_gradient() -> None:
     torch.testing.assert_close(
         ewc.fisher["2.bias"], 0.5 * importance["2.bias"] + 0.5 * plain["2.bias"] ** 2
     )
-    torch.testing.assert_close(
-        ewc.importance["2.bias"], importance["2.bias"]
-    )  # until the next consolidation
+    # until the next consolidation
+    torch.testing.assert_close(ewc.importance["2.bias"], importance["2.bias"])
     ewc.add_penalty_gradient()
     closed = gradients(model)
     model.zero_grad()

@@ -21,12 +21,8 @@ def test_uncertainty_counts_disagreeing_views() -> None:
 def test_samples_are_evenly_spaced_from_certain_to_uncertain() -> None:
     uncertainty = torch.tensor([0.9, 0.1, 0.5, 0.3, 0.7, 0.2, 0.8])
     labels = torch.tensor([0, 0, 0, 0, 0, 0, 1])
-    assert diverse_selection(uncertainty, labels, 4).tolist() == [
-        1,
-        3,
-        4,
-        6,
-    ]  # ranks 0, 2, 4 of class 0
+    # ranks 0, 2, 4 of class 0
+    assert diverse_selection(uncertainty, labels, 4).tolist() == [1, 3, 4, 6]
     assert diverse_selection(uncertainty, labels, 99).tolist() == list(range(7))
 
 

@@ -15,6 +15,7 @@ import pytest
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.report.page import write_report
+from tests.experiments.commands import change_summary
 from tests.experiments.fake_runs import fake_multi_label_run, fake_run, seal
 from tests.experiments.sketches import sketched
 
@@ -212,8 +213,7 @@ def page_of(root: Path, name: str) -> Page:
         fake_run(root, "linear_probe", seed, settings={"note": name}, **given)
     fake_run(root, "mvp", 3, status="failed", **{**about, "error": name})
     folder = fake_multi_label_run(root / "several")
-    content = json.loads((folder / "summary.json").read_text())
-    (folder / "summary.json").write_text(json.dumps(content | about))
+    change_summary(folder, **about)
     seal(folder)
     return Page(write_report([root]).read_text(encoding="utf-8"))
 

@@ -26,17 +26,14 @@ def texts(cells: list[Aggregate]) -> list[str]:
     return [cell.text for cell in cells]
 
 
-def test_the_table_averages_finished_runs_and_marks_the_best(
-    runs_folder: Path,
-) -> None:
+def test_the_table_averages_finished_runs_and_marks_the_best(runs_folder: Path) -> None:
     runs = collect([runs_folder])
     table = one_table(runs_folder)
     mvp = [
         r.summary["results"]["a_auc"] for r in runs if r.summary["strategy"] == "mvp" and r.finished
     ]
-    assert all(
-        len(cells) == len(METRICS[False]) - 2 for cells in table.values()
-    )  # no FWT, no device
+    # no FWT, no device
+    assert {len(cells) for cells in table.values()} == {len(METRICS[False]) - 2}
     assert texts(table["mvp"]) == [
         f"{50 * sum(mvp):.1f} ± {100 * np.std(mvp, ddof=1):.1f}",
         table["mvp"][1].text,

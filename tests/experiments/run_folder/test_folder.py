@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ from cl_prompts.experiments.run_folder.checkpoint import load
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
-from tests.experiments.commands import rows, summary
+from tests.experiments.commands import rows, summary, unfinished_copy
 from tests.experiments.faults import Fault, contents, count_steps, with_fault
 
 
@@ -37,10 +36,7 @@ def settings() -> RunConfig:
 @pytest.fixture
 def unfinished(mvp_run: Path, tmp_path: Path) -> Path:
     """A copy of a run that says that it is running."""
-    folder = tmp_path / "copy"
-    shutil.copytree(mvp_run, folder)
-    (folder / "summary.json").write_text(json.dumps({**summary(folder), "status": "running"}))
-    return folder
+    return unfinished_copy(mvp_run, tmp_path / "copy")
 
 
 def opened(path: Path, settings: RunConfig) -> AbstractContextManager[RunFolder]:

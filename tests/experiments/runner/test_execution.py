@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, wraps
@@ -30,7 +28,16 @@ from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.signals import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
-from tests.experiments.commands import DIGITS, PROBE, QUICK, rows, run, summary
+from tests.experiments.commands import (
+    DIGITS,
+    PROBE,
+    QUICK,
+    change_summary,
+    rows,
+    run,
+    summary,
+    unfinished_copy,
+)
 from tests.experiments.faults import contents, flipped
 from tests.few_images import few_images
 
@@ -133,17 +140,10 @@ def test_joint_training_shares_a_report_and_is_not_repeated(
     assert "joint" in next(tmp_path.rglob("report-*.html")).read_text()
     # Interrupted between its checkpoint and its end.
     (folder,) = (folder for folder in folders if folder.parent.name == "joint")
-    (folder / "summary.json").write_text(json.dumps({**said["joint"], "status": "interrupted"}))
+    change_summary(folder, status="interrupted")
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
     assert summary(folder)["samples_seen"] == said["joint"]["samples_seen"]
     assert summary(folder)["results"] == said["joint"]["results"]
-
-
-def unfinished_copy(folder: Path, to: Path) -> Path:
-    """A run that was killed between its last checkpoint and its end."""
-    shutil.copytree(folder, to)
-    (to / "summary.json").write_text(json.dumps({**summary(folder), "status": "running"}))
-    return to
 
 
 def test_a_damaged_checkpoint_costs_time_and_no_numbers(

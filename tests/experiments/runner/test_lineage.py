@@ -27,7 +27,7 @@ from cl_prompts.experiments.tracking.tracker import Tracker
 from cl_prompts.experiments.trained.learning import settings_of_child
 from cl_prompts.experiments.trained.loading import load_run
 from tests.experiments import own_parts
-from tests.experiments.commands import rows, signalling, summary
+from tests.experiments.commands import change_summary, rows, signalling, summary
 from tests.experiments.faults import contents
 from tests.experiments.sketches import sketched
 from tests.toy_vits import OLD_TORCH
@@ -314,8 +314,7 @@ def test_a_parent_that_was_changed_is_refused(
     copied = tmp_path / "copy"
     shutil.copytree(parent, copied)
     _, made = learn(copied, place / "later", tmp_path / "out")
-    state = json.loads((made / "summary.json").read_text())
-    (made / "summary.json").write_text(json.dumps({**state, "status": "interrupted"}))
+    change_summary(made, status="interrupted")
     (copied / "SHA256SUMS").write_text("something else\n")
     assert main(["run", "--resume", str(made)]) == 2
     assert "is not the parent of this run, or was changed" in capsys.readouterr().err

@@ -14,8 +14,7 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.sweeps.grid import grid
 from cl_prompts.experiments.sweeps.sweep import Sweep, earlier_runs
-from tests.experiments.commands import PROBE, QUICK
-from tests.experiments.runner.test_execution import unfinished_copy
+from tests.experiments.commands import PROBE, QUICK, unfinished_copy
 from tests.experiments.test_stops import same_run
 
 

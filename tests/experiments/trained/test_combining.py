@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torchvision.utils import save_image
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli import main
@@ -20,6 +21,7 @@ from cl_prompts.experiments.cli.entry import carry_out
 from cl_prompts.experiments.run_folder import plans
 from cl_prompts.experiments.run_folder.checksums import check_sums, learned_images
 from cl_prompts.experiments.run_folder.runs import collect
+from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.trained.combining import merge
 from cl_prompts.experiments.trained.forgetting import differences, forget, verify
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
@@ -27,6 +29,7 @@ from tests.experiments.commands import summary
 from tests.experiments.faults import Fault, count_steps, with_fault
 from tests.experiments.runner.test_lineage import SMALL, TEST, TRAIN, digits_folder, newest
 from tests.experiments.sketches import sketched
+from tests.few_images import few_images
 from tests.refusals import check_refusals
 from tests.toy_vits import OLD_TORCH
 
@@ -170,17 +173,11 @@ def test_the_forgotten_files_may_be_deleted(place: Path, tmp_path: Path) -> None
 
 def test_several_labels_are_forgotten(tmp_path: Path) -> None:
     options = ["strategy=multi_label_ridge", "seed=1", "scenario.protocol=B10-C1", "image_size=16"]
-    from tests.few_images import few_images
-
     with few_images():
         assert main(["run", "digit_scenes", *options, "--out", str(tmp_path), "--quiet"]) == 0
         run = load_run(newest(tmp_path), device="cpu")
-        from PIL import Image
-
-        pixels = run.data().train.images[0]
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "scene.png")
         (tmp_path / "some").mkdir()
-        shutil.move(tmp_path / "scene.png", tmp_path / "some/scene.png")
+        save_image(run.data().train.images[0] / 255, tmp_path / "some/scene.png")
         found = forget(run, tmp_path / "some", out=tmp_path / "out")
         assert verify(found).sums < CLOSE
         with pytest.raises(InputError, match="several classes each"):
@@ -282,7 +279,5 @@ def test_mistakes_have_one_sentence(
 
 def test_runs_of_the_same_images_differ_by_nothing(parents: tuple[Path, Path]) -> None:
     one, other = (load_run(parents[0], device="cpu") for _ in range(2))
-    from cl_prompts.experiments.runner.building import build_run
-
     found = differences(one, other, build_run(one.settings))
     assert (found.sums, found.scores, found.predictions) == (0, 0, 0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
+from torchvision.utils import save_image
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments import load_run
@@ -20,10 +20,9 @@ from tests.few_images import few_images
 def save_test_images(trained: TrainedRun, place: Path) -> None:
     test = trained.data().test
     for row, label in enumerate(test.targets):
-        pixels = (test[row][0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         file = place / trained.classes[label] / f"{row}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(file)
+        save_image(test[row][0], file)
 
 
 def test_a_folder_of_the_test_images_scores_as_the_run_did(
@@ -73,8 +72,7 @@ def test_several_labels_have_average_precisions(tmp_path: Path) -> None:
         test = trained.data().test
     lines = ["path,label"]
     for row, own in enumerate(test.targets.tolist()):
-        pixels = (test[row][0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(tmp_path / f"{row}.png")
+        save_image(test[row][0], tmp_path / f"{row}.png")
         names = [name for name, there in zip(trained.classes, own, strict=True) if there]
         lines.append(f"{row}.png,{';'.join(names)}")
     (tmp_path / "a.csv").write_text("\n".join(lines))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from torchvision.utils import save_image
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import load_run
@@ -88,8 +88,7 @@ def test_no_threshold_is_refused_by_a_sentence(
 
 def test_files_become_what_test_images_became(trained: TrainedRun, tmp_path: Path) -> None:
     image = trained.data().test[0][0]
-    pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    Image.fromarray(pixels).save(tmp_path / "a.png")
+    save_image(image, tmp_path / "a.png")
     for given in (tmp_path / "a.png", str(tmp_path / "a.png"), [tmp_path / "a.png"]):
         assert torch.allclose(trained.predict(given).scores, trained.predict(image[None]).scores)
     (tmp_path / "b.png").write_text("no image")

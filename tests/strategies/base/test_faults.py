@@ -15,7 +15,7 @@ from cl_prompts.scenarios import disjoint_benchmark
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from tests.refusals import check_refusals
 from tests.toy_data import Blobs, experiences
-from tests.toys import PROTOTYPES, fit, make
+from tests.toys import PROTOTYPES, fit, make, watch
 
 NAN = float("nan")
 
@@ -42,13 +42,7 @@ def test_the_error_names_the_first_cause() -> None:
 def test_a_run_stops_with_the_positions_of_its_broken_images(kind: str) -> None:
     scenario = "mlcil" if kind in ("multi_label_ridge", "l3a") else "class_incremental"
     strategy = make(kind, scenario)
-    original = strategy.training_output
-
-    def broken(batch: Any) -> Any:
-        batch.columns[0][3] = NAN
-        return original(batch)
-
-    strategy.training_output = broken
+    watch(strategy, "training_output", lambda batch: batch.columns[0][3].fill_(NAN))
     with pytest.raises(RunError, match=r"images 3 contain NaN or infinity"):
         fit(strategy, experiences(scenario)[:1])
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import benchmark_with_validation_stream
-from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import domain_incremental_benchmark, mlcil_benchmark, si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
+from tests.strategies.shared import ordinary
 from tests.toy_data import Blobs, Scenes
 from tests.toy_vits import tiny_vit
 from tests.toys import fit
@@ -26,25 +26,17 @@ def stream() -> Any:
     return si_blurry_benchmark(Blobs(100, 6, seed=1), Blobs(48, 6, seed=2), n_tasks=3, seed=3)
 
 
-def probe(plugin: AnytimeEvaluation, n_classes: int = 6, online_iter: int = 1) -> LinearProbe:
+def probe(plugin: AnytimeEvaluation) -> LinearProbe:
     torch.manual_seed(0)  # of the backbone
     return LinearProbe(
         backbone=tiny_vit(depth=1),
-        n_classes=n_classes,
+        n_classes=6,
         train_mb_size=8,
-        online_iter=online_iter,
+        online_iter=1,
         device="cpu",
         evaluator=None,
         plugins=[plugin],
     )
-
-
-def naive(plugins: list[Any], n_classes: int = 6, kind: Any = Naive, **settings: Any) -> Any:
-    """An ordinary strategy."""
-    model = SimpleMLP(num_classes=n_classes, input_size=3 * 16 * 16)
-    settings |= {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1)}
-    loss = torch.nn.CrossEntropyLoss()
-    return kind(train_mb_size=8, plugins=plugins, evaluator=None, criterion=loss, **settings)
 
 
 def boundaries(stream: Any, size: int = 8) -> list[int]:
@@ -132,7 +124,7 @@ def test_samples_are_those_of_the_stream_whatever_a_strategy_trains_on(
     stream: Any, kind: Any
 ) -> None:
     plugin = AnytimeEvaluation(stream.test_stream, every=25)
-    strategy = naive([plugin], kind=kind, train_epochs=2)
+    strategy = ordinary(kind, [plugin], train_epochs=2)
     strategy.train(stream.train_stream, eval_streams=[], shuffle=False, drop_last=kind is Naive)
     dropped = 8 if kind is Naive else 1
     sizes = [len(e.dataset) // dropped * dropped for e in stream.train_stream]
