@@ -289,17 +289,8 @@ def _table(
 
 def before_after_table(folder: Path) -> Table:
     """Return the scores of a continual run, before and after it."""
-    from cl_prompts.experiments.results.history import before_after
+    from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after
     from cl_prompts.experiments.run_folder.runs import collect
 
     (run,) = collect([folder])
-    rows = []
-    for row in before_after(run):
-        texts = ["" if v is None else f"{100 * v:.1f} %" for v in (row.before, row.after)]
-        change = "" if row.change is None else f"{100 * row.change:+.1f}"
-        if row.interval is not None:
-            low, high = row.interval
-            change += f" ({100 * low:+.1f} to {100 * high:+.1f})"
-        rows.append([row.name, str(row.images or ""), *texts, change])
-    headings = ["test images of", "images", "before", "after", "change (95 % interval)"]
-    return _table(headings, rows, right=headings[1:])
+    return _table(BEFORE_AFTER, [row.texts for row in before_after(run)], right=BEFORE_AFTER[1:])

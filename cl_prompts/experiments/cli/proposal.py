@@ -6,7 +6,6 @@ import math
 import re
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from timeit import repeat
 from typing import Any
@@ -15,13 +14,11 @@ import torch
 
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
 from cl_prompts.backbones.devices import threads
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.own_images import Survey
 from cl_prompts.experiments.runner.run import takes_one_thread
-from cl_prompts.scenarios.registry import find_scenario
 
 #: least number of anytime points of a curve
 POINTS = 20
@@ -43,18 +40,13 @@ def every_for(n_train: int) -> int:
     return every - every % 10 if every >= 30 else every
 
 
-def tasks_for(found: Survey, scenario: str) -> int:
-    """Return the number of tasks: five, or fewer if there are fewer than two classes for each."""
-    n = len(found.classes)
-    most = 5 if n >= 10 else max(2, n // 2)
-    make = find_scenario(scenario).make
-    for n_tasks in range(most, 1, -1):
-        with suppress(InputError):
-            # The tasks of classes are drawn, so every seed must allow this number.
-            for seed in SEEDS:
-                make(found.train_targets, found.test_targets, n_tasks=n_tasks, seed=seed)
-            return n_tasks
-    return 1
+def tasks_for(n_classes: int) -> int:
+    """Return five tasks, or fewer if there are fewer than two classes for each.
+
+    >>> tasks_for(10), tasks_for(6), tasks_for(3), tasks_for(1)
+    (5, 3, 2, 1)
+    """
+    return min(n_classes, 5, max(2, n_classes // 2))
 
 
 def backbone_for(found: Survey, name: str | None) -> tuple[str, int]:
@@ -182,7 +174,7 @@ def _stream(found: Survey) -> tuple[dict[str, Any], str]:
         order = {"domain_order": list(found.domains), "announced": True}
         return {"name": "domain_incremental", **order}, f"{len(found.domains)} domains in sequence"
     scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
-    n_tasks = tasks_for(found, scenario)
+    n_tasks = tasks_for(len(found.classes))
     shares = {"disjoint_percent": 50, "blurry_percent": 10}
     return {"name": scenario, "n_tasks": n_tasks, **shares}, f"Si-Blurry in {n_tasks} tasks"
 

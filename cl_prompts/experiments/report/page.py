@@ -36,7 +36,7 @@ from cl_prompts.experiments.results.comparison import (
 )
 from cl_prompts.experiments.results.comparison_text import BOLD, difference_lines
 from cl_prompts.experiments.results.groups import Group, choose, groups
-from cl_prompts.experiments.results.history import before_after, curve_of
+from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after, curve_of
 from cl_prompts.experiments.results.metrics import memory_text
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
@@ -135,6 +135,7 @@ def _render(
         place=lambda path: Path(os.path.relpath(path.resolve(), base.resolve())).as_posix(),
         opening=opening(runs),
         before_after=before_after,
+        before_after_headings=BEFORE_AFTER,
         memory=lambda run: memory_text(run.summary),
         label=label_of,
         order_table=order_table,

@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 #: (samples seen, value) per point
 Points = list[tuple[int, float]]
 _Z = 1.959964  # of a 95 % interval
+#: headings of :class:`BeforeAfter`
+BEFORE_AFTER = ("test images of", "images", "before", "after", "change (95 % interval)")
 
 
 def _series(run: RunRecord, kind: str) -> Mapping[str, Points]:
@@ -145,31 +147,32 @@ class BeforeAfter(NamedTuple):
     images: int = 0
 
     @property
-    def change(self) -> float | None:
-        """Points gained; negative if the model forgot."""
-        if self.before is None or self.after is None:
-            return None
-        return self.after - self.before
+    def texts(self) -> list[str]:
+        """Name, images, scores and their change with its interval, under ``BEFORE_AFTER``."""
+        scores = ["" if v is None else f"{100 * v:.1f} %" for v in (self.before, self.after)]
+        change = ""
+        if self.before is not None and self.after is not None:
+            change = f"{100 * (self.after - self.before):+.1f}"
+            if self.images:
+                ends = change_interval(self.before, self.after, self.images)
+                change += " ({:+.1f} to {:+.1f})".format(*(100 * end for end in ends))
+        return [self.name, str(self.images or ""), *scores, change]
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Ends of the 95 % interval of the change, by Newcombe (Statistics in Medicine, 1998,
-        method 10). It treats both scores as independent, so it is too wide rather than too narrow.
-        None without a change or a number of images.
 
-        >>> low, high = BeforeAfter("cat", 0.75, 0.875, 24).interval
-        >>> round(low, 2), round(high, 2)
-        (-0.1, 0.34)
-        """
-        if self.before is None or self.after is None or not self.images:
-            return None
-        low, high = wilson(self.before, self.images)
-        low_after, high_after = wilson(self.after, self.images)
-        change = self.after - self.before
-        return (
-            change - math.hypot(self.after - low_after, high - self.before),
-            change + math.hypot(high_after - self.after, self.before - low),
-        )
+def change_interval(before: float, after: float, n: int) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of a change of shares of n images, by Newcombe
+    (Statistics in Medicine, 1998, method 10). It treats both shares as independent, so it is too
+    wide rather than too narrow.
+
+    >>> [round(end, 2) for end in change_interval(0.75, 0.875, 24)]
+    [-0.1, 0.34]
+    """
+    low, high = wilson(before, n)
+    low_after, high_after = wilson(after, n)
+    return (
+        after - before - math.hypot(after - low_after, high - before),
+        after - before + math.hypot(high_after - after, before - low),
+    )
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:

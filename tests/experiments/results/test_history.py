@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cl_prompts.experiments.results.history import (
+    BeforeAfter,
     before_after,
     class_matrix,
     curve_of,
@@ -127,12 +128,13 @@ def test_groups_are_means_over_their_classes() -> None:
         before={"score": 0.9, "by_class": [0.8, 0.5]},
         metrics={"task_end_accuracy": ends},
     )
-    table = {row.name: (row.before, row.after, row.change) for row in before_after(run)}
-    assert table["all test images"] == (0.9, 0.7, pytest.approx(-0.2))
+    table = {row.name: row.texts[2:] for row in before_after(run)}
+    assert table["all test images"] == ["90.0 %", "70.0 %", "-20.0"]
     # A mean average precision over fewer classes does not estimate the same value.
     run.summary["multi_label"] = True
     run.metrics["task_end_map"] = ends
     assert before_after(run)[0] == ("all test images", None, 0.7, 0)
-    assert table["classes known before"] == (pytest.approx(0.65), 0.8, pytest.approx(0.15))
-    assert table["new classes"] == (None, 0.4, None)
-    assert table["cat"] == (0.8, 0.6, pytest.approx(-0.2))
+    assert table["classes known before"] == ["65.0 %", "80.0 %", "+15.0"]
+    assert table["new classes"] == ["", "40.0 %", ""]
+    assert table["cat"] == ["80.0 %", "60.0 %", "-20.0"]
+    assert BeforeAfter("cat", 0.75, 0.875, 24).texts[-1] == "+12.5 (-10.1 to +34.0)"

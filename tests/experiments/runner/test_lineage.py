@@ -255,11 +255,11 @@ def test_scores_before_and_after(child: Path) -> None:
     assert list(table)[:3] == ["all test images", "classes known before", "new classes"]
     assert table["four"].before is None
     assert table["four"].after is not None
-    assert table["four"].change is None
+    assert table["four"].texts[-1] == ""
     two = table["two"]
     assert two.before is not None
     assert two.after is not None
-    assert two.change == two.after - two.before
+    assert two.texts[-1].startswith(f"{100 * (two.after - two.before):+.1f} (")
     assert table["all test images"].after == summary(child)["results"]["a_last"]
     # Test images of new classes, which the parent's model had none right of, count before, too.
     right = sum(TEST * (table[name].before or 0.0) for name in [*run.summary["class_names"], "two"])
@@ -344,7 +344,7 @@ def test_the_report_shows_the_chain_and_what_was_forgotten(
     (run,) = collect([child])
     (two,) = (row for row in before_after(run) if row.name == "two")
     assert two.before is not None
-    assert f">two</td><td>{100 * two.before:.1f}</td>" in page
+    assert f">two</td><td>{two.images}</td><td>{100 * two.before:.1f} %</td>" in page
 
 
 def test_rates_and_decay_are_those_of_the_settings_of_the_child(
