@@ -51,7 +51,7 @@ class CombinedSet(ImageSet):
         targets: np.ndarray,
         ignored: np.ndarray | None = None,
         domains: np.ndarray | None = None,
-        rows: Sequence[int] | None = None,
+        rows: Any = None,
     ) -> None:
         self.parts = tuple(parts)
         self.targets = targets
@@ -275,22 +275,21 @@ def contents(images: ImageSet, rows: Sequence[int] | None = None) -> list[str]:
         return list(threads.map(images.content, chosen))
 
 
-def chosen(data: DataSet, train: Sequence[int], test: Sequence[int]) -> DataSet:
-    """A data set with some of its images, and with the classes that training images have.
+def with_contents(data: DataSet, kept: Collection[str]) -> DataSet:
+    """A data set with the training images of these hashes alone, and with their classes.
 
     Test images of other classes are left out.
 
     Raises:
         InputError: no training image remains.
     """
-    if not len(train):
+    train = [row for row, content in enumerate(contents(data.train)) if content in kept]
+    if not train:
         raise InputError(f"no training image of data set {data.name!r} would remain")
-    labels = data.train.targets[list(train)]
+    labels, tested = data.train.targets[train], data.test.targets
     found = labels.any(axis=0) if data.multi_label else np.bincount(labels) > 0
     classes = np.flatnonzero(found).tolist()
-    if not data.multi_label:
-        known = np.isin(data.test.targets, classes)
-        test = [row for row in test if known[row]]
+    test = range(len(tested)) if data.multi_label else np.flatnonzero(np.isin(tested, classes))
     rest = {one.name: getattr(data, one.name) for one in fields(DataSet)}
     rest["train"] = _some(data.train, train, classes)
     rest["test"] = _some(data.test, test, classes)
@@ -298,21 +297,14 @@ def chosen(data: DataSet, train: Sequence[int], test: Sequence[int]) -> DataSet:
     return DataSet(**rest)
 
 
-def _some(whole: ImageSet, rows: Sequence[int], classes: Sequence[int]) -> CombinedSet:
+def _some(whole: ImageSet, rows: Any, classes: Sequence[int]) -> CombinedSet:
     """Choose images, and the classes that remain, in their new order."""
     chosen = np.asarray(rows, dtype=np.int64)
     n_classes = max([*classes, whole.targets.max(initial=0)]) + 1
     _, targets = relabel(whole.targets[chosen], np.asarray(classes), n_classes)
     ignored = None if whole.ignored is None else whole.ignored[chosen][:, list(classes)]
     domains = None if whole.domains is None else whole.domains[chosen]
-    return CombinedSet([whole], targets, ignored, domains, chosen.tolist())
-
-
-def with_contents(data: DataSet, kept: Collection[str]) -> DataSet:
-    """A data set with the training images of these hashes alone; see :func:`chosen`."""
-    found = contents(data.train)
-    train = [row for row, content in enumerate(found) if content in kept]
-    return chosen(data, train, range(len(data.test)))
+    return CombinedSet([whole], targets, ignored, domains, chosen)
 
 
 def once_tested(data: DataSet) -> DataSet:

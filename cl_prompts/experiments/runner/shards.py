@@ -7,6 +7,7 @@ between two evaluations. The run then adds interval by interval, and evaluates.
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -230,17 +231,12 @@ def _learn(run: Run, piece: Interval, batches: Sequence[np.ndarray]) -> None:
     """Add batches of an interval to the head."""
     model: Any = run.strategy.model
     targets = run.data.train.targets
-    visible = torch.ones(model.n_classes, dtype=torch.bool)
-    if run.data.multi_label:
-        visible = torch.from_numpy(run.split.visible[piece.task])
-    annotated = visible.to(run.strategy.device)
+    visible = torch.from_numpy(run.split.visible[piece.task])
     for rows, features in _features(run, run.data.train.plain(), batches):
         labels = torch.from_numpy(targets[rows])
         if run.data.multi_label:
             labels = (labels * visible).float()
-        on_host = model.head.sorts
-        labels = labels if on_host else labels.to(features.device)
-        model.learn(features, labels, annotated)
+        model.learn(features, labels.to(features.device), visible.to(features.device))
 
 
 @torch.no_grad()
@@ -277,20 +273,16 @@ def use_shards(run: Run, folder: Path, shards: int) -> None:
     """Let an untrained run take its sums and test features from finished shards."""
     strategy: Any = run.strategy
     intervals = intervals_of(run)
-    pieces = [{p.number for p in pieces_of(intervals, k, shards)} for k in range(1, shards + 1)]
-    place = folder / FOLDER
     evaluator = run.anytime.evaluator
     evaluator.device = strategy.device
+    held = defaultdict(list)
     for shard in range(1, shards + 1):
+        place = folder / FOLDER / str(shard)
+        for piece in pieces_of(intervals, shard, shards):
+            held[piece.number].append(place / piece.file)
         rows = torch.from_numpy(_test_rows(run, shard, shards))
         if len(rows):
-            found = load_file(place / str(shard) / TEST)["features"]
-            evaluator.put(strategy.model, rows, found)
-
-    def states(interval: Interval) -> Iterator[dict[str, Tensor]]:
-        for number, own in enumerate(pieces, 1):
-            if interval.number in own:
-                yield load_file(place / str(number) / interval.file)
+            evaluator.put(strategy.model, rows, load_file(place / TEST)["features"])
 
     def sums_of(task: int) -> Iterator[GivenSums]:
         for interval in intervals:
@@ -300,7 +292,8 @@ def use_shards(run: Run, folder: Path, shards: int) -> None:
                 if run.data.multi_label:
                     found = (found * run.split.visible[task]).max(axis=0, keepdims=True)
                 labels = torch.from_numpy(np.unique(found) if found.ndim == 1 else found)
-                yield GivenSums(interval.end, len(rows), labels, partial(states, interval))
+                states = partial(map, load_file, held[interval.number])
+                yield GivenSums(interval.end, len(rows), labels, states)
 
     strategy.given_sums = sums_of
 

@@ -84,7 +84,7 @@ def merge(
     run = build_run(settings)
     _check_tests(run, learned)
     model = run.strategy.model
-    states = [_state(parent, run.data.classes) for parent in parents]
+    states = [state_for(parent, run.data.classes) for parent in parents]
     model.load_learned_state(states[0])
     for state in states[1:]:
         model.head.add(_head(model, state))
@@ -96,8 +96,8 @@ def merge(
     return load_run(folder, device=parents[0].settings.device, trust_code=trust_code)
 
 
-def _state(parent: TrainedRun, classes: Sequence[str]) -> dict[str, Any]:
-    """Learned state of a run, with all classes of the merged one."""
+def state_for(parent: TrainedRun, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the learned state of a run with the classes of another one."""
     places = [parent.classes.index(c) if c in parent.classes else -1 for c in classes]
     model = parent.strategy.model
     return rearranged(model, model.learned_state(), places)

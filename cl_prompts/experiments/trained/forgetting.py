@@ -24,9 +24,9 @@ from cl_prompts.experiments.runner.execution import written
 from cl_prompts.experiments.runner.lineage import finished_run, one_task, parent_entry
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.running import run_all
-from cl_prompts.experiments.trained.combining import summed_run
+from cl_prompts.experiments.trained.combining import state_for, summed_run
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
-from cl_prompts.models.sums import condition_numbers, rearranged, sums_of
+from cl_prompts.models.sums import condition_numbers, sums_of
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,8 @@ def forget(
         "condition_before": before,
         "condition_after": condition_numbers(trained.strategy.model.head),
     }
-    places = [trained.classes.index(name) for name in child.data.classes]
-    model = trained.strategy.model
     samples = record.summary["samples_seen"] - len(rows)
-    adopted = {"state": rearranged(model, model.learned_state(), places), "samples": samples}
+    adopted = {"state": state_for(trained, child.data.classes), "samples": samples}
     what = repr(str(images)) if images is not None else f"class_name={class_name!r}"
     command = command or f"forget({str(folder)!r}, {what})"
     made = written(child, adopted, Path(out), command, about)
