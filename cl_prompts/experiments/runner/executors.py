@@ -100,7 +100,11 @@ class Job:
     @property
     def interrupted(self) -> bool:
         """Whether the run ended itself and saved its state."""
-        return status_of(self.run) == "interrupted"
+        from cl_prompts.experiments.run_folder.files import read_json
+
+        with suppress(InputError):
+            return bool(read_json(self.run.folder / "summary.json")["status"] == "interrupted")
+        return False
 
     def outcome(self) -> str:
         """Return how the run finished."""
@@ -117,15 +121,6 @@ class Job:
         from cl_prompts.experiments.runner.execution import complete
 
         complete(self.run, _Silent(), worker_resources())
-
-
-def status_of(run: PlannedRun) -> Any:
-    """Return the status in the summary of a run; None if it cannot be read."""
-    from cl_prompts.experiments.run_folder.files import read_json
-
-    with suppress(InputError):
-        return read_json(run.folder / "summary.json").get("status")
-    return None
 
 
 def execute_job(job: Job, threads: int | None = None) -> None:
