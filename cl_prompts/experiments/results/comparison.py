@@ -133,6 +133,8 @@ def notes_of(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str
             f' {least_effect(fewest):.1f} standard deviations. "Not significant" does not mean'
             " equal."
         )
+    if any(len({run.order for run in runs}) > 1 for runs in group.rows.values()):
+        notes.append('Each class order of a seed counts as one of the "seeds".')
     notes += notes_on(group.runs)
     if bounds and seeds:
         shown = all_of([names[row] for row in bounds])

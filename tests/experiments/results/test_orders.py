@@ -7,7 +7,7 @@ from typing import Any
 
 from cl_prompts.experiments.cli.outcomes import tables
 from cl_prompts.experiments.report.page import caveats
-from cl_prompts.experiments.results.comparison import order_sentences, order_table
+from cl_prompts.experiments.results.comparison import notes_of, order_sentences, order_table
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -46,6 +46,10 @@ def test_a_row_shows_its_worst_mean_and_best_order(tmp_path: Path) -> None:
     assert len(ordered.runs) == 9
     assert plain.differs == ("class_order not recorded instead of several",)
     assert order_table(plain) == []
+    assert ["class order" in " ".join(notes_of(g, g.table())) for g in (ordered, plain)] == [
+        True,
+        False,
+    ]
     headings, probe, mvp = order_table(ordered)
     assert headings[:4] == ("strategy", "orders", "A_AUC worst", "A_AUC mean")
     # Means over the seeds at each order.
