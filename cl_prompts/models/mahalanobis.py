@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -63,6 +64,9 @@ class MahalanobisPerClass(PrototypeClassifier):
     inverses: Tensor | None
     inverted: Tensor
     """(classes,) count of each class when its matrix was inverted."""
+    current: Sequence[int] | None = None
+    """Classes with a sample while all inverses are current. A plain list, so that exported graphs
+    depend on no value."""
 
     def __init__(
         self,
@@ -130,25 +134,35 @@ class MahalanobisPerClass(PrototypeClassifier):
             self.raw_mean += shift / self.count.clamp(min=1)[:, None]
             x = x.sqrt()
         self.classes.update(x, labels)
+        self.current = None
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+    def _inverted(self) -> tuple[Sequence[int], Tensor]:
+        """Classes with a sample, and the inverses of all classes."""
+        if self.current is not None and self.inverses is not None:
+            return self.current, self.inverses
         if self.inverses is None:
             self.inverses = torch.zeros_like(self.classes.scatters)
             self.inverted = torch.zeros_like(self.count)
         for c in (self.count != self.inverted).nonzero().flatten().tolist():
             self.inverses[c] = pseudo_inverse(self.matrix(c))
         self.inverted = self.count.clone()
+        self.current = classes = self.seen.nonzero().flatten().tolist()
+        return classes, self.inverses
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        classes, inverses = self._inverted()
         v = F.normalize(x, dim=1)
         if self.form == "trained":
             # The square root of a negative feature would be NaN.
             v = F.normalize(v.clamp(min=0).sqrt(), dim=1)
-        means, scores = self.means(), v.new_zeros(len(v), self.n_classes)
+        # Any number for unseen classes, whose scores are hidden.
+        means, scores = self.means(), [v[:, 0]] * self.n_classes
         # One class at a time to save memory.
-        for c in self.seen.nonzero().flatten().tolist():
+        for c in classes:
             # -(v - m_c) R_c^+ (v - m_c)^T
             difference = v - means[c]
-            scores[:, c] = -((difference @ self.inverses[c]) * difference).sum(dim=1)
-        return scores
+            scores[c] = -((difference @ inverses[c]) * difference).sum(dim=1)
+        return torch.stack(scores, dim=1)
 
 
 def normalised(covariance: Tensor) -> Tensor:
