@@ -12,6 +12,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 KeyValue = tuple[Tensor, Tensor]
+#: Thirds of a projection: queries, keys and values.
+QKV = slice(0, 3)
 
 # On the CPU, torch's fused attention is slow in bf16, above all its backward pass. Milliseconds of
 # one thread with avx512_bf16 and heads of width 64: fused / fused in fp32 / two matrix products:
@@ -31,29 +33,6 @@ MULTIPLIED_KEYS = 320
 LINEAR_AT_LAST = (Mlp, GluMlp, SwiGLU)
 
 
-def project(attn: Attention, normed: Tensor) -> Tensor:
-    """Project tokens behind the first norm to queries, keys and values (batch, n, 3 dim)."""
-    if attn.qkv is None:  # EVA-02 has three layers
-        return torch.cat([layer(normed) for layer in _layers(attn)], dim=-1)
-    if getattr(attn, "q_bias", None) is None:
-        return attn.qkv(normed)
-    bias = _biases(attn)
-    if attn.qkv_bias_separate:
-        return attn.qkv(normed) + bias
-    return F.linear(normed, attn.qkv.weight, bias)
-
-
-def _layers(attn: Attention) -> tuple[nn.Module, ...]:
-    return attn.q_proj, attn.k_proj, attn.v_proj
-
-
-def _biases(attn: Attention) -> Tensor | None:
-    """Bias of the joint projection; Eva's has three parts, of which that of keys is zero."""
-    if getattr(attn, "q_bias", None) is None:
-        return attn.qkv.bias
-    return torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
-
-
 def scaled(block: Block, branch: int, output: Tensor) -> Tensor:
     """LayerScale of the attention (1) or the MLP (2): a module of ``Block``, a parameter or None of
     ``EvaBlock``."""
@@ -63,11 +42,11 @@ def scaled(block: Block, branch: int, output: Tensor) -> Tensor:
     return output if gamma is None else gamma * output
 
 
-def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
-    """Compute some thirds (query, key, value) of the qkv projection.
+def project(attn: Attention, normed: Tensor, parts: slice = QKV) -> Tensor:
+    """Project tokens behind the first norm to queries, keys and values.
 
     Args:
-        attn: the attention.
+        attn: the attention; EVA-02's has three layers.
         normed: (batch, n, dim) tokens after the block's first LayerNorm.
         parts: thirds from start to stop; ``slice(1, 3)`` is keys and values.
 
@@ -76,9 +55,11 @@ def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
     """
     batch, n, _ = normed.shape
     if attn.qkv is None:
-        found = [layer(normed.flatten(0, 1)) for layer in _layers(attn)[parts]]
-        return torch.cat(found, dim=-1).view(batch, n, -1)
-    weight, bias = attn.qkv.weight, _biases(attn)
+        layers = (attn.q_proj, attn.k_proj, attn.v_proj)[parts]
+        return torch.cat([layer(normed) for layer in layers], dim=-1)
+    weight, bias = attn.qkv.weight, attn.qkv.bias
+    if getattr(attn, "q_bias", None) is not None:  # Eva's three parts; that of keys is zero
+        bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
     # The width of all heads may differ from that of a token.
     third = attn.proj.in_features
     rows = slice(parts.start * third, parts.stop * third)
@@ -276,7 +257,7 @@ def run_block(
     asking = tokens if first is None else tokens[:, :first]
     more = None
     if context is not None:  # keys and values of the prompts, without queries
-        more = project_parts(attn, block.norm1(context), slice(1, 3))
+        more = project(attn, block.norm1(context), slice(1, 3))
     # A routed prefix reads the queries of all tokens.
     query, keys, values = _query_key_value(
         attn, normed, projected, first if routed is None else None, more
@@ -328,8 +309,8 @@ def _query_key_value(
     """
     if first is not None and projected is None:
         # Queries of the tokens to read; keys and values of all tokens.
-        queries = project_parts(attn, normed[:, :first], slice(0, 1))
-        pairs = project_parts(attn, normed, slice(1, 3))
+        queries = project(attn, normed[:, :first], slice(0, 1))
+        pairs = project(attn, normed, slice(1, 3))
     else:
         projected = project(attn, normed) if projected is None else projected
         if first is None and more is None:

@@ -33,7 +33,7 @@ from cl_prompts.backbones.attention import (
     RoutedPrefix,
     by_head,
     join,
-    project_parts,
+    project,
 )
 
 #: Fields of a plan that hold prompts by block, and arguments of
@@ -73,7 +73,7 @@ class PooledTokens:
         Each is (batch, heads, k * n, head dim) in the given precision.
         """
         attn = block.attn
-        rows = project_parts(attn, block.norm1(self.entries.to(dtype)), slice(1, 3))
+        rows = project(attn, block.norm1(self.entries.to(dtype)), slice(1, 3))
         # In fp32, to sum the gradients of an entry over many images.
         keys, values = by_head(attn, self._chosen(rows.float()).to(dtype), 2)
         return attn.k_norm(keys), values
@@ -182,18 +182,10 @@ class PromptPlan:
             self.context[block] = (
                 join(self.context[block], tokens, 1) if block in self.context else tokens
             )
-        for block, (keys, values) in other.prefix.items():
-            if block in self.prefix:
-                mine = self.prefix[block]
-                keys, values = join(mine[0], keys, 2), join(mine[1], values, 2)
-            self.prefix[block] = (keys, values)
+        _add_pairs(self.prefix, other.prefix, lambda mine, theirs: join(mine, theirs, 2))
+        _add_pairs(self.additive, other.additive, torch.add)
         if other.offset is not None:
             self.offset = other.offset if self.offset is None else self.offset + other.offset
-        for block, (keys, values) in other.additive.items():
-            if block in self.additive:
-                mine = self.additive[block]
-                keys, values = mine[0] + keys, mine[1] + values
-            self.additive[block] = (keys, values)
         for name in ("adapter", "gate", "routed", "beside"):
             mine_by_block = getattr(self, name)
             theirs = getattr(other, name)
@@ -265,6 +257,14 @@ class PromptPlan:
         context += self.pooled[block].length if block in self.pooled else 0
         prefix = self.prefix[block][0].shape[2] if block in self.prefix else 0
         return context, prefix + (self.routed[block].rows if block in self.routed else 0)
+
+
+def _add_pairs(
+    mine: dict[int, KeyValue], theirs: dict[int, KeyValue], add: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    for block, (keys, values) in theirs.items():
+        known = mine.get(block)
+        mine[block] = (add(known[0], keys), add(known[1], values)) if known else (keys, values)
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a ``.safetensors`` or torch file in fp32; nothing in it is executed.
 
     Raises:
-        InputError: missing file, pickled objects, or not a weight file.
+        InputError: pickled objects, or not a weight file.
     """
-    if not path.is_file():
-        raise _missing(path)
     state: Any
     try:
         state = read_tensors(path)
@@ -86,12 +84,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): _in_fp32(path, k, v) for k, v in state.items()}
 
 
-def _missing(path: Path) -> InputError:
-    return InputError(
-        f"weight file {path} does not exist: pass weights=timm, weights=random or an existing file"
-    )
-
-
 def _in_fp32(path: Path, name: str, value: Tensor) -> Tensor:
     try:
         return in_fp32(value)
@@ -105,8 +97,13 @@ def load_weights(vit: nn.Module, path: Path) -> None:
     Position and patch embeddings are resampled by timm's filter; heads are dropped.
 
     Raises:
-        InputError: unreadable file, or weights that do not fit (which keys).
+        InputError: missing or unreadable file, or weights that do not fit (which keys).
     """
+    if not path.is_file():
+        raise InputError(
+            f"weight file {path} does not exist: pass weights=timm, weights=random or an existing"
+            " file"
+        )
     if path.suffix == ".npz":
         _load_npz(vit, path)
         return
@@ -141,8 +138,6 @@ def load_weights(vit: nn.Module, path: Path) -> None:
 
 def _load_npz(vit: Any, path: Path) -> None:
     """Load a file in Google's format."""
-    if not path.is_file():
-        raise _missing(path)
     if isinstance(vit, eva.Eva):
         raise InputError(f"{path}: EVA, DINOv3 and PE have no .npz format, use .safetensors")
     if not is_zipfile(path):

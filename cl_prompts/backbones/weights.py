@@ -180,10 +180,8 @@ def _build(name: str, image_size: int | None) -> VisionTransformer:
 
 def _patch_of(name: str) -> int | None:
     """Return the patch size in pixels from a timm name."""
-    for part in name.split(".")[0].split("_"):
-        if part.startswith("patch") and part[5:].isdigit():
-            return int(part[5:])
-    return None
+    found = re.search(r"_patch(\d+)(?=_|$)", name.split(".")[0])
+    return None if found is None else int(found[1])
 
 
 def _check_size(image_size: int | None, patch: int | None, name: str) -> None:

@@ -45,7 +45,6 @@ from cl_prompts.backbones.attention import (
     attention_output,
     by_head,
     project,
-    project_parts,
     scaled,
 )
 from cl_prompts.backbones.vit import FrozenViT
@@ -118,7 +117,7 @@ def _look(
     attn = block.attn
     hidden = block.norm1(tokens)
     # The last block needs no queries.
-    projected = project_parts(attn, hidden, slice(1 if last else 0, 3))
+    projected = project(attn, hidden, slice(1 if last else 0, 3))
     width = attn.proj.in_features
     state = FrozenState(tokens, hidden, projected[..., -2 * width :])
     if last:

@@ -15,7 +15,6 @@ from cl_prompts.backbones.attention import (
     attention_output,
     by_head,
     project,
-    project_parts,
 )
 from tests.toy_vits import VIT_VARIANTS, tiny_vit
 
@@ -40,7 +39,7 @@ def test_parts_of_the_projection_are_its_thirds(bias: bool) -> None:
     block = tiny_vit(qkv_bias=bias).vit.blocks[0]
     whole = block.attn.qkv(TOKENS)
     for parts, columns in ((slice(0, 1), slice(0, 16)), (slice(1, 3), slice(16, 48))):
-        found = project_parts(block.attn, TOKENS, parts)
+        found = project(block.attn, TOKENS, parts)
         torch.testing.assert_close(found, whole[..., columns], atol=1e-6, rtol=0)
 
 
