@@ -7,7 +7,6 @@ commands have.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
@@ -15,14 +14,14 @@ from typing import Any, Literal
 from rich.console import Console
 
 from cl_prompts.checks import whole_number
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import outcomes
 from cl_prompts.experiments.cli.arguments import parser_of
 from cl_prompts.experiments.cli.combining import forget, merge
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.executors import MOST_JOBS, Kind, Launching
-from cl_prompts.experiments.runner.signals import Interrupted, stop_says
+from cl_prompts.experiments.runner.signals import stop_says
 
 
 def ls(listed: Sequence[str] = ()) -> None:
@@ -188,13 +187,9 @@ def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> l
     try:
         for folder in folders:
             finished.append(folder)
-    except (RunError, KeyboardInterrupt):
-        if finished:  # earlier runs are not lost
-            # A further signal ends the report; the message is why the runs ended.
-            with suppress(Interrupted):
-                outcomes.conclude(finished, above, console)
-        raise
-    outcomes.conclude(finished, above, console)
+    finally:
+        if finished:
+            outcomes.conclude(finished, above, console)
     return finished
 
 

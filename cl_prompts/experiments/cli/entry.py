@@ -51,10 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader, such as head, has enough: nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except InputError as error:
-        return _said(str(error), 2)
-    except RunError as error:
-        return _said(str(error), 1)
+    except (InputError, RunError) as error:
+        return _said(str(error), 2 if isinstance(error, InputError) else 1)
     except OSError as error:
         # A wrong path is bad input, a full or broken disk a fault.
         place = f"{error.filename}: " if error.filename else ""

@@ -13,7 +13,7 @@ from cl_prompts.catalog import catalog
 from cl_prompts.checks import doubled, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
-from cl_prompts.experiments.recipes.values import as_list, by_name, in_one_line, merged, yaml_of
+from cl_prompts.experiments.recipes.values import as_list, by_name, merged, yaml_of
 from cl_prompts.strategies import canonical_name
 from cl_prompts.user_code import check_trust, is_dotted
 
@@ -137,7 +137,7 @@ def _sections(name: str) -> Recipe:
     try:
         recipe = yaml_of(recipe_text(name))
     except yaml.YAMLError as error:
-        raise InputError(f"recipe {name} is not valid YAML: {in_one_line(error)}") from error
+        raise InputError(f"recipe {name} is not valid YAML: {error}") from error
     if not isinstance(recipe, dict):
         raise InputError(
             f"recipe {name} has no sections: map dataset, scenario, backbone and strategies to"

@@ -124,8 +124,7 @@ class RunConfig:
         try:
             settings = cls(**fits("the text", values.yaml_of(text), dict[str, Any]))
         except (yaml.YAMLError, TypeError, InputError) as error:
-            reason = values.in_one_line(error)
-            raise InputError(f"this is not a run configuration: {reason}") from error
+            raise InputError(f"this is not a run configuration: {error}") from error
         for key, kind in _kinds().items():
             fits(key, getattr(settings, key), kind)
         # Before any look-up, which imports dotted names.

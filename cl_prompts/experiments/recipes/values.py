@@ -104,14 +104,6 @@ def by_name(where: str, value: Any) -> dict[str, Any]:
     raise InputError(f"{where} is {shown(value)}: it should map names to settings")
 
 
-def in_one_line(error: Exception) -> str:
-    """Return a library's error message in one line, without the text that it quotes."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
-    return " ".join(str(error).split())
-
-
 def as_seeds(key: str, value: Any) -> list[int]:
     """Read seeds from a number, a list, a text ``1,2`` or ranges such as ``1-5``.
 
