@@ -62,7 +62,7 @@ def png(chart: Chart) -> bytes:
     return vl_convert.vegalite_to_png(found, ppi=_PPI)
 
 
-def figure(chart: Chart, form: str) -> bytes:
+def figure(chart: Chart, form: Format) -> bytes:
     """Render a chart as a figure of one column's width, 3.4 inches.
 
     Args:

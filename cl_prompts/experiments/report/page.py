@@ -14,8 +14,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cl_prompts.checks import one_of
-from cl_prompts.errors import InputError, RunError, all_of, first_of, short
+from cl_prompts.errors import InputError, all_of, first_of, short
 from cl_prompts.experiments.figures.style import Format, figure, theme
 from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.report.charts import (
@@ -57,7 +56,7 @@ def write_report(
     out: Path | None = None,
     *,
     reference: str | None = None,
-    figures: str | None = None,
+    figures: Format | None = None,
 ) -> Path:
     """Write ``report.html``, a self-contained page on all runs in ``paths``.
 
@@ -73,12 +72,10 @@ def write_report(
         The HTML file. It replaces an older report.
 
     Raises:
-        InputError: see ``collect``; unknown format or reference; ``out`` exists and is not a
-            report of cl-prompts.
-        RunError: the report cannot be written.
+        InputError: see ``collect``; an unknown reference; ``out`` exists and is not a report of
+            cl-prompts.
+        OSError: the report cannot be written.
     """
-    if figures is not None:
-        one_of("--figures", figures, Format)
     places = [Path(path) for path in paths]
     runs = collect(places)
     if out is None:
@@ -86,14 +83,10 @@ def write_report(
     page = out if out.suffix == ".html" else out / "report.html"
     _check_ours(page)
     html, charts = _render(runs, places, page.parent, reference)
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        replace(page, [html.encode(errors="backslashreplace")])
-        if figures is not None:
-            _write_figures(page.with_name(f"{page.stem}_figures"), charts, figures)
-    except OSError as error:
-        reason = error.strerror or error
-        raise RunError(f"cannot write the report to {page}: {reason}") from error
+    page.parent.mkdir(parents=True, exist_ok=True)
+    replace(page, [html.encode(errors="backslashreplace")])
+    if figures is not None:
+        _write_figures(page.with_name(f"{page.stem}_figures"), charts, figures)
     return page
 
 
@@ -104,7 +97,7 @@ def _check_ours(page: Path) -> None:
         )
 
 
-def _write_figures(folder: Path, charts: Charts, form: str) -> None:
+def _write_figures(folder: Path, charts: Charts, form: Format) -> None:
     folder.mkdir(exist_ok=True)
     for name, chart in charts.by_file.items():
         replace(folder / f"{name}.{form}", [figure(chart, form)])

@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from cl_prompts.checks import one_of
 from cl_prompts.experiments.results.aggregates import CONFIDENCE, Aggregate, Difference
 from cl_prompts.experiments.results.comparison import Table, notes_of
 from cl_prompts.experiments.results.metrics import memory_text
@@ -40,11 +39,7 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
         tables: result of :func:`~cl_prompts.experiments.results.comparison.compare`.
         form: Markdown and LaTeX are for readers; CSV and JSON hold one record for
             each row and metric, with unrounded fractions.
-
-    Raises:
-        InputError: unknown format.
     """
-    one_of("format", form, Format)
     if form in ("json", "csv"):
         records = [record for table in tables for record in _records(table)]
         if form == "json":

@@ -12,8 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.report import page as report
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.report.page import write_report
 from tests.experiments.commands import change_summary
 from tests.experiments.fake_runs import fake_multi_label_run, fake_run, seal
@@ -139,8 +138,6 @@ def test_charts_are_written_where_asked_for(tmp_path: Path) -> None:
             "digits-mvp-tasks",
             "digits-stream-seed-1",
         ]
-    with pytest.raises(InputError, match="figures"):
-        write_report([tmp_path], figures="gif")
 
 
 def test_rows_and_reference_are_as_asked(tmp_path: Path) -> None:
@@ -176,16 +173,6 @@ def test_report_goes_where_it_is_told_and_replaces_only_a_report(tmp_path: Path)
     with pytest.raises(InputError, match=r"mine\.html is not a report of cl-prompts"):
         write_report([run], mine)
     assert mine.read_text() == "<html>mine</html>"
-
-
-def test_a_place_that_cannot_be_written_to_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = fake_run(tmp_path)
-    monkeypatch.setattr(report, "_render", lambda *_: ("", None))
-    (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"cannot write the report to .*file"):
-        write_report([run], tmp_path / "file" / "page.html")
 
 
 HOSTILE = (
