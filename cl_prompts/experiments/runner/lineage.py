@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -20,8 +21,10 @@ from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.checks import sha256
 from cl_prompts.datasets.combined import JoinedDataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
+from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
+from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder import checkpoint, files
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE
@@ -33,6 +36,14 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.run import Run
+
+
+#: options that change the training, not the model
+_TRAINING = {
+    *("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm", "compile"),
+    *("train_mb_size", "eval_mb_size", "buffer_batch_size", "train_epochs", "online_iter", "views"),
+    "training_scores",
+}
 
 
 def finished_run(folder: Path) -> RunRecord:
@@ -51,6 +62,30 @@ def finished_run(folder: Path) -> RunRecord:
             f" --resume {quote(str(run.folder))}"
         )
     return run
+
+
+def differences_of_model(one: RunConfig, other: RunConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the settings of the model and of the crop of its images in which two runs differ.
+
+    Weights and normalisation are compared by content.
+    """
+    first, second = _of_model(one), _of_model(other)
+    for key in {**first, **second}:
+        if first.get(key) != second.get(key):
+            yield key, first.get(key), second.get(key)
+
+
+def _of_model(settings: RunConfig) -> dict[str, Any]:
+    name, arguments = settings.section("dataset")
+    crop = crop_of(name, arguments.get("crop")) if name in DATASETS else name
+    found = {"strategy": settings.strategy, "dataset.crop": crop}
+    for key, value in settings.backbone.items():
+        if key not in ("weights", "normalisation"):
+            found[f"backbone.{key}"] = value
+    for key, value in flat(settings.options):
+        if key not in _TRAINING and not key.endswith(("_lr", "weight_decay")):
+            found[key] = value
+    return found
 
 
 def one_task(n_classes: int, *, multi_label: bool, boundaries: bool) -> dict[str, Any]:

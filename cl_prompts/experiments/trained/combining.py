@@ -10,7 +10,6 @@ from typing import Any
 
 from cl_prompts.checks import is_one_name, shown
 from cl_prompts.datasets.combined import contents
-from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import (
@@ -20,20 +19,17 @@ from cl_prompts.experiments.run_folder.checksums import (
 from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.execution import written
-from cl_prompts.experiments.runner.lineage import finished_run, parent_entry
+from cl_prompts.experiments.runner.lineage import (
+    differences_of_model,
+    finished_run,
+    parent_entry,
+)
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.models.sums import not_sums, order_matters, rearranged
 from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
-
-#: settings that do not change the sums, or that the hash of the backbone covers
-_FREE = {
-    "backbone.normalisation",
-    *("options.train_mb_size", "options.eval_mb_size", "options.views"),
-    *("options.training_scores", "options.train_epochs", "options.online_iter"),
-}
 
 
 def merge(
@@ -146,32 +142,15 @@ def check_alike(one: TrainedRun, other: TrainedRun) -> None:
     Raises:
         InputError: names the first difference.
     """
-    first, second = _compared(one), _compared(other)
-    for key in {**first, **second}:
-        if first.get(key) != second.get(key):
-            raise InputError(
-                f"{key} is {shown(first.get(key))} in {one.run.folder} and"
-                f" {shown(second.get(key))} in {other.run.folder}: merge runs of one method,"
-                " backbone and transform"
-            )
-
-
-def _compared(trained: TrainedRun) -> dict[str, Any]:
-    """Settings of method, backbone and transform, and the hash of the backbone."""
-    kept = ("strategy", "options.", "backbone.")
-    settings = trained.run.identity["settings"].items()
-    found = {key: value for key, value in settings if key.startswith(kept) and key not in _FREE}
-    return {
-        **found,
-        "image_size": trained.image_size,
-        "dataset.crop": _crop(trained.settings),
-        "weights or normalisation of the backbone": trained.run.identity["backbone"],
-    }
-
-
-def _crop(settings: RunConfig) -> Any:
-    name, arguments = settings.section("dataset")
-    return crop_of(name, arguments.get("crop")) if name in DATASETS else name
+    found = list(differences_of_model(one.settings, other.settings))
+    hashes = [run.run.identity["backbone"] for run in (one, other)]
+    if hashes[0] != hashes[1]:
+        found.append(("weights or normalisation of the backbone", *hashes))
+    for key, value, known in found:
+        raise InputError(
+            f"{key} is {shown(value)} in {one.run.folder} and {shown(known)} in"
+            f" {other.run.folder}: merge runs of one method, backbone and transform"
+        )
 
 
 def _check_disjoint(

@@ -12,27 +12,21 @@ from cl_prompts.datasets.combined import JoinedDataSet, copies_across
 from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, runs_of
-from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.lineage import (
+    differences_of_model,
     finished_run,
     grow_to_parent,
     one_task,
     parent_entry,
 )
 from cl_prompts.experiments.runner.own_images import name_of, survey
-from cl_prompts.user_code import Trust
+from cl_prompts.user_code import Trust, is_dotted
 
 #: settings of the parent's data set that also apply to further images
 _ALIKE = ("augment", "cache", "cache_gb", "crop")
-#: options that may differ from the parent's: they change the training, not the model
-_TRAINING = {
-    *("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm"),
-    *("train_mb_size", "eval_mb_size", "buffer_batch_size", "train_epochs", "online_iter", "views"),
-    "compile",
-}
 #: length of a run's name; longer ones lose their beginning
 _NAME = 60
 
@@ -127,7 +121,12 @@ def settings_of_child(
             f"a continual run has the strategy and seed of its parent, {settings.strategy} and"
             f" {settings.seed}: leave out strategy=, seed= and orders="
         )
-    _check_unchanged(child, settings)
+    own = is_dotted(settings.dataset["name"])  # its transform is not known
+    for key, value, known in differences_of_model(child, settings):
+        if not (own and key == "dataset.crop"):
+            raise InputError(
+                f"{key} is {shown(value)}, and the model was made with {shown(known)}: leave it out"
+            )
     child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
     sizes = [parent.summary["n_classes"], parent.summary["n_tasks"]]
     child.parent = parent_entry(parent, settings, first=settings.parent.get("first", sizes))
@@ -165,28 +164,3 @@ def _recipe(
         "checkpoint_every": settings.checkpoint_every,
         "tracker": settings.tracker,
     }
-
-
-def _check_unchanged(child: RunConfig, parent: RunConfig) -> None:
-    """Refuse settings that change the model or the crop of its images."""
-    now, before = _of_model(child), _of_model(parent)
-    if "dataset.crop" not in before:  # a data set of the user's own
-        now.pop("dataset.crop")
-    for key in {**now, **before}:
-        if now.get(key) != before.get(key):
-            raise InputError(
-                f"{key} is {shown(now.get(key))}, and the model was made with"
-                f" {shown(before.get(key))}: leave it out"
-            )
-
-
-def _of_model(settings: RunConfig) -> dict[str, Any]:
-    """Return the settings that determine the model and the crop of its images, by name."""
-    found = {f"backbone.{key}": value for key, value in settings.backbone.items()}
-    del found["backbone.weights"]  # they may have moved, and are compared by content
-    if settings.dataset["name"] in DATASETS:
-        found["dataset.crop"] = crop_of(settings.dataset["name"], settings.dataset["crop"])
-    for key, value in flat(settings.options):
-        if key not in _TRAINING and not key.endswith(("_lr", "weight_decay")):
-            found[key] = value
-    return found

@@ -291,7 +291,7 @@ def test_dry_run_says_what_would_grow(
         (["seed=2"], "has the strategy and seed of its parent, mvp and 1"),
         (["weights=random"], "the weights or the normalisation of its backbone changed"),
         (["precision=bf16"], "backbone.precision is 'bf16'"),
-        (["normalisation=[[0,0,0],[1,1,1]]"], "backbone.normalisation is"),
+        (["normalisation=[[0,0,0],[1,1,1]]"], "normalisation of its backbone changed"),
     ],
 )
 def test_refused_settings(
