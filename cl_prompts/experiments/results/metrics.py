@@ -46,7 +46,7 @@ class Metric:
     def text(self, values: Sequence[float]) -> str:
         """Write mean and standard deviation over seeds.
 
-        >>> ownscore("top5").text([0.70, 0.72]), ownscore("top5").text([0.7])
+        >>> score("top5", "top5").text([0.70, 0.72]), score("top5", "top5").text([0.7])
         ('71.0 ± 1.4', '70.0 -')
         """
         if not values:

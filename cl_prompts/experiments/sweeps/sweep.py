@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.files import read_json
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
@@ -39,7 +39,6 @@ class Sweep:
         console: where progress is shown.
 
     Attributes:
-        labels: of the runs.
         folders: of the runs, in the order of the settings; None before a run begins.
         faults: label and error of each failed run.
 
@@ -48,8 +47,8 @@ class Sweep:
 
     >>> from cl_prompts.experiments.sweeps.grid import grid
     >>> sweep = Sweep(grid("digits", ["strategy=ncm", "seed=1-2"]), Path("runs"), console=Console())
-    >>> sweep.labels, sweep.finished
-    (['ncm seed 1', 'ncm seed 2'], [])
+    >>> [run.seed for run in sweep.settings], sweep.finished
+    ([1, 2], [])
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class Sweep:
     ) -> None:
         self._resources = Resources()
         self.settings = settings = in_order(settings, self._resources)
-        self.labels = labels_of_runs(settings)
         self.faults: list[tuple[str, Exception]] = []
         self._how = how
         self._out = out
