@@ -31,7 +31,7 @@ from cl_prompts.scenarios.si_blurry import (
 )
 from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
 from cl_prompts.scenarios.split import BaseSplit, Split
-from cl_prompts.scenarios.streams import LazyStream, multi_label_data, single_label_data
+from cl_prompts.scenarios.streams import LazyStream, experience_data
 
 
 def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[..., CLScenario]:
@@ -179,8 +179,8 @@ def single_label_streams(
     test_rows = [np.arange(len(test_labels))]
     if isinstance(split, DomainSplit):
         own, test_rows = _by_domain(data[1], split)
-    train = partial(single_label_data, data[0], labels, split, own[0])
-    test = partial(single_label_data, data[1], test_labels, split, own[1])
+    train = partial(experience_data, data[0], labels, split, {"domains": own[0]})
+    test = partial(experience_data, data[1], test_labels, split, {"domains": own[1]})
     present = count_classes(test_labels, test_rows, n_classes) > 0
     return [
         LazyStream("train", train, split.tasks, split.visible, split),
@@ -241,12 +241,12 @@ def multi_label_streams(
         split = tested
     elif split != tested:
         raise InputError("the split was made with other test_labels: make it with test.targets")
-    train, test = (
-        partial(
-            multi_label_data, part, labels, split, ignored_of("pairs in .ignored", part, labels)
-        )
-        for part, labels in zip(data, (matrix, test_matrix), strict=True)
-    )
+    ignored = [
+        {"ignored": ignored_of("pairs in .ignored", part, known)}
+        for part, known in zip(data, (matrix, test_matrix), strict=True)
+    ]
+    train = partial(experience_data, data[0], matrix, split, ignored[0])
+    test = partial(experience_data, data[1], test_matrix, split, ignored[1])
     # One test set per task with the classes seen by then, or a single one.
     if split.boundaries:
         shown = split.seen

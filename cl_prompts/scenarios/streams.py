@@ -8,7 +8,7 @@ experience lacks (``cl_prompts.strategies.base.experience.mark_of``).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from cl_prompts.datasets.collate import LabelledItems, entries_of
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
-from cl_prompts.scenarios.split import BaseSplit, Split
+from cl_prompts.scenarios.split import BaseSplit
 
 #: maps rows and their visible classes to a data set of Avalanche
 DataOf = Callable[[np.ndarray, np.ndarray], TaskAwareSupervisedClassificationDataset]
@@ -157,11 +157,11 @@ class MaskedLabels(Dataset[tuple[Any, Tensor]]):
         return entries_of(self.data[index])[0], self.targets[index]
 
 
-def single_label_data(
+def experience_data(
     data: Any,
     labels: np.ndarray,
-    split: Split,
-    domains: np.ndarray | None,
+    split: BaseSplit,
+    others: Mapping[str, np.ndarray | None],
     rows: np.ndarray,
     visible: np.ndarray,
 ) -> TaskAwareSupervisedClassificationDataset:
@@ -169,65 +169,35 @@ def single_label_data(
 
     Args:
         data: items start with the image and its label.
-        labels: (n,) int64.
+        labels: (n,) int64, or of a multi-label split zeros and ones (n, C) uint8; y is a row.
         split: whose ``ordered`` and ``boundaries`` become attributes.
-        domains: names of the domains (n,), which become the attribute ``domains``.
+        others: further attributes: values by sample, (n, ...), or None.
         rows: of the items.
-        visible: unused.
+        visible: visible classes, (C,) bool; a multi-label y is 0 for the others.
     """
-    # A list of integers would take much more memory.
-    small = labels[rows].astype(np.min_scalar_type(split.n_classes))
-    targets = DataAttribute(array(small.dtype.char, small.tobytes()), "targets")
-    named = [] if domains is None else [DataAttribute(domains[rows].tolist(), "domains")]
-    return _avalanche_data(_chosen(data, labels, rows), [*named, targets], split)
-
-
-def multi_label_data(
-    data: Any,
-    matrix: np.ndarray,
-    split: MultiLabelSplit,
-    ignored: np.ndarray | None,
-    rows: np.ndarray,
-    visible: np.ndarray,
-) -> TaskAwareSupervisedClassificationDataset:
-    """Wrap rows of a multi-label data set for Avalanche as items ``(x, y, 0)``.
-
-    Args:
-        data: items start with the image.
-        matrix: 0/1 labels (n, C) uint8; y is a row of it.
-        split: whose ``ordered`` and ``boundaries`` become attributes.
-        ignored: pairs (n, C) bool that evaluation leaves out, which become an attribute.
-        rows: of the items.
-        visible: visible classes, (C,) bool; y is 0 for the others.
-    """
-    targets = MultiHotTargets(matrix, rows, visible)
-    named = [] if ignored is None else [DataAttribute(ignored[rows], "ignored")]
-    items = MaskedLabels(_chosen(data, matrix, rows), targets)
-    return _avalanche_data(items, [*named, targets], split)
-
-
-def _chosen(data: Any, labels: np.ndarray, rows: np.ndarray) -> Any:
-    """Choose rows; Avalanche's own subsets hold lists of integers."""
+    n = len(rows)
     if isinstance(data, AvalancheDataset):
-        return data.subset(rows.tolist())
-    if not isinstance(data, ImageSet):
-        data = LabelledItems(data, labels)  # a user's items may lack the label
-    return Subset(data, rows)  # type: ignore[arg-type]
-
-
-def _avalanche_data(
-    data: Any, attributes: list[DataAttribute[Any]], split: BaseSplit
-) -> TaskAwareSupervisedClassificationDataset:
-    n = len(data)
+        items: Any = data.subset(rows.tolist())
+    else:
+        if not isinstance(data, ImageSet):
+            data = LabelledItems(data, labels)  # a user's items may lack the label
+        items = Subset(data, rows)  # type: ignore[arg-type]
+    if isinstance(split, MultiLabelSplit):
+        targets: Any = MultiHotTargets(labels, rows, visible)
+        items = MaskedLabels(items, targets)
+    else:
+        # A list of integers would take much more memory.
+        small = labels[rows].astype(np.min_scalar_type(split.n_classes))
+        targets = DataAttribute(array(small.dtype.char, small.tobytes()), "targets")
     marks: dict[str, Any] = {name: bool(getattr(split, name)) for name in CARRIED}
     if isinstance(split, DomainSplit):
         marks["domains"] = tuple(split.domains)
     carried = [
         DataAttribute(ConstantSequence(value, n), f"stream_{name}") for name, value in marks.items()
     ]
-    return TaskAwareSupervisedClassificationDataset(
-        [data], data_attributes=[*attributes, TaskLabels(_Zeros(0, n)), *carried]
-    )
+    named = [DataAttribute(v[rows], name) for name, v in others.items() if v is not None]
+    attributes = [*named, targets, TaskLabels(_Zeros(0, n)), *carried]
+    return TaskAwareSupervisedClassificationDataset([items], data_attributes=attributes)
 
 
 class _Zeros(ConstantSequence):

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from cl_prompts.backbones.devices import threads
 from cl_prompts.datasets.combined import contents
 from cl_prompts.errors import InputError, RunError
@@ -33,7 +31,7 @@ from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.runner.signals import StopRequest, stop_requests, stop_says
 from cl_prompts.experiments.runner.task_loop import TaskLoop
-from cl_prompts.experiments.tracking.progress import Display, Watcher
+from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.experiments.tracking.tracker import Tracker
 
 #: computes the sums of a run elsewhere, and gives them to its strategy
@@ -153,13 +151,11 @@ def written(
         stop_says("stopped before the run was written: the same command begins anew"),
         temporary_folder(out, run.settings) as place,
         stop_requests() as request,
-        Display(Console(quiet=True), 1) as display,
-        display.run(1, run.settings.recipe) as watcher,
     ):
         with RunFolder.opened(place, run.settings, identity_of(run), command) as folder:
             if record is not None:
                 files.write_json(place / FORGOTTEN_FILE, record)
-            execute(run, folder, request=request, watcher=watcher, adopted=adopted)
+            execute(run, folder, request=request, watcher=Watcher(), adopted=adopted)
         final = new_path(out, run.settings)
         files.rename(place, final)
         files.sync(final.parent)

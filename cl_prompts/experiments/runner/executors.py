@@ -119,8 +119,9 @@ class Job:
     def execute(self) -> None:
         """Execute the run in a worker."""
         from cl_prompts.experiments.runner.execution import complete
+        from cl_prompts.experiments.tracking.progress import Watcher
 
-        complete(self.run, _Silent(), worker_resources())
+        complete(self.run, Watcher(), worker_resources())
 
 
 def execute_job(job: Job, threads: int | None = None) -> None:
@@ -152,14 +153,6 @@ def worker_resources() -> Resources:
     from cl_prompts.experiments.runner.building import Resources
 
     return Resources()
-
-
-class _Silent:
-    def note(self, sentence: str) -> None:
-        pass
-
-    def advance(self, samples: int, total: int, a_auc: float | None) -> None:
-        pass
 
 
 # ------------------------------------------------------------------------------ this machine

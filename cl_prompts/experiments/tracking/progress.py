@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,8 +22,8 @@ def print_line(console: Console, text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-class Watcher(Protocol):
-    """Receiver of the progress of a run."""
+class Watcher:
+    """Receiver of the progress of a run; this one does nothing."""
 
     def note(self, sentence: str) -> None:
         """Receive a warning about the run."""
@@ -37,7 +36,7 @@ class Watcher(Protocol):
 
 
 @dataclass
-class _Run:
+class _Run(Watcher):
     """Watcher of a run on a display: its bar, start time, and progress."""
 
     display: Display
