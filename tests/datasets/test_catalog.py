@@ -20,7 +20,7 @@ def test_every_entry_describes_itself() -> None:
 
 def test_few_data_sets_have_options_of_their_own() -> None:
     having = [name for name in DATASETS if dataset_options(name)]
-    assert having == ["grocery", "folder", "hf", "voc2007"]
+    assert having == ["grocery", "folder", "hf", "voc2007", "csv"]
     assert dataset_options("voc2007") == {
         "splits": (str, "trainval/test"),
         "difficult": (Difficult, "negative"),
