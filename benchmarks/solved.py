@@ -136,7 +136,8 @@ def gap(ours: dict[int, float], theirs: dict[int, float]) -> str:
     found = paired_difference(ours, theirs)
     if found is None:
         return "-"
-    return f"{found.mean:+.1f}" + (f" [{found.low:+.1f}, {found.high:+.1f}]" if found.known else "")
+    interval = f" [{found.low:+.1f}, {found.high:+.1f}]" if found.pairs > 1 else ""
+    return f"{found.mean:+.1f}{interval}"
 
 
 def main() -> None:
