@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention, AttentionPoolLatent, GluMlp, Mlp, SwiGLU
+from timm.layers import Attention, GluMlp, Mlp, SwiGLU
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -135,24 +135,6 @@ def mean_mlp(mlp: Mlp | GluMlp | SwiGLU, normed: Tensor) -> Tensor:
         hidden = mlp.act(mlp.fc1(normed))
     mean = mlp.norm(mlp.drop1(hidden)).mean(dim=1, keepdim=True)
     return mlp.drop2(mlp.fc2(mean))
-
-
-def attention_pool(pool: AttentionPoolLatent, tokens: Tensor) -> Tensor:
-    """Output (batch, dim) of timm's attention pool over tokens (batch, n, dim).
-
-    Its one query is constant, so no token needs a key or a value of its own: the query is mapped to
-    the tokens' space, and each head's value is that of its mean token.
-    """
-    to_keys, to_values = pool.kv.weight.unflatten(0, (2, pool.num_heads, -1))
-    query = pool.q(pool.latent).view(pool.num_heads, 1, -1)
-    # q (W_k x + b_k) / sqrt(head dim), but for b_k, which shifts all scores of a head alike
-    scores = tokens @ (query @ to_keys)[:, 0].T * query.shape[-1] ** -0.5
-    weights = scores.softmax(dim=1, dtype=torch.float32).to(tokens.dtype)
-    # sum_i a_i (W_v x_i + b_v) = W_v (sum_i a_i x_i) + b_v
-    means = weights.transpose(1, 2) @ tokens
-    values = torch.einsum("bhd,hcd->bhc", means, to_values).flatten(1)
-    out = pool.proj(values + pool.kv.bias.chunk(2)[1])
-    return out + pool.mlp(pool.norm(out))
 
 
 class BlockAdapter(Protocol):

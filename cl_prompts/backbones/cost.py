@@ -26,7 +26,6 @@ class ViTShape:
         n_patches: patches per image.
         patch_values: values per patch.
         pool: weights of the attention pool, 0 without one.
-        pool_heads: and its heads.
 
     Example:
         >>> shape = ViTShape(12, 768, 768, 3072, 197, 196, 768)  # ViT-B/16 at 224 px
@@ -42,14 +41,12 @@ class ViTShape:
     n_patches: int
     patch_values: int
     pool: int = 0
-    pool_heads: int = 0
 
     @classmethod
     def of(cls, vit: VisionTransformer) -> ViTShape:
         """Return the shape of a timm ViT."""
         block = vit.blocks[0]
         patch = vit.patch_embed
-        pool = vit.attn_pool
         return cls(
             depth=len(vit.blocks),
             dim=int(vit.embed_dim),
@@ -60,8 +57,7 @@ class ViTShape:
             n_tokens=int(patch.num_patches + vit.num_prefix_tokens),
             n_patches=int(patch.num_patches),
             patch_values=patch.proj.weight[0].numel(),
-            pool=0 if pool is None else _weights(pool),
-            pool_heads=0 if pool is None else pool.num_heads,
+            pool=0 if vit.attn_pool is None else _weights(vit.attn_pool),
         )
 
     @property
@@ -82,12 +78,6 @@ class ViTShape:
         # Keys and values of all tokens, the other layers and the products for one query.
         kv = 2 * self.dim * self.dim
         return n * kv + self.pool - kv + 2 * n * self.dim
-
-    def fused_pool_macs(self, batch: int, n: int) -> float:
-        """Return the cost of :func:`~cl_prompts.backbones.attention.attention_pool`."""
-        # The query once for a batch; scores and means of each head, and the other layers.
-        once = 2 * self.dim * self.dim
-        return once + batch * (2 * n * self.pool_heads * self.dim + self.pool - once)
 
     def block_macs(
         self, n: int, context: int = 0, prefix: int = 0, queries: int | None = None

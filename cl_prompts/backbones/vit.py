@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cl_prompts.backbones.architecture import Architecture, Features, Stored
-from cl_prompts.backbones.attention import LINEAR_AT_LAST, attention_pool, project, run_block
+from cl_prompts.backbones.attention import LINEAR_AT_LAST, project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.checks import one_of
@@ -251,10 +251,7 @@ class FrozenViT(nn.Module):
                 elif read is not None:
                     first = n_own if n_prepended else None
                     mlp = self.vit.blocks[i].mlp
-                    # The mean of tokens themselves, not of their norms.
-                    plain = isinstance(self.vit.norm, nn.Identity) or not read.normed
-                    linear = plain and read.pool == "avg" and type(mlp) in LINEAR_AT_LAST
-                    if linear and not plan.adapter:
+                    if read.linear and type(mlp) in LINEAR_AT_LAST and not plan.adapter:
                         mean_of = self.architecture.read_by(read.pool, n_own)
                         averaged = n_own - mean_of.start
                         last = mlp.fc2.weight.numel()
@@ -314,12 +311,12 @@ class FrozenViT(nn.Module):
         """Mean or attention pool of tokens, behind the model's norms: (batch, dim) in fp32."""
         normed = self.norm(tokens) if read.normed else tokens
         if attends:
-            self.counter.macs += self.counter.shape.fused_pool_macs(*tokens.shape[:2])
-            pooled = attention_pool(self.vit.attn_pool, normed)
+            self.counter.macs += tokens.shape[0] * self.counter.shape.pool_macs(tokens.shape[1])
+            pooled = self.vit.attn_pool(normed)
         else:
             pooled = normed.float().mean(dim=1)
         if read.normed and not isinstance(self.vit.fc_norm, nn.Identity):
-            pooled = self.vit.fc_norm(pooled.to(PRECISIONS[self.precision]))
+            pooled = self.vit.fc_norm(pooled.to(tokens.dtype))
         return pooled.float()
 
     def _begun(

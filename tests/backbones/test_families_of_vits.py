@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from timm.layers import apply_rot_embed_cat
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -46,16 +46,10 @@ def test_without_prompts_timm_s_own_numbers(family: str, size: int, dynamic: boo
     tokens = vit.vit.forward_features((shown - 0.5) / 0.5)
     assert torch.equal(vit.norm(vit.blocks(vit.embed(shown))), tokens)
     pooled = vit.vit.forward_head(tokens, pre_logits=True)
-    if needs_all_tokens(vit):
-        assert torch.equal(vit(shown), pooled)
-    else:
+    if vit.own.pool == "token":  # of which alone the last block computes
         torch.testing.assert_close(vit(shown), pooled, atol=1e-5, rtol=1e-5)
-
-
-def needs_all_tokens(vit: FrozenViT) -> bool:
-    """Whether a feature needs each token that timm computes: the mean of normed patches. A class
-    token, an attention pool and the mean of plain patches need less."""
-    return vit.own.pool == "avg" and not isinstance(vit.vit.norm, nn.Identity)
+    else:
+        assert torch.equal(vit(shown), pooled)
 
 
 # ------------------------------------------------------------------ prompts, by literal formulas
@@ -233,7 +227,7 @@ def test_counted_work_is_what_the_flop_counter_sees(family: str) -> None:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops, torch.no_grad():
         vit(images())
     assert vit.counter.macs == pytest.approx(flops.get_total_flops() / 2, rel=1e-6)
-    if needs_all_tokens(vit):
+    if vit.own.pool != "token":
         assert vit.counter.macs == pytest.approx(2 * vit.forward_macs)
     else:
         assert vit.counter.macs < 2 * vit.forward_macs
