@@ -21,6 +21,7 @@ from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
 from cl_prompts.experiments.run_folder.checkpoint import load
+from cl_prompts.experiments.run_folder.checksums import FORGOTTEN_FILE, LEARNED_IMAGES, READ
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
@@ -55,6 +56,9 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     known |= {"metrics.csv", "checkpoint", "checkpoint.previous"}
     known |= {"learned.safetensors", "keys.npz", "confidence.json"}
     assert names >= known
+    page = (Path(__file__).parents[3] / "runs" / "README.md").read_text()
+    listed = {*names, *READ, LEARNED_IMAGES, FORGOTTEN_FILE}
+    assert all(f"`{n}`" in page for n in listed if not n.startswith((".", "events.")))
     sums = (mvp_run / "SHA256SUMS").read_text()
     assert all(f"  {name}\n" in sums for name in known)
     run_settings = RunConfig.from_yaml((mvp_run / "config.yaml").read_text())
