@@ -26,7 +26,7 @@ NAME = "pretend"
 #: whether this torch can have such a device
 POSSIBLE = _setup_privateuseone_for_python_backend is not None
 
-#: operators that take indices from the CPU
+#: operators whose second argument, indices, may lie on the CPU
 INDEXING = {"aten::index", "aten::index_put_", "aten::_index_put_impl_"}
 
 
@@ -140,10 +140,12 @@ def _to_copy(op: Any, source: Tensor, **kwargs: Any) -> Tensor:
 
 
 def _refuse_mixture(name: str, args: Any, kwargs: Any) -> None:
+    if name in INDEXING and _is_pretend(args[0]):
+        args = (args[0], *args[2:])
     tensors = [*_tensors(args), *_tensors(kwargs.values())]
     # Numbers of no dimension are passed along with the call.
     of_host = [t for t in tensors if not _is_pretend(t) and t.device.type == "cpu" and t.dim()]
-    if of_host and name not in INDEXING and any(map(_is_pretend, tensors)):
+    if of_host and any(map(_is_pretend, tensors)):
         raise RuntimeError(f"tensors on {NAME} and on cpu are mixed in {name}")
 
 

@@ -270,7 +270,3 @@ class Stored:
         twin = copy.copy(backbone)
         twin.features = self
         return twin
-
-
-#: The class token of the last block after the final norm, as in the published methods.
-TOKEN = Features()

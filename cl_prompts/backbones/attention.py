@@ -54,19 +54,20 @@ def project(attn: Attention, normed: Tensor, parts: slice = QKV) -> Tensor:
         (batch, n, thirds * dim)
     """
     batch, n, _ = normed.shape
+    # As one matrix: torch would multiply slices image by image, in bf16 a hundred times slower.
+    flat = normed.flatten(0, 1)
     if attn.qkv is None:
         layers = (attn.q_proj, attn.k_proj, attn.v_proj)[parts]
-        return torch.cat([layer(normed) for layer in layers], dim=-1)
+        return torch.cat([layer(flat) for layer in layers], dim=-1).view(batch, n, -1)
     weight, bias = attn.qkv.weight, attn.qkv.bias
     if getattr(attn, "q_bias", None) is not None:  # Eva's three parts; that of keys is zero
         bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
     # The width of all heads may differ from that of a token.
     third = attn.proj.in_features
     rows = slice(parts.start * third, parts.stop * third)
-    # As one matrix: torch would multiply slices image by image, in bf16 a hundred times slower.
-    flat = F.linear(normed.flatten(0, 1), weight[rows], None if bias is None else bias[rows])
+    projected = F.linear(flat, weight[rows], None if bias is None else bias[rows])
     # Sizes one by one, so that an exported graph keeps the batch size dynamic.
-    return flat.view(batch, n, -1)
+    return projected.view(batch, n, -1)
 
 
 def by_head(attn: Attention, projected: Tensor, parts: int) -> tuple[Tensor, ...]:

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.architecture import Rotation
 from cl_prompts.backbones.attention import (
+    KeyValue,
     attend,
     attention_output,
     by_head,
@@ -214,9 +215,6 @@ def fused_block(
     return _mlp(
         block, token + scaled(block, 1, attention_output(attn, heads.transpose(1, 2), normed))
     )
-
-
-KeyValue = tuple[Tensor, Tensor]
 
 
 def _by_kind(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | None) -> Tensor:

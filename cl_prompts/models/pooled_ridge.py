@@ -19,7 +19,7 @@ class RidgedScatter(PooledScatter):
     """Base of classifiers on a pooled scatter with a relative ridge.
 
     Args:
-        ridge: relative to a mean variance; ``"evidence"``: that of :class:`PooledRidge`.
+        ridge: relative to a scale of the subclass; ``"evidence"``: that of :class:`PooledRidge`.
 
     Example:
         >>> RidgedScatter(16, n_classes=3).relative

@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cl_prompts.experiments.run_folder.checkpoint import load, save
 from cl_prompts.strategies import AnytimeEvaluation
+from cl_prompts.strategies.plugins.feature_sample import FeatureSample
 from tests.pretend import pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
 from tests.toy_vits import lively_vit
@@ -112,6 +113,20 @@ def test_training_resuming_and_evaluating_there_give_the_cpus_numbers(
         assert mine[2] == pytest.approx(theirs[2], abs=1e-5, nan_ok=True)
 
 
+def test_a_combined_model_is_calibrated_and_forgets_there() -> None:
+    stream = experiences("si_blurry", train=TRAIN, test=TEST)
+    images, labels = zip(*[item[:2] for part in stream for item in part.dataset], strict=True)
+    with pretend_device() as name:
+        sample = FeatureSample()
+        strategy = make("ncm", "si_blurry", device=name, plugins=[sample])
+        strategy.train(stream, eval_streams=[])
+        sample.adopt(strategy, images, torch.tensor(labels), offered=TRAIN)
+        assert len(sample.sample) == len(images)
+        assert sample.temperature(strategy.model.head) is not None
+        strategy.unlearn(images[:5], torch.tensor(labels[:5]))
+        assert strategy.model.head.count.sum().item() == len(images) - 5
+
+
 def test_what_would_fail_on_a_gpu_fails_there() -> None:
     with pretend_device() as name:
         weight = torch.ones(2, 2, device=name, requires_grad=True)
@@ -120,3 +135,8 @@ def test_what_would_fail_on_a_gpu_fails_there() -> None:
         assert weight.grad.device.type == name
         with pytest.raises(RuntimeError, match="tensors on pretend and on cpu are mixed"):
             weight.detach() + torch.ones(2, 2)
+        there = torch.arange(2).to(name)
+        with pytest.raises(RuntimeError, match="are mixed in aten::index"):
+            torch.ones(2)[there]
+        with pytest.raises(RuntimeError, match="are mixed in aten::index_put"):
+            weight.detach()[there] = torch.ones(2, 2)

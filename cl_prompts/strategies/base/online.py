@@ -38,10 +38,6 @@ from cl_prompts.strategies.base.stream import (
     stream_batches,
 )
 
-#: raised whenever the same settings train to other numbers; runs of different versions are not
-#: compared
-TRAINING_VERSION = 7
-
 
 class OnlineStrategy(Method):
     """Base of the strategies: one pass over a stream, with several updates per batch.

@@ -85,7 +85,7 @@ class FeatureSample(BaseSGDPlugin):
         for start in range(0, len(images), strategy.train_mb_size):
             rows = slice(start, start + strategy.train_mb_size)
             features = model.features(torch.stack([*images[rows]]).to(strategy.device))
-            self._offer(features, labels[rows], True)
+            self._offer(features, labels[rows].to(features.device), True)
         self.sample.reservoir.offered = offered
 
     @torch.no_grad()
