@@ -310,7 +310,7 @@ def check_folder(
         raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")
     folder = _locate(entry, root)
     fetched = download and entry.download is not None
-    if not fetched and not folder.is_dir() and folder.suffix != ".csv":
+    if not fetched and not folder.exists():
         raise _missing(name, entry, folder, "was not found")
 
 

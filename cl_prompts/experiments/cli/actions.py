@@ -156,6 +156,8 @@ def run(
         whole_number("--shards", shards, 1, MOST_JOBS)
     elif executor is not None:
         raise InputError("--executor is for the workers of --shards: give --shards too")
+    if resume is not None and shards is not None:
+        raise InputError("--resume keeps the number of shards: leave --shards out")
     console = outcomes.console_of()
     if resume is not None:
         with stop_says("stopped: the same command continues"):

@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -210,7 +211,11 @@ def _begin_worker(alive: Connection, threads: int) -> None:
 
 def _end_with(alive: Connection) -> None:
     alive.poll(None)
-    os.kill(os.getpid(), signal.SIGTERM)
+    # Again, since the first signal makes a run save its state, and a process that waits for a job
+    # may die with a lock that the others need to end.
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
 
 
 # --------------------------------------------------------------------------------------- Ray

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -163,10 +163,11 @@ def _finish(
             ends = _one_after_another(left, display, resources, built, shard)
         else:
             ends = executed(left, Launching(jobs=number), display, resources)
-        for job, fault in ends:
-            if fault is not None:
-                raise fault
-            yield job.run.folder
+        with closing(ends):
+            for job, fault in ends:
+                if fault is not None:
+                    raise fault
+                yield job.run.folder
 
 
 def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
@@ -245,7 +246,7 @@ def _queue(
     queue = Submissions(jobs, executor, how.jobs or len(jobs), display)
     try:
         yield queue
-    except (KeyboardInterrupt, Exception):
+    except BaseException:  # also GeneratorExit, of an error outside
         executor.stop(list(queue.under_way))
         raise
     finally:

@@ -46,6 +46,7 @@ LINES = [
     "predict latest x.png",
     "run digits --resume run",
     "run digits --jobs 0",
+    "run --resume nowhere --shards 2",
     "run --resume nowhere",
     "run digits strategy=ncm --executor ray",
     "run digits strategy=ncm --shards 0",

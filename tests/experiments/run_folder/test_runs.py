@@ -40,7 +40,7 @@ def broken(folder: Path, name: str, text: str) -> Path:
         ),
         (
             lambda at: (fake_run(at) / "summary.json").unlink() or at,
-            r"has metrics.csv but no summary.json",
+            r"has SHA256SUMS but no summary.json",
         ),
         (
             lambda at: broken(fake_run(at), SUMS_FILE, "no sums"),

@@ -34,7 +34,7 @@ def table_of(folder: Path, labels: Sequence[str], n: int = 20) -> Path:
     photos(folder / "images", {"all": n})
     rows = [f"images/all/{i:03d}.png,{labels[i % len(labels)]}" for i in range(n)]
     header = "path,label,domain" if "," in labels[0] else "path,label"
-    table = folder / "labels.csv"
+    table = folder / "labels.CSV"
     table.write_text("\n".join([header, *rows]))
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun
-from cl_prompts.experiments.runner import running
+from cl_prompts.experiments.runner import executors, running
 from cl_prompts.experiments.runner.building import Resources
 from cl_prompts.experiments.runner.executors import Job, Launching, SlurmJobs
 from cl_prompts.experiments.runner.signals import Interrupted
@@ -210,6 +211,38 @@ def test_a_signal_stops_running_jobs_and_starts_no_others(
     with pytest.raises(Interrupted) as stop:
         ended(tmp_path, monkeypatch, [signals, is_stopped, finishes], 2)
     assert stop.value.exit_code == 143
+
+
+def test_a_fault_that_ends_the_command_stops_the_other_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = RunError("the disk is full")
+    executor = Pretended([lambda job: fault, is_stopped])
+    monkeypatch.setattr(running, "_executor", lambda *how: executor)
+    console = Console(file=io.StringIO())
+    runs = plan("digits", ["strategy=ncm", "seed=1-2"])
+    with pytest.raises(RunError) as caught:
+        list(running.run_all(runs, out=tmp_path, console=console, command="", jobs=2))
+    # The traceback, still alive, keeps no generator from being closed.
+    assert caught.value is fault
+    assert executor.stopped
+
+
+def test_a_worker_is_told_to_end_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    def kill(process: int, number: int) -> None:
+        told.append(number)
+        if len(told) == 2:
+            raise ProcessLookupError
+
+    monkeypatch.setattr(executors.os, "kill", kill)
+    monkeypatch.setattr(executors.time, "sleep", lambda seconds: None)
+    theirs, ours = multiprocessing.Pipe(duplex=False)
+    ours.close()
+    with pytest.raises(ProcessLookupError):
+        executors._end_with(theirs)
+    assert told == [signal.SIGTERM] * 2
 
 
 # ------------------------------------------------------------------------------ real processes
