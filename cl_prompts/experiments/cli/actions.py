@@ -217,7 +217,7 @@ def sweep(
     Args:
         settings: settings, each with one value or several, such as strategy=er,mvp seed=1-5
             lr=1e-3,1e-2.
-        jobs: runs at the same time (default: 1; on a cluster, as many as fit).
+        jobs: runs at the same time (default: 1; on a cluster, as many as fit, or 1 in a search).
         launcher: local, ray or slurm: processes of this machine, or tasks on a cluster.
         cpus: of each run on Ray or Slurm (default: 1).
         gpus: of each run on Ray or Slurm, such as 0.5 (default: 1 where device asks for one).

@@ -32,7 +32,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
 
     Raises:
         InputError: the state contains other objects.
-        OSError: the disk is full, for example; the checkpoints do not change.
+        OSError: the disk is full, for example; :func:`load` still returns the last state.
 
     Example:
         >>> import tempfile

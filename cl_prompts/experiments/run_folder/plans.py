@@ -83,7 +83,7 @@ def new_path(out: Path, settings: RunConfig) -> Path:
 
 @contextmanager
 def temporary_folder(out: Path, settings: RunConfig) -> Iterator[Path]:
-    """Yield a temporary folder for a run, which is removed at an error, and then those of killed
+    """Yield a temporary folder for a run, which an error removes; first remove those of killed
     processes."""
     from filelock import FileLock, Timeout  # every command imports this module
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -214,7 +214,7 @@ def executed(
     display: Display,
     resources: Resources,
     out: Path = Path("runs"),
-) -> Iterator[tuple[Job, Fault]]:
+) -> Generator[tuple[Job, Fault], None, None]:
     """Execute runs; yield each when it ends, with its error or None.
 
     Args:
@@ -268,7 +268,7 @@ def _one_after_another(
     resources: Resources,
     built: Run | None = None,
     shard: Shard | None = None,
-) -> Iterator[tuple[Job, Fault]]:
+) -> Generator[tuple[Job, Fault], None, None]:
     for job in jobs:
         fault: Fault = None
         try:

@@ -110,7 +110,7 @@ class TaskLoop:
         """Restore the last checkpoint, if there is one; return the state of the records.
 
         Raises:
-            InputError: the checkpoint is damaged or belongs to another run.
+            InputError: no checkpoint is intact.
         """
         run = self.run
         state = self.folder.load_checkpoint()
@@ -261,6 +261,6 @@ class TaskLoop:
             files.write_json(self.folder.path / "summary.json", content)
 
     def end(self, status: str, error: str) -> None:
-        """Record that the run failed, unless the disk is full or read-only."""
+        """Record how the run ended early, unless the disk is full or read-only."""
         with suppress(OSError):
             self.write_summary(status, error)
