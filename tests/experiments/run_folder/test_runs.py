@@ -55,6 +55,15 @@ def test_bad_folders_are_refused_by_name(tmp_path: Path, make: Any, sentence: st
         collect([path])
 
 
+def test_a_run_that_was_killed_at_its_start_hides_no_other(tmp_path: Path) -> None:
+    finished = fake_run(tmp_path)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    (killed / "config.yaml").touch()
+    (killed / "metrics.csv").touch()
+    assert [run.folder for run in collect([tmp_path])] == [finished]
+
+
 @pytest.mark.parametrize("name", READ)
 def test_a_finished_run_that_was_edited_is_refused(name: str, tmp_path: Path) -> None:
     folder = fake_run(tmp_path)
