@@ -67,4 +67,7 @@ def test_costs_are_those_of_a_plain_vit() -> None:
     # A mean behind the norms needs all patch tokens of the last block, MVP's query all but the last
     # layer of its MLP.
     assert counted("vit_small_patch16_dinov3") == pytest.approx((1.868, 1.0), abs=1e-3)
+    assert counted("vit_base_patch16_gap_224") == pytest.approx((1.868, 1.0), rel=0.01)
     assert plain == pytest.approx((1.753, 0.930), abs=1e-3)
+    # The pool is a part of a forward pass; each further block that is read adds one.
+    assert counted("vit_base_patch16_siglip_224") == pytest.approx((1.897, 1.066), abs=1e-3)
