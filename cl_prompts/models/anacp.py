@@ -234,7 +234,6 @@ def contrastive_targets(
     *,
     space: TargetSpace = "whitened",
     least: float = 1e-6,
-    last: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Targets ``normalise(U diag(s + 1) V^T P + m0)`` of class means, see :class:`AnaCP`.
 
@@ -243,8 +242,6 @@ def contrastive_targets(
         covariance: (dim, dim), positive definite.
         space: ``"features"`` applies the inverse of P.
         least: leave out singular values below this share of the largest; 0: none.
-        last: left (classes,) and right (dim,) singular vectors of the smallest singular value,
-            which are arbitrary as it is 0.
 
     Returns:
         (classes, dim), of length 1.
@@ -260,9 +257,6 @@ def contrastive_targets(
     root = (vectors * variances.rsqrt()) @ vectors.T  # P
     centre = means.mean(dim=0)
     u, s, v = torch.linalg.svd((means - centre) @ root, full_matrices=False)
-    if last is not None:
-        u = torch.cat([u[:, :-1], last[0][:, None]], dim=1)
-        v = torch.cat([v[:-1], last[1][None]])
     # Centred means have one direction fewer: the last s is 0 up to rounding.
     used = s > least * s[0] if least else torch.ones_like(s, dtype=torch.bool)
     apart = (u * ((s + 1) * used)) @ v
