@@ -28,7 +28,7 @@ check: $(DEV)  ## lint, format, types
 	$(BIN)/mypy
 
 settings: $(DEV)  ## the list of all names and settings, cl_prompts/settings.json
-	$(BIN)/python -W ignore benchmarks/settings_file.py
+	$(BIN)/python -W ignore tools/settings_file.py
 
 DEVICE ?= cpu
 bench: $(DEV)  ## cost of each method in frozen forwards; DEVICE=cuda, ARGS="--against REVISION"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.metrics.evaluator import CachedEvaluator
+from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 
 METHODS = ("recommended", "ncm", "slda", "ranpac", "linear_probe")
 BINS = 15

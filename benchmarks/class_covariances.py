@@ -23,10 +23,10 @@ import torch
 import vl_convert
 from torch import Tensor
 
+from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
+from cl_prompts.closed_form.pooled_ridge import PooledRidge
+from cl_prompts.closed_form.shrinkage import CANDIDATES, mean_variance, oas
 from cl_prompts.datasets.stored_features import StoredFeatures, read_features
-from cl_prompts.models.discriminant import RegularisedDiscriminant
-from cl_prompts.models.pooled_ridge import PooledRidge
-from cl_prompts.models.shrinkage import CANDIDATES, mean_variance, oas
 
 RIDGES: tuple[Any, ...] = ("oas", "covariance", "evidence", 0.1, 0.3)
 #: a; "count": n / D, the fixed rule; "share": n / (n + D)

@@ -25,9 +25,9 @@ from cl_prompts.experiments.runner.building import (
     options_on,
     split_of,
 )
-from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.feature_cache import FeatureCache
 from cl_prompts.scenarios.benchmarks import benchmark_from_split
+from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 
 HELD_OUT = 0.2
 

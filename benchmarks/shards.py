@@ -25,9 +25,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cl_prompts.backbones.devices import peak_memory
+from cl_prompts.closed_form.pooled_ridge import PooledRidge
+from cl_prompts.closed_form.sums import sums_of, zero
 from cl_prompts.datasets.stored_features import StoredFeatures
-from cl_prompts.models.pooled_ridge import PooledRidge
-from cl_prompts.models.sums import sums_of, zero
 
 WIDTH, CLASSES, POINTS, PIECE, BATCH, TEST = 384, 100, 50, 2**16, 1024, 10_000
 

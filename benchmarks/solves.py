@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_prompts.models.ridge import RidgeStatistics
+from cl_prompts.closed_form.ridge import RidgeStatistics
 
 DIM = 384
 RIDGE = 1e4

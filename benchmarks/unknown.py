@@ -24,7 +24,7 @@ from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.trained.predicting import threshold_at
 from cl_prompts.metrics.confidence import confidence
-from cl_prompts.metrics.evaluator import CachedEvaluator
+from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 
 METHODS = {
     "ncm": ["strategy=ncm"],

@@ -12,7 +12,7 @@ from cl_prompts.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TABLES = runpy.run_path(str(ROOT / "benchmarks" / "tables.py"))
+TABLES = runpy.run_path(str(ROOT / "tools" / "tables.py"))
 CELLS = {"A_AUC %": "70.0 ± 1.0", "trainable": "1,290", "F train": "2.61", "F eval": "0.06"}
 
 

@@ -16,23 +16,25 @@ from tests.forked import forked
 
 PACKAGE = Path(cl_prompts.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-EVERYWHERE = {"catalog", "errors", "checks", "user_code"}
-PARTS = {"backbones", "prompts", "models", "losses", "training", "metrics"}
+EVERYWHERE = {"catalog", "errors", "checks", "seeds", "user_code"}
+PARTS = {"backbones", "prompts", "closed_form", "models", "losses", "training", "metrics"}
 #: room -> the rooms that it may import from, besides errors and checks
 ROOMS: dict[str, set[str]] = {
     "backbones": set(),
     "prompts": {"backbones"},
     "training": set(),
-    "models": {"backbones", "prompts", "training"},
+    "closed_form": {"training"},  # the reservoir of held-out samples
+    "models": {"backbones", "prompts", "closed_form"},
     "losses": {"backbones", "prompts", "models"},
-    "metrics": {"backbones", "prompts", "models", "training", "datasets"},
-    "datasets": {"training"},  # seeds
-    "scenarios": {"training", "datasets"},
+    "metrics": set(),
+    "datasets": set(),
+    "scenarios": {"datasets"},
     "strategies": {*PARTS, "datasets"},
     "experiments": {*PARTS, "datasets", "scenarios", "strategies"},
     "catalog": set(),
     "errors": set(),
     "checks": set(),
+    "seeds": set(),
     "user_code": set(),
     "testing": {"backbones", "scenarios", "strategies"},
     "__init__": set(),
@@ -62,6 +64,7 @@ LIBRARIES: dict[str, set[str]] = {
     "strategies": {*LEARNING, "avalanche"},
     **{loose: set() for loose in (*EVERYWHERE, "__init__")},
     "checks": {"pydantic", "annotated_types"},
+    "seeds": {"numpy", "torch"},
 }
 #: the only files of scenarios that know Avalanche
 DOORS = {"benchmarks.py", "streams.py"}

@@ -173,7 +173,7 @@ def sampled_places(n: int) -> list[int]:
 @contextmanager
 def all_seeded(seed: int = 0) -> Iterator[None]:
     """Seed the global generators of torch, numpy and Python, and restore them afterwards."""
-    from cl_prompts.training.seeds import seed_globals, seeded
+    from cl_prompts.seeds import seed_globals, seeded
 
     before = (random.getstate(), np.random.get_state())
     try:

@@ -13,7 +13,7 @@ from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
 from cl_prompts.datasets.collate import Key, current_key
-from cl_prompts.training.seeds import borrowed_generator
+from cl_prompts.seeds import borrowed_generator
 
 ImageTransform = Callable[[Tensor], Tensor]
 

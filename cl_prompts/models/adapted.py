@@ -9,9 +9,9 @@ from torch import Tensor
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.heads import CosineHead
-from cl_prompts.models.prototype_classifiers import NearestClassMean
 from cl_prompts.models.subspace_prototypes import SubspacePrototypes, cosine
 from cl_prompts.prompts.task_adapters import TaskAdapters
 

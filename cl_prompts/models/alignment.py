@@ -9,8 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_prompts.closed_form.whitening import (
+    SINGLE_PRECISION_DEVICES,
+    FeatureWhitening,
+    inverse_root,
+)
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.models.whitening import SINGLE_PRECISION_DEVICES, FeatureWhitening, inverse_root
 
 BatchForm = Literal["corrected", "released"]
 Alignment = Literal["streamed", "corrected", "released"]
@@ -176,10 +180,10 @@ class BatchAlignment(nn.Module):
 class StreamedAlignment(FeatureWhitening):
     """Alignment to a reference covariance by streaming statistics, ``(f - m) P T``.
 
-    m and P are those of :class:`~cl_prompts.models.whitening.FeatureWhitening`. T is the symmetric
-    root of the target, shrunk as S is and scaled to a mean variance of 1. Without unit norm, blend
-    or labels; predictions do not depend on other samples of the batch. With the identity as target
-    it is whitening, with the stream's own covariance centring.
+    m and P are those of :class:`~cl_prompts.closed_form.whitening.FeatureWhitening`. T is the
+    symmetric root of the target, shrunk as S is and scaled to a mean variance of 1. Without unit
+    norm, blend or labels; predictions do not depend on other samples of the batch. With the
+    identity as target it is whitening, with the stream's own covariance centring.
 
     Args:
         dim: feature width.
@@ -187,7 +191,7 @@ class StreamedAlignment(FeatureWhitening):
         first: maximum number of these samples; the covariance is fixed at the last update of P
             before more have come. The first batch counts whatever its size. Must be below
             ``window``.
-        **settings: of :class:`~cl_prompts.models.whitening.FeatureWhitening`.
+        **settings: of :class:`~cl_prompts.closed_form.whitening.FeatureWhitening`.
 
     Example:
         >>> features = torch.randn(500, 2) * torch.tensor([9.0, 1.0])

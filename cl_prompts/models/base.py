@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from cl_prompts.backbones.injection import Entry
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weight_files import backbone_hash, state_hash
+from cl_prompts.closed_form.whitening import FeatureWhitening
 from cl_prompts.errors import InputError
 from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
-from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.files import write_whole
 from cl_prompts.prompts.selectors import Selection
 
@@ -220,7 +220,7 @@ class ContinualModel(nn.Module):
     def update_statistics(
         self, rows: int | None = None, *, repeated: bool = False
     ) -> AbstractContextManager[None]:
-        """:meth:`~cl_prompts.models.whitening.FeatureWhitening.update_statistics`, if any."""
+        """:meth:`~cl_prompts.closed_form.whitening.FeatureWhitening.update_statistics`, if any."""
         if self.whitening is None:
             return nullcontext()
         return self.whitening.update_statistics(rows, repeated=repeated)

@@ -15,7 +15,7 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.training.seeds import derived_seed, seeded
+from cl_prompts.seeds import derived_seed, seeded
 
 Axes = Literal["class_axes", "task_axes"]
 HOOKS = ("add_task", "grown")

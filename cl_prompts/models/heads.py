@@ -1,4 +1,4 @@
-"""Heads (linear, cosine, unit rows), and the mask of unseen classes."""
+"""Heads: linear, cosine, unit rows."""
 
 from __future__ import annotations
 
@@ -50,11 +50,6 @@ class LinearHead(nn.Linear):
     def grown(self) -> None:
         """Update the number of columns."""
         self.out_features = len(self.weight)
-
-
-def mask_unseen(logits: Tensor, seen: Tensor, value: float = float("-inf")) -> Tensor:
-    """Replace columns of logits (batch, classes) outside ``seen`` (classes,) boolean."""
-    return logits.masked_fill(~seen, value)
 
 
 def uniform_rows(rows: Tensor) -> Tensor:

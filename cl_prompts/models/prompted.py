@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import Entry, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.closed_form.whitening import FeatureWhitening
 from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.heads import LinearHead
 from cl_prompts.models.slow_heads import ensemble_logits
-from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.pools import Pool, check_blocks
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 

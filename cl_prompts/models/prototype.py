@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
+from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
-from cl_prompts.models.multi_label_ridge import MultiLabelRidge
-from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 
 
 class PrototypeViT(ContinualModel):
@@ -21,17 +21,17 @@ class PrototypeViT(ContinualModel):
     forward pass in all.
 
     Args:
-        head: a :class:`~cl_prompts.models.prototype_classifiers.PrototypeClassifier` of the
+        head: a :class:`~cl_prompts.closed_form.prototype_classifiers.PrototypeClassifier` of the
             features' dim, with the data set's classes as columns.
         multi_label: an image may show several classes; the head is then a
-            :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
+            :class:`~cl_prompts.closed_form.multi_label_ridge.MultiLabelRidge`.
 
     Raises:
         InputError: a trainable backbone, or a single-label classifier with ``multi_label``.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> from cl_prompts.models.prototype_classifiers import NearestClassMean
+        >>> from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
         >>> vit = create_backbone()
         >>> model = PrototypeViT(vit, NearestClassMean(vit.dim, n_classes=3))
         >>> model.n_learned  # statistics are buffers, not parameters

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.checks import whole_number
+from cl_prompts.closed_form.ridge import Expansion, RidgeStatistics
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import LinearHead
-from cl_prompts.models.ridge import Expansion, RidgeStatistics
 from cl_prompts.prompts.selectors import Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware
 
@@ -82,7 +82,7 @@ class AnalyticRouter(ExpertRouter):
         dim: query width.
         width: number of random features.
         ridge: positive; its scale grows with the square of the queries' norm.
-        expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
+        expansion: distribution of R, see :class:`~cl_prompts.closed_form.ridge.RandomExpansion`.
         seed: of R.
         dtype: of sums and solution.
 

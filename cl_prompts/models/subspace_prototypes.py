@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.models.heads import mask_unseen
-
 
 class SubspacePrototypes(nn.Module):
     """Cosine classifier over the subspaces of several feature extractors, one per task.
@@ -104,7 +102,8 @@ class SubspacePrototypes(nn.Module):
         # 1 for a class's own subspace, alpha / t for the others
         own = F.one_hot(self.task_of.clamp(min=0), n).to(cosines.dtype)
         weight = own + (1 - own) * (self.alpha / max(n - 1, 1))
-        return mask_unseen(self.sigma * (cosines * weight).sum(dim=2), self.seen)
+        scores = self.sigma * (cosines * weight).sum(dim=2)
+        return scores.masked_fill(~self.seen, -torch.inf)
 
 
 def cosine(rows: Tensor, others: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ PLUGINS = _entries("plugins")
 _PLACES = {
     **{entry.class_name: name for name, entry in STRATEGIES.items()},
     **{entry.class_name: f"plugins.{name}" for name, entry in PLUGINS.items()},
-    "AnytimeEvaluation": "plugins.anytime",
+    "AnytimeEvaluation": "evaluation.anytime",
     "Decomposed": "base.prompt_form",
     "Encoded": "base.prompt_form",
     "Head": "base.head",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cl_prompts.checks import Count, Positive
-from cl_prompts.models.balanced_ridge import BalancedRidge, BalanceOver
-from cl_prompts.models.ridge import Expansion
+from cl_prompts.closed_form.balanced_ridge import BalancedRidge, BalanceOver
+from cl_prompts.closed_form.ridge import Expansion
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -13,7 +13,7 @@ class AIR(PrototypeStrategy):
 
     GACL's ridge regression with equal total weight for every class:
     ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c`` with v_c proportional to 1 / count. All
-    formulas: :class:`~cl_prompts.models.balanced_ridge.BalancedRidge`.
+    formulas: :class:`~cl_prompts.closed_form.balanced_ridge.BalancedRidge`.
 
     Memory: one matrix of ``projection``^2 numbers per class, 200 MB for 100 classes at 500, and
     half of it in every checkpoint. More than ``memory_gib`` is refused.
@@ -36,7 +36,7 @@ class AIR(PrototypeStrategy):
     projection: Count = 500
     """Random features."""
     expansion: Expansion = "uniform"
-    """Distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
+    """Distribution of R, see :class:`~cl_prompts.closed_form.ridge.RandomExpansion`."""
     ridge: Positive = 100.0
     """Ridge."""
     balance_over: BalanceOver = "seen"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cl_prompts.checks import Count, Positive
-from cl_prompts.models.anacp import AnaCP as Classifier
-from cl_prompts.models.anacp import AnaCPForm, DrawnFrom, TargetSpace
+from cl_prompts.closed_form.anacp import AnaCP as Classifier
+from cl_prompts.closed_form.anacp import AnaCPForm, DrawnFrom, TargetSpace
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -15,7 +15,7 @@ class AnaCP(PrototypeStrategy):
     class means pushed apart in the whitened space. The mean of their outputs is the aligned
     feature, which another ridge regression classifies. It learns from Gaussian pseudo-samples,
     since aligned features change with every solution. All formulas:
-    :class:`~cl_prompts.models.anacp.AnaCP`.
+    :class:`~cl_prompts.closed_form.anacp.AnaCP`.
 
     Costs: each head stores projection^2 numbers, 200 MB at 5,000, and each checkpoint half as many;
     each evaluation solves ``heads`` + 1 systems of that size. Training batches are not scored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cl_prompts.checks import Positive
-from cl_prompts.models.pooled_ridge import FoundRidge, PooledRidge
+from cl_prompts.closed_form.pooled_ridge import FoundRidge, PooledRidge
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -12,8 +12,8 @@ class BalancedRidgeProbe(PrototypeStrategy):
 
     With ``x = [f, 1]``: ``W = (A + ridge mean(diag A) I)^-1 [mu_c / K]`` and ``A = Sw + sum_c mu_c'
     mu_c / K``, with the means mu_c of the K seen classes and the covariance Sw within classes. All
-    formulas: :class:`~cl_prompts.models.pooled_ridge.PooledRidge`. A blurry stream shows unequal
-    numbers of samples per class; here classes have equal weight, as in
+    formulas: :class:`~cl_prompts.closed_form.pooled_ridge.PooledRidge`. A blurry stream shows
+    unequal numbers of samples per class; here classes have equal weight, as in
     :class:`~cl_prompts.strategies.air.AIR`, with one matrix instead of one per class. Not a
     published method under this name.
 

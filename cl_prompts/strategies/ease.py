@@ -12,10 +12,10 @@ from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.adapted import EaseViT
 from cl_prompts.models.base import Output
 from cl_prompts.prompts.task_adapters import TaskAdapters
+from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.adapted import AdapterStrategy
 from cl_prompts.strategies.base.prompt import slots_for
 from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class EASE(AdapterStrategy):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from cl_prompts.checks import NotNegative, Positive
-from cl_prompts.models.mahalanobis import MahalanobisPerClass
+from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -15,7 +15,7 @@ class FeCAM(PrototypeStrategy):
     With the unit feature v, the mean m_c of a class and its covariance, shrunk, ``S + a1 mean(diag
     S) I + a2 mean(off-diagonal S) (1 - I)``, and turned into correlations R_c, the class of least
     ``(v - m_c) R_c^-1 (v - m_c)^T`` wins. All formulas:
-    :class:`~cl_prompts.models.mahalanobis.MahalanobisPerClass`.
+    :class:`~cl_prompts.closed_form.mahalanobis.MahalanobisPerClass`.
 
     Memory: a matrix of dim^2 numbers per class, and as much again in evaluation: 0.9 GiB for 100
     classes at a width of 768. More than ``memory_gib`` is refused.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cl_prompts.checks import Count, Positive, Size
-from cl_prompts.models.ridge import Expansion
+from cl_prompts.closed_form.ridge import Expansion
 from cl_prompts.strategies.ranpac import RanPACProbe
 
 ALIASES = ("g_acil",)

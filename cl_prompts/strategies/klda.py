@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cl_prompts.checks import Count, Positive, Share
-from cl_prompts.models.kernel_lda import KernelLDA, KLDAForm
-from cl_prompts.models.shrinkage import ByRule, ShrinkageForm
+from cl_prompts.closed_form.kernel_lda import KernelLDA, KLDAForm
+from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -21,7 +21,7 @@ class KLDA(PrototypeStrategy):
 
     Deviations: S is the scatter around the final means divided by the number of samples, so the
     solution does not depend on the order of the stream (``form=released``: see
-    :class:`~cl_prompts.models.kernel_lda.KernelLDA`); gamma, a constant per backbone in the
+    :class:`~cl_prompts.closed_form.kernel_lda.KernelLDA`); gamma, a constant per backbone in the
     published code, is taken from the median distance in the first batch.
 
     Example:
@@ -42,7 +42,7 @@ class KLDA(PrototypeStrategy):
     shrinkage: Share | ByRule = 1e-3
     """Rho; 0 only with ``form="released"``, where it takes the pseudo-inverse."""
     shrinkage_form: ShrinkageForm = "added"
-    """How rho enters, see :data:`~cl_prompts.models.shrinkage.ShrinkageForm`."""
+    """How rho enters, see :data:`~cl_prompts.closed_form.shrinkage.ShrinkageForm`."""
     members: Count = 1
     """Members of the ensemble; published: 5 for text, 1 for images."""
     form: KLDAForm = "exact"

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from cl_prompts.checks import Count, Positive, Share
+from cl_prompts.closed_form.multi_label_ridge import SampleWeights
+from cl_prompts.closed_form.ridge import Expansion
 from cl_prompts.models.base import Output
-from cl_prompts.models.multi_label_ridge import SampleWeights
-from cl_prompts.models.ridge import Expansion
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.multi_label_ridge import MultiLabelRidgeProbe
@@ -21,7 +21,7 @@ class L3A(MultiLabelRidgeProbe):
     earlier task, not annotated now, counts as present if the solution at the last task's end
     predicts it with probability above ``pseudo``; and the weight of an image is the mean weight of
     its positive classes, proportional to count^-1/2. All formulas:
-    :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
+    :class:`~cl_prompts.closed_form.multi_label_ridge.MultiLabelRidge`.
 
     With announced boundaries, the labels of a task are counted before its first image, as
     published; otherwise they are counted batch by batch, and the earlier solution is that of the
@@ -40,7 +40,7 @@ class L3A(MultiLabelRidgeProbe):
     """
 
     expansion: Expansion = "uniform"
-    """Distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
+    """Distribution of R, see :class:`~cl_prompts.closed_form.ridge.RandomExpansion`."""
     width: Count = 4096
     """Random features."""
     ridge: Positive = 1.0

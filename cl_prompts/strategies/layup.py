@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from cl_prompts.checks import Positive, Size
-from cl_prompts.models.layup import RIDGES, LayUP
-from cl_prompts.models.multi_label_ridge import MultiLabelRidge
-from cl_prompts.models.prototype_classifiers import SolvedClassifier
+from cl_prompts.closed_form.layup import RIDGES, LayUP
+from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
+from cl_prompts.closed_form.prototype_classifiers import SolvedClassifier
 from cl_prompts.strategies.ranpac import RanPACProbe
 
 
@@ -18,10 +18,10 @@ class LayUPProbe(RanPACProbe):
     of one-hot labels on ``h``, the class tokens of the last 6 blocks before the final norm:
     ``W = (G + ridge I)^-1 Q`` with ``G += h' h`` and ``Q += h' Y``. The ridge is selected at each
     announced task end, or every ``period`` samples, by four-fold cross-validation on the samples
-    since the last selection (:class:`~cl_prompts.models.layup.LayUP`).
+    since the last selection (:class:`~cl_prompts.closed_form.layup.LayUP`).
 
-    With several labels: the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` on h,
-    whose ridge has the least squared error on ``held_out`` samples; not published.
+    With several labels: the :class:`~cl_prompts.closed_form.multi_label_ridge.MultiLabelRidge` on
+    h, whose ridge has the least squared error on ``held_out`` samples; not published.
 
     Deviations: the paper may first tune adapters, scales or prompts on the first task, and selects
     the best epoch on its *test* images; sums are float64; unseen classes are masked (in the

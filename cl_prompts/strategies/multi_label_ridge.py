@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from cl_prompts.checks import Positive, Size
+from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
 from cl_prompts.metrics.multi_label import average_precision
-from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
 
 

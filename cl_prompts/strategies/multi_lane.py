@@ -15,10 +15,10 @@ from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.multi_lane import Formulation, LaneInitialisation, MultiLaneViT
 from cl_prompts.prompts.pools import Blocks
+from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.training.schedules import Schedule
-from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class MultiLane(PromptStrategy):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cl_prompts.models.prototype_classifiers import Metric, NearestClassMean
+from cl_prompts.closed_form.prototype_classifiers import Metric, NearestClassMean
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 ALIASES = ("nearest_mean",)

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 
 from cl_prompts.checks import Count, Positive
-from cl_prompts.models.kernel_lda import ClasswiseLDA
-from cl_prompts.models.prototype_classifiers import StreamingLDA
+from cl_prompts.closed_form.kernel_lda import ClasswiseLDA
+from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 FLOOR = 1e-4

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 
 from cl_prompts.checks import Count, Positive, Size
-from cl_prompts.models.multi_label_ridge import MultiLabelRidge
-from cl_prompts.models.prototype_classifiers import SolvedClassifier
-from cl_prompts.models.ranpac import RanPAC
-from cl_prompts.models.ridge import RIDGES, Expansion
+from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
+from cl_prompts.closed_form.prototype_classifiers import SolvedClassifier
+from cl_prompts.closed_form.ranpac import RanPAC
+from cl_prompts.closed_form.ridge import RIDGES, Expansion
 from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
 
 
@@ -33,8 +33,8 @@ class RanPACProbe(PrototypeStrategy):
     ``training_scores`` is set.
 
     With several labels (``multi_label``) the targets are multi-hot, 0 for classes that are not
-    annotated: a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` on random features;
-    not published.
+    annotated: a :class:`~cl_prompts.closed_form.multi_label_ridge.MultiLabelRidge` on random
+    features; not published.
 
     Deviations: the paper first tunes adapters or prompts on the first task; its held-out samples
     are a fifth of each task.
@@ -53,7 +53,7 @@ class RanPACProbe(PrototypeStrategy):
     projection: Count = 10_000
     """Random features."""
     expansion: Expansion = "normal"
-    """Distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
+    """Distribution of R, see :class:`~cl_prompts.closed_form.ridge.RandomExpansion`."""
     ridge: Positive = 1e4
     """Ridge until one is selected."""
     held_out: Size = 1000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from cl_prompts.checks import Positive, Size
-from cl_prompts.models.discriminant import RegularisedDiscriminant
-from cl_prompts.models.pooled_ridge import FoundRidge
+from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
+from cl_prompts.closed_form.pooled_ridge import FoundRidge
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -16,7 +16,7 @@ class RDA(PrototypeStrategy):
 
     Score of class c: ``-1/2 [(x - mu_c)' S_c^-1 (x - mu_c) + log det S_c]``, ``S_c = Sw + b t I +
     a_c V_c' V_c``. All formulas:
-    :class:`~cl_prompts.models.discriminant.RegularisedDiscriminant`.
+    :class:`~cl_prompts.closed_form.discriminant.RegularisedDiscriminant`.
 
     Deviations from LR-RGDA: a frozen backbone; class covariances stream as sketches; a and b are
     found from the data.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from cl_prompts.models.multi_label_ridge import MultiLabelRidge
-from cl_prompts.models.prototype_classifiers import PrototypeClassifier
+from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
+from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.strategies.balanced_ridge import BalancedRidgeProbe
 from cl_prompts.strategies.base.prototype import OF_GRADIENTS
 
@@ -16,8 +16,8 @@ class Recommended(BalancedRidgeProbe):
     Features are the class tokens of the last half of the blocks, each after the final norm
     (``features=blocks:half``). With one class per image the classifier is that of
     :class:`~cl_prompts.strategies.balanced_ridge.BalancedRidgeProbe`, whose ridge comes from the
-    data; with several it is the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` with
-    a ridge of 100.
+    data; with several it is the :class:`~cl_prompts.closed_form.multi_label_ridge.MultiLabelRidge`
+    with a ridge of 100.
 
     Features and rules were fixed on held-out images of first tasks and of other classes:
     docs/methods/recommended.md.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cl_prompts.checks import Share
-from cl_prompts.models.prototype_classifiers import StreamingLDA
-from cl_prompts.models.shrinkage import ByRule, ShrinkageForm
+from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
+from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 ALIASES = ("streaming_lda",)
@@ -18,8 +18,8 @@ class SLDA(PrototypeStrategy):
     ``e = 1e-4``.
 
     Deviations: the covariance is exact, around the final class means, so the order of the stream
-    does not matter (see :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`); there is
-    no base phase.
+    does not matter (see :class:`~cl_prompts.closed_form.prototype_classifiers.StreamingLDA`); there
+    is no base phase.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

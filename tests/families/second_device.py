@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cl_prompts.experiments.run_folder.checkpoint import load, save
 from cl_prompts.strategies import AnytimeEvaluation
-from cl_prompts.strategies.plugins.feature_sample import FeatureSample
+from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from tests.pretend import pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
 from tests.toy_vits import lively_vit

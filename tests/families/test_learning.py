@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from avalanche.core import SupervisedPlugin
 
-from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation
+from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 from tests.toy_data import Blobs, Riddles, Scenes, benchmark, experiences
 from tests.toy_vits import OLD_TORCH
 from tests.toys import MULTI_LABEL, PROMPTED, TABLE, accuracy, cls_of, fit, make, on_two_blocks

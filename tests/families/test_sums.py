@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from cl_prompts.closed_form.sums import not_sums, order_matters
 from cl_prompts.errors import InputError
-from cl_prompts.models.sums import not_sums, order_matters
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from tests.families.runs import IMAGES, finished, scores
 from tests.toy_data import N_CLASSES

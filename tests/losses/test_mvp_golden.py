@@ -12,7 +12,6 @@ from torch import Tensor
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.losses import mvp as losses
 from cl_prompts.models.base import Output
-from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import MVP
 from tests import GOLDEN_FILES
@@ -51,7 +50,7 @@ def loss_parts(
     put(head.bias, inputs["head_bias"])
     mask = 2 * torch.sigmoid(inputs["mask_param"]) if use_mask else None
     raw = head(inputs["feature"])
-    logits = mask_unseen(raw if mask is None else raw * mask, seen)
+    logits = (raw if mask is None else raw * mask).masked_fill(~seen, -torch.inf)
     return Output(logits, inputs["feature"], None, mask), head, labels, seen, inputs
 
 

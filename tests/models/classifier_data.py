@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cl_prompts.models.prototype_classifiers import PrototypeClassifier
+from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 
 # class 3 never occurs
 DIM = 12

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.closed_form.whitening import FeatureWhitening
 from cl_prompts.losses.mvp import mvp_classification_loss
 from cl_prompts.models.alignment import BatchAlignment, StreamedAlignment, aligned, directions
 from cl_prompts.models.base import Output
-from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.pools import PrependedTokenPool
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.strategies import MISA

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_prompts.closed_form.whitening import FeatureWhitening
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import CosineHead
 from cl_prompts.models.prompted import (
@@ -18,7 +19,6 @@ from cl_prompts.models.prompted import (
     key_similarity,
     prompt_usage,
 )
-from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.components import AttentionWeights, ComponentPool
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from cl_prompts.models.multi_label_ridge import MultiLabelRidge
+from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
+from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
 from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.models.prototype_classifiers import NearestClassMean
 from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(7))

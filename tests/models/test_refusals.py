@@ -6,19 +6,19 @@ from pathlib import Path
 
 import torch
 
+from cl_prompts.closed_form.anacp import AnaCP
+from cl_prompts.closed_form.balanced_ridge import BalancedRidge
+from cl_prompts.closed_form.kernel_lda import ClasswiseLDA, KernelLDA
+from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
+from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
+from cl_prompts.closed_form.ranpac import RanPAC
+from cl_prompts.closed_form.ridge import RidgeStatistics
 from cl_prompts.models.adapted import AdaptedViT
 from cl_prompts.models.alignment import BatchAlignment, StreamedAlignment
-from cl_prompts.models.anacp import AnaCP
-from cl_prompts.models.balanced_ridge import BalancedRidge
-from cl_prompts.models.kernel_lda import ClasswiseLDA, KernelLDA
-from cl_prompts.models.mahalanobis import MahalanobisPerClass
 from cl_prompts.models.mixture_head import MixtureHead
 from cl_prompts.models.multi_lane import MultiLaneViT
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.models.prototype_classifiers import NearestClassMean
-from cl_prompts.models.ranpac import RanPAC
-from cl_prompts.models.ridge import RidgeStatistics
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_adapters import TaskAdapters

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cl_prompts.models.multi_label_ridge import RIDGES, MultiLabelRidge
+from cl_prompts.closed_form.multi_label_ridge import RIDGES, MultiLabelRidge
 from tests.toy_data import experiences
 from tests.toys import fit, make
 

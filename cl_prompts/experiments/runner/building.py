@@ -42,12 +42,12 @@ from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.scenarios.split import Split
+from cl_prompts.seeds import seed_globals
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
-from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
-from cl_prompts.strategies.plugins.feature_sample import FeatureSample
-from cl_prompts.training.seeds import seed_globals
+from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
+from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from cl_prompts.user_code import is_dotted
 
 #: the data set of stored features

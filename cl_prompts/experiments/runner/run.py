@@ -18,8 +18,8 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.base.state import with_state
-from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
-from cl_prompts.strategies.plugins.feature_sample import FeatureSample
+from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
+from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from cl_prompts.user_code import label_of
 
 

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from cl_prompts.backbones.devices import threads
 from cl_prompts.backbones.pixels import check_input
+from cl_prompts.closed_form.held_out import HeldOutSample
+from cl_prompts.closed_form.sums import not_sums, zero
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError, RunError
@@ -30,10 +32,8 @@ from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.executors import Job, Launching, worker_resources
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.runner.storing import image_batches
-from cl_prompts.models.held_out import HeldOutSample
-from cl_prompts.models.sums import not_sums, zero
 from cl_prompts.strategies.base.prototype import GivenSums, PrototypeStrategy
-from cl_prompts.strategies.plugins.anytime import following
+from cl_prompts.strategies.evaluation.anytime import following
 from cl_prompts.user_code import label_of
 
 #: folder of the shards within a run folder

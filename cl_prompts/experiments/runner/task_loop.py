@@ -25,8 +25,8 @@ from cl_prompts.experiments.runner.lineage import (
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.signals import Interrupted, StopRequest
 from cl_prompts.experiments.tracking.tracker import Tracker
-from cl_prompts.strategies.plugins.feature_sample import SAMPLED
-from cl_prompts.training.seeds import global_states, set_global_states
+from cl_prompts.seeds import global_states, set_global_states
+from cl_prompts.strategies.evaluation.feature_sample import SAMPLED
 
 #: largest share of a run's time spent on checkpoints, where no interval is set
 SHARE = 0.02

@@ -28,7 +28,7 @@ from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import key_similarity, prompt_usage
-from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 
 
 class Tracker(BaseSGDPlugin):

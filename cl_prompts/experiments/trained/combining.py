@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.checks import is_one_name, shown
+from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
+from cl_prompts.closed_form.sums import not_sums, order_matters, rearranged
 from cl_prompts.datasets.combined import contents
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
@@ -26,8 +28,6 @@ from cl_prompts.experiments.runner.lineage import (
 )
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
-from cl_prompts.models.prototype_classifiers import PrototypeClassifier
-from cl_prompts.models.sums import not_sums, order_matters, rearranged
 from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from cl_prompts.checks import sha256
+from cl_prompts.closed_form.sums import condition_numbers, sums_of
 from cl_prompts.datasets.bad_images import look_at
 from cl_prompts.datasets.combined import contents
 from cl_prompts.datasets.csv_table import csv_rows
@@ -26,7 +27,6 @@ from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.runner.running import run_all
 from cl_prompts.experiments.trained.combining import state_for, summed_run
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
-from cl_prompts.models.sums import condition_numbers, sums_of
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from cl_prompts.experiments.runner.building import Resources, StreamInfo, make_s
 from cl_prompts.experiments.runner.lineage import finished_run, first_size, grow_to
 from cl_prompts.experiments.trained.predicting import UNKNOWN, Predictions, threshold_at
 from cl_prompts.metrics.confidence import confidence
-from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 from cl_prompts.user_code import is_dotted
 
 

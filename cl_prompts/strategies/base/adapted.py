@@ -13,12 +13,12 @@ from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.base.task_pass import task_batches
 from cl_prompts.training.schedules import Schedule
-from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class AdapterStrategy(OnlineStrategy):

@@ -21,11 +21,11 @@ from cl_prompts.backbones.pixels import check_pixels, check_targets
 from cl_prompts.datasets.collate import HeldOutItems
 from cl_prompts.errors import InputError
 from cl_prompts.losses.multi_label import multi_label_loss
-from cl_prompts.metrics.evaluator import check_finite
 from cl_prompts.models.base import finite
 from cl_prompts.strategies.base.experience import classes_of, highest_class
 from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics
 from cl_prompts.strategies.base.plugin import StrategyPlugin
+from cl_prompts.strategies.evaluation.evaluator import check_finite
 
 
 def multi_label_evaluator() -> EvaluationPlugin:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from cl_prompts.checks import Count, Positive, Share
+from cl_prompts.closed_form.shrinkage import ByRule
+from cl_prompts.closed_form.whitening import FeatureWhitening, HeadInput
 from cl_prompts.models.alignment import Alignment, BatchAlignment, StreamedAlignment, Target
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
-from cl_prompts.models.shrinkage import ByRule
-from cl_prompts.models.whitening import FeatureWhitening, HeadInput
 from cl_prompts.strategies.base.settings import Settings
 
 HeadKind = Literal["linear", "cosine", "unit_rows"]
@@ -42,8 +42,8 @@ class Head(Settings):
     input: Literal["raw", HeadInput, "aligned"] = "raw"
     """``"raw"`` features, or features ``"centred"``, ``"standardised"`` or ``"whitened"`` by
     statistics of the training batches so far
-    (:class:`~cl_prompts.models.whitening.FeatureWhitening`); ``"aligned"``, for comparison, maps
-    them to a reference covariance (MePo, :mod:`cl_prompts.models.alignment`)."""
+    (:class:`~cl_prompts.closed_form.whitening.FeatureWhitening`); ``"aligned"``, for comparison,
+    maps them to a reference covariance (MePo, :mod:`cl_prompts.models.alignment`)."""
     alignment: Alignment = "streamed"
     """Form of ``input="aligned"``: ``"streamed"`` uses the statistics of whitening;
     ``"released"`` (MePo's published code) and ``"corrected"`` align batch by batch to a moving

@@ -16,10 +16,10 @@ from cl_prompts.prompts.parameterisations import Decomposed
 from cl_prompts.prompts.selectors import Distribution, Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
+from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt_form import prompt_forms
 from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.training.seeds import derived_seed, seeded
 
 Batchwise = Literal["off", "training", "always"]
 

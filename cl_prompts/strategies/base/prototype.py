@@ -15,12 +15,12 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count
+from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
+from cl_prompts.closed_form.sums import not_sums, order_matters, zero
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.models.prototype_classifiers import PrototypeClassifier
-from cl_prompts.models.sums import not_sums, order_matters, zero
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch, own_sampler
@@ -65,15 +65,15 @@ class PrototypeStrategy(OnlineStrategy):
     Settings of gradient descent (``OF_GRADIENTS``) and of a trained head do not exist here.
     ``optimizer``, an argument of all strategies of Avalanche, has no effect. There is no replay:
     sums over the stream forget nothing. Replayed samples of a plugin would count twice. Several
-    labels per image need a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, which
-    reads the annotated classes and is settled at the end of a task or period.
+    labels per image need a :class:`~cl_prompts.closed_form.multi_label_ridge.MultiLabelRidge`,
+    which reads the annotated classes and is settled at the end of a task or period.
 
     Raises:
         InputError: ``buffer_size`` is not 0.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> from cl_prompts.models.prototype_classifiers import NearestClassMean
+        >>> from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
         >>> class Means(PrototypeStrategy):
         ...     classifier = NearestClassMean
         >>> Means(backbone=create_backbone(), n_classes=10, evaluator=None).model.n_learned

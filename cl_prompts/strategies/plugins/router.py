@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from cl_prompts.checks import Count, Positive
+from cl_prompts.closed_form.ridge import Expansion
+from cl_prompts.closed_form.whitening import SINGLE_PRECISION_DEVICES
 from cl_prompts.errors import InputError
-from cl_prompts.models.ridge import Expansion
 from cl_prompts.models.routers import AnalyticRouter
-from cl_prompts.models.whitening import SINGLE_PRECISION_DEVICES
 from cl_prompts.prompts.pools import ExpertTokens
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import WrappedPool
+from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.prompt_form import slots_of
-from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class Router(StrategyPlugin):
@@ -50,7 +50,8 @@ class Router(StrategyPlugin):
     ridge: Positive = 1e4
     """Ridge; it scales with the square of the features' norm."""
     expansion: Expansion = "normal"
-    """Distribution of the random matrix, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
+    """Distribution of the random matrix, see
+    :class:`~cl_prompts.closed_form.ridge.RandomExpansion`."""
 
     def attach(self, strategy: Any) -> None:
         """Replace the model's selector by the router."""

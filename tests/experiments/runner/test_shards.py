@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cl_prompts.closed_form.sums import sums_of
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
@@ -22,7 +23,6 @@ from cl_prompts.experiments.run_folder.runs import held_out_confidence
 from cl_prompts.experiments.runner import running, shards
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.models.sums import sums_of
 from tests.experiments.commands import QUICK, rows, run, summary
 from tests.experiments.faults import Killed
 

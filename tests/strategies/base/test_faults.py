@@ -10,9 +10,9 @@ import torch
 
 from cl_prompts.backbones.pixels import fault_of
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.scenarios import disjoint_benchmark
 from cl_prompts.strategies.base.plugin import StrategyPlugin
+from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 from tests.refusals import check_refusals
 from tests.toy_data import Blobs, experiences
 from tests.toys import PROTOTYPES, fit, make, watch

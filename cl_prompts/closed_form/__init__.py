@@ -1,0 +1,1 @@
+"""Classifiers that are statistics of frozen features: sums, ridges, discriminants."""

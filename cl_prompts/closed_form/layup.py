@@ -1,0 +1,124 @@
+"""LayUP: ridge regression whose ridge is cross-validated on each task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_prompts.closed_form.ranpac import RanPAC
+from cl_prompts.closed_form.ridge import solutions
+
+#: Published candidates, in the published order.
+RIDGES = (*(10.0 ** (k / 2) for k in range(-8, 7)), 1e-8)
+
+FOLDS = 4
+
+
+class LayUP(RanPAC):
+    """LayUP's classifier (Ahrens et al., TMLR 2024, arXiv 2312.08888).
+
+    RanPAC's estimator on concatenated features h of several blocks, without random features: ``G +=
+    h' h``, ``Q += h' Y``, ``W = (G + ridge I)^-1 Q``. The ridge is chosen by accuracy in four-fold
+    cross-validation on the samples since the last choice; all earlier samples are in the training
+    part of each fold. Accuracies often tie, and the first of the best candidates wins, as
+    published: the ridge jumps by orders of magnitude from task to task.
+
+    Args:
+        intercept: append a constant 1.
+        ridge: until one is chosen.
+        held_out: samples stored since the last choice, a uniform sample of them if there are more;
+            published: all.
+        **settings: of :class:`~cl_prompts.closed_form.ranpac.RanPAC`.
+
+    Example:
+        >>> layup = LayUP(4, 3, held_out=100)
+        >>> layup.update(torch.eye(4).repeat(5, 1), torch.tensor([0, 1, 2, 2]).repeat(5))
+        >>> layup.choose_ridge()
+        0.0001
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        intercept: bool = False,
+        ridge: float = 100.0,
+        held_out: int = 1000,
+        **settings: Any,
+    ) -> None:
+        super().__init__(
+            dim,
+            n_classes,
+            projection=1,
+            expansion=None,
+            intercept=intercept,
+            ridge=ridge,
+            held_out=held_out,
+            **settings,
+        )
+
+    @torch.no_grad()
+    def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:
+        """Choose the ridge, use it from now on, and clear the held-out sample.
+
+        Without a class of at least four samples the ridge stays unchanged.
+        """
+        counts = self.held.samples[1].sum(dim=0)
+        if bool((counts >= FOLDS).any()):
+            accuracy = self.fold_accuracies(candidates).mean(dim=0)
+            # argmax of a boolean: the first of the best
+            self.ridge.fill_(candidates[int((accuracy == accuracy.max()).int().argmax())])
+            self.weight = None
+        self.held.clear()
+        return float(self.ridge)
+
+    @torch.no_grad()
+    def fold_accuracies(self, candidates: Sequence[float] = RIDGES) -> Tensor:
+        """(folds, candidates) accuracy on each fold; 0 where a system cannot be solved."""
+        features, onehot = self.held.samples
+        h, labels = self.statistics.inputs(features), onehot.argmax(dim=1)
+        fold_of = stratified_folds(labels).to(h.device)
+        found = h.new_zeros(FOLDS, len(candidates))
+        for fold in range(FOLDS):
+            test = fold_of == fold
+            # G and Q of all samples but the fold's
+            gram = self.statistics.gram.addmm(h[test].T, h[test], alpha=-1)
+            cross = self.statistics.cross.addmm(h[test].T, onehot[test], alpha=-1)
+            for i, weight in solutions(gram, cross, candidates):
+                right = (h[test] @ weight).argmax(dim=1) == labels[test]
+                found[fold, i] = right.to(found.dtype).mean()
+        return found
+
+
+def stratified_folds(labels: Tensor) -> Tensor:
+    """Assign samples to folds stratified by class, without shuffling.
+
+    The same folds as scikit-learn's ``StratifiedKFold``.
+
+    Args:
+        labels: (n,) integers.
+
+    Returns:
+        (n,) the fold of each sample, on the CPU.
+
+    Example:
+        >>> stratified_folds(torch.tensor([5, 5, 5, 3, 5, 3, 3, 3, 5])).tolist()
+        [0, 0, 1, 0, 2, 1, 2, 3, 3]
+    """
+    labels = labels.cpu()
+    # Classes in the order of their first samples.
+    first = {int(label): None for label in labels}
+    code = torch.zeros_like(labels)
+    for number, label in enumerate(first):
+        code[labels == label] = number
+    ordered = code.sort().values
+    folds = torch.zeros_like(labels)
+    for number in range(len(first)):
+        # A fold's share of a class: every fourth of the sorted labels, from the fold's number.
+        sizes = [int((ordered[fold::FOLDS] == number).sum()) for fold in range(FOLDS)]
+        folds[code == number] = torch.arange(FOLDS).repeat_interleave(torch.tensor(sizes))
+    return folds

@@ -1,0 +1,376 @@
+"""Classifiers without gradients: statistics of frozen features, exact on a stream.
+
+``update(features, labels)`` adds a batch; ``logits(features)`` scores with the statistics so far,
+-inf for classes without a sample. The result depends neither on the order of samples nor on the
+batches. The whole state is buffers of fixed size, float64 by default. Pass ``dtype=torch.float32``
+for devices without float64 (Apple's MPS) or to halve the memory.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.closed_form.ridge import (
+    AnyExpansion,
+    RandomExpansion,
+    attempt_positive,
+    check_solved,
+)
+from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm, shrunk
+from cl_prompts.closed_form.sums import combine
+from cl_prompts.errors import InputError
+
+Metric = Literal["cosine", "euclidean"]
+
+
+class PrototypeClassifier(nn.Module):
+    """Base of the classifiers without gradients; all have these arguments.
+
+    Args:
+        dim: feature width.
+        n_classes: columns of the logits.
+        dtype: of the statistics.
+
+    Example:
+        >>> PrototypeClassifier(16, n_classes=3).seen.tolist()
+        [False, False, False]
+    """
+
+    class_axes: ClassVar = {"count": 0}
+    summed: ClassVar[tuple[str, ...]] = ("count",)
+    derived: ClassVar[tuple[str, ...]] = ()
+    """Buffers computed from the statistics when needed: not saved, None while outdated."""
+    count: Tensor
+    sorts: bool = False
+    """Whether an update sorts by class: labels on the CPU then avoid a GPU synchronisation."""
+
+    def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.dim = dim
+        self.n_classes = n_classes
+        self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
+        for name in self.derived:
+            self.register_buffer(name, None, persistent=False)
+        self.register_load_state_dict_post_hook(_forget_derived)
+
+    @property
+    def seen(self) -> Tensor:
+        """(classes,) boolean: classes with at least one sample."""
+        return self.count > 0
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Add a batch to the statistics.
+
+        Args:
+            features: (batch, dim), any float type.
+            labels: (batch,) integer classes, on the features' device or the CPU.
+
+        Raises:
+            InputError: a label outside the columns (checked only for labels on the CPU).
+        """
+        if (
+            labels.device.type == "cpu"
+            and len(labels)
+            and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_classes
+        ):
+            raise InputError(
+                f"labels {int(labels.min())} to {int(labels.max())} must lie in 0 to"
+                f" {self.n_classes - 1}, or n_classes must be larger"
+            )
+        # A one-hot product instead of index_add: deterministic on GPUs, without synchronisation.
+        columns = torch.arange(self.n_classes, device=features.device)
+        onehot = (labels.to(features.device)[:, None] == columns).to(self.count.dtype)
+        with torch.autocast(features.device.type, enabled=False):
+            self._update(features.to(self.count.dtype), onehot, labels)
+
+    @torch.no_grad()
+    def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
+        """Score features (batch, dim) of any float type.
+
+        Args:
+            features: (batch, dim).
+            wait: check a new solution now, which synchronises with a GPU; else a failed one scores
+                NaN.
+
+        Returns:
+            (batch, classes) float32, -inf for unseen classes.
+
+        Raises:
+            RunError: a linear system cannot be solved.
+        """
+        return self.scores(features, wait=wait).float()
+
+    @torch.no_grad()
+    def scores(self, features: Tensor, *, wait: bool = True) -> Tensor:
+        """:meth:`logits` in the precision of the statistics."""
+        with torch.autocast(features.device.type, enabled=False):
+            scores = self._scores(features.to(self.count.dtype), wait=wait)
+            return scores.masked_fill(~self.seen, -torch.inf)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The same as :meth:`logits`."""
+        return self.logits(features)
+
+    def add(self, other: PrototypeClassifier) -> None:
+        """Add the sums of a classifier trained on other samples; see
+        :func:`~cl_prompts.closed_form.sums.combine`."""
+        combine(self, other, 1)
+
+    def subtract(self, other: PrototypeClassifier) -> float:
+        """Subtract the sums of a classifier trained on some of the samples; see
+        :func:`~cl_prompts.closed_form.sums.combine`."""
+        return combine(self, other, -1)
+
+    def combined(self, other: PrototypeClassifier | None, sign: int) -> None:
+        """Compute derived buffers anew after sums were combined or reset."""
+        _forget_derived(self, None)
+
+    def grown(self) -> None:
+        """Update the number of columns."""
+        self.n_classes = len(self.count)
+
+    def _relative(self, scores: Tensor) -> Tensor:
+        # Relative to the best seen class: raw scores reach tens of thousands, where float32 has
+        # steps of 0.004 and the finite score of unseen classes would win.
+        return scores - scores.masked_fill(~self.seen, float("-inf")).amax(dim=1, keepdim=True)
+
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        raise NotImplementedError
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        raise NotImplementedError
+
+
+def _forget_derived(module: PrototypeClassifier, _: object) -> None:
+    for name in module.derived:
+        setattr(module, name, None)
+
+
+class NearestClassMean(PrototypeClassifier):
+    """Nearest class mean (Mensink et al., TPAMI 2013).
+
+    With frozen ViTs: Janson et al., 2022, arXiv 2210.04428. Means are of unnormalised features.
+
+    Args:
+        metric: ``"cosine"`` scores by the cosine of feature and class mean, ``"euclidean"`` by
+            minus the squared distance, relative to the best seen class, which scores 0.
+
+    Example:
+        >>> ncm = NearestClassMean(2, n_classes=3)
+        >>> ncm.update(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]))
+        >>> ncm(torch.tensor([[0.0, 1.0]]))
+        tensor([[0., 1., -inf]])
+    """
+
+    class_axes: ClassVar = {"count": 0, "mean": 0}
+    mean: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        metric: Metric = "cosine",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        self.metric = metric
+        self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
+
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        n = onehot.sum(dim=0)  # samples of each class in the batch
+        self.count += n
+        # mu_c += (sum of the batch's x - n_c mu_c) / N_c
+        self.mean += (onehot.T @ x - n[:, None] * self.mean) / self.count.clamp(min=1)[:, None]
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        if self.metric == "cosine":
+            return F.normalize(x, dim=-1) @ F.normalize(self.mean, dim=-1).T
+        # -|x - mu_c|^2 but for |x|^2, which all classes share
+        return self._relative(2 * x @ self.mean.T - self.mean.square().sum(dim=1))
+
+
+class SolvedClassifier(PrototypeClassifier):
+    """Base of classifiers whose weight solves a linear system.
+
+    ``weight`` (features, classes) is computed when scores are first needed after an update.
+
+    Example:
+        >>> SolvedClassifier(16, n_classes=3).weight is None  # no sample yet
+        True
+    """
+
+    class_axes: ClassVar = {"count": 0, "weight": 1}
+    derived: ClassVar[tuple[str, ...]] = ("weight",)
+    weight: Tensor | None
+    regulariser = "ridge"
+    """Name of the attribute that makes the system positive definite."""
+
+    def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        self._unchecked: Tensor | None = None
+
+    def solution(self, *, wait: bool = True) -> Tensor:
+        """The weight (features, classes) for all samples so far.
+
+        Raises:
+            RunError: the system is not positive definite to working precision.
+        """
+        if self.weight is None:
+            self.weight, self._unchecked = self._attempt()
+        # The check synchronises with a GPU.
+        if self._unchecked is not None and (wait or self.weight.device.type == "cpu"):
+            name, value = type(self).__name__, getattr(self, self.regulariser)
+            check_solved(self._unchecked, name, self.weight.dtype, self.regulariser, value)
+            self._unchecked = None
+        return self.weight
+
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        """Solution and state of :func:`~cl_prompts.closed_form.ridge.attempt_positive`."""
+        raise NotImplementedError
+
+
+class PooledScatter(SolvedClassifier):
+    """Base of solved classifiers on class means and one pooled scatter.
+
+    The scatter of every sample about the final mean of its class is exact (pairwise update of Chan,
+    Golub and LeVeque, 1979).
+
+    Args:
+        width: of :meth:`inputs`; None: the feature width.
+
+    Example:
+        >>> tuple(PooledScatter(16, n_classes=3).scatter.shape)
+        (16, 16)
+    """
+
+    class_axes: ClassVar = {**SolvedClassifier.class_axes, "mean": 0}
+    mean: Tensor
+    scatter: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        width: int | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        size = dim if width is None else width
+        self.register_buffer("mean", torch.zeros(n_classes, size, dtype=dtype))
+        self.register_buffer("scatter", torch.zeros(size, size, dtype=dtype))
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) -> inputs of the statistics."""
+        return features
+
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        x = self.inputs(x)
+        n = onehot.sum(dim=0)
+        # class means of the batch, and each sample's difference to its own
+        batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
+        total = (self.count + n).clamp(min=1)
+        inside = x - onehot @ batch_mean
+        shift = batch_mean - self.mean
+        # Chan et al.: scatter within the batch, plus n N / (n + N) (shift shift^T) for each class.
+        self.scatter.addmm_(inside.T, inside)
+        between = self._between(self.count, n, total)
+        self.scatter.addmm_((shift * between[:, None]).T, shift)
+        self.mean += shift * (n / total)[:, None]
+        self.count += n
+        self.weight = None
+
+    def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
+        """Weight of each class mean's squared shift in the scatter, from counts."""
+        return before * n / total
+
+
+class StreamingLDA(PooledScatter):
+    """Streaming linear discriminant analysis (Hayes and Kanan, CVPR-W 2020).
+
+    arXiv 1909.01520. With class means mu_c, one covariance S of all classes and L = ((1 -
+    shrinkage) S + shrinkage I)^-1, class c scores ``x L mu_c - mu_c L mu_c / 2``, without class
+    priors and relative to the best seen class, which scores 0.
+
+    Deviation: the paper's update of S depends on the order of samples; here S is exact, so that
+    streaming and batch solution agree. Nothing is initialised from a base phase. With
+    ``expansion="fourier"`` it is the analysis in the space of a Gaussian kernel (KLDA, RanDumb).
+
+    Args:
+        shrinkage: positive, at most 1 for the form ``"share"``; ``"oas"`` computes it from S, see
+            :func:`~cl_prompts.closed_form.shrinkage.shrunk_by_oas`.
+        shrinkage_form: of a number, see :data:`~cl_prompts.closed_form.shrinkage.ShrinkageForm`.
+        floor: share of the identity that is mixed in afterwards, as in RanDumb.
+        expansion: random features, see :class:`~cl_prompts.closed_form.ridge.RandomExpansion`, or
+        None.
+        width: number of random features; unused without expansion.
+        gamma: of the Fourier features' kernel; None: computed from the first batch, so that the
+            result depends on it.
+        seed: of the random features.
+
+    Example:
+        >>> lda = StreamingLDA(2, n_classes=3)
+        >>> labels = torch.arange(100) % 2
+        >>> lda.update(torch.randn(100, 2) + 9 * labels[:, None], labels)
+        >>> lda(torch.tensor([[8.0, 8.0]])).argmax(dim=1)
+        tensor([1])
+    """
+
+    regulariser = "shrinkage"
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        shrinkage: float | ByRule = 1e-4,
+        shrinkage_form: ShrinkageForm = "share",
+        floor: float = 0.0,
+        expansion: AnyExpansion | None = None,
+        width: int = 0,
+        gamma: float | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        size = None if expansion is None else width
+        super().__init__(dim, n_classes, width=size, dtype=dtype)
+        self.shrinkage = shrinkage
+        self.shrinkage_form = shrinkage_form
+        self.floor = floor
+        self.expansion: RandomExpansion | None = None
+        if expansion is not None:
+            self.expansion = RandomExpansion(dim, width, expansion, seed=seed, gamma=gamma)
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) -> (batch, dim), or (batch, width) with an expansion."""
+        return features if self.expansion is None else self.expansion(features)
+
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        if self.expansion is not None:
+            self.expansion.fit(x)
+        super()._update(x, onehot, labels)
+
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        # The weight is L mu_c.
+        system = self._system()
+        if self.floor:
+            # RanDumb: (1 - floor) Sigma + floor I
+            system.mul_(1 - self.floor).diagonal().add_(self.floor)
+        return attempt_positive(system, self.mean.T)
+
+    def _system(self) -> Tensor:
+        # L^-1 = (1 - e) S + e I, or another form
+        return shrunk(self.scatter, self.count.sum(), self.shrinkage, self.shrinkage_form)
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        x = self.inputs(x)
+        weight = self.solution(wait=wait)
+        # x L mu_c - mu_c L mu_c / 2
+        scores = x @ weight - (self.mean.T * weight).sum(dim=0) / 2
+        return self._relative(scores)

@@ -1,0 +1,352 @@
+"""Evaluation of a model on the classes seen so far, with a cache of frozen parts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import compress, repeat
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from cl_prompts.backbones.pixels import check_input
+from cl_prompts.datasets.classes import labels_of
+from cl_prompts.datasets.collate import HeldOutItems, collate, entries_of
+from cl_prompts.errors import InputError, RunError, first_of
+from cl_prompts.metrics.confidence import confidence
+from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
+from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.feature_cache import FeatureCache
+
+
+def _labels(dataset: Any) -> Tensor:
+    labels = labels_of("the labels of the test set", dataset)
+    if labels.min() < 0:
+        raise InputError("the labels of the test set must be class ids from 0")
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def _of_each(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Convert an attribute of a test set to an array of the expected shape."""
+    found = np.asarray(values)
+    if found.shape != shape:
+        raise InputError(f".{name} of the test set has shape {found.shape}: it should be {shape}")
+    return found
+
+
+class CachedEvaluator:
+    """Evaluation on a fixed test set, with a feature cache.
+
+    The frozen parts of a model's forward pass (a prompt method's query, a linear probe's feature,
+    the logits of finished lanes) are computed once per image; results are exactly the same. Later
+    evaluations cost one prompted pass for prompt methods, the new lane for MULTI-LANE, and no pass
+    for head-only methods. Global random generators are not used, so evaluations do not change
+    training.
+
+    Args:
+        dataset: map-style test set with ``.targets``, class ids (n,) or a 0/1 matrix (n, classes).
+            Items are (image, label, ...), always the same for an index. Optional: ``.ignored`` (n,
+            classes), pairs that average precision leaves out, and ``.domains`` (n,), names.
+        batch_size: images per batch.
+        device: where to compute.
+        num_workers: loader processes, started once.
+        cache: cache on the device; 10,000 queries of ViT-B take 31 MB.
+
+    Raises:
+        InputError: missing targets, wrong shapes of targets, ignored pairs or domains, or a
+            ``collate_fn`` of the data set.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> test = TensorDataset(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1]))
+        >>> test.targets = [0, 1]
+        >>> evaluator = CachedEvaluator(test)
+        >>> evaluator(nn.Identity(), torch.tensor([True, True])).overall()
+        1.0
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        *,
+        batch_size: int = 128,
+        device: torch.device | str = "cpu",
+        num_workers: int = 0,
+        cache: bool = True,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.cache = cache
+        self.device = torch.device(device)
+        self.targets = _labels(dataset)
+        shape = tuple(self.targets.shape)
+        ignored = getattr(dataset, "ignored", None)
+        self.ignored = (
+            None
+            if ignored is None
+            else torch.as_tensor(_of_each("ignored", ignored, shape), dtype=torch.bool)
+        )
+        domains = getattr(dataset, "domains", None)
+        names, numbers = np.unique(
+            [] if domains is None else _of_each("domains", domains, shape[:1]), return_inverse=True
+        )
+        self.domain_names = tuple(map(str, names.tolist()))
+        """Sorted names of the test images' domains; empty without domains."""
+        self.domain_of_each = torch.from_numpy(numbers)
+        self.shown: Tensor | None = None
+        """(domains,) boolean: domains whose test images count; None: all, without accuracy by
+        domain."""
+        self.images = 0
+        """Number of test images evaluated so far, with repetitions."""
+        self.macs = 0.0
+        """Multiply-accumulates of the backbone in evaluations."""
+        self.confidence = torch.zeros(0)
+        """(n,) :func:`~cl_prompts.metrics.confidence.confidence` of the last evaluation's images,
+        in no particular order."""
+        self._features = FeatureCache()
+        self._features.reserve(0, len(self.targets))
+        self._loader: DataLoader[Any] | None = None
+        self._batches: list[list[int]] = []
+        self._looked_at = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All attributes but the loader, whose processes cannot be copied."""
+        return {**vars(self), "_loader": None}
+
+    def _cache_keys(self, model: nn.Module) -> dict[str, Hashable]:
+        return model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether the test set has a 0/1 matrix of labels."""
+        return self.targets.dim() == 2
+
+    def rows(self, seen: Tensor) -> Tensor:
+        """Indices of the test images with a class in ``seen``, in the ``shown`` domains.
+
+        Raises:
+            InputError: labels of another number of classes.
+        """
+        seen = seen.cpu()
+        n_classes = self.targets.shape[1] if self.multi_label else int(self.targets.max()) + 1
+        if n_classes > len(seen) or (self.multi_label and n_classes < len(seen)):
+            raise InputError(
+                f"the test set has labels of {n_classes} classes, and the model {len(seen)}: give"
+                " the same to both"
+            )
+        count = self.targets[:, seen].any(dim=1) if self.multi_label else seen[self.targets]
+        if self.shown is not None:
+            count = count & self.shown[self.domain_of_each]
+        return torch.nonzero(count).flatten()
+
+    def __call__(self, model: nn.Module, seen: Tensor) -> ClassAccuracy:
+        """Accuracy on the test images of ``seen`` (classes,) boolean, over their columns."""
+        domains = None if self.shown is None else self.domain_of_each
+        n_domains = 1 if domains is None else len(self.domain_names)
+        counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
+        found: list[Tensor] = []
+        for rows, logits in self.logits(model, seen):
+            found.append(logits[:, : len(seen)])
+            where = None if domains is None else domains[rows].to(self.device)
+            counts.update(logits, self.targets[rows].to(self.device), where)
+        # A model that has yet to grow has fewer columns than ``seen``.
+        self.confidence = confidence(torch.cat(found or [torch.zeros(0, len(seen))]).cpu())
+        return counts
+
+    def evaluate(
+        self,
+        model: nn.Module,
+        seen: Tensor,
+        *,
+        samples_seen: int = 0,
+        tasks: Sequence[Sequence[int]] = (),
+        counting: Tensor | None = None,
+    ) -> Evaluation:
+        """Evaluate on the classes seen so far.
+
+        Args:
+            model: any module that maps images to logits.
+            seen: (classes,) boolean.
+            samples_seen: stream samples so far, stored with the evaluation.
+            tasks: classes of each task so far; multi-label: AP is also computed on the test set at
+                the end of each class's task.
+            counting: (classes,) boolean, classes whose test images count; None: ``seen``. Images of
+                unseen classes are wrong; in multi-label data they show no seen class.
+        """
+        counting = seen if counting is None else counting
+        if not self.multi_label:
+            counts = self(model, counting)
+            domains = self.shown is not None
+            return Evaluation(
+                samples_seen,
+                counts.overall(),
+                counts.by_class(),
+                images=counts.total.sum(0).cpu(),
+                by_cell=counts.by_cell() if domains else None,
+                images_by_cell=counts.total.cpu() if domains else None,
+            )
+        chunks = list(self.logits(model, counting))
+        rows = torch.cat([r for r, _ in chunks]) if chunks else torch.zeros(0, dtype=torch.int64)
+        empty = torch.zeros(0, len(seen))
+        logits = torch.cat([values.cpu() for _, values in chunks]) if chunks else empty
+        self.confidence = confidence(logits[:, : len(seen)], seen.cpu())
+        targets = self.targets[rows]
+        ignored = None if self.ignored is None else self.ignored[rows]
+        whole = multi_label_results(
+            logits,
+            targets,
+            seen.cpu(),
+            ignored=ignored,
+            score_threshold=getattr(model, "score_threshold", None),
+        )
+        fixed = fixed_average_precision(logits, targets, tasks, ignored, whole=whole.ap)
+        scores = {name: value for name, value in whole.flat().items() if name != "mean_ap"}
+        return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, scores)
+
+    def state_dict(self, model: nn.Module) -> dict[str, Any]:
+        """Cached parts that later evaluations of this model can use, and the counters."""
+        return {
+            "images": self.images,
+            "macs": self.macs,
+            "confidence": self.confidence.clone(),
+            "features": self._features.state_dict(self._cache_keys(model)),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], model: nn.Module) -> None:
+        """Inverse of :meth:`state_dict`, for a model in the same state."""
+        self.images = int(state["images"])
+        self.macs = float(state["macs"])
+        self.confidence = state["confidence"].clone()
+        self._features.load_state_dict(state["features"], self._cache_keys(model), self.device)
+
+    @torch.no_grad()
+    def logits(self, model: nn.Module, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield rows and logits (batch, classes) of the counted test images, in any order."""
+        if self.multi_label and isinstance(model, ContinualModel) and not model.multi_label:
+            raise InputError(
+                "the test set has several labels per image, and the model supports one: give"
+                " .targets of class ids, or a model with multi_label=True"
+            )
+        seen, rows = seen.cpu(), self.rows(seen)
+        self.images += len(rows)
+        before = macs_of(model)
+        # Modules may be in different modes.
+        was_training = [m for m in model.modules() if m.training]
+        model.eval()
+        scores = (
+            self._scores(model, rows)
+            if isinstance(model, ContinualModel)
+            else self._foreign_scores(model, rows)
+        )
+        hidden = 0.0 if self.multi_label else float("-inf")
+        try:
+            for batch, logits in scores:
+                check_finite(batch, logits)
+                # A head may be wider than the test labels.
+                columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+                columns[: len(seen)] = seen[: logits.shape[1]]
+                yield batch, logits.float().masked_fill(~columns, hidden)
+        finally:
+            for module in was_training:
+                module.training = True
+        self.macs += macs_of(model) - before
+
+    def _foreign_scores(self, model: nn.Module, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        batches = list(rows.split(self.batch_size)) if len(rows) else []
+        for batch, images in zip(batches, self._images(batches), strict=True):
+            yield batch, model(images)
+
+    def _scores(self, model: ContinualModel, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield rows and logits in batches of rows with the same cached parts."""
+        keys = self._cache_keys(model)
+        self._features.drop_outdated(keys)
+        for have, mine in self._groups(rows, sorted(keys)):
+            batches = list(mine.split(self.batch_size))
+            needed = batches if model.needs_images(have) else []
+            images = self._images(needed) if needed else repeat(None, len(batches))
+            for batch, shown in zip(batches, images, strict=True):
+                if shown is not None and not self._looked_at:
+                    check_input(model.backbone, shown)
+                    self._looked_at = True
+                cached = {name: self._features.get(name, batch) for name in have}
+                out = model.run(shown, cached)
+                new = {k: values for k, values in out.cacheable.items() if k not in have}
+                self._features.put(batch, new, keys)
+                yield batch, out.logits
+
+    def _groups(self, rows: Tensor, names: list[str]) -> Iterator[tuple[list[str], Tensor]]:
+        """Yield the names of cached parts and the rows that have them, new rows last."""
+        known = [self._features.known(name, rows) for name in names]
+        group = torch.zeros(len(rows), dtype=torch.int64)
+        for part in known:
+            if not bool(part.all()):
+                # a binary number per row, a digit per cached part
+                group = (2 * group + part).unique(return_inverse=True)[1]
+        for number in group.unique().flip(0).tolist():
+            members = (group == number).nonzero()[:, 0]
+            have = [bool(part[members[0]]) for part in known]
+            yield list(compress(names, have)), rows[members]
+
+    def _images(self, batches: list[Tensor]) -> Iterator[Tensor]:
+        """Yield the images of batches of rows, by one loader with a private generator."""
+        if not batches:
+            return
+        if self._loader is None:
+            self._loader = DataLoader(
+                HeldOutItems(self.dataset, self.targets.numpy()),
+                batch_sampler=self._batches,
+                collate_fn=_images_alone,
+                num_workers=self.num_workers,
+                persistent_workers=self.num_workers > 0,
+                pin_memory=self.device.type == "cuda",
+                generator=torch.Generator().manual_seed(0),
+            )
+        # In place: the persistent loader reads this list.
+        self._batches[:] = [rows.tolist() for rows in batches]
+        for items in self._loader:
+            yield items[0].to(self.device, non_blocking=True)
+
+    def put(self, model: nn.Module, rows: Tensor, values: Tensor) -> None:
+        """Put features (n, dim) of test images (n,), computed elsewhere, into the cache."""
+        keys = self._cache_keys(model)
+        self._features.put(rows, {"frozen": values.to(self.device)}, keys)
+
+    def clear(self) -> None:
+        """Clear the feature cache."""
+        self._features.clear()
+        self._features.reserve(0, len(self.targets))
+
+    def close(self) -> None:
+        """Stop the loader's processes; a later evaluation starts new ones."""
+        # Left to the garbage collector they would block for five seconds.
+        self._loader = None
+
+
+def _images_alone(items: Sequence[Any]) -> Any:
+    """Collate the images of items; other entries, such as paths, may be of any kind."""
+    return collate([entries_of(item)[:1] for item in items])
+
+
+def macs_of(model: nn.Module) -> float:
+    """Multiply-accumulates counted by a model's backbone; 0 for other models.
+
+    >>> macs_of(nn.Identity())
+    0.0
+    """
+    return model.backbone.counter.macs if isinstance(model, ContinualModel) else 0.0
+
+
+def check_finite(rows: Tensor, logits: Tensor) -> None:
+    """Raise ``RunError`` for logits with NaN or +inf; -inf masks a class."""
+    if logits.numel() == 0 or bool(logits.amax() < float("inf")):  # NaN is not less
+        return
+    wrong = (logits != logits) | (logits == float("inf"))
+    where = rows[wrong.any(dim=1).cpu()].tolist()
+    raise RunError(
+        f"the logits of test images {first_of(where, 8)} are not finite: check these images, the"
+        " data set's transforms and the learning rate"
+    )

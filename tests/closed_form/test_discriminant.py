@@ -1,0 +1,111 @@
+"""Regularised discriminant analysis beside a brute-force evaluation of its densities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
+from cl_prompts.closed_form.pooled_ridge import PooledRidge
+from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
+from cl_prompts.closed_form.sums import order_matters
+from cl_prompts.models.growth import grow_parts
+from tests.models.classifier_data import CLASSES, DIM, data, fed
+
+CUTS = list(range(3, 150, 11))
+
+
+def densities(x: np.ndarray, y: np.ndarray, at: np.ndarray, b: float) -> np.ndarray:
+    """(n, classes) log densities under brute-force covariances, -inf for a class not seen."""
+    own = {c: np.cov(x[y == c].T, bias=True) for c in np.unique(y)}
+    pooled = sum((y == c).sum() * covariance for c, covariance in own.items()) / len(x)
+    shared = pooled + b * np.trace(pooled) / x.shape[1] * np.eye(x.shape[1])
+    found = np.full((len(at), CLASSES), -np.inf)
+    for c, covariance in own.items():
+        weight = (y == c).sum() / x.shape[1]
+        normal = multivariate_normal(x[y == c].mean(axis=0), shared + weight * covariance)
+        found[:, c] = normal.logpdf(at)
+    return found
+
+
+@pytest.mark.parametrize("rank", ["full", 300])
+def test_scores_are_the_log_densities(rank: Any) -> None:
+    x, y = data()
+    rda = RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1)
+    fed(rda, x, y, CUTS)
+    at = torch.randn(20, DIM).double()
+    want = densities(x.double().numpy(), y.numpy(), at.numpy(), 0.1)
+    want -= want.max(axis=1, keepdims=True)
+    scores = rda.scores(at).numpy()
+    seen = np.isfinite(want)
+    np.testing.assert_allclose(scores[seen], want[seen], rtol=0, atol=1e-9)
+    assert np.isneginf(scores[~seen]).all()
+    # Exact sketches and full covariances do not depend on order.
+    order = torch.randperm(len(x))
+    again = RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1)
+    again = fed(again, x[order], y[order], [70])
+    torch.testing.assert_close(again.scores(at), rda.scores(at), atol=1e-9, rtol=1e-9)
+
+
+def test_rank_zero_is_linear_discriminant_analysis() -> None:
+    x, y = data()
+    rda = fed(RegularisedDiscriminant(DIM, CLASSES, rank=0, ridge=0.2), x, y, CUTS)
+    lda = fed(StreamingLDA(DIM, CLASSES, shrinkage=0.2, shrinkage_form="relative"), x, y, CUTS)
+    at = torch.randn(20, DIM)
+    torch.testing.assert_close(rda.scores(at), lda.scores(at), atol=1e-9, rtol=1e-9)
+
+
+def test_a_sketch_of_low_rank_lies_between_pooled_and_full_covariances() -> None:
+    x, y = data()
+    ends = [
+        fed(RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1), x, y, CUTS).roots()
+        for rank in (2, "full")
+    ]
+    low, full = (rows.mT @ rows for rows in ends)
+    values = torch.linalg.eigvalsh(full - low)
+    assert values.min() > -1e-9
+    assert (low.diagonal(dim1=1, dim2=2).sum(dim=1) > 0).sum() == len(y.unique())
+
+
+def test_a_grown_classifier_is_one_that_began_with_all_classes() -> None:
+    x, y = data()
+    at = torch.randn(9, DIM)
+    grown = RegularisedDiscriminant(DIM, 3, rank=4)
+    fed(grown, x[y < 3], y[y < 3], [])
+    grown.logits(at)
+    grow_parts(grown.modules(), "class_axes", CLASSES - 3, first=3, seed=0)
+    whole = fed(RegularisedDiscriminant(DIM, CLASSES, rank=4), x[y < 3], y[y < 3], [])
+    for classifier in (grown, whole):
+        fed(classifier, x[y >= 3], y[y >= 3], [])
+    assert torch.equal(grown.scores(at), whole.scores(at))
+
+
+def test_the_ridge_is_that_of_the_balanced_ridge() -> None:
+    x, y = data()
+    rda = fed(RegularisedDiscriminant(DIM, CLASSES), x, y, CUTS)
+    ridge = fed(PooledRidge(DIM, CLASSES), x, y, CUTS)
+    for classifier in (rda, ridge):
+        classifier.logits(x)
+    assert torch.equal(rda.ridge, ridge.ridge)
+
+
+def test_only_sketches_depend_on_the_order() -> None:
+    made = {rank: RegularisedDiscriminant(DIM, CLASSES, rank=rank) for rank in (0, 2, "full")}
+    reasons = {rank: order_matters(classifier) for rank, classifier in made.items()}
+    assert reasons[0] is None
+    assert reasons["full"] is None
+    assert "sketches" in str(reasons[2])
+
+
+def test_merged_sketches_are_those_of_one_run_while_they_are_exact() -> None:
+    x, y = data()
+    whole = fed(RegularisedDiscriminant(DIM, CLASSES, rank=DIM), x, y, CUTS)
+    merged = RegularisedDiscriminant(DIM, CLASSES, rank=DIM)
+    for part in (slice(0, 9), slice(9, 80), slice(80, 150)):
+        merged.add(fed(RegularisedDiscriminant(DIM, CLASSES, rank=DIM), x[part], y[part], []))
+    at = torch.randn(20, DIM)
+    torch.testing.assert_close(merged.scores(at), whole.scores(at), atol=1e-9, rtol=1e-9)

@@ -1,0 +1,158 @@
+"""Prototype classifiers: streaming gives the batch solution."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neighbors import NearestCentroid
+
+from cl_prompts.closed_form.anacp import AnaCP
+from cl_prompts.closed_form.balanced_ridge import BalancedRidge
+from cl_prompts.closed_form.kernel_lda import ClasswiseLDA, KernelLDA
+from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
+from cl_prompts.closed_form.prototype_classifiers import (
+    NearestClassMean,
+    PrototypeClassifier,
+    StreamingLDA,
+)
+from cl_prompts.closed_form.ranpac import RanPAC
+from cl_prompts.closed_form.ridge import attempt_positive
+from cl_prompts.errors import RunError
+from cl_prompts.models.base import finite
+from tests.models.classifier_data import CLASSES, DIM, columns, data, fed
+
+MAKE: dict[str, Callable[..., PrototypeClassifier]] = {
+    "cosine": lambda **k: NearestClassMean(DIM, CLASSES, **k),
+    "euclidean": lambda **k: NearestClassMean(DIM, CLASSES, metric="euclidean", **k),
+    "lda": lambda **k: StreamingLDA(DIM, CLASSES, **k),
+    "ranpac": lambda **k: RanPAC(DIM, CLASSES, projection=40, ridge=3.0, seed=4, **k),
+    "ranpac-held-out": lambda **k: RanPAC(
+        DIM, CLASSES, projection=40, ridge=3.0, held_out=20, seed=4, **k
+    ),
+    "air": lambda **k: BalancedRidge(DIM, CLASSES, projection=20, ridge=3.0, seed=4, **k),
+    "klda": lambda **k: KernelLDA(DIM, CLASSES, width=30, gamma=0.01, members=2, **k),
+    "randumb": lambda **k: StreamingLDA(
+        DIM, CLASSES, expansion="fourier", width=30, gamma=0.01, shrinkage="oas", floor=1e-4, **k
+    ),
+    "randumb-classwise": lambda **k: ClasswiseLDA(
+        DIM, CLASSES, expansion="fourier", width=30, gamma=0.01, **k
+    ),
+    "fecam": lambda **k: MahalanobisPerClass(DIM, CLASSES, **k),
+    "fecam-toolbox": lambda **k: MahalanobisPerClass(DIM, CLASSES, form="toolbox", **k),
+    "anacp": lambda **k: AnaCP(DIM, CLASSES, projection=30, ridge=0.1, samples=20, **k),
+    "anacp-class": lambda **k: AnaCP(
+        DIM, CLASSES, projection=30, ridge=0.1, samples=20, drawn_from="class", **k
+    ),
+}
+
+
+every = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
+
+
+@every
+@given(cuts=st.lists(st.integers(0, 150), max_size=8), seed=st.integers(0, 99))
+@settings(max_examples=15)
+def test_streaming_is_batch_in_any_order(
+    make: Callable[..., PrototypeClassifier], cuts: list[int], seed: int
+) -> None:
+    x, y = data()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    whole = fed(make(), x, y, [])
+    stream = fed(make(), x[order], y[order], sorted(cuts))
+    probe = data(20, seed=1)[0]
+    torch.testing.assert_close(stream.scores(probe), whole.scores(probe), rtol=1e-9, atol=1e-9)
+    assert torch.equal(stream.seen, whole.seen)
+
+
+def test_nearest_class_mean_is_the_nearest_centroid() -> None:
+    x, y = data()
+    probe = data(60, seed=1)[0]
+    model = fed(MAKE["euclidean"](), x, y, [10, 90])
+    oracle = NearestCentroid().fit(x.numpy(), y.numpy())
+    assert model.logits(probe).argmax(1).tolist() == oracle.predict(probe.numpy()).tolist()
+    means = np.stack([x[y == c].double().mean(0).numpy() for c in (0, 1, 2, 4)])
+    distance = ((probe.double().numpy()[:, None] - means) ** 2).sum(-1)
+    nearest = distance.min(axis=1, keepdims=True)
+    assert np.allclose(columns(model.logits(probe)), nearest - distance, atol=1e-4)
+    # Far from all means, too, seen classes lie above what stands for unseen ones.
+    assert torch.equal(
+        finite(model.logits(99 * probe)).argmax(1), model.logits(99 * probe).argmax(1)
+    )
+    cosine = columns(fed(MAKE["cosine"](), x, y, [10, 90]).logits(probe))
+    unit = probe.double().numpy() / np.linalg.norm(probe.double().numpy(), axis=1, keepdims=True)
+    assert np.allclose(
+        cosine, unit @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T, atol=1e-5
+    )
+
+
+def test_streaming_lda_is_the_batch_solution() -> None:
+    x, y = data()
+    probe = data(60, seed=1)[0]
+    rows = x.double().numpy()
+    labels = y.numpy()
+    means = np.stack([rows[labels == c].mean(0) for c in (0, 1, 2, 4)])
+    inside = np.concatenate(
+        [rows[labels == c] - m for c, m in zip((0, 1, 2, 4), means, strict=True)]
+    )
+    precision = np.linalg.inv((1 - 1e-4) * inside.T @ inside / len(rows) + 1e-4 * np.eye(DIM))
+    scores = (
+        probe.double().numpy() @ precision @ means.T
+        - np.einsum("cd,de,ce->c", means, precision, means) / 2
+    )
+    scores -= scores.max(axis=1, keepdims=True)  # relative to the best seen class
+    model = fed(MAKE["lda"](), x, y, list(range(1, 150, 7)))
+    assert np.allclose(columns(model.logits(probe)), scores, rtol=1e-5, atol=1e-4)
+    assert (model.logits(x).argmax(1) == y).float().mean() > (
+        fed(MAKE["euclidean"](), x, y, []).logits(x).argmax(1) == y
+    ).float().mean()
+
+
+def test_lda_keeps_small_differences_between_large_scores() -> None:
+    x, y = data()
+    x = 30 * x
+    model = fed(StreamingLDA(DIM, CLASSES, shrinkage=1e-6), x, y, [])
+    exact = model._scores(x.double())  # some of these are tens of thousands
+    model.mean.neg_()
+    together = model.logits(x)
+    alone = torch.cat([model.logits(row[None]) for row in x])
+    model.mean.neg_()
+    assert (model.logits(x)[:, [0, 1, 2, 4]].amax(dim=1) == 0).all()
+    near = exact > -1
+    torch.testing.assert_close(model.logits(x)[near].double(), exact[near], atol=1e-6, rtol=0)
+    torch.testing.assert_close(alone, together, rtol=1e-6, atol=1e-6)
+
+
+@every
+def test_state_round_trip_continues_identically(make: Callable[..., PrototypeClassifier]) -> None:
+    x, y = data()
+    probe = data(20, seed=1)[0]
+    model = fed(make(), x[:60], y[:60], [20])
+    twin = make()
+    twin.logits(probe)  # a solution that loading must throw away
+    twin.load_state_dict(copy.deepcopy(model.state_dict()))
+    assert torch.equal(twin.logits(probe), model.logits(probe))
+    for m in (model, twin):
+        fed(m, x[60:], y[60:], [10, 50])
+    assert torch.equal(twin.logits(probe), model.logits(probe))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, twin.state_dict()[name]), name
+
+
+def test_a_failed_solve_scores_nan_at_first_and_is_refused_later() -> None:
+    lda = StreamingLDA(3, n_classes=2, shrinkage=1e-4)
+    lda.update(torch.randn(6, 3), torch.tensor([0, 1] * 3))
+    good = lda(torch.randn(2, 3))
+    lda.scatter.diagonal().sub_(1e3)
+    lda.weight = None
+    with pytest.raises(RunError, match=r"StreamingLDA could not .* the shrinkage 0.0001 is too"):
+        lda.logits(torch.randn(2, 3), wait=False)  # on the CPU nothing has to wait
+    solution, info = attempt_positive(-torch.eye(3), torch.ones(3, 2))
+    assert solution.isnan().all()
+    assert int(info) > 0
+    assert good.isfinite().all()

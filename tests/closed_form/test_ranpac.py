@@ -1,0 +1,64 @@
+"""Ridge regression on random projections."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from cl_prompts.closed_form.ranpac import RanPAC
+from cl_prompts.errors import RunError
+from tests.models.classifier_data import CLASSES, DIM, columns, data, fed
+
+
+def test_ranpac_is_ridge_regression_on_the_projection() -> None:
+    x, y = data()
+    probe = data(60, seed=1)[0]
+    model = fed(
+        RanPAC(DIM, CLASSES, projection=40, ridge=3.0, seed=4), x, y, list(range(3, 150, 11))
+    )
+    matrix = torch.randn(DIM, 40, generator=torch.Generator().manual_seed(4)).double()
+    hidden = torch.relu(x.double() @ matrix)
+    onehot = torch.nn.functional.one_hot(y, CLASSES).double()
+    oracle = Ridge(alpha=3.0, fit_intercept=False, solver="svd").fit(hidden.numpy(), onehot.numpy())
+    expected = oracle.predict(torch.relu(probe.double() @ matrix).numpy())
+    assert np.allclose(columns(model.logits(probe)), expected[:, [0, 1, 2, 4]], atol=1e-5)
+
+
+def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
+    x, y = data(200)
+    model = RanPAC(DIM, CLASSES, projection=40, held_out=30, seed=1)
+    fed(model, x, y, list(range(0, 200, 9)))
+    kept = {tuple(row) for row in model.held.features.float().tolist()}
+    inside = torch.tensor([tuple(row) in kept for row in x.tolist()])
+    assert int(inside.sum()) == 30
+    assert model.statistics.expansion is not None
+    matrix = model.statistics.expansion.matrix.double()
+    hidden = torch.relu(x.double() @ matrix)
+    onehot = torch.nn.functional.one_hot(y, CLASSES).double()
+    error = {}
+    for alpha in (1e-2, 1e1, 1e3, 1e5, 1e8):
+        oracle = Ridge(alpha=alpha, fit_intercept=False).fit(
+            hidden[~inside].numpy(), onehot[~inside].numpy()
+        )
+        error[alpha] = (
+            (oracle.predict(hidden[inside].numpy()) - onehot[inside].numpy()) ** 2
+        ).mean()
+    gram = model.statistics.gram.clone()
+    model.logits(x)  # a solution that the choice must throw away
+    best = model.choose_ridge(tuple(error))
+    assert best == min(error, key=error.__getitem__) == float(model.ridge)
+    assert 1e-2 < best < 1e8
+    # The held-out samples stay part of the solution.
+    assert torch.equal(model.statistics.gram, gram)
+    fixed = fed(RanPAC(DIM, CLASSES, projection=40, ridge=best, seed=1), x, y, [])
+    torch.testing.assert_close(model.logits(x), fixed.logits(x), rtol=1e-5, atol=1e-5)
+    assert model.choose_ridge() in [10.0**k for k in range(-8, 9)]
+
+
+def test_a_ridge_too_small_for_the_precision_says_so() -> None:
+    tiny = RanPAC(3, 2, projection=50, ridge=1e-30, dtype=torch.float32)
+    tiny.update(torch.full((4, 3), 1e3), torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(RunError, match="the ridge 1e-30 is too small"):
+        tiny.logits(torch.zeros(1, 3))
