@@ -6,9 +6,23 @@ Avalanche. ``@cl_prompts.scenario`` and ``@cl_prompts.dataset`` declare user fun
 may name.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from cl_prompts.user_code import dataset, scenario
 
-__all__ = ["dataset", "scenario"]
+if TYPE_CHECKING:
+    from cl_prompts.experiments.trained.model import Model
+
+__all__ = ["Model", "dataset", "scenario"]
 
 #: pyproject.toml reads the version here
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Model":
+        return import_module("cl_prompts.experiments.trained.model").Model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

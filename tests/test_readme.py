@@ -84,7 +84,7 @@ def test_commands_and_names_exist(page: Path) -> None:
     from cl_prompts.experiments.cli.actions import COMMANDS
     from cl_prompts.experiments.cli.arguments import parsed
     from cl_prompts.experiments.recipes.run_config import plan
-    from cl_prompts.experiments.runner.executors import Launching
+    from cl_prompts.experiments.executors.launching import Launching
     from cl_prompts.experiments.sweeps.grid import SearchSpace, grid
 
     text = page.read_text().replace("\\\n", " ")

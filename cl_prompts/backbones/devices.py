@@ -57,6 +57,16 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise InputError(f"precision bf16 is not supported by device {device}: use precision=fp32")
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bf16, so that it is faster than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    with suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text()
+        return device.type == "cpu" and ("avx512_bf16" in flags or "amx_bf16" in flags)
+    return False
+
+
 def cores() -> int:
     """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

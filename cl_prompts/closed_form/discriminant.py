@@ -90,7 +90,8 @@ class RegularisedDiscriminant(RidgedScatter):
     def combined(self, other: RegularisedDiscriminant | None, sign: int) -> None:  # type: ignore[override]
         """Merge the sketches, after counts and means were combined."""
         super().combined(other, sign)
-        if self.sketches is None:
+        # A subtraction leaves the sketches of all samples.
+        if self.sketches is None or sign < 0:
             return
         if other is None:
             self.sketches.rows.zero_()

@@ -6,24 +6,20 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cl_prompts.datasets.classes import alike, check_names, relabel
+from cl_prompts.datasets.classes import alike, check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import check_files, file_hash, labels_fingerprint
-from cl_prompts.datasets.folders import class_folders, scan_images
-from cl_prompts.datasets.images import FileImages
-from cl_prompts.datasets.transforms import ImageTransform
 from cl_prompts.errors import InputError
 
 
@@ -273,63 +269,3 @@ def contents(images: ImageSet, rows: Sequence[int] | None = None) -> list[str]:
     chosen = range(len(images)) if rows is None else rows
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         return list(threads.map(images.content, chosen))
-
-
-def with_contents(data: DataSet, kept: Collection[str]) -> DataSet:
-    """A data set with the training images of these hashes alone, and with their classes.
-
-    Test images of other classes are left out.
-
-    Raises:
-        InputError: no training image remains.
-    """
-    train = [row for row, content in enumerate(contents(data.train)) if content in kept]
-    if not train:
-        raise InputError(f"no training image of data set {data.name!r} would remain")
-    labels, tested = data.train.targets[train], data.test.targets
-    found = labels.any(axis=0) if data.multi_label else np.bincount(labels) > 0
-    classes = np.flatnonzero(found).tolist()
-    test = range(len(tested)) if data.multi_label else np.flatnonzero(np.isin(tested, classes))
-    rest = {one.name: getattr(data, one.name) for one in fields(DataSet)}
-    rest["train"] = _some(data.train, train, classes)
-    rest["test"] = _some(data.test, test, classes)
-    rest["classes"] = tuple(data.classes[number] for number in classes)
-    return DataSet(**rest)
-
-
-def _some(whole: ImageSet, rows: Any, classes: Sequence[int]) -> CombinedSet:
-    """Choose images, and the classes that remain, in their new order."""
-    chosen = np.asarray(rows, dtype=np.int64)
-    n_classes = max([*classes, whole.targets.max(initial=0)]) + 1
-    _, targets = relabel(whole.targets[chosen], np.asarray(classes), n_classes)
-    ignored = None if whole.ignored is None else whole.ignored[chosen][:, list(classes)]
-    domains = None if whole.domains is None else whole.domains[chosen]
-    return CombinedSet([whole], targets, ignored, domains, chosen)
-
-
-def once_tested(data: DataSet) -> DataSet:
-    """A data set without repeated test images."""
-    first: dict[str, int] = {}
-    for row, content in enumerate(contents(data.test)):
-        first.setdefault(content, row)
-    if len(first) == len(data.test):
-        return data
-    return replace(data, test=_some(data.test, [*first.values()], range(len(data.classes))))
-
-
-def tested_on(data: DataSet, folder: Path, transform: ImageTransform) -> DataSet:
-    """A data set with the images of another folder, ``<class>/*``, as its test images.
-
-    Raises:
-        InputError: no such images, a class that the data set does not have, or several labels.
-    """
-    if data.multi_label:
-        raise InputError(f"{folder} has one class per image, and data set {data.name!r} several")
-    names = class_folders(folder)
-    other = sorted({*names} ^ {*data.classes})
-    if other:
-        has = "an unknown class" if other[0] in names else "no class"
-        raise InputError(f"test folder {folder.name} has {has} {other[0]!r}: rename or add it")
-    found = scan_images([folder / name for name in names])
-    targets = np.array([data.classes.index(name) for name in names])[found.labels]
-    return replace(data, test=ImageSet(FileImages(found.paths), targets, transform))

@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.trained.loading import load_run
+    from cl_prompts.experiments.trained.model import Model
 
-__all__ = ["load_run"]
+__all__ = ["Model"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_run":
-        return import_module("cl_prompts.experiments.trained.loading").load_run
+    if name == "Model":
+        return import_module("cl_prompts.experiments.trained.model").Model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

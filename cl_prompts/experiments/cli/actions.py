@@ -15,13 +15,12 @@ from rich.console import Console
 
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.cli import outcomes
+from cl_prompts.experiments.cli import models, outcomes
 from cl_prompts.experiments.cli.arguments import parser_of
-from cl_prompts.experiments.cli.combining import forget, merge
+from cl_prompts.experiments.executors.launching import MOST_JOBS, Kind, Launching
+from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.runner.executors import MOST_JOBS, Kind, Launching
-from cl_prompts.experiments.runner.signals import stop_says
 
 
 def ls(listed: Sequence[str] = ()) -> None:
@@ -69,8 +68,8 @@ def init(
         out: file to write (default: NAME.yaml, named after the folder).
         force: overwrite an existing recipe.
     """
+    from cl_prompts.datasets.survey import name_of, survey
     from cl_prompts.experiments.cli.proposal import minutes_for, recipe_for, warnings_on
-    from cl_prompts.experiments.runner.own_images import name_of, survey
 
     name = name_of(place) if out is None else recipe_label(str(out))
     out = out or Path(f"{name}.yaml")
@@ -84,7 +83,7 @@ def init(
         check_backbone(backbone)
     if weights is not None and not weights.is_file():
         raise InputError(f"weight file {weights} does not exist: check --weights")
-    with outcomes.files_opened() as progress:
+    with outcomes.progress("image files opened") as progress:
         found = survey(place, test_percent=test_percent, seed=seed, progress=progress)
     for line in (*found.lines(), *warnings_on(found, backbone)):
         print(line)
@@ -110,7 +109,7 @@ def validate(
     from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
     from cl_prompts.experiments.runner.orders import in_order
 
-    with outcomes.files_opened() as progress:
+    with outcomes.progress("image files opened") as progress:
         resources = Resources(progress, quick=quick)
         runs = in_order(runs, resources)
         built, warnings = check_plan(runs, resources)
@@ -133,8 +132,6 @@ def run(
     *,
     resume: Path | None = None,
     jobs: int | None = None,
-    shards: int | None = None,
-    executor: Kind | None = None,
     trust_code: bool = False,
     out: Path = Path("runs"),
     command_line: str = "",
@@ -145,19 +142,12 @@ def run(
         resume: continue the run in this folder from its last checkpoint, or the unfinished runs of
             a plan.
         jobs: runs at the same time (default: 1; for a tiny ViT on the CPU one for every four runs,
-            at most one per core); with --shards, shards at the same time.
-        shards: divide the stream of a method in closed form into so many parts, a worker each.
-        executor: of the shards: local, ray or slurm (default: local).
+            at most one per core).
     """
     if (recipe is None) == (resume is None):
         raise InputError("give either a recipe, such as digits, or --resume FOLDER")
-    how = Launching(executor or "local", jobs)
-    if shards is not None:
-        whole_number("--shards", shards, 1, MOST_JOBS)
-    elif executor is not None:
-        raise InputError("--executor is for the workers of --shards: give --shards too")
-    if resume is not None and shards is not None:
-        raise InputError("--resume keeps the number of shards: leave --shards out")
+    if jobs is not None:
+        whole_number("--jobs", jobs, 1, MOST_JOBS)
     console = outcomes.console_of()
     if resume is not None:
         with stop_says("stopped: the same command continues"):
@@ -173,11 +163,9 @@ def run(
 
         runs = plan(str(recipe), settings)
         from cl_prompts.experiments.runner.running import run_all
-        from cl_prompts.experiments.runner.shards import Sharding
 
         share: Any = {"out": out, "console": console, "command": command_line}
-        sharding = None if shards is None else Sharding(shards, how)
-        folders = run_all(runs, jobs=jobs, sharding=sharding, **share)
+        folders = run_all(runs, jobs=jobs, **share)
         finished = _collect(folders, out / runs[0].recipe, console)
         if runs[0].dataset["name"] in ("folder", "csv", "hf"):
             print(outcomes.next_steps(finished))
@@ -252,43 +240,6 @@ def sweep(
     sweep.conclude()
 
 
-def learn(
-    parent: Path,
-    place: Path,
-    settings: Sequence[str] = (),
-    *,
-    test_percent: float = 20,
-    seed: int = 0,
-    dry_run: bool = False,
-    trust_code: bool = False,
-    out: Path = Path("runs"),
-    command_line: str = "",
-) -> None:
-    """Train the model of a finished run on further images, as a new run.
-
-    Args:
-        parent: folder of a finished run, or latest.
-        place: images of known and new classes, laid out as for init.
-        settings: settings to change, such as lr=1e-3.
-        dry_run: say what would change, and do not train.
-    """
-    from cl_prompts.experiments.trained.learning import prepared
-
-    share: Any = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
-    with outcomes.files_opened() as progress:
-        run, lines = prepared(parent, place, settings, progress=progress, **share)
-    for line in lines:
-        print(line)
-    if not dry_run:
-        from cl_prompts.experiments.runner.running import run_all
-
-        console = outcomes.console_of()
-        (folder,) = run_all([run], out=out, console=console, command=command_line)
-        outcomes.conclude([folder], None, console)
-        console.print(outcomes.before_after_table(folder))
-        print(outcomes.next_steps([folder]))
-
-
 def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     """Print a shell script that completes command lines.
 
@@ -320,7 +271,7 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    *(ls, show, init, validate, run, sweep, learn, merge, forget),
-    *(outcomes.report, outcomes.compare, outcomes.predict, outcomes.evaluate),
-    *(outcomes.export, outcomes.push, completion),
+    *(ls, show, models.train, models.predict, models.evaluate),
+    *(models.learn, models.merge, models.forget, models.export, models.push),
+    *(init, validate, run, sweep, outcomes.report, outcomes.compare, completion),
 )

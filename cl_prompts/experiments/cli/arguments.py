@@ -16,24 +16,25 @@ from cl_prompts.experiments.recipes.parameters import argument_sentences
 
 _EXAMPLES = """\
 examples:
-  cl-prompts run digits strategy=ncm seed=1    a first run, and its report
+  cl-prompts train FOLDER                      a model of your images, to predict and to learn on
+  cl-prompts run digits strategy=ncm seed=1    a first run of a comparison, and its report
   cl-prompts show strategy mvp                 what can be set, with defaults
-  cl-prompts init FOLDER                       a recipe for images of your own
 
 cl-prompts ls lists recipes, strategies, scenarios and data sets, cl-prompts show NAME their
-settings, cl-prompts ls runs your runs. Where a command takes a RUN, latest is the newest finished
-run below ./runs."""
+settings, cl-prompts ls runs your runs. Where a command takes a MODEL, latest is the newest model
+in ./models or of a run in ./runs; where it takes a RUN, the newest finished run."""
 #: names of arguments in the help, where they differ from the code
 _SHOWN = {
     **{"settings": "KEY=VALUE", "place": "FOLDER|CSV", "listed": "WORD", "shown": "NAME"},
     "class_": "NAME",
-    **{"run": "RUN", "runs": "RUN", "parent": "RUN", "images": "IMAGE", "resume": "FOLDER"},
+    **{"model": "MODEL", "models": "MODEL", "runs": "RUN", "images": "IMAGE"},
+    "resume": "FOLDER",
 }
 #: sentences of arguments that several commands have
 _SHARED = {
     "recipe": "a recipe of the package or a YAML file.",
     "settings": "settings to change, such as seed=1-3 classes=20 mvp.pool_size=5.",
-    "run": "folder of a finished run, or latest.",
+    "model": "model folder, run folder, or latest.",
     "trust_code": "import the user code that the recipe or run folder names, which runs it.",
     "test_percent": "share of test images, if there is no test part (default: 20).",
     "seed": "of the choice of test images (default: 0).",
@@ -127,11 +128,14 @@ def parsed(
 
 
 def _latest(name: str, value: Any) -> Any:
-    """Replace ``latest`` by the newest finished run, in arguments that are runs."""
+    """Replace ``latest`` by the newest model or finished run."""
     if isinstance(value, list):
         return [_latest(name, one) for one in value]
-    if value != Path("latest") or _SHOWN.get(name) != "RUN" or value.exists():
+    if value != Path("latest") or value.exists():
         return value
-    from cl_prompts.experiments.cli.listing import latest_run
+    from cl_prompts.experiments.cli import listing
 
-    return latest_run(Path("runs"))
+    kind = _SHOWN.get(name)
+    if kind == "MODEL":
+        return listing.latest_model(Path("models"), Path("runs"))
+    return listing.latest_run(Path("runs")) if kind == "RUN" else value

@@ -16,7 +16,7 @@ from typing import Any
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.cli.actions import COMMANDS
 from cl_prompts.experiments.cli.arguments import parsed
-from cl_prompts.experiments.runner.signals import Interrupted
+from cl_prompts.experiments.executors.signals import Interrupted
 
 #: notes that this command has printed, each once
 _NOTED: set[str] = set()

@@ -18,6 +18,7 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import LISTS, Parameter, parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain, written
+from cl_prompts.experiments.run_folder.checksums import MODEL
 
 _WIDTH = 96  # characters of a line of text
 SHOWN = ("strategy", "plugin", "scenario", "dataset", "backbone", "evaluation")
@@ -93,6 +94,29 @@ def latest_run(above: Path) -> Path:
     if not finished:
         raise InputError(f"latest: no finished run below {above}/. Name a run folder")
     return finished[-1]
+
+
+def latest_model(models: Path, runs: Path) -> Path:
+    """Return the newest model: a model folder, or the folder of a finished run.
+
+    Of a run of several strategies it is the model of the recipe's first.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [file for above in (models, runs) for file in above.rglob("model.json")]
+    found = [file for file in found if not any(p.startswith(".") for p in file.parts)]
+    if not found:
+        raise InputError(f"latest: no model in {models}/ and no finished run in {runs}/. Name one")
+    folder = max(found, key=lambda file: file.stat().st_mtime).parent
+    if folder.name != MODEL:
+        return folder
+    run = folder.parent
+    for plan in sorted(run.parent.parent.glob("plan-*.json"), reverse=True):
+        planned = [plan.parent / one["folder"] for one in json.loads(plan.read_text())["runs"]]
+        if run in planned:
+            return next(one for one in planned if (one / MODEL / "model.json").is_file())
+    return run
 
 
 def listed_runs(above: Path, words: Sequence[str] = ()) -> str:

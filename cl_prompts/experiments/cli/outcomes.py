@@ -18,9 +18,9 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from cl_prompts.errors import InputError, first_of
+from cl_prompts.errors import first_of
+from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.runner.signals import stop_says
 
 
 def report(
@@ -66,7 +66,7 @@ def compare(
         format: of the table (default: markdown).
         out: file to write instead.
     """
-    _check_out(out)
+    check_out(out)
     from cl_prompts.experiments.recipes.values import divided
     from cl_prompts.experiments.results.comparison import compare as compared
     from cl_prompts.experiments.results.comparison_text import written
@@ -74,7 +74,7 @@ def compare(
     # "mvp (lr=0.1, alpha=0.5)" is one row.
     chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}
     found = compared(runs, by=by, reference=reference, **chosen)
-    _print_or_write(written(found, format), out)
+    print_or_write(written(found, format), out)
     from cl_prompts.experiments.run_folder.runs import unfinished
 
     if left := unfinished(runs):
@@ -82,118 +82,15 @@ def compare(
         print(note, file=sys.stderr)
 
 
-def predict(
-    run: Path,
-    images: Sequence[Path],
-    *,
-    all_scores: bool = False,
-    unknown: float | None = None,
-    trust_code: bool = False,
-    out: Path | None = None,
-) -> None:
-    """Label images with the model of a finished run.
-
-    Args:
-        images: image files, or folders of images.
-        all_scores: add a column for each class.
-        unknown: label images of low confidence 'unknown', and with them this share of those of
-            known classes, such as 0.05.
-        out: CSV file to write instead.
-    """
-    from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
-
-    _check_out(out)
-    found = image_files(images)
-    # After the check of paths, since this import is slow.
-    from cl_prompts.experiments.trained.loading import load_run
-
-    trained = load_run(run, trust_code=trust_code)
-    labels = trained.predict(found, unknown=unknown)
-    _print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
-
-
-def evaluate(run: Path, place: Path, *, trust_code: bool = False, out: Path | None = None) -> None:
-    """Score the model of a finished run on labelled images, without training.
-
-    Args:
-        place: labelled images, laid out as for init; only a test part counts if there is one.
-        out: CSV file for the confusion matrix.
-    """
-    _check_out(out)
-    from cl_prompts.experiments.trained.evaluating import assess
-    from cl_prompts.experiments.trained.loading import load_run
-
-    trained = load_run(run, trust_code=trust_code)
-    found = assess(trained, place)
-    rows = []
-    for row in (found.total, *found.by_class):
-        value, low, high = (f"{100 * number:.1f}" for number in (row.value, row.low, row.high))
-        rows.append([row.name, str(row.images), value, f"{low} to {high}", row.confused])
-    headings = ["class", "images", f"{found.measure} %", "95 % interval", "confused with"]
-    console_of().print(_table(headings, rows, right=headings[1:4]))
-    for name, images in found.unknown.items():
-        print(f"left out: class {name!r} ({images} images), which the run does not know")
-    if out is not None:
-        _print_or_write(found.confusion_csv(trained.classes), out)
-
-
-def export(
-    run: Path,
-    *,
-    torch: bool = False,
-    onnx: bool = False,
-    trust_code: bool = False,
-    out: Path | None = None,
-) -> None:
-    """Write the model of a finished run as a file without cl-prompts.
-
-    Args:
-        torch: as a program for torch.export.load.
-        onnx: as ONNX, for onnxruntime; needs pip install onnx onnxruntime.
-        out: file to write (default: model.pt2 or model.onnx, there).
-    """
-    if torch == onnx:
-        raise InputError("give one of --torch and --onnx")
-    out = out or run / ("model.onnx" if onnx else "model.pt2")
-    files.check_place(out)
-    from cl_prompts.experiments.trained.exporting import Form, script
-    from cl_prompts.experiments.trained.exporting import export as exported
-    from cl_prompts.experiments.trained.loading import load_run
-
-    # A program keeps the device that it was traced on.
-    trained = load_run(run, device="cpu", trust_code=trust_code)
-    form: Form = "onnx" if onnx else "torch"
-    recorded, scored = exported(trained, out, form)
-    scores = f"{100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run"
-    print(f"{out}: {scores}")
-    print("To label an image of 8 bits per colour, without transparency:\n")
-    print(script(trained, out, form))
-
-
-def push(run: Path, name: str, *, public: bool = False) -> None:
-    """Push a finished run to the Hugging Face hub, with a model card.
-
-    Args:
-        name: of the repository, such as user/digits-mvp.
-        public: make a new repository public (default: private).
-    """
-    from cl_prompts.experiments.trained.hub import push as pushed
-
-    address, names = pushed(run, name, public=public)
-    print(f"pushed {', '.join(names)}")
-    print("check them there: they contain names of images, the command and folders of this machine")
-    print(f"commit: {address}; in Python: load_run({'hf://' + name!r})")
-
-
 @contextmanager
-def files_opened() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar of opened image files."""
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar, such as of "image files opened"."""
     console = console_of()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("image files opened", visible=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what, visible=False)
 
         def report(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, visible=True)
+            bars.update(task, completed=done, total=total, visible=True)
 
         yield report
 
@@ -205,12 +102,19 @@ def console_of() -> Console:
     return Console(emoji=False, width=None if has_width else 140)
 
 
-def _check_out(out: Path | None) -> None:
+def note(text: str) -> None:
+    """Print a line that is no part of the output."""
+    print(text, file=sys.stderr)
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse a file that exists, before its content is computed."""
     if out is not None:
         files.check_place(out)
 
 
-def _print_or_write(text: str, out: Path | None) -> None:
+def print_or_write(text: str, out: Path | None) -> None:
+    """Print a text, or write it to a new file."""
     if out is None:
         print(text)
     else:
@@ -264,12 +168,12 @@ def tables(folders: Sequence[Path]) -> Iterator[Table]:
             [label, str(len(group.rows[label])), *entries]
             for label, entries in group.table(metrics).items()
         ]
-        yield _table(["strategy", "seeds", *(m.title for m in metrics)], rows, title=title)
+        yield table(["strategy", "seeds", *(m.title for m in metrics)], rows, title=title)
         if orders := order_table(group):
-            yield _table(orders[0], orders[1:])
+            yield table(orders[0], orders[1:])
 
 
-def _table(
+def table(
     headings: Sequence[str],
     rows: Iterable[Sequence[Any]],
     *,
@@ -293,4 +197,4 @@ def before_after_table(folder: Path) -> Table:
     from cl_prompts.experiments.run_folder.runs import collect
 
     (run,) = collect([folder])
-    return _table(BEFORE_AFTER, [row.texts for row in before_after(run)], right=BEFORE_AFTER[1:])
+    return table(BEFORE_AFTER, [row.texts for row in before_after(run)], right=BEFORE_AFTER[1:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,20 +11,18 @@ from typing import Any
 
 import torch
 
-from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
+from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import threads
+from cl_prompts.datasets.survey import Survey
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.experiments.runner.own_images import Survey
 from cl_prompts.experiments.runner.run import takes_one_thread
+from cl_prompts.experiments.trained.training import backbone_for
 
 #: least number of anytime points of a curve
 POINTS = 20
 _LARGEST_BATCH = 32
-_SMALL = 48  # pixels; larger images have details that the embedded backbone does not see
-# DINOv3 is newer, but its licence has terms of its own.
-PHOTOS = "vit_small_patch14_reg4_dinov2.lvd142m"
 SEEDS = (1, 2, 3)
 _START = 15.0  # seconds to import the package and to write the report
 
@@ -47,24 +44,6 @@ def tasks_for(n_classes: int) -> int:
     (5, 3, 2, 1)
     """
     return min(n_classes, 5, max(2, n_classes // 2))
-
-
-def backbone_for(found: Survey, name: str | None) -> tuple[str, int]:
-    """Return backbone and image size: the embedded ViT for small grey images, else a small ViT.
-
-    Args:
-        found: the images.
-        name: the backbone that the user wants; None for a proposal.
-    """
-    letters = found.shorter_side <= _SMALL and not found.colourful
-    name = name or (EMBEDDED if letters else PHOTOS)
-    if name == EMBEDDED:
-        return name, 32
-    patch = re.search(r"patch(\d+)", name)
-    step = int(patch[1]) if patch else 16
-    # Both are multiples of 14, the patch size of PHOTOS.
-    wanted = 224 if found.shorter_side >= 160 else 98
-    return name, round(wanted / step) * step
 
 
 def strategies_for(found: Survey) -> tuple[str, str, str]:
@@ -177,13 +156,3 @@ def _stream(found: Survey) -> tuple[dict[str, Any], str]:
     n_tasks = tasks_for(len(found.classes))
     shares = {"disjoint_percent": 50, "blurry_percent": 10}
     return {"name": scenario, "n_tasks": n_tasks, **shares}, f"Si-Blurry in {n_tasks} tasks"
-
-
-def warnings_on(found: Survey, asked: str | None = None) -> list[str]:
-    """Return a warning if the backbone does not suit the images."""
-    if not found.colourful or backbone_for(found, asked)[0] != EMBEDDED:
-        return []
-    return [
-        f"warning: most images are in colour, and {EMBEDDED} was trained on rendered letters only."
-        f" Use --backbone {PHOTOS} ({BACKBONES[PHOTOS]})"
-    ]

@@ -42,6 +42,25 @@ SEEDS = ("seed", "stream_seed", "order")
 
 
 @dataclass
+class Parent:
+    """Finished run that a continual run extends.
+
+    Attributes:
+        run: its folder.
+        sha256: hash of its ``SHA256SUMS``.
+        first: numbers of classes and tasks of the first ancestor, from which the model grows.
+        code: dotted names in its settings.
+        settings: hash of its training settings and those of its ancestors, without seeds and paths.
+    """
+
+    run: str
+    sha256: str
+    first: list[int]
+    code: list[str]
+    settings: str
+
+
+@dataclass
 class RunConfig:
     """Configuration of one run, fully resolved.
 
@@ -58,8 +77,7 @@ class RunConfig:
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
-        parent: finished run that a continual run extends, or runs that were merged or of which a
-            part was forgotten, see :mod:`cl_prompts.experiments.runner.lineage`; otherwise empty.
+        parent: finished run that a continual run extends; None for another run.
         order: name of the class order in ``scenario``, such as "random 1" or "easy"; empty for the
             scenario's own.
     """
@@ -77,23 +95,8 @@ class RunConfig:
     backbone: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
-    parent: dict[str, Any] = field(default_factory=dict)
+    parent: Parent | None = None
     order: str = ""
-
-    @property
-    def continues(self) -> bool:
-        """Whether training continues from the state of its parent."""
-        return "first" in self.parent
-
-    @property
-    def merges(self) -> bool:
-        """Whether the model is the sum of its parents'."""
-        return "test" in self.parent
-
-    @property
-    def forgets(self) -> bool:
-        """Whether the model is that of its parent without some images."""
-        return "forgotten" in self.parent
 
     def to_yaml(self) -> str:
         """Return the content of ``config.yaml``."""
@@ -103,7 +106,7 @@ class RunConfig:
         """Return the dotted names that affect the numbers, also of unchecked settings."""
         names: list[Any] = [self.strategy, *values.by_name("plugins", self.options.get("plugins"))]
         names += [section.get("name") for section in (self.dataset, self.scenario)]
-        names += self.parent.get("code", [])
+        names += [] if self.parent is None else self.parent.code
         return [str(name) for name in names if is_dotted(str(name))]
 
     def imported(self) -> list[str]:
@@ -123,6 +126,9 @@ class RunConfig:
         """
         try:
             settings = cls(**fits("the text", values.yaml_of(text), dict[str, Any]))
+            if settings.parent is not None:
+                parent = fits("parent", settings.parent, dict[str, Any])
+                settings.parent = fits("parent", Parent(**parent), Parent)
         except (yaml.YAMLError, TypeError, InputError) as error:
             raise InputError(f"this is not a run configuration: {error}") from error
         for key, kind in _kinds().items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cl_prompts.experiments.run_folder.runs import RunRecord
+from cl_prompts.metrics.intervals import change_interval
 
 Floats = NDArray[np.float64]
 #: (samples seen, value) per point
 Points = list[tuple[int, float]]
-_Z = 1.959964  # of a 95 % interval
 #: headings of :class:`BeforeAfter`
 BEFORE_AFTER = ("test images of", "images", "before", "after", "change (95 % interval)")
 
@@ -159,34 +158,6 @@ class BeforeAfter(NamedTuple):
         return [self.name, str(self.images or ""), *scores, change]
 
 
-def change_interval(before: float, after: float, n: int) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of a change of shares of n images, by Newcombe
-    (Statistics in Medicine, 1998, method 10). It treats both shares as independent, so it is too
-    wide rather than too narrow.
-
-    >>> [round(end, 2) for end in change_interval(0.75, 0.875, 24)]
-    [-0.1, 0.34]
-    """
-    low, high = wilson(before, n)
-    low_after, high_after = wilson(after, n)
-    return (
-        after - before - math.hypot(after - low_after, high - before),
-        after - before + math.hypot(high_after - after, before - low),
-    )
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Ends of Wilson's 95 % interval (JASA 1927) of a share of n images.
-
-    >>> [round(end, 3) for end in wilson(0.5, 100)]
-    [0.404, 0.596]
-    """
-    scale = 1 + _Z**2 / n
-    middle = (share + _Z**2 / (2 * n)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / n + (_Z / n) ** 2 / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def before_after(run: RunRecord) -> list[BeforeAfter]:
     """Return the rows of a continual run; none for a run without a parent.
 
@@ -210,8 +181,8 @@ def before_after(run: RunRecord) -> list[BeforeAfter]:
     before = None if new and run.multi_label else run.before["score"]
     return [
         BeforeAfter("all test images", before, last.get("seen"), sum(images)),
-        _group("classes known before", known),
-        *([_group("new classes", new)] if new else []),
+        group("classes known before", known),
+        *([group("new classes", new)] if new else []),
         *(
             BeforeAfter(f"domain {domain}", value, last.get(f"domain:{domain}"))
             for domain, value in run.before.get("by_domain", {}).items()
@@ -220,7 +191,8 @@ def before_after(run: RunRecord) -> list[BeforeAfter]:
     ]
 
 
-def _group(name: str, rows: list[BeforeAfter]) -> BeforeAfter:
+def group(name: str, rows: list[BeforeAfter]) -> BeforeAfter:
+    """Return the row of several classes: means of their scores."""
     before = _mean([row.before for row in rows])
     return BeforeAfter(
         name, before, _mean([row.after for row in rows]), sum(r.images for r in rows)

@@ -12,12 +12,8 @@ from cl_prompts.errors import InputError
 SUMS_FILE = "SHA256SUMS"
 #: scores of the parent's model, in the folder of a continual run
 BEFORE_FILE = "before.json"
-#: final confidence in each test image of a known class
-CONFIDENCE_FILE = "confidence.json"
-#: SHA-256 of each training image, 32 bytes each, of runs whose models are sums over plain images
-LEARNED_IMAGES = "learned_images.bin"
-#: what a run forgot
-FORGOTTEN_FILE = "forgotten.json"
+#: folder of the model
+MODEL = "model"
 #: files that a report reads
 READ = (
     "config.yaml",
@@ -37,20 +33,10 @@ def sums(folder: Path, written: Mapping[str, bytes]) -> str:
     """Return the content of ``SHA256SUMS``; ``written`` are the files about to be written."""
     files = [file for file in sorted(folder.iterdir()) if file.is_file()]
     found = {file.name: sha256(file) for file in files if not file.name.startswith(_NOT_SUMMED)}
+    model = sorted((folder / MODEL).iterdir())
+    found |= {f"{MODEL}/{file.name}": sha256(file) for file in model}
     found |= {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
     return "".join(f"{digest}  {name}\n" for name, digest in found.items())
-
-
-def learned_images(folder: Path) -> list[str]:
-    """Return SHA-256 of the images that a finished run has learned, in hexadecimal, by row.
-
-    Raises:
-        InputError: there is no such file, or it was changed.
-    """
-    check_sums(folder, [LEARNED_IMAGES])
-    data = (folder / LEARNED_IMAGES).read_bytes()
-    size = hashlib.sha256().digest_size
-    return [data[start : start + size].hex() for start in range(0, len(data), size)]
 
 
 def check_sums(folder: Path, names: Collection[str] = READ) -> None:

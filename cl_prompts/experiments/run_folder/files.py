@@ -7,6 +7,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,53 @@ def replace(path: Path, parts: Iterable[bytes]) -> None:
     """
     with replacing(path) as temporary:
         write(temporary, parts)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill, and then rename it to ``folder``; an older one is replaced.
+
+    After a kill the old or the new folder is whole, see :func:`restore_folder`.
+
+    Raises:
+        InputError: another process writes to the folder.
+        OSError: the disk is full or read-only, for example; the old folder stays.
+    """
+    from filelock import FileLock, Timeout  # every command imports this module
+
+    def beside(ending: str) -> Path:
+        return folder.with_name(f".{folder.name}.{ending}")
+
+    try:
+        lock = FileLock(beside("lock")).acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process is writing to {folder}") from error
+    temporary, old = beside("tmp"), beside("old")
+    with lock:
+        restore_folder(folder)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
+        temporary.mkdir()
+        try:
+            yield temporary
+            sync(temporary)
+            if folder.exists():
+                rename(folder, old)
+            rename(temporary, folder)
+            sync(folder.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            restore_folder(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(folder: Path) -> None:
+    """Restore a folder whose replacement was killed between its two renames."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.is_dir() and not folder.exists():
+        rename(old, folder)
+    elif folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write(path: Path, parts: Iterable[bytes | memoryview]) -> None:

@@ -32,7 +32,6 @@ Row = tuple[int, str, str, float]
 METRICS_HEADER = "samples_seen,metric,scope,value\n"
 ENVIRONMENT_FILE = "environment.json"
 KEYS_FILE = "keys.npz"
-LEARNED_FILE = "learned.safetensors"
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 

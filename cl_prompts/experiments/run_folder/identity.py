@@ -41,8 +41,6 @@ NOT_IDENTITY = {
     "dataset.cache_gb",
     "backbone.weights",
     "parent.run",
-    "parent.forgotten",
-    "parent.test",
 }
 
 _WORDS = {

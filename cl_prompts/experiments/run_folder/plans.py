@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
-import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,25 +77,6 @@ def new_path(out: Path, settings: RunConfig) -> Path:
             path.mkdir(parents=True)
             return path
     raise AssertionError("numbers do not end")
-
-
-@contextmanager
-def temporary_folder(out: Path, settings: RunConfig) -> Iterator[Path]:
-    """Yield a temporary folder for a run, which an error removes; first remove those of killed
-    processes."""
-    from filelock import FileLock, Timeout  # every command imports this module
-
-    above = out / settings.recipe / label_of(settings.strategy)
-    for lock in above.glob(f"{files.TEMPORARY}/.lock"):
-        # A living process holds the lock.
-        with suppress(Timeout), FileLock(lock, timeout=0):
-            shutil.rmtree(lock.parent)
-    temporary = above / f".{secrets.token_hex(4)}.tmp"
-    try:
-        yield temporary
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def write_plan(folder: Path, runs: Sequence[PlannedRun]) -> Path:

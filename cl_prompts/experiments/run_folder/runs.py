@@ -14,12 +14,7 @@ from typing import Any
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import (
-    BEFORE_FILE,
-    CONFIDENCE_FILE,
-    SUMS_FILE,
-    check_sums,
-)
+from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
 from cl_prompts.experiments.run_folder.plans import state_of
 
@@ -171,18 +166,6 @@ def _read_run(folder: Path) -> RunRecord:
         before=files.read_json(folder / BEFORE_FILE) if (folder / BEFORE_FILE).is_file() else {},
         metrics=_read_metrics(folder / METRICS_FILE),
     )
-
-
-def held_out_confidence(folder: Path) -> tuple[list[float], float | None]:
-    """Confidence of a finished run's model on its test images: ascending log odds, and the
-    temperature that calibrates its logits (None if it could not be fitted).
-
-    Raises:
-        InputError: the file was changed or damaged.
-    """
-    check_sums(folder, [CONFIDENCE_FILE])
-    found = files.read_json(folder / CONFIDENCE_FILE)
-    return sorted(found["log_odds"]), found["temperature"]
 
 
 def _read_metrics(path: Path) -> Series:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from cl_prompts.backbones.architecture import Stored
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import check_precision, cores, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
-from cl_prompts.datasets import combined
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
+from cl_prompts.datasets.combined import JoinedDataSet, joined
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
@@ -25,26 +22,22 @@ from cl_prompts.datasets.registry import (
     DataSet,
     dataset_of_function,
     dataset_options,
-    fixed_transform,
     load_dataset,
 )
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.parameters import filled_parameters
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.run_folder.checksums import learned_images
-from cl_prompts.experiments.runner.lineage import first_size, parent_of, parents_of
+from cl_prompts.experiments.runner.lineage import first_size, parent_of
 from cl_prompts.experiments.runner.run import Run, boundaries_announced
 from cl_prompts.experiments.tracking.loggers import logger_class
+from cl_prompts.experiments.trained.card import Sizes, make_strategy
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.domain_incremental import one_domain
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
-from cl_prompts.scenarios.split import Split
 from cl_prompts.seeds import seed_globals
-from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
-from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies import STRATEGIES, strategy_class
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
@@ -54,15 +47,6 @@ from cl_prompts.user_code import is_dotted
 STORED = "features"
 #: loader processes for a run on a GPU; a run on the CPU needs the cores itself
 _LOADERS = 8
-
-
-class StreamInfo(NamedTuple):
-    """Facts about data and stream that the construction of a strategy needs."""
-
-    n_classes: int
-    multi_label: bool
-    n_tasks: int
-    boundaries: bool
 
 
 class Resources:
@@ -121,29 +105,10 @@ class Resources:
             InputError: the data set cannot be used.
         """
         with all_seeded(settings.seed):
-            if not settings.parent:
+            if settings.parent is None:
                 return self._own_data(settings)
-            if settings.merges:
-                return self._merged_data(settings)
-            data = self.data(parent_of(settings))
-            if settings.forgets:
-                learned = learned_images(Path(settings.parent["run"]))
-                return combined.with_contents(data, {*learned} - {*settings.parent["forgotten"]})
             # Images of the ancestors first: their rows must not change.
-            return combined.joined(data, self._own_data(settings))
-
-    def _merged_data(self, settings: RunConfig) -> DataSet:
-        """Return the images of all parents; a test image that several have counts once."""
-        first, *others = [self.data(parent) for parent in parents_of(settings)]
-        data = first
-        for other in others:
-            data = combined.joined(data, other, once=False)
-        if settings.parent["test"]:
-            name, arguments = settings.section("dataset")
-            size = data.test[0][0].shape[-1]
-            transform = fixed_transform(name, size, arguments.get("crop"))
-            return combined.tested_on(data, Path(settings.parent["test"]), transform)
-        return combined.once_tested(data)
+            return joined(self.data(parent_of(settings.parent)), self._own_data(settings))
 
     def _own_data(self, settings: RunConfig) -> DataSet:
         image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
@@ -202,16 +167,24 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     once = issubclass(kind, PrototypeStrategy) and not settings.options.get("augmented_views")
     sample = FeatureSample() if once else None
     n_classes, n_tasks = len(data.classes), split.n_tasks
-    if settings.parent:
-        # A continual run starts at the size of its first ancestor and grows as they did.
-        n_classes, n_tasks = first_size(settings, n_classes, n_tasks)
-    info = StreamInfo(n_classes, data.multi_label, n_tasks, split.boundaries)
+    # A continual run starts at the size of its first ancestor and grows as they did.
+    n_classes, n_tasks = first_size(settings, n_classes, n_tasks)
+    announced = boundaries_announced(settings, split)
+    sizes = Sizes(n_classes, data.multi_label, n_tasks, announced)
     # Models, and user code, draw their initial parameters from the global generators.
     seed_globals(settings.seed)
     options = options_on(train, settings)
     plugins = [anytime] if sample is None else [anytime, sample]
-    strategy = make_strategy(settings, backbone, info, options, plugins)
-    strategy.check_announced(announced=boundaries_announced(settings, split))
+    strategy = make_strategy(
+        settings.strategy,
+        options,
+        backbone,
+        sizes,
+        device=settings.device,
+        seed=settings.seed,
+        plugins=plugins,
+    )
+    strategy.check_announced(announced=announced)
     return Run(settings, data, split, benchmark, strategy, anytime, sample)
 
 
@@ -257,10 +230,9 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     Raises:
         InputError: the scenario does not fit the data set.
     """
-    if settings.merges:
-        return _merged_split(parents_of(settings), data)
-    if isinstance(data, combined.JoinedDataSet):
-        first = split_of(parent_of(settings), data.before)
+    if isinstance(data, JoinedDataSet):
+        assert settings.parent is not None
+        first = split_of(parent_of(settings.parent), data.before)
         return _joined_split(data, first, _later_split(settings, data.later))
     name, arguments = settings.section("scenario")
     scenario = find_scenario(name)
@@ -277,26 +249,11 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     return scenario.make(train.targets, data.test.targets, train.domains, **arguments)
 
 
-def _joined_split(data: combined.JoinedDataSet, first: Any, later: Any) -> Any:
+def _joined_split(data: JoinedDataSet, first: Any, later: Any) -> Any:
     both = joined_split(first, later, data.train.targets, data.columns)
     if isinstance(both, MultiLabelSplit):
         both = both.with_test_labels(data.test.targets)
     return both
-
-
-def _merged_split(parents: Sequence[RunConfig], data: DataSet) -> Any:
-    """Return the streams of several runs as one task, or with several labels their tasks, which
-    annotate different classes."""
-    if len(parents) == 1:
-        return split_of(parents[0], data)
-    assert isinstance(data, combined.JoinedDataSet)
-    first = _merged_split(parents[:-1], data.before)
-    later = split_of(parents[-1], data.later)
-    if data.multi_label:
-        return _joined_split(data, first, later)
-    rows = [*first.tasks, *(task + first.n_samples for task in later.tasks)]
-    announced = first.boundaries and later.boundaries
-    return Split.of("merged", data.train.targets, [np.concatenate(rows)], boundaries=announced)
 
 
 def _later_split(settings: RunConfig, data: DataSet) -> Any:
@@ -308,7 +265,7 @@ def _later_split(settings: RunConfig, data: DataSet) -> Any:
         return one_domain(
             data.train.targets, domain, announced=announced, seed=settings.stream_seed
         )
-    return split_of(replace(settings, parent={}), data)
+    return split_of(replace(settings, parent=None), data)
 
 
 def _evaluation(settings: RunConfig, data: DataSet, split: Any) -> AnytimeEvaluation:
@@ -349,45 +306,3 @@ def options_on(train: ImageSet, settings: RunConfig) -> dict[str, Any]:
     if train.is_plain and options.get("views") is None:
         options["views"] = 1
     return options
-
-
-def make_strategy(
-    settings: RunConfig,
-    backbone: FrozenViT,
-    info: StreamInfo,
-    options: Mapping[str, Any],
-    plugins: Sequence[Any] = (),
-) -> OnlineStrategy:
-    """Return the untrained strategy of a run.
-
-    Args:
-        settings: settings of the run.
-        backbone: the frozen ViT.
-        info: sizes of the stream.
-        options: options of the strategy, instead of those in ``settings``.
-        plugins: plugins in front of those in ``options``.
-
-    Raises:
-        InputError: a setting is out of range, or the method does not fit the data.
-    """
-    options = dict(options)
-    accepted = filled_parameters(settings.strategy)
-    if "multi_label" in accepted:
-        options["multi_label"] = info.multi_label
-    elif info.multi_label:
-        able = [name for name in STRATEGIES if "multi_label" in filled_parameters(name)]
-        raise InputError(
-            f"strategy {settings.strategy!r} is defined for one class per image, and data set"
-            f" {settings.dataset['name']!r} has several: use {', '.join(able)}"
-        )
-    if "n_tasks" in accepted and boundaries_announced(settings, info):
-        options["n_tasks"] = info.n_tasks
-    return strategy_class(settings.strategy)(
-        backbone=backbone,
-        n_classes=info.n_classes,
-        device=settings.device,
-        evaluator=None,
-        plugins=[*plugins, *make_plugins(options.pop("plugins"))],
-        seed=settings.seed,
-        **options,
-    )

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import gc
-import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from cl_prompts.backbones.devices import threads
-from cl_prompts.datasets.combined import contents
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import (
-    CONFIDENCE_FILE,
-    FORGOTTEN_FILE,
-    LEARNED_IMAGES,
-)
-from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, RunFolder
+from cl_prompts.experiments.executors.signals import StopRequest, stop_requests
+from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.run_folder.plans import (
-    PlannedRun,
-    new_path,
-    settings_of,
-    temporary_folder,
-)
+from cl_prompts.experiments.run_folder.plans import PlannedRun, settings_of
 from cl_prompts.experiments.runner.building import Resources, build_run
+from cl_prompts.experiments.runner.model_of_run import write_model
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
-from cl_prompts.experiments.runner.signals import StopRequest, stop_requests, stop_says
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.experiments.tracking.tracker import Tracker
-
-#: computes the sums of a run elsewhere, and gives them to its strategy
-Shard = Callable[[PlannedRun, Run, StopRequest, Watcher], None]
 
 
 def complete(
@@ -43,7 +27,6 @@ def complete(
     watcher: Watcher,
     resources: Resources,
     built: Run | None = None,
-    shard: Shard | None = None,
 ) -> None:
     """Execute a missing run, or resume an unfinished one from its last checkpoint.
 
@@ -52,7 +35,6 @@ def complete(
         watcher: receiver of its progress.
         resources: backbones and image checks to share with other runs.
         built: the run, if it is built already.
-        shard: computes the sums of the stream elsewhere.
 
     Raises:
         InputError: the run cannot be built or resumed.
@@ -74,11 +56,7 @@ def complete(
             stop_requests() as request,
             RunFolder.opened(place, built.settings, identity_of(built), command) as folder,
         ):
-            start = time.perf_counter()
-            if shard is not None:
-                shard(planned, built, request, watcher)
-            seconds = time.perf_counter() - start
-            execute(built, folder, request=request, watcher=watcher, seconds=seconds)
+            execute(built, folder, request=request, watcher=watcher)
     del built
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
@@ -90,8 +68,6 @@ def execute(
     *,
     request: StopRequest,
     watcher: Watcher,
-    adopted: Mapping[str, Any] | None = None,
-    seconds: float = 0.0,
 ) -> None:
     """Train, evaluate and record one run; the folder stays valid however it ends.
 
@@ -100,66 +76,25 @@ def execute(
         folder: its folder.
         request: set by signals.
         watcher: receiver of its progress.
-        adopted: instead of training, ``state`` and ``samples`` of :meth:`TaskLoop.adopt`.
-        seconds: spent on the run before.
     """
-    loop = TaskLoop(run, folder, seconds)
+    loop = TaskLoop(run, folder)
     records = loop.restore()  # before the first step the summary does not change
     for warning in folder.warnings:
         watcher.note(warning)
     with _recorded_end(loop):
         tracker = _attach_tracker(loop, records, watcher)
         try:
-            if adopted is None:
-                loop.train(tracker, request)
-            else:
-                loop.adopt(tracker, **adopted)
+            loop.train(tracker, request)
             names = list(run.data.classes)
             tracker.finish(run.strategy.model, run.split.plain(), run.results(), names)
         finally:
             tracker.close()
             run.anytime.evaluator.close()
             run.strategy.replay.close()
-        files.replace(folder.path / LEARNED_FILE, [run.strategy.model.exported()])
-        files.write_json(folder.path / CONFIDENCE_FILE, run.confidence())
-        rows = run.plain_rows()
-        if rows is not None:
-            hashes = contents(run.data.train, rows.tolist())
-            files.replace(folder.path / LEARNED_IMAGES, [bytes.fromhex("".join(hashes))])
+        write_model(run, folder.path)
         loop.write_summary("finished", order_check=run.order_check())
         run.strategy.feature_cache.clear()
     request.obey()
-
-
-def written(
-    run: Run,
-    adopted: Mapping[str, Any],
-    out: Path,
-    command: str,
-    record: Mapping[str, Any] | None = None,
-) -> Path:
-    """Evaluate a combined model, and write its run folder whole or not at all.
-
-    Args:
-        run: the built run.
-        adopted: see :func:`execute`.
-        out: parent of the run folders.
-        command: command line.
-        record: content of ``forgotten.json``.
-    """
-    with (
-        stop_says("stopped before the run was written: the same command begins anew"),
-        temporary_folder(out, run.settings) as place,
-        stop_requests() as request,
-    ):
-        with RunFolder.opened(place, run.settings, identity_of(run), command) as folder:
-            if record is not None:
-                files.write_json(place / FORGOTTEN_FILE, record)
-            execute(run, folder, request=request, watcher=Watcher(), adopted=adopted)
-        final = new_path(out, run.settings)
-        files.rename(place, final)
-        files.sync(final.parent)
-    return final
 
 
 def _attach_tracker(loop: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from cl_prompts.datasets.combined import JoinedDataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.run_config import RunConfig
+from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder import checkpoint, files
@@ -32,18 +31,11 @@ from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_s
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
+from cl_prompts.experiments.trained.card import of_model
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.run import Run
-
-
-#: options that change the training, not the model
-_TRAINING = {
-    *("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm", "compile"),
-    *("train_mb_size", "eval_mb_size", "buffer_batch_size", "train_epochs", "online_iter", "views"),
-    "training_scores",
-}
 
 
 def finished_run(folder: Path) -> RunRecord:
@@ -82,10 +74,7 @@ def _of_model(settings: RunConfig) -> dict[str, Any]:
     for key, value in settings.backbone.items():
         if key not in ("weights", "normalisation"):
             found[f"backbone.{key}"] = value
-    for key, value in flat(settings.options):
-        if key not in _TRAINING and not key.endswith(("_lr", "weight_decay")):
-            found[key] = value
-    return found
+    return {**found, **dict(flat(of_model(settings.options)))}
 
 
 def one_task(n_classes: int, *, multi_label: bool, boundaries: bool) -> dict[str, Any]:
@@ -96,53 +85,43 @@ def one_task(n_classes: int, *, multi_label: bool, boundaries: bool) -> dict[str
     return {"name": names.get((multi_label, boundaries), "class_incremental"), "n_tasks": 1}
 
 
-def parent_entry(run: RunRecord, settings: RunConfig, **own: Any) -> dict[str, Any]:
-    """Return the entry ``parent`` in the settings of a run that is made of a finished one.
+def parent_entry(run: RunRecord, settings: RunConfig) -> Parent:
+    """Return the entry ``parent`` in the settings of a run that continues a finished one.
 
     Args:
         run: the finished run.
         settings: its settings.
-        own: further parts of the entry.
     """
     made = json.dumps([conditions_of(run), options_of(run)], sort_keys=True)
-    return {
-        "run": str(run.folder.resolve()),
-        "sha256": sha256(run.folder / SUMS_FILE),
-        **own,
-        "code": settings.user_code(),
-        # Hash of its training settings and those of its ancestors, without seeds and paths.
-        "settings": hashlib.sha256(made.encode()).hexdigest(),
-    }
+    sizes = [run.summary["n_classes"], run.summary["n_tasks"]]
+    return Parent(
+        str(run.folder.resolve()),
+        sha256(run.folder / SUMS_FILE),
+        sizes if settings.parent is None else settings.parent.first,
+        settings.user_code(),
+        hashlib.sha256(made.encode()).hexdigest(),
+    )
 
 
-def parents_of(settings: RunConfig) -> list[RunConfig]:
-    """Settings of the runs that were merged into one; see :func:`parent_of`."""
-    pairs = zip(settings.parent["run"], settings.parent["sha256"], strict=True)
-    return [parent_of(_with_parent(settings, run, digest)) for run, digest in pairs]
-
-
-def _with_parent(settings: RunConfig, run: str, digest: str) -> RunConfig:
-    return replace(settings, parent={**settings.parent, "run": run, "sha256": digest})
-
-
-def parent_of(settings: RunConfig) -> RunConfig:
+def parent_of(parent: Parent) -> RunConfig:
     """Settings of the run that another one continues.
 
     Raises:
         InputError: it is gone, or was changed.
     """
-    folder = Path(settings.parent["run"])
+    folder = Path(parent.run)
     if not (folder / SUMS_FILE).is_file():
         raise InputError(f"the parent of this run is missing from {folder}: restore that folder")
-    if sha256(folder / SUMS_FILE) != settings.parent["sha256"]:
+    if sha256(folder / SUMS_FILE) != parent.sha256:
         raise InputError(f"{folder} is not the parent of this run, or was changed")
     check_sums(folder, [*READ, CHECKPOINT_FILE])
-    return settings_of(folder, settings.parent["code"])
+    return settings_of(folder, parent.code)
 
 
 def first_size(settings: RunConfig, n_classes: int, n_tasks: int) -> tuple[int, int]:
     """Return the numbers of classes and tasks of the first ancestor, from which a model grows."""
-    n_classes, n_tasks = settings.parent.get("first", (n_classes, n_tasks))
+    if settings.parent is not None:
+        n_classes, n_tasks = settings.parent.first
     return n_classes, n_tasks
 
 
@@ -152,24 +131,24 @@ def grow_to(strategy: OnlineStrategy, settings: RunConfig, n_classes: int, n_tas
     strategy.grow(n_classes - first_classes, n_tasks - first_tasks)
 
 
-def sizes_of_parent(settings: RunConfig) -> tuple[int, int]:
+def sizes_of_parent(parent: Parent) -> tuple[int, int]:
     """Classes and tasks of the run that another one continues."""
-    summary = files.read_json(Path(settings.parent["run"]) / "summary.json")
+    summary = files.read_json(Path(parent.run) / "summary.json")
     return summary["n_classes"], summary["n_tasks"]
 
 
-def grow_to_parent(parts: Run) -> dict[str, Any]:
+def grow_to_parent(parts: Run, parent: Parent) -> dict[str, Any]:
     """Expand an untrained strategy to the parent's size; return the state of the parent.
 
     Raises:
         InputError: the parent's images or code changed.
     """
     settings, strategy = parts.settings, parts.strategy
-    parent = parent_of(settings)
-    folder = Path(settings.parent["run"])
-    grow_to(strategy, settings, *sizes_of_parent(settings))
+    before = parent_of(parent)
+    folder = Path(parent.run)
+    grow_to(strategy, settings, *sizes_of_parent(parent))
     made = files.read_json(folder / IDENTITY_FILE)
-    now = {key: settings_identity(parent)[key] for key in ("files", "code")}
+    now = {key: settings_identity(before)[key] for key in ("files", "code")}
     for change in changes(made, now | {"backbone": weights_hash(strategy.model.backbone)}):
         raise InputError(f"cannot continue the run in {folder}: {change}")
     assert isinstance(parts.data, JoinedDataSet)
@@ -190,7 +169,7 @@ def grow_to_parent(parts: Run) -> dict[str, Any]:
     return found
 
 
-def scores_before(parts: Run) -> dict[str, Any]:
+def scores_before(parts: Run, parent: Parent) -> dict[str, Any]:
     """Return the content of ``before.json``: scores of the parent's model on the final test images.
 
     Overall, by known class and by domain. Images of new classes count as wrong, or in multi-label
@@ -212,8 +191,8 @@ def scores_before(parts: Run) -> dict[str, Any]:
     known = (found.by_class.isnan().logical_not() & seen).tolist()
     by_class = zip(known, found.by_class.tolist(), strict=True)
     return {
-        "run": parts.settings.parent["run"],
-        "n_tasks": sizes_of_parent(parts.settings)[1],
+        "run": parent.run,
+        "n_tasks": sizes_of_parent(parent)[1],
         "samples_seen": strategy.samples_seen,
         "score": found.accuracy,
         "by_class": [value if there else None for there, value in by_class],

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from cl_prompts.backbones.catalog import EMBEDDED
@@ -16,7 +15,6 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.metrics.continual import without_course
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
-from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
@@ -62,43 +60,15 @@ class Run:
     sample: FeatureSample | None = None
 
     def results(self) -> dict[str, float | None]:
-        """Return the final numbers; None for the curve of a strategy that sees the whole stream, or
-        of a model that was combined from others."""
+        """Return the final numbers; None for the curve of a strategy that sees the whole stream."""
         results = self.anytime.results
-        at_once = self.strategy.whole_stream or self.settings.merges or self.settings.forgets
-        return without_course(results) if at_once else results
-
-    def plain_rows(self) -> Any:
-        """Return the rows of the training images, of a strategy whose model is sums over plain
-        images; otherwise None."""
-        strategy = self.strategy
-        if not isinstance(strategy, PrototypeStrategy) or strategy.augmented_views:
-            return None
-        train = self.data.train.plain() if strategy.plain_images else self.data.train
-        return np.unique(np.concatenate(self.split.tasks)) if train.is_plain else None
-
-    def some_images(self, n: int) -> tuple[Any, Tensor]:
-        """Return up to n training images, drawn from the stream by the seed, and their labels."""
-        rows = np.unique(np.concatenate(self.split.tasks))
-        some = np.random.default_rng(self.settings.seed).permutation(rows)[:n].tolist()
-        train = self.data.train.plain()
-        return [train[row][0] for row in some], torch.as_tensor(train.targets[some])
-
-    def confidence(self) -> dict[str, Any]:
-        """Return the content of ``confidence.json``: log odds of the test images, temperature."""
-        # No test image was trained on, so the last evaluation measured held-out images.
-        log_odds = self.anytime.evaluator.confidence.sort().values.tolist()
-        temperature = None
-        if self.sample is not None and not self.data.multi_label:
-            temperature = self.sample.temperature(self.strategy.model.head)
-        return {"log_odds": log_odds, "temperature": temperature}
+        return without_course(results) if self.strategy.whole_stream else results
 
     def order_check(self) -> dict[str, float] | None:
         """Return how far scores depend on the order of the stream; None for gradient methods."""
         if self.sample is None:
             return None
-        head = self.strategy.model.head
-        return self.sample.order_check(head, multi_label=self.data.multi_label)
+        return self.sample.order_check(self.strategy.model.head)
 
     def warnings(self) -> list[str]:
         """Return a sentence for each valid setting that has no effect on this stream."""

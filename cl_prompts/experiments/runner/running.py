@@ -5,18 +5,23 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
-from functools import partial
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from cl_prompts.backbones.devices import cores, threads
 from cl_prompts.errors import InputError, RunError, one_sentence
+from cl_prompts.experiments.executors.launching import Job, Launching
+from cl_prompts.experiments.executors.signals import Interrupted, stop_requests, stop_says
+from cl_prompts.experiments.executors.submissions import Fault, queue_of
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
+from cl_prompts.experiments.run_folder.files import read_json
 from cl_prompts.experiments.run_folder.plans import (
     PlannedRun,
     describe,
@@ -26,30 +31,53 @@ from cl_prompts.experiments.run_folder.plans import (
     write_plan,
 )
 from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.runner.execution import Shard, complete
-from cl_prompts.experiments.runner.executors import (
-    Executor,
-    Job,
-    Launching,
-    Processes,
-    RayTasks,
-    SlurmJobs,
-)
+from cl_prompts.experiments.runner.execution import complete
 from cl_prompts.experiments.runner.orders import in_order
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
-from cl_prompts.experiments.runner.shards import (
-    Sharding,
-    ShardJob,
-    check_shards,
-    remove_shards,
-    use_shards,
-)
-from cl_prompts.experiments.runner.signals import Interrupted, StopRequest, stop_requests, stop_says
-from cl_prompts.experiments.runner.submissions import Fault, Notes, Submissions
-from cl_prompts.experiments.tracking.progress import Display, Watcher, print_line
+from cl_prompts.experiments.tracking.progress import Display, Watcher, in_words, print_line
 
 #: runs that justify a process, which takes seconds to start
 RUNS_PER_PROCESS = 4
+
+
+@dataclass(frozen=True)
+class RunJob(Job):
+    """A run for an executor.
+
+    Attributes:
+        run: the planned run, whose folder exists.
+    """
+
+    run: PlannedRun
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has finished."""
+        return self.run.state == "finished"
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run ended itself and saved its state."""
+        with suppress(InputError):
+            return bool(read_json(self.run.folder / "summary.json")["status"] == "interrupted")
+        return False
+
+    def outcome(self) -> str:
+        """Return how the run finished."""
+        summary = read_json(self.run.folder / "summary.json")
+        a_auc = summary.get("results", {}).get("a_auc")
+        score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
+        return f"finished after {in_words(summary['seconds'])}{score}"
+
+    def execute(self) -> None:
+        """Execute the run in a worker."""
+        complete(self.run, Watcher(), worker_resources())
+
+
+@cache
+def worker_resources() -> Resources:
+    """Return what the runs of one worker share."""
+    return Resources()
 
 
 def run_all(
@@ -59,7 +87,6 @@ def run_all(
     console: Console,
     command: str,
     jobs: int | None = None,
-    sharding: Sharding | None = None,
 ) -> Iterator[Path]:
     """Check all runs, then execute them; yield the folder of each finished run.
 
@@ -71,7 +98,6 @@ def run_all(
         console: console for the progress.
         command: command line.
         jobs: parallel runs; None chooses, see :func:`processes`.
-        sharding: division of each run, which then are made one after another.
 
     Raises:
         InputError: a run cannot be built; no run has started.
@@ -84,8 +110,6 @@ def run_all(
     # Before the first run trains: a mistake in the last one must show now, not tomorrow.
     with threads(one=all(map(takes_one_thread, plan))):
         last, warnings = check_plan(plan, resources)
-        if sharding is not None:
-            warnings += check_shards(last)
     for warning in warnings:
         print_line(console, f"note: {warning}")
     runs = [PlannedRun(new_path(out, settings), settings, command) for settings in plan]
@@ -96,7 +120,7 @@ def run_all(
         above = out / plan[0].recipe
         write_plan(above, runs)
     try:
-        yield from _finish(runs, above, console, jobs, resources, built, sharding)
+        yield from _finish(runs, above, console, jobs, resources, built)
     finally:
         if len(runs) == 1:
             remove_empty(runs)
@@ -133,8 +157,7 @@ def resume(
         run = PlannedRun(path, settings_of(path, trust_code))
         if run.state == "finished":
             raise InputError(f"run folder {path} is finished: there is nothing to resume")
-        sharding = Sharding.of(path)
-        yield from _finish([run], None, console, jobs, Resources(), None, sharding)
+        yield from _finish([run], None, console, jobs, Resources())
         return
     runs = unfinished_plan(path, trust_code)
     print_line(console, f"{path}: {describe(runs)}")
@@ -148,19 +171,17 @@ def _finish(
     jobs: int | None,
     resources: Resources,
     built: Run | None = None,
-    sharding: Sharding | None = None,
 ) -> Iterator[Path]:
     left = jobs_of(runs)
     before = [run.folder for run in runs if run.state == "finished"]
-    shard = None if sharding is None else partial(sharded, sharding)
-    number = processes(jobs, [job.run for job in left]) if shard is None else 1
+    number = processes(jobs, [job.run for job in left])
     with (
         stop_says(lambda: _continuation(runs, above)),
         Display(console, len(runs)) as display,
     ):
         yield from before
         if number == 1:
-            ends = _one_after_another(left, display, resources, built, shard)
+            ends = _one_after_another(left, display, resources, built)
         else:
             ends = executed(left, Launching(jobs=number), display, resources)
         with closing(ends):
@@ -194,12 +215,12 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
     return max(1, min(cores(), len(runs) // RUNS_PER_PROCESS))
 
 
-def jobs_of(runs: Sequence[PlannedRun]) -> list[Job]:
+def jobs_of(runs: Sequence[PlannedRun]) -> list[RunJob]:
     """Return jobs for the unfinished runs, with number and label among all runs."""
     settings = [run.settings for run in runs]
     home = str(Path.cwd())
     return [
-        Job(number, label, run, home)
+        RunJob(number, label, home, run)
         for number, (label, run) in enumerate(zip(labels_of_runs(settings), runs, strict=True), 1)
         if run.state != "finished"
     ]
@@ -209,12 +230,12 @@ def jobs_of(runs: Sequence[PlannedRun]) -> list[Job]:
 
 
 def executed(
-    jobs: Sequence[Job],
+    jobs: Sequence[RunJob],
     how: Launching,
     display: Display,
     resources: Resources,
     out: Path = Path("runs"),
-) -> Generator[tuple[Job, Fault], None, None]:
+) -> Generator[tuple[Any, Fault], None, None]:
     """Execute runs; yield each when it ends, with its error or None.
 
     Args:
@@ -232,50 +253,27 @@ def executed(
     if how.kind == "local" and (how.jobs or 1) == 1:
         yield from _one_after_another(jobs, display, resources)
         return
-    with _queue(jobs, how, display, out) as queue, stop_requests() as request:
+    where: Any = {"device": jobs[0].run.settings.device, "out": out}
+    threads_here = torch.get_num_threads()
+    with (
+        queue_of(jobs, how, display, **where, threads=threads_here) as queue,
+        stop_requests() as request,
+    ):
         yield from queue.ends(request)
         request.obey()
 
 
-@contextmanager
-def _queue(
-    jobs: Sequence[Job], how: Launching, display: Display | Notes, out: Path
-) -> Iterator[Submissions]:
-    """Open a queue of jobs; an error asks those under way to save their state and end."""
-    executor = _executor(how, jobs[0].run.settings.device, out)
-    queue = Submissions(jobs, executor, how.jobs or len(jobs), display)
-    try:
-        yield queue
-    except BaseException:  # also GeneratorExit, of an error outside
-        executor.stop(list(queue.under_way))
-        raise
-    finally:
-        executor.close()
-
-
-def _executor(how: Launching, device: str, out: Path) -> Executor:
-    if how.kind == "ray":
-        return RayTasks(how, device)
-    if how.kind == "slurm":
-        return SlurmJobs(how, device, out)
-    n = how.jobs or 1
-    return Processes(n, max(1, torch.get_num_threads() // n))
-
-
 def _one_after_another(
-    jobs: Sequence[Job],
+    jobs: Sequence[RunJob],
     display: Display,
     resources: Resources,
     built: Run | None = None,
-    shard: Shard | None = None,
-) -> Generator[tuple[Job, Fault], None, None]:
+) -> Generator[tuple[Any, Fault], None, None]:
     for job in jobs:
         fault: Fault = None
         try:
             with display.run(job.number, job.label) as watcher:
-                complete(job.run, watcher, resources, built, shard)
-            if shard is not None:
-                remove_shards(job.run.folder)
+                complete(job.run, watcher, resources, built)
         except Interrupted as stop:
             if display.n_runs == 1:
                 raise
@@ -284,35 +282,6 @@ def _one_after_another(
         except Exception as error:
             fault = error
         yield job, fault
-
-
-def sharded(
-    sharding: Sharding, planned: PlannedRun, run: Run, request: StopRequest, watcher: Watcher
-) -> None:
-    """Compute the unfinished shards of a run, and let the run use them.
-
-    Raises:
-        RunError: a fault in a shard.
-        Interrupted: a signal came; finished parts remain.
-    """
-    sharding.write(planned.folder)
-    home, n = str(Path.cwd()), sharding.shards
-    every = [ShardJob(k, f"shard {k}", planned, home, n) for k in range(1, n + 1)]
-    left = [job for job in every if not job.finished]
-    how = sharding.how
-    if how.kind == "local" and how.jobs is None:
-        how = replace(how, jobs=min(n, cores()))
-    if (how.kind, how.jobs) == ("local", 1):
-        for job in left:
-            job.execute()
-            request.obey()
-    elif left:
-        with _queue(left, how, Notes(watcher), planned.folder) as queue:
-            for _, fault in queue.ends(request):
-                if fault is not None:
-                    raise fault
-            request.obey()
-    use_shards(run, planned.folder, n)
 
 
 def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 
 from cl_prompts.backbones.cost import Counts, PassCounter
 from cl_prompts.backbones.devices import reset_peak_memory
+from cl_prompts.experiments.executors.signals import Interrupted, StopRequest
+from cl_prompts.experiments.recipes.run_config import Parent
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -23,10 +25,8 @@ from cl_prompts.experiments.runner.lineage import (
     sizes_of_parent,
 )
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.experiments.runner.signals import Interrupted, StopRequest
 from cl_prompts.experiments.tracking.tracker import Tracker
 from cl_prompts.seeds import global_states, set_global_states
-from cl_prompts.strategies.evaluation.feature_sample import SAMPLED
 
 #: largest share of a run's time spent on checkpoints, where no interval is set
 SHARE = 0.02
@@ -82,14 +82,13 @@ class TaskLoop:
     Args:
         run: the built run.
         folder: its run folder.
-        seconds: spent on the run before.
 
     Attributes:
         total: stream samples of the whole run, epochs included.
         tasks_done: tasks trained so far.
     """
 
-    def __init__(self, run: Run, folder: RunFolder, seconds: float = 0.0) -> None:
+    def __init__(self, run: Run, folder: RunFolder) -> None:
         self.run = run
         self.folder = folder
         self.tasks_done = 0
@@ -103,7 +102,7 @@ class TaskLoop:
         self._counter: PassCounter = run.strategy.model.backbone.counter
         self._counter.reset()
         self._started = time.perf_counter()
-        self._earlier_seconds = seconds
+        self._earlier_seconds = 0.0
         reset_peak_memory(run.strategy.device)
 
     def restore(self) -> dict[str, Any] | None:
@@ -118,8 +117,8 @@ class TaskLoop:
             grow_to(run.strategy, run.settings, len(run.data.classes), run.split.n_tasks)
             self._restore_state(state)
             self._before = state.get("before")
-        elif run.settings.continues:
-            self._restore_parent()
+        elif run.settings.parent is not None:
+            self._restore_parent(run.settings.parent)
         if self._before is not None:
             # The parent may have trained for another number of epochs.
             own = sum(map(len, run.split.tasks[self._before["n_tasks"] :]))
@@ -145,22 +144,22 @@ class TaskLoop:
         run.data.train.load_state_dict(state["augmentation"])
         set_global_states(state)
 
-    def _restore_parent(self) -> None:
+    def _restore_parent(self, parent: Parent) -> None:
         run = self.run
         strategy = run.strategy
         # The parent's state overwrites them.
         own = [{**group, "params": None} for group in strategy.optimizer.param_groups]
-        state = grow_to_parent(run)
+        state = grow_to_parent(run, parent)
         self._restore_state(state)
         self.folder.restore_metrics(state)
-        classes, tasks = sizes_of_parent(run.settings)
+        classes, tasks = sizes_of_parent(parent)
         strategy.grow(len(run.data.classes) - classes, run.split.n_tasks - tasks)
         # Learning rates, weight decay and so on are set by this run.
         for group, values in zip(strategy.optimizer.param_groups, own, strict=True):
             parameters = group["params"]
             group.clear()
             group.update({**values, "params": parameters})
-        self._before = scores_before(run)
+        self._before = scores_before(run, parent)
 
     def train(self, tracker: Tracker, request: StopRequest) -> None:
         """Train on the remaining tasks; a strategy of the whole stream trains once.
@@ -192,33 +191,7 @@ class TaskLoop:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
             last = self.tasks_done == len(tasks)
-            if last and getattr(strategy, "given_sums", None) is not None:
-                self._sample(strategy.samples_seen)
             save_or_stop(due=last or clock.due(strategy.samples_seen))
-
-    def adopt(self, tracker: Tracker, state: dict[str, Any], samples: int) -> None:
-        """Take over a model that was combined from others, and evaluate it, instead of training.
-
-        Args:
-            tracker: records of the run.
-            state: learned state of the model.
-            samples: stream samples in its sums.
-        """
-        strategy = self.run.strategy
-        strategy.model.load_learned_state(state)
-        strategy.samples_seen = samples
-        strategy.clock.train_exp_counter = self.tasks_done = self.run.split.n_tasks
-        if strategy.period is not None:
-            strategy.next_period = (samples // strategy.period + 1) * strategy.period
-        self.run.anytime.adopt(strategy)
-        self._sample(samples)
-        self._save(tracker)
-
-    def _sample(self, samples: int) -> None:
-        """Sample training features for a model whose sums were computed elsewhere."""
-        if self.run.sample is not None:
-            some = self.run.some_images(SAMPLED)
-            self.run.sample.adopt(self.run.strategy, *some, offered=samples)
 
     @property
     def continuation(self) -> str:

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError, RunError, unknown
+from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.values import as_seeds, parsed
 from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
-from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.sweeps.grid import SearchSpace, grid
 from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.user_code import extra

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.files import read_json
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.plans import PlannedRun, describe, new_path, state_of
 from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.runner.executors import Launching
 from cl_prompts.experiments.runner.orders import in_order
 from cl_prompts.experiments.runner.running import executed, jobs_of, list_faults, remove_empty
 from cl_prompts.experiments.tracking.progress import Display, print_line

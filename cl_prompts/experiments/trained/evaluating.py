@@ -15,9 +15,9 @@ from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.folders import class_folders, holds_domains, scan_images
 from cl_prompts.datasets.hub import hub_options, labelled_rows
 from cl_prompts.errors import InputError, first_of
-from cl_prompts.experiments.results.history import wilson
+from cl_prompts.experiments.results.history import BeforeAfter, group
 from cl_prompts.experiments.run_folder.files import csv_text
-from cl_prompts.experiments.trained.loading import TrainedRun
+from cl_prompts.metrics.intervals import wilson
 from cl_prompts.metrics.multi_label import average_precision
 
 _RESAMPLES = 200
@@ -48,7 +48,7 @@ class Assessment(NamedTuple):
         measure: "accuracy", or with several labels per image "average precision".
         total: score on all images, or the mean over classes.
         by_class: one score for each class that the images show.
-        unknown: number of images of each class that the run does not know; they are left out.
+        unknown: number of images of each class that the model does not know; they are left out.
         confusion: (classes, classes) counts of labels by answers; None with several labels.
 
     Example:
@@ -70,13 +70,21 @@ class Assessment(NamedTuple):
         return csv_text([["label", *classes], *([name, *counts] for name, counts in rows)])
 
 
-def labelled_images(place: Path) -> tuple[Sequence[ImageFile], list[list[str]]]:
+#: parts of a folder that are learned, and those that are evaluated on
+TRAINING = ("train.csv", "train")
+TEST = ("test.csv", "test", "val")
+
+
+def labelled_images(
+    place: Path, parts: Sequence[str] = TEST
+) -> tuple[Sequence[ImageFile], list[list[str]]]:
     """Return image files and the labels of each.
 
     Args:
-        place: a folder of ``<class>/*`` or ``<domain>/<class>/*``, or one with such a folder
-            ``test`` or ``val`` or a table ``test.csv``; or a table of ``path,label;label``; or a
-            data set of the Hugging Face hub, see :func:`~cl_prompts.datasets.hub.hub_options`.
+        place: a folder of ``<class>/*`` or ``<domain>/<class>/*``, or one that contains one of
+            ``parts``; or a table of ``path,label;label``; or a data set of the Hugging Face hub,
+            see :func:`~cl_prompts.datasets.hub.hub_options`.
+        parts: names of folders and tables that are read alone, if there is one.
 
     Raises:
         InputError: there are no such images.
@@ -84,7 +92,7 @@ def labelled_images(place: Path) -> tuple[Sequence[ImageFile], list[list[str]]]:
     on_hub = hub_options(place)
     if on_hub:
         return labelled_rows(on_hub)
-    for part in ("test.csv", "test", "val"):
+    for part in parts:
         if (place / part).exists():
             place = place / part
             break
@@ -101,51 +109,119 @@ def labelled_images(place: Path) -> tuple[Sequence[ImageFile], list[list[str]]]:
     return found.paths, [[folders[position].name] for position in found.labels]
 
 
-def assess(trained: TrainedRun, place: Path) -> Assessment:
-    """Evaluate a trained model on labelled images; classes are matched by name.
+class Labelled(NamedTuple):
+    """Image files of known classes.
 
-    Accuracies have Wilson's interval, average precisions a bootstrap interval over images.
+    Attributes:
+        files: of the images.
+        targets: zeros and ones (n, classes).
+        unknown: number of images of each other class; they are left out.
 
-    Args:
-        trained: the model, see :func:`~cl_prompts.experiments.trained.loading.load_run`.
-        place: of the images, see :func:`labelled_images`.
+    Example:
+        >>> Labelled(["a.jpg"], torch.tensor([[0, 1]]), {}).targets.argmax(dim=1).tolist()
+        [1]
+    """
+
+    files: Sequence[ImageFile]
+    targets: Tensor
+    unknown: dict[str, int]
+
+
+def known_images(place: Path, classes: Sequence[str], *, multi_label: bool) -> Labelled:
+    """Read labelled images of a model's classes, see :func:`labelled_images`.
 
     Raises:
-        InputError: no such images, or none of a class that the run knows.
-        RunError: a file that cannot be read.
+        InputError: no such images, none of a known class, or an image without exactly one label.
     """
     files, labels = labelled_images(place)
-    classes = trained.classes
-    several = trained.run.multi_label
-    if not several and any(len(own) != 1 for own in labels):
-        raise InputError(f"{place} has images without exactly one label, as this run needs")
+    if not multi_label and any(len(own) != 1 for own in labels):
+        raise InputError(f"{place} has images without exactly one label, as this model needs")
     unknown = Counter(label for own in labels for label in own if label not in classes)
     kept = [i for i, own in enumerate(labels) if not own or any(name in classes for name in own)]
     if not any(labels[i] for i in kept):
         theirs, ours = first_of(unknown, 5), first_of(classes, 5)
-        raise InputError(f"no class of {place} ({theirs}) is a class of the run ({ours})")
+        raise InputError(f"no class of {place} ({theirs}) is a class of the model ({ours})")
     known = [[name for name in labels[i] if name in classes] for i in kept]
     targets = torch.from_numpy(label_matrix(known, classes))
-    scores = trained.predict([files[i] for i in kept]).scores
-    if several:
-        return _precisions(scores, targets, classes, dict(unknown))
-    confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    rows = targets.argmax(dim=1)
-    confusion.index_put_((rows, scores.argmax(dim=1)), torch.ones_like(rows), accumulate=True)
+    return Labelled([files[i] for i in kept], targets, dict(unknown))
+
+
+def assessment(
+    scores: Tensor, images: Labelled, classes: Sequence[str], *, multi_label: bool
+) -> Assessment:
+    """Score predictions.
+
+    Accuracies have Wilson's interval, average precisions a bootstrap interval over images.
+
+    Args:
+        scores: (n, classes) of the images.
+        images: with their labels.
+        classes: names of the columns.
+        multi_label: whether an image may have several classes.
+    """
+    if multi_label:
+        return _precisions(scores, images.targets, classes, images.unknown)
+    rows = images.targets.argmax(dim=1)
+    confusion = confusion_of(rows, scores.argmax(dim=1), len(classes))
     by_class = [
-        _share(name, int(own[c]), int(own.sum()), _confused(own, c, classes))
+        _share(name, int(own[c]), int(own.sum()), confused(own, c, classes))
         for c, (name, own) in enumerate(zip(classes, confusion, strict=True))
         if own.any()
     ]
-    total = _share("all images", int(confusion.trace()), len(kept))
-    return Assessment("accuracy", total, by_class, dict(unknown), confusion)
+    total = _share("all images", int(confusion.trace()), len(rows))
+    return Assessment("accuracy", total, by_class, images.unknown, confusion)
+
+
+def changes(before: Assessment, after: Assessment) -> list[BeforeAfter]:
+    """Return the rows of a table of scores on the same images, before and after an operation.
+
+    Images of classes that the model did not know count as wrong before.
+    """
+    known = {row.name: row for row in before.by_class}
+    rows = []
+    for row in after.by_class:
+        earlier = known.pop(row.name, None)
+        value = None if earlier is None else earlier.value
+        rows.append(BeforeAfter(row.name, value, row.value, row.images))
+    gone = [BeforeAfter(row.name, row.value, None, row.images) for row in known.values()]
+    new = [row for row in rows if row.before is None]
+    first: float | None = before.total.value
+    if after.measure == "accuracy":
+        first = before.total.value * before.total.images / after.total.images
+    elif new:
+        first = None  # a mean over other classes
+    total = BeforeAfter(after.total.name, None if gone else first, after.total.value, 0)
+    groups = [("classes known before", [r for r in rows if r.before is not None])]
+    groups += [("new classes", new)] if new else []
+    means = [group(name, some) for name, some in groups if some]
+    return [total._replace(images=after.total.images), *means, *rows, *gone]
+
+
+def confusion_of(labels: Tensor, answers: Tensor, n_classes: int) -> Tensor:
+    """Count (classes, classes) labels by answers, both (n,)."""
+    counts = torch.zeros(n_classes, n_classes, dtype=torch.int64)
+    return counts.index_put_((labels, answers), torch.ones_like(labels), accumulate=True)
+
+
+def worst_confusions(confusion: Tensor, classes: Sequence[str], most: int = 3) -> list[str]:
+    """Return the most frequent confusions, such as "fox as dog (5)".
+
+    >>> worst_confusions(torch.tensor([[2, 5], [0, 1]]), ("fox", "dog"))
+    ['fox as dog (5)']
+    """
+    wrong = confusion - confusion.diagonal().diag()
+    values, places = wrong.flatten().sort(descending=True, stable=True)
+    pairs = zip(values[:most].tolist(), places[:most].tolist(), strict=True)
+    n = len(classes)
+    return [f"{classes[p // n]} as {classes[p % n]} ({times})" for times, p in pairs if times]
 
 
 def _share(name: str, right: int, n: int, confused: str = "") -> Score:
     return Score(name, n, right / n, *wilson(right / n, n), confused)
 
 
-def _confused(answers: Tensor, own: int, classes: Sequence[str]) -> str:
+def confused(answers: Tensor, own: int, classes: Sequence[str]) -> str:
+    """Return the wrong answers on images of a class, most frequent first."""
     wrong = [c for c in answers.argsort(descending=True, stable=True).tolist() if c != own]
     return ", ".join(f"{classes[c]} {answers[c]}" for c in wrong if answers[c])
 

@@ -1,4 +1,4 @@
-"""Push finished runs to the Hugging Face hub with a model card, and fetch them.
+"""Push models to the Hugging Face hub with a model card, and fetch them.
 
 The address of the hub, its token and its cache are those of the hub's own client
 (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
@@ -20,29 +20,24 @@ from huggingface_hub import (
 )
 
 from cl_prompts import __version__
-from cl_prompts.errors import InputError, RunError, short
-from cl_prompts.experiments.results.comparison import compare
-from cl_prompts.experiments.results.comparison_text import markdown_text, written
-from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE, READ, SUMS_FILE, check_sums
-from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
-from cl_prompts.experiments.run_folder.runs import RunRecord
-from cl_prompts.experiments.runner.lineage import finished_run
+from cl_prompts.errors import RunError, short
+from cl_prompts.experiments.results.comparison_text import markdown_text
+from cl_prompts.experiments.trained.card import MODEL_FILES, Card
 from cl_prompts.user_code import label_of
 
-#: prefix of names that :func:`~cl_prompts.experiments.trained.loading.load_run` fetches
+#: prefix of names of models on the hub
 SCHEME = "hf://"
-#: files of a run that are pushed if they exist
-PUSHED = (*READ, LEARNED_FILE, CONFIDENCE_FILE, SUMS_FILE)
 _CARD = "README.md"
 
 
-def push(folder: Path, name: str, *, public: bool = False) -> tuple[str, list[str]]:
-    """Push a finished run to a model repository, and create that if it does not exist.
+def push(folder: Path, card: Card, name: str, *, public: bool = False) -> tuple[str, list[str]]:
+    """Push a model to a model repository, and create that if it does not exist.
 
-    Checkpoints are not pushed. Files of an earlier run in the repository are replaced or removed.
+    Files of an earlier model in the repository are replaced or removed.
 
     Args:
-        folder: run folder.
+        folder: of the model.
+        card: content of its ``model.json``.
         name: repository, ``user/name``.
         public: make a new repository public.
 
@@ -50,49 +45,46 @@ def push(folder: Path, name: str, *, public: bool = False) -> tuple[str, list[st
         Address of the commit, and names of the files.
 
     Raises:
-        InputError: no finished run, or one that was changed.
         RunError: the hub refuses, or cannot be reached.
     """
-    run = finished_run(folder)
-    # Push only files that are unchanged since the run.
-    check_sums(run.folder, [*READ, LEARNED_FILE, CONFIDENCE_FILE])
     files: dict[str, Any] = {
-        file: run.folder / file for file in PUSHED if (run.folder / file).is_file()
+        file: folder / file for file in MODEL_FILES if (folder / file).is_file()
     }
-    files[_CARD] = card(run, name).encode()
+    files[_CARD] = model_card(card, name).encode()
     api = HfApi(library_name="cl-prompts", library_version=__version__)
     with _asking(name):
         api.create_repo(name, private=not public, exist_ok=True)
-        left = {*PUSHED} & {*api.list_repo_files(name)} - files.keys()
+        left = {*MODEL_FILES} & {*api.list_repo_files(name)} - files.keys()
         commit = api.create_commit(
             name,
             [
                 *(CommitOperationAdd(file, content) for file, content in files.items()),
                 *map(CommitOperationDelete, sorted(left)),
             ],
-            commit_message=f"{run.summary['strategy']}, seed {run.summary['seed']}",
+            commit_message=str(card),
         )
     return str(commit.commit_url), list(files)
 
 
-def fetched(name: str) -> Path:
-    """Fetch a run into the cache of the hub's client, and return its folder.
+def is_on_hub(place: str | Path) -> bool:
+    """Return whether a name is one of :func:`fetched`; a path has lost one of its slashes."""
+    return str(place).startswith("hf:/")
+
+
+def fetched(place: str | Path) -> Path:
+    """Fetch a model into the cache of the hub's client, and return its folder.
 
     Args:
-        name: ``hf://user/name``, perhaps with ``@`` and a revision.
+        place: ``hf://user/name``, perhaps with ``@`` and a revision.
 
     Raises:
         RunError: the hub refuses, or cannot be reached.
-        InputError: the repository does not contain a run.
     """
-    repository, _, revision = name.removeprefix(SCHEME).partition("@")
+    name = str(place).removeprefix("hf:").lstrip("/")
+    repository, _, revision = name.partition("@")
     with _asking(repository):
-        folder = Path(
-            snapshot_download(repository, revision=revision or None, allow_patterns=list(PUSHED))
-        )
-    if not (folder / "summary.json").is_file():
-        raise InputError(f"{repository} on the hub holds no summary.json: it is not a run")
-    return folder
+        wanted = list(MODEL_FILES)
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
 
 
 @contextmanager
@@ -106,16 +98,15 @@ def _asking(name: str) -> Iterator[None]:
         ) from error
 
 
-def card(run: RunRecord, name: str) -> str:
-    """Write the model card of a run in Markdown: training, loading and scores; no licence."""
-    said = run.summary
-    label = label_of(said["strategy"])
+def model_card(card: Card, name: str) -> str:
+    """Write the model card in Markdown: history, loading and accuracy; no licence."""
+    label = label_of(card.method)
     tags = ["continual-learning", "vision-transformer", label]
     about = ModelCardData(library_name="cl-prompts", pipeline_tag="image-classification", tags=tags)
-    trained = markdown_text(
-        f"{label} on {said['dataset']}, a {said['scenario']} stream of {said['n_classes']} classes"
-        f" in {said['n_tasks']} tasks. The backbone, {said['backbone']}, is not included."
-        f" Command: {said['command']}"
+    classes = markdown_text(", ".join(card.classes))
+    history = "\n".join(
+        markdown_text(f"* {event.date}: {event.what}, {event.images} images")
+        for event in card.history
     )
     return f"""\
 ---
@@ -123,14 +114,16 @@ def card(run: RunRecord, name: str) -> str:
 ---
 # {markdown_text(name)}
 
-{trained}
+{markdown_text(str(card))}. The backbone, {card.backbone.name}, is not included.
+
+Classes: {classes}
+
+{history}
 
 ```python
-from cl_prompts.experiments import load_run
+from cl_prompts import Model
 
-run = load_run({SCHEME + name!r})
-print(run.predict(["image.jpg"]).labels)
+model = Model.load({SCHEME + name!r})
+print(model.predict(["image.jpg"]).labels)
 ```
-
-{written(compare([run.folder]), "markdown")}
 """

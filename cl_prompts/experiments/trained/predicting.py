@@ -9,14 +9,17 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cl_prompts.checks import shown
+from cl_prompts.datasets.csv_table import csv_rows
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.folders import scan_images
 from cl_prompts.datasets.hub import hub_options, labelled_rows
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.files import csv_text
+from cl_prompts.models.base import ContinualModel
 
 #: label of images for which the model is not confident
 UNKNOWN = "unknown"
@@ -29,7 +32,7 @@ class Predictions:
     Attributes:
         classes: names of the columns.
         scores: (images, classes) on the CPU: probabilities, 0 for classes absent from training.
-            With one label per image they are calibrated by the run's temperature. A multi-label
+            With one label per image they are calibrated by the model's temperature. A multi-label
             ridge regression gives raw scores.
         labels: names of the predicted classes of each image, best score first: one, or with several
             labels per image all above a probability of 0.5 (or the model's own threshold), perhaps
@@ -88,21 +91,49 @@ def threshold_at(rate: float, held_out: Sequence[float]) -> float:
     return held_out[k - 1]
 
 
+def scored(
+    network: ContinualModel, classes: Sequence[str], logits: Tensor
+) -> tuple[Tensor, list[tuple[str, ...]]]:
+    """Return scores (n, classes) and labels of images, as in :class:`Predictions`.
+
+    Args:
+        network: the model.
+        classes: names of its columns.
+        logits: (n, classes), divided by the temperature.
+    """
+    if not network.multi_label:
+        best = logits.argmax(dim=1).tolist()
+        # Logits of unseen classes are -inf, so their probability is 0.
+        return logits.softmax(dim=1), [(classes[place],) for place in best]
+    seen = network.seen.cpu()
+    # A ridge regression has a threshold for its scores instead of probabilities.
+    own = network.score_threshold
+    scores = logits.sigmoid() if own is None else logits
+    scores = torch.where(seen, scores, 0.0)
+    chosen = (scores > (0.5 if own is None else own)) & seen
+    rows = []
+    for row, values in zip(chosen, scores, strict=True):
+        places = [place for place in values.argsort(descending=True).tolist() if row[place]]
+        rows.append(tuple(classes[place] for place in places))
+    return scores, rows
+
+
 def image_files(paths: Sequence[Path]) -> list[ImageFile]:
-    """Files as they are, the images below each folder, as
-    :func:`~cl_prompts.datasets.folders.scan_images` finds them, and test images of a data set of
-    the Hugging Face hub, as :func:`~cl_prompts.datasets.hub.labelled_rows` finds them.
+    """Return files as they are, the images below each folder, those of a table, and the test images
+    of a data set of the Hugging Face hub.
 
     Raises:
-        InputError: a path that does not exist, a folder without images, or that of a run.
+        InputError: a path that does not exist, a folder without images, or that of a model or run.
     """
     found: list[ImageFile] = []
     for path in paths:
         on_hub = hub_options(path)
         if on_hub:
             found += labelled_rows(on_hub, labels=False)[0]
-        elif (path / "config.yaml").is_file():
-            raise InputError(f"{path} is another run: give one run, then images")
+        elif any((path / name).is_file() for name in ("config.yaml", "model.json")):
+            raise InputError(f"{path} is another model: give one model, then images")
+        elif path.suffix == ".csv" and path.is_file():
+            found += [str(path.parent / row.path) for row in csv_rows(path)]
         elif path.is_dir():
             found += scan_images([path]).paths
         elif path.is_file():

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
-from copy import deepcopy
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,38 +13,15 @@ from torch import Tensor
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
-from cl_prompts.closed_form.sums import not_sums, order_matters, zero
-from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.stream import Batch, own_sampler
+from cl_prompts.strategies.base.stream import Batch
 
 #: settings of gradient descent, which these methods do not have
 OF_GRADIENTS = ("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm")
-
-
-@dataclass
-class GivenSums:
-    """Sums of the samples between two evaluations, computed elsewhere.
-
-    Attributes:
-        end: samples of the experience up to the end of this part.
-        size: samples of this part.
-        labels: their labels, or the distinct ones.
-        states: returns states of classifiers whose sums add up to those of this part.
-
-    Example:
-        >>> GivenSums(end=64, size=64, labels=torch.arange(3), states=list).end
-        64
-    """
-
-    end: int
-    size: int
-    labels: Tensor
-    states: Callable[[], Iterable[dict[str, Tensor]]]
 
 
 class PrototypeStrategy(OnlineStrategy):
@@ -84,9 +58,6 @@ class PrototypeStrategy(OnlineStrategy):
     keeps = "sums over the whole stream"
     classifier: ClassVar[Callable[..., PrototypeClassifier]]
     """Class of the classifier."""
-
-    given_sums: ClassVar[Any] = None
-    """Maps the number of an experience to its :class:`GivenSums`, if they are known."""
 
     training_scores: bool = True
     """Score training batches for the loss and Avalanche's training metrics; otherwise the loss and
@@ -149,71 +120,6 @@ class PrototypeStrategy(OnlineStrategy):
     def after_step(self, output: Output, batch: Batch) -> None:
         """Add the batch to the statistics."""
         self.model.learn(output.features, self.labels_of(batch), batch.annotated)
-
-    @torch.no_grad()
-    def unlearn(self, images: Iterable[Tensor], labels: Tensor) -> float:
-        """Take samples out of the sums, as if they had never been learned.
-
-        Args:
-            images: n images (3, size, size) in [0, 1], as they were learned; read batch by batch.
-            labels: (n,) classes, or (n, classes) 0/1 with several labels, all annotated.
-
-        Returns:
-            The largest factor by which a sum became smaller.
-
-        Raises:
-            InputError: the sums contain augmented views or cannot be subtracted, fewer than six
-                digits would remain, or a class has fewer samples than given.
-        """
-        if self.augmented_views:
-            raise InputError("augmented_views is set: augmented views cannot be forgotten")
-        head = self.model.head
-        reason = not_sums(head, -1) or order_matters(head)
-        if reason:
-            raise InputError(f"{type(self).__name__} cannot forget: {reason}")
-        part = deepcopy(head)
-        zero(part)
-        labels = labels.to(self.device)
-        self.model.eval()
-        left = iter(images)
-        for some in labels.split(self.train_mb_size):
-            batch = torch.stack([*islice(left, len(some))])
-            # Of full size, as in training: the last bits of features depend on the size of a batch.
-            full = batch[torch.arange(self.train_mb_size) % len(batch)].to(self.device)
-            part.update(self.model.features(full)[: len(batch)], some)
-        if bool((part.count > head.count).any()):
-            raise InputError("a class has more images to forget than it has learned")
-        found = head.subtract(part)
-        if not self.model.multi_label:
-            self.model.seen.copy_(head.seen)
-        return found
-
-    def training_epoch(self, **kwargs: Any) -> None:
-        """Train on the stream of an experience, or add its sums from :attr:`given_sums`."""
-        if self.given_sums is None:
-            super().training_epoch(**kwargs)
-            return
-        done = 0 if self.place is None else self.place["samples"]
-        self.place = None
-        self._epoch_order = self.shuffler.get_state()
-        sampler = own_sampler(self.dataloader)
-        if sampler is not None and sampler.generator is not None:  # the epoch draws its order
-            torch.randperm(sampler.n, generator=sampler.generator)
-        other = deepcopy(self.model.head)
-        self.loss = self._make_empty_loss()
-        for part in self.given_sums(self.experience.current_experience):
-            if part.end <= done:
-                continue
-            self.observe_classes(part.labels.to(self.device))
-            for state in part.states():
-                # The first part may bring a kernel width.
-                mine = other if bool(self.model.head.seen.any()) else self.model.head
-                mine.load_state_dict(state)
-                if mine is other:
-                    self.model.head.add(other)
-            self.samples_seen += part.size
-            self._after_training_iteration(**kwargs)
-            self._between_stream_batches(part.end)
 
     def labels_of(self, batch: Batch) -> Tensor:
         """Return the labels, on the CPU if the classifier sorts by them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -11,9 +10,11 @@ from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
-from cl_prompts.closed_form.sums import combine, order_matters, sums_of, zero
-from cl_prompts.errors import InputError
+from cl_prompts.closed_form.held_out_scores import held_out_scores, learn
+from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
+from cl_prompts.closed_form.sums import order_matters, sums_of, zero
 from cl_prompts.metrics.confidence import temperature_of
+from cl_prompts.strategies.base.stream import own_sampler
 
 #: samples kept
 SAMPLED = 200
@@ -21,7 +22,6 @@ SAMPLED = 200
 ORDERS = 5
 #: most multiply-adds of all orders, a few seconds of one core
 WORK = 3 * 10**10
-_PARTS = 5
 _BATCH = 64
 
 
@@ -49,47 +49,45 @@ class FeatureSample(BaseSGDPlugin):
     """
 
     sample: HeldOutSample
-    """Features, and labels (n, 1); with several labels (n, classes): 1, -1, or 0 if unknown."""
+    """Features, and targets (n, 2 + ...): task and row in it of the sample, then its label; with
+    several labels (n, 2 + classes): 1, 0, or -1 if unknown."""
 
     def attach(self, strategy: Any) -> None:
         """Make room for features of the strategy's backbone."""
         model = strategy.model
-        columns = model.n_classes if model.multi_label else 1
-        given: dict[str, Any] = {"seed": strategy.seed, "dtype": torch.float32}
-        sample = HeldOutSample(SAMPLED, model.backbone.feature_dim, columns, **given)
+        self._several = model.multi_label
+        columns = 2 + (model.n_classes if model.multi_label else 1)
+        dim = model.backbone.feature_dim
+        sample = HeldOutSample(SAMPLED, dim, columns, seed=strategy.seed, dtype=torch.float32)
         self.sample = sample.to(strategy.device)
 
-    def end_of_stream_batch(self, strategy: Any, **kwargs: Any) -> None:
+    def end_of_stream_batch(self, strategy: Any, samples: int) -> None:
         """Offer the features of a stream batch to the sample."""
-        batch = strategy.batch
-        n = batch.n_stream
-        self._offer(strategy.output.features[:n], batch.labels[:n], batch.annotated)
+        batch, n = strategy.batch, samples
+        rows = torch.full((n,), -1)  # unknown in the loader of a plugin
+        sampler = own_sampler(strategy.dataloader)
+        if sampler is not None:
+            start = strategy.samples_seen - samples - sampler.origin
+            rows = sampler.order[start : start + n]
+        labels = batch.labels[:n]
+        if labels.dim() == 1:
+            labels = labels[:, None]
+        else:
+            labels = labels.long().masked_fill(~batch.annotated.expand_as(labels), -1)
+        task = torch.full((n, 1), strategy.clock.train_exp_counter, device=labels.device)
+        places = rows[:, None].to(labels.device)
+        self.sample.add(strategy.output.features[:n], torch.cat([task, places, labels], dim=1))
 
-    def _offer(self, features: Tensor, labels: Tensor, annotated: Any) -> None:
-        targets = labels[:, None] if labels.dim() == 1 else (2 * labels - 1) * annotated
-        self.sample.add(features, targets)
-
-    @torch.no_grad()
-    def adopt(
-        self, strategy: Any, images: Sequence[Tensor], labels: Tensor, *, offered: int
-    ) -> None:
-        """Take a uniform sample of what a combined model has learned elsewhere.
-
-        Args:
-            strategy: of the model.
-            images, labels: the sample, each (3, size, size) in [0, 1], and (n,) or (n, classes).
-            offered: number of samples that it was drawn from.
-        """
-        self.sample.clear()
-        model = strategy.model.eval()
-        for start in range(0, len(images), strategy.train_mb_size):
-            rows = slice(start, start + strategy.train_mb_size)
-            features = model.features(torch.stack([*images[rows]]).to(strategy.device))
-            self._offer(features, labels[rows].to(features.device), True)
-        self.sample.reservoir.offered = offered
+    @property
+    def samples(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (n, dim), places (n, 2), and targets as
+        :func:`~cl_prompts.closed_form.held_out_scores.held_out_scores` takes them, on the CPU."""
+        features, found = self.sample.samples
+        found = found.long().cpu()
+        return features, found[:, :2], found[:, 2:] if self._several else found[:, 2]
 
     @torch.no_grad()
-    def temperature(self, head: Any) -> float | None:
+    def temperature(self, head: PrototypeClassifier) -> float | None:
         """Fit the temperature, see :func:`~cl_prompts.metrics.confidence.temperature_of`.
 
         Args:
@@ -98,32 +96,20 @@ class FeatureSample(BaseSGDPlugin):
         Returns:
             None also for a classifier whose state is not a sum over samples.
         """
-        features, targets = self.sample.samples
-        labels = targets[:, 0].long()
-        found = [torch.zeros(0, head.n_classes, device=features.device)]
-        for rows in torch.arange(len(labels), device=features.device).chunk(_PARTS):
-            rest, part = deepcopy(head), deepcopy(head)
-            zero(part)
-            part.update(features[rows], labels[rows])
-            try:
-                # A ridge that was chosen on held-out samples stays.
-                combine(rest, part, -1, unchanged=(HeldOutSample,))
-            except InputError:
-                return None
-            found.append(rest.logits(features[rows]))
-        logits = torch.cat(found).cpu()
-        labels = labels.cpu()
+        features, _, labels = self.samples
+        found = held_out_scores(head, features, labels)
+        if found is None:
+            return None
         # A class whose samples are all in one part has no score there.
-        scored = logits.gather(1, labels[:, None])[:, 0].isfinite()
-        return temperature_of(logits[scored], labels[scored])
+        scored = found.logits.gather(1, labels[:, None])[:, 0].isfinite()
+        return temperature_of(found.logits[scored], labels[scored])
 
     @torch.no_grad()
-    def order_check(self, head: Any, *, multi_label: bool = False) -> dict[str, float] | None:
+    def order_check(self, head: PrototypeClassifier) -> dict[str, float] | None:
         """Compare the scores of classifiers that learn the sample in different orders.
 
         Args:
-            head: a classifier; it does not change.
-            multi_label: whether it is one of several labels per image.
+            head: the classifier trained so far; it does not change.
 
         Returns:
             Number of orders (0 if a comparison would take too long), and of samples, and the
@@ -131,21 +117,17 @@ class FeatureSample(BaseSGDPlugin):
         """
         if order_matters(head):
             return None
-        features, targets = self.sample.samples
+        features, _, targets = self.samples
         n = len(features)
         sums = [tensor for part in head.modules() for tensor, _ in sums_of(part).values()]
         size, rows = sum(t.numel() for t in sums), max(max(t.shape) for t in sums)
         # An update costs about the size of the sums, a solution ten times that for each row.
         if not n or (ORDERS + 1) * (n + 10 * rows) * size > WORK:
             return {"orders": 0}
-        given = [features, targets[:, 0].long()]
-        if multi_label:
-            given = [features, (targets > 0).float(), targets != 0]
         draws = torch.Generator().manual_seed(0)
-        want = _scores(head, given, torch.arange(n))
-        found = [
-            _scores(head, given, torch.randperm(n, generator=draws)) - want for _ in range(ORDERS)
-        ]
+        want = _scores(head, features, targets, torch.arange(n))
+        orders = [torch.randperm(n, generator=draws) for _ in range(ORDERS)]
+        found = [_scores(head, features, targets, order) - want for order in orders]
         gap = float(torch.stack(found).abs().max())
         return {"orders": ORDERS, "samples": n, "difference": gap / (float(want.abs().max()) or 1)}
 
@@ -158,11 +140,10 @@ class FeatureSample(BaseSGDPlugin):
         self.sample.load_state_dict(state)
 
 
-def _scores(head: Any, given: list[Tensor], order: Tensor) -> Tensor:
+def _scores(head: PrototypeClassifier, features: Tensor, targets: Tensor, order: Tensor) -> Tensor:
     """Scores (n, seen classes) of samples after an update with all of them in an order."""
     fresh = deepcopy(head)
     zero(fresh)
-    for rows in order.to(given[0].device).split(_BATCH):
-        fresh.update(*(part[rows] for part in given))
-    scores: Tensor = fresh.scores(given[0])
-    return scores[:, fresh.seen]
+    for rows in order.split(_BATCH):
+        learn(fresh, features[rows.to(features.device)], targets[rows])
+    return fresh.scores(features)[:, fresh.seen]

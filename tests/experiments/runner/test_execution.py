@@ -25,7 +25,7 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution as runner
 from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.experiments.runner.signals import StopRequest
+from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
 from tests.experiments.commands import (

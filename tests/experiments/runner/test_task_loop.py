@@ -20,7 +20,7 @@ from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution
 from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.experiments.runner.signals import StopRequest
+from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.runner.task_loop import SHARE, CheckpointClock, TaskLoop
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import summary

@@ -18,7 +18,7 @@ from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.execution import execute
-from cl_prompts.experiments.runner.signals import StopRequest
+from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import PROBE, rows, summary
 from tests.few_images import few_images

@@ -21,7 +21,7 @@ from cl_prompts.experiments.cli.proposal import (
 )
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.runner.own_images import Survey, survey
+from cl_prompts.datasets.survey import Survey, survey
 from tests.experiments.own_photos import photo, photos
 
 

@@ -10,6 +10,7 @@ from cl_prompts.checks import shown
 from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.datasets.combined import JoinedDataSet, copies_across
 from cl_prompts.datasets.registry import DATASETS, crop_of
+from cl_prompts.datasets.survey import name_of, survey
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, runs_of
 from cl_prompts.experiments.run_folder.plans import settings_of
@@ -22,7 +23,6 @@ from cl_prompts.experiments.runner.lineage import (
     one_task,
     parent_entry,
 )
-from cl_prompts.experiments.runner.own_images import name_of, survey
 from cl_prompts.user_code import Trust, is_dotted
 
 #: settings of the parent's data set that also apply to further images
@@ -66,7 +66,8 @@ def prepared(
     data = run.data
     assert isinstance(data, JoinedDataSet)
     # The state has to fit the settings.
-    state = grow_to_parent(run)
+    assert settings.parent is not None
+    state = grow_to_parent(run, settings.parent)
     learned = run.benchmark.train_stream[: state["tasks_done"]]
     run.strategy.load_state_dict(state["strategy"], learned)
     new = f", new: {', '.join(data.new_classes)}" if data.new_classes else ""
@@ -128,8 +129,7 @@ def settings_of_child(
                 f"{key} is {shown(value)}, and the model was made with {shown(known)}: leave it out"
             )
     child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
-    sizes = [parent.summary["n_classes"], parent.summary["n_tasks"]]
-    child.parent = parent_entry(parent, settings, first=settings.parent.get("first", sizes))
+    child.parent = parent_entry(parent, settings)
     return child
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,23 @@ class Survey:
         """Whether most training images are in colour."""
         return statistics.median(look.colour for look in self.train) > _COLOUR
 
+    def as_whole(self) -> Survey:
+        """Return the survey with all images for training."""
+        return replace(
+            self,
+            train=[*self.train, *self.test],
+            train_targets=np.concatenate([self.train_targets, self.test_targets]),
+            test=[],
+            test_targets=self.test_targets[:0],
+            remarks=self.remarks[1:],  # the first tells of the share
+        )
+
     def lines(self) -> list[str]:
         """Return the findings, one sentence per line."""
         kind = ", several labels per image" if self.multi_label else ""
         counts = f"{len(self.train)} training and {len(self.test)} test images"
+        if not self.test:
+            counts = f"{len(self.train)} images"
         found = [f"{len(self.classes)} classes{kind}, {counts}"]
         if self.domains:
             found.append(f"domains: {', '.join(self.domains)}")
@@ -136,6 +149,7 @@ def survey(
     seed: int = 0,
     progress: Progress | None = None,
     least: int = 2,
+    whole: bool = False,
 ) -> Survey:
     """Read all images of a folder or table once.
 
@@ -148,6 +162,7 @@ def survey(
         test_percent, seed: share and choice of the test images, if there is no test part.
         progress: called with the number of files read so far, and of all.
         least: smallest number of classes.
+        whole: without a test part, take no image for one.
 
     Raises:
         InputError: there are no such images, or too few classes.
@@ -159,7 +174,8 @@ def survey(
         raise InputError(f"{place} holds {len(source.classes)} classes: at least two are needed")
     if source.unread:
         remarks.append(f"warning: no image files: {describe(source.unread)}")
-    return _looked_at(settings, source, remarks, progress)
+    found = _looked_at(settings, source, remarks, progress)
+    return found.as_whole() if whole and "test_percent" in settings else found
 
 
 def _read(place: Path, split: Mapping[str, Any]) -> tuple[dict[str, Any], Source]:

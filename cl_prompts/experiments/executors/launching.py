@@ -1,7 +1,7 @@
-"""Executors of runs: local processes, Ray tasks and Slurm jobs.
+"""Executors of jobs: local processes, Ray tasks and Slurm jobs.
 
 An executor has ``submit(function, *arguments)``, which returns an object with ``done()``. If a
-worker dies, its run is submitted again and resumes from its folder. This module imports no numeric
+worker dies, its job is submitted again. This module imports no numeric
 library, so that a worker can set its threads first.
 """
 
@@ -17,22 +17,16 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
 from cl_prompts.checks import fits, one_of, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.user_code import extra
-
-if TYPE_CHECKING:
-    from cl_prompts.experiments.run_folder.plans import PlannedRun
-    from cl_prompts.experiments.runner.building import Resources
 
 Kind = Literal["local", "ray", "slurm"]
 MOST_JOBS = 256
@@ -79,61 +73,46 @@ class Launching:
 
 @dataclass(frozen=True)
 class Job:
-    """A run for an executor.
+    """Work for an executor: a run, or a share of the images of a model.
 
     Attributes:
-        number: number of the run, from 1.
-        label: short name of the run.
-        run: the planned run, whose folder exists.
+        number: number of the job, from 1.
+        label: its short name.
         home: working directory of the command, for relative paths.
     """
 
     number: int
     label: str
-    run: PlannedRun
     home: str
 
     @property
     def finished(self) -> bool:
-        """Whether the run has finished."""
-        return self.run.state == "finished"
+        """Whether the job has finished; a job that ended without is submitted again."""
+        raise NotImplementedError
 
     @property
     def interrupted(self) -> bool:
-        """Whether the run ended itself and saved its state."""
-        from cl_prompts.experiments.run_folder.files import read_json
-
-        with suppress(InputError):
-            return bool(read_json(self.run.folder / "summary.json")["status"] == "interrupted")
+        """Whether the job ended itself and saved its state."""
         return False
 
     def outcome(self) -> str:
-        """Return how the run finished."""
-        from cl_prompts.experiments.run_folder.files import read_json
-        from cl_prompts.experiments.tracking.progress import in_words
-
-        summary = read_json(self.run.folder / "summary.json")
-        a_auc = summary.get("results", {}).get("a_auc")
-        score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
-        return f"finished after {in_words(summary['seconds'])}{score}"
+        """Return how the job finished."""
+        return "finished"
 
     def execute(self) -> None:
-        """Execute the run in a worker."""
-        from cl_prompts.experiments.runner.execution import complete
-        from cl_prompts.experiments.tracking.progress import Watcher
-
-        complete(self.run, Watcher(), worker_resources())
+        """Do the work, in a worker."""
+        raise NotImplementedError
 
 
 def execute_job(job: Job, threads: int | None = None) -> None:
     """Execute a job in a worker, with ``threads`` threads.
 
-    Raises the errors of :func:`complete` except ``Interrupted``; the folder records how it ended.
+    Raises the errors of the job except ``Interrupted``.
     """
     if threads is not None:
         _use_threads(threads)
     os.chdir(job.home)
-    from cl_prompts.experiments.runner.signals import Interrupted
+    from cl_prompts.experiments.executors.signals import Interrupted
 
     try:
         job.execute()
@@ -146,14 +125,6 @@ def _use_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-
-
-@cache
-def worker_resources() -> Resources:
-    """Return what runs and shards in one worker share."""
-    from cl_prompts.experiments.runner.building import Resources
-
-    return Resources()
 
 
 # ------------------------------------------------------------------------------ this machine
@@ -328,3 +299,20 @@ class SlurmJobs:
 
 #: place where functions are executed
 Executor = Processes | RayTasks | SlurmJobs
+
+
+def executor_of(how: Launching, device: str, out: Path, threads: int) -> Executor:
+    """Return the executor that was asked for.
+
+    Args:
+        how: kind and resources.
+        device: device setting of the jobs.
+        out: parent of the folder for Slurm jobs.
+        threads: threads of this process, which local jobs divide.
+    """
+    if how.kind == "ray":
+        return RayTasks(how, device)
+    if how.kind == "slurm":
+        return SlurmJobs(how, device, out)
+    n = how.jobs or 1
+    return Processes(n, max(1, threads // n))

@@ -1,4 +1,4 @@
-"""Queue of runs or shards for an executor."""
+"""Queue of jobs for an executor."""
 
 from __future__ import annotations
 
@@ -6,43 +6,41 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
 
 from cl_prompts.errors import RunError
-from cl_prompts.experiments.runner.executors import (
+from cl_prompts.experiments.executors.launching import (
     RESUBMISSIONS,
     Executor,
     Job,
+    Launching,
     Processes,
     execute_job,
+    executor_of,
 )
-from cl_prompts.experiments.runner.signals import StopRequest
-from cl_prompts.experiments.tracking.progress import Display, Watcher
+from cl_prompts.experiments.executors.signals import StopRequest
 
 Fault = Exception | None
 _SECONDS = 0.2  # between two polls of the submitted jobs
 
 
-@dataclass
-class Notes:
-    """Display of shards: a line for each that ends."""
+class Display(Protocol):
+    """Display of jobs that start and end."""
 
-    watcher: Watcher
+    def begin(self, number: int, label: str) -> object:
+        """Show the start of a job."""
 
-    def begin(self, number: int, label: str) -> None:
-        """Do nothing."""
-
-    def end(self, number: int, outcome: str) -> None:
-        """Note how a shard ended."""
-        self.watcher.note(f"shard {number} {outcome}")
+    def end(self, number: int, how: str) -> None:
+        """Show the end of a job."""
 
 
 class Submissions:
     """Queue of jobs for an executor, at most ``at_once`` of them running."""
 
     def __init__(
-        self, jobs: Sequence[Job], executor: Executor, at_once: int, display: Display | Notes
+        self, jobs: Sequence[Job], executor: Executor, at_once: int, display: Display
     ) -> None:
         self.under_way: dict[Any, Job] = {}
         self._waiting = deque(jobs)
@@ -106,6 +104,29 @@ class Submissions:
     def _failed(self, job: Job, fault: Exception) -> tuple[Job, Fault]:
         self._display.end(job.number, f"failed: {fault}")
         return job, fault
+
+
+@contextmanager
+def queue_of(
+    jobs: Sequence[Job], how: Launching, display: Display, *, device: str, out: Path, threads: int
+) -> Iterator[Submissions]:
+    """Open a queue of jobs; an error asks those under way to save their state and end.
+
+    Args:
+        jobs: what to do.
+        how: where.
+        display: receiver of starts and ends.
+        device, out, threads: see :func:`executor_of`.
+    """
+    executor = executor_of(how, device, out, threads)
+    queue = Submissions(jobs, executor, how.jobs or len(jobs), display)
+    try:
+        yield queue
+    except BaseException:  # also GeneratorExit, of an error outside
+        executor.stop(list(queue.under_way))
+        raise
+    finally:
+        executor.close()
 
 
 def _error(submitted: Any) -> BaseException | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cl_prompts.experiments.runner.signals import SIGNALS, Interrupted, stop_requests, stop_says
+from cl_prompts.experiments.executors.signals import SIGNALS, Interrupted, stop_requests, stop_says
 from tests.forked import forked
 
 

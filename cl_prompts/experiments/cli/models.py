@@ -1,0 +1,388 @@
+"""Commands on models: train, predict, evaluate, learn, merge, forget, export, push."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any, Literal
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.cli import outcomes
+from cl_prompts.experiments.executors.launching import MOST_JOBS, Kind, Launching
+from cl_prompts.experiments.executors.signals import stop_says
+from cl_prompts.experiments.run_folder import files
+
+if TYPE_CHECKING:
+    from cl_prompts.experiments.trained.evaluating import Assessment
+    from cl_prompts.experiments.trained.model import Model
+
+#: parent of models that are apart from a run
+MODELS = Path("models")
+
+
+@stop_says("stopped before the model was written: the same command begins anew")
+def train(
+    place: Path,
+    *,
+    name: str | None = None,
+    backbone: str | None = None,
+    weights: Path | None = None,
+    precision: Literal["fp32", "bf16"] | None = None,
+    keep_features: bool = False,
+    shards: int = 1,
+    executor: Kind | None = None,
+    jobs: int | None = None,
+    device: str = "auto",
+    force: bool = False,
+) -> None:
+    """Train the recommended method on all images of a folder or table: a model to use.
+
+    To compare methods on a stream, use init and run.
+
+    Args:
+        place: train/<class>/* and test/<class>/*, <class>/* alone, or a table of path,label;label.
+        name: of the model, in models/ (default: named after the folder).
+        backbone: use this one instead of the proposed one.
+        weights: file of the backbone's weights (default: from the hub).
+        precision: fp32 or bf16 (default: bf16 where the processor computes it natively).
+        keep_features: store the features of all images, so that forgetting needs no images.
+        shards: number of parts, each learned by a worker (default: 1).
+        executor: of the workers: local, ray or slurm (default: local).
+        jobs: workers at the same time (default: all, at most one a core).
+        device: where to compute (default: a GPU if there is one).
+        force: replace an existing model of this name.
+    """
+    from cl_prompts.checks import is_one_name, whole_number
+    from cl_prompts.datasets.survey import name_of
+
+    chosen = name or name_of(place)
+    if not is_one_name(chosen):
+        raise InputError(f"name is {chosen!r}: give a name without folders")
+    out = MODELS / chosen
+    if out.exists() and not force:
+        raise InputError(f"{out} exists already: choose another --name, or replace it with --force")
+    whole_number("--shards", shards, 1, MOST_JOBS)
+    if shards == 1 and (executor, jobs) != (None, None):
+        raise InputError("--executor and --jobs are for the workers of --shards: give --shards too")
+    from cl_prompts.experiments.trained.training import planned, trained
+
+    asked = {"backbone": backbone, "weights": weights, "precision": precision, "device": device}
+    with outcomes.progress("image files opened") as opened:
+        plan = planned(place, **asked, keep_features=keep_features, progress=opened)
+    for line in plan.lines:
+        print(line)
+    how = Launching(executor or "local", jobs)
+    with outcomes.progress("images learned") as learned:
+        model, found = trained(
+            plan,
+            shards=shards,
+            how=how,
+            console=outcomes.console_of(),
+            folder=MODELS,
+            progress=learned,
+        )
+    model.save(out, replace=True)
+    _say_saved(model, out)
+    for line in _confusions(model, found):
+        print(line)
+    again = quote(str(out))
+    print(f"next: cl-prompts predict {again} IMAGE, cl-prompts learn {again} FOLDER")
+    print(f"      cl-prompts evaluate {again} FOLDER")
+
+
+def predict(
+    model: Path,
+    images: Sequence[Path],
+    *,
+    all_scores: bool = False,
+    unknown: float | None = None,
+    trust_code: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Label images with a model.
+
+    Args:
+        images: image files, folders of images, or tables.
+        all_scores: add a column for each class.
+        unknown: label images of low confidence 'unknown', and with them this share of those of
+            known classes, such as 0.05.
+        out: CSV file to write instead.
+    """
+    from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
+
+    outcomes.check_out(out)
+    found = image_files(images)
+    # After the check of paths, since this import is slow.
+    loaded = _loaded(model, trust_code)
+    labels = loaded.predict(found, unknown=unknown)
+    outcomes.print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
+
+
+def evaluate(
+    model: Path, place: Path, *, trust_code: bool = False, out: Path | None = None
+) -> None:
+    """Score a model on labelled images, without training.
+
+    Args:
+        place: labelled images, laid out as for init; only a test part counts if there is one.
+        out: CSV file for the confusion matrix.
+    """
+    outcomes.check_out(out)
+    loaded = _loaded(model, trust_code)
+    found = loaded.evaluate(place)
+    rows = []
+    for row in (found.total, *found.by_class):
+        value, low, high = (f"{100 * number:.1f}" for number in (row.value, row.low, row.high))
+        rows.append([row.name, str(row.images), value, f"{low} to {high}", row.confused])
+    headings = ["class", "images", f"{found.measure} %", "95 % interval", "confused with"]
+    outcomes.console_of().print(outcomes.table(headings, rows, right=headings[1:4]))
+    for name, images in found.unknown.items():
+        print(f"left out: class {name!r} ({images} images), which the model does not know")
+    if out is not None:
+        outcomes.print_or_write(found.confusion_csv(loaded.classes), out)
+
+
+def learn(
+    model: Path,
+    place: Path,
+    settings: Sequence[str] = (),
+    *,
+    test: Path | None = None,
+    in_place: bool = False,
+    test_percent: float = 20,
+    seed: int = 0,
+    dry_run: bool = False,
+    trust_code: bool = False,
+    out: Path | None = None,
+    command_line: str = "",
+) -> None:
+    """Learn further images: add them to a closed-form model, or train on the run of another.
+
+    Args:
+        model: model folder, run folder, or latest.
+        place: images of known and new classes, laid out as for init.
+        settings: of a run that trains by gradients, such as lr=1e-3.
+        test: labelled images to evaluate on before and after (default: the test part of FOLDER).
+        in_place: replace the model instead of writing a new one.
+        dry_run: of a run: say what would change, and do not train.
+        out: folder of the new model, or parent of the new run's folder.
+    """
+    from cl_prompts.experiments.trained.card import read_card
+    from cl_prompts.experiments.trained.model import folder_of
+
+    card = read_card(folder_of(model), trust_code)
+    if not card.sums and (model / "config.yaml").is_file():
+        share = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
+        _continue_run(model, place, settings, share, dry_run, out or Path("runs"), command_line)
+        return
+    if settings or dry_run:
+        raise InputError(f"settings and --dry-run are for runs, and {model} is added to")
+    loaded = _loaded(model, trust_code)
+    where = _target(model, out, in_place=in_place)
+    tests = test or _test_part(place)
+    before = None if tests is None else loaded.evaluate(tests)
+    known = set(loaded.classes)
+    with outcomes.progress("images learned") as learned:
+        loaded.learn(place, progress=learned)
+    new = [name for name in loaded.classes if name not in known]
+    print(loaded.card.history[-1].what + (f"; new: {', '.join(new)}" if new else ""))
+    _finish(loaded, where, tests, before)
+
+
+def merge(
+    models: Sequence[Path],
+    *,
+    test: Path | None = None,
+    trust_code: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Add closed-form models that learned different images, without training.
+
+    Args:
+        models: folders of models or runs of one method, backbone and transform.
+        test: labelled images to evaluate on before and after.
+        out: folder of the new model (default: models/merged).
+    """
+    first, *others = models
+    if not others:
+        raise InputError("merge needs two or more models")
+    where = _target(first, out or MODELS / "merged", in_place=False)
+    loaded = _loaded(first, trust_code)
+    before = None if test is None else loaded.evaluate(test)
+    for other in others:
+        loaded.merge(_loaded(other, trust_code))
+    _finish(loaded, where, test, before)
+
+
+def forget(
+    model: Path,
+    place: Path | None = None,
+    *,
+    class_: str | None = None,
+    test: Path | None = None,
+    in_place: bool = False,
+    trust_code: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Remove images or a class from a closed-form model, without training.
+
+    Args:
+        place: folder of image files, or table of path,label, that the model learned.
+        class_: forget all images of this class; FOLDER must contain those without stored features.
+        test: labelled images to evaluate on before and after.
+        in_place: replace the model instead of writing a new one.
+        out: folder of the new model.
+    """
+    where = _target(model, out, in_place=in_place)
+    loaded = _loaded(model, trust_code)
+    before = None if test is None else loaded.evaluate(test)
+    known = loaded.classes
+    loaded.forget(place, class_name=class_)
+    gone = [name for name in known if name not in loaded.classes]
+    event = loaded.card.history[-1]
+    classes = f", with them class {', '.join(gone)}" if gone and class_ is None else ""
+    print(f"{event.what}{classes}; {event.images} remain")
+    _finish(loaded, where, test, before)
+
+
+def export(
+    model: Path,
+    *,
+    torch: bool = False,
+    onnx: bool = False,
+    trust_code: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Write a model as a file that needs no cl-prompts.
+
+    Args:
+        torch: as a program for torch.export.load.
+        onnx: as ONNX, for onnxruntime; needs pip install onnx onnxruntime.
+        out: file to write (default: model.pt2 or model.onnx, there).
+    """
+    if torch == onnx:
+        raise InputError("give one of --torch and --onnx")
+    out = out or model / ("model.onnx" if onnx else "model.pt2")
+    files.check_place(out)
+    from cl_prompts.experiments.trained.exporting import Form, script
+    from cl_prompts.experiments.trained.exporting import export as exported
+
+    # A program keeps the device that it was traced on.
+    loaded = _loaded(model, trust_code, device="cpu")
+    form: Form = "onnx" if onnx else "torch"
+    exported(loaded, out, form)
+    print(f"wrote {out}. To label an image of 8 bits per colour, without transparency:\n")
+    print(script(loaded, out, form))
+
+
+def push(model: Path, name: str, *, public: bool = False) -> None:
+    """Push a model to the Hugging Face hub, with a model card.
+
+    Args:
+        name: of the repository, such as user/digits-mvp.
+        public: make a new repository public (default: private).
+    """
+    from cl_prompts.experiments.trained.card import read_card
+    from cl_prompts.experiments.trained.hub import push as pushed
+    from cl_prompts.experiments.trained.model import folder_of
+
+    folder = folder_of(model)
+    address, names = pushed(folder, read_card(folder, trust_code=True), name, public=public)
+    print(f"pushed {', '.join(names)}")
+    print("check them there: they contain names of folders, and hashes and features of images")
+    print(f"commit: {address}; in Python: Model.load({'hf://' + name!r})")
+
+
+# ------------------------------------------------------------------------------------- helpers
+
+
+def _loaded(place: Path, trust_code: bool, device: str = "auto") -> Model:
+    """Load a model, and say which one it is."""
+    from cl_prompts.experiments.trained.model import Model
+
+    found = Model.load(place, device=device, trust_code=trust_code)
+    outcomes.note(f"model: {found}")
+    return found
+
+
+def _target(model: Path, out: Path | None, *, in_place: bool) -> Path:
+    """Return the folder to write, before any work."""
+    from cl_prompts.experiments.trained.model import folder_of
+
+    if in_place:
+        if out is not None:
+            raise InputError("give either --out or --in-place")
+        if (model / "config.yaml").is_file():
+            raise InputError("the model of a run stays as the run made it: leave --in-place out")
+        return folder_of(model)
+    if out is None:
+        is_run = (model / "config.yaml").is_file()
+        stem = model.resolve().parent.parent.name if is_run else model.name
+        numbers = (n for n in range(2, 10**6) if not (MODELS / f"{stem}-{n}").exists())
+        return MODELS / f"{stem}-{next(numbers)}"
+    if out.exists():
+        raise InputError(f"{out} exists already: choose another --out")
+    return out
+
+
+def _test_part(place: Path) -> Path | None:
+    from cl_prompts.experiments.trained.evaluating import TEST
+
+    return place if any((place / part).exists() for part in TEST) else None
+
+
+@stop_says("stopped before the model was written: the same command begins anew")
+def _finish(model: Model, out: Path, tests: Path | None, before: Assessment | None) -> None:
+    """Evaluate a changed model, save it, and say how it changed."""
+    if tests is not None and before is not None:
+        from cl_prompts.experiments.results.history import BEFORE_AFTER
+        from cl_prompts.experiments.trained.evaluating import changes
+
+        after = model.evaluate(tests)
+        model.take_accuracy(after)
+        rows = [row.texts for row in changes(before, after)]
+        table = outcomes.table(BEFORE_AFTER, rows, right=BEFORE_AFTER[1:])
+        outcomes.console_of().print(table)
+    model.save(out, replace=True)
+    _say_saved(model, out)
+
+
+def _say_saved(model: Model, out: Path) -> None:
+    how = "" if model.card.accuracy is None else f" ({model.card.accuracy.how})"
+    print(f"{out}: {model}{how}")
+
+
+def _confusions(model: Model, found: Assessment | None) -> list[str]:
+    """Return a line on the most frequent confusions."""
+    from cl_prompts.experiments.trained.evaluating import worst_confusions
+
+    confusion = model.confusion if found is None else found.confusion
+    pairs = [] if confusion is None else worst_confusions(confusion, model.classes)
+    return [f"confused: {', '.join(pairs)}"] if pairs else []
+
+
+def _continue_run(
+    parent: Path,
+    place: Path,
+    settings: Sequence[str],
+    share: dict[str, Any],
+    dry_run: bool,
+    out: Path,
+    command_line: str,
+) -> None:
+    """Train the model of a finished run on further images, as a new run."""
+    from cl_prompts.experiments.runner.continuing import prepared
+
+    with outcomes.progress("image files opened") as opened:
+        run, lines = prepared(parent, place, settings, progress=opened, **share)
+    for line in lines:
+        print(line)
+    if not dry_run:
+        from cl_prompts.experiments.runner.running import run_all
+
+        console = outcomes.console_of()
+        (folder,) = run_all([run], out=out, console=console, command=command_line)
+        outcomes.conclude([folder], None, console)
+        console.print(outcomes.before_after_table(folder))
+        print(outcomes.next_steps([folder]))

@@ -1,0 +1,140 @@
+"""The model of a finished run, in its folder ``model``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cl_prompts.closed_form.sums import not_sums
+from cl_prompts.datasets.combined import contents
+from cl_prompts.experiments.recipes.values import plain
+from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.checksums import MODEL
+from cl_prompts.experiments.runner.building import STORED
+from cl_prompts.experiments.runner.lineage import first_size
+from cl_prompts.experiments.runner.run import Run, boundaries_announced
+from cl_prompts.experiments.trained.card import (
+    MODEL_FILE,
+    Accuracy,
+    Backbone,
+    Calibration,
+    Card,
+    Event,
+    Images,
+    of_model,
+)
+from cl_prompts.experiments.trained.ledger import Ledger, digest
+from cl_prompts.experiments.trained.model import Model
+from cl_prompts.metrics.intervals import wilson
+from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.user_code import is_dotted
+
+
+def write_model(run: Run, folder: Path) -> None:
+    """Write the model of a trained run.
+
+    A run on stored features knows no images: it has only ``model.safetensors``.
+    """
+    place = folder / MODEL
+    if run.settings.dataset["name"] == STORED:
+        place.mkdir(exist_ok=True)
+        files.replace(place / MODEL_FILE, [run.strategy.model.exported()])
+        return
+    ledger = ledger_of(run)
+    Model(run.strategy, card_of(run, folder, ledger), ledger).write(place)
+
+
+def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
+    """Return the card of a trained run."""
+    settings, model = run.settings, run.strategy.model
+    own = settings.backbone
+    n_classes, n_tasks = len(run.data.classes), run.split.n_tasks
+    samples = run.strategy.samples_seen
+    hashes = "" if ledger is None else digest(ledger.hashes)
+    event = Event(what=f"trained by run {folder}", images=samples, digest=hashes)
+    return Card(
+        method=settings.strategy,
+        settings=plain(of_model(settings.options)),
+        seed=settings.seed,
+        backbone=Backbone.of(own["name"], own["weights"], model.backbone),
+        images=_images(run),
+        classes=list(run.data.classes),
+        multi_label=run.data.multi_label,
+        n_tasks=n_tasks,
+        first=list(first_size(settings, n_classes, n_tasks)),
+        announced=boundaries_announced(settings, run.split),
+        per_class=[] if ledger is None else ledger.per_class(n_classes),
+        fixed=_fixed(run, ledger) if isinstance(model, PrototypeViT) else "",
+        calibration=_calibration(run),
+        accuracy=_accuracy(run),
+        history=[event],
+    )
+
+
+def _images(run: Run) -> Images:
+    name, arguments = run.settings.section("dataset")
+    if is_dotted(name):
+        return Images(dataset=name, crop=None)
+    return Images(dataset=name, crop=arguments.get("crop"), cache=bool(arguments.get("cache")))
+
+
+def _fixed(run: Run, ledger: Ledger | None) -> str:
+    """Return why no images can be added to the sums of a closed-form method; empty if they can."""
+    reason = not_sums(run.strategy.model.head)
+    if reason is None and ledger is None:
+        reason = (
+            "its images were augmented or read by own code. Train it on image files with"
+            " augment=false"
+        )
+    return reason or ""
+
+
+def ledger_of(run: Run) -> Ledger | None:
+    """Return the learned images of a trained closed-form method; None for another method, and for
+    images that were augmented or read by own code."""
+    sample, data = run.sample, run.data
+    if sample is None or not_sums(run.strategy.model.head) is not None:
+        return None
+    train = data.train.plain() if run.strategy.plain_images else data.train
+    if not train.is_plain:
+        return None
+    tasks: Sequence[np.ndarray] = [np.asarray(task) for task in run.split.tasks]
+    rows = np.concatenate(tasks)
+    labels: np.ndarray = train.targets[rows].astype(np.int8 if data.multi_label else np.int64)
+    if data.multi_label:
+        number = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
+        labels[~run.split.visible[number]] = -1
+    features, places, _ = sample.samples
+    begins = np.cumsum([0, *(len(task) for task in tasks)])
+    task_of, row = places.numpy().T
+    sampled = begins[task_of] + row
+    order = np.argsort(sampled)
+    values = features.cpu().numpy()[order]
+    return Ledger.of(contents(train, rows.tolist()), labels, sampled[order], values)
+
+
+def _calibration(run: Run) -> Calibration:
+    # No test image was trained on, so the last evaluation measured held-out images.
+    temperature = None
+    if run.sample is not None and not run.data.multi_label:
+        temperature = run.sample.temperature(run.strategy.model.head)
+    found = run.anytime.evaluator.confidence.sort().values
+    sure = found[found.isfinite()].tolist()
+    return Calibration(temperature=temperature, confidence=sure, how="test images")
+
+
+def _accuracy(run: Run) -> Accuracy | None:
+    several = run.data.multi_label
+    results: dict[str, Any] = run.results()
+    value = results.get("map_last" if several else "a_last")
+    if value is None:
+        return None
+    end = run.anytime.curve.task_ends[-1]
+    n = len(run.data.test) if end.images is None else int(end.images.sum())
+    low, high = (None, None) if several else wilson(value, n)
+    measure = "mAP" if several else "accuracy"
+    how = "test images"
+    return Accuracy(measure=measure, value=value, low=low, high=high, images=n, how=how)

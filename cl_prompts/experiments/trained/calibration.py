@@ -1,0 +1,66 @@
+"""Calibration of closed-form models by held-out scores, without held-out images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cl_prompts.closed_form.held_out_scores import held_out_scores
+from cl_prompts.experiments.trained.arithmetic import Sums
+from cl_prompts.experiments.trained.card import Accuracy, Calibration
+from cl_prompts.experiments.trained.evaluating import confusion_of
+from cl_prompts.metrics.confidence import confidence, temperature_of
+from cl_prompts.metrics.intervals import wilson
+from cl_prompts.metrics.multi_label import average_precision
+
+#: how scores of learned images become held-out ones
+HOW = "5-fold"
+
+
+class Calibrated(NamedTuple):
+    """What held-out scores of a model's sample say; ``confusion`` is None with several labels."""
+
+    calibration: Calibration = Calibration()
+    accuracy: Accuracy | None = None
+    confusion: Tensor | None = None
+
+
+def calibrated(sums: Sums) -> Calibrated:
+    """Calibrate a model by held-out scores of its sample of learned images."""
+    labels = torch.from_numpy(sums.ledger.labels[sums.ledger.rows])
+    features = torch.from_numpy(sums.ledger.features).to(sums.network.seen.device)
+    head, several = sums.network.head, sums.network.multi_label
+    found = held_out_scores(head, features, labels, seed=0) if len(labels) else None
+    if found is None:
+        return Calibrated()
+    wanted = labels[found.rows]
+    temperature = None if several else temperature_on(found.logits, wanted)
+    logits = found.logits / (temperature or 1.0)
+    sure = confidence(logits, sums.network.seen.cpu() if several else None).sort().values
+    # With a single class it is infinite.
+    sure = sure[sure.isfinite()]
+    own = Calibration(temperature=temperature, confidence=sure.tolist(), how=HOW)
+    confusion = None
+    if not several:
+        confusion = confusion_of(wanted, found.logits.argmax(dim=1), len(sums.classes))
+    return Calibrated(own, accuracy_of(found.logits, wanted, HOW), confusion)
+
+
+def temperature_on(logits: Tensor, labels: Tensor) -> float | None:
+    """Fit the temperature on held-out logits (n, classes)."""
+    # A class whose samples are all in one part has no score there.
+    scored = logits.gather(1, labels[:, None])[:, 0].isfinite()
+    return temperature_of(logits[scored], labels[scored])
+
+
+def accuracy_of(logits: Tensor, labels: Tensor, how: str) -> Accuracy:
+    """Return accuracy with Wilson's interval, or mean average precision without one."""
+    n = len(labels)
+    if labels.ndim == 2:
+        value = float(average_precision(logits, (labels > 0).float()).nanmean())
+        return Accuracy(measure="mAP", value=value, low=None, high=None, images=n, how=how)
+    value = float((logits.argmax(dim=1) == labels).float().mean())
+    low, high = wilson(value, n)
+    return Accuracy(measure="accuracy", value=value, low=low, high=high, images=n, how=how)

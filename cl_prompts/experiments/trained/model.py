@@ -1,0 +1,474 @@
+"""Trained models: load, predict, evaluate, learn, forget, merge, save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl_prompts.backbones.pixels import check_input
+from cl_prompts.backbones.weight_files import weights_hash
+from cl_prompts.checks import whole_number
+from cl_prompts.closed_form.sums import not_sums, order_matters
+from cl_prompts.datasets.decoding import decode
+from cl_prompts.datasets.files import ImageFile
+from cl_prompts.datasets.fingerprint import pixels_hash
+from cl_prompts.errors import InputError, first_of, unknown
+from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.checksums import MODEL
+from cl_prompts.experiments.trained.arithmetic import (
+    BATCH,
+    Item,
+    Progress,
+    Sums,
+    content_of,
+    features_of,
+    input_of,
+    named,
+)
+from cl_prompts.experiments.trained.calibration import calibrated
+from cl_prompts.experiments.trained.card import (
+    CARD_FILE,
+    IMAGES_FILE,
+    MODEL_FILE,
+    Accuracy,
+    Card,
+    Event,
+    read_card,
+    strategy_of,
+)
+from cl_prompts.experiments.trained.evaluating import (
+    TRAINING,
+    Assessment,
+    assessment,
+    known_images,
+    labelled_images,
+)
+from cl_prompts.experiments.trained.hub import fetched, is_on_hub
+from cl_prompts.experiments.trained.ledger import SAMPLED, Ledger, digest, hashes_of
+from cl_prompts.experiments.trained.predicting import (
+    UNKNOWN,
+    Predictions,
+    image_files,
+    scored,
+    threshold_at,
+)
+from cl_prompts.metrics.confidence import confidence
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.strategies.base.online import OnlineStrategy
+
+#: images as users give them: one file, several, a folder, a table, or a tensor (n, 3, size, size)
+Images = Tensor | Sequence[ImageFile | Path] | str | Path
+
+
+class Model:
+    """A trained model, apart from the run that made it.
+
+    Its folder has ``model.safetensors`` (what was learned), ``model.json`` (see
+    :class:`~cl_prompts.experiments.trained.card.Card`) and, for closed-form methods,
+    ``images.npz`` (see :class:`~cl_prompts.experiments.trained.ledger.Ledger`). Closed-form models
+    are sums over images. :meth:`learn`, :meth:`forget` and :meth:`merge` add and subtract, so the
+    result does not depend on the order of these calls. They change the model in memory;
+    :meth:`save` writes it.
+
+    Args:
+        strategy: the trained strategy.
+        card: content of ``model.json``.
+        ledger: the learned images; None if images cannot be added.
+
+    Example::
+
+        model = Model.load("models/animals")
+        model.predict(["new.jpg"]).labels
+        model.learn("foxes").save("models/animals2")
+    """
+
+    def __init__(self, strategy: OnlineStrategy, card: Card, ledger: Ledger | None = None) -> None:
+        self.strategy = strategy
+        self.network: ContinualModel = strategy.model.eval()
+        self.card = card
+        self.ledger = ledger
+        self.confusion: Tensor | None = None
+        """Counts (classes, classes) of labels by held-out answers, after a change of the model."""
+
+    @classmethod
+    def load(cls, place: str | Path, *, device: str = "auto", trust_code: bool = False) -> Model:
+        """Load a model; no image and no data set is needed.
+
+        Args:
+            place: model folder, run folder, or ``hf://user/name`` or ``hf://user/name@revision``
+                on the Hugging Face hub.
+            device: where to compute.
+            trust_code: import, and thus run, user code that ``model.json`` names.
+
+        Raises:
+            RunError: the hub refuses, or cannot be reached.
+            InputError: no model, a damaged one, untrusted code, or another backbone.
+        """
+        folder = folder_of(place)
+        card = read_card(folder, trust_code)
+        strategy = strategy_of(card, device)
+        backbone = strategy.model.backbone
+        if not backbone.trainable and weights_hash(backbone) != card.backbone.sha256:
+            raise InputError(
+                f"{folder} was made with other weights of {card.backbone.name}: restore"
+                f" {card.backbone.weights}"
+            )
+        strategy.load(str(folder / MODEL_FILE))
+        ledger = Ledger.read(folder) if (folder / IMAGES_FILE).is_file() else None
+        return cls(strategy, card, ledger)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by column."""
+        return tuple(self.card.classes)
+
+    def __str__(self) -> str:
+        return str(self.card)
+
+    def save(self, folder: str | Path, *, replace: bool = False) -> Path:
+        """Write the model to a folder, whole or not at all.
+
+        Args:
+            folder: to write.
+            replace: replace the folder if it exists.
+
+        Raises:
+            InputError: the folder exists.
+        """
+        folder = Path(folder)
+        if folder.exists() and not replace:
+            raise InputError(f"{folder} exists already: give another folder, or replace it")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing_folder(folder) as place:
+            self.write(place)
+        return folder
+
+    def write(self, folder: Path) -> None:
+        """Write the files of the model into a folder, ``model.json`` last."""
+        folder.mkdir(exist_ok=True)
+        files.replace(folder / MODEL_FILE, [self.network.exported()])
+        if self.ledger is not None:
+            self.ledger.write(folder)
+        files.replace(folder / CARD_FILE, [self.card.model_dump_json(indent=1).encode()])
+
+    # ------------------------------------------------------------------------------- predictions
+
+    def predict(
+        self, images: Images, *, batch_size: int = BATCH, unknown: float | None = None
+    ) -> Predictions:
+        """Return labels and scores of images.
+
+        Args:
+            images: files, a folder, or a tensor (n, 3, image_size, image_size) in [0, 1].
+            batch_size: images per forward pass.
+            unknown: share of images of known classes that may be labelled ``unknown``. An image is
+                labelled so if its confidence
+                (:func:`~cl_prompts.metrics.confidence.confidence`) is below that of all but this
+                share of held-out images. None: label no image so.
+
+        Raises:
+            InputError: a tensor of another kind, or files for a data set of one's own, whose
+                function alone knows what becomes of them; a share that is none or too small for
+                the number of held-out images, or a class called "unknown".
+            RunError: a file that cannot be read.
+        """
+        whole_number("batch_size", batch_size)
+        own, several = self.card.calibration, self.network.multi_label
+        threshold = None
+        if unknown is not None:
+            if UNKNOWN in self.classes:
+                raise InputError(
+                    f"a class of this model is called {UNKNOWN!r}: train it under another name"
+                )
+            threshold = threshold_at(unknown, own.confidence)
+        logits = self.logits(items_of(images), batch_size) / (own.temperature or 1.0)
+        scores, labels = scored(self.network, self.classes, logits)
+        if threshold is not None:
+            found = confidence(logits, self.network.seen.cpu() if several else None)
+            sure = (found >= threshold).tolist()
+            labels = [name if s else (UNKNOWN,) for name, s in zip(labels, sure, strict=True)]
+        probable = self.network.score_threshold is None if several else own.temperature is not None
+        return Predictions(self.classes, scores, tuple(labels), calibrated=probable)
+
+    @torch.no_grad()
+    def logits(self, items: Sequence[Item], batch_size: int = BATCH) -> Tensor:
+        """Return the logits (n, classes) of images, on the CPU."""
+        transform = None if items and isinstance(items[0], Tensor) else self.card.transform()
+        device = self.network.seen.device
+        parts = [torch.zeros(0, len(self.classes))]
+        for start in range(0, len(items), batch_size):
+            inputs = [input_of(item, transform) for item in items[start : start + batch_size]]
+            batch = torch.stack(inputs)
+            check_input(self.network.backbone, batch)
+            parts.append(self.network(batch.to(device)).float().cpu())
+        return torch.cat(parts)
+
+    def evaluate(self, place: str | Path) -> Assessment:
+        """Score the model on labelled images; classes are matched by name.
+
+        Args:
+            place: folder, table or data set of the hub, see
+                :func:`~cl_prompts.experiments.trained.evaluating.labelled_images`.
+
+        Raises:
+            InputError: no such images, none of a known class, or images that the model has learned.
+            RunError: a file that cannot be read.
+        """
+        several = self.network.multi_label
+        found = known_images(Path(place), self.classes, multi_label=several)
+        if self.ledger is not None:
+            hashes = hashes_of([content_of(file) for file in found.files])
+            learned = np.flatnonzero(self.ledger.places(hashes) >= 0)
+            if len(learned):
+                raise InputError(
+                    f"{len(learned)} of {len(found.files)} test images were learned by the model,"
+                    f" the first is {found.files[learned[0]]}: leave them out"
+                )
+        scores = self.predict(found.files).scores
+        return assessment(scores, found, self.classes, multi_label=several)
+
+    # ------------------------------------------------------------------------------ closed forms
+
+    def sums(self, what: str, sign: int = 1) -> Sums:
+        """Return what the model has learned as a value that can be added and subtracted.
+
+        Args:
+            what: what the model is asked to do, for the message.
+            sign: 1: add, -1: subtract.
+
+        Raises:
+            InputError: the method learns by gradients, or its state is not a sum.
+        """
+        network, strategy = self.network, self.strategy
+        if not isinstance(network, PrototypeViT):
+            raise InputError(
+                f"this model cannot {what}: {self.card.method} learns by gradients. Train it on all"
+                " images, or continue its run: cl-prompts learn RUN FOLDER"
+            )
+        reason = self.card.fixed or not_sums(network.head, sign)
+        if sign < 0:
+            # A kernel width that images of the first batch set would still tell of them.
+            reason = reason or order_matters(network.head)
+        if reason or self.ledger is None:
+            raise InputError(f"this model cannot {what}: {reason}")
+        build = partial(strategy.build_model, network.backbone)
+        return Sums(network, self.ledger, self.classes, build)
+
+    def learn(
+        self,
+        images: Images,
+        labels: Sequence[str | Sequence[str]] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Model:
+        """Learn images of known and new classes, in one forward pass and one addition.
+
+        Args:
+            images: files, or a tensor (n, 3, image_size, image_size) in [0, 1]; or a folder or
+                table, whose training part is learned.
+            labels: class of each image, or its classes; None for a folder or table.
+            progress: called with the number of images so far, and of all.
+
+        Returns:
+            This model.
+
+        Raises:
+            InputError: a method that learns by gradients, images that the model has learned, the
+                same image twice, or labels that do not fit; the model is unchanged.
+            RunError: a file that cannot be read; the model is unchanged.
+        """
+        sums = self.sums("learn further images")
+        what = ""
+        if labels is None:
+            what = f" of {images}"
+            images, labels = labelled_images(Path(str(images)), TRAINING)
+        items, names = items_of(images), names_of(labels)
+        check_labels(len(items), names, multi_label=self.network.multi_label)
+        transform = None if isinstance(items[0], Tensor) else self.card.transform()
+        part = sums.of_images(items, names, transform, self._most, progress)
+        self._take(sums.plus(part, self._most))
+        self._record(f"learned {len(items)} images{what}", part.ledger)
+        return self
+
+    def merge(self, other: Model) -> Model:
+        """Add another model of the same method and backbone that learned other images.
+
+        Returns:
+            This model.
+
+        Raises:
+            InputError: another method, backbone or transform, a model that is not a sum, or images
+                that both have learned; the model is unchanged.
+        """
+        ours, theirs = self.sums("be merged"), other.sums("be merged")
+        for name, mine, foreign in self.card.differences(other.card):
+            raise InputError(
+                f"{name} is {mine!r} in one model and {foreign!r} in the other: merge models of one"
+                " method, backbone and transform"
+            )
+        if np.array_equal(ours.ledger.hashes, theirs.ledger.hashes):
+            raise InputError("both models have learned the same images: merge different models")
+        ours.check_new(theirs.ledger.hashes)
+        self._take(ours.plus(theirs, self._most))
+        self._record(f"merged with a model of {len(theirs.ledger)} images", theirs.ledger)
+        return self
+
+    def forget(self, images: Images | None = None, *, class_name: str | None = None) -> Model:
+        """Remove learned images, as if they had never been learned.
+
+        Features that are not stored are computed again, from images with the same content.
+
+        Args:
+            images: learned images: files, a folder, a table, or a tensor; labels do not matter.
+            class_name: remove all images of this class; ``images`` must contain those whose
+                features are not stored.
+
+        Returns:
+            This model.
+
+        Raises:
+            InputError: an image that the model has not learned, an unknown class, a method whose
+                state cannot be subtracted, or sums that would lose their precision; the model is
+                unchanged.
+        """
+        sums = self.sums("forget images", -1)
+        if images is None and class_name is None:
+            raise InputError("give images to forget, or a class with --class NAME")
+        given = {} if images is None else self._rows(items_of(images), every=class_name is None)
+        rows = np.array(sorted(given)) if class_name is None else self._rows_of(class_name)
+        if len(rows) == len(sums.ledger):
+            raise InputError("no image would remain: remove the folder of the model instead")
+        gone = sums.ledger.chosen(rows)
+        self._take(sums.minus(rows, self._features(sums, rows, given)))
+        what = f"{len(rows)} images" if class_name is None else f"class {class_name}"
+        self._record(f"forgot {what}", gone)
+        return self
+
+    # ----------------------------------------------------------------------------------- private
+
+    @property
+    def _most(self) -> int | None:
+        return None if self.card.keep_features else SAMPLED
+
+    def _rows_of(self, name: str) -> np.ndarray:
+        assert self.ledger is not None
+        if self.network.multi_label:
+            raise InputError("images have several classes each: give the images to forget")
+        if name not in self.classes:
+            raise unknown("class", name, self.classes)
+        return np.flatnonzero(self.ledger.labels == self.classes.index(name))
+
+    def _rows(self, items: Sequence[Item], *, every: bool) -> dict[int, Item]:
+        """Map rows of the ledger to images; ``every`` refuses images that were not learned."""
+        assert self.ledger is not None
+        hashes = hashes_of([content_of(item) for item in items])
+        places = self.ledger.places(hashes).tolist()
+        for number, item in enumerate(items):
+            if places[number] < 0 and not isinstance(item, Tensor):
+                # Of images in memory the ledger has hashes of pixels.
+                pixels = hashes_of([pixels_hash(decode(item))])
+                places[number] = int(self.ledger.places(pixels)[0])
+        foreign = [number for number, place in enumerate(places) if place < 0]
+        if foreign and every:
+            which = first_of([named(items, number, hashes) for number in foreign], 2)
+            raise InputError(
+                f"{len(foreign)} of {len(items)} images were never learned by this model, or are"
+                f" forgotten already: {which}"
+            )
+        return {place: item for place, item in zip(places, items, strict=True) if place >= 0}
+
+    def _features(self, sums: Sums, rows: np.ndarray, given: dict[int, Item]) -> Tensor:
+        """Return the features of learned images (n, dim): stored ones, or computed again."""
+        stored = sums.ledger.features_of(rows)
+        missing = [row for row in rows.tolist() if row not in stored]
+        without = [row for row in missing if row not in given]
+        if without:
+            raise InputError(
+                f"the features of {len(without)} images to forget are not stored: give a folder"
+                " that contains these images"
+            )
+        transform = self.card.transform() if missing else None
+        for start in range(0, len(missing), BATCH):
+            some = missing[start : start + BATCH]
+            found = features_of(sums.network, [given[row] for row in some], transform)
+            stored |= dict(zip(some, found.cpu(), strict=True))
+        return torch.stack([stored[row] for row in rows.tolist()])
+
+    def _take(self, sums: Sums) -> None:
+        """Continue with other sums, and calibrate them."""
+        self.network = self.strategy.model = sums.network.eval()
+        self.ledger = sums.ledger
+        found = calibrated(sums)
+        update: dict[str, Any] = {
+            "classes": list(sums.classes),
+            "first": [len(sums.classes), self.card.first[1]],
+            "per_class": sums.ledger.per_class(len(sums.classes)),
+            "calibration": found.calibration,
+            "accuracy": found.accuracy,
+        }
+        self.confusion = found.confusion
+        self.card = self.card.model_copy(update=update)
+
+    def take_accuracy(self, found: Assessment) -> None:
+        """Record the scores on test images in the card."""
+        measure = "accuracy" if found.measure == "accuracy" else "mAP"
+        total = found.total
+        own = Accuracy(
+            measure=measure,
+            value=total.value,
+            low=total.low,
+            high=total.high,
+            images=total.images,
+            how="test images",
+        )
+        self.card = self.card.model_copy(update={"accuracy": own})
+
+    def _record(self, what: str, changed: Ledger) -> None:
+        assert self.ledger is not None
+        event = Event(what=what, images=len(self.ledger), digest=digest(changed.hashes))
+        self.card = self.card.model_copy(update={"history": [*self.card.history, event]})
+
+
+def folder_of(place: str | Path) -> Path:
+    """Return the model folder of a model folder, run folder or address on the hub."""
+    if is_on_hub(place):
+        return fetched(str(place))
+    folder = Path(place)
+    files.restore_folder(folder)
+    inner = folder / MODEL
+    return inner if (inner / CARD_FILE).is_file() else folder
+
+
+def items_of(images: Images) -> list[Item]:
+    """Return images one by one.
+
+    Raises:
+        InputError: no images.
+    """
+    if isinstance(images, Tensor):
+        return list(images)
+    if isinstance(images, str | Path):
+        return list(image_files([Path(images)]))
+    if any(not isinstance(path, ImageFile | Path) for path in images):
+        raise InputError("images are files, by their paths, or one tensor")
+    return [str(path) if isinstance(path, Path) else path for path in images]
+
+
+def names_of(labels: Sequence[str | Sequence[str]]) -> list[list[str]]:
+    """Return the classes of each image."""
+    return [[own] if isinstance(own, str) else list(own) for own in labels]
+
+
+def check_labels(n: int, names: Sequence[Sequence[str]], *, multi_label: bool) -> None:
+    """Refuse labels that do not fit ``n`` images."""
+    if not n or n != len(names):
+        raise InputError(f"there are {n} images and {len(names)} labels: give one for each image")
+    if not multi_label and any(len(own) != 1 for own in names):
+        raise InputError("this model has exactly one label per image")

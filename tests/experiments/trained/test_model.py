@@ -1,0 +1,212 @@
+"""Models: sums that learn, merge and forget exactly, in any order."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from cl_prompts import Model
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.trained import ledger
+from cl_prompts.experiments.trained.calibration import Calibrated
+from cl_prompts.experiments.trained.predicting import UNKNOWN
+from tests.experiments.trained.models import CLASSES, blank, images, names, rows, same
+
+TESTS = images(40, seed=99)
+KINDS = ("ncm", "slda", "balanced_ridge", "fecam")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_learning_in_parts_is_learning_at_once(kind: str) -> None:
+    seen, called = images(30), names(30)
+    parts = blank(kind).learn(seen[:7], called[:7]).learn(seen[7:], called[7:])
+    same(parts, blank(kind).learn(seen, called), TESTS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_merged_model_has_learned_the_union(kind: str) -> None:
+    seen, called = images(30), names(30)
+    # The other one has met its classes in another order, and has one more.
+    called[-1] = "emu"
+    other = blank(kind, ["cat", "ape", "bee"]).learn(seen[12:], called[12:])
+    merged = blank(kind).learn(seen[:12], called[:12]).merge(other)
+    assert merged.classes == (*CLASSES, "emu")
+    same(merged, blank(kind).learn(seen, called), TESTS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_forgotten_was_never_learned(kind: str) -> None:
+    seen, called = images(30), names(30)
+    called[3:5] = ["emu", "emu"]
+    model = blank(kind).learn(seen, called)
+    assert "emu" in model.classes
+    model.forget(seen[:9])
+    same(model, blank(kind).learn(seen[9:], called[9:]), TESTS)
+    assert model.classes == tuple(CLASSES)
+    model.forget(class_name="bee")
+    kept = [row for row in range(9, 30) if called[row] != "bee"]
+    want = blank(kind, ["ape", "cat"]).learn(seen[kept], [called[row] for row in kept])
+    same(model, want, TESTS)
+
+
+def test_several_labels_are_forgotten_too() -> None:
+    seen = images(24)
+    called = [["ape", "bee"], ["cat"], [], ["emu", "ape"]] * 6
+    model = blank("multi_label_ridge").learn(seen, called)
+    model.forget(seen[::4])
+    kept = [row for row in range(24) if row % 4]
+    # No other image shows a bee.
+    want = blank("multi_label_ridge", ["ape", "cat"])
+    same(model, want.learn(seen[kept], [called[row] for row in kept]), TESTS)
+    with pytest.raises(InputError, match="several classes each: give the images"):
+        model.forget(class_name="ape")
+
+
+def test_a_thousand_operations_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn, forget and merge at random: the model is that of the images that remain."""
+    # Calibration, which solves five times, has tests of its own.
+    monkeypatch.setattr("cl_prompts.experiments.trained.model.calibrated", lambda _: Calibrated())
+    seen, draws = images(60), random.Random(1)
+    called = names(60, [*CLASSES, "emu"])
+    model = blank("slda").learn(seen[:20], called[:20])
+    held = set(range(20))
+    for _ in range(1000):
+        absent = sorted(set(range(60)) - held)
+        if draws.random() < 0.5 and absent:
+            some = draws.sample(absent, min(len(absent), draws.randint(1, 4)))
+            if draws.random() < 0.5:
+                model.learn(seen[some], [called[row] for row in some])
+            else:
+                model.merge(blank("slda").learn(seen[some], [called[row] for row in some]))
+            held |= set(some)
+        elif len(held) > 20:
+            some = draws.sample(sorted(held), draws.randint(1, 4))
+            model.forget(seen[some])
+            held -= set(some)
+    kept = sorted(held)
+    same(model, blank("slda").learn(seen[kept], [called[row] for row in kept]), TESTS)
+    assert len(model.card.history) > 900
+    assert model.card.history[-1].images == len(kept) == sum(model.card.per_class)
+
+
+def test_a_sample_of_features_is_uniform_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, called = images(40), names(40)
+    monkeypatch.setattr("cl_prompts.experiments.trained.model.SAMPLED", 10)
+    model = blank().learn(seen[:30], called[:30]).learn(seen[30:], called[30:])
+    assert model.ledger is not None
+    assert rows(model.ledger) == 10
+    model.forget(seen[:30])
+    assert rows(model.ledger) < 10
+    # The features of the others are not stored, so that a class needs its images.
+    with pytest.raises(InputError, match="are not stored: give a folder"):
+        model.forget(class_name="ape")
+    model.forget(seen, class_name="ape")
+    assert model.classes == ("bee", "cat")
+    kept = blank()
+    kept.card.keep_features = True
+    kept.learn(seen, called).forget(class_name="ape")
+    assert kept.ledger is not None
+    assert rows(kept.ledger) == len(kept.ledger) == 26
+    assert ledger.SAMPLED == 2000
+
+
+def test_the_same_images_are_learned_once_and_forgotten_once() -> None:
+    seen, called = images(12), names(12)
+    model = blank().learn(seen, called)
+    before = model.card.model_dump()
+    with pytest.raises(InputError, match=r"2 of 2 images were learned before, the first is image"):
+        model.learn(seen[:2], called[:2])
+    with pytest.raises(InputError, match="is a copy of image 0"):
+        model.learn(images(1, 5).expand(2, -1, -1, -1), ["ape", "ape"])
+    with pytest.raises(InputError, match="have learned the same images"):
+        model.merge(model)
+    with pytest.raises(InputError, match="12 of 13 images were learned before"):
+        model.merge(blank().learn(torch.cat([seen, images(1, 7)]), [*called, "ape"]))
+    with pytest.raises(InputError, match="2 of 2 images were never learned by this model, or are"):
+        model.forget(images(2, seed=3))
+    with pytest.raises(InputError, match="no image would remain"):
+        model.forget(seen)
+    with pytest.raises(InputError, match="give images to forget, or a class"):
+        model.forget()
+    with pytest.raises(InputError, match="unknown class 'bea': did you mean 'bee'"):
+        model.forget(class_name="bea")
+    assert model.card.model_dump() == before
+    model.forget(seen[:2])
+    with pytest.raises(InputError, match="never learned by this model, or are forgotten already"):
+        model.forget(seen[:2])
+
+
+def test_labels_and_classes_that_do_not_fit_are_refused() -> None:
+    model = blank()
+    with pytest.raises(InputError, match="there are 2 images and 1 labels"):
+        model.learn(images(2), ["ape"])
+    with pytest.raises(InputError, match="exactly one label per image"):
+        model.learn(images(1), [["ape", "bee"]])
+    with pytest.raises(InputError, match="class 'Ape' differs from 'ape' only in case"):
+        model.learn(images(1), ["Ape"])
+    other = blank(classes=["Bee", "ape"]).learn(images(2), ["Bee", "ape"])
+    with pytest.raises(InputError, match="class 'Bee' differs from 'bee' only in case"):
+        model.learn(images(3, 4), names(3)).merge(other)
+
+
+def test_methods_that_are_no_sums_are_refused() -> None:
+    with pytest.raises(InputError, match="mvp learns by gradients. Train it on all images, or"):
+        blank("mvp").learn(images(2), names(2))
+    with pytest.raises(InputError, match="cannot be merged: method is 'ncm' in one|method is 'ncm'"):
+        blank("ncm").learn(images(3), names(3)).merge(blank("slda").learn(images(3, 2), names(3)))
+    held = blank("rda").learn(images(30), names(30))
+    with pytest.raises(InputError, match="cannot forget images: images cannot be taken out of ske"):
+        held.forget(images(30)[:2])
+
+
+def test_scores_are_probabilities_calibrated_on_predictions_in_five_parts() -> None:
+    model = blank("balanced_ridge").learn(images(60), names(60))
+    card = model.card
+    assert card.accuracy is not None
+    assert (card.accuracy.images, card.accuracy.how) == (60, "5-fold")
+    assert len(card.calibration.confidence) == 60
+    assert card.calibration.temperature is None or card.calibration.temperature > 0
+    found = model.predict(TESTS)
+    assert found.scores.sum(dim=1) == pytest.approx([1.0] * 40)
+    assert model.confusion is not None
+    assert int(model.confusion.sum()) == 60
+
+
+@pytest.mark.parametrize("kind", ["ncm", "rda"])
+def test_no_known_image_has_a_lower_probability_than_an_unknown_one(kind: str) -> None:
+    steps = torch.linspace(0, 1, 3)[torch.arange(90) % 3]
+    seen = (images(90) / 5 + steps[:, None, None, None] * 0.8).clamp(0, 1)
+    model = blank(kind).learn(seen[:60], names(60))
+    assert model.card.calibration.temperature is not None
+    found = model.predict(seen[60:], unknown=0.2)
+    low = torch.tensor([label == (UNKNOWN,) for label in found.labels])
+    assert 0 < int(low.sum()) < 30
+    sure = found.scores.amax(dim=1)
+    assert float(sure[low].max()) <= float(sure[~low].min())
+    with pytest.raises(InputError, match="too few for less than 1 in 61"):
+        model.predict(TESTS, unknown=1e-6)
+    named = blank(kind, [UNKNOWN, "bee", "cat"]).learn(images(6), names(6, [UNKNOWN, "bee", "cat"]))
+    with pytest.raises(InputError, match="a class of this model is called 'unknown'"):
+        named.predict(TESTS, unknown=0.1)
+
+
+def test_tensors_that_are_no_images_are_refused() -> None:
+    model = blank().learn(images(6), names(6))
+    with pytest.raises(InputError, match="floats in"):
+        model.predict(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+    with pytest.raises(InputError, match="the backbone takes RGB images"):
+        model.predict(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(InputError, match="by their paths, or one tensor"):
+        model.predict([torch.zeros(3, 16, 16)])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="batch_size must be a whole number of at least 1, not 0"):
+        model.predict(TESTS, batch_size=0)
+    assert model.predict(torch.zeros(0, 3, 16, 16)).labels == ()
+
+
+def test_files_are_read_with_their_labels(tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_text("no image")
+    with pytest.raises(RunError, match=r"b\.png cannot be read"):
+        blank().predict([tmp_path / "b.png"])
