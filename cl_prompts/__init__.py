@@ -26,3 +26,5 @@ def __getattr__(name: str) -> Any:
     if name == "Model":
         return import_module("cl_prompts.experiments.trained.model").Model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+#: tables and sweeps separate runs of different NUMBERS: raise it with each change of results
+NUMBERS = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import operator
 import reprlib
@@ -183,6 +184,23 @@ def sha256(path: str | Path) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_hash(*paths: str | Path) -> str:
+    """Return the SHA-256 of Python files, without comments, docstrings and layout."""
+    trees = (_Undocumented().visit(ast.parse(Path(path).read_bytes())) for path in paths)
+    # Unlike ast.dump, unparse writes the same in all versions of Python.
+    return hashlib.sha256("\n".join(map(ast.unparse, trees)).encode()).hexdigest()
+
+
+class _Undocumented(ast.NodeTransformer):
+    """Remove docstrings, which are statements; expressions are not searched."""
+
+    def visit(self, node: ast.AST) -> Any:
+        return node if isinstance(node, ast.expr) else super().visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
 
 
 def doubled(items: Iterable[Hashable]) -> Any:

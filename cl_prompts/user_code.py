@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from cl_prompts.checks import failed, sha256
+from cl_prompts.checks import failed, source_hash
 from cl_prompts.errors import InputError, RunError, unknown
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -96,7 +96,7 @@ code, add --trust-code (in Python trust_code=True)
 
 
 def code_hash(name: str) -> str:
-    """Return the SHA-256 of the source file of a dotted name's module.
+    """Return the :func:`~cl_prompts.checks.source_hash` of a dotted name's module.
 
     Raises:
         InputError: it cannot be imported, or has no file, as in a notebook.
@@ -108,7 +108,7 @@ def code_hash(name: str) -> str:
             f"module {module.__name__} of {name} has no file, which identifies the code: move it"
             " to one"
         )
-    return sha256(file)
+    return source_hash(file)
 
 
 def _imported(name: str) -> ModuleType:

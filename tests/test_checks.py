@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 
-from cl_prompts.checks import Count, NotNegative, Positive, Share, Size, fits, one_of, whole_number
+from cl_prompts.checks import (
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    Size,
+    fits,
+    one_of,
+    source_hash,
+    whole_number,
+)
 from cl_prompts.errors import InputError
 
 
@@ -95,3 +105,21 @@ def test_whole_numbers_become_floats_where_only_floats_are_allowed(
 def test_a_wrong_type_is_refused_with_the_right_one(kind: Any, says: str) -> None:
     refused(says, fits, "n", 1.5, kind)
     refused(f"mine: {says}", fits, "n", 1.5, kind, of="mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("# a comment\n\ndef f( x ):  # another\n  return (x[1:], 'it')\n", True),
+        ('"""A module."""\ndef f(x):\n    """A function."""\n    return x[1:], "it"', True),
+        ("def f(x):\n    return x[:1], 'it'", False),
+        ("def f(x):\n    return x[1:], 'IT'", False),
+    ],
+)
+def test_code_is_hashed_without_comments_docstrings_and_layout(
+    text: str, same: bool, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "one.py", tmp_path / "other.py"
+    one.write_text("def f(x):\n    return x[1:], 'it'")
+    other.write_text(text)
+    assert (source_hash(one) == source_hash(other)) == same

@@ -108,8 +108,8 @@ def fake_identity(config: dict[str, Any]) -> dict[str, Any]:
     """Content of identity.json."""
     part = {"images": 60, "labels": "a", "names": "n", "bytes": 9, "sizes": "s", "contents": "c"}
     return {
-        "version": "1.0",
-        "source": "5" * 64,
+        "numbers": 1,
+        "package": "5" * 64,
         "settings": {key: value for key, value in flat(config) if key not in NOT_IDENTITY},
         "files": {},
         "code": {},

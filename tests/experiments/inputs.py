@@ -86,8 +86,8 @@ EDITS: dict[str, Edit] = {
     ),
     "own strategy": (
         OWN_RUN,
-        replaced("mine.py", "super().check", "super() .check"),
-        "the source file of mine:Mine changed",
+        replaced("mine.py", "1.0 * float", "float"),
+        "the code of mine:Mine changed",
     ),
     "file of an own strategy": (
         OWN_RUN,

@@ -95,7 +95,7 @@ def test_foreign_weights_are_refused(
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        (replaced("mine.py", "self.lr = 1.0", "self.lr = 2.0"), "the source file of mine:Mine"),
+        (replaced("mine.py", "self.lr = 1.0", "self.lr = 2.0"), "the code of mine:Mine"),
         (replaced("table.txt", "0.005", "0.006"), "the file of its setting options.table changed"),
     ],
 )
@@ -104,6 +104,7 @@ def test_a_run_whose_code_or_files_changed_is_not_loaded(
 ) -> None:
     folder = str(made(*OWN_RUN[:1], *QUICK, "seed=1"))
     predict = ["predict", folder, "a.png", "--trust-code"]
+    Path("mine.py").write_text(f"# a comment\n{Path('mine.py').read_text()}")
     forget()
     main(predict)
     assert "cannot be loaded" not in capsys.readouterr().err

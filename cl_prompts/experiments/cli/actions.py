@@ -69,7 +69,8 @@ def init(
         force: overwrite an existing recipe.
     """
     from cl_prompts.datasets.survey import name_of, survey
-    from cl_prompts.experiments.cli.proposal import minutes_for, recipe_for, warnings_on
+    from cl_prompts.experiments.cli.proposal import minutes_for, recipe_for
+    from cl_prompts.experiments.trained.training import warnings_on
 
     name = name_of(place) if out is None else recipe_label(str(out))
     out = out or Path(f"{name}.yaml")

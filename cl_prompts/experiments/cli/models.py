@@ -67,9 +67,16 @@ def train(
         raise InputError("--executor and --jobs are for the workers of --shards: give --shards too")
     from cl_prompts.experiments.trained.training import planned, trained
 
-    asked = {"backbone": backbone, "weights": weights, "precision": precision, "device": device}
     with outcomes.progress("image files opened") as opened:
-        plan = planned(place, **asked, keep_features=keep_features, progress=opened)
+        plan = planned(
+            place,
+            backbone=backbone,
+            weights=weights,
+            precision=precision,
+            keep_features=keep_features,
+            device=device,
+            progress=opened,
+        )
     for line in plan.lines:
         print(line)
     how = Launching(executor or "local", jobs)

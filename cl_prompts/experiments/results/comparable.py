@@ -1,8 +1,8 @@
 """Conditions under which runs share a table or a row.
 
 A table holds finished runs of equal identity, see
-:mod:`cl_prompts.experiments.run_folder.identity`. Strategy and options divide its rows, and means
-are over seeds.
+:mod:`cl_prompts.experiments.run_folder.identity`, but for the code of the package. Strategy and
+options divide its rows, and means are over seeds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cl_prompts.checks import doubled
 from cl_prompts.experiments.recipes.values import written
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
@@ -20,10 +21,8 @@ Conditions = Mapping[str, Any]
 _COMPARED = ("strategy", "seed", "stream_seed", "order", "parent.sha256")
 #: the training of the ancestors divides rows, as options do
 _ANCESTORS = "parent.settings"
-#: parts of the identity that depend on the seed
-_DRAWN = ("stream", "data", "backbone")
 #: entries of environment.json whose differences are noted below a table
-_ENVIRONMENT = ("torch", "torchvision", "timm", "avalanche", "numpy", "device", "git_revision")
+_ENVIRONMENT = ("cl_prompts", "torch", "torchvision", "timm", "avalanche", "numpy", "device")
 #: option in the command of a search
 _SEARCH = " --sampler"
 _SHOWN = 12  # digits of a hash
@@ -42,9 +41,9 @@ def conditions_of(run: RunRecord) -> Conditions:
         found.pop(key, None)
     if run.order:
         found["scenario.class_order"] = "several"
-    found.update({part: identity[part] for part in ("version", "source")})
+    found["NUMBERS"] = identity.get("numbers")
     found["multi_label"] = run.multi_label
-    found["data"] = _without_draws(identity["data"])
+    found["data"] = identity["data"]
     random = run.summary.get("weights") == "random"
     found["backbone"] = "drawn by the seed" if random else identity["backbone"]
     return found
@@ -82,7 +81,7 @@ def _settings(run: RunRecord, *, of_strategy: bool) -> dict[str, Any]:
 def tables(runs: Iterable[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]]:
     """Divide finished runs into tables with shared conditions.
 
-    Runs of equal seeds must have equal streams, data and weights. Where they differ, such as under
+    Runs of equal seeds must have equal streams and weights. Where they differ, such as under
     another version of a library, each draw has its own table.
     """
     by_conditions: dict[str, list[RunRecord]] = defaultdict(list)
@@ -92,20 +91,16 @@ def tables(runs: Iterable[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]
     found: list[tuple[Conditions, list[RunRecord]]] = []
     for members in by_conditions.values():
         conditions = conditions_of(members[0])
-        by_draw: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
+        by_draw: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
         for run in members:
-            by_draw[_drawn(run)].append(run)
-        seeds = {(run.seeds, _drawn(run)) for run in members}
-        if len(seeds) == len({run.seeds for run in members}):
+            by_draw[run.identity["stream"], run.identity["backbone"]].append(run)
+        draws = {(run.seeds, run.identity["stream"], run.identity["backbone"]) for run in members}
+        if doubled(seeds for seeds, *_ in draws) is None:
             found.append((conditions, members))
             continue
-        for part in by_draw.values():
-            found.append(({**conditions, **{key: part[0].identity[key] for key in _DRAWN}}, part))
+        for (stream, backbone), part in by_draw.items():
+            found.append(({**conditions, "stream": stream, "backbone": backbone}, part))
     return found
-
-
-def _drawn(run: RunRecord) -> tuple[str, ...]:
-    return tuple(json.dumps(run.identity[part], sort_keys=True) for part in _DRAWN)
 
 
 def notes_on(runs: Iterable[RunRecord]) -> list[str]:
@@ -130,11 +125,3 @@ def notes_on(runs: Iterable[RunRecord]) -> list[str]:
     if differing:
         notes.append(f"Runs have different environments: {'; '.join(differing)}.")
     return notes
-
-
-def _without_draws(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A fingerprint without contents that depend on the seed."""
-    if data.get("seed") is None:
-        return data
-    parts = {part: {**data[part], "contents": None} for part in ("training", "test")}
-    return {**data, **parts, "seed": None}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, reduce
 from importlib.metadata import version
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import checkpoint, files
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.files import csv_text, json_text
-from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes
+from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, modules
 from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.run_folder.runs import METRICS_FILE, TIME
 
@@ -45,14 +46,15 @@ def environment(device: str, command: str) -> dict[str, Any]:
     Raises:
         InputError: the device does not exist.
     """
+    source = b"".join(file.read_bytes() for file in modules())
     used = pick_device(device)
     gpu = {"gpu": torch.cuda.get_device_name(used)} if used.type == "cuda" else {}
     return {
         "command": command,
         "time": time.strftime(TIME),
-        "cl_prompts": __version__,
+        "cl_prompts": f"{__version__}+{hashlib.sha256(source).hexdigest()[:8]}",
         "git_revision": _revision(),
-        "python": sys.version.split()[0],
+        "python": platform.python_version(),
         # The package of Avalanche is called avalanche-lib.
         **{name.removesuffix("-lib"): version(name) for name in _PACKAGES},
         "platform": platform.platform(),
@@ -198,10 +200,8 @@ def _note_changes(file: Path, now: Mapping[str, Any]) -> None:
     """Add to ``environment.json`` what differs from the last process, such as a library."""
     made = files.read_json(file)
     resumed = made.get("resumed_with", [])
-    last = dict(made)
-    for changed in resumed:
-        last |= changed
+    # The time always differs.
+    last = {**reduce(or_, resumed, made), "time": now.get("time")}
     changed = {key: value for key, value in now.items() if value != last.get(key)}
-    changed.pop("time", None)
     if changed:
         files.write_json(file, {**made, "resumed_with": [*resumed, changed]})

@@ -1,7 +1,7 @@
 """Compute and compare the identity of a run: everything that determines its numbers.
 
-A run writes it to ``identity.json`` when it starts. A resume compares it, and tables group runs by
-it, see :mod:`cl_prompts.experiments.results.comparable`.
+A run writes it to ``identity.json`` when it starts. A resume compares all of it. Tables, see
+:mod:`cl_prompts.experiments.results.comparable`, and sweeps compare all but the ``package``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cl_prompts
-from cl_prompts.checks import sha256
+from cl_prompts.checks import sha256, source_hash
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
@@ -44,11 +44,11 @@ NOT_IDENTITY = {
 }
 
 _WORDS = {
-    "version": "it was made with cl-prompts {before}, and this is {now}",
-    "source": "the source of cl-prompts changed",
+    "numbers": "the results of cl-prompts changed, NUMBERS was {before} and is {now}",
+    "package": "the code of cl-prompts changed",
     "settings": "its setting {name} was {before} and is {now} in config.yaml",
     "files": "the file of its setting {name} changed or is missing",
-    "code": "the source file of {name} changed",
+    "code": "the code of {name} changed",
     "data": "its data set changed, {now}",
     "stream": "its stream changed",
     "backbone": "the weights or the normalisation of its backbone changed",
@@ -59,8 +59,8 @@ def identity_of(run: Run) -> dict[str, Any]:
     """Return the identity of a run, in JSON's types.
 
     Returns:
-        The result of :func:`settings_identity`, the fingerprint of the ``data``, and SHA-256 of the
-        ``stream`` and of the ``backbone``'s weights before any training.
+        The result of :func:`settings_identity`, the hash of the ``package``, the fingerprint of the
+        ``data``, and SHA-256 of the ``stream`` and of the ``backbone``'s weights before training.
     """
     from cl_prompts.backbones.weight_files import weights_hash  # loads PyTorch
 
@@ -69,6 +69,7 @@ def identity_of(run: Run) -> dict[str, Any]:
         stream.update(rows.astype("<i8").tobytes())
     return {
         **settings_identity(run.settings),
+        "package": package_hash(),
         "data": run.data.fingerprint(),
         "stream": stream.hexdigest(),
         "backbone": weights_hash(run.strategy.model.backbone),
@@ -79,33 +80,32 @@ def settings_identity(settings: RunConfig) -> dict[str, Any]:
     """Return the part of the identity that is known before the run is built.
 
     Returns:
-        ``version`` and ``source`` of the package, ``settings`` by dotted name, and SHA-256 of the
-        ``files`` that they name and of the source files of user ``code``.
+        ``numbers`` of the package, ``settings`` by dotted name, and SHA-256 of the ``files`` that
+        they name and of user ``code``.
 
     Raises:
         InputError: a file cannot be read.
     """
     values = json.loads(json.dumps(plain(asdict(settings))))
     return {
-        "version": cl_prompts.__version__,
-        "source": source_hash(),
+        "numbers": cl_prompts.NUMBERS,
         "settings": {key: value for key, value in flat(values) if key not in NOT_IDENTITY},
         "files": _files_of(values),
         "code": {name: code_hash(name) for name in settings.user_code()},
     }
 
 
-@cache
-def source_hash() -> str:
-    """Return SHA-256 of the modules that determine numbers: all but ``experiments`` without
-    ``runner``."""
+def modules() -> list[Path]:
+    """Return the modules that determine numbers: subpackages, of ``experiments`` ``runner``."""
     package = Path(cl_prompts.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        name = file.relative_to(package).as_posix()
-        if not name.startswith("experiments/") or name.startswith("experiments/runner/"):
-            digest.update(f"{name}\0{sha256(file)}\n".encode())
-    return digest.hexdigest()
+    folders = {*package.iterdir(), package / "experiments/runner"} - {package / "experiments"}
+    return sorted(file for folder in folders for file in folder.rglob("*.py"))
+
+
+@cache
+def package_hash() -> str:
+    """Return the :func:`~cl_prompts.checks.source_hash` of :func:`modules`."""
+    return source_hash(*modules())
 
 
 def _files_of(values: Mapping[str, Any]) -> dict[str, str]:
@@ -144,17 +144,15 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
         before: identity in a run folder.
         now: present identity; missing parts are not compared.
 
-    >>> list(changes({"version": "0.1.0", "stream": "a"}, {"version": "0.1.0", "stream": "b"}))
+    >>> list(changes({"numbers": 1, "stream": "a"}, {"numbers": 1, "stream": "b"}))
     ['its stream changed']
     """
     for part, words in _WORDS.items():
         if part not in now:
             continue
-        new = now[part]
-        old: Any = before.get(part)
+        old, new = before.get(part), now[part]
         if part == "data":
-            change = fingerprint_change(old or {}, new)
-            if change is not None:
+            if change := fingerprint_change(old or {}, new):
                 yield words.format(now=change)
         elif isinstance(new, dict):
             old = old or {}

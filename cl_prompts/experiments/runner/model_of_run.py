@@ -135,6 +135,11 @@ def _accuracy(run: Run) -> Accuracy | None:
     end = run.anytime.curve.task_ends[-1]
     n = len(run.data.test) if end.images is None else int(end.images.sum())
     low, high = (None, None) if several else wilson(value, n)
-    measure = "mAP" if several else "accuracy"
-    how = "test images"
-    return Accuracy(measure=measure, value=value, low=low, high=high, images=n, how=how)
+    return Accuracy(
+        measure="mAP" if several else "accuracy",
+        value=value,
+        low=low,
+        high=high,
+        images=n,
+        how="test images",
+    )

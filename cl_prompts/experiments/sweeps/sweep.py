@@ -15,9 +15,9 @@ from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.recipes.run_config import RunConfig
+from cl_prompts.experiments.run_folder import identity
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.files import read_json
-from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.plans import PlannedRun, describe, new_path, state_of
 from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.orders import in_order
@@ -126,11 +126,13 @@ class Sweep:
 
     def _usable(self, settings: RunConfig) -> Path | None:
         """The folder of an earlier run with this identity (settings, data, weights, code)."""
-        now = settings_identity(settings)
+        now = identity.settings_identity(settings)
         for folder in self._earlier.get(_key(now), ()):
-            # Data of an unfinished run are checked when it resumes.
-            whole = {**now, **self._measured(settings)} if state_of(folder) == "finished" else now
-            change = next(changes(read_json(folder / IDENTITY_FILE), whole), None)
+            # A resume needs equal code, and checks the data itself.
+            finished = state_of(folder) == "finished"
+            more = self._measured(settings) if finished else {"package": identity.package_hash()}
+            made = read_json(folder / identity.IDENTITY_FILE)
+            change = next(identity.changes(made, {**now, **more}), None)
             if change is None:
                 return folder
             self._notes.append(f"{folder} is not used, and its run is repeated: {change}")
@@ -155,7 +157,7 @@ def earlier_runs(above: Path) -> dict[str, list[Path]]:
         above: folder of a recipe; its run folders lie two levels below it.
     """
     found: dict[str, list[Path]] = defaultdict(list)
-    for file in above.glob(f"*/*/{IDENTITY_FILE}"):
+    for file in above.glob(f"*/*/{identity.IDENTITY_FILE}"):
         with suppress(InputError, KeyError):  # an unreadable folder
             found[_key(read_json(file))].append(file.parent)
     for folders in found.values():
@@ -166,5 +168,5 @@ def earlier_runs(above: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _key(identity: Mapping[str, Any]) -> str:
-    return json.dumps(identity["settings"], sort_keys=True)
+def _key(made: Mapping[str, Any]) -> str:
+    return json.dumps(made["settings"], sort_keys=True)

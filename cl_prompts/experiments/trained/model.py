@@ -62,6 +62,7 @@ from cl_prompts.metrics.confidence import confidence
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 #: images as users give them: one file, several, a folder, a table, or a tensor (n, 3, size, size)
 Images = Tensor | Sequence[ImageFile | Path] | str | Path
@@ -258,6 +259,7 @@ class Model:
             reason = reason or order_matters(network.head)
         if reason or self.ledger is None:
             raise InputError(f"this model cannot {what}: {reason}")
+        assert isinstance(strategy, PrototypeStrategy)
         build = partial(strategy.build_model, network.backbone)
         return Sums(network, self.ledger, self.classes, build)
 
@@ -418,10 +420,9 @@ class Model:
 
     def take_accuracy(self, found: Assessment) -> None:
         """Record the scores on test images in the card."""
-        measure = "accuracy" if found.measure == "accuracy" else "mAP"
         total = found.total
         own = Accuracy(
-            measure=measure,
+            measure="mAP" if self.network.multi_label else "accuracy",
             value=total.value,
             low=total.low,
             high=total.high,

@@ -266,8 +266,15 @@ def _learn_in_shards(
         if how.kind == "local" and how.jobs is None:
             how = replace(how, jobs=min(len(jobs), cores()))
         device = str(plan.blank.network.seen.device)
-        where = {"device": device, "out": folder, "threads": torch.get_num_threads()}
-        with queue_of(jobs, how, _Lines(console), **where) as queue, stop_requests() as request:
+        queued = queue_of(
+            jobs,
+            how,
+            _Lines(console),
+            device=device,
+            out=folder,
+            threads=torch.get_num_threads(),
+        )
+        with queued as queue, stop_requests() as request:
             for _, fault in queue.ends(request):
                 if fault is not None:
                     raise fault

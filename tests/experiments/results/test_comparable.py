@@ -38,8 +38,8 @@ def a_run(
         **{key: config[key] for key in ("recipe", "strategy", "seed", "stream_seed")},
     }
     whole = {
-        "version": "0.1.0",
-        "source": "abc",
+        "numbers": 1,
+        "package": "abc",
         "settings": {key: value for key, value in flat(config) if key not in NOT_IDENTITY},
         "files": {},
         "code": {},
@@ -75,8 +75,7 @@ def test_a_setting_divides_tables_unless_a_table_compares_it(key: str) -> None:
 @pytest.mark.parametrize(
     ("part", "value"),
     [
-        ("version", "0.2.0"),
-        ("source", "def"),
+        ("numbers", 2),
         ("backbone", "other"),
         ("stream", "other"),
         ("data", {**DATA, "test": {**PART, "images": 2}}),
@@ -87,7 +86,7 @@ def test_a_setting_divides_tables_unless_a_table_compares_it(key: str) -> None:
 )
 def test_each_part_of_the_identity_divides_tables(part: str, value: Any) -> None:
     runs = [a_run(), a_run(with_setting("strategy", "mvp"), **{part: value})]
-    assert len(tables([runs[0], runs[0]])) == 1
+    assert len(tables([runs[0], a_run(package="def")])) == 1
     assert len(tables(runs)) == 2
 
 
@@ -95,19 +94,14 @@ def test_unfinished_runs_are_in_no_table() -> None:
     assert tables([a_run(summary={"status": "failed"})]) == []
 
 
-def test_draws_are_compared_within_a_seed() -> None:
-    def drawn(contents: str, seed: int, strategy: str = "er", source: str = "f") -> RunRecord:
-        part = {**PART, "contents": contents}
-        data = {**DATA, "training": part, "test": part, "seed": seed, "at_seed_0": source}
-        return a_run(with_setting("strategy", strategy), (seed, seed), data=data)
-
-    same = [drawn("a", 1), drawn("b", 2), drawn("a", 1, "mvp")]
-    assert len(tables(same)) == 1
-    assert len(tables([*same, drawn("c", 2, "mvp")])) == 3
-    assert len(tables([*same, drawn("c", 3, source="g")])) == 2
-    # Data that no seed draws are the same for all seeds.
+def test_data_are_the_same_for_all_seeds() -> None:
     other = {**DATA, "test": {**PART, "contents": "d"}}
     assert len(tables([a_run(), a_run(seeds=(2, 2), data=other)])) == 2
+
+
+def test_a_table_of_other_numbers_names_them() -> None:
+    _, other = groups([a_run(), a_run(seeds=(2, 2)), a_run(numbers=2)])
+    assert other.title == "digits: NUMBERS 2 instead of 1"
 
 
 def test_random_weights_may_differ_between_seeds() -> None:
@@ -172,12 +166,13 @@ def test_different_training_of_the_parent_divides_rows() -> None:
 
 
 def test_differing_libraries_and_devices_are_noted() -> None:
-    made = {"torch": "2.9.0", "numpy": "2.1", "device": "cpu"}
-    runs = [a_run(environment={**made, **more}) for more in ({}, {"torch": "2.8.0"})]
+    made = {"cl_prompts": "0.1.0+a1", "torch": "2.9.0", "numpy": "2.1", "device": "cpu"}
+    other = {"cl_prompts": "0.1.0+b2", "torch": "2.8.0"}
+    runs = [a_run(environment={**made, **more}) for more in ({}, other)]
     assert notes_on(runs[:1]) == []
-    words = "Runs have different environments: torch 2.8.0, 2.9.0."
+    words = "Runs have different environments: cl_prompts 0.1.0+a1, 0.1.0+b2; torch 2.8.0, 2.9.0."
     assert notes_on(runs) == [words]
-    resumed = a_run(environment={**made, "resumed_with": [{"torch": "2.8.0"}]})
+    resumed = a_run(environment={**made, "resumed_with": [other]})
     assert notes_on([resumed]) == [words]
 
 

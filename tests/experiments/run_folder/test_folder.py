@@ -108,7 +108,11 @@ def test_metrics_are_those_of_the_checkpoint(unfinished: Path) -> None:
         ),
         ("config.yaml", b"\xff\xfe", "config.yaml cannot be read: it is not UTF-8"),
         ("summary.json", b'{"status": "fini', "summary.json is not JSON: restore it"),
-        ("identity.json", b"{}", "cannot be resumed: it was made with cl-prompts None"),
+        (
+            "identity.json",
+            b"{}",
+            "cannot be resumed: the results of cl-prompts changed, NUMBERS",
+        ),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_sentence(

@@ -15,15 +15,16 @@ from cl_prompts.experiments.run_folder.identity import (
     NOT_IDENTITY,
     changes,
     identity_of,
+    modules,
+    package_hash,
     settings_identity,
-    source_hash,
 )
 from cl_prompts.experiments.runner.building import build_run
 
 PART = {"images": 3, "labels": "a", "names": None, "bytes": 9, "sizes": None, "contents": "c"}
 IDENTITY: dict[str, Any] = {
-    "version": "0.2.0",
-    "source": "abc",
+    "numbers": 1,
+    "package": "abc",
     "settings": {"seed": 1, "options.lr": 0.005, "options.multi": True, "options.map": {"a": 1}},
     "files": {"options.prompts": "p"},
     "code": {"mine:Method": "m"},
@@ -47,8 +48,8 @@ def changed(part: str, key: str | None, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("part", "key", "value", "says"),
     [
-        ("version", None, "0.3.0", "made with cl-prompts 0.2.0, and this is 0.3.0"),
-        ("source", None, "def", "the source of cl-prompts changed"),
+        ("numbers", None, 2, "the results of cl-prompts changed, NUMBERS was 1 and is 2"),
+        ("package", None, "def", "the code of cl-prompts changed"),
         ("settings", "seed", 2, "its setting seed was 1 and is 2 in config.yaml"),
         ("settings", "options.lr", KeyError, "options.lr was 0.005 and is unset"),
         ("settings", "options.new", "a", 'options.new was unset and is "a"'),
@@ -57,7 +58,7 @@ def changed(part: str, key: str | None, value: Any) -> dict[str, Any]:
         ("data", "training", {**PART, "images": 4}, "it has 4 training images, and had 3"),
         ("files", "options.prompts", "q", "the file of its setting options.prompts changed or"),
         ("files", "options.prompts", KeyError, "options.prompts changed or is missing"),
-        ("code", "mine:Method", "n", "the source file of mine:Method changed"),
+        ("code", "mine:Method", "n", "the code of mine:Method changed"),
         ("stream", None, "cafe", "its stream changed"),
         ("backbone", None, "cafe", "the weights or the normalisation of its backbone changed"),
     ],
@@ -69,7 +70,7 @@ def test_each_change_is_refused(part: str, key: str | None, value: Any, says: st
 
 
 def test_unknown_parts_and_files_written_by_a_run_are_not_compared() -> None:
-    assert not list(changes(IDENTITY, {"version": "0.2.0"}))
+    assert not list(changes(IDENTITY, {"numbers": 1}))
     assert not list(changes(IDENTITY, changed("files", "options.out", "new")))
 
 
@@ -93,20 +94,27 @@ def test_the_identity_of_a_run_is_json_and_differs_in_its_settings_alone() -> No
     assert {part for part in one if one[part] != two[part]} == {"settings"}
 
 
-def test_the_source_counts_where_it_enters_numbers(
+def test_code_of_the_package_counts_where_it_enters_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity.cl_prompts, "__file__", str(tmp_path / "__init__.py"))
-    hashes = set()
-    for number, name in enumerate(
-        ("losses.py", "experiments/report.py", "experiments/runner/a.py", "losses.py")
-    ):
+
+    def written(name: str, text: str) -> tuple[str, list[str]]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(f"a = {number}")
-        source_hash.cache_clear()
-        hashes.add(source_hash())
-    source_hash.cache_clear()
-    assert len(hashes) == 3
+        (tmp_path / name).write_text(text)
+        package_hash.cache_clear()
+        listed = [file.relative_to(tmp_path).as_posix() for file in modules()]
+        return package_hash(), listed
+
+    first = written("losses/a.py", "a = 1")
+    assert written("__init__.py", "__version__ = '0.1.1'") == first
+    assert written("experiments/report/page.py", "a = 1") == first
+    assert written("losses/a.py", '"""About."""\n\na = 1  # one\n"""One."""') == first
+    second = written("experiments/runner/a.py", "b = 1")
+    assert second[1] == ["experiments/runner/a.py", "losses/a.py"]
+    third = written("losses/a.py", "a = 2")
+    assert len({first[0], second[0], third[0]}) == 3
+    package_hash.cache_clear()
 
 
 def test_files_and_user_code_are_known_by_content(
@@ -124,8 +132,8 @@ def test_files_and_user_code_are_known_by_content(
     before = settings_identity(run)
     assert before["files"].keys() == {"options.files.1"}
     named.write_text("2")
-    code.write_text(code.read_text() + "#")
+    code.write_text(code.read_text() + "    lr: float = 0.1\n")
     assert list(changes(before, settings_identity(run))) == [
         "the file of its setting options.files.1 changed or is missing",
-        "the source file of own_inputs:Mine changed",
+        "the code of own_inputs:Mine changed",
     ]

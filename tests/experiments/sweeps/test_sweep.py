@@ -55,14 +55,17 @@ def test_equal_settings_are_not_run_again(
     [
         ({}, ""),
         ({"backbone": "another"}, "the weights or the normalisation of its backbone changed"),
-        ({"version": "0"}, "made with cl-prompts 0, and this is"),
+        ({"numbers": 0}, "the results of cl-prompts changed, NUMBERS was 0 and is"),
+        ({"package": "other"}, ""),
+        ({"package": "other", "status": "failed"}, "the code of cl-prompts changed"),
     ],
 )
 def test_a_run_of_another_identity_is_repeated(
     changed: dict[str, Any], says: str, made: Path, tmp_path: Path
 ) -> None:
-    file = made / "identity.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+    for name in ("identity.json", "summary.json"):
+        file = made / name
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
     (made / SUMS_FILE).write_text(sums(made, {}))
     console = Console(record=True)
     sweep = Sweep(grid("digits", PROBE), tmp_path, console=console)
