@@ -188,7 +188,7 @@ def sha256(path: str | Path) -> str:
 
 def source_hash(*paths: str | Path) -> str:
     """Return the SHA-256 of Python files, without comments, docstrings and layout."""
-    trees = (_Undocumented().visit(ast.parse(Path(path).read_bytes())) for path in paths)
+    trees = (_Undocumented().visit(ast.parse(Path(path).read_bytes(), path)) for path in paths)
     # Unlike ast.dump, unparse writes the same in all versions of Python.
     return hashlib.sha256("\n".join(map(ast.unparse, trees)).encode()).hexdigest()
 
