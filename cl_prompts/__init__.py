@@ -21,10 +21,11 @@ __all__ = ["Model", "dataset", "scenario"]
 #: pyproject.toml reads the version here
 __version__ = "0.1.0"
 
+#: tables and sweeps separate runs of different NUMBERS: raise it with each change of results
+NUMBERS = 1
+
 
 def __getattr__(name: str) -> Any:
     if name == "Model":
         return import_module("cl_prompts.experiments.trained.model").Model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-#: tables and sweeps separate runs of different NUMBERS: raise it with each change of results
-NUMBERS = 1
