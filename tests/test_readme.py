@@ -39,6 +39,12 @@ def test_python_examples_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
     exec(compile(BLOCKS[number], f"example {number + 1}", "exec"), {"__name__": "__main__"})
 
 
+def test_the_first_screen_has_both_commands_from_the_clone_on() -> None:
+    top = "\n".join(README.splitlines()[:40])
+    (block,) = re.findall(r"```bash\n(git clone .*?)```", top, flags=re.DOTALL)
+    assert re.findall(r"^make \w+", block, flags=re.MULTILINE) == ["make run", "make test"]
+
+
 def test_the_avalanche_examples_are_short() -> None:
     avalanche = [block for block in BLOCKS if "from avalanche" in block and block in README]
     assert len(avalanche) == 2
