@@ -154,6 +154,10 @@ class PrototypeStrategy(OnlineStrategy):
     def unlearn(self, images: Iterable[Tensor], labels: Tensor) -> float:
         """Take samples out of the sums, as if they had never been learned.
 
+        Only the number of samples of a class is checked: images that were not learned, wrong labels
+        and a second call with the same images give wrong sums without an error. ``cl-prompts
+        forget`` compares images with the run's list of learned images.
+
         Args:
             images: n images (3, size, size) in [0, 1], as they were learned; read batch by batch.
             labels: (n,) classes, or (n, classes) 0/1 with several labels, all annotated.
