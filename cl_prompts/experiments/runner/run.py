@@ -13,6 +13,7 @@ from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import peak_memory, pick_device
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
+from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.continual import without_course
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
@@ -85,13 +86,21 @@ class Run:
         return [train[row][0] for row in some], torch.as_tensor(train.targets[some])
 
     def confidence(self) -> dict[str, Any]:
-        """Return the content of ``confidence.json``: log odds of the test images, temperature."""
+        """Return the content of ``confidence.json``: log odds of the test images, temperature.
+
+        The log odds are those of the probabilities that ``predict`` prints.
+        """
+        evaluator, model = self.anytime.evaluator, self.strategy.model
         # No test image was trained on, so the last evaluation measured held-out images.
-        log_odds = self.anytime.evaluator.confidence.sort().values.tolist()
-        temperature = None
+        found, temperature = evaluator.confidence, None
         if self.sample is not None and not self.data.multi_label:
-            temperature = self.sample.temperature(self.strategy.model.head)
-        return {"log_odds": log_odds, "temperature": temperature}
+            temperature = self.sample.temperature(model.head)
+        if temperature is not None:
+            parts = [logits.cpu() for _, logits in evaluator.logits(model, model.seen)]
+            # From cached features, and not counted in the cost of an evaluation.
+            evaluator.images -= sum(map(len, parts))
+            found = confidence(torch.cat(parts) / temperature)
+        return {"log_odds": found.sort().values.tolist(), "temperature": temperature}
 
     def order_check(self) -> dict[str, float] | None:
         """Return how far scores depend on the order of the stream; None for gradient methods."""

@@ -203,6 +203,6 @@ def differences(one: TrainedRun, other: TrainedRun, built: Run) -> Difference:
         scores = [model.head.scores(features) for model in models]
         known = torch.isfinite(scores[1])
         gap = max(gap, float((scores[0] - scores[1])[known].abs().max()))
-        labels = [one.scored(found.cpu(), 1.0)[1] for found in scores]
+        labels = [one.scored(found.cpu())[1] for found in scores]
         changed += sum(a != b for a, b in zip(*labels, strict=True))
     return Difference(sums, gap, changed, len(test))

@@ -67,8 +67,8 @@ class TrainedRun:
                 image_size, image_size) in [0, 1].
             batch_size: images per forward pass.
             unknown: share of images of known classes that may be labelled ``unknown``. An image is
-                labelled so if the model's confidence
-                (:func:`~cl_prompts.metrics.confidence.confidence`) is below that of all but this
+                labelled so if the log odds of its score
+                (:func:`~cl_prompts.metrics.confidence.confidence`) are below those of all but this
                 share of the run's test images. None: label no image so.
 
         Raises:
@@ -87,7 +87,8 @@ class TrainedRun:
             batches = self._batches(images, batch_size)
             parts = [model(batch.to(device)).float().cpu() for batch in batches]
         logits = torch.cat(parts) if parts else torch.zeros(0, len(self.classes))
-        scores, labels = self.scored(logits, temperature or 1.0)
+        logits = logits / (temperature or 1.0)
+        scores, labels = self.scored(logits)
         if threshold is not None:
             found = confidence(logits, model.seen.cpu() if model.multi_label else None)
             sure = (found >= threshold).tolist()
@@ -121,14 +122,14 @@ class TrainedRun:
             some = paths[start : start + size]
             yield torch.stack([transform(decode(_as_file(path))) for path in some])
 
-    def scored(self, logits: Tensor, temperature: float) -> tuple[Tensor, list[tuple[str, ...]]]:
-        """Scores and labels of images, as in :class:`Predictions`."""
+    def scored(self, logits: Tensor) -> tuple[Tensor, list[tuple[str, ...]]]:
+        """Scores and labels of images, as in :class:`Predictions`, of calibrated logits."""
         model = self.strategy.model
         seen = model.seen.cpu()
         if not model.multi_label:
             best = logits.argmax(dim=1).tolist()
             # Logits of unseen classes are -inf, so their probability is 0.
-            return (logits / temperature).softmax(dim=1), [(self.classes[place],) for place in best]
+            return logits.softmax(dim=1), [(self.classes[place],) for place in best]
         # A ridge regression has a threshold for its scores instead of probabilities.
         own = model.score_threshold
         scores = logits.sigmoid() if own is None else logits
