@@ -41,8 +41,8 @@ HALVES = 200
 
 
 def scores(method: str, seed: int) -> tuple[float, Tensor, Tensor]:
-    """Accuracy on test images of the eight digits, and the confidence in each of them and in each
-    of the two others."""
+    """Accuracy on test images of the eight digits, and the calibrated confidence in each of them
+    and in each of the two others."""
     (settings,) = plan("digits", [*METHODS[method], *STREAM, f"seed={seed}"])
     run = build_run(settings, Resources(quick=True))
     for task in run.benchmark.train_stream[:TASKS]:
@@ -52,9 +52,12 @@ def scores(method: str, seed: int) -> tuple[float, Tensor, Tensor]:
     evaluator = CachedEvaluator(test, device=run.strategy.device)
     accuracy = evaluator.evaluate(model, model.seen).accuracy
     others = torch.nonzero(~model.seen.cpu()[evaluator.targets]).flatten().tolist()
+    known = torch.cat([logits for _, logits in evaluator.logits(model, model.seen)])
     with torch.no_grad():
-        logits = model(torch.stack([test[row][0] for row in others]).to(run.strategy.device))
-    return accuracy, evaluator.confidence, confidence(logits).cpu()
+        unknown = model(torch.stack([test[row][0] for row in others]).to(run.strategy.device))
+    temperature = run.confidence()["temperature"] or 1.0
+    sure = [confidence(logits.cpu() / temperature) for logits in (known, unknown)]
+    return accuracy, sure[0], sure[1]
 
 
 def below(rate: float, known: Tensor, unknown: Tensor) -> tuple[float, float]:

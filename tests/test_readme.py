@@ -39,6 +39,12 @@ def test_python_examples_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
     exec(compile(BLOCKS[number], f"example {number + 1}", "exec"), {"__name__": "__main__"})
 
 
+def test_the_first_screen_has_both_commands_from_the_clone_on() -> None:
+    top = "\n".join(README.splitlines()[:40])
+    (block,) = re.findall(r"```bash\n(git clone .*?)```", top, flags=re.DOTALL)
+    assert re.findall(r"^make \w+", block, flags=re.MULTILINE) == ["make run", "make test"]
+
+
 def test_the_avalanche_examples_are_short() -> None:
     avalanche = [block for block in BLOCKS if "from avalanche" in block and block in README]
     assert len(avalanche) == 2
@@ -83,8 +89,8 @@ def test_the_picture_of_the_house_is_that_of_the_test_of_layers() -> None:
 def test_commands_and_names_exist(page: Path) -> None:
     from cl_prompts.experiments.cli.actions import COMMANDS
     from cl_prompts.experiments.cli.arguments import parsed
-    from cl_prompts.experiments.recipes.run_config import plan
     from cl_prompts.experiments.executors.launching import Launching
+    from cl_prompts.experiments.recipes.run_config import plan
     from cl_prompts.experiments.sweeps.grid import SearchSpace, grid
 
     text = page.read_text().replace("\\\n", " ")

@@ -1,10 +1,9 @@
-"""Checks of image files: unreadable files, sizes and exact copies."""
+"""Checks of image files: unreadable files, sizes and pixels."""
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, TypeVar
 
@@ -125,18 +124,3 @@ def _look(path: ImageFile) -> Look:
     some = image[:, :: 1 + height // 128, :: 1 + width // 128].float()
     colour = (some.amax(dim=0) - some.amin(dim=0)).mean().item()
     return Look(path, height, width, pixels_hash(image), "", colour)
-
-
-def copies(looks: Iterable[Look]) -> list[list[Look]]:
-    """Group readable files with equal pixels, two or more per group.
-
-    >>> looks = [Look("a", 1, 1, "x", ""), Look("b", 1, 1, "y", ""), Look("c", 1, 1, "x", "")]
-    >>> (group,) = copies(looks)
-    >>> [look.path for look in group]
-    ['a', 'c']
-    """
-    groups: dict[str, list[Look]] = defaultdict(list)
-    for look in looks:
-        if look.readable:
-            groups[look.pixels].append(look)
-    return [group for group in groups.values() if len(group) > 1]

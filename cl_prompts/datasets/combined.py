@@ -19,7 +19,7 @@ from torch import Tensor
 from cl_prompts.datasets.classes import alike, check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.fingerprint import check_files, file_hash, labels_fingerprint
+from cl_prompts.datasets.fingerprint import Hashed, check_files, labels_fingerprint
 from cl_prompts.errors import InputError
 
 
@@ -89,14 +89,14 @@ class CombinedSet(ImageSet):
         other.parts = tuple(part.plain() for part in self.parts)
         return other
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self, hashed: Hashed | None = None) -> dict[str, Any]:
         """Identify images and labels; of chosen images, whether or not the others exist."""
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         found: dict[str, Any] = {"images": len(self), "labels": labels, "files": None}
         if len(self) < sum(map(len, self.parts)):
             contained = "".join(contents(self))
             return {**found, "contents": hashlib.sha256(contained.encode()).hexdigest()}
-        parts = [part.fingerprint() for part in self.parts]
+        parts = [part.fingerprint(hashed) for part in self.parts]
         for key in ("files", "contents"):
             values = json.dumps([part[key] for part in parts])
             found[key] = hashlib.sha256(values.encode()).hexdigest()
@@ -229,26 +229,6 @@ def _in_sequence(
     targets = joined_labels(first.targets, second.targets)
     domains = np.concatenate(known) if len(known) == len(parts) else None
     return CombinedSet(parts, targets, ignored, domains)
-
-
-def copies_across(data: JoinedDataSet) -> list[str]:
-    """Report test images of one data set whose bytes equal a training image of the other.
-
-    Raises:
-        InputError: names an unreadable file.
-    """
-    lines = []
-    parts = (data.before, data.later)
-    for images, tests in (parts, parts[::-1]):
-        trained = {file_hash(path): path for path in _known_files(images.train) if path}
-        equal = [path for path in _known_files(tests.test) if path and file_hash(path) in trained]
-        if equal:
-            lines.append(
-                f"{len(equal)} test images of data set {tests.name!r} equal a training image of"
-                f" {images.name!r}, the first is {equal[0]} = {trained[file_hash(equal[0])]}:"
-                " remove it on one side"
-            )
-    return lines
 
 
 def contents(images: ImageSet, rows: Sequence[int] | None = None) -> list[str]:

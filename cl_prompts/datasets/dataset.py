@@ -26,6 +26,8 @@ from cl_prompts.datasets.classes import (
 from cl_prompts.datasets.collate import current_key, entries_of, viewing
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import (
+    Hashed,
+    check_apart,
     file_hash,
     files_fingerprint,
     labels_fingerprint,
@@ -63,6 +65,7 @@ class ImageSet(Dataset):
         ignored: pairs of image and class that average precision ignores, (n, C) bool, or None.
         fixed: transform without augmentation, for :meth:`plain`, or None.
         domains: name or number of each image's domain, (n,), or None.
+        published: whether its authors chose training and test images, and any copies among them.
     """
 
     images: Images
@@ -72,6 +75,7 @@ class ImageSet(Dataset):
     ignored: np.ndarray | None = None
     fixed: ImageTransform | None = None
     domains: np.ndarray | None = None
+    published: bool = False
 
     def __post_init__(self) -> None:
         if self.rows is None:
@@ -134,10 +138,15 @@ class ImageSet(Dataset):
         other.transform = self.fixed
         return other
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Identify images and labels; see :meth:`DataSet.fingerprint`."""
+    def fingerprint(self, hashed: Hashed | None = None) -> dict[str, Any]:
+        """Identify images and labels; see :meth:`DataSet.fingerprint`.
+
+        Args:
+            hashed: receives the files that are hashed by content, unless they are published.
+        """
         if self.files:
-            about = files_fingerprint(self.files)
+            kept = {} if hashed is None or self.published else hashed
+            about = files_fingerprint(self.files, kept)
         elif isinstance(self.images, Tensor):
             about = tensor_fingerprint(self.images, self.rows)
         else:
@@ -222,19 +231,22 @@ class DataSet:
         are hashed (see :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`).
 
         Raises:
-            InputError: names an unreadable image file, or the place where a user's own data set
-                failed.
+            InputError: names an unreadable image file, a test image that is a copy of a training
+                image, among the user's own files of which all contents are hashed, or the place
+                where a user's own data set failed.
         """
         # Names cannot contain the separator.
         names = hashlib.sha256("\0".join(self.classes).encode()).hexdigest()
         found: dict[str, Any] = {"name": self.name, "classes": names}
+        hashed: dict[str, Hashed] = {"training": {}, "test": {}}
         for part, images in (("training", self.train), ("test", self.test)):
             try:
-                found[part] = images.fingerprint()
+                found[part] = images.fingerprint(hashed[part])
             except (InputError, RunError):
                 raise
             except Exception as error:  # a user's data set may raise any error
                 raise failed("data set", self.name, error) from error
+        check_apart(f"data set {self.name!r}", *hashed.values())
         return found
 
     def without(self, paths: Collection[ImageFile]) -> DataSet:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SMALL = 2**28
 #: Images of a larger part whose contents are hashed.
 SAMPLED = 32
+#: SHA-256 of image files
+Hashed = dict[ImageFile, str]
 
 _WORDS = {
     "classes": "its classes changed",
@@ -48,11 +50,12 @@ def labels_fingerprint(
     return digest.hexdigest()
 
 
-def files_fingerprint(paths: Sequence[ImageFile]) -> dict[str, Any]:
+def files_fingerprint(paths: Sequence[ImageFile], hashed: Hashed) -> dict[str, Any]:
     """Identify image files, independently of the place of their common folder.
 
     Args:
         paths: in the order of the images.
+        hashed: receives the files whose contents are hashed.
 
     Returns:
         ``files`` (SHA-256 of names within the common folder and of sizes, in order; None for images
@@ -64,7 +67,7 @@ def files_fingerprint(paths: Sequence[ImageFile]) -> dict[str, Any]:
     """
     stored = [path for path in paths if isinstance(path, StoredImage)]
     if stored:
-        return {"files": None, "contents": _stored_contents(stored)}
+        return {"files": None, "contents": _stored_contents(stored, hashed)}
     files = list(map(str, paths))
     above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in files])
     names = "\0".join(os.path.relpath(path, above).replace(os.sep, "/") for path in files)
@@ -76,21 +79,22 @@ def files_fingerprint(paths: Sequence[ImageFile]) -> dict[str, Any]:
     read = files if all_of_them else [files[place] for place in sampled_places(len(files))]
     # File names may not be UTF-8.
     listed = hashlib.sha256(f"{names} {sizes}".encode(errors="surrogateescape")).hexdigest()
-    return {"files": listed, "contents": _contents(read)}
+    return {"files": listed, "contents": _contents(read, hashed)}
 
 
-def _stored_contents(images: Sequence[StoredImage]) -> str:
+def _stored_contents(images: Sequence[StoredImage], hashed: Hashed) -> str:
     """Hash images in a table; above ``SMALL`` bytes, as estimated, only the sampled ones."""
     sampled = [images[place] for place in sampled_places(len(images))]
     sizes = [len(_encoded(image)) for image in sampled]
-    return _contents(images if np.mean(sizes) * len(images) <= SMALL else sampled)
+    return _contents(images if np.mean(sizes) * len(images) <= SMALL else sampled, hashed)
 
 
-def _contents(paths: Sequence[ImageFile]) -> str:
+def _contents(paths: Sequence[ImageFile], hashed: Hashed) -> str:
     """Hash the SHA-256 of each file, so that the borders of files count."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(bytes.fromhex(file_hash(path)))
+        hashed[path] = file_hash(path)
+        digest.update(bytes.fromhex(hashed[path]))
     return digest.hexdigest()
 
 
@@ -212,9 +216,21 @@ def check_files(what: str, train: Sequence[ImageFile], test: Sequence[ImageFile]
     Raises:
         InputError: names the first such file, or a missing file.
     """
-    known = _once(what, "training", train)
-    tested = _once(what, "test", test)
-    both = [(path, known[identity]) for identity, path in tested.items() if identity in known]
+    check_apart(what, _once(what, "training", train), _once(what, "test", test))
+
+
+def check_apart(what: str, train: Mapping[ImageFile, Any], test: Mapping[ImageFile, Any]) -> None:
+    """Refuse an image that is in both parts.
+
+    Args:
+        what: the data set.
+        train, test: files, each with the inode or hash that identifies its image.
+
+    Raises:
+        InputError: names the first such image.
+    """
+    known = {image: path for path, image in reversed([*train.items()])}
+    both = [(path, known[image]) for path, image in test.items() if image in known]
     if both:
         raise InputError(
             f"{len(both)} test images of {what} are also training images, the first is"
@@ -222,8 +238,8 @@ def check_files(what: str, train: Sequence[ImageFile], test: Sequence[ImageFile]
         )
 
 
-def _once(what: str, part: str, paths: Sequence[ImageFile]) -> dict[tuple[int, int], str]:
-    """Map device and inode to the files of a part; all links to a file share them."""
+def _once(what: str, part: str, paths: Sequence[ImageFile]) -> dict[ImageFile, tuple[int, int]]:
+    """Return device and inode of the files of a part; all links to a file share them."""
     found: dict[tuple[int, int], str] = {}
     for path in paths:
         if isinstance(path, StoredImage):
@@ -239,4 +255,4 @@ def _once(what: str, part: str, paths: Sequence[ImageFile]) -> dict[tuple[int, i
                 " remove one"
             )
         found[identity] = path
-    return found
+    return {path: identity for identity, path in found.items()}

@@ -158,6 +158,8 @@ def load_dataset(
         options = _checked_options(name, options) if options else {}
         read = partial(read_entry, name, entry, root, download=download, **options)
         data = dataset_of(name, read, image_size=image_size, seed=seed, **chosen)
+        on_hub = "path" in options and not Path(options["path"]).expanduser().is_dir()
+        data.train.published = data.test.published = bool(entry.origin) or on_hub
         check_files(f"data set {name!r}", data.train.files, data.test.files)
     else:
         usual = keywords(load_dataset, set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.bad_images import Look, Progress, copies, look_at
+from cl_prompts.datasets.bad_images import Look, Progress, look_at
 from cl_prompts.datasets.classes import domain_names
 from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.domain_folders import read_any_folder
 from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.fingerprint import check_files
+from cl_prompts.datasets.fingerprint import check_apart, check_files
 from cl_prompts.datasets.folders import describe, holds_domains
 from cl_prompts.datasets.hub import has_test_part, hub_options, read_hf
 from cl_prompts.datasets.images import FileImages
@@ -108,22 +109,25 @@ class Survey:
 
     def _copies(self) -> list[str]:
         """Warn of equal images in both parts, and of equal images with different labels."""
-        part_and_label: dict[ImageFile, tuple[int, str]] = {}
-        parts = ((self.train, self.train_targets), (self.test, self.test_targets))
-        for part, (looks, targets) in enumerate(parts):
-            for look, target in zip(looks, targets, strict=True):
-                own = np.flatnonzero(target) if self.multi_label else [target]
-                label = ";".join(self.classes[label] for label in own)
-                part_and_label[look.path] = part, label
-        groups = [[look.path for look in group] for group in copies((*self.train, *self.test))]
         lines = []
-        for place, words in enumerate(("both parts", "different labels")):
-            found = [g for g in groups if len({part_and_label[path][place] for path in g}) > 1]
-            if found:
-                first = " = ".join(f"{path} ({part_and_label[path][1]})" for path in found[0])
-                lines.append(
-                    f"warning: {len(found)} groups of equal images in {words}, the first is {first}"
-                )
+        parts = ({look.path: look.pixels for look in part} for part in (self.train, self.test))
+        try:
+            check_apart("this data set", *parts)
+        except InputError as error:
+            lines.append(f"warning: {error}")
+        files: dict[str, dict[str, ImageFile]] = defaultdict(dict)  # by pixels and label
+        targets = [*self.train_targets, *self.test_targets]
+        for look, target in zip((*self.train, *self.test), targets, strict=True):
+            own = np.flatnonzero(target) if self.multi_label else [target]
+            label = ";".join(self.classes[column] for column in own)
+            files[look.pixels].setdefault(label, look.path)
+        found = [group for group in files.values() if len(group) > 1]
+        if found:
+            first = " = ".join(f"{path} ({label})" for label, path in found[0].items())
+            lines.append(
+                f"warning: {len(found)} groups of equal images have different labels, the first is"
+                f" {first}"
+            )
         return lines
 
 

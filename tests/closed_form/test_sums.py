@@ -98,6 +98,13 @@ def test_what_is_subtracted_was_never_there(name: str, seed: int, n: int) -> Non
     assert_same(whole, on(name, order[n:]))
 
 
+def test_one_remaining_sample_of_a_class_has_no_scatter() -> None:
+    rows = np.flatnonzero(Y == 2)
+    whole = on("fecam", rows[:5])
+    whole.subtract(on("fecam", rows[1:5]))
+    assert not whole.classes.scatters.any()  # not even the last bits
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_class_is_subtracted_and_all_is_zeroed(name: str) -> None:
     of_class = (Y == 2).numpy()

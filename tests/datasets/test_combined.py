@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.datasets.combined import copies_across, joined
+from cl_prompts.datasets.combined import joined, once_tested
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.errors import InputError
@@ -112,6 +112,12 @@ def test_kinds_that_differ_and_files_that_come_twice_are_refused(tmp_path: Path)
         joined(data, tests)
 
 
+def test_the_first_of_equal_test_images_stays() -> None:
+    test = tensors(0, [0, 1, 0, 1])
+    test.images[1:3] = torch.tensor([1.0, 2.0])[:, None, None, None]
+    assert once_tested(DataSet("a", test, test, ("cat", "dog"))).test.rows.tolist() == [0, 1, 2]
+
+
 def test_files_behind_images_in_memory_are_known(tmp_path: Path) -> None:
     in_memory, _ = two()
     chain = joined(in_memory, folder(tmp_path, 0))
@@ -120,9 +126,9 @@ def test_files_behind_images_in_memory_are_known(tmp_path: Path) -> None:
         joined(chain, load_dataset("folder", root=tmp_path, image_size=8))
 
 
-def test_copies_of_test_images_among_later_training_images_are_named(tmp_path: Path) -> None:
+def test_copies_of_test_images_among_later_training_images_are_refused(tmp_path: Path) -> None:
     first = folder(tmp_path / "a", 0)
-    assert copies_across(joined(first, folder(tmp_path / "b", 7000))) == []
+    assert joined(first, folder(tmp_path / "b", 7000)).fingerprint()
     later = folder(tmp_path / "c", 100)  # its training images are the test images of the first
-    (line,) = copies_across(joined(first, later))
-    assert line.startswith("6 test images of data set 'folder' equal a training image of 'folder'")
+    with pytest.raises(InputError, match="6 test images of data set 'folder' are also training"):
+        joined(first, later).fingerprint()

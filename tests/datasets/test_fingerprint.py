@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 import torch
 
+from cl_prompts.datasets import fingerprint
+from cl_prompts.datasets.combined import joined
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.fingerprint import (
+    file_hash,
     fingerprint_change,
     labels_fingerprint,
     tensor_fingerprint,
 )
 from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.errors import InputError
+from tests.datasets.test_readers import write_tiny_imagenet
 from tests.datasets.toys import Own, load, refusal, write_folder, write_image
 
 NOISE = PrivateRandom(lambda image: image + torch.rand(3, 8, 8), seed=1)
@@ -60,7 +64,7 @@ def rename(root: Path) -> None:
 
 
 def add(root: Path) -> None:
-    write_image(root / "test" / "bee" / "z.png")
+    write_image(root / "test" / "bee" / "z.png", 200)
 
 
 def repaint(root: Path) -> None:
@@ -132,6 +136,41 @@ def test_large_sets_count_by_name_size_and_a_sample(
     now: dict[str, Any] = {**data.fingerprint(), "test": exact["test"]}
     change = fingerprint_change({**exact, "training": cheap}, now)
     assert change == "names, order or sizes of training image files changed"
+
+
+def test_copies_are_found_among_the_files_that_are_hashed_and_each_is_hashed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path)
+    data = load("folder", root)
+    hashed: list[str] = []
+    monkeypatch.setattr(
+        fingerprint, "file_hash", lambda file: (hashed.append(str(file)), file_hash(file))[1]
+    )
+    data.fingerprint()
+    assert hashed == [*data.files]
+    shutil.copy(root / "train/ant/1.png", root / "test/cat/a.png")
+    said = refusal(data.fingerprint)
+    assert said.startswith("1 test images of data set 'folder' are also training images, the first")
+    monkeypatch.setattr(fingerprint, "SMALL", 0)
+    monkeypatch.setattr(fingerprint, "SAMPLED", 2)
+    data.fingerprint()  # the first and the last file of each part
+    shutil.copy(root / "train/ant/0.png", root / "test/cat/a.png")
+    assert f"the first is {root}/test/cat/a.png (in training: {root}/train" in refusal(
+        data.fingerprint
+    )
+
+
+def test_copies_in_data_sets_that_others_divided_are_no_error(tmp_path: Path) -> None:
+    root = write_tiny_imagenet(tmp_path)
+    shutil.copy(root / "train/n01/images/n01_0.JPEG", root / "val/images/val_0.JPEG")
+    published = load("tiny_imagenet", root)
+    published.fingerprint()
+    own = load("folder", write_folder(tmp_path / "own"))
+    joined(published, own).fingerprint()
+    shutil.copy(tmp_path / "own/train/ant/1.png", tmp_path / "own/test/cat/a.png")
+    with pytest.raises(InputError, match="1 test images of data set 'folder' are also training"):
+        joined(published, own).fingerprint()
 
 
 def test_pixels_in_memory_and_labels_count() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch.utils.data import TensorDataset
 
@@ -31,6 +33,8 @@ from tests.datasets.toys import (
     write_folder,
     write_grocery,
 )
+from tests.experiments.commands import run
+from tests.experiments.own_photos import photos
 from tests.refusals import check_refusals
 
 Edit = Callable[[Path], object]
@@ -66,6 +70,11 @@ def linked(root: Path) -> None:
 def same_link(root: Path) -> None:
     """A training image that stands twice by a symbolic link."""
     os.symlink(root / "train" / "ant" / "1.png", root / "train" / "ant" / "z.png")
+
+
+def copied(source: str, to: str) -> Edit:
+    """A test image with the bytes of a training image."""
+    return lambda root: shutil.copy(root / source, root / to)
 
 
 def array(name: str, values: Any) -> Edit:
@@ -107,6 +116,7 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, Edit | tuple[Edit, di
             "to be left out": (lambda root: None, {"leave_out": ["an"]}),
             "both parts": linked,
             "twice": same_link,
+            "copied": copied("train/ant/1.png", "test/bee/z.png"),
             "label or name": (
                 lambda root: [(root / p / "bee").rename(root / p / "1") for p in ("train", "test")],
                 {"classes": [1]},
@@ -122,6 +132,12 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, Edit | tuple[Edit, di
                 DOMAINS,
             ),
             "domain without classes": (lambda root: (root / "war").mkdir(), DOMAINS),
+            "copied domain": (
+                lambda root: [
+                    shutil.copy(root / "art/cat/0.png", file) for file in root.glob("art/dog/*")
+                ],
+                DOMAINS,
+            ),
             "class to be left out": (lambda root: None, {**DOMAINS, "leave_out": "at"}),
         },
     ),
@@ -195,6 +211,7 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, Edit | tuple[Edit, di
             "two labels": text("train.csv", "path,label,domain\nimages/a.jpg,cat;dog,art\n"),
             "domains": text("test.csv", "path,label,domain\nimages/d.jpg,cat,art\n"),
             "one side": text("test.csv", "path,label\nimages/d.jpg,cat;dog;eel;fox\n"),
+            "copied": copied("images/c.jpg", "images/e.jpg"),
             "both parts": text("test.csv", "path,label\nimages/c.jpg,cat;dog;eel\n"),
         },
     ),
@@ -255,9 +272,27 @@ def load_edited(root: Path, name: str, write: Callable[[Path], Path], case: Any)
     edit(folder)
     below = folder / options.pop("root", ".")
     try:
-        load(name, below, **options)
+        load(name, below, **options).fingerprint()
     except InputError as error:
         raise InputError(str(error).replace(str(root), "ROOT")) from error
+
+
+def test_copies_of_training_images_stop_a_run_before_it_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    photos(data / "train", {"cat": 50, "dog": 50})
+    photos(data / "test", {"cat": 50, "dog": 50}, first=5000)
+    for i in range(20):
+        shutil.copy(data / "train" / "cat" / f"{i:03d}.png", data / "test" / "dog" / f"a{i}.png")
+    given = ["digits", "strategy=ncm", "dataset=folder", f"dataset.root={data}", "image_size=16"]
+    assert run(tmp_path / "runs", *given, "n_tasks=2", "seed=1") == (2, [])
+    assert capsys.readouterr().err == (
+        "cl-prompts: 20 test images of data set 'folder' are also training images, the first is"
+        f" {data}/test/dog/a0.png (in training: {data}/train/cat/000.png): remove them from one"
+        " part\n"
+    )
+    assert not list((tmp_path / "runs").rglob("*.json"))
 
 
 def test_layouts(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cl_prompts.datasets.registry import load_dataset
+from cl_prompts.datasets.survey import Survey, survey
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli.proposal import (
     PHOTOS,
@@ -21,7 +22,6 @@ from cl_prompts.experiments.cli.proposal import (
 )
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.datasets.survey import Survey, survey
 from tests.experiments.own_photos import photo, photos
 
 
@@ -75,9 +75,10 @@ def test_broken_files_and_equal_images_are_named(tmp_path: Path) -> None:
         "training images of a class: 3 (dog) to 4 (cat)",
         f"warning: 1 images cannot be read and are left out: image {train}/cat/broken.jpg cannot be"
         " read: its format is not supported",
-        f"warning: 1 groups of equal images in both parts, the first is {train}/cat/000.png (cat) ="
-        f" {tmp_path}/test/cat/copy.bmp (cat)",
-        f"warning: 1 groups of equal images in different labels, the first is {train}/cat/001.png"
+        "warning: 1 test images of this data set are also training images, the first is"
+        f" {tmp_path}/test/cat/copy.bmp (in training: {train}/cat/000.png): remove them from one"
+        " part",
+        f"warning: 1 groups of equal images have different labels, the first is {train}/cat/001.png"
         f" (cat) = {train}/dog/again.png (dog)",
     ]
     assert_loads_as_found(found)

@@ -20,19 +20,20 @@ from tests.experiments.commands import QUICK, rows, run
 def write_shards(root: Path, labels: dict[str, list[str]], kind: str = "cls") -> np.ndarray:
     """Shards of at most five images; returns the pixels of all training images."""
     root.mkdir(exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (len(labels["train"]), 8, 8, 3), np.uint8)
+    n = len(labels["train"])
+    pixels = np.random.default_rng(0).integers(0, 256, (n + len(labels["test"]), 8, 8, 3), np.uint8)
     for part, texts in labels.items():
         for i, text in enumerate(texts):
             with tarfile.open(root / f"{part}-{i // 5:03d}.tar", "a") as tar:
                 image = io.BytesIO()
-                Image.fromarray(pixels[i]).save(image, "PNG")
+                Image.fromarray(pixels[i + n * (part == "test")]).save(image, "PNG")
                 label = text if kind == "cls" else json.dumps({"label": text})
                 files = {kind: label.encode(), "png": image.getvalue(), "pyd": b"a pickle"}
                 for suffix, content in files.items():
                     member = tarfile.TarInfo(f"images/{i}.{suffix}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
-    return pixels
+    return pixels[:n]
 
 
 @pytest.mark.parametrize("kind", ["cls", "json"])

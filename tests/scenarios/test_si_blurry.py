@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cl_prompts.scenarios import Split, disjoint_split, i_blurry_split, iid_split, si_blurry_split
@@ -155,6 +155,9 @@ def oracle(
     return streams, disjoint, blurry
 
 
+NAMES = ("n_tasks", "disjoint_percent", "blurry_percent", "seed", "stochastic")
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[int], dict[str, Any]]:
     labels = draw(label_lists())
@@ -162,6 +165,8 @@ def cases(draw: st.DrawFn) -> tuple[list[int], dict[str, Any]]:
 
 
 @given(cases(), st.sampled_from(["keep", "drop"]))
+# Two leftover classes of one task, whose samples alternate.
+@example(([0, 1, 2, 3, 4] * 2, dict(zip(NAMES, (3, 0, 0, 0, True), strict=True))), "keep")
 @settings(max_examples=60)
 def test_equals_the_definition_on_a_plain_twister(
     case: tuple[list[int], dict[str, Any]], leftover: Any

@@ -8,7 +8,7 @@ from typing import Any
 
 from cl_prompts.checks import shown
 from cl_prompts.datasets.bad_images import Progress
-from cl_prompts.datasets.combined import JoinedDataSet, copies_across
+from cl_prompts.datasets.combined import JoinedDataSet
 from cl_prompts.datasets.registry import DATASETS, crop_of
 from cl_prompts.datasets.survey import name_of, survey
 from cl_prompts.errors import InputError
@@ -74,7 +74,6 @@ def prepared(
     images = f"{len(data.later.train)} training and {len(data.later.test)} test images"
     return settings, [
         f"{len(data.before.classes)} classes -> {len(data.classes)}{new}; {images}",
-        *copies_across(data),
         *found.lines()[1:],
     ]
 

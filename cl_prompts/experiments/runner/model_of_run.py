@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cl_prompts.closed_form.sums import not_sums
 from cl_prompts.datasets.combined import contents
@@ -28,6 +29,7 @@ from cl_prompts.experiments.trained.card import (
 )
 from cl_prompts.experiments.trained.ledger import Ledger, digest
 from cl_prompts.experiments.trained.model import Model
+from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.intervals import wilson
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.user_code import is_dotted
@@ -118,11 +120,16 @@ def ledger_of(run: Run) -> Ledger | None:
 
 def _calibration(run: Run) -> Calibration:
     # No test image was trained on, so the last evaluation measured held-out images.
-    temperature = None
+    evaluator, model = run.anytime.evaluator, run.strategy.model
+    found, temperature = evaluator.confidence, None
     if run.sample is not None and not run.data.multi_label:
-        temperature = run.sample.temperature(run.strategy.model.head)
-    found = run.anytime.evaluator.confidence.sort().values
-    sure = found[found.isfinite()].tolist()
+        temperature = run.sample.temperature(model.head)
+    if temperature is not None:
+        parts = [logits.cpu() for _, logits in evaluator.logits(model, model.seen)]
+        # From cached features, and not counted in the cost of an evaluation.
+        evaluator.images -= sum(map(len, parts))
+        found = confidence(torch.cat(parts) / temperature)
+    sure = found[found.isfinite()].sort().values.tolist()
     return Calibration(temperature=temperature, confidence=sure, how="test images")
 
 

@@ -11,6 +11,7 @@ from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, build_run, check_plan
 from cl_prompts.experiments.runner.run import Run
 from tests.experiments import own_parts
+from tests.few_images import few_images
 
 OWN = "tests.experiments.own_parts"
 
@@ -51,6 +52,22 @@ def test_runs_share_a_backbone_only_where_its_settings_agree(resources: Resource
     with pytest.warns(UserWarning, match="RANDOM weights"):
         drawn = [built(resources, f"seed={seed}", "weights=random") for seed in (1, 2)]
     assert drawn[0].strategy.model.backbone is not drawn[1].strategy.model.backbone
+
+
+def test_calibrated_confidence_costs_no_forward_pass(resources: Resources) -> None:
+    with few_images():
+        run = built(resources, "every=null")
+        for task in run.benchmark.train_stream:
+            run.strategy.train(task, eval_streams=[])
+    evaluator, model = run.anytime.evaluator, run.strategy.model
+    before = evaluator.images, evaluator.macs, model.backbone.counter.macs
+    raw = evaluator.confidence
+    found = run.confidence()
+    assert (evaluator.images, evaluator.macs, model.backbone.counter.macs) == before
+    logits = torch.cat([values for _, values in evaluator.logits(model, model.seen)])
+    best = (logits.double() / found["temperature"]).softmax(dim=1).amax(dim=1).sort().values
+    assert found["log_odds"] == pytest.approx((best / (1 - best)).log().tolist(), abs=1e-4)
+    assert found["log_odds"] != pytest.approx(raw.sort().values.tolist(), abs=0.1)
 
 
 def test_normalisation_of_the_data_set(resources: Resources) -> None:

@@ -19,13 +19,13 @@ from rich.console import Console
 from cl_prompts.datasets import registry as datasets
 from cl_prompts.datasets.readers import Source
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.recipes.recipe_files import load_recipe, recipe_names
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution as runner
 from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
 from tests.experiments.commands import (

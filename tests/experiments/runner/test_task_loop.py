@@ -14,13 +14,13 @@ import pytest
 import torch
 from rich.console import Console
 
+from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution
 from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.runner.task_loop import SHARE, CheckpointClock, TaskLoop
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import summary

@@ -18,12 +18,12 @@ from rich.console import Console
 
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.executors.launching import Job, Launching, SlurmJobs
+from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner import executors, running
 from cl_prompts.experiments.runner.building import Resources
-from cl_prompts.experiments.executors.launching import Job, Launching, SlurmJobs
-from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import QUICK, summary
 from tests.experiments.fates import FATED, FATES

@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.executors.launching import Launching
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.sweeps.search import Search, SearchOptions
 
 needs_optuna = pytest.mark.skipif(

@@ -11,6 +11,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -18,7 +19,6 @@ from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.execution import execute
-from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import PROBE, rows, summary
 from tests.few_images import few_images

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from cl_prompts import Model
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.trained import ledger
 from cl_prompts.experiments.trained.calibration import Calibrated
