@@ -21,6 +21,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weight_files import backbone_hash, load_weights
 from cl_prompts.models.multi_lane import MultiLaneViT
 from cl_prompts.prompts.selectors import ClassTokenQuery
+from tests.models.literal_lanes import multi_lane
 from tests.refusals import check_refusals
 from tests.toy_families import FAMILIES, NEW_TIMM, family_vit
 
@@ -201,9 +202,7 @@ def test_fused_lanes_are_literal_lanes_on_any_class_token(family: str) -> None:
     made = []
     for impl in ("fused", "literal"):
         torch.manual_seed(0)
-        model = MultiLaneViT(
-            vit, 4, n_selectors=3, prompt_length=2, prompted_blocks=(0, 2), impl=impl
-        )
+        model = multi_lane(vit, 4, impl, n_selectors=3, prompt_length=2, prompted_blocks=(0, 2))
         model.open_lane([0, 1])
         model.open_lane([2, 3])
         made.append(model)
