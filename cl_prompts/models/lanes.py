@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
@@ -170,20 +169,13 @@ class LaneSet(nn.ModuleList):
 
     def like(self, state: Mapping[str, Tensor], device: torch.device, prefix: str) -> LaneSet:
         """Make zero lanes with the shapes of a state dict; loading reports mismatches."""
-        heads: dict[int, int] = {}  # lane -> number of heads
-        for key in state:
-            if match := re.fullmatch(
-                re.escape(prefix) + r"(\d+)\.(?:selectors|heads\.(\d+)\.classes)", key
-            ):
-                lane = int(match[1])
-                # A key of selectors counts no head: -1 + 1.
-                heads[lane] = max(heads.get(lane, 0), int(match[2] or -1) + 1)
         made = LaneSet(self.n_selectors, self.prompt_shape, self.dim)
-        for i in sorted(heads):
-            made.append(self._empty(device))
-            for j in range(heads[i]):
-                classes = state.get(f"{prefix}{i}.heads.{j}.classes", torch.empty(0))
-                made.lane(-1).heads.append(LaneHead(classes.tolist(), self.dim).to(device))
+        while f"{prefix}{len(made)}.selectors" in state:
+            lane = self._empty(device)
+            of_heads = f"{prefix}{len(made)}.heads."
+            while (classes := state.get(f"{of_heads}{len(lane.heads)}.classes")) is not None:
+                lane.heads.append(LaneHead(classes.tolist(), self.dim).to(device))
+            made.append(lane)
         return made
 
     def _empty(self, device: torch.device) -> Lane:
