@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cl_prompts.errors import InputError
 from cl_prompts.training.task_ages import draw_scales, mean_scales, normed_by_task
 
 GaussianStatistics = Literal["covariance", "variance", "centroids"]
@@ -56,8 +55,8 @@ class GaussianHeadAlignment(nn.Module):
     published SLCA computes the task of a class from its number and the size of the current task,
     which is wrong for tasks of different sizes.
 
-    Deviations: an epoch has as many batches as seen classes; published: as classes of earlier tasks
-    (``n_batches=``), which are very few with one class per task. Only the samples used are drawn.
+    Deviations: an epoch has as many batches as seen classes; published: as classes of earlier
+    tasks, which are very few with one class per task. Only the samples used are drawn.
     K-means is seeded by this module's generator; published: by the global one.
 
     Args:
@@ -192,23 +191,13 @@ class GaussianHeadAlignment(nn.Module):
             else:
                 self._add_to_covariance(c, features, mine)
 
-    def align(
-        self, head: nn.Module, seen: Tensor | None = None, n_batches: int | None = None
-    ) -> None:
-        """Train ``head`` on draws.
+    def align(self, head: nn.Module) -> None:
+        """Train ``head`` on draws of the classes with statistics, which alone compete.
 
         Args:
             head: maps features (batch, dim) to logits (batch, classes); all its parameters train.
-            seen: (classes,) mask of the competing classes; None for those with statistics.
-            n_batches: per epoch; None for the number of classes with statistics.
-
-        Raises:
-            InputError: no class has statistics.
         """
-        if not bool(self.observed.any()):
-            raise InputError("no class has statistics to align the head: call observe() first")
-        epochs = (self.draw(n_batches) for _ in range(self.epochs))
-        self.fit(head, epochs, self.observed if seen is None else seen)
+        self.fit(head, (self.draw() for _ in range(self.epochs)), self.observed)
 
     def fit(self, head: nn.Module, epochs: Iterable[Sequence[Batch]], seen: Tensor) -> None:
         """Train ``head`` on given batches, with the alignment's optimizer, schedule and loss.
