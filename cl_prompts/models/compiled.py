@@ -30,7 +30,7 @@ class CompiledDecoding:
         (2, 3)
     """
 
-    def __init__(self, model: Any, backend: str | Callable[..., Any] = "inductor") -> None:
+    def __init__(self, model: Any, backend: str | Callable[..., object] = "inductor") -> None:
         self._model = model
         self._decode = torch.compile(model.decode, backend=backend, dynamic=True)
 
@@ -50,5 +50,5 @@ class CompiledDecoding:
         counter.reset(before.plus(counter.counts()))
         return output
 
-    def __deepcopy__(self, memo: Any) -> None:
+    def __deepcopy__(self, memo: object) -> None:
         """Return None: a copy of a model is not compiled."""
