@@ -5,19 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.models.compiled import splits_passes
 
 #: The oldest torch that pyproject.toml allows, with releases of timm and torchvision of its time:
 #: random weights and the rounding of resized images differ.
 OLD_TORCH = torch.__version__.startswith("2.4.")
-#: for tests of code that is compiled as one graph
-one_graph = pytest.mark.skipif(splits_passes(), reason="this torch compiles a pass in pieces")
 
 DEPTH = 4
 TINY: dict[str, Any] = {

@@ -102,21 +102,13 @@ class ViTShape:
 
     # ------------------------------------------------------------------ MULTI-LANE
 
-    def fused_lane_macs(self, n_slots: int, n_prompts: int) -> float:
-        """Return the cost of one lane in one block per image with ``impl="fused"``."""
+    def lane_macs(self, n_slots: int, n_prompts: int) -> float:
+        """Return the cost of one lane in one block per image."""
         # scores of the selectors, and their means of keys and values
         summary = n_slots * self.n_tokens * (self.dim + 2 * self.width)
         # q, k, v, output and MLP of the class token
         token = 4 * self.width * self.dim + 2 * self.dim * self.hidden
         return summary + token + 2 * self.width * (1 + n_slots + n_prompts)
-
-    def literal_lane_macs(self, n_slots: int, n_prompts: int) -> float:
-        """Return the cost of one lane in one block per image with ``impl="literal"``."""
-        n = 1 + n_slots
-        # scores of the selectors, and their means of the normed tokens
-        summary = 2 * n_slots * self.n_tokens * self.dim
-        tokens = n * (4 * self.width * self.dim + 2 * self.dim * self.hidden)
-        return summary + tokens + 2 * n * self.width * (n + n_prompts)
 
     def slot_table_macs(self, n_slots: int) -> float:
         """Return the cost of a lane's selectors in all blocks, for any batch size."""

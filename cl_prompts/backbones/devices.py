@@ -43,17 +43,9 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 
 def check_precision(precision: str, device: torch.device) -> None:
     """Raise ``InputError`` if the device does not support bf16 and it is requested."""
-    if precision != "bf16" or device.type == "cpu":  # every CPU computes bf16, at worst slowly
-        return
-    try:
-        x = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
-        fine = bool(torch.isfinite(x @ x).all())
-        if device.type == "cuda":
-            # Older GPUs emulate bf16.
-            fine = fine and torch.cuda.get_device_capability(device)[0] >= 8
-    except (RuntimeError, TypeError):
-        fine = False
-    if not fine:
+    # Every CPU computes bf16, at worst slowly; older GPUs only emulate it.
+    emulated = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and emulated:
         raise InputError(f"precision bf16 is not supported by device {device}: use precision=fp32")
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from cl_prompts.backbones.architecture import Stored
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError, RunError, first_of
 
 #: Tolerance of pixels outside [0, 1], since bicubic resizing overshoots at edges.
@@ -17,21 +16,20 @@ FARTHEST = 20.0
 _LISTED = 8  # positions listed in a message
 
 
-def check_input(backbone: Any, images: Any, first: int = 0) -> None:
+def check_input(backbone: FrozenViT, images: object, first: int = 0) -> None:
     """Check images, or stored features, for a backbone.
 
     Raises:
         InputError: see :func:`check_pixels` and :func:`check_features`.
     """
-    features = getattr(backbone, "features", None)
-    if isinstance(features, Stored):
-        check_features(images, features.size, first=first)
+    if isinstance(backbone.features, Stored):
+        check_features(images, backbone.features.size, first=first)
     else:
         normalised = not backbone.normalises
         check_pixels(images, backbone.image_size, normalised=normalised, first=first)
 
 
-def check_pixels(images: Any, size: int, *, normalised: bool = False, first: int = 0) -> None:
+def check_pixels(images: object, size: int, *, normalised: bool = False, first: int = 0) -> None:
     """Check images for a backbone.
 
     >>> check_pixels(torch.rand(2, 3, 32, 32), 32)
@@ -68,7 +66,7 @@ def check_pixels(images: Any, size: int, *, normalised: bool = False, first: int
         )
 
 
-def check_features(features: Any, width: int, *, first: int = 0) -> None:
+def check_features(features: object, width: int, *, first: int = 0) -> None:
     """Refuse stored features of another width, or that are not finite.
 
     >>> check_features(torch.zeros(2, 4), 4)
@@ -92,7 +90,7 @@ def check_features(features: Any, width: int, *, first: int = 0) -> None:
         )
 
 
-def check_targets(labels: Any, n_classes: int, *, multi_label: bool, first: int = 0) -> None:
+def check_targets(labels: object, n_classes: int, *, multi_label: bool, first: int = 0) -> None:
     """Check labels for a loss.
 
     >>> check_targets(torch.tensor([0, 2]), 3, multi_label=False)

@@ -146,15 +146,6 @@ class FrozenViT(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed RGB images (batch, 3, size, size) in [0, 1] as tokens (batch, n_tokens, dim)."""
-        if (
-            self.architecture.rotary
-            and self.vit.dynamic_img_size
-            and images.shape[2] != images.shape[3]
-        ):
-            raise InputError(
-                f"images of {images.shape[3]} x {images.shape[2]} pixels are not square: crop or"
-                " resize them"
-            )
         x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
         x = self.vit.patch_embed(x)
         # timm's only private name here; it covers every layout of prefix tokens.
@@ -181,7 +172,6 @@ class FrozenViT(nn.Module):
         plan: PromptPlan | None = None,
         *,
         stop: int | None = None,
-        class_only: bool = False,
         prepended_only: bool = False,
         entry: Entry | None = None,
         read: Features | None = None,
@@ -192,20 +182,17 @@ class FrozenViT(nn.Module):
             tokens: (batch, n, dim) from :meth:`embed`.
             plan: prompts to inject; its prepended tokens are appended to the sequence.
             stop: number of blocks, all by default.
-            class_only: compute only the class token in the last of these blocks.
-            prepended_only: compute only the plan's prepended tokens there.
+            prepended_only: compute only the plan's prepended tokens in the last of these blocks.
             entry: cached result of :meth:`enter` for the same tokens, which skips the blocks before
                 its own.
             read: return these features instead of tokens.
 
         Returns:
-            (batch, n (+ prepended), dim), or (batch, 1, dim) with ``class_only``, (batch,
-            prepended, dim) with ``prepended_only``, before the final norm; with ``read`` features
-            (batch, parts, dim).
+            (batch, n (+ prepended), dim), or (batch, prepended, dim) with ``prepended_only``,
+            before the final norm; with ``read`` features (batch, parts, dim).
 
         Raises:
-            TypeError: an entry after the first prompted block, or ``prepended_only`` with additive
-                prompts.
+            TypeError: an entry after the first prompted block.
         """
         plan = plan or PromptPlan()
         stop = self.depth if stop is None else stop
@@ -215,10 +202,6 @@ class FrozenViT(nn.Module):
         # Prompts are trained in fp32 and run in the backbone's precision.
         plan = plan.mapped(lambda values: values.to(tokens.dtype))
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
-        if prepended_only and plan.additive:
-            raise TypeError(
-                "additive prompts act on the class token, which this pass does not read"
-            )
         # An entry is valid up to the first block that prompts change or that is read.
         first_read = stop if read is None else max(0, stop - read.blocks)
         parts_at = min(plan.first_block(), first_read)
@@ -246,7 +229,7 @@ class FrozenViT(nn.Module):
                     if projected is not None:
                         projected = torch.cat([projected[:, n_own:], projected[:, :n_own]], dim=1)
                     rotation = rotation and replace(rotation, start=rotation.start + n_prepended)
-                elif class_only or (read is not None and read.class_only):
+                elif read is not None and read.class_only:
                     first = 1
                 elif read is not None:
                     first = n_own if n_prepended else None
@@ -378,8 +361,8 @@ class FrozenViT(nn.Module):
         """
         if plan.prepended is None:
             raise TypeError("this plan has no prepended tokens to read")
-        asked: Any = {"prepended_only": True, "entry": entry, "read": self.features}
-        return self.blocks(tokens, plan, **asked).flatten(1)
+        read = self.features
+        return self.blocks(tokens, plan, prepended_only=True, entry=entry, read=read).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, 3, size, size) in [0, 1] to unprompted fp32 features (batch, dim)."""

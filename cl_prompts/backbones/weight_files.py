@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from weakref import WeakKeyDictionary
-from zipfile import ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import load_file
@@ -19,6 +18,8 @@ from torch import Tensor, nn
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 
+#: Characters of torch's message about weights that do not fit.
+LISTED = 400
 #: Hash of each backbone's weights, with a mark that changes when a weight is written.
 _KNOWN: WeakKeyDictionary[FrozenViT, tuple[object, str]] = WeakKeyDictionary()
 
@@ -116,32 +117,17 @@ def load_weights(vit: nn.Module, path: Path) -> None:
     wanted = vit.state_dict()
     heads = ("head.", "head_dist.", "fc_norm.")
     state = {k: value for k, value in state.items() if k in wanted or not k.startswith(heads)}
-    shapes = [
-        f"{k} is {tuple(state[k].shape)}, not {tuple(wanted[k].shape)}"
-        for k in sorted(set(wanted) & set(state))
-        if state[k].shape != wanted[k].shape
-    ]
-    problems = {
-        "missing keys": sorted(set(wanted) - set(state)),
-        "unknown keys": sorted(set(state) - set(wanted)),
-        "wrong shapes": shapes,
-    }
-    said = [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for what, found in problems.items()
-        if found
-    ]
-    if said:
-        raise InputError(f"the weights in {path} do not fit this ViT: {'; '.join(said)}")
-    vit.load_state_dict(state)
+    try:
+        vit.load_state_dict(state)
+    except RuntimeError as error:  # it lists missing and unknown keys, and shapes
+        listed = shorten(str(error), LISTED)
+        raise InputError(f"the weights in {path} do not fit this ViT: {listed}") from error
 
 
 def _load_npz(vit: Any, path: Path) -> None:
     """Load a file in Google's format."""
     if isinstance(vit, eva.Eva):
         raise InputError(f"{path}: EVA, DINOv3 and PE have no .npz format, use .safetensors")
-    if not is_zipfile(path):
-        raise InputError(f"{path} is not an .npz file, or is damaged")
     # Tensors that the file lacks stay NaN.
     for value in vit.state_dict().values():
         value.fill_(torch.nan)
@@ -158,12 +144,6 @@ def _load_npz(vit: Any, path: Path) -> None:
                 f"{path} has no tensor '{name}': it is not a checkpoint of this architecture"
             )
         _in_fp32(path, name, value)
-    # timm ignores entries that it does not need.
-    with ZipFile(path) as file:
-        named = [re.search(r"encoderblock_(\d+)/", name) for name in file.namelist()]
-    blocks = 1 + max((int(found[1]) for found in named if found), default=-1)
-    if blocks > len(vit.blocks):
-        raise InputError(f"{path} has {blocks} blocks, and this ViT {len(vit.blocks)}")
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:

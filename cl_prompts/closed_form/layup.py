@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,10 +82,9 @@ class LayUP(RanPAC):
         """(folds, candidates) accuracy on each fold; 0 where a system cannot be solved."""
         features, onehot = self.held.samples
         h, labels = self.statistics.inputs(features), onehot.argmax(dim=1)
-        fold_of = stratified_folds(labels).to(h.device)
         found = h.new_zeros(FOLDS, len(candidates))
-        for fold in range(FOLDS):
-            test = fold_of == fold
+        for fold, rows in enumerate(stratified_folds(labels)):
+            test = rows.to(h.device)
             # G and Q of all samples but the fold's
             gram = self.statistics.gram.addmm(h[test].T, h[test], alpha=-1)
             cross = self.statistics.cross.addmm(h[test].T, onehot[test], alpha=-1)
@@ -94,31 +94,11 @@ class LayUP(RanPAC):
         return found
 
 
-def stratified_folds(labels: Tensor) -> Tensor:
-    """Assign samples to folds stratified by class, without shuffling.
+def stratified_folds(labels: Tensor) -> list[Tensor]:
+    """Rows of each fold, stratified by class and in the order of the labels (n,)."""
+    from sklearn.model_selection import StratifiedKFold  # here, since the import takes a second
 
-    The same folds as scikit-learn's ``StratifiedKFold``.
-
-    Args:
-        labels: (n,) integers.
-
-    Returns:
-        (n,) the fold of each sample, on the CPU.
-
-    Example:
-        >>> stratified_folds(torch.tensor([5, 5, 5, 3, 5, 3, 3, 3, 5])).tolist()
-        [0, 0, 1, 0, 2, 1, 2, 3, 3]
-    """
-    labels = labels.cpu()
-    # Classes in the order of their first samples.
-    first = {int(label): None for label in labels}
-    code = torch.zeros_like(labels)
-    for number, label in enumerate(first):
-        code[labels == label] = number
-    ordered = code.sort().values
-    folds = torch.zeros_like(labels)
-    for number in range(len(first)):
-        # A fold's share of a class: every fourth of the sorted labels, from the fold's number.
-        sizes = [int((ordered[fold::FOLDS] == number).sum()) for fold in range(FOLDS)]
-        folds[code == number] = torch.arange(FOLDS).repeat_interleave(torch.tensor(sizes))
-    return folds
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes with fewer samples than folds
+        folds = StratifiedKFold(FOLDS).split(labels.cpu(), labels.cpu())
+        return [torch.from_numpy(rows) for _, rows in folds]

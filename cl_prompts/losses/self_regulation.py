@@ -36,7 +36,7 @@ def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) ->
     return masked_mean(difference.abs(), known[:, None].expand_as(difference))
 
 
-def logit_divergence(logits: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:
+def logit_divergence(logits: Tensor, frozen: Tensor, known: Tensor) -> Tensor:
     """Return ``KL(softmax frozen || softmax logits)`` per sample and class (PromptSRC).
 
     As published the sum is divided by batch * classes, so the weight of the term falls with the
@@ -45,13 +45,11 @@ def logit_divergence(logits: Tensor, frozen: Tensor, known: Tensor | None = None
     Args:
         logits: (batch, classes); columns that are not known may be -inf.
         frozen: (batch, classes) logits of the frozen classifier.
-        known: (classes,) boolean, columns that take part; None: all.
+        known: (classes,) boolean, columns that take part.
 
     Returns:
         scalar; 0 if no column is known.
     """
-    if known is None:
-        known = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
     # KL = sum p (log p - log q), p of the frozen classifier
     student = _log_softmax(logits, known)
     teacher = _log_softmax(frozen.detach(), known)

@@ -59,10 +59,6 @@ def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -
         width = len(curve.task_ends[0].by_class) if curve.task_ends else 0
         return torch.full((width,), float("nan"), dtype=torch.float64)
     final = curve.task_ends[-1].by_class
-    if definition == "default":
-        best = curve.best_before_last()
-        assert best is not None
-        return torch.where(best >= 0, best - final, torch.full_like(final, float("nan")))
     earlier = [e.by_class for e in curve.task_ends[:-1]]
     if definition == "anytime":
         last = curve.task_ends[-1].samples_seen

@@ -125,62 +125,23 @@ class Curve:
 
     anytime: list[Evaluation] = field(default_factory=list)
     task_ends: list[Evaluation] = field(default_factory=list)
-    _summed: tuple[list[Evaluation] | None, int, int, float] = field(
-        default=(None, 0, 0, 0.0), init=False, repr=False, compare=False
-    )
-    """Cache of :meth:`mean`: list, its length then, number of defined entries, their sum."""
-    _best: tuple[list[Evaluation] | None, int, Tensor | None] = field(
-        default=(None, 0, None), init=False, repr=False, compare=False
-    )
-    """Cache of :meth:`best_before_last`: list, its length then, the maximum."""
 
     def mean(self, *, end: bool = True) -> float:
-        """Mean accuracy over :meth:`points`, by a running sum; NaN without points."""
-        # In order of time, so that the mean of a resumed run is the same to the bit.
-        of, done, n, total = self._summed
-        # A loaded state has another list, or a shorter one.
-        if of is not self.anytime or done > len(self.anytime):
-            done, n, total = 0, 0, 0.0
-        for point in self.anytime[done:]:
-            if point.accuracy == point.accuracy:
-                n += 1
-                total += point.accuracy
-        self._summed = self.anytime, len(self.anytime), n, total
-        last = self._last_point() if end else None
-        if last is not None and last.accuracy == last.accuracy:
-            n += 1
-            total += last.accuracy
-        return total / n if n else float("nan")
-
-    def best_before_last(self) -> Tensor | None:
-        """(classes,) running maximum at earlier task ends, -1 if undefined; None without any."""
-        of, done, best = self._best
-        earlier = len(self.task_ends) - 1
-        if of is not self.task_ends or done > earlier:
-            done, best = 0, None
-        for end in self.task_ends[done : max(0, earlier)]:
-            values = end.by_class.nan_to_num(nan=-1.0)
-            best = values if best is None else torch.maximum(best, values)
-        self._best = self.task_ends, max(0, earlier), best
-        return best
+        """Mean accuracy over :meth:`points`; NaN without points."""
+        points = self.points(end=end)
+        return sum(p.accuracy for p in points) / len(points) if points else float("nan")
 
     def in_domains(self) -> Curve:
         """The same curve with each pair of domain and class as a class."""
         anytime = [point.in_domains() for point in self.anytime]
         return Curve(anytime, [end.in_domains() for end in self.task_ends])
 
-    def _last_point(self) -> Evaluation | None:
-        """The end of the stream, unless the last anytime point is there."""
-        last = self.task_ends[-1] if self.task_ends else None
-        if last is None:
-            return None
-        after = not self.anytime or self.anytime[-1].samples_seen < last.samples_seen
-        return last if after else None
-
-    def points(self) -> list[Evaluation]:
-        """Points of the anytime curve, including the end of the stream."""
-        last = self._last_point()
-        points = self.anytime if last is None else [*self.anytime, last]
+    def points(self, *, end: bool = True) -> list[Evaluation]:
+        """Points of the anytime curve, in order; the end of the stream unless ``end=False``."""
+        points = self.anytime
+        before = points[-1].samples_seen if points else -1
+        if end and self.task_ends and before < self.task_ends[-1].samples_seen:
+            points = [*points, self.task_ends[-1]]
         return [p for p in points if p.accuracy == p.accuracy]
 
     def widen(self, n_classes: int) -> None:
@@ -196,7 +157,6 @@ class Curve:
             if point.by_cell is not None and point.images_by_cell is not None:
                 point.by_cell = F.pad(point.by_cell, more, value=torch.nan)
                 point.images_by_cell = F.pad(point.images_by_cell, more)
-        self._best = (None, 0, None)
 
     def spread(self, places: list[int], n_domains: int) -> None:
         """Move the known domains to the rows ``places`` of ``n_domains``, NaN elsewhere."""
@@ -210,7 +170,6 @@ class Curve:
             images[places] = point.images_by_cell
             point.by_cell = spread
             point.images_by_cell = images
-        self._best = (None, 0, None)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain lists and tensors, one tensor for all evaluations."""

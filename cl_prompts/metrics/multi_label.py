@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import RunError
 
 THRESHOLDS = (0.8, 0.5)
 """Probabilities above which a label is predicted: MULTI-LANE's and KRT's, and the usual."""
@@ -68,7 +68,6 @@ def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = 
         (classes,) float64 on the CPU, NaN for classes without a positive.
 
     Raises:
-        InputError: shapes that do not agree.
         RunError: a score is NaN or infinite.
     """
     scores, positive, counted = (part.numpy() for part in _on_cpu(logits, targets, ignored))
@@ -105,13 +104,8 @@ def f1_scores(
             recall over all pairs. 0/0 counts as 0; all are NaN without images or classes.
 
     Raises:
-        InputError: shapes that do not agree, or a threshold out of range.
         RunError: a logit is NaN or infinite.
     """
-    if not 0 < threshold < 1:
-        raise InputError(
-            f"the F1 threshold is {threshold:g}: it must be a probability between 0 and 1"
-        )
     scores, positive, counted = _on_cpu(logits, targets, ignored)
     names = ("cf1", "cf1_harmonic", "cp", "cr", "of1", "op", "or")
     if scores.numel() == 0:
@@ -126,15 +120,8 @@ def f1_scores(
     # means over classes (C), and ratios of sums over classes (O)
     cp, cr = precision.mean(), recall.mean()
     op, or_ = _ratio(right.sum(), claimed.sum()), _ratio(right.sum(), there.sum())
-    f1 = (
-        _harmonic(precision, recall).mean(),
-        _harmonic(cp, cr),
-        cp,
-        cr,
-        _harmonic(op, or_),
-        op,
-        or_,
-    )
+    means = _harmonic(precision, recall).mean(), _harmonic(cp, cr), cp, cr
+    f1 = (*means, _harmonic(op, or_), op, or_)
     return {name: float(value) for name, value in zip(names, f1, strict=True)}
 
 
@@ -162,7 +149,6 @@ def multi_label_results(
             which a label is predicted. F1 scores at probabilities are then NaN.
 
     Raises:
-        InputError: shapes that do not agree, or a threshold out of range.
         RunError: a logit of a seen class is NaN or infinite.
     """
     rows = torch.ones(len(logits)) if rows is None else rows
@@ -240,12 +226,6 @@ def _on_cpu(
     logits: Tensor, targets: Tensor, ignored: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Checked scores (float64), positives (bool) and counted pairs (bool), (images, classes)."""
-    for name, tensor in (("targets", targets), ("ignored", ignored)):
-        if tensor is not None and tensor.shape != logits.shape:
-            raise InputError(
-                f"{name} have shape {tuple(tensor.shape)}, logits {tuple(logits.shape)}: both must"
-                " be (images, classes)"
-            )
     scores = logits.detach().cpu().double()
     if not scores.isfinite().all():
         column = int((~scores.isfinite()).any(dim=0).int().argmax())

@@ -294,9 +294,6 @@ class ContinualModel(nn.Module):
         """:meth:`learned_state` as safetensors bytes, with hashes of backbone and state."""
         state = {k: v.detach().cpu().contiguous() for k, v in self.learned_state().items()}
         about = {
-            "n_classes": self.n_classes,
-            "dim": self.backbone.dim,
-            "trainable_backbone": self.backbone.trainable,
             "backbone": backbone_hash(self.backbone),
             "sha256": state_hash(state),
         }

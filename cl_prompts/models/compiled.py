@@ -8,26 +8,6 @@ from typing import Any
 
 import torch
 
-from cl_prompts.errors import InputError
-
-#: The last release known to split a pass.
-SPLITTING = (2, 4)
-
-
-def check_release() -> None:
-    """Raise ``InputError`` if this torch does not compile a pass as one graph."""
-    if splits_passes():
-        raise InputError(
-            f"compile=True needs a later torch than {torch.__version__}, which splits a pass into"
-            " many graphs: install one, or leave compile out"
-        )
-
-
-def splits_passes() -> bool:
-    """Whether this release of torch compiles a pass as many graphs."""
-    major, minor = torch.__version__.split(".")[:2]
-    return (int(major), int(minor)) <= SPLITTING
-
 
 class CompiledDecoding:
     """``model.decode`` under ``torch.compile``, for any batch size.
@@ -50,7 +30,7 @@ class CompiledDecoding:
         (2, 3)
     """
 
-    def __init__(self, model: Any, backend: str | Callable[..., Any] = "inductor") -> None:
+    def __init__(self, model: Any, backend: str | Callable[..., object] = "inductor") -> None:
         self._model = model
         self._decode = torch.compile(model.decode, backend=backend, dynamic=True)
 
@@ -70,5 +50,5 @@ class CompiledDecoding:
         counter.reset(before.plus(counter.counts()))
         return output
 
-    def __deepcopy__(self, memo: Any) -> None:
+    def __deepcopy__(self, memo: object) -> None:
         """Return None: a copy of a model is not compiled."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -14,7 +13,6 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as algebra
 
 LaneInitialisation = Literal["orthogonal", "uniform"]
-Formulation = Literal["fused", "literal"]
 Tables = tuple[list[Tensor], dict[int, Tensor]]
 
 
@@ -171,20 +169,13 @@ class LaneSet(nn.ModuleList):
 
     def like(self, state: Mapping[str, Tensor], device: torch.device, prefix: str) -> LaneSet:
         """Make zero lanes with the shapes of a state dict; loading reports mismatches."""
-        heads: dict[int, int] = {}  # lane -> number of heads
-        for key in state:
-            if match := re.fullmatch(
-                re.escape(prefix) + r"(\d+)\.(?:selectors|heads\.(\d+)\.classes)", key
-            ):
-                lane = int(match[1])
-                # A key of selectors counts no head: -1 + 1.
-                heads[lane] = max(heads.get(lane, 0), int(match[2] or -1) + 1)
         made = LaneSet(self.n_selectors, self.prompt_shape, self.dim)
-        for i in sorted(heads):
-            made.append(self._empty(device))
-            for j in range(heads[i]):
-                classes = state.get(f"{prefix}{i}.heads.{j}.classes", torch.empty(0))
-                made.lane(-1).heads.append(LaneHead(classes.tolist(), self.dim).to(device))
+        while f"{prefix}{len(made)}.selectors" in state:
+            lane = self._empty(device)
+            of_heads = f"{prefix}{len(made)}.heads."
+            while (classes := state.get(f"{of_heads}{len(lane.heads)}.classes")) is not None:
+                lane.heads.append(LaneHead(classes.tolist(), self.dim).to(device))
+            made.append(lane)
         return made
 
     def _empty(self, device: torch.device) -> Lane:
@@ -194,14 +185,12 @@ class LaneSet(nn.ModuleList):
 class LanePasses:
     """Forward pass of several lanes beside one frozen forward pass.
 
-    Both formulations are in :mod:`cl_prompts.models.multi_lane_ops`. Without gradients the tables
-    that do not depend on images (selectors of every block, prompts) are cached until a lane
-    changes.
+    The algebra is in :mod:`cl_prompts.models.multi_lane_ops`. Without gradients the tables that do
+    not depend on images (selectors of every block, prompts) are cached until a lane changes.
 
     Args:
         backbone: the frozen ViT.
         blocks: prompted blocks, in order.
-        impl: formulation, see :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -212,12 +201,9 @@ class LanePasses:
         (5, 4, 128)
     """
 
-    def __init__(
-        self, backbone: FrozenViT, blocks: Sequence[int], *, impl: Formulation = "fused"
-    ) -> None:
+    def __init__(self, backbone: FrozenViT, blocks: Sequence[int]) -> None:
         self.backbone = backbone
         self.blocks = tuple(blocks)
-        self.impl = impl
         self.dtype = backbone.vit.cls_token.dtype
         self._cached: tuple[tuple[Hashable, ...], Tables] | None = None
 
@@ -231,19 +217,12 @@ class LanePasses:
         Returns:
             (batch, T, dim) class tokens of the lanes after the last block.
         """
-        blocks: Callable[[Tensor, Sequence[Tensor], Mapping[int, Tensor]], Tensor]
-        if self.impl == "fused" and torch.is_grad_enabled():
-            tables, prompts = self._joined_tables(lanes)
-            blocks = self._joined_blocks
-        else:
-            tables, prompts = self.tables(lanes)
-            blocks = self._literal_blocks if self.impl == "literal" else self._fused_blocks
         self._count(len(images), lanes)
-        return blocks(images, tables, prompts)
+        blocks = self._joined_blocks if torch.is_grad_enabled() else self._fused_blocks
+        return blocks(images, lanes)
 
-    def _fused_blocks(
-        self, images: Tensor, slots: Sequence[Tensor], prompts: Mapping[int, Tensor]
-    ) -> Tensor:
+    def _fused_blocks(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
+        slots, prompts = self.tables(lanes)
         token = algebra.lane_token(self.backbone).expand(len(images), len(slots[0]), -1)
         stream = algebra.frozen_states(self.backbone, images)
         for i, block in enumerate(self.backbone.vit.blocks):
@@ -251,12 +230,6 @@ class LanePasses:
             token = algebra.fused_lanes(block, token, state, slots[i], prompts.get(i))
             del state  # frees memory before the next block
         return token
-
-    def _joined_tables(self, lanes: Sequence[Lane]) -> Tables:
-        """Selectors (S, T, dim), and block -> prompts (P, T * 2 * heads * head dim)."""
-        self._count_slots(lanes)
-        selectors = torch.stack([lane.selectors for lane in lanes], dim=1).to(self.dtype)
-        return [selectors], self._prompts(lanes, joined=True)
 
     def _prompts(self, lanes: Sequence[Lane], *, joined: bool = False) -> dict[int, Tensor]:
         """Block -> prompts in the ViT's precision, joined or as :meth:`tables` returns them."""
@@ -269,10 +242,11 @@ class LanePasses:
             stacked = stacked.permute(0, 4, 1, 2, 3, 5).flatten(2)
         return dict(zip(self.blocks, stacked.unbind(), strict=True))
 
-    def _joined_blocks(
-        self, images: Tensor, tables: Sequence[Tensor], prompts: Mapping[int, Tensor]
-    ) -> Tensor:
-        (selectors,) = tables
+    def _joined_blocks(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
+        self._count_slots(lanes)
+        # (S, T, dim), and block -> (P, T * 2 * heads * head dim)
+        selectors = torch.stack([lane.selectors for lane in lanes], dim=1).to(self.dtype)
+        prompts = self._prompts(lanes, joined=True)
         rows = algebra.joined_start(self.backbone, selectors, len(images))
         stream = algebra.frozen_states(self.backbone, images)
         for i, block in enumerate(self.backbone.vit.blocks):
@@ -283,48 +257,29 @@ class LanePasses:
             del state  # frees memory before the next block
         return rows
 
-    def _literal_blocks(
-        self, images: Tensor, tables: Sequence[Tensor], prompts: Mapping[int, Tensor]
-    ) -> Tensor:
-        (selectors,) = tables
-        tokens = algebra.literal_start(self.backbone, selectors, len(images))
-        stream = algebra.frozen_states(self.backbone, images)
-        for i, block in enumerate(self.backbone.vit.blocks):
-            entering, normed = algebra.literal_input(block, tokens, next(stream))
-            tokens = algebra.literal_block(block, tokens, entering, normed, prompts.get(i))
-        return tokens[:, :, 0]
-
     def tables(self, lanes: Sequence[Lane]) -> Tables:
         """Compute the tensors that are the same for all images, in the ViT's precision.
 
-        Without gradients those of ``impl="fused"`` are cached until a lane changes.
+        They are cached until a lane changes, so call it without gradients.
 
         Returns:
-            normalised selectors of every block, each (T, S, dim) (``impl="literal"``: the selectors
-                themselves, once), and block -> stacked prompts (T, 2, heads, P, head dim).
+            normalised selectors of every block, each (T, S, dim), and block -> stacked prompts (T,
+                2, heads, P, head dim).
         """
         key = tuple(lane.version() for lane in lanes)
-        # Tables with gradient belong to one forward pass.
-        keep = self.impl == "fused" and not torch.is_grad_enabled()
-        if keep and self._cached is not None and self._cached[0] == key:
-            return self._cached[1]
-        prompts = self._prompts(lanes)
-        selectors = torch.stack([lane.selectors for lane in lanes]).to(self.dtype)
-        if self.impl == "literal":
-            return [selectors], prompts
-        slots = algebra.slot_norms(self.backbone.vit.blocks, selectors)
-        self._count_slots(lanes)
-        tables = slots, prompts
-        self._cached = (key, tables) if keep else None
-        return tables
+        if self._cached is None or self._cached[0] != key:
+            selectors = torch.stack([lane.selectors for lane in lanes]).to(self.dtype)
+            slots = algebra.slot_norms(self.backbone.vit.blocks, selectors)
+            self._cached = key, (slots, self._prompts(lanes))
+            self._count_slots(lanes)
+        return self._cached[1]
 
     def _count(self, batch: int, lanes: Sequence[Lane]) -> None:
         """Count the cost of the lanes' own tokens."""
         shape, first = self.backbone.counter.shape, lanes[0]
-        of_block = shape.literal_lane_macs if self.impl == "literal" else shape.fused_lane_macs
         n_prompts = 0 if first.prompts is None else first.prompts.shape[3]
         for i in range(self.backbone.depth):
-            macs = of_block(len(first.selectors), n_prompts if i in self.blocks else 0)
+            macs = shape.lane_macs(len(first.selectors), n_prompts if i in self.blocks else 0)
             self.backbone.counter.macs += batch * len(lanes) * macs
 
     def _count_slots(self, lanes: Sequence[Lane]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_class_token, need_frozen
-from cl_prompts.models.lanes import Formulation, LaneInitialisation, LanePasses, LaneSet
+from cl_prompts.models.lanes import LaneInitialisation, LanePasses, LaneSet
 from cl_prompts.prompts.pools import check_blocks
 from cl_prompts.prompts.selectors import unit_rows
 
@@ -59,8 +59,6 @@ class MultiLaneViT(ContinualModel):
             previous lane.
         n_tasks: expected number of tasks, for the scale of the first prompts (published: known in
             advance); None: 1.
-        impl: formulation, same numbers. ``"fused"``: see :mod:`cl_prompts.models.multi_lane_ops`;
-            ``"literal"``: the formulas as written, about 10 % of a forward pass more per lane.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -85,7 +83,6 @@ class MultiLaneViT(ContinualModel):
         pre_head_norm: bool = True,
         init: LaneInitialisation = "orthogonal",
         n_tasks: int | None = None,
-        impl: Formulation = "fused",
     ) -> None:
         need_frozen(backbone, "lanes")
         need_class_token(backbone, "the lanes of MULTI-LANE start from")
@@ -104,7 +101,7 @@ class MultiLaneViT(ContinualModel):
         )
         self.lane_of: dict[int, int] = {}
         """Class -> number of its lane."""
-        self.passes = LanePasses(backbone, blocks, impl=impl)
+        self.passes = LanePasses(backbone, blocks)
 
     # ------------------------------------------------------------------ lanes and their classes
 

@@ -12,19 +12,15 @@ selectors, which pass the frozen blocks in parallel to the image's tokens. In ev
 
 Lanes read the frozen tokens, never write to them, and do not attend to each other.
 
-Two formulations give the same numbers:
-
-* **literal**: summary tokens are tokens of every image and pass projection, attention and MLP, as
-  the formulas say;
-* **fused**: selectors never depend on the image, so one table per block serves the whole batch
-  (:func:`slot_norms`). Keys and values of summary tokens are the same weighted means of the frozen
-  keys and values, because the projection is affine and the weights sum to one. Only the class token
-  is a query and passes the MLP. In training, where kernel launches dominate, the selectors are
-  further rows behind the class tokens (:func:`joined_block`).
+The code computes the same numbers faster. Selectors never depend on the image, so one table per
+block serves the whole batch (:func:`slot_norms`). Keys and values of summary tokens are the same
+weighted means of the frozen keys and values, because the projection is affine and the weights sum
+to one. Only the class token is a query and passes the MLP. In training, where kernel launches
+dominate, the selectors are further rows behind the class tokens (:func:`joined_block`).
 
 Blocks of timm beyond the paper's ViT: with LayerScale the replacement is *inside* the scaling, ``s
-+ ls1(LN1(s))``. With key normalisation raw keys are summarised and then normalised, as in the
-literal form. Attention norm and gate act on the lane's class token as on any token.
++ ls1(LN1(s))``. With key normalisation raw keys are summarised and then normalised. Attention norm
+and gate act on the lane's class token as on any token.
 
 Shapes: T lanes of S selectors, P prompts per block. Selectors (T, S, dim), called ``slots`` inside
 the blocks; prompts of one block (T, 2, heads, P, head dim), keys before values.
@@ -150,9 +146,6 @@ def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
     rows = slots.flatten(0, 1) * slots.shape[-1] ** -0.5
     scores = torch.matmul(rows, hidden.transpose(1, 2))
     return scores.softmax(dim=-1, dtype=torch.float32).to(hidden.dtype)
-
-
-# -------------------------------------------------------------------------------------------- fused
 
 
 def slot_norms(blocks: Sequence[Block], selectors: Tensor) -> list[Tensor]:
@@ -294,46 +287,6 @@ def joined_block(
     if not evolve:
         return _mlp(block, rows.split([batch, n_slots])[0] + scaled(block, 1, out))
     return _mlp(block, rows + scaled(block, 1, torch.cat([out, looking])))
-
-
-# ------------------------------------------------------------------------------------------ literal
-
-
-def literal_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
-    """(batch, T, 1 + S, dim) class tokens and selectors before block 0."""
-    token = lane_token(backbone).expand(len(selectors), 1, -1)
-    return torch.cat([token, selectors.to(token.dtype)], dim=1).expand(batch, -1, -1, -1)
-
-
-def literal_input(block: Block, tokens: Tensor, state: FrozenState) -> tuple[Tensor, Tensor]:
-    """Attention input and normalised tokens, (batch, T, 1 + S, dim) each."""
-    normed = block.norm1(tokens)
-    # A = softmax(n h^T / sqrt(D)), G = A h
-    scores = (
-        normed[:, :, 1:].flatten(1, 2) @ state.hidden.transpose(1, 2) * normed.shape[-1] ** -0.5
-    )
-    seen = scores.softmax(dim=-1, dtype=torch.float32).to(normed.dtype) @ state.hidden
-    return torch.cat([normed[:, :, :1], seen.view_as(normed[:, :, 1:])], dim=2), normed
-
-
-def literal_block(
-    block: Block, tokens: Tensor, entering: Tensor, normed: Tensor, prompts: Tensor | None
-) -> Tensor:
-    """One block over all tokens (batch, T, 1 + S, dim) of all lanes -> the same shape."""
-    attn = block.attn
-    batch, n_lanes = tokens.shape[:2]
-    # q, k, v = qkv(X), prompts joined to keys and values
-    flat = entering.flatten(0, 1)
-    query, keys, values = by_head(attn, project(attn, flat), 3)
-    query, keys = attn.q_norm(query), attn.k_norm(keys)
-    if prompts is not None:
-        more = prompts.to(query.dtype).expand(batch, *prompts.shape).flatten(0, 1)
-        keys, values = torch.cat([more[:, 0], keys], dim=2), torch.cat([more[:, 1], values], dim=2)
-    out = attention_output(attn, attend(query, keys, values), flat)
-    out = out.view(batch, n_lanes, *out.shape[1:])
-    # drop O[:, 1:], add n instead
-    out = torch.cat([out[:, :, :1], normed[:, :, 1:]], dim=2)
-    return _mlp(block, tokens + scaled(block, 1, out))
 
 
 def _mlp(block: Block, tokens: Tensor) -> Tensor:

@@ -7,12 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.checks import whole_number
 from cl_prompts.closed_form.ridge import Expansion, RidgeStatistics
-from cl_prompts.errors import InputError
 from cl_prompts.models.heads import LinearHead
 from cl_prompts.prompts.selectors import Selection, count_choices
-from cl_prompts.prompts.task_aware import TaskAware
+from cl_prompts.prompts.task_aware import TaskAware, need_task
 
 
 class ExpertRouter(TaskAware):
@@ -42,6 +40,10 @@ class ExpertRouter(TaskAware):
     def current(self) -> int:
         """The expert in training."""
         return max(self.task, 0)
+
+    def begin(self, task: int) -> None:
+        """Check that the expert exists."""
+        need_task(task, self.n_experts, "prompts")
 
     def scores(self, query: Tensor) -> Tensor:
         """Queries (batch, dim) -> (batch, experts), -inf for experts without data."""
@@ -121,10 +123,6 @@ class AnalyticRouter(ExpertRouter):
         # Columns are experts, one per task.
         self.statistics.class_axes, self.statistics.task_axes = {}, {"cross": 1}
         self.register_buffer("weight", None, persistent=False)
-
-    def begin(self, task: int) -> None:
-        """Check that the expert exists."""
-        whole_number("expert", task, 0, self.n_experts - 1, "n_experts - 1")
 
     @torch.no_grad()
     def update(self, query: Tensor) -> None:
@@ -222,13 +220,6 @@ class HeadRouter(ExpertRouter):
     def seen(self) -> Tensor:
         """(classes,) boolean: classes that belong to a task."""
         return self.task_of >= 0
-
-    def begin(self, task: int) -> None:
-        """Check that the pool has an entry for the task."""
-        if task >= self.n_experts:
-            raise InputError(
-                f"task {task} has no prompts: the pool was made for n_tasks={self.n_experts}"
-            )
 
     @torch.no_grad()
     def own(self, labels: Tensor) -> None:

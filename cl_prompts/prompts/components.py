@@ -17,7 +17,7 @@ from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import check_halves, prefix_plan
 from cl_prompts.prompts.selectors import Selection, unit_rows
-from cl_prompts.prompts.task_aware import TaskAware, fix_before
+from cl_prompts.prompts.task_aware import TaskAware, fix_before, need_task
 
 TINY = 1e-8
 
@@ -150,11 +150,7 @@ class GrowingRows(TaskAware):
 
     def begin(self, task: int) -> None:
         """Draw the rows of ``task``."""
-        if task >= len(self.rows):
-            raise InputError(
-                f"task {task} has no components: they were divided among n_tasks={self.n_tasks},"
-                " from task 0"
-            )
+        need_task(task, len(self.rows), "components")
         self._fill(task)
 
     def fix_earlier(self) -> None:

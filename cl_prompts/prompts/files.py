@@ -74,19 +74,18 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
             f"cannot read prompts from {file}: give safetensors or a file of plain tensors"
         ) from error
     if isinstance(found, Tensor):
-        found = {"prompts": found}
+        found = {name or "prompts": found}
     if not (isinstance(found, Mapping) and all(isinstance(v, Tensor) for v in found.values())):
         raise InputError(f"{file} contains non-tensor objects: give a file of plain tensors")
     if name is None and len(found) != 1:
         raise InputError(
             f"{file} holds {len(found)} sets of prompts: name one of {', '.join(map(str, found))}"
         )
-    if name is not None and name not in found:
-        if list(found) != ["prompts"]:
-            raise unknown(f"prompts in {file}", name, found)
-        name = None
+    name = next(iter(found)) if name is None else name
+    if name not in found:
+        raise unknown(f"prompts in {file}", name, found)
     try:
-        return in_fp32(found[name] if name is not None else next(iter(found.values())))
+        return in_fp32(found[name])
     except ValueError as error:
         raise InputError(f"the tensor of prompts in {file} {error}") from error
 

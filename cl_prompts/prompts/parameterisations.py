@@ -6,7 +6,7 @@ Published for language models and CLIP; here for prompts of a ViT.
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class Reparameterised(WrappedPool):
         if self.has_entries and self.per_entry:
             encoder = deepcopy(self.encoders[-1])
             for part in encoder.modules():
-                reset: Any = getattr(part, "reset_parameters", None)
+                reset = getattr(part, "reset_parameters", None)
                 if reset is not None:
                     reset()
             self.encoders.append(encoder)

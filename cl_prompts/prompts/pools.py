@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PooledTokens, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Size, whole_number
+from cl_prompts.checks import Size
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.selectors import INITIAL, Distribution, Selection, drawn
-from cl_prompts.prompts.task_aware import TaskAware, fix_before
+from cl_prompts.prompts.task_aware import TaskAware, fix_before, need_task
 from cl_prompts.prompts.task_selectors import copy_slot
 
 #: Block numbers, 0-based.
@@ -228,7 +228,7 @@ class ExpertTokens(TaskAware):
     @torch.no_grad()
     def begin(self, task: int) -> None:
         """Copy the mean of the earlier experts."""
-        whole_number("expert", task, 0, len(self.values) - 1, "n_experts - 1")
+        need_task(task, len(self.values), "prompts")
         # v_e = mean of v_0 .. v_{e-1}
         if task > 0:
             self.values[task].copy_(torch.stack(list(self.values)[:task]).mean(dim=0))

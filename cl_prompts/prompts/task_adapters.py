@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import BlockAdapter
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.errors import InputError
-from cl_prompts.prompts.task_aware import TaskAware, fix_before
+from cl_prompts.prompts.task_aware import TaskAware, fix_before, need_task
 
 
 class Adapter(nn.Module):
@@ -119,10 +118,8 @@ class TaskAdapters(TaskAware):
 
     def begin(self, task: int) -> None:
         """Check that the task has adapters."""
-        if task >= len(self.sets) and not self.spare:
-            raise InputError(
-                f"task {task} has no adapters: they were made for n_tasks={len(self.sets)}"
-            )
+        if not self.spare:
+            need_task(task, len(self.sets), "adapters")
 
     def fix_earlier(self) -> None:
         """Freeze the sets of earlier tasks."""

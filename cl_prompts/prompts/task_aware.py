@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from cl_prompts.errors import InputError
+
 
 class TaskAware(nn.Module):
     """A part with a hook at the start of a task.
@@ -56,6 +58,12 @@ class TaskAware(nn.Module):
         """Inverse of :meth:`get_extra_state`."""
         self.task = int(state)
         self.fix_earlier()
+
+
+def need_task(task: int, n_tasks: int, parts: str) -> None:
+    """Raise ``InputError`` unless ``parts`` were made for so many tasks."""
+    if task >= n_tasks:
+        raise InputError(f"task {task} has no {parts}: they were made for n_tasks={n_tasks}")
 
 
 def fix_before(parts: Iterable[nn.Module | nn.Parameter], task: int) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.pools import ValuePool
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
@@ -116,13 +115,7 @@ def gaussian_weights(n: int, mean: float, std: float) -> list[float]:
         [0.05, 0.24, 0.4, 0.24, 0.05]
     """
     raw = [math.exp(-((i - mean) ** 2) / (2 * std**2)) for i in range(1, n + 1)]
-    total = sum(raw)
-    if total == 0:
-        raise InputError(
-            f"a Gaussian around {mean:g} with std {std:g} reaches none of {n} checkpoints: give a"
-            " larger std or another mean"
-        )
-    return [weight / total for weight in raw]
+    return [weight / sum(raw) for weight in raw]
 
 
 class AveragedPrompts(WrappedPool):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.errors import InputError
+PARTS = ("fisher", "importance", "anchor")
 
 
 class OnlineEWC:
@@ -52,8 +53,6 @@ class OnlineEWC:
     """
 
     def __init__(self, model: nn.Module, *, reg_coef: float = 100.0, ema: float = 0.5) -> None:
-        if not 0 <= ema < 1:
-            raise InputError(f"ema of EWC++ is {ema}: it must lie in [0, 1)")
         self.model = model
         self.reg_coef = reg_coef
         self.ema = ema
@@ -99,25 +98,17 @@ class OnlineEWC:
 
     def state_dict(self) -> dict[str, Any]:
         """Fisher, importance and anchor, by parameter name."""
-        parts = ("fisher", "importance", "anchor")
-        return {part: _copied(getattr(self, part)) for part in parts}
+        return {part: deepcopy(getattr(self, part)) for part in PARTS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; tensors go where the model's parameters are."""
         where = {name: p.device for name, p in self.model.named_parameters()}
-        for part in ("fisher", "importance", "anchor"):
-            setattr(
-                self,
-                part,
-                {name: value.clone().to(where[name]) for name, value in state[part].items()},
-            )
+        for part in PARTS:
+            values = {name: value.clone().to(where[name]) for name, value in state[part].items()}
+            setattr(self, part, values)
 
     def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
 
     def _anchored(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, p) for name, p in self._trainable() if name in self.anchor)
-
-
-def _copied(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in values.items()}

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-
-from cl_prompts.checks import NotNegative, fits
-from cl_prompts.errors import InputError
 
 TINY = 1e-12
 
@@ -32,9 +27,6 @@ class ForgettingAware:
         optimizer: makes the step.
         rho: length of the ascent; 0 is the plain optimizer.
 
-    Raises:
-        InputError: a negative length.
-
     Example:
         >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
         >>> fam = ForgettingAware(torch.optim.SGD([theta], lr=0.1), rho=0.5)
@@ -49,7 +41,6 @@ class ForgettingAware:
     """
 
     def __init__(self, optimizer: Optimizer, rho: float = 0.1) -> None:
-        fits("rho", rho, NotNegative)
         self.optimizer = optimizer
         self.rho = rho
         self.before: list[tuple[Tensor, Tensor]] = []
@@ -60,13 +51,7 @@ class ForgettingAware:
 
     @torch.no_grad()
     def ascend(self) -> None:
-        """Move along the gradients of the loss on other data, and clear them.
-
-        Raises:
-            InputError: it is called twice without :meth:`step`.
-        """
-        if self.before:
-            raise InputError("a forgetting-aware step ascends once: call step() before the next")
+        """Move along the gradients of the loss on other data, and clear them."""
         moving = [
             p
             for group in self.optimizer.param_groups
@@ -89,11 +74,3 @@ class ForgettingAware:
             p.copy_(values)
         self.before = []
         self.optimizer.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The optimizer's; between :meth:`ascend` and :meth:`step` there is no state to save."""
-        return self.optimizer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
-        self.optimizer.load_state_dict(state)

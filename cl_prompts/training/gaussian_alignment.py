@@ -11,9 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cl_prompts.errors import InputError
-from cl_prompts.training.task_ages import draw_scales, mean_scales, normed_by_task
-
 GaussianStatistics = Literal["covariance", "variance", "centroids"]
 AlignmentOptimizer = Literal["sgd", "adamw"]
 MeanScale = Literal["task"]
@@ -22,6 +19,9 @@ Batch = tuple[Tensor, Tensor]
 
 #: Variance that is added to every dimension of a draw.
 RIDGE = 1e-4
+
+#: Width of the uniform distribution of a draw's rate about ``feature_scale``.
+SPREAD = 0.02
 
 #: Where the rate of ``optimizer="adamw"`` ends.
 LAST_RATE = 1e-6
@@ -52,12 +52,11 @@ class GaussianHeadAlignment(nn.Module):
 
     Options by the first task of a class, which :meth:`end_task` counts (periods on streams without
     boundaries): ``mean_scale="task"`` and ``logit_norm`` of SLCA (ICCV 2023, arXiv 2303.05118),
-    ``feature_scale`` of SLCA++ (arXiv 2408.08295), see :mod:`cl_prompts.training.task_ages`. The
-    published SLCA computes the task of a class from its number and the size of the current task,
-    which is wrong for tasks of different sizes.
+    ``feature_scale`` of SLCA++ (arXiv 2408.08295). The published SLCA computes the task of a class
+    from its number and the size of the current task, which is wrong for tasks of different sizes.
 
-    Deviations: an epoch has as many batches as seen classes; published: as classes of earlier tasks
-    (``n_batches=``), which are very few with one class per task. Only the samples used are drawn.
+    Deviations: an epoch has as many batches as seen classes; published: as classes of earlier
+    tasks, which are very few with one class per task. Only the samples used are drawn.
     K-means is seeded by this module's generator; published: by the global one.
 
     Args:
@@ -192,23 +191,13 @@ class GaussianHeadAlignment(nn.Module):
             else:
                 self._add_to_covariance(c, features, mine)
 
-    def align(
-        self, head: nn.Module, seen: Tensor | None = None, n_batches: int | None = None
-    ) -> None:
-        """Train ``head`` on draws.
+    def align(self, head: nn.Module) -> None:
+        """Train ``head`` on draws of the classes with statistics, which alone compete.
 
         Args:
             head: maps features (batch, dim) to logits (batch, classes); all its parameters train.
-            seen: (classes,) mask of the competing classes; None for those with statistics.
-            n_batches: per epoch; None for the number of classes with statistics.
-
-        Raises:
-            InputError: no class has statistics.
         """
-        if not bool(self.observed.any()):
-            raise InputError("no class has statistics to align the head: call observe() first")
-        epochs = (self.draw(n_batches) for _ in range(self.epochs))
-        self.fit(head, epochs, self.observed if seen is None else seen)
+        self.fit(head, (self.draw() for _ in range(self.epochs)), self.observed)
 
     def fit(self, head: nn.Module, epochs: Iterable[Sequence[Batch]], seen: Tensor) -> None:
         """Train ``head`` on given batches, with the alignment's optimizer, schedule and loss.
@@ -233,14 +222,20 @@ class GaussianHeadAlignment(nn.Module):
         if self.logit_norm is not None:
             # A class without draws belongs to the current task.
             first = torch.where(self.first < 0, self.task, self.first)
-            logits = normed_by_task(logits, first, seen, self.logit_norm)
+            # nu = mean over tasks j of (|o over the classes of j| + 1e-7);  o / (nu temperature)
+            norms = [
+                logits[:, seen & (first == task)].norm(dim=1) + 1e-7
+                for task in first[seen].unique().tolist()
+            ]
+            logits = logits / (torch.stack(norms).mean(dim=0)[:, None] * self.logit_norm)
         return F.cross_entropy(logits.masked_fill(~seen, float("-inf")), labels)
 
     def means(self) -> Tensor:
         """Return the means (classes, components, dim) of draws, before ``feature_scale``."""
         if self.mean_scale is None:
             return self.mean
-        scales = mean_scales(self.first.to(self.mean.dtype), self.task)
+        # s_c = 0.9 + 0.1 (t_c + 1) / (t + 1)
+        scales = 0.9 + 0.1 * (self.first.to(self.mean.dtype) + 1) / (self.task + 1)
         return self.mean * scales[:, None, None]
 
     def scaled(self, features: Tensor, labels: Tensor, uniform: Tensor) -> Tensor:
@@ -248,8 +243,17 @@ class GaussianHeadAlignment(nn.Module):
         (n,)."""
         if self.feature_scale is None:
             return features
-        scales = draw_scales(self.ages[labels], self.feature_scale, uniform.to(features))
+        # 1 / (1 + r age), r = mu_s + 0.02 (U - 1/2)
+        rate = self.feature_scale + SPREAD * (uniform.to(features) - 0.5)
+        scales = 1 / (1 + rate * self.ages[labels])
         return features * scales[:, None]
+
+    @torch.no_grad()
+    def scale_rows(self, head: nn.Linear) -> None:
+        """Scale the rows of earlier tasks by ``1 + feature_scale * age``, in place (SLCA++)."""
+        if self.feature_scale is not None:
+            ages = self.ages.to(head.weight.dtype)[:, None]
+            head.weight.mul_(1 + self.feature_scale * ages)
 
     @torch.no_grad()
     def draw(self, n_batches: int | None = None) -> list[Batch]:

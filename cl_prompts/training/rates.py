@@ -6,8 +6,6 @@ from collections import deque
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from cl_prompts.errors import InputError
-
 _PHASE = ("high", "is_high", "updates", "decrease")
 
 
@@ -46,14 +44,6 @@ class AdaptiveRate:
     significance: float = 0.05
 
     def __post_init__(self) -> None:
-        if not 0 < self.step < 1:
-            raise InputError(f"step of the adaptive rate is {self.step}: it must lie in (0, 1)")
-        if self.length < 2:
-            raise InputError(f"length of the adaptive rate is {self.length}: it needs at least 2")
-        if not 0 < self.significance < 0.5:
-            raise InputError(
-                f"significance of the adaptive rate is {self.significance}: it must lie in (0, 0.5)"
-            )
         self.is_high = True
         self.updates = 0
         self.decrease = 0.0

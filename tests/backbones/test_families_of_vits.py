@@ -21,6 +21,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weight_files import backbone_hash, load_weights
 from cl_prompts.models.multi_lane import MultiLaneViT
 from cl_prompts.prompts.selectors import ClassTokenQuery
+from tests.models.literal_lanes import multi_lane
 from tests.refusals import check_refusals
 from tests.toy_families import FAMILIES, NEW_TIMM, family_vit
 
@@ -201,9 +202,7 @@ def test_fused_lanes_are_literal_lanes_on_any_class_token(family: str) -> None:
     made = []
     for impl in ("fused", "literal"):
         torch.manual_seed(0)
-        model = MultiLaneViT(
-            vit, 4, n_selectors=3, prompt_length=2, prompted_blocks=(0, 2), impl=impl
-        )
+        model = multi_lane(vit, 4, impl, n_selectors=3, prompt_length=2, prompted_blocks=(0, 2))
         model.open_lane([0, 1])
         model.open_lane([2, 3])
         made.append(model)
@@ -284,9 +283,6 @@ def _refused(name: str, options: dict[str, Any]) -> FrozenViT:
 
 @pytest.mark.skipif(not NEW_TIMM, reason="this timm lacks one of the models")
 def test_other_models_and_features_are_refused_in_one_sentence() -> None:
-    def rectangle() -> None:
-        family_vit("dinov3", dynamic_img_size=True).embed(torch.rand(1, 3, 16, 32))
-
     def features(family: str, name: str) -> Any:
         return lambda: family_vit(family).with_features(name)
 
@@ -294,7 +290,6 @@ def test_other_models_and_features_are_refused_in_one_sentence() -> None:
         Path(__file__).with_suffix(".txt"),
         {
             **{name: partial(_refused, *build) for name, build in REFUSED.items()},
-            "rectangle": rectangle,
             "no class token": features("siglip", "token"),
             "no attention pool": features("dinov3", "pool"),
             "patches twice": features("dinov3", "blocks:2+patches"),

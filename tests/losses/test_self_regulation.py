@@ -37,7 +37,8 @@ def test_published_prompt_src() -> None:
     entropy = F.cross_entropy(logits, GOLDEN("promptsrc/labels"))
     image = row_difference(features, frozen)
     classes = row_difference(rows, frozen_rows)
-    divergence = logit_divergence(logits, cosines(frozen, frozen_rows, "promptsrc"))
+    known = torch.ones(logits.shape[1], dtype=torch.bool)
+    divergence = logit_divergence(logits, cosines(frozen, frozen_rows, "promptsrc"), known)
     GOLDEN.close(entropy, "promptsrc/terms/cross_entropy")
     GOLDEN.close(image, "promptsrc/terms/image_l1")
     GOLDEN.close(classes, "promptsrc/terms/class_l1")
@@ -82,7 +83,8 @@ def test_columns_without_a_counterpart_are_left_out() -> None:
     known = torch.tensor([True, False, True, True, False])
     masked = logits.masked_fill(~known, float("-inf"))  # unseen classes of a model
     got = logit_divergence(masked, frozen, known)
-    torch.testing.assert_close(got, logit_divergence(logits[:, known], frozen[:, known]))
+    alone = logit_divergence(logits[:, known], frozen[:, known], known[known])
+    torch.testing.assert_close(got, alone)
     got.backward()
     assert gradient(logits).isfinite().all()
     assert not gradient(logits)[:, ~known].any()
@@ -95,5 +97,6 @@ def test_columns_without_a_counterpart_are_left_out() -> None:
 def test_the_frozen_side_gets_no_gradient() -> None:
     rows = torch.randn(5, 4)
     frozen = torch.randn(5, 4, requires_grad=True)
-    for term in (row_difference, cosine_consistency, logit_divergence):
+    for term in (row_difference, cosine_consistency):
         assert not term(rows, frozen).requires_grad
+    assert not logit_divergence(rows, frozen, torch.ones(4, dtype=torch.bool)).requires_grad

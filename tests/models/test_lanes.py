@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from cl_prompts.models.lanes import Lane, LanePasses, LaneSet
+from tests.models.literal_lanes import LiteralPasses
 from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
@@ -25,9 +24,9 @@ def lanes_of(n: int, *, prompt_length: int = 2) -> list[Lane]:
 
 
 @pytest.mark.parametrize("prompt_length", [0, 2])
-@pytest.mark.parametrize("impl", ["fused", "literal"])
-def test_lanes_do_not_see_each_other(impl: Any, prompt_length: int) -> None:
-    passes = LanePasses(tiny_vit(), BLOCKS, impl=impl)
+@pytest.mark.parametrize("kind", [LanePasses, LiteralPasses])
+def test_lanes_do_not_see_each_other(kind: type[LanePasses], prompt_length: int) -> None:
+    passes = kind(tiny_vit(), BLOCKS)
     lanes = lanes_of(3, prompt_length=prompt_length)
     together = passes(IMAGES, lanes)
     for i in (2, 0, 1):
@@ -49,15 +48,6 @@ def test_tables_are_computed_once_until_a_lane_changes() -> None:
     assert torch.equal(slots[3][0], first[0][3][0])
     assert not torch.equal(slots[3][1], first[0][3][1])
     assert list(prompts) == list(BLOCKS)
-
-
-def test_with_gradients_nothing_is_cached() -> None:
-    passes = LanePasses(tiny_vit(), BLOCKS)
-    lanes = lanes_of(1)
-    slots, _ = passes.tables(lanes)
-    assert passes.tables(lanes)[0] is not slots
-    slots[-1].sum().backward()
-    assert lanes[0].selectors.grad is not None
 
 
 def test_head_rows_keep_their_order_and_know_their_lane() -> None:

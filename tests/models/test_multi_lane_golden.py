@@ -20,6 +20,7 @@ from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models import multi_lane_ops as lanes
 from cl_prompts.models.multi_lane import MultiLaneViT
 from tests import GOLDEN_FILES
+from tests.models import literal_lanes as literal
 
 GOLDEN = {
     key: torch.from_numpy(np.asarray(value))
@@ -40,7 +41,7 @@ def own_layout(prompts: Tensor) -> Tensor:
     return prompts.permute(1, 0, 3, 2, 4)
 
 
-def golden_model(tasks: int, **options: Any) -> MultiLaneViT:
+def golden_model(tasks: int, impl: str = "fused", **options: Any) -> MultiLaneViT:
     """The golden file's model with its first lanes open, built as a run builds it."""
     vit = VisionTransformer(
         img_size=32, patch_size=8, embed_dim=16, depth=3, num_heads=2, num_classes=0
@@ -54,9 +55,8 @@ def golden_model(tasks: int, **options: Any) -> MultiLaneViT:
     mine.pop("task_identifier.keys")
     vit.load_state_dict(mine)
     backbone = FrozenViT(vit, normalisation=((0.0,) * 3, (1.0,) * 3))
-    model = MultiLaneViT(
-        backbone, 8, n_selectors=3, prompt_length=2, prompted_blocks=(0, 1), **options
-    )
+    options |= {"n_selectors": 3, "prompt_length": 2, "prompted_blocks": (0, 1)}
+    model = literal.multi_lane(backbone, 8, impl, **options)
     for task in range(tasks):
         model.open_lane(classes_of(task), copy_previous=False)
     prompts = torch.stack([own_layout(frozen[f"blocks.{i}.attn.prompts"]) for i in (0, 1)])
@@ -97,7 +97,7 @@ def same_gradients(model: MultiLaneViT, case: str, task: int) -> None:
 def test_evaluation(task: int, impl: str) -> None:
     case = f"eval_concat_t{task}"
     for multi_label, name in ((True, "logits"), (False, "logits_masked_neginf")):
-        model = golden_model(task + 1, impl=impl, multi_label=multi_label).eval()
+        model = golden_model(task + 1, impl, multi_label=multi_label).eval()
         with torch.no_grad():
             close(model.run(IMAGES).logits, GOLDEN[f"{case}/{name}"])
             close(model.lane_features(IMAGES), GOLDEN[f"{case}/lane_cls"])
@@ -105,12 +105,12 @@ def test_evaluation(task: int, impl: str) -> None:
 
 
 def test_states_of_every_block() -> None:
-    model = golden_model(3, impl="literal").eval()
-    (selectors,), prompts = model.passes.tables(list(model.lanes))
+    model = golden_model(3).eval()
+    selectors, prompts = literal.raw_tables(model.passes, list(model.lanes))
     blocks = model.backbone.vit.blocks
     fused_slots = lanes.slot_norms(blocks, selectors)
     fused_token = lanes.lane_token(model.backbone).expand(4, 3, -1)
-    tokens = lanes.literal_start(model.backbone, selectors, 4)
+    tokens = literal.start(model.backbone, selectors, 4)
     with torch.no_grad():
         for i, state in enumerate(lanes.frozen_states(model.backbone, IMAGES)):
             want = {
@@ -119,9 +119,9 @@ def test_states_of_every_block() -> None:
             }
             close(state.tokens, want["frozen_in"])
             close(tokens, want["lane_in"].transpose(0, 1).contiguous())
-            entering, normed = lanes.literal_input(blocks[i], tokens, state)
+            entering, normed = literal.attention_input(blocks[i], tokens, state)
             close(entering, want["lane_msa_input"].transpose(0, 1).contiguous())
-            tokens = lanes.literal_block(blocks[i], tokens, entering, normed, prompts.get(i))
+            tokens = literal.block_output(blocks[i], tokens, entering, normed, prompts.get(i))
             close(tokens, want["lane_out"].transpose(0, 1).contiguous())
             close(fused_slots[i], blocks[i].norm1(want["lane_in"][:, 0, 1:]))
             summary = lanes.summary_weights(state.hidden, fused_slots[i]) @ state.hidden
@@ -134,7 +134,7 @@ def test_states_of_every_block() -> None:
 
 def test_without_unit_norm_before_the_head() -> None:
     for impl in IMPLS:
-        model = golden_model(3, impl=impl, pre_head_norm=False).eval()
+        model = golden_model(3, impl, pre_head_norm=False).eval()
         close(model.run(IMAGES).logits, GOLDEN["eval_no_prehead_norm_t2/logits"])
         close(model.lane_features(IMAGES), GOLDEN["eval_no_prehead_norm_t2/lane_cls"])
 
@@ -143,7 +143,7 @@ def test_without_unit_norm_before_the_head() -> None:
 @pytest.mark.parametrize("task", [0, 1, 2])
 def test_multi_label_training(task: int, impl: str) -> None:
     case = f"train_multi_t{task}"
-    model = golden_model(task + 1, impl=impl).train()
+    model = golden_model(task + 1, impl).train()
     logits = model.run(IMAGES).logits
     columns = model.columns()
     close(logits[:, columns], GOLDEN[f"{case}/logits_raw"][:, columns])
@@ -156,7 +156,7 @@ def test_multi_label_training(task: int, impl: str) -> None:
 
 @pytest.mark.parametrize("impl", IMPLS)
 def test_single_label_training(impl: str) -> None:
-    model = golden_model(2, impl=impl, multi_label=False).train()
+    model = golden_model(2, impl, multi_label=False).train()
     logits = model.run(IMAGES).logits
     labels = GOLDEN["in/target_single_task1"]
     close(logits, GOLDEN["train_single_t1/logits_masked"])
@@ -172,7 +172,7 @@ def test_single_label_training(impl: str) -> None:
 
 @pytest.mark.parametrize("impl", IMPLS)
 def test_five_adam_steps(impl: str) -> None:
-    model = golden_model(2, impl=impl).train()
+    model = golden_model(2, impl).train()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.015)
     losses = []
     for _ in range(5):

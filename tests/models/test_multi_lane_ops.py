@@ -11,6 +11,7 @@ from torch import Tensor
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as lanes
 from cl_prompts.models.multi_lane import MultiLaneViT
+from tests.models.literal_lanes import multi_lane
 from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
@@ -20,7 +21,7 @@ def twins(backbone: FrozenViT, n_lanes: int, **options: Any) -> tuple[MultiLaneV
     """The same model in the fused and in the literal form, with random values in every lane."""
     torch.manual_seed(1)
     pair = [
-        MultiLaneViT(backbone, 2 * n_lanes, impl=name, init="uniform", **options)
+        multi_lane(backbone, 2 * n_lanes, name, init="uniform", **options)
         for name in ("fused", "literal")
     ]
     for i in range(n_lanes):

@@ -80,7 +80,7 @@ def test_published_steps() -> None:
         [*pool.parameters(), weight, bias], 5e-3, betas=(0.9, 0.98), weight_decay=0.01
     )
     for step in range(sum(key.endswith("/logits") for key in GOLDEN.keys("vit/step"))):
-        tokens = vit.blocks(GOLDEN("vit/tokens"), pool.build(None), class_only=True)
+        tokens = vit.blocks(GOLDEN("vit/tokens"), pool.build(None))
         logits = F.linear(vit.norm(tokens)[:, 0], weight, bias)
         GOLDEN.close_double(logits, f"vit/step{step}/logits")
         loss = F.cross_entropy(logits, GOLDEN("vit/labels"))

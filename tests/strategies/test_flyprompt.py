@@ -49,8 +49,8 @@ def published() -> Any:
 
 @pytest.mark.filterwarnings("ignore:class_mask=batch")
 def test_a_run_is_the_published_one() -> None:
-    """Until the third expert starts as a mean of what momentum moves on in the published run; the
-    router to the end."""
+    """Finished experts take the published values before the third one starts as their mean, since
+    momentum moves them on in the published run."""
     strategy = published()
     model = strategy.model
     batches: list[int] = []
@@ -60,8 +60,6 @@ def test_a_run_is_the_published_one() -> None:
         batches.append(int(GOLDEN(f"{key}/expert")))
         expert = batches[-1]
         assert model.selector.current == expert
-        if expert == 2:
-            return
         seen = model.seen
         logits = strategy.mb_output[:, seen]
         torch.testing.assert_close(logits, GOLDEN(f"{key}/logits")[:, seen], atol=1e-4, rtol=0)
@@ -69,11 +67,27 @@ def test_a_run_is_the_published_one() -> None:
         GOLDEN.close(strategy.loss, f"{key}/loss", atol=1e-4)
         wanted = GOLDEN(f"{key}/prompts_after")[:, expert]
         torch.testing.assert_close(model.pools[0].values[expert], wanted, atol=1e-3, rtol=0)
-        GOLDEN.close(model.head.weight, f"{key}/head_weight_after", atol=1e-3)
-        for j in range(2):
-            slow = model.slow.get_buffer("slow_weight")[expert, j]
-            GOLDEN.close(slow, f"{key}/ema{j}_weight", atol=1e-3)
+        for name in ("weight", "bias"):
+            own = model.head.get_parameter(name)
+            GOLDEN.close(own, f"{key}/head_{name}_after", atol=1e-3)
+            for j in range(2):
+                slow = model.slow.get_buffer(f"slow_{name}")[expert, j]
+                GOLDEN.close(slow, f"{key}/ema{j}_{name}", atol=1e-3)
+        if key == "batch3":
+            for finished in range(2):
+                put(model.pools[0].values[finished], GOLDEN(f"{key}/prompts_after")[:, finished])
 
+    def compare_start(head: Any) -> None:
+        start = f"expert{model.selector.current}_start"
+        for expert in range(model.selector.current + 1):
+            mine = model.pools[0].values[expert]
+            wanted = GOLDEN(f"{start}/prompts")[:, expert]
+            torch.testing.assert_close(mine, wanted, atol=1e-3, rtol=0)
+        GOLDEN.close(head.weight, f"{start}/ema0_weight", atol=1e-3)
+        starts.append(start)
+
+    starts: list[str] = []
+    watch(model.slow, "restart", compare_start)
     watch(strategy, "after_step", compare)
     images, labels = (
         torch.cat([GOLDEN(f"batch{i}/{name}") for i in range(BATCHES)])
@@ -86,6 +100,7 @@ def test_a_run_is_the_published_one() -> None:
     (experience,) = benchmark_from_split(data, data, split).train_stream
     strategy.train(experience, eval_streams=[], shuffle=False)
     assert batches == [0, 0, 1, 1, 2, 2]
+    assert starts == ["expert1_start", "expert2_start"]
     GOLDEN.close(model.selector.statistics.gram, "gram", atol=1e-4, rtol=1e-6)
     GOLDEN.close(model.selector.statistics.cross, "cross", atol=1e-4)
     check_published_test(model)
@@ -104,6 +119,10 @@ def check_published_test(model: Any) -> None:
     put(model.head.bias, GOLDEN(f"{last}/head_bias_after"))
     model.seen.copy_(GOLDEN("seen"))
     output = model.eval().run(GOLDEN("test/images"))
+    GOLDEN.close(output.cacheable["frozen"], "test/frozen_features")
+    scores = model.selector.scores(GOLDEN("test/frozen_features"))
+    GOLDEN.close(scores, "test/router_scores", atol=1e-4)
+    GOLDEN.close(model.selector.weight.T, "router_weight", atol=1e-4)
     assert torch.equal(output.selection.index[:, 0], GOLDEN("test/expert"))
     GOLDEN.close(output.logits.exp(), "test/ensemble_softmax_max_prob", atol=1e-4)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cl_prompts.losses.centroids import centroid_contrast
 from cl_prompts.prompts.prefixes import PrefixLayout
 from cl_prompts.strategies import HeadAlignment, HiDePrompt
 from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put
@@ -49,6 +50,9 @@ def test_an_update_of_the_second_task_is_the_published_one(layout: PrefixLayout,
     output = strategy.training_output(batch)
     GOLDEN.close(output.features, f"{case}/features")
     GOLDEN.close(output.logits, f"{case}/logits")
+    means = GOLDEN("stored_means")
+    for of, key in ((None, "contrast_without_means"), (means, "contrast")):
+        GOLDEN.close(0.1 * centroid_contrast(output.features, of), f"{case}/{key}")
     identity = strategy.router.classifier(output.cacheable["frozen"])
     own = strategy.label_loss(identity, batch)  # no part of the published update
     loss = strategy.training_loss(output, batch)

@@ -72,6 +72,8 @@ def test_a_step_of_the_second_task_is_the_published_one(tmp_path: Path) -> None:
         GOLDEN.close(gradient(parameter), f"task1/grad_{name}")
     tested = model.eval().run(GOLDEN("images"))
     assert torch.equal(tested.selection.index[:, 0], GOLDEN("eval/index"))
+    GOLDEN.close(tested.selection.distance, "eval/distance")
+    GOLDEN.close(tested.cacheable["frozen"], "query")
     GOLDEN.close(tested.logits, "eval/logits")
 
 
@@ -107,6 +109,18 @@ def test_steps_of_the_warm_up_are_the_published_ones() -> None:
     fam = ForgettingAware(torch.optim.Adam(named.values(), lr=1e-3), rho=0.1)
     main = GOLDEN("images"), GOLDEN("labels")
     other = GOLDEN("other_images"), GOLDEN("other_labels")
+    ascend = fam.ascend
+
+    def compare_ascent() -> None:
+        norms = torch.stack([gradient(values).norm() for values in named.values()])
+        GOLDEN.close(norms.norm(), f"fam/{number}/other_grad_norm", atol=1e-4)
+        ascend()
+        for name, values in named.items():
+            GOLDEN.close(
+                values, f"fam/{number}/perturbed/{name}", atol=1e-3 if number == "step2" else 2e-5
+            )
+
+    fam.ascend = compare_ascent
     for number in ("step1", "step2"):
         loss = example().step(model, fam, main, other)
         assert loss == pytest.approx(GOLDEN.number(f"fam/{number}/loss_at_perturbed"), abs=1e-4)

@@ -32,7 +32,24 @@ def published() -> Any:
     put(strategy.experts.values, GOLDEN("values"))
     give_head(strategy.model, GOLDEN)
     strategy.annotated = torch.tensor([False, False, True, True, False, False, False, False])
+    build, strategy.plans = strategy.experts.build, []
+
+    def noted_build(selection: Any) -> Any:
+        strategy.plans.append(build(selection))
+        return strategy.plans[-1]
+
+    strategy.experts.build = noted_build
     return strategy
+
+
+def check_choice(strategy: Any, case: str) -> None:
+    """Compare the scores of all experts, before and after penalties, and the chosen ones."""
+    routed = strategy.plans[-1].routed.values()
+    for name in ("scores", "for_choice", "index"):
+        key = f"{case}/scores_{name}" if name == "for_choice" else f"{case}/{name}"
+        if key in GOLDEN.arrays:  # all experts act in the dense phase
+            found = torch.stack([getattr(routing, name) for routing in routed])
+            GOLDEN.close(found, key, atol=1e-4)
 
 
 def check(strategy: Any, case: str) -> None:
@@ -40,6 +57,7 @@ def check(strategy: Any, case: str) -> None:
     model = strategy.model.train()
     model.zero_grad()
     output = model.run(GOLDEN("images"))
+    check_choice(strategy, case)
     GOLDEN.close(output.features, f"{case}/features")
     GOLDEN.close(output.logits, f"{case}/logits")
     GOLDEN.close(output.prompt_loss, f"{case}/prompt_loss", atol=1e-4)
@@ -65,6 +83,7 @@ def test_two_tasks_are_the_published_ones() -> None:
     assert torch.equal(strategy.experts.counts.long(), GOLDEN("counts"))
     assert torch.equal(strategy.experts.frequent, GOLDEN("frequent"))
     GOLDEN.close(strategy.model.run(GOLDEN("images")).logits, "eval_after_task0/logits")
+    check_choice(strategy, "eval_after_task0")
     put(strategy.experts.keys, GOLDEN("task1/keys"))
     put(strategy.experts.values, GOLDEN("task1/values"))
     check(strategy, "sparse_task1")

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment
-from cl_prompts.training.task_ages import scale_rows
 from tests.golden_numbers import Golden, put
 
 GOLDEN = Golden("slca", "later")
@@ -114,7 +113,7 @@ def test_published_head_after_alignment(case: str, monkeypatch: pytest.MonkeyPat
         factors = 1 + 0.02 * alignment.ages
         per_task = factors.double()[torch.tensor(sizes(case)).cumsum(dim=0) - 1]
         torch.testing.assert_close(per_task, GOLDEN("plus/test_scales"), rtol=0, atol=1e-6)
-        scale_rows(head, alignment.ages, 0.02)
+        alignment.scale_rows(head)
     GOLDEN.close_double(head(GOLDEN(f"{case}/test_features")), f"{case}/test_logits")
 
 

@@ -18,7 +18,6 @@ from avalanche.training.utils import trigger_plugins
 
 from cl_prompts.backbones.pixels import check_input, check_targets, fault_of
 from cl_prompts.errors import InputError
-from cl_prompts.losses.classification import has_one_class
 from cl_prompts.models.base import Output, finite
 from cl_prompts.strategies.base.experience import (
     announces_boundaries,
@@ -209,7 +208,8 @@ class OnlineStrategy(Method):
         self.after_step(output, batch)
         self.updates += 1
         if self.class_mask == "batch":
-            self.single_class_batches += has_one_class(batch.labels)
+            # Such a batch teaches nothing: the loss over its classes is 0.
+            self.single_class_batches += (batch.labels == batch.labels[:1]).all()
         self.check_loss()
 
     def check_loss(self, *, now: bool = False) -> None:

@@ -18,7 +18,6 @@ from cl_prompts.training.gaussian_alignment import (
     GaussianStatistics,
     MeanScale,
 )
-from cl_prompts.training.task_ages import scale_rows
 
 
 class HeadAlignment(StrategyPlugin):
@@ -195,5 +194,4 @@ class HeadAlignment(StrategyPlugin):
         for alignment, classifier in zip(alignments, classifiers, strict=True):
             alignment.align(classifier.module)
             classifier.module.zero_grad()
-            if self.feature_scale is not None:
-                scale_rows(classifier.module, alignment.ages, self.feature_scale)
+            alignment.scale_rows(classifier.module)

@@ -134,8 +134,8 @@ def test_rows_of_earlier_tasks_are_lengthened_by_their_age() -> None:
     for scale in (0.0, 0.5):
         strategy, plugin = aligned("linear_probe", "class_incremental", **PLUS)
         for (alignment,) in plugin.alignments:
-            alignment.feature_scale = 0.0  # that of draws
-        plugin.feature_scale = scale  # that of rows
+            alignment.scaled = lambda features, *_: features  # not the draws
+            alignment.feature_scale = scale
         fit(strategy, experiences("class_incremental"))
         rows.append(strategy.model.head.weight.detach())
     ages = torch.tensor([2, 2, 1, 1, 0, 0])[:, None]
