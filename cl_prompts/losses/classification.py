@@ -37,18 +37,6 @@ def batch_classes(labels: Tensor, n_classes: int) -> Tensor:
     return present.index_fill_(0, labels, True)
 
 
-def has_one_class(labels: Tensor) -> Tensor:
-    """Return whether a batch has one class, for which a loss over its classes is 0.
-
-    Args:
-        labels: (batch,) class ids.
-
-    Returns:
-        Boolean scalar on the labels' device; True for an empty batch.
-    """
-    return (labels == labels[:1]).all()
-
-
 def masked_cross_entropy(logits: Tensor, labels: Tensor, competing: Tensor) -> Tensor:
     """Return the mean cross-entropy over the competing classes; other head rows get no gradient.
 

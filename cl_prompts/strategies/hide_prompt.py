@@ -22,9 +22,9 @@ from cl_prompts.prompts.selectors import Distribution
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import MomentumSlots
 from cl_prompts.seeds import derived_seed, seeded
+from cl_prompts.strategies.base.head import Classifier, head_of
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
 from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
 from cl_prompts.training.schedules import Schedule
 

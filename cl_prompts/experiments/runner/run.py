@@ -147,14 +147,12 @@ class Run:
         found = {**self._description(), "seconds": seconds, "command": command}
         if not ended:
             return found
-        counted = strategy.class_mask == "batch"
         return {
             **found,
             "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
             "results": self.results(),
             **self._domains(),
             "own_scores": self.anytime.own_scores,
-            "single_class_batches": int(strategy.single_class_batches) if counted else None,
             "trainable_parameters": strategy.model.n_learned,
             "memory": self._memory(),
             "images_per_second": strategy.samples_seen / seconds,

@@ -28,7 +28,7 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
     * ``start_of_period``: at the start of the next period.
 
     When training resumes, the events at the start of an experience and epoch fire again, with
-    ``strategy.place`` set. During an update ``strategy.batch`` is the mini-batch and
+    ``strategy.loop.place`` set. During an update ``strategy.batch`` is the mini-batch and
     ``strategy.output`` the model's output on it. A loss term is added to ``strategy.loss`` in
     ``before_backward``.
 

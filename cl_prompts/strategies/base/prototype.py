@@ -21,7 +21,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch, own_sampler
 
@@ -193,9 +192,7 @@ class PrototypeStrategy(OnlineStrategy):
         if self.given_sums is None:
             super().training_epoch(**kwargs)
             return
-        done = 0 if self.place is None else self.place["samples"]
-        self.place = None
-        self._epoch_order = self.shuffler.get_state()
+        done = self.loop.start_epoch()
         sampler = own_sampler(self.dataloader)
         if sampler is not None and sampler.generator is not None:  # the epoch draws its order
             torch.randperm(sampler.n, generator=sampler.generator)
@@ -213,7 +210,7 @@ class PrototypeStrategy(OnlineStrategy):
                     self.model.head.add(other)
             self.samples_seen += part.size
             self._after_training_iteration(**kwargs)
-            self._between_stream_batches(part.end)
+            self.loop.checkpoint(part.end)
 
     def labels_of(self, batch: Batch) -> Tensor:
         """Return the labels, on the CPU if the classifier sorts by them."""
@@ -228,8 +225,7 @@ class PrototypeStrategy(OnlineStrategy):
         """Return the evaluation loss: cross-entropy, or with several labels squared error."""
         if not self.model.multi_label:
             return super().criterion()
-        annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
-        return _squared_error(self.mb_output, self.mb_y, annotated & self.model.seen)
+        return _squared_error(self.mb_output, self.mb_y, self.tested.annotated & self.model.seen)
 
 
 def _squared_error(scores: Tensor, labels: Tensor, classes: Tensor) -> Tensor:

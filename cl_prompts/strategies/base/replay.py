@@ -30,7 +30,12 @@ class Replay:
     Args:
         buffer: of references of width 2.
         batch_size: samples per draw.
+        views: number of views per sample, reused in turn; None for a new view at each read.
+
+    Attributes:
         draws: independent draws per update (DER++: 2).
+        workers: number of processes that read images; 0 for this process.
+        n_sources: number of experiences so far, also without a buffer.
 
     Example:
         >>> from cl_prompts.training.buffers import ReservoirBuffer
@@ -39,14 +44,13 @@ class Replay:
         (0, [])
     """
 
-    def __init__(self, buffer: ReplayBuffer, batch_size: int, draws: int = 1) -> None:
-        self.buffer: Any = buffer
+    def __init__(self, buffer: ReplayBuffer, batch_size: int, views: int | None = None) -> None:
+        self.buffer = buffer
         self.batch_size = batch_size
-        self.draws = draws
-        self.views: int | None = None
-        """Number of views per sample, reused in turn; None for a new view at each read."""
+        self.views = views
+        self.draws = 1
         self.workers = 0
-        """Number of processes that read images; 0 for this process."""
+        self.n_sources = 0
         self._items = _Items([], [])
         self._loader: DataLoader[Any] | None = None
         self._shares: list[list[_Wanted]] = []
@@ -55,12 +59,13 @@ class Replay:
         return len(self.buffer)
 
     @property
-    def n_sources(self) -> int:
-        """Number of experiences that references point to."""
-        return len(self._items.sources)
+    def current(self) -> int:
+        """Number of the current experience in references and keys of views, from 0."""
+        return self.n_sources - 1
 
     def enter(self, experience: Any, annotated: Tensor) -> None:
         """Start an experience, which labels the classes ``annotated``, a (classes,) mask."""
+        self.n_sources += 1
         if self.buffer.size:  # without a buffer no experience is kept in memory
             self.close()
             # With the transforms of training, also after an evaluation.
@@ -183,7 +188,7 @@ class Replay:
 
     def references(self, rows: Tensor) -> Tensor:
         """Return rows (m,) of the current experience as references (m, 2)."""
-        return torch.stack([torch.full_like(rows, len(self._items.sources) - 1), rows], dim=1)
+        return torch.stack([torch.full_like(rows, self.current), rows], dim=1)
 
     def restore(self, state: dict[str, Any], experiences: list[tuple[Any, Tensor]]) -> None:
         """Restore the buffer, and the experiences trained on with their annotated classes.
@@ -199,8 +204,11 @@ class Replay:
             )
         self.close()
         self._items = _Items([], [])
+        self.n_sources = 0
         for experience, annotated in experiences:
             self.enter(experience, annotated)
+        if not self.buffer.size:
+            self.n_sources = state["sources"]
 
 
 @dataclass

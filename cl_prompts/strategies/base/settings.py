@@ -19,6 +19,9 @@ from torch import Tensor
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
 
+#: state of a strategy or plugin: tensors and plain values, as checkpoints hold them
+State = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Setting:

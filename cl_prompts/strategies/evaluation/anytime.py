@@ -190,7 +190,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         if isinstance(strategy.model, ContinualModel) and strategy.model.n_classes > self.n_classes:
             self.n_classes = strategy.model.n_classes
             self._widen()
-        resumed = getattr(strategy, "place", None) is not None
+        resumed = getattr(strategy, "loop", None) is not None and strategy.loop.place is not None
         self._position.enter(strategy.experience, again=resumed)
         self.domains.begin(strategy.experience)
 

@@ -13,8 +13,8 @@ from cl_prompts.losses.distillation import distillation_loss
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies.base.head import head_of
 from cl_prompts.strategies.base.plugin import StrategyPlugin
-from cl_prompts.strategies.base.task_pass import head_of
 
 
 class Distillation(StrategyPlugin):

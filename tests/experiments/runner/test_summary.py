@@ -33,15 +33,6 @@ def test_what_has_no_course_has_no_value_for_it() -> None:
     assert all(found[name] is None for name in undefined)
 
 
-def test_batches_of_one_class_are_counted_where_they_teach_nothing() -> None:
-    for overrides, want in ((["class_mask=batch"], 3), ([], None)):
-        (settings,) = plan("digits", ["strategy=linear_probe", "seed=1", *overrides])
-        run = build_run(settings)
-        run.strategy.single_class_batches += 3
-        found = run.summary(seconds=1.0, command="")
-        assert found["single_class_batches"] == want
-
-
 def test_memory_counts_stored_samples_and_statistics() -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     found = build_run(settings).summary(seconds=1.0, command="")
