@@ -69,6 +69,8 @@ class RainbowMemory(HeadStrategy):
     """Stream samples between two rehearsals where no boundary is announced; None for never. By
     default published CIFAR-100 streams have as many rehearsals as tasks, shorter streams none."""
 
+    buffer: ClassBalancedBuffer
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         if self.reuse_features and self.model.reads_images:

@@ -171,7 +171,8 @@ def _attach_tracker(loop: TaskLoop, records: dict[str, Any] | None, watcher: Wat
     if records is not None:
         tracker.restore_records(records, strategy.device)
     # In front of Avalanche's own plugins: its clock must stay last.
-    strategy.plugins.insert(strategy.plugins.index(run.anytime) + 1, tracker)
+    at = strategy.plugins.index(run.anytime) + 1
+    strategy.plugins = [*strategy.plugins[:at], tracker, *strategy.plugins[at:]]
     return tracker
 
 

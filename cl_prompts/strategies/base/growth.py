@@ -119,9 +119,9 @@ def regroup(
     order = {parameter: number for number, parameter in enumerate(trainable)}
     for group in groups:
         group["params"].sort(key=order.__getitem__)
-    for parameter in list(optimizer.state):
-        if reset or parameter not in trainable:
-            del optimizer.state[parameter]
+    for known_one in list(optimizer.state):
+        if reset or known_one not in trainable:
+            del optimizer.state[known_one]
 
 
 def _replace(optimizer: Optimizer, replaced: Mapping[nn.Parameter, nn.Parameter]) -> None:

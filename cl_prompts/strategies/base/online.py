@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 from avalanche.benchmarks import CLExperience
+from avalanche.core import BasePlugin
 from avalanche.training.plugins.evaluation import default_evaluator
 from avalanche.training.templates import SupervisedTemplate
 from avalanche.training.utils import trigger_plugins
@@ -54,11 +55,9 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     Attributes:
         annotated: (classes,) mask of the classes that the current experience labels.
         announced: whether it announces its boundaries (task-aware learning).
-        batch: mini-batch of the update; before the first update, a batch of the stream.
-        output: output of the model on ``batch``.
-        tasks_started: number of announced tasks started.
+        batch, output: mini-batch of the update (at first a batch of the stream), and output on it.
+        tasks_started, updates: numbers of announced tasks started, and of optimizer steps.
         samples_seen: number of stream samples trained on, each counted once per epoch.
-        updates: number of optimizer steps.
         between_batches: callback after each stream batch, which may call ``state_dict``.
         state: names of the attributes that checkpoints hold, besides model, optimizer and buffer.
 
@@ -95,8 +94,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     online_iter: Count = 3
     """Updates per stream batch, each with its own augmentation and buffer samples."""
     views: Count | None = None
-    """Augmentations per sample, reused so that frozen features can be cached; None for a new one in
-    every update. Without augmentation a run sets 1."""
+    """Augmentations per sample, reused so that frozen features can be cached; None for new ones."""
     buffer_size: Size = 0
     """Samples in the replay buffer; 0 for none."""
     buffer_batch_size: Count | None = None
@@ -133,7 +131,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     """Compile the trained part of the forward pass (``torch.compile``): for long runs on a GPU."""
     device: Any = "auto"
     """``"auto"`` (GPU if there is one), ``"cpu"``, ``"cuda"``, ..."""
-    plugins: Any = None
+    plugins: Sequence[BasePlugin] = ()
     """Plugins of this package or of Avalanche. One replaces the method's own of its class, whose
     settings are its defaults."""
     evaluator: Any = default_evaluator
@@ -169,13 +167,14 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.device = pick_device(self.device)
         self.model = construction.given_or_built(self)
         # Before the optimizer: a plugin may add or replace parts of the model.
-        self.plugins = construction.with_own_plugins(self.own_plugins, self.plugins or ())
+        self.plugins = construction.with_own_plugins(self.own_plugins, self.plugins)
         trigger_plugins(self, "attach")
         self.model.to(self.device)
-        several, sizes = self.model.multi_label, ("train_mb_size", "eval_mb_size", "train_epochs")
+        several = self.model.multi_label
         SupervisedTemplate.__init__(
             self,
-            **self.values_of("model", "device", "plugins", "eval_every", *sizes),
+            **self.values_of("model", "device", "plugins", "eval_every"),
+            **self.values_of("train_mb_size", "eval_mb_size", "train_epochs"),
             optimizer=self.optimizer or self.default_optimizer(self.model, self.lr),
             # For Avalanche's plugins that ask for a loss; ours is training_loss.
             criterion=nn.BCEWithLogitsLoss() if several else nn.CrossEntropyLoss(),
@@ -191,8 +190,9 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.between_batches: Callable[[], None] | None = None
         self.annotated = torch.ones(self.model.n_classes, dtype=torch.bool, device=self.device)
         self.announced = self.boundaries is not False
-        self.batch: Batch | None = None
-        self.output: Output | None = None
+        self.batch: Batch = None  # type: ignore[assignment]
+        self.output: Output = None  # type: ignore[assignment]
+        self.loss: Tensor
         self.tasks_started = self.samples_seen = self.updates = 0
         self.next_period = self.period or 0  # in samples_seen, where the current period ends
         self.state.add("tasks_started", "samples_seen", "updates", "next_period")
@@ -203,8 +203,8 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self,
         experiences: CLExperience | Iterable[CLExperience],
         eval_streams: Sequence[CLExperience] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
+        **kwargs: object,
+    ) -> dict[str, object]:
         """Train on one experience or several; ordered streams are not shuffled by default."""
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if self.growing:
@@ -213,14 +213,14 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         kwargs.setdefault("shuffle", not any(mark_of(e, "ordered", False) for e in experiences))
         return super().train(experiences, eval_streams, **kwargs)
 
-    def _before_training_exp(self, **kwargs: Any) -> None:
+    def _before_training_exp(self, **kwargs: object) -> None:
         self.loop.enter()
         super()._before_training_exp(**kwargs)
 
-    def _train_exp(self, experience: CLExperience, eval_streams: object, **kwargs: Any) -> None:
+    def _train_exp(self, experience: CLExperience, eval_streams: object, **kwargs: object) -> None:
         self.loop.train(**kwargs)
 
-    def training_epoch(self, **kwargs: Any) -> None:
+    def training_epoch(self, **kwargs: object) -> None:
         """Train on the stream of the experience."""
         self.loop.epoch(**kwargs)
 
@@ -228,7 +228,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         """Stop the training on the experience after the update."""
         self.loop.stopped = True
 
-    def _after_training_exp(self, **kwargs: Any) -> None:
+    def _after_training_exp(self, **kwargs: object) -> None:
         self.loop.leave()  # first, so that plugins see the finished task
         # Plugins of Avalanche compute with the logits (MAS squares them).
         self.model.finite_forward = True
@@ -238,7 +238,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     def _train_cleanup(self) -> None:
         super()._train_cleanup()
         self.replay.close()
-        self.batch = self.output = None
+        self.batch = self.output = None  # type: ignore[assignment]
 
     def optimizer_step(self) -> None:
         """Make a step, and invalidate what is cached for the old parameters."""
@@ -318,8 +318,9 @@ class OnlineStrategy(Settings, SupervisedTemplate):
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """Return Adam without weight decay on all trainable parameters, as published for MVP."""
-        trained = [p for p in model.parameters() if p.requires_grad]
-        return torch.optim.Adam([{"params": trained}], lr)  # a group may be empty, a list not
+        # As a group, since a list of parameters must not be empty.
+        trained = {"params": [p for p in model.parameters() if p.requires_grad]}
+        return torch.optim.Adam([trained], lr)
 
     def group_of(self, name: str) -> int:
         """Return the index of the optimizer group for a parameter of the model."""

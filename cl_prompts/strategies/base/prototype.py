@@ -187,7 +187,7 @@ class PrototypeStrategy(OnlineStrategy):
             self.model.seen.copy_(head.seen)
         return found
 
-    def training_epoch(self, **kwargs: Any) -> None:
+    def training_epoch(self, **kwargs: object) -> None:
         """Train on the stream of an experience, or add its sums from :attr:`given_sums`."""
         if self.given_sums is None:
             super().training_epoch(**kwargs)

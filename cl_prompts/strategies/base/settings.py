@@ -230,7 +230,7 @@ class Registered:
         """Register attributes."""
         self.names += names
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Copy the values, as tensors and plain values."""
         return {name: _saved(getattr(self.owner, name)) for name in self.names}
 

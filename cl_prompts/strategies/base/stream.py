@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cl_prompts.datasets.collate import Key, collate, viewing
 
 KeyedRow = tuple[int, Key]
+T = TypeVar("T")
 
 
 @dataclass
@@ -188,7 +189,7 @@ class StreamBatch:
 
 
 def stream_batches(
-    loader: Any,
+    loader: Iterable[list[Tensor]],
     annotated: Tensor,
     *,
     updates: int,
@@ -245,7 +246,9 @@ def stream_batches(
         start += len(rows)
 
 
-def _batch_of(item: Any, annotated: Tensor, device: Any, samples: Tensor | None = None) -> Batch:
+def _batch_of(
+    item: list[Tensor], annotated: Tensor, device: torch.device | str, samples: Tensor | None = None
+) -> Batch:
     """Send a batch of a loader to the device."""
     # On the CPU as the loader gave them: reading them from a GPU would synchronise.
     labels = item[1]
@@ -258,14 +261,14 @@ def _batch_of(item: Any, annotated: Tensor, device: Any, samples: Tensor | None 
     )
 
 
-def own_sampler(loader: Any) -> RepeatedBatches | None:
+def own_sampler(loader: Iterable[list[Tensor]]) -> RepeatedBatches | None:
     """Return the sampler of a loader of :func:`keyed_loader`, or None for a plugin's loader."""
     sampler = getattr(loader, "batch_sampler", None)
     return sampler if isinstance(sampler, RepeatedBatches) else None
 
 
 @dataclass(eq=False)
-class KeyedItems(Dataset[Any]):
+class KeyedItems(Dataset[T]):
     """Data set with view keys: ``[row, key] -> item``.
 
     With :class:`RepeatedBatches`, a DataLoader yields the same views for any number of workers.
@@ -278,18 +281,18 @@ class KeyedItems(Dataset[Any]):
         'b'
     """
 
-    data: Any
+    data: Dataset[T]
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.data)  # type: ignore[arg-type]
 
-    def __getitem__(self, index: KeyedRow) -> Any:
+    def __getitem__(self, index: KeyedRow) -> T:
         row, key = index
         with viewing(*key):
             return self.data[row]
 
 
-def keyed_loader(data: Any, batches: RepeatedBatches, **arguments: Any) -> DataLoader[Any]:
+def keyed_loader(data: Dataset[T], batches: RepeatedBatches, **arguments: Any) -> DataLoader[T]:
     """Make a ``DataLoader`` of a data set's items in keyed views.
 
     Args:

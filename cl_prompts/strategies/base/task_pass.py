@@ -39,8 +39,9 @@ def task_outputs(strategy: OnlineStrategy) -> Iterator[tuple[Output, Tensor]]:
 def _as_in_evaluation(model: ContinualModel) -> Iterator[None]:
     """Set evaluation mode, but for the selector, which uses task prompts in training mode only."""
     model.eval()
-    if getattr(model, "selector", None) is not None:
-        model.selector.train()
+    selector = getattr(model, "selector", None)
+    if selector is not None:
+        selector.train()
     try:
         yield
     finally:

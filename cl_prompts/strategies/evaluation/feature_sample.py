@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
 
 import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
+from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.closed_form.sums import combine, order_matters, sums_of, zero
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.confidence import temperature_of
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.settings import State
 
 #: samples kept
 SAMPLED = 200
@@ -51,27 +53,27 @@ class FeatureSample(BaseSGDPlugin):
     sample: HeldOutSample
     """Features, and labels (n, 1); with several labels (n, classes): 1, -1, or 0 if unknown."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Make room for features of the strategy's backbone."""
         model = strategy.model
         columns = model.n_classes if model.multi_label else 1
-        given: dict[str, Any] = {"seed": strategy.seed, "dtype": torch.float32}
-        sample = HeldOutSample(SAMPLED, model.backbone.feature_dim, columns, **given)
+        dim = model.backbone.feature_dim
+        sample = HeldOutSample(SAMPLED, dim, columns, seed=strategy.seed, dtype=torch.float32)
         self.sample = sample.to(strategy.device)
 
-    def end_of_stream_batch(self, strategy: Any, **kwargs: Any) -> None:
+    def end_of_stream_batch(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Offer the features of a stream batch to the sample."""
         batch = strategy.batch
         n = batch.n_stream
         self._offer(strategy.output.features[:n], batch.labels[:n], batch.annotated)
 
-    def _offer(self, features: Tensor, labels: Tensor, annotated: Any) -> None:
+    def _offer(self, features: Tensor, labels: Tensor, annotated: Tensor | bool) -> None:
         targets = labels[:, None] if labels.dim() == 1 else (2 * labels - 1) * annotated
         self.sample.add(features, targets)
 
     @torch.no_grad()
     def adopt(
-        self, strategy: Any, images: Sequence[Tensor], labels: Tensor, *, offered: int
+        self, strategy: OnlineStrategy, images: Sequence[Tensor], labels: Tensor, *, offered: int
     ) -> None:
         """Take a uniform sample of what a combined model has learned elsewhere.
 
@@ -89,7 +91,7 @@ class FeatureSample(BaseSGDPlugin):
         self.sample.reservoir.offered = offered
 
     @torch.no_grad()
-    def temperature(self, head: Any) -> float | None:
+    def temperature(self, head: PrototypeClassifier) -> float | None:
         """Fit the temperature, see :func:`~cl_prompts.metrics.confidence.temperature_of`.
 
         Args:
@@ -118,7 +120,9 @@ class FeatureSample(BaseSGDPlugin):
         return temperature_of(logits[scored], labels[scored])
 
     @torch.no_grad()
-    def order_check(self, head: Any, *, multi_label: bool = False) -> dict[str, float] | None:
+    def order_check(
+        self, head: PrototypeClassifier, *, multi_label: bool = False
+    ) -> dict[str, float] | None:
         """Compare the scores of classifiers that learn the sample in different orders.
 
         Args:
@@ -149,16 +153,16 @@ class FeatureSample(BaseSGDPlugin):
         gap = float(torch.stack(found).abs().max())
         return {"orders": ORDERS, "samples": n, "difference": gap / (float(want.abs().max()) or 1)}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the sample."""
         return dict(self.sample.state_dict())
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.sample.load_state_dict(state)
 
 
-def _scores(head: Any, given: list[Tensor], order: Tensor) -> Tensor:
+def _scores(head: PrototypeClassifier, given: list[Tensor], order: Tensor) -> Tensor:
     """Scores (n, seen classes) of samples after an update with all of them in an order."""
     fresh = deepcopy(head)
     zero(fresh)
