@@ -51,10 +51,6 @@ class EASE(AdapterStrategy):
     """Weight of the other tasks' subspaces in a score."""
     lr: Positive = 0.025
 
-    def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Return whether each task has its own adapters."""
-        return True
-
     def build_model(self, backbone: FrozenViT, n_classes: int) -> EaseViT:
         """Build the adapters of all tasks, and prototypes in as many subspaces."""
         adapters = TaskAdapters(

@@ -98,10 +98,6 @@ class HiDePrompt(PromptStrategy):
     period: Count | None = 1000
     """Stream samples per prefix where no boundary is announced; None for a single prefix."""
 
-    def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Return whether each task has its own prefix."""
-        return self.pool_size is None
-
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a prefix per task and a query classifier; the head reads the class token."""
         size = slots_for(self.pool_size, self.n_tasks)

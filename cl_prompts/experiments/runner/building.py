@@ -200,7 +200,7 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     benchmark = benchmark_from_split(train, data.test, split)
     anytime = _evaluation(settings, data, split)
     once = issubclass(kind, PrototypeStrategy) and not settings.options.get("augmented_views")
-    sample = FeatureSample() if once else None
+    sample = FeatureSample() if once and not data.multi_label else None
     n_classes, n_tasks = len(data.classes), split.n_tasks
     if settings.parent:
         # A continual run starts at the size of its first ancestor and grows as they did.

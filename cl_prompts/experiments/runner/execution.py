@@ -126,7 +126,7 @@ def execute(
         if rows is not None:
             hashes = contents(run.data.train, rows.tolist())
             files.replace(folder.path / LEARNED_IMAGES, [bytes.fromhex("".join(hashes))])
-        loop.write_summary("finished", order_check=run.order_check())
+        loop.write_summary("finished", order_free=run.order_free())
         run.strategy.feature_cache.clear()
     request.obey()
 

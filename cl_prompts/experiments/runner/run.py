@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import peak_memory, pick_device
+from cl_prompts.closed_form.sums import order_matters
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.metrics.continual import without_course
@@ -89,16 +90,15 @@ class Run:
         # No test image was trained on, so the last evaluation measured held-out images.
         log_odds = self.anytime.evaluator.confidence.sort().values.tolist()
         temperature = None
-        if self.sample is not None and not self.data.multi_label:
+        if self.sample is not None:
             temperature = self.sample.temperature(self.strategy.model.head)
         return {"log_odds": log_odds, "temperature": temperature}
 
-    def order_check(self) -> dict[str, float] | None:
-        """Return how far scores depend on the order of the stream; None for gradient methods."""
-        if self.sample is None:
-            return None
-        head = self.strategy.model.head
-        return self.sample.order_check(head, multi_label=self.data.multi_label)
+    def order_free(self) -> bool:
+        """Return whether scores do not depend on the order of the stream, as those of sums."""
+        strategy = self.strategy
+        once = isinstance(strategy, PrototypeStrategy) and not strategy.augmented_views
+        return once and order_matters(strategy.model.head) is None
 
     def warnings(self) -> list[str]:
         """Return a sentence for each valid setting that has no effect on this stream."""

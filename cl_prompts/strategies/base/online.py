@@ -331,8 +331,8 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         return ReservoirBuffer(size, width=2, seed=seed)
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Return whether the model has one entry per announced task; refuse too many tasks."""
-        return False
+        """Return whether each announced task has its own entry; refuse too many tasks."""
+        return "n_tasks" in self.settings() and getattr(self, "pool_size", None) is None
 
     def check_announced(self, *, announced: bool) -> None:
         """Refuse a stream with or without announced boundaries; plugins have the same hook."""

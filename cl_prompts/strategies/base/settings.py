@@ -6,7 +6,7 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -79,10 +79,7 @@ class Settings:
         # The most general base first, so that a subclass's declaration replaces it.
         for base in reversed(cls.__mro__):
             if base is not Settings and issubclass(base, Settings):
-                declared = _declared_by(base)  # type: ignore[arg-type]
-                if base is cls:
-                    _check_names(cls, declared.keys() - found.keys())
-                found |= declared
+                found |= _declared_by(base)  # type: ignore[arg-type]
         for name in cls.excluded:
             found.pop(name, None)
         cls.__settings = found
@@ -143,17 +140,6 @@ class Settings:
         if not isinstance(value, Mapping):
             raise InputError(f"{name} is {shown(value)}: give a {kind.__name__}(...)")
         return kind(**{**self.explicit, **value})
-
-
-def _check_names(cls: type, names: Iterable[str]) -> None:
-    """Refuse new settings that shadow other attributes."""
-    for name in names:
-        # Constructors set the first two, so the class does not have them.
-        if name in ("explicit", "state") or any(hasattr(base, name) for base in cls.__bases__):
-            raise InputError(
-                f"setting {name} of {cls.__name__} shadows another attribute: give the setting"
-                " another name"
-            )
 
 
 @cache

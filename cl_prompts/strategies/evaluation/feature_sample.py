@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
-from cl_prompts.closed_form.sums import combine, order_matters, sums_of, zero
+from cl_prompts.closed_form.sums import combine, zero
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.confidence import temperature_of
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -19,21 +19,15 @@ from cl_prompts.strategies.base.settings import State
 
 #: samples kept
 SAMPLED = 200
-#: random orders in which the sample is learned again
-ORDERS = 5
-#: most multiply-adds of all orders, a few seconds of one core
-WORK = 3 * 10**10
 _PARTS = 5
-_BATCH = 64
 
 
 class FeatureSample(BaseSGDPlugin):
-    """Uniform sample of training features, which calibrates a closed-form classifier.
+    """Uniform sample of training features, which calibrates a classifier of one label per image.
 
     The sample is scored in five parts. The classifier's sums minus those of a part give the
     solution that scores this part, so no sample is scored by a solution that contains it. This
     takes five solutions, no forward passes, and temporarily twice the memory of the classifier.
-    The sample also shows whether scores depend on the order of the stream.
 
     The sample (200 features and labels) is part of checkpoints, not of the model.
 
@@ -51,25 +45,20 @@ class FeatureSample(BaseSGDPlugin):
     """
 
     sample: HeldOutSample
-    """Features, and labels (n, 1); with several labels (n, classes): 1, -1, or 0 if unknown."""
+    """Features, and labels (n, 1)."""
 
     def attach(self, strategy: OnlineStrategy) -> None:
         """Make room for features of the strategy's backbone."""
         model = strategy.model
-        columns = model.n_classes if model.multi_label else 1
         dim = model.backbone.feature_dim
-        sample = HeldOutSample(SAMPLED, dim, columns, seed=strategy.seed, dtype=torch.float32)
+        sample = HeldOutSample(SAMPLED, dim, 1, seed=strategy.seed, dtype=torch.float32)
         self.sample = sample.to(strategy.device)
 
     def end_of_stream_batch(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Offer the features of a stream batch to the sample."""
         batch = strategy.batch
         n = batch.n_stream
-        self._offer(strategy.output.features[:n], batch.labels[:n], batch.annotated)
-
-    def _offer(self, features: Tensor, labels: Tensor, annotated: Tensor | bool) -> None:
-        targets = labels[:, None] if labels.dim() == 1 else (2 * labels - 1) * annotated
-        self.sample.add(features, targets)
+        self.sample.add(strategy.output.features[:n], batch.labels[:n, None])
 
     @torch.no_grad()
     def adopt(
@@ -79,7 +68,7 @@ class FeatureSample(BaseSGDPlugin):
 
         Args:
             strategy: of the model.
-            images, labels: the sample, each (3, size, size) in [0, 1], and (n,) or (n, classes).
+            images, labels: the sample, each (3, size, size) in [0, 1], and (n,).
             offered: number of samples that it was drawn from.
         """
         self.sample.clear()
@@ -87,7 +76,7 @@ class FeatureSample(BaseSGDPlugin):
         for start in range(0, len(images), strategy.train_mb_size):
             rows = slice(start, start + strategy.train_mb_size)
             features = model.features(torch.stack([*images[rows]]).to(strategy.device))
-            self._offer(features, labels[rows].to(features.device), True)
+            self.sample.add(features, labels[rows, None].to(features.device))
         self.sample.reservoir.offered = offered
 
     @torch.no_grad()
@@ -119,40 +108,6 @@ class FeatureSample(BaseSGDPlugin):
         scored = logits.gather(1, labels[:, None])[:, 0].isfinite()
         return temperature_of(logits[scored], labels[scored])
 
-    @torch.no_grad()
-    def order_check(
-        self, head: PrototypeClassifier, *, multi_label: bool = False
-    ) -> dict[str, float] | None:
-        """Compare the scores of classifiers that learn the sample in different orders.
-
-        Args:
-            head: a classifier; it does not change.
-            multi_label: whether it is one of several labels per image.
-
-        Returns:
-            Number of orders (0 if a comparison would take too long), and of samples, and the
-            largest relative difference of scores; None if the classifier depends on the order.
-        """
-        if order_matters(head):
-            return None
-        features, targets = self.sample.samples
-        n = len(features)
-        sums = [tensor for part in head.modules() for tensor, _ in sums_of(part).values()]
-        size, rows = sum(t.numel() for t in sums), max(max(t.shape) for t in sums)
-        # An update costs about the size of the sums, a solution ten times that for each row.
-        if not n or (ORDERS + 1) * (n + 10 * rows) * size > WORK:
-            return {"orders": 0}
-        given = [features, targets[:, 0].long()]
-        if multi_label:
-            given = [features, (targets > 0).float(), targets != 0]
-        draws = torch.Generator().manual_seed(0)
-        want = _scores(head, given, torch.arange(n))
-        found = [
-            _scores(head, given, torch.randperm(n, generator=draws)) - want for _ in range(ORDERS)
-        ]
-        gap = float(torch.stack(found).abs().max())
-        return {"orders": ORDERS, "samples": n, "difference": gap / (float(want.abs().max()) or 1)}
-
     def state_dict(self) -> State:
         """Return the sample."""
         return dict(self.sample.state_dict())
@@ -160,13 +115,3 @@ class FeatureSample(BaseSGDPlugin):
     def load_state_dict(self, state: State) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.sample.load_state_dict(state)
-
-
-def _scores(head: PrototypeClassifier, given: list[Tensor], order: Tensor) -> Tensor:
-    """Scores (n, seen classes) of samples after an update with all of them in an order."""
-    fresh = deepcopy(head)
-    zero(fresh)
-    for rows in order.to(given[0].device).split(_BATCH):
-        fresh.update(*(part[rows] for part in given))
-    scores: Tensor = fresh.scores(given[0])
-    return scores[:, fresh.seen]
