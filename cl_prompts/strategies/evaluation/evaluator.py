@@ -114,10 +114,6 @@ class CachedEvaluator:
         self._batches: list[list[int]] = []
         self._looked_at = False
 
-    def __getstate__(self) -> State:
-        """All attributes but the loader, whose processes cannot be copied."""
-        return {**vars(self), "_loader": None}
-
     def _cache_keys(self, model: nn.Module) -> dict[str, Hashable]:
         return model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
 
@@ -315,11 +311,6 @@ class CachedEvaluator:
         """Put features (n, dim) of test images (n,), computed elsewhere, into the cache."""
         keys = self._cache_keys(model)
         self._features.put(rows, {"frozen": values.to(self.device)}, keys)
-
-    def clear(self) -> None:
-        """Clear the feature cache."""
-        self._features.clear()
-        self._features.reserve(0, len(self.targets))
 
     def close(self) -> None:
         """Stop the loader's processes; a later evaluation starts new ones."""
