@@ -68,6 +68,8 @@ class CLIB(HeadStrategy):
     significance: Share = 0.05
     """Significance level of that test."""
 
+    buffer: ClassBalancedBuffer
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         # Relative to each group's own rate.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -70,7 +68,7 @@ class CODAPrompt(PromptStrategy):
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build prefixes as weighted sums of components; the head reads the class token."""
         shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
-        growth: dict[str, Any] = {"n_tasks": self.n_tasks, "orthogonal": self.orthogonal}
+        growth = self.values_of("n_tasks", "orthogonal")
         blocks = len(self.prompted_blocks)
         return PromptedViT(
             backbone,

@@ -60,14 +60,14 @@ class DERpp(HeadStrategy):
         n = batch.n_stream
         draw = len(batch.slots) // 2
         # One pass over all: stream samples, then two independent draws.
-        loss = self.label_loss(output.logits[:n], batch.part(slice(n)), whole=batch)
+        loss = self.label_loss(output.logits, batch, slice(n))
         if draw == 0:
             return loss
         first = slice(n, n + draw)
         second = slice(n + draw, None)
         # CE(stream) + alpha MSE(first draw, its stored logits) + beta CE(second draw)
         dark = stored_logit_loss(output.logits[first], *self.stored.at(batch.slots[:draw]))
-        replayed = self.label_loss(output.logits[second], batch.part(second), whole=batch)
+        replayed = self.label_loss(output.logits, batch, second)
         return loss + self.alpha * dark + self.beta * replayed
 
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:

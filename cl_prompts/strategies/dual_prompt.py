@@ -64,10 +64,6 @@ class DualPrompt(PoolStrategy):
     lr: Positive = 0.0028125
     train_mb_size: Count = 24
 
-    def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Return whether each task has its own E-prompt."""
-        return self.pool_size is None
-
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build shared G-prefixes and one E-prefix per slot; the head reads the class token."""
         check_blocks(backbone.depth, g_blocks=self.g_blocks, e_blocks=self.e_blocks)

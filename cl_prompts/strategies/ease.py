@@ -51,10 +51,6 @@ class EASE(AdapterStrategy):
     """Weight of the other tasks' subspaces in a score."""
     lr: Positive = 0.025
 
-    def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Return whether each task has its own adapters."""
-        return True
-
     def build_model(self, backbone: FrozenViT, n_classes: int) -> EaseViT:
         """Build the adapters of all tasks, and prototypes in as many subspaces."""
         adapters = TaskAdapters(
@@ -83,7 +79,7 @@ class EASE(AdapterStrategy):
         known = ~self.model.earlier()[batch.labels]
         competing = batch.annotated & ~self.model.earlier()
         if self.class_mask == "batch":
-            competing = competing & self.competing_classes(batch.labels)
+            competing = competing & self.label_loss.competing_classes(batch.labels)
         # Samples of earlier classes get any competing label and weight 0.
         competing = torch.where(competing.any(), competing, torch.ones_like(competing))
         labels = torch.where(known, batch.labels, competing.int().argmax())

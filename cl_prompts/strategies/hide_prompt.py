@@ -22,9 +22,9 @@ from cl_prompts.prompts.selectors import Distribution
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import MomentumSlots
 from cl_prompts.seeds import derived_seed, seeded
+from cl_prompts.strategies.base.head import Classifier, head_of
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
 from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
 from cl_prompts.training.schedules import Schedule
 
@@ -97,10 +97,6 @@ class HiDePrompt(PromptStrategy):
     clipping."""
     period: Count | None = 1000
     """Stream samples per prefix where no boundary is announced; None for a single prefix."""
-
-    def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Return whether each task has its own prefix."""
-        return self.pool_size is None
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a prefix per task and a query classifier; the head reads the class token."""

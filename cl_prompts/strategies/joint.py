@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from avalanche.benchmarks import CLExperience, DatasetExperience
 
@@ -40,9 +39,9 @@ class Joint(HeadStrategy):
     def train(
         self,
         experiences: CLExperience | Iterable[CLExperience],
-        eval_streams: Sequence[Any] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
+        eval_streams: Sequence[CLExperience] | None = None,
+        **kwargs: object,
+    ) -> dict[str, object]:
         """Train on the union of ``experiences``, in random order.
 
         Raises:
@@ -63,7 +62,7 @@ class Joint(HeadStrategy):
         return super().train(union, eval_streams, **{"shuffle": True, **kwargs})
 
 
-def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
+def _tasks(parts: Sequence[CLExperience]) -> Sequence[CLExperience]:
     """Return the tasks that mini-experiences were cut from if complete, else the parts."""
     wholes = {id(whole): whole for whole in map(whole_of, parts)}
     # A task is complete if its parts have as many samples as the task.
@@ -73,7 +72,7 @@ def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
     return list(wholes.values()) if not any(samples.values()) else parts
 
 
-def _union(parts: Sequence[Any]) -> Any:
+def _union(parts: Sequence[CLExperience]) -> CLExperience:
     """Join all parts in one experience; multi-label tasks of this package share images."""
     parts = _tasks(parts)
     stream = parts[0].origin_stream
@@ -82,7 +81,7 @@ def _union(parts: Sequence[Any]) -> Any:
     data = parts[0].dataset
     for part in parts[1:]:
         data = data.concat(part.dataset)
-    union: Any = DatasetExperience(dataset=data, current_experience=0)
+    union = DatasetExperience(dataset=data, current_experience=0)
     union._origin_stream = stream  # noqa: SLF001  Avalanche's own streams set it so
     for name in ("task_label", "task_labels"):
         if hasattr(parts[0], name):

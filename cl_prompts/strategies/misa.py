@@ -83,7 +83,7 @@ class MISA(PromptStrategy):
 
     def has_entry_a_task(self, n_tasks: int) -> bool:
         """Return whether each task has its own E-prompt."""
-        return self.pool_size is None and self.initial_prompts is None
+        return super().has_entry_a_task(n_tasks) and self.initial_prompts is None
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build shared G-tokens and the pool of E-tokens; the head reads the class token."""

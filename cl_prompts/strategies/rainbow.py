@@ -69,6 +69,8 @@ class RainbowMemory(HeadStrategy):
     """Stream samples between two rehearsals where no boundary is announced; None for never. By
     default published CIFAR-100 streams have as many rehearsals as tasks, shorter streams none."""
 
+    buffer: ClassBalancedBuffer
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         if self.reuse_features and self.model.reads_images:
@@ -141,12 +143,14 @@ class RainbowMemory(HeadStrategy):
             output = self.model.run(None, {"frozen": features[slots.to(self.device)]})
         self.optimizer.zero_grad()
         labels = self.buffer.labels[slots].to(self.device)
-        self.loss = masked_cross_entropy(output.logits, labels, self.competing_classes(labels))
+        self.loss = masked_cross_entropy(
+            output.logits, labels, self.label_loss.competing_classes(labels)
+        )
         self.backward()
         self.clip_gradients()
         self.optimizer_step()
         self.updates += 1
-        self.check_loss()
+        self.loop.check_loss()
 
     @torch.no_grad()
     def _buffer_features(self) -> Tensor:

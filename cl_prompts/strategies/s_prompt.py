@@ -52,10 +52,6 @@ class SPrompt(PoolStrategy):
     lr: Positive = 0.0028125
     train_mb_size: Count = 24
 
-    def has_entry_a_task(self, n_tasks: int) -> bool:
-        """Return whether each task has its own prompt."""
-        return self.pool_size is None
-
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build one prefix per slot in all prompted blocks; the head reads the class token."""
         size = slots_for(self.pool_size, self.n_tasks)

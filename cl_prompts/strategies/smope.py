@@ -104,7 +104,7 @@ class SMoPE(PromptStrategy):
 
     def _dense_epochs(self) -> int:
         """Return the number of dense epochs of the current experience."""
-        first = self.tasks_started == 1 and self.task_position.first
+        first = self.tasks_started == 1 and self.loop.task.first
         return int(self.dense_share * self.train_epochs) if first else 0
 
     def _is_dense(self) -> bool:

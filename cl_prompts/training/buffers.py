@@ -60,6 +60,10 @@ class ReplayBuffer:
         """Draw ``min(n, len)`` distinct references uniformly: (m, width)."""
         return self.slots[self.draw_slots(n)]
 
+    def add(self, references: Tensor, labels: Tensor) -> Tensor:
+        """Offer a batch of references (batch, width); return the slot of each, or -1."""
+        raise NotImplementedError
+
     def state_dict(self) -> dict[str, Any]:
         """Contents, counters and generator."""
         return {

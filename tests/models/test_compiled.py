@@ -37,7 +37,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     def decoding(model: Any) -> compiled.CompiledDecoding:
         return plain(model, backend)
 
-    monkeypatch.setattr("cl_prompts.strategies.base.method.CompiledDecoding", decoding)
+    monkeypatch.setattr("cl_prompts.strategies.base.construction.CompiledDecoding", decoding)
     dynamo.reset()
     yield found
     dynamo.reset()

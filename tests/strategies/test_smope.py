@@ -103,7 +103,7 @@ def test_the_first_task_starts_dense_and_turns_sparse_with_a_fresh_optimizer() -
     def note(**_: Any) -> None:
         steps.append(int(strategy.optimizer.state[head].get("step", 0)))
 
-    watch(strategy, "check_loss", note)
+    watch(strategy.loop, "check_loss", note)
     stream = experiences("class_incremental")
     assert phases(strategy, stream) == [True] * 2 + [False] * 2 + [False] * 8
     assert steps[:1] + steps[-1:] == [1, 4]

@@ -178,16 +178,7 @@ def order_sentences(group: Group) -> list[str]:
     score = "The final mAP" if group.multi_label else "A_last"
     found = []
     for row, runs in group.rows.items():
-        checks: list[dict[str, Any]] = [run.summary.get("order_check") or {} for run in runs]
-        if not all(checks):
-            continue
-        how = "its state is sums over samples; not checked in this run"
-        if done := [check for check in checks if check["orders"]]:
-            how = (
-                f"checked on {done[0]['samples']} training images: largest relative difference of"
-                f" scores over {done[0]['orders']} random orders,"
-                f" {max(check['difference'] for check in done):.0e}"
-            )
-        name = group.names[row]
-        found.append(f"{score} of {name} does not depend on the order of the stream ({how}).")
+        if all(run.summary.get("order_free") for run in runs):
+            name = group.names[row]
+            found.append(f"{score} of {name} does not depend on the order of the stream.")
     return found

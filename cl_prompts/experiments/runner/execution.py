@@ -92,7 +92,7 @@ def execute(
             run.anytime.evaluator.close()
             run.strategy.replay.close()
         write_model(run, folder.path)
-        loop.write_summary("finished", order_check=run.order_check())
+        loop.write_summary("finished", order_free=run.order_free())
         run.strategy.feature_cache.clear()
     request.obey()
 
@@ -106,7 +106,8 @@ def _attach_tracker(loop: TaskLoop, records: dict[str, Any] | None, watcher: Wat
     if records is not None:
         tracker.restore_records(records, strategy.device)
     # In front of Avalanche's own plugins: its clock must stay last.
-    strategy.plugins.insert(strategy.plugins.index(run.anytime) + 1, tracker)
+    at = strategy.plugins.index(run.anytime) + 1
+    strategy.plugins = [*strategy.plugins[:at], tracker, *strategy.plugins[at:]]
     return tracker
 
 

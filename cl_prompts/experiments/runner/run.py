@@ -10,11 +10,13 @@ from torch import Tensor
 
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import peak_memory, pick_device
+from cl_prompts.closed_form.sums import order_matters
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.metrics.continual import without_course
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
@@ -64,11 +66,11 @@ class Run:
         results = self.anytime.results
         return without_course(results) if self.strategy.whole_stream else results
 
-    def order_check(self) -> dict[str, float] | None:
-        """Return how far scores depend on the order of the stream; None for gradient methods."""
-        if self.sample is None:
-            return None
-        return self.sample.order_check(self.strategy.model.head)
+    def order_free(self) -> bool:
+        """Return whether scores do not depend on the order of the stream, as those of sums."""
+        strategy = self.strategy
+        once = isinstance(strategy, PrototypeStrategy) and not strategy.augmented_views
+        return once and order_matters(strategy.model.head) is None
 
     def warnings(self) -> list[str]:
         """Return a sentence for each valid setting that has no effect on this stream."""
@@ -117,14 +119,12 @@ class Run:
         found = {**self._description(), "seconds": seconds, "command": command}
         if not ended:
             return found
-        counted = strategy.class_mask == "batch"
         return {
             **found,
             "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
             "results": self.results(),
             **self._domains(),
             "own_scores": self.anytime.own_scores,
-            "single_class_batches": int(strategy.single_class_batches) if counted else None,
             "trainable_parameters": strategy.model.n_learned,
             "memory": self._memory(),
             "images_per_second": strategy.samples_seen / seconds,

@@ -89,7 +89,7 @@ class Tracker(BaseSGDPlugin):
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Read the counters, unless training resumes within the task."""
-        if strategy.place is None:
+        if strategy.loop.place is None:
             self._at_start = {"usage": prompt_usage(strategy.model), **self._count(strategy)}
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from avalanche.benchmarks import CLExperience
 from avalanche.benchmarks.scenarios.online import OnlineCLExperience
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 
 
-def whole_of(experience: Any) -> Any:
+def whole_of(experience: CLExperience) -> CLExperience:
     """Return the experience that a mini-experience was cut from; any other one itself.
 
     A mini-experience of several experiences is returned itself.
@@ -31,7 +31,7 @@ def whole_of(experience: Any) -> Any:
         return getattr(experience, "origin_experience", None) or experience
 
 
-def mark_of(experience: Any, name: str, default: bool) -> bool:
+def mark_of(experience: CLExperience, name: str, default: bool) -> bool:
     """Read ``ordered`` or ``boundaries`` of an experience, or return the default.
 
     The data set is asked where Avalanche made an experience from a part of ours, as
@@ -45,7 +45,7 @@ def mark_of(experience: Any, name: str, default: bool) -> bool:
     return bool(mark)
 
 
-def announces_boundaries(experience: Any, given: bool | None = None) -> bool:
+def announces_boundaries(experience: CLExperience, given: bool | None = None) -> bool:
     """Return whether the method may use the start of the experience as a task boundary.
 
     ``given`` decides, or else ``boundaries`` of the experience, or ``access_task_boundaries`` of
@@ -57,7 +57,7 @@ def announces_boundaries(experience: Any, given: bool | None = None) -> bool:
     return not hidden and mark_of(experience, "boundaries", True)
 
 
-def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
+def domains_of(experience: CLExperience) -> tuple[set[str], set[str]] | None:
     """Return the domains of an experience and of its whole training stream, by name.
 
     None if the stream has no domains. If the data set does not name those of the stream, both are
@@ -68,8 +68,8 @@ def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
     if carried is None:
         return None
     own = set(carried.uniques)
-    of_stream: Any = getattr(data, "stream_domains", ())
-    return own, set(of_stream[0]) if len(of_stream) else own
+    of_stream = getattr(data, "stream_domains", None) or [own]
+    return own, set(of_stream[0])
 
 
 class TaskPosition:
@@ -96,7 +96,7 @@ class TaskPosition:
         self.last = True
         self.samples = 0
 
-    def enter(self, experience: Any, *, again: bool = False) -> None:
+    def enter(self, experience: CLExperience, *, again: bool = False) -> None:
         """Update the position at the start of an experience.
 
         Args:
@@ -113,7 +113,7 @@ class TaskPosition:
         self.last = self.last or (whole is not experience and self.samples >= len(whole.dataset))
 
 
-def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
+def check_labels(experience: CLExperience, model: ContinualModel, learner: str) -> None:
     """Check the kind and range of an experience's labels against the model's head.
 
     Args:
@@ -147,7 +147,7 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
         )
 
 
-def highest_class(experiences: Iterable[Any]) -> int:
+def highest_class(experiences: Iterable[CLExperience]) -> int:
     """Return the highest class of some experiences, of their whole tasks where known; else -1."""
     highest = -1
     for experience in experiences:
@@ -162,7 +162,7 @@ def highest_class(experiences: Iterable[Any]) -> int:
     return highest
 
 
-def _as_tensor(values: Any, example: Any) -> Tensor:
+def _as_tensor(values: object, example: object) -> Tensor:
     """Convert labels to a tensor, integers to int64."""
     try:
         found = torch.as_tensor(values)
@@ -174,21 +174,21 @@ def _as_tensor(values: Any, example: Any) -> Tensor:
         ) from error
 
 
-def classes_of(experience: Any, n_classes: int) -> Tensor:
+def classes_of(experience: CLExperience, n_classes: int) -> Tensor:
     """Return the (classes,) boolean mask of the classes annotated in an experience.
 
     They are those that it declares, or else those of its labels. All classes count as annotated
     if it declares none and has multi-hot targets or no images.
     """
     whole = whole_of(experience)
-    targets: Any = getattr(getattr(whole, "dataset", None), "targets", ())
+    targets = getattr(getattr(whole, "dataset", None), "targets", None)
     # For a part of a task, Avalanche declares only the classes that occur in it.
     annotated = getattr(targets, "annotated", None)
     if annotated is not None:
         return F.pad(torch.from_numpy(annotated.copy()), (0, n_classes - len(annotated)))
     classes = getattr(whole, "classes_in_this_experience", None)
     if classes is None:
-        if not len(targets) or np.ndim(targets[0]):
+        if targets is None or not len(targets) or np.ndim(targets[0]):
             return torch.ones(n_classes, dtype=torch.bool)
         classes = set(targets)
     mask = torch.zeros(n_classes, dtype=torch.bool)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from avalanche.core import BasePlugin
+from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -13,7 +14,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.growth import Axes, grow_parts, padded
 
 
-def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
+def grow(strategy: SupervisedTemplate, classes: int | Sequence[str], tasks: int = 0) -> None:
     """Expand a trained strategy to new classes or tasks, in place, between two experiences.
 
     Learned values do not change. The initial values of a new row depend only on the seed and the
@@ -57,7 +58,7 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
     strategy.make_optimizer()  # new prompts enter it
 
 
-def _refuse(strategy: Any) -> None:
+def _refuse(strategy: SupervisedTemplate) -> None:
     kind = type(strategy).__name__
     if strategy.whole_stream:
         raise InputError(
@@ -68,12 +69,14 @@ def _refuse(strategy: Any) -> None:
             raise InputError(f"{kind} cannot grow with a given {name}: leave out {name}=")
 
 
-def _grow(strategy: Any, axes: Axes, n: int, *, first: int) -> None:
+def _grow(strategy: SupervisedTemplate, axes: Axes, n: int, *, first: int) -> None:
     replaced = grow_parts(growing_parts(strategy), axes, n, first=first, seed=strategy.seed)
     _replace(strategy.optimizer, replaced)
 
 
-def growing_parts(strategy: Any) -> Iterator[Any]:
+def growing_parts(
+    strategy: SupervisedTemplate,
+) -> Iterator[SupervisedTemplate | BasePlugin | nn.Module]:
     """Yield the strategy, its plugins, and all modules in their attributes, each once."""
     met: set[int] = set()
     for owner in (strategy, *strategy.plugins):
@@ -83,6 +86,42 @@ def growing_parts(strategy: Any) -> Iterator[Any]:
                 if id(module) not in met:
                     met.add(id(module))
                     yield module
+
+
+def regroup(
+    optimizer: Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    group_of: Callable[[str], int],
+    *,
+    reset: bool = False,
+) -> None:
+    """Register new trainable parameters in an optimizer, and drop frozen ones.
+
+    The others keep their optimizer state unless ``reset``. Groups follow the order of the model,
+    since PyTorch saves optimizer state by position.
+
+    Args:
+        optimizer: to be changed in place.
+        parameters: all parameters of the model, by name.
+        group_of: maps the name of a parameter to the index of its group.
+        reset: clear the state of all parameters.
+    """
+    trainable = {p: name for name, p in parameters.items() if p.requires_grad}
+    groups = optimizer.param_groups
+    # Momentum and weight decay would otherwise move parameters that were frozen.
+    for group in groups:
+        group["params"] = [p for p in group["params"] if p in trainable]
+    known = {p for group in groups for p in group["params"]}
+    for parameter, name in trainable.items():
+        if parameter not in known:
+            # A given optimizer may lack the group that the method expects.
+            groups[min(group_of(name), len(groups) - 1)]["params"].append(parameter)
+    order = {parameter: number for number, parameter in enumerate(trainable)}
+    for group in groups:
+        group["params"].sort(key=order.__getitem__)
+    for known_one in list(optimizer.state):
+        if reset or known_one not in trainable:
+            del optimizer.state[known_one]
 
 
 def _replace(optimizer: Optimizer, replaced: Mapping[nn.Parameter, nn.Parameter]) -> None:

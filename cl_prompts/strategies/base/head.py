@@ -1,16 +1,21 @@
-"""Head of a method: its kind, and the normalisation of its input."""
+"""Head of a method, the normalisation of its input, and classifiers to align."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
+
+from torch import Tensor, nn
 
 from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.closed_form.shrinkage import ByRule
 from cl_prompts.closed_form.whitening import FeatureWhitening, HeadInput
 from cl_prompts.models.alignment import Alignment, BatchAlignment, StreamedAlignment, Target
-from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
 from cl_prompts.strategies.base.settings import Settings
+from cl_prompts.strategies.base.stream import Batch
 
 HeadKind = Literal["linear", "cosine", "unit_rows"]
 
@@ -85,3 +90,41 @@ class Head(Settings):
             # MVP's published code aligns features in training only.
             alignment.in_evaluation = self.aligned_tests or self.alignment != "released"
             model.set_head(whitening=alignment)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier of a method, and the features that it reads.
+
+    Attributes:
+        module: maps features (batch, dim) to logits (batch, classes).
+        features: maps the model's output to (batch, dim).
+        rows: maps a batch to the (batch,) mask of samples that enter streaming statistics; None
+            for all stream samples.
+        samples: draws per class in alignment; None for as many as for the head.
+        dim: width of the features; None for that of the head's.
+
+    Example:
+        >>> head = nn.Linear(4, 3)
+        >>> Classifier(head, lambda output: output.raw).samples is None
+        True
+    """
+
+    module: nn.Module
+    features: Callable[[Output], Tensor]
+    rows: Callable[[Batch], Tensor] | None = None
+    samples: int | None = None
+    dim: int | None = None
+
+
+def head_of(model: ContinualModel) -> Classifier:
+    """Return the head of a model, with the whitening of its input if there is one."""
+    head = model.head
+    module = head if model.whitening is None else nn.Sequential(model.whitening, head)
+    return Classifier(module, raw_features)
+
+
+def raw_features(output: Output) -> Tensor:
+    """Return the features (batch, dim) before whitening."""
+    assert output.raw is not None
+    return output.raw

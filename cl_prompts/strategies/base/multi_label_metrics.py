@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from avalanche.evaluation import PluginMetric, metrics
 from avalanche.evaluation.metric_results import MetricResult, MetricValue
 from avalanche.evaluation.metric_utils import get_metric_name
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from cl_prompts.errors import InputError
@@ -24,7 +24,7 @@ _ONE_LABEL = (
 )
 
 
-def refuse_accuracy(evaluator: Any) -> None:
+def refuse_accuracy(evaluator: EvaluationPlugin) -> None:
     """Refuse an evaluator with a metric for one label per image.
 
     Avalanche's accuracies and confusion matrices take the arg-max of 2-D targets: they silently
@@ -105,24 +105,24 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
             score_threshold=self._score_threshold,
         )
 
-    def after_training_iteration(self, strategy: Any) -> None:
+    def after_training_iteration(self, strategy: SupervisedTemplate) -> None:
         """Record the classes of the batch, without a synchronisation."""
         super().after_training_iteration(strategy)
         seen = (_multi_hot(strategy.mb_y) > 0).any(dim=0)
         self._trained = seen if self._trained is None else self._trained.to(seen.device) | seen
 
-    def before_eval_exp(self, strategy: Any) -> None:
+    def before_eval_exp(self, strategy: SupervisedTemplate) -> None:
         """Start an experience."""
         super().before_eval_exp(strategy)
         self.reset()
 
-    def after_eval_iteration(self, strategy: Any) -> None:
+    def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
         """Store logits and targets of the batch."""
         super().after_eval_iteration(strategy)
         self._logits.append(strategy.mb_output.detach().float())
         self._targets.append(_multi_hot(strategy.mb_y).detach())
 
-    def after_eval_exp(self, strategy: Any) -> MetricResult:
+    def after_eval_exp(self, strategy: SupervisedTemplate) -> MetricResult:
         """Emit the scores of the experience."""
         super().after_eval_exp(strategy)
         self._seen = self._seen_classes(strategy)
@@ -143,7 +143,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
             if value == value
         ]
 
-    def _seen_classes(self, strategy: Any) -> Tensor | None:
+    def _seen_classes(self, strategy: SupervisedTemplate) -> Tensor | None:
         if not self._targets:
             return None
         n_classes = self._targets[0].shape[1]

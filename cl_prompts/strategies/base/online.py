@@ -1,63 +1,65 @@
-"""Online protocol: the training loop of all strategies, as an Avalanche strategy.
+"""Base of all strategies: settings, construction and hooks.
 
-From top to bottom: a call of ``train``, an experience, an epoch, a stream batch, an update.
-Avalanche calls ``_before_training_exp``, ``_train_exp`` and ``_after_training_exp`` in this order.
-:class:`~cl_prompts.strategies.base.method.Method` has the hooks that the loop calls.
+The training loop, which calls the hooks, is :class:`~cl_prompts.strategies.base.loop.OnlineLoop`.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from avalanche.benchmarks import CLExperience
+from avalanche.core import BasePlugin
+from avalanche.training.plugins.evaluation import default_evaluator
+from avalanche.training.templates import SupervisedTemplate
 from avalanche.training.utils import trigger_plugins
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from cl_prompts.backbones.pixels import check_input, check_targets, fault_of
-from cl_prompts.errors import InputError
-from cl_prompts.models.base import Output, finite
-from cl_prompts.strategies.base.experience import (
-    announces_boundaries,
-    check_labels,
-    classes_of,
-    highest_class,
-    mark_of,
-)
-from cl_prompts.strategies.base.method import Method
-from cl_prompts.strategies.base.stream import (
-    Batch,
-    RecurringViews,
-    RepeatedBatches,
-    StreamBatch,
-    keyed_loader,
-    own_sampler,
-    stream_batches,
-)
+from cl_prompts.backbones.devices import pick_device
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, Positive, Size
+from cl_prompts.losses.classification import ClassMask
+from cl_prompts.losses.multi_label import LossNorm
+from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.feature_cache import BUDGET, FeatureCache
+from cl_prompts.strategies.base import construction, growth
+from cl_prompts.strategies.base.experience import highest_class, mark_of
+from cl_prompts.strategies.base.head import Classifier, Head, head_of
+from cl_prompts.strategies.base.label_loss import LabelLoss
+from cl_prompts.strategies.base.loop import OnlineLoop
+from cl_prompts.strategies.base.replay import Replay
+from cl_prompts.strategies.base.settings import Registered, Settings, State
+from cl_prompts.strategies.base.state import load_strategy_state, strategy_state
+from cl_prompts.strategies.base.stream import Batch, RepeatedBatches, keyed_loader
+from cl_prompts.strategies.evaluation.eval_pass import EvalPass
+from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
+from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
+
+Plugin = TypeVar("Plugin")
 
 
-class OnlineStrategy(Method):
+class OnlineStrategy(Settings, SupervisedTemplate):
     """Base of the strategies: one pass over a stream, with several updates per batch.
 
     It is an ordinary Avalanche strategy: ``train(experience)``, ``eval(stream)``, plugins,
-    evaluator and loggers work as usual. It does not read task labels or experience ids.
-    Differences from Avalanche's templates:
+    evaluator and loggers work as usual. Differences from Avalanche's templates: experiences with
+    ``ordered=True`` are trained in their order, no sample is dropped, task labels are not read, and
+    only trainable parameters enter the optimizer.
 
-    * each batch is trained on ``online_iter`` times; ``samples_seen`` counts stream samples only,
-      not those that plugins add;
-    * the classes of a batch are observed before it is trained on;
-    * task boundaries are used where announced (see ``boundaries``), else every ``period`` samples;
-    * experiences with ``ordered=True`` are trained in their order, and no sample is dropped;
-    * only trainable parameters enter the optimizer, whose groups are preserved.
+    A method declares its settings, builds its model in :meth:`build_model`, and overrides hooks.
+    Plugins (:class:`~cl_prompts.strategies.base.plugin.StrategyPlugin`) are its options.
 
-    The multi-label loss is binary cross-entropy over the classes annotated in the experience,
-    since zeros in other columns have no meaning.
-
-    A method declares its settings, builds its model in :meth:`build_model`, and overrides hooks of
-    :class:`~cl_prompts.strategies.base.method.Method`. Options that act during training are
-    plugins (:class:`~cl_prompts.strategies.base.plugin.StrategyPlugin`).
+    Attributes:
+        annotated: (classes,) mask of the classes that the current experience labels.
+        announced: whether it announces its boundaries (task-aware learning).
+        batch, output: mini-batch of the update (at first a batch of the stream), and output on it.
+        tasks_started, updates: numbers of announced tasks started, and of optimizer steps.
+        samples_seen: number of stream samples trained on, each counted once per epoch.
+        between_batches: callback after each stream batch, which may call ``state_dict``.
+        state: names of the attributes that checkpoints hold, besides model, optimizer and buffer.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -70,23 +72,140 @@ class OnlineStrategy(Method):
         0.001
     """
 
-    loss: Any
-    """Loss of the current update."""
-    _stop_training: bool
+    backbone: FrozenViT | None = None
+    """Frozen ViT for RGB images in [0, 1]; give it with ``n_classes``, or give ``model``."""
+    n_classes: Count | None = None
+    """Number of classes: columns of the head."""
+    model: Any = None
+    """Model that ``build_model`` made, instead of ``backbone`` and ``n_classes``; settings of its
+    parts, such as sizes of prompts, are then ignored."""
+    multi_label: bool = False
+    """Whether images may have several classes."""
+    optimizer: Any = None
+    """Optimizer of the model's trainable parameters; None for the method's own with ``lr``."""
+    lr: Positive = 5e-3
+    """Learning rate of the default optimizer."""
+    train_mb_size: Count = 64
+    """Stream samples per batch."""
+    eval_mb_size: Count = 128
+    """Test images per batch."""
+    train_epochs: Count = 1
+    """Epochs of each experience; 1 is the online protocol."""
+    online_iter: Count = 3
+    """Updates per stream batch, each with its own augmentation and buffer samples."""
+    views: Count | None = None
+    """Augmentations per sample, reused so that frozen features can be cached; None for new ones."""
+    buffer_size: Size = 0
+    """Samples in the replay buffer; 0 for none."""
+    buffer_batch_size: Count | None = None
+    """Replayed samples per update; None for half of ``train_mb_size``."""
+    boundaries: bool | None = None
+    """Whether the method may use the start of an experience as a task boundary: True, False, or
+    None for what the experience announces (incremental scenarios do, blurry streams do not)."""
+    period: Count | None = None
+    """Stream samples between two task ends where no boundary is announced; None for never."""
+    class_mask: ClassMask = "seen"
+    """Classes that compete in the single-label cross-entropy; head rows of the others get no
+    gradient. ``"seen"``: all classes seen so far. ``"current"``: those of the announced task, or
+    of a replayed sample's own task; all seen classes if no boundary is announced. ``"batch"``:
+    those in the mini-batch, replayed samples included. Tests are over the seen classes."""
+    head: Head = Head()
+    """Head over all classes, and its input; the method supplies the settings that are not given."""
+    features: str = "own"
+    """Features of the (prompted) forward pass: ``"own"``, what the ViT itself reads of its last
+    block (class token, mean patch token or attention pool); ``"token"``, ``"avg"`` or ``"pool"``,
+    one of these by name; ``"blocks:K"``, the own features of the last K blocks concatenated, each
+    after the final norms (``half`` for half of all blocks). ``"blocks:K+patches"`` adds their mean
+    patch tokens, ``"raw_blocks:K"`` omits the norms."""
+    schedule: Schedule = "constant"
+    """Schedule of the learning rate over the epochs of an experience: ``"constant"``, ``"cosine"``
+    (to zero) or ``"coda"`` (CODA-Prompt's, to 1.6 %)."""
+    new_optimizer: bool = False
+    """Reset the optimizer state at the start of each announced task."""
+    clip_norm: Positive | None = None
+    """Maximum global norm of the gradient; None for no clipping."""
+    loss_norm: LossNorm = "current"
+    """Normalisation of a multi-label loss: mean over the ``"current"`` classes, or over ``"all"``
+    (see :func:`~cl_prompts.losses.multi_label.multi_label_loss`)."""
+    compile: bool = False
+    """Compile the trained part of the forward pass (``torch.compile``): for long runs on a GPU."""
+    device: Any = "auto"
+    """``"auto"`` (GPU if there is one), ``"cpu"``, ``"cuda"``, ..."""
+    plugins: Sequence[BasePlugin] = ()
+    """Plugins of this package or of Avalanche. One replaces the method's own of its class, whose
+    settings are its defaults."""
+    evaluator: Any = default_evaluator
+    """Avalanche's evaluator; None for no metrics and loggers."""
+    eval_every: int = -1
+    """Epochs between two evaluations by Avalanche; -1 for none."""
+    seed: Size = 0
+    """Seed of the private generators (buffer, shuffling)."""
+    growing: bool = False
+    """Expand the model if an experience has classes beyond ``n_classes`` (see :meth:`grow`)."""
 
-    # ------------------------------------------------------------------ training
+    keeps: ClassVar[str] = ""
+    """Memory that replaces a replay buffer; ``buffer_size`` is then refused."""
+    own_plugins: ClassVar[tuple[Settings, ...]] = ()
+    """Plugins that are part of the method."""
+    whole_stream: ClassVar[bool] = False
+    """Whether ``train`` needs all experiences at once."""
+    plain_images: ClassVar[bool] = False
+    """Whether a run trains the method on images without augmentation."""
+    masks_classes: ClassVar[bool] = True
+    """Whether the loss supports ``class_mask="current"``."""
+    weighs_alike: ClassVar[bool] = True
+    """Whether the cross-entropy weighs all samples of a batch by one."""
+    of_optimizer: ClassVar[tuple[str, ...]] = ()
+    """Settings of the method's own optimizer, besides ``lr``."""
+    remember_first: ClassVar[bool] = False
+    """Whether stream samples enter the buffer before the update on them, not after it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.assign(settings)
+        self.check_settings()
+        self.state = Registered(self)
+        self.device = pick_device(self.device)
+        self.model = construction.given_or_built(self)
+        # Before the optimizer: a plugin may add or replace parts of the model.
+        self.plugins = construction.with_own_plugins(self.own_plugins, self.plugins)
+        trigger_plugins(self, "attach")
+        self.model.to(self.device)
+        several = self.model.multi_label
+        SupervisedTemplate.__init__(
+            self,
+            **self.values_of("model", "device", "plugins", "eval_every"),
+            **self.values_of("train_mb_size", "eval_mb_size", "train_epochs"),
+            optimizer=self.optimizer or self.default_optimizer(self.model, self.lr),
+            # For Avalanche's plugins that ask for a loss; ours is training_loss.
+            criterion=nn.BCEWithLogitsLoss() if several else nn.CrossEntropyLoss(),
+            evaluator=construction.chosen_evaluator(self.evaluator, multi_label=several),
+        )
+        self.buffer = self.make_buffer(self.buffer_size, self.seed)
+        replayed = self.buffer_batch_size or max(1, self.train_mb_size // 2)
+        self.replay = Replay(self.buffer, replayed, self.views)
+        self.feature_cache = FeatureCache(BUDGET)
+        self.shuffler = torch.Generator().manual_seed(self.seed)
+        self.loop = OnlineLoop(self)
+        self.label_loss = LabelLoss(self)
+        self.between_batches: Callable[[], None] | None = None
+        self.annotated = torch.ones(self.model.n_classes, dtype=torch.bool, device=self.device)
+        self.announced = self.boundaries is not False
+        self.batch: Batch = None  # type: ignore[assignment]
+        self.output: Output = None  # type: ignore[assignment]
+        self.loss: Tensor
+        self.tasks_started = self.samples_seen = self.updates = 0
+        self.next_period = self.period or 0  # in samples_seen, where the current period ends
+        self.state.add("tasks_started", "samples_seen", "updates", "next_period")
+
+    # ------------------------------------------------------------------ Avalanche's methods
 
     def train(
         self,
         experiences: CLExperience | Iterable[CLExperience],
-        eval_streams: Sequence[Any] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Train on one experience, or on several in turn.
-
-        ``shuffle`` defaults to False for ordered streams. Other arguments are those of the data
-        loader, as in Avalanche, but for ``drop_last``: no sample is dropped.
-        """
+        eval_streams: Sequence[CLExperience] | None = None,
+        **kwargs: object,
+    ) -> dict[str, object]:
+        """Train on one experience or several; ordered streams are not shuffled by default."""
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if self.growing:
             # Before labels are checked against the rows of the head.
@@ -94,176 +213,23 @@ class OnlineStrategy(Method):
         kwargs.setdefault("shuffle", not any(mark_of(e, "ordered", False) for e in experiences))
         return super().train(experiences, eval_streams, **kwargs)
 
-    def _before_training_exp(self, **kwargs: Any) -> None:
-        """Enter an experience, and start its task if it is the first of an announced one."""
-        # A resumed experience was entered before: its task has started, its samples are known.
-        resumed = self.place is not None
-        self.announced = announces_boundaries(self.experience, self.boundaries)
-        self.check_announced(announced=self.announced)
-        check_labels(self.experience, self.model, type(self).__name__)
-        self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
-        self.task_position.enter(self.experience, again=resumed)
-        if self.announced and self.task_position.first and not resumed:
-            if self.new_optimizer:
-                # Momentum of the last task would move parameters that this task does not train.
-                self.optimizer.state = defaultdict(dict)
-            self.tasks_started += 1
-            self.start_task(self.annotated)
-            trigger_plugins(self, "start_of_task")
+    def _before_training_exp(self, **kwargs: object) -> None:
+        self.loop.enter()
         super()._before_training_exp(**kwargs)
-        if not resumed and self.buffer_size:
-            self.replay.enter(self.experience, self.annotated.cpu())
-        if not resumed and self.views is not None:
-            n = len(self.experience.dataset)
-            self.feature_cache.reserve(self.source, n * self.views)
-        if self.buffer_size and own_sampler(self.dataloader) is None:
-            raise InputError("a plugin replaces the data loader: leave it or buffer_size out")
 
-    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
-        """Train the epochs of an experience, from ``place`` if training resumes in it."""
-        if self.place is not None:
-            # Avalanche has set its clock to zero.
-            for name, count in self.place["clock"].items():
-                setattr(self.clock, name, count)
-        for _ in range(self.clock.train_exp_epochs, self.train_epochs):
-            self._before_training_epoch(**kwargs)
-            if self._stop_training:
-                break
-            self.training_epoch(**kwargs)
-            # On a GPU only every 50th loss was checked.
-            self.check_loss(now=True)
-            self._after_training_epoch(**kwargs)
-        self.place = None
-        # A plugin that stops this experience does not stop the next one.
-        self._stop_training = False
+    def _train_exp(self, experience: CLExperience, eval_streams: object, **kwargs: object) -> None:
+        self.loop.train(**kwargs)
 
-    def training_epoch(self, **kwargs: Any) -> None:
-        """Train on the stream of an experience.
+    def training_epoch(self, **kwargs: object) -> None:
+        """Train on the stream of the experience."""
+        self.loop.epoch(**kwargs)
 
-        For each stream batch: observe its classes; make ``online_iter`` updates, each on another
-        view and newly drawn replayed samples; then offer it to the buffer, count it, and end a
-        ``period`` (None by default) that is over. Plugins act after each update, anytime evaluation
-        after the last one. Checkpoints are taken between two stream batches.
-        """
-        self.set_learning_rate()
-        for stream in self._stream_batches():
-            if self._stop_training:
-                return
-            self.batch = stream.first  # which is also the first of its views
-            self.mbatch = stream.first.columns
-            self.observe_classes(self.mb_y)  # first, since the loss is over the classes seen
-            trigger_plugins(self, "start_of_stream_batch")
-            if self.remember_first:
-                # CLIB trains on its buffer alone, so the batch enters it before the update.
-                self._offer(stream, stream.first, None)
-            for number, view in enumerate(stream.views, 1):
-                if self._stop_training:
-                    return  # a plugin stops training: this stream batch is not counted
-                batch = self.make_batch(view) if self.buffer_size else view
-                self.update(batch, repeated=number > 1, **kwargs)
-                if number == self.online_iter:
-                    # Before the last iteration ends: plugins evaluate there by samples seen.
-                    self._finish_stream_batch(stream)
-                self._after_training_iteration(**kwargs)
-            self._between_stream_batches(stream.start + stream.size)
+    def stop_training(self) -> None:
+        """Stop the training on the experience after the update."""
+        self.loop.stopped = True
 
-    def update(self, batch: Batch, *, repeated: bool = False, **kwargs: Any) -> None:
-        """Make one optimizer step, with all of Avalanche's triggers.
-
-        Differences from Avalanche's loop: the forward pass updates the statistics of the head's
-        input, the loss is the method's, gradients are clipped, and ``after_step`` follows.
-
-        Args:
-            batch: mini-batch.
-            repeated: whether the samples are in those statistics already.
-            **kwargs: passed to the triggers.
-        """
-        self.batch = batch
-        self.mbatch = batch.columns
-        self._before_training_iteration(**kwargs)
-        # After the plugins, whose own backward passes must not enter this step.
-        self.optimizer.zero_grad()
-        self.loss = self._make_empty_loss()
-        self._before_forward(**kwargs)
-        batch.columns = self.mbatch  # plugins may have replaced it
-        # The stream's samples come first in a batch.
-        rows = None if self.head.replayed else batch.n_stream
-        with self.model.update_statistics(rows, repeated=repeated):
-            output = self.output = self.training_output(batch)
-        self.mb_output = finite(output.logits)  # Avalanche's metrics would turn -inf into NaN
-        self._after_forward(**kwargs)
-        # Plugins add their terms to it in before_backward.
-        self.loss += self.training_loss(output, batch)
-        self._before_backward(**kwargs)
-        self.backward()
-        self._after_backward(**kwargs)
-        # After the plugins, so that they cannot exceed the bound.
-        self.clip_gradients()
-        self._before_update(**kwargs)
-        self.optimizer_step()
-        self._after_update(**kwargs)
-        # Not in the plugin, since a given model may have slow heads without it.
-        if self.model.slow is not None:
-            self.model.slow.update(self.model.head)
-        self.after_step(output, batch)
-        self.updates += 1
-        if self.class_mask == "batch":
-            # Such a batch teaches nothing: the loss over its classes is 0.
-            self.single_class_batches += (batch.labels == batch.labels[:1]).all()
-        self.check_loss()
-
-    def check_loss(self, *, now: bool = False) -> None:
-        """Raise an error if the loss is not finite.
-
-        On a GPU, where a check synchronises, only the first and every 50th step is checked.
-        """
-        if not (now or self.device.type == "cpu" or self.updates % 50 == 1):
-            return
-        loss = float(self.loss.detach())
-        if not math.isfinite(loss):
-            logits = None if self.output is None else self.output.logits
-            raise fault_of(loss, self.mb_x, logits, self.model.seen, self.samples_seen)
-
-    def _offer(self, stream: StreamBatch, batch: Batch, output: Output | None) -> None:
-        """Offer stream samples to the buffer, in the first epoch only."""
-        if self.buffer_size and self.clock.train_exp_epochs == 0 and stream.rows is not None:
-            self.remember(stream.rows, batch, output)
-
-    def _finish_stream_batch(self, stream: StreamBatch) -> None:
-        """Offer a stream batch to the buffer, count it, and end a period that is over."""
-        if not self.remember_first:
-            self._offer(stream, self.batch, self.output)
-        self.samples_seen += stream.size
-        trigger_plugins(self, "end_of_stream_batch", samples=stream.size)
-        if self.announced or self.period is None or self.samples_seen < self.next_period:
-            return
-        self.next_period = (self.samples_seen // self.period + 1) * self.period
-        self._end_task()
-        self.start_period()
-        trigger_plugins(self, "start_of_period")
-
-    def _end_task(self) -> None:
-        self.finish_task()
-        trigger_plugins(self, "end_of_task")
-
-    def _between_stream_batches(self, samples: int) -> None:
-        """Call ``between_batches``, which may save the state, after ``samples`` of the epoch."""
-        if self.between_batches is None:
-            return
-        clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
-        # state_dict reads the position in the epoch from here.
-        self._inside = {"samples": samples, "clock": clock}
-        try:
-            self.between_batches()
-        finally:
-            self._inside = None
-
-    def _after_training_exp(self, **kwargs: Any) -> None:
-        # First, so that plugins and evaluation after the experience see the finished task.
-        if self.announced and self.task_position.last:
-            self._end_task()
-        if not self.buffer_size:  # without replay its views are not read again
-            self.feature_cache.clear()
+    def _after_training_exp(self, **kwargs: object) -> None:
+        self.loop.leave()  # first, so that plugins see the finished task
         # Plugins of Avalanche compute with the logits (MAS squares them).
         self.model.finite_forward = True
         super()._after_training_exp(**kwargs)
@@ -272,75 +238,163 @@ class OnlineStrategy(Method):
     def _train_cleanup(self) -> None:
         super()._train_cleanup()
         self.replay.close()
-        self.batch = None
-        self.output = None
+        self.batch = self.output = None  # type: ignore[assignment]
 
     def optimizer_step(self) -> None:
         """Make a step, and invalidate what is cached for the old parameters."""
         super().optimizer_step()
         # Caches compare version counters, which torch's fused optimizers do not raise.
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    torch.autograd.graph.increment_version(parameter)
+        stepped = (p for group in self.optimizer.param_groups for p in group["params"])
+        torch.autograd.graph.increment_version([p for p in stepped if p.grad is not None])
 
-    # ------------------------------------------------------------------ loading
+    def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: object) -> None:
+        """Register new trainable parameters, each in its group, and drop frozen ones."""
+        known = self.optimized_param_id = dict(self.model.named_parameters())
+        growth.regroup(self.optimizer, known, self.group_of, reset=reset_optimizer_state)
 
     def make_train_dataloader(
-        self,
-        num_workers: int = 0,
-        shuffle: bool = True,
-        pin_memory: bool | None = None,
-        **kwargs: Any,
+        self, num_workers: int = 0, shuffle: bool = True, **kwargs: Any
     ) -> None:
         """Make a loader that yields each batch ``online_iter`` times, each in other views."""
         self.replay.workers = num_workers
-        data = self.adapted_dataset
-        order = self.shuffler if shuffle else None
-        self.dataloader = keyed_loader(
-            data,
-            RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order),
-            num_workers=num_workers,
-            pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
-            # A private generator: a loader draws a seed even without workers.
-            generator=torch.Generator(),
-            **kwargs,
-        )
+        data, order = self.adapted_dataset, self.shuffler if shuffle else None
+        batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)
+        kwargs.setdefault("pin_memory", self.device.type == "cuda")
+        self.dataloader = keyed_loader(data, batches, num_workers=num_workers, **kwargs)
 
-    def _stream_batches(self) -> Iterator[StreamBatch]:
-        """Yield the batches of an epoch, from ``place`` if training resumes in it."""
-        start = 0
-        if self.place is not None:
-            start = self.place["samples"]
-            self.clock.train_epoch_iterations = self.place["clock"]["train_epoch_iterations"]
-            self.place = None
-        # A resumed run draws the order of the epoch from this state.
-        self._epoch_order = self.shuffler.get_state()
-        sampler = own_sampler(self.dataloader)
-        if sampler is not None:
-            sampler.start = start
-            sampler.origin = self.samples_seen - start
-            if self.views is not None:
-                earlier = self.clock.train_exp_epochs * self.online_iter
-                sampler.recurring = RecurringViews(self.views, self.source, earlier)
-        for stream in stream_batches(
-            self.dataloader,
-            self.annotated,
-            updates=self.online_iter,
-            size=self.train_mb_size,
-            n=len(self.experience.dataset),
-            start=start,
-            device=self.device,
-        ):
-            if stream.start == start:
-                model, labels, seen = self.model, stream.first.labels, self.samples_seen
-                check_input(model.backbone, stream.first.images, seen)
-                several = model.multi_label
-                check_targets(labels, model.n_classes, multi_label=several, first=seen)
-            yield stream
+    def make_eval_dataloader(self, num_workers: int = 0, **kwargs: object) -> None:
+        """Make the loader of test images, without augmentation."""
+        self.tested = EvalPass(self.experience, self.model, growing=self.growing)
+        self.dataloader = self.tested.loader(self.adapted_dataset, self.eval_mb_size, num_workers)
 
-    @property
-    def source(self) -> int:
-        """Number of the current experience in the references of replayed samples."""
-        # After an error in training, the clock has not counted an experience that was entered.
-        return self.replay.n_sources - 1 if self.buffer_size else self.clock.train_exp_counter
+    def forward(self) -> Tensor:
+        """Return logits in evaluation, with a large finite negative for masked classes."""
+        return self.tested.logits(self.mb_x, self.mb_y)
+
+    def criterion(self) -> Tensor:
+        """Return the evaluation loss: plain (binary) cross-entropy over the seen classes."""
+        return self.tested.loss(self.mb_output, self.mb_y)
+
+    def plugin(self, kind: type[Plugin]) -> Plugin | None:
+        """Return the strategy's plugin of a class, or None."""
+        return next((plugin for plugin in self.plugins if isinstance(plugin, kind)), None)
+
+    def state_dict(self) -> State:
+        """Return all state needed to resume, after an experience or in ``between_batches``."""
+        return strategy_state(self)
+
+    def load_state_dict(self, state: State, experiences: Sequence[CLExperience] = ()) -> None:
+        """Restore what :meth:`state_dict` of a strategy with the same settings returned.
+
+        A replay buffer needs the ``experiences`` trained on, in order, and last the one in which
+        training stopped, which is trained next.
+        """
+        load_strategy_state(self, state, experiences)
+        self.state_loaded()
+
+    grow = growth.grow
+
+    def save(self, path: str) -> None:
+        """Save the learned tensors (prompts, keys, masks, head), without the backbone."""
+        self.model.save(path)
+
+    def load(self, path: str) -> None:
+        """Load a file that :meth:`save` wrote."""
+        self.model.load(path)
+
+    # ------------------------------------------------------------------ hooks
+
+    def check_settings(self) -> None:
+        """Refuse settings that contradict each other, after words and bounds are checked."""
+        construction.check_settings(self)
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> ContinualModel:
+        """Build the method's model from its settings."""
+        raise NotImplementedError(f"{type(self).__name__} has no build_model: give model=")
+
+    def fit_model(self, model: ContinualModel) -> None:
+        """Apply the settings of all methods to a new model: its head."""
+        self.head.fit(model)
+
+    def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
+        """Return Adam without weight decay on all trainable parameters, as published for MVP."""
+        # As a group, since a list of parameters must not be empty.
+        trained = {"params": [p for p in model.parameters() if p.requires_grad]}
+        return torch.optim.Adam([trained], lr)
+
+    def group_of(self, name: str) -> int:
+        """Return the index of the optimizer group for a parameter of the model."""
+        return 0
+
+    def make_buffer(self, size: int, seed: int) -> ReplayBuffer:
+        """Return the replay buffer; its entries are references (experience, row), of width 2."""
+        return ReservoirBuffer(size, width=2, seed=seed)
+
+    def has_entry_a_task(self, n_tasks: int) -> bool:
+        """Return whether each announced task has its own entry; refuse too many tasks."""
+        return "n_tasks" in self.settings() and getattr(self, "pool_size", None) is None
+
+    def check_announced(self, *, announced: bool) -> None:
+        """Refuse a stream with or without announced boundaries; plugins have the same hook."""
+        trigger_plugins(self, "check_announced", announced=announced)
+
+    def warnings_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
+        """Return warnings for a stream, given the classes (n,) of each task's samples."""
+        return []
+
+    def start_task(self, classes: Tensor) -> None:
+        """Prepare for an announced task with ``classes``, a (classes,) boolean mask."""
+
+    def finish_task(self) -> None:
+        """Finish an announced task, or a period where no boundary is announced; plugins follow."""
+
+    def start_period(self) -> None:
+        """Start the next period, where no boundary is announced, after ``end_of_task`` plugins."""
+
+    def observe_classes(self, labels: Tensor) -> None:
+        """Observe the classes of a stream batch before the first update on it."""
+        self.model.observe_classes(labels)
+
+    def state_loaded(self) -> None:
+        """Update derived attributes after ``load_state_dict``."""
+
+    def learning_rate_factor(self) -> float:
+        """Return the schedule's factor on each group's learning rate in this epoch."""
+        return learning_rate_factor(self.schedule, self.clock.train_exp_epochs, self.train_epochs)
+
+    def set_learning_rate(self) -> None:
+        """Set each group's learning rate for this epoch of the experience."""
+        # Constant rates are left to the optimizer and to plugins.
+        if self.schedule != "constant":
+            scale_learning_rates(self.optimizer, self.learning_rate_factor())
+
+    def make_batch(self, stream: Batch) -> Batch:
+        """Append newly drawn replayed samples to a stream batch."""
+        return self.replay.join(stream, self.updates)
+
+    def training_output(self, batch: Batch) -> Output:
+        """Run the model on a batch; frozen parts of known samples come from the cache."""
+        if batch.samples is None:
+            return self.model.run(batch.images)
+        return self.feature_cache.run(self.model, batch.images, batch.samples)
+
+    def training_loss(self, output: Output, batch: Batch) -> Tensor:
+        """Return the method's loss on a batch; by default :meth:`label_loss`."""
+        return self.label_loss(output.logits, batch)
+
+    def clip_gradients(self) -> None:
+        """Clip the gradient's global norm to ``clip_norm``, if given."""
+        if self.clip_norm is not None:
+            trained = [p for p in self.model.parameters() if p.grad is not None]
+            torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
+
+    def after_step(self, output: Output, batch: Batch) -> None:
+        """Update the method's statistics after each optimizer step."""
+
+    def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
+        """Offer the first samples of a batch, rows (n,) of the experience, to the buffer."""
+        self.replay.add(rows, batch.labels_on_host(len(rows)))
+
+    def aligned_classifiers(self) -> list[Classifier]:
+        """Return the classifiers that :class:`HeadAlignment` trains: the head and others."""
+        return [head_of(self.model)]

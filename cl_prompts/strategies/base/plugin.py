@@ -8,7 +8,8 @@ from avalanche.core import BaseSGDPlugin
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies.base.settings import Registered, Settings
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.settings import Registered, Settings, State
 
 
 class StrategyPlugin(Settings, BaseSGDPlugin):
@@ -28,7 +29,7 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
     * ``start_of_period``: at the start of the next period.
 
     When training resumes, the events at the start of an experience and epoch fire again, with
-    ``strategy.place`` set. During an update ``strategy.batch`` is the mini-batch and
+    ``strategy.loop.place`` set. During an update ``strategy.batch`` is the mini-batch and
     ``strategy.output`` the model's output on it. A loss term is added to ``strategy.loss`` in
     ``before_backward``.
 
@@ -63,14 +64,14 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
         self.state = Registered(self)
         """The plugin's registered state."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Prepare for a strategy, before its optimizer exists.
 
         Raises:
             InputError: the strategy does not suit the plugin.
         """
 
-    def check_head(self, strategy: Any) -> None:
+    def check_head(self, strategy: OnlineStrategy) -> None:
         """Refuse a strategy that does not train one head over all classes.
 
         Raises:
@@ -83,7 +84,7 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
         if self.one_label and strategy.model.multi_label:
             raise self.refusal(self.one_label)
 
-    def check_stream_samples(self, strategy: Any) -> None:
+    def check_stream_samples(self, strategy: OnlineStrategy) -> None:
         """Refuse a strategy whose batches have no stream samples.
 
         Raises:
@@ -98,10 +99,10 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
         """Return the error for a strategy that the plugin does not suit."""
         return InputError(f"{type(self).__name__} {why}: {what_instead}")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the registered state, as tensors and plain values."""
         return self.state.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.state.load_state_dict(state)

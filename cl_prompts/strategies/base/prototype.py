@@ -16,7 +16,6 @@ from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch
 
@@ -134,8 +133,7 @@ class PrototypeStrategy(OnlineStrategy):
         """Return the evaluation loss: cross-entropy, or with several labels squared error."""
         if not self.model.multi_label:
             return super().criterion()
-        annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
-        return _squared_error(self.mb_output, self.mb_y, annotated & self.model.seen)
+        return _squared_error(self.mb_output, self.mb_y, self.tested.annotated & self.model.seen)
 
 
 def _squared_error(scores: Tensor, labels: Tensor, classes: Tensor) -> Tensor:

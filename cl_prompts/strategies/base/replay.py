@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from avalanche.benchmarks import CLExperience
+from avalanche.benchmarks.utils import AvalancheDataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.datasets.collate import Key, collate, viewing
 from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.base.stream import Batch, RecurringViews
 from cl_prompts.training.buffers import ReplayBuffer
 
 #: experience, row, and key of the view
 _Wanted = tuple[int, int, Key]
+#: class, or zeros and ones (classes,)
+Label = int | np.ndarray | Tensor
 
 
 class Replay:
@@ -30,7 +34,12 @@ class Replay:
     Args:
         buffer: of references of width 2.
         batch_size: samples per draw.
+        views: number of views per sample, reused in turn; None for a new view at each read.
+
+    Attributes:
         draws: independent draws per update (DER++: 2).
+        workers: number of processes that read images; 0 for this process.
+        n_sources: number of experiences so far, also without a buffer.
 
     Example:
         >>> from cl_prompts.training.buffers import ReservoirBuffer
@@ -39,28 +48,28 @@ class Replay:
         (0, [])
     """
 
-    def __init__(self, buffer: ReplayBuffer, batch_size: int, draws: int = 1) -> None:
-        self.buffer: Any = buffer
+    def __init__(self, buffer: ReplayBuffer, batch_size: int, views: int | None = None) -> None:
+        self.buffer = buffer
         self.batch_size = batch_size
-        self.draws = draws
-        self.views: int | None = None
-        """Number of views per sample, reused in turn; None for a new view at each read."""
+        self.views = views
+        self.draws = 1
         self.workers = 0
-        """Number of processes that read images; 0 for this process."""
+        self.n_sources = 0
         self._items = _Items([], [])
-        self._loader: DataLoader[Any] | None = None
+        self._loader: DataLoader[list[Label]] | None = None
         self._shares: list[list[_Wanted]] = []
 
     def __len__(self) -> int:
         return len(self.buffer)
 
     @property
-    def n_sources(self) -> int:
-        """Number of experiences that references point to."""
-        return len(self._items.sources)
+    def current(self) -> int:
+        """Number of the current experience in references and keys of views, from 0."""
+        return self.n_sources - 1
 
-    def enter(self, experience: Any, annotated: Tensor) -> None:
+    def enter(self, experience: CLExperience, annotated: Tensor) -> None:
         """Start an experience, which labels the classes ``annotated``, a (classes,) mask."""
+        self.n_sources += 1
         if self.buffer.size:  # without a buffer no experience is kept in memory
             self.close()
             # With the transforms of training, also after an evaluation.
@@ -77,7 +86,7 @@ class Replay:
         """End the processes that read images; the next draw starts new ones."""
         self._loader = None
 
-    def draw(self, update: int) -> tuple[list[Any], Tensor, Tensor]:
+    def draw(self, update: int) -> tuple[list[Tensor], Tensor, Tensor]:
         """Draw samples for an update, on the CPU.
 
         Returns:
@@ -109,7 +118,7 @@ class Replay:
             samples=samples,
         )
 
-    def read(self, slots: Tensor, update: int, draw: int = 0) -> tuple[list[Any], Tensor]:
+    def read(self, slots: Tensor, update: int, draw: int = 0) -> tuple[list[Tensor], Tensor]:
         """Read the samples in some slots, on the CPU.
 
         Args:
@@ -124,7 +133,7 @@ class Replay:
 
     def read_references(
         self, references: Tensor, update: int, draw: int = 0
-    ) -> tuple[list[Any], Tensor]:
+    ) -> tuple[list[Tensor], Tensor]:
         """Read the samples of (m, 2) references, stored or not, as :meth:`read` does."""
         wanted = [
             (source, row, self._key(source, row, update, draw))
@@ -140,7 +149,7 @@ class Replay:
             return update, draw, source, row
         return RecurringViews(self.views, source, update).key(row, draw)
 
-    def _columns(self, wanted: Sequence[_Wanted]) -> list[Any]:
+    def _columns(self, wanted: Sequence[_Wanted]) -> list[Tensor]:
         """Read a mini-batch of items."""
         if not self.workers or not wanted:
             return list(collate([self._items[one] for one in wanted]))
@@ -183,9 +192,9 @@ class Replay:
 
     def references(self, rows: Tensor) -> Tensor:
         """Return rows (m,) of the current experience as references (m, 2)."""
-        return torch.stack([torch.full_like(rows, len(self._items.sources) - 1), rows], dim=1)
+        return torch.stack([torch.full_like(rows, self.current), rows], dim=1)
 
-    def restore(self, state: dict[str, Any], experiences: list[tuple[Any, Tensor]]) -> None:
+    def restore(self, state: State, experiences: list[tuple[CLExperience, Tensor]]) -> None:
         """Restore the buffer, and the experiences trained on with their annotated classes.
 
         Raises:
@@ -199,24 +208,27 @@ class Replay:
             )
         self.close()
         self._items = _Items([], [])
+        self.n_sources = 0
         for experience, annotated in experiences:
             self.enter(experience, annotated)
+        if not self.buffer.size:
+            self.n_sources = state["sources"]
 
 
 @dataclass
-class _Items(Dataset[Any]):
+class _Items(Dataset[list[Label]]):
     """Items of several experiences, each with its ``annotated`` classes."""
 
-    sources: list[Any]
+    sources: list[AvalancheDataset]
     annotated: list[Tensor]
 
-    def __getitem__(self, wanted: _Wanted) -> list[Any]:
+    def __getitem__(self, wanted: _Wanted) -> list[Label]:
         source, row, key = wanted
         with viewing(*key):
             image, label, *others = self.sources[source][row]
         return [image, self.label(source, label), *others]
 
-    def label(self, source: int, label: Any) -> Any:
+    def label(self, source: int, label: Label) -> Label:
         """Pad a multi-hot label with 0 for later classes."""
         if not np.ndim(label):
             return label

@@ -6,7 +6,7 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +18,9 @@ from torch import Tensor
 
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
+
+#: state of a strategy or plugin: tensors and plain values, as checkpoints hold them
+State = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,7 @@ class Settings:
         # The most general base first, so that a subclass's declaration replaces it.
         for base in reversed(cls.__mro__):
             if base is not Settings and issubclass(base, Settings):
-                declared = _declared_by(base)  # type: ignore[arg-type]
-                if base is cls:
-                    _check_names(cls, declared.keys() - found.keys())
-                found |= declared
+                found |= _declared_by(base)  # type: ignore[arg-type]
         for name in cls.excluded:
             found.pop(name, None)
         cls.__settings = found
@@ -140,17 +140,6 @@ class Settings:
         if not isinstance(value, Mapping):
             raise InputError(f"{name} is {shown(value)}: give a {kind.__name__}(...)")
         return kind(**{**self.explicit, **value})
-
-
-def _check_names(cls: type, names: Iterable[str]) -> None:
-    """Refuse new settings that shadow other attributes."""
-    for name in names:
-        # Constructors set the first two, so the class does not have them.
-        if name in ("explicit", "state") or any(hasattr(base, name) for base in cls.__bases__):
-            raise InputError(
-                f"setting {name} of {cls.__name__} shadows another attribute: give the setting"
-                " another name"
-            )
 
 
 @cache
@@ -227,7 +216,7 @@ class Registered:
         """Register attributes."""
         self.names += names
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Copy the values, as tensors and plain values."""
         return {name: _saved(getattr(self.owner, name)) for name in self.names}
 

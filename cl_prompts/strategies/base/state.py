@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
 
-from torch import Tensor
+from avalanche.benchmarks import CLExperience
+from avalanche.core import BasePlugin
+from avalanche.training.templates import SupervisedTemplate
 
 from cl_prompts.backbones.weight_files import backbone_hash
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import classes_of
+from cl_prompts.strategies.base.settings import State
 
 
-def strategy_state(
-    strategy: Any, inside: dict[str, Any] | None, epoch_order: Tensor
-) -> dict[str, Any]:
-    """Copy the state of a strategy and its plugins, as tensors and plain values.
-
-    Args:
-        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        inside: place in the current experience; None after its end.
-        epoch_order: generator state from which the order of the current epoch was drawn.
-    """
+def strategy_state(strategy: SupervisedTemplate) -> State:
+    """Copy the state of a strategy and its plugins, as tensors and plain values."""
+    loop = strategy.loop
     # Cached features are read again only in later epochs and in replay.
     again = strategy.train_epochs > 1 or strategy.buffer.size > 0
     cache_keys = strategy.model.cache_keys() if again else {}
@@ -37,17 +32,19 @@ def strategy_state(
         "backbone": backbone_hash(strategy.model.backbone),
         "buffer": strategy.buffer.state_dict(),
         "sources": strategy.replay.n_sources,
-        "samples_of_task": strategy.task_position.samples,
+        "samples_of_task": loop.task.samples,
         # Inside an epoch: the state before its order was drawn, to draw the same order.
-        "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
-        "place": inside,
+        "shuffler": strategy.shuffler.get_state() if loop.inside is None else loop.epoch_order,
+        "place": loop.inside,
         "experiences": strategy.clock.train_exp_counter,
         "clock": {name: n for name, n in vars(strategy.clock).items() if isinstance(n, int)},
         "feature_cache": strategy.feature_cache.state_dict(cache_keys),
     }
 
 
-def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Sequence[Any]) -> None:
+def load_strategy_state(
+    strategy: SupervisedTemplate, state: State, experiences: Sequence[CLExperience]
+) -> None:
     """Restore what :func:`strategy_state` returned.
 
     Raises:
@@ -74,15 +71,12 @@ def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Seque
     strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
-    strategy.task_position.samples = int(state["samples_of_task"])
-    for name, count in state["clock"].items():
-        setattr(strategy.clock, name, count)
-    strategy.place = deepcopy(state["place"])
+    strategy.loop.restore(state)
     for plugin, (_, own) in zip(plugins, state["plugins"], strict=True):
         plugin.load_state_dict(deepcopy(own))
 
 
-def with_state(plugins: Sequence[Any]) -> list[Any]:
+def with_state(plugins: Sequence[BasePlugin]) -> list[BasePlugin]:
     """Return the plugins that have state, in order."""
     both = ("state_dict", "load_state_dict")
     return [p for p in plugins if all(callable(getattr(p, name, None)) for name in both)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cl_prompts.datasets.collate import Key, collate, viewing
 
 KeyedRow = tuple[int, Key]
+T = TypeVar("T")
 
 
 @dataclass
@@ -120,8 +121,8 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         batch_size: rows per batch; the last batch may be shorter.
         repeats: how often each batch is yielded.
         generator: shuffles each pass; None for the order of rows.
-        start: rows that the next pass skips, in whole batches, when training resumes.
-        origin: stream position of the first row of the next pass, skipped rows included.
+        start: rows that a pass skips, in whole batches, when training resumes.
+        origin: stream position of the first row of a pass.
         recurring: views that the next pass reuses; None for new views.
         order: row numbers in the order of the current pass.
 
@@ -144,9 +145,8 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
             self.order = torch.arange(self.n)
         else:
             self.order = torch.randperm(self.n, generator=self.generator)
-        position = self.origin + self.start
+        position = self.origin
         left = self.order[self.start :]
-        self.start = 0
         for first in range(0, len(left), self.batch_size):
             rows = left[first : first + self.batch_size]
             # Keys are stream positions, so views depend neither on workers nor on a resume.
@@ -171,11 +171,12 @@ class StreamBatch:
         size: number of samples.
         first: first view.
         views: iterator over all views, the first one included; each is read on demand.
-        rows: (size,) rows of the experience; None if the loader is a plugin's.
+        rows: (size,) rows of the experience; (0,) if the loader is a plugin's.
 
     Example:
         >>> one = Batch([torch.zeros(2, 3, 8, 8)], torch.tensor([True]), torch.zeros(0))
-        >>> stream = StreamBatch(start=64, size=2, first=one, views=iter([one, one]))
+        >>> rows = torch.tensor([64, 65])
+        >>> stream = StreamBatch(start=64, size=2, first=one, views=iter([one, one]), rows=rows)
         >>> [number for number, _ in enumerate(stream.views, 1)]
         [1, 2]
     """
@@ -184,18 +185,20 @@ class StreamBatch:
     size: int
     first: Batch
     views: Iterator[Batch]
-    rows: Tensor | None = None
+    rows: Tensor
 
 
 def stream_batches(
-    loader: Any,
+    loader: Iterable[list[Tensor]],
     annotated: Tensor,
     *,
     updates: int,
     size: int,
     n: int,
     start: int = 0,
-    device: Any = "cpu",
+    origin: int = 0,
+    recurring: RecurringViews | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[StreamBatch]:
     """Yield the stream batches of one epoch.
 
@@ -207,6 +210,8 @@ def stream_batches(
         size: samples per batch.
         n: samples of the experience.
         start: samples to skip, since they were trained on before.
+        origin: stream position of the first batch.
+        recurring: views that the epoch reuses; None for new views.
         device: of the batches.
 
     Example:
@@ -219,26 +224,31 @@ def stream_batches(
         2 [[2], [2]]
     """
     sampler = own_sampler(loader)
-    # A plugin's loader cannot skip samples itself.
-    items = iter(loader) if sampler is not None else islice(loader, -(-start // size), None)
-    for item in items:
-        end = min(start + size, n)
-        if sampler is None:
+    if sampler is None:
+        # A plugin's loader cannot skip samples itself.
+        for item in islice(loader, -(-start // size), None):
+            end = min(start + size, n)
             first = _batch_of(item, annotated, device)
-            yield StreamBatch(start, end - start, first, repeat(first, updates))
-        else:
-            rows = sampler.order[start:end]
-            known = sampler.recurring
-            first = _batch_of(item, annotated, device, known and known.samples(rows, 0))
-            later = (
-                _batch_of(next(items), annotated, device, known and known.samples(rows, repetition))
-                for repetition in range(1, updates)
-            )
-            yield StreamBatch(start, end - start, first, chain([first], later), rows)
-        start = end
+            no_rows = torch.zeros(0, dtype=torch.int64)
+            yield StreamBatch(start, end - start, first, repeat(first, updates), no_rows)
+            start = end
+        return
+    sampler.start, sampler.origin, sampler.recurring = start, origin, recurring
+    items = iter(loader)
+    for item in items:
+        rows = sampler.order[start : start + size]
+        first = _batch_of(item, annotated, device, recurring and recurring.samples(rows, 0))
+        later = (
+            _batch_of(next(items), annotated, device, recurring and recurring.samples(rows, number))
+            for number in range(1, updates)
+        )
+        yield StreamBatch(start, len(rows), first, chain([first], later), rows)
+        start += len(rows)
 
 
-def _batch_of(item: Any, annotated: Tensor, device: Any, samples: Tensor | None = None) -> Batch:
+def _batch_of(
+    item: list[Tensor], annotated: Tensor, device: torch.device | str, samples: Tensor | None = None
+) -> Batch:
     """Send a batch of a loader to the device."""
     # On the CPU as the loader gave them: reading them from a GPU would synchronise.
     labels = item[1]
@@ -251,14 +261,14 @@ def _batch_of(item: Any, annotated: Tensor, device: Any, samples: Tensor | None 
     )
 
 
-def own_sampler(loader: Any) -> RepeatedBatches | None:
+def own_sampler(loader: Iterable[list[Tensor]]) -> RepeatedBatches | None:
     """Return the sampler of a loader of :func:`keyed_loader`, or None for a plugin's loader."""
     sampler = getattr(loader, "batch_sampler", None)
     return sampler if isinstance(sampler, RepeatedBatches) else None
 
 
 @dataclass(eq=False)
-class KeyedItems(Dataset[Any]):
+class KeyedItems(Dataset[T]):
     """Data set with view keys: ``[row, key] -> item``.
 
     With :class:`RepeatedBatches`, a DataLoader yields the same views for any number of workers.
@@ -271,18 +281,18 @@ class KeyedItems(Dataset[Any]):
         'b'
     """
 
-    data: Any
+    data: Dataset[T]
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.data)  # type: ignore[arg-type]
 
-    def __getitem__(self, index: KeyedRow) -> Any:
+    def __getitem__(self, index: KeyedRow) -> T:
         row, key = index
         with viewing(*key):
             return self.data[row]
 
 
-def keyed_loader(data: Any, batches: RepeatedBatches, **arguments: Any) -> DataLoader[Any]:
+def keyed_loader(data: Dataset[T], batches: RepeatedBatches, **arguments: Any) -> DataLoader[T]:
     """Make a ``DataLoader`` of a data set's items in keyed views.
 
     Args:
@@ -294,4 +304,11 @@ def keyed_loader(data: Any, batches: RepeatedBatches, **arguments: Any) -> DataL
         >>> list(keyed_loader([7, 8, 9], RepeatedBatches(3, batch_size=2, repeats=1)))
         [tensor([7, 8]), tensor([9])]
     """
-    return DataLoader(KeyedItems(data), batch_sampler=batches, collate_fn=collate, **arguments)
+    return DataLoader(
+        KeyedItems(data),
+        batch_sampler=batches,
+        collate_fn=collate,
+        # A private generator: a loader draws a seed even without workers.
+        generator=torch.Generator(),
+        **arguments,
+    )

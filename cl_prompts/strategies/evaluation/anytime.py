@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training import JointTraining
+from avalanche.training.templates import SupervisedTemplate
 
 from cl_prompts.checks import one_of, whole_number
 from cl_prompts.errors import InputError
@@ -18,8 +18,9 @@ from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
+from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
-from cl_prompts.strategies.evaluation.tested import TestedDomains, dataset_of
+from cl_prompts.strategies.evaluation.tested import TestedDomains, TestSet, dataset_of
 
 Listener = Callable[[str, Evaluation], None]
 
@@ -89,7 +90,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     def __init__(
         self,
-        test: Any,
+        test: TestSet,
         *,
         n_classes: int | None = None,
         every: int | None = 1000,
@@ -126,7 +127,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._iteration = 0  # of this epoch
         self._moved = False  # whether an update followed the last evaluation
         self._position = TaskPosition()
-        self._strategy: Any = None
+        self._strategy: SupervisedTemplate = None
         self._whole_stream = False
         self._unrecorded = False  # whether the end of a task is not evaluated yet
 
@@ -169,11 +170,11 @@ class AnytimeEvaluation(BaseSGDPlugin):
         named = zip(self.evaluator.domain_names, values.tolist(), strict=True)
         return {name: value for name, value in named if value == value}
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: SupervisedTemplate) -> None:
         """Attach to a strategy."""
         self._strategy = strategy
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
         """Use the device and the number of classes of the strategy.
 
         Raises:
@@ -190,7 +191,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         if isinstance(strategy.model, ContinualModel) and strategy.model.n_classes > self.n_classes:
             self.n_classes = strategy.model.n_classes
             self._widen()
-        resumed = getattr(strategy, "place", None) is not None
+        resumed = getattr(strategy, "loop", None) is not None and strategy.loop.place is not None
         self._position.enter(strategy.experience, again=resumed)
         self.domains.begin(strategy.experience)
 
@@ -199,12 +200,12 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._listed = F.pad(self._listed, (0, self.n_classes - len(self._listed)))
         self.curve.widen(self.n_classes)
 
-    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_epoch(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
         """Start a new epoch."""
         self._start = self.samples_seen
         self._iteration = 0
 
-    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_iteration(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
         """Record the classes of the batch, for models that do not record them."""
         # Reading labels synchronises with a GPU.
         if not isinstance(strategy.model, ContinualModel):
@@ -218,7 +219,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
                 else torch.zeros_like(self._seen).index_fill(0, labels, True)
             )
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
         """Evaluate if a threshold was reached."""
         self._iteration += 1
         self._moved = True
@@ -235,7 +236,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         if self.next_threshold != threshold:
             self._record("anytime", self._evaluate(strategy), strategy)
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
         """Evaluate after the task, unless the model was just evaluated.
 
         Mini-experiences within a task are not task ends. Avalanche's own strategies and plugins
@@ -248,7 +249,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         else:
             self._unrecorded = True
 
-    def adopt(self, strategy: Any) -> None:
+    def adopt(self, strategy: SupervisedTemplate) -> None:
         """Evaluate a model that this strategy has not trained, as at the end of its only task."""
         self.attach(strategy)
         self.evaluator.device = strategy.device
@@ -257,20 +258,22 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self.next_threshold = (self.samples_seen // self.every + 1) * self.every
         self._end_task(strategy)
 
-    def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+    def before_train_dataset_adaptation(
+        self, strategy: SupervisedTemplate, **kwargs: object
+    ) -> None:
         """Evaluate the previous task before the next one starts."""
         self._record_end(strategy)
 
-    def after_training(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
         """Evaluate after the last task."""
         self._record_end(strategy)
 
-    def _record_end(self, strategy: Any) -> None:
+    def _record_end(self, strategy: SupervisedTemplate) -> None:
         if self._unrecorded:
             self._unrecorded = False
             self._end_task(strategy)
 
-    def _end_task(self, strategy: Any) -> None:
+    def _end_task(self, strategy: SupervisedTemplate) -> None:
         self._note_classes(strategy)
         new = self._seen & ~self._listed
         self._listed = self._seen.clone()
@@ -286,7 +289,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             recent = []
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
-    def _count(self, strategy: Any) -> int:
+    def _count(self, strategy: SupervisedTemplate) -> int:
         own = getattr(strategy, "samples_seen", None)
         if own is not None:
             return int(own)
@@ -296,19 +299,19 @@ class AnytimeEvaluation(BaseSGDPlugin):
         n = whole if self._whole_stream else len(strategy.experience.dataset)
         return self._start + min(self._iteration * strategy.train_mb_size, whole) * n // whole
 
-    def _note_classes(self, strategy: Any) -> None:
+    def _note_classes(self, strategy: SupervisedTemplate) -> None:
         if isinstance(strategy.model, ContinualModel):
             seen = strategy.model.seen.cpu()
             self._seen[: len(seen)] |= seen
 
-    def _evaluate(self, strategy: Any) -> Evaluation:
+    def _evaluate(self, strategy: SupervisedTemplate) -> Evaluation:
         self._note_classes(strategy)
         self._moved = False
         return self.evaluator.evaluate(
             strategy.model, self._seen, samples_seen=self.samples_seen, tasks=self.new_classes
         )
 
-    def _record(self, kind: str, evaluation: Evaluation, strategy: Any) -> None:
+    def _record(self, kind: str, evaluation: Evaluation, strategy: SupervisedTemplate) -> None:
         (self.curve.anytime if kind == "anytime" else self.curve.task_ends).append(evaluation)
         if strategy.evaluator is not None and evaluation.accuracy == evaluation.accuracy:
             x = evaluation.samples_seen
@@ -334,7 +337,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         added = [name for name in evaluation.scores if name not in known]
         self.own_scores = [*self.own_scores, *added]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Curve, counters, seen classes and what evaluations have cached, as tensors and plain
         values."""
         strategy = self._strategy
@@ -352,7 +355,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             "samples_of_task": self._position.samples,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Inverse of :meth:`state_dict`.
 
         Args:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import compress, repeat
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,16 +20,17 @@ from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.feature_cache import FeatureCache
+from cl_prompts.strategies.base.settings import State
 
 
-def _labels(dataset: Any) -> Tensor:
+def _labels(dataset: Dataset[object]) -> Tensor:
     labels = labels_of("the labels of the test set", dataset)
     if labels.min() < 0:
         raise InputError("the labels of the test set must be class ids from 0")
     return torch.from_numpy(labels.astype(np.int64))
 
 
-def _of_each(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _of_each(name: str, values: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """Convert an attribute of a test set to an array of the expected shape."""
     found = np.asarray(values)
     if found.shape != shape:
@@ -70,7 +71,7 @@ class CachedEvaluator:
 
     def __init__(
         self,
-        dataset: Dataset[Any],
+        dataset: Dataset[object],
         *,
         batch_size: int = 128,
         device: torch.device | str = "cpu",
@@ -109,13 +110,9 @@ class CachedEvaluator:
         in no particular order."""
         self._features = FeatureCache()
         self._features.reserve(0, len(self.targets))
-        self._loader: DataLoader[Any] | None = None
+        self._loader: DataLoader[list[Tensor]] | None = None
         self._batches: list[list[int]] = []
         self._looked_at = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All attributes but the loader, whose processes cannot be copied."""
-        return {**vars(self), "_loader": None}
 
     def _cache_keys(self, model: nn.Module) -> dict[str, Hashable]:
         return model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
@@ -207,7 +204,7 @@ class CachedEvaluator:
         scores = {name: value for name, value in whole.flat().items() if name != "mean_ap"}
         return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, scores)
 
-    def state_dict(self, model: nn.Module) -> dict[str, Any]:
+    def state_dict(self, model: nn.Module) -> State:
         """Cached parts that later evaluations of this model can use, and the counters."""
         return {
             "images": self.images,
@@ -216,7 +213,7 @@ class CachedEvaluator:
             "features": self._features.state_dict(self._cache_keys(model)),
         }
 
-    def load_state_dict(self, state: dict[str, Any], model: nn.Module) -> None:
+    def load_state_dict(self, state: State, model: nn.Module) -> None:
         """Inverse of :meth:`state_dict`, for a model in the same state."""
         self.images = int(state["images"])
         self.macs = float(state["macs"])
@@ -315,18 +312,13 @@ class CachedEvaluator:
         keys = self._cache_keys(model)
         self._features.put(rows, {"frozen": values.to(self.device)}, keys)
 
-    def clear(self) -> None:
-        """Clear the feature cache."""
-        self._features.clear()
-        self._features.reserve(0, len(self.targets))
-
     def close(self) -> None:
         """Stop the loader's processes; a later evaluation starts new ones."""
         # Left to the garbage collector they would block for five seconds.
         self._loader = None
 
 
-def _images_alone(items: Sequence[Any]) -> Any:
+def _images_alone(items: Sequence[object]) -> list[Tensor]:
     """Collate the images of items; other entries, such as paths, may be of any kind."""
     return collate([entries_of(item)[:1] for item in items])
 

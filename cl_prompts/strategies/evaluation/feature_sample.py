@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from typing import Any
-
 import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
-from cl_prompts.closed_form.held_out_scores import held_out_scores, learn
+from cl_prompts.closed_form.held_out_scores import held_out_scores
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
-from cl_prompts.closed_form.sums import order_matters, sums_of, zero
 from cl_prompts.metrics.confidence import temperature_of
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.base.stream import own_sampler
 
 #: samples kept
 SAMPLED = 200
-#: random orders in which the sample is learned again
-ORDERS = 5
-#: most multiply-adds of all orders, a few seconds of one core
-WORK = 3 * 10**10
-_BATCH = 64
 
 
 class FeatureSample(BaseSGDPlugin):
@@ -31,9 +24,8 @@ class FeatureSample(BaseSGDPlugin):
     The sample is scored in five parts. The classifier's sums minus those of a part give the
     solution that scores this part, so no sample is scored by a solution that contains it. This
     takes five solutions, no forward passes, and temporarily twice the memory of the classifier.
-    The sample also shows whether scores depend on the order of the stream.
 
-    The sample (200 features and labels) is part of checkpoints, not of the model.
+    The sample (200 features and labels) is part of checkpoints, and of the ledger of a model.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -52,7 +44,7 @@ class FeatureSample(BaseSGDPlugin):
     """Features, and targets (n, 2 + ...): task and row in it of the sample, then its label; with
     several labels (n, 2 + classes): 1, 0, or -1 if unknown."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Make room for features of the strategy's backbone."""
         model = strategy.model
         self._several = model.multi_label
@@ -61,7 +53,7 @@ class FeatureSample(BaseSGDPlugin):
         sample = HeldOutSample(SAMPLED, dim, columns, seed=strategy.seed, dtype=torch.float32)
         self.sample = sample.to(strategy.device)
 
-    def end_of_stream_batch(self, strategy: Any, samples: int) -> None:
+    def end_of_stream_batch(self, strategy: OnlineStrategy, samples: int) -> None:
         """Offer the features of a stream batch to the sample."""
         batch, n = strategy.batch, samples
         rows = torch.full((n,), -1)  # unknown in the loader of a plugin
@@ -86,7 +78,6 @@ class FeatureSample(BaseSGDPlugin):
         found = found.long().cpu()
         return features, found[:, :2], found[:, 2:] if self._several else found[:, 2]
 
-    @torch.no_grad()
     def temperature(self, head: PrototypeClassifier) -> float | None:
         """Fit the temperature, see :func:`~cl_prompts.metrics.confidence.temperature_of`.
 
@@ -104,46 +95,10 @@ class FeatureSample(BaseSGDPlugin):
         scored = found.logits.gather(1, labels[:, None])[:, 0].isfinite()
         return temperature_of(found.logits[scored], labels[scored])
 
-    @torch.no_grad()
-    def order_check(self, head: PrototypeClassifier) -> dict[str, float] | None:
-        """Compare the scores of classifiers that learn the sample in different orders.
-
-        Args:
-            head: the classifier trained so far; it does not change.
-
-        Returns:
-            Number of orders (0 if a comparison would take too long), and of samples, and the
-            largest relative difference of scores; None if the classifier depends on the order.
-        """
-        if order_matters(head):
-            return None
-        features, _, targets = self.samples
-        n = len(features)
-        sums = [tensor for part in head.modules() for tensor, _ in sums_of(part).values()]
-        size, rows = sum(t.numel() for t in sums), max(max(t.shape) for t in sums)
-        # An update costs about the size of the sums, a solution ten times that for each row.
-        if not n or (ORDERS + 1) * (n + 10 * rows) * size > WORK:
-            return {"orders": 0}
-        draws = torch.Generator().manual_seed(0)
-        want = _scores(head, features, targets, torch.arange(n))
-        orders = [torch.randperm(n, generator=draws) for _ in range(ORDERS)]
-        found = [_scores(head, features, targets, order) - want for order in orders]
-        gap = float(torch.stack(found).abs().max())
-        return {"orders": ORDERS, "samples": n, "difference": gap / (float(want.abs().max()) or 1)}
-
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the sample."""
         return dict(self.sample.state_dict())
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.sample.load_state_dict(state)
-
-
-def _scores(head: PrototypeClassifier, features: Tensor, targets: Tensor, order: Tensor) -> Tensor:
-    """Scores (n, seen classes) of samples after an update with all of them in an order."""
-    fresh = deepcopy(head)
-    zero(fresh)
-    for rows in order.split(_BATCH):
-        learn(fresh, features[rows.to(features.device)], targets[rows])
-    return fresh.scores(features)[:, fresh.seen]

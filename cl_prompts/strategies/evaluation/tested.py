@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from avalanche.benchmarks import CLExperience, CLStream
 from avalanche.benchmarks.utils import AvalancheDataset
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.curve import Curve
 from cl_prompts.strategies.base.experience import domains_of
+from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
+
+#: test stream, experience or data set with ``.targets``
+TestSet: TypeAlias = CLStream | CLExperience | Dataset[object]
 
 
 class TestedDomains:
@@ -30,7 +36,7 @@ class TestedDomains:
         self.new: list[list[int]] = []
         self._only_tested = torch.zeros(0, dtype=torch.bool)
 
-    def begin(self, experience: Any) -> None:
+    def begin(self, experience: CLExperience) -> None:
         """Add the domains of an experience to the tested ones."""
         domains = domains_of(experience)
         names = self.evaluator.domain_names
@@ -58,7 +64,7 @@ class TestedDomains:
         cells = torch.arange(len(self.evaluator.domain_names) * n_classes).view(-1, n_classes)
         return [cells[domains].flatten().tolist() for domains in self.new]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the domain names, and which domains are tested."""
         return {
             "names": list(self.evaluator.domain_names),
@@ -67,7 +73,7 @@ class TestedDomains:
             "only_tested": self._only_tested,
         }
 
-    def load_state_dict(self, state: dict[str, Any], curve: Curve) -> None:
+    def load_state_dict(self, state: State, curve: Curve) -> None:
         """Restore a state; ``curve`` gets columns for domains added since."""
         names = self.evaluator.domain_names
         # Names are sorted, so added domains change the indices of earlier ones.
@@ -81,11 +87,11 @@ class TestedDomains:
             curve.spread(places, len(names))
 
 
-def dataset_of(test: Any) -> Any:
+def dataset_of(test: TestSet) -> Dataset[object]:
     """Return the data set of a stream or experience, or the data set itself."""
     if isinstance(test, AvalancheDataset):
-        parts: list[Any] = [test]
-    elif hasattr(test, "targets") or isinstance(test, Dataset | DataLoader):
+        parts = [test]
+    elif hasattr(test, "targets") or isinstance(test, Dataset):
         return test
     else:
         experiences = [test] if hasattr(test, "dataset") else list(test)
@@ -104,9 +110,7 @@ def dataset_of(test: Any) -> Any:
     return data.eval()
 
 
-def _hides(data: Any) -> bool:
+def _hides(data: AvalancheDataset) -> bool:
     """Whether the targets hide some classes."""
-    targets: Any = getattr(data, "targets", None)
-    return hasattr(targets, "annotated") and (
-        targets.annotated is None or not bool(targets.annotated.all())
-    )
+    annotated = getattr(getattr(data, "targets", None), "annotated", True)
+    return annotated is None or not np.all(annotated)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,10 @@ from cl_prompts.losses.distillation import distillation_loss
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies.base.head import head_of
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
-from cl_prompts.strategies.base.task_pass import head_of
+from cl_prompts.strategies.base.settings import State
 
 
 class Distillation(StrategyPlugin):
@@ -47,7 +49,7 @@ class Distillation(StrategyPlugin):
     teacher_from: Literal["task", "batch"] = "task"
     """Copy the teacher at the end of a ``"task"`` or period, or after every stream ``"batch"``."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Start without a teacher."""
         self.check_head(strategy)
         self.teacher: nn.Module | None = None
@@ -57,7 +59,7 @@ class Distillation(StrategyPlugin):
         self._model: PromptedViT = strategy.model
         self.state.add("known")
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+    def before_backward(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Add the distance from the teacher, if there is one."""
         if self.teacher is None:
             return
@@ -75,12 +77,12 @@ class Distillation(StrategyPlugin):
         soft = (old / self.temperature).sigmoid()
         return multi_label_loss(new / self.temperature, soft, self.known)
 
-    def end_of_stream_batch(self, strategy: Any, samples: int) -> None:
+    def end_of_stream_batch(self, strategy: OnlineStrategy, samples: int) -> None:
         """Copy the teacher, with ``teacher_from="batch"``."""
         if self.teacher_from == "batch":
             self.copy_teacher()
 
-    def end_of_task(self, strategy: Any) -> None:
+    def end_of_task(self, strategy: OnlineStrategy) -> None:
         """Copy the teacher, with ``teacher_from="task"``."""
         if self.teacher_from == "task":
             self.copy_teacher()
@@ -101,14 +103,14 @@ class Distillation(StrategyPlugin):
         """Return the part to copy: the model, or its head with whitening."""
         return self._model if self._model.reads_images else head_of(self._model).module
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the registered state, and that of the teacher if there is one."""
         teacher = None
         if self.teacher is not None:
             teacher = {name: value.clone() for name, value in _learned(self.teacher).items()}
         return {**super().state_dict(), "teacher": teacher}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Inverse of :meth:`state_dict`."""
         self.teacher = None
         if state["teacher"] is not None:

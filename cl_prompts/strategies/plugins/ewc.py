@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cl_prompts.checks import NotNegative, Share
 from cl_prompts.models.growth import padded
 from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.training.ewc import OnlineEWC
 
@@ -36,7 +35,7 @@ class EWC(StrategyPlugin):
     ema: Share = 0.5
     """Decay of the Fisher per step, below 1."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Start without Fisher, importance and anchor."""
         if isinstance(strategy.model, PrototypeViT):
             raise self.refusal(
@@ -45,13 +44,13 @@ class EWC(StrategyPlugin):
         self.importance = OnlineEWC(strategy.model, reg_coef=self.reg_coef, ema=self.ema)
         self.state.add("importance")
 
-    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+    def after_backward(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Update the Fisher with the gradients of the plain loss, and add the penalty's."""
         # First, since F <- ema F + (1 - ema) g^2 excludes the penalty's gradient.
         self.importance.observe_gradients()
         self.importance.add_penalty_gradient()
 
-    def end_of_task(self, strategy: Any) -> None:
+    def end_of_task(self, strategy: OnlineStrategy) -> None:
         """Consolidate: the current parameters become the anchor, the Fisher their importance."""
         self.importance.consolidate()
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from cl_prompts.checks import Count, NotNegative, Positive, Size
 from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.task_pass import task_outputs
 from cl_prompts.training.gaussian_alignment import (
@@ -77,7 +78,7 @@ class HeadAlignment(StrategyPlugin):
     """Restore the unaligned head when the next announced task starts, so that only evaluation
     uses the aligned one (SLCA)."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Make the statistics of each classifier, for announced tasks and for streams without."""
         self.alignments: Any = torch.nn.ModuleList()
         """Per classifier, the alignment for announced tasks and, if different, for streams without
@@ -116,7 +117,7 @@ class HeadAlignment(StrategyPlugin):
             ]
             self.alignments.append(torch.nn.ModuleList(of_kinds).to(strategy.device))
 
-    def _check_scales(self, strategy: Any) -> None:
+    def _check_scales(self, strategy: OnlineStrategy) -> None:
         if self.feature_scale is None:
             return
         if not self.restore:
@@ -128,7 +129,7 @@ class HeadAlignment(StrategyPlugin):
                 "with feature_scale needs a linear head on raw features", "leave out feature_scale"
             )
 
-    def check_announced(self, strategy: Any, *, announced: bool) -> None:
+    def check_announced(self, strategy: OnlineStrategy, *, announced: bool) -> None:
         """Refuse ``restore`` without announced boundaries."""
         if self.restore and self.alignments and not announced:
             raise InputError(
@@ -137,7 +138,7 @@ class HeadAlignment(StrategyPlugin):
             )
 
     @torch.no_grad()
-    def start_of_task(self, strategy: Any) -> None:
+    def start_of_task(self, strategy: OnlineStrategy) -> None:
         """Restore the classifiers."""
         if not self.is_aligned:
             return
@@ -149,7 +150,7 @@ class HeadAlignment(StrategyPlugin):
         """Return the alignment of each classifier; none with ``epochs=0``."""
         return [of_kinds[0 if announced else -1] for of_kinds in self.alignments]
 
-    def after_update(self, strategy: Any, **kwargs: Any) -> None:
+    def after_update(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Update the streaming statistics, where no boundary is announced."""
         if not self.alignments or strategy.announced:
             return
@@ -164,7 +165,7 @@ class HeadAlignment(StrategyPlugin):
                 classes=batch.classes_on_host(),
             )
 
-    def end_of_task(self, strategy: Any) -> None:
+    def end_of_task(self, strategy: OnlineStrategy) -> None:
         """Compute statistics of an announced task's images, and align."""
         if not self.alignments:
             return
@@ -173,7 +174,7 @@ class HeadAlignment(StrategyPlugin):
         for alignment in alignments:
             alignment.end_task()
 
-    def _align(self, strategy: Any, alignments: list[GaussianHeadAlignment]) -> None:
+    def _align(self, strategy: OnlineStrategy, alignments: list[GaussianHeadAlignment]) -> None:
         classifiers = strategy.aligned_classifiers()
         if strategy.announced:
             outputs = list(task_outputs(strategy))

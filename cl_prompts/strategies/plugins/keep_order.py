@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from avalanche.core import BaseSGDPlugin
+from avalanche.training.templates import SupervisedTemplate
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import mark_of
@@ -30,7 +29,9 @@ class KeepOrder(BaseSGDPlugin):
 strategy.train(experience, shuffle=False)
     """
 
-    def before_training_exp(self, strategy: Any, *, shuffle: bool = True, **kwargs: Any) -> None:
+    def before_training_exp(
+        self, strategy: SupervisedTemplate, *, shuffle: bool = True, **kwargs: object
+    ) -> None:
         """Check the ``shuffle`` argument of ``strategy.train``."""
         experience = strategy.experience
         if shuffle and mark_of(experience, "ordered", False):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cl_prompts.checks import Positive, Size
 from cl_prompts.prompts.parameterisations import Reparameterised
 from cl_prompts.prompts.wrapped import AveragedPrompts
 from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.prompt_form import slots_of, value_pools
 
@@ -40,7 +39,7 @@ class PromptAveraging(StrategyPlugin):
     std: Positive | None = None
     """Width of the average in checkpoints; None for a tenth of all. PromptSRC: 1 of 20."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Wrap the pools of the strategy's model."""
         self.n_samples = 0
         """Samples trained on in the current task or period, over all epochs."""
@@ -49,7 +48,7 @@ class PromptAveraging(StrategyPlugin):
         self.state.add("n_samples", "taken")
         if not self.checkpoints:
             return
-        pools: Any = getattr(strategy.model, "pools", ())
+        pools = strategy.model.pools if hasattr(strategy.model, "pools") else []
         if any(isinstance(pool, Reparameterised) for pool in pools):
             raise self.refusal("does not work with prompt_form=Encoded", "leave one of the two out")
         wrapped = value_pools(strategy.model)
@@ -66,7 +65,7 @@ class PromptAveraging(StrategyPlugin):
                 slots=slots_of(strategy.model, pools[i]),
             )
 
-    def end_of_stream_batch(self, strategy: Any, samples: int) -> None:
+    def end_of_stream_batch(self, strategy: OnlineStrategy, samples: int) -> None:
         """Take the checkpoints that are due."""
         length = strategy.period or 0
         if strategy.announced:
@@ -85,7 +84,7 @@ class PromptAveraging(StrategyPlugin):
                 pool.take_checkpoint()
         self.taken = due
 
-    def end_of_task(self, strategy: Any) -> None:
+    def end_of_task(self, strategy: OnlineStrategy) -> None:
         """Start a new average with the next checkpoint."""
         self.n_samples = 0
         self.taken = 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -11,11 +9,13 @@ from cl_prompts.checks import Count, Positive
 from cl_prompts.closed_form.ridge import Expansion
 from cl_prompts.closed_form.whitening import SINGLE_PRECISION_DEVICES
 from cl_prompts.errors import InputError
+from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.prompts.pools import ExpertTokens
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import WrappedPool
 from cl_prompts.seeds import derived_seed, seeded
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.prompt_form import slots_of
 
@@ -53,7 +53,7 @@ class Router(StrategyPlugin):
     """Distribution of the random matrix, see
     :class:`~cl_prompts.closed_form.ridge.RandomExpansion`."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Replace the model's selector by the router."""
         model = strategy.model
         if isinstance(model.selector if hasattr(model, "selector") else None, AnalyticRouter):
@@ -76,7 +76,7 @@ class Router(StrategyPlugin):
             dtype=torch.float32 if single else torch.float64,
         )
 
-    def check_announced(self, strategy: Any, *, announced: bool) -> None:
+    def check_announced(self, strategy: OnlineStrategy, *, announced: bool) -> None:
         """Refuse a stream without boundaries if ``period`` is not set."""
         defined_with = any(isinstance(plugin, Router) for plugin in strategy.own_plugins)
         if not announced and strategy.period is None and not defined_with:
@@ -85,23 +85,23 @@ class Router(StrategyPlugin):
                 " samples"
             )
 
-    def start_of_task(self, strategy: Any) -> None:
+    def start_of_task(self, strategy: OnlineStrategy) -> None:
         """Start the next expert at the second announced task, and so on."""
         self._start(strategy, strategy.tasks_started - 1)
 
-    def start_of_period(self, strategy: Any) -> None:
+    def start_of_period(self, strategy: OnlineStrategy) -> None:
         """Start the next expert where no boundary is announced."""
         self._start(strategy, strategy.model.selector.current + 1)
 
     @torch.no_grad()
-    def start_of_stream_batch(self, strategy: Any) -> None:
+    def start_of_stream_batch(self, strategy: OnlineStrategy) -> None:
         """Train the router on a stream batch, in the first epoch."""
         if strategy.clock.train_exp_epochs == 0:
             vit = strategy.model.backbone
             tokens = vit.embed(strategy.batch.images)
             strategy.model.selector.update(strategy.model.query(vit, tokens))
 
-    def _start(self, strategy: Any, expert: int) -> None:
+    def _start(self, strategy: OnlineStrategy, expert: int) -> None:
         """Start an expert, unless it is the current one or does not exist."""
         router: AnalyticRouter = strategy.model.selector
         if not router.current < expert < router.n_experts:
@@ -115,7 +115,7 @@ class Router(StrategyPlugin):
         strategy.make_optimizer()
 
 
-def _has_one_entry_a_task(pool: nn.Module, model: Any) -> bool:
+def _has_one_entry_a_task(pool: nn.Module, model: ContinualModel) -> bool:
     while isinstance(pool, WrappedPool):
         pool = pool.pool
     return isinstance(pool, ExpertTokens) or slots_of(model, pool) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from torch import Tensor
 from cl_prompts.checks import NotNegative, Positive
 from cl_prompts.losses.self_regulation import cosine_consistency, logit_divergence, row_difference
 from cl_prompts.prompts.selectors import ClassTokenQuery
+from cl_prompts.strategies.base.head import raw_features
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 
 #: Width of CLIP's features, for which the published weights are.
@@ -56,7 +58,7 @@ class SelfRegulation(StrategyPlugin):
     scale: Positive = 10.0
     """Scale s of the frozen classifier's cosines; CLIP's is 100."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Check the method, set the default weight, and allocate the class means."""
         self.check_head(strategy)
         self.check_stream_samples(strategy)
@@ -75,7 +77,7 @@ class SelfRegulation(StrategyPlugin):
         """Running means W0 (classes, dim) of frozen features."""
         self.state.add("counts", "means")
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+    def before_backward(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Add the terms on features, class rows and logits to the loss."""
         batch, output = strategy.batch, strategy.output
         frozen = frozen_features(strategy)
@@ -86,7 +88,7 @@ class SelfRegulation(StrategyPlugin):
         distance = cosine_consistency if self.kind == "coprompt" else row_difference
         # l_f d(f, q)
         assert self.feature_weight is not None
-        loss = self.feature_weight * distance(output.raw, frozen)
+        loss = self.feature_weight * distance(raw_features(output), frozen)
         if self.class_weight:
             # l_w d(W, W0)
             loss = loss + self.class_weight * distance(rows, self.means, known)
@@ -109,7 +111,7 @@ class SelfRegulation(StrategyPlugin):
         self.means += (sums - counts[:, None] * self.means) / self.counts.clamp(min=1)[:, None]
 
 
-def frozen_features(strategy: Any) -> Tensor:
+def frozen_features(strategy: OnlineStrategy) -> Tensor:
     """Return the features (batch, dim) of the unprompted ViT, from the query pass if possible."""
     model = strategy.model
     # L2P's query, what the ViT itself reads of its last block, is the feature.

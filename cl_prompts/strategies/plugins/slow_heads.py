@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from cl_prompts.checks import Share
 from cl_prompts.models.slow_heads import Ensemble
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 
 
@@ -36,7 +36,7 @@ class SlowHeads(StrategyPlugin):
     probability (``"softmax_mean"``), that of the head of least entropy
     (``"softmax_min_entropy"``), or greatest or mean logit (``"max_prob"``, ``"mean"``)."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Add slow heads to the model, unless it has some."""
         if not self.decays:
             return

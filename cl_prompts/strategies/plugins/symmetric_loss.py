@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cl_prompts.checks import NotNegative
 from cl_prompts.losses.classification import reverse_cross_entropy
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 
 
@@ -34,7 +33,7 @@ class SymmetricLoss(StrategyPlugin):
     reverse_weight: NotNegative = 0.1
     """Weight of the reverse one; ImageNet-R: 0.5."""
 
-    def attach(self, strategy: Any) -> None:
+    def attach(self, strategy: OnlineStrategy) -> None:
         """Refuse a method without a cross-entropy of single classes."""
         self.check_head(strategy)
         if self.forward_weight != 1 and not (strategy.masks_classes and strategy.weighs_alike):
@@ -43,10 +42,10 @@ class SymmetricLoss(StrategyPlugin):
                 "leave forward_weight at 1",
             )
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+    def before_backward(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Add the reverse term, and the change of weight of the cross-entropy."""
         batch = strategy.batch
-        logits = strategy.competing_logits(strategy.output.logits, batch)
+        logits = strategy.label_loss.competing_logits(strategy.output.logits, batch)
         term = self.reverse_weight * reverse_cross_entropy(logits, batch.labels)
         if self.forward_weight != 1:
             # The loss has the cross-entropy with weight 1 already.

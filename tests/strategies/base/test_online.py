@@ -97,19 +97,6 @@ def test_periods_end_at_their_multiples_whatever_the_batches() -> None:
     assert at == [16]
 
 
-def test_batches_of_one_class_are_counted() -> None:
-    strategy = make("one_prompt", class_mask="batch", online_iter=1)
-    fit(strategy, experiences()[:1])
-    count = int(strategy.single_class_batches)
-    one, *_ = experiences("class_incremental", train=6)  # 2 images, of 2 classes
-    strategy.train_mb_size = 1
-    fit(strategy, [one])
-    assert int(strategy.single_class_batches) == count + len(one.dataset)
-    resumed = make("one_prompt", class_mask="batch", online_iter=1)
-    resumed.load_state_dict(strategy.state_dict())
-    assert int(resumed.single_class_batches) == int(strategy.single_class_batches)
-
-
 @pytest.mark.parametrize(
     "kind", [kind for kind in TABLE if kind not in (*PROTOTYPES, "multi_lane", "joint")]
 )
@@ -138,7 +125,7 @@ def test_replayed_labels_compete(kind: str) -> None:
     batch = Batch([images, labels], strategy.annotated, torch.tensor([0, 1, 2, 3]))
     output = strategy.training_output(batch)
     strategy.model.zero_grad()
-    strategy.label_loss(output.logits[:4], batch.part(slice(4)), whole=batch).backward()
+    strategy.label_loss(output.logits, batch, slice(4)).backward()
     moved = (strategy.model.head.weight.grad != 0).any(dim=1)
     assert moved.tolist() == [True] * 4 + [False] * 2
 

@@ -57,7 +57,7 @@ def test_keys_are_stream_positions_and_repetitions() -> None:
     keys = [[key for _, key in batch] for batch in sampler]
     assert keys[:2] == [[(100, 0), (101, 0)], [(100, 1), (101, 1)]]
     assert keys[-1] == [(104, 1)]
-    sampler.start = 2
+    sampler.start, sampler.origin = 2, 102
     assert [[key for _, key in batch] for batch in sampler] == keys[2:]
 
 

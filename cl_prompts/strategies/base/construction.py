@@ -1,0 +1,104 @@
+"""Model, plugins and evaluator of a strategy, from its settings."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from avalanche.core import BasePlugin
+from avalanche.evaluation.metrics import loss_metrics
+from avalanche.logging import InteractiveLogger
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.plugins.evaluation import default_evaluator
+from avalanche.training.templates import SupervisedTemplate
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.compiled import CompiledDecoding
+from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
+from cl_prompts.strategies.base.settings import Settings
+
+
+def given_or_built(strategy: SupervisedTemplate) -> ContinualModel:
+    """Return the given model, or build the method's own on the given backbone."""
+    model: ContinualModel | None = strategy.model
+    given = [value for value in (strategy.backbone, strategy.n_classes) if value is not None]
+    if len(given) != (2 if model is None else 0):
+        raise InputError("give either model= or both backbone= and n_classes=")
+    if model is None:
+        backbone = strategy.backbone.with_features(strategy.features)
+        model = strategy.build_model(backbone, strategy.n_classes)
+        strategy.fit_model(model)
+    if strategy.compile:
+        model.compiled = CompiledDecoding(model)
+    if model.multi_label and "multi_label" not in strategy.settings():
+        raise InputError(f"{type(strategy).__name__} is defined for one class per image")
+    if model.multi_label and strategy.class_mask == "batch":
+        raise InputError("class_mask=batch is defined for one class per image: leave it out")
+    return model
+
+
+def check_settings(strategy: SupervisedTemplate) -> None:
+    """Refuse settings of any strategy that contradict each other."""
+    kind = type(strategy).__name__
+    for name in strategy.of_optimizer if strategy.optimizer is not None else ():
+        if strategy.explicit.get(name) not in (None, 0, "none"):
+            raise InputError(
+                f"{name} configures {kind}'s own optimizer: give it or optimizer=, not both"
+            )
+    if strategy.class_mask == "current" and not strategy.masks_classes:
+        raise InputError(f"{kind} does not support class_mask=current: leave it out")
+    if strategy.keeps and strategy.buffer_size:
+        raise InputError(
+            f"{kind} replays no samples but has {strategy.keeps}: leave out buffer_size"
+        )
+    if strategy.class_mask == "batch" and strategy.train_mb_size < 8:
+        warnings.warn(
+            f"class_mask=batch with train_mb_size={strategy.train_mb_size}: small batches often"
+            " hold one class, from which nothing is learned",
+            stacklevel=4,
+        )
+
+
+def chosen_evaluator(
+    given: EvaluationPlugin | Callable[[], EvaluationPlugin] | None, *, multi_label: bool
+) -> EvaluationPlugin:
+    """Return the evaluator for the setting: without metrics for None, multi-label if needed."""
+    if given is None:
+        with warnings.catch_warnings():
+            # Avalanche warns of an evaluator without loggers, which None asks for.
+            warnings.filterwarnings("ignore", message="No loggers specified")
+            return EvaluationPlugin()
+    if multi_label and given is default_evaluator:
+        losses = loss_metrics(minibatch=False, epoch=True, experience=True, stream=True)
+        return EvaluationPlugin(losses, MultiLabelMetrics(), loggers=[InteractiveLogger()])
+    evaluator = given() if callable(given) else given
+    if multi_label:
+        refuse_accuracy(evaluator)
+    return evaluator
+
+
+def with_own_plugins(own: Iterable[Settings], given: Iterable[BasePlugin]) -> list[BasePlugin]:
+    """Return the method's own plugins and the given ones.
+
+    A given plugin replaces the method's own of its class, whose settings become its defaults.
+    """
+    plugins = list(given)
+    # A plugin that is listed twice would act twice on each event.
+    kinds = Counter(type(plugin) for plugin in plugins if isinstance(plugin, Settings))
+    for kind, times in kinds.items():
+        if times > 1:
+            raise InputError(f"plugins= lists {kind.__name__} {times} times: give it once")
+    missing: list[BasePlugin] = []
+    for default in own:
+        same = [plugin for plugin in plugins if isinstance(plugin, type(default))]
+        for plugin in same:
+            given_here = plugin.explicit
+            plugin.assign({**default.explicit, **given_here})
+            # Only the user's values are explicit: another method adds its own.
+            plugin.explicit = given_here
+        if not same:
+            # A copy, since the class shares its plugins among all its strategies.
+            missing.append(type(default)(**default.explicit))
+    return missing + plugins

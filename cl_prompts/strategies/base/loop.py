@@ -1,0 +1,290 @@
+"""Online protocol: the training loop of all strategies.
+
+From top to bottom: an experience, an epoch, a stream batch, an update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+
+import torch
+from avalanche.training.templates import SupervisedTemplate
+from avalanche.training.utils import trigger_plugins
+
+from cl_prompts.backbones.pixels import check_input, check_targets, fault_of
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import Output, finite
+from cl_prompts.strategies.base.experience import (
+    TaskPosition,
+    announces_boundaries,
+    check_labels,
+    classes_of,
+)
+from cl_prompts.strategies.base.settings import State
+from cl_prompts.strategies.base.stream import (
+    Batch,
+    RecurringViews,
+    StreamBatch,
+    own_sampler,
+    stream_batches,
+)
+
+
+class OnlineLoop:
+    """Training loop on the stream of an experience, with its place for a checkpoint.
+
+    For each stream batch: observe its classes; make ``online_iter`` updates, each on another view
+    and newly drawn replayed samples; then offer it to the buffer, count it, and end a ``period``
+    (None by default) that is over. Plugins act after each update, anytime evaluation after the last
+    one. Checkpoints are taken between two stream batches.
+
+    Attributes:
+        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`, whose hooks the
+            loop calls.
+        task: position of the current experience in its task.
+        place: samples of the next experience's epoch after which training resumes; None for its
+            start.
+        counters: counters of Avalanche's clock at ``place``.
+        inside: samples of the epoch trained on, during a checkpoint; None between experiences.
+        epoch_order: state of the strategy's ``shuffler`` before the order of the epoch was drawn.
+        stopped: whether a plugin has stopped the training on the experience.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.strategies import LinearProbe
+        >>> probe = LinearProbe(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> probe.loop.place is None
+        True
+    """
+
+    def __init__(self, strategy: SupervisedTemplate) -> None:
+        self.strategy = strategy
+        self.task = TaskPosition()
+        self.place: int | None = None
+        self.inside: int | None = None
+        self.counters: dict[str, int] = {}
+        self.epoch_order = strategy.shuffler.get_state()
+        self.stopped = False
+
+    # ------------------------------------------------------------------ an experience
+
+    def enter(self) -> None:
+        """Enter an experience, and start its task if it is the first of an announced one."""
+        strategy = self.strategy
+        # A resumed experience was entered before: its task has started, its samples are known.
+        resumed = self.place is not None
+        strategy.announced = announces_boundaries(strategy.experience, strategy.boundaries)
+        strategy.check_announced(announced=strategy.announced)
+        check_labels(strategy.experience, strategy.model, type(strategy).__name__)
+        classes = classes_of(strategy.experience, strategy.model.n_classes)
+        strategy.annotated = classes.to(strategy.device)
+        self.task.enter(strategy.experience, again=resumed)
+        if not resumed:
+            strategy.replay.enter(strategy.experience, classes)
+            if strategy.views is not None:
+                n_views = len(strategy.experience.dataset) * strategy.views
+                strategy.feature_cache.reserve(strategy.replay.current, n_views)
+        if strategy.announced and self.task.first and not resumed:
+            if strategy.new_optimizer:
+                # Momentum of the last task would move parameters that this task does not train.
+                strategy.optimizer.state = defaultdict(dict)
+            strategy.tasks_started += 1
+            strategy.start_task(strategy.annotated)
+            trigger_plugins(strategy, "start_of_task")
+
+    def train(self, **kwargs: object) -> None:
+        """Train the epochs of the experience, from the place where training resumes."""
+        strategy = self.strategy
+        if strategy.buffer_size and own_sampler(strategy.dataloader) is None:
+            raise InputError("a plugin replaces the data loader: leave it or buffer_size out")
+        self._restore_clock()
+        for _ in range(strategy.clock.train_exp_epochs, strategy.train_epochs):
+            trigger_plugins(strategy, "before_training_epoch", **kwargs)
+            if self.stopped:
+                break
+            strategy.training_epoch(**kwargs)
+            # On a GPU only every 50th loss was checked.
+            self.check_loss(now=True)
+            trigger_plugins(strategy, "after_training_epoch", **kwargs)
+        self.place = None
+        # A plugin that stops this experience does not stop the next one.
+        self.stopped = False
+
+    def leave(self) -> None:
+        """End the task if the experience is the last of an announced one."""
+        if self.strategy.announced and self.task.last:
+            self.end_task()
+        if not self.strategy.buffer_size:  # without replay its views are not read again
+            self.strategy.feature_cache.clear()
+
+    def end_task(self) -> None:
+        """End an announced task, or a period."""
+        self.strategy.finish_task()
+        trigger_plugins(self.strategy, "end_of_task")
+
+    # ------------------------------------------------------------------ an epoch
+
+    def epoch(self, **kwargs: object) -> None:
+        """Train on the stream of the experience."""
+        strategy = self.strategy
+        strategy.set_learning_rate()
+        for stream in self._stream_batches():
+            if self.stopped:
+                return
+            strategy.batch = stream.first  # which is also the first of its views
+            strategy.mbatch = stream.first.columns
+            # First, since the loss is over the classes seen.
+            strategy.observe_classes(stream.first.labels)
+            trigger_plugins(strategy, "start_of_stream_batch")
+            if strategy.remember_first:
+                # CLIB trains on its buffer alone, so the batch enters it before the update.
+                self._offer(stream, None)
+            for number, view in enumerate(stream.views, 1):
+                if self.stopped:
+                    return  # a plugin stops training: this stream batch is not counted
+                batch = strategy.make_batch(view) if strategy.buffer_size else view
+                self.update(batch, repeated=number > 1, **kwargs)
+                if number == strategy.online_iter:
+                    # Before the last iteration ends: plugins evaluate there by samples seen.
+                    self._finish(stream)
+                trigger_plugins(strategy, "after_training_iteration", **kwargs)
+            self.checkpoint(stream.start + stream.size)
+
+    def update(self, batch: Batch, *, repeated: bool = False, **kwargs: object) -> None:
+        """Make one optimizer step, with all of Avalanche's triggers.
+
+        Differences from Avalanche's loop: the forward pass updates the statistics of the head's
+        input, the loss is the method's, gradients are clipped, and ``after_step`` follows.
+
+        Args:
+            batch: mini-batch.
+            repeated: whether the samples are in those statistics already.
+            **kwargs: passed to the triggers.
+        """
+        strategy, model = self.strategy, self.strategy.model
+        strategy.batch = batch
+        strategy.mbatch = batch.columns
+        trigger_plugins(strategy, "before_training_iteration", **kwargs)
+        # After the plugins, whose own backward passes must not enter this step.
+        strategy.optimizer.zero_grad()
+        strategy.loss = torch.zeros(1, device=strategy.device)
+        trigger_plugins(strategy, "before_forward", **kwargs)
+        batch.columns = strategy.mbatch  # plugins may have replaced it
+        # The stream's samples come first in a batch.
+        rows = None if strategy.head.replayed else batch.n_stream
+        with model.update_statistics(rows, repeated=repeated):
+            output = strategy.output = strategy.training_output(batch)
+        strategy.mb_output = finite(output.logits)  # Avalanche's metrics would turn -inf into NaN
+        trigger_plugins(strategy, "after_forward", **kwargs)
+        strategy.loss += strategy.training_loss(output, batch)
+        trigger_plugins(strategy, "before_backward", **kwargs)  # where plugins add their terms
+        strategy.backward()
+        trigger_plugins(strategy, "after_backward", **kwargs)
+        strategy.clip_gradients()  # after the plugins, so that they cannot exceed the bound
+        trigger_plugins(strategy, "before_update", **kwargs)
+        strategy.optimizer_step()
+        trigger_plugins(strategy, "after_update", **kwargs)
+        # Not in the plugin, since a given model may have slow heads without it.
+        if model.slow is not None:
+            model.slow.update(model.head)
+        strategy.after_step(output, batch)
+        strategy.updates += 1
+        self.check_loss()
+
+    def check_loss(self, *, now: bool = False) -> None:
+        """Raise an error if the loss is not finite.
+
+        On a GPU, where a check synchronises, only the first and every 50th step is checked.
+        """
+        strategy = self.strategy
+        if not (now or strategy.device.type == "cpu" or strategy.updates % 50 == 1):
+            return
+        loss = float(strategy.loss.detach())
+        if not math.isfinite(loss):
+            logits = None if strategy.output is None else strategy.output.logits
+            seen = strategy.model.seen
+            raise fault_of(loss, strategy.mb_x, logits, seen, strategy.samples_seen)
+
+    # ------------------------------------------------------------------ a stream batch
+
+    def _stream_batches(self) -> Iterator[StreamBatch]:
+        """Yield the batches of an epoch, from the place where training resumes."""
+        strategy, model = self.strategy, self.strategy.model
+        start = self.start_epoch()
+        recurring = None
+        if strategy.views is not None:
+            earlier = strategy.clock.train_exp_epochs * strategy.online_iter
+            recurring = RecurringViews(strategy.views, strategy.replay.current, earlier)
+        for stream in stream_batches(
+            strategy.dataloader,
+            strategy.annotated,
+            updates=strategy.online_iter,
+            size=strategy.train_mb_size,
+            n=len(strategy.experience.dataset),
+            start=start,
+            origin=strategy.samples_seen,
+            recurring=recurring,
+            device=strategy.device,
+        ):
+            if stream.start == start:
+                first, seen = stream.first, strategy.samples_seen
+                check_input(model.backbone, first.images, seen)
+                several = model.multi_label
+                check_targets(first.labels, model.n_classes, multi_label=several, first=seen)
+            yield stream
+
+    def _offer(self, stream: StreamBatch, output: Output | None) -> None:
+        """Offer stream samples to the buffer, in the first epoch only."""
+        strategy = self.strategy
+        if strategy.buffer_size and strategy.clock.train_exp_epochs == 0:
+            strategy.remember(stream.rows, strategy.batch, output)
+
+    def _finish(self, stream: StreamBatch) -> None:
+        """Offer a stream batch to the buffer, count it, and end a period that is over."""
+        strategy = self.strategy
+        if not strategy.remember_first:
+            self._offer(stream, strategy.output)
+        strategy.samples_seen += stream.size
+        trigger_plugins(strategy, "end_of_stream_batch", samples=stream.size)
+        period = strategy.period
+        if strategy.announced or period is None or strategy.samples_seen < strategy.next_period:
+            return
+        strategy.next_period = (strategy.samples_seen // period + 1) * period
+        self.end_task()
+        strategy.start_period()
+        trigger_plugins(strategy, "start_of_period")
+
+    # ------------------------------------------------------------------ resuming
+
+    def start_epoch(self) -> int:
+        """Start an epoch; return the number of its samples that were trained on before."""
+        # A resumed run draws the order of the epoch from this state.
+        self.epoch_order = self.strategy.shuffler.get_state()
+        self._restore_clock()
+        start, self.place = self.place or 0, None
+        return start
+
+    def restore(self, state: State) -> None:
+        """Restore the counters of a strategy's state, and its place."""
+        self.task.samples = int(state["samples_of_task"])
+        self.place, self.counters = state["place"], state["clock"]
+        for name, count in self.counters.items():
+            setattr(self.strategy.clock, name, count)
+
+    def _restore_clock(self) -> None:
+        """Restore the counters, which Avalanche has set to zero, if training resumes."""
+        if self.place is not None:
+            for name, count in self.counters.items():
+                setattr(self.strategy.clock, name, count)
+
+    def checkpoint(self, samples: int) -> None:
+        """Call ``between_batches``, which may save the state, after ``samples`` of the epoch."""
+        if self.strategy.between_batches is None:
+            return
+        self.inside = samples
+        try:
+            self.strategy.between_batches()
+        finally:
+            self.inside = None
