@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cl_prompts.catalog import catalog
 from cl_prompts.datasets.fingerprint import fingerprint_change
@@ -46,7 +47,7 @@ def differences(conditions: Conditions, reference: Conditions) -> list[str]:
     return list(words)
 
 
-def _in_words(key: str, value: object, reference: object) -> str:
+def _in_words(key: str, value: Any, reference: Any) -> str:
     if key == "data":
         return f"data: {fingerprint_change(reference, value) or 'differs'}"
     if key.startswith("parent.") and _UNSET in (value, reference):

@@ -221,9 +221,7 @@ def before_after(run: RunRecord) -> list[BeforeAfter]:
 
 
 def _group(name: str, rows: list[BeforeAfter]) -> BeforeAfter:
-    before, after = (
-        [value for value in values if value is not None]
-        for values in ([row.before for row in rows], [row.after for row in rows])
-    )
-    means = (statistics.fmean(known) if known else None for known in (before, after))
-    return BeforeAfter(name, *means, sum(row.images for row in rows))
+    before = [row.before for row in rows if row.before is not None]
+    after = [row.after for row in rows if row.after is not None]
+    means = [statistics.fmean(known) if known else None for known in (before, after)]
+    return BeforeAfter(name, means[0], means[1], sum(row.images for row in rows))

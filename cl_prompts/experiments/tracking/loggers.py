@@ -80,12 +80,13 @@ class TensorBoard:
 
     def _write_counts(self, tag: str, counts: Sequence[float], step: int) -> None:
         values = np.arange(len(counts))
-        moments = [float(values**power @ counts) for power in (0, 1, 2)]
-        if moments[0]:
+        total, first, second = (float(values**power @ counts) for power in (0, 1, 2))
+        if total:
             # Raw, one bucket a prompt: TensorBoard's bucketing would join unrelated neighbours.
-            limits = (values + 0.5).tolist()
-            ends = (0, len(counts))
-            self._writer.add_histogram_raw(tag, *ends, *moments, limits, list(counts), step)
+            buckets: Any = ((values + 0.5).tolist(), list(counts))
+            self._writer.add_histogram_raw(
+                tag, 0, len(counts), total, first, second, *buckets, step
+            )
 
     def compare(self, settings: RunConfig) -> None:
         """Write the settings for the tab "HParams"."""
