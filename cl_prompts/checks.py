@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 
@@ -19,14 +19,16 @@ from cl_prompts.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
 
+Item = TypeVar("Item", bound=Hashable)
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _SHORT.maxlevel = 3
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return the ``repr`` of a value, shortened in the middle.
 
     >>> shown("a" * 500)
@@ -44,7 +46,9 @@ def is_one_name(text: str) -> bool:
     return bool(text) and text not in (".", "..") and not set(text) & set("/\\\0")
 
 
-def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, of: str = "") -> int:
+def whole_number(
+    name: str, value: object, low: int = 1, high: int | None = None, of: str = ""
+) -> int:
     """Return ``value`` as an int in ``[low, high]``.
 
     Args:
@@ -68,7 +72,7 @@ def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, o
     return number
 
 
-def one_of(name: str, value: Any, words: Any) -> None:
+def one_of(name: str, value: object, words: Any) -> None:
     """Refuse a word that is not among ``words``, a collection or ``Literal`` type.
 
     Raises:
@@ -98,23 +102,8 @@ NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 """Number from 0 to 1."""
 
-#: pydantic's error type -> message
-_RULES = {
-    "bool_type": "it must be true or false",
-    "finite_number": "it must be finite",
-    "float_type": "it must be a number",
-    "greater_than": "it must be greater than {gt:g}",
-    "greater_than_equal": "it must be at least {ge:g}",
-    "is_instance_of": "it must be a {class}",
-    "int_type": "it must be a whole number",
-    "less_than_equal": "it must be at most {le:g}",
-    "list_type": "it must be a list",
-    "sequence_str": "it must be a list",
-    "string_type": "it must be a text",
-}
 
-
-def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
+def fits(name: str, value: object, kind: object, of: str = "") -> Any:
     """Check a value against a type with words (``Literal``) and bounds.
 
     Args:
@@ -134,7 +123,7 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
         (1.0, [0, 1])
         >>> fits("rate", "fast", Positive | None, of="strategy mvp")
         Traceback (most recent call last):
-        cl_prompts.errors.InputError: strategy mvp: rate is 'fast': it must be a number
+        cl_prompts.errors.InputError: strategy mvp: rate is 'fast': it should be a valid number
     """
     from pydantic import ValidationError  # slow import
 
@@ -146,25 +135,27 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
         one_of(f"{name} of {of}" if of else name, value, list(words_of(kind)))
     # Sorted, since the order of a union has no meaning.
     rules = sorted(set(map(_rule, problems)))
-    rules[1:] = [rule.removeprefix("it must be ") for rule in rules[1:]]
+    rules[1:] = [rule.removeprefix("it should be ") for rule in rules[1:]]
     owner = f"{of}: " if of else ""
     raise InputError(f"{owner}{name} is {shown(value)}: {' or '.join(rules)}")
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: object) -> TypeAdapter[Any]:
     from pydantic import ConfigDict, TypeAdapter
 
     config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     return TypeAdapter(kind, config=config)
 
 
-def _rule(problem: Any) -> str:
-    rule = _RULES.get(problem["type"], problem["msg"]).format(**problem.get("ctx", {}))
-    return rule.replace("Input should", "it should").replace("a Sequence", "a list")
+def _rule(problem: ErrorDetails) -> str:
+    if problem["type"] == "sequence_str":
+        return "it should be a list"
+    rule = problem["msg"].replace("Input should", "it should")
+    return rule.replace("an instance of Sequence", "a list")
 
 
-def words_of(kind: Any) -> Iterator[str]:
+def words_of(kind: object) -> Iterator[str]:
     """Yield the words of a ``Literal`` type, also within a union.
 
     >>> list(words_of(Literal["warm", "cold"] | None))
@@ -203,13 +194,13 @@ class _Undocumented(ast.NodeTransformer):
         return None if isinstance(node.value, ast.Constant) else node
 
 
-def doubled(items: Iterable[Hashable]) -> Any:
+def doubled(items: Iterable[Item]) -> Item | None:
     """Return the first repeated item, or None.
 
     >>> doubled("abcb"), doubled("abc")
     ('b', None)
     """
-    met = set()
+    met: set[Item] = set()
     for item in items:
         if item in met:
             return item

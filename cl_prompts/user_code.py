@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from cl_prompts.checks import failed, source_hash
 from cl_prompts.errors import InputError, RunError, unknown
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 Kind = Literal["scenario", "data set"]
 Trust = bool | Collection[str]
 """Dotted names that may be imported: True for any, False for none."""
@@ -42,12 +42,9 @@ def labels_of(names: Iterable[str]) -> dict[str, str]:
     >>> labels_of(["mvp", "mine:Method"])
     {'mvp': 'mvp', 'mine:Method': 'Method'}
     """
-    distinct = list(dict.fromkeys(names))
-    short = [label_of(name) for name in distinct]
-    return {
-        name: label if short.count(label) == 1 else name
-        for name, label in zip(distinct, short, strict=True)
-    }
+    labels = {name: label_of(name) for name in names}
+    short = list(labels.values())
+    return {name: label if short.count(label) == 1 else name for name, label in labels.items()}
 
 
 def extra(module: str, packages: str, user: str) -> Any:
@@ -139,7 +136,7 @@ def dataset(function: Function) -> Function:
     return function
 
 
-def is_declared(kind: Kind, found: Any) -> bool:
+def is_declared(kind: Kind, found: object) -> bool:
     """Return whether an object has the decorator of a kind."""
     # An own __getattr__ may return anything.
     return callable(found) and getattr(found, "__dict__", {}).get(_MARK) == kind
@@ -178,7 +175,7 @@ def load_function(kind: Kind, path: str) -> Any:
     return found
 
 
-def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple[Any, Any]]:
+def keywords(function: Callable[..., object], without: set[str]) -> dict[str, tuple[Any, Any]]:
     """Return the parameters of a function, class or ``functools.partial``.
 
     >>> def letters(image_size: int, alphabet: str = "latin"): ...

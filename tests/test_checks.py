@@ -94,12 +94,12 @@ def test_whole_numbers_become_floats_where_only_floats_are_allowed(
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        (int | Sequence[int] | None, "n is 1.5: it must be a list or a whole number"),
-        (list[Sequence[float]], "n is 1.5: it must be a list"),
-        (bool, "n is 1.5: it must be true or false"),
-        (str | Path, "n is 1.5: it must be a Path or a text"),
-        (Share, "n is 1.5: it must be at most 1"),
-        (Count, "n is 1.5: it must be a whole number"),
+        (int | Sequence[int] | None, "n is 1.5: it should be a list or a valid integer"),
+        (list[Sequence[float]], "n is 1.5: it should be a valid list"),
+        (bool, "n is 1.5: it should be a valid boolean"),
+        (str | Path, "n is 1.5: it should be a valid string or an instance of Path"),
+        (Share, "n is 1.5: it should be less than or equal to 1"),
+        (Count, "n is 1.5: it should be a valid integer"),
     ],
 )
 def test_a_wrong_type_is_refused_with_the_right_one(kind: Any, says: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,29 +55,27 @@ def listed(words: Sequence[str]) -> str:
     kind = plurals.get(words[0], words[0]) if words else ""
     if kind in found:
         found, words = {kind: found[kind]}, words[1:]
-    if words:
-        found = {title: _containing(entries, words) for title, entries in found.items()}
-        found = {title: entries for title, entries in found.items() if entries}
-    if not found:
+    matching = {title: _containing(entries, words) for title, entries in found.items()}
+    width = max((len(name) for entries in matching.values() for name in entries), default=0)
+    if not width:
         raise InputError(f"no entry has the words {' '.join(words)!r}: see cl-prompts ls")
-    width = max(len(name) for entries in found.values() for name in entries)
     blocks = []
-    for title, entries in found.items():
+    for title, entries in matching.items():
         lines = [f"  {name:{width}}  {about}" for name, about in entries.items()]
-        blocks.append("\n".join([title, *lines, ""]))
+        blocks += [title, *lines, ""] if lines else []
     return "\n".join(blocks)
 
 
 def runs_below(above: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return folders and summaries of the runs below a folder, the newest last."""
+    from cl_prompts.experiments.run_folder.files import read_json
     from cl_prompts.experiments.run_folder.runs import begun_at
 
     found = []
     for file in above.rglob("summary.json"):
-        with suppress(OSError, ValueError):  # damaged, or about to be written
-            summary = json.loads(file.read_text(encoding="utf-8"))
-            environment = json.loads((file.parent / "environment.json").read_text("utf-8"))
-            summary["time"] = str(environment["time"])[:16]
+        with suppress(InputError):  # damaged, or about to be written
+            environment = read_json(file.with_name("environment.json"))
+            summary = {**read_json(file), "time": str(environment["time"])[:16]}
             found.append((begun_at(environment), str(file.parent), summary))
     found.sort(key=lambda entry: entry[:2])
     return [(Path(folder), summary) for _, folder, summary in found]
@@ -131,8 +128,8 @@ def listed_runs(above: Path, words: Sequence[str] = ()) -> str:
     """
     rows = [("recipe", "method", "seed", "score", "classes", "date", "folder")]
     for folder, run in runs_below(above):
-        seed, classes = str(run["seed"]), str(run["n_classes"])
-        row = (run["recipe"], run["strategy"], seed, _score(run), classes, run["time"], str(folder))
+        about = [run["recipe"], run["strategy"], run["seed"], _score(run), run["n_classes"]]
+        row = tuple(map(str, (*about, run["time"], folder)))
         if all(word.lower() in " ".join(row).lower() for word in words):
             rows.append(row)
     if len(rows) == 1:
@@ -155,11 +152,10 @@ def _score(run: Mapping[str, Any]) -> str:
 
 def _containing(entries: Mapping[str, str], words: Sequence[str]) -> dict[str, str]:
     """Entries in which all words occur."""
-    found = {}
-    for name, about in entries.items():
-        text = f"{name} {about}".lower()
-        if name != "..." and all(word.lower() in text for word in words):
-            found[name] = about
+    found = dict(entries)
+    for word in words:
+        texts = {name: f"{name} {about}".lower() for name, about in found.items() if name != "..."}
+        found = {name: found[name] for name, text in texts.items() if word.lower() in text}
     return found
 
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from timeit import repeat
-from typing import Any
 
 import torch
 
@@ -101,13 +100,21 @@ def recipe_for(
         backbone: the backbone that the user wants; None for a proposal.
         weights: file of its weights.
     """
-    n = len(found.train)
+    n, n_classes = len(found.train), len(found.classes)
     every = every_for(n)
     chosen, size = backbone_for(found, backbone)
-    stream, words = _stream(found)
     first, baseline, prompts = strategies_for(found)
     file = {} if weights is None else {"weights": str(weights.resolve())}
     batch = min(_LARGEST_BATCH, every)
+    if len(found.domains) > 1:
+        words = f"{len(found.domains)} domains in sequence"
+        order = {"domain_order": list(found.domains), "announced": True}
+        stream = {"name": "domain_incremental", **order}
+    else:
+        words = f"Si-Blurry in {tasks_for(n_classes)} tasks"
+        scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
+        shares = {"disjoint_percent": 50, "blurry_percent": 10}
+        stream = {"name": scenario, "n_tasks": tasks_for(n_classes), **shares}
     recipe = {
         "dataset": found.settings,
         "scenario": stream,
@@ -120,7 +127,7 @@ def recipe_for(
     }
     colours = "in colour" if found.colourful else "in grey"
     notes = {
-        "n_tasks": f"of {len(found.classes)} classes",
+        "n_tasks": f"of {n_classes} classes",
         "image_size": f"median shorter side of the images: {found.shorter_side}, {colours}",
         "announced": "false: the learner does not know where a domain ends",
         "every": f"samples between two anytime points: {n // every} on a stream of {n}",
@@ -147,12 +154,3 @@ def recipe_for(
 """
 
 
-def _stream(found: Survey) -> tuple[dict[str, Any], str]:
-    """Section "scenario" of a recipe, and its description."""
-    if len(found.domains) > 1:
-        order = {"domain_order": list(found.domains), "announced": True}
-        return {"name": "domain_incremental", **order}, f"{len(found.domains)} domains in sequence"
-    scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
-    n_tasks = tasks_for(len(found.classes))
-    shares = {"disjoint_percent": 50, "blurry_percent": 10}
-    return {"name": scenario, "n_tasks": n_tasks, **shares}, f"Si-Blurry in {n_tasks} tasks"

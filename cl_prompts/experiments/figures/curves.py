@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -43,9 +42,8 @@ def curve_chart(
     picked = alt.selection_point(fields=["strategy"], bind="legend")
     near = alt.selection_point(on="pointerover", clear="pointerout", nearest=True, empty=False)
     color, dash = _look(rows, list(bands))
-    x = alt.X(
-        "x:Q", title=xlabel, scale=alt.Scale(zero="image" in xlabel), axis=alt.Axis(tickMinStep=1)
-    )
+    wide = alt.Scale(zero="image" in xlabel)
+    x = alt.X("x:Q", title=xlabel, scale=wide, axis=alt.Axis(tickMinStep=1))
     scale = _y_scale(bands, differences)
     y = alt.Y("mean:Q", title=ylabel, scale=scale)
     # Named data: one copy of the points for three layers.
@@ -76,23 +74,14 @@ def curve_chart(
 
 def _look(rows: Sequence[str], shown: Sequence[str]) -> tuple[alt.Color, alt.StrokeDash]:
     """Colour and dashes of each row, with a legend of the drawn ones."""
-    legend = alt.Legend(
-        values=list(shown),
-        title=None,
-        orient="bottom",
-        columns=2,
-        labelLimit=150,
-        symbolLimit=0,
-        symbolOpacity=1,
-        symbolType="stroke",
-    )
+    symbols = {"symbolLimit": 0, "symbolOpacity": 1, "symbolType": "stroke"}
+    place = {"orient": "bottom", "columns": 2, "labelLimit": 150}
+    legend = alt.Legend(values=list(shown), title=None, **place, **symbols)
     dashes = [_DASHES[i // len(PALETTE) % len(_DASHES)] for i in range(len(rows))]
     scale = alt.Scale(domain=list(rows))
     dashed = alt.Scale(domain=list(rows), range=dashes)
-    return (
-        alt.Color("strategy:N", scale=scale, legend=legend),
-        alt.StrokeDash("strategy:N", scale=dashed, legend=legend),
-    )
+    color = alt.Color("strategy:N", scale=scale, legend=legend)
+    return color, alt.StrokeDash("strategy:N", scale=dashed, legend=legend)
 
 
 def _rules(axis: str, places: Sequence[int]) -> alt.Chart:
@@ -100,13 +89,14 @@ def _rules(axis: str, places: Sequence[int]) -> alt.Chart:
     return alt.Chart(values).mark_rule(opacity=0.25).encode(**{axis: "place:Q"})
 
 
-def _points(row: str, band: Band, differences: bool) -> list[dict[str, Any]]:
+def _points(row: str, band: Band, differences: bool) -> list[dict[str, str | float]]:
     """Points of a curve in percent, with the last one."""
     step = -(-len(band.x) // MAX_POINTS)
     low, high = (-np.inf, np.inf) if differences else (0, 100)
     found = []
     for i in reversed(range(len(band.x) - 1, -1, -step)):
         mean = 100 * band.middle[i]
+        point: dict[str, str | float]
         point = {"strategy": row, "x": float(band.x[i]), "mean": round(mean, 2), "n": band.seeds}
         if band.half is not None:
             point["low"] = round(max(low, mean - 100 * band.half[i]), 2)
@@ -129,13 +119,10 @@ def _y_scale(bands: Mapping[str, Band], differences: bool) -> alt.Scale:
 
 
 def _tips(xlabel: str, ylabel: str) -> list[alt.Tooltip]:
-    bounds = [
-        alt.Tooltip(f"{end}:Q", title=f"band, {end}", format=".1f") for end in ("low", "high")
-    ]
+    about = {"mean": ylabel, "low": "band, low", "high": "band, high"}
     return [
         alt.Tooltip("strategy:N"),
         alt.Tooltip("x:Q", title=xlabel, format=","),
-        alt.Tooltip("mean:Q", title=ylabel, format=".1f"),
-        *bounds,
+        *(alt.Tooltip(f"{end}:Q", title=title, format=".1f") for end, title in about.items()),
         alt.Tooltip("n:Q", title="seeds"),
     ]

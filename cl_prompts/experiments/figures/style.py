@@ -72,27 +72,22 @@ def figure(chart: Chart, form: Format) -> bytes:
     config = theme(size=7)
     config["legend"] |= {"orient": "bottom", "offset": 6, "gradientLength": 100}
     config["legend"] |= {"gradientThickness": 6, "padding": 0, "symbolStrokeWidth": 1.2}
-    size = {
-        "width": _COLUMN,
-        # In proportion to the letters.
-        "height": 7 / 11 * chart.height,
-        "autosize": {"type": "fit-x", "contains": "padding"},
-    }
     config["axis"] |= {"labelOverlap": True, "labelSeparation": 4}
     config |= {"line": {"strokeWidth": 1.2}, "padding": 1}
-    found = {**chart.to_dict(), **size, "config": config}
+    # The height in proportion to the letters.
+    size = {"width": _COLUMN, "height": 7 / 11 * chart.height}
+    fit = {"type": "fit-x", "contains": "padding"}
+    found = {**chart.to_dict(), **size, "autosize": fit, "config": config}
     if form == "pdf":
         return vl_convert.vegalite_to_pdf(found)
     if form == "png":
         return vl_convert.vegalite_to_png(found, ppi=300)
+    svg = vl_convert.vegalite_to_svg(found)
     # The sizes of a specification are those of a paper: points.
-    svg = re.sub(
-        r'(width|height)="([\d.]+)"', r'\1="\2pt"', vl_convert.vegalite_to_svg(found), count=2
-    )
-    return svg.encode()
+    return re.sub(r'(width|height)="([\d.]+)"', r'\1="\2pt"', svg, count=2).encode()
 
 
-def named(names: Sequence[Any] | None, count: int) -> list[str]:
+def named(names: Sequence[object] | None, count: int) -> list[str]:
     """Return names, or numbers without names; control characters, at which vl-convert aborts the
     process, become question marks.
 

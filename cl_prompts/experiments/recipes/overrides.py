@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import shown
@@ -65,7 +64,7 @@ def running_strategies(recipe: Recipe) -> list[str]:
     return list(recipe["strategies"]) if run == ["all"] else run
 
 
-def _choose(recipe: Recipe, key: str, value: Any) -> bool:
+def _choose(recipe: Recipe, key: str, value: object) -> bool:
     """Set a key that is top-level or names a thing, and return whether it is one."""
     section = key.removesuffix(".name")
     if key in ("strategy", "strategies", "run"):
@@ -155,7 +154,7 @@ def _unknown_key(keys: Collection[str], key: str) -> InputError:
     return unknown("key", key, [*alike, *(() if dot else (*TOP, "seed", "strategy", *NAMED))])
 
 
-def _set(recipe: Recipe, owner: str, path: Sequence[str], value: Any) -> None:
+def _set(recipe: Recipe, owner: str, path: Sequence[str], value: object) -> None:
     *above, last = path
     strategies = recipe["strategies"]
     # A shared setting of the command line replaces what the recipe says of one strategy.

@@ -10,7 +10,7 @@ import inspect
 import pathlib
 import re
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt, Le
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import fits
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.values import as_list, by_name, merged, plain
+from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, plain
 from cl_prompts.strategies import PLUGINS, canonical_name, plugin_class, strategy_class
 from cl_prompts.user_code import is_dotted, keywords
 
@@ -73,7 +73,7 @@ LISTS = {
 _WORDS = {"prompt_form": "prompt form", "dataset": "data set"}
 
 
-def described(thing: Any, without: Collection[str] = ()) -> Parameters:
+def described(thing: Callable[..., object], without: Collection[str] = ()) -> Parameters:
     """Read the parameters of a class or function, with their descriptions.
 
     Args:
@@ -102,15 +102,14 @@ def described(thing: Any, without: Collection[str] = ()) -> Parameters:
     }
 
 
-def _plugins_of(kind: Any) -> dict[str, dict[str, Any]]:
+def _plugins_of(kind: Any) -> Arguments:
     """The plugins that a strategy class always has, with their settings."""
     names = {entry.class_name: name for name, entry in PLUGINS.items()}
-    found = {}
-    for plugin in kind.own_plugins:
-        own = type(plugin)
-        name = names.get(own.__name__, f"{own.__module__}:{own.__qualname__}")
-        found[name] = plain(plugin.explicit)
-    return found
+    kinds = {type(plugin): plain(plugin.explicit) for plugin in kind.own_plugins}
+    return {
+        names.get(own.__name__, f"{own.__module__}:{own.__qualname__}"): settings
+        for own, settings in kinds.items()
+    }
 
 
 def argument_sentences(doc: str) -> dict[str, str]:
@@ -192,7 +191,7 @@ def _of_code(kind: str, name: str) -> Parameters:
     return {"on_bad_image": parameters("dataset", "folder")["on_bad_image"], **own}
 
 
-def scenario_parameters(split: Callable[..., Any]) -> Parameters:
+def scenario_parameters(split: Callable[..., object]) -> Parameters:
     """Return the parameters of a function that splits labels, its first argument."""
     return described(partial(split, None), FILLED["scenario"])
 
@@ -209,7 +208,7 @@ def filled_parameters(strategy: str) -> set[str]:
     return set(strategy_class(strategy).settings()) & FILLED["strategy"]
 
 
-def strategy_options(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def strategy_options(strategy: str, given: Arguments) -> Arguments:
     """Validate the settings of a strategy, and fill in defaults.
 
     Args:
@@ -221,25 +220,21 @@ def strategy_options(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     owner = f"strategy {strategy}"
     accepted = parameters("strategy", strategy)
-    inner = [key for key in NESTED if key in accepted]
-    found = validated(
-        owner,
-        {key: accepted[key] for key in accepted if key not in inner},
-        {key: value for key, value in given.items() if key not in inner},
-    )
-    for key in inner:
-        asked = merged(accepted[key].default or {}, by_name(key, given.get(key)))
+    inner = {key: accepted.pop(key) for key in NESTED if key in accepted}
+    found = validated(owner, accepted, {k: v for k, v in given.items() if k not in inner})
+    for key, parameter in inner.items():
+        asked = merged(parameter.default or {}, by_name(key, given.get(key)))
         if key == "head":
             found[key] = validated(f"head of {owner}", parameters(key), asked)
-        else:
-            found[key] = {
-                name: validated(f"{name} of {owner}", parameters(NESTED[key], name), own)
-                for name, own in asked.items()
-            }
+            continue
+        found[key] = {
+            name: validated(f"{name} of {owner}", parameters(NESTED[key], name), own)
+            for name, own in asked.items()
+        }
     return found
 
 
-def validated(where: str, accepted: Parameters, given: Mapping[str, Any]) -> dict[str, Any]:
+def validated(where: str, accepted: Parameters, given: Arguments) -> Arguments:
     """Validate settings and fill in defaults.
 
     Args:
@@ -264,7 +259,7 @@ def validated(where: str, accepted: Parameters, given: Mapping[str, Any]) -> dic
     return found
 
 
-def _fitting(where: str, key: str, value: Any, kind: Any) -> Any:
+def _fitting(where: str, key: str, value: object, kind: object) -> Any:
     """Check a value; a text ``a,b`` becomes a list where only a list fits."""
     try:
         return fits(key, value, kind, of=where)

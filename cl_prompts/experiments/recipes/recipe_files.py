@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -13,15 +12,17 @@ from cl_prompts.catalog import catalog
 from cl_prompts.checks import doubled, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
-from cl_prompts.experiments.recipes.values import as_list, by_name, merged, yaml_of
+from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, yaml_of
 from cl_prompts.strategies import canonical_name
 from cl_prompts.user_code import check_trust, is_dotted
 
 #: sections that name one thing and hold its arguments
 NAMED = ("dataset", "scenario", "backbone")
 SECTIONS = (*NAMED, "evaluation")
+#: sections, and keys beside them
+Recipe = Arguments
 #: top-level keys with their defaults
-TOP: dict[str, Any] = {
+TOP: Recipe = {
     "seeds": [1],
     "stream_seed": None,
     "orders": None,
@@ -31,7 +32,6 @@ TOP: dict[str, Any] = {
     "tracker": None,
 }
 _KNOWN = (*SECTIONS, "training", "strategies", "run", "extends", *TOP)
-Recipe = dict[str, Any]
 
 
 def recipe_names() -> dict[str, str]:
@@ -122,9 +122,8 @@ def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> 
 def _files(name: str) -> list[Recipe]:
     """Sections of a recipe's file, then of those that it extends."""
     found: dict[str, Recipe] = {}
-    lower: Any = name
-    while lower is not None:
-        lower = str(lower)
+    lower: str | None = name
+    while lower:
         if lower in found:
             raise InputError(f"recipe {name} extends itself through {', '.join(found)}")
         found[lower] = _sections(lower)
@@ -161,7 +160,7 @@ def _sections(name: str) -> Recipe:
     return recipe
 
 
-def _settings(what: str, value: Any) -> dict[str, Any]:
+def _settings(what: str, value: object) -> Arguments:
     """Settings by key; a text stands for a name, None for no settings."""
     if isinstance(value, str):
         return {"name": value}
@@ -171,7 +170,7 @@ def _settings(what: str, value: Any) -> dict[str, Any]:
     return {key: by_name(key, own) if key in NESTED else own for key, own in (value or {}).items()}
 
 
-def running(key: str, value: Any) -> list[str]:
+def running(key: str, value: object) -> list[str]:
     """Return the canonical names of strategies to run; ``["all"]`` stands for all with settings.
 
     Raises:
@@ -188,7 +187,7 @@ def running(key: str, value: Any) -> list[str]:
     return found
 
 
-def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
+def over(base: Recipe, top: Recipe) -> Recipe:
     """Merge ``top`` over ``base``, section by section.
 
     Settings of a data set or scenario that its replacement does not have are dropped.
@@ -201,7 +200,7 @@ def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
     return merged(below, top)
 
 
-def kept(section: str, settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+def kept(section: str, settings: Arguments, name: str) -> Arguments:
     """Return the settings of a section that ``name`` has as well.
 
     Raises:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, get_type_hints
 
 import yaml
 from annotated_types import Ge, Le
@@ -36,9 +35,11 @@ from cl_prompts.experiments.recipes.recipe_files import (
     load_recipe,
     recipe_label,
 )
-from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of, labels_of
+from cl_prompts.experiments.recipes.values import Arguments
+from cl_prompts.user_code import Trust, check_trust, is_dotted, labels_of
 
 SEEDS = ("seed", "stream_seed", "order")
+_AROUND = ("device", "num_workers", "checkpoint_every", "tracker")
 
 
 @dataclass
@@ -90,11 +91,11 @@ class RunConfig:
     num_workers: Annotated[int, Ge(0), Le(256)] | None
     checkpoint_every: Count | None = None
     tracker: str | None = None
-    dataset: dict[str, Any] = field(default_factory=dict)
-    scenario: dict[str, Any] = field(default_factory=dict)
-    backbone: dict[str, Any] = field(default_factory=dict)
-    evaluation: dict[str, Any] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
+    dataset: Arguments = field(default_factory=dict)
+    scenario: Arguments = field(default_factory=dict)
+    backbone: Arguments = field(default_factory=dict)
+    evaluation: Arguments = field(default_factory=dict)
+    options: Arguments = field(default_factory=dict)
     parent: Parent | None = None
     order: str = ""
 
@@ -104,14 +105,14 @@ class RunConfig:
 
     def user_code(self) -> list[str]:
         """Return the dotted names that affect the numbers, also of unchecked settings."""
-        names: list[Any] = [self.strategy, *values.by_name("plugins", self.options.get("plugins"))]
-        names += [section.get("name") for section in (self.dataset, self.scenario)]
+        names = [self.strategy, *values.by_name("plugins", self.options.get("plugins"))]
+        names += [self.dataset.get("name"), self.scenario.get("name")]
         names += [] if self.parent is None else self.parent.code
         return [str(name) for name in names if is_dotted(str(name))]
 
     def imported(self) -> list[str]:
         """Return all dotted names, also that of a tracker."""
-        return [*self.user_code(), *(name for name in [str(self.tracker)] if is_dotted(name))]
+        return [name for name in (*self.user_code(), str(self.tracker)) if is_dotted(name)]
 
     @classmethod
     def from_yaml(cls, text: str, *, trust_code: Trust = False) -> RunConfig:
@@ -125,9 +126,9 @@ class RunConfig:
             InputError: the text is damaged, or names other code.
         """
         try:
-            settings = cls(**fits("the text", values.yaml_of(text), dict[str, Any]))
+            settings = cls(**fits("the text", values.yaml_of(text), Arguments))
             if settings.parent is not None:
-                parent = fits("parent", settings.parent, dict[str, Any])
+                parent = fits("parent", settings.parent, Arguments)
                 settings.parent = fits("parent", Parent(**parent), Parent)
         except (yaml.YAMLError, TypeError, InputError) as error:
             raise InputError(f"this is not a run configuration: {error}") from error
@@ -153,8 +154,7 @@ class RunConfig:
         settings = cls.from_yaml(text, trust_code=trust_code)
         if settings.dataset.get("download"):
             settings.dataset["download"] = False
-        name = fits("backbone.name", settings.backbone["name"], str)
-        check_at_hand(name, settings.backbone["weights"])
+        check_at_hand(settings.backbone["name"], settings.backbone["weights"])
         return settings
 
     def checked(self) -> RunConfig:
@@ -169,14 +169,14 @@ class RunConfig:
         found["options"] = strategy_options(self.strategy, self.options)
         return RunConfig(**{**vars(self), **found})
 
-    def section(self, name: str) -> tuple[str, dict[str, Any]]:
+    def section(self, name: str) -> tuple[str, Arguments]:
         """Return name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
         arguments = dict(getattr(self, name))
         return arguments.pop("name"), arguments
 
 
 @cache
-def _kinds() -> dict[str, Any]:
+def _kinds() -> Mapping[str, object]:
     """Type of each field of :class:`RunConfig`."""
     return get_type_hints(RunConfig, include_extras=True)
 
@@ -216,27 +216,26 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     strategies = running_strategies(recipe)
     if not strategies:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
-    around = {"device", "num_workers", "checkpoint_every", "tracker"}
-    found = {key: fits(key, recipe[key], _kinds()[key]) for key in around}
-    found |= {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
     stream_seed = fits("stream_seed", recipe["stream_seed"], values.Seed | None)
+    found = {key: fits(key, recipe[key], _kinds()[key]) for key in _AROUND}
+    found |= {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
     accepted = {key for name in strategies for key in parameters("strategy", name)}
     options = {name: strategy_options(name, _given(recipe, name, accepted)) for name in strategies}
-    orders = values.as_orders(recipe["orders"])
-    _check_orders(orders, found["scenario"])
-    seeds = values.as_seeds("seed", recipe["seeds"])
+    orders = values.as_orders(recipe["orders"], found["scenario"])
     runs = []
-    for strategy, seed, order in itertools.product(strategies, seeds, orders):
-        found |= {"options": options[strategy], "order": order}
+    for strategy, seed, order in itertools.product(
+        strategies, values.as_seeds("seed", recipe["seeds"]), orders
+    ):
         stream = seed if stream_seed is None else stream_seed
-        run = deepcopy(RunConfig(name, strategy, seed, stream, **found))
+        # Runs must not share mappings.
+        own = values.plain({**found, "options": options[strategy], "order": order})
         if order.startswith("random"):
-            run.scenario["class_order"] = int(order.split()[1])
-        runs.append(run)  # runs must not share mappings
+            own["scenario"]["class_order"] = int(order.split()[1])
+        runs.append(RunConfig(name, strategy, seed, stream, **own))
     return runs
 
 
-def _given(recipe: Recipe, strategy: str, others: Collection[str]) -> Mapping[str, Any]:
+def _given(recipe: Recipe, strategy: str, others: Collection[str]) -> Arguments:
     """Settings of a strategy in a recipe: shared ones, its own, those of its variant.
 
     Shared settings that only other strategies of the run can use are left out.
@@ -249,28 +248,17 @@ def _given(recipe: Recipe, strategy: str, others: Collection[str]) -> Mapping[st
     # Prototypes, for example, have no head to train.
     left_out = {*catalog()["training"]} - {*accepted}
     found = {key: value for key, value in recipe["training"].items() if key not in left_out}
-    if "plugins" in found:
-        found["plugins"] = {
-            plugin: settings
-            for plugin, settings in found["plugins"].items()
-            # A plugin that no strategy of the run can use stays, and is refused with a reason.
-            if needed_by(plugin) in {"", *accepted} or needed_by(plugin) not in others
-        }
+    # A plugin that no strategy of the run can use stays, and is refused with a reason.
+    unusable = {*others} - {"", *accepted}
+    plugins = found.pop("plugins", {}).items()
+    used = {plugin: own for plugin, own in plugins if needed_by(plugin) not in unusable}
+    found |= {"plugins": used} if plugins else {}
     for name in dict.fromkeys((base, strategy)):
         found = values.merged(found, own.get(name, {}))
     return found
 
 
-def _check_orders(orders: Sequence[str], scenario: Mapping[str, Any]) -> None:
-    if any(orders) and "class_order" not in scenario:
-        raise InputError(
-            f"scenario {label_of(scenario['name'])} has no class_order: leave orders= out"
-        )
-    if any(orders) and scenario["class_order"] is not None:
-        raise InputError("give either orders or scenario.class_order, not both")
-
-
-def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(section: str, given: Arguments) -> Arguments:
     """A section with its defaults, ``name`` first."""
     if section == "evaluation":
         return validated(section, parameters(section), given)
@@ -308,7 +296,7 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
     return labels
 
 
-def held_settings(run: RunConfig) -> dict[str, Any]:
+def held_settings(run: RunConfig) -> Arguments:
     """Return a run's settings by dotted name, and the names of its plugins and prompt forms."""
     held = dict(values.flat(values.plain(asdict(run))))
     for key in values.BY_NAME:

@@ -13,7 +13,10 @@ from annotated_types import Ge, Le
 
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError
+from cl_prompts.user_code import label_of
 
+#: settings by name; their owner declares the types
+Arguments = dict[str, Any]
 _MOST = 10_000  # seeds of one range
 _RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
 #: seed of a run or stream
@@ -33,7 +36,7 @@ for _kind in (Loader, Dumper):
     _kind.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
-def yaml_text(value: Any, **layout: Any) -> str:
+def yaml_text(value: object, **layout: Any) -> str:
     """Write plain data as YAML, in the order of its keys.
 
     Args:
@@ -65,17 +68,18 @@ def parsed(text: str) -> Any:
         return text
 
 
-def written(value: Any) -> str:
+def written(value: object) -> str:
     """Return a value as recipes write it; texts that read like other values have quotes.
 
     >>> written("auto"), written("5"), written([1, None])
     ('auto', '"5"', '[1, null]')
     """
-    is_text = isinstance(value, str) and parsed(value) == value
-    return value if is_text else json.dumps(value, default=repr)
+    if isinstance(value, str) and parsed(value) == value:
+        return value
+    return json.dumps(value, default=repr)
 
 
-def as_list(value: Any) -> list[Any]:
+def as_list(value: object) -> list[Any]:
     """Return a list unchanged, a text ``a,b`` in parts, any other value as a list of one."""
     if isinstance(value, str):
         return [parsed(part.strip()) for part in value.split(",")]
@@ -86,7 +90,7 @@ def as_list(value: Any) -> list[Any]:
 BY_NAME = ("prompt_form", "plugins")
 
 
-def by_name(where: str, value: Any) -> dict[str, Any]:
+def by_name(where: str, value: object) -> Arguments:
     """Return settings by name, from a mapping, a list of names, a text ``a,b`` or None.
 
     >>> by_name("plugins", "self_regulation,slow_heads")
@@ -99,12 +103,12 @@ def by_name(where: str, value: Any) -> dict[str, Any]:
         return {str(name): {} for name in as_list(value)}
     if value is None or isinstance(value, Mapping):
         # A name without settings keeps those that it is merged over; one of a head is None.
-        blank: dict[str, Any] | None = None if where == "head" else {}
+        blank: Arguments | None = None if where == "head" else {}
         return {str(name): blank if own is None else own for name, own in (value or {}).items()}
     raise InputError(f"{where} is {shown(value)}: it should map names to settings")
 
 
-def as_seeds(key: str, value: Any) -> list[int]:
+def as_seeds(key: str, value: object) -> list[int]:
     """Read seeds from a number, a list, a text ``1,2`` or ranges such as ``1-5``.
 
     >>> as_seeds("seed", "1-3,7")
@@ -128,14 +132,14 @@ def as_seeds(key: str, value: Any) -> list[int]:
     return list(found)
 
 
-def as_orders(value: Any) -> list[str]:
+def as_orders(value: object, scenario: Arguments) -> list[str]:
     """Read class orders such as ``random:5,easy,hard``; None: the one of the scenario, ``""``.
 
-    >>> as_orders("random:2,hard")
+    >>> as_orders("random:2,hard", {"class_order": None})
     ['random 1', 'random 2', 'hard']
 
     Raises:
-        InputError: other names, or more random orders than 1,000.
+        InputError: other names, more random orders than 1,000, or a scenario whose order is fixed.
     """
     found: dict[str, None] = {}
     for part in as_list(value):
@@ -149,6 +153,11 @@ def as_orders(value: Any) -> list[str]:
                 f"orders has {shown(part)}: give random:N with 1 to 1,000 orders, easy or hard,"
                 " such as orders=random:5,easy,hard"
             )
+    if any(found) and "class_order" not in scenario:
+        name = label_of(scenario["name"])
+        raise InputError(f"scenario {name} has no class_order: leave orders= out")
+    if any(found) and scenario["class_order"] is not None:
+        raise InputError("give either orders or scenario.class_order, not both")
     return list(found)
 
 
@@ -161,7 +170,7 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def flat(config: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Flatten settings to dotted names.
 
     An empty mapping, such as a plugin without settings, is a value. So is the order of several
@@ -198,12 +207,11 @@ def divided(text: str) -> Iterator[str]:
     yield text[begin:].strip()
 
 
-def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Arguments, top: Arguments) -> Arguments:
     """Merge ``top`` over ``base``, mapping by mapping."""
-    found = dict(base)
-    for key, value in top.items():
-        mine = found.get(key)
-        if isinstance(mine, dict) and isinstance(value, dict):
-            value = merged(mine, value)
-        found[key] = value
-    return found
+    both = {
+        key: merged(base[key], top[key])
+        for key in base.keys() & top.keys()
+        if isinstance(base[key], dict) and isinstance(top[key], dict)
+    }
+    return {**base, **top, **both}

@@ -8,7 +8,6 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -81,26 +80,19 @@ def write_report(
     if out is None:
         out = Path(os.path.commonpath([place.resolve() for place in places]))
     page = out if out.suffix == ".html" else out / "report.html"
-    _check_ours(page)
-    html, charts = _render(runs, places, page.parent, reference)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    replace(page, [html.encode(errors="backslashreplace")])
-    if figures is not None:
-        _write_figures(page.with_name(f"{page.stem}_figures"), charts, figures)
-    return page
-
-
-def _check_ours(page: Path) -> None:
     if page.is_file() and _MARK not in page.read_text(errors="replace")[:1000]:
         raise InputError(
             f"{short(page)} is not a report of cl-prompts: remove it, or give --out another name"
         )
-
-
-def _write_figures(folder: Path, charts: Charts, form: Format) -> None:
-    folder.mkdir(exist_ok=True)
-    for name, chart in charts.by_file.items():
-        replace(folder / f"{name}.{form}", [figure(chart, form)])
+    html, charts = _render(runs, places, page.parent, reference)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    replace(page, [html.encode(errors="backslashreplace")])
+    if figures is not None:
+        folder = page.with_name(f"{page.stem}_figures")
+        folder.mkdir(exist_ok=True)
+        for name, chart in charts.by_file.items():
+            replace(folder / f"{name}.{figures}", [figure(chart, figures)])
+    return page
 
 
 def _render(
@@ -159,7 +151,15 @@ def _group_fields(group: Group, charts: Charts) -> Fields:
         "gaps": _gap_fields(group),
         "curves": curve_charts(group, charts),
         "streams": stream_charts(group, charts),
-        "rows": [_row_fields(group, row, charts) for row in group.rows],
+        "rows": [
+            {
+                "name": name,
+                "tasks": task_chart(group.title, name, runs, charts),
+                "runs": [(run, run_charts(group.title, name, run, charts)) for run in runs],
+                "config": yaml_text(dict(runs[0].config)),
+            }
+            for name, runs in zip(group.names.values(), group.rows.values(), strict=True)
+        ],
     }
 
 
@@ -174,18 +174,7 @@ def _gap_fields(group: Group) -> Fields:
     return {"reference": group.names[group.reference], "metrics": metrics, "rows": rows}
 
 
-def _row_fields(group: Group, row: str, charts: Charts) -> Fields:
-    """Tasks of a row over all seeds; its runs, with scores beside those of a parent; settings."""
-    runs, name = group.rows[row], group.names[row]
-    return {
-        "name": name,
-        "tasks": task_chart(group.title, name, runs, charts),
-        "runs": [(run, run_charts(group.title, name, run, charts)) for run in runs],
-        "config": yaml_text(dict(runs[0].config)),
-    }
-
-
-def _environments(runs: Sequence[RunRecord]) -> list[tuple[int, dict[str, Any]]]:
+def _environments(runs: Sequence[RunRecord]) -> list[tuple[int, Fields]]:
     """Each different environment after its number of finished runs."""
     shared = [
         json.dumps({k: v for k, v in run.environment.items() if k not in _OF_ONE_RUN})
@@ -213,12 +202,12 @@ def finding(group: Group) -> str:
     A row "beats" the reference or "loses to" it only where the difference is significant after
     Holm's correction. Upper bounds are left out. Empty without such a metric or other rows.
     """
-    known = {metric.key: metric for metric in group.metrics}
-    metrics = [known[key] for key in _ABOUT if key in known]
-    metric = next((one for one in metrics if group.values(one)[group.reference]), None)
+    metrics = [one for one in group.metrics if one.key in _ABOUT]
+    metrics = [one for one in metrics if group.values(one)[group.reference]]
     others = [row for row in group.rows if row not in (*group.bounds, group.reference)]
-    if metric is None or not others:
+    if not metrics or not others:
         return ""
+    metric = min(metrics, key=lambda one: _ABOUT.index(one.key))
     names, against = group.names, group.names[group.reference]
     found = {row: one for row, (one,) in group.table([metric]).items()}
     gaps = {row: found[row].difference for row in others}
@@ -235,37 +224,27 @@ def finding(group: Group) -> str:
 def _verdicts(group: Group, tested: Mapping[str, Aggregate], theirs: Aggregate) -> list[str]:
     """Largest significant differences, then undecided comparisons."""
     names, against = group.names, group.names[group.reference]
+    memories = {row: runs[0].summary.get("memory") or {} for row, runs in group.rows.items()}
+    counts = {row: memory.get("samples") for row, memory in memories.items()}
+    stored = {row: f"{names[row]} keeps {n:,} images" for row, n in counts.items() if n}
     gains = {row: one.difference.mean for row, one in tested.items() if one.difference}
     clear = [row for row, one in tested.items() if one.verdict == "significant"]
-    differing = [
-        f"{names[row]} {'beats' if gains[row] > 0 else 'loses to'} {against}"
-        f" {_where(tested[row], theirs)}, by {100 * abs(gains[row]):.1f} points on average"
-        + (f" ({stored})" if (stored := _images(group, row)) else "")
-        for row in sorted(clear, key=lambda row: -abs(gains[row]))
-    ]
+    differing = []
+    for row in sorted(clear, key=lambda row: -abs(gains[row])):
+        pairs = [(v, theirs.values[s]) for s, v in tested[row].values.items() if s in theirs.values]
+        one_sign = len({ours > other for ours, other in pairs}) == 1
+        differing.append(
+            f"{names[row]} {'beats' if gains[row] > 0 else 'loses to'} {against}"
+            f" {'on all' if one_sign else 'over'} {len(pairs)} seeds,"
+            f" by {100 * abs(gains[row]):.1f} points on average"
+            + (f" ({stored[row]})" if row in stored else "")
+        )
     parts = [first_of(differing, _NAMED, "; ")] if differing else []
     if undecided := [names[row] for row in tested if row not in clear]:
         verb = "is" if len(undecided) == 1 else "are"
         shown = first_of(undecided, _NAMED)
         parts.append(f"{shown} {verb} not significantly different from {against}")
-    stored = _images(group, group.reference)
-    return [*parts, *([stored] if stored and clear else [])]
-
-
-def _where(ours: Aggregate, theirs: Aggregate) -> str:
-    """Whether a difference has one sign at all common seeds."""
-    gaps = [
-        value - theirs.values[seed] for seed, value in ours.values.items() if seed in theirs.values
-    ]
-    one_sign = len({gap > 0 for gap in gaps}) == 1
-    return f"{'on all' if one_sign else 'over'} {len(gaps)} seeds"
-
-
-def _images(group: Group, row: str) -> str:
-    """Stored images of a row in words; empty for none."""
-    memory = group.rows[row][0].summary.get("memory") or {}
-    count = memory.get("samples")
-    return f"{group.names[row]} keeps {count:,} images" if count else ""
+    return [*parts, *([stored[group.reference]] if group.reference in stored and clear else [])]
 
 
 def caveats(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str]:

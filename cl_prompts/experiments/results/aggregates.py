@@ -6,7 +6,6 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,10 @@ from cl_prompts.experiments.run_folder.runs import RunRecord
 
 #: confidence of the intervals; tests have the level 1 - CONFIDENCE
 CONFIDENCE = 0.95
+#: seed, stream seed and any class order, see ``RunRecord.draw``
+Draw = tuple[int | str, ...]
 #: value by seed
-Seeded = Mapping[Any, float]
+Seeded = Mapping[Draw, float]
 #: (samples or tasks, value 0..1) per point
 Curve = Sequence[tuple[float, float]] | Floats
 
@@ -114,7 +115,7 @@ def mean_ranks(values: Mapping[str, Seeded], *, highest_first: bool = True) -> d
     return dict(zip(values, ranks.tolist(), strict=True))
 
 
-def _common_seeds(values: Mapping[str, Seeded]) -> list[Any]:
+def _common_seeds(values: Mapping[str, Seeded]) -> list[Draw]:
     return sorted(set.intersection(*map(set, values.values()))) if values else []
 
 
@@ -182,14 +183,11 @@ def best_rows(metric: Metric, values: Mapping[str, Seeded]) -> set[str]:
     seeds = _common_seeds(tested)
     if metric.best is None or len(tested) < 2 or len(seeds) < 2:
         return set()
-    means = {
-        row: statistics.fmean([found[seed] for seed in seeds]) for row, found in tested.items()
-    }
+    means = {row: statistics.fmean(found[s] for s in seeds) for row, found in tested.items()}
     ranked = sorted(means, key=means.__getitem__, reverse=metric.best is max)
-    top, bottom = means[ranked[0]], means[ranked[-1]]
-    gaps = {row: paired_difference(tested[ranked[0]], found) for row, found in tested.items()}
-    ties = {row for row, gap in gaps.items() if gap and gap.low <= 0 <= gap.high}
-    return {row for row in ties if means[row] == top or means[row] != bottom}
+    worst = {row for row in means if means[row] == means[ranked[-1]] != means[ranked[0]]}
+    gaps = {row: paired_difference(tested[ranked[0]], tested[row]) for row in means}
+    return {row for row, gap in gaps.items() if gap and gap.low <= 0 <= gap.high} - worst
 
 
 @dataclass(frozen=True)
@@ -211,18 +209,16 @@ class Band:
 
 def curves_of(
     rows: Mapping[str, Sequence[RunRecord]], curve: Callable[[RunRecord], Curve]
-) -> dict[str, dict[Any, Curve]]:
+) -> dict[str, dict[Draw, Curve]]:
     """Return the curve of each run by row and (seed, stream seed).
 
     Rows without curves and rows trained on the whole stream at once are left out.
     """
     found = {}
     for label, runs in rows.items():
-        seeds = {run.draw: curve(run) for run in runs}
-        known = {seed: points for seed, points in seeds.items() if points}
-        if known and not runs[0].whole_stream:
-            found[label] = known
-    return found
+        seeds = {run.draw: curve(run) for run in runs if not run.whole_stream}
+        found[label] = {seed: points for seed, points in seeds.items() if points}
+    return {label: known for label, known in found.items() if known}
 
 
 def _on_common_points(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
@@ -237,7 +233,7 @@ def _on_common_points(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
     return x, np.array([np.interp(x, a[:, 0], a[:, 1]) for a in arrays])
 
 
-def mean_band(seeds: Mapping[Any, Curve]) -> Band | None:
+def mean_band(seeds: Mapping[Draw, Curve]) -> Band | None:
     """Average curves over seeds, with one sample standard deviation as band.
 
     None where the curves have no common range.
@@ -249,13 +245,13 @@ def mean_band(seeds: Mapping[Any, Curve]) -> Band | None:
     return Band(x, values.mean(0), spread, len(values))
 
 
-def difference_band(ours: Mapping[Any, Curve], theirs: Mapping[Any, Curve]) -> Band | None:
+def difference_band(ours: Mapping[Draw, Curve], theirs: Mapping[Draw, Curve]) -> Band | None:
     """Average the paired differences of curves, with Student's interval at each point as band.
 
     Each difference is on the common range of its curves. None where the rows share no seed or no
     points.
     """
-    gaps: dict[Any, Curve] = {}
+    gaps: dict[Draw, Curve] = {}
     for seed in (seed for seed in ours if seed in theirs):
         x, (mine, other) = _on_common_points([ours[seed], theirs[seed]])
         if len(x):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cl_prompts.checks import doubled
-from cl_prompts.experiments.recipes.values import written
+from cl_prompts.experiments.recipes.values import BY_NAME, written
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Conditions = Mapping[str, Any]
@@ -23,8 +23,6 @@ _COMPARED = ("strategy", "seed", "stream_seed", "order", "parent.sha256")
 _ANCESTORS = "parent.settings"
 #: entries of environment.json whose differences are noted below a table
 _ENVIRONMENT = ("cl_prompts", "torch", "torchvision", "timm", "avalanche", "numpy", "device")
-#: option in the command of a search
-_SEARCH = " --sampler"
 _SHOWN = 12  # digits of a hash
 
 
@@ -56,6 +54,9 @@ def options_of(run: RunRecord) -> dict[str, str]:
     run's ancestors.
     """
     found = {key: written(value) for key, value in _settings(run, of_strategy=True).items()}
+    for key in BY_NAME:
+        names = [name.split(".")[1] for name in found if name.startswith(f"{key}.")]
+        found[key] = ", ".join(dict.fromkeys(names)) or "none"
     if _ANCESTORS in run.identity["settings"]:
         found[_ANCESTORS] = run.identity["settings"][_ANCESTORS][:_SHOWN]
     return found
@@ -103,11 +104,10 @@ def tables(runs: Iterable[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]
     return found
 
 
-def notes_on(runs: Iterable[RunRecord]) -> list[str]:
+def notes_on(runs: Sequence[RunRecord]) -> list[str]:
     """Note runs by which a search chose settings, and differing libraries and devices."""
-    runs = list(runs)
     notes = []
-    searched = [run for run in runs if _SEARCH in str(run.summary.get("command"))]
+    searched = [run for run in runs if " --sampler" in str(run.summary.get("command"))]
     if 0 < len(searched) < len(runs):
         seeds = ", ".join(dict.fromkeys(run.seeds for run in searched))
         notes = [
@@ -117,11 +117,8 @@ def notes_on(runs: Iterable[RunRecord]) -> list[str]:
     # A run may be resumed in another environment.
     made = [run.environment for run in runs]
     made += [{**one, **changed} for one in made for changed in one.get("resumed_with", ())]
-    differing = []
-    for key in _ENVIRONMENT:
-        values = {str(one.get(key, "unknown")) for one in made}
-        if len(values) > 1:
-            differing.append(f"{key} {', '.join(sorted(values))}")
+    values = {key: sorted({str(one.get(key, "unknown")) for one in made}) for key in _ENVIRONMENT}
+    differing = [f"{key} {', '.join(met)}" for key, met in values.items() if len(met) > 1]
     if differing:
         notes.append(f"Runs have different environments: {'; '.join(differing)}.")
     return notes

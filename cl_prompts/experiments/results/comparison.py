@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.recipes.values import written
-from cl_prompts.experiments.results.aggregates import Aggregate, least_effect
+from cl_prompts.experiments.results.aggregates import Aggregate, Seeded, least_effect
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.groups import Group, choose, groups
 from cl_prompts.experiments.results.metrics import Metric
@@ -69,24 +69,18 @@ def compare(
     if not runs:
         raise InputError("none of these runs is finished: there is nothing to compare")
     parts = choose(groups(runs) if by is None else _groups_by(runs, by), reference, rows)
-    known = dict.fromkeys(key for group in parts for key in _scores(group))
+    scores = [{one.key: one for one in (*group.metrics, *group.by_name)} for group in parts]
+    known = {key for found in scores for key in found if key}
     for key in metrics:
         if key not in known:
             raise unknown("metric of these runs", key, known)
     tables = []
-    for group in parts:
-        scores, own = _scores(group), group.own_scores
-        compared = [scores[key] for key in metrics if key in scores]
-        if not metrics:
-            compared = [one for one in group.metrics if one.key in HEADLINES or one in own]
+    for group, found in zip(parts, scores, strict=True):
+        headlines = (*HEADLINES, *(one.key for one in group.own_scores))
+        compared = [found[key] for key in metrics if key in found]
+        compared = compared if metrics else [one for one in group.metrics if one.key in headlines]
         tables.append(Table(group, compared, group.table(compared)))
     return tables
-
-
-def _scores(group: Group) -> dict[str, Metric]:
-    """Metrics with a direction, and the user's own, by key."""
-    metrics = [metric for metric in (*group.metrics, *group.by_name) if metric.best is not None]
-    return {metric.key: metric for metric in (*metrics, *group.own_scores)}
 
 
 def _groups_by(runs: Sequence[RunRecord], key: str) -> list[Group]:
@@ -161,16 +155,15 @@ def order_table(group: Group) -> list[tuple[str, ...]]:
     return [("strategy", "orders", *heads), *lines] if lines else []
 
 
-def _range_over_orders(values: Mapping[tuple[Any, ...], float]) -> list[str]:
-    found: dict[str, list[float]] = defaultdict(list)
+def _range_over_orders(values: Seeded) -> list[str]:
+    found: dict[int | str, list[float]] = defaultdict(list)
     for draw, value in values.items():
         found[draw[-1]].append(value)
-    if not found:
+    means = sorted((statistics.fmean(known), order) for order, known in found.items())
+    if not means:
         return ["", "", ""]
-    means = {order: statistics.fmean(known) for order, known in found.items()}
-    low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
-    worst, best = (f"{100 * means[order]:.1f} ({order})" for order in (low, high))
-    return [worst, f"{100 * statistics.fmean(means.values()):.1f}", best]
+    worst, best = (f"{100 * mean:.1f} ({order})" for mean, order in (means[0], means[-1]))
+    return [worst, f"{100 * statistics.fmean(mean for mean, _ in means):.1f}", best]
 
 
 def order_sentences(group: Group) -> list[str]:

@@ -89,8 +89,7 @@ def difference_lines(aggregate: Aggregate) -> list[str]:
 
 def _markdown(table: Table) -> Iterator[str]:
     yield f"## {markdown_text(table.group.title)}"
-    if table.group.differs:
-        yield markdown_text(_differs(table))
+    yield from map(markdown_text, _differs(table))
     for caption, (head, *lines) in _grids(table, _markdown_cell):
         ruled = [head, ["---"] * len(head), *lines]
         body = "\n".join(f"| {' | '.join(line)} |" for line in ruled)
@@ -103,8 +102,10 @@ def _markdown_cell(lines: Sequence[str], bold: bool) -> str:
     return f"**{escaped}**" if bold else escaped
 
 
-def _differs(table: Table) -> str:
-    return f"Not comparable with {table.group.differs_from}: {', '.join(table.group.differs)}."
+def _differs(table: Table) -> list[str]:
+    group = table.group
+    words = f"Not comparable with {group.differs_from}: {', '.join(group.differs)}."
+    return [words] if group.differs else []
 
 
 def markdown_text(text: str) -> str:
@@ -119,8 +120,7 @@ def markdown_text(text: str) -> str:
 
 
 def _latex(table: Table, number: int) -> Iterator[str]:
-    if table.group.differs:
-        yield _comment(_differs(table))
+    yield from map(_comment, _differs(table))
     for part, (caption, (head, *lines)) in enumerate(_grids(table, _latex_cell), 1):
         yield "\n".join(
             [

@@ -14,7 +14,7 @@ from typing import Any
 from cl_prompts.catalog import catalog
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError, first_of, unknown
-from cl_prompts.experiments.results.aggregates import Aggregate, aggregates_of
+from cl_prompts.experiments.results.aggregates import Aggregate, Draw, aggregates_of
 from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
 from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric, score
 from cl_prompts.experiments.run_folder.runs import RunRecord, begun_at
@@ -38,34 +38,27 @@ def differences(conditions: Conditions, reference: Conditions) -> list[str]:
     keys = dict.fromkeys((*conditions, *reference))
     pairs = {key: (conditions.get(key, _UNSET), reference.get(key, _UNSET)) for key in keys}
     differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-    shown = {}
+    words: dict[str, None] = {}
     for key, pair in differing.items():
         choice = _FOLLOWS.get(key, f"{key.partition('.')[0]}.name")
         follows = key in _FOLLOWS or _UNSET in pair
         if key == choice or choice not in differing or not follows:
-            shown[key] = pair
-    names = [_name_of(key) for key in shown]
-    # Two sections may have a setting of the same name.
-    titles = [key if names.count(_name_of(key)) > 1 else _name_of(key) for key in shown]
-    words = [_in_words(title, *pair) for title, pair in zip(titles, shown.values(), strict=True)]
-    return list(dict.fromkeys(words))
+            words[_in_words(key, *pair)] = None
+    return list(words)
 
 
-def _name_of(key: str) -> str:
-    return key if key.startswith("parent.") else key.removesuffix(".name").rpartition(".")[2]
-
-
-def _in_words(name: str, value: Any, reference: Any) -> str:
-    if name == "data":
+def _in_words(key: str, value: Any, reference: Any) -> str:
+    if key == "data":
         return f"data: {fingerprint_change(reference, value) or 'differs'}"
-    if name.startswith("parent.") and _UNSET in (value, reference):
+    if key.startswith("parent.") and _UNSET in (value, reference):
         return f"continues {'no' if value == _UNSET else 'a'} finished run"
+    name = key if key.startswith("parent.") else key.removesuffix(".name").rpartition(".")[2]
     words = [_word(value), _word(reference)]
     # Own code may have equal short names, and long values may begin alike.
     return f"{name} {' instead of '.join(words) if words[0] != words[1] else 'differs'}"
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     """Shorten a value as recipes write it."""
     word = label_of(value) if isinstance(value, str) else json.dumps(value).replace("null", "none")
     return word if len(word) <= _MAX_LENGTH else f"{word[:8]}…"
@@ -158,8 +151,8 @@ class Group:
         """Metrics of its table: those that some run has, with the user's own metrics."""
         found = self._measured(METRICS[self.multi_label])
         # The user's own metrics stand between scores and costs.
-        scores = [metric for metric in found if metric.best is not None]
-        return (*scores, *self.own_scores, *found[len(scores) :])
+        n_scores = sum(metric.best is not None for metric in found)
+        return (*found[:n_scores], *self.own_scores, *found[n_scores:])
 
     @property
     def own_scores(self) -> tuple[Metric, ...]:
@@ -175,7 +168,7 @@ class Group:
     def _measured(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         return tuple(metric for metric in metrics if any(self.values(metric).values()))
 
-    def values(self, metric: Metric) -> dict[str, dict[Any, float]]:
+    def values(self, metric: Metric) -> dict[str, dict[Draw, float]]:
         """Return the defined values of each row by (seed, stream seed) and any class order."""
         found = {}
         for row, runs in self.rows.items():
@@ -185,12 +178,11 @@ class Group:
 
     def table(self, metrics: Sequence[Metric] | None = None) -> dict[str, list[Aggregate]]:
         """Aggregate each metric, by default its ``metrics``, for each row."""
-        found: dict[str, list[Aggregate]] = {label: [] for label in self.rows}
-        for metric in self.metrics if metrics is None else metrics:
-            values = self.values(metric)
-            for label, one in aggregates_of(values, metric, self.reference, self.bounds).items():
-                found[label].append(one)
-        return found
+        found = [
+            aggregates_of(self.values(metric), metric, self.reference, self.bounds)
+            for metric in (self.metrics if metrics is None else metrics)
+        ]
+        return {label: [column[label] for column in found] for label in self.rows}
 
     def choose(self, reference: str | None = None, rows: Sequence[str] = ()) -> Group:
         """Return the group with another reference, and with these rows alone, in this order.
@@ -283,7 +275,7 @@ def _rows(
 ) -> tuple[dict[str, list[RunRecord]], dict[str, int]]:
     """Runs of each row sorted by seeds, and the number of older runs by row and seed."""
     labels = _labels(runs, names)
-    rows: dict[str, dict[tuple[Any, ...], RunRecord]] = {labels[run.folder]: {} for run in runs}
+    rows: dict[str, dict[Draw, RunRecord]] = {labels[run.folder]: {} for run in runs}
     replaced: dict[str, int] = defaultdict(int)
     # The newest run of equal seeds comes last and stays.
     for run in sorted(runs, key=lambda run: (begun_at(run.environment), run.folder.name)):
@@ -304,34 +296,15 @@ def _labels(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[Path, s
     labels: dict[Path, str] = {}
     for strategy, members in by_strategy.items():
         options = [options_of(run) for run in members]
-        shown = _with_plugins_by_name(options)
-        # Settings that all runs of a strategy share are not part of their labels.
-        keys = sorted(set().union(*shown))
-        keys = [key for key in keys if len({one.get(key) for one in shown}) > 1]
-        for run, given, found in zip(members, options, shown, strict=True):
-            extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in keys)
+        met: dict[str, set[str]] = defaultdict(set)
+        for key, value in (item for given in options for item in given.items()):
+            met[key].add(value)
+        # Labels have the settings that differ among the runs that have them.
+        keys = sorted(key for key, values in met.items() if len(values) > 1)
+        for run, given in zip(members, options, strict=True):
+            extra = ", ".join(f"{key}={given.get(key, 'unset')}" for key in keys)
             label = names[strategy] + (f" ({extra})" if extra else "")
             row = (strategy, json.dumps(given, sort_keys=True))
             # Different settings may read alike: they stay different rows.
             labels[run.folder] = rows.setdefault(row, untaken(label, rows.values()))
     return labels
-
-
-def _with_plugins_by_name(options: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Name a plugin that only some of the runs have, and leave out settings that these share."""
-    plugins = [{key.split(".")[1] for key in one if key.startswith("plugins.")} for one in options]
-    shared = set.intersection(*plugins)
-    if all(names == shared for names in plugins):
-        return [dict(one) for one in options]
-    # A setting of such a plugin stays only if it differs among the runs that have the plugin.
-    values: dict[str, set[str]] = defaultdict(set)
-    for one in options:
-        for key, value in one.items():
-            section, _, rest = key.partition(".")
-            if section == "plugins" and rest.partition(".")[0] not in shared:
-                values[key].add(value)
-    return [
-        {key: value for key, value in one.items() if len(values.get(key, ())) != 1}
-        | {"plugins": ", ".join(sorted(names)) or "none"}
-        for one, names in zip(options, plugins, strict=True)
-    ]

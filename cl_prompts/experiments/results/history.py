@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -167,14 +169,12 @@ def before_after(run: RunRecord) -> list[BeforeAfter]:
     if not run.before:
         return []
     names = run.summary.get("class_names") or list(map(str, range(run.summary["n_classes"])))
-    new_columns = len(names) - len(run.before["by_class"])
-    # New classes follow those of the parent.
-    earlier = [*run.before["by_class"], *[None] * new_columns]
     images = run.before.get("images") or [0] * len(names)
-    ends = run.metrics[f"task_end_{run.measure}"]
-    last = {scope: points[-1][1] for scope, points in ends.items() if points}
+    last = {scope: points[-1][1] for scope, points in _series(run, "task_end").items() if points}
     later = [last.get(f"class:{number}") for number in range(len(names))]
-    classes = [BeforeAfter(*row) for row in zip(names, earlier, later, images, strict=True)]
+    # New classes follow those of the parent.
+    found = itertools.zip_longest(names, run.before["by_class"], later, images)
+    classes = [BeforeAfter(*row) for row in found]
     known = [row for row in classes if row.before is not None and row.after is not None]
     new = [row for row in classes if row.before is None and row.after is not None]
     # With several labels the score is a mean over classes, and the parent has fewer of them.
@@ -193,12 +193,7 @@ def before_after(run: RunRecord) -> list[BeforeAfter]:
 
 def group(name: str, rows: list[BeforeAfter]) -> BeforeAfter:
     """Return the row of several classes: means of their scores."""
-    before = _mean([row.before for row in rows])
-    return BeforeAfter(
-        name, before, _mean([row.after for row in rows]), sum(r.images for r in rows)
-    )
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    before = [row.before for row in rows if row.before is not None]
+    after = [row.after for row in rows if row.after is not None]
+    means = [statistics.fmean(known) if known else None for known in (before, after)]
+    return BeforeAfter(name, means[0], means[1], sum(row.images for row in rows))

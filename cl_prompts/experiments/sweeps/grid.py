@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cl_prompts.checks import shown
+from cl_prompts.checks import doubled, shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import SEEDS, RunConfig, plan
 from cl_prompts.experiments.recipes.values import as_seeds, divided, parsed, plain
@@ -100,21 +100,18 @@ class SearchSpace:
             InputError: a decreasing range, a repeated key, nothing to choose, or a missing Optuna.
         """
         axes: dict[str, Any] = {}
-        fixed, seeds = [], []
+        fixed, seeds, names = [], [], []
         for text in texts:
             key, _, value = text.partition("=")
-            name = key.strip()
-            if name in SEEDS or name == "seeds":
+            names.append(key.strip())
+            if names[-1] in (*SEEDS, "seeds"):
                 seeds.append(text)
-                continue
-            axis = None if name in (*EXPANDED, *HOW) else axis_of(name, value)
-            if axis is None:
-                fixed.append(text)
+            elif axis := None if names[-1] in (*EXPANDED, *HOW) else axis_of(names[-1], value):
+                axes[names[-1]] = axis
             else:
-                axes[name] = axis
-        names = [text.partition("=")[0].strip() for text in texts]
-        if twice := [name for name in axes if names.count(name) > 1]:
-            raise InputError(f"{twice[0]} is given twice")
+                fixed.append(text)
+        if twice := doubled(name for name in names if name in axes):
+            raise InputError(f"{twice} is given twice")
         if not axes:
             raise InputError(
                 "a search needs settings to choose: give a range such as lr=1e-4..1e-1, or several"
@@ -125,7 +122,10 @@ class SearchSpace:
     @property
     def ends(self) -> list[list[str]]:
         """Settings that together contain both ends of each range and all values of each list."""
-        found = {key: _ends(axis) for key, axis in self.axes.items()}
+        found = {
+            key: getattr(axis, "choices", None) or (axis.low, axis.high)
+            for key, axis in self.axes.items()
+        }
         texts = []
         for n in range(max(map(len, found.values()))):
             nth = {key: values[min(n, len(values) - 1)] for key, values in found.items()}
@@ -147,11 +147,6 @@ class SearchSpace:
                 value = min(max(short, axis.low), axis.high)
             texts.append(f"{key}={value}")
         return texts
-
-
-def _ends(axis: Any) -> tuple[Any, ...]:
-    choices = getattr(axis, "choices", None)
-    return (axis.low, axis.high) if choices is None else choices
 
 
 def axis_of(key: str, text: str) -> Any:

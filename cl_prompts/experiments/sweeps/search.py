@@ -18,7 +18,7 @@ from cl_prompts.errors import InputError, RunError, unknown
 from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.values import as_seeds, parsed
-from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric
+from cl_prompts.experiments.results.metrics import BY_NAME, METRICS
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.sweeps.grid import SearchSpace, grid
@@ -29,11 +29,12 @@ Sampler = Literal["tpe", "random"]
 #: seed of the sampler, so that equal searches choose equal settings
 _SAMPLER_SEED = 0
 _MOST = 10_000  # trials
-#: metrics by whether an image may have several labels
-_METRICS = {several: (*METRICS[several], *BY_NAME[several]) for several in METRICS}
 #: every metric with a better direction
-OBJECTIVES: dict[str, Metric] = {
-    metric.key: metric for metric in (*_METRICS[False], *_METRICS[True]) if metric.best is not None
+OBJECTIVES = {
+    metric.key: metric
+    for metrics in (*METRICS.values(), *BY_NAME.values())
+    for metric in metrics
+    if metric.best is not None
 }
 
 
@@ -80,11 +81,11 @@ class SearchOptions:
         Raises:
             InputError: the objective is undefined.
         """
-        instead = ""
-        if self.objective not in {metric.key for metric in _METRICS[multi_label]}:
-            instead = "--objective " + ("map_last" if multi_label else "a_last")
-        elif self.objective in ("a_auc", "forgetting_anytime") and every is None:
-            instead = "evaluation.every"
+        known = {metric.key for metric in (*METRICS[multi_label], *BY_NAME[multi_label])}
+        instead = f"--objective {'map_last' if multi_label else 'a_last'}"
+        if self.objective in known:
+            anytime = self.objective in ("a_auc", "forgetting_anytime")
+            instead = "evaluation.every" if anytime and every is None else ""
         if instead:
             raise InputError(
                 f"--objective {self.objective} is undefined for these runs: set {instead}"

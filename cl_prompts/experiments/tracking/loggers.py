@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -42,6 +43,9 @@ class Logger(Protocol):
         """Flush and close."""
 
 
+Constructor = Callable[[Path, Mapping[str, object], int], Logger]
+
+
 class TensorBoard:
     """TensorBoard's files in the run folder.
 
@@ -75,26 +79,20 @@ class TensorBoard:
             self._writer.add_scalar(tag, value, step)
 
     def _write_counts(self, tag: str, counts: Sequence[float], step: int) -> None:
-        total = sum(counts)
+        values = np.arange(len(counts))
+        total, first, second = (float(values**power @ counts) for power in (0, 1, 2))
         if total:
             # Raw, one bucket a prompt: TensorBoard's bucketing would join unrelated neighbours.
+            buckets: Any = ((values + 0.5).tolist(), list(counts))
             self._writer.add_histogram_raw(
-                tag,
-                0,
-                len(counts),
-                total,
-                sum(i * c for i, c in enumerate(counts)),
-                sum(i * i * c for i, c in enumerate(counts)),
-                [i + 0.5 for i in range(len(counts))],
-                list(counts),
-                step,
+                tag, 0, len(counts), total, first, second, *buckets, step
             )
 
     def compare(self, settings: RunConfig) -> None:
         """Write the settings for the tab "HParams"."""
-        held = held_settings(settings)
         plain = {
-            k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in held.items()
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in held_settings(settings).items()
         }
         # Torch's add_hparams writes booleans as numbers, and columns that hide those of other runs.
         row = hparams.hparams_pb(plain, trial_id="/".join(self.folder.parts[-3:]))
@@ -114,10 +112,12 @@ class OnlineLogger:
     online run of its first process.
     """
 
-    def __init__(self, library: str, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, library: str, folder: Path, settings: Mapping[str, object], start: int = 0
+    ) -> None:
         self._library = extra(library, library, f"tracker={library}")
         name = "/".join(folder.resolve().parts[-3:])
-        about: dict[str, Any] = {
+        about: dict[str, object] = {
             "project": os.environ.get(f"{library.upper()}_PROJECT", "cl-prompts"),
             "name": name,
             "group": str(settings.get("recipe")),
@@ -134,7 +134,7 @@ class OnlineLogger:
 
     def write(self, tag: str, value: Value, step: int) -> None:
         """Log a value; see :class:`Logger`."""
-        shown: Any = value
+        shown: object = value
         if isinstance(value, np.ndarray):
             shown = self._library.Image(value)
         elif isinstance(value, Sequence):
@@ -154,7 +154,7 @@ def pixels(chart: Chart) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(style.png(chart))).convert("RGB"))
 
 
-def logger_class(name: str) -> Any:
+def logger_class(name: str) -> Constructor:
     """Return the constructor of a logger, which takes folder, settings and start.
 
     Args:
@@ -165,10 +165,10 @@ def logger_class(name: str) -> Any:
     """
     if name in _ONLINE:
         extra(name, name, f"tracker={name}")
-        return lambda folder, settings, start: OnlineLogger(name, folder, settings)
+        return partial(OnlineLogger, name)
     if not is_dotted(name):
         raise unknown("tracker", name, _ONLINE)
-    found = load_object("tracker", name)
+    found: Constructor = load_object("tracker", name)
     if not all(callable(getattr(found, method, None)) for method in ("write", "close")):
         raise InputError(f"tracker {name!r} does not have the methods write and close")
     return found

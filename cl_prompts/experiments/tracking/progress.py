@@ -62,13 +62,13 @@ class _Run(Watcher):
         if samples > self.start:
             seconds = (now - self.began) * (total - samples) / (samples - self.start)
             about.append(f"about {in_words(seconds)} left")
-        bars = self.display.bars
-        bars.update(self.bar, completed=samples, total=total, about=", ".join(about))
-        if bars.disable and now - self.line_at >= SECONDS_PER_LINE:
+        display = self.display
+        display.update(self.bar, completed=samples, total=total, about=", ".join(about))
+        if display.disable and now - self.line_at >= SECONDS_PER_LINE:
             self.line_at = now
             # Never rounded up to 100.
             share = [f"{100 * samples // total} %"] if total else []
-            self.display.say(", ".join([self.label, *share, *about]))
+            display.say(", ".join([self.label, *share, *about]))
 
 
 def in_words(seconds: float) -> str:
@@ -83,7 +83,7 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h"
 
 
-class Display:
+class Display(Progress):
     """Display of running runs.
 
     Args:
@@ -100,29 +100,16 @@ class Display:
     def __init__(
         self, console: Console, n_runs: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.console = console
-        self.n_runs = n_runs
-        self.clock = clock
-        self._runs: dict[int, _Run] = {}
-        about = TextColumn("{task.fields[about]}")
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(24),
-            TaskProgressColumn(),
-            about,
+        texts = (TextColumn("{task.description}"), TextColumn("{task.fields[about]}"))
+        super().__init__(
+            *(texts[0], BarColumn(24), TaskProgressColumn(), texts[1]),
             console=console,
             transient=True,
             disable=not console.is_terminal or console.quiet,
         )
-
-    def __enter__(self) -> Display:
-        """Show the bars."""
-        self.bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Remove the bars; the lines remain."""
-        self.bars.stop()
+        self.n_runs = n_runs
+        self.clock = clock
+        self._runs: dict[int, _Run] = {}
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -132,14 +119,14 @@ class Display:
         """Add a run that starts or resumes."""
         now = self.clock()
         label = f"run {number} of {self.n_runs}, {one_sentence(label)}"
-        bar = self.bars.add_task(escape(label), total=None, about="")
+        bar = self.add_task(escape(label), total=None, about="")
         self._runs[number] = _Run(self, label, bar, began=now, line_at=now)
         return self._runs[number]
 
     def end(self, number: int, how: str) -> None:
         """Show the end of a run: "finished", "stopped" or "failed: WHY"."""
         run = self._runs.pop(number)
-        self.bars.remove_task(run.bar)
+        self.remove_task(run.bar)
         if how == "finished" and run.total:
             how = f"finished after {in_words(self.clock() - run.began)}"
             how += f", {run.score}" * bool(run.score)

@@ -16,18 +16,13 @@ from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.history import usage_entropy
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, Row, RunFolder
-from cl_prompts.experiments.tracking.loggers import (
-    Logger,
-    TensorBoard,
-    Value,
-    logger_class,
-    pixels,
-)
+from cl_prompts.experiments.tracking.loggers import Logger, TensorBoard, Value, logger_class, pixels
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import key_similarity, prompt_usage
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 
 
@@ -87,12 +82,12 @@ class Tracker(BaseSGDPlugin):
         a_auc = self.anytime.a_auc if self.anytime.curve.anytime else None
         self._watcher.advance(self._samples, self._total, a_auc)
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Read the counters, unless training resumes within the task."""
         if strategy.loop.place is None:
             self._at_start = {"usage": prompt_usage(strategy.model), **self._count(strategy)}
 
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_iteration(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Collect the loss on the device; write it every few stream batches."""
         self._samples = strategy.samples_seen
         if getattr(strategy, "given_sums", None) is None:  # sums have no loss
@@ -101,11 +96,10 @@ class Tracker(BaseSGDPlugin):
             self._write_loss()
         self._show_progress()
 
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+    def after_training_exp(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Write the remaining losses, and the diagnostics of the task."""
         self._write_loss()
-        rows = [*self._prompts(strategy), *self._buffer(strategy)]
-        if rows:
+        if rows := [*self._prompts(strategy), *self._buffer(strategy)]:
             self.folder.add_metrics(rows)
         self._cost(strategy)
         # A_AUC now includes the end of the stream, as in the table.
@@ -126,53 +120,35 @@ class Tracker(BaseSGDPlugin):
         """Write one evaluation, "anytime" or "task_end"."""
         if math.isnan(evaluation.accuracy):
             return  # no class was seen yet
-        samples = evaluation.samples_seen
-        name = f"{kind}_{self.measure}"
-        rows = [(samples, name, "seen", evaluation.accuracy)]
+        samples, name = evaluation.samples_seen, f"{kind}_{self.measure}"
+        domains = self.anytime.by_domain(evaluation)
+        scores = {key: score for key, score in evaluation.scores.items() if not math.isnan(score)}
+        rows: list[Row] = [(samples, name, "seen", evaluation.accuracy)]
         rows += _rows(samples, name, "class", evaluation.by_class.tolist())
-        rows += self._by_domain(samples, kind, evaluation)
-        self._log(f"{self.measure}/{kind}", evaluation.accuracy, samples)
-        for score, value in evaluation.scores.items():
-            if not math.isnan(value):
-                self._log(f"{score}/{kind}", value, samples)
-                rows.append((samples, score, kind, value))
+        rows += [(samples, name, f"domain:{domain}", value) for domain, value in domains.items()]
+        rows += [(samples, score, kind, value) for score, value in scores.items()]
+        logged = {f"{self.measure}/{kind}": evaluation.accuracy}
+        logged |= {f"{score}/{kind}": value for score, value in scores.items()}
         if kind == "anytime":
-            self._log(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
+            logged[f"{self.measure}/a_auc"] = self.anytime.a_auc
         else:
-            rows += self._by_task(samples)
-            rows += self._forgetting(samples)
-        self.folder.add_metrics(rows)
-
-    def _by_task(self, samples: int) -> list[Row]:
-        """Log the score of each task, and return it as rows."""
-        latest = latest_task_accuracy(*self.anytime.course).tolist()
-        rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
-        for _, _, scope, value in rows:
-            tag = f"task_{self.measure}/{scope.replace(':', '_')}"
+            logged |= {f"domain_{self.measure}/{domain}": v for domain, v in domains.items()}
+            tasks = _rows(
+                samples, name, "task", latest_task_accuracy(*self.anytime.course).tolist()
+            )
+            by_task = {scope.replace(":", "_"): value for *_, scope, value in tasks}
+            if tasks:
+                by_task["mean"] = sum(by_task.values()) / len(tasks)
+            logged |= {f"task_{self.measure}/{task}": value for task, value in by_task.items()}
+            rows += tasks
+            lost = class_forgetting(self.anytime.course[0])
+            lost = lost[~lost.isnan()]
+            if len(lost):
+                logged["forgetting"] = float(lost.mean())
+                rows.append((samples, "forgetting", "seen", logged["forgetting"]))
+        for tag, value in logged.items():
             self._log(tag, value, samples)
-        if rows:
-            mean = sum(value for *_, value in rows) / len(rows)
-            self._log(f"task_{self.measure}/mean", mean, samples)
-        return rows
-
-    def _by_domain(self, samples: int, kind: str, evaluation: Evaluation) -> list[Row]:
-        """Log the score of each domain seen, and return it as rows."""
-        rows = []
-        for name, value in self.anytime.by_domain(evaluation).items():
-            rows.append((samples, f"{kind}_{self.measure}", f"domain:{name}", value))
-            if kind == "task_end":
-                self._log(f"domain_{self.measure}/{name}", value, samples)
-        return rows
-
-    def _forgetting(self, samples: int) -> list[Row]:
-        """Log the forgetting so far, and return it as rows; none if it is undefined."""
-        lost = class_forgetting(self.anytime.course[0])
-        lost = lost[~lost.isnan()]
-        if not len(lost):
-            return []
-        forgetting = float(lost.mean())
-        self._log("forgetting", forgetting, samples)
-        return [(samples, "forgetting", "seen", forgetting)]
+        self.folder.add_metrics(rows)
 
     def finish(
         self,
@@ -204,14 +180,14 @@ class Tracker(BaseSGDPlugin):
             found = similarity.cpu().numpy()
             files.write_arrays(self.folder.path / KEYS_FILE, similarity=found)
             self._log("keys", pixels(maps.key_chart(found)), self._samples)
-        auc = results.get("a_auc")
+        final = {f"final/{name}": value for name, value in results.items()}
         points = self.anytime.curve.anytime
-        if auc is not None and points and points[-1].samples_seen < self._samples:
+        if points and points[-1].samples_seen < self._samples:
             # The end of the stream is an extra point.
-            self._log(f"{self.measure}/a_auc", auc, self._samples)
-        for name, value in results.items():
+            final[f"{self.measure}/a_auc"] = results.get("a_auc")
+        for tag, value in final.items():
             if value is not None:
-                self._log(f"final/{name}", value, self._samples)
+                self._log(tag, value, self._samples)
         self.tensorboard.compare(self.settings)
 
     def close(self) -> None:
@@ -226,7 +202,7 @@ class Tracker(BaseSGDPlugin):
             self.folder.add_metrics([(self._samples, "loss", "train", mean)])
             self._log("loss/train", mean, self._samples)
 
-    def _prompts(self, strategy: Any) -> list[Row]:
+    def _prompts(self, strategy: OnlineStrategy) -> list[Row]:
         usage = prompt_usage(strategy.model)
         if usage is None:
             return []
@@ -240,18 +216,17 @@ class Tracker(BaseSGDPlugin):
             self._log("prompt_usage_entropy", entropy, self._samples)
         return rows
 
-    def _buffer(self, strategy: Any) -> list[Row]:
+    def _buffer(self, strategy: OnlineStrategy) -> list[Row]:
         if not len(strategy.replay):
             return []
         labels = strategy.replay.labels()
-        if labels.dim() == 2:
-            held = (labels > 0).sum(dim=0).tolist()
-        else:
-            held = labels.bincount(minlength=strategy.model.n_classes).tolist()
+        several = labels.dim() == 2
+        counts = (labels > 0).sum(0) if several else labels.bincount(None, strategy.model.n_classes)
+        held = counts.tolist()
         self._log("buffer", held, self._samples)
         return [row for row in _rows(self._samples, "buffer", "class", held) if row[-1]]
 
-    def _cost(self, strategy: Any) -> None:
+    def _cost(self, strategy: OnlineStrategy) -> None:
         self._log("cost/trainable_parameters", strategy.model.n_learned, self._samples)
         now = self._count(strategy)
         spent = {name: value - self._at_start.get(name, 0.0) for name, value in now.items()}
@@ -261,7 +236,7 @@ class Tracker(BaseSGDPlugin):
                 passes = spent[kind] / per_pass / spent[images]
                 self._log(f"cost/forward_passes_{kind}", passes, self._samples)
 
-    def _count(self, strategy: Any) -> dict[str, float]:
+    def _count(self, strategy: OnlineStrategy) -> dict[str, float]:
         evaluator = self.anytime.evaluator
         return {
             # The counter of the ViT includes evaluation.

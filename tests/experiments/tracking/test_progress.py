@@ -81,7 +81,7 @@ def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
         run = display.begin(2, "mvp [x]\n seed 2")
         run.advance(0, 100, None)
         run.advance(61, 100, 0.633)
-        display.bars.refresh()
+        display.refresh()
         display.end(2, "finished")
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "run 2 of 4, mvp [x] seed 2" in shown

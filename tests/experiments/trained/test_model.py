@@ -152,9 +152,9 @@ def test_labels_and_classes_that_do_not_fit_are_refused() -> None:
 
 
 def test_methods_that_are_no_sums_are_refused() -> None:
-    with pytest.raises(InputError, match="mvp learns by gradients. Train it on all images, or"):
+    with pytest.raises(InputError, match=r"mvp learns by gradients\. Train it on all images, or"):
         blank("mvp").learn(images(2), names(2))
-    with pytest.raises(InputError, match="cannot be merged: method is 'ncm' in one|method is 'ncm'"):
+    with pytest.raises(InputError, match="method is 'ncm' in one model"):
         blank("ncm").learn(images(3), names(3)).merge(blank("slda").learn(images(3, 2), names(3)))
     held = blank("rda").learn(images(30), names(30))
     with pytest.raises(InputError, match="cannot forget images: images cannot be taken out of ske"):

@@ -55,7 +55,7 @@ def test_values_are_taken_or_refused() -> None:
     assert child.values_of() == {"rate": 0.25, "word": "cold"}
     assert child.explicit == {"word": "cold"}
     for given, says in (
-        ({"rate": 1.5}, "rate is 1.5: it must be at most 1"),
+        ({"rate": 1.5}, "rate is 1.5: it should be less than or equal to 1"),
         ({"word": "warn"}, "unknown word 'warn': did you mean 'warm'"),
         ({"count": 3}, "unknown setting of Child 'count'"),
         ({"ratte": 1}, "did you mean 'rate'"),
