@@ -15,12 +15,12 @@ from cl_prompts.backbones.catalog import BACKBONES
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import words_of
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import LISTS, Parameter, parameters
+from cl_prompts.experiments.recipes.parameters import CODE, LISTS, Parameter, parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain, written
 
 _WIDTH = 96  # characters of a line of text
-SHOWN = ("strategy", "plugin", "scenario", "dataset", "backbone", "evaluation")
+SHOWN = (*CODE, "backbone", "evaluation")
 
 
 def lists() -> dict[str, dict[str, str]]:

@@ -147,8 +147,7 @@ class RunConfig:
         settings = cls.from_yaml(text, trust_code=trust_code)
         if settings.dataset.get("download"):
             settings.dataset["download"] = False
-        name = fits("backbone.name", settings.backbone["name"], str)
-        check_at_hand(name, settings.backbone["weights"])
+        check_at_hand(settings.backbone["name"], settings.backbone["weights"])
         return settings
 
     def checked(self) -> RunConfig:
@@ -272,7 +271,8 @@ def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
     name = arguments.pop("name", None)
     if name is None:
         raise InputError(f"section {section!r} of the recipe has no name: add {section}=NAME")
-    return {"name": name, **validated(section, parameters(section, str(name)), arguments)}
+    fits(f"{section}.name", name, str)
+    return {"name": name, **validated(section, parameters(section, name), arguments)}
 
 
 def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:

@@ -28,7 +28,6 @@ from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.models.sums import not_sums, order_matters, rearranged
-from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -118,12 +117,11 @@ def summed_run(record: RunRecord, sign: int, trust_code: bool = False) -> Traine
     Raises:
         InputError: another run.
     """
-    strategy = record.summary["strategy"]
-    cannot = f"{record.folder} cannot {'be merged' if sign > 0 else 'forget images'}"
-    if not issubclass(strategy_class(strategy), PrototypeStrategy):
-        raise InputError(f"{cannot}: {strategy} learns by gradients, so train it on all the images")
     trained = load_run(record.folder, trust_code=trust_code)
-    model = trained.strategy.model
+    strategy, model = trained.settings.strategy, trained.strategy.model
+    cannot = f"{record.folder} cannot {'be merged' if sign > 0 else 'forget images'}"
+    if not isinstance(trained.strategy, PrototypeStrategy):
+        raise InputError(f"{cannot}: {strategy} learns by gradients, so train it on all the images")
     # A kernel width that images of the first batch set would still tell of them.
     reason = not_sums(model, sign) or (order_matters(model) if sign < 0 else None)
     if reason:
