@@ -5,19 +5,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.models.compiled import splits_passes
-
-#: The oldest torch that pyproject.toml allows, with releases of timm and torchvision of its time:
-#: random weights and the rounding of resized images differ.
-OLD_TORCH = torch.__version__.startswith("2.4.")
-#: for tests of code that is compiled as one graph
-one_graph = pytest.mark.skipif(splits_passes(), reason="this torch compiles a pass in pieces")
 
 DEPTH = 4
 TINY: dict[str, Any] = {
@@ -56,8 +48,7 @@ def lively_vit(**changes: Any) -> FrozenViT:
 
 def empty_vit_b() -> FrozenViT:
     """ViT-B/16 without values, on the meta device: enough to count its products."""
-    # Older releases of timm read values while they build, so that they do not build on "meta".
-    with torch.device("cpu" if OLD_TORCH else "meta"):
+    with torch.device("meta"):
         vit = VisionTransformer(num_classes=0, weight_init="skip")
     for module in vit.modules():
         if isinstance(module, torch.nn.LayerNorm | torch.nn.GELU):

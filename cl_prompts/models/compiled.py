@@ -8,26 +8,6 @@ from typing import Any
 
 import torch
 
-from cl_prompts.errors import InputError
-
-#: The last release known to split a pass.
-SPLITTING = (2, 4)
-
-
-def check_release() -> None:
-    """Raise ``InputError`` if this torch does not compile a pass as one graph."""
-    if splits_passes():
-        raise InputError(
-            f"compile=True needs a later torch than {torch.__version__}, which splits a pass into"
-            " many graphs: install one, or leave compile out"
-        )
-
-
-def splits_passes() -> bool:
-    """Whether this release of torch compiles a pass as many graphs."""
-    major, minor = torch.__version__.split(".")[:2]
-    return (int(major), int(minor)) <= SPLITTING
-
 
 class CompiledDecoding:
     """``model.decode`` under ``torch.compile``, for any batch size.

@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.families.runs import IMAGES, begin, finished, scores
 from tests.models.test_compiled import COMPILED
 from tests.toy_data import N_CLASSES, experiences
-from tests.toy_vits import one_graph
 from tests.toys import ALL, PROMPTED, cases, fit, make
 
 CASES = cases("si_blurry", "class_incremental", "mlcil")
@@ -105,7 +104,6 @@ class _Ops(TorchDispatchMode):
 
 
 @pytest.mark.slow
-@one_graph
 @pytest.mark.parametrize("kind", TRACED)
 def test_a_forward_pass_is_one_graph(kind: str) -> None:
     """So that ``torch.compile`` sees all of it; no branch waits for a value on the device."""

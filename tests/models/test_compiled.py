@@ -13,16 +13,13 @@ from cl_prompts import scenarios
 from cl_prompts.models import compiled
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import Blobs
-from tests.toy_vits import lively_vit, one_graph
+from tests.toy_vits import lively_vit
 from tests.toys import TABLE, cls_of, make, weights
 
 #: of the strategies that have the setting one of each form of model; tracing takes seconds
 COMPILED = ("mvp", "coda_prompt")
 #: blocks of the ViT, since each is traced: the fewest that the strategy can prompt
 DEPTH = {"mvp": 2, "coda_prompt": 1}
-
-
-pytestmark = one_graph
 
 
 @pytest.fixture

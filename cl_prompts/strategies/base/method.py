@@ -24,7 +24,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import batch_classes
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
-from cl_prompts.models.compiled import CompiledDecoding, check_release
+from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.models.feature_cache import BUDGET, FeatureCache
 from cl_prompts.strategies.base import growth
 from cl_prompts.strategies.base.avalanche import (
@@ -83,7 +83,6 @@ class Method(OnlineSettings, AvalancheEvaluation):
         trigger_plugins(self, "attach")
         self.model.to(self.device)
         if self.compile:
-            check_release()
             self.model.compiled = CompiledDecoding(self.model)
         several = self.model.multi_label
         SupervisedTemplate.__init__(

@@ -31,7 +31,6 @@ from tests.experiments.runner.test_lineage import SMALL, TEST, TRAIN, digits_fol
 from tests.experiments.sketches import sketched
 from tests.few_images import few_images
 from tests.refusals import check_refusals
-from tests.toy_vits import OLD_TORCH
 
 pytestmark = pytest.mark.slow
 
@@ -219,7 +218,6 @@ def test_nothing_half_done_remains(
         assert not list(out.rglob("*.tmp"))
 
 
-@pytest.mark.skipif(OLD_TORCH, reason="torch 2.4 draws other random weights")
 def test_mistakes_have_one_sentence(
     place: Path, parents: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from tests.families.runs import begin
 from tests.forked import forked
 from tests.toy_data import MULTI_LABEL_SCENARIOS, experiences
 from tests.toy_families import family_vit
-from tests.toy_vits import OLD_TORCH, lively_vit
+from tests.toy_vits import lively_vit
 from tests.toys import TABLE, fit, make
 
 ROOT = Path(__file__).parents[3]
@@ -182,8 +182,6 @@ def test_methods_that_train_a_head_have_the_model_of_the_linear_probe() -> None:
 def test_the_matrix_lists_what_cannot_be_exported(
     kind: str, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind == "rda" and OLD_TORCH:
-        pytest.skip("torch 2.4 writes it as ONNX")
     # Heads and prototypes are exported as well on a ViT of one block, but for features of several.
     on_one = TABLE[kind].learns in ("weights", "prototypes") and kind != "layup"
     small = {"backbone": lively_vit(depth=1)} if on_one else {}
