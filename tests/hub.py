@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 
 
 @dataclass
@@ -145,7 +145,9 @@ def hub(cache: Path) -> Iterator[Hub]:
                 # What HF_ENDPOINT, HF_HOME and HF_TOKEN set when the client is imported.
                 patch.setattr(constants, "ENDPOINT", found.address)
                 template = found.address + "/{repo_id}/resolve/{revision}/{filename}"
-                patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+                for module in (constants, file_download):  # some versions copy it
+                    name = "HUGGINGFACE_CO_URL_TEMPLATE"
+                    patch.setattr(module, name, template, raising=False)
                 patch.setattr(constants, "HF_HUB_CACHE", str(cache))
                 patch.setenv("HF_TOKEN", "hf_none")
                 yield found

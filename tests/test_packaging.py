@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -52,3 +55,30 @@ def test_hosted_checks_call_make() -> None:
         tool, target = command.split(maxsplit=1)
         assert tool == "make"
         assert target in known or target == "${{ matrix.end }}"
+
+
+def imported(*folders: str) -> set[str]:
+    """The distributions that the files in folders of the repository import."""
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    line = re.compile(r"^ *(?:from (?=[\w.]+ import)|import )(\w+)", re.MULTILINE)
+    modules = {name for file in files for name in line.findall(file.read_text())}
+    own = {"cl_prompts", "tests", "site_parts", *(file.stem for file in files)}
+    found = packages_distributions()
+    names = {found.get(name, [name])[0] for name in modules - own - sys.stdlib_module_names}
+    return {name.lower().replace("_", "-") for name in names}
+
+
+def declared(requirements: Sequence[str]) -> set[str]:
+    """Names of requirements, without versions and extras."""
+    return {re.split(r"[\[<>=]", line)[0].lower() for line in requirements}
+
+
+def test_every_imported_distribution_is_declared() -> None:
+    needed = PROJECT["project"]["dependencies"]
+    extras = PROJECT["project"]["optional-dependencies"]
+    package = imported("cl_prompts")
+    assert {"torch", "markupsafe"} <= package
+    assert package - declared(needed) == set()
+    all_others = [line for name in ("test", "dev", "notebook") for line in extras[name]]
+    others = imported("tests", "benchmarks", "examples")
+    assert others - declared([*needed, *all_others]) == set()

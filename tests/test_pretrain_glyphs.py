@@ -14,7 +14,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import cl_prompts
-from tests.toy_vits import OLD_TORCH
 
 ASSETS = Path(cl_prompts.__file__).parent / "assets"
 WEIGHTS = ASSETS / "glyph_vit_tiny.safetensors"
@@ -31,7 +30,8 @@ def test_card_states_what_is_recomputed(accuracies):
     for row, measured in accuracies.items():
         stated = re.search(rf"^\| {row} \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
         assert stated, f"the card has no row {row!r} with two numbers"
-        apart = 0.03 if OLD_TORCH and row.startswith("random") else 0.01
+        # Other versions of torch and timm draw other random weights.
+        apart = 0.03 if row.startswith("random") else 0.01
         assert measured == pytest.approx((float(stated[1]), float(stated[2])), abs=apart), row
 
 

@@ -11,10 +11,6 @@ from torch import nn
 
 from cl_prompts.backbones.vit import FrozenViT
 
-#: The oldest torch that pyproject.toml allows, with releases of timm and torchvision of its time:
-#: random weights and the rounding of resized images differ.
-OLD_TORCH = torch.__version__.startswith("2.4.")
-
 DEPTH = 4
 TINY: dict[str, Any] = {
     "img_size": 16,
@@ -52,8 +48,7 @@ def lively_vit(**changes: Any) -> FrozenViT:
 
 def empty_vit_b() -> FrozenViT:
     """ViT-B/16 without values, on the meta device: enough to count its products."""
-    # Older releases of timm read values while they build, so that they do not build on "meta".
-    with torch.device("cpu" if OLD_TORCH else "meta"):
+    with torch.device("meta"):
         vit = VisionTransformer(num_classes=0, weight_init="skip")
     for module in vit.modules():
         if isinstance(module, torch.nn.LayerNorm | torch.nn.GELU):

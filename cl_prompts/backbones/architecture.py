@@ -149,8 +149,7 @@ class Architecture:
 def _check_block(block: nn.Module) -> None:
     """Raise ``InputError`` unless a block is a pre-norm block with plain self-attention."""
     attention: Any = getattr(block, "attn", None)
-    # Older releases of timm have no AttentionRope.
-    kinds = (Attention, eva.EvaAttention, getattr(eva, "AttentionRope", None))
+    kinds = (Attention, eva.EvaAttention, eva.AttentionRope)
     grouped = getattr(attention, "num_kv_groups", 1) > 1
     if type(block) not in (Block, eva.EvaBlock) or type(attention) not in kinds or grouped:
         what = f"{type(block).__name__} / {type(attention).__name__}"

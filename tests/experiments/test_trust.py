@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cl_prompts.experiments.trained.loading import load_run
 
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.cli.actions import validate
+from cl_prompts.experiments.recipes.recipe_files import SECTIONS, TOP
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.plans import PlannedRun, write_plan
@@ -65,9 +71,31 @@ def changed(source: Path, change: Callable[[dict[str, Any], str], None], name: s
     shutil.copytree(source, folder)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     change(config, name)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    rewritten(config)
+
+
+def rewritten(config: Any) -> None:
+    """Other settings in the folder ``run``, with its checksums made anew."""
+    folder = Path("run")
+    (folder / "config.yaml").write_text(json.dumps(config))
     summary = (folder / "summary.json").read_bytes()
     (folder / SUMS_FILE).write_text(sums(folder, {"summary.json": summary}))
+
+
+def named_everywhere(settings: Any) -> Iterator[Any]:
+    """Copies of nested settings, each with the name of code in one place: in the place of each
+    value at any depth, and beside it, as a text, in a list, as a key and in a dotted key."""
+    yield from ("evil:call", ["evil:call"])
+    if not isinstance(settings, dict | list):
+        return
+    for mapping in ({"evil:call": {}}, {"evil:call.prompt_length": 3}):
+        yield mapping
+        yield {**settings, **mapping} if isinstance(settings, dict) else [*settings, "evil:call"]
+    for key in settings if isinstance(settings, dict) else range(len(settings)):
+        for value in named_everywhere(settings[key]):
+            copy = settings.copy()
+            copy[key] = value
+            yield copy
 
 
 def begin_again() -> None:
@@ -108,6 +136,41 @@ def test_code_is_not_imported_before_it_is_trusted(
     assert "evil:call" in capsys.readouterr().err
     assert (here / "imported").exists()
     assert not (here / "called").exists()
+
+
+def test_no_setting_of_a_run_folder_imports_code(here: Path, mvp_run: Path) -> None:
+    shutil.copytree(mvp_run, "run")
+    known = yaml.safe_load((mvp_run / "config.yaml").read_text())
+    for config in named_everywhere(known):
+        rewritten(config)
+        with suppress(InputError):
+            load_run("run")
+        assert not (here / "imported").exists(), config
+
+
+def test_no_setting_of_a_recipe_imports_code(here: Path, mvp_run: Path) -> None:
+    known = yaml.safe_load((mvp_run / "config.yaml").read_text())
+    sections = {key: known[key] for key in (*SECTIONS, *TOP) if key in known}
+    recipe = {"training": {"plugins": {}}, "extends": "digits", **TOP, **sections}
+    recipe |= {"strategies": {"mvp": known["options"]}, "run": ["mvp"]}
+    for theirs in named_everywhere(recipe):
+        Path("theirs.yaml").write_text(json.dumps(theirs))
+        with suppress(InputError):
+            validate("theirs.yaml", quick=True)
+        assert not (here / "imported").exists(), theirs
+
+
+def test_no_summary_imports_code(
+    here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(mvp_run, "run")
+    shutil.copytree(mvp_run, "other")
+    change_summary(Path("run"), strategy="evil:call")
+    rewritten(yaml.safe_load((mvp_run / "config.yaml").read_text()))
+    for command in (["merge", "run", "other"], ["forget", "run", "a.png"]):
+        assert main([*command, "--quiet"]) == 2
+        assert ": mvp learns by gradients" in capsys.readouterr().err
+        assert not (here / "imported").exists()
 
 
 def test_reports_and_comparisons_import_nothing(here: Path, mvp_run: Path) -> None:
@@ -184,7 +247,9 @@ def test_code_in_the_file_of_a_recipe_needs_trust(
 ) -> None:
     Path("theirs.yaml").write_text(f"extends: digits\n{text}\n")
     for command in ("run", "validate", "sweep"):
-        assert main([command, "theirs.yaml", "strategy=ncm", "seed=1"]) == 2
+        # A part of a typed name is not typed.
+        typed = ["strategy=ncm", "seed=1", "dataset.root=more.evil:caller"]
+        assert main([command, "theirs.yaml", *typed]) == 2
         said = capsys.readouterr().err
         assert "recipe theirs.yaml cannot be used: it names code and would import evil:call" in said
     assert not (here / "imported").exists()

@@ -10,7 +10,6 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from tests.toy_data import experiences
 from tests.toy_families import family_vit
-from tests.toy_vits import OLD_TORCH
 from tests.toys import OTHERS, PROMPTED, TABLE, cls_of, fit, learnable, make, same
 
 #: that act on a class token, which SigLIP does not have
@@ -60,7 +59,6 @@ def counted(name: str) -> tuple[float, float]:
     return costs[0], costs[1]
 
 
-@pytest.mark.skipif(OLD_TORCH, reason="this timm builds nothing on the meta device")
 def test_costs_are_those_of_a_plain_vit() -> None:
     plain = counted("vit_small_patch16_224")
     assert counted("vit_small_patch16_rope_224") == pytest.approx(plain, rel=0.01)

@@ -14,13 +14,13 @@ from cl_prompts.backbones.catalog import BACKBONES
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import words_of
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import LISTS, Parameter, parameters
+from cl_prompts.experiments.recipes.parameters import CODE, LISTS, Parameter, parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain, written
 from cl_prompts.experiments.run_folder.checksums import MODEL
 
 _WIDTH = 96  # characters of a line of text
-SHOWN = ("strategy", "plugin", "scenario", "dataset", "backbone", "evaluation")
+SHOWN = (*CODE, "backbone", "evaluation")
 
 
 def lists() -> dict[str, dict[str, str]]:
@@ -101,6 +101,8 @@ def latest_model(models: Path, runs: Path) -> Path:
     Raises:
         InputError: there is none.
     """
+    from cl_prompts.experiments.run_folder.files import read_json
+
     found = [file for above in (models, runs) for file in above.rglob("model.json")]
     found = [file for file in found if not any(p.startswith(".") for p in file.parts)]
     if not found:
@@ -110,7 +112,7 @@ def latest_model(models: Path, runs: Path) -> Path:
         return folder
     run = folder.parent
     for plan in sorted(run.parent.parent.glob("plan-*.json"), reverse=True):
-        planned = [plan.parent / one["folder"] for one in json.loads(plan.read_text())["runs"]]
+        planned = [plan.parent / one["folder"] for one in read_json(plan)["runs"]]
         if run in planned:
             return next(one for one in planned if (one / MODEL / "model.json").is_file())
     return run

@@ -152,5 +152,3 @@ def recipe_for(
 
 {body}
 """
-
-

@@ -70,6 +70,8 @@ LISTS = {
     "scenario": "scenarios",
     "dataset": "datasets",
 }
+#: kinds of which user code may be named
+CODE = ("strategy", "plugin", "scenario", "dataset")
 _WORDS = {"prompt_form": "prompt form", "dataset": "data set"}
 
 
@@ -140,16 +142,16 @@ def parameters(kind: str, name: str = "") -> Parameters:
     """Return the parameters of a section, or of a thing that recipes name.
 
     Args:
-        kind: "strategy", "plugin", "prompt_form", "scenario" or "dataset"; or, without a name,
-            "backbone", "evaluation", "head", or "training" for the settings that strategies share.
-        name: short or dotted.
+        kind: one of ``CODE`` or "prompt_form"; or, whatever the name, "backbone", "evaluation",
+            "head", or "training" for the settings that strategies share.
+        name: short, or dotted for the kinds in ``CODE``.
 
     Raises:
         InputError: an unknown name.
     """
     if kind == "strategy":
         name = canonical_name(name).partition("@")[0]
-    if is_dotted(name):
+    if kind in CODE and is_dotted(name):
         return _of_code(kind, name)
     entry = entry_of(kind, name) if kind in LISTS else {"settings": catalog()[kind]}
     own, shared = entry["settings"], catalog().get(entry.get("shared", ""), {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import doubled, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
+from cl_prompts.experiments.recipes.parameters import CODE, LISTS, NESTED, parameters
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, yaml_of
 from cl_prompts.strategies import canonical_name
 from cl_prompts.user_code import check_trust, is_dotted
@@ -75,7 +76,7 @@ def recipe_text(name: str) -> str:
         raise InputError(f"the recipe is missing: write digits {shown(name)[1:-1]}, for example")
     if Path(f"{name}.yaml").is_file():
         raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
-    for kind in ("strategy", "plugin", "scenario", "dataset"):
+    for kind in CODE:
         if name in catalog()[LISTS[kind]]:
             raise InputError(f"{name!r} is a {kind}, not a recipe: cl-prompts show {kind} {name}")
     raise unknown("recipe", name, recipe_names())
@@ -112,7 +113,9 @@ def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> 
         for settings in (sections.get("training", {}), *strategies.values()):
             names += settings.get("plugins", ())
         code += [str(found) for found in names if is_dotted(str(found))]
-    typed = [found for found in code if any(found in text for text in overrides)]
+    # Whole names: who types "mine:Method" did not type "e:Me".
+    text = " ".join(overrides)
+    typed = [found for found in code if re.search(rf"(?<![\w.]){re.escape(found)}(?!\w)", text)]
     try:
         check_trust(code, trust_code or typed)
     except InputError as error:

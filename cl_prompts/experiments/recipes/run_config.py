@@ -266,7 +266,8 @@ def _resolved(section: str, given: Arguments) -> Arguments:
     name = arguments.pop("name", None)
     if name is None:
         raise InputError(f"section {section!r} of the recipe has no name: add {section}=NAME")
-    return {"name": name, **validated(section, parameters(section, str(name)), arguments)}
+    fits(f"{section}.name", name, str)
+    return {"name": name, **validated(section, parameters(section, name), arguments)}
 
 
 def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:

@@ -102,7 +102,7 @@ def _image(model: Model) -> list[str]:
 
 _TRACED = 3  # images in the example batch; other batches must give the same logits
 _CLOSE = 1e-4
-_OPERATORS = 17  # version of ONNX's, the newest that PyTorch 2.4 writes
+_OPERATORS = 17  # version of ONNX's; older runtimes lack those of later ones
 
 
 class Scorer(nn.Module):

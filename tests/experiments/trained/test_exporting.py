@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from PIL import ExifTags, Image
 from torchvision.transforms.v2.functional import to_pil_image
 
@@ -19,12 +20,11 @@ from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained import exporting
-from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from tests.families.runs import begin
 from tests.forked import forked
 from tests.toy_data import MULTI_LABEL_SCENARIOS, experiences
 from tests.toy_families import family_vit
-from tests.toy_vits import OLD_TORCH, lively_vit
+from tests.toy_vits import lively_vit
 from tests.toys import TABLE, fit, make
 
 ROOT = Path(__file__).parents[3]
@@ -182,8 +182,6 @@ def test_methods_that_train_a_head_have_the_model_of_the_linear_probe() -> None:
 def test_the_matrix_lists_what_cannot_be_exported(
     kind: str, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind == "rda" and OLD_TORCH:
-        pytest.skip("torch 2.4 writes it as ONNX")
     # Heads and prototypes are exported as well on a ViT of one block, but for features of several.
     on_one = TABLE[kind].learns in ("weights", "prototypes") and kind != "layup"
     small = {"backbone": lively_vit(depth=1)} if on_one else {}
