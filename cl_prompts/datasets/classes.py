@@ -197,7 +197,7 @@ def domain_names(domains: np.ndarray | None) -> tuple[str, ...]:
 
 def relabel(
     targets: np.ndarray, chosen: np.ndarray, n_classes: int
-) -> tuple[np.ndarray | None, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels after the choice of classes, where ``chosen[k]`` becomes label k.
 
     Single-label images of other classes are dropped. Multi-label images remain, some perhaps
@@ -207,10 +207,10 @@ def relabel(
     (array([0, 2, 3]), array([1, 0, 1]))
 
     Returns:
-        the rows kept, (m,) int64 or None for all, and their new labels, (m,) or (n, k).
+        the rows kept, (m,) int64, and their new labels, (m,) or (n, k).
     """
     if targets.ndim == 2:
-        return None, np.ascontiguousarray(targets[:, chosen])
+        return np.arange(len(targets)), np.ascontiguousarray(targets[:, chosen])
     # New label of each old one; -1 for dropped classes.
     label = np.full(n_classes, -1, dtype=np.int64)
     label[chosen] = np.arange(len(chosen))
@@ -368,3 +368,12 @@ def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: in
 def count_positives(matrix: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:
     """Count the positives of a 0/1 matrix (n, C) by task and class, (n_tasks, C) int64."""
     return np.stack([matrix[rows].sum(axis=0, dtype=np.int64) for rows in tasks])
+
+
+def label_matrix(labels: Sequence[Sequence[Any]], classes: Sequence[Any]) -> np.ndarray:
+    """Return zeros and ones (images, classes) uint8 for the labels of each image."""
+    column = {name: position for position, name in enumerate(classes)}
+    matrix = np.zeros((len(labels), len(classes)), dtype=np.uint8)
+    for row, names in enumerate(labels):
+        matrix[row, [column[name] for name in names]] = 1
+    return matrix

@@ -332,4 +332,4 @@ def tested_on(data: DataSet, folder: Path, transform: ImageTransform) -> DataSet
         raise InputError(f"test folder {folder.name} has {has} {other[0]!r}: rename or add it")
     found = scan_images([folder / name for name in names])
     targets = np.array([data.classes.index(name) for name in names])[found.labels]
-    return replace(data, test=ImageSet(FileImages(found.paths), targets, transform))
+    return replace(data, test=ImageSet(FileImages(found.files), targets, transform))

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from cl_prompts.datasets.readers import split_rows
 from cl_prompts.datasets.registry import DATASETS, load_dataset
+from cl_prompts.datasets.source import split_rows
 from tests.datasets.toys import grey, load, refusal, write_folder, write_image
 
 
@@ -188,20 +188,18 @@ NAMES = ("cat", "dog", "owl")
 
 
 def test_the_share_is_taken_of_each_class_by_the_seed() -> None:
-    train, test = split_rows(LABELS, 20, 0, NAMES)
-    assert np.bincount(LABELS[test]).tolist() == [2, 10, 1]
-    assert sorted([*train, *test]) == list(range(62))
-    assert np.all(np.diff(train) > 0)
-    assert np.all(np.diff(test) > 0)
-    assert np.array_equal(split_rows(LABELS, 20, 0, NAMES)[1], test)
-    rounded = split_rows(LABELS, 27, 0, NAMES)[1]
+    in_test = split_rows(LABELS, 20, 0, NAMES)
+    assert np.bincount(LABELS[in_test]).tolist() == [2, 10, 1]
+    assert np.array_equal(split_rows(LABELS, 20, 0, NAMES), in_test)
+    rounded = split_rows(LABELS, 27, 0, NAMES)
     assert np.bincount(LABELS[rounded]).tolist() == [3, 14, 1]
-    assert not np.array_equal(split_rows(LABELS, 20, 1, NAMES)[1], test)
+    assert not np.array_equal(split_rows(LABELS, 20, 1, NAMES), in_test)
 
 
 @pytest.mark.parametrize("percent", [1, 99])
 def test_each_class_stays_on_both_sides(percent: float) -> None:
-    for side in split_rows(LABELS, percent, 0, NAMES):
+    in_test = split_rows(LABELS, percent, 0, NAMES)
+    for side in (in_test, ~in_test):
         assert set(LABELS[side]) == {0, 1, 2}
 
 
@@ -211,16 +209,16 @@ def test_with_several_labels_rare_classes_are_moved_to_both_sides() -> None:
     matrix[40:50, 1] = 1
     matrix[:2, 2] = 1
     for seed in range(20):
-        train, test = split_rows(matrix, 20, seed, NAMES)
-        assert matrix[train].any(axis=0).all()
-        assert matrix[test].any(axis=0).all()
-        assert 20 <= len(test) + 2 <= 24
+        in_test = split_rows(matrix, 20, seed, NAMES)
+        assert matrix[~in_test].any(axis=0).all()
+        assert matrix[in_test].any(axis=0).all()
+        assert 18 <= in_test.sum() <= 22
 
 
 def test_a_class_gets_an_image_that_is_no_other_class_s_last_one() -> None:
     labels = ["", "b", "ac", "bc", "d", "bcd", "bd", "a", "b"]
     matrix = np.array([[name in own for name in "abcd"] for own in labels], dtype=np.uint8)
     for seed in range(100):
-        train, test = split_rows(matrix, 20, seed, "abcd")
-        assert matrix[train].any(axis=0).all()
-        assert matrix[test].any(axis=0).all()
+        in_test = split_rows(matrix, 20, seed, "abcd")
+        assert matrix[~in_test].any(axis=0).all()
+        assert matrix[in_test].any(axis=0).all()

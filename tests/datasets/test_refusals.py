@@ -14,8 +14,8 @@ from torch.utils.data import TensorDataset
 
 from cl_prompts.datasets.classes import check_label_matrix, check_labels, check_positives
 from cl_prompts.datasets.dataset import as_dataset
-from cl_prompts.datasets.readers import split_rows
 from cl_prompts.datasets.registry import load_dataset
+from cl_prompts.datasets.source import split_rows
 from cl_prompts.datasets.voc import CLASSES
 from cl_prompts.errors import InputError
 from tests.datasets.test_domain_folders import write_domainnet, write_domains
@@ -204,11 +204,8 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, Edit | tuple[Edit, di
         {
             "no JSON": text("annotations/instances_val2014.json", "{"),
             "no file": gone("annotations/instances_val2014.json"),
-            "categories": coco(lambda it: it["categories"].pop()),
+            "categories": coco(lambda it: it["categories"].append({"id": 91, "name": "eel"})),
             "no annotations": coco(lambda it: it.pop("annotations")),
-            "unlisted": coco(
-                lambda it: it["annotations"].append({"image_id": 8, "category_id": 1})
-            ),
             "missing": coco(lambda it: it["images"][0].update(file_name="gone.jpg")),
         },
     ),

@@ -104,7 +104,7 @@ def image_files(paths: Sequence[Path]) -> list[ImageFile]:
         elif (path / "config.yaml").is_file():
             raise InputError(f"{path} is another run: give one run, then images")
         elif path.is_dir():
-            found += scan_images([path]).paths
+            found += scan_images([path]).files
         elif path.is_file():
             found.append(str(path))
         else:
