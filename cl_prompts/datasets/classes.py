@@ -234,28 +234,25 @@ def check_classes(
             f"{what} has {kinds[train.ndim - 1]} per training image, but {kinds[test.ndim - 1]} per"
             " test image"
         )
-    n = len(np.unique(train)) if train.ndim == 1 else train.shape[1]
-    n = n if names is None else len(names)
+    if names is None:
+        n = len(np.unique(train)) if train.ndim == 1 else train.shape[1]
+    else:
+        n = len(names)
     for part, targets in (("training", train), ("test", test)):
         if targets.ndim == 2 and targets.shape[1] != n:
             raise InputError(
                 f"{what} has {n} classes, but its {part} labels have {targets.shape[1]} columns"
             )
-    found_in = {
-        part: np.flatnonzero(y.any(axis=0)) if y.ndim == 2 else np.unique(y)
-        for part, y in (("training", train), ("test", test))
-    }
-    for part, found in found_in.items():
+        found = np.unique(targets if targets.ndim == 1 else np.nonzero(targets)[1])
         if found.size and (found[0] < 0 or found[-1] >= n):
             raise InputError(
                 f"labels of {what} must be 0 to {n - 1} ({n} classes), but the {part} labels are"
                 f" {first_of(found, 10)}"
             )
-    for part, found in found_in.items():
-        if len(found) < n:
-            first = int(np.setdiff1d(np.arange(n), found)[0])
-            name = str(first) if names is None else names[first]
-            raise InputError(f"class {name!r} (label {first}) of {what} has no {part} images")
+        lacking = np.setdiff1d(np.arange(n), found)
+        if lacking.size:
+            name = str(lacking[0]) if names is None else names[lacking[0]]
+            raise InputError(f"class {name!r} (label {lacking[0]}) of {what} has no {part} images")
     return n
 
 
@@ -345,29 +342,28 @@ def check_label_matrix(labels: Any, name: str) -> np.ndarray:
     return matrix.astype(np.uint8, copy=False)
 
 
-def check_positives(matrix: np.ndarray, name: str) -> None:
-    """Refuse a label matrix (n, C) with a class that no image has.
+def positive_matrix(labels: Any, name: str) -> np.ndarray:
+    """Return a label matrix as :func:`check_label_matrix` does, in which each class is positive.
 
     Raises:
-        InputError: names the first such class.
+        InputError: names the first class that no image has.
     """
+    matrix = check_label_matrix(labels, name)
     never = np.flatnonzero(~matrix.any(axis=0))
     if len(never):
         raise InputError(
             f"class {never[0]} is never positive in {name} ({len(never)} such classes): add a"
             " training image, or remove the column"
         )
+    return matrix
 
 
-def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
-    """Count labels (n,) by task and class, (n_tasks, n_classes) int64."""
+def count_labels(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
+    """Count labels (n,) or positives (n, C) by task and class, (n_tasks, n_classes) int64."""
+    if labels.ndim == 2:
+        return np.stack([labels[rows].sum(axis=0, dtype=np.int64) for rows in tasks])
     small = labels.astype(np.min_scalar_type(n_classes))  # a smaller array is indexed faster
     return np.stack([np.bincount(small[rows], minlength=n_classes) for rows in tasks])
-
-
-def count_positives(matrix: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:
-    """Count the positives of a 0/1 matrix (n, C) by task and class, (n_tasks, C) int64."""
-    return np.stack([matrix[rows].sum(axis=0, dtype=np.int64) for rows in tasks])
 
 
 def label_matrix(labels: Sequence[Sequence[Any]], classes: Sequence[Any]) -> np.ndarray:

@@ -10,10 +10,9 @@ import numpy as np
 
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import (
-    check_label_matrix,
     check_labels,
-    check_positives,
     permutation,
+    positive_matrix,
 )
 from cl_prompts.errors import InputError, all_of
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -69,8 +68,7 @@ def mlcil_split(
         InputError: not a 0/1 matrix, a class without training images, test labels of another
             width, an order that is not a permutation, or classes that the tasks cannot share.
     """
-    matrix = check_label_matrix(labels, "labels")
-    check_positives(matrix, "labels")
+    matrix = positive_matrix(labels, "labels")
     n_classes = matrix.shape[1]
     base, increment = _division(n_classes, base, increment, protocol)
     order = permutation("class_order", f"the {n_classes} classes", n_classes, class_order, seed)

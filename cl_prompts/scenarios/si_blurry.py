@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cl_prompts.checks import one_of, whole_number
-from cl_prompts.datasets.classes import check_labels, count_classes, permutation
+from cl_prompts.datasets.classes import check_labels, count_labels, permutation
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.split import Split
 
@@ -196,7 +196,7 @@ def blurry_stream(
     return Split(
         name="Si-Blurry" if stochastic else "i-Blurry",
         tasks=tuple(tasks),
-        counts=count_classes(labels, tasks, n_classes),
+        counts=count_labels(labels, tasks, n_classes),
         n_samples=len(labels),
         parameters={
             "disjoint_percent": disjoint_percent,

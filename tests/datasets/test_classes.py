@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from cl_prompts.datasets.classes import (
     check_label_matrix,
     check_labels,
-    count_classes,
-    count_positives,
+    count_labels,
     relabel,
 )
 from tests.datasets.toys import grey, load, write_csv, write_folder
@@ -82,6 +81,6 @@ def test_label_matrices_of_any_numeric_type(kind: str) -> None:
 
 def test_counts_per_task() -> None:
     tasks = [np.array([0, 1]), np.array([2, 3])]
-    assert count_classes(np.array([0, 0, 2, 1]), tasks, 3).tolist() == [[2, 0, 0], [0, 1, 1]]
+    assert count_labels(np.array([0, 0, 2, 1]), tasks, 3).tolist() == [[2, 0, 0], [0, 1, 1]]
     matrix = np.array([[1, 1], [1, 0], [0, 1], [0, 0]], dtype=np.uint8)
-    assert count_positives(matrix, tasks).tolist() == [[2, 1], [0, 1]]
+    assert count_labels(matrix, tasks, 2).tolist() == [[2, 1], [0, 1]]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
-from cl_prompts.datasets.classes import check_label_matrix, check_labels, check_positives
+from cl_prompts.datasets.classes import check_label_matrix, check_labels, positive_matrix
 from cl_prompts.datasets.dataset import as_dataset
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.source import split_rows
@@ -346,7 +346,7 @@ def test_arguments_and_labels() -> None:
     some: dict[str, Any] = {"none": [[0, 0, 0]], "one": [[1, 0, 1]], "two": [[0, 0, 1]]}
     for title, positives in some.items():
         found = np.array(positives, dtype=np.uint8)
-        cases[f"positives, {title}"] = lambda found=found: check_positives(found, "targets")
+        cases[f"positives, {title}"] = lambda found=found: positive_matrix(found, "targets")
     for title, share in {"0": (0, 0), "nan": (float("nan"), 0), "seed": (20, -1)}.items():
         cases[f"share, {title}"] = lambda share=share: split_rows(LABELS, *share, "abc")
     check_refusals(Path(__file__).with_name("refused_arguments.txt"), cases)

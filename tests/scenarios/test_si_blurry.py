@@ -74,7 +74,6 @@ def test_published_task_statistics(line: str) -> None:
     assert [len(c) for c in split.blurry_classes] == list(map(int, blurry.split(",")))
     assert [len(rows) for rows in split] == list(map(int, sizes.split(",")))
     assert split.visitors.sum() == int(moved)
-    assert split.n_blurry_samples == n // 2
 
 
 # A sampler written out from the definition, on plain lists and NumPy's Mersenne Twister, as the
