@@ -23,7 +23,7 @@ def few(name: str, train: int, test: int) -> Source:
     """A data set's first images: so many of each class, and ten times as many scenes."""
     source = READERS[name](Path())
     parts = []
-    for part, n in ((source.train, train), (source.test, test)):
+    for part, n in zip(source.parts, (train, test), strict=True):
         n = n if part.domains is None else max(n, 4)  # each class in four domains
         rows = np.arange(10 * n)
         if part.labels.ndim == 1:
@@ -31,7 +31,7 @@ def few(name: str, train: int, test: int) -> Source:
                 np.concatenate([np.flatnonzero(part.labels == c)[:n] for c in range(10)])
             )
         parts.append(part.at(rows))
-    return Source(*parts, source.classes)
+    return Source(parts, source.classes)
 
 
 def reader(name: str, train: int, test: int) -> Callable[..., Source]:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cl_prompts.checks import doubled, one_of, shown, whole_number
 from cl_prompts.errors import InputError, first_of
+
+
+class Items(Protocol):
+    """A map-style data set."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> object: ...
 
 
 def choose_classes(
@@ -121,7 +130,7 @@ def permutation(
     return positions.astype(np.int64)
 
 
-def labels_of(what: str, data: Any) -> np.ndarray:
+def labels_of(what: str, data: Items) -> np.ndarray:
     """Read the labels of a map-style data set from ``.targets``.
 
     Returns:
@@ -144,16 +153,17 @@ def labels_of(what: str, data: Any) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
+def ignored_of(what: str, data: Items, targets: np.ndarray) -> np.ndarray | None:
     """Read the pairs that average precision ignores from ``data.ignored``: (n, C) bool, or None.
 
     Raises:
         InputError: a single-label data set, or a type other than bool or a shape other than that of
             the labels.
     """
-    if getattr(data, "ignored", None) is None:
+    ignored = getattr(data, "ignored", None)
+    if ignored is None:
         return None
-    ignored = np.asarray(data.ignored)
+    ignored = np.asarray(ignored)
     if targets.ndim == 1:
         raise InputError(f"{what} are only for multi-label data sets: remove them")
     if ignored.shape != targets.shape or ignored.dtype != np.bool_:
@@ -163,7 +173,7 @@ def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
     return ignored
 
 
-def domains_of(what: str, data: Any) -> np.ndarray | None:
+def domains_of(what: str, data: Items) -> np.ndarray | None:
     """Read the domain of each image from ``data.domains``: (n,) names or integers, or None.
 
     Raises:
@@ -173,7 +183,7 @@ def domains_of(what: str, data: Any) -> np.ndarray | None:
     return None if domains is None else check_domains(what, domains, len(data))
 
 
-def check_domains(what: str, domains: Any, n: int) -> np.ndarray:
+def check_domains(what: str, domains: ArrayLike, n: int) -> np.ndarray:
     """Return domains as an array (n,) of names or integers.
 
     Raises:
@@ -290,7 +300,7 @@ def alike(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
+def check_labels(targets: ArrayLike, name: str) -> tuple[np.ndarray, int]:
     """Return labels as an int64 array (n,), and the number of classes C.
 
     >>> check_labels([0, 2, 1], "targets")
@@ -325,7 +335,7 @@ def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
     return labels, highest + 1
 
 
-def check_label_matrix(labels: Any, name: str) -> np.ndarray:
+def check_label_matrix(labels: ArrayLike, name: str) -> np.ndarray:
     """Return a label matrix of any numeric type as uint8 zeros and ones (n, C).
 
     Raises:
@@ -342,7 +352,7 @@ def check_label_matrix(labels: Any, name: str) -> np.ndarray:
     return matrix.astype(np.uint8, copy=False)
 
 
-def positive_matrix(labels: Any, name: str) -> np.ndarray:
+def positive_matrix(labels: ArrayLike, name: str) -> np.ndarray:
     """Return a label matrix as :func:`check_label_matrix` does, in which each class is positive.
 
     Raises:
@@ -366,7 +376,7 @@ def count_labels(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int
     return np.stack([np.bincount(small[rows], minlength=n_classes) for rows in tasks])
 
 
-def label_matrix(labels: Sequence[Sequence[Any]], classes: Sequence[Any]) -> np.ndarray:
+def label_matrix(labels: Sequence[Sequence[object]], classes: Sequence[object]) -> np.ndarray:
     """Return zeros and ones (images, classes) uint8 for the labels of each image."""
     column = {name: position for position, name in enumerate(classes)}
     matrix = np.zeros((len(labels), len(classes)), dtype=np.uint8)

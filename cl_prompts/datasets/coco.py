@@ -24,7 +24,7 @@ def read_coco(year: int, folder: Path) -> Source:
     (train, classes), (test, test_classes) = found
     if classes != test_classes:
         raise LayoutError(f"the categories of train{year} and val{year} differ")
-    return Source(train, test, classes)
+    return Source([train, test], classes)
 
 
 def _part(folder: Path, split: str) -> tuple[Part, tuple[str, ...]]:

@@ -64,7 +64,7 @@ def read_csv(folder: Path, test_percent: float = 20, split_seed: int = 0) -> Sou
     parts = [_listed(*table, classes) for table in zip(files, tables, strict=True)]
     if len(parts) == 1:
         parts = [*parts[0].split(classes, test_percent, split_seed)]
-    return Source(*parts, classes)
+    return Source(parts, classes)
 
 
 def _listed(file: Path, rows: Sequence[CsvRow], classes: Sequence[str]) -> Part:

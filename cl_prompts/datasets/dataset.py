@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from cl_prompts.checks import failed
 from cl_prompts.datasets.classes import (
+    Items,
     check_classes,
     domain_names,
     domains_of,
@@ -26,6 +27,7 @@ from cl_prompts.datasets.classes import (
 from cl_prompts.datasets.collate import current_key, entries_of, viewing
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import (
+    Fingerprint,
     file_hash,
     files_fingerprint,
     labels_fingerprint,
@@ -68,7 +70,7 @@ class ImageSet(Dataset):
     images: Images
     targets: np.ndarray
     transform: ImageTransform | None
-    rows: Any = None  # (n,) int64
+    rows: np.ndarray = None  # type: ignore[assignment]
     ignored: np.ndarray | None = None
     fixed: ImageTransform | None = None
     domains: np.ndarray | None = None
@@ -134,7 +136,7 @@ class ImageSet(Dataset):
         other.transform = self.fixed
         return other
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """Identify images and labels; see :meth:`DataSet.fingerprint`."""
         if self.files:
             about = files_fingerprint(self.files)
@@ -228,14 +230,7 @@ class DataSet:
         # Names cannot contain the separator.
         names = hashlib.sha256("\0".join(self.classes).encode()).hexdigest()
         found: dict[str, Any] = {"name": self.name, "classes": names}
-        for part, images in (("training", self.train), ("test", self.test)):
-            try:
-                found[part] = images.fingerprint()
-            except (InputError, RunError):
-                raise
-            except Exception as error:  # a user's data set may raise any error
-                raise failed("data set", self.name, error) from error
-        return found
+        return found | {"training": self.train.fingerprint(), "test": self.test.fingerprint()}
 
     def without(self, paths: Collection[ImageFile]) -> DataSet:
         """Return the data set without the images in these files, which ``skipped`` then lists.
@@ -253,8 +248,8 @@ class DataSet:
 
 
 def as_dataset(
-    train: Any,
-    test: Any,
+    train: Items,
+    test: Items,
     classes: Sequence[str] | None = None,
     *,
     name: str = "custom",
@@ -278,15 +273,14 @@ def as_dataset(
         InputError: invalid labels, or a class without training or test images.
     """
     what = f"data set {name!r}"
-    parts = []
+    parts: list[ImageSet] = []
     for part, data in (("training", train), ("test", test)):
         labels = labels_of(f"the {part} labels of {what}", data)
         ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
         domains = domains_of(f".domains of the {part} images of {what}", data)
-        own = isinstance(data, ImageSet)
         images = _ImagesOf(name, data)
         made = ImageSet(images, labels, None, ignored=ignored, domains=domains)
-        parts.append(data if own else made)
+        parts.append(data if isinstance(data, ImageSet) else made)
     names = None if classes is None else tuple(str(label) for label in classes)
     n_classes = check_classes(what, parts[0].targets, parts[1].targets, names)
     names = names or tuple(str(label) for label in range(n_classes))
@@ -296,7 +290,7 @@ def as_dataset(
 class _ImagesOf:
     """The images of a map-style data set whose items start with the image."""
 
-    def __init__(self, name: str, data: Any) -> None:
+    def __init__(self, name: str, data: Items) -> None:
         self.name = name
         self.data = data
 

@@ -63,7 +63,7 @@ def _ranks(labels: np.ndarray) -> np.ndarray:
 def read_digits(folder: Path) -> Source:
     """Return the embedded digits; the argument is ignored."""
     digits = Part(*digits_images())
-    return Source(*map(digits.at, digits_split(digits.labels)), CLASSES)
+    return Source([*map(digits.at, digits_split(digits.labels))], CLASSES)
 
 
 def read_digit_domains(folder: Path) -> Source:
@@ -73,8 +73,7 @@ def read_digit_domains(folder: Path) -> Source:
     left by 90 degrees, inverted (dark ink on a light ground), and blurred (7 x 7 means). No digit
     is in two domains.
     """
-    source = read_digits(folder)
-    return Source(*map(_in_domains, (source.train, source.test)), CLASSES)
+    return Source([*map(_in_domains, read_digits(folder).parts)], CLASSES)
 
 
 def _in_domains(part: Part) -> Part:
@@ -156,4 +155,4 @@ def _compose(
 def read_digit_scenes(folder: Path) -> Source:
     """Return the embedded scenes; the argument is ignored."""
     train, labels, test, test_labels = digit_scenes()
-    return Source(Part(train, labels), Part(test, test_labels), CLASSES)
+    return Source([Part(train, labels), Part(test, test_labels)], CLASSES)

@@ -59,7 +59,7 @@ def read_any_folder(
         parts = [*parts[0].split(classes, test_percent, split_seed)]
     if isinstance(domains, str):
         parts = [replace(part, domains=np.full(len(part.labels), domains)) for part in parts]
-    return Source(*parts, classes)
+    return Source(parts, classes)
 
 
 def both_parts(folder: Path) -> list[Path]:
@@ -116,8 +116,7 @@ def read_domainnet(folder: Path) -> Source:
         raise LayoutError(f"{folder} has no list <domain>{_LISTS[0]}")
     names: dict[str, str] = {}
     found = [_listed(folder, domains, ending, names) for ending in _LISTS]
-    parts, classes = numbered(found, [names[number] for number in sorted(names, key=int)])
-    return Source(*parts, classes)
+    return Source(*numbered(found, [names[number] for number in sorted(names, key=int)]))
 
 
 def _listed(folder: Path, domains: Sequence[str], ending: str, names: dict[str, str]) -> Part:

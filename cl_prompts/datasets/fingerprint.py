@@ -25,6 +25,8 @@ SMALL = 2**28
 #: Images of a larger part whose contents are hashed.
 SAMPLED = 32
 
+Fingerprint = dict[str, int | str | None]
+
 _WORDS = {
     "classes": "its classes changed",
     "images": "it has {now} {part} images, and had {before}",
@@ -48,7 +50,7 @@ def labels_fingerprint(
     return digest.hexdigest()
 
 
-def files_fingerprint(paths: Sequence[ImageFile]) -> dict[str, Any]:
+def files_fingerprint(paths: Sequence[ImageFile]) -> Fingerprint:
     """Identify image files, independently of the place of their common folder.
 
     Args:
@@ -82,7 +84,7 @@ def files_fingerprint(paths: Sequence[ImageFile]) -> dict[str, Any]:
 def _stored_contents(images: Sequence[StoredImage]) -> str:
     """Hash images in a table; above ``SMALL`` bytes, as estimated, only the sampled ones."""
     sampled = [images[place] for place in sampled_places(len(images))]
-    sizes = [len(_encoded(image)) for image in sampled]
+    sizes = [len(image.read()) for image in sampled]
     return _contents(images if np.mean(sizes) * len(images) <= SMALL else sampled)
 
 
@@ -100,19 +102,12 @@ def file_hash(path: ImageFile) -> str:
     Raises:
         InputError: it cannot be read.
     """
-    if isinstance(path, StoredImage):
-        return hashlib.sha256(_encoded(path)).hexdigest()
     try:
+        if isinstance(path, StoredImage):
+            return hashlib.sha256(path.read()).hexdigest()
         return sha256(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _encoded(image: StoredImage) -> bytes:
-    try:
-        return image.read()
     except (OSError, ValueError) as error:
-        raise _unreadable(image, error) from error
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: ImageFile, error: OSError | ValueError) -> InputError:
@@ -120,7 +115,7 @@ def _unreadable(path: ImageFile, error: OSError | ValueError) -> InputError:
     return InputError(f"image {path} cannot be read: {reason}")
 
 
-def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
+def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> Fingerprint:
     """Identify these rows of images in memory (n, 3, height, width); see
     :func:`files_fingerprint`."""
     size = len(rows) * images[0].numel() * images.element_size() if len(images) else 0
@@ -133,7 +128,7 @@ def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
     return {"files": None, "contents": digest.hexdigest()}
 
 
-def sampled_fingerprint(images: Images, rows: np.ndarray) -> dict[str, Any]:
+def sampled_fingerprint(images: Images, rows: np.ndarray) -> Fingerprint:
     """Identify the images of a user's data set by ``SAMPLED`` evenly spaced ones.
 
     They are read with fixed random numbers; the global generators of torch, numpy and Python are
@@ -212,31 +207,29 @@ def check_files(what: str, train: Sequence[ImageFile], test: Sequence[ImageFile]
     Raises:
         InputError: names the first such file, or a missing file.
     """
-    known = _once(what, "training", train)
-    tested = _once(what, "test", test)
-    both = [(path, known[identity]) for identity, path in tested.items() if identity in known]
+    # All links to a file share device and inode.
+    found: dict[tuple[int, int], tuple[str, ImageFile]] = {}
+    both = []
+    for part, paths in (("training", train), ("test", test)):
+        # A row of a table comes once.
+        for path in (path for path in paths if isinstance(path, str)):
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                reason = f"cannot be read: {error.strerror}"
+                raise InputError(f"image {path} of {what} {reason}") from error
+            other, known = found.setdefault((status.st_dev, status.st_ino), (part, ""))
+            if not known:
+                found[status.st_dev, status.st_ino] = (part, path)
+            elif other == part:
+                raise InputError(
+                    f"{part} images of {what} have one file twice, as {known} and {path}: remove"
+                    " one"
+                )
+            else:
+                both.append((path, known))
     if both:
         raise InputError(
             f"{len(both)} test images of {what} are also training images, the first is"
             f" {both[0][0]} (in training: {both[0][1]}): remove them from one part"
         )
-
-
-def _once(what: str, part: str, paths: Sequence[ImageFile]) -> dict[tuple[int, int], str]:
-    """Map device and inode to the files of a part; all links to a file share them."""
-    found: dict[tuple[int, int], str] = {}
-    for path in paths:
-        if isinstance(path, StoredImage):
-            continue  # a row comes once
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise InputError(f"image {path} of {what} cannot be read: {error.strerror}") from error
-        identity = (status.st_dev, status.st_ino)
-        if identity in found:
-            raise InputError(
-                f"{part} images of {what} have one file twice, as {found[identity]} and {path}:"
-                " remove one"
-            )
-        found[identity] = path
-    return found

@@ -52,7 +52,7 @@ def read_grocery(folder: Path, labels: Literal["fine", "coarse"] = "fine") -> So
         rows = [row for name in lists for row in _rows(folder / f"{name}.txt", known)]
         chosen = np.array([int(fields[place + 1]) for _, fields in rows])
         parts.append(Part([path for path, _ in rows], chosen))
-    return Source(*parts, tuple(names[label] for label in sorted(names)))
+    return Source(parts, tuple(names[label] for label in sorted(names)))
 
 
 def _rows(

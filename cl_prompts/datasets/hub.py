@@ -80,7 +80,7 @@ def read_hf(
     parts = [*map(Part, images, targets)]
     if test_percent is not None:
         parts = [*parts[0].split(classes, test_percent, split_seed)]
-    return Source(*parts, classes)
+    return Source(parts, classes)
 
 
 def read_webdataset(folder: Path) -> Source:
@@ -104,20 +104,18 @@ def read_webdataset(folder: Path) -> Source:
             column = next(name for name in ("cls", "txt", "json") if name in table.features)
             rows = table.select_columns([column, "__key__"])[:]
             labels = [entry["label"] if column == "json" else entry for entry in rows[column]]
+            if None in labels:
+                raise ValueError(f"no label for {rows['__key__'][labels.index(None)]}")
         except Exception as error:  # the library raises its own errors and those of tarfile
             raise LayoutError(
                 f"{name}*.tar cannot be read: each image needs a number in .cls, or a text in .txt"
                 f" or entry label of .json ({short(error)})"
             ) from error
-        if None in labels:
-            key = rows["__key__"][labels.index(None)]
-            raise LayoutError(f"{name}*.tar has no label for {key}")
         texts = np.array([str(label).strip() for label in labels])
         parts.append(Part(_images(f"{folder}/{name}", table, None), texts))
     names = {text for part in parts for text in part.labels.tolist()}
     order = sorted(names, key=int if all(map(str.isdecimal, names)) else str)
-    parts, classes = numbered(parts, order)
-    return Source(*parts, classes)
+    return Source(*numbered(parts, order))
 
 
 def hub_options(place: str | Path) -> dict[str, str]:
@@ -214,22 +212,22 @@ def _images(part: str, table: Any, wanted: str | None) -> list[StoredImage]:
     return [StoredImage(encoded, column, part, row) for row in range(len(encoded))]
 
 
-def _is_image(feature: Any) -> bool:
+def _is_image(feature: object) -> bool:
     # Parquet that another library wrote has the bytes without the type.
     return type(feature).__name__ == "Image" or (isinstance(feature, dict) and "bytes" in feature)
 
 
-def _is_class(feature: Any) -> bool:
+def _is_class(feature: object) -> bool:
     return type(getattr(feature, "feature", feature)).__name__ == "ClassLabel"
 
 
-def _is_label(feature: Any) -> bool:
+def _is_label(feature: object) -> bool:
     kind = str(getattr(getattr(feature, "feature", feature), "dtype", ""))
     return _is_class(feature) or bool(_LABELS.fullmatch(kind))
 
 
 def _column(
-    what: str, table: Any, kind: str, wanted: str | None, fits: Callable[[Any], bool]
+    what: str, table: Any, kind: str, wanted: str | None, fits: Callable[[object], bool]
 ) -> str:
     """Return the column of a name, or the only fitting one.
 

@@ -31,7 +31,7 @@ def read_cifar(kind: type[CIFAR10], folder: Path) -> Source:
         raise LayoutError(
             f"its files in {above / kind.base_folder} are missing or damaged"
         ) from error
-    return Source(*map(_pixels, (train, test)), tuple(train.classes))
+    return Source([*map(_pixels, (train, test))], tuple(train.classes))
 
 
 def _pixels(found: CIFAR10) -> Part:
@@ -61,7 +61,7 @@ def read_imagenet_r(folder: Path) -> Source:
     in_test = torch.ones(n, dtype=torch.bool)
     # Rounded down, as published.
     in_test[torch.randperm(n, generator=torch.Generator().manual_seed(0))[: int(0.8 * n)]] = False
-    return Source(*found.divided(in_test.numpy()), classes)
+    return Source(found.divided(in_test.numpy()), classes)
 
 
 def read_tiny_imagenet(folder: Path) -> Source:
@@ -84,8 +84,7 @@ def read_tiny_imagenet(folder: Path) -> Source:
     check_listed(test_paths, str(listing))
     train = replace(found, labels=np.array(ordered)[found.labels])
     test = Part(test_paths, np.array([wnid for wnid, _ in listed]))
-    parts, classes = numbered([train, test], wnids)
-    return Source(*parts, classes)
+    return Source(*numbered([train, test], wnids))
 
 
 def read_cub200(folder: Path) -> Source:
@@ -110,7 +109,7 @@ def read_cub200(folder: Path) -> Source:
     paths = [str(folder / "images" / name) for name in files.values()]
     check_listed(paths, str(folder / "images.txt"))
     in_test = np.array([flags[image] != "1" for image in files])
-    return Source(*Part(paths, targets).divided(in_test), classes)
+    return Source(Part(paths, targets).divided(in_test), classes)
 
 
 def _by_id(file: Path, what: str = "image", *, ints: bool = False) -> dict[str, str]:

@@ -16,7 +16,7 @@ from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_en
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.fingerprint import check_files
-from cl_prompts.datasets.images import FileImages, ImageCache, reduced
+from cl_prompts.datasets.images import ImageCache, reduced
 from cl_prompts.datasets.source import Source
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
@@ -182,20 +182,12 @@ def _dataset(
     """Make the data set of the chosen classes, and check it."""
     what = f"data set {name!r}"
     parts = []
-    for part, transform in zip((source.train, source.test), transforms, strict=True):
+    for part, transform in zip(source.parts, transforms, strict=True):
         rows, labels = relabel(part.labels, chosen, len(source.classes))
         ignored = None if part.ignored is None else part.ignored[:, chosen]
         domains = None if part.domains is None else part.domains[rows]
-        files, images = part.files, part.images
-        own = ImageSet(
-            FileImages(files, cache=cache) if files else images,
-            labels,
-            transform,
-            rows,
-            ignored,
-            transforms[1],
-            domains,
-        )
+        images, fixed = part.opened(cache), transforms[1]
+        own = ImageSet(images, labels, transform, rows, ignored, fixed, domains)
         if isinstance(images, StoredFeatures):
             own.transform = own.fixed = None
         parts.append(own)
@@ -204,7 +196,7 @@ def _dataset(
     check_classes(what, train.targets, test.targets, names)
     check_files(what, train.files, test.files)
     entry = DATASETS[name]
-    unread = source.train.unread + source.test.unread
+    unread = source.parts[0].unread + source.parts[1].unread
     return DataSet(name, train, test, names, entry.mean, entry.std, unread=unread)
 
 
@@ -230,7 +222,7 @@ def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> 
     return made
 
 
-def _same(value: Any, default: Any) -> bool:
+def _same(value: object, default: object) -> bool:
     """Return whether an argument equals its default; lists and arrays never do."""
     return value is default or (np.isscalar(value) and bool(value == default))
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import check_names, domain_names
 from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.images import Images
+from cl_prompts.datasets.images import FileImages, ImageCache, Images
 from cl_prompts.errors import InputError
 
 
@@ -42,12 +44,18 @@ class Part:
         """Files of the images, or images in tables; empty for images in memory."""
         return list(self.images) if isinstance(self.images, Sequence) else []
 
+    def opened(self, cache: ImageCache | None) -> Images:
+        """Return the images, which are decoded on access if they are files."""
+        images = self.images
+        return FileImages(images, cache=cache) if isinstance(images, Sequence) else images
+
     def at(self, rows: np.ndarray) -> Part:
         """Return these rows of files, or of a tensor of images."""
-        files = self.files
+        images, files = self.images, self.files
+        chosen = torch.from_numpy(rows)
         return replace(
             self,
-            images=[files[row] for row in rows.tolist()] if files else self.images[rows],
+            images=images[chosen] if isinstance(images, Tensor) else [files[row] for row in rows],
             labels=self.labels[rows],
             domains=None if self.domains is None else self.domains[rows],
             ignored=None if self.ignored is None else self.ignored[rows],
@@ -81,20 +89,23 @@ class Source:
     """All images of a data set with labels and class names, before the choice of classes.
 
     >>> pets = Part(["a.png", "b.png"], np.array([0, 1]))
-    >>> Source(pets, pets, ("cat", "dog")).classes
+    >>> Source([pets, pets], ("cat", "dog")).classes
     ('cat', 'dog')
+
+    Args:
+        parts: training and test images.
+        classes: names of the C classes.
 
     Raises:
         InputError: blank or nearly equal names of classes or domains.
     """
 
-    train: Part
-    test: Part
+    parts: Sequence[Part]
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
         check_names("this data set", self.classes)
-        for part in (self.train, self.test):
+        for part in self.parts:
             check_names("this data set", domain_names(part.domains), "domain")
 
 

@@ -94,20 +94,15 @@ def read_features(folder: Path) -> Source:
     names = _json(folder / CLASSES, [*map(str, range(n_classes))])
     if n_classes > len(names):
         raise LayoutError(f"{CLASSES} has {len(names)} classes, and labels are of {n_classes}")
-    return Source(*parts, tuple(names))
+    return Source(parts, tuple(names))
 
 
 def _json(path: Path, default: Any) -> Any:
     """Content of a JSON file; the default without the file."""
-    if not path.is_file():
-        return default
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_text("utf-8")) if path.is_file() else default
+    except ValueError as error:
         raise LayoutError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, type(default)):
-        raise LayoutError(f"{path} is not a JSON {type(default).__name__}")
-    return found
 
 
 def _files(folder: Path) -> list[Path]:

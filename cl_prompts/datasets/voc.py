@@ -58,7 +58,7 @@ def read_voc2007(
         check_listed(paths, f"split {split}")
         ignored = values == 0 if difficult == "ignore" else None
         parts.append(Part(paths, (values == 1).astype(np.uint8), ignored=ignored))
-    return Source(*parts, CLASSES)
+    return Source(parts, CLASSES)
 
 
 def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:

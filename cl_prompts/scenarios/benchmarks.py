@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from avalanche.benchmarks import CLScenario
+from numpy.typing import ArrayLike
 
 from cl_prompts.datasets.classes import (
+    Items,
     check_label_matrix,
     check_labels,
     count_labels,
@@ -58,7 +60,7 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
     """
     scenario = Scenario.of(split_function)
 
-    def build(train: Any, test: Any, **parameters: Any) -> CLScenario:
+    def build(train: Items, test: Items, **parameters: Any) -> CLScenario:
         targets = _targets("train", train), _targets("test", test)
         domains = getattr(train, "domains", None)
         split = scenario.make(*targets, domains, **parameters)
@@ -76,7 +78,7 @@ Args:
     return build
 
 
-def benchmark_from_split(train: Any, test: Any, split: BaseSplit) -> CLScenario:
+def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScenario:
     """Wrap two data sets and a split as an Avalanche benchmark; no image is read.
 
     ``train_stream`` has one experience per task, built on first access and cached. ``test_stream``
@@ -172,7 +174,7 @@ def benchmark_from_split(train: Any, test: Any, split: BaseSplit) -> CLScenario:
     return benchmark
 
 
-def _labels(name: str, data: Any, *, multi_label: bool) -> tuple[np.ndarray, int]:
+def _labels(name: str, data: Items, *, multi_label: bool) -> tuple[np.ndarray, int]:
     """Return the checked labels of a data set, and the number of classes."""
     targets = _targets(name, data)
     if not multi_label:
@@ -192,7 +194,7 @@ def _check_made_from(split: BaseSplit, labels: np.ndarray, n_classes: int) -> No
 
 
 def _by_domain(
-    test: Any, split: DomainSplit
+    test: Items, split: DomainSplit
 ) -> tuple[list[dict[str, np.ndarray | None]], list[np.ndarray]]:
     """Return the domain of each training and test image, and the test rows of each domain.
 
@@ -214,7 +216,7 @@ def _by_domain(
     return [{"domains": trained}, {"domains": tested}], rows_of
 
 
-def _targets(name: str, data: Any) -> Any:
+def _targets(name: str, data: Items) -> ArrayLike:
     targets = getattr(data, "targets", None)
     if targets is None or len(targets) != len(data):
         raise InputError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cl_prompts.datasets.classes import check_label_matrix, count_labels, positive_matrix
 from cl_prompts.errors import InputError
@@ -80,13 +81,13 @@ class MultiLabelSplit(BaseSplit):
     def of(
         cls,
         name: str,
-        labels: Any,
-        tasks: Iterable[Any],
+        labels: ArrayLike,
+        tasks: Iterable[ArrayLike],
         *,
-        visible: Any = None,
+        visible: ArrayLike | None = None,
         boundaries: bool = False,
-        test_labels: Any = None,
-        parameters: Mapping[str, Any] | None = None,
+        test_labels: ArrayLike | None = None,
+        parameters: Mapping[str, object] | None = None,
     ) -> MultiLabelSplit:
         """Make a split from the rows and the annotated classes of each task.
 
@@ -136,7 +137,7 @@ class MultiLabelSplit(BaseSplit):
         reached = self.test_first <= range(self.n_tasks)[task]
         return np.flatnonzero((self.test_first >= 0) & reached)
 
-    def with_test_labels(self, test_labels: Any) -> MultiLabelSplit:
+    def with_test_labels(self, test_labels: ArrayLike) -> MultiLabelSplit:
         """Return the split with a test set.
 
         Args:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cl_prompts.datasets.classes import count_labels, positive_matrix
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -14,7 +14,7 @@ from cl_prompts.scenarios.split import Classes, Split
 
 
 def si_blurry_multi_label_split(
-    labels: Any,
+    labels: ArrayLike,
     *,
     n_tasks: int = 5,
     disjoint_percent: int = 50,
@@ -22,7 +22,7 @@ def si_blurry_multi_label_split(
     seed: int = 1,
     stochastic: bool = True,
     leftover: Leftover = "keep",
-    test_labels: Any = None,
+    test_labels: ArrayLike | None = None,
 ) -> MultiLabelSplit:
     """Split multi-label images into tasks with blurry boundaries, each image in one task.
 

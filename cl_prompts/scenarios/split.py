@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cl_prompts.datasets.classes import check_labels, count_labels
 from cl_prompts.errors import InputError
@@ -48,7 +49,7 @@ class BaseSplit:
     counts: np.ndarray
     n_samples: int
     boundaries: bool = False
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the fields and convert them to read-only values."""
@@ -136,8 +137,8 @@ class BaseSplit:
 
     def describe(self) -> str:
         """Return a table of the samples in each task, and the number of unused samples."""
-        columns: dict[str, list[Any]] = {"task": [*range(self.n_tasks), "all"], **self.columns()}
-        cells = [_right_aligned(name, *values) for name, values in columns.items()]
+        cells = [_right_aligned("task", *range(self.n_tasks), "all")]
+        cells += [_right_aligned(name, *values) for name, values in self.columns().items()]
         return "\n".join([self.title, *map("  ".join, zip(*cells, strict=True)), *self.notes()])
 
     def plain(self) -> dict[str, Any]:
@@ -182,11 +183,11 @@ class Split(BaseSplit):
     def of(
         cls,
         name: str,
-        targets: Any,
-        tasks: Iterable[Any],
+        targets: ArrayLike,
+        tasks: Iterable[ArrayLike],
         *,
         boundaries: bool = False,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         **others: Any,
     ) -> Self:
         """Make a split from the rows of each task.
@@ -274,7 +275,7 @@ class Split(BaseSplit):
         return [*notes, f"dropped: {lost} samples; classes in no task: {classes}"]
 
 
-def as_tasks(tasks: Iterable[Any], n_samples: int) -> tuple[np.ndarray, ...]:
+def as_tasks(tasks: Iterable[ArrayLike], n_samples: int) -> tuple[np.ndarray, ...]:
     """Check the data-set rows of each task and return them as read-only arrays (n,) int64.
 
     Raises:
@@ -305,12 +306,12 @@ def with_sum(values: Iterable[int]) -> list[int]:
     return [*values, sum(values)]
 
 
-def _right_aligned(*cells: Any) -> list[str]:
+def _right_aligned(*cells: object) -> list[str]:
     width = max(len(str(cell)) for cell in cells)
     return [str(cell).rjust(width) for cell in cells]
 
 
-def read_only(values: Any) -> np.ndarray:
+def read_only(values: ArrayLike) -> np.ndarray:
     """Return a read-only int64 copy."""
     array = np.array(values, dtype=np.int64)
     array.setflags(write=False)

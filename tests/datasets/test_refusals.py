@@ -237,7 +237,7 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, Edit | tuple[Edit, di
             "1-D": array("train/a.npy", [0.0, 1.0]),
             "width": array("train/a.npy", np.zeros((4, 2))),
             "names": text("classes.json", '["ant"]'),
-            "no names": text("classes.json", "{}"),
+            "no names": text("classes.json", "{"),
             "one class": array("train/a.labels.npy", [2, 2, 2, 2]),
         },
     ),

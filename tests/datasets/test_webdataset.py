@@ -71,7 +71,7 @@ def test_refusals(tmp_path: Path) -> None:
         return refusal(lambda: load_dataset("webdataset", root=tmp_path, image_size=8))
 
     write_shards(tmp_path, {"train": ["a", "", "b"], "test": ["a", "b"]}, "json")
-    assert "train*.tar has no label for images/1" in said()
+    assert "no label for images/1" in said()
     write_shards(tmp_path, {"train": ["a"], "test": ["a"]})
     assert "each image needs a number in .cls" in said()
     (tmp_path / "train-000.tar").write_bytes(b"\x1f\x8b" * 600)

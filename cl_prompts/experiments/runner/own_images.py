@@ -156,7 +156,7 @@ def survey(
     remarks = [share] if "test_percent" in settings else []
     if len(source.classes) < least:
         raise InputError(f"{place} holds {len(source.classes)} classes: at least two are needed")
-    unread = source.train.unread + source.test.unread
+    unread = source.parts[0].unread + source.parts[1].unread
     if unread:
         remarks.append(f"warning: no image files: {describe(unread)}")
     return _looked_at(settings, source, remarks, progress)
@@ -189,7 +189,7 @@ def _read(place: Path, split: Mapping[str, Any]) -> tuple[dict[str, Any], Source
 def _looked_at(
     settings: dict[str, Any], source: Source, remarks: list[str], progress: Progress | None
 ) -> Survey:
-    train, test = source.train, source.test
+    train, test = source.parts
     check_files("this data set", train.files, test.files)
     looks = look_at([*train.files, *test.files], progress)
     n = len(train.labels)

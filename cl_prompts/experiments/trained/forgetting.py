@@ -139,7 +139,7 @@ def _among(place: Path, learned: set[str], folder: Path) -> set[str]:
     if not place.exists():
         raise InputError(f"there is no folder or table {place}")
     if place.is_dir():
-        files = scan_images([place]).files
+        files = [str(file) for file in scan_images([place]).files]
     else:
         files = [str(place.parent / row.path) for row in csv_rows(place)]
     found = set()

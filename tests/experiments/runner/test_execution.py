@@ -260,7 +260,7 @@ def fake_source(n_classes: int, side: int, *, several: bool, domains: tuple[str,
         rows = (np.eye(n_classes) + np.eye(n_classes, k=1))[classes].astype(np.uint8)
         of_each = np.repeat(domains, n_classes) if domains else None
         parts.append(Part(torch.from_numpy(images), rows if several else classes, of_each))
-    return Source(*parts, tuple(f"c{i}" for i in range(n_classes)))
+    return Source(parts, tuple(f"c{i}" for i in range(n_classes)))
 
 
 NATIVE = {
