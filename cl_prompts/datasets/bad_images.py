@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
-from cl_prompts.checks import one_of
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.files import ImageFile
@@ -48,7 +47,6 @@ def handle_bad_images(
     Raises:
         InputError: "fail" and an unreadable image, or "skip" and a class without images.
     """
-    one_of("on_bad_image", on_bad_image, OnBadImage)
     if not bad or on_bad_image == "defer":
         return data
     if on_bad_image == "skip":

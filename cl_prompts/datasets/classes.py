@@ -318,21 +318,18 @@ def check_labels(targets: ArrayLike, name: str) -> tuple[np.ndarray, int]:
             f" {labels.dtype}"
         )
     labels = labels.astype(np.int64, copy=False)
-    lowest = int(labels.min())
-    highest = int(labels.max())
-    if lowest < 0:
+    present = np.unique(labels)
+    if present[0] < 0:
         raise InputError(
-            f"label {lowest} in {name} is out of range: labels must be 0 to C-1 for C classes"
+            f"label {present[0]} in {name} is out of range: labels must be 0 to C-1 for C classes"
         )
-    # A label beyond the number of samples implies a gap, and may be too large for bincount.
-    if highest >= len(labels) or not np.bincount(labels).all():
-        present = np.unique(labels)
-        missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
+    missing = np.flatnonzero(present != np.arange(len(present)))
+    if len(missing):
         raise InputError(
-            f"label {missing} is missing in {name}, which goes up to {highest}: all labels from 0"
-            " to C-1 must occur"
+            f"label {missing[0]} is missing in {name}, which goes up to {present[-1]}: all labels"
+            " from 0 to C-1 must occur"
         )
-    return labels, highest + 1
+    return labels, len(present)
 
 
 def check_label_matrix(labels: ArrayLike, name: str) -> np.ndarray:

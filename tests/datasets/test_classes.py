@@ -16,7 +16,7 @@ from cl_prompts.datasets.classes import (
     count_labels,
     relabel,
 )
-from tests.datasets.toys import grey, load, write_csv, write_folder
+from tests.datasets.toys import grey, load, write_folder
 
 
 def test_a_number_keeps_the_first_classes_of_the_order() -> None:
@@ -54,15 +54,6 @@ def test_relabelling_follows_the_choice_of_classes(order: list[int], count: int)
     rows, targets = relabel(matrix, chosen, 10)
     assert rows.tolist() == [0, 1, 2, 3, 4]
     assert np.array_equal(targets, matrix[:, chosen])
-
-
-def test_choosing_classes_keeps_every_image(tmp_path: Path) -> None:
-    root = write_csv(tmp_path)
-    whole = load("csv", root)
-    data = load("csv", root, classes=["eel", 0])
-    assert data.classes == ("eel", "cat")
-    assert data.train.targets.tolist() == [[0, 1], [0, 0], [1, 0]]
-    assert torch.equal(data.train[1][0], whole.train[1][0])
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "uint64"])

@@ -170,13 +170,6 @@ def test_rows_of_a_turned_tiff_without_compression_have_their_width(
     assert torch.equal(turned, lying.rot90(-1, (1, 2)))
 
 
-def test_sixteen_bits_are_turned_upright_too(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    image = decode(save(tmp_path / "turned.png", RAMP, exif=exif))
-    assert (image[0, 0, 0], image[0, -1, -1]) == (255, 0)
-
-
 def test_damaged_exif_counts_as_none(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", CORNER, exif=b"Exif\0\0" + b"II*\0\xff\xff")
     assert decode(path).shape == (3, 2, 3)

@@ -27,13 +27,6 @@ def test_images_come_in_sorted_order_from_folders_of_any_depth(tmp_path: Path) -
     assert images.unread == Counter({".txt": 1})
 
 
-def test_class_folders_are_sorted_and_visible(tmp_path: Path) -> None:
-    for name in ("b", "a", ".git"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "c.png").touch()
-    assert class_folders(tmp_path) == ("a", "b")
-
-
 def test_links_to_files_and_class_folders_are_followed(tmp_path: Path) -> None:
     write_image(tmp_path / "store" / "a.png")
     os.symlink(tmp_path / "store", tmp_path / "ant")

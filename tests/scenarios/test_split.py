@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cl_prompts.scenarios import MultiLabelSplit, Split, iid_split, si_blurry_split
+from cl_prompts.scenarios import MultiLabelSplit, Split, si_blurry_split
 
 
 def test_from_user_tasks() -> None:
@@ -74,8 +74,3 @@ def test_describe_tells_what_really_moved() -> None:
     dropped = ", ".join(map(str, split.dropped_classes))
     assert lines[9] == f"dropped: 60 samples; classes in no task: {dropped}"
     assert len(split.dropped_classes) == 3
-
-
-def test_one_task_is_a_task() -> None:
-    title, *_ = str(iid_split(np.arange(260) % 13, seed=3)).splitlines()
-    assert title == "i.i.d. split: 1 task, 13 classes, 260 samples, seed=3"
