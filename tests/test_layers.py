@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "seeds": set(),
     "user_code": set(),
     "testing": {"backbones", "scenarios", "strategies"},
-    "__init__": set(),
+    "__init__": {"experiments"},  # Model, when it is used
     "__main__": {"experiments"},
 }
 #: room of experiments -> the rooms of experiments that it may import from
@@ -48,10 +48,20 @@ INNER: dict[str, set[str]] = {
     "figures": {"results"},
     "tracking": {"recipes", "run_folder", "results", "figures"},
     "report": {"recipes", "run_folder", "results", "figures"},
-    "runner": {"recipes", "run_folder", "results", "tracking"},
-    "sweeps": {"recipes", "run_folder", "results", "tracking", "runner"},
-    "trained": {"recipes", "run_folder", "results", "runner"},
-    "cli": {"recipes", "run_folder", "results", "report", "runner", "sweeps", "trained"},
+    "executors": set(),
+    "trained": {"recipes", "run_folder", "results", "executors"},
+    "runner": {"recipes", "run_folder", "results", "tracking", "executors", "trained"},
+    "sweeps": {"recipes", "run_folder", "results", "tracking", "runner", "executors"},
+    "cli": {
+        "recipes",
+        "run_folder",
+        "results",
+        "report",
+        "runner",
+        "sweeps",
+        "trained",
+        "executors",
+    },
     "__init__": set(),  # its door opens when it is used
 }
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
-from cl_prompts.checks import one_of
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.files import ImageFile
@@ -18,9 +17,8 @@ from cl_prompts.errors import InputError, RunError
 OnBadImage = Literal["fail", "skip", "defer"]
 #: called with the number of checked files and of all files
 Progress = Callable[[int, int], None]
-Found = TypeVar("Found")
 
-_AT_ONCE = 256  # files per batch of threads, which bounds the memory of decoded images
+_AT_ONCE = 256  # files from one report of progress to the next
 
 
 def check_images(data: DataSet, progress: Progress | None = None) -> dict[ImageFile, str]:
@@ -31,29 +29,7 @@ def check_images(data: DataSet, progress: Progress | None = None) -> dict[ImageF
     Returns:
         unreadable file -> error message, training images first.
     """
-    problems = _each_file(_problem, data.files, progress)
-    return {path: problem for path, problem in zip(data.files, problems, strict=True) if problem}
-
-
-def _problem(path: ImageFile) -> str:
-    try:
-        decode(path)
-    except RunError as error:
-        return str(error)
-    return ""
-
-
-def _each_file(
-    function: Callable[[ImageFile], Found], paths: Sequence[ImageFile], progress: Progress | None
-) -> Iterator[Found]:
-    """Apply a function to each file in several threads, and yield the results in order."""
-    # Pillow releases Python's lock while it decodes.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        for start in range(0, len(paths), _AT_ONCE):
-            some = paths[start : start + _AT_ONCE]
-            yield from threads.map(function, some)
-            if progress is not None:
-                progress(start + len(some), len(paths))
+    return {look.path: look.problem for look in look_at(data.files, progress) if look.problem}
 
 
 def handle_bad_images(
@@ -70,7 +46,6 @@ def handle_bad_images(
     Raises:
         InputError: "fail" and an unreadable image, or "skip" and a class without images.
     """
-    one_of("on_bad_image", on_bad_image, OnBadImage)
     if not bad or on_bad_image == "defer":
         return data
     if on_bad_image == "skip":
@@ -111,7 +86,14 @@ class Look(NamedTuple):
 
 def look_at(paths: Sequence[ImageFile], progress: Progress | None = None) -> list[Look]:
     """Decode every image file once, in several threads."""
-    return list(_each_file(_look, paths, progress))
+    looks: list[Look] = []
+    # Pillow releases Python's lock while it decodes.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        for look in threads.map(_look, paths):
+            looks.append(look)
+            if progress is not None and (len(looks) % _AT_ONCE == 0 or len(looks) == len(paths)):
+                progress(len(looks), len(paths))
+    return looks
 
 
 def _look(path: ImageFile) -> Look:

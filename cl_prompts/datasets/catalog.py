@@ -21,11 +21,10 @@ from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
 from cl_prompts.datasets.domain_folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.files import LayoutError
 from cl_prompts.datasets.grocery import read_grocery
-from cl_prompts.datasets.hub import read_hf
-from cl_prompts.datasets.images import ImageCache
-from cl_prompts.datasets.readers import Reader, Source
+from cl_prompts.datasets.hub import read_hf, read_webdataset
+from cl_prompts.datasets.readers import Reader
+from cl_prompts.datasets.source import Source
 from cl_prompts.datasets.stored_features import read_features
-from cl_prompts.datasets.tar_shards import read_tar_shards
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.voc import read_voc2007
 from cl_prompts.errors import InputError
@@ -35,7 +34,7 @@ from cl_prompts.errors import InputError
 class DataSetEntry:
     """A registered data set.
 
-    >>> DataSetEntry(readers.read_folder, Augmentation(), layout="train/<class>/*").folder
+    >>> DataSetEntry(read_any_folder, Augmentation(), layout="train/<class>/*").folder
     ''
 
     Args:
@@ -238,7 +237,7 @@ DATASETS: dict[str, DataSetEntry] = {
         description="stored features of images, .npy or safetensors, for methods in closed form",
     ),
     "webdataset": DataSetEntry(
-        read_tar_shards,
+        read_webdataset,
         Augmentation(),
         layout="train*.tar and test*.tar with pairs of files like 7.jpg and 7.cls or 7.json",
         description="WebDataset shards root/train*.tar and root/test*.tar, read at random",
@@ -258,28 +257,24 @@ DATASETS: dict[str, DataSetEntry] = {
 }
 
 
-def read_entry(
-    name: str,
-    entry: DataSetEntry,
-    root: str | Path | None,
-    *,
-    download: bool,
-    cache: ImageCache | None,
-    **options: Any,
-) -> Source:
+def read_entry(name: str, root: str | Path | None, *, download: bool, **options: Any) -> Source:
     """Read the images and labels of a registered data set.
 
     Args:
+        name: key of ``DATASETS``.
         root, download: see ``load_dataset``.
-        cache: see ``FileImages``.
-        options: of ``entry.read``.
+        options: of the entry's reader.
 
     Raises:
-        InputError: missing or incomplete data set.
+        InputError: missing or incomplete data set, or a root for a data set without a folder.
     """
-    check_folder(name, entry, root, download=download)
+    entry = DATASETS[name]
     if not entry.layout:
-        return entry.read(Path(), cache, **options)
+        if root is not None:
+            raise InputError(f"data set {name!r} takes no root: remove root ({root})")
+        return entry.read(Path(), **options)
+    if root is None and not entry.folder:
+        raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")
     folder = _locate(entry, root)
     if download and entry.download is not None:
         try:
@@ -288,30 +283,12 @@ def read_entry(
             problem = f"could not be downloaded from {entry.origin} ({error})"
             raise _missing(name, entry, folder, problem) from error
         folder = _locate(entry, root)
+    if not folder.exists():
+        raise _missing(name, entry, folder, "was not found")
     try:
-        return entry.read(folder, cache, **options)
+        return entry.read(folder, **options)
     except LayoutError as error:
         raise _missing(name, entry, folder, f"is incomplete ({error})") from error
-
-
-def check_folder(
-    name: str, entry: DataSetEntry, root: str | Path | None, *, download: bool
-) -> None:
-    """Check that a data set's folder exists or can be downloaded; no file is read.
-
-    Raises:
-        InputError: no such folder, or one for a data set without a folder.
-    """
-    if not entry.layout:
-        if root is not None:
-            raise InputError(f"data set {name!r} takes no root: remove root ({root})")
-        return
-    if root is None and not entry.folder:
-        raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")
-    folder = _locate(entry, root)
-    fetched = download and entry.download is not None
-    if not fetched and not folder.exists():
-        raise _missing(name, entry, folder, "was not found")
 
 
 def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cl_prompts.checks import doubled, one_of, shown, whole_number
 from cl_prompts.errors import InputError, first_of
+
+
+class Items(Protocol):
+    """A map-style data set."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> object: ...
 
 
 def choose_classes(
@@ -121,7 +130,7 @@ def permutation(
     return positions.astype(np.int64)
 
 
-def labels_of(what: str, data: Any) -> np.ndarray:
+def labels_of(what: str, data: Items) -> np.ndarray:
     """Read the labels of a map-style data set from ``.targets``.
 
     Returns:
@@ -144,16 +153,17 @@ def labels_of(what: str, data: Any) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
+def ignored_of(what: str, data: Items, targets: np.ndarray) -> np.ndarray | None:
     """Read the pairs that average precision ignores from ``data.ignored``: (n, C) bool, or None.
 
     Raises:
         InputError: a single-label data set, or a type other than bool or a shape other than that of
             the labels.
     """
-    if getattr(data, "ignored", None) is None:
+    ignored = getattr(data, "ignored", None)
+    if ignored is None:
         return None
-    ignored = np.asarray(data.ignored)
+    ignored = np.asarray(ignored)
     if targets.ndim == 1:
         raise InputError(f"{what} are only for multi-label data sets: remove them")
     if ignored.shape != targets.shape or ignored.dtype != np.bool_:
@@ -163,7 +173,7 @@ def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
     return ignored
 
 
-def domains_of(what: str, data: Any) -> np.ndarray | None:
+def domains_of(what: str, data: Items) -> np.ndarray | None:
     """Read the domain of each image from ``data.domains``: (n,) names or integers, or None.
 
     Raises:
@@ -173,7 +183,7 @@ def domains_of(what: str, data: Any) -> np.ndarray | None:
     return None if domains is None else check_domains(what, domains, len(data))
 
 
-def check_domains(what: str, domains: Any, n: int) -> np.ndarray:
+def check_domains(what: str, domains: ArrayLike, n: int) -> np.ndarray:
     """Return domains as an array (n,) of names or integers.
 
     Raises:
@@ -197,7 +207,7 @@ def domain_names(domains: np.ndarray | None) -> tuple[str, ...]:
 
 def relabel(
     targets: np.ndarray, chosen: np.ndarray, n_classes: int
-) -> tuple[np.ndarray | None, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels after the choice of classes, where ``chosen[k]`` becomes label k.
 
     Single-label images of other classes are dropped. Multi-label images remain, some perhaps
@@ -207,10 +217,10 @@ def relabel(
     (array([0, 2, 3]), array([1, 0, 1]))
 
     Returns:
-        the rows kept, (m,) int64 or None for all, and their new labels, (m,) or (n, k).
+        the rows kept, (m,) int64, and their new labels, (m,) or (n, k).
     """
     if targets.ndim == 2:
-        return None, np.ascontiguousarray(targets[:, chosen])
+        return np.arange(len(targets)), np.ascontiguousarray(targets[:, chosen])
     # New label of each old one; -1 for dropped classes.
     label = np.full(n_classes, -1, dtype=np.int64)
     label[chosen] = np.arange(len(chosen))
@@ -234,28 +244,25 @@ def check_classes(
             f"{what} has {kinds[train.ndim - 1]} per training image, but {kinds[test.ndim - 1]} per"
             " test image"
         )
-    n = len(np.unique(train)) if train.ndim == 1 else train.shape[1]
-    n = n if names is None else len(names)
+    if names is None:
+        n = len(np.unique(train)) if train.ndim == 1 else train.shape[1]
+    else:
+        n = len(names)
     for part, targets in (("training", train), ("test", test)):
         if targets.ndim == 2 and targets.shape[1] != n:
             raise InputError(
                 f"{what} has {n} classes, but its {part} labels have {targets.shape[1]} columns"
             )
-    found_in = {
-        part: np.flatnonzero(y.any(axis=0)) if y.ndim == 2 else np.unique(y)
-        for part, y in (("training", train), ("test", test))
-    }
-    for part, found in found_in.items():
+        found = np.unique(targets if targets.ndim == 1 else np.nonzero(targets)[1])
         if found.size and (found[0] < 0 or found[-1] >= n):
             raise InputError(
                 f"labels of {what} must be 0 to {n - 1} ({n} classes), but the {part} labels are"
                 f" {first_of(found, 10)}"
             )
-    for part, found in found_in.items():
-        if len(found) < n:
-            first = int(np.setdiff1d(np.arange(n), found)[0])
-            name = str(first) if names is None else names[first]
-            raise InputError(f"class {name!r} (label {first}) of {what} has no {part} images")
+        lacking = np.setdiff1d(np.arange(n), found)
+        if lacking.size:
+            name = str(lacking[0]) if names is None else names[lacking[0]]
+            raise InputError(f"class {name!r} (label {lacking[0]}) of {what} has no {part} images")
     return n
 
 
@@ -293,7 +300,7 @@ def alike(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
+def check_labels(targets: ArrayLike, name: str) -> tuple[np.ndarray, int]:
     """Return labels as an int64 array (n,), and the number of classes C.
 
     >>> check_labels([0, 2, 1], "targets")
@@ -311,24 +318,21 @@ def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
             f" {labels.dtype}"
         )
     labels = labels.astype(np.int64, copy=False)
-    lowest = int(labels.min())
-    highest = int(labels.max())
-    if lowest < 0:
+    present = np.unique(labels)
+    if present[0] < 0:
         raise InputError(
-            f"label {lowest} in {name} is out of range: labels must be 0 to C-1 for C classes"
+            f"label {present[0]} in {name} is out of range: labels must be 0 to C-1 for C classes"
         )
-    # A label beyond the number of samples implies a gap, and may be too large for bincount.
-    if highest >= len(labels) or not np.bincount(labels).all():
-        present = np.unique(labels)
-        missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
+    missing = np.flatnonzero(present != np.arange(len(present)))
+    if len(missing):
         raise InputError(
-            f"label {missing} is missing in {name}, which goes up to {highest}: all labels from 0"
-            " to C-1 must occur"
+            f"label {missing[0]} is missing in {name}, which goes up to {present[-1]}: all labels"
+            " from 0 to C-1 must occur"
         )
-    return labels, highest + 1
+    return labels, len(present)
 
 
-def check_label_matrix(labels: Any, name: str) -> np.ndarray:
+def check_label_matrix(labels: ArrayLike, name: str) -> np.ndarray:
     """Return a label matrix of any numeric type as uint8 zeros and ones (n, C).
 
     Raises:
@@ -345,26 +349,34 @@ def check_label_matrix(labels: Any, name: str) -> np.ndarray:
     return matrix.astype(np.uint8, copy=False)
 
 
-def check_positives(matrix: np.ndarray, name: str) -> None:
-    """Refuse a label matrix (n, C) with a class that no image has.
+def positive_matrix(labels: ArrayLike, name: str) -> np.ndarray:
+    """Return a label matrix as :func:`check_label_matrix` does, in which each class is positive.
 
     Raises:
-        InputError: names the first such class.
+        InputError: names the first class that no image has.
     """
+    matrix = check_label_matrix(labels, name)
     never = np.flatnonzero(~matrix.any(axis=0))
     if len(never):
         raise InputError(
             f"class {never[0]} is never positive in {name} ({len(never)} such classes): add a"
             " training image, or remove the column"
         )
+    return matrix
 
 
-def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
-    """Count labels (n,) by task and class, (n_tasks, n_classes) int64."""
+def count_labels(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
+    """Count labels (n,) or positives (n, C) by task and class, (n_tasks, n_classes) int64."""
+    if labels.ndim == 2:
+        return np.stack([labels[rows].sum(axis=0, dtype=np.int64) for rows in tasks])
     small = labels.astype(np.min_scalar_type(n_classes))  # a smaller array is indexed faster
     return np.stack([np.bincount(small[rows], minlength=n_classes) for rows in tasks])
 
 
-def count_positives(matrix: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:
-    """Count the positives of a 0/1 matrix (n, C) by task and class, (n_tasks, C) int64."""
-    return np.stack([matrix[rows].sum(axis=0, dtype=np.int64) for rows in tasks])
+def label_matrix(labels: Sequence[Sequence[object]], classes: Sequence[object]) -> np.ndarray:
+    """Return zeros and ones (images, classes) uint8 for the labels of each image."""
+    column = {name: position for position, name in enumerate(classes)}
+    matrix = np.zeros((len(labels), len(classes)), dtype=np.uint8)
+    for row, names in enumerate(labels):
+        matrix[row, [column[name] for name in names]] = 1
+    return matrix

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from cl_prompts.checks import shown
+from cl_prompts.datasets.classes import Items
 from cl_prompts.errors import InputError
 
 Key = tuple[int, ...]
@@ -42,7 +43,7 @@ def current_key() -> Key | None:
     return _KEY.get()
 
 
-def entries_of(item: Any) -> tuple[Any, ...]:
+def entries_of(item: object) -> tuple[Any, ...]:
     """Return an item as a tuple of image, label and so on; it may be a bare image.
 
     >>> entries_of("image"), entries_of(["image", 3])
@@ -63,7 +64,7 @@ class LabelledItems(Dataset[Any]):
         labels: class ids (n,), or rows of zeros and ones (n, C).
     """
 
-    def __init__(self, data: Any, labels: Any) -> None:
+    def __init__(self, data: Items | Dataset[object], labels: np.ndarray) -> None:
         self.data = data
         self.targets = labels
 

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from cl_prompts.checks import failed
 from cl_prompts.datasets.classes import (
+    Items,
     check_classes,
     domain_names,
     domains_of,
@@ -26,6 +27,7 @@ from cl_prompts.datasets.classes import (
 from cl_prompts.datasets.collate import current_key, entries_of, viewing
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import (
+    Fingerprint,
     Hashed,
     check_apart,
     file_hash,
@@ -71,7 +73,7 @@ class ImageSet(Dataset):
     images: Images
     targets: np.ndarray
     transform: ImageTransform | None
-    rows: Any = None  # (n,) int64
+    rows: np.ndarray = None  # type: ignore[assignment]
     ignored: np.ndarray | None = None
     fixed: ImageTransform | None = None
     domains: np.ndarray | None = None
@@ -138,7 +140,7 @@ class ImageSet(Dataset):
         other.transform = self.fixed
         return other
 
-    def fingerprint(self, hashed: Hashed | None = None) -> dict[str, Any]:
+    def fingerprint(self, hashed: Hashed | None = None) -> Fingerprint:
         """Identify images and labels; see :meth:`DataSet.fingerprint`.
 
         Args:
@@ -238,15 +240,10 @@ class DataSet:
         # Names cannot contain the separator.
         names = hashlib.sha256("\0".join(self.classes).encode()).hexdigest()
         found: dict[str, Any] = {"name": self.name, "classes": names}
-        hashed: dict[str, Hashed] = {"training": {}, "test": {}}
-        for part, images in (("training", self.train), ("test", self.test)):
-            try:
-                found[part] = images.fingerprint(hashed[part])
-            except (InputError, RunError):
-                raise
-            except Exception as error:  # a user's data set may raise any error
-                raise failed("data set", self.name, error) from error
-        check_apart(f"data set {self.name!r}", *hashed.values())
+        hashed: tuple[Hashed, Hashed] = {}, {}
+        found["training"] = self.train.fingerprint(hashed[0])
+        found["test"] = self.test.fingerprint(hashed[1])
+        check_apart(f"data set {self.name!r}", *hashed)
         return found
 
     def without(self, paths: Collection[ImageFile]) -> DataSet:
@@ -265,8 +262,8 @@ class DataSet:
 
 
 def as_dataset(
-    train: Any,
-    test: Any,
+    train: Items,
+    test: Items,
     classes: Sequence[str] | None = None,
     *,
     name: str = "custom",
@@ -290,15 +287,14 @@ def as_dataset(
         InputError: invalid labels, or a class without training or test images.
     """
     what = f"data set {name!r}"
-    parts = []
+    parts: list[ImageSet] = []
     for part, data in (("training", train), ("test", test)):
         labels = labels_of(f"the {part} labels of {what}", data)
         ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
         domains = domains_of(f".domains of the {part} images of {what}", data)
-        own = isinstance(data, ImageSet)
         images = _ImagesOf(name, data)
         made = ImageSet(images, labels, None, ignored=ignored, domains=domains)
-        parts.append(data if own else made)
+        parts.append(data if isinstance(data, ImageSet) else made)
     names = None if classes is None else tuple(str(label) for label in classes)
     n_classes = check_classes(what, parts[0].targets, parts[1].targets, names)
     names = names or tuple(str(label) for label in range(n_classes))
@@ -308,7 +304,7 @@ def as_dataset(
 class _ImagesOf:
     """The images of a map-style data set whose items start with the image."""
 
-    def __init__(self, name: str, data: Any) -> None:
+    def __init__(self, name: str, data: Items) -> None:
         self.name = name
         self.data = data
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.datasets.images import ImageCache
-from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.source import Part, Source
 
+CLASSES = tuple("0123456789")
 SIDE = 64  # of a scene
 CELL = 32  # side of a quarter, which has at most one digit
 SIZES = (26, 28, 30, 32)  # of a digit
@@ -61,40 +60,30 @@ def _ranks(labels: np.ndarray) -> np.ndarray:
     return rank
 
 
-def read_digits(folder: Path, cache: ImageCache | None) -> Source:
-    """Return the embedded digits; both arguments are ignored."""
-    images, labels = digits_images()
-    train, test = digits_split(labels)
-    return Source(
-        images[torch.from_numpy(train)],
-        labels[train],
-        images[torch.from_numpy(test)],
-        labels[test],
-        tuple("0123456789"),
-    )
+def read_digits(folder: Path) -> Source:
+    """Return the embedded digits; the argument is ignored."""
+    digits = Part(*digits_images())
+    return Source([*map(digits.at, digits_split(digits.labels))], CLASSES)
 
 
-def read_digit_domains(folder: Path, cache: ImageCache | None) -> Source:
-    """Return the embedded digits in four domains; both arguments are ignored.
+def read_digit_domains(folder: Path) -> Source:
+    """Return the embedded digits in four domains; the argument is ignored.
 
     A quarter of each class's training and test images is upright. The other quarters are rotated
     left by 90 degrees, inverted (dark ink on a light ground), and blurred (7 x 7 means). No digit
     is in two domains.
     """
-    source = read_digits(folder, cache)
-    train, domains = _in_domains(torch.as_tensor(source.train), source.train_targets)
-    test, test_domains = _in_domains(torch.as_tensor(source.test), source.test_targets)
-    return replace(source, train=train, test=test, train_domains=domains, test_domains=test_domains)
+    return Source([*map(_in_domains, read_digits(folder).parts)], CLASSES)
 
 
-def _in_domains(images: Tensor, labels: np.ndarray) -> tuple[Tensor, np.ndarray]:
+def _in_domains(part: Part) -> Part:
     # The rank of an image in its class determines its domain.
-    domains = np.array(DOMAINS)[_ranks(labels) % len(DOMAINS)]
-    changed = images.clone()
+    domains = np.array(DOMAINS)[_ranks(part.labels) % len(DOMAINS)]
+    changed = torch.as_tensor(part.images).clone()
     for name, change in _CHANGES.items():
         rows = torch.from_numpy(domains == name)
-        changed[rows] = change(images[rows])
-    return changed, domains
+        changed[rows] = change(changed[rows])
+    return Part(changed, part.labels, domains)
 
 
 def _blurred(images: Tensor) -> Tensor:
@@ -163,6 +152,7 @@ def _compose(
     return torch.from_numpy(scenes)[:, None].expand(-1, 3, -1, -1), labels
 
 
-def read_digit_scenes(folder: Path, cache: ImageCache | None) -> Source:
-    """Return the embedded scenes; both arguments are ignored."""
-    return Source(*digit_scenes(), tuple("0123456789"))
+def read_digit_scenes(folder: Path) -> Source:
+    """Return the embedded scenes; the argument is ignored."""
+    train, labels, test, test_labels = digit_scenes()
+    return Source([Part(train, labels), Part(test, test_labels)], CLASSES)

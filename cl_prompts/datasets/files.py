@@ -17,7 +17,7 @@ class LayoutError(InputError):
 
     The message names the first fault:
 
-    >>> table(Path("missing.txt"), columns=2)
+    >>> table(Path("missing.txt"), 2)
     Traceback (most recent call last):
     cl_prompts.datasets.files.LayoutError: missing.txt is missing
     """
@@ -64,14 +64,13 @@ class StoredImage:
 ImageFile = str | StoredImage
 
 
-def table(path: Path, columns: int, *, ints: bool = False, unread: int = 0) -> list[list[str]]:
+def table(path: Path, *columns: int, ints: bool = False) -> list[list[str]]:
     """Read the fields of each non-empty row, separated by white space.
 
     Args:
         path: of the file.
-        columns: number of fields to read.
+        columns: number of fields to read, and numbers that a row may also have.
         ints: whether the second field is a whole number.
-        unread: number of further fields, which a row may have and which are ignored.
 
     Raises:
         LayoutError: a missing or empty file, or a row with other fields.
@@ -81,9 +80,9 @@ def table(path: Path, columns: int, *, ints: bool = False, unread: int = 0) -> l
     if not rows:
         raise LayoutError(f"{path} is empty")
     for number, fields in enumerate(rows, start=1):
-        if len(fields) not in (columns, columns + unread) or (ints and not fields[1].isdecimal()):
+        if len(fields) not in columns or (ints and not fields[1].isdecimal()):
             raise LayoutError(f"row {number} of {path} is malformed: {shown(' '.join(fields))}")
-    return [fields[:columns] for fields in rows]
+    return [fields[: columns[0]] for fields in rows]
 
 
 def listing(path: Path) -> bytes:

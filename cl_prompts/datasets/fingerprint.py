@@ -27,6 +27,8 @@ SAMPLED = 32
 #: SHA-256 of image files
 Hashed = dict[ImageFile, str]
 
+Fingerprint = dict[str, int | str | None]
+
 _WORDS = {
     "classes": "its classes changed",
     "images": "it has {now} {part} images, and had {before}",
@@ -50,7 +52,7 @@ def labels_fingerprint(
     return digest.hexdigest()
 
 
-def files_fingerprint(paths: Sequence[ImageFile], hashed: Hashed) -> dict[str, Any]:
+def files_fingerprint(paths: Sequence[ImageFile], hashed: Hashed) -> Fingerprint:
     """Identify image files, independently of the place of their common folder.
 
     Args:
@@ -85,7 +87,7 @@ def files_fingerprint(paths: Sequence[ImageFile], hashed: Hashed) -> dict[str, A
 def _stored_contents(images: Sequence[StoredImage], hashed: Hashed) -> str:
     """Hash images in a table; above ``SMALL`` bytes, as estimated, only the sampled ones."""
     sampled = [images[place] for place in sampled_places(len(images))]
-    sizes = [len(_encoded(image)) for image in sampled]
+    sizes = [len(image.read()) for image in sampled]
     return _contents(images if np.mean(sizes) * len(images) <= SMALL else sampled, hashed)
 
 
@@ -104,19 +106,12 @@ def file_hash(path: ImageFile) -> str:
     Raises:
         InputError: it cannot be read.
     """
-    if isinstance(path, StoredImage):
-        return hashlib.sha256(_encoded(path)).hexdigest()
     try:
+        if isinstance(path, StoredImage):
+            return hashlib.sha256(path.read()).hexdigest()
         return sha256(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _encoded(image: StoredImage) -> bytes:
-    try:
-        return image.read()
     except (OSError, ValueError) as error:
-        raise _unreadable(image, error) from error
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: ImageFile, error: OSError | ValueError) -> InputError:
@@ -124,7 +119,7 @@ def _unreadable(path: ImageFile, error: OSError | ValueError) -> InputError:
     return InputError(f"image {path} cannot be read: {reason}")
 
 
-def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
+def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> Fingerprint:
     """Identify these rows of images in memory (n, 3, height, width); see
     :func:`files_fingerprint`."""
     size = len(rows) * images[0].numel() * images.element_size() if len(images) else 0
@@ -137,7 +132,7 @@ def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
     return {"files": None, "contents": digest.hexdigest()}
 
 
-def sampled_fingerprint(images: Images, rows: np.ndarray) -> dict[str, Any]:
+def sampled_fingerprint(images: Images, rows: np.ndarray) -> Fingerprint:
     """Identify the images of a user's data set by ``SAMPLED`` evenly spaced ones.
 
     They are read with fixed random numbers; the global generators of torch, numpy and Python are

@@ -5,64 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from cl_prompts.datasets.files import LayoutError
-
-#: Suffix of image files -> Pillow's format. The suffixes are those of torchvision's
-#: ``ImageFolder``; no other format is decoded.
-FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".ppm": "PPM",
-    ".bmp": "BMP",
-    ".pgm": "PPM",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
+from cl_prompts.datasets.source import Part
 
 #: Usual names of training and test folders, in lower case
 _PARTS = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
-
-
-@dataclass(frozen=True)
-class ListedImages:
-    """Image files with the label of each, and their domains if known.
-
-    >>> images = ListedImages(["a.png", "b.png"], np.array([0, 1]))
-    >>> first, others = images.divided((np.array([1]), np.array([0])))
-    >>> first.paths, others.labels.tolist()
-    (['b.png'], [0])
-
-    Args:
-        paths: of the n files, or images in tables.
-        labels: numbers or names of their classes, (n,); or zeros and ones (n, C).
-        domains: name of each file's domain, (n,), or None.
-        unread: number of other files of each suffix, in lower case.
-    """
-
-    paths: Sequence[Any]
-    labels: np.ndarray
-    domains: np.ndarray | None = None
-    unread: Counter[str] = field(default_factory=Counter)
-
-    def divided(self, rows: tuple[np.ndarray, np.ndarray]) -> tuple[ListedImages, ListedImages]:
-        """Divide the images into two parts; the first has ``unread``."""
-        first, second = (
-            ListedImages(
-                [self.paths[row] for row in part.tolist()],
-                self.labels[part],
-                None if self.domains is None else self.domains[part],
-            )
-            for part in rows
-        )
-        return replace(first, unread=self.unread), second
 
 
 def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, ...]:
@@ -72,12 +25,11 @@ def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, .
         LayoutError: no folders, an unreadable ``parent``, or folders that are named like the
             training and the test part of a data set.
     """
-    _, folders, files = next(os.walk(parent, onerror=_refuse))
-    names = tuple(name for name in sorted(_visible(folders)) if name not in leave_out)
+    folders, has_images = _contents(parent)
+    names = tuple(name for name in sorted(folders) if name not in leave_out)
     if not names:
-        images = any(name.lower().endswith(tuple(FORMATS)) for name in _visible(files))
         above = " but images: use its parent, with one folder per class"
-        raise LayoutError(f"{parent} has no class folders{above * images}")
+        raise LayoutError(f"{parent} has no class folders{above * has_images}")
     train, test = ([name for name in names if name.lower() in part] for part in _PARTS)
     if train and test:
         raise LayoutError(
@@ -96,17 +48,15 @@ def holds_domains(parent: Path) -> bool:
     Raises:
         LayoutError: no folders, or an unreadable one.
     """
-    classes: list[set[str]] = []
-    for domain in class_folders(parent):
-        _, folders, files = next(os.walk(parent / domain, onerror=_refuse))
-        if any(name.lower().endswith(tuple(FORMATS)) for name in _visible(files)):
-            return False
-        classes.append(set(_visible(folders)))
+    found = [_contents(parent / domain) for domain in class_folders(parent)]
+    if len(found) < 2 or any(has_images for _, has_images in found):
+        return False
+    classes = [set(folders) for folders, _ in found]
     shared = set.intersection(*classes)
-    return len(classes) > 1 and len(shared) >= max(2, len(set.union(*classes)) / 2)
+    return len(shared) >= max(2, len(set.union(*classes)) / 2)
 
 
-def scan_images(folders: Sequence[Path]) -> ListedImages:
+def scan_images(folders: Sequence[Path]) -> Part:
     """List the image files of each folder at any depth, without hidden files and folders.
 
     Labels are the positions of their folders. Files are sorted by folder, then by the file's own
@@ -120,29 +70,26 @@ def scan_images(folders: Sequence[Path]) -> ListedImages:
     counts: list[int] = []
     unread: Counter[str] = Counter()
     for folder in folders:
-        found, others = images_in(folder)
+        found, others = _images_in(folder)
         if not found:
             there = f", but {describe(others)}" if others else ""
-            raise LayoutError(f"{folder} has no images ({' '.join(FORMATS)}){there}")
+            raise LayoutError(f"{folder} has no images ({' '.join(IMG_EXTENSIONS)}){there}")
         paths += found
         counts.append(len(found))
         unread += others
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-    return ListedImages(paths, labels, unread=unread)
+    return Part(paths, labels, unread=unread)
 
 
-def images_in(folder: Path) -> tuple[list[str], Counter[str]]:
-    """List the image files of a folder, if any, and count other files by suffix.
-
-    See :func:`scan_images`, also for errors.
-    """
+def _images_in(folder: Path) -> tuple[list[str], Counter[str]]:
+    """List the image files of a folder, and count other files by suffix."""
     paths: list[str] = []
     others: Counter[str] = Counter()
     for place, inner, names in os.walk(folder, onerror=_refuse):
         # os.walk descends into the folders in this list.
         inner[:] = _visible(inner)
         for name in _visible(names):
-            if name.lower().endswith(tuple(FORMATS)):
+            if _is_image(name):
                 paths.append(os.path.join(place, name))
             else:
                 others[os.path.splitext(name)[1].lower()] += 1
@@ -156,6 +103,16 @@ def describe(counts: Counter[str]) -> str:
     '3 .gif, 1 without suffix'
     """
     return ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in counts.most_common())
+
+
+def _contents(folder: Path) -> tuple[list[str], bool]:
+    """Return the visible folders in a folder, and whether images lie beside them."""
+    _, folders, files = next(os.walk(folder, onerror=_refuse))
+    return _visible(folders), any(map(_is_image, _visible(files)))
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMG_EXTENSIONS)
 
 
 def _visible(names: Sequence[str]) -> list[str]:

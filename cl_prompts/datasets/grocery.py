@@ -10,9 +10,7 @@ import numpy as np
 
 from cl_prompts.checks import shown
 from cl_prompts.datasets.files import LayoutError, check_listed, listing
-from cl_prompts.datasets.folders import ListedImages
-from cl_prompts.datasets.images import ImageCache
-from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.source import Part, Source
 
 _COLUMNS = (
     "Class Name (str)",
@@ -22,9 +20,7 @@ _COLUMNS = (
 )
 
 
-def read_grocery(
-    folder: Path, cache: ImageCache | None, labels: Literal["fine", "coarse"] = "fine"
-) -> Source:
+def read_grocery(folder: Path, labels: Literal["fine", "coarse"] = "fine") -> Source:
     """Read GroceryStoreDataset (Klasson, Zhang and Kjellström, WACV 2019), folder ``dataset``.
 
     The validation images join the training images. Iconic images are not read. Rows of the lists
@@ -37,46 +33,38 @@ def read_grocery(
     Raises:
         LayoutError: a missing list or image, or a label that does not match ``classes.csv``.
     """
-    fine, coarse = _classes(folder / "classes.csv")
-    names = {label: name for name, (label, _) in fine.items()}
-    if sorted(names) != list(range(len(names))) or sorted(coarse) != list(range(len(coarse))):
-        raise LayoutError(f"{folder / 'classes.csv'} does not number its classes from 0")
-    parts = []
-    for lists in (("train", "val"), ("test",)):
-        rows = [row for name in lists for row in _rows(folder, name, fine)]
-        chosen = np.array([both[labels == "coarse"] for _, both in rows], dtype=np.int64)
-        parts.append(ListedImages([path for path, _ in rows], chosen))
-    of_labels = coarse if labels == "coarse" else names
-    classes = tuple(of_labels[label] for label in range(len(of_labels)))
-    return Source.of(parts, classes, cache)
-
-
-def _classes(file: Path) -> tuple[dict[str, tuple[int, int]], dict[int, str]]:
-    """Return name -> fine and coarse label, and coarse label -> name."""
-    fine: dict[str, tuple[int, int]] = {}
-    coarse: dict[int, str] = {}
+    file = folder / "classes.csv"
+    place = 2 * (labels == "coarse")
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    names: dict[int, str] = {}
     try:
         for row in csv.DictReader(listing(file).decode("utf-8-sig").splitlines()):
-            name, label, above, number = (row[column].strip() for column in _COLUMNS)
-            fine[name] = (int(label), int(number))
-            coarse[int(number)] = above
+            fields = tuple(row[column].strip() for column in _COLUMNS)
+            # A row of a list has both labels, or ends in the folder of the class.
+            known[fields[1::2]] = known[fields[:1]] = fields
+            names[int(fields[place + 1])] = fields[place]
     except (KeyError, AttributeError, ValueError) as error:
         raise LayoutError(f"{file} does not have the columns {', '.join(_COLUMNS)}") from error
-    return fine, coarse
+    if sorted(names) != list(range(len(names))):
+        raise LayoutError(f"{file} does not number its classes from 0")
+    parts = []
+    for lists in (("train", "val"), ("test",)):
+        rows = [row for name in lists for row in _rows(folder / f"{name}.txt", known)]
+        chosen = np.array([int(fields[place + 1]) for _, fields in rows])
+        parts.append(Part([path for path, _ in rows], chosen))
+    return Source(parts, tuple(names[label] for label in sorted(names)))
 
 
 def _rows(
-    folder: Path, name: str, fine: dict[str, tuple[int, int]]
-) -> list[tuple[str, tuple[int, int]]]:
-    """Return path, fine and coarse label of each image of a list."""
-    file = folder / f"{name}.txt"
-    known = {tuple(map(str, both)): both for both in fine.values()}
+    file: Path, known: dict[tuple[str, ...], tuple[str, ...]]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Return path and class of each image of a list."""
     rows = []
     for line in filter(None, map(str.strip, listing(file).decode().splitlines())):
         path, *given = (part.strip() for part in line.split(","))
-        own = known.get(tuple(given)) if given else fine.get(Path(path).parent.name)
+        own = known.get(tuple(given) or (Path(path).parent.name,))
         if own is None:
             raise LayoutError(f"{file} has a row without a class of classes.csv: {shown(line)}")
-        rows.append((str(folder / path), own))
+        rows.append((str(file.parent / path), own))
     check_listed([path for path, _ in rows], str(file))
     return rows

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub and local ones in its formats, by the library ``datasets``."""
+"""Data sets that the library ``datasets`` reads: of its hub, local, and WebDataset shards."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from cl_prompts.checks import one_of
-from cl_prompts.datasets.csv_table import label_matrix
-from cl_prompts.datasets.files import StoredImage
-from cl_prompts.datasets.folders import ListedImages
-from cl_prompts.datasets.images import ImageCache
-from cl_prompts.datasets.readers import Source, split_rows
+from cl_prompts.datasets.classes import label_matrix
+from cl_prompts.datasets.files import LayoutError, StoredImage
+from cl_prompts.datasets.source import Part, Source, numbered
 from cl_prompts.errors import InputError, first_of, short
 from cl_prompts.user_code import extra
 
@@ -32,7 +30,6 @@ _LABELS = re.compile(r"string|u?int\d+")
 
 def read_hf(
     folder: Path,
-    cache: ImageCache | None,
     path: str,
     image: str | None = None,
     label: str | None = None,
@@ -80,10 +77,45 @@ def read_hf(
     tables = [found[name] for name in names]
     images = [_images(f"{path}/{n}", t, image) for n, t in zip(names, tables, strict=True)]
     classes, targets = _targets(path, names, tables, label)
-    parts: Sequence[ListedImages] = [*map(ListedImages, images, targets)]
+    parts = [*map(Part, images, targets)]
     if test_percent is not None:
-        parts = parts[0].divided(split_rows(targets[0], test_percent, split_seed, classes))
-    return Source.of(parts, classes, cache)
+        parts = [*parts[0].split(classes, test_percent, split_seed)]
+    return Source(parts, classes)
+
+
+def read_webdataset(folder: Path) -> Source:
+    """Read ``train*.tar`` and ``test*.tar``, of which the library makes tables in its cache.
+
+    A label is the whole number in a ``.cls`` file, the text of a ``.txt`` file, or the entry
+    ``label`` of a ``.json`` file. The classes are the labels of both parts, sorted; whole numbers
+    by their value.
+
+    Raises:
+        LayoutError: no or damaged shards, or an image without label.
+    """
+    library = extra("datasets", "datasets", "dataset=webdataset")
+    parts = []
+    for name in ("train", "test"):
+        shards = sorted(map(str, folder.glob(f"{name}*.tar")))
+        if not shards:
+            raise LayoutError(f"{folder} has no {name}*.tar")
+        try:
+            table = library.load_dataset("webdataset", data_files=shards, split="train")
+            column = next(name for name in ("cls", "txt", "json") if name in table.features)
+            rows = table.select_columns([column, "__key__"])[:]
+            labels = [entry["label"] if column == "json" else entry for entry in rows[column]]
+            if None in labels:
+                raise ValueError(f"no label for {rows['__key__'][labels.index(None)]}")
+        except Exception as error:  # the library raises its own errors and those of tarfile
+            raise LayoutError(
+                f"{name}*.tar cannot be read: each image needs a number in .cls, or a text in .txt"
+                f" or entry label of .json ({short(error)})"
+            ) from error
+        texts = np.array([str(label).strip() for label in labels])
+        parts.append(Part(_images(f"{folder}/{name}", table, None), texts))
+    names = {text for part in parts for text in part.labels.tolist()}
+    order = sorted(names, key=int if all(map(str.isdecimal, names)) else str)
+    return Source(*numbered(parts, order))
 
 
 def hub_options(place: str | Path) -> dict[str, str]:
@@ -180,22 +212,22 @@ def _images(part: str, table: Any, wanted: str | None) -> list[StoredImage]:
     return [StoredImage(encoded, column, part, row) for row in range(len(encoded))]
 
 
-def _is_image(feature: Any) -> bool:
+def _is_image(feature: object) -> bool:
     # Parquet that another library wrote has the bytes without the type.
     return type(feature).__name__ == "Image" or (isinstance(feature, dict) and "bytes" in feature)
 
 
-def _is_class(feature: Any) -> bool:
+def _is_class(feature: object) -> bool:
     return type(getattr(feature, "feature", feature)).__name__ == "ClassLabel"
 
 
-def _is_label(feature: Any) -> bool:
+def _is_label(feature: object) -> bool:
     kind = str(getattr(getattr(feature, "feature", feature), "dtype", ""))
     return _is_class(feature) or bool(_LABELS.fullmatch(kind))
 
 
 def _column(
-    what: str, table: Any, kind: str, wanted: str | None, fits: Callable[[Any], bool]
+    what: str, table: Any, kind: str, wanted: str | None, fits: Callable[[object], bool]
 ) -> str:
     """Return the column of a name, or the only fitting one.
 

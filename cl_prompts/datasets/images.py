@@ -85,14 +85,11 @@ def reduced(image: Tensor, side: int) -> Tensor:
     >>> reduced(torch.zeros(3, 200, 400, dtype=torch.uint8), 50).shape
     torch.Size([3, 50, 100])
     """
-    kept = _kept_size(side, *image.shape[-2:])
-    return resize(image, list(kept), interpolation=InterpolationMode.BICUBIC)
-
-
-def _kept_size(side: int, height: int, width: int) -> tuple[int, int]:
+    height, width = image.shape[-2:]
     shorter, longer = sorted((height, width))
     if longer <= CACHED_SIDE or shorter <= side:
-        return height, width
+        return image
     # Rounded as torchvision's Resize does, so that resizing to the same side has no effect.
     longer = int(side * longer / shorter)
-    return (side, longer) if height < width else (longer, side)
+    kept = [side, longer] if height < width else [longer, side]
+    return resize(image, kept, interpolation=InterpolationMode.BICUBIC)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.fingerprint import check_files
 from cl_prompts.datasets.images import ImageCache, reduced
-from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.source import Source
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
 from cl_prompts.errors import InputError, unknown
@@ -75,7 +74,7 @@ def dataset_options(name: str) -> dict[str, tuple[Any, Any]]:
     """
     found = find_dataset(name)
     if isinstance(found, DataSetEntry):
-        return keywords(found.read, {"folder", "cache"})
+        return keywords(found.read, {"folder"})
     return keywords(found, {"image_size", "seed"})
 
 
@@ -144,80 +143,64 @@ def load_dataset(
     seed = whole_number("seed", seed, 0)
     fits("cache_gb", cache_gb, Positive)
     one_of("on_bad_image", on_bad_image, OnBadImage)
-    entry = find_dataset(name)
     options = {key: value for key, value in options.items() if value is not None}
-    chosen: dict[str, Any] = {
-        "classes": classes,
-        "class_order": class_order,
-        "augment": augment,
-        "cache": cache,
-        "cache_gb": cache_gb,
-        "crop": crop,
-    }
-    if isinstance(entry, DataSetEntry):
-        options = _checked_options(name, options) if options else {}
-        read = partial(read_entry, name, entry, root, download=download, **options)
-        data = dataset_of(name, read, image_size=image_size, seed=seed, **chosen)
-        on_hub = "path" in options and not Path(options["path"]).expanduser().is_dir()
-        data.train.published = data.test.published = bool(entry.origin) or on_hub
-        check_files(f"data set {name!r}", data.train.files, data.test.files)
-    else:
+    if ":" in name:
+        arguments = {
+            "root": root,
+            "download": download,
+            "classes": classes,
+            "class_order": class_order,
+            "augment": augment,
+            "cache": cache,
+            "cache_gb": cache_gb,
+            "crop": crop,
+        }
         usual = keywords(load_dataset, set())
-        arguments = {"root": root, "download": download, **chosen}
         given = {key: v for key, v in arguments.items() if not _same(v, usual[key][1])}
         data = dataset_of_function(name, given | options, image_size=image_size, seed=seed)
+    else:
+        augmentation = augmentation_of(name, crop)
+        source = read_entry(name, root, download=download, **_checked_options(name, options))
+        chosen = choose_classes(f"data set {name!r}", source.classes, classes, class_order)
+        test = augmentation.test(image_size)
+        train = PrivateRandom(augmentation.train(image_size), seed=seed) if augment else test
+        room = round(1e9 * cache_gb)
+        kept = ImageCache(augmentation.shorter_side(image_size), room) if cache else None
+        data = _dataset(name, source, chosen, (train, test), kept)
+        on_hub = "path" in options and not Path(options["path"]).expanduser().is_dir()
+        published = bool(DATASETS[name].origin) or on_hub
+        data.train.published = data.test.published = published
     if on_bad_image != "defer" and data.files:
         data = handle_bad_images(data, check_images(data), on_bad_image)
     return data
 
 
-def dataset_of(
+def _dataset(
     name: str,
-    read: Callable[..., Source],
-    *,
-    image_size: int,
-    seed: int,
-    classes: int | Sequence[int | str] | None = None,
-    class_order: Sequence[int] | int | None = None,
-    augment: bool = True,
-    cache: bool = False,
-    cache_gb: float = 4.0,
-    crop: Crop | None = None,
+    source: Source,
+    chosen: np.ndarray,
+    transforms: tuple[ImageTransform, ImageTransform],
+    cache: ImageCache | None,
 ) -> DataSet:
-    """Make a registered data set of images from another source; see :func:`load_dataset`.
-
-    Args:
-        read: returns the images; takes the ``cache`` of
-            :class:`~cl_prompts.datasets.images.FileImages`.
-
-    Raises:
-        InputError: a bad argument, or a class without images.
-    """
+    """Make the data set of the chosen classes, and check it."""
     what = f"data set {name!r}"
-    entry = DATASETS[name]
-    augmentation = _augmentation(what, entry, crop)
-    room = round(1e9 * cache_gb)
-    source = read(cache=ImageCache(augmentation.shorter_side(image_size), room) if cache else None)
-    chosen = choose_classes(what, source.classes, classes, class_order)
-    fresh: ImageTransform | None = augmentation.test(image_size)
-    fixed = fresh
-    if augment:
-        fresh = PrivateRandom(augmentation.train(image_size), seed=seed)
-    if isinstance(source.train, StoredFeatures):
-        fresh = fixed = None
     parts = []
-    for images, targets, ignored, domains, transform in (
-        (source.train, source.train_targets, source.train_ignored, source.train_domains, fresh),
-        (source.test, source.test_targets, source.test_ignored, source.test_domains, fixed),
-    ):
-        rows, labels = relabel(targets, chosen, len(source.classes))
-        left_out = None if ignored is None else ignored[:, chosen]
-        own = domains if domains is None or rows is None else domains[rows]
-        parts.append(ImageSet(images, labels, transform, rows, left_out, fixed, own))
+    for part, transform in zip(source.parts, transforms, strict=True):
+        rows, labels = relabel(part.labels, chosen, len(source.classes))
+        ignored = None if part.ignored is None else part.ignored[:, chosen]
+        domains = None if part.domains is None else part.domains[rows]
+        images, fixed = part.opened(cache), transforms[1]
+        own = ImageSet(images, labels, transform, rows, ignored, fixed, domains)
+        if isinstance(images, StoredFeatures):
+            own.transform = own.fixed = None
+        parts.append(own)
     train, test = parts
     names = tuple(source.classes[label] for label in chosen)
     check_classes(what, train.targets, test.targets, names)
-    return DataSet(name, train, test, names, entry.mean, entry.std, unread=source.unread)
+    check_files(what, train.files, test.files)
+    entry = DATASETS[name]
+    unread = source.parts[0].unread + source.parts[1].unread
+    return DataSet(name, train, test, names, entry.mean, entry.std, unread=unread)
 
 
 def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> DataSet:
@@ -242,7 +225,7 @@ def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> 
     return made
 
 
-def _same(value: Any, default: Any) -> bool:
+def _same(value: object, default: object) -> bool:
     """Return whether an argument equals its default; lists and arrays never do."""
     return value is default or (np.isscalar(value) and bool(value == default))
 
@@ -272,12 +255,11 @@ def fixed_transform(
     >>> fixed_transform("folder", 32)(torch.zeros(3, 40, 60, dtype=torch.uint8)).shape
     torch.Size([3, 32, 32])
     """
-    one_of("data set", name, DATASETS)
+    augmentation = augmentation_of(name, crop)
     if name == "features":
         raise InputError(
             "this run learned from stored features, and knows no images: train a run on images"
         )
-    augmentation = _augmentation(f"data set {name!r}", DATASETS[name], crop)
     transform = augmentation.test(image_size)
     if not cache:
         return transform
@@ -295,19 +277,16 @@ def crop_of(name: str, crop: Crop | None = None) -> Crop:
     Raises:
         InputError: unknown name or crop.
     """
+    return augmentation_of(name, crop).crop
+
+
+def augmentation_of(name: str, crop: Crop | None) -> Augmentation:
+    """Return the transforms of a registered data set; see :func:`load_dataset`."""
     one_of("data set", name, DATASETS)
-    return _augmentation(f"data set {name!r}", DATASETS[name], crop).crop
-
-
-def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmentation:
-    own = entry.augmentation
-    if crop is None:
-        return own
-    one_of("crop", crop, Crop)
-    if crop == "published":
+    one_of("crop", crop or "published", Crop)
+    own = DATASETS[name].augmentation
+    if crop in (None, "published"):
         return own
     if crop == "random_area":
         return replace(OBJECTS, flip=own.flip)
-    if crop == "square":
-        return replace(own, square_crop=True, random_area=False)
-    return replace(own, square_crop=False, random_area=False)
+    return replace(own, square_crop=crop == "square", random_area=False)

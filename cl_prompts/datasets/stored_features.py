@@ -21,8 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from cl_prompts.datasets.files import LayoutError
-from cl_prompts.datasets.images import ImageCache
-from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.source import Part, Source
 
 #: describes features that :func:`~cl_prompts.experiments.runner.storing.store_features` wrote
 ABOUT = "features.json"
@@ -69,44 +68,41 @@ class StoredFeatures:
         return values
 
 
-def read_features(folder: Path, cache: ImageCache | None) -> Source:
+def read_features(folder: Path) -> Source:
     """Read a folder of stored features.
 
     Args:
         folder: see the module.
-        cache: unused.
 
     Raises:
         LayoutError: a missing part, a piece without labels, or arrays that do not fit.
     """
     about = _json(folder / ABOUT, {})
     made = f"{about['backbone']} ({about['features']})" if about else "stored features"
-    parts = [[*map(_piece, _files(folder / part))] for part in ("train", "test")]
-    forms = {(read().shape[1], labels.shape[1:]) for part in parts for read, labels in part}
+    pieces = [[*map(_piece, _files(folder / part))] for part in ("train", "test")]
+    forms = {(read().shape[1], labels.shape[1:]) for part in pieces for read, labels in part}
     if len(forms) > 1:
         raise LayoutError(f"pieces in {folder} differ in width or in the form of labels")
-    train, test = (StoredFeatures([read for read, _ in part], made) for part in parts)
-    labels, test_labels = (np.concatenate([own for _, own in part]) for part in parts)
-    n_classes = 1 + int(max(labels.max(), test_labels.max()))
-    n_classes = labels.shape[1] if labels.ndim == 2 else n_classes
+    parts = []
+    for own in pieces:
+        labels = np.concatenate([labels for _, labels in own])
+        kind = np.uint8 if labels.ndim == 2 else np.int64
+        parts.append(Part(StoredFeatures([read for read, _ in own], made), labels.astype(kind)))
+    labels = parts[0].labels
+    highest = max(part.labels.max() for part in parts)
+    n_classes = labels.shape[1] if labels.ndim == 2 else 1 + int(highest)
     names = _json(folder / CLASSES, [*map(str, range(n_classes))])
     if n_classes > len(names):
         raise LayoutError(f"{CLASSES} has {len(names)} classes, and labels are of {n_classes}")
-    kind = np.uint8 if labels.ndim == 2 else np.int64
-    return Source(train, labels.astype(kind), test, test_labels.astype(kind), tuple(names))
+    return Source(parts, tuple(names))
 
 
 def _json(path: Path, default: Any) -> Any:
     """Content of a JSON file; the default without the file."""
-    if not path.is_file():
-        return default
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_text("utf-8")) if path.is_file() else default
+    except ValueError as error:
         raise LayoutError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, type(default)):
-        raise LayoutError(f"{path} is not a JSON {type(default).__name__}")
-    return found
 
 
 def _files(folder: Path) -> list[Path]:

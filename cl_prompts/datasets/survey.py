@@ -20,8 +20,7 @@ from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import check_apart, check_files
 from cl_prompts.datasets.folders import describe, holds_domains
 from cl_prompts.datasets.hub import has_test_part, hub_options, read_hf
-from cl_prompts.datasets.images import FileImages
-from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.source import Source
 from cl_prompts.errors import InputError, first_of
 
 PARTS = ("train.csv", "test.csv")
@@ -176,8 +175,9 @@ def survey(
     remarks = [share] if "test_percent" in settings else []
     if len(source.classes) < least:
         raise InputError(f"{place} holds {len(source.classes)} classes: at least two are needed")
-    if source.unread:
-        remarks.append(f"warning: no image files: {describe(source.unread)}")
+    unread = source.parts[0].unread + source.parts[1].unread
+    if unread:
+        remarks.append(f"warning: no image files: {describe(unread)}")
     found = _looked_at(settings, source, remarks, progress)
     return found.as_whole() if whole and "test_percent" in settings else found
 
@@ -187,33 +187,32 @@ def _read(place: Path, split: Mapping[str, Any]) -> tuple[dict[str, Any], Source
     on_hub = hub_options(place)
     if on_hub:
         options: dict[str, Any] = {**on_hub, **({} if has_test_part(on_hub) else split)}
-        return {"name": "hf", **options}, read_hf(Path(), None, **options)
+        return {"name": "hf", **options}, read_hf(Path(), **options)
     if not place.exists():
         raise InputError(f"there is no folder or table {place}")
     if place.name in PARTS:
         place = place.parent
     root = {"root": str(place.resolve())}
     if place.is_file():
-        return {"name": "csv", **root, **split}, read_csv(place, None, **split)
+        return {"name": "csv", **root, **split}, read_csv(place, **split)
     if (place / PARTS[0]).is_file():
-        return {"name": "csv", **root}, read_csv(place, None)
+        return {"name": "csv", **root}, read_csv(place)
     parted = any((place / part).is_dir() for part in ("train", "test", "val"))
     options = {} if parted else dict(split)
     # Both parts have the same layout.
     part = place / "train" if parted else place
     if part.is_dir() and holds_domains(part):
         options["domains"] = True
-    return {"name": "folder", **root, **options}, read_any_folder(place, None, **options)
+    return {"name": "folder", **root, **options}, read_any_folder(place, **options)
 
 
 def _looked_at(
     settings: dict[str, Any], source: Source, remarks: list[str], progress: Progress | None
 ) -> Survey:
-    assert isinstance(source.train, FileImages)
-    assert isinstance(source.test, FileImages)
-    check_files("this data set", source.train.paths, source.test.paths)
-    looks = look_at([*source.train.paths, *source.test.paths], progress)
-    n = len(source.train.paths)
+    train, test = source.parts
+    check_files("this data set", train.files, test.files)
+    looks = look_at([*train.files, *test.files], progress)
+    n = len(train.labels)
     readable = np.array([look.readable for look in looks])
     broken = [look for look in looks if not look.readable]
     if broken:
@@ -221,11 +220,11 @@ def _looked_at(
     return Survey(
         settings,
         source.classes,
-        train_targets=source.train_targets[readable[:n]],
-        test_targets=source.test_targets[readable[n:]],
+        train_targets=train.labels[readable[:n]],
+        test_targets=test.labels[readable[n:]],
         train=[look for look in looks[:n] if look.readable],
         test=[look for look in looks[n:] if look.readable],
         remarks=remarks,
         broken=broken,
-        domains=domain_names(source.train_domains),
+        domains=domain_names(train.domains),
     )

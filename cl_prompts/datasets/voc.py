@@ -8,8 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from cl_prompts.datasets.files import LayoutError, check_listed, check_once, table
-from cl_prompts.datasets.images import FileImages, ImageCache
-from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.source import Part, Source
 from cl_prompts.errors import InputError
 
 #: The 20 classes, in alphabetical order.
@@ -21,12 +20,11 @@ CLASSES: tuple[str, ...] = (
 Split = Literal["train", "val", "trainval", "test"]
 Difficult = Literal["negative", "ignore"]
 SPLITS = get_args(Split)
-CODES = {"1": 1, "0": 0, "-1": -1}  # present, difficult objects only, absent
+CODES = ("1", "0", "-1")  # present, difficult objects only, absent
 
 
 def read_voc2007(
     folder: Path,
-    cache: ImageCache | None,
     *,
     splits: str = "trainval/test",
     difficult: Difficult = "negative",
@@ -54,14 +52,13 @@ def read_voc2007(
             f"splits of VOC 2007 must be two of {', '.join(SPLITS)}, like train/val, not {splits!r}"
         )
     parts = []
-    ignored: list[np.ndarray | None] = []
     for split in names:
         ids, values = _lists(folder / "ImageSets" / "Main", split)
         paths = [str(folder / "JPEGImages" / f"{image}.jpg") for image in ids]
         check_listed(paths, f"split {split}")
-        parts.append((FileImages(paths, cache=cache), (values == 1).astype(np.uint8)))
-        ignored.append(values == 0 if difficult == "ignore" else None)
-    return Source(*parts[0], *parts[1], CLASSES, ignored[0], ignored[1])
+        ignored = values == 0 if difficult == "ignore" else None
+        parts.append(Part(paths, (values == 1).astype(np.uint8), ignored=ignored))
+    return Source(parts, CLASSES)
 
 
 def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
@@ -70,17 +67,17 @@ def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise LayoutError(f"split {split} has no {missing[0]} ({len(missing)} lists are missing)")
-    rows = [table(file, 2) for file in files]
-    ids = [image for image, _ in rows[0]]
+    ids = [image for image, _ in table(files[0], 2)]
     check_once(ids, str(files[0]))
-    values = np.empty((len(ids), len(CLASSES)), dtype=np.int8)
-    for column, (file, listed) in enumerate(zip(files, rows, strict=True)):
-        if [image for image, _ in listed] != ids:
+    columns = []
+    for file in files:
+        rows = table(file, 2)
+        if [image for image, _ in rows] != ids:
             raise LayoutError(
                 f"{file} lists other images than {files[0].name}, or in another order"
             )
-        wrong = next((value for _, value in listed if value not in CODES), None)
+        wrong = next((value for _, value in rows if value not in CODES), None)
         if wrong is not None:
             raise LayoutError(f"{file} has {wrong!r}, not -1, 0 or 1")
-        values[:, column] = [CODES[value] for _, value in listed]
-    return ids, values
+        columns.append([int(value) for _, value in rows])
+    return ids, np.array(columns, dtype=np.int8).T

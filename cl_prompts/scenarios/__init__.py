@@ -73,11 +73,10 @@ _DATA_SETS = ("DATASETS", "DataSet", "as_dataset", "load_dataset")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _DATA_SETS:
-        return getattr(importlib.import_module("cl_prompts.datasets.registry"), name)
-    if name in __dir__():
-        return getattr(importlib.import_module("cl_prompts.scenarios.benchmarks"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __dir__():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "datasets.registry" if name in _DATA_SETS else "scenarios.benchmarks"
+    return getattr(importlib.import_module(f"cl_prompts.{home}"), name)
 
 
 def __dir__() -> list[str]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 from avalanche.benchmarks import CLScenario
+from numpy.typing import ArrayLike
 
 from cl_prompts.datasets.classes import (
+    Items,
     check_label_matrix,
     check_labels,
-    count_classes,
-    count_positives,
+    count_labels,
     domains_of,
     ignored_of,
 )
@@ -59,22 +60,13 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
     """
     scenario = Scenario.of(split_function)
 
-    def build(train: Any, test: Any, **parameters: Any) -> CLScenario:
+    def build(train: Items, test: Items, **parameters: Any) -> CLScenario:
         targets = _targets("train", train), _targets("test", test)
         domains = getattr(train, "domains", None)
         split = scenario.make(*targets, domains, **parameters)
         return benchmark_from_split(train, test, split)
 
-    # For completion and help.
-    train, test, _ = inspect.signature(build, eval_str=True).parameters.values()
-    declared = inspect.signature(split_function, eval_str=True).parameters
-    own = [
-        declared[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in scenario.parameters
-    ]
     build.__name__ = build.__qualname__ = scenario.name.removesuffix("_split") + "_benchmark"
-    build.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [train, test, *own], return_annotation=CLScenario
-    )
     build.__doc__ = f"""Build the Avalanche benchmark of ``{scenario.name}(train.targets, ...)``.
 
 Args:
@@ -86,7 +78,7 @@ Args:
     return build
 
 
-def benchmark_from_split(train: Any, test: Any, split: BaseSplit) -> CLScenario:
+def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScenario:
     """Wrap two data sets and a split as an Avalanche benchmark; no image is read.
 
     ``train_stream`` has one experience per task, built on first access and cached. ``test_stream``
@@ -137,14 +129,43 @@ def benchmark_from_split(train: Any, test: Any, split: BaseSplit) -> CLScenario:
     Raises:
         InputError: missing or invalid targets, or a split of other data.
     """
-    data = (train, test)
-    targets = (_targets("train", train), _targets("test", test))
-    if isinstance(split, MultiLabelSplit):
-        split, streams = multi_label_streams(data, targets, split)
-    elif isinstance(split, Split):
-        streams = single_label_streams(data, targets, split)
-    else:
+    if not isinstance(split, Split | MultiLabelSplit):
         raise InputError(f"split must be a Split or a MultiLabelSplit, not {split!r}")
+    multi_label = isinstance(split, MultiLabelSplit)
+    labels, n_classes = _labels("train", train, multi_label=multi_label)
+    test_labels, n_test_classes = _labels("test", test, multi_label=multi_label)
+    if n_classes != n_test_classes:
+        raise InputError(
+            f"train.targets has {n_classes} classes and test.targets {n_test_classes}: they must be"
+            " equal"
+        )
+    _check_made_from(split, labels, n_classes)
+    others: list[dict[str, np.ndarray | None]] = [{}, {}]
+    rows = [np.arange(len(test_labels))]
+    if isinstance(split, MultiLabelSplit):
+        split = split.with_test_labels(test_labels)
+        others = [
+            {"ignored": ignored_of("pairs in .ignored", part, known)}
+            for part, known in ((train, labels), (test, test_labels))
+        ]
+        # One test set per task with the classes seen by then, or a single one.
+        rows = [np.flatnonzero(test_labels.any(axis=1))]
+        shown = np.ones((1, n_classes), dtype=bool)
+        if split.boundaries:
+            rows, shown = [split.test_indices(task) for task in range(split.n_tasks)], split.seen
+    else:
+        if isinstance(split, DomainSplit):
+            others, rows = _by_domain(test, split)
+        shown = count_labels(test_labels, rows, n_classes) > 0
+    data = [
+        partial(experience_data, part, known, split, own)
+        for part, known, own in zip((train, test), (labels, test_labels), others, strict=True)
+    ]
+    overlapping = multi_label and split.boundaries
+    streams = [
+        LazyStream("train", data[0], split.tasks, split.visible, split),
+        LazyStream("test", data[1], rows, shown, split, overlapping=overlapping),
+    ]
     benchmark = CLScenario(streams)
     benchmark.split = split
     # Avalanche reads the benchmark from its streams.
@@ -153,44 +174,28 @@ def benchmark_from_split(train: Any, test: Any, split: BaseSplit) -> CLScenario:
     return benchmark
 
 
-def single_label_streams(
-    data: tuple[Any, Any], targets: tuple[Any, Any], split: Split
-) -> list[LazyStream]:
-    """Build the training and the test stream of a single-label split.
+def _labels(name: str, data: Items, *, multi_label: bool) -> tuple[np.ndarray, int]:
+    """Return the checked labels of a data set, and the number of classes."""
+    targets = _targets(name, data)
+    if not multi_label:
+        return check_labels(targets, f"{name}.targets")
+    matrix = check_label_matrix(targets, f"{name}.targets")
+    return matrix, matrix.shape[1]
 
-    Args:
-        data, targets: training and test set, and their labels.
-        split: made from the training labels.
 
-    Raises:
-        InputError: invalid labels, or a split of other labels.
-    """
-    labels, n_classes = check_labels(targets[0], "train.targets")
-    test_labels, n_test_classes = check_labels(targets[1], "test.targets")
-    if n_classes != n_test_classes:
-        raise _unequal_classes(n_classes, n_test_classes)
-    # Equal counts of each class in each task: the split was made from these labels.
-    same_size = (split.n_samples, split.n_classes) == (len(labels), n_classes)
-    if not same_size or not np.array_equal(
-        split.counts, count_classes(labels, split.tasks, n_classes)
-    ):
-        raise _misfit(split)
-    own: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
-    test_rows = [np.arange(len(test_labels))]
-    if isinstance(split, DomainSplit):
-        own, test_rows = _by_domain(data[1], split)
-    train = partial(experience_data, data[0], labels, split, {"domains": own[0]})
-    test = partial(experience_data, data[1], test_labels, split, {"domains": own[1]})
-    present = count_classes(test_labels, test_rows, n_classes) > 0
-    return [
-        LazyStream("train", train, split.tasks, split.visible, split),
-        LazyStream("test", test, test_rows, present, split),
-    ]
+def _check_made_from(split: BaseSplit, labels: np.ndarray, n_classes: int) -> None:
+    """Check the size of the labels, and the counts of each class in each task."""
+    if (split.n_samples, split.n_classes) == (len(labels), n_classes):
+        counts = count_labels(labels, split.tasks, n_classes)
+        shown = split.visible if labels.ndim == 2 else True
+        if np.array_equal(split.counts, np.where(shown, counts, 0)):
+            return
+    raise InputError(f"the split was made from other labels than train.targets ({split!r})")
 
 
 def _by_domain(
-    test: Any, split: DomainSplit
-) -> tuple[tuple[np.ndarray, np.ndarray], list[np.ndarray]]:
+    test: Items, split: DomainSplit
+) -> tuple[list[dict[str, np.ndarray | None]], list[np.ndarray]]:
     """Return the domain of each training and test image, and the test rows of each domain.
 
     Domains come in the order of tasks, then those without training images.
@@ -208,69 +213,10 @@ def _by_domain(
     # Domains without training images are tested, too.
     further = sorted(set(tested.tolist()) - set(split.domains))
     rows_of = [np.flatnonzero(tested == domain) for domain in (*split.domains, *further)]
-    return (trained, tested), rows_of
+    return [{"domains": trained}, {"domains": tested}], rows_of
 
 
-def multi_label_streams(
-    data: tuple[Any, Any], targets: tuple[Any, Any], split: MultiLabelSplit
-) -> tuple[MultiLabelSplit, list[LazyStream]]:
-    """Build the training and the test stream of a multi-label split.
-
-    Args:
-        data, targets: training and test set, and their label matrices.
-        split: made from the training labels.
-
-    Returns:
-        the split with its test set, and the streams.
-
-    Raises:
-        InputError: invalid label matrices, or a split of other labels.
-    """
-    matrix = check_label_matrix(targets[0], "train.targets")
-    test_matrix = check_label_matrix(targets[1], "test.targets")
-    if matrix.shape[1] != test_matrix.shape[1]:
-        raise _unequal_classes(matrix.shape[1], test_matrix.shape[1])
-    # Equal label counts, in all and visible by class and task: the split was made from this matrix.
-    sizes = (split.n_samples, split.n_classes, split.n_labels)
-    if sizes != (*matrix.shape, matrix.sum(dtype=np.int64)) or not np.array_equal(
-        split.counts, np.where(split.visible, count_positives(matrix, split.tasks), 0)
-    ):
-        raise _misfit(split)
-    tested = split.with_test_labels(test_matrix)
-    if split.test_first is None:
-        split = tested
-    elif split != tested:
-        raise InputError("the split was made with other test_labels: make it with test.targets")
-    ignored = [
-        {"ignored": ignored_of("pairs in .ignored", part, known)}
-        for part, known in zip(data, (matrix, test_matrix), strict=True)
-    ]
-    train = partial(experience_data, data[0], matrix, split, ignored[0])
-    test = partial(experience_data, data[1], test_matrix, split, ignored[1])
-    # One test set per task with the classes seen by then, or a single one.
-    if split.boundaries:
-        shown = split.seen
-        rows = [split.test_indices(task) for task in range(split.n_tasks)]
-    else:
-        shown = np.ones((1, split.n_classes), dtype=bool)
-        rows = [np.flatnonzero(test_matrix.any(axis=1))]
-    return split, [
-        LazyStream("train", train, split.tasks, split.visible, split),
-        LazyStream("test", test, rows, shown, split, overlapping=split.boundaries),
-    ]
-
-
-def _misfit(split: BaseSplit) -> InputError:
-    return InputError(f"the split was made from other labels than train.targets ({split!r})")
-
-
-def _unequal_classes(train: int, test: int) -> InputError:
-    return InputError(
-        f"train.targets has {train} classes and test.targets {test}: they must be equal"
-    )
-
-
-def _targets(name: str, data: Any) -> Any:
+def _targets(name: str, data: Items) -> ArrayLike:
     targets = getattr(data, "targets", None)
     if targets is None or len(targets) != len(data):
         raise InputError(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import (
-    check_label_matrix,
     check_labels,
-    check_positives,
     permutation,
+    positive_matrix,
 )
 from cl_prompts.errors import InputError, all_of
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -24,13 +24,13 @@ ClassOrder = Sequence[int] | int | Literal["shuffled"]
 
 
 def mlcil_split(
-    labels: Any,
+    labels: ArrayLike,
     *,
     base: int | None = None,
     increment: int | None = None,
     protocol: str | None = None,
     class_order: ClassOrder | None = None,
-    test_labels: Any = None,
+    test_labels: ArrayLike | None = None,
     seed: int = 1,
 ) -> MultiLabelSplit:
     """Split multi-label images into tasks that annotate only their new classes (MLCIL).
@@ -69,8 +69,7 @@ def mlcil_split(
         InputError: not a 0/1 matrix, a class without training images, test labels of another
             width, an order that is not a permutation, or classes that the tasks cannot share.
     """
-    matrix = check_label_matrix(labels, "labels")
-    check_positives(matrix, "labels")
+    matrix = positive_matrix(labels, "labels")
     n_classes = matrix.shape[1]
     base, increment = _division(n_classes, base, increment, protocol)
     order = permutation("class_order", f"the {n_classes} classes", n_classes, class_order, seed)
@@ -92,7 +91,7 @@ def mlcil_split(
 
 
 def class_incremental_split(
-    targets: Any, *, n_tasks: int = 10, class_order: ClassOrder | None = None, seed: int = 1
+    targets: ArrayLike, *, n_tasks: int = 10, class_order: ClassOrder | None = None, seed: int = 1
 ) -> Split:
     """Split labelled samples into tasks of equally many new classes (such as split CIFAR-100).
 
@@ -145,7 +144,13 @@ def _division(
     if protocol is not None:
         if base is not None or increment is not None:
             raise InputError("give either protocol or base and increment, not both")
-        base, increment = _numbers(protocol)
+        match = re.fullmatch(r"B(\d+)-C(\d+)", str(protocol), re.IGNORECASE)
+        if match is None:
+            raise InputError(
+                "protocol must read like 'B10-C2' (10 classes in the first task, 2 in each later"
+                f" one; B0 gives the first as many as the others), not {protocol!r}"
+            )
+        base, increment = map(int, match.groups())
     if base is None or increment is None:
         raise InputError(
             "a class-incremental split needs base and increment, or a protocol such as 'B0-C4'"
@@ -161,14 +166,3 @@ def _division(
             f" base={base} the increment can be {fit}"
         )
     return base or increment, increment
-
-
-def _numbers(protocol: str) -> tuple[int, int]:
-    """Parse base and increment of a protocol such as "B10-C2"."""
-    match = re.fullmatch(r"B(\d+)-C(\d+)", str(protocol), re.IGNORECASE)
-    if match is None:
-        raise InputError(
-            "protocol must read like 'B10-C2' (10 classes in the first task, 2 in each later"
-            f" one; B0 gives the first as many as the others), not {protocol!r}"
-        )
-    return int(match[1]), int(match[2])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cl_prompts.checks import fits, one_of, whole_number
 from cl_prompts.datasets.classes import check_domains, check_labels, domain_names, permutation
@@ -51,9 +52,9 @@ class DomainSplit(Split):
 
 
 def domain_incremental_split(
-    targets: Any,
+    targets: ArrayLike,
     *,
-    domains: Any = None,
+    domains: ArrayLike | None = None,
     domain_order: DomainOrder | None = None,
     announced: bool = True,
     seed: int = 1,
@@ -109,7 +110,7 @@ def domain_incremental_split(
     return _in_order(labels, [names[d] for d in order], tasks, announced, seed)
 
 
-def one_domain(targets: Any, domain: str, *, announced: bool, seed: int) -> DomainSplit:
+def one_domain(targets: ArrayLike, domain: str, *, announced: bool, seed: int) -> DomainSplit:
     """Make the stream of a single domain, for learning after other domains.
 
     Args:
@@ -120,12 +121,12 @@ def one_domain(targets: Any, domain: str, *, announced: bool, seed: int) -> Doma
         >>> one_domain([1, 0], "night", announced=True, seed=1).domains
         ('night',)
     """
-    rows = [np.arange(len(targets))]
+    rows = [np.arange(len(np.asarray(targets)))]
     return _in_order(targets, [domain], rows, announced, seed)
 
 
 def _in_order(
-    targets: Any, domains: Sequence[str], tasks: list[np.ndarray], announced: bool, seed: int
+    targets: ArrayLike, domains: Sequence[str], tasks: list[np.ndarray], announced: bool, seed: int
 ) -> DomainSplit:
     # Without announced boundaries, the order of samples is part of the scenario.
     fits("announced", announced, bool)

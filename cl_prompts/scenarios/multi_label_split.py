@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cl_prompts.datasets.classes import check_label_matrix, check_positives, count_positives
+from cl_prompts.datasets.classes import check_label_matrix, count_labels, positive_matrix
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.split import BaseSplit, Split, as_tasks, read_only
+from cl_prompts.scenarios.split import BaseSplit, Split, as_tasks, read_only, with_sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +81,13 @@ class MultiLabelSplit(BaseSplit):
     def of(
         cls,
         name: str,
-        labels: Any,
-        tasks: Iterable[Any],
+        labels: ArrayLike,
+        tasks: Iterable[ArrayLike],
         *,
-        visible: Any = None,
+        visible: ArrayLike | None = None,
         boundaries: bool = False,
-        test_labels: Any = None,
-        parameters: Mapping[str, Any] | None = None,
+        test_labels: ArrayLike | None = None,
+        parameters: Mapping[str, object] | None = None,
     ) -> MultiLabelSplit:
         """Make a split from the rows and the annotated classes of each task.
 
@@ -101,10 +102,9 @@ class MultiLabelSplit(BaseSplit):
             InputError: not a 0/1 matrix, a class without training images, no task, a row that does
                 not exist, or test labels of another width.
         """
-        matrix = check_label_matrix(labels, "labels")
-        check_positives(matrix, "labels")
+        matrix = positive_matrix(labels, "labels")
         rows = as_tasks(tasks, len(matrix))
-        counts = count_positives(matrix, rows)
+        counts = count_labels(matrix, rows, matrix.shape[1])
         if visible is not None:
             # Hidden labels do not count.
             counts = np.where(visible, counts, 0)
@@ -137,7 +137,7 @@ class MultiLabelSplit(BaseSplit):
         reached = self.test_first <= range(self.n_tasks)[task]
         return np.flatnonzero((self.test_first >= 0) & reached)
 
-    def with_test_labels(self, test_labels: Any) -> MultiLabelSplit:
+    def with_test_labels(self, test_labels: ArrayLike) -> MultiLabelSplit:
         """Return the split with a test set.
 
         Args:
@@ -173,17 +173,17 @@ class MultiLabelSplit(BaseSplit):
         *common, _ = super().facts()
         return [*common, f"{self.n_samples} images", f"{self.n_labels} labels"]
 
-    def columns(self) -> dict[str, tuple[Sequence[int], int]]:
+    def columns(self) -> dict[str, list[int]]:
         """Return images, home classes of blurry streams, visible labels, and test images."""
-        columns: dict[str, tuple[Sequence[int], int]] = {"images": (self.sizes, sum(self.sizes))}
+        columns = {"images": with_sum(self.sizes)}
         if self.anchors is not None:
             columns |= self.anchors.home_columns()
         n_visible = self.visible.sum(axis=1).tolist()
-        columns["visible classes"] = (n_visible, int(self.seen[-1].sum()))
-        columns["visible labels"] = (self.counts.sum(axis=1).tolist(), int(self.counts.sum()))
+        columns["visible classes"] = [*n_visible, int(self.seen[-1].sum())]
+        columns["visible labels"] = with_sum(self.counts.sum(axis=1).tolist())
         if self.test_first is not None:
             tests = [len(self.test_indices(task)) for task in range(self.n_tasks)]
-            columns["test images"] = (tests, tests[-1])
+            columns["test images"] = [*tests, tests[-1]]
         return columns
 
     def notes(self) -> list[str]:

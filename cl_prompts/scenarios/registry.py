@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cl_prompts.errors import unknown
+from numpy.typing import ArrayLike
+
+from cl_prompts.checks import one_of
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.domain_incremental import domain_incremental_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -73,7 +75,11 @@ class Scenario:
         return list(keywords(partial(self.split, None), {TEST_LABELS, DOMAINS}))
 
     def make(
-        self, targets: Any, test_targets: Any = None, domain_of_each: Any = None, **parameters: Any
+        self,
+        targets: ArrayLike,
+        test_targets: ArrayLike | None = None,
+        domain_of_each: ArrayLike | None = None,
+        **parameters: Any,
     ) -> BaseSplit:
         """Split the labels of a training set.
 
@@ -83,10 +89,8 @@ class Scenario:
             InputError: an unknown or missing parameter, a result of another type, or an error of
                 the function.
         """
-        known = self.parameters
         for name in parameters:
-            if name not in known:
-                raise unknown(f"parameter of {self.name}", name, known)
+            one_of(f"parameter of {self.name}", name, self.parameters)
         function = partial(self.split, targets)
         taken = keywords(function, set())
         for name, value in ((TEST_LABELS, test_targets), (DOMAINS, domain_of_each)):
@@ -140,8 +144,7 @@ def find_scenario(name: str) -> Scenario:
         InputError: an unknown scenario.
     """
     if ":" not in name:
-        if name not in SCENARIOS:
-            raise unknown("scenario", name, SCENARIOS)
+        one_of("scenario", name, SCENARIOS)
         return SCENARIOS[name]
     found = load_object("scenario", name)
     return found if isinstance(found, Scenario) else Scenario.of(load_function("scenario", name))

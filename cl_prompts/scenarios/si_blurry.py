@@ -8,10 +8,10 @@ from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cl_prompts.checks import one_of, whole_number
-from cl_prompts.datasets.classes import check_labels, count_classes, permutation
-from cl_prompts.errors import InputError
+from cl_prompts.checks import fits, one_of, whole_number
+from cl_prompts.datasets.classes import check_labels, count_labels, permutation
 from cl_prompts.scenarios.split import Split
 
 Leftover = Literal["keep", "drop"]
@@ -20,7 +20,7 @@ Rows = list[np.ndarray]  # one int64 array per task, of data-set rows or of clas
 
 
 def si_blurry_split(
-    targets: Any,
+    targets: ArrayLike,
     *,
     n_tasks: int = 5,
     disjoint_percent: int = 50,
@@ -93,7 +93,7 @@ def si_blurry_split(
 
 
 def i_blurry_split(
-    targets: Any,
+    targets: ArrayLike,
     *,
     n_tasks: int = 5,
     disjoint_percent: int = 50,
@@ -112,7 +112,7 @@ def i_blurry_split(
 
 
 def disjoint_split(
-    targets: Any,
+    targets: ArrayLike,
     *,
     n_tasks: int = 5,
     seed: int = 1,
@@ -131,7 +131,7 @@ def disjoint_split(
     return replace(split, name="disjoint", parameters=kept)
 
 
-def iid_split(targets: Any, *, seed: int = 1) -> Split:
+def iid_split(targets: ArrayLike, *, seed: int = 1) -> Split:
     """Put all samples into one task in random order, for the joint upper bound."""
     split = i_blurry_split(targets, n_tasks=1, disjoint_percent=0, blurry_percent=0, seed=seed)
     return replace(split, name="i.i.d.", parameters={"seed": split.parameters["seed"]})
@@ -159,8 +159,7 @@ def blurry_stream(
     disjoint_percent = whole_number("disjoint_percent", disjoint_percent, 0, 100)
     blurry_percent = whole_number("blurry_percent", blurry_percent, 0, 100)
     seed = whole_number("seed", seed, 0, 2**64 - 1)
-    if not isinstance(stochastic, bool):
-        raise InputError(f"stochastic must be True or False, not {stochastic!r}")
+    fits("stochastic", stochastic, bool)
     one_of("leftover", leftover, Leftover)
 
     draws = _Draws(seed, n_tasks, stochastic)
@@ -196,7 +195,7 @@ def blurry_stream(
     return Split(
         name="Si-Blurry" if stochastic else "i-Blurry",
         tasks=tuple(tasks),
-        counts=count_classes(labels, tasks, n_classes),
+        counts=count_labels(labels, tasks, n_classes),
         n_samples=len(labels),
         parameters={
             "disjoint_percent": disjoint_percent,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cl_prompts.datasets.classes import check_label_matrix, check_positives, count_positives
+from cl_prompts.datasets.classes import count_labels, positive_matrix
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry import Leftover, blurry_stream
 from cl_prompts.scenarios.split import Classes, Split
 
 
 def si_blurry_multi_label_split(
-    labels: Any,
+    labels: ArrayLike,
     *,
     n_tasks: int = 5,
     disjoint_percent: int = 50,
@@ -22,7 +22,7 @@ def si_blurry_multi_label_split(
     seed: int = 1,
     stochastic: bool = True,
     leftover: Leftover = "keep",
-    test_labels: Any = None,
+    test_labels: ArrayLike | None = None,
 ) -> MultiLabelSplit:
     """Split multi-label images into tasks with blurry boundaries, each image in one task.
 
@@ -74,8 +74,7 @@ def si_blurry_multi_label_split(
         InputError: not a 0/1 matrix, a class without training images, test labels of another
             width, or a parameter out of its range.
     """
-    matrix = check_label_matrix(labels, "labels")
-    check_positives(matrix, "labels")
+    matrix = positive_matrix(labels, "labels")
     # Point 1: anchors; point 2: their stream.
     rows, anchors = anchor_labels(matrix)
     n_classes = matrix.shape[1]
@@ -86,7 +85,7 @@ def si_blurry_multi_label_split(
     tasks = tuple(rows[chosen] for chosen in stream.tasks)
     stream = replace(stream, tasks=tasks, n_samples=len(matrix))
     # Point 3: homes of classes without anchors; point 4: which classes are visible where.
-    stream = _homes_near_images(stream, count_positives(matrix, tasks))
+    stream = _homes_near_images(stream, count_labels(matrix, tasks, n_classes))
     at_home = np.arange(stream.n_tasks)[:, None] == stream.homes
     split = MultiLabelSplit.of(
         stream.name,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cl_prompts.datasets.classes import check_labels, count_classes
+from cl_prompts.datasets.classes import check_labels, count_labels
 from cl_prompts.errors import InputError
 
 Classes = tuple[tuple[int, ...], ...]  # classes of each task
@@ -48,7 +49,7 @@ class BaseSplit:
     counts: np.ndarray
     n_samples: int
     boundaries: bool = False
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the fields and convert them to read-only values."""
@@ -126,9 +127,9 @@ class BaseSplit:
         tasks = f"{self.n_tasks} task{'s' * (self.n_tasks > 1)}"
         return [tasks, f"{self.n_classes} classes", f"{self.n_samples} samples"]
 
-    def columns(self) -> dict[str, tuple[Sequence[int], int]]:
-        """Return the columns of ``describe``: one number per task, and one for all tasks."""
-        return {"samples": (self.sizes, sum(self.sizes))}
+    def columns(self) -> dict[str, list[int]]:
+        """Return the columns of ``describe``: one number per task, then one for all tasks."""
+        return {"samples": with_sum(self.sizes)}
 
     def notes(self) -> list[str]:
         """Return the lines below the table of ``describe``."""
@@ -136,15 +137,9 @@ class BaseSplit:
 
     def describe(self) -> str:
         """Return a table of the samples in each task, and the number of unused samples."""
-        columns = self.columns()
-        per_task = zip(*(values for values, _ in columns.values()), strict=True)
-        rows: list[Sequence[Any]] = [("task", *columns)]
-        rows += [(task, *values) for task, values in enumerate(per_task)]
-        rows.append(("all", *(total for _, total in columns.values())))
-        widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
-        cells = [zip(row, widths, strict=True) for row in rows]
-        lines = ["  ".join(str(value).rjust(width) for value, width in row) for row in cells]
-        return "\n".join([self.title, *lines, *self.notes()])
+        cells = [_right_aligned("task", *range(self.n_tasks), "all")]
+        cells += [_right_aligned(name, *values) for name, values in self.columns().items()]
+        return "\n".join([self.title, *map("  ".join, zip(*cells, strict=True)), *self.notes()])
 
     def plain(self) -> dict[str, Any]:
         """Return all fields as JSON values, with the sizes of the tasks instead of their rows."""
@@ -181,8 +176,6 @@ class Split(BaseSplit):
         super().__post_init__()
         for name in ("disjoint_classes", "blurry_classes"):
             by_task = getattr(self, name) or ((),) * self.n_tasks
-            if len(by_task) != self.n_tasks:
-                raise InputError(f"{name} must list the classes of each of {self.n_tasks} tasks")
             classes = tuple(tuple(int(c) for c in classes) for classes in by_task)
             object.__setattr__(self, name, classes)
 
@@ -190,11 +183,11 @@ class Split(BaseSplit):
     def of(
         cls,
         name: str,
-        targets: Any,
-        tasks: Iterable[Any],
+        targets: ArrayLike,
+        tasks: Iterable[ArrayLike],
         *,
         boundaries: bool = False,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         **others: Any,
     ) -> Self:
         """Make a split from the rows of each task.
@@ -213,7 +206,7 @@ class Split(BaseSplit):
         return cls(
             name=name,
             tasks=rows,
-            counts=count_classes(labels, rows, n_classes),
+            counts=count_labels(labels, rows, n_classes),
             n_samples=len(labels),
             boundaries=boundaries,
             parameters=parameters or {},
@@ -243,42 +236,31 @@ class Split(BaseSplit):
         return np.where(away, self.counts, 0).sum(axis=1)
 
     @property
-    def n_blurry_samples(self) -> int:
-        """Samples of blurry classes in the stream."""
-        return int(self.counts[:, [c for classes in self.blurry_classes for c in classes]].sum())
-
-    @property
     def moved(self) -> str:
         """Share of the blurry samples outside their home task, in words."""
         moved = int(self.visitors.sum())
-        blurry = self.n_blurry_samples
+        blurry = int(self.counts[:, [c for own in self.blurry_classes for c in own]].sum())
         ratio = f" ({100 * moved / blurry:.1f} %)" if blurry else ""
         return f"away from home: {moved} of {blurry} blurry samples{ratio}"
 
-    def home_columns(self) -> dict[str, tuple[Sequence[int], int]]:
+    def home_columns(self) -> dict[str, list[int]]:
         """Return the columns of home classes and visitors of each task."""
-        disjoint = [len(classes) for classes in self.disjoint_classes]
-        blurry = [len(classes) for classes in self.blurry_classes]
-        visitors = self.visitors.tolist()
         return {
-            "disjoint classes": (disjoint, sum(disjoint)),
-            "blurry home classes": (blurry, sum(blurry)),
-            "visitors": (visitors, sum(visitors)),
+            "disjoint classes": with_sum(map(len, self.disjoint_classes)),
+            "blurry home classes": with_sum(map(len, self.blurry_classes)),
+            "visitors": with_sum(self.visitors.tolist()),
         }
 
-    def columns(self) -> dict[str, tuple[Sequence[int], int]]:
+    def columns(self) -> dict[str, list[int]]:
         """Return samples and home classes; without blurry classes, visible and new classes."""
+        samples = {"samples": with_sum(self.sizes)}
         if any(self.blurry_classes):
-            return {**super().columns(), **self.home_columns()}
-        n_visible = self.visible.sum(axis=1).tolist()
-        n_seen = self.seen.sum(axis=1)
+            return samples | self.home_columns()
+        n_seen = self.seen.sum(axis=1).tolist()
         # Number of classes that first appear in each task.
-        new = np.diff(n_seen, prepend=0).tolist()
-        return {
-            **super().columns(),
-            "classes": (n_visible, int(n_seen[-1])),
-            "new classes": (new, sum(new)),
-        }
+        new = with_sum(np.diff(n_seen, prepend=0).tolist())
+        classes = [*self.visible.sum(axis=1).tolist(), n_seen[-1]]
+        return {**samples, "classes": classes, "new classes": new}
 
     def notes(self) -> list[str]:
         """Return lines on moved, repeated and dropped samples."""
@@ -293,7 +275,7 @@ class Split(BaseSplit):
         return [*notes, f"dropped: {lost} samples; classes in no task: {classes}"]
 
 
-def as_tasks(tasks: Iterable[Any], n_samples: int) -> tuple[np.ndarray, ...]:
+def as_tasks(tasks: Iterable[ArrayLike], n_samples: int) -> tuple[np.ndarray, ...]:
     """Check the data-set rows of each task and return them as read-only arrays (n,) int64.
 
     Raises:
@@ -318,7 +300,18 @@ def as_tasks(tasks: Iterable[Any], n_samples: int) -> tuple[np.ndarray, ...]:
     return tuple(checked)
 
 
-def read_only(values: Any) -> np.ndarray:
+def with_sum(values: Iterable[int]) -> list[int]:
+    """Append the sum of all values."""
+    values = list(values)
+    return [*values, sum(values)]
+
+
+def _right_aligned(*cells: object) -> list[str]:
+    width = max(len(str(cell)) for cell in cells)
+    return [str(cell).rjust(width) for cell in cells]
+
+
+def read_only(values: ArrayLike) -> np.ndarray:
     """Return a read-only int64 copy."""
     array = np.array(values, dtype=np.int64)
     array.setflags(write=False)

@@ -73,7 +73,8 @@ def test_every_file_is_opened_once_with_progress(
     data = load("folder", write_folder(tmp_path))
     opened: list[str] = []
     monkeypatch.setattr(
-        "cl_prompts.datasets.bad_images.decode", lambda path: opened.append(path) or torch.zeros(3)
+        "cl_prompts.datasets.bad_images.decode",
+        lambda path: opened.append(path) or torch.zeros(3, 1, 1),
     )
     monkeypatch.setattr("cl_prompts.datasets.bad_images._AT_ONCE", 5)
     calls: list[tuple[int, int]] = []

@@ -36,13 +36,6 @@ def test_what_a_subclass_makes_of_images_is_not_known() -> None:
     assert not Noisy(images, targets, None).is_plain
 
 
-def test_items_leave_the_global_generator_alone() -> None:
-    data = load_dataset("digits", image_size=32)
-    state = torch.get_rng_state()
-    assert data.train[0][0].shape == data.test[0][0].shape
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 def test_indexing_ends_where_the_data_set_does() -> None:
     data = load("digits", classes=2)
     assert len(list(data.test)) == len(data.test)

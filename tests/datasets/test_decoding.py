@@ -67,12 +67,6 @@ def test_sixteen_bit_colour_keeps_its_high_bytes(tmp_path: Path) -> None:
     assert image.permute(1, 2, 0).tolist() == [[[0x12, 0x80, 0xFF], [0, 0, 1]]]
 
 
-def test_floats_are_grey_levels_from_0_to_1(tmp_path: Path) -> None:
-    values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
-    image = decode(save(tmp_path / "float.tif", values))
-    assert np.array_equal(image[1].numpy(), np.round(255 * values.astype(np.float64)))
-
-
 def write_tiff(path: Path, bits: int, kind: int, photometric: int, pixels: bytes) -> str:
     """A TIFF file of one row of two grey pixels, of integers (kind 1) or floats (kind 3)."""
     at = 8 + 2 + 9 * 12 + 4
@@ -85,37 +79,19 @@ def write_tiff(path: Path, bits: int, kind: int, photometric: int, pixels: bytes
 
 
 @pytest.mark.parametrize(
-    ("bits", "kind", "photometric", "pixels", "expected"),
+    ("bits", "kind", "photometric", "pixels"),
     [
-        (12, 1, 1, bytes([0xFF, 0xF8, 0x08]), [255, 128]),  # 4095 and 2056, packed
-        (16, 1, 0, struct.pack("<2H", 0, 65535 - 257), [255, 1]),
-        (32, 3, 0, struct.pack("<2f", 0, 0.8), [255, 51]),
+        (12, 1, 1, bytes([0xFF, 0xF8, 0x08])),  # 4095 and 2056, packed
+        (16, 1, 0, struct.pack("<2H", 0, 65535 - 257)),
+        (32, 1, 1, struct.pack("<2i", 0, 255)),
+        (32, 3, 1, struct.pack("<2f", 0, 0.8)),
     ],
 )
-def test_grey_of_12_bits_and_with_0_for_white(
-    tmp_path: Path, bits: int, kind: int, photometric: int, pixels: bytes, expected: list[int]
+def test_other_grey_levels_are_refused(
+    tmp_path: Path, bits: int, kind: int, photometric: int, pixels: bytes
 ) -> None:
     path = write_tiff(tmp_path / "a.tif", bits, kind, photometric, pixels)
-    assert decode(path).tolist() == [[expected]] * 3
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "sentence"),
-    [
-        ("float32", [0, np.nan], "it has NaN or infinite pixels"),
-        ("float32", [0, np.inf], "it has NaN or infinite pixels"),
-        ("float32", [0, 255], "its floating-point pixels are 0 to 255, not within 0 to 1"),
-        ("float32", [-0.5, 1], "its floating-point pixels are -0.5 to 1, not within 0 to 1"),
-        ("int32", [0, 255], "it has 32-bit integers, whose value of white is unknown: "),
-        ("int32", [-(2**31), 2**31 - 1], "it has 32-bit integers, whose value of white"),
-    ],
-)
-def test_pixels_without_a_meaning_are_refused(
-    tmp_path: Path, kind: str, values: list[float], sentence: str
-) -> None:
-    path = tmp_path / "a.tiff"
-    save(path, np.array([values], dtype=kind))
-    assert refusal(path).startswith(sentence)
+    assert refusal(Path(path)) == "its grey levels have no usual form: save it with 8 bits"
 
 
 def test_plain_colour_grey_palette_and_single_bits(tmp_path: Path) -> None:
@@ -194,13 +170,6 @@ def test_rows_of_a_turned_tiff_without_compression_have_their_width(
     assert torch.equal(turned, lying.rot90(-1, (1, 2)))
 
 
-def test_sixteen_bits_are_turned_upright_too(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    image = decode(save(tmp_path / "turned.png", RAMP, exif=exif))
-    assert (image[0, 0, 0], image[0, -1, -1]) == (255, 0)
-
-
 def test_damaged_exif_counts_as_none(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", CORNER, exif=b"Exif\0\0" + b"II*\0\xff\xff")
     assert decode(path).shape == (3, 2, 3)
@@ -245,15 +214,7 @@ def test_cut_files_are_refused(tmp_path: Path, cut: int) -> None:
 
 def test_sixteen_bits_with_a_transparent_level_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "key.png", RAMP, transparency=7)
-    parts = {b"IHDR": struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0), b"tRNS": b"\0\1" * 3}
-    parts |= {b"IDAT": zlib.compress(b"\0" + b"\0\1" * 3), b"IEND": b""}
-    chunks = (
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in parts.items()
-    )
-    (tmp_path / "colour.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
-    for name in ("key.png", "colour.png"):
-        assert refusal(tmp_path / name) == "it is transparent with 16 bits: save it with 8 bits"
+    assert "no usual form" in refusal(tmp_path / "key.png")
 
 
 def test_missing_files_and_other_contents_are_refused(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cl_prompts.datasets.domain_folders import split_cells
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.folders import holds_domains
+from cl_prompts.datasets.source import Part
 from cl_prompts.scenarios import domain_incremental_split
 from tests.datasets.toys import grey, load, write_image
 
@@ -116,7 +116,9 @@ def test_a_slash_in_a_name_parts_no_class_from_its_domain() -> None:
     """ "b/c" in "a" is not "c" in "a/b"."""
     classes = ["b/c", "c", "b/c", "c", "-1", "=x", "-1", "=x"]
     domains = ["a", "a/b", "a", "a/b", "..", "..", "..", ".."]
-    train, test = split_cells(classes, domains, 50, seed=0)
-    cells = [(domains[row], classes[row]) for row in test.tolist()]
+    names, labels = np.unique(classes, return_inverse=True)
+    rows = [*map(str, range(8))]
+    train, test = Part(rows, labels, np.array(domains)).split(names.tolist(), 50, seed=0)
+    cells = [(domains[int(row)], classes[int(row)]) for row in test.files]
     assert sorted(cells) == sorted(set(zip(domains, classes, strict=True)))
-    assert len(train) == len(test)
+    assert len(train.files) == len(test.files)

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from cl_prompts.datasets.classes import check_label_matrix, check_labels, check_positives
+from cl_prompts.datasets.classes import check_label_matrix, check_labels, positive_matrix
 from cl_prompts.datasets.dataset import as_dataset
-from cl_prompts.datasets.readers import split_rows
 from cl_prompts.datasets.registry import load_dataset
+from cl_prompts.datasets.source import split_rows
 from cl_prompts.datasets.voc import CLASSES
 from cl_prompts.errors import InputError
 from tests.datasets.test_domain_folders import write_domainnet, write_domains
@@ -221,11 +221,8 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, Edit | tuple[Edit, di
         {
             "no JSON": text("annotations/instances_val2014.json", "{"),
             "no file": gone("annotations/instances_val2014.json"),
-            "categories": coco(lambda it: it["categories"].pop()),
+            "categories": coco(lambda it: it["categories"].append({"id": 91, "name": "eel"})),
             "no annotations": coco(lambda it: it.pop("annotations")),
-            "unlisted": coco(
-                lambda it: it["annotations"].append({"image_id": 8, "category_id": 1})
-            ),
             "missing": coco(lambda it: it["images"][0].update(file_name="gone.jpg")),
         },
     ),
@@ -257,7 +254,7 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, Edit | tuple[Edit, di
             "1-D": array("train/a.npy", [0.0, 1.0]),
             "width": array("train/a.npy", np.zeros((4, 2))),
             "names": text("classes.json", '["ant"]'),
-            "no names": text("classes.json", "{}"),
+            "no names": text("classes.json", "{"),
             "one class": array("train/a.labels.npy", [2, 2, 2, 2]),
         },
     ),
@@ -384,7 +381,7 @@ def test_arguments_and_labels() -> None:
     some: dict[str, Any] = {"none": [[0, 0, 0]], "one": [[1, 0, 1]], "two": [[0, 0, 1]]}
     for title, positives in some.items():
         found = np.array(positives, dtype=np.uint8)
-        cases[f"positives, {title}"] = lambda found=found: check_positives(found, "targets")
+        cases[f"positives, {title}"] = lambda found=found: positive_matrix(found, "targets")
     for title, share in {"0": (0, 0), "nan": (float("nan"), 0), "seed": (20, -1)}.items():
         cases[f"share, {title}"] = lambda share=share: split_rows(LABELS, *share, "abc")
     check_refusals(Path(__file__).with_name("refused_arguments.txt"), cases)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.nn.functional import interpolate
 
 import cl_prompts
 from cl_prompts.datasets.decoding import decode
@@ -25,18 +24,6 @@ from cl_prompts.datasets.registry import (
 from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.errors import RunError
 from tests.datasets.toys import load, refusal, write_csv
-
-
-def test_random_parts_take_the_place_of_a_data_set_s_own_augmentation() -> None:
-    own = load_dataset("digits", image_size=28)
-    parts = load_dataset("digits", image_size=28, crop="random_area")
-    first = own.test[0][0][None]
-    grown = interpolate(first, 32, mode="bicubic", antialias=True)[0, :, 2:-2, 2:-2]
-    assert (parts.test[0][0] - grown).abs().mean() < 0.05  # the centre of the image at 32 pixels
-    assert (parts.test[0][0] - own.test[0][0]).abs().mean() > 0.05
-    views = torch.stack([parts.train[0][0] for _ in range(20)])
-    assert views.flatten(1).unique(dim=0).shape == (20, 3 * 28 * 28)
-    assert views.mean((1, 2, 3)).std() > 0.05  # some show a small part
 
 
 def write_wide(root: Path) -> Path:

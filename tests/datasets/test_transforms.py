@@ -156,17 +156,6 @@ def test_views_of_a_key_stay_what_they_are(name: str, means: list[float]) -> Non
     assert found == pytest.approx(means, abs=0.1)
 
 
-def test_global_state_comes_back_after_a_failing_transform() -> None:
-    def fails(image: torch.Tensor) -> torch.Tensor:
-        torch.rand(1)
-        raise ValueError("no")
-
-    state = torch.get_rng_state()
-    with pytest.raises(ValueError, match="no"):
-        PrivateRandom(fails, seed=0)(picture())
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 def test_workers_draw_differently_and_repeat_with_the_loaders_generator() -> None:
     def epoch(seed: int) -> torch.Tensor:
         data = ImageSet([picture()] * 4, np.zeros(4, dtype=np.int64), PrivateRandom(noise, seed=0))

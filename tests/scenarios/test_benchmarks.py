@@ -3,7 +3,6 @@ strategies training on them."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -116,28 +115,9 @@ def test_builders_build_the_benchmark_of_the_split(kind: str) -> None:
     assert getattr(scenarios, f"{kind}_benchmark") is getattr(benchmarks, f"{kind}_benchmark")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_builders_show_the_parameters_of_the_split(kind: str) -> None:
-    builder = getattr(scenarios, f"{kind}_benchmark")
-    split_function = getattr(scenarios, f"{kind}_split")
-    assert builder.__name__ == f"{kind}_benchmark"
-    shown = inspect.signature(builder).parameters
-    _, *declared = inspect.signature(split_function, eval_str=True).parameters.items()
-    of_data = ("test_labels", "domains")
-    own = {name: parameter for name, parameter in declared if name not in of_data}
-    assert list(shown) == ["train", "test", *own]
-    assert {name: shown[name] for name in own} == own
-    text = inspect.getdoc(builder) or ""
-    assert text.startswith(f"Build the Avalanche benchmark of ``{kind}_split(train.targets, ...)``")
-    assert inspect.getdoc(split_function) in text
-
-
 def test_a_user_function() -> None:
     builder = benchmark_builder(pairs)
     assert builder.__name__ == "pairs_benchmark"
-    assert str(inspect.signature(builder)).startswith(
-        "(train: Any, test: Any, *, size: int, keep: tuple[int, ...] = (0, 1), reverse: "
-    )
     benchmark = builder(*SINGLE, size=50)
     assert benchmark.split == pairs(LABELS, size=50)
     assert [len(e.dataset) for e in benchmark.train_stream] == [50, 50, 20]
@@ -151,11 +131,6 @@ def test_a_function_that_returns_no_split() -> None:
 
     with pytest.raises(InputError, match="'rows' must return a Split, not list"):
         benchmark_builder(rows)(*SINGLE)
-
-
-def test_every_entry_of_the_registry_has_a_builder() -> None:
-    for name in SCENARIOS:
-        assert callable(getattr(scenarios, f"{name}_benchmark")), f"no builder for scenario {name}"
 
 
 def test_user_splits() -> None:

@@ -36,13 +36,6 @@ def test_from_user_tasks() -> None:
     ]
 
 
-def test_all_labels_are_visible_unless_told_otherwise() -> None:
-    split = MultiLabelSplit.of("mine", LABELS, TASKS)
-    assert split.counts.tolist() == [[1, 2, 0], [1, 1, 1]]
-    assert split[1].classes == (0, 1, 2)
-    assert [task.classes for task in split[:1]] == [(0, 1)]
-
-
 def test_no_test_set() -> None:
     split = mlcil_split(some_labels(40, 6), protocol="B0-C2")
     with pytest.raises(InputError, match="this split has no test set: make it with test_labels="):

@@ -105,9 +105,6 @@ def made_otherwise() -> dict[str, Callable[[], object]]:
         "other labels": lambda: benchmark_from_split(
             Pictures(SINGLE[0].targets[::-1].copy()), SINGLE[1], si_blurry_split(SINGLE[0].targets)
         ),
-        "other test labels": lambda: benchmark_from_split(
-            MULTI[0], Pictures(1 - MULTI[1].targets), split
-        ),
         "no value": lambda: ready.make(labels),
         "unknown parameter": lambda: ready.make(labels, seed=1, shufle=True),
         "own parameter": lambda: SCENARIOS["mlcil"].make(

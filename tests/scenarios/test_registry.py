@@ -19,8 +19,6 @@ from cl_prompts.scenarios import (
     Split,
     benchmark_builder,
     find_scenario,
-    si_blurry_multi_label_split,
-    si_blurry_split,
 )
 from tests.scenarios.images import KINDS, SINGLE
 
@@ -85,14 +83,6 @@ def test_every_split_function_is_registered() -> None:
 def test_every_scenario_has_a_row_of_test_data() -> None:
     missing = sorted({*SCENARIOS} - {*KINDS})
     assert not missing, f"add {', '.join(missing)} to KINDS in tests/scenarios/images.py"
-
-
-def test_short_names() -> None:
-    assert find_scenario("si_blurry") is SCENARIOS["si_blurry"]
-    assert find_scenario("si_blurry").split is si_blurry_split
-    assert not find_scenario("si_blurry").multi_label
-    assert find_scenario("si_blurry_multi_label").split is si_blurry_multi_label_split
-    assert find_scenario("si_blurry_multi_label").multi_label
 
 
 def test_a_user_function_by_its_dotted_name() -> None:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_prompts.scenarios import si_blurry_multi_label_split, si_blurry_split
 from cl_prompts.scenarios.si_blurry_multi_label import anchor_labels
-from tests.scenarios.labels import blurry_parameters, label_lists, matrices, some_labels
+from tests.scenarios.labels import blurry_parameters, label_lists, matrices
 
 
 def parameters(n_classes: int) -> st.SearchStrategy[dict[str, Any]]:
@@ -132,13 +131,3 @@ def test_a_class_without_anchors_stays_at_home_if_no_task_has_more_images() -> N
     )
     assert split.anchors is not None
     assert split.anchors.homes.tolist() == [0, 1, 1]
-
-
-def test_same_seed_same_stream_and_global_generators_rest() -> None:
-    labels = some_labels(200, 12)
-    torch.manual_seed(0)
-    state = torch.get_rng_state()
-    first = si_blurry_multi_label_split(labels, seed=7)
-    assert torch.equal(state, torch.get_rng_state())
-    assert first == si_blurry_multi_label_split(labels, seed=7)
-    assert first != si_blurry_multi_label_split(labels, seed=8)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from avalanche.benchmarks import benchmark_with_validation_stream, split_online_stream
+from avalanche.benchmarks import benchmark_with_validation_stream
 from avalanche.benchmarks.utils import DataAttribute
 from torch.utils.data import DataLoader
 
@@ -248,13 +248,6 @@ def test_a_benchmark_with_validation_keeps_the_marks(scenario: str) -> None:
     assert whole.split.n_tasks == len(whole.train_stream)  # the first benchmark is as it was
 
 
-@pytest.mark.parametrize("scenario", MARKS)
-def test_an_online_stream_keeps_the_marks(scenario: str) -> None:
-    whole = benchmark(scenario)
-    pieces = list(split_online_stream(whole.train_stream, 10, shuffle=False))
-    assert {marks(piece) for piece in pieces} == {MARKS[scenario]}
-
-
 def test_parts_of_streams_without_an_order_may_be_shuffled() -> None:
     made = benchmark_with_validation_stream(benchmark("class_incremental"), 0.2, shuffle=True)
     strategy = make("linear_probe", "class_incremental")
@@ -286,13 +279,3 @@ def test_multi_hot_targets() -> None:
     assert both.data.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 1]]
     with pytest.raises(TypeError, match="multi-hot targets cannot be joined with DataAttribute"):
         targets.concat(DataAttribute([1, 2], "targets"))
-
-
-def test_joined_experiences_keep_their_masks() -> None:
-    benchmark = make_benchmark("mlcil", protocol="B0-C4")
-    first, second = (benchmark.train_stream[t].dataset for t in (0, 1))
-    joined = first.concat(second).subset([0, len(first)]).train().eval()
-    assert isinstance(joined.targets, MultiHotTargets)
-    expected = [first[0][1], second[0][1]]
-    assert torch.equal(torch.stack(list(joined.targets)), torch.stack(expected))
-    assert torch.equal(torch.stack([joined[i][1] for i in range(2)]), torch.stack(expected))

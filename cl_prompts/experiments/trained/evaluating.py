@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cl_prompts.datasets.csv_table import csv_rows, label_matrix
+from cl_prompts.datasets.classes import label_matrix
+from cl_prompts.datasets.csv_table import csv_rows
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.folders import class_folders, holds_domains, scan_images
 from cl_prompts.datasets.hub import hub_options, labelled_rows
@@ -106,7 +107,7 @@ def labelled_images(
         parents = [place / domain for domain in class_folders(place)]
     folders = [parent / name for parent in parents for name in class_folders(parent)]
     found = scan_images(folders)
-    return found.paths, [[folders[position].name] for position in found.labels]
+    return found.files, [[folders[position].name] for position in found.labels]
 
 
 class Labelled(NamedTuple):

@@ -135,7 +135,7 @@ def image_files(paths: Sequence[Path]) -> list[ImageFile]:
         elif path.suffix == ".csv" and path.is_file():
             found += [str(path.parent / row.path) for row in csv_rows(path)]
         elif path.is_dir():
-            found += scan_images([path]).paths
+            found += scan_images([path]).files
         elif path.is_file():
             found.append(str(path))
         else:

@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from cl_prompts.datasets import registry as datasets
-from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.source import Part, Source
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.recipes.recipe_files import load_recipe, recipe_names
@@ -253,16 +253,14 @@ def fake_source(n_classes: int, side: int, *, several: bool, domains: tuple[str,
     with ``several``, each shows the next class, too."""
     rng = np.random.default_rng(0)
     width = side + (side > 64) * 20
-    parts: list[Any] = []
-    found: list[Any] = []
+    parts = []
     for times in (len(domains) or 2, len(domains) or 1):
         classes = np.arange(times * n_classes) % n_classes
         images = rng.integers(0, 256, (len(classes), 3, side, width), dtype=np.uint8)
         rows = (np.eye(n_classes) + np.eye(n_classes, k=1))[classes].astype(np.uint8)
-        parts += [torch.from_numpy(images), rows if several else classes]
-        found.append(np.repeat(domains, n_classes) if domains else None)
-    names = tuple(f"c{i}" for i in range(n_classes))
-    return Source(*parts, names, train_domains=found[0], test_domains=found[1])
+        of_each = np.repeat(domains, n_classes) if domains else None
+        parts.append(Part(torch.from_numpy(images), rows if several else classes, of_each))
+    return Source(parts, tuple(f"c{i}" for i in range(n_classes)))
 
 
 NATIVE = {
@@ -297,7 +295,7 @@ def test_every_shipped_recipe_trains_and_evaluates(
     small = ["backbone=glyph_vit_tiny", "image_size=16", f"classes={used}"]
     source = fake_source(n_classes, side, several=several, domains=domains)
     entry = datasets.DATASETS[dataset]
-    read = wraps(entry.read)(lambda folder, cache, **_: source)
+    read = wraps(entry.read)(lambda folder, **_: source)
     entry = replace(entry, read=read, layout="")
     monkeypatch.setitem(datasets.DATASETS, dataset, entry)
     resources = Resources()
