@@ -12,17 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cl_prompts.user_code import dataset, scenario
+from cl_prompts.versions import NUMBERS, __version__
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.trained.model import Model
 
-__all__ = ["Model", "dataset", "scenario"]
-
-#: pyproject.toml reads the version here
-__version__ = "0.1.0"
-
-#: tables and sweeps separate runs of different NUMBERS: raise it with each change of results
-NUMBERS = 1
+__all__ = ["NUMBERS", "Model", "__version__", "dataset", "scenario"]
 
 
 def __getattr__(name: str) -> Any:

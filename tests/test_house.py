@@ -47,8 +47,6 @@ def test_a_strategy_is_abstract_or_final() -> None:
         "APER.optimizer_step",
         "PrototypeStrategy.criterion",
         "PrototypeStrategy.optimizer_step",
-        # sums that shards computed take the place of the stream
-        "PrototypeStrategy.training_epoch",
         "Joint.train",
         # variants of a method in a part that it makes
         "LayUPProbe.make_classifier",

@@ -16,7 +16,7 @@ from tests.forked import forked
 
 PACKAGE = Path(cl_prompts.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-EVERYWHERE = {"catalog", "errors", "checks", "seeds", "user_code"}
+EVERYWHERE = {"catalog", "errors", "checks", "seeds", "user_code", "versions"}
 PARTS = {"backbones", "prompts", "closed_form", "models", "losses", "training", "metrics"}
 #: room -> the rooms that it may import from, besides errors and checks
 ROOMS: dict[str, set[str]] = {
@@ -35,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "checks": set(),
     "seeds": set(),
+    "versions": set(),
     "user_code": set(),
     "testing": {"backbones", "scenarios", "strategies"},
     "__init__": {"experiments"},  # Model, when it is used

@@ -23,7 +23,7 @@ def test_the_version_stands_in_one_place_and_is_repeated_right() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)
     assert PROJECT["project"]["dynamic"] == ["version"]
     place = PROJECT["tool"]["setuptools"]["dynamic"]["version"]["attr"]
-    assert place == "cl_prompts.__version__"
+    assert place == "cl_prompts.versions.__version__"
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == version
     assert citation["license"] == PROJECT["project"]["license"]

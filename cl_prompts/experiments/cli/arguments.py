@@ -9,10 +9,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from cl_prompts import __version__
 from cl_prompts.checks import words_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.parameters import argument_sentences
+from cl_prompts.versions import __version__
 
 _EXAMPLES = """\
 examples:

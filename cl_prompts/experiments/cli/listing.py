@@ -128,7 +128,8 @@ def listed_runs(above: Path, words: Sequence[str] = ()) -> str:
     Raises:
         InputError: no such run.
     """
-    rows = [("recipe", "method", "seed", "score", "classes", "date", "folder")]
+    rows: list[tuple[str, ...]] = []
+    rows.append(("recipe", "method", "seed", "score", "classes", "date", "folder"))
     for folder, run in runs_below(above):
         about = [run["recipe"], run["strategy"], run["seed"], _score(run), run["n_classes"]]
         row = tuple(map(str, (*about, run["time"], folder)))

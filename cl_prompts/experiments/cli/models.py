@@ -176,7 +176,7 @@ def learn(
         out: folder of the new model, or parent of the new run's folder.
     """
     from cl_prompts.experiments.trained.card import read_card
-    from cl_prompts.experiments.trained.model import folder_of
+    from cl_prompts.experiments.trained.hub import folder_of
 
     card = read_card(folder_of(model), trust_code)
     if not card.sums and (model / "config.yaml").is_file():
@@ -291,8 +291,8 @@ def push(model: Path, name: str, *, public: bool = False) -> None:
         public: make a new repository public (default: private).
     """
     from cl_prompts.experiments.trained.card import read_card
+    from cl_prompts.experiments.trained.hub import folder_of
     from cl_prompts.experiments.trained.hub import push as pushed
-    from cl_prompts.experiments.trained.model import folder_of
 
     folder = folder_of(model)
     address, names = pushed(folder, read_card(folder, trust_code=True), name, public=public)
@@ -315,7 +315,7 @@ def _loaded(place: Path, trust_code: bool, device: str = "auto") -> Model:
 
 def _target(model: Path, out: Path | None, *, in_place: bool) -> Path:
     """Return the folder to write, before any work."""
-    from cl_prompts.experiments.trained.model import folder_of
+    from cl_prompts.experiments.trained.hub import folder_of
 
     if in_place:
         if out is not None:

@@ -105,7 +105,10 @@ class RunConfig:
 
     def user_code(self) -> list[str]:
         """Return the dotted names that affect the numbers, also of unchecked settings."""
-        names = [self.strategy, *values.by_name("plugins", self.options.get("plugins"))]
+        names: list[object] = [
+            self.strategy,
+            *values.by_name("plugins", self.options.get("plugins")),
+        ]
         names += [self.dataset.get("name"), self.scenario.get("name")]
         names += [] if self.parent is None else self.parent.code
         return [str(name) for name in names if is_dotted(str(name))]

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from cl_prompts import __version__
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
@@ -28,6 +27,7 @@ from cl_prompts.experiments.run_folder.files import csv_text, json_text
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, modules
 from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.run_folder.runs import METRICS_FILE, TIME
+from cl_prompts.versions import __version__
 
 Row = tuple[int, str, str, float]
 METRICS_HEADER = "samples_seen,metric,scope,value\n"

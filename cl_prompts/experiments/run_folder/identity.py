@@ -15,13 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cl_prompts
 from cl_prompts.checks import sha256, source_hash
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import flat, plain
 from cl_prompts.user_code import code_hash
+from cl_prompts.versions import NUMBERS
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.run import Run
@@ -88,7 +88,7 @@ def settings_identity(settings: RunConfig) -> dict[str, Any]:
     """
     values = json.loads(json.dumps(plain(asdict(settings))))
     return {
-        "numbers": cl_prompts.NUMBERS,
+        "numbers": NUMBERS,
         "settings": {key: value for key, value in flat(values) if key not in NOT_IDENTITY},
         "files": _files_of(values),
         "code": {name: code_hash(name) for name in settings.user_code()},
@@ -97,7 +97,7 @@ def settings_identity(settings: RunConfig) -> dict[str, Any]:
 
 def modules() -> list[Path]:
     """Return the modules that determine numbers: subpackages, of ``experiments`` ``runner``."""
-    package = Path(cl_prompts.__file__).parent
+    package = Path(__file__).parents[2]
     folders = {*package.iterdir(), package / "experiments/runner"} - {package / "experiments"}
     return sorted(file for folder in folders for file in folder.rglob("*.py"))
 

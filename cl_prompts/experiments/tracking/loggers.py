@@ -83,9 +83,9 @@ class TensorBoard:
         total, first, second = (float(values**power @ counts) for power in (0, 1, 2))
         if total:
             # Raw, one bucket a prompt: TensorBoard's bucketing would join unrelated neighbours.
-            buckets: Any = ((values + 0.5).tolist(), list(counts))
+            limits, raw = (values + 0.5).tolist(), list(counts)
             self._writer.add_histogram_raw(
-                tag, 0, len(counts), total, first, second, *buckets, step
+                tag, 0, len(counts), total, first, second, limits, raw, step
             )
 
     def compare(self, settings: RunConfig) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,18 @@ from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import file_hash, pixels_hash
 from cl_prompts.datasets.transforms import ImageTransform
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, first_of
+from cl_prompts.experiments.trained.card import Card
 from cl_prompts.experiments.trained.ledger import Ledger, hashes_of
+from cl_prompts.experiments.trained.predicting import image_files
 from cl_prompts.models.prototype import PrototypeViT
 
 #: an image: a file, or a tensor (3, size, size) in [0, 1]
 Item = ImageFile | Tensor
 #: called with the number of images so far, and of all
 Progress = Callable[[int, int], None]
+#: images as users give them: one file, several, a folder, a table, or a tensor (n, 3, size, size)
+Images = Tensor | Sequence[ImageFile | Path] | str | Path
 BATCH = 64
 
 
@@ -153,6 +158,56 @@ class Sums:
                 progress(start + len(features), len(items))
         return part.with_ledger(Ledger(hashes, targets, kept, torch.cat(stored).numpy()))
 
+    def find(self, items: Sequence[Item], *, every: bool) -> dict[int, Item]:
+        """Return learned images among some, by row of the ledger.
+
+        Args:
+            items: the images.
+            every: refuse images that were not learned.
+        """
+        hashes = hashes_of([content_of(item) for item in items])
+        places = self.ledger.places(hashes).tolist()
+        for number, item in enumerate(items):
+            if places[number] < 0 and not isinstance(item, Tensor):
+                # Of images in memory the ledger has hashes of pixels.
+                pixels = hashes_of([pixels_hash(decode(item))])
+                places[number] = int(self.ledger.places(pixels)[0])
+        foreign = [number for number, place in enumerate(places) if place < 0]
+        if foreign and every:
+            which = first_of([named(items, number, hashes) for number in foreign], 2)
+            raise InputError(
+                f"{len(foreign)} of {len(items)} images were never learned by this model, or are"
+                f" forgotten already: {which}"
+            )
+        return {place: item for place, item in zip(places, items, strict=True) if place >= 0}
+
+    def features(self, rows: np.ndarray, given: Mapping[int, Item], card: Card) -> Tensor:
+        """Return the features of learned images (n, dim): stored ones, or computed again.
+
+        Args:
+            rows: of the ledger.
+            given: images by row.
+            card: it knows the transform of files.
+
+        Raises:
+            InputError: neither features nor image of a row are there.
+        """
+        found = self.ledger.features_of(rows)
+        missing = [row for row in rows.tolist() if row not in found]
+        without = sum(row not in given for row in missing)
+        if without:
+            raise InputError(
+                f"the features of {without} images to forget are not stored: give a folder that"
+                " contains these images"
+            )
+        files = missing and not isinstance(given[missing[0]], Tensor)
+        transform = card.transform() if files else None
+        for start in range(0, len(missing), BATCH):
+            some = missing[start : start + BATCH]
+            new = features_of(self.network, [given[row] for row in some], transform)
+            found |= dict(zip(some, new.cpu(), strict=True))
+        return torch.stack([found[row] for row in rows.tolist()])
+
     def check_new(self, hashes: np.ndarray, items: Sequence[Item] = ()) -> None:
         """Refuse images that the model has learned, or that come twice."""
         n = len(hashes)
@@ -213,3 +268,31 @@ def named(items: Sequence[Item], row: int, hashes: np.ndarray) -> str:
     if row < len(items) and not isinstance(items[row], Tensor):
         return str(items[row])
     return f"image {row} (SHA-256 {hashes[row].tobytes().hex()[:12]})"
+
+
+def items_of(images: Images) -> list[Item]:
+    """Return images one by one.
+
+    Raises:
+        InputError: no images.
+    """
+    if isinstance(images, Tensor):
+        return list(images)
+    if isinstance(images, str | Path):
+        return list(image_files([Path(images)]))
+    if any(not isinstance(path, ImageFile | Path) for path in images):
+        raise InputError("images are files, by their paths, or one tensor")
+    return [str(path) if isinstance(path, Path) else path for path in images]
+
+
+def names_of(labels: Sequence[str | Sequence[str]]) -> list[list[str]]:
+    """Return the classes of each image."""
+    return [[own] if isinstance(own, str) else list(own) for own in labels]
+
+
+def check_labels(n: int, names: Sequence[Sequence[str]], *, multi_label: bool) -> None:
+    """Refuse labels that do not fit ``n`` images."""
+    if not n or n != len(names):
+        raise InputError(f"there are {n} images and {len(names)} labels: give one for each image")
+    if not multi_label and any(len(own) != 1 for own in names):
+        raise InputError("this model has exactly one label per image")

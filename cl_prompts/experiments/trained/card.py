@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cl_prompts import __version__
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.backbones.weights import check_at_hand, create_backbone
@@ -22,6 +21,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of
+from cl_prompts.versions import __version__
 
 CARD_FILE = "model.json"
 MODEL_FILE = "model.safetensors"

@@ -19,11 +19,13 @@ from huggingface_hub import (
     snapshot_download,
 )
 
-from cl_prompts import __version__
 from cl_prompts.errors import RunError, short
 from cl_prompts.experiments.results.comparison_text import markdown_text
-from cl_prompts.experiments.trained.card import MODEL_FILES, Card
+from cl_prompts.experiments.run_folder.checksums import MODEL
+from cl_prompts.experiments.run_folder.files import restore_folder
+from cl_prompts.experiments.trained.card import CARD_FILE, MODEL_FILES, Card
 from cl_prompts.user_code import label_of
+from cl_prompts.versions import __version__
 
 #: prefix of names of models on the hub
 SCHEME = "hf://"
@@ -66,9 +68,14 @@ def push(folder: Path, card: Card, name: str, *, public: bool = False) -> tuple[
     return str(commit.commit_url), list(files)
 
 
-def is_on_hub(place: str | Path) -> bool:
-    """Return whether a name is one of :func:`fetched`; a path has lost one of its slashes."""
-    return str(place).startswith("hf:/")
+def folder_of(place: str | Path) -> Path:
+    """Return the model folder of a model folder, run folder or address on the hub."""
+    if str(place).startswith("hf:/"):  # a path has lost one of its slashes
+        return fetched(str(place))
+    folder = Path(place)
+    restore_folder(folder)
+    inner = folder / MODEL
+    return inner if (inner / CARD_FILE).is_file() else folder
 
 
 def fetched(place: str | Path) -> Path:

@@ -15,21 +15,19 @@ from cl_prompts.backbones.pixels import check_input
 from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.checks import whole_number
 from cl_prompts.closed_form.sums import not_sums, order_matters
-from cl_prompts.datasets.decoding import decode
-from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.fingerprint import pixels_hash
-from cl_prompts.errors import InputError, first_of, unknown
+from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import MODEL
 from cl_prompts.experiments.trained.arithmetic import (
     BATCH,
+    Images,
     Item,
     Progress,
     Sums,
+    check_labels,
     content_of,
-    features_of,
     input_of,
-    named,
+    items_of,
+    names_of,
 )
 from cl_prompts.experiments.trained.calibration import calibrated
 from cl_prompts.experiments.trained.card import (
@@ -49,12 +47,11 @@ from cl_prompts.experiments.trained.evaluating import (
     known_images,
     labelled_images,
 )
-from cl_prompts.experiments.trained.hub import fetched, is_on_hub
+from cl_prompts.experiments.trained.hub import folder_of
 from cl_prompts.experiments.trained.ledger import SAMPLED, Ledger, digest, hashes_of
 from cl_prompts.experiments.trained.predicting import (
     UNKNOWN,
     Predictions,
-    image_files,
     scored,
     threshold_at,
 )
@@ -63,9 +60,6 @@ from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
-
-#: images as users give them: one file, several, a folder, a table, or a tensor (n, 3, size, size)
-Images = Tensor | Sequence[ImageFile | Path] | str | Path
 
 
 class Model:
@@ -343,12 +337,12 @@ class Model:
         sums = self.sums("forget images", -1)
         if images is None and class_name is None:
             raise InputError("give images to forget, or a class with --class NAME")
-        given = {} if images is None else self._rows(items_of(images), every=class_name is None)
+        given = {} if images is None else sums.find(items_of(images), every=class_name is None)
         rows = np.array(sorted(given)) if class_name is None else self._rows_of(class_name)
         if len(rows) == len(sums.ledger):
             raise InputError("no image would remain: remove the folder of the model instead")
         gone = sums.ledger.chosen(rows)
-        self._take(sums.minus(rows, self._features(sums, rows, given)))
+        self._take(sums.minus(rows, sums.features(rows, given, self.card)))
         what = f"{len(rows)} images" if class_name is None else f"class {class_name}"
         self._record(f"forgot {what}", gone)
         return self
@@ -366,42 +360,6 @@ class Model:
         if name not in self.classes:
             raise unknown("class", name, self.classes)
         return np.flatnonzero(self.ledger.labels == self.classes.index(name))
-
-    def _rows(self, items: Sequence[Item], *, every: bool) -> dict[int, Item]:
-        """Map rows of the ledger to images; ``every`` refuses images that were not learned."""
-        assert self.ledger is not None
-        hashes = hashes_of([content_of(item) for item in items])
-        places = self.ledger.places(hashes).tolist()
-        for number, item in enumerate(items):
-            if places[number] < 0 and not isinstance(item, Tensor):
-                # Of images in memory the ledger has hashes of pixels.
-                pixels = hashes_of([pixels_hash(decode(item))])
-                places[number] = int(self.ledger.places(pixels)[0])
-        foreign = [number for number, place in enumerate(places) if place < 0]
-        if foreign and every:
-            which = first_of([named(items, number, hashes) for number in foreign], 2)
-            raise InputError(
-                f"{len(foreign)} of {len(items)} images were never learned by this model, or are"
-                f" forgotten already: {which}"
-            )
-        return {place: item for place, item in zip(places, items, strict=True) if place >= 0}
-
-    def _features(self, sums: Sums, rows: np.ndarray, given: dict[int, Item]) -> Tensor:
-        """Return the features of learned images (n, dim): stored ones, or computed again."""
-        stored = sums.ledger.features_of(rows)
-        missing = [row for row in rows.tolist() if row not in stored]
-        without = [row for row in missing if row not in given]
-        if without:
-            raise InputError(
-                f"the features of {len(without)} images to forget are not stored: give a folder"
-                " that contains these images"
-            )
-        transform = self.card.transform() if missing else None
-        for start in range(0, len(missing), BATCH):
-            some = missing[start : start + BATCH]
-            found = features_of(sums.network, [given[row] for row in some], transform)
-            stored |= dict(zip(some, found.cpu(), strict=True))
-        return torch.stack([stored[row] for row in rows.tolist()])
 
     def _take(self, sums: Sums) -> None:
         """Continue with other sums, and calibrate them."""
@@ -435,41 +393,3 @@ class Model:
         assert self.ledger is not None
         event = Event(what=what, images=len(self.ledger), digest=digest(changed.hashes))
         self.card = self.card.model_copy(update={"history": [*self.card.history, event]})
-
-
-def folder_of(place: str | Path) -> Path:
-    """Return the model folder of a model folder, run folder or address on the hub."""
-    if is_on_hub(place):
-        return fetched(str(place))
-    folder = Path(place)
-    files.restore_folder(folder)
-    inner = folder / MODEL
-    return inner if (inner / CARD_FILE).is_file() else folder
-
-
-def items_of(images: Images) -> list[Item]:
-    """Return images one by one.
-
-    Raises:
-        InputError: no images.
-    """
-    if isinstance(images, Tensor):
-        return list(images)
-    if isinstance(images, str | Path):
-        return list(image_files([Path(images)]))
-    if any(not isinstance(path, ImageFile | Path) for path in images):
-        raise InputError("images are files, by their paths, or one tensor")
-    return [str(path) if isinstance(path, Path) else path for path in images]
-
-
-def names_of(labels: Sequence[str | Sequence[str]]) -> list[list[str]]:
-    """Return the classes of each image."""
-    return [[own] if isinstance(own, str) else list(own) for own in labels]
-
-
-def check_labels(n: int, names: Sequence[Sequence[str]], *, multi_label: bool) -> None:
-    """Refuse labels that do not fit ``n`` images."""
-    if not n or n != len(names):
-        raise InputError(f"there are {n} images and {len(names)} labels: give one for each image")
-    if not multi_label and any(len(own) != 1 for own in names):
-        raise InputError("this model has exactly one label per image")

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from cl_prompts.backbones.pixels import check_input
-from cl_prompts.datasets.classes import labels_of
+from cl_prompts.datasets.classes import Items, labels_of
 from cl_prompts.datasets.collate import HeldOutItems, collate, entries_of
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.metrics.confidence import confidence
@@ -23,7 +23,7 @@ from cl_prompts.models.feature_cache import FeatureCache
 from cl_prompts.strategies.base.settings import State
 
 
-def _labels(dataset: Dataset[object]) -> Tensor:
+def _labels(dataset: Items) -> Tensor:
     labels = labels_of("the labels of the test set", dataset)
     if labels.min() < 0:
         raise InputError("the labels of the test set must be class ids from 0")
@@ -71,7 +71,7 @@ class CachedEvaluator:
 
     def __init__(
         self,
-        dataset: Dataset[object],
+        dataset: Items,
         *,
         batch_size: int = 128,
         device: torch.device | str = "cpu",

@@ -195,4 +195,5 @@ class HeadAlignment(StrategyPlugin):
         for alignment, classifier in zip(alignments, classifiers, strict=True):
             alignment.align(classifier.module)
             classifier.module.zero_grad()
-            alignment.scale_rows(classifier.module)
+            if isinstance(classifier.module, nn.Linear):
+                alignment.scale_rows(classifier.module)
