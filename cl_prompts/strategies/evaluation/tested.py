@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ class TestedDomains:
             curve.spread(places, len(names))
 
 
-def dataset_of(test: TestSet) -> Dataset[object]:
+def dataset_of(test: TestSet) -> Any:
     """Return the data set of a stream or experience, or the data set itself."""
     if isinstance(test, AvalancheDataset):
         parts = [test]
