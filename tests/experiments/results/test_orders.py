@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.experiments.cli.outcomes import tables
-from cl_prompts.experiments.report.page import caveats
 from cl_prompts.experiments.results.comparison import notes_of, order_sentences, order_table
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
@@ -80,4 +79,3 @@ def test_the_report_names_what_does_not_depend_on_the_order(tmp_path: Path) -> N
         " images: largest relative difference of scores over 5 random orders, 3e-12)."
     )
     assert "not checked" in says["A_last of Fine-tuning (1 seed)"]
-    assert says["A_last of MVP"] in caveats(group, group.table())
