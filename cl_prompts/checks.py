@@ -45,9 +45,7 @@ def is_one_name(text: str) -> bool:
     return bool(text) and text not in (".", "..") and not set(text) & set("/\\\0")
 
 
-def whole_number(
-    name: str, value: object, low: int = 1, high: int | None = None, of: str = ""
-) -> int:
+def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, of: str = "") -> int:
     """Return ``value`` as an int in ``[low, high]``.
 
     Args:
@@ -140,7 +138,7 @@ def fits(name: str, value: object, kind: object, of: str = "") -> Any:
 
 
 @cache
-def _adapter(kind: object) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import ConfigDict, TypeAdapter
 
     config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)

@@ -73,7 +73,7 @@ LISTS = {
 _WORDS = {"prompt_form": "prompt form", "dataset": "data set"}
 
 
-def described(thing: Callable[..., object], without: Collection[str] = ()) -> Parameters:
+def described(thing: Any, without: Collection[str] = ()) -> Parameters:
     """Read the parameters of a class or function, with their descriptions.
 
     Args:

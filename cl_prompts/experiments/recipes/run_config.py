@@ -101,8 +101,9 @@ class RunConfig:
 
     def user_code(self) -> list[str]:
         """Return the dotted names that affect the numbers, also of unchecked settings."""
-        names = [self.strategy, *values.by_name("plugins", self.options.get("plugins"))]
-        names += [self.dataset.get("name"), self.scenario.get("name"), *self.parent.get("code", [])]
+        names: list[object] = [self.strategy, self.dataset.get("name"), self.scenario.get("name")]
+        names += [*values.by_name("plugins", self.options.get("plugins"))]
+        names += self.parent.get("code", [])
         return [str(name) for name in names if is_dotted(str(name))]
 
     def imported(self) -> list[str]:
