@@ -59,7 +59,7 @@ def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, o
         InputError: another type, or out of range.
     """
     try:
-        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < low or (high is not None and number > high):
