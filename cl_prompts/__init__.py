@@ -8,9 +8,9 @@ may name.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cl_prompts.catalog import door
 from cl_prompts.user_code import dataset, scenario
 from cl_prompts.versions import NUMBERS, __version__
 
@@ -19,8 +19,4 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMBERS", "Model", "__version__", "dataset", "scenario"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "Model":
-        return import_module("cl_prompts.experiments.trained.model").Model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, _ = door(__name__, "experiments.trained.model.Model")

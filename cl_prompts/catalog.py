@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
-from importlib import resources
+from importlib import import_module, resources
 from typing import Any
 
 
@@ -18,3 +19,25 @@ def catalog() -> dict[str, Any]:
     text = resources.files("cl_prompts").joinpath("settings.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+def door(room: str, public: str, *own: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a room, whose names are imported on first access.
+
+    >>> _, names = door("cl_prompts.prompts", "pools.TokenPool pools.SharedTokens")
+    >>> names()
+    ['SharedTokens', 'TokenPool']
+
+    Args:
+        room: ``__name__`` of the room, a folder of the package.
+        public: ``module.name`` of each public name, relative to the room, separated by spaces.
+        own: public names that the room itself defines.
+    """
+    homes = {path.rpartition(".")[2]: path.rpartition(".")[0] for path in public.split()}
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        return getattr(import_module(f".{homes[name]}", room), name)
+
+    return get, lambda: sorted({*homes, *own})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.backbones import create_backbone
 from cl_prompts.scenarios import as_dataset, si_blurry_benchmark
 from cl_prompts.strategies import MVP, AnytimeEvaluation, LinearProbe
 

@@ -6,8 +6,8 @@ cd examples; cl-prompts run digits strategy=own_prompt_method:DeepPrompt prompt_
 
 from cl_prompts.backbones import FrozenViT, create_backbone
 from cl_prompts.checks import Count
-from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.pools import SharedTokens
+from cl_prompts.models import PromptedViT
+from cl_prompts.prompts import SharedTokens
 from cl_prompts.scenarios import load_dataset, si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation, PromptStrategy
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import cl_prompts
-from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.backbones import create_backbone
 from cl_prompts.scenarios import Split, benchmark_builder, load_dataset
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
 

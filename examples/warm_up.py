@@ -13,15 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from cl_prompts.backbones import create_backbone
-from cl_prompts.losses.classification import masked_cross_entropy
-from cl_prompts.losses.mvp import key_distance
-from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.encoders import ProjectorEncoder
-from cl_prompts.prompts.files import save_prompts
-from cl_prompts.prompts.parameterisations import Reparameterised
+from cl_prompts.losses import key_distance, masked_cross_entropy
+from cl_prompts.models import PromptedViT
+from cl_prompts.prompts import ProjectorEncoder, Reparameterised, save_prompts
 from cl_prompts.scenarios import load_dataset
 from cl_prompts.strategies import MISA
-from cl_prompts.training.forgetting_aware import ForgettingAware
+from cl_prompts.training import ForgettingAware
 
 
 def project(model: PromptedViT) -> Reparameterised:

@@ -5,21 +5,19 @@ torch and timm are imported on first access.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cl_prompts.catalog import door
 
 if TYPE_CHECKING:
+    from cl_prompts.backbones.architecture import Features
+    from cl_prompts.backbones.injection import PromptPlan
     from cl_prompts.backbones.vit import FrozenViT
     from cl_prompts.backbones.weights import create_backbone
 
-__all__ = ["FrozenViT", "create_backbone"]
+__all__ = ["Features", "FrozenViT", "PromptPlan", "create_backbone"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:  # weights imports FrozenViT, too
-        return getattr(import_module("cl_prompts.backbones.weights"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = door(
+    __name__,
+    "architecture.Features injection.PromptPlan vit.FrozenViT weights.create_backbone",
+)

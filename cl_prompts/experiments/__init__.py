@@ -1,21 +1,12 @@
 """The runnable layer: recipes, runner, command line, run folders, pictures, reports."""
 
-from __future__ import annotations
+from cl_prompts.catalog import door
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from cl_prompts.experiments.trained.model import Model
-
-__all__ = ["Model"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "Model":
-        return import_module("cl_prompts.experiments.trained.model").Model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = door(
+    __name__,
+    "cli.entry.main recipes.run_config.RunConfig recipes.run_config.plan report.page.write_report"
+    " results.comparison.compare results.comparison_text.written run_folder.runs.RunRecord"
+    " run_folder.runs.collect runner.running.run_all runner.storing.store_features"
+    " trained.model.Model",
+)
+__all__ = __dir__()

@@ -6,9 +6,9 @@ access, so that ``import cl_prompts.scenarios`` is fast.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cl_prompts.catalog import door
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.domain_incremental import DomainSplit, domain_incremental_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit, MultiLabelTask
@@ -69,15 +69,13 @@ __all__ = [
     "si_blurry_split",
 ]
 
-_DATA_SETS = ("DATASETS", "DataSet", "as_dataset", "load_dataset")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __dir__():
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "datasets.registry" if name in _DATA_SETS else "scenarios.benchmarks"
-    return getattr(importlib.import_module(f"cl_prompts.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "class_incremental_benchmark"]
+__getattr__, __dir__ = door(
+    __name__,
+    ".datasets.catalog.DATASETS .datasets.dataset.DataSet .datasets.dataset.as_dataset"
+    " .datasets.registry.load_dataset benchmarks.benchmark_builder benchmarks.benchmark_from_split"
+    " benchmarks.class_incremental_benchmark benchmarks.disjoint_benchmark"
+    " benchmarks.domain_incremental_benchmark benchmarks.i_blurry_benchmark"
+    " benchmarks.iid_benchmark benchmarks.mlcil_benchmark benchmarks.si_blurry_benchmark"
+    " benchmarks.si_blurry_multi_label_benchmark",
+    *__all__,
+)

@@ -10,10 +10,9 @@ to a strategy does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cl_prompts.catalog import catalog
+from cl_prompts.catalog import catalog, door
 from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.user_code import load_object
@@ -49,43 +48,19 @@ STRATEGIES = _entries("strategies")
 #: plugin -> its entry
 PLUGINS = _entries("plugins")
 
-_PLACES = {
-    **{entry.class_name: name for name, entry in STRATEGIES.items()},
-    **{entry.class_name: f"plugins.{name}" for name, entry in PLUGINS.items()},
-    "AnytimeEvaluation": "evaluation.anytime",
-    "Decomposed": "base.prompt_form",
-    "Encoded": "base.prompt_form",
-    "Head": "base.head",
-    "KeepOrder": "plugins.keep_order",
-    "MultiLabelMetrics": "base.multi_label_metrics",
-    "OnlineStrategy": "base.online",
-    "PromptStrategy": "base.prompt",
-    "StrategyPlugin": "base.plugin",
-    "refuse_accuracy": "base.multi_label_metrics",
-}
+__getattr__, __dir__ = door(
+    __name__,
+    "base.head.Head base.multi_label_metrics.MultiLabelMetrics"
+    " base.multi_label_metrics.refuse_accuracy base.online.OnlineStrategy"
+    " base.plugin.StrategyPlugin base.prompt.PromptStrategy base.prompt_form.Decomposed"
+    " base.prompt_form.Encoded evaluation.anytime.AnytimeEvaluation plugins.keep_order.KeepOrder "
+    + " ".join(f"{name}.{entry.class_name}" for name, entry in STRATEGIES.items())
+    + "".join(f" plugins.{name}.{entry.class_name}" for name, entry in PLUGINS.items()),
+    *("PLUGINS", "STRATEGIES", "canonical_name", "make_plugins", "plugin_class", "strategy_class"),
+)
 
-#: classes that ``import *`` leaves out, since Avalanche has the same names
-_ALSO_AVALANCHE = ("EWC", "LwF")
-
-__all__ = [
-    *(name for name in _PLACES if name not in _ALSO_AVALANCHE),
-    "PLUGINS",
-    "STRATEGIES",
-    "canonical_name",
-    "make_plugins",
-    "plugin_class",
-    "strategy_class",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*__all__, *_ALSO_AVALANCHE})
+# Avalanche has EWC and LwF, too, which ``import *`` must not hide.
+__all__ = [name for name in __dir__() if name not in ("EWC", "LwF")]
 
 
 def canonical_name(name: str) -> str:
