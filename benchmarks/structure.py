@@ -24,36 +24,32 @@ from scipy.sparse.csgraph import connected_components
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cl_prompts"
 
-#: What features may add to the goals of the core: code of the package, lines of tests.
-ADDED = {
-    "sums that merge, forget and shard": (1_200, 1_500),
-    "further backbones and data sets": (600, 900),
-    "class covariances": (400, 500),
-}
-CODE, TESTS = (sum(values) for values in zip(*ADDED.values(), strict=True))
-#: measure -> the value to stay below
+TOOLS = ROOT / "tools"
+
+#: measure -> the value to stay below, whatever is added
 GOALS = {
-    "code": 22_000 + CODE,
-    "lines": 38_000 + 2 * CODE,
-    "experiments": 6_500 + CODE // 2,
+    "code": 20_000,
+    "lines": 38_000,
+    "experiments": 6_000,
     "base": 1_900,
     "online.py": 400,
-    "data": 3_400 + CODE // 5,
+    "data": 3_400,
     "longest": 400,
     "circles": 0,
-    "tests": 30_000 + TESTS,
-    "tests' code": 23_500 + TESTS * 4 // 5,
-    "words": 50_000,
+    "tests": 27_000,
+    "tests' code": 22_000,
+    "words": 45_000,
 }
 #: What a test holds: the goals and, where one is not reached yet, the present value.
 CAPS = {
     **GOALS,
-    "code": 24_950,
-    "lines": 44_100,
-    "experiments": 8_700,
-    "data": 3_950,
-    "tests": 33_000,
-    "tests' code": 25_950,
+    "code": 23_450,
+    "lines": 42_900,
+    "experiments": 7_650,
+    "data": 3_700,
+    "tests": 32_000,
+    "tests' code": 25_000,
+    "words": 50_000,
 }
 
 
@@ -141,7 +137,7 @@ def sizes() -> dict[str, int]:
     pages = (ROOT / "docs").rglob("*.md")
     return {
         "code": code(PACKAGE),
-        "lines": sum(map(lines, package)),
+        "lines": sum(map(lines, [*package, *python_files(TOOLS)])),
         "experiments": code(PACKAGE / "experiments"),
         "base": code(PACKAGE / "strategies" / "base"),
         "online.py": lines(PACKAGE / "strategies" / "base" / "online.py"),
@@ -252,7 +248,7 @@ def main() -> None:
     # The run first: what it imports and builds once counts.
     by_run = files_and_functions(entered_by_a_run())
     by_train = files_and_functions(entered_by_train())
-    print(f"| files, functions entered by a run before its first step | {by_run} | 70, 400 |")
+    print(f"| files, functions entered by a run before its first step | {by_run} | 60, 350 |")
     print(f"| the same from train() | {by_train} | 18, 100 |")
 
 
