@@ -49,7 +49,7 @@ def numbers(method: str, seed: int) -> list[float]:
     found = list(evaluator.logits(model, model.seen))
     logits = torch.cat([chunk for _, chunk in found]).cpu()
     targets = evaluator.targets[torch.cat([rows for rows, _ in found])]
-    temperature = run.confidence()["temperature"]
+    temperature = run.sample and run.sample.temperature(model.head)
     accuracy = float((logits.argmax(dim=1) == targets).double().mean())
     before, after = (
         float("nan") if t is None else calibration_error((logits / t).softmax(dim=1), targets)

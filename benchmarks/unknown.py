@@ -55,7 +55,7 @@ def scores(method: str, seed: int) -> tuple[float, Tensor, Tensor]:
     known = torch.cat([logits for _, logits in evaluator.logits(model, model.seen)])
     with torch.no_grad():
         unknown = model(torch.stack([test[row][0] for row in others]).to(run.strategy.device))
-    temperature = run.confidence()["temperature"] or 1.0
+    temperature = (run.sample and run.sample.temperature(model.head)) or 1.0
     sure = [confidence(logits.cpu() / temperature) for logits in (known, unknown)]
     return accuracy, sure[0], sure[1]
 

@@ -46,9 +46,7 @@ def is_one_name(text: str) -> bool:
     return bool(text) and text not in (".", "..") and not set(text) & set("/\\\0")
 
 
-def whole_number(
-    name: str, value: object, low: int = 1, high: int | None = None, of: str = ""
-) -> int:
+def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, of: str = "") -> int:
     """Return ``value`` as an int in ``[low, high]``.
 
     Args:
@@ -61,7 +59,7 @@ def whole_number(
         InputError: another type, or out of range.
     """
     try:
-        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < low or (high is not None and number > high):

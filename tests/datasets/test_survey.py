@@ -11,17 +11,10 @@ import yaml
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.survey import Survey, survey
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.cli.proposal import (
-    PHOTOS,
-    POINTS,
-    backbone_for,
-    every_for,
-    recipe_for,
-    tasks_for,
-    warnings_on,
-)
+from cl_prompts.experiments.cli.proposal import POINTS, every_for, recipe_for, tasks_for
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, check_plan
+from cl_prompts.experiments.trained.training import PHOTOS, backbone_for, warnings_on
 from tests.experiments.own_photos import photo, photos
 
 

@@ -10,7 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, stack
+
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.run_folder.plans import settings_of
+from cl_prompts.experiments.runner.building import Resources
 from cl_prompts.experiments.tracking.tracker import Tracker
 
 #: settings of a run on the embedded digits that takes a few seconds, and learns
@@ -70,3 +74,9 @@ def unfinished_copy(folder: Path, to: Path) -> Path:
     shutil.copytree(folder, to)
     change_summary(to, status="running")
     return to
+
+
+def held_out(folder: Path) -> tuple[Tensor, Any]:
+    """Test images of a run, (n, 3, size, size), and their labels."""
+    test = Resources(quick=True).data(settings_of(folder, trust_code=True)).test
+    return stack([test[row][0] for row in range(len(test))]), test.targets

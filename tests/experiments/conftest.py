@@ -11,6 +11,7 @@ from cl_prompts.experiments.report import page as report
 from tests.experiments.commands import MVP_R, PROBE, run
 from tests.experiments.fake_runs import LEVEL, fake_run
 from tests.experiments.sketches import sketched
+from tests.few_images import few_images
 
 #: files whose tests look at reports
 PAGES = {"test_page.py"}
@@ -58,8 +59,16 @@ def probe_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _finished(tmp_path_factory.mktemp("probe"), *PROBE)
 
 
-def _finished(out: Path, *settings: str) -> Path:
+@pytest.fixture(scope="session")
+def scenes_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of several labels per image."""
+    settings = ["strategy=multi_label_ridge", "protocol=B0-C5", "seed=1"]
+    with few_images():
+        return _finished(tmp_path_factory.mktemp("scenes"), *settings, recipe="digit_scenes")
+
+
+def _finished(out: Path, *settings: str, recipe: str = "digits") -> Path:
     with sketched():
-        code, (folder,) = run(out, "digits", *settings)
+        code, (folder,) = run(out, recipe, *settings)
     assert code == 0
     return folder

@@ -218,6 +218,9 @@ def fake_run(
     (folder / "identity.json").write_text(json.dumps(fake_identity(config) | (identity or {})))
     with (folder / "metrics.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["samples_seen", "metric", "scope", "value"], *rows])
+    (folder / "model").mkdir()
+    for file_name in ("model.json", "model.safetensors"):
+        (folder / "model" / file_name).write_text("{}")
     seal(folder)
     return folder
 

@@ -45,7 +45,7 @@ def signals_at(monkeypatch: pytest.MonkeyPatch, number: int, samples: int) -> No
 
 def same_run(first: Path, second: Path) -> None:
     """Two folders hold the same numbers, to the last digit."""
-    for name in ("metrics.csv", "learned.safetensors", "stream.json", "stream.npz"):
+    for name in ("metrics.csv", "model/model.safetensors", "stream.json", "stream.npz"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     one, other = summary(first), summary(second)
     assert {k for k in one if one[k] != other[k]} <= EXEMPT

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
-from cl_prompts.experiments.trained.loading import load_run
 
+from cl_prompts import Model
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.cli.actions import validate
 from cl_prompts.experiments.recipes.recipe_files import SECTIONS, TOP
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.plans import PlannedRun, write_plan
+from cl_prompts.experiments.run_folder.plans import PlannedRun, settings_of, write_plan
 from tests.experiments.commands import change_summary
 from tests.experiments.own_photos import photo
 
@@ -105,15 +105,6 @@ def begin_again() -> None:
     change_summary(Path("run"), status="running")
 
 
-def commands() -> list[list[str]]:
-    """Commands that make strategies of run folders; the last one needs an unfinished run."""
-    return [
-        ["predict", "run", "a.png"],
-        ["export", "run", "--torch", "--quiet"],
-        ["run", "--resume", "run", "--quiet"],
-    ]
-
-
 @pytest.mark.parametrize("change", PLACES, ids=lambda change: change.__name__)
 def test_code_is_not_imported_before_it_is_trusted(
     change: Callable[[dict[str, Any], str], None],
@@ -122,15 +113,14 @@ def test_code_is_not_imported_before_it_is_trusted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     changed(mvp_run, change, "evil:call")
-    for command in commands():
-        if "--resume" in command:
-            begin_again()
-        assert main(command) == 2
-        said = capsys.readouterr().err
-        words = "it names code and would import evil:call: if you trust that code, add"
-        assert f"config.yaml cannot be used: {words}" in said
-        assert said.count("\n") == 1
-        assert not (here / "imported").exists()
+    begin_again()
+    command = ["run", "--resume", "run", "--quiet"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    words = "it names code and would import evil:call: if you trust that code, add"
+    assert f"config.yaml cannot be used: {words}" in said
+    assert said.count("\n") == 1
+    assert not (here / "imported").exists()
     # Trusted code is imported, and called only if it declares itself as what it is named for.
     assert main([*command, "--trust-code"]) == 2
     assert "evil:call" in capsys.readouterr().err
@@ -144,8 +134,28 @@ def test_no_setting_of_a_run_folder_imports_code(here: Path, mvp_run: Path) -> N
     for config in named_everywhere(known):
         rewritten(config)
         with suppress(InputError):
-            load_run("run")
+            settings_of(Path("run"))
         assert not (here / "imported").exists(), config
+
+
+def test_no_entry_of_a_model_imports_code(here: Path, mvp_run: Path) -> None:
+    shutil.copytree(mvp_run / "model", "other")
+    known = json.loads(Path("other/model.json").read_text())
+    known |= {"calibration": {}, "history": [], "classes": known["classes"][:1]}
+    known["backbone"]["normalisation"] = []
+    for card in named_everywhere(known):
+        Path("other/model.json").write_text(json.dumps(card))
+        with suppress(InputError):
+            Model.load("other")
+        assert not (here / "imported").exists(), card
+    known["method"] = "evil:call"
+    Path("other/model.json").write_text(json.dumps(known))
+    with pytest.raises(InputError, match="would import evil:call: if you trust that code, add"):
+        Model.load("other")
+    with pytest.raises(InputError, match="evil:call"):
+        Model.load("other", trust_code=True)
+    assert (here / "imported").exists()
+    assert not (here / "called").exists()
 
 
 def test_no_setting_of_a_recipe_imports_code(here: Path, mvp_run: Path) -> None:
@@ -158,19 +168,6 @@ def test_no_setting_of_a_recipe_imports_code(here: Path, mvp_run: Path) -> None:
         with suppress(InputError):
             validate("theirs.yaml", quick=True)
         assert not (here / "imported").exists(), theirs
-
-
-def test_no_summary_imports_code(
-    here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(mvp_run, "run")
-    shutil.copytree(mvp_run, "other")
-    change_summary(Path("run"), strategy="evil:call")
-    rewritten(yaml.safe_load((mvp_run / "config.yaml").read_text()))
-    for command in (["merge", "run", "other"], ["forget", "run", "a.png"]):
-        assert main([*command, "--quiet"]) == 2
-        assert ": mvp learns by gradients" in capsys.readouterr().err
-        assert not (here / "imported").exists()
 
 
 def test_reports_and_comparisons_import_nothing(here: Path, mvp_run: Path) -> None:
@@ -218,10 +215,19 @@ def test_a_run_folder_fetches_nothing(
     changed(mvp_run, with_weights_of_the_hub, name)
     for number in range(3):
         photo(here / "more" / "cat" / f"{number}.png", number)
-    for command in [["learn", "run", "more", "--quiet"], *commands()]:
+    card = Path("run", "model", "model.json")
+    entries = json.loads(card.read_text())
+    entries["backbone"].update(name=name, weights="default", image_size=224)
+    for command in (
+        "learn run more",
+        "predict run a.png",
+        "export run --torch",
+        "run --resume run",
+    ):
         if "--resume" in command:
             begin_again()
-        assert main(command) == 2
+        assert main([*command.split(), "--quiet"]) == 2
+        card.write_text(json.dumps(entries))
         said = capsys.readouterr().err
         assert f"https://huggingface.co/{hub}, run: hf download {hub} model.safetensors" in said
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])

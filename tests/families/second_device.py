@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cl_prompts.experiments.run_folder.checkpoint import load, save
 from cl_prompts.strategies import AnytimeEvaluation
-from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
+from tests.experiments.trained.models import blank, images, names
 from tests.pretend import pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
 from tests.toy_vits import lively_vit
@@ -113,18 +113,13 @@ def test_training_resuming_and_evaluating_there_give_the_cpus_numbers(
         assert mine[2] == pytest.approx(theirs[2], abs=1e-5, nan_ok=True)
 
 
-def test_a_combined_model_is_calibrated_and_forgets_there() -> None:
-    stream = experiences("si_blurry", train=TRAIN, test=TEST)
-    images, labels = zip(*[item[:2] for part in stream for item in part.dataset], strict=True)
+def test_a_model_learns_and_forgets_there() -> None:
     with pretend_device() as name:
-        sample = FeatureSample()
-        strategy = make("ncm", "si_blurry", device=name, plugins=[sample])
-        strategy.train(stream, eval_streams=[])
-        sample.adopt(strategy, images, torch.tensor(labels), offered=TRAIN)
-        assert len(sample.sample) == len(images)
-        assert sample.temperature(strategy.model.head) is not None
-        strategy.unlearn(images[:5], torch.tensor(labels[:5]))
-        assert strategy.model.head.count.sum().item() == len(images) - 5
+        model = blank("ncm", device=name).learn(images(40), names(40))
+        assert model.card.calibration.temperature is not None
+        model.forget(images(40)[:5])
+        assert model.sums("count").network.head.count.sum().item() == 35
+        assert len(model.predict(images(3)).labels) == 3
 
 
 def test_what_would_fail_on_a_gpu_fails_there() -> None:

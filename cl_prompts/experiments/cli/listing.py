@@ -129,18 +129,18 @@ def listed_runs(above: Path, words: Sequence[str] = ()) -> str:
         InputError: no such run.
     """
     rows: list[tuple[str, ...]] = []
-    rows.append(("recipe", "method", "seed", "score", "classes", "date", "folder"))
+    heads = ("recipe", "method", "seed", "score", "classes", "date", "folder")
     for folder, run in runs_below(above):
         about = [run["recipe"], run["strategy"], run["seed"], _score(run), run["n_classes"]]
         row = tuple(map(str, (*about, run["time"], folder)))
         if all(word.lower() in " ".join(row).lower() for word in words):
             rows.append(row)
-    if len(rows) == 1:
+    if not rows:
         raise InputError(f"no run below {above}/{f' with {chr(32).join(words)}' if words else ''}")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+        for row in (heads, *rows)
     )
 
 

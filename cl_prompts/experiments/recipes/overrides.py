@@ -48,6 +48,8 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
         # Names of strategies, data sets and so on decide which other keys exist.
         if not _choose(recipe, key.strip(), parsed(value)):
             settings.append((key.strip(), parsed(value)))
+    if recipe["run"] == ["all"]:
+        recipe["run"] = list(recipe["strategies"])
     if not settings:
         return
     keys = _keys(recipe, [key for key, _ in settings])
@@ -56,12 +58,6 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
     found.sort(key=lambda entry: (entry[0] not in (*SECTIONS, "training"), len(entry[1])))
     for owner, path, value in found:
         _set(recipe, owner, path, value)
-
-
-def running_strategies(recipe: Recipe) -> list[str]:
-    """Return the strategies that a recipe runs."""
-    run: list[str] = recipe["run"]
-    return list(recipe["strategies"]) if run == ["all"] else run
 
 
 def _choose(recipe: Recipe, key: str, value: object) -> bool:
@@ -83,7 +79,7 @@ def _choose(recipe: Recipe, key: str, value: object) -> bool:
 
 def _keys(recipe: Recipe, typed: Sequence[str]) -> dict[str, list[Place]]:
     """The places that each key of a recipe, dotted or bare, could mean."""
-    strategies = {name: parameters("strategy", name) for name in running_strategies(recipe)}
+    strategies = {name: parameters("strategy", name) for name in recipe["run"]}
     # Shared settings that no strategy of this run has are unknown here.
     of_run = {key for own in strategies.values() for key in own}
     owners: dict[str, Collection[str]] = {}

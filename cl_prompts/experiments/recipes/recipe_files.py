@@ -94,7 +94,11 @@ def load_recipe(name: str) -> Recipe:
     """
     recipe: Recipe = {}
     for sections in reversed(_files(name)):
-        recipe = over(recipe, sections)
+        for section in {"dataset", "scenario"} & recipe.keys():
+            # Settings that the replacement of a data set or scenario does not have are dropped.
+            if other := sections.get(section, {}).get("name"):
+                recipe[section] = kept(section, recipe[section], str(other))
+        recipe = merged(recipe, sections)
     return recipe
 
 
@@ -188,19 +192,6 @@ def running(key: str, value: object) -> list[str]:
     if twice := doubled(found):
         raise InputError(f"{key} names {twice!r} twice: name each strategy once")
     return found
-
-
-def over(base: Recipe, top: Recipe) -> Recipe:
-    """Merge ``top`` over ``base``, section by section.
-
-    Settings of a data set or scenario that its replacement does not have are dropped.
-    """
-    below = dict(base)
-    for section in ("dataset", "scenario"):
-        name = top.get(section, {}).get("name")
-        if name is not None and section in below:
-            below[section] = kept(section, below[section], str(name))
-    return merged(below, top)
 
 
 def kept(section: str, settings: Arguments, name: str) -> Arguments:

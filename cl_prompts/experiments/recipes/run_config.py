@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import Annotated, get_type_hints
 
 import yaml
@@ -21,7 +20,7 @@ from cl_prompts.catalog import catalog
 from cl_prompts.checks import Count, fits, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes import values
-from cl_prompts.experiments.recipes.overrides import override, running_strategies
+from cl_prompts.experiments.recipes.overrides import override
 from cl_prompts.experiments.recipes.parameters import (
     needed_by,
     parameters,
@@ -105,11 +104,8 @@ class RunConfig:
 
     def user_code(self) -> list[str]:
         """Return the dotted names that affect the numbers, also of unchecked settings."""
-        names: list[object] = [
-            self.strategy,
-            *values.by_name("plugins", self.options.get("plugins")),
-        ]
-        names += [self.dataset.get("name"), self.scenario.get("name")]
+        names: list[object] = [self.strategy, self.dataset.get("name"), self.scenario.get("name")]
+        names += [*values.by_name("plugins", self.options.get("plugins"))]
         names += [] if self.parent is None else self.parent.code
         return [str(name) for name in names if is_dotted(str(name))]
 
@@ -135,7 +131,7 @@ class RunConfig:
                 settings.parent = fits("parent", Parent(**parent), Parent)
         except (yaml.YAMLError, TypeError, InputError) as error:
             raise InputError(f"this is not a run configuration: {error}") from error
-        for key, kind in _kinds().items():
+        for key, kind in get_type_hints(cls, include_extras=True).items():
             fits(key, getattr(settings, key), kind)
         # Before any look-up, which imports dotted names.
         check_trust(settings.imported(), trust_code)
@@ -178,12 +174,6 @@ class RunConfig:
         return arguments.pop("name"), arguments
 
 
-@cache
-def _kinds() -> Mapping[str, object]:
-    """Type of each field of :class:`RunConfig`."""
-    return get_type_hints(RunConfig, include_extras=True)
-
-
 def plan(name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
     """Resolve a recipe into runs: every strategy with every seed.
 
@@ -216,11 +206,12 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     # A copy, since settings are set in it.
     recipe = values.plain({**empty, **TOP, **recipe})
     override(recipe, overrides)
-    strategies = running_strategies(recipe)
+    strategies: list[str] = recipe["run"]
     if not strategies:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
     stream_seed = fits("stream_seed", recipe["stream_seed"], values.Seed | None)
-    found = {key: fits(key, recipe[key], _kinds()[key]) for key in _AROUND}
+    kinds = get_type_hints(RunConfig, include_extras=True)
+    found = {key: fits(key, recipe[key], kinds[key]) for key in _AROUND}
     found |= {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
     accepted = {key for name in strategies for key in parameters("strategy", name)}
     options = {name: strategy_options(name, _given(recipe, name, accepted)) for name in strategies}

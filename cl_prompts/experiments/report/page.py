@@ -13,7 +13,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cl_prompts.errors import InputError, all_of, first_of, short
+from cl_prompts.errors import InputError, first_of, short
 from cl_prompts.experiments.figures.style import Format, figure, theme
 from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.report.charts import (
@@ -34,7 +34,7 @@ from cl_prompts.experiments.results.comparison import (
 )
 from cl_prompts.experiments.results.comparison_text import BOLD, difference_lines
 from cl_prompts.experiments.results.groups import Group, choose, groups
-from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after, curve_of
+from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after
 from cl_prompts.experiments.results.metrics import memory_text
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
@@ -145,7 +145,7 @@ def _group_fields(group: Group, charts: Charts) -> Fields:
     return {
         "group": group,
         "finding": finding(group),
-        "notes": caveats(group, table),
+        "notes": [*notes_of(group, table), *order_sentences(group)],
         "metrics": metrics,
         "table": table,
         "gaps": _gap_fields(group),
@@ -245,19 +245,3 @@ def _verdicts(group: Group, tested: Mapping[str, Aggregate], theirs: Aggregate) 
         shown = first_of(undecided, _NAMED)
         parts.append(f"{shown} {verb} not significantly different from {against}")
     return [*parts, *([stored[group.reference]] if group.reference in stored and clear else [])]
-
-
-def caveats(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str]:
-    """Return sentences on the limits of a table's numbers."""
-    notes = notes_of(group, table)
-    single = [
-        group.names[row]
-        for row, runs in group.rows.items()
-        if all(len(curve_of(run)) == 1 for run in runs)
-    ]
-    if single:
-        notes.append(
-            f"A_AUC of {all_of(single)} has a single anytime point. Reduce evaluation.every for a"
-            " curve."
-        )
-    return [*notes, *order_sentences(group)]

@@ -79,14 +79,12 @@ class TensorBoard:
             self._writer.add_scalar(tag, value, step)
 
     def _write_counts(self, tag: str, counts: Sequence[float], step: int) -> None:
-        values = np.arange(len(counts))
+        values, n = np.arange(len(counts)), len(counts)
         total, first, second = (float(values**power @ counts) for power in (0, 1, 2))
         if total:
             # Raw, one bucket a prompt: TensorBoard's bucketing would join unrelated neighbours.
-            limits, raw = (values + 0.5).tolist(), list(counts)
-            self._writer.add_histogram_raw(
-                tag, 0, len(counts), total, first, second, limits, raw, step
-            )
+            ends, held = (values + 0.5).tolist(), list(counts)
+            self._writer.add_histogram_raw(tag, 0, n, total, first, second, ends, held, step)
 
     def compare(self, settings: RunConfig) -> None:
         """Write the settings for the tab "HParams"."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.experiments.recipes.recipe_files import load_recipe, over, recipe_names, recipe_text
+from cl_prompts.experiments.recipes.recipe_files import kept, load_recipe, recipe_names, recipe_text
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.strategies import STRATEGIES
 
@@ -79,12 +79,9 @@ def test_aliases_stand_for_their_strategies(mine: Path) -> None:
 
 
 def test_settings_unknown_to_another_scenario_or_data_set_are_dropped() -> None:
-    base = {"scenario": {"name": "si_blurry", "n_tasks": 3, "blurry_percent": 10}}
-    found = over(base, {"scenario": {"name": "disjoint"}})
-    assert found["scenario"] == {"name": "disjoint", "n_tasks": 3}
-    base = {"dataset": {"name": "cifar100", "crop": "random_area"}}
-    own = "tests.experiments.own_parts:stripes"
-    assert over(base, {"dataset": {"name": own}})["dataset"] == {"name": own}
-    assert over(base, {"dataset": {"name": "imagenet_r"}})["dataset"]["crop"] == "random_area"
-    base = {"dataset": {"name": "voc2007", "splits": "train/val"}}
-    assert over(base, {"dataset": {"name": "coco2014"}})["dataset"] == {"name": "coco2014"}
+    blurry = {"n_tasks": 3, "blurry_percent": 10}
+    assert kept("scenario", blurry, "disjoint") == {"n_tasks": 3}
+    crop = {"crop": "random_area"}
+    assert kept("dataset", crop, "tests.experiments.own_parts:stripes") == {}
+    assert kept("dataset", crop, "imagenet_r") == crop
+    assert kept("dataset", {"splits": "train/val"}, "coco2014") == {}

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.parameters import parameters
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.strategies import strategy_class
 
@@ -24,15 +23,6 @@ def test_runs_of_a_plan_share_no_mappings() -> None:
     first.options["e_blocks"].append(5)
     first.scenario["n_tasks"] = 9
     assert (second.options["e_blocks"], second.scenario["n_tasks"]) == ([2, 3, 4], 5)
-
-
-def test_defaults_are_those_of_the_signature() -> None:
-    (run,) = plan("digits", ["seed=1", "strategy=mvp"])
-    accepted = parameters("strategy", "mvp")
-    assert set(run.options) == set(accepted)
-    assert run.options["gamma"] == accepted["gamma"].default == 2.0
-    assert run.options["e_length"] == 20
-    assert not {"model", "backbone", "optimizer", "evaluator", "self"} & set(accepted)
 
 
 @pytest.mark.parametrize("text", ["recipe: [", "recipe: digits", "3"])

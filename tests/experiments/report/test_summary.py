@@ -1,14 +1,14 @@
-"""Sentences of a report: what the tests show, and caveats."""
+"""The sentence of a report on its paired tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.experiments.report.page import caveats, finding, opening
+from cl_prompts.experiments.report.page import finding
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
-from tests.experiments.fake_runs import fake_run, seal
+from tests.experiments.fake_runs import fake_run
 
 SMALL: dict[str, Any] = {"n_tasks": 1, "n_classes": 2}
 
@@ -40,19 +40,6 @@ def test_a_row_beats_the_reference_only_after_the_correction(tmp_path: Path) -> 
     text = finding(group.choose("mvp (lr=0.005)"))
     assert "Linear probe loses to MVP (lr=0.005) on all 3 seeds, by 20.0 points" in text
     assert "; not tested: MVP (lr=1, 1 seed) (" in text
-
-
-def test_a_difference_without_corrected_significance_is_undecided(tmp_path: Path) -> None:
-    # p is 0.035 and 0.037: below 0.05 each, and 0.07 after the correction.
-    text = found(
-        tmp_path,
-        "linear_probe",
-        linear_probe=(0.5, 0.5, 0.5),
-        mvp=(0.6, 0.65, 0.55),
-        fine_tuning=(0.6, 0.652, 0.55),
-    )
-    assert "beats" not in text
-    assert "Fine-tuning, MVP are not significantly different from Linear probe" in text
 
 
 def test_mixed_signs_are_not_called_all_seeds(tmp_path: Path) -> None:
@@ -88,13 +75,6 @@ def test_long_lists_are_shortened(tmp_path: Path) -> None:
     assert greatest == sorted(greatest)
 
 
-def test_the_opening_counts(tmp_path: Path) -> None:
-    for seed in (1, 2):
-        fake_run(tmp_path, "mvp", seed, **SMALL)
-    fake_run(tmp_path, "mvp", 3, status="failed", time="20250102-120000", **SMALL)
-    assert opening(collect([tmp_path])) == "2025-01-01: 2 of 3 runs finished."
-
-
 def test_stored_images_stand_beside_the_difference(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         results = {"a_auc": 0.5 + seed / 10}
@@ -107,15 +87,3 @@ def test_stored_images_stand_beside_the_difference(tmp_path: Path) -> None:
     assert "MVP beats Linear probe on all 3 seeds, by 15.0 points on average" in text
     assert "(MVP keeps 100 images)" in text
     assert finding(group.choose("mvp")).count("MVP keeps 100 images") == 1
-
-
-def test_caveats_name_duplicates_and_single_points(tmp_path: Path) -> None:
-    lines = "samples_seen,metric,scope,value\n400,anytime_accuracy,seen,0.5\n"
-    for seed, day in ((1, 1), (2, 1), (2, 2)):
-        folder = fake_run(tmp_path, "mvp", seed, time=f"2025010{day}-120000", **SMALL)
-        (folder / "metrics.csv").write_text(lines)
-        seal(folder)
-    (group,) = groups(collect([tmp_path]))
-    newest, single = caveats(group, group.table())
-    assert newest == "Duplicate seeds: MVP seed 2 (2 runs). Only the newest run counts."
-    assert single.startswith("A_AUC of MVP has a single anytime point.")

@@ -175,21 +175,13 @@ def test_differences_are_taken_seed_by_seed() -> None:
     np.testing.assert_allclose(band.half[0], (high - low) / 2)
 
 
-def test_bands_need_two_common_seeds() -> None:
-    ours = {1: [(10, 0.5)], 2: [(10, 0.7)]}
-    one = difference_band(ours, {2: [(10, 0.5)]})
-    assert one is not None
-    assert one.half is None
-    assert difference_band(ours, {3: [(10, 0.5)]}) is None
-    assert difference_band(ours, {1: [(90, 0.5)]}) is None
-
-
 def test_curves_are_interpolated_within_their_common_range() -> None:
     ours = {1: [(0, 0.0), (10, 1.0)]}
     gap = difference_band(ours, {1: [(5, 0.5), (15, 0.5)]})
     assert gap is not None
     assert (gap.x.tolist(), gap.middle.tolist()) == ([5.0, 10.0], [0.0, 0.5])
-    assert difference_band(ours, {1: [(11, 0.5)]}) is None
+    assert gap.half is None
+    assert difference_band(ours, {1: [(11, 0.5)]}) is difference_band(ours, {3: ours[1]}) is None
 
 
 def test_means_are_over_all_seeds() -> None:

@@ -8,18 +8,7 @@ import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.results.comparison import compare, notes_of
-from cl_prompts.experiments.results.groups import groups
-from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
-
-
-def test_means_are_those_of_the_reports_table(runs_folder: Path) -> None:
-    (table,) = compare([runs_folder])
-    (group,) = groups(collect([runs_folder]))
-    texts = {row: [cell.text for cell in found] for row, found in table.aggregates.items()}
-    reported = group.table(table.metrics)
-    assert texts == {row: [cell.text for cell in found] for row, found in reported.items()}
-    assert [metric.key for metric in table.metrics] == ["a_auc", "a_last", "forgetting"]
 
 
 def test_rows_come_in_the_order_asked_for(runs_folder: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.experiments.cli.outcomes import tables
-from cl_prompts.experiments.report.page import caveats
 from cl_prompts.experiments.results.comparison import notes_of, order_sentences, order_table
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
@@ -73,4 +72,3 @@ def test_the_report_names_what_does_not_depend_on_the_order(tmp_path: Path) -> N
     (group,) = groups(collect([tmp_path]))
     (sentence,) = order_sentences(group)
     assert sentence == "A_last of MVP does not depend on the order of the stream."
-    assert sentence in caveats(group, group.table())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
@@ -56,3 +58,46 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
         files.read_text(tmp_path / "latin.txt")
     with pytest.raises(InputError, match=r"none\.txt cannot be read: No such file"):
         files.read_text(tmp_path / "none.txt")
+
+
+# ---------------------------------------------------------------------- folders
+
+
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize("fault", [OSError, KeyboardInterrupt])
+def test_whatever_happens_a_folder_is_the_old_one_or_the_new_one(
+    fault: type[BaseException], at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    replace_folder(folder, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "rename", failing(at, fault))
+        with pytest.raises(fault):
+            replace_folder(folder, b"new")
+    assert contents(folder) == {"a": b"old"}
+    replace_folder(folder, b"new")
+    assert contents(folder) == {"a": b"new"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"model", ".model.lock"}
+
+
+def replace_folder(folder: Path, content: bytes) -> None:
+    with files.replacing_folder(folder) as new:
+        (new / "a").write_bytes(content)
+
+
+def failing(at: int, fault: type[BaseException]) -> Callable[[Path, Path], None]:
+    """A rename that raises at its call ``at``."""
+    original, calls = files.rename, iter(range(10))
+
+    def rename(old: Path, new: Path) -> None:
+        if next(calls) == at:
+            raise fault
+        original(old, new)
+
+    return rename
+
+
+def test_a_folder_that_another_process_writes_is_refused(tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".model.lock"), pytest.raises(InputError, match="another process is"):
+        replace_folder(tmp_path / "model", b"new")
+    assert not (tmp_path / "model").exists()

@@ -21,8 +21,8 @@ from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
 from cl_prompts.experiments.run_folder.checkpoint import load
-from cl_prompts.experiments.run_folder.checksums import FORGOTTEN_FILE, LEARNED_IMAGES, READ
-from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, RunFolder, environment
+from cl_prompts.experiments.run_folder.checksums import MODEL, READ
+from cl_prompts.experiments.run_folder.folder import RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
 from tests.experiments.commands import rows, summary, unfinished_copy
@@ -53,11 +53,11 @@ def resumed(path: Path) -> AbstractContextManager[RunFolder]:
 def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     names = {file.name for file in mvp_run.iterdir()}
     known = {"config.yaml", "environment.json", "identity.json", "stream.json", "summary.json"}
-    known |= {"metrics.csv", "checkpoint", "checkpoint.previous"}
-    known |= {"learned.safetensors", "keys.npz", "confidence.json"}
-    assert names >= known
+    known |= {"metrics.csv", "checkpoint", "checkpoint.previous", "keys.npz"}
+    assert names >= {*known, MODEL}
+    known |= {"model/model.json", "model/model.safetensors"}
     page = (Path(__file__).parents[3] / "runs" / "README.md").read_text()
-    listed = {*names, *READ, LEARNED_IMAGES, FORGOTTEN_FILE}
+    listed = {*names, *READ} - {MODEL}
     assert all(f"`{n}`" in page for n in listed if not n.startswith((".", "events.")))
     sums = (mvp_run / "SHA256SUMS").read_text()
     assert all(f"  {name}\n" in sums for name in known)
@@ -167,7 +167,8 @@ def short_run(path: Path, settings: RunConfig, n: int = 3) -> None:
                 done += 1
                 folder.save_checkpoint({"done": done, "weights": torch.full((3,), float(done))})
                 files.write_json(path / "summary.json", {"status": "running"})
-            files.replace(path / LEARNED_FILE, [b"weights"])
+            (path / MODEL).mkdir(exist_ok=True)
+            files.replace(path / MODEL / "model.json", [b"card"])
             folder.write_end({"status": "finished"})
         except OSError:
             with suppress(OSError):

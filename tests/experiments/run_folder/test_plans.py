@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import plan
@@ -15,7 +14,6 @@ from cl_prompts.experiments.run_folder.plans import (
     describe,
     new_path,
     read_plan,
-    temporary_folder,
     unfinished_plan,
     write_plan,
 )
@@ -53,17 +51,6 @@ def test_the_last_unfinished_plan_is_found(tmp_path: Path) -> None:
     unfinished.unlink()
     with pytest.raises(InputError, match="there is nothing to resume"):
         unfinished_plan(tmp_path)
-
-
-def test_temporary_folders_of_dead_processes_alone_are_removed(tmp_path: Path) -> None:
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    dead, alive = (tmp_path / "digits/ncm" / name / ".lock" for name in (".a.tmp", ".b.tmp"))
-    for lock in (dead, alive):
-        lock.parent.mkdir(parents=True)
-        lock.touch()
-    with FileLock(alive), temporary_folder(tmp_path, settings):
-        assert alive.exists()
-        assert not dead.parent.exists()
 
 
 def test_no_plan_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_a_finished_run_that_was_edited_is_refused(name: str, tmp_path: Path) ->
 
 def test_only_what_is_read_is_compared(tmp_path: Path) -> None:
     folder = fake_run(tmp_path)
-    (folder / "learned.safetensors").write_bytes(b"of another run")
+    (folder / "model/model.safetensors").write_bytes(b"of another run")
     check_sums(folder)
-    with pytest.raises(InputError, match=r"learned\.safetensors changed since"):
-        check_sums(folder, ["learned.safetensors"])
+    with pytest.raises(InputError, match=r"model\.safetensors changed since"):
+        check_sums(folder, ["model/model.safetensors"])

@@ -27,6 +27,7 @@ from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner import execution as runner
 from cl_prompts.experiments.runner.building import Resources, build_run
 from cl_prompts.experiments.tracking.progress import Display
+from cl_prompts.experiments.trained.card import read_card
 from cl_prompts.scenarios.registry import SCENARIOS
 from tests.experiments.commands import (
     DIGITS,
@@ -152,7 +153,7 @@ def test_a_damaged_checkpoint_costs_time_and_no_numbers(
     want = contents(mvp_run)
     folder = unfinished_copy(mvp_run, tmp_path / "copy")
     (folder / "checkpoint").write_bytes(flipped(want["checkpoint"], 99_999))
-    for name in ("learned.safetensors", "stream.json", "keys.npz", "confidence.json"):
+    for name in ("model/model.safetensors", "stream.json", "keys.npz", "model/model.json"):
         (folder / name).write_bytes(b"stale")
     assert main(["run", "--resume", str(folder), "--trust-code"]) == 0
     told = " ".join(capsys.readouterr().out.split())
@@ -160,14 +161,12 @@ def test_a_damaged_checkpoint_costs_time_and_no_numbers(
     assert said in told
     assert any(said in warning for warning in summary(folder)["warnings"])
     found = contents(folder)
-    for name in (
-        "learned.safetensors",
-        "metrics.csv",
-        "stream.json",
-        "stream.npz",
-        "confidence.json",
-    ):
+    for name in ("metrics.csv", "stream.json", "stream.npz"):
         assert found[name] == want[name]
+    weights = [f / "model" / "model.safetensors" for f in (folder, mvp_run)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    cards = [read_card(f / "model") for f in (folder, mvp_run)]
+    assert cards[0].calibration == cards[1].calibration
     assert np.load(folder / "keys.npz")["similarity"].tobytes() == (
         np.load(mvp_run / "keys.npz")["similarity"].tobytes()
     )

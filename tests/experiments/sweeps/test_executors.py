@@ -18,26 +18,28 @@ from rich.console import Console
 
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.executors.launching import Job, Launching, SlurmJobs
+from cl_prompts.experiments.executors import launching, submissions
+from cl_prompts.experiments.executors.launching import Launching, SlurmJobs, executor_of
 from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun
-from cl_prompts.experiments.runner import executors, running
+from cl_prompts.experiments.runner import running
 from cl_prompts.experiments.runner.building import Resources
+from cl_prompts.experiments.runner.running import RunJob
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import QUICK, summary
 from tests.experiments.fates import FATED, FATES
 from tests.experiments.test_stops import same_run
 from tests.refusals import check_refusals
 
-Does = Callable[[Job], BaseException | None]
+Does = Callable[[RunJob], BaseException | None]
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def missing(library: str, kind: Any) -> None:
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, library, None)
-            running._executor(Launching(kind), "cpu", tmp_path)
+            executor_of(Launching(kind), "cpu", tmp_path, 1)
 
     cases: dict[str, Callable[[], object]] = {
         "no jobs": lambda: Launching(jobs=0),
@@ -94,7 +96,7 @@ class Pretended:
         self.does = does
         self.stopped = False
 
-    def submit(self, function: Any, job: Job) -> Future[None]:
+    def submit(self, function: Any, job: RunJob) -> Future[None]:
         future: Future[None] = Future()
         error = self.does.pop(0)(job)
         future.set_exception(error) if error else future.set_result(None)
@@ -107,23 +109,23 @@ class Pretended:
         pass
 
 
-def finishes(job: Job) -> None:
+def finishes(job: RunJob) -> None:
     write(job, "finished")
 
 
-def write(job: Job, status: str) -> None:
+def write(job: RunJob, status: str) -> None:
     job.run.folder.mkdir(parents=True, exist_ok=True)
     (job.run.folder / "config.yaml").touch()
     text = f'{{"status": "{status}", "seconds": 7, "results": {{"a_auc": 0.5}}}}'
     (job.run.folder / "summary.json").write_text(text)
 
 
-def dies(job: Job) -> BaseException:
+def dies(job: RunJob) -> BaseException:
     write(job, "running")
     return BrokenProcessPool("a process ended")
 
 
-def is_stopped(job: Job) -> None:
+def is_stopped(job: RunJob) -> None:
     write(job, "interrupted")
 
 
@@ -133,7 +135,7 @@ def ended(
     """The executor, fault of each run by its label, and the lines that were shown."""
     runs = plan("digits", ["strategy=ncm", f"seed=1-{n}"])
     executor = Pretended(does)
-    monkeypatch.setattr(running, "_executor", lambda *how: executor)
+    monkeypatch.setattr(submissions, "executor_of", lambda *how: executor)
     planned = [PlannedRun(tmp_path / str(run.seed), run) for run in runs]
     file = io.StringIO()
     display = Display(Console(file=file, width=200), n)
@@ -158,31 +160,10 @@ def test_a_run_whose_worker_died_is_submitted_again_and_one_that_fails_is_not(
     ]
 
 
-def test_a_shard_whose_worker_died_is_done_again_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    computed: list[int] = []
-
-    def executes(job: Job) -> None:
-        job.execute()
-        computed.append(job.number)
-
-    def breaks(job: Job) -> BaseException:
-        return BrokenProcessPool("a process ended")
-
-    executor = Pretended([breaks, executes, executes])
-    monkeypatch.setattr(running, "_executor", lambda *how: executor)
-    given = ["digits", "strategy=ncm", "seed=1", *QUICK, "--shards", "2", "--executor", "ray"]
-    # One at a time: a broken pool loses all jobs that are under way.
-    assert main(["run", *given, "--jobs", "1", "--out", str(tmp_path)]) == 0
-    assert computed == [1, 2]
-    assert "shard 1 its process ended" in capsys.readouterr().out
-
-
 def test_only_deaths_of_a_run_itself_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def first_dies(job: Job) -> BaseException | None:
+    def first_dies(job: RunJob) -> BaseException | None:
         return dies(job) if job.number == 1 else is_stopped(job)
 
     executor, found, _ = ended(tmp_path, monkeypatch, [*[first_dies] * 6, finishes])
@@ -193,7 +174,7 @@ def test_only_deaths_of_a_run_itself_are_counted(
 
 
 def test_a_refused_job_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(job: Job) -> BaseException:
+    def refuses(job: RunJob) -> BaseException:
         raise RuntimeError("invalid partition")
 
     _, found, _ = ended(tmp_path, monkeypatch, [refuses, finishes])
@@ -204,7 +185,7 @@ def test_a_refused_job_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_signal_stops_running_jobs_and_starts_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def signals(job: Job) -> None:
+    def signals(job: RunJob) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         is_stopped(job)
 
@@ -218,7 +199,7 @@ def test_a_fault_that_ends_the_command_stops_the_other_runs(
 ) -> None:
     fault = RunError("the disk is full")
     executor = Pretended([lambda job: fault, is_stopped])
-    monkeypatch.setattr(running, "_executor", lambda *how: executor)
+    monkeypatch.setattr(submissions, "executor_of", lambda *how: executor)
     console = Console(file=io.StringIO())
     runs = plan("digits", ["strategy=ncm", "seed=1-2"])
     with pytest.raises(RunError) as caught:
@@ -236,12 +217,12 @@ def test_a_worker_is_told_to_end_until_it_does(monkeypatch: pytest.MonkeyPatch) 
         if len(told) == 2:
             raise ProcessLookupError
 
-    monkeypatch.setattr(executors.os, "kill", kill)
-    monkeypatch.setattr(executors.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(launching.os, "kill", kill)
+    monkeypatch.setattr(launching.time, "sleep", lambda seconds: None)
     theirs, ours = multiprocessing.Pipe(duplex=False)
     ours.close()
     with pytest.raises(ProcessLookupError):
-        executors._end_with(theirs)
+        launching._end_with(theirs)
     assert told == [signal.SIGTERM] * 2
 
 
@@ -281,12 +262,12 @@ def test_jobs_of_submitit_write_what_a_run_here_writes(
     pytest.importorskip("submitit")
     folders: list[Path] = []
 
-    def local(how: Launching, device: str, out: Path) -> SlurmJobs:
+    def local(how: Launching, device: str, out: Path, threads: int) -> SlurmJobs:
         jobs = SlurmJobs(how, device, out, "local")
         folders.append(jobs._executor.folder)
         return jobs
 
-    monkeypatch.setattr(running, "SlurmJobs", local)
+    monkeypatch.setattr(launching, "SlurmJobs", local)
     settings = ["digits", f"strategy={FATED}", "seed=1", *QUICK]
     assert main(["sweep", *settings, "--out", str(tmp_path / "here")]) == 0
     assert main(["sweep", *settings, "--launcher", "slurm", "--out", str(tmp_path / "jobs")]) == 0

@@ -18,20 +18,9 @@ def test_every_combination_is_a_run() -> None:
     assert {r.options["lr"] for r in runs} == {1e-3, 1e-2}
 
 
-def test_single_values_are_the_plan_of_run() -> None:
-    texts = ["strategy=er,ncm", "seed=1-3", "lr=0.1", "er.buffer_size=50"]
-    assert grid("digits", texts) == plan("digits", texts)
-    assert grid("digits") == plan("digits")
-
-
 def test_a_key_of_one_strategy_repeats_no_run_of_others() -> None:
     runs = grid("digits", ["strategy=er,ncm", "seed=1", "er.buffer_size=10,20"])
     assert [run.strategy for run in runs] == ["er", "ncm", "er"]
-
-
-def test_lists_stand_in_brackets() -> None:
-    runs = grid("digits", ["strategy=mvp", "seed=1", "mvp.e_blocks=[1,2],[3]"])
-    assert [run.options["e_blocks"] for run in runs] == [[1, 2], [3]]
 
 
 def test_streams_are_repeated_by_their_seeds() -> None:

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cl_prompts.experiments.tracking.progress import Display, in_words
+from cl_prompts.experiments.tracking.progress import Display
 
 
 class Time:
@@ -88,13 +88,3 @@ def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
     assert "61%" in shown
     assert "A_AUC 63.3, about 0 s left" in shown
     assert len([line for line in written(console) if "finished after 0 s, A_AUC 63.3" in line]) == 1
-
-
-def test_durations_in_words() -> None:
-    assert [in_words(s) for s in (0, 59.4, 59.6, 3540, 3600)] == [
-        "0 s",
-        "59 s",
-        "1 min",
-        "59 min",
-        "1.0 h",
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def names(n: int, classes: list[str] = CLASSES) -> list[str]:
     return [classes[i % len(classes)] for i in range(n)]
 
 
-def same(one: Model, other: Model, tests: Tensor) -> None:
+def same(one: Model, other: Model, tests: Tensor | list[Path]) -> None:
     """Assert that two models have equal sums and predictions, whatever the order of classes."""
     first, second = one.sums("be compared"), other.sums("be compared")
     assert sorted(first.classes) == sorted(second.classes)

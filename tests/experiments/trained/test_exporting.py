@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import sys
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from PIL import ExifTags, Image
 from torchvision.transforms.v2.functional import to_pil_image
 
@@ -20,6 +18,8 @@ from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained import exporting
+from cl_prompts.experiments.trained.card import Images
+from cl_prompts.experiments.trained.model import Model
 from tests.families.runs import begin
 from tests.forked import forked
 from tests.toy_data import MULTI_LABEL_SCENARIOS, experiences
@@ -32,62 +32,46 @@ FORMS: tuple[exporting.Form, ...] = ("torch", "onnx")
 
 
 @pytest.fixture(scope="module")
-def trained(probe_run: Path) -> TrainedRun:
-    return load_run(probe_run, device="cpu", trust_code=True)
+def trained(probe_run: Path) -> Model:
+    return Model.load(probe_run, device="cpu", trust_code=True)
 
 
 @pytest.fixture(scope="module")
-def program(trained: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(trained: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model as a program, whose export takes seconds."""
     file = tmp_path_factory.mktemp("program") / "model.pt2"
-    recorded, scored = exporting.export(trained, file, "torch")
-    assert recorded == trained.run.summary["results"]["a_last"] == pytest.approx(scored)
+    exporting.export(trained, file, "torch")
     return file
 
 
-def test_the_file_scores_as_the_run_and_needs_torch_alone(
-    trained: TrainedRun, program: Path
-) -> None:
-    file = program
+def test_the_file_scores_as_the_model_and_needs_torch_alone(trained: Model, program: Path) -> None:
     images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        want = trained.strategy.model(images)
-        assert torch.allclose(torch.export.load(file).module()(images), want, atol=1e-5)
+        want = trained.network(images)
+        assert torch.allclose(torch.export.load(program).module()(images), want, atol=1e-5)
 
     def work() -> int:
         for name in list(sys.modules):
             if name.partition(".")[0] in ("cl_prompts", "timm", "torchvision", "avalanche"):
                 sys.modules[name] = None  # type: ignore[assignment]  # refuses an import
-        torch.export.load(file).module()(images)
+        torch.export.load(program).module()(images)
         return 0
 
     done = forked(work)
     assert done.code == 0, done.err
 
 
-@pytest.mark.parametrize(("recorded", "says"), [(0.123, r"12\.30 %"), (1.5, r"150\.00 %")])
-def test_a_file_that_scores_otherwise_is_not_written(
-    recorded: float,
-    says: str,
-    trained: TrainedRun,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(exporting, "_converted", lambda trained, _: (b"", trained.strategy.model))
-    results = {**trained.run.summary["results"], "a_last": recorded}
-    other = dataclasses.replace(trained.run, summary={**trained.run.summary, "results": results})
-    with pytest.raises(InputError, match=f"the run recorded {says}: no file was written"):
-        exporting.export(dataclasses.replace(trained, run=other), tmp_path / "model.pt2", "torch")
-    assert not list(tmp_path.iterdir())
+def toy(trained: Model, strategy: Any, kind: str) -> Model:
+    """Another model of photographs of 16 px."""
+    images = Images(dataset="folder", crop=None)
+    card = trained.card.model_copy(update={"method": kind, "images": images})
+    return Model(strategy, card)
 
 
-def test_a_method_without_a_fixed_graph_is_refused(trained: TrainedRun, tmp_path: Path) -> None:
-    settings = dataclasses.replace(trained.settings, strategy="multi_lane")
-    toy = dataclasses.replace(
-        trained, settings=settings, strategy=make("multi_lane"), image_size=16
-    )
-    with pytest.raises(InputError, match="strategy multi_lane cannot be exported as a program"):
-        exporting.export(toy, tmp_path / "model.pt2", "torch")
+def test_a_method_without_a_fixed_graph_is_refused(trained: Model, tmp_path: Path) -> None:
+    lanes = toy(trained, make("multi_lane"), "multi_lane")
+    with pytest.raises(InputError, match="multi_lane cannot be exported as a program"):
+        exporting.export(lanes, tmp_path / "model.pt2", "torch")
 
 
 @pytest.mark.parametrize(
@@ -104,9 +88,8 @@ def test_scores_of_a_file_are_those_of_predict(
     form: exporting.Form,
     kind: str,
     family: str,
-    trained: TrainedRun,
+    trained: Model,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if form == "onnx":
         pytest.importorskip("onnxruntime")
@@ -120,9 +103,7 @@ def test_scores_of_a_file_are_those_of_predict(
         ),
         stream,
     )
-    toy = dataclasses.replace(trained, strategy=strategy, image_size=16)
-    monkeypatch.setattr(exporting, "_compared", lambda trained, model: (1.0, 1.0))
-    exporting.export(toy, tmp_path / "model", form)
+    exporting.export(toy(trained, strategy, kind), tmp_path / "model", form)
     if form == "torch":
         program = torch.export.load(tmp_path / "model").module()
     else:
@@ -138,7 +119,7 @@ def test_scores_of_a_file_are_those_of_predict(
 
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
 def test_the_extra_is_named_where_it_is_missing(
-    library: str, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: str, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if library == "onnxruntime":
         pytest.importorskip("onnx")
@@ -180,30 +161,28 @@ def test_methods_that_train_a_head_have_the_model_of_the_linear_probe() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [k for k in TABLE if k not in (*SAME_MODEL, *SAME_PARTS)])
 def test_the_matrix_lists_what_cannot_be_exported(
-    kind: str, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, trained: Model, tmp_path: Path
 ) -> None:
     # Heads and prototypes are exported as well on a ViT of one block, but for features of several.
     on_one = TABLE[kind].learns in ("weights", "prototypes") and kind != "layup"
     small = {"backbone": lively_vit(depth=1)} if on_one else {}
     stream = experiences("class_incremental", train=24)
     strategy = fit(begin(kind, "class_incremental", **small), stream)
-    settings = dataclasses.replace(trained.settings, strategy=kind)
-    toy = dataclasses.replace(trained, settings=settings, strategy=strategy, image_size=16)
-    monkeypatch.setattr(exporting, "_compared", lambda trained, model: (1.0, 1.0))
+    model = toy(trained, strategy, kind)
     for form, no in zip(FORMS, refused().get(kind, (False, False)), strict=True):
         if form == "torch" and kind not in AS_PROGRAMS:
             continue
         if form == "onnx":
             pytest.importorskip("onnxruntime")
-        says = f"strategy {kind} cannot be exported as" if no else ""
+        says = f"{kind} cannot be exported as" if no else ""
         with pytest.raises(InputError, match=says) if no else nullcontext():
-            exporting.export(toy, tmp_path / form, form)
+            exporting.export(model, tmp_path / form, form)
 
 
 @pytest.mark.parametrize("form", ["torch", "onnx"])
-def test_the_script_labels_an_image_as_the_run_does(
+def test_the_script_labels_an_image_as_the_model_does(
     form: exporting.Form,
-    trained: TrainedRun,
+    trained: Model,
     program: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -218,33 +197,31 @@ def test_the_script_labels_an_image_as_the_run_does(
     to_pil_image(pixels.to(torch.uint8)).save("image.png", exif=exif)
     file = program if form == "torch" else tmp_path / "the model"
     if form == "onnx":
-        recorded, scored = exporting.export(trained, file, "onnx")
-        assert recorded == pytest.approx(scored)
+        exporting.export(trained, file, "onnx")
     # As if its toy images had come from a folder of photographs.
-    settings = dataclasses.replace(trained.settings, dataset={"name": "folder"})
-    trained = dataclasses.replace(trained, settings=settings)
+    trained = toy(trained, trained.strategy, "linear_probe")
     lines = exporting.script(trained, file, form)
     assert len(lines.splitlines()) == 6
     scope: dict[str, Any] = {}
     exec(compile(lines, "script", "exec"), scope)
-    wanted = fixed_transform("folder", trained.image_size)(decode("image.png"))
+    wanted = fixed_transform("folder", 16)(decode("image.png"))
     torch.testing.assert_close(scope["image"], wanted)  # but for the rounding of / 255
     ((label,),) = trained.predict(["image.png"]).labels
     assert capsys.readouterr().out == f"{label}\n"
 
 
 def test_the_script_for_several_labels_compares_with_the_threshold(
-    trained: TrainedRun, tmp_path: Path
+    trained: Model, tmp_path: Path
 ) -> None:
-    several = dataclasses.replace(trained, strategy=make("er", MULTI_LABEL_SCENARIOS[0]))
+    several = toy(trained, make("er", MULTI_LABEL_SCENARIOS[0]), "er")
     assert exporting.about(several)["threshold"] == 0.0
     assert "if z > 0.0]" in exporting.script(several, tmp_path / "model.pt2", "torch")
 
 
 def test_a_file_says_how_it_is_used(
-    trained: TrainedRun, program: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Model, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_converted", lambda trained, _: (b"", trained.strategy.model))
+    monkeypatch.setattr(exporting, "_converted", lambda *_: b"")
     with pytest.raises(InputError, match=r"model\.pt2 exists already: remove it"):
         exporting.export(trained, program, "torch")
     found = {exporting.ABOUT: ""}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from cl_prompts import Model
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.trained import ledger
 from cl_prompts.experiments.trained.calibration import Calibrated
@@ -214,3 +216,9 @@ def test_files_are_read_with_their_labels(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_text("no image")
     with pytest.raises(RunError, match=r"b\.png cannot be read"):
         blank().predict([tmp_path / "b.png"])
+
+
+def test_a_model_whose_replacement_was_killed_is_restored(mvp_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(mvp_run / "model", tmp_path / ".digits.old")  # between the two renames
+    assert Model.load(tmp_path / "digits", device="cpu").classes == ("0", "1", "2", "3")
+    assert not (tmp_path / ".digits.old").exists()

@@ -31,7 +31,7 @@ def test_folders_are_walked_and_files_taken_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no images"):
         image_files([tmp_path / "empty"])
     (tmp_path / "new" / "config.yaml").touch()
-    with pytest.raises(InputError, match="new is another run: give one run, then images"):
+    with pytest.raises(InputError, match="new is another model: give one model, then images"):
         image_files([tmp_path / "new"])
 
 
