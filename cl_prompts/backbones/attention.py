@@ -142,7 +142,7 @@ class BlockAdapter(Protocol):
     """A module parallel to a block's MLP.
 
     Example:
-        >>> from cl_prompts.prompts.task_adapters import Adapter
+        >>> from cl_prompts.prompts import Adapter
         >>> adapter: BlockAdapter = Adapter(16, bottleneck=4)
         >>> adapter.macs_per_token
         128

@@ -22,7 +22,7 @@ class CompiledDecoding:
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> from cl_prompts.models.prompted import PromptedViT
+        >>> from cl_prompts.models import PromptedViT
         >>> model = PromptedViT(create_backbone(), n_classes=3).eval()
         >>> model.observe_classes(torch.arange(3))
         >>> model.compiled = CompiledDecoding(model, backend="eager")

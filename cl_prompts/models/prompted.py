@@ -81,8 +81,7 @@ class PromptedViT(ContinualModel):
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> from cl_prompts.prompts.pools import PrependedTokenPool
-        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> from cl_prompts.prompts import NearestKeys, PrependedTokenPool
         >>> vit = create_backbone()
         >>> pool = PrependedTokenPool(10, 5, vit.dim)
         >>> l2p = PromptedViT(

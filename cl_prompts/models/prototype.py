@@ -31,7 +31,7 @@ class PrototypeViT(ContinualModel):
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
+        >>> from cl_prompts.closed_form import NearestClassMean
         >>> vit = create_backbone()
         >>> model = PrototypeViT(vit, NearestClassMean(vit.dim, n_classes=3))
         >>> model.n_learned  # statistics are buffers, not parameters

@@ -105,7 +105,7 @@ def set_initial(values: nn.Parameter, prompts: Tensor) -> None:
         InputError: prompts that do not fit.
 
     Example:
-        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> from cl_prompts.prompts import SharedTokens
         >>> pool = SharedTokens((0, 1), 10, 16)
         >>> set_initial(pool.values, torch.ones(1, 20, 16))
         >>> bool((pool.values == 1).all())

@@ -61,7 +61,7 @@ class GatedPrefixes(TaskAware):
         activation: of the gates.
 
     Example:
-        >>> from cl_prompts.prompts.prefixes import SharedPrefix
+        >>> from cl_prompts.prompts import SharedPrefix
         >>> pool = GatedPrefixes(SharedPrefix((0, 1), 3, 16, 2), (0, 1))
         >>> sorted(pool.build(None).gate)
         [0, 1]

@@ -38,8 +38,7 @@ class Reparameterised(WrappedPool):
         std: overwrite the pool's values by N(0, std^2), PRE: 0.02; None: keep them.
 
     Example:
-        >>> from cl_prompts.prompts.encoders import MLPEncoder
-        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> from cl_prompts.prompts import MLPEncoder, SharedTokens
         >>> pool = Reparameterised(SharedTokens((0, 1), 5, 16), MLPEncoder(16, bottleneck=4))
         >>> before = pool.build(None).context[1]
         >>> pool.bake()
@@ -138,7 +137,7 @@ class Decomposed(TaskAware):
         alpha: see above.
 
     Example:
-        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> from cl_prompts.prompts import SharedTokens
         >>> pool = Decomposed(SharedTokens((0,), 5, 16), n_tokens=17, dim=16, rank=3)
         >>> pool.build(None).offset.shape
         torch.Size([1, 17, 16])

@@ -111,7 +111,7 @@ class TokenPool(ValuePool):
     The tokens of several selected entries are concatenated.
 
     Example:
-        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> from cl_prompts.prompts import NearestKeys
         >>> pool = TokenPool(10, (2, 3, 4), length=20, dim=16)
         >>> plan = pool.build(NearestKeys(10, 16)(torch.randn(7, 16)))
         >>> tuple(plan.pooled[2].tokens().shape)
@@ -155,7 +155,7 @@ class PrependedTokenPool(ValuePool, TaskAware):
             prompt pool"); 0: none.
 
     Example:
-        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> from cl_prompts.prompts import NearestKeys
         >>> pool = PrependedTokenPool(10, length=5, dim=16)
         >>> plan = pool.build(NearestKeys(10, 16, k=5)(torch.randn(7, 16)))
         >>> tuple(plan.prepended.shape)  # images, selected entries * length, width

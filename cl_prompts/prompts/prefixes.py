@@ -94,7 +94,7 @@ class PrefixPool(ValuePool, TaskAware):
 
     Example:
         >>> import torch
-        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> from cl_prompts.prompts import NearestKeys
         >>> pool = PrefixPool(10, (2, 3, 4), length=20, dim=16, heads=4)
         >>> keys, values = pool.build(NearestKeys(10, 16)(torch.randn(7, 16))).prefix[2]
         >>> tuple(keys.shape)

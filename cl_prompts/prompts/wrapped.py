@@ -23,7 +23,7 @@ class WrappedPool(TaskAware):
         pool: a pool with ``values`` and ``build_from``.
 
     Example:
-        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> from cl_prompts.prompts import SharedTokens
         >>> class Doubled(WrappedPool):
         ...     @property
         ...     def values(self) -> Tensor:
@@ -72,7 +72,7 @@ class MomentumSlots(WrappedPool):
         momentum: share of the earlier entries.
 
     Example:
-        >>> from cl_prompts.prompts.prefixes import PrefixPool
+        >>> from cl_prompts.prompts import PrefixPool
         >>> pool = MomentumSlots(PrefixPool(4, (0, 1), 3, 16, 2), momentum=0.5)
         >>> pool.start_task(1)
         >>> mean = pool.pool.values[:2].mean(dim=0)
@@ -137,7 +137,7 @@ class AveragedPrompts(WrappedPool):
         InputError: as :func:`gaussian_weights`.
 
     Example:
-        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> from cl_prompts.prompts import SharedTokens
         >>> pool = AveragedPrompts(SharedTokens((0,), 5, 16), n=2, mean=1.5, std=1)
         >>> first = pool.values.detach().clone()
         >>> pool.take_checkpoint()

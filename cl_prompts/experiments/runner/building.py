@@ -141,7 +141,7 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     Raises:
         InputError: a setting is out of range or does not fit the others.
 
-    >>> from cl_prompts.experiments.recipes.run_config import plan
+    >>> from cl_prompts.experiments import plan
     >>> (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     >>> print(build_run(settings).data)
     digits: 10 classes, 1442 training and 355 test images

@@ -63,7 +63,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> from cl_prompts.models.prompted import PromptedViT
+        >>> from cl_prompts.models import PromptedViT
         >>> class Probe(OnlineStrategy):
         ...     def build_model(self, backbone, n_classes):
         ...         return PromptedViT(backbone, n_classes)

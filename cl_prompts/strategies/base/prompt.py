@@ -41,8 +41,8 @@ class PromptStrategy(OnlineStrategy):
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> from cl_prompts.models.prompted import PromptedViT
-        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> from cl_prompts.models import PromptedViT
+        >>> from cl_prompts.prompts import SharedTokens
         >>> class OneToken(PromptStrategy):
         ...     def build_model(self, backbone, n_classes):
         ...         pool = SharedTokens((0,), 1, backbone.dim)

@@ -46,7 +46,7 @@ class PrototypeStrategy(OnlineStrategy):
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
+        >>> from cl_prompts.closed_form import NearestClassMean
         >>> class Means(PrototypeStrategy):
         ...     classifier = NearestClassMean
         >>> Means(backbone=create_backbone(), n_classes=10, evaluator=None).model.n_learned

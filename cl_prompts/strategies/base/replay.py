@@ -42,7 +42,7 @@ class Replay:
         n_sources: number of experiences so far, also without a buffer.
 
     Example:
-        >>> from cl_prompts.training.buffers import ReservoirBuffer
+        >>> from cl_prompts.training import ReservoirBuffer
         >>> replay = Replay(ReservoirBuffer(100, width=2), batch_size=32)
         >>> len(replay), replay.labels().tolist()  # nothing is stored yet
         (0, [])
