@@ -19,6 +19,7 @@ from cl_prompts import Model
 from cl_prompts.datasets.registry import crop_of, fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.run_config import Parent
 from cl_prompts.experiments.results.history import before_after
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
@@ -325,8 +326,8 @@ def test_rates_and_decay_are_those_of_the_settings_of_the_child(
     found = []
     loaded = TaskLoop._restore_parent
 
-    def noted(self: TaskLoop) -> None:
-        loaded(self)
+    def noted(self: TaskLoop, parent: Parent) -> None:
+        loaded(self, parent)
         found.extend(self.run.strategy.optimizer.param_groups)
 
     monkeypatch.setattr(TaskLoop, "_restore_parent", noted)
