@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.loop import OnlineLoop
 
 BATCH = 8
 WIDTH = 120
@@ -88,17 +88,17 @@ def narrow_vit() -> FrozenViT:
 @contextmanager
 def counting_updates(counter: Launches) -> Iterator[list[None]]:
     """Count inside of strategies' updates alone, with one entry of the list for each."""
-    update = OnlineStrategy.update
+    update = OnlineLoop.update
     updates: list[None] = []
 
-    def counted(strategy: OnlineStrategy, *given: Any, **named: Any) -> None:
-        for group in strategy.optimizer.param_groups:
+    def counted(loop: OnlineLoop, *given: Any, **named: Any) -> None:
+        for group in loop.strategy.optimizer.param_groups:
             group["foreach"] = True
         with counter:
-            update(strategy, *given, **named)
+            update(loop, *given, **named)
         updates.append(None)
 
-    with patch.object(OnlineStrategy, "update", counted):
+    with patch.object(OnlineLoop, "update", counted):
         yield updates
 
 

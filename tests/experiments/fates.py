@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.errors import RunError
+from cl_prompts.models.base import Output
+from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.linear_probe import LinearProbe
 
 #: environment variable with a folder; a file in it, named by a seed, holds the fate of that run
@@ -20,9 +22,9 @@ FATED = "tests.experiments.fates:Fated"
 class Fated(LinearProbe):
     """A linear probe that does once, in the middle of its run, what a file says."""
 
-    def _after_training_iteration(self, **kwargs: Any) -> None:
+    def after_step(self, output: Output, batch: Batch) -> None:
         """Meet the fate, after an update."""
-        super()._after_training_iteration(**kwargs)
+        super().after_step(output, batch)
         file = Path(os.environ[FATES]) / str(self.seed)
         if self.samples_seen < AT or not file.is_file():
             return

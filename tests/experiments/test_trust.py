@@ -141,9 +141,8 @@ def test_no_setting_of_a_run_folder_imports_code(here: Path, mvp_run: Path) -> N
 def test_no_entry_of_a_model_imports_code(here: Path, mvp_run: Path) -> None:
     shutil.copytree(mvp_run / "model", "other")
     known = json.loads(Path("other/model.json").read_text())
-    known |= {"calibration": {}, "history": [], "classes": known["classes"][:1]}
-    known["backbone"]["normalisation"] = []
-    for card in named_everywhere(known):
+    short = {"calibration": {}, "history": [], "classes": []}
+    for card in named_everywhere(known | short):
         Path("other/model.json").write_text(json.dumps(card))
         with suppress(InputError):
             Model.load("other")

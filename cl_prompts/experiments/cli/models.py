@@ -185,8 +185,8 @@ def learn(
         return
     if settings or dry_run:
         raise InputError(f"settings and --dry-run are for runs, and {model} is added to")
-    loaded = _loaded(model, trust_code)
     where = _target(model, out, in_place=in_place)
+    loaded = _loaded(model, trust_code)
     tests = test or _test_part(place)
     before = None if tests is None else loaded.evaluate(tests)
     known = set(loaded.classes)

@@ -129,12 +129,12 @@ def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> 
 def _files(name: str) -> list[Recipe]:
     """Sections of a recipe's file, then of those that it extends."""
     found: dict[str, Recipe] = {}
-    lower: str | None = name
+    lower = name
     while lower:
         if lower in found:
             raise InputError(f"recipe {name} extends itself through {', '.join(found)}")
         found[lower] = _sections(lower)
-        lower = found[lower].pop("extends", None)
+        lower = str(found[lower].pop("extends", ""))
     return list(found.values())
 
 

@@ -127,8 +127,7 @@ class RunConfig:
         try:
             settings = cls(**fits("the text", values.yaml_of(text), Arguments))
             if settings.parent is not None:
-                parent = fits("parent", settings.parent, Arguments)
-                settings.parent = fits("parent", Parent(**parent), Parent)
+                settings.parent = Parent(**fits("parent", settings.parent, Arguments))
         except (yaml.YAMLError, TypeError, InputError) as error:
             raise InputError(f"this is not a run configuration: {error}") from error
         for key, kind in get_type_hints(cls, include_extras=True).items():

@@ -120,7 +120,7 @@ class RunFolder:
         except Timeout as error:
             raise InputError(f"another process is writing to run folder {path}") from error
         with lock:
-            for half_written in path.glob(files.TEMPORARY):
+            for half_written in path.rglob(files.TEMPORARY):
                 half_written.unlink()
             file = path / ENVIRONMENT_FILE
             if (path / "config.yaml").exists():

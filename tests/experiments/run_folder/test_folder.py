@@ -221,7 +221,7 @@ def test_a_run_resumes_after_a_fault_at_any_step(
         if not ended:
             short_run(path, settings)
         assert contents(path) == want, f"step {at}"
-        assert not list(path.glob(".*.tmp"))
+        assert not list(path.rglob(".*.tmp"))
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])

@@ -19,6 +19,7 @@ from cl_prompts import Model
 from cl_prompts.datasets.registry import crop_of, fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.run_config import Parent
 from cl_prompts.experiments.results.history import before_after
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
@@ -28,6 +29,7 @@ from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import Tracker
 from tests.experiments import own_parts
 from tests.experiments.commands import change_summary, held_out, rows, signalling, summary
+from tests.experiments.faults import contents
 from tests.experiments.sketches import sketched
 
 pytestmark = pytest.mark.slow
@@ -188,6 +190,26 @@ def test_rows_of_the_parent_come_first(parent: Path, child: Path) -> None:
     assert all(int(row[0]) > 48 for row in rows(child)[len(earlier) :])
 
 
+def test_the_model_of_a_closed_form_run_learns_on_as_if_of_all_images(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the run stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    run = first_run(place, tmp_path / "runs", "ncm")
+    before = contents(run / "model")
+    assert main(["learn", str(run), str(place / "later"), "--quiet"]) == 0
+    assert main(["learn", str(run), str(place / "later"), "--in-place"]) == 2
+    assert contents(run / "model") == before
+    for part in ("first", "later"):
+        shutil.copytree(place / part, tmp_path / "first", dirs_exist_ok=True)
+    assert main(["init", "first", "--quiet"]) == 0
+    one = Model.load(first_run(tmp_path, tmp_path / "whole", "ncm"))
+    two = Model.load("models/first-2")
+    order = [two.classes.index(name) for name in one.classes]
+    torch.testing.assert_close(two.network.head.mean[order], one.network.head.mean)
+    assert one.predict("first/test").labels == two.predict("first/test").labels
+
+
 @pytest.mark.parametrize("samples", [50, 70])
 def test_a_child_that_is_stopped_resumes_to_the_same(
     samples: int,
@@ -325,8 +347,8 @@ def test_rates_and_decay_are_those_of_the_settings_of_the_child(
     found = []
     loaded = TaskLoop._restore_parent
 
-    def noted(self: TaskLoop) -> None:
-        loaded(self)
+    def noted(self: TaskLoop, parent: Parent) -> None:
+        loaded(self, parent)
         found.extend(self.run.strategy.optimizer.param_groups)
 
     monkeypatch.setattr(TaskLoop, "_restore_parent", noted)
