@@ -138,8 +138,12 @@ def export(model: Model, out: Path, form: Form) -> None:
         form: of the file.
 
     Raises:
-        InputError: the method cannot be exported, or onnx or onnxruntime is not installed.
+        InputError: the method or precision cannot be exported, or onnx or onnxruntime is missing.
     """
+    if form == "onnx" and model.network.backbone.precision == "bf16":
+        raise InputError(
+            "ONNX Runtime cannot run bf16: train with --precision fp32, or use --torch"
+        )
     files.write_new(out, [_converted(model, form)])
 
 
