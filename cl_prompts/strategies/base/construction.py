@@ -29,6 +29,7 @@ def given_or_built(strategy: SupervisedTemplate) -> ContinualModel:
     if model is None:
         backbone = strategy.backbone.with_features(strategy.features)
         model = strategy.build_model(backbone, strategy.n_classes)
+        model.multi_label = strategy.multi_label
         strategy.fit_model(model)
     if strategy.compile:
         model.compiled = CompiledDecoding(model)

@@ -249,15 +249,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
         else:
             self._unrecorded = True
 
-    def adopt(self, strategy: SupervisedTemplate) -> None:
-        """Evaluate a model that this strategy has not trained, as at the end of its only task."""
-        self.attach(strategy)
-        self.evaluator.device = strategy.device
-        self.samples_seen = strategy.samples_seen
-        if self.every is not None:
-            self.next_threshold = (self.samples_seen // self.every + 1) * self.every
-        self._end_task(strategy)
-
     def before_train_dataset_adaptation(
         self, strategy: SupervisedTemplate, **kwargs: object
     ) -> None:
