@@ -28,11 +28,8 @@ class LayUP(RanPAC):
     published: the ridge jumps by orders of magnitude from task to task.
 
     Args:
-        intercept: append a constant 1.
-        ridge: until one is chosen.
-        held_out: samples stored since the last choice, a uniform sample of them if there are more;
-            published: all.
-        **settings: of :class:`~cl_prompts.closed_form.ranpac.RanPAC`.
+        **settings: of :class:`~cl_prompts.closed_form.ranpac.RanPAC`; ``held_out`` (1,000) samples
+            are a uniform sample of those since the last choice, published: all; ``ridge`` is 100.
 
     Example:
         >>> layup = LayUP(4, 3, held_out=100)
@@ -41,26 +38,9 @@ class LayUP(RanPAC):
         0.0001
     """
 
-    def __init__(
-        self,
-        dim: int,
-        n_classes: int,
-        *,
-        intercept: bool = False,
-        ridge: float = 100.0,
-        held_out: int = 1000,
-        **settings: Any,
-    ) -> None:
-        super().__init__(
-            dim,
-            n_classes,
-            projection=1,
-            expansion=None,
-            intercept=intercept,
-            ridge=ridge,
-            held_out=held_out,
-            **settings,
-        )
+    def __init__(self, dim: int, n_classes: int, **settings: Any) -> None:
+        own = {"expansion": None, "ridge": 100.0, "held_out": 1000}
+        super().__init__(dim, n_classes, **own | settings)
 
     @torch.no_grad()
     def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:

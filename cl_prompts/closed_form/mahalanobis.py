@@ -13,7 +13,6 @@ from cl_prompts.closed_form.class_scatter import ClassScatter, check_class_matri
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.closed_form.shrinkage import mean_variance
 from cl_prompts.closed_form.sums import Limits
-from cl_prompts.errors import InputError
 
 FeCAMForm = Literal["frozen", "trained", "toolbox"]
 
@@ -120,11 +119,6 @@ class MahalanobisPerClass(PrototypeClassifier):
         return covariance + added + self.off_diagonal * mean_off * (1 - identity)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
-        if self.form == "trained" and bool((x < 0).any()):
-            raise InputError(
-                "FeCAM with form='trained' needs non-negative features, and some are negative: use"
-                " form='frozen' for a ViT"
-            )
         n = onehot.sum(dim=0)
         self.count += n
         if self.form == "frozen":

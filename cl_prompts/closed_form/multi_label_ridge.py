@@ -212,10 +212,6 @@ class MultiLabelRidge(RanPAC):
 
         Args:
             error: of scores and targets, both (n, classes), such as minus mean average precision.
-
-        Raises:
-            InputError: no held-out samples.
-            RunError: no candidate can be solved for.
         """
         weighed, targets = self.held.samples
         return self._choose(weighed[:, :-1], targets, weighed[:, -1], candidates, error)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_prompts.checks import whole_number
 from cl_prompts.closed_form.ridge import (
     AnyExpansion,
     RandomExpansion,
@@ -22,7 +23,6 @@ from cl_prompts.closed_form.ridge import (
 )
 from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm, shrunk
 from cl_prompts.closed_form.sums import combine
-from cl_prompts.errors import InputError
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -73,15 +73,9 @@ class PrototypeClassifier(nn.Module):
         Raises:
             InputError: a label outside the columns (checked only for labels on the CPU).
         """
-        if (
-            labels.device.type == "cpu"
-            and len(labels)
-            and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_classes
-        ):
-            raise InputError(
-                f"labels {int(labels.min())} to {int(labels.max())} must lie in 0 to"
-                f" {self.n_classes - 1}, or n_classes must be larger"
-            )
+        if labels.device.type == "cpu" and len(labels):
+            for label in (int(labels.min()), int(labels.max())):
+                whole_number("a label", label, 0, self.n_classes - 1, of="n_classes - 1")
         # A one-hot product instead of index_add: deterministic on GPUs, without synchronisation.
         columns = torch.arange(self.n_classes, device=features.device)
         onehot = (labels.to(features.device)[:, None] == columns).to(self.count.dtype)

@@ -85,10 +85,6 @@ class RanPAC(SolvedClassifier):
         """Choose the ridge of least squared error on the held-out sample for further use.
 
         One factorisation per candidate: call it at task ends, not at every evaluation.
-
-        Raises:
-            InputError: no held-out samples.
-            RunError: no candidate can be solved for.
         """
         return self._choose(*self.held.samples, None, candidates)
 
@@ -101,9 +97,7 @@ class RanPAC(SolvedClassifier):
         error: Callable[[Tensor, Tensor], float] = mean_squared_error,
     ) -> float:
         held = self.statistics.inputs(features), targets, weights
-        best = self.statistics.choose_ridge(
-            held, candidates=candidates, error=error, blame=type(self).__name__
-        )
+        best = self.statistics.choose_ridge(held, candidates=candidates, error=error)
         self.ridge.fill_(best)
         self.weight = None
         return best

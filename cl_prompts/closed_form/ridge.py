@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cl_prompts.closed_form.sums import Limits
 from cl_prompts.closed_form.symmetric import SymmetricSums
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import RunError
 
 #: Random features with a rectifier, as ridge regression has them.
 Expansion = Literal["normal", "uniform"]
@@ -222,7 +222,6 @@ class RidgeStatistics(SymmetricSums):
         *,
         candidates: Sequence[float] = RIDGES,
         error: Callable[[Tensor, Tensor], float] = mean_squared_error,
-        blame: str = "ridge regression",
     ) -> float:
         """Choose the ridge of least error on held-out samples that are part of the sums.
 
@@ -234,27 +233,13 @@ class RidgeStatistics(SymmetricSums):
                 :meth:`add`.
             candidates: ridges.
             error: of scores and targets, both (n, columns).
-            blame: name for the error.
-
-        Raises:
-            InputError: no held-out samples.
-            RunError: no candidate can be solved for.
         """
         h, y, weights = held
-        if len(h) == 0:
-            raise InputError(
-                f"{blame} has no held-out features to choose a ridge on: set held_out > 0 and call"
-                " update first"
-            )
         weighted = h if weights is None else h * weights.to(h.dtype)[:, None]
         # G and Q without the held-out samples
         gram = self.gram.addmm(weighted.T, h, alpha=-1)
         cross = self.cross.addmm(weighted.T, y, alpha=-1)
         errors = {candidates[i]: error(h @ u, y) for i, u in solutions(gram, cross, candidates)}
-        if not errors:
-            raise RunError(
-                f"{blame} could not solve for any candidate ridge: give larger candidates"
-            )
         return min(errors, key=errors.__getitem__)
 
 

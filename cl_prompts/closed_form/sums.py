@@ -20,8 +20,6 @@ from cl_prompts.errors import InputError
 
 #: Digits of a sum that must remain after a subtraction.
 DIGITS = 6
-#: Widest matrix whose condition number is computed.
-WIDEST = 4096
 #: Names of centred sums: one for all classes, or one per class.
 SCATTERS = ("scatter", "scatters")
 
@@ -142,25 +140,6 @@ def rearranged(
         chosen = torch.tensor(places, device=value.device)
         chosen = chosen.where(chosen >= 0, value.shape[axis])
         found[name] = torch.cat([value, nothing], axis).index_select(axis, chosen)
-    return found
-
-
-@torch.no_grad()
-def condition_numbers(module: nn.Module) -> dict[str, float]:
-    """Largest over smallest eigenvalue of the sums that are square matrices, without zeros.
-
-    Matrices wider than ``WIDEST`` are left out, since this takes the time of several solutions.
-    """
-    found = {}
-    for path, part in module.named_modules():
-        for name, (tensor, axis) in sums_of(part).items():
-            square = axis is None and tensor.ndim == 2 and tensor.shape[0] == tensor.shape[1]
-            if square and len(tensor) <= WIDEST and bool(tensor.any()):
-                values = torch.linalg.eigvalsh(tensor)
-                # Fewer samples than features leave directions without any.
-                rounding = values[-1] * torch.finfo(tensor.dtype).eps * len(tensor)
-                smallest = values[values > rounding][0]
-                found[f"{path}.{name}" if path else name] = float(values[-1] / smallest)
     return found
 
 

@@ -106,15 +106,11 @@ class AdaptedViT(ContinualModel):
         return Output(self.hide_unseen(logits), features.flatten(1))
 
     def _plan(self, name: str) -> PromptPlan | None:
-        if name == FROZEN:
-            return None
-        return self.adapters.build(_number(name))
+        return None if name == FROZEN else self.adapters.build(_number(name))
 
     def _version_of(self, name: str) -> Hashable:
-        if name == FROZEN:
-            # A frozen backbone is its own version.
-            return self.backbone
-        return self.adapters.version(_number(name))
+        # A frozen backbone is its own version.
+        return self.backbone if name == FROZEN else self.adapters.version(_number(name))
 
 
 def _number(name: str) -> int:

@@ -14,7 +14,7 @@ from cl_prompts.closed_form.whitening import (
     FeatureWhitening,
     inverse_root,
 )
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import RunError
 
 BatchForm = Literal["corrected", "released"]
 Alignment = Literal["streamed", "corrected", "released"]
@@ -209,11 +209,6 @@ class StreamedAlignment(FeatureWhitening):
     ) -> None:
         super().__init__(dim, "whitened", **settings)
         self.first = first if target == "first" else 0
-        if self.first and self.window is not None and self.window <= self.first:
-            raise InputError(
-                f"window={self.window} forgets the first {self.first} samples, whose covariance is"
-                " the target. Give a larger window, or target=identity"
-            )
         self.register_buffer("target_root", torch.eye(dim, dtype=torch.float64))
 
     def _new_root(self) -> Tensor:

@@ -139,9 +139,6 @@ class ContinualModel(nn.Module):
     """The compiled second stage, or None to run :meth:`decode` itself."""
 
     head: nn.Module
-    one_head: ClassVar[bool] = False
-    """Whether one replaceable head scores all classes."""
-
     ensemble: Ensemble = "softmax_max_prob"
     """How head and slow heads are combined:
     :func:`~cl_prompts.models.slow_heads.ensemble_logits`."""
@@ -187,22 +184,6 @@ class ContinualModel(nn.Module):
             self.seen |= (labels > 0).reshape(-1, self.n_classes).any(dim=0)
         else:
             self.seen[labels.flatten()] = True
-
-    def set_head(
-        self,
-        head: nn.Module | None = None,
-        whitening: FeatureWhitening | BatchAlignment | None = None,
-    ) -> None:
-        """Replace the head, or the whitening of its input; None leaves it unchanged.
-
-        Raises:
-            InputError: the model does not have one head for all classes.
-        """
-        if not self.one_head:
-            name = type(self).__name__
-            raise InputError(f"{name} does not have one head for all classes: leave out head")
-        self.head = self.head if head is None else head
-        self.whitening = self.whitening if whitening is None else whitening
 
     def set_slow_heads(
         self, decays: Sequence[float], n_experts: int = 1, ensemble: Ensemble = "softmax_max_prob"
@@ -309,20 +290,13 @@ class ContinualModel(nn.Module):
         Raises:
             InputError: missing or damaged file, a state that does not fit, or another backbone.
         """
-        if not Path(path).is_file():
-            raise InputError(f"there is no saved model at {path}")
         try:
             with safe_open(str(path), framework="pt") as file:
                 about = json.loads((file.metadata() or {})["cl_prompts"])
                 state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             before, backbone = about["sha256"], about["backbone"]
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is not a saved model, or is damaged: {error}") from error
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} does not name the backbone of its training. If you know it, pass the"
-                " tensors to load_learned_state"
-            ) from error
         # Before anything is loaded, so that an error leaves the model unchanged.
         if state_hash(state) != before:
             raise InputError(f"{path} is damaged: the checksum of its tensors differs")

@@ -13,7 +13,6 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as algebra
 
 LaneInitialisation = Literal["orthogonal", "uniform"]
-Tables = tuple[list[Tensor], dict[int, Tensor]]
 
 
 class LaneHead(nn.Module):
@@ -185,8 +184,7 @@ class LaneSet(nn.ModuleList):
 class LanePasses:
     """Forward pass of several lanes beside one frozen forward pass.
 
-    The algebra is in :mod:`cl_prompts.models.multi_lane_ops`. Without gradients the tables that do
-    not depend on images (selectors of every block, prompts) are cached until a lane changes.
+    The algebra is in :mod:`cl_prompts.models.multi_lane_ops`.
 
     Args:
         backbone: the frozen ViT.
@@ -205,7 +203,6 @@ class LanePasses:
         self.backbone = backbone
         self.blocks = tuple(blocks)
         self.dtype = backbone.vit.cls_token.dtype
-        self._cached: tuple[tuple[Hashable, ...], Tables] | None = None
 
     def __call__(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
         """Run T lanes on images.
@@ -218,71 +215,33 @@ class LanePasses:
             (batch, T, dim) class tokens of the lanes after the last block.
         """
         self._count(len(images), lanes)
-        blocks = self._joined_blocks if torch.is_grad_enabled() else self._fused_blocks
-        return blocks(images, lanes)
-
-    def _fused_blocks(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
-        slots, prompts = self.tables(lanes)
-        token = algebra.lane_token(self.backbone).expand(len(images), len(slots[0]), -1)
-        stream = algebra.frozen_states(self.backbone, images)
-        for i, block in enumerate(self.backbone.vit.blocks):
-            state = next(stream)
-            token = algebra.fused_lanes(block, token, state, slots[i], prompts.get(i))
-            del state  # frees memory before the next block
-        return token
-
-    def _prompts(self, lanes: Sequence[Lane], *, joined: bool = False) -> dict[int, Tensor]:
-        """Block -> prompts in the ViT's precision, joined or as :meth:`tables` returns them."""
-        values = [lane.prompts for lane in lanes if lane.prompts is not None]
-        if not values:
-            return {}
-        # (blocks, lanes, 2, heads, length, width)
-        stacked = torch.stack(values, dim=1).to(self.dtype)
-        if joined:
-            stacked = stacked.permute(0, 4, 1, 2, 3, 5).flatten(2)
-        return dict(zip(self.blocks, stacked.unbind(), strict=True))
-
-    def _joined_blocks(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
-        self._count_slots(lanes)
-        # (S, T, dim), and block -> (P, T * 2 * heads * head dim)
+        # (S, T, dim), and block -> (P, T, 2 * heads * head dim)
         selectors = torch.stack([lane.selectors for lane in lanes], dim=1).to(self.dtype)
-        prompts = self._prompts(lanes, joined=True)
+        prompts = self._prompts(lanes)
         rows = algebra.joined_start(self.backbone, selectors, len(images))
         stream = algebra.frozen_states(self.backbone, images)
         for i, block in enumerate(self.backbone.vit.blocks):
             # No block reads the selectors after the last one.
             evolve = i < self.backbone.depth - 1
             state = next(stream)
-            rows = algebra.joined_block(block, rows, state, prompts.get(i), evolve=evolve)
+            rows = algebra.lanes_block(block, rows, state, prompts.get(i), evolve=evolve)
             del state  # frees memory before the next block
         return rows
 
-    def tables(self, lanes: Sequence[Lane]) -> Tables:
-        """Compute the tensors that are the same for all images, in the ViT's precision.
-
-        They are cached until a lane changes, so call it without gradients.
-
-        Returns:
-            normalised selectors of every block, each (T, S, dim), and block -> stacked prompts (T,
-                2, heads, P, head dim).
-        """
-        key = tuple(lane.version() for lane in lanes)
-        if self._cached is None or self._cached[0] != key:
-            selectors = torch.stack([lane.selectors for lane in lanes]).to(self.dtype)
-            slots = algebra.slot_norms(self.backbone.vit.blocks, selectors)
-            self._cached = key, (slots, self._prompts(lanes))
-            self._count_slots(lanes)
-        return self._cached[1]
+    def _prompts(self, lanes: Sequence[Lane]) -> dict[int, Tensor]:
+        """Block -> prompts in the ViT's precision."""
+        values = [lane.prompts for lane in lanes if lane.prompts is not None]
+        if not values:
+            return {}
+        # (blocks, lanes, 2, heads, length, width)
+        stacked = torch.stack(values, dim=1).to(self.dtype).permute(0, 4, 1, 2, 3, 5).flatten(3)
+        return dict(zip(self.blocks, stacked.unbind(), strict=True))
 
     def _count(self, batch: int, lanes: Sequence[Lane]) -> None:
-        """Count the cost of the lanes' own tokens."""
+        """Count the cost of the lanes' own tokens, and of the selectors, which images share."""
         shape, first = self.backbone.counter.shape, lanes[0]
         n_prompts = 0 if first.prompts is None else first.prompts.shape[3]
         for i in range(self.backbone.depth):
             macs = shape.lane_macs(len(first.selectors), n_prompts if i in self.blocks else 0)
             self.backbone.counter.macs += batch * len(lanes) * macs
-
-    def _count_slots(self, lanes: Sequence[Lane]) -> None:
-        """Count the cost of the selectors' forward pass, which all images share."""
-        counter = self.backbone.counter
-        counter.macs += len(lanes) * counter.shape.slot_table_macs(len(lanes[0].selectors))
+        self.backbone.counter.macs += len(lanes) * shape.slot_table_macs(len(first.selectors))

@@ -129,22 +129,13 @@ class MultiLaneViT(ContinualModel):
         self._add_head(list(classes))
 
     def add_classes(self, classes: Iterable[int]) -> None:
-        """Add head rows for further classes to the current lane, as separate parameters.
-
-        Raises:
-            InputError: no lane is open.
-        """
-        self._need_lane()
+        """Add head rows for further classes to the current lane, as separate parameters."""
         self._add_head(list(classes))
 
     def _add_head(self, classes: list[int]) -> None:
         if classes:
             self.seen[self.lanes.add_head(classes).classes] = True
             self.lane_of |= dict.fromkeys(classes, self.n_lanes - 1)
-
-    def _need_lane(self) -> None:
-        if not self.n_lanes:
-            raise InputError("no lane is open: call open_lane(classes) first")
 
     # ------------------------------------------------------------------ forward
 
@@ -158,7 +149,6 @@ class MultiLaneViT(ContinualModel):
         Returns:
             (batch, lanes, dim) fp32, the input of the heads.
         """
-        self._need_lane()
         chosen = list(range(self.n_lanes) if lanes is None else lanes)
         token = self.passes(images, [self.lanes.lane(i) for i in chosen])
         features = self.backbone.vit.fc_norm(self.backbone.norm(token)).float()
@@ -179,8 +169,6 @@ class MultiLaneViT(ContinualModel):
 
         ``cached`` (evaluation only): lane name -> (batch, classes of the lane) logits.
         """
-        if self.training:
-            self._need_lane()
         wanted = [self.n_lanes - 1] if self.training else list(range(self.n_lanes))
         lanes = {i: cached[f"lane{i}"] for i in wanted if f"lane{i}" in cached}
         missing = [i for i in wanted if i not in lanes]

@@ -12,11 +12,10 @@ selectors, which pass the frozen blocks in parallel to the image's tokens. In ev
 
 Lanes read the frozen tokens, never write to them, and do not attend to each other.
 
-The code computes the same numbers faster. Selectors never depend on the image, so one table per
-block serves the whole batch (:func:`slot_norms`). Keys and values of summary tokens are the same
-weighted means of the frozen keys and values, because the projection is affine and the weights sum
-to one. Only the class token is a query and passes the MLP. In training, where kernel launches
-dominate, the selectors are further rows behind the class tokens (:func:`joined_block`).
+The code computes the same numbers faster. Selectors never depend on the image, so they are computed
+once for the whole batch, as further rows behind the class tokens (:func:`joined_block`). Keys and
+values of summary tokens are the same weighted means of the frozen keys and values, because the
+projection is affine and the weights sum to one. Only the class token is a query.
 
 Blocks of timm beyond the paper's ViT: with LayerScale the replacement is *inside* the scaling, ``s
 + ls1(LN1(s))``. With key normalisation raw keys are summarised and then normalised. Attention norm
@@ -28,7 +27,7 @@ the blocks; prompts of one block (T, 2, heads, P, head dim), keys before values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +36,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.architecture import Rotation
 from cl_prompts.backbones.attention import (
-    KeyValue,
     attend,
     attention_output,
     by_head,
@@ -48,7 +46,7 @@ from cl_prompts.backbones.vit import FrozenViT
 
 #: Tokens that pass a frozen MLP at a time on the CPU.
 MLP_ROWS = 1024
-#: attention weights, keys and values of summary tokens that live at once: 64 MB in fp32
+#: attention weights, keys and values of lanes that live at once: 64 MB in fp32
 SUMMARY_NUMBERS = 2**24
 
 
@@ -140,118 +138,46 @@ def lane_token(backbone: FrozenViT) -> Tensor:
     return backbone.vit.norm_pre(backbone.vit.cls_token)
 
 
-def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
-    """(batch, T * S, n) softmax over tokens of selector-token products / sqrt(dim), in fp32."""
-    # Scaling the selectors is cheaper than scaling the scores.
-    rows = slots.flatten(0, 1) * slots.shape[-1] ** -0.5
-    scores = torch.matmul(rows, hidden.transpose(1, 2))
-    return scores.softmax(dim=-1, dtype=torch.float32).to(hidden.dtype)
-
-
-def slot_norms(blocks: Sequence[Block], selectors: Tensor) -> list[Tensor]:
-    """Normalised selectors (T, S, dim) of every block, independent of the image.
-
-    A selector s becomes ``u + ls2(MLP(LN2(u)))`` with ``u = s + ls1(LN1(s))``.
-    """
-    slots = selectors
-    norms = []
-    for i, block in enumerate(blocks):
-        norms.append(block.norm1(slots))
-        if i < len(blocks) - 1:
-            slots = _mlp(block, slots + scaled(block, 1, norms[-1]))
-    return norms
-
-
-def fused_lanes(
-    block: Block, token: Tensor, state: FrozenState, slots: Tensor, prompts: Tensor | None
-) -> Tensor:
-    """Apply :func:`fused_block` to all lanes, in chunks of bounded memory (exact)."""
-    batch, n_lanes = token.shape[:2]
-    of_lane = batch * slots.shape[1] * (state.pairs.shape[-1] + state.hidden.shape[1])
-    # Keys and values of the summaries are the largest intermediate: (batch, lanes, slots, 2 dim).
-    at_once = max(1, SUMMARY_NUMBERS // of_lane)
-    if n_lanes <= at_once:
-        return fused_block(block, token, state, slots, prompts)
-    parts = [slice(start, start + at_once) for start in range(0, n_lanes, at_once)]
-    done = [
-        fused_block(
-            block, token[:, part], state, slots[part], None if prompts is None else prompts[part]
-        )
-        for part in parts
-    ]
-    return torch.cat(done, dim=1)
-
-
-def fused_block(
-    block: Block, token: Tensor, state: FrozenState, slots: Tensor, prompts: Tensor | None
-) -> Tensor:
-    """One block for the class tokens (batch, T, dim) of some lanes -> the same shape.
-
-    ``slots`` (T, S, dim) come from :func:`slot_norms`; ``prompts`` are (T, 2, heads, P, head dim).
-    """
-    attn = block.attn
-    normed = block.norm1(token)
-    # q, k, v of LN1(c)
-    query, key, value = (
-        project(attn, normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
-    )  # (batch, T, heads, head dim)
-    query, key = attn.q_norm(query), attn.k_norm(key)
-    # A = softmax(n h^T / sqrt(D)); keys and values of summary tokens: A K, A V
-    look = summary_weights(state.hidden, slots).unflatten(1, slots.shape[:2])  # (batch, T, S, n)
-    pairs = torch.bmm(look.flatten(1, 2), state.pairs).unflatten(1, look.shape[1:3])
-    keys, values = pairs.unflatten(-1, (2, attn.num_heads, -1)).unbind(3)
-    keys = attn.k_norm(keys)
-    if prompts is not None:
-        prompts = prompts.to(query.dtype)
-    heads = _by_kind(query, (key, value), (keys, values), prompts)
-    # c' = c + proj(O), c' + MLP(LN2(c'))
-    return _mlp(
-        block, token + scaled(block, 1, attention_output(attn, heads.transpose(1, 2), normed))
-    )
-
-
-def _by_kind(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | None) -> Tensor:
-    """Attention of the class tokens, without concatenating the kinds of keys.
-
-    ``query``, ``own`` (key and value of the class token): (batch, T, heads, head dim); ``seen``
-    (those of the summary tokens): (batch, T, S, heads, head dim).
-    """
-    (key, value), (keys, values) = own, seen
-    query = query * query.shape[-1] ** -0.5
-    # softmax over the class token itself, S summary tokens and P prompts
-    scores = [(query * key).sum(-1)[:, :, None], (query[:, :, None] * keys).sum(-1)]
-    if prompts is not None:
-        scores.append(torch.einsum("bthd,thpd->btph", query, prompts[:, 0]))
-    sizes = [part.shape[2] for part in scores]
-    weights = (
-        torch.cat(scores, dim=2)
-        .softmax(dim=2, dtype=torch.float32)
-        .to(query.dtype)
-        .split(sizes, dim=2)
-    )
-    # weighted sum of the values, of the three kinds in turn
-    heads = weights[0][:, :, 0, :, None] * value + (weights[1][..., None] * values).sum(2)
-    if prompts is not None:
-        heads = heads + torch.einsum("btph,thpd->bthd", weights[2], prompts[:, 1])
-    return heads
-
-
 def joined_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
     """(batch + S, T, dim) rows before block 0: class tokens, and selectors (S, T, dim)."""
     token = lane_token(backbone).expand(batch, selectors.shape[1], -1)
     return torch.cat([token, selectors])
 
 
+def lanes_block(
+    block: Block, rows: Tensor, state: FrozenState, prompts: Tensor | None, *, evolve: bool
+) -> Tensor:
+    """Apply :func:`joined_block` to all lanes, in chunks of bounded memory (exact)."""
+    batch, n_lanes = len(state.hidden), rows.shape[1]
+    n_slots = len(rows) - batch
+    n_keys = 1 + n_slots + (0 if prompts is None else len(prompts))
+    # attention weights, keys and values of a lane
+    of_lane = batch * (n_slots * state.hidden.shape[1] + n_keys * state.pairs.shape[-1])
+    at_once = max(1, SUMMARY_NUMBERS // of_lane)
+    parts = [slice(start, start + at_once) for start in range(0, n_lanes, at_once)]
+    done = [
+        joined_block(
+            block,
+            rows[:, part],
+            state,
+            None if prompts is None else prompts[:, part],
+            evolve=evolve,
+        )
+        for part in parts
+    ]
+    return done[0] if len(done) == 1 else torch.cat(done, dim=1)
+
+
 def joined_block(
     block: Block, rows: Tensor, state: FrozenState, prompts: Tensor | None, *, evolve: bool
 ) -> Tensor:
-    """:func:`fused_block` and a step of :func:`slot_norms` in few kernels.
+    """One block for the class tokens of some lanes, and for their selectors.
 
     Args:
         block: the frozen block.
         rows: (batch + S, T, dim) class tokens of the lanes, and their selectors.
         state: the frozen inputs of this block.
-        prompts: (P, T * 2 * heads * head dim), keys before values, or None.
+        prompts: (P, T, 2 * heads * head dim), keys before values, or None.
         evolve: update the selectors; False returns (batch, T, dim) class tokens only.
     """
     attn = block.attn
@@ -274,7 +200,7 @@ def joined_block(
     # keys and values of the class token itself, S summary tokens and P prompts
     kinds = [pair.flatten(1)[:, None], seen.unflatten(1, (n_slots, -1)).flatten(2)]
     if prompts is not None:
-        kinds.append(prompts.expand(batch, -1, -1))
+        kinds.append(prompts.flatten(1).expand(batch, -1, -1))
     pairs = torch.cat(kinds, dim=1).unflatten(-1, (rows.shape[1], -1)).transpose(1, 2)
     keys, values = by_head(attn, pairs.flatten(0, 1), 2)
     if not isinstance(attn.k_norm, nn.Identity):  # which prompts do not pass

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import Entry, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.closed_form.whitening import FeatureWhitening
-from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
 from cl_prompts.models.heads import LinearHead
 from cl_prompts.models.slow_heads import ensemble_logits
@@ -73,7 +71,6 @@ class PromptedViT(ContinualModel):
         head_input: ``"token"``, the class token, or ``"prompt"``, the mean over the prepended
             tokens (L2P).
         head: features (batch, dim) -> logits (batch, classes); None: a linear head.
-        whitening: of the features before the head, or None.
         multi_label: an image may show several classes.
 
     Raises:
@@ -96,8 +93,6 @@ class PromptedViT(ContinualModel):
     selector: nn.Module | None
     logit_mask: InstanceLogitMask | None
 
-    one_head = True
-
     def __init__(
         self,
         backbone: FrozenViT,
@@ -109,7 +104,6 @@ class PromptedViT(ContinualModel):
         logit_mask: InstanceLogitMask | None = None,
         head_input: Literal["token", "prompt"] = "token",
         head: nn.Module | None = None,
-        whitening: FeatureWhitening | BatchAlignment | None = None,
         multi_label: bool = False,
     ) -> None:
         if selector is not None:
@@ -124,7 +118,6 @@ class PromptedViT(ContinualModel):
         self.logit_mask = logit_mask
         self.pools = nn.ModuleList(pools)
         self.head = LinearHead(backbone.feature_dim, n_classes) if head is None else head
-        self.whitening = whitening
         self.reads_images = backbone.trainable or len(self.pools) > 0
         """Whether :meth:`run` needs the images even if their frozen part is cached."""
 

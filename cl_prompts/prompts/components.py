@@ -281,10 +281,8 @@ class ComponentPool(nn.Module):
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Block -> keys and values, each (batch, heads, length / 2, dim / heads)."""
-        if selection is None or selection.weights is None:
-            raise TypeError(
-                "a ComponentPool needs weights: give the model AttentionWeights as its selector"
-            )
+        assert selection is not None, "a ComponentPool needs the selector AttentionWeights"
+        assert selection.weights is not None
         # p = sum_j w_bj P_j
         mixed = selection.weights @ self.values()  # (blocks, batch, length * dim)
         rows = mixed.unflatten(-1, (2, self.length // 2, -1))

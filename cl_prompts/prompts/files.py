@@ -14,16 +14,12 @@ from cl_prompts.backbones.weight_files import in_fp32, read_tensors
 from cl_prompts.errors import InputError, unknown
 
 
-def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
+def write_whole(path: str | Path, data: bytes) -> None:
     """Write a file atomically, and never through a link.
 
     Args:
         path: of the file.
         data: its content.
-        new: refuse to replace a file. A process killed meanwhile may leave an empty one.
-
-    Raises:
-        FileExistsError: the file exists, with ``new``.
     """
     # A random name, so that two writers never share a file.
     temporary = Path(f"{path}.{secrets.token_hex(8)}.tmp")
@@ -31,8 +27,6 @@ def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
         # "x" creates a file and does not follow links.
         with temporary.open("xb") as file:
             file.write(data)
-        if new:
-            Path(path).open("xb").close()  # fails if the name exists
         temporary.replace(path)
     except OSError as error:  # name the file, not the temporary one
         error.filename = str(path)
@@ -42,12 +36,12 @@ def write_whole(path: str | Path, data: bytes, *, new: bool = False) -> None:
 
 
 def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
-    """Write prompts, name -> tensor of any shape, to a new safetensors file."""
+    """Write prompts, name -> tensor of any shape, to a safetensors file."""
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
-    write_whole(path, save(tensors), new=True)
+    write_whole(path, save(tensors))
 
 
-def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
+def read_prompts(path: str | Path, name: str) -> Tensor:
     """Read prompts from a file.
 
     MISA (ICLR 2025, arXiv 2503.00677) has released warmed-up prompts for ViT-B/16 as plain tensors,
@@ -56,7 +50,7 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
     Args:
         path: a ``.safetensors`` file, or a ``.pt`` file of plain tensors; no code in it is
             executed.
-        name: of the prompts; may be None if the file holds one tensor.
+        name: of the prompts, unless the file holds a single tensor.
 
     Returns:
         fp32 tensor on the CPU.
@@ -67,27 +61,12 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
     file = Path(path)
     try:
         found = read_tensors(file)
-    except OSError as error:
-        raise InputError(f"there are no prompts at {file}: {error.strerror or error}") from error
+        found = {name: found} if isinstance(found, Tensor) else found
+        if name in found:
+            return in_fp32(found[name])
     except Exception as error:  # both libraries raise whatever their parsers meet
-        raise InputError(
-            f"cannot read prompts from {file}: give safetensors or a file of plain tensors"
-        ) from error
-    if isinstance(found, Tensor):
-        found = {name or "prompts": found}
-    if not (isinstance(found, Mapping) and all(isinstance(v, Tensor) for v in found.values())):
-        raise InputError(f"{file} contains non-tensor objects: give a file of plain tensors")
-    if name is None and len(found) != 1:
-        raise InputError(
-            f"{file} holds {len(found)} sets of prompts: name one of {', '.join(map(str, found))}"
-        )
-    name = next(iter(found)) if name is None else name
-    if name not in found:
-        raise unknown(f"prompts in {file}", name, found)
-    try:
-        return in_fp32(found[name])
-    except ValueError as error:
-        raise InputError(f"the tensor of prompts in {file} {error}") from error
+        raise InputError(f"cannot read prompts from {file}: {error}") from error
+    raise unknown(f"prompts in {file}", name, found)
 
 
 @torch.no_grad()

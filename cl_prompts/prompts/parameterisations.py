@@ -35,7 +35,6 @@ class Reparameterised(WrappedPool):
         residual: add P.
         per_entry: one encoder per entry (first axis of the values), copies of ``encoder``.
         slots: entries of a task, baked when the next task starts; 0: none.
-        std: overwrite the pool's values by N(0, std^2), PRE: 0.02; None: keep them.
 
     Example:
         >>> from cl_prompts.prompts import MLPEncoder, SharedTokens
@@ -56,7 +55,6 @@ class Reparameterised(WrappedPool):
         residual: bool = True,
         per_entry: bool = False,
         slots: int = 0,
-        std: float | None = None,
     ) -> None:
         super().__init__(pool)
         self.residual = residual
@@ -69,8 +67,6 @@ class Reparameterised(WrappedPool):
         self.per_entry = per_entry
         self.task_axes = {"baked": 0} if self.has_entries else {}
         self.register_buffer("baked", torch.zeros(len(values), dtype=torch.bool))
-        if std is not None:
-            nn.init.normal_(values, std=std)
 
     def add_task(self) -> None:
         """Append an encoder if each entry has its own."""

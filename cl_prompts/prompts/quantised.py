@@ -130,8 +130,8 @@ class QuantisedComponents(nn.Module):
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Block -> keys and values, each (batch, heads, length / 2, dim / heads), and the loss."""
-        if selection is None or selection.weights is None:
-            raise TypeError("a QuantisedComponents pool needs weights: give the model SoftKeys")
+        assert selection is not None, "QuantisedComponents need the selector SoftKeys"
+        assert selection.weights is not None
         soft, hard, _ = self.quantise(selection.weights)
         # exactly hard in the forward pass, soft in the backward pass
         used = hard.detach() + (soft - soft.detach())

@@ -87,10 +87,6 @@ class TaskSlots(TaskAware):
             return selection
         return replace(selection, index=selection.index + slot.start)
 
-    def observe(self, selection: Selection) -> None:
-        """Count the choices."""
-        self.inner.observe(selection)
-
 
 class FrequencyPenalty(TaskAware):
     """Penalty on frequent prompts in training: chooses by distance times frequency.
@@ -126,10 +122,6 @@ class FrequencyPenalty(TaskAware):
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim) -> Selection; in training its scale is the frequencies."""
         return self.inner(query, scale=self.frequency if self.training else None)
-
-    def observe(self, selection: Selection) -> None:
-        """Count the choices."""
-        self.inner.observe(selection)
 
 
 class BatchwisePrompt(nn.Module):
@@ -167,7 +159,3 @@ class BatchwisePrompt(nn.Module):
             : selection.index.shape[1]
         ]
         return replace(selection, index=winners.expand_as(selection.index))
-
-    def observe(self, selection: Selection) -> None:
-        """Count the choices."""
-        self.inner.observe(selection)

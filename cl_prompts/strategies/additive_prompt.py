@@ -52,4 +52,4 @@ class AdditivePrompting(PromptStrategy):
         need_class_token(backbone, "additive prompts act on")
         blocks = chosen_blocks(backbone, self.prompted_blocks)
         prompt = AdditivePrompt(blocks, backbone.dim, backbone.n_heads, beta=self.beta)
-        return PromptedViT(backbone, n_classes, pools=[prompt], multi_label=self.multi_label)
+        return PromptedViT(backbone, n_classes, pools=[prompt])

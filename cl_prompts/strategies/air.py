@@ -30,7 +30,6 @@ class AIR(PrototypeStrategy):
     """
 
     classifier = BalancedRidge
-    plain_images = True
 
     # With GACL's 5,000 features, the matrices of 100 classes would take 20 GB.
     projection: Count = 500
@@ -44,4 +43,3 @@ class AIR(PrototypeStrategy):
     memory_gib: Positive = 4.0
     """Limit of the matrices' memory in GiB; more is refused."""
     # Scoring a batch would solve for all classes.
-    training_scores: bool = False

@@ -34,7 +34,6 @@ class AnaCP(PrototypeStrategy):
     """
 
     classifier = Classifier
-    plain_images = True
 
     projection: Count = 5000
     """Random features of each head and of the last regression."""
@@ -54,4 +53,3 @@ class AnaCP(PrototypeStrategy):
     memory_gib: Positive = 4.0
     """Limit of the class matrices' memory in GiB; more is refused."""
     # Scoring a batch would solve heads + 1 systems of projection^2 numbers each time.
-    training_scores: bool = False

@@ -12,7 +12,6 @@ from cl_prompts.checks import Positive
 from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.adapted import AperViT
 from cl_prompts.models.base import Output
-from cl_prompts.prompts.task_adapters import TaskAdapters
 from cl_prompts.strategies.base.adapted import AdapterStrategy
 from cl_prompts.strategies.base.stream import Batch
 
@@ -51,17 +50,8 @@ class APER(AdapterStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> AperViT:
         """Build one set of adapters, and means of two subspaces."""
-        adapters = TaskAdapters(
-            1,
-            backbone.depth,
-            backbone.dim,
-            bottleneck=self.bottleneck,
-            scale=self.adapter_scale,
-            dropout=self.dropout,
-            # Later tasks train no adapters.
-            spare=True,
-        )
-        return AperViT(backbone, n_classes, adapters)
+        # Later tasks train no adapters.
+        return AperViT(backbone, n_classes, self.make_adapters(backbone, 1, spare=True))
 
     def start_task(self, classes: Tensor) -> None:
         """Freeze adapters and head at the second task."""

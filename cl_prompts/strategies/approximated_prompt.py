@@ -53,4 +53,4 @@ class ApproximatedPrompt(PromptStrategy):
         """Build the rows, without a query; the head reads the class token."""
         blocks = chosen_blocks(backbone, self.prompted_blocks)
         pool = BesidePrompts(blocks, self.prompt_length, backbone.dim, rank=self.rank)
-        return PromptedViT(backbone, n_classes, pools=[pool], multi_label=self.multi_label)
+        return PromptedViT(backbone, n_classes, pools=[pool])

@@ -28,8 +28,6 @@ class BalancedRidgeProbe(PrototypeStrategy):
     """
 
     classifier = PooledRidge
-    plain_images = True
 
     ridge: Positive | FoundRidge = "evidence"
     """Ridge relative to the mean square of an input; ``"evidence"`` selects it from the data."""
-    training_scores: bool = False

@@ -75,7 +75,6 @@ class CODAPrompt(PromptStrategy):
             n_classes,
             selector=AttentionWeights(blocks, self.n_components, backbone.dim, **growth),
             pools=[ComponentPool(self.n_components, *shape, **growth)],
-            multi_label=self.multi_label,
         )
 
     def has_entry_a_task(self, n_tasks: int) -> bool:

@@ -84,5 +84,4 @@ class DualPrompt(PoolStrategy):
                     size, self.e_blocks, self.e_length, dim, heads, initial=initial, copy_slots=1
                 ),
             ],
-            multi_label=self.multi_label,
         )

@@ -11,7 +11,6 @@ from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.adapted import EaseViT
 from cl_prompts.models.base import Output
-from cl_prompts.prompts.task_adapters import TaskAdapters
 from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.adapted import AdapterStrategy
 from cl_prompts.strategies.base.prompt import slots_for
@@ -53,14 +52,7 @@ class EASE(AdapterStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> EaseViT:
         """Build the adapters of all tasks, and prototypes in as many subspaces."""
-        adapters = TaskAdapters(
-            slots_for(None, self.n_tasks),
-            backbone.depth,
-            backbone.dim,
-            bottleneck=self.bottleneck,
-            scale=self.adapter_scale,
-            dropout=self.dropout,
-        )
+        adapters = self.make_adapters(backbone, slots_for(None, self.n_tasks))
         return EaseViT(backbone, n_classes, adapters, alpha=self.alpha)
 
     @torch.no_grad()

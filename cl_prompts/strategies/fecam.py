@@ -32,7 +32,6 @@ class FeCAM(PrototypeStrategy):
     """
 
     classifier = MahalanobisPerClass
-    plain_images = True
 
     diagonal: NotNegative = 1.0
     """Shrinkage a1; published: 1 on CIFAR-100, 10 on ImageNet-R."""
@@ -42,4 +41,3 @@ class FeCAM(PrototypeStrategy):
     """``"frozen"`` as published for frozen ViTs, or ``"toolbox"`` as in LAMDA-PILOT."""
     memory_gib: Positive = 4.0
     """Limit of the matrices' memory in GiB; more is refused."""
-    training_scores: bool = False

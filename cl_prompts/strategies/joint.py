@@ -45,12 +45,9 @@ class Joint(HeadStrategy):
         """Train on the union of ``experiences``, in random order.
 
         Raises:
-            InputError: there are none, or parts of multi-label tasks with different annotated
-                classes.
+            InputError: parts of multi-label tasks with different annotated classes.
         """
         parts = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
-        if not parts:
-            raise InputError("the stream has no experience: give at least one")
         union = _union(parts)
         n_classes = self.model.n_classes
         together = hasattr(union, "classes_in_this_experience") or not self.model.multi_label

@@ -33,7 +33,6 @@ class KLDA(PrototypeStrategy):
     """
 
     classifier = KernelLDA
-    plain_images = True
 
     width: Count = 5000
     """Random features M per member."""
@@ -48,4 +47,3 @@ class KLDA(PrototypeStrategy):
     form: KLDAForm = "exact"
     """``"released"``: the published update and sum."""
     # Scoring a batch would solve a system of width^2 numbers per member.
-    training_scores: bool = False

@@ -98,5 +98,4 @@ class L2P(PoolStrategy):
             selector=batchwise(selector, self.batchwise_prompt),
             pools=[pool],
             head_input="prompt",
-            multi_label=self.multi_label,
         )

@@ -22,4 +22,4 @@ class LinearProbe(OnlineStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a linear head on the frozen class token."""
-        return PromptedViT(backbone, n_classes, multi_label=self.multi_label)
+        return PromptedViT(backbone, n_classes)

@@ -36,7 +36,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
 
     classifier = MultiLabelRidge
     excluded = ("compile", "head", *OF_GRADIENTS)
-    plain_images = True
+    training_scores: bool = True
 
     multi_label: bool = True
     ridge: Positive = 100.0

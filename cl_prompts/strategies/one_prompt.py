@@ -48,4 +48,4 @@ class OnePrompt(PromptStrategy):
         """Build one shared prefix per block, without a query; the head reads the class token."""
         shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
         prefix = SharedPrefix(*shape, initial=self.initial)
-        return PromptedViT(backbone, n_classes, pools=[prefix], multi_label=self.multi_label)
+        return PromptedViT(backbone, n_classes, pools=[prefix])

@@ -36,8 +36,6 @@ class RanDumb(PrototypeStrategy):
         'oas'
     """
 
-    plain_images = True
-
     width: Count = 2000
     """Random features; published: 1,000 to 25,000."""
     gamma: Positive | None = None
@@ -46,7 +44,6 @@ class RanDumb(PrototypeStrategy):
     """``"class"``: the released form, a mean of shrunk class covariances, and class priors."""
     memory_gib: Positive = 4.0
     """Limit of the class matrices' memory in GiB; more is refused."""
-    training_scores: bool = False
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> StreamingLDA:
         """Make the LDA on Fourier features, drawn from the run's seed."""

@@ -48,6 +48,7 @@ class RanPACProbe(PrototypeStrategy):
     """
 
     excluded: ClassVar[tuple[str, ...]] = ("compile", "head", *OF_GRADIENTS)
+    plain_images = False
     candidates: ClassVar[tuple[float, ...]] = RIDGES
 
     projection: Count = 10_000
@@ -58,7 +59,6 @@ class RanPACProbe(PrototypeStrategy):
     """Ridge until one is selected."""
     held_out: Size = 1000
     """Samples that select the ridge, whose features are stored; 0 for a fixed ridge."""
-    training_scores: bool = False
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
         """Make RanPAC, with projection and held-out sample drawn from the run's seed."""

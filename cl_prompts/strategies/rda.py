@@ -29,7 +29,6 @@ class RDA(PrototypeStrategy):
     """
 
     classifier = RegularisedDiscriminant
-    plain_images = True
 
     rank: Size | Literal["full"] = 8
     """Rank r of the class covariances; 0: linear discriminant analysis with equal priors;
@@ -37,4 +36,3 @@ class RDA(PrototypeStrategy):
     ridge: Positive | FoundRidge = "evidence"
     """Ridge b relative to the mean variance within classes; ``"evidence"``: that of
     ``balanced_ridge`` on the same sums."""
-    training_scores: bool = False

@@ -58,10 +58,4 @@ class SPrompt(PoolStrategy):
         shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
         pool = PrefixPool(size, *shape, initial=self.initial, copy_slots=int(self.copy_previous))
         keys = TaskSlots(NearestKeys(size, backbone.dim, initial=self.initial))
-        return PromptedViT(
-            backbone,
-            n_classes,
-            selector=keys,
-            pools=[pool],
-            multi_label=self.multi_label,
-        )
+        return PromptedViT(backbone, n_classes, selector=keys, pools=[pool])

@@ -20,7 +20,7 @@ class OnlineEWC:
 
         loss.backward()
         ewc.observe_gradients()     # F <- ema F + (1 - ema) grad^2; the first value is grad^2
-        ewc.add_penalty_gradient()  # that of penalty(), in closed form
+        ewc.add_penalty_gradient()
         optimizer.step()
 
     and :meth:`consolidate` at the end of a task or, on a task-free stream, at a fixed period of
@@ -48,8 +48,9 @@ class OnlineEWC:
         >>> ewc.observe_gradients()
         >>> ewc.consolidate()
         >>> model.weight.data += 1
-        >>> ewc.penalty().item()  # 0.5 * 3^2 * 1^2
-        4.5
+        >>> ewc.add_penalty_gradient()
+        >>> model.weight.grad.item()  # 3 + 2 * 0.5 * 3^2 * 1
+        12.0
     """
 
     def __init__(self, model: nn.Module, *, reg_coef: float = 100.0, ema: float = 0.5) -> None:
@@ -77,16 +78,6 @@ class OnlineEWC:
         """Overwrite importance and anchor with the current Fisher and parameters."""
         self.importance = {name: value.clone() for name, value in self.fisher.items()}
         self.anchor = {name: p.clone() for name, p in self._trainable() if name in self.importance}
-
-    def penalty(self) -> Tensor:
-        """``reg_coef * sum importance (p - anchor)^2`` over all anchored parameters: differentiable
-        scalar."""
-        total = torch.zeros(())
-        for name, p in self._anchored():
-            # F (p - anchor)^2
-            term = (self.importance[name] * (p - self.anchor[name]).square()).sum()
-            total = total.to(term.device) + term
-        return self.reg_coef * total
 
     @torch.no_grad()
     def add_penalty_gradient(self) -> None:

@@ -169,19 +169,10 @@ class GaussianHeadAlignment(nn.Module):
             classes: possible classes, without which ``covariance`` synchronises with a GPU;
                 ``variance`` never does, ``centroids`` always.
         """
-        self._observe(features.to(self.mean.dtype), labels, rows, classes)
-        self.first = torch.where((self.first < 0) & self.observed, self.task, self.first)
-
-    def _observe(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        rows: Tensor | None,
-        classes: Sequence[int] | None,
-    ) -> None:
+        features = features.to(self.mean.dtype)
         if self.statistics == "variance":
             self._add_to_variances(features, labels, rows)
-            return
+            classes = ()
         for c in labels.unique().tolist() if classes is None else classes:
             mine = labels == c if rows is None else (labels == c) & rows
             if self.statistics == "centroids":
@@ -190,6 +181,7 @@ class GaussianHeadAlignment(nn.Module):
                 self._add_to_covariance(c, features[mine])
             else:
                 self._add_to_covariance(c, features, mine)
+        self.first = torch.where((self.first < 0) & self.observed, self.task, self.first)
 
     def align(self, head: nn.Module) -> None:
         """Train ``head`` on draws of the classes with statistics, which alone compete.
@@ -365,9 +357,7 @@ class GaussianHeadAlignment(nn.Module):
     def _optimizer(self, head: nn.Module) -> Optimizer:
         parameters = list(head.parameters())
         if self.optimizer == "sgd":
-            return torch.optim.SGD(
-                parameters, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay
-            )
+            return torch.optim.SGD(parameters, self.lr, 0.9, weight_decay=self.weight_decay)
         return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
     def _rate(self, epoch: int, part: float) -> float:

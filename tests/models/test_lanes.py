@@ -1,4 +1,4 @@
-"""Lanes: their head rows, passes side by side as one by one, and tables that are computed once."""
+"""Lanes: their head rows, and passes side by side as one by one."""
 
 from __future__ import annotations
 
@@ -32,22 +32,6 @@ def test_lanes_do_not_see_each_other(kind: type[LanePasses], prompt_length: int)
     for i in (2, 0, 1):
         torch.testing.assert_close(passes(IMAGES, [lanes[i]])[:, 0], together[:, i])
     assert not torch.allclose(together[:, 0], together[:, 1])
-
-
-def test_tables_are_computed_once_until_a_lane_changes() -> None:
-    passes = LanePasses(tiny_vit(), BLOCKS)
-    lanes = lanes_of(3)
-    counter = passes.backbone.counter
-    with torch.no_grad():
-        first = passes.tables(lanes[:2])
-        macs = counter.macs
-        assert passes.tables(lanes[:2]) is first
-        assert counter.macs == macs
-        lanes[1].selectors.mul_(2)
-        slots, prompts = passes.tables(lanes[:2])
-    assert torch.equal(slots[3][0], first[0][3][0])
-    assert not torch.equal(slots[3][1], first[0][3][1])
-    assert list(prompts) == list(BLOCKS)
 
 
 def test_head_rows_keep_their_order_and_know_their_lane() -> None:

@@ -108,8 +108,8 @@ def test_states_of_every_block() -> None:
     model = golden_model(3).eval()
     selectors, prompts = literal.raw_tables(model.passes, list(model.lanes))
     blocks = model.backbone.vit.blocks
-    fused_slots = lanes.slot_norms(blocks, selectors)
-    fused_token = lanes.lane_token(model.backbone).expand(4, 3, -1)
+    rows = lanes.joined_start(model.backbone, selectors.transpose(0, 1), 4)
+    joined = model.passes._prompts(list(model.lanes))
     tokens = literal.start(model.backbone, selectors, 4)
     with torch.no_grad():
         for i, state in enumerate(lanes.frozen_states(model.backbone, IMAGES)):
@@ -123,13 +123,9 @@ def test_states_of_every_block() -> None:
             close(entering, want["lane_msa_input"].transpose(0, 1).contiguous())
             tokens = literal.block_output(blocks[i], tokens, entering, normed, prompts.get(i))
             close(tokens, want["lane_out"].transpose(0, 1).contiguous())
-            close(fused_slots[i], blocks[i].norm1(want["lane_in"][:, 0, 1:]))
-            summary = lanes.summary_weights(state.hidden, fused_slots[i]) @ state.hidden
-            close(summary, want["lane_msa_input"][:, :, 1:].transpose(0, 1).flatten(1, 2))
-            fused_token = lanes.fused_block(
-                blocks[i], fused_token, state, fused_slots[i], prompts.get(i)
-            )
-            close(fused_token, want["lane_out"][:, :, 0].transpose(0, 1).contiguous())
+            close(rows[4:], want["lane_in"][:, 0, 1:].transpose(0, 1).contiguous())
+            rows = lanes.joined_block(blocks[i], rows, state, joined.get(i), evolve=True)
+            close(rows[:4], want["lane_out"][:, :, 0].transpose(0, 1).contiguous())
 
 
 def test_without_unit_norm_before_the_head() -> None:

@@ -117,17 +117,19 @@ def test_frozen_stream_is_timms() -> None:
 def test_lanes_in_pieces_are_the_lanes_together(
     monkeypatch: pytest.MonkeyPatch, at_once: int, calls: int, n_prompts: int
 ) -> None:
-    fused, _ = twins(tiny_vit(), 5, n_selectors=2, prompt_length=n_prompts, prompted_blocks=(0,))
+    blocks = tuple(range(tiny_vit().depth))
+    fused, _ = twins(tiny_vit(), 5, n_selectors=2, prompt_length=n_prompts, prompted_blocks=blocks)
     want = fused(IMAGES)
     pieces: list[int] = []
-    one = lanes.fused_block
+    one = lanes.joined_block
 
-    def counted(block: Any, token: Tensor, state: Any, slots: Tensor, prompts: Any) -> Tensor:
-        pieces.append(token.shape[1])
-        return one(block, token, state, slots, prompts)
+    def counted(block: Any, rows: Tensor, state: Any, prompts: Any, *, evolve: bool) -> Tensor:
+        pieces.append(rows.shape[1])
+        return one(block, rows, state, prompts, evolve=evolve)
 
-    of_lane = 3 * 2 * (2 * 16 + 5)  # keys, values and weights of 2 selectors for 3 images
-    monkeypatch.setattr(lanes, "fused_block", counted)
+    # weights of 2 selectors on 5 tokens, and keys and values, for 3 images
+    of_lane = 3 * (2 * 5 + (1 + 2 + n_prompts) * 2 * 16)
+    monkeypatch.setattr(lanes, "joined_block", counted)
     monkeypatch.setattr(lanes, "SUMMARY_NUMBERS", at_once * of_lane)
     torch.testing.assert_close(fused(IMAGES), want)
     assert len(pieces) == calls * fused.backbone.depth

@@ -66,8 +66,8 @@ def test_head_inputs_are_the_class_token_and_the_mean_of_prepended_tokens() -> N
 def test_head_and_whitening_are_parts_and_caches_stay_raw(selector: bool) -> None:
     whitening = FeatureWhitening(16, "whitened")
     head = CosineHead(16, 6)
-    parts = {"whitening": whitening, "head": head}
-    model = prompted(**parts) if selector else PromptedViT(tiny_vit(), 6, **parts)
+    model = prompted(head=head) if selector else PromptedViT(tiny_vit(), 6, head=head)
+    model.whitening = whitening
     model.observe_classes(torch.arange(6))
     with whitening.update_statistics(), torch.no_grad():
         first = model.run(IMAGES)
@@ -79,7 +79,7 @@ def test_head_and_whitening_are_parts_and_caches_stay_raw(selector: bool) -> Non
         assert not torch.allclose(want.logits, first.logits)
         torch.testing.assert_close(model.run(IMAGES, cached).logits, want.logits)
     other = CosineHead(16, 6)
-    model.set_head(other)
+    model.head = other
     assert (model.head, model.whitening) == (other, whitening)
     assert {"whitening.mean", "whitening.root", "head.weight"} <= set(model.learned_state())
 

@@ -11,10 +11,9 @@ from cl_prompts.closed_form.balanced_ridge import BalancedRidge
 from cl_prompts.closed_form.kernel_lda import ClasswiseLDA, KernelLDA
 from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
 from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
-from cl_prompts.closed_form.ranpac import RanPAC
 from cl_prompts.closed_form.ridge import RidgeStatistics
 from cl_prompts.models.adapted import AdaptedViT
-from cl_prompts.models.alignment import BatchAlignment, StreamedAlignment
+from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.mixture_head import MixtureHead
 from cl_prompts.models.multi_lane import MultiLaneViT
 from cl_prompts.models.prompted import PromptedViT
@@ -36,20 +35,14 @@ CASES = {
     "a pool of block 4": lambda: PromptedViT(VIT, 6, pools=[SharedTokens((4,), 2, 16)]),
     "several labels": lambda: PrototypeViT(VIT, NearestClassMean(16, 3), multi_label=True),
     "lanes of block 4": lambda: MultiLaneViT(VIT, 8, prompted_blocks=(4,)),
-    "a head of lanes": lambda: MultiLaneViT(VIT, 8, prompted_blocks=(0,)).set_head(),
     "memory of AIR": lambda: BalancedRidge(8, 100, projection=5000),
     "memory of AnaCP": lambda: AnaCP(768, 1000, projection=8, drawn_from="class"),
     "memory of FeCAM": lambda: MahalanobisPerClass(768, 1000),
     "memory of RanDumb": lambda: ClasswiseLDA(3, 100, expansion="fourier", width=5000),
     "a rule": lambda: KernelLDA(3, 2, width=4, shrinkage="oas", form="released"),
-    "negative features": lambda: MahalanobisPerClass(2, 2, form="trained").update(
-        -torch.ones(1, 2), torch.tensor([0])
-    ),
     "top_k of 2": lambda: MixtureHead(6, 4, n_groups=2, k=3),
-    "a window": lambda: StreamedAlignment(3, window=1000),
     "a batch of one": lambda: BatchAlignment(3, "corrected")(torch.randn(1, 3)),
     "labels": lambda: NearestClassMean(3, 2).update(torch.zeros(2, 3), torch.tensor([2, 1])),
-    "nothing held out": lambda: RanPAC(3, 2, projection=4).choose_ridge(),
     "a ridge of 0": lambda: RidgeStatistics(3, 1).solve(0),
 }
 

@@ -84,8 +84,7 @@ def test_baking_changes_nothing_in_evaluation(
 
 
 def test_finished_slots_are_baked() -> None:
-    pool = Reparameterised(PrependedTokenPool(4, 3, 16), MLPEncoder(16), slots=2, std=0.02)
-    assert pool.inner.values.std() < 0.05
+    pool = Reparameterised(PrependedTokenPool(4, 3, 16), MLPEncoder(16), slots=2)
     start_task(pool, 0)
     assert not pool.baked.any()
     before = pool.values.detach().clone()

@@ -144,7 +144,7 @@ def test_frequency_penalty_turns_new_tasks_to_rare_rows(query: Tensor) -> None:
     ).argmin(1)
     assert torch.equal(chosen.index[:, 0], literal)
     assert set(chosen.index.flatten().tolist()) <= {1, 2, 3}
-    penalty.observe(chosen)
+    keys.observe(chosen)
     assert keys.count.sum() == 30
     torch.testing.assert_close(penalty.frequency.sum(), torch.tensor(1.0))  # fixed within the task
     assert torch.equal(penalty.eval()(query).index, keys(query).index)

@@ -16,6 +16,15 @@ def frozen_with_head() -> nn.Sequential:
     return model
 
 
+def penalty(ewc: OnlineEWC) -> Tensor:
+    """``reg_coef * sum importance (p - anchor)^2`` over all anchored parameters."""
+    parameters = dict(ewc.model.named_parameters())
+    total = torch.zeros(())
+    for name, anchor in ewc.anchor.items():
+        total = total + (ewc.importance[name] * (parameters[name] - anchor).square()).sum()
+    return ewc.reg_coef * total
+
+
 def backward(model: nn.Module, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     model.zero_grad()
@@ -43,7 +52,7 @@ def test_fisher_is_a_running_mean_that_starts_at_the_first_square(ema: float) ->
     assert set(ewc.fisher) == {"2.weight", "2.bias"}
     for name, value in expected.items():
         torch.testing.assert_close(ewc.fisher[name], value)
-    assert ewc.penalty() == 0
+    assert penalty(ewc) == 0
 
 
 def test_penalty_and_its_closed_gradient() -> None:
@@ -55,7 +64,7 @@ def test_penalty_and_its_closed_gradient() -> None:
     importance, anchor = (
         {n: v.clone() for n, v in d.items()} for d in (ewc.importance, ewc.anchor)
     )
-    assert ewc.penalty() == 0
+    assert penalty(ewc) == 0
     with torch.no_grad():
         for p in model[2].parameters():
             p += torch.randn_like(p)
@@ -64,7 +73,7 @@ def test_penalty_and_its_closed_gradient() -> None:
         for n, p in model.named_parameters()
         if p.requires_grad
     )
-    torch.testing.assert_close(ewc.penalty(), expected)
+    torch.testing.assert_close(penalty(ewc), expected)
     loss = backward(model, 1)
     plain = gradients(model)
     ewc.observe_gradients()
@@ -78,7 +87,7 @@ def test_penalty_and_its_closed_gradient() -> None:
     model.zero_grad()
     (
         model(torch.randn(8, 3, generator=torch.Generator().manual_seed(1))).square().mean()
-        + ewc.penalty()
+        + penalty(ewc)
     ).backward()
     assert loss.isfinite()
     for name, g in gradients(model).items():

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.prompts.task_adapters import TaskAdapters
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.experience import whole_of
@@ -61,6 +63,19 @@ class AdapterStrategy(OnlineStrategy):
     online_iter: Count = 1
     schedule: Schedule = "cosine"
     new_optimizer: bool = True
+
+    def make_adapters(
+        self, backbone: FrozenViT, n_tasks: int, *, spare: bool = False
+    ) -> TaskAdapters:
+        """Build the adapters of the tasks."""
+        return TaskAdapters(
+            n_tasks,
+            backbone.depth,
+            backbone.dim,
+            scale=self.adapter_scale,
+            spare=spare,
+            **self.values_of("bottleneck", "dropout"),
+        )
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """Return SGD with momentum and weight decay."""

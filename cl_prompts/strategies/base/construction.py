@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 from avalanche.core import BasePlugin
@@ -29,6 +28,7 @@ def given_or_built(strategy: SupervisedTemplate) -> ContinualModel:
     if model is None:
         backbone = strategy.backbone.with_features(strategy.features)
         model = strategy.build_model(backbone, strategy.n_classes)
+        model.multi_label = strategy.multi_label
         strategy.fit_model(model)
     if strategy.compile:
         model.compiled = CompiledDecoding(model)
@@ -85,11 +85,6 @@ def with_own_plugins(own: Iterable[Settings], given: Iterable[BasePlugin]) -> li
     A given plugin replaces the method's own of its class, whose settings become its defaults.
     """
     plugins = list(given)
-    # A plugin that is listed twice would act twice on each event.
-    kinds = Counter(type(plugin) for plugin in plugins if isinstance(plugin, Settings))
-    for kind, times in kinds.items():
-        if times > 1:
-            raise InputError(f"plugins= lists {kind.__name__} {times} times: give it once")
     missing: list[BasePlugin] = []
     for default in own:
         same = [plugin for plugin in plugins if isinstance(plugin, type(default))]

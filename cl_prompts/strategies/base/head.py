@@ -74,22 +74,21 @@ class Head(Settings):
         """Set this head in a new model."""
         dim = model.backbone.feature_dim
         if self.kind == "cosine":
-            head = CosineHead(dim, model.n_classes, tau=self.tau, initial=self.rows)
-            model.set_head(head)
+            model.head = CosineHead(dim, model.n_classes, tau=self.tau, initial=self.rows)
         elif self.kind == "unit_rows":
-            model.set_head(UnitRowHead(dim, model.n_classes))
+            model.head = UnitRowHead(dim, model.n_classes)
         if self.input == "raw":
             return
         streaming = self.values_of("shrinkage", "refresh", "window")
         if self.input != "aligned":
-            model.set_head(whitening=FeatureWhitening(dim, self.input, **streaming))
+            model.whitening = FeatureWhitening(dim, self.input, **streaming)
         elif self.alignment == "streamed":
-            model.set_head(whitening=StreamedAlignment(dim, self.target, **streaming))
+            model.whitening = StreamedAlignment(dim, self.target, **streaming)
         else:
             alignment = BatchAlignment(dim, self.alignment, coefficient=self.coefficient)
             # MVP's published code aligns features in training only.
             alignment.in_evaluation = self.aligned_tests or self.alignment != "released"
-            model.set_head(whitening=alignment)
+            model.whitening = alignment
 
 
 @dataclass(frozen=True)

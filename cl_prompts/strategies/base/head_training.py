@@ -48,7 +48,7 @@ class HeadStrategy(OnlineStrategy):
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a linear head on the frozen ViT, or on a trainable copy of it."""
         vit = backbone.thawed() if self.backbone_lr > 0 else backbone
-        return PromptedViT(vit, n_classes, multi_label=self.multi_label)
+        return PromptedViT(vit, n_classes)
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """Return AdamW with one group for the head and one for a trainable backbone."""

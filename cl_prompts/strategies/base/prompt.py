@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.prompted import innermost_selector
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.prompts.parameterisations import Decomposed
 from cl_prompts.prompts.selectors import Distribution, Selector
@@ -147,7 +148,7 @@ class PromptStrategy(OnlineStrategy):
     def after_step(self, output: Output, batch: Batch) -> None:
         """Count the selected prompts, in every update and for replayed samples as well."""
         if output.selection is not None:
-            cast(Selector, self.model.selector).observe(output.selection)
+            cast(Selector, innermost_selector(self.model)).observe(output.selection)
 
 
 class PoolStrategy(PromptStrategy):

@@ -55,18 +55,14 @@ class Encoded(Settings):
                 f"prompt_form=Encoded needs single entries of a pool, which {method} does not have:"
                 " leave it out"
             )
+        dim = model.backbone.dim
         for i in written:
             pools[i] = Reparameterised(
                 pools[i],
-                self._encoder(model.backbone.dim),
+                LSTMEncoder(dim) if self.kind == "lstm" else MLPEncoder(dim, bottleneck=self.width),
                 per_entry=self.per_entry,
                 slots=slots_of(model, pools[i]),
             )
-
-    def _encoder(self, dim: int) -> nn.Module:
-        if self.kind == "lstm":
-            return LSTMEncoder(dim)
-        return MLPEncoder(dim, bottleneck=self.width)
 
 
 class Decomposed(Settings):

@@ -55,10 +55,11 @@ class PrototypeStrategy(OnlineStrategy):
 
     excluded: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head", *OF_GRADIENTS)
     keeps = "sums over the whole stream"
+    plain_images = True
     classifier: ClassVar[Callable[..., PrototypeClassifier]]
     """Class of the classifier."""
 
-    training_scores: bool = True
+    training_scores: bool = False
     """Score training batches for the loss and Avalanche's training metrics; otherwise the loss and
     all training logits are 0."""
     augmented_views: bool = False

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from torch import Tensor
 
-from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import RepeatedBatches, keyed_loader
@@ -30,19 +29,12 @@ def task_outputs(strategy: OnlineStrategy) -> Iterator[tuple[Output, Tensor]]:
     """Yield outputs and labels of the finished task, in evaluation mode with its own prompts."""
     # The whole task, even if it is cut into mini-experiences.
     data = whole_of(strategy.experience).dataset.eval()
-    with torch.no_grad(), _as_in_evaluation(strategy.model):
-        for images, labels in task_batches(strategy, data):
-            yield strategy.model.run(images), labels
-
-
-@contextmanager
-def _as_in_evaluation(model: ContinualModel) -> Iterator[None]:
-    """Set evaluation mode, but for the selector, which uses task prompts in training mode only."""
-    model.eval()
-    selector = getattr(model, "selector", None)
+    strategy.model.eval()
+    # A selector uses task prompts in training mode only.
+    selector = getattr(strategy.model, "selector", None)
     if selector is not None:
         selector.train()
-    try:
-        yield
-    finally:
-        model.train()
+    with torch.no_grad():
+        for images, labels in task_batches(strategy, data):
+            yield strategy.model.run(images), labels
+    strategy.model.train()

@@ -12,7 +12,6 @@ from avalanche.training import JointTraining
 from avalanche.training.templates import SupervisedTemplate
 
 from cl_prompts.checks import one_of, whole_number
-from cl_prompts.errors import InputError
 from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.models.base import ContinualModel
@@ -70,7 +69,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             domain.
 
     Raises:
-        InputError: a number out of range, an unknown word, or no test set.
+        InputError: a number out of range, or an unknown word.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -175,14 +174,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._strategy = strategy
 
     def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
-        """Use the device and the number of classes of the strategy.
-
-        Raises:
-            InputError: the plugin has evaluated another strategy.
-        """
+        """Use the device and the number of classes of the strategy."""
         self.attach(strategy)
-        if self.samples_seen > getattr(strategy, "samples_seen", self.samples_seen):
-            raise InputError("this AnytimeEvaluation belongs to another strategy: create a new one")
         joint = isinstance(strategy, JointTraining)
         self._whole_stream = joint or bool(getattr(strategy, "whole_stream", False))
         if self.evaluator.multi_label and strategy.evaluator is not None:
@@ -248,15 +241,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self._end_task(strategy)
         else:
             self._unrecorded = True
-
-    def adopt(self, strategy: SupervisedTemplate) -> None:
-        """Evaluate a model that this strategy has not trained, as at the end of its only task."""
-        self.attach(strategy)
-        self.evaluator.device = strategy.device
-        self.samples_seen = strategy.samples_seen
-        if self.every is not None:
-            self.next_threshold = (self.samples_seen // self.every + 1) * self.every
-        self._end_task(strategy)
 
     def before_train_dataset_adaptation(
         self, strategy: SupervisedTemplate, **kwargs: object

@@ -7,7 +7,6 @@ from itertools import compress, repeat
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -28,14 +27,6 @@ def _labels(dataset: Items) -> Tensor:
     if labels.min() < 0:
         raise InputError("the labels of the test set must be class ids from 0")
     return torch.from_numpy(labels.astype(np.int64))
-
-
-def _of_each(name: str, values: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Convert an attribute of a test set to an array of the expected shape."""
-    found = np.asarray(values)
-    if found.shape != shape:
-        raise InputError(f".{name} of the test set has shape {found.shape}: it should be {shape}")
-    return found
 
 
 class CachedEvaluator:
@@ -84,17 +75,10 @@ class CachedEvaluator:
         self.cache = cache
         self.device = torch.device(device)
         self.targets = _labels(dataset)
-        shape = tuple(self.targets.shape)
         ignored = getattr(dataset, "ignored", None)
-        self.ignored = (
-            None
-            if ignored is None
-            else torch.as_tensor(_of_each("ignored", ignored, shape), dtype=torch.bool)
-        )
+        self.ignored = None if ignored is None else torch.as_tensor(ignored, dtype=torch.bool)
         domains = getattr(dataset, "domains", None)
-        names, numbers = np.unique(
-            [] if domains is None else _of_each("domains", domains, shape[:1]), return_inverse=True
-        )
+        names, numbers = np.unique([] if domains is None else domains, return_inverse=True)
         self.domain_names = tuple(map(str, names.tolist()))
         """Sorted names of the test images' domains; empty without domains."""
         self.domain_of_each = torch.from_numpy(numbers)

@@ -96,8 +96,6 @@ def dataset_of(test: TestSet) -> Any:
     else:
         experiences = [test] if hasattr(test, "dataset") else list(test)
         parts = [experience.dataset for experience in experiences]
-        if not parts:
-            raise InputError("the test stream has no experience")
     if any(map(_hides, parts)):
         raise InputError(
             "these test sets hide the labels of some classes: give AnytimeEvaluation the whole"

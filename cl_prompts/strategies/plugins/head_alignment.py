@@ -97,6 +97,8 @@ class HeadAlignment(StrategyPlugin):
         self.check_head(strategy)
         self.check_stream_samples(strategy)
         self._check_scales(strategy)
+        scales = ("unbiased", "mean_scale", "feature_scale", "logit_norm")
+        shared = self.values_of("epochs", "lr", "optimizer", *scales)
         for classifier in strategy.aligned_classifiers():
             if self.restore:
                 self.trained.append(copy.deepcopy(classifier.module).requires_grad_(False))
@@ -106,12 +108,8 @@ class HeadAlignment(StrategyPlugin):
                     strategy.model.n_classes,
                     statistics=kind,
                     samples=classifier.samples or self.samples,
-                    epochs=self.epochs,
-                    lr=self.lr,
                     seed=strategy.seed,
-                    **self.values_of(
-                        "optimizer", "unbiased", "mean_scale", "feature_scale", "logit_norm"
-                    ),
+                    **shared,
                 )
                 for kind in kinds
             ]

@@ -41,16 +41,6 @@ class SlowHeads(StrategyPlugin):
         if not self.decays:
             return
         self.check_head(strategy)
-        slow = strategy.model.slow
-        if slow is not None and (slow.decays, strategy.model.ensemble) != (
-            tuple(self.decays),
-            self.ensemble,
-        ):
-            raise self.refusal(
-                f"finds slow heads with decays {slow.decays} and {strategy.model.ensemble} in the"
-                " given model",
-                "give the same",
-            )
-        if slow is None:
+        if strategy.model.slow is None:
             experts = getattr(strategy, "n_head_experts", 1)
             strategy.model.set_slow_heads(self.decays, experts, self.ensemble)

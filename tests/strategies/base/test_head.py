@@ -36,7 +36,7 @@ def test_a_linear_head_on_raw_features_would_say_the_same(kind: str, head_input:
         folded = LinearHead(model.backbone.dim, N_CLASSES)
         folded.weight.copy_(model.head.weight @ factor.T)
         folded.bias.copy_(model.head.bias + (shift @ model.head.weight.T)[0])
-        model.set_head(folded)
+        model.head = folded
         model.whitening = None
         torch.testing.assert_close(model(IMAGES), want, atol=1e-4, rtol=1e-5)
 

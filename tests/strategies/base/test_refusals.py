@@ -61,14 +61,12 @@ def test_construction() -> None:
         "no buffer": lambda: make("derpp", buffer_size=0),
         "two buffers": lambda: fit(make("er", plugins=[ReplayPlugin(20)]), experiences()),
         "a buffer of sums": lambda: make("ncm", buffer_size=5),
-        "a plugin twice": lambda: make("linear_probe", plugins=[SlowHeads(), SlowHeads()]),
         "a misspelt setting": lambda: SlowHeads(decay=0.9),
         "no parameters": lambda: with_plugin("ncm", "ewc"),
         **{f"{name} of ncm": lambda n=name: with_plugin("ncm", n) for name in OF_TRAINED_HEADS},
         "no head over all": lambda: with_plugin("mixture_prompt", "distillation"),
         "a period": lambda: AnytimeEvaluation(Blobs(6, 6), every=0),
         "points": lambda: AnytimeEvaluation(Blobs(6, 6), points="all"),
-        "no test set": lambda: AnytimeEvaluation([]),
         "a threshold": lambda: MultiLabelMetrics(threshold=80),
     }
     check_refusals(Path(__file__).with_name("construction.txt"), cases)

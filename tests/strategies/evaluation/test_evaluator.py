@@ -60,8 +60,6 @@ MATRIX = Scenes(12, seed=2).targets
         (Blobs, {"targets": IDS + 1}, "labels of 7 classes, and the model 6: give the same"),
         (Blobs, {"targets": MATRIX}, "several labels per image, and the model supports one"),
         (Scenes, {"targets": MATRIX[:, :5]}, "labels of 5 classes, and the model 6"),
-        (Scenes, {"ignored": MATRIX[:11]}, r"\.ignored of the test set has shape \(11, 6\): it sh"),
-        (Blobs, {"domains": ["a"] * 11}, r"\.domains of the test set has shape \(11,\): it should"),
     ],
 )
 def test_a_test_set_that_cannot_be_evaluated_is_refused(

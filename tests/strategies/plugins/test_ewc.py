@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from cl_prompts.strategies import EWC
 from tests.toy_data import experiences
 from tests.toys import fit, make
+from tests.training.test_ewc import penalty
 
 
 @pytest.mark.parametrize("backbone_lr", [0.0, 1e-3])
@@ -38,7 +39,7 @@ def test_the_penalty_trains_weights_and_stays_out_of_the_fisher_information(
         observe()
         # F <- ema F + (1 - ema) grad^2
         torch.testing.assert_close(ewc.fisher["head.weight"], 0.9 * old + 0.1 * plain.square())
-        expected.append(plain + torch.autograd.grad(ewc.penalty(), head)[0])
+        expected.append(plain + torch.autograd.grad(penalty(ewc), head)[0])
 
     ewc.observe_gradients = note
     strategy.after_step = lambda output, batch: torch.testing.assert_close(head.grad, expected[-1])
