@@ -84,10 +84,7 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
     name = next(iter(found)) if name is None else name
     if name not in found:
         raise unknown(f"prompts in {file}", name, found)
-    try:
-        return in_fp32(found[name])
-    except ValueError as error:
-        raise InputError(f"the tensor of prompts in {file} {error}") from error
+    return in_fp32(f"the tensor of prompts in {file}", found[name])
 
 
 @torch.no_grad()
