@@ -13,7 +13,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cl_prompts.errors import InputError, all_of, first_of, short
+from cl_prompts.errors import InputError, first_of, short
 from cl_prompts.experiments.figures.style import Format, figure, theme
 from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.report.charts import (
@@ -34,7 +34,7 @@ from cl_prompts.experiments.results.comparison import (
 )
 from cl_prompts.experiments.results.comparison_text import BOLD, difference_lines
 from cl_prompts.experiments.results.groups import Group, choose, groups
-from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after, curve_of
+from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after
 from cl_prompts.experiments.results.metrics import memory_text
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
@@ -224,9 +224,6 @@ def finding(group: Group) -> str:
 def _verdicts(group: Group, tested: Mapping[str, Aggregate], theirs: Aggregate) -> list[str]:
     """Largest significant differences, then undecided comparisons."""
     names, against = group.names, group.names[group.reference]
-    memories = {row: runs[0].summary.get("memory") or {} for row, runs in group.rows.items()}
-    counts = {row: memory.get("samples") for row, memory in memories.items()}
-    stored = {row: f"{names[row]} keeps {n:,} images" for row, n in counts.items() if n}
     gains = {row: one.difference.mean for row, one in tested.items() if one.difference}
     clear = [row for row, one in tested.items() if one.verdict == "significant"]
     differing = []
@@ -237,27 +234,15 @@ def _verdicts(group: Group, tested: Mapping[str, Aggregate], theirs: Aggregate) 
             f"{names[row]} {'beats' if gains[row] > 0 else 'loses to'} {against}"
             f" {'on all' if one_sign else 'over'} {len(pairs)} seeds,"
             f" by {100 * abs(gains[row]):.1f} points on average"
-            + (f" ({stored[row]})" if row in stored else "")
         )
     parts = [first_of(differing, _NAMED, "; ")] if differing else []
     if undecided := [names[row] for row in tested if row not in clear]:
         verb = "is" if len(undecided) == 1 else "are"
         shown = first_of(undecided, _NAMED)
         parts.append(f"{shown} {verb} not significantly different from {against}")
-    return [*parts, *([stored[group.reference]] if group.reference in stored and clear else [])]
+    return parts
 
 
 def caveats(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str]:
     """Return sentences on the limits of a table's numbers."""
-    notes = notes_of(group, table)
-    single = [
-        group.names[row]
-        for row, runs in group.rows.items()
-        if all(len(curve_of(run)) == 1 for run in runs)
-    ]
-    if single:
-        notes.append(
-            f"A_AUC of {all_of(single)} has a single anytime point. Reduce evaluation.every for a"
-            " curve."
-        )
-    return [*notes, *order_sentences(group)]
+    return [*notes_of(group, table), *order_sentences(group)]
