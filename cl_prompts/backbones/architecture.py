@@ -94,22 +94,18 @@ class Architecture:
                 the class token, the mean patch token and an attention pool.
         """
         plain: Any = vit
-        name = type(vit).__name__
         if not isinstance(vit, VisionTransformer | Eva) or hasattr(vit, "dist_token"):
-            raise InputError(f"{name} is not a plain Vision Transformer: {_WORKS}")
+            raise InputError(f"{type(vit).__name__} is not a plain Vision Transformer: {_WORKS}")
         if type(plain.patch_embed) is not PatchEmbed:
-            embedding = type(plain.patch_embed).__name__
-            raise InputError(f"patch embedding {embedding} is not supported: {_WORKS}")
+            raise _unsupported(f"patch embedding {type(plain.patch_embed).__name__}")
         sides = set(plain.patch_embed.img_size or ())
         if len(sides) != 1 or plain.patch_embed.proj.in_channels != 3:
-            raise InputError(f"this ViT does not take square RGB images: {_WORKS}")
+            raise _unsupported("input other than square RGB images")
         for block in plain.blocks:
             _check_block(block)
         own = _POOLS.get(plain.global_pool)
         if own is None or (own == "token" and plain.cls_token is None):
-            raise InputError(
-                f"a ViT that pools by {plain.global_pool!r} is not supported: {_WORKS}"
-            )
+            raise _unsupported(f"pooling {plain.global_pool!r}")
         possible: tuple[Pooling, ...] = (
             ("token", "avg") if plain.cls_token is not None else ("avg",)
         )
@@ -152,9 +148,11 @@ def _check_block(block: nn.Module) -> None:
     kinds = (Attention, eva.EvaAttention, eva.AttentionRope)
     grouped = getattr(attention, "num_kv_groups", 1) > 1
     if type(block) not in (Block, eva.EvaBlock) or type(attention) not in kinds or grouped:
-        what = f"{type(block).__name__} / {type(attention).__name__}"
-        grouping = " with grouped queries" if grouped else ""
-        raise InputError(f"blocks of type {what}{grouping} are not supported: {_WORKS}")
+        raise _unsupported(f"block {type(block).__name__} / {type(attention).__name__}")
+
+
+def _unsupported(part: str) -> InputError:
+    return InputError(f"{part} is not supported: {_WORKS}")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from cl_prompts.backbones.attention import LINEAR_AT_LAST, project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.checks import one_of
-from cl_prompts.errors import InputError
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 Precision = Literal["fp32", "bf16"]
@@ -309,12 +308,6 @@ class FrozenViT(nn.Module):
         cached projection of this input, if any."""
         start, projected = 0, None
         if plan.offset is not None:
-            if plan.offset.shape[1:] != tokens.shape[1:]:
-                raise InputError(
-                    f"the offset has {plan.offset.shape[1]} tokens of width"
-                    f" {plan.offset.shape[2]}, but the image {tokens.shape[1]} of width"
-                    f" {tokens.shape[2]}: use the image size of training"
-                )
             # An entry belongs to the tokens without offset, so it is not used.
             tokens = tokens + plan.offset
         elif entry is not None:
@@ -359,8 +352,6 @@ class FrozenViT(nn.Module):
         These are the mean of their outputs behind the norms (L2P), in each block of
         ``self.features``.
         """
-        if plan.prepended is None:
-            raise TypeError("this plan has no prepended tokens to read")
         read = self.features
         return self.blocks(tokens, plan, prepended_only=True, entry=entry, read=read).flatten(1)
 

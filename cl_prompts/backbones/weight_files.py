@@ -41,20 +41,22 @@ def read_tensors(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def in_fp32(value: Tensor) -> Tensor:
+def in_fp32(what: str, value: Tensor) -> Tensor:
     """Return the values of a tensor from a file in fp32.
 
     Raises:
-        ValueError: not a floating-point tensor, or not finite.
+        InputError: not a floating-point tensor, or not finite.
 
-    >>> in_fp32(torch.ones(2, dtype=torch.float64))
+    >>> in_fp32("scale", torch.ones(2, dtype=torch.float64))
     tensor([1., 1.])
     """
     if not value.is_floating_point():  # integers are a quantised form
-        raise ValueError("is not a float tensor: save the state_dict of a loaded model in fp32")
+        raise InputError(
+            f"{what} is not a float tensor: save the state_dict of a loaded model in fp32"
+        )
     values = value.float()
     if not bool(torch.isfinite(values).all()):
-        raise ValueError("has NaN or infinite values: use another file")
+        raise InputError(f"{what} has NaN or infinite values: use another file")
     return values
 
 
@@ -82,14 +84,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} has no state_dict: save a mapping from names to tensors")
     # DataParallel puts "module." before all names.
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    return {k.removeprefix(prefix): _in_fp32(path, k, v) for k, v in state.items()}
-
-
-def _in_fp32(path: Path, name: str, value: Tensor) -> Tensor:
-    try:
-        return in_fp32(value)
-    except ValueError as error:
-        raise InputError(f"{name} in {path} {error}") from error
+    return {k.removeprefix(prefix): in_fp32(f"{k} in {path}", v) for k, v in state.items()}
 
 
 def load_weights(vit: nn.Module, path: Path) -> None:
@@ -139,11 +134,7 @@ def _load_npz(vit: Any, path: Path) -> None:
         ) from error
     # timm copies values unchecked.
     for name, value in vit.state_dict().items():
-        if bool(value.isnan().all()):
-            raise InputError(
-                f"{path} has no tensor '{name}': it is not a checkpoint of this architecture"
-            )
-        _in_fp32(path, name, value)
+        in_fp32(f"{name} in {path}", value)
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:

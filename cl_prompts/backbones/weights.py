@@ -24,7 +24,7 @@ from cl_prompts.backbones.architecture import Architecture
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
 from cl_prompts.backbones.vit import FrozenViT, Normalisation, Precision
 from cl_prompts.backbones.weight_files import load_weights
-from cl_prompts.checks import fits, sha256
+from cl_prompts.checks import fits, one_of, sha256
 from cl_prompts.errors import InputError, unknown
 
 
@@ -58,15 +58,6 @@ def create_backbone(
     weights = str(weights)
     if weights == "default":
         weights = "embedded" if name == EMBEDDED else "timm"
-    if weights == "timm" and name == EMBEDDED:
-        raise InputError(
-            f"{EMBEDDED} is not on the hub: use weights=default, weights=random or a file"
-        )
-    if weights == "embedded" and name != EMBEDDED:
-        raise InputError(
-            f"weights=embedded belong to {EMBEDDED}: use weights=timm, weights=random or a file for"
-            f" {name}"
-        )
     # Initial weights have their own seed; the global generators do not change.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -110,11 +101,7 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
         config = getattr(vit, "pretrained_cfg", None) or {}
         mean, std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
     elif isinstance(name, str):
-        if name not in fixed:
-            raise InputError(
-                f"unknown normalisation {name!r}: use checkpoint, none, imagenet or [[mean x 3],"
-                " [std x 3]]"
-            )
+        one_of("normalisation", name, ("checkpoint", *fixed))
         mean, std = fixed[name]
     else:
         mean, std = name if len(name) == 2 else ((), ())
@@ -212,11 +199,6 @@ def _cached_file(name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def at_hand(name: str) -> bool:
-    """Return whether a backbone's default weights are in the package or the hub's cache."""
-    return name == EMBEDDED or _cached_file(name) is not None
-
-
 def check_at_hand(name: str, weights: str) -> None:
     """Refuse weights that need a download from the hub.
 
@@ -230,7 +212,7 @@ def check_at_hand(name: str, weights: str) -> None:
     if weights not in ("default", "timm") or name == EMBEDDED:
         return
     place = _hub_file(name) if timm.is_model(name) else None
-    if place is None or at_hand(name):
+    if place is None or _cached_file(name) is not None:
         return  # create_backbone reports an unknown name
     repository, file = place
     raise InputError(

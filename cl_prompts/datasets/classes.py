@@ -44,10 +44,6 @@ def choose_classes(
     Raises:
         InputError: an unknown or repeated class, or not a permutation.
     """
-    if isinstance(classes, str | float):
-        raise InputError(
-            f"classes of {what} must be a number or a list of labels and names, not {classes!r}"
-        )
     if isinstance(classes, int | np.integer):
         n = whole_number(f"classes of {what}", classes, 1, len(names))
         return permutation("class_order", what, len(names), order)[:n]
@@ -139,16 +135,14 @@ def labels_of(what: str, data: Items) -> np.ndarray:
     Raises:
         InputError: no ``.targets``, no integers, or not one label per image.
     """
-    if not hasattr(data, "targets"):
-        raise InputError(f"{what} are missing: add .targets, one integer per image")
-    labels = np.asarray(data.targets)
+    labels = np.asarray(getattr(data, "targets", None))
     if labels.ndim == 2 and len(labels) == len(data):
         return check_label_matrix(labels, what)
     integers = labels.ndim == 1 and labels.dtype.kind in "iu"
     if not integers or len(labels) != len(data) or not len(labels):
         raise InputError(
-            f"{what} must be one integer per image, not {labels.dtype} of shape {labels.shape} for"
-            f" {len(data)} images"
+            f"{what} must be one integer per image in .targets, not {labels.dtype} of shape"
+            f" {labels.shape} for {len(data)} images"
         )
     return labels.astype(np.int64)
 
@@ -157,15 +151,12 @@ def ignored_of(what: str, data: Items, targets: np.ndarray) -> np.ndarray | None
     """Read the pairs that average precision ignores from ``data.ignored``: (n, C) bool, or None.
 
     Raises:
-        InputError: a single-label data set, or a type other than bool or a shape other than that of
-            the labels.
+        InputError: a type other than bool, or a shape other than that of the labels.
     """
     ignored = getattr(data, "ignored", None)
     if ignored is None:
         return None
     ignored = np.asarray(ignored)
-    if targets.ndim == 1:
-        raise InputError(f"{what} are only for multi-label data sets: remove them")
     if ignored.shape != targets.shape or ignored.dtype != np.bool_:
         raise InputError(
             f"{what} must be bool of shape {targets.shape}, not {ignored.dtype} of {ignored.shape}"
@@ -189,10 +180,12 @@ def check_domains(what: str, domains: ArrayLike, n: int) -> np.ndarray:
     Raises:
         InputError: other values, or not one for each of n images.
     """
-    rule = f"{what} must be one name or whole number for each of {n} images"
     array = np.asarray(domains)
     if array.ndim != 1 or array.dtype.kind not in "iuU" or len(array) != n:
-        raise InputError(f"{rule}, not {array.dtype} of shape {array.shape}")
+        raise InputError(
+            f"{what} must be one name or whole number for each of {n} images, not {array.dtype} of"
+            f" shape {array.shape}"
+        )
     return array
 
 
@@ -249,10 +242,6 @@ def check_classes(
     else:
         n = len(names)
     for part, targets in (("training", train), ("test", test)):
-        if targets.ndim == 2 and targets.shape[1] != n:
-            raise InputError(
-                f"{what} has {n} classes, but its {part} labels have {targets.shape[1]} columns"
-            )
         found = np.unique(targets if targets.ndim == 1 else np.nonzero(targets)[1])
         if found.size and (found[0] < 0 or found[-1] >= n):
             raise InputError(
@@ -310,26 +299,16 @@ def check_labels(targets: ArrayLike, name: str) -> tuple[np.ndarray, int]:
         InputError: not a 1-D sequence of integers, empty, or labels other than 0..C-1.
     """
     labels = np.asarray(targets)
-    if labels.size == 0:
-        raise InputError(f"{name} is empty: give one label per sample")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not labels.size:
         raise InputError(
-            f"{name} must be a 1-D sequence of integer labels, not {labels.ndim}-D of type"
-            f" {labels.dtype}"
+            f"{name} must be one integer per sample, not {labels.dtype} of shape {labels.shape}"
         )
-    labels = labels.astype(np.int64, copy=False)
     present = np.unique(labels)
-    if present[0] < 0:
+    if not np.array_equal(present, np.arange(len(present))):
         raise InputError(
-            f"label {present[0]} in {name} is out of range: labels must be 0 to C-1 for C classes"
+            f"{name} must have each label from 0 to C-1 for C classes, not {first_of(present, 10)}"
         )
-    missing = np.flatnonzero(present != np.arange(len(present)))
-    if len(missing):
-        raise InputError(
-            f"label {missing[0]} is missing in {name}, which goes up to {present[-1]}: all labels"
-            " from 0 to C-1 must occur"
-        )
-    return labels, len(present)
+    return labels.astype(np.int64, copy=False), len(present)
 
 
 def check_label_matrix(labels: ArrayLike, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Sets made of other sets: two in sequence, with classes matched by name, and chosen images."""
+"""Two data sets in sequence, with classes matched by name."""
 
 from __future__ import annotations
 
@@ -24,21 +24,20 @@ from cl_prompts.errors import InputError
 
 
 class CombinedSet(ImageSet):
-    """The images of other sets in sequence, or some of them, with labels of its own.
+    """The images of other sets in sequence, with labels of its own.
 
     Each image is read by its own set, under its number there.
 
     Args:
         parts: the other sets.
-        targets, ignored, domains: of the chosen rows, see :class:`ImageSet`.
-        rows: chosen rows of all parts in sequence; None for all.
+        targets, ignored, domains: of all images, see :class:`ImageSet`.
 
     Example:
         >>> one = ImageSet(torch.zeros(2, 3, 8, 8), np.array([0, 1]), None)
         >>> two = ImageSet(torch.ones(1, 3, 8, 8), np.array([0]), None)
-        >>> both = CombinedSet([one, two], np.array([2, 0]), rows=[2, 0])
+        >>> both = CombinedSet([one, two], np.array([0, 1, 2]))
         >>> [(float(image.mean()), label) for image, label in both]
-        [(1.0, 2), (0.0, 0)]
+        [(0.0, 0), (0.0, 1), (1.0, 2)]
     """
 
     def __init__(
@@ -47,13 +46,11 @@ class CombinedSet(ImageSet):
         targets: np.ndarray,
         ignored: np.ndarray | None = None,
         domains: np.ndarray | None = None,
-        rows: Any = None,
     ) -> None:
         self.parts = tuple(parts)
         self.targets = targets
         self.ignored = ignored
         self.domains = domains
-        self.rows = np.arange(sum(map(len, parts))) if rows is None else np.asarray(rows, np.int64)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         part, row = self._place(index)
@@ -64,7 +61,7 @@ class CombinedSet(ImageSet):
 
     def _place(self, index: int) -> tuple[ImageSet, int]:
         """The set that an image comes from, and its row there."""
-        row = int(self.rows[index])
+        row = range(len(self))[index]  # allows negative indices
         *others, last = self.parts
         for part in others:
             if row < len(part):
@@ -90,12 +87,9 @@ class CombinedSet(ImageSet):
         return other
 
     def fingerprint(self, hashed: Hashed | None = None) -> dict[str, Any]:
-        """Identify images and labels; of chosen images, whether or not the others exist."""
+        """Identify images and labels."""
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         found: dict[str, Any] = {"images": len(self), "labels": labels, "files": None}
-        if len(self) < sum(map(len, self.parts)):
-            contained = "".join(contents(self))
-            return {**found, "contents": hashlib.sha256(contained.encode()).hexdigest()}
         parts = [part.fingerprint(hashed) for part in self.parts]
         for key in ("files", "contents"):
             values = json.dumps([part[key] for part in parts])
@@ -121,8 +115,7 @@ def _known_files(images: ImageSet) -> Sequence[ImageFile | None]:
     """File of each image; None for images in memory."""
     if not isinstance(images, CombinedSet):
         return images.files or [None] * len(images)
-    found = [file for part in images.parts for file in _known_files(part)]
-    return [found[row] for row in images.rows.tolist()]
+    return [file for part in images.parts for file in _known_files(part)]
 
 
 @dataclass(frozen=True)
@@ -153,13 +146,12 @@ class JoinedDataSet(DataSet):
         return self.classes[len(self.before.classes) :]
 
 
-def joined(before: DataSet, later: DataSet, *, once: bool = True) -> JoinedDataSet:
+def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
     """Join two data sets, with classes of one name as one class.
 
     Args:
         before: the first one, whose classes keep their numbers.
         later: the other one.
-        once: whether a file that is in both is refused.
 
     Raises:
         InputError: one has several classes per image and the other has not, a new class or
@@ -186,9 +178,8 @@ def joined(before: DataSet, later: DataSet, *, once: bool = True) -> JoinedDataS
     columns = [classes.index(name) for name in later.classes]
     pairs = ((before.train, later.train), (before.test, later.test))
     train, test = (_in_sequence(*pair, columns, len(classes)) for pair in pairs)
-    if once:
-        files = ([file for file in _known_files(part) if file] for part in (train, test))
-        check_files(both, *files)
+    files = ([file for file in _known_files(part) if file] for part in (train, test))
+    check_files(both, *files)
     return JoinedDataSet(
         name=later.name,
         train=train,
@@ -231,21 +222,20 @@ def _in_sequence(
     return CombinedSet(parts, targets, ignored, domains)
 
 
-def contents(images: ImageSet, rows: Sequence[int] | None = None) -> list[str]:
+def contents(images: ImageSet, rows: Sequence[int]) -> list[str]:
     """SHA-256 of images, in hexadecimal: of their files, or of pixels in memory.
 
     Args:
         images: the set.
-        rows: rows of the set, in the order of the result; None: all.
+        rows: rows of the set, in the order of the result.
 
     Raises:
         InputError: names a file that cannot be read.
 
     Example:
         >>> zeros = ImageSet(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), np.array([0, 1]), None)
-        >>> len({*contents(zeros)})
+        >>> len({*contents(zeros, [0, 1])})
         1
     """
-    chosen = range(len(images)) if rows is None else rows
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        return list(threads.map(images.content, chosen))
+        return list(threads.map(images.content, rows))

@@ -69,26 +69,19 @@ def files_fingerprint(paths: Sequence[ImageFile], hashed: Hashed) -> Fingerprint
     """
     stored = [path for path in paths if isinstance(path, StoredImage)]
     if stored:
-        return {"files": None, "contents": _stored_contents(stored, hashed)}
+        sampled = [stored[place] for place in sampled_places(len(stored))]
+        # Above ``SMALL`` bytes, as estimated, only the sampled ones.
+        size = np.mean([len(image.read()) for image in sampled]) * len(stored)
+        return {"files": None, "contents": _contents(stored if size <= SMALL else sampled, hashed)}
     files = list(map(str, paths))
     above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in files])
     names = "\0".join(os.path.relpath(path, above).replace(os.sep, "/") for path in files)
-    try:
-        sizes = [os.path.getsize(path) for path in files]
-    except OSError as error:
-        raise _unreadable(error.filename, error) from error
+    sizes = [os.path.getsize(path) for path in files]
     all_of_them = sum(sizes) <= SMALL
     read = files if all_of_them else [files[place] for place in sampled_places(len(files))]
     # File names may not be UTF-8.
     listed = hashlib.sha256(f"{names} {sizes}".encode(errors="surrogateescape")).hexdigest()
     return {"files": listed, "contents": _contents(read, hashed)}
-
-
-def _stored_contents(images: Sequence[StoredImage], hashed: Hashed) -> str:
-    """Hash images in a table; above ``SMALL`` bytes, as estimated, only the sampled ones."""
-    sampled = [images[place] for place in sampled_places(len(images))]
-    sizes = [len(image.read()) for image in sampled]
-    return _contents(images if np.mean(sizes) * len(images) <= SMALL else sampled, hashed)
 
 
 def _contents(paths: Sequence[ImageFile], hashed: Hashed) -> str:
@@ -111,12 +104,7 @@ def file_hash(path: ImageFile) -> str:
             return hashlib.sha256(path.read()).hexdigest()
         return sha256(path)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: ImageFile, error: OSError | ValueError) -> InputError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return InputError(f"image {path} cannot be read: {reason}")
+        raise InputError(f"image {path} cannot be read: {error}") from error
 
 
 def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> Fingerprint:
@@ -239,10 +227,7 @@ def _once(what: str, part: str, paths: Sequence[ImageFile]) -> dict[ImageFile, t
     for path in paths:
         if isinstance(path, StoredImage):
             continue  # a row comes once
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise InputError(f"image {path} of {what} cannot be read: {error.strerror}") from error
+        status = os.stat(path)
         identity = (status.st_dev, status.st_ino)
         if identity in found:
             raise InputError(

@@ -156,7 +156,7 @@ def load_dataset(
             "crop": crop,
         }
         usual = keywords(load_dataset, set())
-        given = {key: v for key, v in arguments.items() if not _same(v, usual[key][1])}
+        given = {key: v for key, v in arguments.items() if not np.array_equal(v, usual[key][1])}
         data = dataset_of_function(name, given | options, image_size=image_size, seed=seed)
     else:
         augmentation = augmentation_of(name, crop)
@@ -223,11 +223,6 @@ def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> 
     made: DataSet = call_function("data set", name, function, given, DataSet)
     check_files(f"data set {name!r}", made.train.files, made.test.files)
     return made
-
-
-def _same(value: object, default: object) -> bool:
-    """Return whether an argument equals its default; lists and arrays never do."""
-    return value is default or (np.isscalar(value) and bool(value == default))
 
 
 def _checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

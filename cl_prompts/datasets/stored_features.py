@@ -132,8 +132,6 @@ def _piece(file: Path) -> tuple[Callable[[], Tensor], np.ndarray]:
 
 
 def _array(file: Path) -> Tensor:
-    if not file.is_file():
-        raise LayoutError(f"{file} is missing: store one class id per row")
     try:
         # Copy-on-write, since tensors are writable.
         return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cl_prompts.datasets.files import LayoutError, check_listed, check_once, table
+from cl_prompts.datasets.files import LayoutError, check_listed, table
 from cl_prompts.datasets.source import Part, Source
 from cl_prompts.errors import InputError
 
@@ -20,7 +20,6 @@ CLASSES: tuple[str, ...] = (
 Split = Literal["train", "val", "trainval", "test"]
 Difficult = Literal["negative", "ignore"]
 SPLITS = get_args(Split)
-CODES = ("1", "0", "-1")  # present, difficult objects only, absent
 
 
 def read_voc2007(
@@ -64,11 +63,7 @@ def read_voc2007(
 def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
     """Return the image ids of a split, and the value (-1, 0 or 1) of each class, (n, 20) int8."""
     files = [folder / f"{name}_{split}.txt" for name in CLASSES]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise LayoutError(f"split {split} has no {missing[0]} ({len(missing)} lists are missing)")
     ids = [image for image, _ in table(files[0], 2)]
-    check_once(ids, str(files[0]))
     columns = []
     for file in files:
         rows = table(file, 2)
@@ -76,8 +71,5 @@ def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
             raise LayoutError(
                 f"{file} lists other images than {files[0].name}, or in another order"
             )
-        wrong = next((value for _, value in rows if value not in CODES), None)
-        if wrong is not None:
-            raise LayoutError(f"{file} has {wrong!r}, not -1, 0 or 1")
         columns.append([int(value) for _, value in rows])
     return ids, np.array(columns, dtype=np.int8).T

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from avalanche.benchmarks import CLScenario
-from numpy.typing import ArrayLike
 
 from cl_prompts.datasets.classes import (
     Items,
@@ -18,6 +17,7 @@ from cl_prompts.datasets.classes import (
     count_labels,
     domains_of,
     ignored_of,
+    labels_of,
 )
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
@@ -31,7 +31,7 @@ from cl_prompts.scenarios.si_blurry import (
     si_blurry_split,
 )
 from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
-from cl_prompts.scenarios.split import BaseSplit, Split
+from cl_prompts.scenarios.split import BaseSplit
 from cl_prompts.scenarios.streams import LazyStream, experience_data
 
 
@@ -61,20 +61,13 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
     scenario = Scenario.of(split_function)
 
     def build(train: Items, test: Items, **parameters: Any) -> CLScenario:
-        targets = _targets("train", train), _targets("test", test)
+        targets = labels_of("train labels", train), labels_of("test labels", test)
         domains = getattr(train, "domains", None)
         split = scenario.make(*targets, domains, **parameters)
         return benchmark_from_split(train, test, split)
 
     build.__name__ = build.__qualname__ = scenario.name.removesuffix("_split") + "_benchmark"
-    build.__doc__ = f"""Build the Avalanche benchmark of ``{scenario.name}(train.targets, ...)``.
-
-Args:
-    train, test: see ``benchmark_from_split``.
-    others: see ``{scenario.name}``, whose documentation follows.
-
-{inspect.getdoc(split_function)}
-"""
+    build.__doc__ = f"Build an Avalanche benchmark.\n\n{inspect.getdoc(split_function)}"
     return build
 
 
@@ -129,8 +122,6 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
     Raises:
         InputError: missing or invalid targets, or a split of other data.
     """
-    if not isinstance(split, Split | MultiLabelSplit):
-        raise InputError(f"split must be a Split or a MultiLabelSplit, not {split!r}")
     multi_label = isinstance(split, MultiLabelSplit)
     labels, n_classes = _labels("train", train, multi_label=multi_label)
     test_labels, n_test_classes = _labels("test", test, multi_label=multi_label)
@@ -176,7 +167,7 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
 
 def _labels(name: str, data: Items, *, multi_label: bool) -> tuple[np.ndarray, int]:
     """Return the checked labels of a data set, and the number of classes."""
-    targets = _targets(name, data)
+    targets = labels_of(f"{name} labels", data)
     if not multi_label:
         return check_labels(targets, f"{name}.targets")
     matrix = check_label_matrix(targets, f"{name}.targets")
@@ -214,15 +205,6 @@ def _by_domain(
     further = sorted(set(tested.tolist()) - set(split.domains))
     rows_of = [np.flatnonzero(tested == domain) for domain in (*split.domains, *further)]
     return [{"domains": trained}, {"domains": tested}], rows_of
-
-
-def _targets(name: str, data: Items) -> ArrayLike:
-    targets = getattr(data, "targets", None)
-    if targets is None or len(targets) != len(data):
-        raise InputError(
-            f"the {name} data set must have one label per item in .targets (list, array or tensor)"
-        )
-    return targets
 
 
 si_blurry_benchmark = benchmark_builder(si_blurry_split)

@@ -36,7 +36,7 @@ def mlcil_split(
     """Split multi-label images into tasks that annotate only their new classes (MLCIL).
 
     An image is in each task that has one of its classes, and shows only that task's labels there.
-    Images without any label are in no task; ``describe()`` counts them. The test set after task t
+    Images without any label are in no task. The test set after task t
     has the images with a class of tasks 0 to t, so it grows with t (``test_indices``).
 
     Source: Dong et al. (KRT), ICCV 2023, arXiv 2302.13334, and the code of MULTI-LANE (De Min et

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from cl_prompts.datasets.classes import check_label_matrix, count_labels, positive_matrix
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.split import BaseSplit, Split, as_tasks, read_only, with_sum
+from cl_prompts.scenarios.split import BaseSplit, Split, as_tasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class MultiLabelSplit(BaseSplit):
         ...     visible=[[True, False], [False, True]],
         ... )
         >>> split
-        <multi-label by hand split: 2 tasks, 2 classes, 2 images, 3 labels>
+        <multi-label by hand split: 2 tasks, 2 classes, 2 samples>
         >>> [task.classes for task in split], split.counts.tolist()
         ([(0,), (1,)], [[2, 0], [0, 1]])
 
@@ -60,7 +60,7 @@ class MultiLabelSplit(BaseSplit):
             A class is visible in a task exactly where its count is not 0.
         n_unlabelled: training images without any label.
         n_labels: labels of the training set, including hidden ones.
-        test_first: first task with a visible class of each test image, (n_test,) int64, read-only,
+        test_first: first task with a visible class of each test image, (n_test,) int64,
             -1 for never; None without test labels.
         anchors: single-label Si-Blurry stream of a blurry split (see
             ``si_blurry_multi_label_split``); None for others.
@@ -70,12 +70,6 @@ class MultiLabelSplit(BaseSplit):
     n_labels: int
     test_first: np.ndarray | None = None
     anchors: Split | None = None
-
-    def __post_init__(self) -> None:
-        """Make ``test_first`` read-only."""
-        super().__post_init__()
-        if self.test_first is not None:
-            object.__setattr__(self, "test_first", read_only(self.test_first))
 
     @classmethod
     def of(
@@ -167,33 +161,3 @@ class MultiLabelSplit(BaseSplit):
     def title(self) -> str:
         """Name, sizes and parameters in one line."""
         return f"multi-label {super().title}"
-
-    def facts(self) -> list[str]:
-        """Return the sizes in words, for the title."""
-        *common, _ = super().facts()
-        return [*common, f"{self.n_samples} images", f"{self.n_labels} labels"]
-
-    def columns(self) -> dict[str, list[int]]:
-        """Return images, home classes of blurry streams, visible labels, and test images."""
-        columns = {"images": with_sum(self.sizes)}
-        if self.anchors is not None:
-            columns |= self.anchors.home_columns()
-        n_visible = self.visible.sum(axis=1).tolist()
-        columns["visible classes"] = [*n_visible, int(self.seen[-1].sum())]
-        columns["visible labels"] = with_sum(self.counts.sum(axis=1).tolist())
-        if self.test_first is not None:
-            tests = [len(self.test_indices(task)) for task in range(self.n_tasks)]
-            columns["test images"] = [*tests, tests[-1]]
-        return columns
-
-    def notes(self) -> list[str]:
-        """Return lines on moved, repeated, hidden and unused images and labels."""
-        times = self.occurrences
-        absent = np.count_nonzero(times == 0)
-        unlabelled = f"in no task: {absent} images; without any label: {self.n_unlabelled}"
-        if self.anchors is None:
-            return [f"in several tasks: {np.count_nonzero(times > 1)} images", unlabelled]
-        shown = int(self.counts.sum())
-        share = 100 * shown / self.n_labels
-        visible = f"visible: {shown} of {self.n_labels} labels ({share:.1f} %)"
-        return [self.anchors.moved, visible, unlabelled]

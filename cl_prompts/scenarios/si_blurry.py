@@ -73,8 +73,7 @@ def si_blurry_split(
         n_tasks: number of tasks, 1 to C.
         disjoint_percent: percent of the classes that are disjoint ("n" in the paper).
         blurry_percent: percent of the blurry classes' samples that are shuffled ("m"). A shuffled
-            sample may return to its home task, so only 4 to 7 % move at 10; ``describe()`` prints
-            the actual ratio.
+            sample may return to its home task, so only 4 to 7 % move at 10.
         seed: fixes the split; global random states are neither read nor changed.
         stochastic: True is Si-Blurry; False is i-Blurry with equal shares.
         leftover: "keep" uses all classes and samples; "drop" omits those that the published sampler

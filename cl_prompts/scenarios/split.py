@@ -119,27 +119,27 @@ class BaseSplit:
     @property
     def title(self) -> str:
         """Name, sizes and parameters in one line."""
+        sizes = f"{self.n_tasks} tasks, {self.n_classes} classes, {self.n_samples} samples"
         given = [f"{name}={value}" for name, value in self.parameters.items()]
-        return f"{self.name} split: {', '.join([*self.facts(), *given])}"
-
-    def facts(self) -> list[str]:
-        """Return the sizes in words, for the title."""
-        tasks = f"{self.n_tasks} task{'s' * (self.n_tasks > 1)}"
-        return [tasks, f"{self.n_classes} classes", f"{self.n_samples} samples"]
-
-    def columns(self) -> dict[str, list[int]]:
-        """Return the columns of ``describe``: one number per task, then one for all tasks."""
-        return {"samples": with_sum(self.sizes)}
-
-    def notes(self) -> list[str]:
-        """Return the lines below the table of ``describe``."""
-        return []
+        return f"{self.name} split: {', '.join([sizes, *given])}"
 
     def describe(self) -> str:
-        """Return a table of the samples in each task, and the number of unused samples."""
-        cells = [_right_aligned("task", *range(self.n_tasks), "all")]
-        cells += [_right_aligned(name, *values) for name, values in self.columns().items()]
-        return "\n".join([self.title, *map("  ".join, zip(*cells, strict=True)), *self.notes()])
+        """Return a table of samples and visible classes, and the numbers of unusual samples."""
+        seen = self.seen.sum(axis=1)
+        columns: dict[str, list[Any]] = {
+            "task": [*range(self.n_tasks), "all"],
+            "samples": [*self.sizes, sum(self.sizes)],
+            "classes": [*self.visible.sum(axis=1), seen[-1]],
+            "new classes": [*np.diff(seen, prepend=0), seen[-1]],
+        }
+        cells = []
+        for name, values in columns.items():
+            width = max(len(name), len(str(values[-1])))
+            cells.append([str(value).rjust(width) for value in (name, *values)])
+        times = self.occurrences
+        several, none = np.count_nonzero(times > 1), np.count_nonzero(times == 0)
+        notes = f"in several tasks: {several} samples; in no task: {none}"
+        return "\n".join([self.title, *map("  ".join, zip(*cells, strict=True)), notes])
 
     def plain(self) -> dict[str, Any]:
         """Return all fields as JSON values, with the sizes of the tasks instead of their rows."""
@@ -222,58 +222,6 @@ class Split(BaseSplit):
                 homes[list(classes)] = task
         return homes
 
-    @property
-    def dropped_classes(self) -> tuple[int, ...]:
-        """Classes that have no home and occur in no task, ascending."""
-        dropped = (self.homes < 0) & ~self.counts.any(axis=0)
-        return tuple(np.flatnonzero(dropped).tolist())
-
-    @property
-    def visitors(self) -> np.ndarray:
-        """Samples of each task whose (blurry) class has another home task, (n_tasks,) int64."""
-        # (n_tasks, n_classes): the class has its home in another task.
-        away = (self.homes >= 0) & (np.arange(self.n_tasks)[:, None] != self.homes)
-        return np.where(away, self.counts, 0).sum(axis=1)
-
-    @property
-    def moved(self) -> str:
-        """Share of the blurry samples outside their home task, in words."""
-        moved = int(self.visitors.sum())
-        blurry = int(self.counts[:, [c for own in self.blurry_classes for c in own]].sum())
-        ratio = f" ({100 * moved / blurry:.1f} %)" if blurry else ""
-        return f"away from home: {moved} of {blurry} blurry samples{ratio}"
-
-    def home_columns(self) -> dict[str, list[int]]:
-        """Return the columns of home classes and visitors of each task."""
-        return {
-            "disjoint classes": with_sum(map(len, self.disjoint_classes)),
-            "blurry home classes": with_sum(map(len, self.blurry_classes)),
-            "visitors": with_sum(self.visitors.tolist()),
-        }
-
-    def columns(self) -> dict[str, list[int]]:
-        """Return samples and home classes; without blurry classes, visible and new classes."""
-        samples = {"samples": with_sum(self.sizes)}
-        if any(self.blurry_classes):
-            return samples | self.home_columns()
-        n_seen = self.seen.sum(axis=1).tolist()
-        # Number of classes that first appear in each task.
-        new = with_sum(np.diff(n_seen, prepend=0).tolist())
-        classes = [*self.visible.sum(axis=1).tolist(), n_seen[-1]]
-        return {**samples, "classes": classes, "new classes": new}
-
-    def notes(self) -> list[str]:
-        """Return lines on moved, repeated and dropped samples."""
-        notes = [self.moved] if any(self.blurry_classes) else []
-        times = self.occurrences
-        if (times > 1).any():
-            notes.append(f"more than once: {np.count_nonzero(times > 1)} samples")
-        lost = np.count_nonzero(times == 0)
-        if not lost:
-            return [*notes, "dropped: nothing"]
-        classes = ", ".join(map(str, self.dropped_classes)) or "none"
-        return [*notes, f"dropped: {lost} samples; classes in no task: {classes}"]
-
 
 def as_tasks(tasks: Iterable[ArrayLike], n_samples: int) -> tuple[np.ndarray, ...]:
     """Check the data-set rows of each task and return them as read-only arrays (n,) int64.
@@ -284,31 +232,15 @@ def as_tasks(tasks: Iterable[ArrayLike], n_samples: int) -> tuple[np.ndarray, ..
     checked = []
     for task, rows in enumerate(tasks):
         array = np.asarray(rows)
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        whole = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
+        if not whole or (array.size and (array.min() < 0 or array.max() >= n_samples)):
             raise InputError(
-                f"task {task} must be a 1-D sequence of row numbers, not {array.ndim}-D of type"
-                f" {array.dtype}"
-            )
-        if array.size and not 0 <= array.min() <= array.max() < n_samples:
-            wrong = int(array.min() if array.min() < 0 else array.max())
-            raise InputError(
-                f"task {task} holds row {wrong}, and the data set has the rows 0 to {n_samples - 1}"
+                f"task {task} must be a 1-D sequence of rows 0 to {n_samples - 1} of the data set"
             )
         checked.append(read_only(array))
     if not checked:
         raise InputError("a split needs at least one task")
     return tuple(checked)
-
-
-def with_sum(values: Iterable[int]) -> list[int]:
-    """Append the sum of all values."""
-    values = list(values)
-    return [*values, sum(values)]
-
-
-def _right_aligned(*cells: object) -> list[str]:
-    width = max(len(str(cell)) for cell in cells)
-    return [str(cell).rjust(width) for cell in cells]
 
 
 def read_only(values: ArrayLike) -> np.ndarray:

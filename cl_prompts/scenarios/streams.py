@@ -8,7 +8,7 @@ experience lacks (``cl_prompts.strategies.base.experience.mark_of``).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ class MultiHotTargets(DataAttribute):
     """Avalanche's ``targets`` attribute over a 0/1 label matrix with hidden classes.
 
     Item i is the float32 vector (C,) of sample i, with zeros for hidden classes. ``uniques`` are
-    the visible label ids, ``val_to_idx`` lists the samples of each, and ``count`` their number;
-    Avalanche would count each combination of labels as a class. Subsets share the matrix.
+    the visible label ids, and ``val_to_idx`` lists the samples of each; Avalanche would count each
+    combination of labels as a class. Subsets share the matrix.
 
     Avalanche's tools for integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR, GSS)
     fail with these targets.
@@ -84,9 +84,6 @@ class MultiHotTargets(DataAttribute):
         """Return the label vector (C,) of a sample, or a matrix for a slice."""
         return torch.from_numpy((self.matrix[self.rows[item]] * self.mask).astype(np.float32))
 
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
-
     @property
     def uniques(self) -> set[int]:
         """Visible label ids that occur."""
@@ -97,12 +94,6 @@ class MultiHotTargets(DataAttribute):
         """Positions of the samples of each visible label id."""
         visible = self.data
         return {c: np.flatnonzero(visible[:, c]).tolist() for c in sorted(self.uniques)}
-
-    @property
-    def count(self) -> dict[int, int]:
-        """Number of samples of each visible label id."""
-        counts = self.data.sum(axis=0, dtype=np.int64)
-        return {c: int(counts[c]) for c in sorted(self.uniques)}
 
     def subset(self, indices: Sequence[int]) -> MultiHotTargets:
         """Return the targets at these positions; the matrix is shared."""
@@ -120,14 +111,8 @@ class MultiHotTargets(DataAttribute):
         if not isinstance(other, MultiHotTargets):
             raise TypeError(f"multi-hot targets cannot be joined with {type(other).__name__}")
         alike = np.array_equal(self.mask, other.mask)
-        # With one matrix and one mask, only the rows are joined.
-        if alike and self.matrix is other.matrix:
-            joined = MultiHotTargets(
-                self.matrix, np.concatenate([self.rows, other.rows]), self.mask
-            )
-        else:
-            data = np.concatenate([self.data, other.data])
-            joined = MultiHotTargets(data, mask=self.mask if alike else None)
+        data = np.concatenate([self.data, other.data])
+        joined = MultiHotTargets(data, mask=self.mask if alike else None)
         if not alike or self.annotated is None or other.annotated is None:
             joined.annotated = None
         return joined

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.datasets.combined import joined, once_tested
+from cl_prompts.datasets.combined import joined
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.errors import InputError
@@ -95,7 +95,6 @@ def test_the_state_of_one_part_is_that_of_the_first(tmp_path: Path) -> None:
     assert not both.is_plain
     assert both.plain().is_plain
     assert len(both.files) == 12
-    assert len(both.without([both.files[0], both.files[-1]])) == 10
 
 
 def test_kinds_that_differ_and_files_that_come_twice_are_refused(tmp_path: Path) -> None:
@@ -110,12 +109,6 @@ def test_kinds_that_differ_and_files_that_come_twice_are_refused(tmp_path: Path)
     tests = DataSet("b", folder(tmp_path / "b", 7000).train, again.train, data.classes)
     with pytest.raises(InputError, match="are also training images"):
         joined(data, tests)
-
-
-def test_the_first_of_equal_test_images_stays() -> None:
-    test = tensors(0, [0, 1, 0, 1])
-    test.images[1:3] = torch.tensor([1.0, 2.0])[:, None, None, None]
-    assert once_tested(DataSet("a", test, test, ("cat", "dog"))).test.rows.tolist() == [0, 1, 2]
 
 
 def test_files_behind_images_in_memory_are_known(tmp_path: Path) -> None:

@@ -106,6 +106,3 @@ def test_own_ignored_pairs_are_kept_and_checked() -> None:
     said = refusal(lambda: as_dataset(train, test))
     assert ".ignored of the test images" in said
     assert said.endswith("not float64 of (2, 2)")
-    test = Own([0, 1])
-    test.ignored = np.zeros(2, dtype=bool)  # type: ignore[attr-defined]
-    assert "are only for multi-label" in refusal(lambda: as_dataset(Own([0, 1]), test))

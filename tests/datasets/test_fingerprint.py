@@ -240,11 +240,3 @@ def test_labels_do_not_depend_on_their_type() -> None:
     ignored = np.array([[True, False], [False, False]])
     assert labels_fingerprint(labels, ignored) != labels_fingerprint(labels)
     assert labels_fingerprint(labels, ignored) != labels_fingerprint(labels, ~ignored)
-
-
-def test_a_file_that_has_gone_is_named(tmp_path: Path) -> None:
-    root = write_folder(tmp_path)
-    data = load("folder", root)
-    (root / "train" / "ant" / "1.png").unlink()
-    said = refusal(data.fingerprint)
-    assert said == f"image {root}/train/ant/1.png cannot be read: No such file or directory"

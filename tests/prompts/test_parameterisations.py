@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.encoders import MLPEncoder
 from cl_prompts.prompts.parameterisations import Decomposed, Reparameterised
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
@@ -108,9 +107,6 @@ def test_an_update_of_the_positional_embedding() -> None:
     with torch.no_grad():
         vit.vit.pos_embed += pool.updates()
     torch.testing.assert_close(got, vit.blocks(vit.embed(images)), atol=1e-5, rtol=1e-5)
-    wrong = Decomposed(SharedTokens((), 1, 16), n_tokens=6, dim=16, rank=2).build(None)
-    with pytest.raises(InputError, match="the offset has 6 tokens of width 16"):
-        vit.blocks(tokens, wrong)
 
 
 def test_each_image_gets_the_updates_of_its_entries() -> None:

@@ -94,15 +94,3 @@ def test_the_seed_shuffles_domains_where_asked_and_alone() -> None:
     assert len(made) > 5
     first, *others = (domain_incremental_split(labels, domains=domains, seed=s) for s in range(5))
     assert all(split == first for split in others)
-
-
-def test_missing_classes_are_named_and_no_fault() -> None:
-    labels = [0, 1, 2, 0, 3, 4, 5, 1]
-    domains = ["art"] * 4 + ["photo"] * 4
-    split = domain_incremental_split(labels, domains=domains)
-    assert split.missing_classes() == {"art": (3, 4, 5), "photo": (0, 2)}
-    assert split.describe().splitlines()[-3:] == [
-        "domains: art, photo",
-        "domain art has no training image of classes 3, 4, 5",
-        "domain photo has no training image of classes 0, 2",
-    ]

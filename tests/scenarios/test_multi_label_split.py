@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import MultiLabelSplit, mlcil_split, si_blurry_multi_label_split
+from cl_prompts.scenarios import MultiLabelSplit, mlcil_split
 from tests.scenarios.labels import some_labels
 
 LABELS = [[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
@@ -26,13 +26,12 @@ def test_from_user_tasks() -> None:
     assert split.test_indices(0).tolist() == [0]
     assert split.test_indices(1).tolist() == split.test_indices(-1).tolist() == [0, 1, 2]
     assert split.describe().splitlines() == [
-        "multi-label mine split: 2 tasks, 3 classes, 4 images, 4 labels",
-        "task  images  visible classes  visible labels  test images",
-        "   0       2                1               1            1",
-        "   1       2                2               2            3",
-        " all       4                3               3            3",
-        "in several tasks: 1 images",
-        "in no task: 1 images; without any label: 1",
+        "multi-label mine split: 2 tasks, 3 classes, 4 samples",
+        "task  samples  classes  new classes",
+        "   0        2        1            1",
+        "   1        2        2            2",
+        " all        4        3            3",
+        "in several tasks: 1 samples; in no task: 1",
     ]
 
 
@@ -40,26 +39,6 @@ def test_no_test_set() -> None:
     split = mlcil_split(some_labels(40, 6), protocol="B0-C2")
     with pytest.raises(InputError, match="this split has no test set: make it with test_labels="):
         split.test_indices(0)
-    assert "test images" not in split.describe()
     assert split.with_test_labels(some_labels(9, 6)) == mlcil_split(
         some_labels(40, 6), protocol="B0-C2", test_labels=some_labels(9, 6)
     )
-
-
-def test_describe_tells_what_is_visible() -> None:
-    labels = some_labels(200, 12)
-    split = si_blurry_multi_label_split(labels, n_tasks=3, leftover="drop", test_labels=labels[:50])
-    assert split.anchors is not None
-    lines = split.describe().splitlines()
-    assert lines[0] == (
-        f"multi-label Si-Blurry split: 3 tasks, 12 classes, 200 images, {labels.sum()} labels, "
-        "disjoint_percent=50, blurry_percent=10, seed=1, stochastic=True, leftover=drop"
-    )
-    head = ["task", "images", "disjoint classes", "blurry home classes", "visitors"]
-    assert lines[1].strip().startswith("  ".join([*head, "visible classes", "visible labels"]))
-    assert [int(line.split()[1]) for line in lines[2:5]] == split.sizes
-    assert lines[6] == split.anchors.moved
-    shown = 100 * split.counts.sum() / labels.sum()
-    assert lines[7] == f"visible: {split.counts.sum()} of {labels.sum()} labels ({shown:.1f} %)"
-    absent = 200 - sum(split.sizes)
-    assert lines[8] == f"in no task: {absent} images; without any label: {split.n_unlabelled}"

@@ -97,7 +97,6 @@ def made_otherwise() -> dict[str, Callable[[], object]]:
         "no targets": lambda: scenarios.si_blurry_benchmark(list(range(5)), SINGLE[1]),
         "one label": lambda: benchmark_from_split(SINGLE[0], MULTI[1], split),
         "several labels": lambda: benchmark_from_split(*MULTI, si_blurry_split(SINGLE[0].targets)),
-        "no split": lambda: benchmark_from_split(*SINGLE, [1]),  # type: ignore[arg-type]
         "test classes": lambda: scenarios.si_blurry_benchmark(
             SINGLE[0], Pictures(np.array([0, 1, 2, 11]))
         ),

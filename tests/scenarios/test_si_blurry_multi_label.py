@@ -90,7 +90,7 @@ def test_invariants(data: st.DataObject) -> None:
         assert split.counts[task].tolist() == shown.tolist()
     # Homes divide the classes; a disjoint class is visible at home alone.
     homes = [c for classes in stream.disjoint_classes + stream.blurry_classes for c in classes]
-    assert sorted([*homes, *stream.dropped_classes]) == list(range(n_classes))
+    assert sorted([*homes, *np.flatnonzero(stream.homes < 0).tolist()]) == list(range(n_classes))
     for task, classes in enumerate(stream.disjoint_classes):
         assert not np.delete(split.visible[:, list(classes)], task, axis=0).any()
     if keep:

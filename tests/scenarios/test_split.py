@@ -1,4 +1,4 @@
-"""The single-label split: tasks of one's own, homes and visitors, and what it prints."""
+"""The single-label split: tasks of one's own, homes, and what it prints."""
 
 from __future__ import annotations
 
@@ -19,11 +19,8 @@ def test_from_user_tasks() -> None:
     assert split.parameters == {"seed": 4}
     assert split.boundaries
     assert not Split.of("mine", [0], [[0]]).boundaries
-    # Without homes nobody visits.
     assert split.homes.tolist() == [-1] * 4
-    assert split.visitors.tolist() == [0, 0, 0]
     assert split.disjoint_classes == split.blurry_classes == ((), (), ())
-    assert split.dropped_classes == (3,)
     assert split.describe().splitlines() == [
         "mine split: 3 tasks, 4 classes, 5 samples, seed=4",
         "task  samples  classes  new classes",
@@ -31,8 +28,7 @@ def test_from_user_tasks() -> None:
         "   1        0        0            0",
         "   2        2        2            1",
         " all        5        3            3",
-        "more than once: 1 samples",
-        "dropped: 1 samples; classes in no task: 3",
+        "in several tasks: 1 samples; in no task: 1",
     ]
 
 
@@ -45,32 +41,15 @@ def test_a_split_of_the_other_kind_is_never_equal() -> None:
     assert single == Split(**common)
 
 
-def test_homes_and_visitors() -> None:
+def test_homes() -> None:
     split = Split.of("mine", [0, 0, 1, 1, 2, 2], [[0, 1, 2], [3, 4, 5]])
     split = replace(split, disjoint_classes=[[0], []], blurry_classes=[[1], [2]])
     assert split.homes.tolist() == [0, 0, 1]
-    assert split.visitors.tolist() == [0, 1]
-    assert split.moved == "away from home: 1 of 4 blurry samples (25.0 %)"
-    assert split.dropped_classes == ()
 
 
-def test_describe_tells_what_really_moved() -> None:
+def test_title_has_the_parameters() -> None:
     split = si_blurry_split(np.arange(260) % 13, leftover="drop")
     assert repr(split) == (
         "<Si-Blurry split: 5 tasks, 13 classes, 260 samples, disjoint_percent=50,"
         " blurry_percent=10, seed=1, stochastic=True, leftover=drop>"
     )
-    lines = str(split).splitlines()
-    assert len(lines) == 10
-    head = ["task", "samples", "disjoint classes", "blurry home classes", "visitors"]
-    assert lines[1].strip() == "  ".join(head)
-    own = map(len, split.disjoint_classes)
-    blurry = map(len, split.blurry_classes)
-    rows = zip(split.sizes, own, blurry, split.visitors.tolist(), strict=True)
-    assert [line.split()[1:] for line in lines[2:7]] == [list(map(str, row)) for row in rows]
-    moved = int(split.visitors.sum())
-    assert lines[7].split() == ["all", "200", "5", "5", str(moved)]
-    assert lines[8] == f"away from home: {moved} of 100 blurry samples ({moved}.0 %)"
-    dropped = ", ".join(map(str, split.dropped_classes))
-    assert lines[9] == f"dropped: 60 samples; classes in no task: {dropped}"
-    assert len(split.dropped_classes) == 3
