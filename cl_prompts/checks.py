@@ -19,7 +19,6 @@ from cl_prompts.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-    from pydantic_core import ErrorDetails
 
 Item = TypeVar("Item", bound=Hashable)
 _SHORT = reprlib.Repr()
@@ -146,7 +145,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind, config=config)
 
 
-def _rule(problem: ErrorDetails) -> str:
+def _rule(problem: Any) -> str:
     if problem["type"] == "sequence_str":
         return "it should be a list"
     rule = problem["msg"].replace("Input should", "it should")

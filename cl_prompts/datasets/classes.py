@@ -15,7 +15,10 @@ from cl_prompts.errors import InputError, first_of
 
 
 class Items(Protocol):
-    """A map-style data set."""
+    """A map-style data set.
+
+    >>> images: Items = ["image 0", "image 1"]
+    """
 
     def __len__(self) -> int: ...
 

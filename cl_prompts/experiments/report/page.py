@@ -224,6 +224,9 @@ def finding(group: Group) -> str:
 def _verdicts(group: Group, tested: Mapping[str, Aggregate], theirs: Aggregate) -> list[str]:
     """Largest significant differences, then undecided comparisons."""
     names, against = group.names, group.names[group.reference]
+    memories = {row: runs[0].summary.get("memory") or {} for row, runs in group.rows.items()}
+    counts = {row: memory.get("samples") for row, memory in memories.items()}
+    stored = {row: f"{names[row]} keeps {n:,} images" for row, n in counts.items() if n}
     gains = {row: one.difference.mean for row, one in tested.items() if one.difference}
     clear = [row for row, one in tested.items() if one.verdict == "significant"]
     differing = []
@@ -234,6 +237,7 @@ def _verdicts(group: Group, tested: Mapping[str, Aggregate], theirs: Aggregate) 
             f"{names[row]} {'beats' if gains[row] > 0 else 'loses to'} {against}"
             f" {'on all' if one_sign else 'over'} {len(pairs)} seeds,"
             f" by {100 * abs(gains[row]):.1f} points on average"
+            + (f" ({stored[row]})" if row in stored else "")
         )
     parts = [first_of(differing, _NAMED, "; ")] if differing else []
     if undecided := [names[row] for row in tested if row not in clear]:
