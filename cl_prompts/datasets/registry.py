@@ -145,7 +145,7 @@ def load_dataset(
     one_of("on_bad_image", on_bad_image, OnBadImage)
     options = {key: value for key, value in options.items() if value is not None}
     if ":" in name:
-        arguments = {
+        arguments: dict[str, Any] = {
             "root": root,
             "download": download,
             "classes": classes,
