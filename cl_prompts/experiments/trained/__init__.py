@@ -1,6 +1,6 @@
-"""Trained models of finished runs.
+"""Trained models, apart from the runs that made them.
 
-``loading.load_run`` restores the strategy of a run folder, ``learning`` trains it on further
-images, ``predicting`` writes predictions for image files as CSV, ``exporting`` saves models that
-need no cl-prompts, ``hub`` shares runs on the Hugging Face hub.
+``model.Model`` loads, predicts, learns, merges, forgets and saves, ``training`` makes a model of a
+user's images, ``exporting`` writes files that need no cl-prompts, ``hub`` shares models on the
+Hugging Face hub.
 """
