@@ -103,7 +103,7 @@ def console_of() -> Console:
 
 
 def note(text: str) -> None:
-    """Print a line to stderr, apart from the output."""
+    """Print a line apart from the output."""
     print(text, file=sys.stderr)
 
 

@@ -97,7 +97,7 @@ class Submissions:
         if self._deaths[job.number] > RESUBMISSIONS:
             yield self._failed(job, RunError(f"its process died {RESUBMISSIONS + 1} times"))
             return
-        self._display.end(job.number, "its process ended: the run resumes in another one")
+        self._display.end(job.number, "its process ended: it resumes in another one")
         # Before runs that have not started.
         self._waiting.appendleft(job)
 

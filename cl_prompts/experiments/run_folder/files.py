@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         raise InputError(f"another process is writing to {folder}") from error
     temporary, old = beside("tmp"), beside("old")
     with lock:
-        restore_folder(folder)
+        _restore(folder)
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
         temporary.mkdir()
         try:
@@ -85,13 +85,24 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             sync(folder.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
-            restore_folder(folder)
+            _restore(folder)
             raise
         shutil.rmtree(old, ignore_errors=True)
 
 
 def restore_folder(folder: Path) -> None:
-    """Restore a folder whose replacement was killed between its two renames."""
+    """Restore a folder whose replacement was killed between its two renames.
+
+    Nothing happens while a living process replaces it.
+    """
+    from filelock import FileLock, Timeout
+
+    if folder.with_name(f".{folder.name}.old").is_dir():
+        with suppress(Timeout), FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            _restore(folder)
+
+
+def _restore(folder: Path) -> None:
     old = folder.with_name(f".{folder.name}.old")
     if old.is_dir() and not folder.exists():
         rename(old, folder)

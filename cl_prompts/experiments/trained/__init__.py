@@ -1,6 +1,6 @@
 """Trained models, apart from the runs that made them.
 
-``model.Model`` loads, predicts, learns, merges, forgets and saves. ``card`` is ``model.json``,
-``ledger`` is ``images.npz``, ``arithmetic`` adds and subtracts, ``training`` trains on a folder,
-``exporting`` writes files that need no cl-prompts, ``hub`` shares models on the Hugging Face hub.
+``model.Model`` loads, predicts, learns, merges, forgets and saves, ``training`` makes a model of a
+user's images, ``exporting`` writes files that need no cl-prompts, ``hub`` shares models on the
+Hugging Face hub.
 """

@@ -30,7 +30,8 @@ Item = ImageFile | Tensor
 Progress = Callable[[int, int], None]
 #: images as users give them: one file, several, a folder, a table, or a tensor (n, 3, size, size)
 Images = Tensor | Sequence[ImageFile | Path] | str | Path
-BATCH = 64
+#: images of a forward pass that adds to sums; the last bits of features depend on this number
+BATCH = 16
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,9 @@ def read_card(folder: Path, trust_code: Trust = False) -> Card:
     """
     file = folder / CARD_FILE
     if not file.is_file():
-        raise InputError(f"{folder} is not a model: it has no {CARD_FILE}")
+        run = (folder / "config.yaml").is_file()
+        hint = f": finish the run with cl-prompts run --resume {folder}" if run else ""
+        raise InputError(f"{folder} is not a model, it has no {CARD_FILE}{hint}")
     try:
         card = Card.model_validate_json(files.read_text(file))
     except ValidationError as error:

@@ -110,7 +110,7 @@ def model_card(card: Card, name: str) -> str:
     label = label_of(card.method)
     tags = ["continual-learning", "vision-transformer", label]
     about = ModelCardData(library_name="cl-prompts", pipeline_tag="image-classification", tags=tags)
-    classes = markdown_text(", ".join(card.classes))
+    classes = markdown_text(" ".join(", ".join(card.classes).split()))
     history = "\n".join(
         markdown_text(f"* {event.date}: {event.what}, {event.images} images")
         for event in card.history

@@ -18,7 +18,6 @@ from cl_prompts.closed_form.sums import not_sums, order_matters
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.arithmetic import (
-    BATCH,
     Images,
     Item,
     Progress,
@@ -156,7 +155,7 @@ class Model:
     # ------------------------------------------------------------------------------- predictions
 
     def predict(
-        self, images: Images, *, batch_size: int = BATCH, unknown: float | None = None
+        self, images: Images, *, batch_size: int = 64, unknown: float | None = None
     ) -> Predictions:
         """Return labels and scores of images.
 
@@ -193,7 +192,7 @@ class Model:
         return Predictions(self.classes, scores, tuple(labels), calibrated=probable)
 
     @torch.no_grad()
-    def logits(self, items: Sequence[Item], batch_size: int = BATCH) -> Tensor:
+    def logits(self, items: Sequence[Item], batch_size: int = 64) -> Tensor:
         """Return the logits (n, classes) of images, on the CPU."""
         transform = None if items and isinstance(items[0], Tensor) else self.card.transform()
         device = self.network.seen.device

@@ -97,7 +97,7 @@ def test_the_identity_of_a_run_is_json_and_differs_in_its_settings_alone() -> No
 def test_code_of_the_package_counts_where_it_enters_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity.cl_prompts, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(identity, "__file__", str(tmp_path / "experiments/run_folder/a.py"))
 
     def written(name: str, text: str) -> tuple[str, list[str]]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
