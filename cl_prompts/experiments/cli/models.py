@@ -194,7 +194,8 @@ def learn(
         loaded.learn(place, progress=learned)
     new = [name for name in loaded.classes if name not in known]
     print(loaded.card.history[-1].what + (f"; new: {', '.join(new)}" if new else ""))
-    _finish(loaded, where, tests, before)
+    # The test part of the new images alone says little about all classes.
+    _finish(loaded, where, tests, before, record=test is not None)
 
 
 def merge(
@@ -340,14 +341,17 @@ def _test_part(place: Path) -> Path | None:
 
 
 @stop_says("stopped before the model was written: the same command begins anew")
-def _finish(model: Model, out: Path, tests: Path | None, before: Assessment | None) -> None:
-    """Evaluate a changed model, save it, and say how it changed."""
+def _finish(
+    model: Model, out: Path, tests: Path | None, before: Assessment | None, *, record: bool = True
+) -> None:
+    """Evaluate a changed model, save it, and say how it changed; ``record`` the accuracy."""
     if tests is not None and before is not None:
         from cl_prompts.experiments.results.history import BEFORE_AFTER
         from cl_prompts.experiments.trained.evaluating import changes
 
         after = model.evaluate(tests)
-        model.take_accuracy(after)
+        if record:
+            model.take_accuracy(after)
         rows = [row.texts for row in changes(before, after)]
         table = outcomes.table(BEFORE_AFTER, rows, right=BEFORE_AFTER[1:])
         outcomes.console_of().print(table)

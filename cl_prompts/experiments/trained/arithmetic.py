@@ -217,7 +217,8 @@ class Sums:
         if again:
             raise InputError(
                 f"{len(again)} of {n} images were learned before, the first is"
-                f" {named(items, again[0], hashes)}: leave them out"
+                f" {named(items, again[0], hashes)}:"
+                f" {'leave them out' if len(items) else 'forget them in one of the models'}"
             )
         first: dict[bytes, int] = {}
         for row, content in enumerate(hashes):
