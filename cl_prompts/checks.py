@@ -13,7 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from cl_prompts.errors import InputError, unknown
 
@@ -96,6 +96,12 @@ Positive = Annotated[float, Gt(0)]
 """Number greater than 0."""
 NotNegative = Annotated[float, Ge(0)]
 """Number, at least 0."""
+Decay = Annotated[float, Ge(0), Lt(1)]
+"""Number from 0 to below 1."""
+Several = Annotated[int, Ge(2)]
+"""Whole number, at least 2."""
+Significance = Annotated[float, Gt(0), Lt(0.5)]
+"""Number between 0 and 0.5."""
 Share = Annotated[float, Ge(0), Le(1)]
 """Number from 0 to 1."""
 

@@ -63,6 +63,7 @@ def imported(*folders: str) -> set[str]:
     line = re.compile(r"^ *(?:from (?=[\w.]+ import)|import )(\w+)", re.MULTILINE)
     modules = {name for file in files for name in line.findall(file.read_text())}
     own = {"cl_prompts", "tests", "site_parts", *(file.stem for file in files)}
+    own |= {file.stem for file in (ROOT / "tools").glob("*.py")}
     found = packages_distributions()
     names = {found.get(name, [name])[0] for name in modules - own - sys.stdlib_module_names}
     return {name.lower().replace("_", "-") for name in names}

@@ -32,6 +32,11 @@ _COLOUR = 8  # largest difference between the channels of a grey image, in level
 class Survey:
     """Images and classes of a folder or table.
 
+    Example:
+        >>> nothing = np.zeros(0, int)
+        >>> Survey({"name": "folder"}, ("cat", "dog"), nothing, nothing, [], []).multi_label
+        False
+
     Attributes:
         settings: section ``dataset`` of the recipe.
         classes: names of the classes.

@@ -63,7 +63,7 @@ def read_prompts(path: str | Path, name: str) -> Tensor:
         found = read_tensors(file)
         found = {name: found} if isinstance(found, Tensor) else found
         if name in found:
-            return in_fp32(f"the tensor of prompts in {file}", found[name])
+            return in_fp32(f"tensor {name!r}", found[name])
     except Exception as error:  # both libraries raise whatever their parsers meet
         raise InputError(f"cannot read prompts from {file}: {error}") from error
     raise unknown(f"prompts in {file}", name, found)

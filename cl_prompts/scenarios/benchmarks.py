@@ -43,6 +43,7 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
     n_tasks=5)``. Your own split functions work too.
 
     Example:
+        >>> from cl_prompts.scenarios import Split
         >>> def one_by_one(targets, *, task_size: int = 2) -> Split:
         ...     rows = range(len(targets))
         ...     tasks = [rows[i : i + task_size] for i in rows[::task_size]]

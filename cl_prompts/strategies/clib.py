@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.checks import Count, Positive, Share, Size
+from cl_prompts.checks import Count, Decay, Several, Significance, Size
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
@@ -57,15 +57,15 @@ class CLIB(HeadStrategy):
     """Samples in the buffer, at least 1."""
     importance_every: Count = 1
     """Updates between two observations of the buffer's loss."""
-    importance_ema: Share = 0.9
+    importance_ema: Decay = 0.9
     """Decay of the importance per observation."""
-    lr_step: Positive = 0.95
+    lr_step: Decay = 0.95
     """Ratio of the lower to the higher rate."""
     lr_period: Count = 10
     """Updates with one rate before the next."""
-    lr_length: Count = 10
+    lr_length: Several = 10
     """Observations of each rate in a test."""
-    significance: Share = 0.05
+    significance: Significance = 0.05
     """Significance level of that test."""
 
     buffer: ClassBalancedBuffer

@@ -258,7 +258,7 @@ def test_tensors_that_are_no_plain_numbers_are_refused(
     torch.save({"weight": value}, tmp_path / "weights.pth")
     with pytest.raises(InputError, match=f"weight in .*weights.pth {says}"):
         read_weights(tmp_path / "weights.pth")
-    with pytest.raises(InputError, match=f"cannot read prompts from .*weights.pth: {says}"):
+    with pytest.raises(InputError, match=f"cannot read prompts from .*weights.pth: .* {says}"):
         read_prompts(tmp_path / "weights.pth", "weight")
 
 

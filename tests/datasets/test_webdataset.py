@@ -16,7 +16,6 @@ from PIL import Image
 from cl_prompts.datasets.registry import load_dataset
 from tests.datasets.tables import own_cache
 from tests.datasets.toys import refusal
-from tests.experiments.commands import QUICK, rows, run
 
 
 @pytest.fixture(autouse=True)
@@ -54,17 +53,6 @@ def test_images_are_read_in_any_order(kind: str, tmp_path: Path) -> None:
     for row in (6, 0, 5):
         found = (255 * data.train[row][0]).round().byte()
         assert torch.equal(found, torch.from_numpy(pixels[row]).permute(2, 0, 1))
-
-
-def test_shards_of_a_run_read_shards_of_images(tmp_path: Path) -> None:
-    write_shards(
-        tmp_path / "data", {"train": ["ant", "bee"] * 20, "test": ["ant", "bee"] * 3}, "txt"
-    )
-    given = ["digits", "strategy=recommended", "seed=1", *QUICK[4:], "image_size=16", "n_tasks=2"]
-    given += ["dataset=webdataset", f"dataset.root={tmp_path / 'data'}"]
-    _, (one,) = run(tmp_path / "one", *given)
-    _, (two,) = run(tmp_path / "two", *given, "--shards", "2", "--jobs", "1")
-    assert rows(two) == [row for row in rows(one) if row[1] != "loss"]
 
 
 def test_refusals(tmp_path: Path) -> None:

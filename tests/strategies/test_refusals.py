@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.strategies import (
-    EWC,
     Decomposed,
     Distillation,
     Encoded,
@@ -34,7 +33,6 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("clib", {"lr_length": 1}),
     ("clib", {"significance": 0.5}),
     ("clib", {"importance_ema": 1.0}),
-    ("ewcpp", {"plugins": [EWC(ema=1.0)]}),
     ("clib", {"plugins": [HeadAlignment()]}),
     ("coda_prompt", {"n_components": 30}),
     ("coda_prompt", {"n_tasks": 10}),

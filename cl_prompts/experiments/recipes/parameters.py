@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import Any, NamedTuple
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import fits
@@ -57,7 +57,7 @@ TYPES = {
     "typing": typing,
     "collections": collections,
     "pathlib": pathlib,
-    **{bound.__name__: bound for bound in (Ge, Gt, Le)},
+    **{bound.__name__: bound for bound in (Ge, Gt, Le, Lt)},
     "NoneType": type(None),
 }
 #: settings of a strategy that contain further settings -> the kind of these

@@ -40,6 +40,7 @@ class FeatureSample(BaseSGDPlugin):
         0.06
     """
 
+    _several = False
     sample: HeldOutSample
     """Features, and targets (n, 2 + ...): task and row in it of the sample, then its label; with
     several labels (n, 2 + classes): 1, 0, or -1 if unknown."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cl_prompts.checks import NotNegative, Share
+from cl_prompts.checks import Decay, NotNegative
 from cl_prompts.models.growth import padded
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -32,7 +32,7 @@ class EWC(StrategyPlugin):
 
     reg_coef: NotNegative = 100.0
     """Weight of the penalty."""
-    ema: Share = 0.5
+    ema: Decay = 0.5
     """Decay of the Fisher per step, below 1."""
 
     def attach(self, strategy: OnlineStrategy) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, build_run, check_plan
+from cl_prompts.experiments.runner.model_of_run import card_of
 from cl_prompts.experiments.runner.run import Run
 from tests.experiments import own_parts
 from tests.few_images import few_images
@@ -62,12 +65,12 @@ def test_calibrated_confidence_costs_no_forward_pass(resources: Resources) -> No
     evaluator, model = run.anytime.evaluator, run.strategy.model
     before = evaluator.images, evaluator.macs, model.backbone.counter.macs
     raw = evaluator.confidence
-    found = run.confidence()
+    found = card_of(run, Path("run"), None).calibration
     assert (evaluator.images, evaluator.macs, model.backbone.counter.macs) == before
     logits = torch.cat([values for _, values in evaluator.logits(model, model.seen)])
-    best = (logits.double() / found["temperature"]).softmax(dim=1).amax(dim=1).sort().values
-    assert found["log_odds"] == pytest.approx((best / (1 - best)).log().tolist(), abs=1e-4)
-    assert found["log_odds"] != pytest.approx(raw.sort().values.tolist(), abs=0.1)
+    best = (logits.double() / found.temperature).softmax(dim=1).amax(dim=1).sort().values
+    assert found.confidence == pytest.approx((best / (1 - best)).log().tolist(), abs=1e-4)
+    assert found.confidence != pytest.approx(raw.sort().values.tolist(), abs=0.1)
 
 
 def test_normalisation_of_the_data_set(resources: Resources) -> None:

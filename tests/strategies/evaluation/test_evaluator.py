@@ -55,7 +55,7 @@ MATRIX = Scenes(12, seed=2).targets
     [
         (Blobs, {"targets": IDS[:11]}, r"int64 of shape \(11,\) for 12 images"),
         (Blobs, {"targets": [*IDS, 0]}, r"int64 of shape \(13,\)"),
-        (Blobs, {"targets": IDS > 2}, "one integer per image, not bool of shape"),
+        (Blobs, {"targets": IDS > 2}, "one integer per image in .targets, not bool"),
         (Blobs, {"targets": IDS - 1}, "must be class ids from 0"),
         (Blobs, {"targets": IDS + 1}, "labels of 7 classes, and the model 6: give the same"),
         (Blobs, {"targets": MATRIX}, "several labels per image, and the model supports one"),

@@ -27,8 +27,9 @@ FEATURES = (
 
 def sample_of(size: int) -> FeatureSample:
     sample = FeatureSample()
-    sample.sample = HeldOutSample(size, DIM, 1, seed=1, dtype=torch.float32)
-    sample.sample.add(FEATURES, LABELS[:, None])
+    sample.sample = HeldOutSample(size, DIM, 3, seed=1, dtype=torch.float32)
+    # A sample's task and row stand before its label.
+    sample.sample.add(FEATURES, torch.nn.functional.pad(LABELS[:, None], (2, 0)))
     return sample
 
 
@@ -49,9 +50,9 @@ def test_samples_are_scored_by_a_classifier_trained_without_them(
     for rows in torch.arange(N).chunk(5):
         others = torch.tensor([i for i in range(N) if i not in rows.tolist()])
         rest = kind(DIM, CLASSES, **arguments)
-        rest.update(features[others], targets[others, 0].long())
+        rest.update(features[others], targets[others, 2].long())
         logits.append(rest.logits(features[rows]))
-    want = temperature_of(torch.cat(logits), targets[:, 0].long())
+    want = temperature_of(torch.cat(logits), targets[:, 2].long())
     assert found == pytest.approx(want, rel=1e-6)
     assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
 
