@@ -1,4 +1,4 @@
-"""A strategy that meets a fate in the middle of a run, once."""
+"""A strategy that fails or is killed mid-run, once."""
 
 from __future__ import annotations
 

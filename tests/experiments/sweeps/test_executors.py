@@ -154,7 +154,7 @@ def test_a_run_whose_worker_died_is_submitted_again_and_one_that_fails_is_not(
     _, found, lines = ended(tmp_path, monkeypatch, [dies, lambda job: fault, finishes])
     assert found == {"ncm seed 1": None, "ncm seed 2": fault}
     assert lines == [
-        "run 1 of 2, ncm seed 1, its process ended: the run resumes in another one",
+        "run 1 of 2, ncm seed 1, its process ended: it resumes in another one",
         "run 2 of 2, ncm seed 2, failed: the disk is full",
         "run 1 of 2, ncm seed 1, finished after 7 s, A_AUC 50.0",
     ]
@@ -250,7 +250,7 @@ def test_a_killed_process_changes_no_number(
     assert main(["run", *settings, "--jobs", "1", "--out", str(tmp_path / "one")]) == 0
     (fates / "2").write_text("killed")
     assert main(["sweep", *settings, "--jobs", "2", "--out", str(tmp_path / "two")]) == 0
-    assert "seed 2, its process ended: the run resumes" in capsys.readouterr().out
+    assert "seed 2, its process ended: it resumes" in capsys.readouterr().out
     for whole, cut in zip(made(tmp_path / "one"), made(tmp_path / "two"), strict=True):
         same_run(whole, cut)
 
