@@ -78,6 +78,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from tests.toys import ALL
 
     torch.set_num_threads(1)
+    # With CUDA's build of torch but no GPU, a first backward pass after torch.compile would start
+    # threads for a pretended GPU, and forks of this process could not train.
+    torch.ones(1, requires_grad=True).backward()
     remember_signatures()
     forget_where_seeds_are_set()
     remember_texts()

@@ -84,7 +84,7 @@ class PooledTokens:
         return chosen.reshape(chosen.shape[0], -1, rows.shape[2])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # torch.compile of PyTorch 2.10 hashes what it calls
 class BesideRows:
     """Prompt rows beside the unchanged attention of one block.
 

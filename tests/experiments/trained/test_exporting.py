@@ -163,6 +163,8 @@ def test_methods_that_train_a_head_have_the_model_of_the_linear_probe() -> None:
 def test_the_matrix_lists_what_cannot_be_exported(
     kind: str, trained: Model, tmp_path: Path
 ) -> None:
+    if kind == "rda":  # random weights decide whether its logits differ by more than 0.0001
+        monkeypatch.setattr(exporting, "_CLOSE", 1e-6)
     # Heads and prototypes are exported as well on a ViT of one block, but for features of several.
     on_one = TABLE[kind].learns in ("weights", "prototypes") and kind != "layup"
     small = {"backbone": lively_vit(depth=1)} if on_one else {}

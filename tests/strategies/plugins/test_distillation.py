@@ -32,7 +32,7 @@ def test_without_a_teacher_it_is_a_linear_probe(changes: dict[str, Any]) -> None
 )
 def test_it_holds_on_to_old_answers(kind: str, scenario: str) -> None:
     def drift(weight: float) -> float:
-        strategy, plugin = distilled(kind, scenario, lr=0.02, settings={"weight": weight})
+        strategy, plugin = distilled(kind, scenario, lr=0.1, settings={"weight": weight})
         first, second, *_ = experiences(scenario, train=240)
         fit(strategy, [first])
         images = torch.stack([second.dataset[row][0] for row in range(20)])
