@@ -161,7 +161,7 @@ def test_methods_that_train_a_head_have_the_model_of_the_linear_probe() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [k for k in TABLE if k not in (*SAME_MODEL, *SAME_PARTS)])
 def test_the_matrix_lists_what_cannot_be_exported(
-    kind: str, trained: Model, tmp_path: Path
+    kind: str, trained: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind == "rda":  # random weights decide whether its logits differ by more than 0.0001
         monkeypatch.setattr(exporting, "_CLOSE", 1e-6)
