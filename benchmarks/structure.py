@@ -43,13 +43,13 @@ GOALS = {
 #: What a test holds: the goals and, where one is not reached yet, the present value.
 CAPS = {
     **GOALS,
-    "code": 23_450,
-    "lines": 42_900,
-    "experiments": 7_650,
-    "data": 3_700,
-    "tests": 32_000,
-    "tests' code": 25_000,
-    "words": 50_000,
+    "code": 22_911,
+    "lines": 42_210,
+    "experiments": 7_611,
+    "data": 3_503,
+    "tests": 31_815,
+    "tests' code": 24_836,
+    "words": 49_913,
 }
 
 
