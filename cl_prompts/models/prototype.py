@@ -73,6 +73,11 @@ class PrototypeViT(ContinualModel):
         if isinstance(self.head, MultiLabelRidge):
             self.head.settle()
 
+    def solve(self) -> None:
+        """Compute all that scores need besides features."""
+        if bool(self.head.seen.any()):
+            self.head.logits(torch.zeros(1, self.backbone.feature_dim, device=self.seen.device))
+
     def cache_keys(self) -> dict[str, Hashable]:
         """``"frozen"``, valid while the backbone is the same object."""
         return {"frozen": self.backbone}

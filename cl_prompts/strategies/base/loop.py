@@ -16,6 +16,7 @@ from avalanche.training.utils import trigger_plugins
 from cl_prompts.backbones.pixels import check_input, check_targets, fault_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output, finite
+from cl_prompts.strategies.base.cost import TrainingCost
 from cl_prompts.strategies.base.experience import (
     TaskPosition,
     announces_boundaries,
@@ -50,6 +51,7 @@ class OnlineLoop:
         inside: samples of the epoch trained on, during a checkpoint; None between experiences.
         epoch_order: state of the strategy's ``shuffler`` before the order of the epoch was drawn.
         stopped: whether a plugin has stopped the training on the experience.
+        cost: compute of all training so far.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -67,6 +69,7 @@ class OnlineLoop:
         self.counters: dict[str, int] = {}
         self.epoch_order = strategy.shuffler.get_state()
         self.stopped = False
+        self.cost = TrainingCost(strategy)
 
     # ------------------------------------------------------------------ an experience
 
@@ -121,36 +124,54 @@ class OnlineLoop:
 
     def end_task(self) -> None:
         """End an announced task, or a period."""
-        self.strategy.finish_task()
-        trigger_plugins(self.strategy, "end_of_task")
+        with self.cost.counting():
+            self.strategy.finish_task()
+            trigger_plugins(self.strategy, "end_of_task")
 
     # ------------------------------------------------------------------ an epoch
 
     def epoch(self, **kwargs: object) -> None:
         """Train on the stream of the experience."""
-        strategy = self.strategy
+        strategy, budget = self.strategy, self.strategy.budget
         strategy.set_learning_rate()
         for stream in self._stream_batches():
+            skipped = budget is not None and not budget.admits(strategy, stream.first.labels)
             if self.stopped:
                 return
-            strategy.batch = stream.first  # which is also the first of its views
-            strategy.mbatch = stream.first.columns
-            # First, since the loss is over the classes seen.
-            strategy.observe_classes(stream.first.labels)
-            trigger_plugins(strategy, "start_of_stream_batch")
-            if strategy.remember_first:
-                # CLIB trains on its buffer alone, so the batch enters it before the update.
-                self._offer(stream, None)
-            for number, view in enumerate(stream.views, 1):
-                if self.stopped:
-                    return  # a plugin stops training: this stream batch is not counted
-                batch = strategy.make_batch(view) if strategy.buffer_size else view
-                self.update(batch, repeated=number > 1, **kwargs)
-                if number == strategy.online_iter:
-                    # Before the last iteration ends: plugins evaluate there by samples seen.
-                    self._finish(stream)
-                trigger_plugins(strategy, "after_training_iteration", **kwargs)
+            if skipped:
+                strategy.samples_seen += stream.size
+                trigger_plugins(strategy, "after_skipped_batch")
+            elif not self._train_on(stream, **kwargs):
+                return  # a plugin stops training: this stream batch is not counted
             self.checkpoint(stream.start + stream.size)
+
+    def _train_on(self, stream: StreamBatch, **kwargs: object) -> bool:
+        """Make the updates on a stream batch; return False if a plugin stopped them."""
+        strategy, budget = self.strategy, self.strategy.budget
+        strategy.batch = stream.first  # which is also the first of its views
+        strategy.mbatch = stream.first.columns
+        # First, since the loss is over the classes seen.
+        strategy.observe_classes(stream.first.labels)
+        trigger_plugins(strategy, "start_of_stream_batch")
+        if strategy.remember_first:
+            # CLIB trains on its buffer alone, so the batch enters it before the update.
+            self._offer(stream, None)
+        for number, view in enumerate(stream.views, 1):
+            if self.stopped:
+                return False
+            batch = strategy.make_batch(view) if strategy.buffer_size else view
+            # Updates of a kind cost the same, but for frozen passes that are cached.
+            kind = f"{len(batch.labels)} of task {strategy.tasks_started}"
+            with self.cost.counting(kind):
+                self.update(batch, repeated=number > 1, **kwargs)
+            wanted = budget.updates(strategy, stream.size) if budget else strategy.online_iter
+            if number >= wanted:
+                # Before the last iteration ends: plugins evaluate there by samples seen.
+                self._finish(stream)
+            trigger_plugins(strategy, "after_training_iteration", **kwargs)
+            if number >= wanted:
+                break
+        return True
 
     def update(self, batch: Batch, *, repeated: bool = False, **kwargs: object) -> None:
         """Make one optimizer step, with all of Avalanche's triggers.
@@ -227,6 +248,7 @@ class OnlineLoop:
             origin=strategy.samples_seen,
             recurring=recurring,
             device=strategy.device,
+            more=strategy.budget is not None,
         ):
             if stream.start == start:
                 first, seen = stream.first, strategy.samples_seen
@@ -239,7 +261,9 @@ class OnlineLoop:
         """Offer stream samples to the buffer, in the first epoch only."""
         strategy = self.strategy
         if strategy.buffer_size and strategy.clock.train_exp_epochs == 0:
-            strategy.remember(stream.rows, strategy.batch, output)
+            # CLIB reads the features of samples that enter its buffer.
+            with self.cost.counting("remember"):
+                strategy.remember(stream.rows, strategy.batch, output)
 
     def _finish(self, stream: StreamBatch) -> None:
         """Offer a stream batch to the buffer, count it, and end a period that is over."""
@@ -269,6 +293,7 @@ class OnlineLoop:
     def restore(self, state: State) -> None:
         """Restore the counters of a strategy's state, and its place."""
         self.task.samples = int(state["samples_of_task"])
+        self.cost.load_state_dict(state["cost"])
         self.place, self.counters = state["place"], state["clock"]
         for name, count in self.counters.items():
             setattr(self.strategy.clock, name, count)

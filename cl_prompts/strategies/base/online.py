@@ -166,6 +166,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.state = Registered(self)
         self.device = pick_device(self.device)
         self.model = construction.given_or_built(self)
+        self.budget: Any = None  # a Budget among the plugins
         # Before the optimizer: a plugin may add or replace parts of the model.
         self.plugins = construction.with_own_plugins(self.own_plugins, self.plugins)
         trigger_plugins(self, "attach")

@@ -33,6 +33,7 @@ def strategy_state(strategy: SupervisedTemplate) -> State:
         "buffer": strategy.buffer.state_dict(),
         "sources": strategy.replay.n_sources,
         "samples_of_task": loop.task.samples,
+        "cost": loop.cost.state_dict(),
         # Inside an epoch: the state before its order was drawn, to draw the same order.
         "shuffler": strategy.shuffler.get_state() if loop.inside is None else loop.epoch_order,
         "place": loop.inside,

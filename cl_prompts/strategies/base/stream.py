@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice, repeat
+from itertools import chain, count, islice, repeat
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -149,14 +149,16 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         left = self.order[self.start :]
         for first in range(0, len(left), self.batch_size):
             rows = left[first : first + self.batch_size]
-            # Keys are stream positions, so views depend neither on workers nor on a resume.
-            places = list(enumerate(rows.tolist(), position))
             for repetition in range(self.repeats):
-                if self.recurring is None:
-                    yield [(row, (place, repetition)) for place, row in places]
-                else:
-                    yield [(row, self.recurring.key(row, repetition)) for _, row in places]
+                yield self.keyed(rows, position, repetition)
             position += len(rows)
+
+    def keyed(self, rows: Tensor, position: int, repetition: int) -> list[KeyedRow]:
+        """Return rows (n,) of a batch with the keys of a view of each."""
+        if self.recurring is not None:
+            return [(row, self.recurring.key(row, repetition)) for row in rows.tolist()]
+        # Keys are stream positions, so views depend neither on workers nor on a resume.
+        return [(row, (place, repetition)) for place, row in enumerate(rows.tolist(), position)]
 
     def __len__(self) -> int:
         return self.repeats * -(-self.n // self.batch_size)
@@ -199,6 +201,7 @@ def stream_batches(
     origin: int = 0,
     recurring: RecurringViews | None = None,
     device: torch.device | str = "cpu",
+    more: bool = False,
 ) -> Iterator[StreamBatch]:
     """Yield the stream batches of one epoch.
 
@@ -213,6 +216,7 @@ def stream_batches(
         origin: stream position of the first batch.
         recurring: views that the epoch reuses; None for new views.
         device: of the batches.
+        more: offer views without end after those of the loader, read in this process on demand.
 
     Example:
         >>> data = [(torch.zeros(3, 8, 8), label, 0) for label in range(3)]
@@ -230,20 +234,30 @@ def stream_batches(
             end = min(start + size, n)
             first = _batch_of(item, annotated, device)
             no_rows = torch.zeros(0, dtype=torch.int64)
-            yield StreamBatch(start, end - start, first, repeat(first, updates), no_rows)
+            same = repeat(first) if more else repeat(first, updates)
+            yield StreamBatch(start, end - start, first, same, no_rows)
             start = end
         return
     sampler.start, sampler.origin, sampler.recurring = start, origin, recurring
+    begun = start
     items = iter(loader)
     for item in items:
         rows = sampler.order[start : start + size]
         first = _batch_of(item, annotated, device, recurring and recurring.samples(rows, 0))
-        later = (
-            _batch_of(next(items), annotated, device, recurring and recurring.samples(rows, number))
-            for number in range(1, updates)
-        )
-        yield StreamBatch(start, len(rows), first, chain([first], later), rows)
+
+        def later(rows: Tensor = rows, place: int = origin + start - begun) -> Iterator[Batch]:
+            for number in count(1) if more else range(1, updates):
+                again = _read(loader, sampler.keyed(rows, place, number)) if more else next(items)
+                samples = recurring and recurring.samples(rows, number)
+                yield _batch_of(again, annotated, device, samples)
+
+        yield StreamBatch(start, len(rows), first, chain([first], later()), rows)
         start += len(rows)
+
+
+def _read(loader: Any, rows: Sequence[KeyedRow]) -> Any:
+    """Read a batch as the loader's own processes would."""
+    return collate([loader.dataset[row] for row in rows])
 
 
 def _batch_of(

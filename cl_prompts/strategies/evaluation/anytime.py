@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from cl_prompts.checks import one_of, whole_number
 from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.settings import State
@@ -216,6 +218,13 @@ class AnytimeEvaluation(BaseSGDPlugin):
         """Evaluate if a threshold was reached."""
         self._iteration += 1
         self._moved = True
+        self._count_up(strategy)
+
+    def after_skipped_batch(self, strategy: SupervisedTemplate) -> None:
+        """Evaluate if a batch that a budget skipped reached a threshold."""
+        self._count_up(strategy)
+
+    def _count_up(self, strategy: SupervisedTemplate) -> None:
         before = self.samples_seen
         self.samples_seen = self._count(strategy)
         # No progress: another update on the same batch.
@@ -285,15 +294,23 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     def _note_classes(self, strategy: SupervisedTemplate) -> None:
         if isinstance(strategy.model, ContinualModel):
-            seen = strategy.model.seen.cpu()
+            budget = getattr(strategy, "budget", None)
+            # Classes of skipped batches have arrived, so their test images count, too.
+            seen = strategy.model.seen.cpu() if budget is None else budget.arrived
             self._seen[: len(seen)] |= seen
 
     def _evaluate(self, strategy: SupervisedTemplate) -> Evaluation:
         self._note_classes(strategy)
         self._moved = False
-        return self.evaluator.evaluate(
-            strategy.model, self._seen, samples_seen=self.samples_seen, tasks=self.new_classes
-        )
+        model, budget = strategy.model, getattr(strategy, "budget", None)
+        if isinstance(model, PrototypeViT):
+            # A solution is part of training, a prediction is not.
+            with strategy.loop.cost.counting():
+                model.solve()
+        with nullcontext() if budget is None else budget.serving(model):
+            return self.evaluator.evaluate(
+                model, self._seen, samples_seen=self.samples_seen, tasks=self.new_classes
+            )
 
     def _record(self, kind: str, evaluation: Evaluation, strategy: SupervisedTemplate) -> None:
         (self.curve.anytime if kind == "anytime" else self.curve.task_ends).append(evaluation)

@@ -1,0 +1,75 @@
+"""Compute of training in multiply-accumulates, backward passes included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from avalanche.training.templates import SupervisedTemplate
+
+from cl_prompts.backbones.mac_counter import MACCounter
+from cl_prompts.strategies.base.settings import State
+
+
+class TrainingCost:
+    """Multiply-accumulates of a strategy's training so far.
+
+    The backbone counts its own forward passes. The rest of an update (backward pass, head, prompts,
+    teachers, statistics) depends on shapes alone: it is counted once for each kind of update, while
+    the first one of the kind runs. Evaluations are not included.
+
+    Attributes:
+        macs: multiply-accumulates so far.
+        last_update: multiply-accumulates of the last update; 0 before the first one.
+        rest: kind of update -> all but the backbone's forward passes.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> import torch
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> cost = TrainingCost(SimpleNamespace(model=SimpleNamespace(backbone=vit), budget=None))
+        >>> with cost.counting("one image"):
+        ...     features = vit(torch.rand(1, 3, 32, 32))
+        >>> round(cost.macs / vit.forward_macs, 2)  # the last block computes the class token alone
+        0.87
+    """
+
+    def __init__(self, strategy: SupervisedTemplate) -> None:
+        self.strategy = strategy
+        self.macs = 0.0
+        self.last_update = 0.0
+        self.rest: dict[str, float] = {}
+
+    @contextmanager
+    def counting(self, kind: str | None = None) -> Iterator[None]:
+        """Add the work of the context; without a kind all of it is counted."""
+        passes = self.strategy.model.backbone.counter
+        before = passes.macs
+        if kind in self.rest:
+            yield
+            spent = passes.macs - before + self.rest[kind]
+        else:
+            with MACCounter() as counter:
+                yield
+            spent = counter.macs
+        if kind is not None:
+            self.rest.setdefault(kind, spent - (passes.macs - before))
+            self.last_update = spent
+        self.macs += spent
+        if self.strategy.budget is not None:
+            self.strategy.budget.spend(spent / float(self.strategy.model.backbone.forward_macs))
+
+    @property
+    def passes(self) -> float:
+        """The work so far in F, plain forward passes of one image."""
+        return self.macs / float(self.strategy.model.backbone.forward_macs)
+
+    def state_dict(self) -> State:
+        """Return the counts."""
+        return {"macs": self.macs, "last_update": self.last_update, "rest": dict(self.rest)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the counts."""
+        self.macs, self.last_update = state["macs"], state["last_update"]
+        self.rest = dict(state["rest"])
