@@ -88,11 +88,16 @@ def contenders(name: str, backbone: FrozenViT, batch: int) -> dict[str, Contende
 
 def counted(work: Contender, backbone: FrozenViT, batch: int) -> float:
     """Multiply-accumulates of a step, backward pass included, in plain forwards of a batch."""
+    return count_of(work.run) / work.steps / (backbone.forward_macs * batch)
+
+
+def count_of(work: Work) -> float:
+    """Multiply-accumulates of some work, by torch's own counter."""
     flops = FlopCounterMode(display=False)
     flops.mod_tracker = _NoModules()
     with sdpa_kernel(SDPBackend.MATH), flops:
-        work.run()
-    return flops.get_total_flops() / 2 / work.steps / (backbone.forward_macs * batch)
+        work()
+    return flops.get_total_flops() / 2
 
 
 class _NoModules:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from avalanche.training.templates import SupervisedTemplate
 
 from cl_prompts.backbones.mac_counter import MACCounter
+from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.settings import State
 
 
@@ -22,6 +23,7 @@ class TrainingCost:
         macs: multiply-accumulates so far.
         last_update: multiply-accumulates of the last update; 0 before the first one.
         rest: kind of update -> all but the backbone's forward passes.
+        solved: number of updates at the last solution of a closed form.
 
     Example:
         >>> from types import SimpleNamespace
@@ -40,10 +42,11 @@ class TrainingCost:
         self.macs = 0.0
         self.last_update = 0.0
         self.rest: dict[str, float] = {}
+        self.solved = 0
 
     @contextmanager
-    def counting(self, kind: str | None = None) -> Iterator[None]:
-        """Add the work of the context; without a kind all of it is counted."""
+    def counting(self, kind: str | None = None, *, update: bool = False) -> Iterator[None]:
+        """Add the work of the context; without a kind, each time by all its operations."""
         passes = self.strategy.model.backbone.counter
         before = passes.macs
         if kind in self.rest:
@@ -55,10 +58,19 @@ class TrainingCost:
             spent = counter.macs
         if kind is not None:
             self.rest.setdefault(kind, spent - (passes.macs - before))
+        if update:
             self.last_update = spent
         self.macs += spent
         if self.strategy.budget is not None:
             self.strategy.budget.spend(spent / float(self.strategy.model.backbone.forward_macs))
+
+    def solve(self) -> None:
+        """Solve a closed form, so that evaluations, which are free, find it solved."""
+        strategy = self.strategy
+        if isinstance(strategy.model, PrototypeViT) and self.solved != strategy.updates:
+            with self.counting():
+                strategy.model.solve()
+            self.solved = strategy.updates
 
     @property
     def passes(self) -> float:
@@ -67,9 +79,14 @@ class TrainingCost:
 
     def state_dict(self) -> State:
         """Return the counts."""
-        return {"macs": self.macs, "last_update": self.last_update, "rest": dict(self.rest)}
+        return {
+            "macs": self.macs,
+            "last_update": self.last_update,
+            "rest": dict(self.rest),
+            "solved": self.solved,
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Restore the counts."""
         self.macs, self.last_update = state["macs"], state["last_update"]
-        self.rest = dict(state["rest"])
+        self.rest, self.solved = dict(state["rest"]), state["solved"]

@@ -94,8 +94,9 @@ class OnlineLoop:
                 # Momentum of the last task would move parameters that this task does not train.
                 strategy.optimizer.state = defaultdict(dict)
             strategy.tasks_started += 1
-            strategy.start_task(strategy.annotated)
-            trigger_plugins(strategy, "start_of_task")
+            with self.cost.counting():
+                strategy.start_task(strategy.annotated)
+                trigger_plugins(strategy, "start_of_task")
 
     def train(self, **kwargs: object) -> None:
         """Train the epochs of the experience, from the place where training resumes."""
@@ -152,7 +153,8 @@ class OnlineLoop:
         strategy.mbatch = stream.first.columns
         # First, since the loss is over the classes seen.
         strategy.observe_classes(stream.first.labels)
-        trigger_plugins(strategy, "start_of_stream_batch")
+        with self.cost.counting("start"):
+            trigger_plugins(strategy, "start_of_stream_batch")
         if strategy.remember_first:
             # CLIB trains on its buffer alone, so the batch enters it before the update.
             self._offer(stream, None)
@@ -162,7 +164,7 @@ class OnlineLoop:
             batch = strategy.make_batch(view) if strategy.buffer_size else view
             # Updates of a kind cost the same, but for frozen passes that are cached.
             kind = f"{len(batch.labels)} of task {strategy.tasks_started}"
-            with self.cost.counting(kind):
+            with self.cost.counting(kind, update=True):
                 self.update(batch, repeated=number > 1, **kwargs)
             wanted = budget.updates(strategy, stream.size) if budget else strategy.online_iter
             if number >= wanted:

@@ -16,7 +16,6 @@ from cl_prompts.checks import one_of, whole_number
 from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.settings import State
@@ -303,10 +302,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._note_classes(strategy)
         self._moved = False
         model, budget = strategy.model, getattr(strategy, "budget", None)
-        if isinstance(model, PrototypeViT):
-            # A solution is part of training, a prediction is not.
-            with strategy.loop.cost.counting():
-                model.solve()
+        if hasattr(strategy, "loop"):
+            strategy.loop.cost.solve()
         with nullcontext() if budget is None else budget.serving(model):
             return self.evaluator.evaluate(
                 model, self._seen, samples_seen=self.samples_seen, tasks=self.new_classes

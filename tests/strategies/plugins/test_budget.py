@@ -1,0 +1,149 @@
+"""A budget of training compute: schedules, counted cost, and what evaluations see."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from contenders import count_of
+
+from cl_prompts.backbones.mac_counter import MACCounter
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import AnytimeEvaluation
+from cl_prompts.strategies.plugins.budget import Budget
+from tests.families.test_resume import as_file, stopped_after
+from tests.toy_data import Blobs, experiences
+from tests.toys import TABLE, fit, make, same, weights
+
+#: a stream batch of the simulated streams
+BATCH = 4
+
+
+def schedule(relative_cost: float, batches: int) -> list[int]:
+    """Batches that a method trains whose update costs ``relative_cost`` of what a batch brings."""
+    budget = Budget(passes=1.0)
+    model = SimpleNamespace(
+        backbone=SimpleNamespace(forward_macs=1.0), learned_state=dict, n_classes=2
+    )
+    loop = SimpleNamespace(place=None, cost=SimpleNamespace(last_update=0.0))
+    strategy: Any = SimpleNamespace(
+        model=model, loop=loop, train_epochs=1, experience=SimpleNamespace(dataset=range(8))
+    )
+    budget.before_training_exp(strategy)
+    trained = []
+    for batch in range(batches):
+        if budget.admits(strategy, torch.zeros(BATCH, dtype=torch.int64)):
+            trained.append(batch)
+            loop.cost.last_update = relative_cost * BATCH
+            budget.spend(relative_cost * BATCH)
+            budget.end_of_stream_batch(strategy, BATCH)
+    return trained
+
+
+@pytest.mark.parametrize("cost", [1, 2, 3, 6])
+def test_a_method_of_integer_cost_trains_every_so_many_batches(cost: int) -> None:
+    assert schedule(cost, 1000) == list(range(0, 1000, cost))
+
+
+def test_a_fractional_cost_trains_its_share() -> None:
+    assert schedule(2.5, 1000) == [batch for batch in range(1000) if batch % 5 in (0, 3)]
+    assert len(schedule(4 / 3, 1000)) == 750
+
+
+def budgeted(kind: str, passes: float, scenario: str = "si_blurry", **changes: Any) -> Any:
+    """A strategy of the table with a budget, and an evaluation beside it."""
+    anytime = AnytimeEvaluation(Blobs(24, seed=2), every=16)
+    plugins = [Budget(passes=passes), anytime]
+    settings = {"train_mb_size": 8, "online_iter": 1, **changes}
+    return make(kind, scenario, plugins=plugins, **settings)
+
+
+@pytest.mark.parametrize("passes", [0.4, 1.0, 5.0])
+@pytest.mark.parametrize("kind", ["mvp", "l2p", "er", "linear_probe", "recommended"])
+def test_training_never_costs_more_than_the_budget_and_one_update(kind: str, passes: float) -> None:
+    strategy = fit(budgeted(kind, passes), experiences("si_blurry"))
+    budget, cost = strategy.budget, strategy.loop.cost
+    images = strategy.samples_seen
+    assert images == 72
+    update = cost.last_update / strategy.model.backbone.forward_macs
+    dearest = max(update, cost.passes - passes * images)
+    assert dearest < 2.1 * update + passes * 8
+    if passes == 5.0 and kind != "recommended":  # which learns a sample once
+        assert budget.trained == images
+        assert strategy.updates > 9
+    assert 0 < budget.trained <= images
+    assert budget.arrived.all()
+
+
+def test_evaluations_see_the_state_before_a_running_update() -> None:
+    """MVP at 0.4 F: busy after its first update, it is still the model of random prompts."""
+    strategy = budgeted("mvp", 0.4)
+    untrained = weights(strategy)
+    first = experiences("si_blurry")[0]
+    fit(strategy, [first])
+    budget, model = strategy.budget, strategy.model
+    assert budget.credit < 0
+    after = weights(strategy)
+    with budget.serving(model):
+        if strategy.updates == 1:
+            assert same(weights(strategy), untrained)
+        assert not same(weights(strategy), after)
+    assert same(weights(strategy), after)
+
+
+@pytest.mark.parametrize("kind", ["mvp", "recommended", "clib"])
+def test_a_run_with_a_budget_resumes_exactly(kind: str) -> None:
+    whole = fit(budgeted(kind, 0.8), experiences("si_blurry"))
+    for batches in (1, 2, 5, 8):
+        stream = experiences("si_blurry")
+        state = stopped_after(budgeted(kind, 0.8), stream, batches)
+        second = budgeted(kind, 0.8)
+        begun = state["experiences"]
+        second.load_state_dict(as_file(state), stream[: begun + (state["place"] is not None)])
+        fit(second, stream[begun:])
+        assert same(weights(whole), weights(second))
+        assert whole.budget.credit == second.budget.credit
+        assert whole.loop.cost.macs == second.loop.cost.macs
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TABLE if kind not in ("joint", "joint_probe")])
+def test_the_cost_of_training_is_what_a_counter_sees(kind: str) -> None:
+    """What is counted once for each kind of update is what all operations of a run come to."""
+    strategy = make(kind, "class_incremental", train_mb_size=6)
+    stream = experiences("class_incremental")[:2]
+    with MACCounter() as counter:
+        fit(strategy, stream)
+    assert strategy.loop.cost.macs == pytest.approx(counter.macs, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["mvp", "smope", "er"])
+def test_the_counter_agrees_with_that_of_torch(kind: str) -> None:
+    stream = experiences("class_incremental")[:1]
+    with MACCounter() as counter:
+        fit(make(kind, "class_incremental"), stream)
+    counted = count_of(lambda: fit(make(kind, "class_incremental"), stream))
+    assert counter.macs == pytest.approx(counted, rel=0.01)
+
+
+def test_epochs_end_when_the_budget_of_their_task_is_spent() -> None:
+    stream = experiences("class_incremental")[:1]
+    images = len(stream[0].dataset)
+    free = fit(make("linear_probe", "class_incremental", online_iter=1, train_epochs=4), stream)
+    cost = free.loop.cost.passes / 4
+    half = budgeted(
+        "linear_probe", 2.5 * cost / images, "class_incremental", train_epochs=4, train_mb_size=16
+    )
+    fit(half, stream)
+    assert half.samples_seen == pytest.approx(2.5 * images, abs=16)
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match="Budget replaces online_iter: leave one of them out"):
+        make("mvp", plugins=[Budget()])
+    with pytest.raises(InputError, match="trains on the whole stream at once"):
+        make("joint", plugins=[Budget()])
+    tiny = budgeted("linear_probe", 0.01, "class_incremental", train_epochs=2)
+    with pytest.raises(InputError, match=r"budget 0\.01 is below the cost of one update"):
+        fit(tiny, experiences("class_incremental"))
