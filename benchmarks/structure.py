@@ -9,7 +9,6 @@ import ast
 import io
 import sys
 import tempfile
-import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import cache
@@ -68,24 +67,25 @@ def lines(file: Path) -> int:
 
 
 @cache
+def parsed(file: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(file.read_text())
+
+
+@cache
 def code_lines(file: Path) -> int:
     """Lines without blank ones, docstrings, and those that hold a comment alone."""
-    text = file.read_text()
-    found: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in NO_CODE:
-            found |= set(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(text)):
+    text = enumerate(map(str.strip, file.read_text().splitlines()), 1)
+    found = {number for number, line in text if line and not line.startswith("#")}
+    documents: set[int] = set()
+    for node in ast.walk(parsed(file)):
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            # A long text may hold blank lines.
+            found |= set(range(node.lineno, (node.end_lineno or 0) + 1))
         # Docstrings, those of attributes too, are the statements that are a text alone.
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            found -= set(range(node.lineno, (node.end_lineno or 0) + 1))
-    return len(found)
-
-
-NO_CODE = (
-    *(tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
-    *(tokenize.ENCODING, tokenize.ENDMARKER, tokenize.COMMENT),
-)
+            documents |= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    return len(found - documents)
 
 
 def code(*folders: Path) -> int:
@@ -115,7 +115,7 @@ def dotted(file: Path) -> str:
 def imported_by(file: Path) -> set[str]:
     """Modules and, since a name may be a module, module.name of all imports of a file."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
