@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,26 +19,10 @@ _PARTS = 5
 _UNCHANGED = (HeldOutSample, ClassSketches)
 
 
-class HeldOut(NamedTuple):
-    """Scores of samples by solutions that have not seen them.
-
-    Attributes:
-        rows: (n,) of the samples, on the CPU.
-        logits: (n, classes), on the CPU.
-
-    Example:
-        >>> HeldOut(torch.arange(2), torch.zeros(2, 3)).logits.shape
-        torch.Size([2, 3])
-    """
-
-    rows: Tensor
-    logits: Tensor
-
-
 @torch.no_grad()
 def held_out_scores(
     head: PrototypeClassifier, features: Tensor, targets: Tensor, *, seed: int | None = None
-) -> HeldOut | None:
+) -> tuple[Tensor, Tensor] | None:
     """Score learned samples in five parts, each by the sums without the samples of that part.
 
     This takes five solutions, no forward passes, and temporarily twice the memory of the
@@ -54,7 +37,8 @@ def held_out_scores(
         seed: of the division into parts; None divides in order.
 
     Returns:
-        None for a classifier whose state is not a sum over samples.
+        rows (n,) of the samples and their logits (n, classes), both on the CPU; None for a
+            classifier whose state is not a sum over samples.
     """
     order = torch.arange(len(targets))
     if seed is not None:
@@ -70,7 +54,7 @@ def held_out_scores(
         except InputError:
             return None
         found.append(rest.logits(x).cpu())
-    return HeldOut(order, torch.cat(found))
+    return order, torch.cat(found)
 
 
 def learn(head: PrototypeClassifier, features: Tensor, targets: Tensor) -> None:

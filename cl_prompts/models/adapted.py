@@ -138,7 +138,7 @@ class AperViT(AdaptedViT):
 
     def __init__(self, backbone: FrozenViT, n_classes: int, adapters: TaskAdapters) -> None:
         super().__init__(backbone, n_classes, adapters)
-        self.means = NearestClassMean(2 * backbone.feature_dim, n_classes, dtype=torch.float32)
+        self.means = NearestClassMean(2 * backbone.feature_dim, n_classes).float()
 
     def subspaces(self) -> list[str]:
         """The frozen and the adapted subspace."""

@@ -72,8 +72,7 @@ def test_published_numbers(drawn_from: str, dtype: torch.dtype) -> None:
         ridge=GOLDEN.number(f"{kind}/ridge"),
         drawn_from=drawn_from,  # type: ignore[arg-type]
         form="released",
-        dtype=dtype,
-    )
+    ).to(dtype)
     anacp.last.matrix = last.T
     for i, head in enumerate(anacp.heads):
         head.expansion.matrix = GOLDEN(f"{kind}/projection_head{i}").T  # type: ignore[union-attr]

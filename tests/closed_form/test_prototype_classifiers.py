@@ -22,32 +22,31 @@ from cl_prompts.closed_form.prototype_classifiers import (
     StreamingLDA,
 )
 from cl_prompts.closed_form.ranpac import RanPAC
-from cl_prompts.closed_form.ridge import attempt_positive
+from cl_prompts.closed_form.ridge import RandomExpansion, attempt_positive
 from cl_prompts.errors import RunError
 from cl_prompts.models.base import finite
 from tests.models.classifier_data import CLASSES, DIM, columns, data, fed
 
+
+def fourier() -> RandomExpansion:
+    return RandomExpansion(DIM, 30, "fourier", gamma=0.01)
+
+
 MAKE: dict[str, Callable[..., PrototypeClassifier]] = {
-    "cosine": lambda **k: NearestClassMean(DIM, CLASSES, **k),
-    "euclidean": lambda **k: NearestClassMean(DIM, CLASSES, metric="euclidean", **k),
-    "lda": lambda **k: StreamingLDA(DIM, CLASSES, **k),
-    "ranpac": lambda **k: RanPAC(DIM, CLASSES, projection=40, ridge=3.0, seed=4, **k),
-    "ranpac-held-out": lambda **k: RanPAC(
-        DIM, CLASSES, projection=40, ridge=3.0, held_out=20, seed=4, **k
-    ),
-    "air": lambda **k: BalancedRidge(DIM, CLASSES, projection=20, ridge=3.0, seed=4, **k),
-    "klda": lambda **k: KernelLDA(DIM, CLASSES, width=30, gamma=0.01, members=2, **k),
-    "randumb": lambda **k: StreamingLDA(
-        DIM, CLASSES, expansion="fourier", width=30, gamma=0.01, shrinkage="oas", floor=1e-4, **k
-    ),
-    "randumb-classwise": lambda **k: ClasswiseLDA(
-        DIM, CLASSES, expansion="fourier", width=30, gamma=0.01, **k
-    ),
-    "fecam": lambda **k: MahalanobisPerClass(DIM, CLASSES, **k),
-    "fecam-toolbox": lambda **k: MahalanobisPerClass(DIM, CLASSES, form="toolbox", **k),
-    "anacp": lambda **k: AnaCP(DIM, CLASSES, projection=30, ridge=0.1, samples=20, **k),
-    "anacp-class": lambda **k: AnaCP(
-        DIM, CLASSES, projection=30, ridge=0.1, samples=20, drawn_from="class", **k
+    "cosine": lambda: NearestClassMean(DIM, CLASSES),
+    "euclidean": lambda: NearestClassMean(DIM, CLASSES, metric="euclidean"),
+    "lda": lambda: StreamingLDA(DIM, CLASSES),
+    "ranpac": lambda: RanPAC(DIM, CLASSES, projection=40, ridge=3.0, seed=4),
+    "ranpac-held-out": lambda: RanPAC(DIM, CLASSES, projection=40, ridge=3.0, held_out=20, seed=4),
+    "air": lambda: BalancedRidge(DIM, CLASSES, projection=20, ridge=3.0, seed=4),
+    "klda": lambda: KernelLDA(DIM, CLASSES, width=30, gamma=0.01, members=2),
+    "randumb": lambda: StreamingLDA(DIM, CLASSES, expansion=fourier(), shrinkage="oas", floor=1e-4),
+    "randumb-classwise": lambda: ClasswiseLDA(DIM, CLASSES, expansion=fourier()),
+    "fecam": lambda: MahalanobisPerClass(DIM, CLASSES),
+    "fecam-toolbox": lambda: MahalanobisPerClass(DIM, CLASSES, form="toolbox"),
+    "anacp": lambda: AnaCP(DIM, CLASSES, projection=30, ridge=0.1, samples=20),
+    "anacp-class": lambda: AnaCP(
+        DIM, CLASSES, projection=30, ridge=0.1, samples=20, drawn_from="class"
     ),
 }
 

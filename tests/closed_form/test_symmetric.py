@@ -30,7 +30,7 @@ def test_a_lower_triangle_takes_its_own_size_and_comes_back(
 def test_a_restored_ridge_continues_bit_for_bit() -> None:
     x = torch.randn(40, 9)
     y = torch.randn(40, 2)
-    first, second = (RidgeStatistics(9, 2, intercept=True, dtype=torch.float32) for _ in range(2))
+    first, second = (RidgeStatistics(9, 2, intercept=True).float() for _ in range(2))
     first.add(first.inputs(x[:30]), y[:30], torch.rand(30))
     first.gram[0, 1] += 1e-3  # rounding of the upper triangle is of no account
     second.load_state_dict(first.state_dict())
