@@ -46,7 +46,8 @@ def test_fused_equals_literal(n_lanes: int, n_selectors: int, n_prompts: int) ->
     options = {"n_selectors": n_selectors, "prompt_length": n_prompts, "prompted_blocks": (0, 2)}
     fused, literal = twins(tiny_vit(), n_lanes, **options)
     for model in (fused, literal):
-        model.lanes.requires_grad_(True)  # all lanes at once, which training never does
+        for lane in model.lanes:
+            lane.requires_grad_(True)  # all lanes at once, which training never does
     torch.testing.assert_close(
         fused.run(IMAGES).logits, literal.run(IMAGES).logits, atol=1e-5, rtol=0
     )
