@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
-from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.closed_form.sketches import ClassSketches
 from cl_prompts.closed_form.sums import combine, zero
@@ -59,8 +58,8 @@ def held_out_scores(
 
 def learn(head: PrototypeClassifier, features: Tensor, targets: Tensor) -> None:
     """Add samples (n, dim) to a classifier; targets as in :func:`held_out_scores`."""
-    if isinstance(head, MultiLabelRidge):
+    if targets.ndim == 1:
+        head.update(features, targets)
+    else:
         known = targets.to(features.device)
         head.update(features, (known > 0).float(), known >= 0)
-    else:
-        head.update(features, targets)

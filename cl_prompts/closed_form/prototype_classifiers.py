@@ -57,12 +57,13 @@ class PrototypeClassifier(nn.Module):
         return self.count > 0
 
     @torch.no_grad()
-    def update(self, features: Tensor, labels: Tensor) -> None:
+    def update(self, features: Tensor, labels: Tensor, annotated: Tensor | None = None) -> None:
         """Add a batch to the statistics.
 
         Args:
             features: (batch, dim), any float type.
             labels: (batch,) integer classes, on the features' device or the CPU.
+            annotated: known entries of several labels per image, else not read.
 
         Raises:
             InputError: a label outside the columns (checked only for labels on the CPU).
@@ -103,6 +104,9 @@ class PrototypeClassifier(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The same as :meth:`logits`."""
         return self.logits(features)
+
+    def settle(self) -> None:
+        """End a task."""
 
     def add(self, other: PrototypeClassifier) -> None:
         """Add the sums of a classifier trained on other samples; see

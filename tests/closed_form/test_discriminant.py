@@ -12,7 +12,6 @@ from scipy.stats import multivariate_normal
 from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
 from cl_prompts.closed_form.pooled_ridge import PooledRidge
 from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
-from cl_prompts.closed_form.sums import order_matters
 from cl_prompts.models.growth import grow_parts
 from tests.models.classifier_data import CLASSES, DIM, data, fed
 
@@ -91,14 +90,6 @@ def test_the_ridge_is_that_of_the_balanced_ridge() -> None:
     for classifier in (rda, ridge):
         classifier.logits(x)
     assert torch.equal(rda.ridge, ridge.ridge)
-
-
-def test_only_sketches_depend_on_the_order() -> None:
-    made = {rank: RegularisedDiscriminant(DIM, CLASSES, rank=rank) for rank in (0, 2, "full")}
-    reasons = {rank: order_matters(classifier) for rank, classifier in made.items()}
-    assert reasons[0] is None
-    assert reasons["full"] is None
-    assert "sketches" in str(reasons[2])
 
 
 def test_merged_sketches_are_those_of_one_run_while_they_are_exact() -> None:

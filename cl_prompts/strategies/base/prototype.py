@@ -128,7 +128,7 @@ class PrototypeStrategy(OnlineStrategy):
 
     def finish_task(self) -> None:
         """Let the classifier finish the task."""
-        self.model.settle()
+        self.model.head.settle()
 
     def criterion(self) -> Tensor:
         """Return the evaluation loss: cross-entropy, or with several labels squared error."""
