@@ -31,7 +31,7 @@ def densities(x: np.ndarray, y: np.ndarray, at: np.ndarray, b: float) -> np.ndar
     return found
 
 
-@pytest.mark.parametrize("rank", ["full", 300])
+@pytest.mark.parametrize("rank", ["full", 60])
 def test_scores_are_the_log_densities(rank: Any) -> None:
     x, y = data()
     rda = RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1)
