@@ -290,6 +290,8 @@ class MultiLaneViT(ContinualModel):
             lane = self._lane()
             of_heads = f"lanes.{len(made)}.heads."
             while (classes := state.get(f"{of_heads}{len(lane.heads)}.classes")) is not None:
-                lane.heads.append(LaneHead(classes.tolist(), self.backbone.dim).to(classes.device))
+                lane.heads.append(
+                    LaneHead(classes.tolist(), self.backbone.dim).to(self.seen.device)
+                )
             made.append(lane)
         return made

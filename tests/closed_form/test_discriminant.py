@@ -12,7 +12,6 @@ from scipy.stats import multivariate_normal
 from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
 from cl_prompts.closed_form.pooled_ridge import PooledRidge
 from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
-from cl_prompts.models.growth import grow_parts
 from tests.models.classifier_data import CLASSES, DIM, data, fed
 
 CUTS = list(range(3, 150, 11))
@@ -68,19 +67,6 @@ def test_a_sketch_of_low_rank_lies_between_pooled_and_full_covariances() -> None
     values = torch.linalg.eigvalsh(full - low)
     assert values.min() > -1e-9
     assert (low.diagonal(dim1=1, dim2=2).sum(dim=1) > 0).sum() == len(y.unique())
-
-
-def test_a_grown_classifier_is_one_that_began_with_all_classes() -> None:
-    x, y = data()
-    at = torch.randn(9, DIM)
-    grown = RegularisedDiscriminant(DIM, 3, rank=4)
-    fed(grown, x[y < 3], y[y < 3], [])
-    grown.logits(at)
-    grow_parts(grown.modules(), "class_axes", CLASSES - 3, first=3, seed=0)
-    whole = fed(RegularisedDiscriminant(DIM, CLASSES, rank=4), x[y < 3], y[y < 3], [])
-    for classifier in (grown, whole):
-        fed(classifier, x[y >= 3], y[y >= 3], [])
-    assert torch.equal(grown.scores(at), whole.scores(at))
 
 
 def test_the_ridge_is_that_of_the_balanced_ridge() -> None:

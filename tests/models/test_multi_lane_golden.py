@@ -94,14 +94,14 @@ def same_gradients(model: MultiLaneViT, case: str, task: int) -> None:
 
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("task", [0, 1, 2])
+@torch.no_grad()
 def test_evaluation(task: int, impl: str) -> None:
     case = f"eval_concat_t{task}"
     for multi_label, name in ((True, "logits"), (False, "logits_masked_neginf")):
         model = golden_model(task + 1, impl, multi_label=multi_label).eval()
-        with torch.no_grad():
-            close(model.run(IMAGES).logits, GOLDEN[f"{case}/{name}"])
-            close(model.lane_features(IMAGES), GOLDEN[f"{case}/lane_cls"])
-            close(model.backbone(IMAGES), GOLDEN[f"{case}/frozen_cls"])
+        close(model.run(IMAGES).logits, GOLDEN[f"{case}/{name}"])
+        close(model.lane_features(IMAGES), GOLDEN[f"{case}/lane_cls"])
+        close(model.backbone(IMAGES), GOLDEN[f"{case}/frozen_cls"])
 
 
 def test_states_of_every_block() -> None:
