@@ -55,10 +55,6 @@ def scores(model: MultiLaneViT) -> Tensor:
     return model.eval().run(IMAGES).logits
 
 
-# -------------------------------------------------------------------------------------------------
-# lanes and their classes
-
-
 @pytest.mark.parametrize("multi_label", [True, False])
 def test_finished_lanes_never_change(multi_label: bool) -> None:
     model = model_of(multi_label=multi_label)
@@ -122,9 +118,6 @@ def test_initial_scale() -> None:
     uniform = model_of(1).lanes[0]
     assert uniform.selectors.abs().max() <= 1
     assert uniform.prompts.std().item() == pytest.approx(3**-0.5, rel=0.2)
-
-
-# ------------------------------------------------------------------------------------------- passes
 
 
 def test_stamps_tell_when_a_lane_moved() -> None:
