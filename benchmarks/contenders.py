@@ -163,13 +163,13 @@ def strategy_work(name: str, backbone: FrozenViT, batch: int) -> dict[str, Conte
 
 
 def lane_work(backbone: FrozenViT, batch: int) -> dict[str, Contender]:
-    """MULTI-LANE at several numbers of lanes, fused and literal."""
+    """MULTI-LANE at several numbers of lanes."""
     side, device = backbone.image_size, device_of(backbone)
     images = torch.rand(batch, 3, side, side, device=device)
     targets = torch.randint(0, 2, (batch, 80), device=device)
 
-    def lanes(n: int, impl: Any) -> MultiLaneViT:
-        model = MultiLaneViT(backbone, 80, impl=impl).to(device)
+    def lanes(n: int) -> MultiLaneViT:
+        model = MultiLaneViT(backbone, 80).to(device)
         for i in range(n):
             model.open_lane(range(i * 80 // n, (i + 1) * 80 // n))
         return model
@@ -187,12 +187,11 @@ def lane_work(backbone: FrozenViT, batch: int) -> dict[str, Contender]:
         return step
 
     work: dict[str, Contender] = {}
-    for impl in ("fused", "literal"):
-        for n in LANES:
-            model = lanes(n, impl)
-            run = without_gradient(model, lambda model=model: model.run(images))
-            work[f"lanes, {impl}: inference, T={n}"] = Contender(run)
-        work[f"lanes, {impl}: training step"] = Contender(training(lanes(8, impl)))
+    for n in LANES:
+        model = lanes(n)
+        run = without_gradient(model, lambda model=model: model.run(images))
+        work[f"lanes: inference, T={n}"] = Contender(run)
+    work["lanes: training step"] = Contender(training(lanes(8)))
     return work
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_prompts.closed_form.ridge import RidgeStatistics
+from cl_prompts.closed_form.ridge import RandomExpansion, RidgeStatistics
 
 DIM = 384
 RIDGE = 1e4
@@ -92,7 +92,7 @@ def compared(features: int, classes: int, more: int, rounds: int) -> dict[str, A
     centres = torch.randn(classes, DIM, generator=generator)
     labels = torch.arange(FIRST + rounds * more + TEST) % classes
     x = centres[labels] + torch.randn(len(labels), DIM, generator=generator)
-    sums = RidgeStatistics(DIM, classes, expansion="normal", width=features)
+    sums = RidgeStatistics(DIM, classes, expansion=RandomExpansion(DIM, features))
     h = sums.inputs(x)
     y = torch.nn.functional.one_hot(labels, classes).double()
     sums.add(h[:FIRST], y[:FIRST])

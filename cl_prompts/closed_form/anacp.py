@@ -92,34 +92,29 @@ class AnaCP(SolvedClassifier):
         form: AnaCPForm = "exact",
         memory_gib: float = 4.0,
         seed: int = 0,
-        dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
+        super().__init__(dim, n_classes)
         self.ridge = ridge
         self.samples = samples
         self.target_space = target_space
         self.form = form
         self.seed = seed
-        self.moments = StreamingLDA(dim, n_classes, dtype=dtype)
+        self.moments = StreamingLDA(dim, n_classes)
         self.classes: ClassScatter | None = None
         self.sorts = drawn_from == "class"
         if drawn_from == "class":
-            check_class_matrices("AnaCP", n_classes, dim, dtype, memory_gib)
-            moving = form == "released"
-            self.classes = ClassScatter(dim, n_classes, moving=moving, dtype=dtype)
+            check_class_matrices("AnaCP", n_classes, dim, memory_gib)
+            self.classes = ClassScatter(dim, n_classes, moving=form == "released")
         if form == "released":
-            self.register_buffer("covariance", torch.zeros(dim, dim, dtype=dtype))
-            self.register_buffer("first", torch.zeros(n_classes, dtype=dtype))
+            self.register_buffer("covariance", torch.zeros(dim, dim, dtype=torch.float64))
+            self.register_buffer("first", torch.zeros(n_classes, dtype=torch.float64))
         # As published, the last projection is drawn before those of the heads.
         self.last = RandomExpansion(dim, projection, "gelu", seed=seed)
         self.heads = nn.ModuleList(  # type: ignore[assignment]
             RidgeStatistics(
                 dim,
                 n_classes,
-                expansion="gelu",
-                width=projection,
-                seed=derived_seed(seed, 1 + i),
-                dtype=dtype,
+                expansion=RandomExpansion(dim, projection, "gelu", seed=derived_seed(seed, 1 + i)),
             )
             for i in range(heads)
         )

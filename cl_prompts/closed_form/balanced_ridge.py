@@ -64,15 +64,15 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
         balance_over: BalanceOver = "seen",
         memory_gib: float = 4.0,
         seed: int = 0,
-        dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
-        check_class_matrices("AIR", n_classes, projection, dtype, memory_gib)
+        super().__init__(dim, n_classes)
+        check_class_matrices("AIR", n_classes, projection, memory_gib)
         self.ridge = ridge
         self.balance_over = balance_over
         self.expansion = RandomExpansion(dim, projection, expansion, seed=seed)
-        self.register_buffer("grams", torch.zeros(n_classes, projection, projection, dtype=dtype))
-        self.register_buffer("sums", torch.zeros(n_classes, projection, dtype=dtype))
+        grams = torch.zeros(n_classes, projection, projection, dtype=torch.float64)
+        self.register_buffer("grams", grams)
+        self.register_buffer("sums", torch.zeros(n_classes, projection, dtype=torch.float64))
 
     def class_weights(self) -> Tensor:
         """(classes,) v, proportional to 1 / count with mean 1 over the known classes, else 0."""

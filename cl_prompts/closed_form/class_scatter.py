@@ -24,7 +24,6 @@ class ClassScatter(nn.Module):
         n_classes: classes.
         moving: use the scatter about the just updated means instead, as released code does, which
             counts batches too little.
-        dtype: of the statistics.
 
     Example:
         >>> classes = ClassScatter(2, n_classes=3)
@@ -40,14 +39,12 @@ class ClassScatter(nn.Module):
     mean: Tensor
     scatters: Tensor
 
-    def __init__(
-        self, dim: int, n_classes: int, *, moving: bool = False, dtype: torch.dtype = torch.float64
-    ) -> None:
+    def __init__(self, dim: int, n_classes: int, *, moving: bool = False) -> None:
         super().__init__()
         self.moving = moving
-        self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
-        self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
-        self.register_buffer("scatters", torch.zeros(n_classes, dim, dim, dtype=dtype))
+        self.register_buffer("count", torch.zeros(n_classes, dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=torch.float64))
+        self.register_buffer("scatters", torch.zeros(n_classes, dim, dim, dtype=torch.float64))
 
     def limits(self) -> Limits:
         """Scatters about moving means are not sums."""
@@ -84,24 +81,20 @@ def rows_by_class(x: Tensor, labels: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def check_class_matrices(
-    of: str, n_classes: int, size: int, dtype: torch.dtype, memory_gib: float, *, matrices: int = 1
+    of: str, n_classes: int, size: int, memory_gib: float, *, matrices: int = 1
 ) -> None:
     """Raise ``InputError`` if the class matrices need more memory than allowed.
 
     Args:
         of: name of the method, for the error.
         n_classes: classes.
-        size: rows of a matrix.
-        dtype: of its entries.
+        size: rows of a matrix of float64 numbers.
         memory_gib: limit in GiB.
         matrices: for each class.
     """
-    per_number = matrices * torch.finfo(dtype).bits // 8
-    needed = n_classes * size**2 * per_number / GIB
+    needed = n_classes * size**2 * matrices * 8 / GIB
     if needed > memory_gib:
-        # Solve n_classes * size^2 * bytes = memory for the size.
-        fits = int((memory_gib * GIB / (n_classes * per_number)) ** 0.5)
         raise InputError(
-            f"{of} needs {needed:.3g} GiB for matrices of {n_classes} classes at width {size}, and"
-            f" memory_gib is {memory_gib:g}: the width can be at most {fits}"
+            f"{of} needs {needed:.3g} GiB for matrices of {n_classes} classes at width {size}:"
+            f" reduce the width, or raise memory_gib (now {memory_gib:g})"
         )

@@ -39,7 +39,6 @@ class RegularisedDiscriminant(RidgedScatter):
             covariance matrix per class, dim^2 numbers each.
         ridge: b; ``"evidence"``: b t is the ridge that
             :class:`~cl_prompts.closed_form.pooled_ridge.PooledRidge` computes from the same sums.
-        dtype: of the statistics.
 
     Example:
         >>> rda = RegularisedDiscriminant(2, n_classes=3, rank=1)
@@ -64,16 +63,15 @@ class RegularisedDiscriminant(RidgedScatter):
         *,
         rank: Rank = 8,
         ridge: float | FoundRidge = "evidence",
-        dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, n_classes, ridge=ridge, dtype=dtype)
+        super().__init__(dim, n_classes, ridge=ridge)
         self.rank = rank
         self.sketches: ClassSketches | None = None
         self.classes: ClassScatter | None = None
         if rank == "full":
-            self.classes = ClassScatter(dim, n_classes, dtype=dtype)
+            self.classes = ClassScatter(dim, n_classes)
         elif rank:
-            self.sketches = ClassSketches(rank, dim, n_classes, dtype=dtype)
+            self.sketches = ClassSketches(rank, dim, n_classes)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         if self.classes is not None:

@@ -20,7 +20,6 @@ class HeldOutSample(nn.Module):
         dim: feature width.
         columns: target width.
         seed: of the sampling.
-        dtype: of features and targets.
 
     Example:
         >>> held = HeldOutSample(10, 4, 3, seed=1)
@@ -33,19 +32,11 @@ class HeldOutSample(nn.Module):
     features: Tensor
     targets: Tensor
 
-    def __init__(
-        self,
-        size: int,
-        dim: int,
-        columns: int,
-        *,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
+    def __init__(self, size: int, dim: int, columns: int, *, seed: int = 0) -> None:
         super().__init__()
         self.reservoir = ReservoirBuffer(size, seed=seed)
-        self.register_buffer("features", torch.zeros(size, dim, dtype=dtype))
-        self.register_buffer("targets", torch.zeros(size, columns, dtype=dtype))
+        self.register_buffer("features", torch.zeros(size, dim, dtype=torch.float64))
+        self.register_buffer("targets", torch.zeros(size, columns, dtype=torch.float64))
 
     def __len__(self) -> int:
         return len(self.reservoir)

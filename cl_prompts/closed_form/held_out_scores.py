@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
-from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.closed_form.sketches import ClassSketches
 from cl_prompts.closed_form.sums import combine, zero
@@ -20,26 +18,10 @@ _PARTS = 5
 _UNCHANGED = (HeldOutSample, ClassSketches)
 
 
-class HeldOut(NamedTuple):
-    """Scores of samples by solutions that have not seen them.
-
-    Attributes:
-        rows: (n,) of the samples, on the CPU.
-        logits: (n, classes), on the CPU.
-
-    Example:
-        >>> HeldOut(torch.arange(2), torch.zeros(2, 3)).logits.shape
-        torch.Size([2, 3])
-    """
-
-    rows: Tensor
-    logits: Tensor
-
-
 @torch.no_grad()
 def held_out_scores(
     head: PrototypeClassifier, features: Tensor, targets: Tensor, *, seed: int | None = None
-) -> HeldOut | None:
+) -> tuple[Tensor, Tensor] | None:
     """Score learned samples in five parts, each by the sums without the samples of that part.
 
     This takes five solutions, no forward passes, and temporarily twice the memory of the
@@ -54,7 +36,8 @@ def held_out_scores(
         seed: of the division into parts; None divides in order.
 
     Returns:
-        None for a classifier whose state is not a sum over samples.
+        rows (n,) of the samples and their logits (n, classes), both on the CPU; None for a
+            classifier whose state is not a sum over samples.
     """
     order = torch.arange(len(targets))
     if seed is not None:
@@ -70,13 +53,13 @@ def held_out_scores(
         except InputError:
             return None
         found.append(rest.logits(x).cpu())
-    return HeldOut(order, torch.cat(found))
+    return order, torch.cat(found)
 
 
 def learn(head: PrototypeClassifier, features: Tensor, targets: Tensor) -> None:
     """Add samples (n, dim) to a classifier; targets as in :func:`held_out_scores`."""
-    if isinstance(head, MultiLabelRidge):
+    if targets.ndim == 1:
+        head.update(features, targets)
+    else:
         known = targets.to(features.device)
         head.update(features, (known > 0).float(), known >= 0)
-    else:
-        head.update(features, targets)

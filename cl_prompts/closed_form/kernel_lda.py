@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from cl_prompts.closed_form.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier, StreamingLDA
+from cl_prompts.closed_form.ridge import RandomExpansion
 from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm, shrunk
 from cl_prompts.closed_form.sums import Limits
-from cl_prompts.errors import InputError
 from cl_prompts.seeds import derived_seed
 
 KLDAForm = Literal["exact", "released"]
@@ -64,10 +64,8 @@ class KernelLDA(PrototypeClassifier):
         members: int = 1,
         form: KLDAForm = "exact",
         seed: int = 0,
-        dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
-        self.form = form
+        super().__init__(dim, n_classes)
         kind: type[StreamingLDA] = StreamingLDA if form == "exact" else MovingLDA
         self.members = nn.ModuleList(  # type: ignore[assignment]
             kind(
@@ -75,11 +73,9 @@ class KernelLDA(PrototypeClassifier):
                 n_classes,
                 shrinkage=shrinkage,
                 shrinkage_form=shrinkage_form,
-                expansion="fourier",
-                width=width,
-                gamma=gamma,
-                seed=derived_seed(seed, i),
-                dtype=dtype,
+                expansion=RandomExpansion(
+                    dim, width, "fourier", seed=derived_seed(seed, i), gamma=gamma
+                ),
             )
             for i in range(members)
         )
@@ -103,10 +99,7 @@ class MovingLDA(StreamingLDA):
 
     Batches of a class count too little, since the means already include them.
 
-    Args:
-        shrinkage: rho, a number added to the scatter; 0: pseudo-inverse.
-        given: other arguments of
-            :class:`~cl_prompts.closed_form.prototype_classifiers.StreamingLDA`.
+    The shrinkage is a number; 0: pseudo-inverse.
 
     Example:
         >>> exact, moving = StreamingLDA(1, 1), MovingLDA(1, 1)
@@ -116,14 +109,6 @@ class MovingLDA(StreamingLDA):
         >>> float(exact.scatter), float(moving.scatter)  # n N / (n + N), n N^2 / (n + N)^2
         (2.0, 1.0)
     """
-
-    def __init__(
-        self, dim: int, n_classes: int, *, shrinkage: float | ByRule = 1e-4, **given: Any
-    ) -> None:
-        # A rule needs the number of samples.
-        if isinstance(shrinkage, str):
-            raise InputError(f"KLDA's released form needs a number as shrinkage, not {shrinkage}")
-        super().__init__(dim, n_classes, shrinkage=shrinkage, **given)
 
     def limits(self) -> Limits:
         """The state is not a sum."""
@@ -154,15 +139,14 @@ class ClasswiseLDA(StreamingLDA):
     identity.
 
     Args:
+        expansion: random features, or None.
         memory_gib: limit of the class matrices' memory.
-        given: other arguments of
-            :class:`~cl_prompts.closed_form.prototype_classifiers.StreamingLDA`.
 
     Raises:
         InputError: class matrices above ``memory_gib``.
 
     Example:
-        >>> lda = ClasswiseLDA(2, n_classes=2, expansion="fourier", width=8)
+        >>> lda = ClasswiseLDA(2, n_classes=2, expansion=RandomExpansion(2, 8, "fourier"))
         >>> lda.update(torch.randn(9, 2), torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1]))
         >>> tuple(lda.classes.scatters.shape)
         (2, 8, 8)
@@ -175,14 +159,13 @@ class ClasswiseLDA(StreamingLDA):
         dim: int,
         n_classes: int,
         *,
+        expansion: RandomExpansion | None = None,
         memory_gib: float = 4.0,
-        dtype: torch.dtype = torch.float64,
-        **given: Any,
     ) -> None:
-        size = dim if given.get("expansion") is None else given["width"]
-        check_class_matrices("RanDumb", n_classes, size, dtype, memory_gib)
-        super().__init__(dim, n_classes, shrinkage="oas", dtype=dtype, **given)
-        self.classes = ClassScatter(size, n_classes, dtype=dtype)
+        super().__init__(dim, n_classes, shrinkage="oas", expansion=expansion)
+        size = len(self.scatter)
+        check_class_matrices("RanDumb", n_classes, size, memory_gib)
+        self.classes = ClassScatter(size, n_classes)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         super()._update(x, onehot, labels)

@@ -43,7 +43,9 @@ class LayUP(RanPAC):
         super().__init__(dim, n_classes, **own | settings)
 
     @torch.no_grad()
-    def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:
+    def choose_ridge(  # type: ignore[override]
+        self, candidates: Sequence[float] = RIDGES
+    ) -> float:
         """Choose the ridge, use it from now on, and clear the held-out sample.
 
         Without a class of at least four samples the ridge stays unchanged.

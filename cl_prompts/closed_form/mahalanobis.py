@@ -12,9 +12,8 @@ from torch import Tensor
 from cl_prompts.closed_form.class_scatter import ClassScatter, check_class_matrices
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.closed_form.shrinkage import mean_variance
-from cl_prompts.closed_form.sums import Limits
 
-FeCAMForm = Literal["frozen", "trained", "toolbox"]
+FeCAMForm = Literal["frozen", "toolbox"]
 
 #: Added to every variance by LAMDA-PILOT.
 TOOLBOX_VARIANCE = 100.0
@@ -29,9 +28,6 @@ class MahalanobisPerClass(PrototypeClassifier):
 
     * ``"frozen"``, for frozen ViTs: unit features v, their means m_c (not renormalised), R_c =
       corr(shrink(cov)).
-    * ``"trained"``: v is normalised, square-rooted and normalised again; m_c is the square root of
-      the raw mean, normalised; R_c = corr(shrink(shrink(cov))) of square-rooted raw features,
-      published with a1 = a2 = 1. Needs non-negative features; a ViT's are not.
     * ``"toolbox"``, as LAMDA-PILOT: unit v, normalised raw means, and for R_c the correlation
       between the *rows* of ``cov + 100 I``.
 
@@ -57,9 +53,8 @@ class MahalanobisPerClass(PrototypeClassifier):
     """
 
     sorts = True
-    class_axes: ClassVar = {"count": 0, "raw_mean": 0, "inverses": 0, "inverted": 0}
+    class_axes: ClassVar = {"count": 0, "inverses": 0, "inverted": 0}
     derived = ("inverses", "inverted")
-    raw_mean: Tensor
     inverses: Tensor | None
     inverted: Tensor
     """(classes,) count of each class when its matrix was inverted."""
@@ -76,26 +71,16 @@ class MahalanobisPerClass(PrototypeClassifier):
         diagonal: float = 1.0,
         off_diagonal: float = 0.0,
         memory_gib: float = 4.0,
-        dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
-        check_class_matrices("FeCAM", n_classes, dim, dtype, memory_gib, matrices=2)
+        super().__init__(dim, n_classes)
+        check_class_matrices("FeCAM", n_classes, dim, memory_gib, matrices=2)
         self.form = form
         self.diagonal = diagonal
         self.off_diagonal = off_diagonal
-        self.classes = ClassScatter(dim, n_classes, dtype=dtype)
-        if form == "trained":
-            self.register_buffer("raw_mean", torch.zeros(n_classes, dim, dtype=dtype))
-
-    def limits(self) -> Limits:
-        """The form for trained backbones is not a sum."""
-        trained = self.form == "trained"
-        return Limits("the form for trained backbones is not supported" if trained else None)
+        self.classes = ClassScatter(dim, n_classes)
 
     def means(self) -> Tensor:
         """(classes, dim) m_c."""
-        if self.form == "trained":
-            return F.normalize(self.raw_mean.sqrt(), dim=1)
         mean = self.classes.mean
         return F.normalize(mean, dim=1) if self.form == "toolbox" else mean
 
@@ -106,8 +91,7 @@ class MahalanobisPerClass(PrototypeClassifier):
             # LAMDA-PILOT passes the covariance to np.corrcoef, which correlates its rows.
             covariance.diagonal().add_(TOOLBOX_VARIANCE)
             return torch.corrcoef(covariance)
-        covariance = self.shrink(covariance)
-        return normalised(self.shrink(covariance) if self.form == "trained" else covariance)
+        return normalised(self.shrink(covariance))
 
     def shrink(self, covariance: Tensor) -> Tensor:
         """``S + a1 mean(diag S) I + a2 mean(off-diagonal S) (1 - I)``."""
@@ -119,15 +103,8 @@ class MahalanobisPerClass(PrototypeClassifier):
         return covariance + added + self.off_diagonal * mean_off * (1 - identity)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
-        n = onehot.sum(dim=0)
-        self.count += n
-        if self.form == "frozen":
-            x = F.normalize(x, dim=1)
-        elif self.form == "trained":
-            shift = onehot.T @ x - n[:, None] * self.raw_mean
-            self.raw_mean += shift / self.count.clamp(min=1)[:, None]
-            x = x.sqrt()
-        self.classes.update(x, labels)
+        self.count += onehot.sum(dim=0)
+        self.classes.update(F.normalize(x, dim=1) if self.form == "frozen" else x, labels)
         self.current = None
 
     def _inverted(self) -> tuple[Sequence[int], Tensor]:
@@ -146,9 +123,6 @@ class MahalanobisPerClass(PrototypeClassifier):
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         classes, inverses = self._inverted()
         v = F.normalize(x, dim=1)
-        if self.form == "trained":
-            # The square root of a negative feature would be NaN.
-            v = F.normalize(v.clamp(min=0).sqrt(), dim=1)
         # Any number for unseen classes, whose scores are hidden.
         means, scores = self.means(), [v[:, 0]] * self.n_classes
         # One class at a time to save memory.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -10,12 +9,12 @@ from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
 from cl_prompts.closed_form.ranpac import RanPAC
-from cl_prompts.closed_form.ridge import Expansion, mean_squared_error
+from cl_prompts.closed_form.ridge import Expansion
 from cl_prompts.closed_form.sums import Limits
 
 SampleWeights = Literal["none", "sqrt"]
 
-#: Candidates of :meth:`MultiLabelRidge.choose_ridge`.
+#: Candidates for the ridge.
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 
 
@@ -84,7 +83,6 @@ class MultiLabelRidge(RanPAC):
         weights: SampleWeights = "none",
         held_out: int = 0,
         seed: int = 0,
-        dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(
             dim,
@@ -95,17 +93,16 @@ class MultiLabelRidge(RanPAC):
             ridge=ridge,
             held_out=held_out,
             seed=seed,
-            dtype=dtype,
         )
         self.pseudo = pseudo
         self.weights = weights
         # The weight of a sample is stored behind its features.
-        self.held = HeldOutSample(held_out, dim + 1, n_classes, seed=seed, dtype=dtype)
+        self.held = HeldOutSample(held_out, dim + 1, n_classes, seed=seed)
         self.register_buffer("met", torch.zeros(n_classes, dtype=torch.bool))
         if pseudo is not None:
             self.register_buffer("settled", torch.zeros(n_classes, dtype=torch.bool))
             size = (self.statistics.size, n_classes)
-            self.register_buffer("settled_weight", torch.zeros(size, dtype=dtype))
+            self.register_buffer("settled_weight", torch.zeros(size, dtype=torch.float64))
 
     def limits(self) -> Limits:
         """Pseudo-labels and weights are not sums."""
@@ -202,19 +199,10 @@ class MultiLabelRidge(RanPAC):
         self.settled.copy_(self.met)
         self.settled_weight.copy_(self.solution())
 
-    @torch.no_grad()
-    def choose_ridge(  # type: ignore[override]
-        self,
-        error: Callable[[Tensor, Tensor], float] = mean_squared_error,
-        candidates: Sequence[float] = RIDGES,
-    ) -> float:
-        """Choose the ridge of least error on the held-out sample, and use it from now on.
-
-        Args:
-            error: of scores and targets, both (n, classes), such as minus mean average precision.
-        """
+    def held_inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Inputs, targets and weights of the held-out sample."""
         weighed, targets = self.held.samples
-        return self._choose(weighed[:, :-1], targets, weighed[:, -1], candidates, error)
+        return self.statistics.inputs(weighed[:, :-1]), targets, weighed[:, -1]
 
     @torch.no_grad()
     def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:

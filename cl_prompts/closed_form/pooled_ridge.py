@@ -29,17 +29,10 @@ class RidgedScatter(PooledScatter):
     ridge: Tensor
     """Ridge of the last solution."""
 
-    def __init__(
-        self,
-        dim: int,
-        n_classes: int,
-        *,
-        ridge: float | FoundRidge = "evidence",
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
+    def __init__(self, dim: int, n_classes: int, *, ridge: float | FoundRidge = "evidence") -> None:
+        super().__init__(dim, n_classes)
         self.relative = ridge
-        self.register_buffer("ridge", torch.zeros((), dtype=dtype), persistent=False)
+        self.register_buffer("ridge", torch.zeros((), dtype=torch.float64), persistent=False)
 
     def update_ridge(self, scale: Tensor) -> None:
         """Compute the ridge from the sums; a number is relative to ``scale``."""

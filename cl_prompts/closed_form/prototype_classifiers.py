@@ -2,8 +2,8 @@
 
 ``update(features, labels)`` adds a batch; ``logits(features)`` scores with the statistics so far,
 -inf for classes without a sample. The result depends neither on the order of samples nor on the
-batches. The whole state is buffers of fixed size, float64 by default. Pass ``dtype=torch.float32``
-for devices without float64 (Apple's MPS) or to halve the memory.
+batches. The whole state is buffers of fixed size in float64. ``classifier.float()`` serves devices
+without float64 (Apple's MPS), and halves the memory.
 """
 
 from __future__ import annotations
@@ -15,12 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.checks import whole_number
-from cl_prompts.closed_form.ridge import (
-    AnyExpansion,
-    RandomExpansion,
-    attempt_positive,
-    check_solved,
-)
+from cl_prompts.closed_form.ridge import RandomExpansion, attempt_positive, check_solved
 from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm, shrunk
 from cl_prompts.closed_form.sums import combine
 
@@ -33,7 +28,6 @@ class PrototypeClassifier(nn.Module):
     Args:
         dim: feature width.
         n_classes: columns of the logits.
-        dtype: of the statistics.
 
     Example:
         >>> PrototypeClassifier(16, n_classes=3).seen.tolist()
@@ -48,11 +42,11 @@ class PrototypeClassifier(nn.Module):
     sorts: bool = False
     """Whether an update sorts by class: labels on the CPU then avoid a GPU synchronisation."""
 
-    def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, dim: int, n_classes: int) -> None:
         super().__init__()
         self.dim = dim
         self.n_classes = n_classes
-        self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
+        self.register_buffer("count", torch.zeros(n_classes, dtype=torch.float64))
         for name in self.derived:
             self.register_buffer(name, None, persistent=False)
         self.register_load_state_dict_post_hook(_forget_derived)
@@ -63,12 +57,13 @@ class PrototypeClassifier(nn.Module):
         return self.count > 0
 
     @torch.no_grad()
-    def update(self, features: Tensor, labels: Tensor) -> None:
+    def update(self, features: Tensor, labels: Tensor, annotated: Tensor | None = None) -> None:
         """Add a batch to the statistics.
 
         Args:
             features: (batch, dim), any float type.
             labels: (batch,) integer classes, on the features' device or the CPU.
+            annotated: known entries of several labels per image, else not read.
 
         Raises:
             InputError: a label outside the columns (checked only for labels on the CPU).
@@ -110,15 +105,18 @@ class PrototypeClassifier(nn.Module):
         """The same as :meth:`logits`."""
         return self.logits(features)
 
+    def settle(self) -> None:
+        """End a task."""
+
     def add(self, other: PrototypeClassifier) -> None:
         """Add the sums of a classifier trained on other samples; see
         :func:`~cl_prompts.closed_form.sums.combine`."""
         combine(self, other, 1)
 
-    def subtract(self, other: PrototypeClassifier) -> float:
+    def subtract(self, other: PrototypeClassifier) -> None:
         """Subtract the sums of a classifier trained on some of the samples; see
         :func:`~cl_prompts.closed_form.sums.combine`."""
-        return combine(self, other, -1)
+        combine(self, other, -1)
 
     def combined(self, other: PrototypeClassifier | None, sign: int) -> None:
         """Compute derived buffers anew after sums were combined or reset."""
@@ -164,17 +162,10 @@ class NearestClassMean(PrototypeClassifier):
     class_axes: ClassVar = {"count": 0, "mean": 0}
     mean: Tensor
 
-    def __init__(
-        self,
-        dim: int,
-        n_classes: int,
-        *,
-        metric: Metric = "cosine",
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
+    def __init__(self, dim: int, n_classes: int, *, metric: Metric = "cosine") -> None:
+        super().__init__(dim, n_classes)
         self.metric = metric
-        self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
+        self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=torch.float64))
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         n = onehot.sum(dim=0)  # samples of each class in the batch
@@ -204,10 +195,7 @@ class SolvedClassifier(PrototypeClassifier):
     weight: Tensor | None
     regulariser = "ridge"
     """Name of the attribute that makes the system positive definite."""
-
-    def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
-        self._unchecked: Tensor | None = None
+    _unchecked: Tensor | None = None
 
     def solution(self, *, wait: bool = True) -> Tensor:
         """The weight (features, classes) for all samples so far.
@@ -236,7 +224,7 @@ class PooledScatter(SolvedClassifier):
     Golub and LeVeque, 1979).
 
     Args:
-        width: of :meth:`inputs`; None: the feature width.
+        expansion: random features, or None.
 
     Example:
         >>> tuple(PooledScatter(16, n_classes=3).scatter.shape)
@@ -248,23 +236,21 @@ class PooledScatter(SolvedClassifier):
     scatter: Tensor
 
     def __init__(
-        self,
-        dim: int,
-        n_classes: int,
-        *,
-        width: int | None = None,
-        dtype: torch.dtype = torch.float64,
+        self, dim: int, n_classes: int, *, expansion: RandomExpansion | None = None
     ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
-        size = dim if width is None else width
-        self.register_buffer("mean", torch.zeros(n_classes, size, dtype=dtype))
-        self.register_buffer("scatter", torch.zeros(size, size, dtype=dtype))
+        super().__init__(dim, n_classes)
+        self.expansion = expansion
+        size = dim if expansion is None else expansion.width
+        self.register_buffer("mean", torch.zeros(n_classes, size, dtype=torch.float64))
+        self.register_buffer("scatter", torch.zeros(size, size, dtype=torch.float64))
 
     def inputs(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) -> inputs of the statistics."""
-        return features
+        """Features (batch, dim) -> inputs of the statistics, random features if any."""
+        return features if self.expansion is None else self.expansion(features)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        if self.expansion is not None:
+            self.expansion.fit(x)
         x = self.inputs(x)
         n = onehot.sum(dim=0)
         # class means of the batch, and each sample's difference to its own
@@ -293,20 +279,15 @@ class StreamingLDA(PooledScatter):
     priors and relative to the best seen class, which scores 0.
 
     Deviation: the paper's update of S depends on the order of samples; here S is exact, so that
-    streaming and batch solution agree. Nothing is initialised from a base phase. With
-    ``expansion="fourier"`` it is the analysis in the space of a Gaussian kernel (KLDA, RanDumb).
+    streaming and batch solution agree. Nothing is initialised from a base phase. On Fourier
+    features it is the analysis in the space of a Gaussian kernel (KLDA, RanDumb).
 
     Args:
         shrinkage: positive, at most 1 for the form ``"share"``; ``"oas"`` computes it from S, see
             :func:`~cl_prompts.closed_form.shrinkage.shrunk_by_oas`.
         shrinkage_form: of a number, see :data:`~cl_prompts.closed_form.shrinkage.ShrinkageForm`.
         floor: share of the identity that is mixed in afterwards, as in RanDumb.
-        expansion: random features, see :class:`~cl_prompts.closed_form.ridge.RandomExpansion`, or
-        None.
-        width: number of random features; unused without expansion.
-        gamma: of the Fourier features' kernel; None: computed from the first batch, so that the
-            result depends on it.
-        seed: of the random features.
+        expansion: random features, or None.
 
     Example:
         >>> lda = StreamingLDA(2, n_classes=3)
@@ -326,29 +307,12 @@ class StreamingLDA(PooledScatter):
         shrinkage: float | ByRule = 1e-4,
         shrinkage_form: ShrinkageForm = "share",
         floor: float = 0.0,
-        expansion: AnyExpansion | None = None,
-        width: int = 0,
-        gamma: float | None = None,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
+        expansion: RandomExpansion | None = None,
     ) -> None:
-        size = None if expansion is None else width
-        super().__init__(dim, n_classes, width=size, dtype=dtype)
+        super().__init__(dim, n_classes, expansion=expansion)
         self.shrinkage = shrinkage
         self.shrinkage_form = shrinkage_form
         self.floor = floor
-        self.expansion: RandomExpansion | None = None
-        if expansion is not None:
-            self.expansion = RandomExpansion(dim, width, expansion, seed=seed, gamma=gamma)
-
-    def inputs(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) -> (batch, dim), or (batch, width) with an expansion."""
-        return features if self.expansion is None else self.expansion(features)
-
-    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
-        if self.expansion is not None:
-            self.expansion.fit(x)
-        super()._update(x, onehot, labels)
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
         # The weight is L mu_c.

@@ -9,7 +9,13 @@ from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
 from cl_prompts.closed_form.prototype_classifiers import SolvedClassifier
-from cl_prompts.closed_form.ridge import RIDGES, Expansion, RidgeStatistics, mean_squared_error
+from cl_prompts.closed_form.ridge import (
+    RIDGES,
+    Expansion,
+    RandomExpansion,
+    RidgeStatistics,
+    mean_squared_error,
+)
 
 
 class RanPAC(SolvedClassifier):
@@ -41,8 +47,6 @@ class RanPAC(SolvedClassifier):
             other.
         held_out: features stored for :meth:`choose_ridge`; 0: none.
         seed: of R and of the held-out sample.
-        dtype: of sums and solution; float32 suffices only for small projections and large ridges,
-            since the condition grows with samples * projection / ridge.
 
     Example:
         >>> ranpac = RanPAC(4, 3, projection=50, ridge=1.0)
@@ -65,42 +69,35 @@ class RanPAC(SolvedClassifier):
         ridge: float = 1e4,
         held_out: int = 0,
         seed: int = 0,
-        dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
-        self.statistics = RidgeStatistics(
-            dim,
-            n_classes,
-            expansion=expansion,
-            width=projection,
-            intercept=intercept,
-            seed=seed,
-            dtype=dtype,
-        )
-        self.held = HeldOutSample(held_out, dim, n_classes, seed=seed, dtype=dtype)
-        self.register_buffer("ridge", torch.tensor(ridge, dtype=dtype))
+        super().__init__(dim, n_classes)
+        random = RandomExpansion(dim, projection, expansion, seed=seed) if expansion else None
+        self.statistics = RidgeStatistics(dim, n_classes, expansion=random, intercept=intercept)
+        self.held = HeldOutSample(held_out, dim, n_classes, seed=seed)
+        self.register_buffer("ridge", torch.tensor(ridge, dtype=torch.float64))
 
     @torch.no_grad()
-    def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:
-        """Choose the ridge of least squared error on the held-out sample for further use.
-
-        One factorisation per candidate: call it at task ends, not at every evaluation.
-        """
-        return self._choose(*self.held.samples, None, candidates)
-
-    def _choose(
+    def choose_ridge(
         self,
-        features: Tensor,
-        targets: Tensor,
-        weights: Tensor | None,
-        candidates: Sequence[float],
+        candidates: Sequence[float] = RIDGES,
         error: Callable[[Tensor, Tensor], float] = mean_squared_error,
     ) -> float:
-        held = self.statistics.inputs(features), targets, weights
-        best = self.statistics.choose_ridge(held, candidates=candidates, error=error)
-        self.ridge.fill_(best)
+        """Choose the ridge of least error on the held-out sample, and use it from now on.
+
+        One factorisation per candidate: call it at task ends, not at every evaluation.
+
+        Args:
+            candidates: ridges.
+            error: of scores and targets, both (n, classes), such as minus mean average precision.
+        """
+        self.ridge.fill_(self.statistics.choose_ridge(*self.held_inputs(), candidates, error))
         self.weight = None
-        return best
+        return float(self.ridge)
+
+    def held_inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Inputs, targets and weights of the held-out sample."""
+        features, targets = self.held.samples
+        return self.statistics.inputs(features), targets, None
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         self.statistics.add(self.statistics.inputs(x), onehot)

@@ -67,6 +67,7 @@ class RandomExpansion(nn.Module):
         gamma: float | None = None,
     ) -> None:
         super().__init__()
+        self.width = width
         self.kind = kind
         self.gamma = gamma
         generator = torch.Generator().manual_seed(seed)
@@ -130,11 +131,8 @@ class RidgeStatistics(SymmetricSums):
     Args:
         dim: feature width.
         columns: target width.
-        expansion: see :class:`RandomExpansion`, or None.
-        width: number of random features; unused without expansion.
+        expansion: random features, or None.
         intercept: append a constant 1 to the inputs; the ridge acts on its coefficient, too.
-        seed: of the random features.
-        dtype: of sums and solutions; float32 suffices only for small widths and large ridges.
 
     Example:
         >>> ridge = RidgeStatistics(4, 3, intercept=True)
@@ -155,24 +153,18 @@ class RidgeStatistics(SymmetricSums):
         dim: int,
         columns: int,
         *,
-        expansion: AnyExpansion | None = None,
-        width: int = 0,
+        expansion: RandomExpansion | None = None,
         intercept: bool = False,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
-        self.dim = dim
         self.intercept = intercept
-        self.expansion = (
-            None if expansion is None else RandomExpansion(dim, width, expansion, seed=seed)
-        )
-        self.size = (dim if expansion is None else width) + intercept
+        self.expansion = expansion
+        self.size = (dim if expansion is None else expansion.width) + intercept
         # Columns are classes by default.
         self.class_axes: Mapping[str, int] = {"cross": 1}
         self.task_axes: Mapping[str, int] = {}
-        self.register_buffer("gram", torch.zeros(self.size, self.size, dtype=dtype))
-        self.register_buffer("cross", torch.zeros(self.size, columns, dtype=dtype))
+        self.register_buffer("gram", torch.zeros(self.size, self.size, dtype=torch.float64))
+        self.register_buffer("cross", torch.zeros(self.size, columns, dtype=torch.float64))
 
     def inputs(self, features: Tensor) -> Tensor:
         """Features (batch, dim) of any float type -> inputs phi (batch, size)."""
@@ -218,10 +210,11 @@ class RidgeStatistics(SymmetricSums):
     @torch.no_grad()
     def choose_ridge(
         self,
-        held: tuple[Tensor, Tensor, Tensor | None],
-        *,
-        candidates: Sequence[float] = RIDGES,
-        error: Callable[[Tensor, Tensor], float] = mean_squared_error,
+        inputs: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        candidates: Sequence[float],
+        error: Callable[[Tensor, Tensor], float],
     ) -> float:
         """Choose the ridge of least error on held-out samples that are part of the sums.
 
@@ -229,17 +222,18 @@ class RidgeStatistics(SymmetricSums):
         definite to working precision are skipped. One factorisation per candidate.
 
         Args:
-            held: inputs (n, size), targets (n, columns) and weights (n,) or None, as in
-                :meth:`add`.
+            inputs: (n, size), as targets and weights those of :meth:`add`.
+            targets: (n, columns).
+            weights: (n,) or None.
             candidates: ridges.
             error: of scores and targets, both (n, columns).
         """
-        h, y, weights = held
-        weighted = h if weights is None else h * weights.to(h.dtype)[:, None]
+        weighted = inputs if weights is None else inputs * weights.to(inputs.dtype)[:, None]
         # G and Q without the held-out samples
-        gram = self.gram.addmm(weighted.T, h, alpha=-1)
-        cross = self.cross.addmm(weighted.T, y, alpha=-1)
-        errors = {candidates[i]: error(h @ u, y) for i, u in solutions(gram, cross, candidates)}
+        gram = self.gram.addmm(weighted.T, inputs, alpha=-1)
+        cross = self.cross.addmm(weighted.T, targets, alpha=-1)
+        found = solutions(gram, cross, candidates)
+        errors = {candidates[i]: error(inputs @ u, targets) for i, u in found}
         return min(errors, key=errors.__getitem__)
 
 

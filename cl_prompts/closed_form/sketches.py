@@ -22,7 +22,6 @@ class ClassSketches(nn.Module):
         rank: rows of a sketch.
         dim: length of a row.
         n_classes: sketches.
-        dtype: of the sketches.
 
     Example:
         >>> sketches = ClassSketches(2, dim=3, n_classes=1)
@@ -35,11 +34,9 @@ class ClassSketches(nn.Module):
     class_axes: ClassVar = {"rows": 0}
     rows: Tensor
 
-    def __init__(
-        self, rank: int, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64
-    ) -> None:
+    def __init__(self, rank: int, dim: int, n_classes: int) -> None:
         super().__init__()
-        self.register_buffer("rows", torch.zeros(n_classes, rank, dim, dtype=dtype))
+        self.register_buffer("rows", torch.zeros(n_classes, rank, dim, dtype=torch.float64))
 
     def limits(self) -> Limits:
         """Rows cannot be taken out."""

@@ -18,8 +18,6 @@ from torch import Tensor, nn
 
 from cl_prompts.errors import InputError
 
-#: Digits of a sum that must remain after a subtraction.
-DIGITS = 6
 #: Names of centred sums: one for all classes, or one per class.
 SCATTERS = ("scatter", "scatters")
 
@@ -42,9 +40,7 @@ class Limits(NamedTuple):
 
 
 @torch.no_grad()
-def combine(
-    whole: Any, other: Any, sign: int, unchanged: tuple[type[nn.Module], ...] = ()
-) -> float:
+def combine(whole: Any, other: Any, sign: int, unchanged: tuple[type[nn.Module], ...] = ()) -> None:
     """Add the sums of another module to those of this one, or subtract them, in place.
 
     Args:
@@ -53,31 +49,22 @@ def combine(
         sign: 1 adds, -1 subtracts.
         unchanged: types of submodules to leave as they are.
 
-    Returns:
-        the largest factor by which a subtraction reduces a sum; 1 for an addition.
-
     Raises:
-        InputError: a state is not a sum, random projections differ, or fewer than six digits would
-            remain after a subtraction.
+        InputError: a state is not a sum, or random projections differ.
     """
     pairs = [pair for pair in _pairs(whole, other) if not isinstance(pair[0], unchanged)]
     for part, theirs in pairs:
         _check_combinable(part, theirs, sign)
-    made: Any = ((part, theirs, _combined(part, theirs, sign)) for part, theirs in pairs)
-    found, empty = 1.0, None
-    if sign < 0:
-        # Classes without a remaining sample are set to exactly zero.
-        empty = (whole.count <= other.count).nonzero().flatten()
-        made = list(made)  # all are checked before the first changes
-        found = max(_condition(part, values, empty) for part, _, values in made)
-    for part, theirs, values in made:
-        for name, value in values.items():
+    # Classes without a remaining sample are set to exactly zero.
+    empty = (whole.count <= other.count).nonzero().flatten() if sign < 0 else None
+    for part, theirs in pairs:
+        for name, value in _combined(part, theirs, sign).items():
             getattr(part, name).copy_(value)
-        if empty is not None:
-            _clear(part, empty)
+        for tensor, axis in sums_of(part).values():
+            if empty is not None and axis is not None:
+                tensor.index_fill_(axis, empty, 0)
         if hasattr(part, "combined"):
             part.combined(theirs, sign)
-    return found
 
 
 @torch.no_grad()
@@ -201,41 +188,3 @@ def _scatter(part: Any, theirs: Any, name: str, sign: int) -> Tensor:
     else:
         added = theirs.scatters + torch.einsum("c,ci,cj->cij", between, shift, shift)
     return getattr(part, name).add(added, alpha=sign)
-
-
-def _clear(part: Any, empty: Tensor) -> None:
-    """Set the sums of classes without a sample to zero."""
-    for tensor, axis in sums_of(part).values():
-        if axis is not None:
-            tensor.index_fill_(axis, empty, 0)
-
-
-def _condition(part: Any, values: dict[str, Tensor], empty: Tensor) -> float:
-    """Largest factor by which a subtraction reduces a sum.
-
-    Raises:
-        InputError: fewer than six digits would remain.
-    """
-    worst = 1.0
-    for name, (tensor, axis) in sums_of(part).items():
-        if name == "mean":  # weighed by counts and scatters
-            continue
-        others = [i for i in range(tensor.ndim) if i != axis]
-        before, after = (
-            each.square().sum(dim=others).sqrt() if others else each.abs()
-            for each in (tensor, values[name])
-        )
-        ratio = torch.where(before > 0, before / after, torch.ones_like(before))
-        if name == "scatters":  # one sample has none
-            ratio = ratio.where(values["count"] > 1, 1)
-        if axis is not None:
-            ratio = ratio.index_fill(0, empty, 1)
-        limit = 10.0**-DIGITS / torch.finfo(tensor.dtype).eps
-        if bool((ratio > limit).any()):
-            of = "" if axis is None else f" of class {int(ratio.argmax())}"
-            raise InputError(
-                f"{type(part).__name__}: fewer than {DIGITS} digits of {name}{of} would remain:"
-                " train on the remaining images instead"
-            )
-        worst = max(worst, float(ratio.max()))
-    return worst

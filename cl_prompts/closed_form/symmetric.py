@@ -7,8 +7,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-_ROWS = 1024  # mirrored at a time
-
 
 class SymmetricSums(nn.Module):
     """Base of modules whose state holds the lower triangles of some buffers.
@@ -77,14 +75,8 @@ def unfolded(triangle: Tensor) -> Tensor:
     """Unpack a matrix of :func:`folded` to (..., n, n), mirroring the lower triangle."""
     rows, columns = triangle.shape[-2:]
     n = rows - (rows > 2 * columns)
-    result = triangle.new_empty(*triangle.shape[:-2], n, n)
-    # The left columns, the transposed right part, then the upper half in strips to save memory.
+    result = triangle.new_zeros(*triangle.shape[:-2], n, n)
+    # The left columns, and the transposed right part.
     result[..., :columns] = triangle[..., rows - n :, :]
     result[..., columns:, columns:] = triangle[..., : n - columns, 2 * columns - n :].mT
-    for start in range(0, n, _ROWS):
-        end = min(start + _ROWS, n)
-        result[..., start:end, end:] = result[..., end:, start:end].mT
-        square = result[..., start:end, start:end]
-        lower = torch.ones_like(square, dtype=torch.bool).tril()
-        square.copy_(torch.where(lower, square, square.mT))
-    return result
+    return result.tril() + result.tril(-1).mT

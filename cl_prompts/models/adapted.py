@@ -7,7 +7,6 @@ from collections.abc import Collection, Hashable, Mapping
 import torch
 from torch import Tensor
 
-from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_frozen
@@ -70,8 +69,11 @@ class AdaptedViT(ContinualModel):
         raise NotImplementedError
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """Subspace -> version."""
-        return {name: self._version_of(name) for name in self.subspaces()}
+        """Subspace -> version; a frozen backbone is its own."""
+        names = self.subspaces()
+        return {
+            n: self.backbone if n == FROZEN else self.adapters.version(_number(n)) for n in names
+        }
 
     def needs_images(self, cached: Collection[str]) -> bool:
         """False if the features of all subspaces are cached."""
@@ -89,7 +91,8 @@ class AdaptedViT(ContinualModel):
             # Several passes share the first projection.
             entry = self.backbone.enter(tokens) if len(missing) > 1 else None
             for name in missing:
-                plan = self._plan(name)
+                # Without adapters in the frozen subspace.
+                plan = None if name == FROZEN else self.adapters.build(_number(name))
                 parts[name] = self.backbone.class_features(tokens, plan, entry=entry)
         features = torch.stack([parts[name] for name in names], dim=1)
         return Encoding({} if training else parts, features=features)
@@ -104,13 +107,6 @@ class AdaptedViT(ContinualModel):
         proxies = cosine(newest, self.head.weight)
         logits = torch.where(self.learned, self.scores(features), proxies)
         return Output(self.hide_unseen(logits), features.flatten(1))
-
-    def _plan(self, name: str) -> PromptPlan | None:
-        return None if name == FROZEN else self.adapters.build(_number(name))
-
-    def _version_of(self, name: str) -> Hashable:
-        # A frozen backbone is its own version.
-        return self.backbone if name == FROZEN else self.adapters.version(_number(name))
 
 
 def _number(name: str) -> int:
@@ -138,7 +134,7 @@ class AperViT(AdaptedViT):
 
     def __init__(self, backbone: FrozenViT, n_classes: int, adapters: TaskAdapters) -> None:
         super().__init__(backbone, n_classes, adapters)
-        self.means = NearestClassMean(2 * backbone.feature_dim, n_classes, dtype=torch.float32)
+        self.means = NearestClassMean(2 * backbone.feature_dim, n_classes).float()
 
     def subspaces(self) -> list[str]:
         """The frozen and the adapted subspace."""
@@ -204,5 +200,4 @@ class EaseViT(AdaptedViT):
 
     def scores(self, features: Tensor) -> Tensor:
         """Features (batch, subspaces so far, dim) -> scores of the prototypes."""
-        scores: Tensor = self.prototypes(features)
-        return scores
+        return self.prototypes(features)

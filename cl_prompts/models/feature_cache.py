@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.growth import padded
 
 #: Bytes for the features of training images.
 BUDGET = 2**30
@@ -49,8 +50,6 @@ class FeatureCache:
         self.budget = budget
         self.reused = 0
         """Samples of training passes that were cached."""
-        self.computed = 0
-        """Samples of training passes that could be cached and were computed."""
         self._n = 0
         self._starts: dict[int, int] = {}
         self._parts: dict[str, _Part] = {}
@@ -90,34 +89,25 @@ class FeatureCache:
     def put(self, rows: Tensor, values: Mapping[str, Tensor], keys: Keys) -> None:
         """Store the values (n, width) of rows (n,) that fit the budget."""
         names = sorted(values.keys() & keys.keys())
-        room = self._room(sum(values[name].shape[1] for name in names))
+        room = self._n
+        if self.budget is not None:
+            # The first rows; features are fp32, 4 bytes, whatever the precision of the backbone.
+            width = sum(values[name].shape[1] for name in names)
+            room = min(room, self.budget // (4 * width))
         fits = (rows < room).nonzero()[:, 0]
         if not len(fits):
             return
         for name in names:
-            part = self._sized(name, keys[name], room, values[name])
-            where = values[name].device
-            part.values[rows[fits].to(where)] = values[name][fits.to(where)].float()
+            new = values[name]
+            if name not in self._parts:
+                empty = torch.zeros(0, new.shape[1], device=new.device)
+                self._parts[name] = _Part(keys[name], torch.zeros(0, dtype=torch.bool), empty)
+            part = self._parts[name]
+            if len(part.known) < room:
+                part.known = padded(part.known, (room,))
+                part.values = padded(part.values, (room, new.shape[1]))
+            part.values[rows[fits].to(new.device)] = new[fits.to(new.device)].float()
             part.known[rows[fits]] = True
-
-    def _room(self, width: int) -> int:
-        """Number of rows, from the first one, whose values of this width fit the budget."""
-        # Features are fp32, 4 bytes, whatever the precision of the backbone.
-        return self._n if self.budget is None else min(self._n, self.budget // (4 * width))
-
-    def _sized(self, name: str, version: Hashable, room: int, values: Tensor) -> _Part:
-        """A part enlarged to so many rows."""
-        part = self._parts.get(name)
-        if part is None:
-            empty = torch.zeros(0, values.shape[1], device=values.device)
-            part = _Part(version, torch.zeros(0, dtype=torch.bool), empty)
-            self._parts[name] = part
-        more = room - len(part.known)
-        if more > 0:
-            part.known = torch.cat([part.known, part.known.new_zeros(more)])
-            wider = part.values.new_zeros(more, part.values.shape[1])
-            part.values = torch.cat([part.values, wider])
-        return part
 
     def run(self, model: ContinualModel, images: Tensor, samples: Tensor) -> Output:
         """Run a training pass with cached parts.
@@ -135,7 +125,6 @@ class FeatureCache:
         rows = torch.tensor(starts) + samples[:, 1]
         known = torch.stack([self.known(name, rows) for name in keys]).all(dim=0)
         self.reused += int(known.sum())
-        self.computed += int((~known).sum())
         output = model.run(images, self._parts_of(model, images, rows, known, keys))
         if not bool(known.any()):
             self.put(rows, output.cacheable, keys)
@@ -164,14 +153,13 @@ class FeatureCache:
 
         A resumed run needs the values: computed in another batch they might be rounded differently.
         """
+        self.drop_outdated(keys)
         parts = {
             name: (part.known.clone(), part.values[part.known.to(part.values.device)])
             for name, part in self._parts.items()
-            if name in keys and keys[name] == part.version
         }
         return {
             "reused": self.reused,
-            "computed": self.computed,
             "n": self._n,
             "starts": list(self._starts.items()),
             "parts": parts,
@@ -182,7 +170,6 @@ class FeatureCache:
     ) -> None:
         """Load a state of :meth:`state_dict`; ``keys`` are those of the restored model."""
         self.reused = int(state["reused"])
-        self.computed = int(state["computed"])
         self._n = int(state["n"])
         self._starts = {int(experience): int(start) for experience, start in state["starts"]}
         self._parts = {}

@@ -54,10 +54,15 @@ def grow_parts(
             value = getattr(part, name, None)
             if value is None:
                 continue
-            larger = _larger(part, name, value, axis, n)
-            setattr(part, name, larger)
+            # Non-persistent buffers are computed from others.
+            if name in getattr(part, "_non_persistent_buffers_set", ()):
+                setattr(part, name, None)
+                continue
+            shape = [size + n if i == axis else size for i, size in enumerate(value.shape)]
+            larger = padded(value, shape)
             if isinstance(value, nn.Parameter):
-                replaced[value] = larger
+                replaced[value] = larger = nn.Parameter(larger, value.requires_grad)
+            setattr(part, name, larger)
     for i in range(first, first + n):
         for part in parts:
             # By type, so that a copy of a part, such as a teacher, gets the same values.
@@ -70,17 +75,6 @@ def grow_parts(
         if hasattr(part, "grown"):
             part.grown()
     return replaced
-
-
-def _larger(part: Any, name: str, value: Tensor, axis: int, n: int) -> Any:
-    # Non-persistent buffers are computed from others.
-    if name in getattr(part, "_non_persistent_buffers_set", ()):
-        return None
-    shape = [size + n if i == axis else size for i, size in enumerate(value.shape)]
-    larger = padded(value, shape)
-    if isinstance(value, nn.Parameter):
-        return nn.Parameter(larger, requires_grad=value.requires_grad)
-    return larger
 
 
 def _fill(part: Any, declared: Mapping[str, int], place: int) -> None:

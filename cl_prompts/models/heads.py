@@ -81,7 +81,6 @@ class CosineHead(nn.Module):
     """
 
     class_axes: ClassVar = {"weight": 0}
-    bias: None
     sigma: Tensor
 
     def __init__(
@@ -92,7 +91,6 @@ class CosineHead(nn.Module):
         self.weight = nn.Parameter(uniform_rows(torch.empty(n_classes, dim)))
         if initial == "small":
             nn.init.trunc_normal_(self.weight, std=0.02)
-        self.register_parameter("bias", None)
         if tau is None:
             self.sigma = nn.Parameter(torch.ones(()))
         else:
@@ -127,12 +125,10 @@ class UnitRowHead(nn.Module):
     """
 
     class_axes: ClassVar = {"weight": 0}
-    bias: None
 
     def __init__(self, dim: int, n_classes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(uniform_rows(torch.empty(n_classes, dim)))
-        self.register_parameter("bias", None)
         self.dim = dim  # a plain number, a constant in exported graphs
 
     def forward(self, features: Tensor) -> Tensor:

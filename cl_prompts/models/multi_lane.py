@@ -6,12 +6,13 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
+from cl_prompts.models import multi_lane_ops as algebra
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_class_token, need_frozen
-from cl_prompts.models.lanes import LaneInitialisation, LanePasses, LaneSet
+from cl_prompts.models.lanes import Lane, LaneHead, LaneInitialisation
 from cl_prompts.prompts.pools import check_blocks
 from cl_prompts.prompts.selectors import unit_rows
 
@@ -71,6 +72,9 @@ class MultiLaneViT(ContinualModel):
         (2, 4)
     """
 
+    lanes: list[Lane]
+    """One lane per task; only the last one trains."""
+
     def __init__(
         self,
         backbone: FrozenViT,
@@ -96,12 +100,12 @@ class MultiLaneViT(ContinualModel):
         attn = backbone.vit.blocks[0].attn
         # timm's heads may have another width than dim / heads.
         head_dim = attn.proj.in_features // attn.num_heads
-        self.lanes = LaneSet(
-            n_selectors, (len(blocks), 2, attn.num_heads, prompt_length, head_dim), backbone.dim
-        )
+        self.n_selectors = n_selectors
+        self.prompt_shape = (len(blocks), 2, attn.num_heads, prompt_length, head_dim)
+        self.prompted_blocks = blocks
+        self.lanes = nn.ModuleList()  # type: ignore[assignment]
         self.lane_of: dict[int, int] = {}
         """Class -> number of its lane."""
-        self.passes = LanePasses(backbone, blocks)
 
     # ------------------------------------------------------------------ lanes and their classes
 
@@ -113,7 +117,7 @@ class MultiLaneViT(ContinualModel):
     def columns(self, lane: int = -1) -> Tensor:
         """(n_classes,) boolean: the classes of a lane, by default the current one."""
         mine = torch.zeros_like(self.seen)
-        mine[self.lanes.lane(lane).classes] = True
+        mine[self.lanes[lane].classes] = True
         return mine
 
     def open_lane(self, classes: Iterable[int] = (), *, copy_previous: bool = True) -> None:
@@ -123,19 +127,39 @@ class MultiLaneViT(ContinualModel):
             classes: data-set labels; :meth:`add_classes` adds more.
             copy_previous: copy selectors and prompts, but no head rows, from the previous lane.
         """
-        # Published: one orthogonal matrix for the prompts of all tasks.
-        scale = (self.n_tasks or 1) ** -0.5
-        self.lanes.open(self.seen.device, init=self.init, scale=scale, copy_previous=copy_previous)
-        self._add_head(list(classes))
+        lane = self._lane()
+        if self.lanes and copy_previous:
+            before = self.lanes[-1].state_dict()
+            # Not the head, whose classes are others.
+            lane.load_state_dict({k: v for k, v in before.items() if not k.startswith("heads.")})
+        else:
+            # Published: one orthogonal matrix for the prompts of all tasks.
+            lane.initialise(self.init, scale=(self.n_tasks or 1) ** -0.5)
+        self.lanes.append(lane)
+        self._freeze_finished()
+        self.add_classes(classes)
 
     def add_classes(self, classes: Iterable[int]) -> None:
-        """Add head rows for further classes to the current lane, as separate parameters."""
-        self._add_head(list(classes))
+        """Add head rows for further classes to the current lane, as separate parameters.
 
-    def _add_head(self, classes: list[int]) -> None:
-        if classes:
-            self.seen[self.lanes.add_head(classes).classes] = True
-            self.lane_of |= dict.fromkeys(classes, self.n_lanes - 1)
+        Weights have std 0.02 (truncated normal), biases are 0.
+        """
+        if labels := list(classes):
+            head = LaneHead(labels, self.backbone.dim)
+            nn.init.trunc_normal_(head.weight, std=0.02)  # on the CPU: the same on every device
+            self.lanes[-1].heads.append(head.to(self.seen.device))
+            self.seen[head.classes] = True
+            self.lane_of |= dict.fromkeys(labels, self.n_lanes - 1)
+
+    def _lane(self) -> Lane:
+        return Lane(self.n_selectors, self.prompt_shape, self.backbone.dim).to(self.seen.device)
+
+    def _freeze_finished(self) -> None:
+        """Freeze all lanes but the last, and drop their gradients."""
+        for lane in list(self.lanes)[:-1]:
+            lane.requires_grad_(False)
+            for parameter in lane.parameters():
+                parameter.grad = None
 
     # ------------------------------------------------------------------ forward
 
@@ -149,10 +173,46 @@ class MultiLaneViT(ContinualModel):
         Returns:
             (batch, lanes, dim) fp32, the input of the heads.
         """
-        chosen = list(range(self.n_lanes) if lanes is None else lanes)
-        token = self.passes(images, [self.lanes.lane(i) for i in chosen])
+        chosen = range(self.n_lanes) if lanes is None else lanes
+        token = self.lane_tokens(images, [self.lanes[i] for i in chosen])
         features = self.backbone.vit.fc_norm(self.backbone.norm(token)).float()
         return unit_rows(features) if self.pre_head_norm else features
+
+    def lane_tokens(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
+        """Run lanes beside one frozen forward pass: class tokens (batch, lanes, dim)."""
+        self._count(len(images), lanes)
+        dtype = self.backbone.vit.cls_token.dtype
+        # (S, T, dim), and block -> (P, T, 2 * heads * head dim)
+        selectors = torch.stack([lane.selectors for lane in lanes], dim=1).to(dtype)
+        prompts = self.prompts_of(lanes)
+        rows = algebra.joined_start(self.backbone, selectors, len(images))
+        stream = algebra.frozen_states(self.backbone, images)
+        for i, block in enumerate(self.backbone.vit.blocks):
+            # No block reads the selectors after the last one.
+            evolve = i < self.backbone.depth - 1
+            state = next(stream)
+            rows = algebra.lanes_block(block, rows, state, prompts.get(i), evolve=evolve)
+            del state  # frees memory before the next block
+        return rows
+
+    def prompts_of(self, lanes: Sequence[Lane]) -> dict[int, Tensor]:
+        """Block -> prompts of all lanes in the ViT's precision."""
+        values = [lane.prompts for lane in lanes if lane.prompts is not None]
+        if not values:
+            return {}
+        # (blocks, lanes, 2, heads, length, width)
+        stacked = torch.stack(values, dim=1).to(self.backbone.vit.cls_token.dtype)
+        joined = stacked.permute(0, 4, 1, 2, 3, 5).flatten(3)
+        return dict(zip(self.prompted_blocks, joined.unbind(), strict=True))
+
+    def _count(self, batch: int, lanes: Sequence[Lane]) -> None:
+        """Count the cost of the lanes' own tokens, and of the selectors, which images share."""
+        counter, length = self.backbone.counter, self.prompt_shape[3]
+        for i in range(self.backbone.depth):
+            n_prompts = length if i in self.prompted_blocks else 0
+            macs = counter.shape.lane_macs(self.n_selectors, n_prompts)
+            counter.macs += batch * len(lanes) * macs
+        counter.macs += len(lanes) * counter.shape.slot_table_macs(self.n_selectors)
 
     # ------------------------------------------------------------------ logits
 
@@ -176,7 +236,7 @@ class MultiLaneViT(ContinualModel):
         features = sample.new_empty(len(sample), 0, dtype=torch.float32)
         if missing and images is not None:
             found = self.lane_features(images, missing)
-            lanes |= {i: self.lanes.lane(i).logits(found[:, k]) for k, i in enumerate(missing)}
+            lanes |= {i: self.lanes[i].logits(found[:, k]) for k, i in enumerate(missing)}
             features = found[:, -1] if missing[-1] == self.n_lanes - 1 else features
         lanes = {i: lanes[i] for i in wanted}
         parts = {} if self.training else {f"lane{i}": logits for i, logits in lanes.items()}
@@ -196,7 +256,7 @@ class MultiLaneViT(ContinualModel):
         logits = torch.full(shape, hidden, device=features.device)
         if encoding.lanes:
             # Lane i scores only its own classes.
-            columns = torch.cat([self.lanes.lane(i).classes for i in encoding.lanes])
+            columns = torch.cat([self.lanes[i].classes for i in encoding.lanes])
             found = torch.cat(list(encoding.lanes.values()), dim=1)
             logits = self.hide_unseen(logits.index_copy(1, columns, found))
         return Output(logits, features)
@@ -213,11 +273,25 @@ class MultiLaneViT(ContinualModel):
         if {k: v.shape for k, v in self.learned_state().items()} != {
             k: v.shape for k, v in state.items()
         }:
-            self.lanes = self.lanes.like(state, self.seen.device, "lanes.")
+            self.lanes = self._lanes_like(state)
         try:
             super().load_learned_state(state)
         except InputError:
             self.lanes = before
             raise
-        self.lanes.freeze_finished()
-        self.lane_of = self.lanes.owners()
+        self._freeze_finished()
+        owners = enumerate(self.lanes)
+        self.lane_of = {label: i for i, lane in owners for label in lane.classes.tolist()}
+
+    def _lanes_like(self, state: Mapping[str, Tensor]) -> list[Lane]:
+        """Make lanes with the shapes of a state dict; loading reports mismatches."""
+        made: list[Lane] = nn.ModuleList()  # type: ignore[assignment]
+        while f"lanes.{len(made)}.selectors" in state:
+            lane = self._lane()
+            of_heads = f"lanes.{len(made)}.heads."
+            while (classes := state.get(f"{of_heads}{len(lane.heads)}.classes")) is not None:
+                lane.heads.append(
+                    LaneHead(classes.tolist(), self.backbone.dim).to(self.seen.device)
+                )
+            made.append(lane)
+        return made

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from timm.models.vision_transformer import Block
@@ -148,23 +149,15 @@ def lanes_block(
     block: Block, rows: Tensor, state: FrozenState, prompts: Tensor | None, *, evolve: bool
 ) -> Tensor:
     """Apply :func:`joined_block` to all lanes, in chunks of bounded memory (exact)."""
-    batch, n_lanes = len(state.hidden), rows.shape[1]
+    batch = len(state.hidden)
     n_slots = len(rows) - batch
     n_keys = 1 + n_slots + (0 if prompts is None else len(prompts))
     # attention weights, keys and values of a lane
     of_lane = batch * (n_slots * state.hidden.shape[1] + n_keys * state.pairs.shape[-1])
     at_once = max(1, SUMMARY_NUMBERS // of_lane)
-    parts = [slice(start, start + at_once) for start in range(0, n_lanes, at_once)]
-    done = [
-        joined_block(
-            block,
-            rows[:, part],
-            state,
-            None if prompts is None else prompts[:, part],
-            evolve=evolve,
-        )
-        for part in parts
-    ]
+    own = repeat(None) if prompts is None else prompts.split(at_once, dim=1)
+    parts = zip(rows.split(at_once, dim=1), own, strict=False)
+    done = [joined_block(block, part, state, mine, evolve=evolve) for part, mine in parts]
     return done[0] if len(done) == 1 else torch.cat(done, dim=1)
 
 

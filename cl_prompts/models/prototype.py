@@ -63,15 +63,7 @@ class PrototypeViT(ContinualModel):
             annotated: (classes,) or (batch, classes) boolean mask of known entries, for
                 multi-label.
         """
-        if self.multi_label and isinstance(self.head, MultiLabelRidge):
-            self.head.update(features, labels, annotated)
-        else:
-            self.head.update(features, labels)
-
-    def settle(self) -> None:
-        """End a task: use the current solution for pseudo-labels."""
-        if isinstance(self.head, MultiLabelRidge):
-            self.head.settle()
+        self.head.update(features, labels, annotated if self.multi_label else None)
 
     def solve(self) -> None:
         """Compute all that scores need besides features."""

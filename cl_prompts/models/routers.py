@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.closed_form.ridge import Expansion, RidgeStatistics
+from cl_prompts.closed_form.ridge import Expansion, RandomExpansion, RidgeStatistics
 from cl_prompts.models.heads import LinearHead
 from cl_prompts.prompts.selectors import Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware, need_task
@@ -86,7 +86,6 @@ class AnalyticRouter(ExpertRouter):
         ridge: positive; its scale grows with the square of the queries' norm.
         expansion: distribution of R, see :class:`~cl_prompts.closed_form.ridge.RandomExpansion`.
         seed: of R.
-        dtype: of sums and solution.
 
     Example:
         >>> router = AnalyticRouter(2, 4, width=50, ridge=0.1)
@@ -113,13 +112,11 @@ class AnalyticRouter(ExpertRouter):
         ridge: float = 1e4,
         expansion: Expansion = "normal",
         seed: int = 0,
-        dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(n_experts)
         self.ridge = ridge
-        self.statistics = RidgeStatistics(
-            dim, n_experts, expansion=expansion, width=width, seed=seed, dtype=dtype
-        )
+        random = RandomExpansion(dim, width, expansion, seed=seed)
+        self.statistics = RidgeStatistics(dim, n_experts, expansion=random)
         # Columns are experts, one per task.
         self.statistics.class_axes, self.statistics.task_axes = {}, {"cross": 1}
         self.register_buffer("weight", None, persistent=False)

@@ -18,14 +18,14 @@ class SubspacePrototypes(nn.Module):
 
         S[o, c] = softmax over c of cos(p[o, i], p[c, i]),   p[o, j] = sum over c of S[o, c] p[c, j]
 
-    A class scores ``sigma (cos(f_i, p[c, i]) + alpha / t * sum over j != i of cos(f_j, p[c, j]))``
-    with t the number of the newest task from 0; in task 0 only the first term.
+    A class scores ``cos(f_i, p[c, i]) + alpha / t * sum over j != i of cos(f_j, p[c, j])`` with t
+    the number of the newest task from 0; in task 0 only the first term. The published factor sigma
+    does not change the order of classes.
 
     Args:
         dim: feature width in one subspace.
         n_classes: columns of the logits.
         n_tasks: subspaces.
-        sigma: factor on the scores; does not change the order of classes.
         alpha: weight of the other subspaces.
 
     Example:
@@ -41,11 +41,8 @@ class SubspacePrototypes(nn.Module):
     count: Tensor
     task_of: Tensor
 
-    def __init__(
-        self, dim: int, n_classes: int, n_tasks: int, *, sigma: float = 1.0, alpha: float = 0.1
-    ) -> None:
+    def __init__(self, dim: int, n_classes: int, n_tasks: int, *, alpha: float = 0.1) -> None:
         super().__init__()
-        self.sigma = sigma
         self.alpha = alpha
         self.register_buffer("prototypes", torch.zeros(n_classes, n_tasks, dim))
         self.register_buffer("count", torch.zeros(n_classes))
@@ -102,8 +99,7 @@ class SubspacePrototypes(nn.Module):
         # 1 for a class's own subspace, alpha / t for the others
         own = F.one_hot(self.task_of.clamp(min=0), n).to(cosines.dtype)
         weight = own + (1 - own) * (self.alpha / max(n - 1, 1))
-        scores = self.sigma * (cosines * weight).sum(dim=2)
-        return scores.masked_fill(~self.seen, -torch.inf)
+        return (cosines * weight).sum(dim=2).masked_fill(~self.seen, -torch.inf)
 
 
 def cosine(rows: Tensor, others: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from cl_prompts.checks import Positive, Size
 from cl_prompts.closed_form.layup import RIDGES, LayUP
 from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
@@ -48,9 +46,9 @@ class LayUPProbe(RanPACProbe):
     """Samples since the last selection of the ridge, stored for the next one; 0 for a fixed
     ridge."""
 
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
+    def make_classifier(self, dim: int, n_classes: int) -> SolvedClassifier:
         """Make the ridge regression on the features of all blocks."""
         shared = self.values_of("ridge", "held_out", "seed")
         if self.multi_label:
-            return MultiLabelRidge(dim, n_classes, dtype=dtype, **shared)
-        return LayUP(dim, n_classes, dtype=dtype, intercept=self.intercept, **shared)
+            return MultiLabelRidge(dim, n_classes, **shared)
+        return LayUP(dim, n_classes, intercept=self.intercept, **shared)

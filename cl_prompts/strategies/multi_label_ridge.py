@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from cl_prompts.checks import Positive, Size
-from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
+from cl_prompts.closed_form.multi_label_ridge import RIDGES, MultiLabelRidge
 from cl_prompts.metrics.multi_label import average_precision
 from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
 
@@ -54,7 +54,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
         """Select the ridge at the end of the first task, and finish it."""
         head = self.model.head
         if len(head.held) and not self.ridge_chosen:
-            head.choose_ridge(_minus_mean_precision)
+            head.choose_ridge(RIDGES, _minus_mean_precision)
             self.ridge_chosen = True
         super().finish_task()
 

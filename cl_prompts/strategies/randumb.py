@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
 from cl_prompts.checks import Count, Positive
 from cl_prompts.closed_form.kernel_lda import ClasswiseLDA
 from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
+from cl_prompts.closed_form.ridge import RandomExpansion
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 FLOOR = 1e-4
@@ -45,15 +44,11 @@ class RanDumb(PrototypeStrategy):
     memory_gib: Positive = 4.0
     """Limit of the class matrices' memory in GiB; more is refused."""
 
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> StreamingLDA:
+    def make_classifier(self, dim: int, n_classes: int) -> StreamingLDA:
         """Make the LDA on Fourier features, drawn from the run's seed."""
-        shared = {
-            "expansion": "fourier",
-            "dtype": dtype,
-            **self.values_of("width", "gamma", "seed"),
-        }
+        fourier = RandomExpansion(dim, self.width, "fourier", seed=self.seed, gamma=self.gamma)
         # Sigma = sum_c (n_c / n) OAS(S_c, n_c), and log(n_c / n) is added to scores.
         if self.covariance == "class":
-            return ClasswiseLDA(dim, n_classes, memory_gib=self.memory_gib, **shared)
+            return ClasswiseLDA(dim, n_classes, expansion=fourier, memory_gib=self.memory_gib)
         # Sigma = (1 - FLOOR) OAS(S, n) + FLOOR I, without priors.
-        return StreamingLDA(dim, n_classes, shrinkage="oas", floor=FLOOR, **shared)
+        return StreamingLDA(dim, n_classes, shrinkage="oas", floor=FLOOR, expansion=fourier)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-
 from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
 from cl_prompts.closed_form.prototype_classifiers import SolvedClassifier
@@ -60,12 +58,12 @@ class RanPACProbe(PrototypeStrategy):
     held_out: Size = 1000
     """Samples that select the ridge, whose features are stored; 0 for a fixed ridge."""
 
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
+    def make_classifier(self, dim: int, n_classes: int) -> SolvedClassifier:
         """Make RanPAC, with projection and held-out sample drawn from the run's seed."""
         shared = self.values_of("expansion", "ridge", "held_out", "seed")
         if self.multi_label:
-            return MultiLabelRidge(dim, n_classes, dtype=dtype, width=self.projection, **shared)
-        return RanPAC(dim, n_classes, dtype=dtype, projection=self.projection, **shared)
+            return MultiLabelRidge(dim, n_classes, width=self.projection, **shared)
+        return RanPAC(dim, n_classes, projection=self.projection, **shared)
 
     def finish_task(self) -> None:
         """Select the ridge."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.strategies.balanced_ridge import BalancedRidgeProbe
@@ -34,8 +32,8 @@ class Recommended(BalancedRidgeProbe):
 
     features: str = "blocks:half"
 
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:
+    def make_classifier(self, dim: int, n_classes: int) -> PrototypeClassifier:
         """Make the classifier for the kind of labels."""
         if self.multi_label:
-            return MultiLabelRidge(dim, n_classes, dtype=dtype)
-        return super().make_classifier(dim, n_classes, dtype)
+            return MultiLabelRidge(dim, n_classes)
+        return super().make_classifier(dim, n_classes)

@@ -212,8 +212,8 @@ def test_fused_lanes_are_literal_lanes_on_any_class_token(family: str) -> None:
     torch.testing.assert_close(fused, written, atol=1e-5, rtol=1e-4)
     for model, logits in zip(made, (fused, written), strict=True):
         logits.sum().backward()
-        assert model.lanes.lane(-1).prompts is not None
-    lanes = [model.lanes.lane(-1) for model in made]
+        assert model.lanes[-1].prompts is not None
+    lanes = [model.lanes[-1] for model in made]
     torch.testing.assert_close(lanes[0].prompts.grad, lanes[1].prompts.grad, atol=1e-5, rtol=1e-3)
     torch.testing.assert_close(
         lanes[0].selectors.grad, lanes[1].selectors.grad, atol=1e-4, rtol=1e-3

@@ -122,7 +122,7 @@ def test_the_ridge_of_the_best_held_out_precision() -> None:
     held = {tuple(row) for row in model.held.features[:, :-1].float().tolist()}
     inside = torch.tensor([tuple(row) in held for row in x.tolist()])
     assert int(inside.sum()) == 30
-    best = model.choose_ridge(minus_map, (1.0, 100.0, 1e4))
+    best = model.choose_ridge((1.0, 100.0, 1e4), minus_map)
     precision = {}
     for ridge in (1.0, 100.0, 1e4):
         rest = MultiLabelRidge(6, 4, ridge=ridge)

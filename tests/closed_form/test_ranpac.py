@@ -58,7 +58,7 @@ def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
 
 
 def test_a_ridge_too_small_for_the_precision_says_so() -> None:
-    tiny = RanPAC(3, 2, projection=50, ridge=1e-30, dtype=torch.float32)
+    tiny = RanPAC(3, 2, projection=50, ridge=1e-30).float()
     tiny.update(torch.full((4, 3), 1e3), torch.tensor([0, 1, 0, 1]))
     with pytest.raises(RunError, match="the ridge 1e-30 is too small"):
         tiny.logits(torch.zeros(1, 3))

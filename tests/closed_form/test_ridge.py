@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from cl_prompts.closed_form.ridge import RandomExpansion, RidgeStatistics
+from cl_prompts.closed_form.ridge import RandomExpansion, RidgeStatistics, mean_squared_error
 from tests.golden_numbers import Golden
 
 GOLDEN = Golden("analytic")
@@ -49,7 +49,7 @@ def fed(width: int | None, passes: int = 1) -> tuple[RidgeStatistics, list[Tenso
     if width is None:
         ridge = RidgeStatistics(12, 7, intercept=True)
     else:
-        ridge = RidgeStatistics(12, 7, expansion="normal", width=width)
+        ridge = RidgeStatistics(12, 7, expansion=RandomExpansion(12, width))
         assert ridge.expansion is not None
         ridge.expansion.matrix = GOLDEN("projection")
     solutions = []
@@ -92,7 +92,7 @@ def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:
     ridge = RidgeStatistics(6, 3)
     ridge.add(ridge.inputs(x), y, weights)
     gram = ridge.gram.clone()
-    held = ridge.inputs(x[:40]), y[:40].double(), weights[:40]
+    h, targets = ridge.inputs(x[:40]), y[:40].double()
     found: list[Tensor] = []
 
     def size(scores: Tensor, _: Tensor) -> float:
@@ -100,15 +100,15 @@ def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:
         return float(scores.square().mean())
 
     candidates = (1e-3, 1e1, 1e3, 1e5)
-    best = ridge.choose_ridge(held, candidates=candidates)
-    worst = ridge.choose_ridge(held, candidates=candidates, error=size)
+    best = ridge.choose_ridge(h, targets, weights[:40], candidates, mean_squared_error)
+    worst = ridge.choose_ridge(h, targets, weights[:40], candidates, size)
     assert worst == 1e5
     assert torch.equal(ridge.gram, gram)
     rest = RidgeStatistics(6, 3)
     rest.add(rest.inputs(x[40:]), y[40:], weights[40:])
-    want = torch.stack([held[0] @ rest.solve(r) for r in candidates])
+    want = torch.stack([h @ rest.solve(r) for r in candidates])
     torch.testing.assert_close(torch.stack(found), want)
-    assert best == candidates[int((want - held[1]).square().mean(dim=(1, 2)).argmin())]
+    assert best == candidates[int((want - targets).square().mean(dim=(1, 2)).argmin())]
 
 
 def test_a_kernel_of_repeated_features_has_the_width_of_their_size() -> None:

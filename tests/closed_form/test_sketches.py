@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,16 +51,3 @@ def test_the_sketch_reduces_squared_singular_values_by_the_largest_left_out() ->
     sketch = compressed(torch.diag(torch.tensor([5.0, 4.0, 3.0, 1.0]).double()), 2)
     want = torch.diag(torch.tensor([16.0, 7.0, 0.0, 0.0]).double())
     torch.testing.assert_close(sketch.T @ sketch, want)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_merged_sketches_keep_the_bound(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    parts = [torch.randn(n, 12, generator=generator).double() for n in (5, 40, 17)]
-    whole = torch.cat(parts)
-    sketches = ClassSketches(4, 12, n_classes=1)
-    for part in parts:
-        sketches.add(0, sketched(part, 4, [3, 9]))
-    least, greatest = error(whole, sketches.rows[0])
-    assert least >= -1e-9
-    assert greatest <= float(whole.square().sum()) / 4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -14,48 +12,24 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from cl_prompts.closed_form.anacp import AnaCP
-from cl_prompts.closed_form.balanced_ridge import BalancedRidge
 from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
 from cl_prompts.closed_form.held_out import HeldOutSample
-from cl_prompts.closed_form.kernel_lda import ClasswiseLDA, KernelLDA
-from cl_prompts.closed_form.layup import LayUP
-from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
+from cl_prompts.closed_form.kernel_lda import KernelLDA
 from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
-from cl_prompts.closed_form.pooled_ridge import PooledRidge
-from cl_prompts.closed_form.prototype_classifiers import NearestClassMean, StreamingLDA
+from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
 from cl_prompts.closed_form.ranpac import RanPAC
 from cl_prompts.closed_form.sums import combine, order_matters, sums_of, zero
 from cl_prompts.errors import InputError
-from tests.models.classifier_data import CLASSES, DIM, data
+from tests.models.classifier_data import CLASSES, DIM, SUMS, data
 
 X, Y = data(120)
 AT = torch.randn(20, DIM, generator=torch.Generator().manual_seed(1))
 
-MAKERS: dict[str, Callable[[], Any]] = {
-    "ncm": lambda: NearestClassMean(DIM, CLASSES),
-    "slda": lambda: StreamingLDA(DIM, CLASSES, shrinkage=0.1),
-    "balanced_ridge": lambda: PooledRidge(DIM, CLASSES),
-    "ranpac": lambda: RanPAC(DIM, CLASSES, projection=40, ridge=3.0),
-    "gacl": lambda: RanPAC(DIM, CLASSES, projection=40, expansion="uniform", ridge=0.3),
-    "layup": lambda: LayUP(DIM, CLASSES, intercept=True, held_out=0),
-    "air": lambda: BalancedRidge(DIM, CLASSES, projection=20, ridge=0.3),
-    "klda": lambda: KernelLDA(DIM, CLASSES, width=20, gamma=0.01, members=2),
-    "randumb": lambda: ClasswiseLDA(DIM, CLASSES, expansion="fourier", width=10, gamma=0.01),
-    "fecam": lambda: MahalanobisPerClass(DIM, CLASSES),
-    "anacp": lambda: AnaCP(DIM, CLASSES, projection=30, ridge=0.3, samples=9),
-    "anacp_class": lambda: AnaCP(
-        DIM, CLASSES, projection=30, ridge=0.3, samples=9, drawn_from="class"
-    ),
-    "rda": lambda: RegularisedDiscriminant(DIM, CLASSES, rank=0),
-    "rda_full": lambda: RegularisedDiscriminant(DIM, CLASSES, rank="full"),
-    "multi_label_ridge": lambda: MultiLabelRidge(DIM, CLASSES),
-}
 
-
-def on(name: str, rows: Any) -> Any:
-    """A classifier trained on some rows, in two batches."""
-    made = MAKERS[name]()
-    for part in np.array_split(np.asarray(rows, dtype=int), 2):
+def on(name: str, rows: Any, batches: int = 2) -> Any:
+    """A classifier trained on some rows."""
+    made = SUMS[name]()
+    for part in np.array_split(np.asarray(rows, dtype=int), batches):
         if len(part):
             made.update(X[part], Y[part])
     return made
@@ -76,19 +50,21 @@ def assert_same(found: Any, want: Any) -> None:
         assert float(gap) <= 1e-7 * max(1.0, float(same[seen].abs().max()))
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", SUMS)
 @settings(max_examples=6)
-@given(seed=st.integers(0, 10**6), parts=st.integers(1, 9))
-def test_parts_in_any_order_are_one_run(name: str, seed: int, parts: int) -> None:
+@given(seed=st.integers(0, 10**6), parts=st.integers(1, 9), batches=st.integers(1, 9))
+def test_parts_in_any_order_and_batches_are_one_run(
+    name: str, seed: int, parts: int, batches: int
+) -> None:
     draws = np.random.default_rng(seed)
     pieces = np.array_split(draws.permutation(len(X)), np.sort(draws.integers(0, 120, parts - 1)))
-    whole = MAKERS[name]()
+    whole = SUMS[name]()
     for rows in pieces:
-        whole.add(on(name, rows))
-    assert_same(whole, on(name, range(len(X))))
+        whole.add(on(name, rows, batches))
+    assert_same(whole, on(name, range(len(X)), 1))
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", SUMS)
 @settings(max_examples=6)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 60))
 def test_what_is_subtracted_was_never_there(name: str, seed: int, n: int) -> None:
@@ -105,23 +81,23 @@ def test_one_remaining_sample_of_a_class_has_no_scatter() -> None:
     assert not whole.classes.scatters.any()  # not even the last bits
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", SUMS)
 def test_a_class_is_subtracted_and_all_is_zeroed(name: str) -> None:
     of_class = (Y == 2).numpy()
     whole = on(name, range(len(X)))
-    assert whole.subtract(on(name, np.flatnonzero(of_class))) >= 1
+    whole.subtract(on(name, np.flatnonzero(of_class)))
     assert_same(whole, on(name, np.flatnonzero(~of_class)))
     if name != "multi_label_ridge":  # it scores classes that were met 0
         assert not whole.seen[2]
     zero(whole)
-    assert_same(whole, MAKERS[name]())
+    assert_same(whole, SUMS[name]())
     whole.update(X, Y)
     assert_same(whole, on(name, range(len(X))))
 
 
 def test_a_union_of_reservoirs_is_a_uniform_sample() -> None:
     counts = np.zeros(30)
-    for seed in range(400):
+    for seed in range(150):
         held = [HeldOutSample(6, 1, 1, seed=2 * seed + i) for i in range(2)]
         for sample, rows in zip(held, (range(9), range(9, 30)), strict=True):
             sample.add(torch.tensor(rows)[:, None].double(), torch.zeros(len(rows), 1))
@@ -133,29 +109,13 @@ def test_a_union_of_reservoirs_is_a_uniform_sample() -> None:
     assert held[0].reservoir.offered == 30
 
 
-def test_removed_sums_that_leave_rounding_alone_are_refused() -> None:
-    ridge = NearestClassMean(2, 2)
-    other = deepcopy(ridge)
-    scatter = StreamingLDA(2, 2)
-    much, little = 1e9 * torch.randn(50, 2).double(), 1e-3 * torch.randn(9, 2).double()
-    labels = torch.zeros(50, dtype=torch.int64)
-    scatter.update(much, labels)
-    part = deepcopy(scatter)
-    scatter.update(little, labels[:9] + 1)
-    with pytest.raises(InputError, match="fewer than 6 digits of scatter would remain"):
-        scatter.subtract(part)
-    ridge.update(torch.ones(3, 2), torch.zeros(3, dtype=torch.int64))
-    other.update(torch.ones(3, 2), torch.zeros(3, dtype=torch.int64))
-    assert ridge.subtract(other) == 1.0
-
-
 @pytest.mark.parametrize(
     ("made", "other", "sign", "says"),
     [
-        (MAKERS["ncm"], MAKERS["slda"], 1, "different parts"),
-        (MAKERS["ncm"], lambda: NearestClassMean(DIM, 3), 1, "give both the same classes"),
+        (SUMS["ncm"], SUMS["slda"], 1, "different parts"),
+        (SUMS["ncm"], lambda: NearestClassMean(DIM, 3), 1, "give both the same classes"),
         (
-            MAKERS["ranpac"],
+            SUMS["ranpac"],
             lambda: RanPAC(DIM, CLASSES, projection=40, seed=1),
             1,
             "matrix differs",
@@ -174,7 +134,7 @@ def test_what_is_no_sum_is_refused(made: Any, other: Any, sign: int, says: str) 
 
 
 def test_order_matters_to_samples_and_to_a_width_of_the_first_batch() -> None:
-    assert [name for name in MAKERS if order_matters(MAKERS[name]())] == []
+    assert [name for name in SUMS if order_matters(SUMS[name]())] == []
     says = [
         order_matters(made)
         for made in (

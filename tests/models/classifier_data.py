@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 
-from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
+from cl_prompts.closed_form.anacp import AnaCP
+from cl_prompts.closed_form.balanced_ridge import BalancedRidge
+from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
+from cl_prompts.closed_form.kernel_lda import ClasswiseLDA, KernelLDA
+from cl_prompts.closed_form.layup import LayUP
+from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
+from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
+from cl_prompts.closed_form.pooled_ridge import PooledRidge
+from cl_prompts.closed_form.prototype_classifiers import (
+    NearestClassMean,
+    PrototypeClassifier,
+    StreamingLDA,
+)
+from cl_prompts.closed_form.ranpac import RanPAC
+from cl_prompts.closed_form.ridge import RandomExpansion
 
 # class 3 never occurs
 DIM = 12
 CLASSES = 5
 ABSENT = 3
 PRESENT = (0, 1, 2, 4)
+
+
+#: classifiers whose state is a sum over samples
+SUMS: dict[str, Callable[[], Any]] = {
+    "ncm": lambda: NearestClassMean(DIM, CLASSES),
+    "euclidean": lambda: NearestClassMean(DIM, CLASSES, metric="euclidean"),
+    "slda": lambda: StreamingLDA(DIM, CLASSES, shrinkage=0.1),
+    "balanced_ridge": lambda: PooledRidge(DIM, CLASSES),
+    "ranpac": lambda: RanPAC(DIM, CLASSES, projection=40, ridge=3.0),
+    "gacl": lambda: RanPAC(DIM, CLASSES, projection=40, expansion="uniform", ridge=0.3),
+    "layup": lambda: LayUP(DIM, CLASSES, intercept=True, held_out=0),
+    "air": lambda: BalancedRidge(DIM, CLASSES, projection=20, ridge=0.3),
+    "klda": lambda: KernelLDA(DIM, CLASSES, width=20, gamma=0.01, members=2),
+    "randumb": lambda: ClasswiseLDA(DIM, CLASSES, expansion=fourier()),
+    "randumb_pooled": lambda: StreamingLDA(
+        DIM, CLASSES, expansion=fourier(), shrinkage="oas", floor=1e-4
+    ),
+    "fecam": lambda: MahalanobisPerClass(DIM, CLASSES),
+    "fecam_toolbox": lambda: MahalanobisPerClass(DIM, CLASSES, form="toolbox"),
+    "anacp": lambda: AnaCP(DIM, CLASSES, projection=30, ridge=0.3, samples=9),
+    "anacp_class": lambda: AnaCP(
+        DIM, CLASSES, projection=30, ridge=0.3, samples=9, drawn_from="class"
+    ),
+    "rda": lambda: RegularisedDiscriminant(DIM, CLASSES, rank=0),
+    "rda_full": lambda: RegularisedDiscriminant(DIM, CLASSES, rank="full"),
+    "multi_label_ridge": lambda: MultiLabelRidge(DIM, CLASSES),
+}
+
+
+def fourier() -> RandomExpansion:
+    return RandomExpansion(DIM, 10, "fourier", gamma=0.01)
 
 
 def data(n: int = 150, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

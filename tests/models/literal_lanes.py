@@ -12,7 +12,7 @@ from torch import Tensor
 from cl_prompts.backbones.attention import attend, attention_output, by_head, project, scaled
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as lanes
-from cl_prompts.models.lanes import Lane, LanePasses
+from cl_prompts.models.lanes import Lane
 from cl_prompts.models.multi_lane import MultiLaneViT
 
 
@@ -56,20 +56,21 @@ def block_output(
     return tokens + scaled(block, 2, block.mlp(block.norm2(tokens)))
 
 
-def raw_tables(passes: LanePasses, some: Sequence[Lane]) -> tuple[Tensor, dict[int, Tensor]]:
+def raw_tables(model: MultiLaneViT, some: Sequence[Lane]) -> tuple[Tensor, dict[int, Tensor]]:
     """Selectors (T, S, dim), and block -> prompts (T, 2, heads, P, head dim)."""
-    selectors = torch.stack([lane.selectors for lane in some]).to(passes.dtype)
+    dtype = model.backbone.vit.cls_token.dtype
+    selectors = torch.stack([lane.selectors for lane in some]).to(dtype)
     of_lanes = [lane.prompts for lane in some if lane.prompts is not None]
     if not of_lanes:
         return selectors, {}
-    prompts = torch.stack(of_lanes, dim=1).to(passes.dtype)
-    return selectors, dict(zip(passes.blocks, prompts, strict=True))
+    prompts = torch.stack(of_lanes, dim=1).to(dtype)
+    return selectors, dict(zip(model.prompted_blocks, prompts, strict=True))
 
 
-class LiteralPasses(LanePasses):
-    """Passes of lanes by the formulas."""
+class LiteralLanes(MultiLaneViT):
+    """Lanes by the formulas."""
 
-    def __call__(self, images: Tensor, some: Sequence[Lane]) -> Tensor:
+    def lane_tokens(self, images: Tensor, some: Sequence[Lane]) -> Tensor:
         """Run T lanes on images -> (batch, T, dim)."""
         selectors, prompts = raw_tables(self, some)
         tokens = start(self.backbone, selectors, len(images))
@@ -82,7 +83,5 @@ class LiteralPasses(LanePasses):
 
 def multi_lane(backbone: FrozenViT, n_classes: int, impl: str, **options: Any) -> MultiLaneViT:
     """A model in the package's form, ``"fused"``, or by the formulas, ``"literal"``."""
-    model = MultiLaneViT(backbone, n_classes, **options)
-    if impl == "literal":
-        model.passes = LiteralPasses(backbone, model.passes.blocks)
-    return model
+    kind = {"fused": MultiLaneViT, "literal": LiteralLanes}[impl]
+    return kind(backbone, n_classes, **options)

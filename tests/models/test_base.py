@@ -30,20 +30,17 @@ class Constant(ContinualModel):
 IMAGES = torch.rand(2, 3, 16, 16)
 
 
-def test_classes_open_by_their_labels() -> None:
-    model = Constant()
-    assert (model(IMAGES) == -torch.inf).all()
-    model.observe_classes(torch.tensor([[1], [3], [1]]))
-    assert model.seen.tolist() == [False, True, False, True]
-    assert model(IMAGES).tolist() == [[-torch.inf, 2, -torch.inf, 2]] * 2
-
-
-def test_multi_hot_labels_open_the_classes_that_occur() -> None:
-    model = Constant(multi_label=True)
-    assert not model(IMAGES).any()
-    model.observe_classes(torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0]]))
+@pytest.mark.parametrize(
+    ("first", "then", "hidden"),
+    [([[1], [1]], [[0], [1]], -torch.inf), ([[0, 1, 0, 0]], [[1, 1, 0, 0]], 0.0)],
+)
+def test_classes_open_by_their_labels(first: Any, then: Any, hidden: float) -> None:
+    model = Constant(multi_label=hidden == 0)
+    assert (model(IMAGES) == hidden).all()
+    for labels in (first, then):
+        model.observe_classes(torch.tensor(labels))
     assert model.seen.tolist() == [True, True, False, False]
-    assert model(IMAGES).tolist() == [[2, 2, 0, 0]] * 2  # unseen classes score 0
+    assert model(IMAGES).tolist() == [[2, 2, hidden, hidden]] * 2
 
 
 def test_the_learned_state_leaves_the_frozen_backbone_out(tmp_path: Path) -> None:

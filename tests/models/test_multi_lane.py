@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.multi_lane import MultiLaneViT
+from tests.models.literal_lanes import multi_lane
 from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(5))
@@ -19,7 +20,7 @@ TARGETS = torch.randint(0, 2, (6, 8), generator=torch.Generator().manual_seed(6)
 TASKS = ([0, 5], [1, 2], [7, 3, 4])
 
 
-def model_of(n_lanes: int = 0, **options: Any) -> MultiLaneViT:
+def model_of(n_lanes: int = 0, impl: str = "fused", **options: Any) -> MultiLaneViT:
     torch.manual_seed(2)
     options = {
         "n_selectors": 3,
@@ -27,7 +28,7 @@ def model_of(n_lanes: int = 0, **options: Any) -> MultiLaneViT:
         "prompted_blocks": (0, 2),
         "init": "uniform",
     } | options
-    model = MultiLaneViT(tiny_vit(), 8, **options)
+    model = multi_lane(tiny_vit(), 8, impl, **options)
     for classes in TASKS[:n_lanes]:
         model.open_lane(classes, copy_previous=False)
     return model
@@ -43,7 +44,7 @@ def train(model: MultiLaneViT, steps: int = 3, *, weight_decay: float = 0.1) -> 
         if model.multi_label:
             loss = multi_label_loss(logits, TARGETS, model.columns())
         else:
-            loss = F.cross_entropy(logits, torch.full((6,), int(model.lanes.lane(-1).classes[0])))
+            loss = F.cross_entropy(logits, torch.full((6,), int(model.lanes[-1].classes[0])))
         loss.backward()
         optimizer.step()
     model.eval()
@@ -54,10 +55,6 @@ def scores(model: MultiLaneViT) -> Tensor:
     return model.eval().run(IMAGES).logits
 
 
-# -------------------------------------------------------------------------------------------------
-# lanes and their classes
-
-
 @pytest.mark.parametrize("multi_label", [True, False])
 def test_finished_lanes_never_change(multi_label: bool) -> None:
     model = model_of(multi_label=multi_label)
@@ -65,24 +62,22 @@ def test_finished_lanes_never_change(multi_label: bool) -> None:
     kept: list[tuple[dict[str, Tensor], Tensor, Tensor]] = []
     for classes in TASKS:
         model.open_lane(classes)
-        start = copy.deepcopy(model.lanes.lane(-1).state_dict())
+        start = copy.deepcopy(model.lanes[-1].state_dict())
         train(model)
         assert all(
             not torch.equal(start[k], v)
-            for k, v in model.lanes.lane(-1).state_dict().items()
+            for k, v in model.lanes[-1].state_dict().items()
             if "classes" not in k
         )
         for i, (state, columns, logits) in enumerate(kept):
-            assert all(
-                torch.equal(state[k], v) for k, v in model.lanes.lane(i).state_dict().items()
-            )
+            assert all(torch.equal(state[k], v) for k, v in model.lanes[i].state_dict().items())
             assert not any(
-                p.requires_grad or p.grad is not None for p in model.lanes.lane(i).parameters()
+                p.requires_grad or p.grad is not None for p in model.lanes[i].parameters()
             )
             torch.testing.assert_close(scores(model)[:, columns], logits, atol=1e-6, rtol=0)
         columns = model.columns()
         kept.append(
-            (copy.deepcopy(model.lanes.lane(-1).state_dict()), columns, scores(model)[:, columns])
+            (copy.deepcopy(model.lanes[-1].state_dict()), columns, scores(model)[:, columns])
         )
     assert all(torch.equal(v, model.backbone.state_dict()[k]) for k, v in backbone.items())
     assert not any(p.requires_grad for p in model.backbone.parameters())
@@ -93,17 +88,17 @@ def test_classes_that_come_later_leave_the_others_alone() -> None:
     model.open_lane([4])
     train(model)
     before = scores(model)[:, 4]
-    rows = model.lanes.lane(0).parts[0].weight
+    rows = model.lanes[0].heads[0].weight
     model.add_classes([6, 1])
     model.add_classes([])
-    assert model.lanes.lane(0).parts[0].weight is rows  # an optimizer keeps its state
-    assert model.lanes.lane(0).classes.tolist() == [4, 6, 1]
+    assert model.lanes[0].heads[0].weight is rows  # an optimizer keeps its state
+    assert model.lanes[0].classes.tolist() == [4, 6, 1]
     assert model.columns().nonzero().flatten().tolist() == [1, 4, 6]
     assert model.seen.nonzero().flatten().tolist() == [1, 4, 6]
     assert torch.equal(scores(model)[:, 4], before)
     assert (scores(model)[:, [1, 6]] != 0).all()
     train(model)
-    assert all(part.weight.abs().max() > 0.03 for part in model.lanes.lane(0).parts)
+    assert all(part.weight.abs().max() > 0.03 for part in model.lanes[0].heads)
 
 
 def test_initial_scale() -> None:
@@ -111,21 +106,18 @@ def test_initial_scale() -> None:
     for n_tasks, spread in ((None, 1.0), (4, 0.5)):
         model = model_of(0, n_tasks=n_tasks, **options)
         model.open_lane([0])
-        lane = model.lanes.lane(0)
+        lane = model.lanes[0]
         assert lane.selectors.norm().item() == pytest.approx(1, abs=1e-5)
         for block in lane.prompts:
             keys, values = block.flatten(1)
             assert keys.norm().item() == pytest.approx(spread, abs=1e-5)
             assert keys.std().item() == pytest.approx(spread / (20 * 16) ** 0.5, rel=0.01)
             assert (keys @ values).item() == pytest.approx(0, abs=1e-5)
-        assert 0.005 < lane.parts[0].weight.std() < 0.05
-        assert not lane.parts[0].bias.any()
-    uniform = model_of(1).lanes.lane(0)
+        assert 0.005 < lane.heads[0].weight.std() < 0.05
+        assert not lane.heads[0].bias.any()
+    uniform = model_of(1).lanes[0]
     assert uniform.selectors.abs().max() <= 1
     assert uniform.prompts.std().item() == pytest.approx(3**-0.5, rel=0.2)
-
-
-# ------------------------------------------------------------------------------------------- passes
 
 
 def test_stamps_tell_when_a_lane_moved() -> None:
@@ -148,14 +140,18 @@ def test_stamps_tell_when_a_lane_moved() -> None:
     assert all(model.cache_keys()[k] != v for k, v in moved.items())
 
 
+@pytest.mark.parametrize("impl", ["fused", "literal"])
+@pytest.mark.parametrize("prompt_length", [0, 2])
+def test_lanes_do_not_see_each_other(impl: str, prompt_length: int) -> None:
+    model = model_of(3, impl, prompt_length=prompt_length)
+    together = model.lane_features(IMAGES)
+    for i in (2, 0, 1):
+        torch.testing.assert_close(model.lane_features(IMAGES, [i])[:, 0], together[:, i])
+    assert not torch.allclose(together[:, 0], together[:, 1])
+
+
 def test_before_the_first_lane() -> None:
     for multi_label, value in ((True, 0.0), (False, -torch.inf)):
         model = model_of(0, multi_label=multi_label)
         assert (scores(model) == value).all()
         assert model.needs_images([])
-
-
-# -------------------------------------------------------------------------------------------- state
-
-
-# ---------------------------------------------------------------------------------------- bad input

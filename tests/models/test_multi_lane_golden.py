@@ -64,8 +64,8 @@ def golden_model(tasks: int, impl: str = "fused", **options: Any) -> MultiLaneVi
         for task, lane in enumerate(model.lanes):
             lane.selectors.copy_(frozen["selectors"][task])
             lane.prompts.copy_(prompts[:, task])
-            lane.parts[0].weight.copy_(frozen["head.weight"][classes_of(task)])
-            lane.parts[0].bias.copy_(frozen["head.bias"][classes_of(task)])
+            lane.heads[0].weight.copy_(frozen["head.weight"][classes_of(task)])
+            lane.heads[0].bias.copy_(frozen["head.bias"][classes_of(task)])
     return model
 
 
@@ -79,37 +79,37 @@ def same_gradients(model: MultiLaneViT, case: str, task: int) -> None:
     def golden(name: str) -> Tensor:
         return GOLDEN[f"{case}/grad_{name}"]
 
-    lane = model.lanes.lane(-1)
+    lane = model.lanes[-1]
     close(lane.selectors.grad, golden("selectors")[task], 1e-6, 1e-4)
     for i in (0, 1):
         if f"{case}/grad_prompts_layer{i}" in GOLDEN:
             prompts = own_layout(golden(f"prompts_layer{i}"))[task].contiguous()
             close(lane.prompts.grad[i], prompts, 1e-6, 1e-4)
     if f"{case}/grad_head_weight" in GOLDEN:
-        close(lane.parts[0].weight.grad, golden("head_weight")[classes_of(task)], 1e-6, 1e-4)
-        close(lane.parts[0].bias.grad, golden("head_bias")[classes_of(task)], 1e-6, 1e-4)
+        close(lane.heads[0].weight.grad, golden("head_weight")[classes_of(task)], 1e-6, 1e-4)
+        close(lane.heads[0].bias.grad, golden("head_bias")[classes_of(task)], 1e-6, 1e-4)
     trained = {id(p) for p in lane.parameters()}
     assert all(p.grad is None for p in model.parameters() if id(p) not in trained)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("task", [0, 1, 2])
+@torch.no_grad()
 def test_evaluation(task: int, impl: str) -> None:
     case = f"eval_concat_t{task}"
     for multi_label, name in ((True, "logits"), (False, "logits_masked_neginf")):
         model = golden_model(task + 1, impl, multi_label=multi_label).eval()
-        with torch.no_grad():
-            close(model.run(IMAGES).logits, GOLDEN[f"{case}/{name}"])
-            close(model.lane_features(IMAGES), GOLDEN[f"{case}/lane_cls"])
-            close(model.backbone(IMAGES), GOLDEN[f"{case}/frozen_cls"])
+        close(model.run(IMAGES).logits, GOLDEN[f"{case}/{name}"])
+        close(model.lane_features(IMAGES), GOLDEN[f"{case}/lane_cls"])
+        close(model.backbone(IMAGES), GOLDEN[f"{case}/frozen_cls"])
 
 
 def test_states_of_every_block() -> None:
     model = golden_model(3).eval()
-    selectors, prompts = literal.raw_tables(model.passes, list(model.lanes))
+    selectors, prompts = literal.raw_tables(model, model.lanes)
     blocks = model.backbone.vit.blocks
     rows = lanes.joined_start(model.backbone, selectors.transpose(0, 1), 4)
-    joined = model.passes._prompts(list(model.lanes))
+    joined = model.prompts_of(model.lanes)
     tokens = literal.start(model.backbone, selectors, 4)
     with torch.no_grad():
         for i, state in enumerate(lanes.frozen_states(model.backbone, IMAGES)):
@@ -183,8 +183,8 @@ def test_five_adam_steps(impl: str) -> None:
         for i in (0, 1):
             prompts = own_layout(GOLDEN[f"adam5_t1/prompts_layer{i}"])[task].contiguous()
             close(lane.prompts[i].detach(), prompts, 1e-4)
-        close(lane.parts[0].weight.detach(), GOLDEN["adam5_t1/head_weight"][classes_of(task)], 1e-4)
-        close(lane.parts[0].bias.detach(), GOLDEN["adam5_t1/head_bias"][classes_of(task)], 1e-4)
+        close(lane.heads[0].weight.detach(), GOLDEN["adam5_t1/head_weight"][classes_of(task)], 1e-4)
+        close(lane.heads[0].bias.detach(), GOLDEN["adam5_t1/head_bias"][classes_of(task)], 1e-4)
 
 
 def test_the_next_lane_copies_the_last() -> None:
@@ -195,6 +195,4 @@ def test_the_next_lane_copies_the_last() -> None:
         assert torch.equal(
             lane.prompts[0], own_layout(GOLDEN["next_task_0to1/prompts_layer0"])[task]
         )
-    assert torch.equal(
-        model.lanes.lane(0).parts[0].weight, GOLDEN["next_task_0to1/head_weight"][:4]
-    )
+    assert torch.equal(model.lanes[0].heads[0].weight, GOLDEN["next_task_0to1/head_weight"][:4])

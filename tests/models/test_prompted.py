@@ -105,19 +105,7 @@ def test_keys_are_found_below_the_selectors_around_them() -> None:
     assert usage.tolist() == [1, 0, 2, 0]  # a copy
 
 
-def test_similarity_is_the_cosine_between_keys() -> None:
-    keys = NearestKeys(3, 16)
-    with torch.no_grad():
-        keys.key.zero_()
-        keys.key[0, 0] = 2.0
-        keys.key[1, 0] = -3.0
-        keys.key[2, 1] = 1.0
-    found = key_similarity(model_of(keys, PrefixPool(3, (0,), 2, 16, 2)))
-    assert found is not None
-    assert found.tolist() == [[1, -1, 0], [-1, 1, 0], [0, 0, 1]]
-
-
-def test_keys_that_differ_by_block_are_averaged() -> None:
+def test_similarity_is_the_cosine_between_keys_averaged_over_blocks() -> None:
     selector = AttentionWeights(2, 4, 16)
     with torch.no_grad():
         selector.key.rows[0].normal_()  # they begin orthogonal, with the same cosines everywhere

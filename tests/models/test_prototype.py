@@ -54,7 +54,7 @@ def test_several_labels_an_image_go_to_a_ridge_with_what_is_annotated() -> None:
     model.observe_classes(labels * known)
     model.learn(features, labels, known)
     twin.update(features, labels, known)
-    model.settle()
+    model.head.settle()
     assert torch.equal(model.run(IMAGES).logits, twin(features))
     assert not model(IMAGES)[:, 2].any()
     assert model.head.settled.tolist() == known.tolist()

@@ -8,10 +8,10 @@ import torch
 
 from cl_prompts.closed_form.anacp import AnaCP
 from cl_prompts.closed_form.balanced_ridge import BalancedRidge
-from cl_prompts.closed_form.kernel_lda import ClasswiseLDA, KernelLDA
+from cl_prompts.closed_form.kernel_lda import ClasswiseLDA
 from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
 from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
-from cl_prompts.closed_form.ridge import RidgeStatistics
+from cl_prompts.closed_form.ridge import RandomExpansion, RidgeStatistics
 from cl_prompts.models.adapted import AdaptedViT
 from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.mixture_head import MixtureHead
@@ -38,8 +38,7 @@ CASES = {
     "memory of AIR": lambda: BalancedRidge(8, 100, projection=5000),
     "memory of AnaCP": lambda: AnaCP(768, 1000, projection=8, drawn_from="class"),
     "memory of FeCAM": lambda: MahalanobisPerClass(768, 1000),
-    "memory of RanDumb": lambda: ClasswiseLDA(3, 100, expansion="fourier", width=5000),
-    "a rule": lambda: KernelLDA(3, 2, width=4, shrinkage="oas", form="released"),
+    "memory of RanDumb": lambda: ClasswiseLDA(3, 100, expansion=RandomExpansion(3, 5000)),
     "top_k of 2": lambda: MixtureHead(6, 4, n_groups=2, k=3),
     "a batch of one": lambda: BatchAlignment(3, "corrected")(torch.randn(1, 3)),
     "labels": lambda: NearestClassMean(3, 2).update(torch.zeros(2, 3), torch.tensor([2, 1])),

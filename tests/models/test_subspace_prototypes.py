@@ -30,14 +30,15 @@ def test_published_completion(n_tasks: int) -> None:
 
 
 def test_published_scores() -> None:
-    head = fed(3, sigma=GOLDEN.number("head/sigma"), alpha=GOLDEN.number("head/alpha"))
-    GOLDEN.close(head(GOLDEN("head/features").unflatten(1, (3, 5))), "head/scores")
+    head = fed(3, alpha=GOLDEN.number("head/alpha"))
+    scores = head(GOLDEN("head/features").unflatten(1, (3, 5)))
+    GOLDEN.close(GOLDEN.number("head/sigma") * scores, "head/scores")
 
 
 def test_in_the_first_task_scores_are_plain_cosines() -> None:
-    head = fed(1, sigma=2.0)
+    head = fed(1)
     features = torch.randn(4, 1, 5)
-    want = 2 * cosine(features[:, 0], GOLDEN("completion/prototypes")[:2, 0])
+    want = cosine(features[:, 0], GOLDEN("completion/prototypes")[:2, 0])
     torch.testing.assert_close(head(features)[:, :2], want)
     assert (head(features)[:, 2:] == -torch.inf).all()
 

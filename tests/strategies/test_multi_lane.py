@@ -17,7 +17,7 @@ def test_an_announced_task_opens_a_lane_for_its_new_classes() -> None:
     stream = experiences("mlcil")
     model = fit(make("multi_lane", "mlcil"), stream).model
     for i, experience in enumerate(stream):
-        own = set(model.lanes.lane(i).classes.tolist())
+        own = set(model.lanes[i].classes.tolist())
         assert own == experience.classes_in_this_experience
     blurry = experiences("si_blurry_multi_label")
     announced = fit(make("multi_lane", "si_blurry_multi_label", boundaries=True), blurry)
@@ -35,7 +35,7 @@ def test_a_lane_is_full_after_its_samples_and_not_before() -> None:
         strategy.observe_classes(torch.tensor([label, 0]))
         lanes.append(strategy.model.n_lanes)
     assert lanes == [1, 1, 2, 2, 3]
-    owners = strategy.model.lanes.owners()
+    owners = strategy.model.lane_of
     assert owners == {0: 0, 1: 0, 2: 1, 3: 1, 4: 2}  # a class stays with its lane
 
 
@@ -75,6 +75,6 @@ def test_lanes_let_the_classes_of_the_batch_compete() -> None:
         loss.backward()
         assert loss.isfinite()
         assert (loss.item() > 0) == bool(want)
-        grads = [head.weight.grad for head in strategy.model.lanes.lane(1).heads]
+        grads = [head.weight.grad for head in strategy.model.lanes[1].heads]
         moved = torch.cat(grads).any(dim=1).tolist()
         assert moved == [c in want for c in (3, 4, 5)]

@@ -92,9 +92,6 @@ class Sums:
         Args:
             rows: of the ledger.
             features: of these images, (n, dim).
-
-        Raises:
-            InputError: fewer than six digits of a sum would remain.
         """
         whole, part = self.with_classes(self.classes), self.empty()
         part.add(features, self.ledger.labels[rows])

@@ -35,24 +35,21 @@ def calibrated(sums: Sums) -> Calibrated:
     found = held_out_scores(head, features, labels, seed=0) if len(labels) else None
     if found is None:
         return Calibrated()
-    wanted = labels[found.rows]
-    temperature = None if several else temperature_on(found.logits, wanted)
-    logits = found.logits / (temperature or 1.0)
+    rows, scores = found
+    wanted = labels[rows]
+    temperature: float | None = None
+    confusion: Tensor | None = None
+    if not several:
+        # A class whose samples are all in one part has no score there.
+        scored = scores.gather(1, wanted[:, None])[:, 0].isfinite()
+        temperature = temperature_of(scores[scored], wanted[scored])
+        confusion = confusion_of(wanted, scores.argmax(dim=1), len(sums.classes))
+    logits = scores / (temperature or 1.0)
     sure = confidence(logits, sums.network.seen.cpu() if several else None).sort().values
     # With a single class it is infinite.
     sure = sure[sure.isfinite()]
     own = Calibration(temperature=temperature, confidence=sure.tolist(), how=HOW)
-    confusion = None
-    if not several:
-        confusion = confusion_of(wanted, found.logits.argmax(dim=1), len(sums.classes))
-    return Calibrated(own, accuracy_of(found.logits, wanted, HOW), confusion)
-
-
-def temperature_on(logits: Tensor, labels: Tensor) -> float | None:
-    """Fit the temperature on held-out logits (n, classes)."""
-    # A class whose samples are all in one part has no score there.
-    scored = logits.gather(1, labels[:, None])[:, 0].isfinite()
-    return temperature_of(logits[scored], labels[scored])
+    return Calibrated(own, accuracy_of(scores, wanted, HOW), confusion)
 
 
 def accuracy_of(logits: Tensor, labels: Tensor, how: str) -> Accuracy:

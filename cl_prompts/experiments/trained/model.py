@@ -329,9 +329,8 @@ class Model:
             This model.
 
         Raises:
-            InputError: an image that the model has not learned, an unknown class, a method whose
-                state cannot be subtracted, or sums that would lose their precision; the model is
-                unchanged.
+            InputError: an image that the model has not learned, an unknown class, or a method
+                whose state cannot be subtracted; the model is unchanged.
         """
         sums = self.sums("forget images", -1)
         if images is None and class_name is None:

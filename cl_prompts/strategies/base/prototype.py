@@ -79,16 +79,16 @@ class PrototypeStrategy(OnlineStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PrototypeViT:
         """Build the classifier on the frozen features."""
+        head = self.make_classifier(backbone.feature_dim, n_classes)
         # Apple's devices have no float64.
-        dtype = torch.float32 if torch.device(self.device).type == "mps" else torch.float64
-        head = self.make_classifier(backbone.feature_dim, n_classes, dtype)
+        head = head.float() if torch.device(self.device).type == "mps" else head
         return PrototypeViT(backbone, head, multi_label=self.multi_label)
 
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:
+    def make_classifier(self, dim: int, n_classes: int) -> PrototypeClassifier:
         """Make the classifier, with the settings that it shares with the method."""
         arguments = inspect.signature(self.classifier).parameters.keys() - {"n_classes"}
         given = {name: value for name, value in self.values_of().items() if name in arguments}
-        return self.classifier(dim, n_classes, dtype=dtype, **given)
+        return self.classifier(dim, n_classes, **given)
 
     def training_output(self, batch: Batch) -> Output:
         """Run the model, or compute features alone without ``training_scores``."""
@@ -128,7 +128,7 @@ class PrototypeStrategy(OnlineStrategy):
 
     def finish_task(self) -> None:
         """Let the classifier finish the task."""
-        self.model.settle()
+        self.model.head.settle()
 
     def criterion(self) -> Tensor:
         """Return the evaluation loss: cross-entropy, or with several labels squared error."""

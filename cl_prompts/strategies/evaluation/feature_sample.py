@@ -51,7 +51,7 @@ class FeatureSample(BaseSGDPlugin):
         self._several = model.multi_label
         columns = 2 + (model.n_classes if model.multi_label else 1)
         dim = model.backbone.feature_dim
-        sample = HeldOutSample(SAMPLED, dim, columns, seed=strategy.seed, dtype=torch.float32)
+        sample = HeldOutSample(SAMPLED, dim, columns, seed=strategy.seed).float()
         self.sample = sample.to(strategy.device)
 
     def end_of_stream_batch(self, strategy: OnlineStrategy, samples: int) -> None:
@@ -93,8 +93,9 @@ class FeatureSample(BaseSGDPlugin):
         if found is None:
             return None
         # A class whose samples are all in one part has no score there.
-        scored = found.logits.gather(1, labels[:, None])[:, 0].isfinite()
-        return temperature_of(found.logits[scored], labels[scored])
+        logits = found[1]
+        scored = logits.gather(1, labels[:, None])[:, 0].isfinite()
+        return temperature_of(logits[scored], labels[scored])
 
     def state_dict(self) -> State:
         """Return the sample."""

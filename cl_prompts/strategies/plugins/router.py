@@ -64,8 +64,6 @@ class Router(StrategyPlugin):
             raise self.refusal(
                 f"needs one pool entry per task, which {type(strategy).__name__} does not have"
             )
-        # The sums lose digits in fp32: use fp64 where the device supports it.
-        single = torch.device(strategy.device).type in SINGLE_PRECISION_DEVICES
         model.selector = AnalyticRouter(
             sizes[0],
             model.backbone.dim,
@@ -73,8 +71,9 @@ class Router(StrategyPlugin):
             ridge=self.ridge,
             expansion=self.expansion,
             seed=strategy.seed,
-            dtype=torch.float32 if single else torch.float64,
         )
+        if torch.device(strategy.device).type in SINGLE_PRECISION_DEVICES:
+            model.selector.statistics.float()
 
     def check_announced(self, strategy: OnlineStrategy, *, announced: bool) -> None:
         """Refuse a stream without boundaries if ``period`` is not set."""

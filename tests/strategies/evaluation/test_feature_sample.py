@@ -27,7 +27,7 @@ FEATURES = (
 
 def sample_of(size: int) -> FeatureSample:
     sample = FeatureSample()
-    sample.sample = HeldOutSample(size, DIM, 3, seed=1, dtype=torch.float32)
+    sample.sample = HeldOutSample(size, DIM, 3, seed=1).float()
     # A sample's task and row stand before its label.
     sample.sample.add(FEATURES, torch.nn.functional.pad(LABELS[:, None], (2, 0)))
     return sample
