@@ -178,8 +178,6 @@ def fixed_average_precision(
     targets: Tensor,
     tasks: Sequence[Sequence[int]],
     ignored: Tensor | None = None,
-    *,
-    whole: Tensor | None = None,
 ) -> Tensor:
     """AP of each class on the fixed test set after its own task.
 
@@ -191,8 +189,6 @@ def fixed_average_precision(
         targets: (images, classes) 0/1.
         tasks: new classes of each task, for tasks whose classes have been seen.
         ignored: (images, classes) bool, pairs that are left out.
-        whole: (classes,) :func:`average_precision` over all images, if known, to avoid repeating
-            it.
 
     Returns:
         (classes,) float64, NaN for classes of no given task and without positives.
@@ -203,10 +199,7 @@ def fixed_average_precision(
         known += task
         classes = torch.as_tensor(list(task), dtype=torch.int64)
         rows = torch.nonzero(images_with(targets, known).cpu()).flatten()
-        if whole is not None and len(rows) == len(logits):
-            ap[classes] = whole[classes]
-        else:
-            ap[classes] = average_precision(*_block(rows, classes, logits, targets, ignored))
+        ap[classes] = average_precision(*_block(rows, classes, logits, targets, ignored))
     return ap
 
 

@@ -143,9 +143,7 @@ class RainbowMemory(HeadStrategy):
             output = self.model.run(None, {"frozen": features[slots.to(self.device)]})
         self.optimizer.zero_grad()
         labels = self.buffer.labels[slots].to(self.device)
-        self.loss = masked_cross_entropy(
-            output.logits, labels, self.label_loss.competing_classes(labels)
-        )
+        self.loss = masked_cross_entropy(output.logits, labels, self.competing_classes(labels))
         self.backward()
         self.clip_gradients()
         self.optimizer_step()

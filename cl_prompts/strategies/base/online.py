@@ -26,9 +26,9 @@ from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.feature_cache import BUDGET, FeatureCache
 from cl_prompts.strategies.base import construction, growth
+from cl_prompts.strategies.base import label_loss as labels
 from cl_prompts.strategies.base.experience import highest_class, mark_of
 from cl_prompts.strategies.base.head import Classifier, Head, head_of
-from cl_prompts.strategies.base.label_loss import LabelLoss
 from cl_prompts.strategies.base.loop import OnlineLoop
 from cl_prompts.strategies.base.replay import Replay
 from cl_prompts.strategies.base.settings import Registered, Settings, State
@@ -186,7 +186,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.feature_cache = FeatureCache(BUDGET)
         self.shuffler = torch.Generator().manual_seed(self.seed)
         self.loop = OnlineLoop(self)
-        self.label_loss = LabelLoss(self)
         self.between_batches: Callable[[], None] | None = None
         self.annotated = torch.ones(self.model.n_classes, dtype=torch.bool, device=self.device)
         self.announced = self.boundaries is not False
@@ -293,6 +292,9 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.state_loaded()
 
     grow = growth.grow
+    label_loss = labels.label_loss
+    competing_logits = labels.competing_logits
+    competing_classes = labels.competing_classes
 
     def save(self, path: str) -> None:
         """Save the learned tensors (prompts, keys, masks, head), without the backbone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 import textwrap
 from collections.abc import Mapping
 from copy import deepcopy
@@ -79,7 +78,7 @@ class Settings:
         # The most general base first, so that a subclass's declaration replaces it.
         for base in reversed(cls.__mro__):
             if base is not Settings and issubclass(base, Settings):
-                found |= _declared_by(base)  # type: ignore[arg-type]
+                found |= _declared_by(base)
         for name in cls.excluded:
             found.pop(name, None)
         cls.__settings = found
@@ -143,26 +142,14 @@ class Settings:
 
 
 @cache
-def _declared_by(cls: Any) -> dict[str, Setting]:
+def _declared_by(cls: type) -> dict[str, Setting]:
     """Collect the settings that a class declares itself."""
     found = {}
-    scope = vars(sys.modules[cls.__module__])
-    for name, text in vars(cls).get("__annotations__", {}).items():
-        kind = _resolved(text, scope)
+    for name, kind in inspect.get_annotations(cls, eval_str=True).items():
         variable = kind is ClassVar or get_origin(kind) is ClassVar
         if not variable and name in vars(cls) and not name.startswith("_"):
             found[name] = Setting(name, kind, vars(cls)[name])
     return found
-
-
-def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
-    """Evaluate an annotation; Any if it uses an unknown name."""
-    if not isinstance(annotation, str):
-        return annotation
-    try:
-        return eval(annotation, scope)  # the text of an annotation in the package's own source
-    except NameError:
-        return Any
 
 
 def sentences(cls: type[Settings]) -> dict[str, str]:
