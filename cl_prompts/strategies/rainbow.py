@@ -51,11 +51,10 @@ class RainbowMemory(HeadStrategy):
     """
 
     excluded = ("multi_label",)
-    needs_buffer = True
     masks_classes = False
 
-    buffer_size: Size = 2000
-    """Samples in the buffer, at least 1."""
+    buffer_size: Count = 2000
+    """Samples in the buffer."""
     rehearsal_epochs: Size = 256
     """Passes over the buffer in a rehearsal; 0 for no rehearsal."""
     buffer_choice: Literal["random", "uncertainty"] = "random"

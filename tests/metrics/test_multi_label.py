@@ -167,16 +167,6 @@ def test_one_pass_with_columns_and_rows_selected_equals_an_evaluation_per_task()
         assert set(one_pass.flat()) >= {"mean_ap", "of1_80", "of1_50", "cf1_harmonic_50"}
 
 
-def test_a_fixed_test_set_leaves_ignored_pairs_out() -> None:
-    logits, targets = scores_and_labels(3, n=80)
-    rows = images_with(targets, range(6))
-    data = logits[rows], targets[rows], [[4, 1], [0, 5], [2, 3]]
-    ignored = scores_and_labels(4, n=len(data[0]))[1].bool()
-    of_last = fixed_average_precision(*data, ignored)[[2, 3]]
-    assert torch.equal(of_last, average_precision(*data[:2], ignored)[[2, 3]])
-    assert not torch.equal(of_last, fixed_average_precision(*data)[[2, 3]])
-
-
 @pytest.mark.parametrize("fixed", [False, True])
 def test_per_task_forgetting_of_map_is_the_literal_formula(fixed: bool) -> None:
     targets = scores_and_labels(0, n=60)[1]
@@ -242,16 +232,6 @@ def test_scores_that_are_no_logits_have_a_threshold_of_their_own() -> None:
     assert found.flat()["of1"] == found.own["of1"]
     assert all(value != value for f1 in found.f1.values() for value in f1.values())
     assert found.mean_ap == multi_label_results(scores, targets, seen).mean_ap
-
-
-def test_the_threshold_of_logits_is_the_first_probability() -> None:
-    scores, targets = scores_and_labels(0)
-    logits = scores / 10  # some probabilities lie between the two thresholds
-    seen = torch.ones(logits.shape[1], dtype=torch.bool)
-    found = multi_label_results(logits, targets, seen, thresholds=(0.6, 0.5))
-    assert found.f1[0.6] != found.f1[0.5]
-    assert found.own == found.f1[0.6]
-    assert found.flat()["cf1"] == found.flat()["cf1_60"]
 
 
 def test_the_published_threshold_comes_first() -> None:

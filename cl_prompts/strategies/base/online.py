@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import torch
 from avalanche.benchmarks import CLExperience
 from avalanche.core import BasePlugin
@@ -155,8 +154,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     """Whether the loss supports ``class_mask="current"``."""
     weighs_alike: ClassVar[bool] = True
     """Whether the cross-entropy weighs all samples of a batch by one."""
-    of_optimizer: ClassVar[tuple[str, ...]] = ()
-    """Settings of the method's own optimizer, besides ``lr``."""
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before the update on them, not after it."""
 
@@ -339,10 +336,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     def check_announced(self, *, announced: bool) -> None:
         """Refuse a stream with or without announced boundaries; plugins have the same hook."""
         trigger_plugins(self, "check_announced", announced=announced)
-
-    def warnings_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
-        """Return warnings for a stream, given the classes (n,) of each task's samples."""
-        return []
 
     def start_task(self, classes: Tensor) -> None:
         """Prepare for an announced task with ``classes``, a (classes,) boolean mask."""

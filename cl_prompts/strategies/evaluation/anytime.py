@@ -298,22 +298,14 @@ class AnytimeEvaluation(BaseSGDPlugin):
     def _record(self, kind: str, evaluation: Evaluation, strategy: SupervisedTemplate) -> None:
         (self.curve.anytime if kind == "anytime" else self.curve.task_ends).append(evaluation)
         if strategy.evaluator is not None and evaluation.accuracy == evaluation.accuracy:
-            x = evaluation.samples_seen
-            publish = strategy.evaluator.publish_metric_value
             what = "MAP" if self.evaluator.multi_label else "Accuracy"
-            publish(
-                MetricValue(
-                    self,
-                    ("Anytime" if kind == "anytime" else "TaskEnd") + what,
-                    evaluation.accuracy,
-                    x,
-                )
-            )
+            values = {("Anytime" if kind == "anytime" else "TaskEnd") + what: evaluation.accuracy}
             if self.curve.anytime:
-                publish(MetricValue(self, "A_AUC", self.a_auc, x))
-            for name, value in evaluation.scores.items():
+                values["A_AUC"] = self.a_auc
+            for name, value in (values | evaluation.scores).items():
                 if value == value:  # F1 at a probability is undefined where scores are not logits
-                    publish(MetricValue(self, name, value, x))
+                    metric = MetricValue(self, name, value, evaluation.samples_seen)
+                    strategy.evaluator.publish_metric_value(metric)
         # Scores that a listener adds are its own, and listed apart from ours.
         known = {*evaluation.scores, *self.own_scores}
         for listener in self.listeners:

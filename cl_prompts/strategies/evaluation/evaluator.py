@@ -22,13 +22,6 @@ from cl_prompts.models.feature_cache import FeatureCache
 from cl_prompts.strategies.base.settings import State
 
 
-def _labels(dataset: Items) -> Tensor:
-    labels = labels_of("the labels of the test set", dataset)
-    if labels.min() < 0:
-        raise InputError("the labels of the test set must be class ids from 0")
-    return torch.from_numpy(labels.astype(np.int64))
-
-
 class CachedEvaluator:
     """Evaluation on a fixed test set, with a feature cache.
 
@@ -74,7 +67,8 @@ class CachedEvaluator:
         self.num_workers = num_workers
         self.cache = cache
         self.device = torch.device(device)
-        self.targets = _labels(dataset)
+        labels = labels_of("the labels of the test set", dataset)
+        self.targets = torch.from_numpy(labels.astype(np.int64))
         ignored = getattr(dataset, "ignored", None)
         self.ignored = None if ignored is None else torch.as_tensor(ignored, dtype=torch.bool)
         domains = getattr(dataset, "domains", None)
