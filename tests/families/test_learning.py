@@ -56,7 +56,7 @@ def riddles_solved(kind: str, *, still: bool) -> float:
     settings: dict[str, Any] = {
         "lr": 0.03,
         "train_mb_size": 24,
-        "train_epochs": 6,
+        "train_epochs": 8,
         "online_iter": 1,
         "schedule": "constant",
         "clip_norm": None,

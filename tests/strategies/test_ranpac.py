@@ -18,10 +18,8 @@ SINGLE = [
 ]
 SEVERAL = [
     ("mlcil", {"held_out": 20}, True),
-    ("mlcil", {"held_out": 0}, False),
     ("si_blurry_multi_label", {"held_out": 20}, False),
     ("si_blurry_multi_label", {"held_out": 20, "period": 24}, True),
-    ("class_incremental", {"held_out": 20}, True),
 ]
 
 
@@ -29,7 +27,8 @@ SEVERAL = [
     ("kind", "scenario", "changes", "chosen"),
     [
         *[("ranpac", *case) for case in SINGLE],
-        *[("layup", scenario, {"held_out": 60, **of}, chosen) for scenario, of, chosen in SINGLE],
+        ("layup", "class_incremental", {"held_out": 60}, True),
+        ("layup", "si_blurry", {"held_out": 60}, False),
         *[("multi_label_ridge", *case) for case in SEVERAL],
     ],
 )

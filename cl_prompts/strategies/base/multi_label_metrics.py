@@ -117,7 +117,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
             thresholds=(self.threshold,),
             score_threshold=getattr(strategy.model, "score_threshold", None),
         )
-        own = scores.own
+        own = scores.scores
         named = {"MeanAP_Exp": scores.mean_ap, "CF1_Exp": own["cf1"], "OF1_Exp": own["of1"]}
         x = strategy.clock.train_iterations
         return [

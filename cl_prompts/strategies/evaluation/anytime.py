@@ -121,7 +121,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.samples_seen = 0
         self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
-        self._listed = self._seen.clone()  # classes in new_classes
         self._start = 0  # samples seen before this epoch
         self._iteration = 0  # of this epoch
         self._moved = False  # whether an update followed the last evaluation
@@ -190,7 +189,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     def _widen(self) -> None:
         self._seen = F.pad(self._seen, (0, self.n_classes - len(self._seen)))
-        self._listed = F.pad(self._listed, (0, self.n_classes - len(self._listed)))
         self.curve.widen(self.n_classes)
 
     def before_training_epoch(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
@@ -259,9 +257,9 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     def _end_task(self, strategy: SupervisedTemplate) -> None:
         self._note_classes(strategy)
-        new = self._seen & ~self._listed
-        self._listed = self._seen.clone()
-        self.new_classes.append(new.nonzero().flatten().tolist())
+        listed = {c for classes in self.new_classes for c in classes}
+        seen = self._seen.nonzero().flatten().tolist()
+        self.new_classes.append([c for c in seen if c not in listed])
         self.domains.end_task()
         recent = [
             e
@@ -353,7 +351,5 @@ class AnytimeEvaluation(BaseSGDPlugin):
             # Another period begins anew, at its own first multiple that is still to come.
             self.next_threshold = (self.samples_seen // self.every + 1) * self.every
         self._seen = state["seen"].clone()
-        self._listed = torch.zeros_like(self._seen)
-        self._listed[[c for classes in self.new_classes for c in classes]] = True
         self._position.samples = int(state["samples_of_task"])
         self._widen()

@@ -179,8 +179,7 @@ class CachedEvaluator:
             score_threshold=getattr(model, "score_threshold", None),
         )
         fixed = fixed_average_precision(logits, targets, tasks, ignored)
-        scores = {name: value for name, value in whole.flat().items() if name != "mean_ap"}
-        return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, scores)
+        return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, whole.scores)
 
     def state_dict(self, model: nn.Module) -> State:
         """Cached parts that later evaluations of this model can use, and the counters."""

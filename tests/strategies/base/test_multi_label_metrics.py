@@ -39,7 +39,7 @@ def test_scores_are_over_the_classes_that_the_model_or_the_stream_has_seen(
     known &= classes_of(test, N_CLASSES)
     rows = images_with(targets, known)
     want = multi_label_results(logits, targets, known, rows=rows, thresholds=(0.5,))
-    scores = {"MeanAP": want.mean_ap, "CF1": want.own["cf1"], "OF1": want.own["of1"]}
+    scores = {"MeanAP": want.mean_ap, "CF1": want.scores["cf1"], "OF1": want.scores["of1"]}
     for name, value in scores.items():
         (got,) = (v for key, v in found.items() if key.startswith(f"{name}_Exp/eval_phase"))
         assert got == pytest.approx(value)
