@@ -78,7 +78,7 @@ class Settings:
         # The most general base first, so that a subclass's declaration replaces it.
         for base in reversed(cls.__mro__):
             if base is not Settings and issubclass(base, Settings):
-                found |= _declared_by(base)
+                found |= _declared_by(base)  # type: ignore[arg-type]
         for name in cls.excluded:
             found.pop(name, None)
         cls.__settings = found
