@@ -17,7 +17,7 @@ from tests.toys import OTHERS, VARIANTS, cases, fit, make, same, weights
 #: a scenario that shuffles inside its tasks
 SHUFFLED = "class_incremental"
 
-#: which ViT features are of is no part of a state
+#: a state does not depend on the ViT that its features are of
 CASES = cases(
     "si_blurry",
     "class_incremental",
