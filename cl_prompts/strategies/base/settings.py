@@ -144,8 +144,12 @@ class Settings:
 @cache
 def _declared_by(cls: type) -> dict[str, Setting]:
     """Collect the settings that a class declares itself."""
+    try:
+        kinds = inspect.get_annotations(cls, eval_str=True)
+    except NameError:  # a class in a function or an example
+        kinds = dict.fromkeys(inspect.get_annotations(cls), Any)
     found = {}
-    for name, kind in inspect.get_annotations(cls, eval_str=True).items():
+    for name, kind in kinds.items():
         variable = kind is ClassVar or get_origin(kind) is ClassVar
         if not variable and name in vars(cls) and not name.startswith("_"):
             found[name] = Setting(name, kind, vars(cls)[name])
