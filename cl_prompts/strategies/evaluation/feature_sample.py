@@ -40,9 +40,6 @@ class FeatureSample(StrategyPlugin):
     """
 
     _several = False
-    sample: HeldOutSample
-    """Features, and targets (n, 2 + ...): task and row in it of the sample, then its label; with
-    several labels (n, 2 + classes): 1, 0, or -1 if unknown."""
 
     def attach(self, strategy: OnlineStrategy) -> None:
         """Make room for features of the strategy's backbone."""
@@ -52,6 +49,8 @@ class FeatureSample(StrategyPlugin):
         dim = model.backbone.feature_dim
         sample = HeldOutSample(SAMPLED, dim, columns, seed=strategy.seed, dtype=torch.float32)
         self.sample = sample.to(strategy.device)
+        """Features, and targets (n, 2 + ...): task and row in it of the sample, then its label;
+        with several labels (n, 2 + classes): 1, 0, or -1 if unknown."""
         self.state.add("sample")
 
     def end_of_stream_batch(self, strategy: OnlineStrategy, samples: int) -> None:
