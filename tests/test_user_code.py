@@ -86,7 +86,7 @@ def test_functions_need_the_decorator_of_their_kind() -> None:
 
 @pytest.mark.parametrize("name", [f"{HERE}:Anything", "yaml:YAMLObject", "tests.toys:ALL"])
 def test_a_plugin_is_one_of_avalanche(name: str) -> None:
-    with pytest.raises(InputError, match="is not a subclass of Avalanche's BasePlugin"):
+    with pytest.raises(InputError, match="is not a subclass of BasePlugin"):
         plugin_class(name)
 
 

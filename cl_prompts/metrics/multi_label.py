@@ -26,29 +26,19 @@ class MultiLabelScores:
     Attributes:
         ap: (classes,) float64 average precisions, NaN for unseen classes and without positives.
         mean_ap: mean of the defined ``ap``; NaN if none is.
-        f1: threshold -> :func:`f1_scores` over the seen classes.
-        own: the same at the model's score threshold, or at the first threshold of ``f1``.
+        scores: :func:`f1_scores` over the seen classes by threshold (``cf1_80``: in percent), and
+            at the model's own (``cf1``): its score threshold, or the first one.
 
     Example:
         >>> logits = torch.tensor([[3.0, -3.0], [-3.0, 3.0]])
-        >>> scores = multi_label_results(logits, logits > 0, torch.tensor([True, True]))
-        >>> scores.mean_ap, scores.flat()["cf1_80"]
+        >>> found = multi_label_results(logits, logits > 0, torch.tensor([True, True]))
+        >>> found.mean_ap, found.scores["cf1_80"]
         (1.0, 1.0)
     """
 
     ap: Tensor
     mean_ap: float
-    f1: dict[float, dict[str, float]]
-    own: dict[str, float]
-
-    def flat(self) -> dict[str, float]:
-        """``mean_ap``, F1 scores by threshold (``cf1_80``), and at the model's own (``cf1``)."""
-        scores = {
-            f"{name}_{100 * t:g}": value
-            for t, values in self.f1.items()
-            for name, value in values.items()
-        }
-        return {"mean_ap": self.mean_ap, **scores, **self.own}
+    scores: dict[str, float]
 
 
 def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = None) -> Tensor:
@@ -158,14 +148,18 @@ def multi_label_results(
     )
     ap = torch.full((len(seen),), float("nan"), dtype=torch.float64)
     ap[columns] = average_precision(logits, targets, ignored)
-    if score_threshold is None:
-        f1 = {t: f1_scores(logits, targets, threshold=t, ignored=ignored) for t in thresholds}
-        own = f1[thresholds[0]]
-    else:
+    found = [f1_scores(logits, targets, threshold=t, ignored=ignored) for t in thresholds]
+    own = found[0]
+    if score_threshold is not None:
         # sigmoid(s - t) > 0.5 where s > t
         own = f1_scores(logits.double() - score_threshold, targets, threshold=0.5, ignored=ignored)
-        f1 = {t: dict.fromkeys(own, float("nan")) for t in thresholds}
-    return MultiLabelScores(ap, float(ap.nanmean()), f1, own)
+        found = [dict.fromkeys(own, float("nan")) for _ in thresholds]
+    scores = {
+        f"{name}_{100 * t:g}": value
+        for t, f1 in zip(thresholds, found, strict=True)
+        for name, value in f1.items()
+    }
+    return MultiLabelScores(ap, float(ap.nanmean()), scores | own)
 
 
 def images_with(targets: Tensor, classes: Tensor | Sequence[int]) -> Tensor:
@@ -178,8 +172,6 @@ def fixed_average_precision(
     targets: Tensor,
     tasks: Sequence[Sequence[int]],
     ignored: Tensor | None = None,
-    *,
-    whole: Tensor | None = None,
 ) -> Tensor:
     """AP of each class on the fixed test set after its own task.
 
@@ -191,8 +183,6 @@ def fixed_average_precision(
         targets: (images, classes) 0/1.
         tasks: new classes of each task, for tasks whose classes have been seen.
         ignored: (images, classes) bool, pairs that are left out.
-        whole: (classes,) :func:`average_precision` over all images, if known, to avoid repeating
-            it.
 
     Returns:
         (classes,) float64, NaN for classes of no given task and without positives.
@@ -203,10 +193,7 @@ def fixed_average_precision(
         known += task
         classes = torch.as_tensor(list(task), dtype=torch.int64)
         rows = torch.nonzero(images_with(targets, known).cpu()).flatten()
-        if whole is not None and len(rows) == len(logits):
-            ap[classes] = whole[classes]
-        else:
-            ap[classes] = average_precision(*_block(rows, classes, logits, targets, ignored))
+        ap[classes] = average_precision(*_block(rows, classes, logits, targets, ignored))
     return ap
 
 

@@ -101,14 +101,23 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
         InputError: an unknown name, or a class that is not an ``OnlineStrategy``.
     """
     name = canonical_name(name).partition("@")[0]
-    if ":" not in name:
-        found: type[OnlineStrategy] = __getattr__(STRATEGIES[name].class_name)
-        return found
-    named = load_object("strategy", name)
     # Inside a module, its __getattr__ must be called.
-    base = __getattr__("OnlineStrategy")
+    found: type[OnlineStrategy] = _class(
+        "strategy", name, STRATEGIES, __getattr__("OnlineStrategy")
+    )
+    return found
+
+
+def _class(kind: str, name: str, entries: Mapping[str, StrategyEntry], base: type) -> type[Any]:
+    """Load a class by its name, or by ``"package.module:Class"``."""
+    if ":" not in name:
+        if name not in entries:
+            raise unknown(kind, name, entries)
+        named: type[Any] = __getattr__(entries[name].class_name)
+        return named
+    named = load_object(kind, name)
     if not (isinstance(named, type) and issubclass(named, base)):
-        raise InputError(f"strategy {name!r} is not a subclass of OnlineStrategy")
+        raise InputError(f"{kind} {name!r} is not a subclass of {base.__name__}")
     return named
 
 
@@ -118,17 +127,9 @@ def plugin_class(name: str) -> type[Any]:
     Raises:
         InputError: an unknown name, or an object that is not an Avalanche plugin.
     """
-    if ":" not in name:
-        if name not in PLUGINS:
-            raise unknown("plugin", name, PLUGINS)
-        found: type[Any] = __getattr__(PLUGINS[name].class_name)
-        return found
-    named = load_object("plugin", name)
     from avalanche.core import BasePlugin
 
-    if not (isinstance(named, type) and issubclass(named, BasePlugin)):
-        raise InputError(f"plugin {name!r} is not a subclass of Avalanche's BasePlugin")
-    return named
+    return _class("plugin", name, PLUGINS, BasePlugin)
 
 
 def make_plugins(settings: Mapping[str, Mapping[str, Any] | None]) -> list[Any]:

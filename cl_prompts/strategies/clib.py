@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.checks import Count, Decay, Several, Significance, Size
-from cl_prompts.errors import InputError
+from cl_prompts.checks import Count, Decay, Several, Significance
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.base.stream import Batch
@@ -49,12 +48,11 @@ class CLIB(HeadStrategy):
     """
 
     excluded = ("multi_label",)
-    needs_buffer = True
     # Updates read only the buffer, so stream samples must enter it first.
     remember_first = True
 
-    buffer_size: Size = 2000
-    """Samples in the buffer, at least 1."""
+    buffer_size: Count = 2000
+    """Samples in the buffer."""
     importance_every: Count = 1
     """Updates between two observations of the buffer's loss."""
     importance_ema: Decay = 0.9
@@ -92,14 +90,6 @@ class CLIB(HeadStrategy):
         return ClassBalancedBuffer(
             size, width=2, policy="importance", ema=self.importance_ema, seed=seed
         )
-
-    def check_settings(self) -> None:
-        """Refuse statistics without replayed samples."""
-        super().check_settings()
-        if not self.head.replayed and self.head.input != "raw":
-            raise InputError(
-                "CLIB trains on replayed samples alone: leave out replayed=False of the head"
-            )
 
     @torch.no_grad()
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:

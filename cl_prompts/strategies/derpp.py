@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_prompts.checks import NotNegative, Size
+from cl_prompts.checks import Count, NotNegative
 from cl_prompts.losses.distillation import StoredLogits, stored_logit_loss
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
@@ -38,15 +38,14 @@ class DERpp(HeadStrategy):
         (2000, 10)
     """
 
-    needs_buffer = True
     weighs_alike = False
 
     alpha: NotNegative = 0.1
     """Weight of the squared error to the stored logits."""
     beta: NotNegative = 0.5
     """Weight of the second draw's cross-entropy."""
-    buffer_size: Size = 2000
-    """Samples in the reservoir, at least 1; their logits are ``buffer_size * n_classes`` floats."""
+    buffer_size: Count = 2000
+    """Samples in the reservoir; their logits are ``buffer_size * n_classes`` floats."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -71,7 +71,7 @@ class EASE(AdapterStrategy):
         known = ~self.model.earlier()[batch.labels]
         competing = batch.annotated & ~self.model.earlier()
         if self.class_mask == "batch":
-            competing = competing & self.label_loss.competing_classes(batch.labels)
+            competing = competing & self.competing_classes(batch.labels)
         # Samples of earlier classes get any competing label and weight 0.
         competing = torch.where(competing.any(), competing, torch.ones_like(competing))
         labels = torch.where(known, batch.labels, competing.int().argmax())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cl_prompts.checks import Size
+from cl_prompts.checks import Count
 from cl_prompts.losses.classification import batch_classes, masked_cross_entropy
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
@@ -31,11 +31,10 @@ class ERACE(HeadStrategy):
     """
 
     excluded = ("multi_label", "class_mask", "loss_norm")
-    needs_buffer = True
     weighs_alike = False
 
-    buffer_size: Size = 2000
-    """Samples in the reservoir, at least 1."""
+    buffer_size: Count = 2000
+    """Samples in the reservoir."""
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Return the sum of both cross-entropies, or the first while the buffer is empty."""

@@ -63,7 +63,6 @@ class HiDePrompt(PromptStrategy):
 
     excluded = ("multi_label",)
     own_plugins = (HeadAlignment(),)
-    of_optimizer = (*PromptStrategy.of_optimizer, "identity_lr")
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""

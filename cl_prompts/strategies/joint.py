@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from avalanche.benchmarks import CLExperience, DatasetExperience
 
 from cl_prompts.checks import Count, NotNegative
-from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.experience import classes_of, whole_of
 from cl_prompts.strategies.base.head_training import HeadStrategy
 
 
@@ -42,36 +39,13 @@ class Joint(HeadStrategy):
         eval_streams: Sequence[CLExperience] | None = None,
         **kwargs: object,
     ) -> dict[str, object]:
-        """Train on the union of ``experiences``, in random order.
-
-        Raises:
-            InputError: parts of multi-label tasks with different annotated classes.
-        """
+        """Train on the union of ``experiences``, in random order."""
         parts = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
-        union = _union(parts)
-        n_classes = self.model.n_classes
-        together = hasattr(union, "classes_in_this_experience") or not self.model.multi_label
-        if not together and not all(bool(classes_of(part, n_classes).all()) for part in parts):
-            raise InputError(
-                "these experiences annotate different classes and are not whole tasks of one of our"
-                " streams: give whole tasks"
-            )
-        return super().train(union, eval_streams, **{"shuffle": True, **kwargs})
-
-
-def _tasks(parts: Sequence[CLExperience]) -> Sequence[CLExperience]:
-    """Return the tasks that mini-experiences were cut from if complete, else the parts."""
-    wholes = {id(whole): whole for whole in map(whole_of, parts)}
-    # A task is complete if its parts have as many samples as the task.
-    samples = Counter({key: -len(whole.dataset) for key, whole in wholes.items()})
-    for part in parts:
-        samples[id(whole_of(part))] += len(part.dataset)
-    return list(wholes.values()) if not any(samples.values()) else parts
+        return super().train(_union(parts), eval_streams, **{"shuffle": True, **kwargs})
 
 
 def _union(parts: Sequence[CLExperience]) -> CLExperience:
     """Join all parts in one experience; multi-label tasks of this package share images."""
-    parts = _tasks(parts)
     stream = parts[0].origin_stream
     if hasattr(stream, "joint") and all(part.origin_stream is stream for part in parts):
         return stream.joint([part.current_experience for part in parts])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -30,7 +28,7 @@ class MixturePrompt(OnlineStrategy):
     to the groups in which the class resembled the image.
 
     If no class occurs in two groups, as with disjoint tasks, all groups are equal, and the method
-    is a cosine classifier regularised to class means; a run warns of it.
+    is a cosine classifier regularised to class means.
 
     Deviations: no noise on templates, which changes nothing but a buffer; experts that are not
     selected keep their rows in small batches as well; Adam instead of SGD and of separate rates for
@@ -67,19 +65,6 @@ class MixturePrompt(OnlineStrategy):
             backbone.feature_dim, n_classes, self.n_groups, k=self.top_k, scale=self.scale
         )
         return PromptedViT(backbone, n_classes, head=head)
-
-    def warnings_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
-        """Warn if no class occurs in two groups."""
-        labels = np.concatenate(list(tasks))
-        numbers = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
-        if not announced:
-            numbers = np.arange(len(labels)) // (self.period or len(labels))
-        groups = np.minimum(numbers, self.n_groups - 1)
-        # Classes of the distinct pairs of group and class.
-        seen = np.unique(np.stack([groups, labels]), axis=1)[1]
-        if len(np.unique(seen)) < len(seen):
-            return []
-        return ["no class of this stream occurs in two groups, so all experts are equal"]
 
     def start_task(self, classes: Tensor) -> None:
         """Start the group of an announced task."""

@@ -137,7 +137,7 @@ class MVP(PromptStrategy):
             output,
             batch.labels,
             self.model.head,
-            self.label_loss.competing_classes(batch.labels),
+            self.competing_classes(batch.labels),
             use_afs=self.use_afs,
             use_gsf=self.use_gsf,
             alpha=self.alpha,

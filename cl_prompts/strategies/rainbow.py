@@ -51,11 +51,10 @@ class RainbowMemory(HeadStrategy):
     """
 
     excluded = ("multi_label",)
-    needs_buffer = True
     masks_classes = False
 
-    buffer_size: Size = 2000
-    """Samples in the buffer, at least 1."""
+    buffer_size: Count = 2000
+    """Samples in the buffer."""
     rehearsal_epochs: Size = 256
     """Passes over the buffer in a rehearsal; 0 for no rehearsal."""
     buffer_choice: Literal["random", "uncertainty"] = "random"
@@ -143,9 +142,7 @@ class RainbowMemory(HeadStrategy):
             output = self.model.run(None, {"frozen": features[slots.to(self.device)]})
         self.optimizer.zero_grad()
         labels = self.buffer.labels[slots].to(self.device)
-        self.loss = masked_cross_entropy(
-            output.logits, labels, self.label_loss.competing_classes(labels)
-        )
+        self.loss = masked_cross_entropy(output.logits, labels, self.competing_classes(labels))
         self.backward()
         self.clip_gradients()
         self.optimizer_step()

@@ -7,7 +7,7 @@ import torch
 
 from tests.families.runs import finished
 from tests.toy_vits import DEPTH
-from tests.toys import ALL, cases, same, vit_of
+from tests.toys import ALL, TABLE, cases, same, vit_of
 
 both = pytest.mark.parametrize(("kind", "scenario"), cases("si_blurry", "class_incremental"))
 
@@ -47,7 +47,7 @@ def test_only_declared_parameters_move(kind: str, scenario: str) -> None:
         assert parts & {"pools", "lanes"}
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", TABLE)
 def test_the_optimizer_holds_what_learns_and_nothing_else(kind: str) -> None:
     strategy = finished(kind).strategy
     optimized = {id(p) for group in strategy.optimizer.param_groups for p in group["params"]}

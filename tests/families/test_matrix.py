@@ -78,8 +78,17 @@ def several_labels(form: str) -> bool:
     return SCENARIOS[form.split()[0]].multi_label
 
 
-@pytest.mark.parametrize("scenario", FORMS)
-@pytest.mark.parametrize("strategy", STRATEGIES)
+def columns() -> Iterator[tuple[str, str]]:
+    """Each strategy on a stream that announces its tasks, on another one in turn, and on one of
+    several labels: the page tells apart no more."""
+    kinds = [[], [], []]  # type: list[list[str]]
+    for form in FORMS:
+        kinds[2 if several_labels(form) else form not in ANNOUNCED].append(form)
+    for turn, strategy in enumerate(STRATEGIES):
+        yield from ((strategy, forms[turn % len(forms)]) for forms in kinds)
+
+
+@pytest.mark.parametrize(("strategy", "scenario"), columns())
 def test_a_cell_builds_or_is_refused_as_the_page_says(
     strategy: str, scenario: str, resources: Resources
 ) -> None:

@@ -14,10 +14,10 @@ from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin, Repl
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import begin, finished
 from tests.toy_data import N_CLASSES, TEST, TRAIN, Blobs, benchmark, experiences
-from tests.toys import ALL, PROTOTYPES, REPLAYING, TABLE, fit, same, trained_on, weights
+from tests.toys import PROTOTYPES, REPLAYING, TABLE, fit, same, trained_on, weights
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", TABLE)
 def test_evaluation_runs_in_evaluation_mode_and_leaves_no_trace(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,18 +74,8 @@ def foreign_benchmark() -> Any:
 
 
 #: one of each way to train and of each way to hold samples
-WAYS = (
-    "mvp",
-    "multi_lane",
-    "flyprompt",
-    "hide_prompt",
-    "smope",
-    "fine_tuning",
-    "lwf",
-    "ewcpp",
-    "ncm",
-)
-WAYS += ("derpp", "rainbow", "clib", "joint", "mixture_prompt", "ranpac", "l3a", "aper", "ease")
+WAYS = ("mvp", "multi_lane", "flyprompt", "hide_prompt", "fine_tuning", "lwf", "derpp", "rainbow")
+WAYS += ("clib", "joint", "ncm", "aper")
 
 
 @pytest.mark.parametrize("kind", WAYS)

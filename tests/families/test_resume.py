@@ -12,12 +12,19 @@ import torch
 
 from tests.families.runs import begin, finished
 from tests.toy_data import experiences
-from tests.toys import cases, fit, make, same, weights
+from tests.toys import OTHERS, VARIANTS, cases, fit, make, same, weights
 
 #: a scenario that shuffles inside its tasks
 SHUFFLED = "class_incremental"
 
-CASES = cases("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
+#: a state does not depend on the ViT that its features are of
+CASES = cases(
+    "si_blurry",
+    "class_incremental",
+    "mlcil",
+    "si_blurry_multi_label",
+    variants=[kind for kind in VARIANTS if kind not in OTHERS],
+)
 
 
 def as_file(state: dict[str, Any]) -> Any:
@@ -107,13 +114,13 @@ def test_a_run_resumes_exactly_inside_an_experience_and_after_one(kind: str, sce
 def test_several_epochs_resume_in_the_order_of_their_own() -> None:
     settings = {"train_epochs": 3, "online_iter": 1}
     whole = fit(make("linear_probe", SHUFFLED, **settings), experiences(SHUFFLED))
-    for batches in (1, 2, 3, 4, 7, 9):
+    for batches in (1, 4, 7):
         first = make("linear_probe", SHUFFLED, **settings)
         state = stopped_after(first, experiences(SHUFFLED), batches)
         assert same(weights(whole), weights(continued("linear_probe", state, settings)))
 
 
-@pytest.mark.parametrize("kind", ["linear_probe", "mvp", "er", "derpp"])
+@pytest.mark.parametrize("kind", ["linear_probe", "mvp", "derpp"])
 def test_cached_work_survives_a_stop(kind: str) -> None:
     """Two epochs over views that recur, stopped in the second."""
     settings: dict[str, Any] = {"views": 2, "train_epochs": 2}

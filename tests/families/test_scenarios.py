@@ -123,14 +123,6 @@ def test_a_stream_shows_every_sample_with_its_labels(scenario: str) -> None:
 
 
 @every_scenario
-def test_a_stream_is_the_same_each_time(scenario: str) -> None:
-    first = experiences(scenario)
-    second = experiences(scenario)
-    for one, other in zip(first, second, strict=True):
-        assert np.array_equal(one.indices, other.indices)
-
-
-@every_scenario
 def test_a_stream_says_what_is_announced_and_leaves_no_class_out(scenario: str) -> None:
     stream = experiences(scenario)
     assert len(stream) == TASKS

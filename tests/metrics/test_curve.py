@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
 from cl_prompts.metrics import continual as metrics
-from cl_prompts.metrics.curve import ClassAccuracy, Curve, Evaluation
+from cl_prompts.metrics.curve import ClassAccuracy, Curve
 from tests.metrics.test_continual import NAN, curve
 
 
@@ -65,15 +65,3 @@ def test_the_state_of_many_evaluations_is_a_few_tensors() -> None:
         assert torch.equal(old.by_class.nan_to_num(-1), new.by_class.nan_to_num(-1))
         assert old.by_class_fixed is new.by_class_fixed
     assert again.mean() == made.mean()
-
-
-def test_means_follow_a_curve_that_grows() -> None:
-    made = Curve()
-    for n in range(1, 41):
-        made.anytime.append(Evaluation(n, float(n % 7) if n % 5 else NAN, torch.zeros(1)))
-        made.task_ends.append(Evaluation(n, 0.0, torch.zeros(1)))
-        values = [float(k % 7) for k in range(1, n + 1) if k % 5]
-        assert made.mean() == made.mean(end=False) == sum(values) / len(values)
-    made.anytime = made.anytime[:2]
-    made.task_ends = [Evaluation(50, 0.25, torch.zeros(3))]
-    assert made.mean() == (1.0 + 2.0 + 0.25) / 3

@@ -63,7 +63,7 @@ def test_published_scores(case: dict[str, Any]) -> None:
         [NAN if a is None else a for a in wanted["AP_per_class"]], dtype=torch.float64
     )
     assert torch.allclose(100 * found.ap, ap, atol=0.01, rtol=0, equal_nan=True)
-    f1 = found.f1[0.8]
+    f1 = {name.removesuffix("_80"): value for name, value in found.scores.items()}
     pairs = {
         "mAP": found.mean_ap,
         "CF1": f1["cf1"],
@@ -162,23 +162,9 @@ def test_one_pass_with_columns_and_rows_selected_equals_an_evaluation_per_task()
         assert one_pass.ap[~seen].isnan().all()
         assert one_pass.mean_ap == pytest.approx(float(average_precision(*separate).nanmean()))
         for threshold in (0.8, 0.5):
-            assert one_pass.f1[threshold] == f1_scores(*separate, threshold=threshold)
-        assert one_pass.flat()["cf1_80"] == one_pass.f1[0.8]["cf1"]
-        assert set(one_pass.flat()) >= {"mean_ap", "of1_80", "of1_50", "cf1_harmonic_50"}
-
-
-def test_a_fixed_test_set_with_all_images_reuses_the_overall_ap() -> None:
-    logits, targets = scores_and_labels(3, n=80)
-    rows = images_with(targets, range(6))
-    data = logits[rows], targets[rows], [[4, 1], [0, 5], [2, 3]]
-    alone = fixed_average_precision(*data)
-    ignored = scores_and_labels(4, n=len(data[0]))[1].bool()
-    of_last = fixed_average_precision(*data, ignored)[[2, 3]]
-    assert torch.equal(of_last, average_precision(*data[:2], ignored)[[2, 3]])
-    assert not torch.equal(of_last, alone[[2, 3]])
-    assert torch.equal(fixed_average_precision(*data, whole=average_precision(*data[:2])), alone)
-    taken = fixed_average_precision(*data, whole=torch.zeros(6, dtype=torch.float64))
-    assert torch.equal(taken == 0, torch.tensor([False, False, True, True, False, False]))
+            for name, value in f1_scores(*separate, threshold=threshold).items():
+                assert one_pass.scores[f"{name}_{100 * threshold:g}"] == value
+        assert one_pass.scores["cf1"] == one_pass.scores["cf1_80"]
 
 
 @pytest.mark.parametrize("fixed", [False, True])
@@ -217,12 +203,12 @@ def test_nothing_seen_no_image_and_no_positive() -> None:
     logits, targets = scores_and_labels(1)
     nothing = multi_label_results(logits, targets, torch.zeros(6, dtype=torch.bool))
     assert math.isnan(nothing.mean_ap)
-    assert math.isnan(nothing.f1[0.8]["cf1"])
+    assert math.isnan(nothing.scores["cf1_80"])
     empty = multi_label_results(
         logits, targets, torch.ones(6, dtype=torch.bool), rows=torch.zeros(40).bool()
     )
     assert empty.ap.isnan().all()
-    assert math.isnan(empty.f1[0.5]["of1"])
+    assert math.isnan(empty.scores["of1_50"])
     assert average_precision(logits, torch.zeros_like(targets)).isnan().all()
     assert f1_scores(logits, torch.zeros_like(targets))["of1"] == 0
 
@@ -241,21 +227,10 @@ def test_scores_that_are_no_logits_have_a_threshold_of_their_own() -> None:
     predicted = scores > 0.3
     true = targets > 0
     right = int((predicted & true).sum())
-    assert found.own["op"] == pytest.approx(right / int(predicted.sum()))
-    assert found.own["or"] == pytest.approx(right / int(true.sum()))
-    assert found.flat()["of1"] == found.own["of1"]
-    assert all(value != value for f1 in found.f1.values() for value in f1.values())
+    assert found.scores["op"] == pytest.approx(right / int(predicted.sum()))
+    assert found.scores["or"] == pytest.approx(right / int(true.sum()))
+    assert all(v != v for name, v in found.scores.items() if name.endswith(("_80", "_50")))
     assert found.mean_ap == multi_label_results(scores, targets, seen).mean_ap
-
-
-def test_the_threshold_of_logits_is_the_first_probability() -> None:
-    scores, targets = scores_and_labels(0)
-    logits = scores / 10  # some probabilities lie between the two thresholds
-    seen = torch.ones(logits.shape[1], dtype=torch.bool)
-    found = multi_label_results(logits, targets, seen, thresholds=(0.6, 0.5))
-    assert found.f1[0.6] != found.f1[0.5]
-    assert found.own == found.f1[0.6]
-    assert found.flat()["cf1"] == found.flat()["cf1_60"]
 
 
 def test_the_published_threshold_comes_first() -> None:

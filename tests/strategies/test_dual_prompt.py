@@ -25,13 +25,6 @@ def test_a_task_moves_its_own_slot_and_key_alone(kind: str) -> None:
             assert moved.tolist() == [slot == t for slot in range(3)]
 
 
-def test_s_prompt_has_no_shared_prompt_and_one_slot_a_task() -> None:
-    (pool,) = make("s_prompt", "class_incremental").model.pools
-    assert len(pool.values) == 3
-    assert len(make("s_prompt").model.pools[0].values) == 10
-    assert len(make("s_prompt", pool_size=5).model.pools[0].values) == 5
-
-
 def test_without_boundaries_slots_choose_by_key() -> None:
     strategy = make("dual_prompt", online_iter=1)
     selector = strategy.model.selector

@@ -8,7 +8,7 @@ import torch
 
 from tests.strategies.shared import noted
 from tests.toy_data import experiences
-from tests.toys import close, fit, make, weights
+from tests.toys import make
 
 
 def test_each_update_joins_distinct_samples_drawn_anew() -> None:
@@ -19,11 +19,6 @@ def test_each_update_joins_distinct_samples_drawn_anew() -> None:
     assert {len(slots) for slots in drawn[2:]} == {8}
     assert all(len(slots.unique()) == len(slots) for slots in drawn)
     assert not torch.equal(drawn[2], drawn[3])  # the updates on a batch draw anew
-
-
-def test_without_a_buffer_it_is_a_linear_probe() -> None:
-    plain = fit(make("linear_probe"), experiences())
-    close(weights(fit(make("er", buffer_size=0), experiences())), weights(plain))
 
 
 def test_the_loss_is_the_plain_mean_over_stream_and_buffer() -> None:

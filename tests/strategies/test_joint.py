@@ -8,7 +8,7 @@ import torch
 
 from tests.strategies.shared import noted
 from tests.toy_data import TRAIN, Blobs, Scenes, benchmark
-from tests.toys import close, fit, make, weights
+from tests.toys import fit, make
 
 
 def test_an_image_comes_once_with_all_its_labels() -> None:
@@ -34,11 +34,3 @@ def test_all_samples_are_shuffled_together_in_every_epoch(scenario: str) -> None
         assert torch.equal(epoch.sort().values, truth.sort().values)
     assert not torch.equal(first, second)
     assert all(len(batch.unique()) > 2 for batch in labels[:-1])  # classes of several tasks
-
-
-def test_a_joint_probe_is_joint_training_with_a_frozen_backbone() -> None:
-    stream = benchmark().train_stream
-    probe = fit(make("joint_probe"), stream)
-    joint = fit(make("joint", backbone_lr=0.0, weight_decay=0.0), stream)
-    close(weights(probe), weights(joint))
-    assert not probe.model.backbone.trainable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cl_prompts.prompts.task_selectors import BatchwisePrompt, FrequencyPenalty
+from cl_prompts.prompts.task_selectors import FrequencyPenalty
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
 from tests.toys import fit, make
@@ -19,12 +19,3 @@ def test_usage_is_counted_once_per_image_and_prompt() -> None:
     assert isinstance(diverse.model.selector, FrequencyPenalty)
     assert diverse.model.selector.frequency.sum() == pytest.approx(1)
     assert diverse.model.selector.frequency.std() > 0
-
-
-def test_the_head_reads_prompts_and_a_vote_is_a_choice() -> None:
-    assert make("l2p").model.head_input == "prompt"
-    for vote in ("training", "always"):
-        selector = make("l2p", batchwise_prompt=vote).model.selector
-        assert isinstance(selector, BatchwisePrompt)
-        assert selector.in_evaluation == (vote == "always")
-    assert not isinstance(make("l2p").model.selector, BatchwisePrompt)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -44,27 +43,6 @@ def test_replayed_samples_and_later_epochs_enter_no_group() -> None:
     settings = {"train_epochs": 2, "buffer_size": 12, "buffer_batch_size": 8, "period": 24}
     strategy = fit(make("mixture_prompt", **settings), experiences()[:1])
     assert strategy.model.head.counts.sum() == len(experiences()[0].dataset)
-
-
-@pytest.mark.parametrize(
-    ("tasks", "announced", "period", "alone"),
-    [
-        ([[0, 1], [2, 3]], True, None, True),
-        ([[0, 1], [2, 1]], True, None, False),
-        ([[0, 1, 0], [2, 3]], False, 3, True),
-        ([[0, 1, 0], [2, 3]], False, 2, False),
-        ([[0, 1, 0], [2, 0]], False, None, True),
-        ([[5], [0], [1], [2], [5]], False, 1, False),
-        ([[5], [0], [1], [2], [2]], False, 1, True),
-    ],
-)
-def test_a_stream_without_recurring_classes_gives_a_warning(
-    tasks: list[list[int]], announced: bool, period: int | None, alone: bool
-) -> None:
-    strategy = make("mixture_prompt", period=period, n_groups=3)
-    found = strategy.warnings_on([np.array(task) for task in tasks], announced=announced)
-    assert bool(found) is alone
-    assert all("no class of this stream occurs in two groups" in line for line in found)
 
 
 def test_terms_of_experts_and_gate_are_weighed() -> None:

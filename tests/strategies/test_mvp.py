@@ -26,22 +26,6 @@ def test_parameters_are_as_many_as_published_for_vit_b() -> None:
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 554_060
 
 
-def test_only_selected_rows_and_seen_columns_get_gradients() -> None:
-    model = make("mvp", pool_size=8).model
-    model.observe_classes(torch.tensor([1, 4]))
-    out = model.run(IMAGES[:5])
-    F.cross_entropy(out.logits, torch.tensor([1, 4, 1, 4, 1])).backward()
-    chosen = sorted(set(out.selection.index.flatten().tolist()))
-    others = [p for p in range(8) if p not in chosen]
-    assert others
-    for gradient in (model.pools[1].values.grad, model.logit_mask.values.grad):
-        assert gradient[others].abs().max() == 0
-        assert gradient[chosen].abs().max() > 0
-    assert model.logit_mask.values.grad[:, [0, 2, 3, 5]].abs().max() == 0
-    assert model.head.weight.grad[[0, 2, 3, 5]].abs().max() == 0
-    assert model.selector.key.grad is None  # the classification loss does not train keys
-
-
 @pytest.mark.parametrize("use_contrastive", [True, False])
 def test_with_several_prompts_an_image_logits_and_loss_are_their_formulas(
     use_contrastive: bool,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from cl_prompts.backbones.catalog import EMBEDDED
@@ -76,12 +75,7 @@ class Run:
         """Return a sentence for each valid setting that has no effect on this stream."""
         name = label_of(self.settings.strategy)
         announced = boundaries_announced(self.settings, self.split)
-        found = [] if announced else self._unused_task_ends(name)
-        if not self.data.multi_label:
-            tasks = [np.asarray(self.data.train.targets)[task] for task in self.split.tasks]
-            sentences = self.strategy.warnings_on(tasks, announced=announced)
-            found += [f"{name}: {sentence}" for sentence in sentences]
-        return found
+        return [] if announced else self._unused_task_ends(name)
 
     def _unused_task_ends(self, name: str) -> list[str]:
         strategy = self.strategy

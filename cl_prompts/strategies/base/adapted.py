@@ -45,7 +45,6 @@ class AdapterStrategy(OnlineStrategy):
 
     excluded: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
     keeps = "prototypes"
-    of_optimizer: ClassVar[tuple[str, ...]] = ("momentum", "weight_decay")
 
     bottleneck: Count = 64
     """Width r of an adapter's hidden layer."""

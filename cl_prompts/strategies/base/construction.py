@@ -42,22 +42,11 @@ def given_or_built(strategy: SupervisedTemplate) -> ContinualModel:
 def check_settings(strategy: SupervisedTemplate) -> None:
     """Refuse settings of any strategy that contradict each other."""
     kind = type(strategy).__name__
-    for name in strategy.of_optimizer if strategy.optimizer is not None else ():
-        if strategy.explicit.get(name) not in (None, 0, "none"):
-            raise InputError(
-                f"{name} configures {kind}'s own optimizer: give it or optimizer=, not both"
-            )
     if strategy.class_mask == "current" and not strategy.masks_classes:
         raise InputError(f"{kind} does not support class_mask=current: leave it out")
     if strategy.keeps and strategy.buffer_size:
         raise InputError(
             f"{kind} replays no samples but has {strategy.keeps}: leave out buffer_size"
-        )
-    if strategy.class_mask == "batch" and strategy.train_mb_size < 8:
-        warnings.warn(
-            f"class_mask=batch with train_mb_size={strategy.train_mb_size}: small batches often"
-            " hold one class, from which nothing is learned",
-            stacklevel=4,
         )
 
 

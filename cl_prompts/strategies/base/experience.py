@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience
-from avalanche.benchmarks.scenarios.online import OnlineCLExperience
 from torch import Tensor
 
 from cl_prompts.backbones.pixels import check_targets
@@ -122,8 +121,8 @@ def check_labels(experience: CLExperience, model: ContinualModel, learner: str) 
         learner: name of the method, for error messages.
 
     Raises:
-        InputError: multi-hot targets for a single-label model or the other way round, a class
-            without a head row, or a multi-label mixture of tasks.
+        InputError: multi-hot targets for a single-label model or the other way round, or a class
+            without a head row.
     """
     targets = experience.dataset.targets
     if not len(targets):
@@ -138,13 +137,6 @@ def check_labels(experience: CLExperience, model: ContinualModel, learner: str) 
     if not model.multi_label:
         labels = _as_tensor(list(targets), targets[0])
         check_targets(labels, model.n_classes, multi_label=False)
-    elif getattr(targets, "annotated", targets) is None or isinstance(
-        whole_of(experience), OnlineCLExperience
-    ):
-        raise InputError(
-            "this experience mixes tasks without naming the annotated classes: cut single tasks"
-            " with split_online_stream"
-        )
 
 
 def highest_class(experiences: Iterable[CLExperience]) -> int:

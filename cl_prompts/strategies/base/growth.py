@@ -27,8 +27,8 @@ def grow(strategy: SupervisedTemplate, classes: int | Sequence[str], tasks: int 
         tasks: announced tasks to come, for methods that divide prompts among ``n_tasks``.
 
     Raises:
-        InputError: the model or the optimizer was given, the strategy learns the whole stream at
-            once, or the method cannot have so many prompts; the strategy is unchanged.
+        InputError: the strategy learns the whole stream at once, or the method cannot have so many
+            prompts; the strategy is unchanged.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -45,7 +45,11 @@ def grow(strategy: SupervisedTemplate, classes: int | Sequence[str], tasks: int 
     fits("tasks", tasks, Size)
     if not n_classes and not tasks:
         return
-    _refuse(strategy)
+    if strategy.whole_stream:
+        kind = type(strategy).__name__
+        raise InputError(
+            f"{kind} learns the whole stream at once and cannot grow: train a new one on all images"
+        )
     known = strategy.n_tasks if "n_tasks" in strategy.settings() else None
     if tasks and known is not None:
         if strategy.has_entry_a_task(known + tasks):
@@ -56,17 +60,6 @@ def grow(strategy: SupervisedTemplate, classes: int | Sequence[str], tasks: int 
         strategy.n_classes = strategy.model.n_classes
         strategy.replay.grow(n_classes)
     strategy.make_optimizer()  # new prompts enter it
-
-
-def _refuse(strategy: SupervisedTemplate) -> None:
-    kind = type(strategy).__name__
-    if strategy.whole_stream:
-        raise InputError(
-            f"{kind} learns the whole stream at once and cannot grow: train a new one on all images"
-        )
-    for name in ("model", "optimizer"):
-        if strategy.explicit.get(name) is not None:
-            raise InputError(f"{kind} cannot grow with a given {name}: leave out {name}=")
 
 
 def _grow(strategy: SupervisedTemplate, axes: Axes, n: int, *, first: int) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch.optim import Optimizer
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import NotNegative
-from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -32,18 +29,6 @@ class HeadStrategy(OnlineStrategy):
     """Learning rate of the backbone; 0 freezes it."""
     weight_decay: NotNegative = 0.0
     """Weight decay of AdamW; with 0 it is Adam."""
-
-    of_optimizer: ClassVar[tuple[str, ...]] = ("backbone_lr", "weight_decay")
-    needs_buffer: ClassVar[bool] = False
-    """Whether the method needs a replay buffer."""
-
-    def check_settings(self) -> None:
-        """Refuse an empty buffer where the method needs one."""
-        super().check_settings()
-        if self.needs_buffer and self.buffer_size < 1:
-            raise InputError(
-                f"{type(self).__name__} needs a replay buffer: set buffer_size to at least 1"
-            )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a linear head on the frozen ViT, or on a trainable copy of it."""

@@ -10,6 +10,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
+from cl_prompts.checks import Share, fits
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.multi_label import MultiLabelScores, images_with, multi_label_results
 from cl_prompts.strategies.base.experience import classes_of
@@ -47,14 +48,13 @@ def refuse_accuracy(evaluator: EvaluationPlugin) -> None:
 class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     """``MeanAP_Exp``, ``CF1_Exp`` and ``OF1_Exp`` of each experience, over the seen classes.
 
-    Seen classes are the model's ``seen`` if it has one, else the columns that were positive in a
-    training batch, or before training the experience's ``classes_seen_so_far``. Of these, only the
-    classes annotated in the evaluated experience count (its ``classes_in_this_experience``): early
-    cumulative test sets hide the labels of later classes, so zeros there have no meaning. As in
-    the published protocol, images without such a label are left out. ``.ignored`` pairs (VOC's
-    ``difficult="ignore"``) count as negatives here; ``AnytimeEvaluation`` leaves them out. Scores
-    stay on the device until the experience ends. An undefined score (no seen class, no image) is
-    not emitted.
+    Seen classes are the model's ``seen``, or else the experience's ``classes_seen_so_far``. Of
+    these, only the classes annotated in the evaluated experience count (its
+    ``classes_in_this_experience``): early cumulative test sets hide the labels of later classes, so
+    zeros there have no meaning. As in the published protocol, images without such a label are left
+    out. ``.ignored`` pairs (VOC's ``difficult="ignore"``) count as negatives here;
+    ``AnytimeEvaluation`` leaves them out. Scores stay on the device until the experience ends. An
+    undefined score (no seen class, no image) is not emitted.
 
     Args:
         threshold: probability above which a label counts as predicted; a model whose scores are
@@ -72,66 +72,52 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
 
     def __init__(self, threshold: float = 0.8) -> None:
         super().__init__()
-        if not 0 < threshold < 1:
-            raise InputError(
-                f"the F1 threshold is {threshold:g}: give a probability between 0 and 1"
-            )
+        fits("the F1 threshold", threshold, Share)
         self.threshold = threshold
-        self._trained: Tensor | None = None  # (classes,) bool, on the device: seen in training
-        self._seen: Tensor | None = None
-        self._score_threshold: float | None = None
+        self._scores: MultiLabelScores | None = None
         self.reset()
 
     def reset(self) -> None:
-        """Clear the scores of the experience, but not the seen classes."""
+        """Clear the logits and targets of the experience."""
         self._logits: list[Tensor] = []
         self._targets: list[Tensor] = []
 
     def result(self) -> MultiLabelScores | None:
-        """Return the scores of the experience so far; None without a batch or a seen class."""
-        if not self._logits or self._seen is None:
-            return None
-        logits = torch.cat(self._logits).cpu()
-        targets = torch.cat(self._targets).cpu()
-        seen = self._seen.cpu()
-        # As in the literature: images without a label seen so far are left out.
-        rows = images_with(targets, seen)
-        return multi_label_results(
-            logits,
-            targets,
-            seen,
-            rows=rows,
-            thresholds=(self.threshold,),
-            score_threshold=self._score_threshold,
-        )
-
-    def after_training_iteration(self, strategy: SupervisedTemplate) -> None:
-        """Record the classes of the batch, without a synchronisation."""
-        super().after_training_iteration(strategy)
-        seen = (_multi_hot(strategy.mb_y) > 0).any(dim=0)
-        self._trained = seen if self._trained is None else self._trained.to(seen.device) | seen
+        """Return the scores of the last experience; None before the first one."""
+        return self._scores
 
     def before_eval_exp(self, strategy: SupervisedTemplate) -> None:
         """Start an experience."""
-        super().before_eval_exp(strategy)
         self.reset()
 
     def after_eval_iteration(self, strategy: SupervisedTemplate) -> None:
         """Store logits and targets of the batch."""
-        super().after_eval_iteration(strategy)
+        targets = strategy.mb_y
+        if targets.ndim != 2:
+            raise InputError(
+                f"MultiLabelMetrics() got targets of shape {tuple(targets.shape)} instead of"
+                " (batch, classes): for one label per image use Avalanche's accuracy_metrics()"
+            )
         self._logits.append(strategy.mb_output.detach().float())
-        self._targets.append(_multi_hot(strategy.mb_y).detach())
+        self._targets.append(targets.detach())
 
     def after_eval_exp(self, strategy: SupervisedTemplate) -> MetricResult:
         """Emit the scores of the experience."""
-        super().after_eval_exp(strategy)
-        self._seen = self._seen_classes(strategy)
-        self._score_threshold = getattr(strategy.model, "score_threshold", None)
-        scores = self.result()
-        self.reset()
-        if scores is None:
+        if not self._targets:
             return []
-        own = scores.own
+        logits, targets = torch.cat(self._logits).cpu(), torch.cat(self._targets).cpu()
+        self.reset()
+        seen = _seen_classes(strategy, targets.shape[1])
+        self._scores = scores = multi_label_results(
+            logits,
+            targets,
+            seen,
+            # As in the literature: images without a label seen so far are left out.
+            rows=images_with(targets, seen),
+            thresholds=(self.threshold,),
+            score_threshold=getattr(strategy.model, "score_threshold", None),
+        )
+        own = scores.scores
         named = {"MeanAP_Exp": scores.mean_ap, "CF1_Exp": own["cf1"], "OF1_Exp": own["of1"]}
         x = strategy.clock.train_iterations
         return [
@@ -143,27 +129,15 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
             if value == value
         ]
 
-    def _seen_classes(self, strategy: SupervisedTemplate) -> Tensor | None:
-        if not self._targets:
-            return None
-        n_classes = self._targets[0].shape[1]
-        experience = strategy.experience
-        seen = getattr(strategy.model, "seen", None)
-        if not isinstance(seen, Tensor):
-            seen = self._trained
-        if seen is None:
-            seen = torch.zeros(n_classes, dtype=torch.bool)
-            seen[sorted(getattr(experience, "classes_seen_so_far", ()))] = True
-        return seen.cpu() & classes_of(experience, n_classes)
-
     def __str__(self) -> str:
         return "MultiLabel_Exp"
 
 
-def _multi_hot(targets: Tensor) -> Tensor:
-    if targets.ndim != 2:
-        raise InputError(
-            f"MultiLabelMetrics() got targets of shape {tuple(targets.shape)} instead of (batch,"
-            " classes): for one label per image use Avalanche's accuracy_metrics()"
-        )
-    return targets
+def _seen_classes(strategy: SupervisedTemplate, n_classes: int) -> Tensor:
+    """Return the (classes,) mask of the classes that count in the tested experience."""
+    experience = strategy.experience
+    seen = getattr(strategy.model, "seen", None)
+    if seen is None:
+        seen = torch.zeros(n_classes, dtype=torch.bool)
+        seen[sorted(getattr(experience, "classes_seen_so_far", ()))] = True
+    return seen.cpu() & classes_of(experience, n_classes)

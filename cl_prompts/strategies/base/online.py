@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import torch
 from avalanche.benchmarks import CLExperience
 from avalanche.core import BasePlugin
@@ -26,9 +25,9 @@ from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.feature_cache import BUDGET, FeatureCache
 from cl_prompts.strategies.base import construction, growth
+from cl_prompts.strategies.base import label_loss as labels
 from cl_prompts.strategies.base.experience import highest_class, mark_of
 from cl_prompts.strategies.base.head import Classifier, Head, head_of
-from cl_prompts.strategies.base.label_loss import LabelLoss
 from cl_prompts.strategies.base.loop import OnlineLoop
 from cl_prompts.strategies.base.replay import Replay
 from cl_prompts.strategies.base.settings import Registered, Settings, State
@@ -155,8 +154,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     """Whether the loss supports ``class_mask="current"``."""
     weighs_alike: ClassVar[bool] = True
     """Whether the cross-entropy weighs all samples of a batch by one."""
-    of_optimizer: ClassVar[tuple[str, ...]] = ()
-    """Settings of the method's own optimizer, besides ``lr``."""
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before the update on them, not after it."""
 
@@ -187,7 +184,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.feature_cache = FeatureCache(BUDGET)
         self.shuffler = torch.Generator().manual_seed(self.seed)
         self.loop = OnlineLoop(self)
-        self.label_loss = LabelLoss(self)
         self.between_batches: Callable[[], None] | None = None
         self.annotated = torch.ones(self.model.n_classes, dtype=torch.bool, device=self.device)
         self.announced = self.boundaries is not False
@@ -294,6 +290,9 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.state_loaded()
 
     grow = growth.grow
+    label_loss = labels.label_loss
+    competing_logits = labels.competing_logits
+    competing_classes = labels.competing_classes
 
     def save(self, path: str) -> None:
         """Save the learned tensors (prompts, keys, masks, head), without the backbone."""
@@ -338,10 +337,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     def check_announced(self, *, announced: bool) -> None:
         """Refuse a stream with or without announced boundaries; plugins have the same hook."""
         trigger_plugins(self, "check_announced", announced=announced)
-
-    def warnings_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
-        """Return warnings for a stream, given the classes (n,) of each task's samples."""
-        return []
 
     def start_task(self, classes: Tensor) -> None:
         """Prepare for an announced task with ``classes``, a (classes,) boolean mask."""

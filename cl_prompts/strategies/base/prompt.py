@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,6 @@ class PromptStrategy(OnlineStrategy):
         >>> OneToken(backbone=create_backbone(), n_classes=10, evaluator=None).model.n_learned
         1418
     """
-
-    of_optimizer: ClassVar[tuple[str, ...]] = ("prompt_lr", "lr_scaling")
 
     class_mask: ClassMask = "current"
     online_iter: Count = 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 import textwrap
 from collections.abc import Mapping
 from copy import deepcopy
@@ -143,26 +142,18 @@ class Settings:
 
 
 @cache
-def _declared_by(cls: Any) -> dict[str, Setting]:
+def _declared_by(cls: type) -> dict[str, Setting]:
     """Collect the settings that a class declares itself."""
+    try:
+        kinds = inspect.get_annotations(cls, eval_str=True)
+    except NameError:  # a class in a function or an example
+        kinds = dict.fromkeys(inspect.get_annotations(cls), Any)
     found = {}
-    scope = vars(sys.modules[cls.__module__])
-    for name, text in vars(cls).get("__annotations__", {}).items():
-        kind = _resolved(text, scope)
+    for name, kind in kinds.items():
         variable = kind is ClassVar or get_origin(kind) is ClassVar
         if not variable and name in vars(cls) and not name.startswith("_"):
             found[name] = Setting(name, kind, vars(cls)[name])
     return found
-
-
-def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
-    """Evaluate an annotation; Any if it uses an unknown name."""
-    if not isinstance(annotation, str):
-        return annotation
-    try:
-        return eval(annotation, scope)  # the text of an annotation in the package's own source
-    except NameError:
-        return Any
 
 
 def sentences(cls: type[Settings]) -> dict[str, str]:

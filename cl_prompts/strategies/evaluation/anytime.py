@@ -122,7 +122,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.samples_seen = 0
         self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
-        self._listed = self._seen.clone()  # classes in new_classes
         self._start = 0  # samples seen before this epoch
         self._iteration = 0  # of this epoch
         self._moved = False  # whether an update followed the last evaluation
@@ -191,7 +190,6 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     def _widen(self) -> None:
         self._seen = F.pad(self._seen, (0, self.n_classes - len(self._seen)))
-        self._listed = F.pad(self._listed, (0, self.n_classes - len(self._listed)))
         self.curve.widen(self.n_classes)
 
     def before_training_epoch(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
@@ -267,9 +265,9 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     def _end_task(self, strategy: SupervisedTemplate) -> None:
         self._note_classes(strategy)
-        new = self._seen & ~self._listed
-        self._listed = self._seen.clone()
-        self.new_classes.append(new.nonzero().flatten().tolist())
+        listed = {c for classes in self.new_classes for c in classes}
+        seen = self._seen.nonzero().flatten().tolist()
+        self.new_classes.append([c for c in seen if c not in listed])
         self.domains.end_task()
         recent = [
             e
@@ -312,22 +310,14 @@ class AnytimeEvaluation(BaseSGDPlugin):
     def _record(self, kind: str, evaluation: Evaluation, strategy: SupervisedTemplate) -> None:
         (self.curve.anytime if kind == "anytime" else self.curve.task_ends).append(evaluation)
         if strategy.evaluator is not None and evaluation.accuracy == evaluation.accuracy:
-            x = evaluation.samples_seen
-            publish = strategy.evaluator.publish_metric_value
             what = "MAP" if self.evaluator.multi_label else "Accuracy"
-            publish(
-                MetricValue(
-                    self,
-                    ("Anytime" if kind == "anytime" else "TaskEnd") + what,
-                    evaluation.accuracy,
-                    x,
-                )
-            )
+            values = {("Anytime" if kind == "anytime" else "TaskEnd") + what: evaluation.accuracy}
             if self.curve.anytime:
-                publish(MetricValue(self, "A_AUC", self.a_auc, x))
-            for name, value in evaluation.scores.items():
+                values["A_AUC"] = self.a_auc
+            for name, value in (values | evaluation.scores).items():
                 if value == value:  # F1 at a probability is undefined where scores are not logits
-                    publish(MetricValue(self, name, value, x))
+                    metric = MetricValue(self, name, value, evaluation.samples_seen)
+                    strategy.evaluator.publish_metric_value(metric)
         # Scores that a listener adds are its own, and listed apart from ours.
         known = {*evaluation.scores, *self.own_scores}
         for listener in self.listeners:
@@ -375,7 +365,5 @@ class AnytimeEvaluation(BaseSGDPlugin):
             # Another period begins anew, at its own first multiple that is still to come.
             self.next_threshold = (self.samples_seen // self.every + 1) * self.every
         self._seen = state["seen"].clone()
-        self._listed = torch.zeros_like(self._seen)
-        self._listed[[c for classes in self.new_classes for c in classes]] = True
         self._position.samples = int(state["samples_of_task"])
         self._widen()

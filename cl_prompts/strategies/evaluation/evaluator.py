@@ -22,13 +22,6 @@ from cl_prompts.models.feature_cache import FeatureCache
 from cl_prompts.strategies.base.settings import State
 
 
-def _labels(dataset: Items) -> Tensor:
-    labels = labels_of("the labels of the test set", dataset)
-    if labels.min() < 0:
-        raise InputError("the labels of the test set must be class ids from 0")
-    return torch.from_numpy(labels.astype(np.int64))
-
-
 class CachedEvaluator:
     """Evaluation on a fixed test set, with a feature cache.
 
@@ -74,7 +67,8 @@ class CachedEvaluator:
         self.num_workers = num_workers
         self.cache = cache
         self.device = torch.device(device)
-        self.targets = _labels(dataset)
+        labels = labels_of("the labels of the test set", dataset)
+        self.targets = torch.from_numpy(labels.astype(np.int64))
         ignored = getattr(dataset, "ignored", None)
         self.ignored = None if ignored is None else torch.as_tensor(ignored, dtype=torch.bool)
         domains = getattr(dataset, "domains", None)
@@ -184,9 +178,8 @@ class CachedEvaluator:
             ignored=ignored,
             score_threshold=getattr(model, "score_threshold", None),
         )
-        fixed = fixed_average_precision(logits, targets, tasks, ignored, whole=whole.ap)
-        scores = {name: value for name, value in whole.flat().items() if name != "mean_ap"}
-        return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, scores)
+        fixed = fixed_average_precision(logits, targets, tasks, ignored)
+        return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, whole.scores)
 
     def state_dict(self, model: nn.Module) -> State:
         """Cached parts that later evaluations of this model can use, and the counters."""
@@ -218,14 +211,9 @@ class CachedEvaluator:
         # Modules may be in different modes.
         was_training = [m for m in model.modules() if m.training]
         model.eval()
-        scores = (
-            self._scores(model, rows)
-            if isinstance(model, ContinualModel)
-            else self._foreign_scores(model, rows)
-        )
         hidden = 0.0 if self.multi_label else float("-inf")
         try:
-            for batch, logits in scores:
+            for batch, logits in self._scores(model, rows):
                 check_finite(batch, logits)
                 # A head may be wider than the test labels.
                 columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
@@ -236,19 +224,17 @@ class CachedEvaluator:
                 module.training = True
         self.macs += macs_of(model) - before
 
-    def _foreign_scores(self, model: nn.Module, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        batches = list(rows.split(self.batch_size)) if len(rows) else []
-        for batch, images in zip(batches, self._images(batches), strict=True):
-            yield batch, model(images)
-
-    def _scores(self, model: ContinualModel, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _scores(self, model: nn.Module, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield rows and logits in batches of rows with the same cached parts."""
         keys = self._cache_keys(model)
         self._features.drop_outdated(keys)
         for have, mine in self._groups(rows, sorted(keys)):
             batches = list(mine.split(self.batch_size))
-            needed = batches if model.needs_images(have) else []
-            images = self._images(needed) if needed else repeat(None, len(batches))
+            if not isinstance(model, ContinualModel):
+                yield from zip(batches, map(model, self._images(batches)), strict=True)
+                continue
+            needed = model.needs_images(have)
+            images = self._images(batches) if needed else repeat(None, len(batches))
             for batch, shown in zip(batches, images, strict=True):
                 if shown is not None and not self._looked_at:
                     check_input(model.backbone, shown)
@@ -262,20 +248,13 @@ class CachedEvaluator:
     def _groups(self, rows: Tensor, names: list[str]) -> Iterator[tuple[list[str], Tensor]]:
         """Yield the names of cached parts and the rows that have them, new rows last."""
         known = [self._features.known(name, rows) for name in names]
-        group = torch.zeros(len(rows), dtype=torch.int64)
-        for part in known:
-            if not bool(part.all()):
-                # a binary number per row, a digit per cached part
-                group = (2 * group + part).unique(return_inverse=True)[1]
-        for number in group.unique().flip(0).tolist():
-            members = (group == number).nonzero()[:, 0]
-            have = [bool(part[members[0]]) for part in known]
-            yield list(compress(names, have)), rows[members]
+        flags = torch.stack([torch.ones(len(rows), dtype=torch.bool), *known], dim=1)
+        for group in flags.unique(dim=0).flip(0):
+            members = (flags == group).all(dim=1)
+            yield list(compress(names, group[1:].tolist())), rows[members]
 
     def _images(self, batches: list[Tensor]) -> Iterator[Tensor]:
         """Yield the images of batches of rows, by one loader with a private generator."""
-        if not batches:
-            return
         if self._loader is None:
             self._loader = DataLoader(
                 HeldOutItems(self.dataset, self.targets.numpy()),
@@ -290,11 +269,6 @@ class CachedEvaluator:
         self._batches[:] = [rows.tolist() for rows in batches]
         for items in self._loader:
             yield items[0].to(self.device, non_blocking=True)
-
-    def put(self, model: nn.Module, rows: Tensor, values: Tensor) -> None:
-        """Put features (n, dim) of test images (n,), computed elsewhere, into the cache."""
-        keys = self._cache_keys(model)
-        self._features.put(rows, {"frozen": values.to(self.device)}, keys)
 
     def close(self) -> None:
         """Stop the loader's processes; a later evaluation starts new ones."""

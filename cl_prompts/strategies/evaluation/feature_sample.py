@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
@@ -11,14 +10,14 @@ from cl_prompts.closed_form.held_out_scores import held_out_scores
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.metrics.confidence import temperature_of
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.settings import State
+from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.stream import own_sampler
 
 #: samples kept
 SAMPLED = 200
 
 
-class FeatureSample(BaseSGDPlugin):
+class FeatureSample(StrategyPlugin):
     """Uniform sample of training features, which calibrates a closed-form classifier.
 
     The sample is scored in five parts. The classifier's sums minus those of a part give the
@@ -41,9 +40,6 @@ class FeatureSample(BaseSGDPlugin):
     """
 
     _several = False
-    sample: HeldOutSample
-    """Features, and targets (n, 2 + ...): task and row in it of the sample, then its label; with
-    several labels (n, 2 + classes): 1, 0, or -1 if unknown."""
 
     def attach(self, strategy: OnlineStrategy) -> None:
         """Make room for features of the strategy's backbone."""
@@ -53,6 +49,9 @@ class FeatureSample(BaseSGDPlugin):
         dim = model.backbone.feature_dim
         sample = HeldOutSample(SAMPLED, dim, columns, seed=strategy.seed).float()
         self.sample = sample.to(strategy.device)
+        """Features, and targets (n, 2 + ...): task and row in it of the sample, then its label;
+        with several labels (n, 2 + classes): 1, 0, or -1 if unknown."""
+        self.state.add("sample")
 
     def end_of_stream_batch(self, strategy: OnlineStrategy, samples: int) -> None:
         """Offer the features of a stream batch to the sample."""
@@ -93,14 +92,5 @@ class FeatureSample(BaseSGDPlugin):
         if found is None:
             return None
         # A class whose samples are all in one part has no score there.
-        logits = found[1]
-        scored = logits.gather(1, labels[:, None])[:, 0].isfinite()
-        return temperature_of(logits[scored], labels[scored])
-
-    def state_dict(self) -> State:
-        """Return the sample."""
-        return dict(self.sample.state_dict())
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore what :meth:`state_dict` returned."""
-        self.sample.load_state_dict(state)
+        scored = found[1].gather(1, labels[:, None])[:, 0].isfinite()
+        return temperature_of(found[1][scored], labels[scored])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cl_prompts.checks import Positive, Size
+from cl_prompts.checks import Count, Positive
 from cl_prompts.prompts.parameterisations import Reparameterised
 from cl_prompts.prompts.wrapped import AveragedPrompts
 from cl_prompts.strategies.base.experience import whole_of
@@ -31,8 +31,8 @@ class PromptAveraging(StrategyPlugin):
 
     needs = "prompt_form"
 
-    checkpoints: Size = 20
-    """Checkpoints per task or period; 0 for no average."""
+    checkpoints: Count = 20
+    """Checkpoints per task or period."""
     mean: Positive | None = None
     """Number of the checkpoint with the greatest weight, from 1; None for three quarters of all.
     PromptSRC: 15 of 20."""
@@ -46,8 +46,6 @@ class PromptAveraging(StrategyPlugin):
         self.taken = 0
         """Checkpoints taken in it."""
         self.state.add("n_samples", "taken")
-        if not self.checkpoints:
-            return
         pools = strategy.model.pools if hasattr(strategy.model, "pools") else []
         if any(isinstance(pool, Reparameterised) for pool in pools):
             raise self.refusal("does not work with prompt_form=Encoded", "leave one of the two out")
@@ -70,7 +68,7 @@ class PromptAveraging(StrategyPlugin):
         length = strategy.period or 0
         if strategy.announced:
             length = len(whole_of(strategy.experience).dataset) * strategy.train_epochs
-        if not self.checkpoints or not length:
+        if not length:
             return
         self.n_samples += samples
         # A large batch may make several checkpoints due at once.

@@ -45,7 +45,7 @@ class SymmetricLoss(StrategyPlugin):
     def before_backward(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Add the reverse term, and the change of weight of the cross-entropy."""
         batch = strategy.batch
-        logits = strategy.label_loss.competing_logits(strategy.output.logits, batch)
+        logits = strategy.competing_logits(strategy.output.logits, batch)
         term = self.reverse_weight * reverse_cross_entropy(logits, batch.labels)
         if self.forward_weight != 1:
             # The loss has the cross-entropy with weight 1 already.

@@ -156,10 +156,6 @@ def test_user_data_sets_follow_the_recipe_and_are_rebuilt_as_the_run_built_them(
         (["strategy=mvp"], []),
         (["strategy=er", "buffer_size=100", "head.input=whitened"], []),
         (["strategy=mixture_prompt"], []),
-        (
-            ["strategy=mixture_prompt", "period=5000"],
-            ["mixture_prompt: no class of this stream occurs in two groups"],
-        ),
     ],
 )
 def test_settings_without_effect_on_this_stream_give_warnings(

@@ -3,7 +3,6 @@ compete."""
 
 from __future__ import annotations
 
-import warnings
 from itertools import groupby
 from typing import Any
 
@@ -177,16 +176,3 @@ def test_an_announced_task_may_begin_with_a_fresh_optimizer(new: bool, kept: boo
     optimizer = strategy.optimizer
     first, *_ = noted(strategy, "training_loss", lambda *_: len(optimizer.state), stream[1:2])
     assert (first > 0) == kept
-
-
-# ------------------------------------------------------------------------- class_mask="batch"
-
-
-def test_small_batches_are_warned_of_once() -> None:
-    with pytest.warns(UserWarning, match="train_mb_size=7: small batches often") as caught:
-        make("one_prompt", class_mask="batch", train_mb_size=7)
-    assert len(caught) == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        make("one_prompt", class_mask="batch", train_mb_size=8)
-        make("one_prompt", class_mask="seen", train_mb_size=7)

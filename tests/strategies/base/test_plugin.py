@@ -84,8 +84,7 @@ def test_a_methods_own_plugin_is_replaced_and_its_open_settings_stay() -> None:
     ("kind", "plugins", "settings"),
     [
         ("mvp", {"head_alignment": {"epochs": 2, "samples": 8}}, {"period": 24}),
-        ("mvp", {"self_regulation": {}}, {"buffer_size": 12}),
-        ("one_prompt", {"self_regulation": {"kind": "coprompt"}}, {}),
+        ("one_prompt", {"self_regulation": {"kind": "coprompt"}}, {"buffer_size": 12}),
         ("mvp", {"ewc": {}, "slow_heads": {}}, {"period": 24}),
         ("fine_tuning", {"distillation": {}}, {"period": 24}),
         ("one_prompt", {"prompt_averaging": {"checkpoints": 3}}, {"period": 72}),

@@ -14,7 +14,7 @@ from tests.toy_data import TEST, TRAIN, Blobs, experiences
 from tests.toys import fit, make
 
 #: one of each kind of statistics; that those of every classifier take any order, its own tests show
-every = pytest.mark.parametrize("kind", ["ncm", "ranpac", "klda", "anacp", "l3a"])
+every = pytest.mark.parametrize("kind", ["ranpac", "klda", "l3a"])
 IMAGES = Blobs(48, seed=2).images
 
 

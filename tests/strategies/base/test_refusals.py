@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
 
@@ -16,7 +15,7 @@ from cl_prompts.strategies import MVP, AnytimeEvaluation, LinearProbe, SlowHeads
 from cl_prompts.strategies.base.experience import check_labels
 from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics
 from tests.refusals import check_refusals
-from tests.toy_data import Blobs, benchmark, experiences
+from tests.toy_data import Blobs, experiences
 from tests.toy_vits import lively_vit, tiny_vit
 from tests.toys import fit, make
 
@@ -33,12 +32,6 @@ def labels(targets: list[Any], n_classes: int = 6, *, several: bool = False) -> 
     check_labels(experience, model, "Learner")
 
 
-def mixture() -> Any:
-    """An experience of Avalanche's that mixes multi-label tasks."""
-    tasks = benchmark("mlcil").train_stream
-    return next(iter(split_continuous_linear_decay_stream(tasks, 8, 2, 4, True)))
-
-
 def load(saved: Any, *, kind: str = "linear_probe", **settings: Any) -> None:
     make(kind, **settings).load_state_dict(saved.state_dict())
 
@@ -46,7 +39,6 @@ def load(saved: Any, *, kind: str = "linear_probe", **settings: Any) -> None:
 def test_construction() -> None:
     several = PromptedViT(tiny_vit(), 6, multi_label=True)
     model = make("one_prompt").model
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
     accuracy = EvaluationPlugin(accuracy_metrics(experience=True))
     cases = {
         "no model": MVP,
@@ -55,14 +47,10 @@ def test_construction() -> None:
         "a model of several labels": lambda: make("er_ace", model=several),
         "a batch mask of several": lambda: LinearProbe(model=several, class_mask="batch"),
         "accuracy of several": lambda: make("linear_probe", "mlcil", evaluator=accuracy),
-        "a rate of no own optimizer": lambda: make(
-            "one_prompt", model=model, optimizer=optimizer, prompt_lr=0.1
-        ),
         "no buffer": lambda: make("derpp", buffer_size=0),
         "two buffers": lambda: fit(make("er", plugins=[ReplayPlugin(20)]), experiences()),
         "a buffer of sums": lambda: make("ncm", buffer_size=5),
         "a misspelt setting": lambda: SlowHeads(decay=0.9),
-        "no parameters": lambda: with_plugin("ncm", "ewc"),
         **{f"{name} of ncm": lambda n=name: with_plugin("ncm", n) for name in OF_TRAINED_HEADS},
         "no head over all": lambda: with_plugin("mixture_prompt", "distillation"),
         "a period": lambda: AnytimeEvaluation(Blobs(6, 6), every=0),
@@ -84,7 +72,6 @@ def test_data_and_states() -> None:
         "names": lambda: labels(["cat"]),
         "classes for rows": lambda: labels([0, 1], 3, several=True),
         "short rows": lambda: labels([[0, 1]], 3, several=True),
-        "mixed tasks": lambda: fit(make("multi_lane", "mlcil"), [mixture()]),
         "single labels": lambda: MultiLabelMetrics().after_eval_iteration(single),
         "another plugin": lambda: load(one),
         "another buffer": lambda: load(make("er", buffer_size=9), kind="er", buffer_size=12),

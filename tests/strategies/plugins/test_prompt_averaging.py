@@ -12,7 +12,7 @@ from cl_prompts.strategies import PromptAveraging
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make, watch
 
-AVERAGED = ["mvp", "l2p", "dual_prompt", "s_prompt", "one_prompt", "single_prompt"]
+AVERAGED = ["mvp", "l2p", "s_prompt"]
 
 
 def averaged(kind: str, n_checkpoints: int, scenario: str = "si_blurry", **settings: Any) -> Any:
