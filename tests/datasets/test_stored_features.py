@@ -92,7 +92,7 @@ def test_a_run_on_stored_features_is_the_run_on_images(tmp_path: Path) -> None:
     ("command", "sentence"),
     [
         (["run", "digits", "strategy=mvp"], "strategy 'mvp' trains on images"),
-        (["run", "digits", "strategy=ncm", "ncm.augmented_views=true"], "have no views"),
+        (["run", "digits", "strategy=ncm", "ncm.augmented_views=true"], "without augmented_views"),
     ],
 )
 def test_what_needs_images(

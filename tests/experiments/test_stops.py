@@ -32,7 +32,6 @@ EXEMPT = {
     "peak_memory_mb",
     "peak_device_memory_mb",
     "command",
-    "warnings",
 }
 
 

@@ -74,10 +74,10 @@ def _revision() -> str | None:
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip()
 
 
 class RunFolder:
@@ -86,15 +86,11 @@ class RunFolder:
     Args:
         path: locked folder.
         command: command line that made the run.
-
-    Attributes:
-        warnings: sentences for the summary, for example about a damaged checkpoint.
     """
 
     def __init__(self, path: Path, command: str) -> None:
         self.path = path
         self.command = command
-        self.warnings: list[str] = []
 
     @classmethod
     @contextmanager
@@ -142,15 +138,6 @@ class RunFolder:
         files.replace(self.path / SUMS_FILE, [digests.encode()])
         files.replace(self.path / "summary.json", [content])
 
-    def summary(self) -> dict[str, Any]:
-        """Return the last summary; empty if there is none.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        file = self.path / "summary.json"
-        return files.read_json(file) if file.is_file() else {}
-
     def add_metrics(self, rows: Iterable[Row]) -> None:
         """Append (samples_seen, metric, scope, value) rows to ``metrics.csv``."""
         numbers = [(n, metric, scope, float(value)) for n, metric, scope, value in rows]
@@ -162,7 +149,7 @@ class RunFolder:
         files.replace(self.path / METRICS_FILE, [text.encode()])
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint; the old one becomes ``checkpoint.previous``.
+        """Replace the checkpoint.
 
         Args:
             state: nested dictionaries, lists and tuples of tensors and plain values.
@@ -175,14 +162,12 @@ class RunFolder:
         checkpoint.save(self.path, {**state, "metrics": metrics})
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """Return the state of the last intact checkpoint, or None; drop later metrics.
+        """Return the state of the last checkpoint, or None; drop later metrics.
 
         Raises:
-            InputError: no checkpoint is intact.
+            InputError: the checkpoint is damaged.
         """
-        state, warning = checkpoint.load(self.path)
-        if warning is not None:
-            self.warnings.append(warning)
+        state = checkpoint.load(self.path)
         self.restore_metrics(state)
         return state
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from cl_prompts.checks import sha256, source_hash
 from cl_prompts.datasets.fingerprint import fingerprint_change
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import flat, plain
 from cl_prompts.user_code import code_hash
@@ -82,9 +81,6 @@ def settings_identity(settings: RunConfig) -> dict[str, Any]:
     Returns:
         ``numbers`` of the package, ``settings`` by dotted name, and SHA-256 of the ``files`` that
         they name and of user ``code``.
-
-    Raises:
-        InputError: a file cannot be read.
     """
     values = json.loads(json.dumps(plain(asdict(settings))))
     return {
@@ -115,15 +111,11 @@ def _files_of(values: Mapping[str, Any]) -> dict[str, str]:
     for section in ("dataset", "scenario", "options"):
         arguments = {key: value for key, value in values[section].items() if key != "name"}
         for name, text in _texts(arguments, section):
-            path = Path(text)
-            try:
-                if os.path.isfile(text):
-                    found[name] = sha256(path)
-                elif section == "options" and os.path.isdir(text):
-                    inside = [sha256(file) for file in sorted(path.iterdir()) if file.is_file()]
-                    found[name] = hashlib.sha256("\n".join(inside).encode()).hexdigest()
-            except OSError as error:
-                raise InputError(f"{text} cannot be read: {error.strerror}") from error
+            if os.path.isfile(text):
+                found[name] = sha256(Path(text))
+            elif section == "options" and os.path.isdir(text):
+                inside = [sha256(file) for file in sorted(Path(text).iterdir()) if file.is_file()]
+                found[name] = hashlib.sha256("\n".join(inside).encode()).hexdigest()
     return found
 
 

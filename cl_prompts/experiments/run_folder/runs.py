@@ -14,7 +14,7 @@ from typing import Any
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, check_sums
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
 from cl_prompts.experiments.run_folder.plans import state_of
 
@@ -134,16 +134,7 @@ def _run_folders(path: Path) -> list[Path]:
         raise InputError(
             f"there is no folder {path}: give run folders, or a folder above them such as runs/"
         )
-    # Folders that a killed process has not renamed are left out.
-    folders, others = (
-        sorted(f.parent for f in path.rglob(name) if not f.parent.match(files.TEMPORARY))
-        for name in ("summary.json", SUMS_FILE)
-    )
-    for folder in others:
-        if folder not in folders:
-            raise InputError(
-                f"{folder} is not a complete run folder: it has {SUMS_FILE} but no summary.json"
-            )
+    folders = sorted(file.parent for file in path.rglob("summary.json"))
     if not folders:
         raise InputError(f"there is no run below {path}: no folder in it has a summary.json")
     return folders

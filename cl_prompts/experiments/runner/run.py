@@ -15,7 +15,6 @@ from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.metrics.continual import without_course
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
@@ -51,6 +50,7 @@ class Run:
         strategy: the strategy, before any training.
         anytime: the evaluation plugin of the strategy.
         sample: training features of a closed-form strategy.
+        first: classes and tasks of the strategy before it grows, in a continual run.
     """
 
     settings: RunConfig
@@ -59,7 +59,8 @@ class Run:
     benchmark: Any
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
-    sample: FeatureSample | None = None
+    sample: FeatureSample | None
+    first: tuple[int, ...]
 
     def results(self) -> dict[str, float | None]:
         """Return the final numbers; None for the curve of a strategy that sees the whole stream."""
@@ -76,36 +77,19 @@ class Run:
         """Return a sentence for each valid setting that has no effect on this stream."""
         name = label_of(self.settings.strategy)
         announced = boundaries_announced(self.settings, self.split)
-        found = [] if announced else self._unused_task_ends(name)
+        found = [
+            f"{name}: {type(plugin).__name__} acts only at task ends, and this stream does not"
+            f" announce them: set {name}.period, in samples"
+            for plugin in self.strategy.plugins
+            # A teacher that is copied after every batch needs no task.
+            if hasattr(plugin, "end_of_task") and getattr(plugin, "teacher_from", "") != "batch"
+            if not announced and self.strategy.period is None
+        ]
         if not self.data.multi_label:
             tasks = [np.asarray(self.data.train.targets)[task] for task in self.split.tasks]
             sentences = self.strategy.warnings_on(tasks, announced=announced)
             found += [f"{name}: {sentence}" for sentence in sentences]
         return found
-
-    def _unused_task_ends(self, name: str) -> list[str]:
-        strategy = self.strategy
-        if strategy.period is None:
-            return [
-                f"{name}: {type(plugin).__name__} acts only at task ends, and this stream does not"
-                f" announce them: set {name}.period, in samples"
-                for plugin in strategy.plugins
-                # A teacher that is copied after every batch needs no task.
-                if hasattr(plugin, "end_of_task") and getattr(plugin, "teacher_from", "") != "batch"
-            ]
-        # The hook of a base class does nothing.
-        idle = (OnlineStrategy.finish_task, PromptStrategy.finish_task)
-        acts = type(strategy).finish_task not in idle or any(
-            hasattr(plugin, "end_of_task") or hasattr(plugin, "start_of_period")
-            for plugin in strategy.plugins
-        )
-        trained = sum(map(len, self.split.tasks)) * strategy.train_epochs
-        if not acts or strategy.period <= trained:
-            return []
-        return [
-            f"{name} acts every {strategy.period} samples, and the stream has {trained}: set"
-            f" {name}.period below that"
-        ]
 
     def summary(self, *, seconds: float, command: str, ended: bool = True) -> dict[str, Any]:
         """Return the content of ``summary.json`` except for status, error and warnings.

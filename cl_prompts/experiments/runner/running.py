@@ -31,9 +31,9 @@ from cl_prompts.experiments.run_folder.plans import (
     write_plan,
 )
 from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.runner.execution import complete
 from cl_prompts.experiments.runner.orders import in_order
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
+from cl_prompts.experiments.runner.task_loop import complete
 from cl_prompts.experiments.tracking.progress import Display, Watcher, in_words, print_line
 
 #: runs that justify a process, which takes seconds to start
@@ -71,13 +71,11 @@ class RunJob(Job):
 
     def execute(self) -> None:
         """Execute the run in a worker."""
-        complete(self.run, Watcher(), worker_resources())
+        complete(self.run, Watcher(), _shared())
 
 
-@cache
-def worker_resources() -> Resources:
-    """Return what the runs of one worker share."""
-    return Resources()
+#: what the runs of one worker share
+_shared = cache(Resources)
 
 
 def run_all(
@@ -122,8 +120,7 @@ def run_all(
     try:
         yield from _finish(runs, above, console, jobs, resources, built)
     finally:
-        if len(runs) == 1:
-            remove_empty(runs)
+        remove_empty(runs)
 
 
 def remove_empty(runs: Sequence[PlannedRun]) -> None:
@@ -174,17 +171,13 @@ def _finish(
 ) -> Iterator[Path]:
     left = jobs_of(runs)
     before = [run.folder for run in runs if run.state == "finished"]
-    number = processes(jobs, [job.run for job in left])
+    how = Launching(jobs=processes(jobs, [job.run for job in left]))
     with (
         stop_says(lambda: _continuation(runs, above)),
         Display(console, len(runs)) as display,
     ):
         yield from before
-        if number == 1:
-            ends = _one_after_another(left, display, resources, built)
-        else:
-            ends = executed(left, Launching(jobs=number), display, resources)
-        with closing(ends):
+        with closing(executed(left, how, display, resources, built=built)) as ends:
             for job, fault in ends:
                 if fault is not None:
                     raise fault
@@ -235,6 +228,7 @@ def executed(
     display: Display,
     resources: Resources,
     out: Path = Path("runs"),
+    built: Run | None = None,
 ) -> Generator[tuple[Any, Fault], None, None]:
     """Execute runs; yield each when it ends, with its error or None.
 
@@ -244,6 +238,7 @@ def executed(
         display: display of the progress.
         resources: backbones and image checks that runs in this process share.
         out: parent of the folder for Slurm jobs.
+        built: a single run, if it is built already.
 
     Raises:
         Interrupted: a signal came; the state of every run is saved.
@@ -251,7 +246,8 @@ def executed(
     if not jobs:
         return
     if how.kind == "local" and (how.jobs or 1) == 1:
-        yield from _one_after_another(jobs, display, resources)
+        for job in jobs:
+            yield job, _fault_here(job, display, resources, built)
         return
     where: Any = {"device": jobs[0].run.settings.device, "out": out}
     threads_here = torch.get_num_threads()
@@ -263,25 +259,19 @@ def executed(
         request.obey()
 
 
-def _one_after_another(
-    jobs: Sequence[RunJob],
-    display: Display,
-    resources: Resources,
-    built: Run | None = None,
-) -> Generator[tuple[Any, Fault], None, None]:
-    for job in jobs:
-        fault: Fault = None
-        try:
-            with display.run(job.number, job.label) as watcher:
-                complete(job.run, watcher, resources, built)
-        except Interrupted as stop:
-            if display.n_runs == 1:
-                raise
-            # The caller names the command that continues all runs.
-            raise Interrupted(number=stop.number) from stop
-        except Exception as error:
-            fault = error
-        yield job, fault
+def _fault_here(job: RunJob, display: Display, resources: Resources, built: Run | None) -> Fault:
+    """Execute a run in this process; return its error."""
+    try:
+        with display.run(job.number, job.label) as watcher:
+            complete(job.run, watcher, resources, built)
+    except Interrupted as stop:
+        if display.n_runs == 1:
+            raise
+        # The caller names the command that continues all runs.
+        raise Interrupted(number=stop.number) from stop
+    except Exception as error:
+        return error
+    return None
 
 
 def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:
