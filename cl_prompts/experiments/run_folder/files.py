@@ -19,16 +19,21 @@ from cl_prompts.errors import InputError
 TEMPORARY = ".*.tmp"
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write, and then rename it to ``path`` in one step.
+def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a temporary file, and then rename it to ``path`` in one step.
 
     Raises:
         OSError: the disk is full or the folder read-only, for example; the old file stays.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> replace(file, [b"one ", b"two"])
+    >>> file.read_text()
+    'one two'
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        yield temporary
+        write(temporary, parts)
         # Before the rename: a crash must not leave an empty file under the new name.
         sync(temporary)
         rename(temporary, path)
@@ -37,19 +42,6 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError:
         temporary.unlink(missing_ok=True)  # on a full disk its blocks are needed
         raise
-
-
-def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file in one step, see :func:`replacing`.
-
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
-    >>> replace(file, [b"one ", b"two"])
-    >>> file.read_text()
-    'one two'
-    """
-    with replacing(path) as temporary:
-        write(temporary, parts)
 
 
 @contextmanager

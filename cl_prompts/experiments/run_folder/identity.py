@@ -110,23 +110,17 @@ def _files_of(values: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for section in ("dataset", "scenario", "options"):
         arguments = {key: value for key, value in values[section].items() if key != "name"}
-        for name, text in _texts(arguments, section):
-            if os.path.isfile(text):
-                found[name] = sha256(Path(text))
-            elif section == "options" and os.path.isdir(text):
-                inside = [sha256(file) for file in sorted(Path(text).iterdir()) if file.is_file()]
-                found[name] = hashlib.sha256("\n".join(inside).encode()).hexdigest()
+        for name, value in flat(arguments, f"{section}."):
+            several = isinstance(value, list)
+            for number, text in enumerate(value if several else [value]):
+                key = f"{name}.{number}" if several else name
+                if isinstance(text, str) and os.path.isfile(text):
+                    found[key] = sha256(Path(text))
+                elif isinstance(text, str) and section == "options" and os.path.isdir(text):
+                    inside = sorted(file for file in Path(text).iterdir() if file.is_file())
+                    hashes = "\n".join(map(sha256, inside))
+                    found[key] = hashlib.sha256(hashes.encode()).hexdigest()
     return found
-
-
-def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Yield the texts in nested settings, each with its dotted name."""
-    if isinstance(value, str):
-        yield name, value
-    elif isinstance(value, list | dict):
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, part in parts:
-            yield from _texts(part, f"{name}.{key}")
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

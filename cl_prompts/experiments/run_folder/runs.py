@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,6 @@ from cl_prompts.experiments.run_folder.plans import state_of
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
 METRICS_FILE = "metrics.csv"
-#: format of the time in ``environment.json``
-TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
 @dataclass(frozen=True)
@@ -85,16 +81,9 @@ class RunRecord:
         return (*seeds, self.order) if self.order else seeds
 
 
-def begun_at(environment: Mapping[str, Any]) -> float:
-    """Return the time when a run started, in seconds since 1970; -inf if it is unknown.
-
-    >>> begun_at({"time": "1970-01-01 09:00:01 +0900"}), begun_at({})
-    (1.0, -inf)
-    """
-    try:
-        return datetime.strptime(str(environment.get("time")), TIME).timestamp()
-    except ValueError:
-        return -math.inf
+def begun_at(environment: Mapping[str, Any]) -> str:
+    """Return the local time when a run started; empty if it is unknown."""
+    return str(environment.get("time", ""))
 
 
 def collect(paths: Iterable[Path | str]) -> list[RunRecord]:

@@ -16,7 +16,6 @@ from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.checks import sha256
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.combined import JoinedDataSet, joined
-from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.registry import (
@@ -32,7 +31,7 @@ from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE
 from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.plans import settings_of
-from cl_prompts.experiments.runner.run import Run, boundaries_announced
+from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.tracking.loggers import logger_class
 from cl_prompts.experiments.trained.card import Sizes, make_strategy
 from cl_prompts.scenarios import benchmark_from_split
@@ -177,13 +176,17 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     # A continual run starts at the size of its first ancestor and grows as they did.
     own = (len(data.classes), split.n_tasks)
     first = own if settings.parent is None else tuple(settings.parent.first)
-    announced = boundaries_announced(settings, split)
+    boundaries = settings.options.get("boundaries")
+    announced = bool(split.boundaries if boundaries is None else boundaries)
     sizes = Sizes(first[0], data.multi_label, first[1], announced)
+    options = dict(settings.options)
+    if train.is_plain and options.get("views") is None:
+        options["views"] = 1  # so that frozen features are computed once
     # Models, and user code, draw their initial parameters from the global generators.
     seed_globals(settings.seed)
     strategy = make_strategy(
         settings.strategy,
-        options_on(train, settings),
+        options,
         backbone,
         sizes,
         device=settings.device,
@@ -191,7 +194,7 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
         plugins=[anytime] if sample is None else [anytime, sample],
     )
     strategy.check_announced(announced=announced)
-    return Run(settings, data, split, benchmark, strategy, anytime, sample, first)
+    return Run(settings, data, split, benchmark, strategy, anytime, sample, first, announced)
 
 
 def parent_of(parent: Parent) -> RunConfig:
@@ -252,8 +255,9 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
         else:
             second = split_of(replace(settings, parent=None), later)
         both = joined_split(first, second, data.train.targets, data.columns)
-        several = isinstance(both, MultiLabelSplit)
-        return both.with_test_labels(data.test.targets) if several else both
+        if isinstance(both, MultiLabelSplit):
+            return both.with_test_labels(data.test.targets)
+        return both
     scenario = find_scenario(name)
     if scenario.multi_label != data.multi_label:
         fitting = [n for n, known in SCENARIOS.items() if known.multi_label == data.multi_label]
@@ -297,12 +301,3 @@ def _normalisation(settings: RunConfig, data: DataSet | None = None) -> Any:
         return wanted
     known = DATASETS.get(settings.dataset["name"]) or data
     return None if known is None else [list(known.mean), list(known.std)]
-
-
-def options_on(train: ImageSet, settings: RunConfig) -> dict[str, Any]:
-    """Return the strategy options of a run; without augmentation a sample has one view, so that
-    frozen features are computed once."""
-    options = dict(settings.options)
-    if train.is_plain and options.get("views") is None:
-        options["views"] = 1
-    return options

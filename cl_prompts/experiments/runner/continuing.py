@@ -144,19 +144,31 @@ def settings_of_child(
             f"a continual run has the strategy and seed of its parent, {settings.strategy} and"
             f" {settings.seed}: leave out strategy=, seed= and orders="
         )
-    known, own = _of_model(settings), _of_model(child)
-    if not is_dotted(settings.dataset["name"]):  # its transform is not known
-        for one, run in ((known, settings), (own, child)):
-            one["dataset.crop"] = crop_of(run.dataset["name"], run.dataset["crop"])
+    _refuse_another_model(child, settings)
+    child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
+    child.parent = _entry(parent, settings)
+    return child
+
+
+def _refuse_another_model(child: RunConfig, parent: RunConfig) -> None:
+    """Refuse other settings of the model; weights and normalisation are compared by content."""
+    own, known = _of_model(child), _of_model(parent)
+    if not is_dotted(parent.dataset["name"]):  # its transform is not known
+        for found, run in ((own, child), (known, parent)):
+            found["dataset.crop"] = crop_of(run.dataset["name"], run.dataset["crop"])
     for key in {**own, **known}:
-        if known.get(key) != own.get(key):
+        if own.get(key) != known.get(key):
             raise InputError(
                 f"{key} is {shown(own.get(key))}, and the model was made with"
                 f" {shown(known.get(key))}: leave it out"
             )
-    child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
-    child.parent = _entry(parent, settings)
-    return child
+
+
+def _of_model(settings: RunConfig) -> dict[str, Any]:
+    backbone = {f"backbone.{key}": value for key, value in settings.backbone.items()}
+    for key in ("weights", "normalisation"):
+        del backbone[f"backbone.{key}"]
+    return {**backbone, **dict(flat(of_model(settings.options)))}
 
 
 def _images_like(settings: RunConfig, dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,14 +190,6 @@ def _one_task(parent: RunRecord, n_classes: int) -> dict[str, Any]:
         return {"name": "mlcil", "protocol": f"B{n_classes}-C1"}
     several = "_multi_label" if parent.multi_label else ""
     return {"name": "class_incremental" if announced else f"si_blurry{several}", "n_tasks": 1}
-
-
-def _of_model(settings: RunConfig) -> dict[str, Any]:
-    """Return the settings of the model; weights and normalisation are compared by content."""
-    backbone = {f"backbone.{key}": value for key, value in settings.backbone.items()}
-    for key in ("weights", "normalisation"):
-        del backbone[f"backbone.{key}"]
-    return {**backbone, **dict(flat(of_model(settings.options)))}
 
 
 def _entry(run: RunRecord, settings: RunConfig) -> Parent:

@@ -15,7 +15,7 @@ from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checksums import MODEL
 from cl_prompts.experiments.runner.building import STORED
-from cl_prompts.experiments.runner.run import Run, boundaries_announced
+from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained.card import (
     MODEL_FILE,
     Accuracy,
@@ -66,7 +66,7 @@ def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
         multi_label=run.data.multi_label,
         n_tasks=n_tasks,
         first=list(run.first),
-        announced=boundaries_announced(settings, run.split),
+        announced=run.announced,
         per_class=[] if ledger is None else ledger.per_class(n_classes),
         fixed=_fixed(run, ledger) if isinstance(model, PrototypeViT) else "",
         calibration=_calibration(run),

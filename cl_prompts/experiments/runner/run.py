@@ -22,12 +22,6 @@ from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from cl_prompts.user_code import label_of
 
 
-def boundaries_announced(settings: RunConfig, stream: Any) -> bool:
-    """Return whether the stream tells the strategy where its tasks end."""
-    boundaries = settings.options.get("boundaries")
-    return bool(stream.boundaries if boundaries is None else boundaries)
-
-
 def takes_one_thread(run: RunConfig) -> bool:
     """Return whether a run computes with one thread: the embedded ViT on the CPU, at no more than
     twice its own image size.
@@ -51,6 +45,7 @@ class Run:
         anytime: the evaluation plugin of the strategy.
         sample: training features of a closed-form strategy.
         first: classes and tasks of the strategy before it grows, in a continual run.
+        announced: whether the stream tells the strategy where its tasks end.
     """
 
     settings: RunConfig
@@ -61,38 +56,32 @@ class Run:
     anytime: AnytimeEvaluation
     sample: FeatureSample | None
     first: tuple[int, ...]
+    announced: bool
 
     def results(self) -> dict[str, float | None]:
         """Return the final numbers; None for the curve of a strategy that sees the whole stream."""
         results = self.anytime.results
         return without_course(results) if self.strategy.whole_stream else results
 
-    def order_free(self) -> bool:
-        """Return whether scores do not depend on the order of the stream, as those of sums."""
-        strategy = self.strategy
-        once = isinstance(strategy, PrototypeStrategy) and not strategy.augmented_views
-        return once and order_matters(strategy.model.head) is None
-
     def warnings(self) -> list[str]:
         """Return a sentence for each valid setting that has no effect on this stream."""
         name = label_of(self.settings.strategy)
-        announced = boundaries_announced(self.settings, self.split)
         found = [
             f"{name}: {type(plugin).__name__} acts only at task ends, and this stream does not"
             f" announce them: set {name}.period, in samples"
             for plugin in self.strategy.plugins
             # A teacher that is copied after every batch needs no task.
             if hasattr(plugin, "end_of_task") and getattr(plugin, "teacher_from", "") != "batch"
-            if not announced and self.strategy.period is None
+            if not self.announced and self.strategy.period is None
         ]
         if not self.data.multi_label:
             tasks = [np.asarray(self.data.train.targets)[task] for task in self.split.tasks]
-            sentences = self.strategy.warnings_on(tasks, announced=announced)
+            sentences = self.strategy.warnings_on(tasks, announced=self.announced)
             found += [f"{name}: {sentence}" for sentence in sentences]
         return found
 
     def summary(self, *, seconds: float, command: str, ended: bool = True) -> dict[str, Any]:
-        """Return the content of ``summary.json`` except for status, error and warnings.
+        """Return the content of ``summary.json`` except for status and error.
 
         Args:
             seconds: wall time of the run so far.
@@ -103,8 +92,11 @@ class Run:
         found = {**self._description(), "seconds": seconds, "command": command}
         if not ended:
             return found
+        once = isinstance(strategy, PrototypeStrategy) and not strategy.augmented_views
         return {
             **found,
+            # Scores of sums do not depend on the order of the stream.
+            "order_free": once and order_matters(strategy.model.head) is None,
             "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
             "results": self.results(),
             **self._domains(),

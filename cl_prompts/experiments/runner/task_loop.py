@@ -7,7 +7,6 @@ import json
 import time
 import traceback
 from contextlib import suppress
-from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -146,7 +145,7 @@ class TaskLoop:
             run.anytime.evaluator.close()
             run.strategy.replay.close()
         write_model(run, self.folder.path)
-        self.write_summary("finished", order_free=run.order_free())
+        self.write_summary("finished")
 
     def attach_tracker(self, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:
         """Return a tracker of the strategy; ``records`` are those of the last checkpoint."""
@@ -158,7 +157,8 @@ class TaskLoop:
         if records is not None:
             tracker.restore_records(records, strategy.device)
         # In front of Avalanche's own plugins: its clock must stay last.
-        strategy.plugins.insert(strategy.plugins.index(run.anytime) + 1, tracker)
+        at = strategy.plugins.index(run.anytime) + 1
+        strategy.plugins = [*strategy.plugins[:at], tracker, *strategy.plugins[at:]]
         return tracker
 
     def restore(self) -> dict[str, Any] | None:
@@ -200,7 +200,7 @@ class TaskLoop:
         # A strategy of the whole stream replays nothing.
         tasks = [] if strategy.whole_stream else range(begun)
         strategy.load_state_dict(state["strategy"], [run.benchmark.train_stream[i] for i in tasks])
-        self._counter.reset(Counts(*[state["counter"][name] for name in Counts._fields]))
+        self._counter.reset(Counts(**state["counter"]))
         run.data.train.load_state_dict(state["augmentation"])
         set_global_states(state)
 
@@ -238,8 +238,7 @@ class TaskLoop:
             if last or number is not None or self._due():
                 self._save(tracker)
             if number is not None:
-                seen = f"stopped after {strategy.samples_seen} samples"
-                raise Interrupted(f"{seen}; continue with: {self.continuation}", number)
+                raise Interrupted(number=number)
 
         save_or_stop()
         strategy.between_batches = save_or_stop
@@ -256,12 +255,6 @@ class TaskLoop:
         if every is not None:
             return self.run.strategy.samples_seen - samples >= every
         return time.perf_counter() - at >= pause
-
-    @property
-    def continuation(self) -> str:
-        """The command that resumes this run."""
-        trust = " --trust-code" if self.run.settings.imported() else ""
-        return f"cl-prompts run --resume {quote(str(self.folder.path))}{trust}"
 
     def _save(self, tracker: Tracker) -> None:
         run = self.run
@@ -286,12 +279,12 @@ class TaskLoop:
         """Return the wall time of this run, including earlier processes."""
         return self._earlier_seconds + time.perf_counter() - self._started
 
-    def write_summary(self, status: str, error: str | None = None, **more: Any) -> None:
-        """Write ``summary.json``, with further entries; it is valid throughout a run."""
+    def write_summary(self, status: str, error: str | None = None) -> None:
+        """Write ``summary.json``, which is valid throughout a run."""
         ended = status != "running"
         command = self.folder.command
         summary = self.run.summary(seconds=self.seconds(), command=command, ended=ended)
-        content = {"status": status, "error": error, **summary, **more}
+        content = {"status": status, "error": error, **summary}
         if status == "finished":
             self.folder.write_end(content)
         else:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
 from cl_prompts.experiments.run_folder.checkpoint import load
-from cl_prompts.experiments.run_folder.checksums import MODEL, READ
+from cl_prompts.experiments.run_folder.checksums import MODEL, READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
@@ -142,12 +141,6 @@ def test_changed_settings_are_refused(unfinished: Path) -> None:
     (unfinished / "config.yaml").write_text(every)
     with opened(unfinished, settings_of(unfinished)):
         pass
-    other = {**files.read_json(unfinished / IDENTITY_FILE), "backbone": "another"}
-    with (
-        pytest.raises(InputError, match="the weights or the normalisation of its backbone"),
-        RunFolder.opened(unfinished, settings_of(unfinished), other, ""),
-    ):
-        pass
 
 
 # ---------------------------------------------------------------------- faults
@@ -206,7 +199,8 @@ def test_a_run_resumes_after_a_fault_at_any_step(
     monkeypatch: pytest.MonkeyPatch,
     released: Callable[[], None],
 ) -> None:
-    """Every write, rename and fsync of a run fails once; it ends at the same files."""
+    """Every write, rename and fsync of a run fails once; it ends at the same files, except for
+    notes on the environment."""
     whole = tmp_path / "whole"
     steps = count_steps(monkeypatch, lambda: short_run(whole, settings))
     want = contents(whole)
@@ -219,7 +213,12 @@ def test_a_run_resumes_after_a_fault_at_any_step(
         ended = (path / "summary.json").exists() and summary(path)["status"] == "finished"
         if not ended:
             short_run(path, settings)
-        assert contents(path) == want, f"step {at}"
+        found = contents(path)
+        check_sums(path, found.keys() - {SUMS_FILE})
+        assert {name for name in want if found[name] != want[name]} <= {
+            "environment.json",
+            SUMS_FILE,
+        }, f"step {at}"
         assert not list(path.rglob(".*.tmp"))
 
 
@@ -258,18 +257,14 @@ def test_folders_that_cannot_be_written_to_are_named_in_one_sentence(
 def test_versions_with_which_a_run_is_resumed_are_noted(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def noted(**changes: Any) -> list[dict[str, Any]]:
+    made = json.loads((unfinished / "environment.json").read_text())
+    for other in ("2.0", "2.1"):
         with monkeypatch.context() as patch:
-            patch.setattr(run_folder, "environment", lambda *_: {**made, **changes, "time": ""})
+            patch.setattr(run_folder, "environment", lambda *_, other=other: {"torch": other})
             with resumed(unfinished):
                 pass
-        now = json.loads((unfinished / "environment.json").read_text())
-        return list(now.get("resumed_with", ()))
-
-    made = json.loads((unfinished / "environment.json").read_text())
-    assert noted() == []
-    first = {"torch": "2.0", "gpu": "H100"}
-    assert noted(**first) == noted(**first) == [first]
+    now = json.loads((unfinished / "environment.json").read_text())
+    assert now == made | {"resumed_with": [{"torch": "2.0"}, {"torch": "2.1"}]}
 
 
 def test_the_environment_file_names_versions() -> None:
