@@ -55,7 +55,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     """
     restore_folder(folder)
     temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
-    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
+    for left in (temporary, old):  # by a killed process
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -64,19 +65,17 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             rename(folder, old)
         rename(temporary, folder)
         sync(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    finally:
         restore_folder(folder)
+        raise
 
 
 def restore_folder(folder: Path) -> None:
     """Restore a folder whose replacement was killed between its two renames."""
     old = folder.with_name(f".{folder.name}.old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-    elif old.is_dir():
+    if old.is_dir() and not folder.exists():
         rename(old, folder)
 
 
