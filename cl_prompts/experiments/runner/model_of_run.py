@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -134,8 +133,7 @@ def _calibration(run: Run) -> Calibration:
 
 def _accuracy(run: Run) -> Accuracy | None:
     several = run.data.multi_label
-    results: dict[str, Any] = run.results()
-    value = results.get("map_last" if several else "a_last")
+    value = run.results().get("map_last" if several else "a_last")
     if value is None:
         return None
     end = run.anytime.curve.task_ends[-1]
