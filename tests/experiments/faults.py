@@ -75,13 +75,6 @@ def _half(name: str, original: Any, args: tuple[Any, ...]) -> None:
         original(args[0], args[1][: len(args[1]) // 2])
 
 
-def flipped(data: bytes, bit: int) -> bytes:
-    """The same bytes but for one bit."""
-    changed = bytearray(data)
-    changed[bit // 8] ^= 1 << bit % 8
-    return bytes(changed)
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     """Files of a folder, but hidden ones."""
     return {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file() and f.name[0] != "."}

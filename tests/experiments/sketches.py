@@ -16,7 +16,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone
 from cl_prompts.experiments.figures import style
 from cl_prompts.experiments.report import page as report
-from cl_prompts.experiments.runner import building, execution
+from cl_prompts.experiments.runner import building, task_loop
 
 _BUILT: dict[str, FrozenViT] = {}
 _BLANK = io.BytesIO()
@@ -50,7 +50,7 @@ def sketched(*, pages: bool = False) -> Iterator[None]:
         patch.setattr(report, "vl_convert", SimpleNamespace(javascript_bundle=str))
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(building, "create_backbone", _backbone)
-        patch.setattr(execution, "gc", SimpleNamespace(collect=lambda: None))
+        patch.setattr(task_loop, "gc", SimpleNamespace(collect=lambda: None))
         if not pages:
             patch.setattr(report, "write_report", lambda folders, out=None, **options: out)
         yield

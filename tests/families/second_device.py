@@ -86,7 +86,7 @@ def as_read(state: dict[str, Any]) -> Any:
     """What a checkpoint file gives back."""
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder), state)
-        return load(Path(folder))[0]
+        return load(Path(folder))
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,13 @@
-"""Save and load the newest and the previous checkpoint of a run folder.
+"""Save and load the checkpoint of a run folder.
 
-A checkpoint is the SHA-256 of a ``torch.save`` file, followed by that file, which holds tensors,
-plain values and containers of them. It is read with ``weights_only=True``, so reading it executes
-no code.
+A checkpoint holds tensors, plain values and containers of them. It is read with
+``weights_only=True``, so reading it executes no code.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,10 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
 
 CHECKPOINT_FILE = "checkpoint"
-PREVIOUS_FILE = "checkpoint.previous"
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    """Replace the newest checkpoint of a folder, which becomes ``checkpoint.previous``.
+    """Replace the checkpoint of a folder in one step.
 
     Args:
         folder: run folder.
@@ -40,48 +38,27 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
         >>> for step in (1, 2):
         ...     save(folder, {"step": step})
         >>> load(folder)
-        ({'step': 2}, None)
-        >>> _ = (folder / "checkpoint").write_bytes(b"damaged")
-        >>> load(folder)[0]
-        {'step': 1}
+        {'step': 2}
     """
     buffer = io.BytesIO()
     torch.save(plain(state), buffer)
-    content = buffer.getbuffer()
-    newest = folder / CHECKPOINT_FILE
-    with files.replacing(newest) as temporary:
-        files.write(temporary, [hashlib.sha256(content).digest(), content])
-        if newest.is_file():
-            files.rename(newest, folder / PREVIOUS_FILE)
+    files.replace(folder / CHECKPOINT_FILE, [buffer.getbuffer()])
 
 
-def load(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """Return the newest intact checkpoint, and a warning if it is the previous one.
-
-    Both are None in a folder without checkpoints.
+def load(folder: Path) -> dict[str, Any] | None:
+    """Return the state in the checkpoint of a folder; None without a checkpoint.
 
     Raises:
-        InputError: no checkpoint is intact.
+        InputError: the checkpoint is damaged.
     """
-    newest = folder / CHECKPOINT_FILE
-    there = [file for file in (newest, folder / PREVIOUS_FILE) if file.is_file()]
-    for file in there:
-        with file.open("rb") as opened:
-            digest = opened.read(hashlib.sha256().digest_size)
-            content = io.BytesIO(opened.read())
-        if hashlib.sha256(content.getbuffer()).digest() == digest:
-            state = torch.load(content, map_location="cpu", weights_only=True)
-            if file == newest:
-                return state, None
-            # A damaged checkpoint must not become the previous one.
-            newest.unlink(missing_ok=True)
-            return state, f"{newest} is damaged or missing: the run continues from {file.name}"
-    if there:
-        raise InputError(
-            f"no checkpoint in {folder} is intact: delete"
-            f" {' and '.join(file.name for file in there)} to start this run again"
-        )
-    return None, None
+    file = folder / CHECKPOINT_FILE
+    if not file.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{file} is damaged: delete it to start this run again") from error
+    return state
 
 
 def plain(value: Any, where: str = "state") -> Any:

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,21 @@ from cl_prompts.errors import InputError
 TEMPORARY = ".*.tmp"
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write, and then rename it to ``path`` in one step.
+def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a temporary file, and then rename it to ``path`` in one step.
 
     Raises:
         OSError: the disk is full or the folder read-only, for example; the old file stays.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> replace(file, [b"one ", b"two"])
+    >>> file.read_text()
+    'one two'
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        yield temporary
+        write(temporary, parts)
         # Before the rename: a crash must not leave an empty file under the new name.
         sync(temporary)
         rename(temporary, path)
@@ -39,19 +44,6 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def replace(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file in one step, see :func:`replacing`.
-
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
-    >>> replace(file, [b"one ", b"two"])
-    >>> file.read_text()
-    'one two'
-    """
-    with replacing(path) as temporary:
-        write(temporary, parts)
-
-
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder to fill, and then rename it to ``folder``; an older one is replaced.
@@ -59,55 +51,32 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     After a kill the old or the new folder is whole, see :func:`restore_folder`.
 
     Raises:
-        InputError: another process writes to the folder.
         OSError: the disk is full or read-only, for example; the old folder stays.
     """
-    from filelock import FileLock, Timeout  # every command imports this module
-
-    def beside(ending: str) -> Path:
-        return folder.with_name(f".{folder.name}.{ending}")
-
+    restore_folder(folder)
+    temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
+    for left in (temporary, old):  # by a killed process
+        shutil.rmtree(left, ignore_errors=True)
+    temporary.mkdir()
     try:
-        lock = FileLock(beside("lock")).acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"another process is writing to {folder}") from error
-    temporary, old = beside("tmp"), beside("old")
-    with lock:
-        _restore(folder)
-        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
-        temporary.mkdir()
-        try:
-            yield temporary
-            sync(temporary)
-            if folder.exists():
-                rename(folder, old)
-            rename(temporary, folder)
-            sync(folder.parent)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            _restore(folder)
-            raise
+        yield temporary
+        sync(temporary)
+        if folder.exists():
+            rename(folder, old)
+        rename(temporary, folder)
+        sync(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        restore_folder(folder)
+        raise
 
 
 def restore_folder(folder: Path) -> None:
-    """Restore a folder whose replacement was killed between its two renames.
-
-    Nothing happens while a living process replaces it.
-    """
-    from filelock import FileLock, Timeout
-
-    if folder.with_name(f".{folder.name}.old").is_dir():
-        with suppress(Timeout), FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
-            _restore(folder)
-
-
-def _restore(folder: Path) -> None:
+    """Restore a folder whose replacement was killed between its two renames."""
     old = folder.with_name(f".{folder.name}.old")
     if old.is_dir() and not folder.exists():
         rename(old, folder)
-    elif folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def write(path: Path, parts: Iterable[bytes | memoryview]) -> None:

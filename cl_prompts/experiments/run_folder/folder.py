@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, reduce
+from functools import cache
 from importlib.metadata import version
-from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,8 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import checkpoint, files
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.files import csv_text, json_text
-from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, modules
-from cl_prompts.experiments.run_folder.plans import state_of
-from cl_prompts.experiments.run_folder.runs import METRICS_FILE, TIME
+from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, package_hash
+from cl_prompts.experiments.run_folder.runs import METRICS_FILE
 from cl_prompts.versions import __version__
 
 Row = tuple[int, str, str, float]
@@ -46,13 +43,12 @@ def environment(device: str, command: str) -> dict[str, Any]:
     Raises:
         InputError: the device does not exist.
     """
-    source = b"".join(file.read_bytes() for file in modules())
     used = pick_device(device)
     gpu = {"gpu": torch.cuda.get_device_name(used)} if used.type == "cuda" else {}
     return {
         "command": command,
-        "time": time.strftime(TIME),
-        "cl_prompts": f"{__version__}+{hashlib.sha256(source).hexdigest()[:8]}",
+        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "cl_prompts": f"{__version__}+{package_hash()[:8]}",
         "git_revision": _revision(),
         "python": platform.python_version(),
         # The package of Avalanche is called avalanche-lib.
@@ -74,10 +70,10 @@ def _revision() -> str | None:
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip()
 
 
 class RunFolder:
@@ -86,15 +82,11 @@ class RunFolder:
     Args:
         path: locked folder.
         command: command line that made the run.
-
-    Attributes:
-        warnings: sentences for the summary, for example about a damaged checkpoint.
     """
 
     def __init__(self, path: Path, command: str) -> None:
         self.path = path
         self.command = command
-        self.warnings: list[str] = []
 
     @classmethod
     @contextmanager
@@ -110,8 +102,8 @@ class RunFolder:
             command: command line, for a new run.
 
         Raises:
-            InputError: another process writes to the folder, the run is finished, its identity
-                changed, or a file is damaged.
+            InputError: another process writes to the folder, its identity changed, or a file is
+                damaged.
         """
         path.mkdir(parents=True, exist_ok=True)
         try:
@@ -124,9 +116,15 @@ class RunFolder:
                 half_written.unlink()
             file = path / ENVIRONMENT_FILE
             if (path / "config.yaml").exists():
-                _check_resumable(path, identity)
-                command = files.read_json(file)["command"]
-                _note_changes(file, environment(settings.device, command))
+                for change in changes(files.read_json(path / IDENTITY_FILE), identity):
+                    raise InputError(
+                        f"run folder {path} cannot be resumed: {change}. Undo the change, or start"
+                        " a new run."
+                    )
+                made = files.read_json(file)
+                command = made["command"]
+                resumed = [*made.get("resumed_with", []), environment(settings.device, command)]
+                files.write_json(file, {**made, "resumed_with": resumed})
             else:
                 files.write_json(file, environment(settings.device, command))
                 files.write_json(path / IDENTITY_FILE, identity)
@@ -142,15 +140,6 @@ class RunFolder:
         files.replace(self.path / SUMS_FILE, [digests.encode()])
         files.replace(self.path / "summary.json", [content])
 
-    def summary(self) -> dict[str, Any]:
-        """Return the last summary; empty if there is none.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        file = self.path / "summary.json"
-        return files.read_json(file) if file.is_file() else {}
-
     def add_metrics(self, rows: Iterable[Row]) -> None:
         """Append (samples_seen, metric, scope, value) rows to ``metrics.csv``."""
         numbers = [(n, metric, scope, float(value)) for n, metric, scope, value in rows]
@@ -162,7 +151,7 @@ class RunFolder:
         files.replace(self.path / METRICS_FILE, [text.encode()])
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint; the old one becomes ``checkpoint.previous``.
+        """Replace the checkpoint.
 
         Args:
             state: nested dictionaries, lists and tuples of tensors and plain values.
@@ -175,33 +164,11 @@ class RunFolder:
         checkpoint.save(self.path, {**state, "metrics": metrics})
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """Return the state of the last intact checkpoint, or None; drop later metrics.
+        """Return the state of the last checkpoint, or None; drop later metrics.
 
         Raises:
-            InputError: no checkpoint is intact.
+            InputError: the checkpoint is damaged.
         """
-        state, warning = checkpoint.load(self.path)
-        if warning is not None:
-            self.warnings.append(warning)
+        state = checkpoint.load(self.path)
         self.restore_metrics(state)
         return state
-
-
-def _check_resumable(path: Path, identity: Mapping[str, Any]) -> None:
-    if state_of(path) == "finished":
-        raise InputError(f"run folder {path} is finished: there is nothing to resume")
-    for change in changes(files.read_json(path / IDENTITY_FILE), identity):
-        raise InputError(
-            f"run folder {path} cannot be resumed: {change}. Undo the change, or start a new run."
-        )
-
-
-def _note_changes(file: Path, now: Mapping[str, Any]) -> None:
-    """Add to ``environment.json`` what differs from the last process, such as a library."""
-    made = files.read_json(file)
-    resumed = made.get("resumed_with", [])
-    # The time always differs.
-    last = {**reduce(or_, resumed, made), "time": now.get("time")}
-    changed = {key: value for key, value in now.items() if value != last.get(key)}
-    if changed:
-        files.write_json(file, {**made, "resumed_with": [*resumed, changed]})

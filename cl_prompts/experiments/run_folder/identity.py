@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from cl_prompts.checks import sha256, source_hash
 from cl_prompts.datasets.fingerprint import fingerprint_change
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import flat, plain
 from cl_prompts.user_code import code_hash
@@ -82,9 +81,6 @@ def settings_identity(settings: RunConfig) -> dict[str, Any]:
     Returns:
         ``numbers`` of the package, ``settings`` by dotted name, and SHA-256 of the ``files`` that
         they name and of user ``code``.
-
-    Raises:
-        InputError: a file cannot be read.
     """
     values = json.loads(json.dumps(plain(asdict(settings))))
     return {
@@ -114,27 +110,17 @@ def _files_of(values: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for section in ("dataset", "scenario", "options"):
         arguments = {key: value for key, value in values[section].items() if key != "name"}
-        for name, text in _texts(arguments, section):
-            path = Path(text)
-            try:
-                if os.path.isfile(text):
-                    found[name] = sha256(path)
-                elif section == "options" and os.path.isdir(text):
-                    inside = [sha256(file) for file in sorted(path.iterdir()) if file.is_file()]
-                    found[name] = hashlib.sha256("\n".join(inside).encode()).hexdigest()
-            except OSError as error:
-                raise InputError(f"{text} cannot be read: {error.strerror}") from error
+        for name, value in flat(arguments, f"{section}."):
+            several = isinstance(value, list)
+            for number, text in enumerate(value if several else [value]):
+                key = f"{name}.{number}" if several else name
+                if isinstance(text, str) and os.path.isfile(text):
+                    found[key] = sha256(Path(text))
+                elif isinstance(text, str) and section == "options" and os.path.isdir(text):
+                    inside = sorted(file for file in Path(text).iterdir() if file.is_file())
+                    hashes = "\n".join(map(sha256, inside))
+                    found[key] = hashlib.sha256(hashes.encode()).hexdigest()
     return found
-
-
-def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Yield the texts in nested settings, each with its dotted name."""
-    if isinstance(value, str):
-        yield name, value
-    elif isinstance(value, list | dict):
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, part in parts:
-            yield from _texts(part, f"{name}.{key}")
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -81,57 +81,40 @@ def new_path(out: Path, settings: RunConfig) -> Path:
 
 def write_plan(folder: Path, runs: Sequence[PlannedRun]) -> Path:
     """Write the runs of a command, in execution order, into a folder above them."""
-    content = {
-        "command": runs[0].command,
-        "runs": [
-            # Relative: a plan can be moved together with its runs.
-            {"folder": os.path.relpath(run.folder, folder), "settings": run.settings.to_yaml()}
-            for run in runs
-        ],
-    }
+    # Relative: a plan can be moved together with its runs.
+    settings = {os.path.relpath(run.folder, folder): run.settings.to_yaml() for run in runs}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"plan-{time.time_ns()}.json"
-    files.write_json(path, content)
+    files.write_json(path, {"command": runs[0].command, "runs": settings})
     return path
 
 
-def read_plan(path: Path, trust_code: bool = False) -> list[PlannedRun]:
-    """Return the runs of a plan.
+def unfinished_plan(folder: Path, trust_code: bool = False) -> list[PlannedRun]:
+    """Return the runs of the last unfinished plan in a folder.
 
     Args:
-        path: file of the plan.
-        trust_code: whether code named in its settings may be imported.
+        folder: of the plans.
+        trust_code: whether code named in their settings may be imported.
 
     Raises:
-        InputError: the file is damaged, or names untrusted code or weights that would be
-            downloaded.
-    """
-    found = files.read_json(path)
-    return [
-        PlannedRun(
-            path.parent / run["folder"],
-            _settings_in(path, run["settings"], trust_code),
-            found["command"],
-        )
-        for run in found["runs"]
-    ]
-
-
-def unfinished_plan(folder: Path, trust_code: bool = False) -> list[PlannedRun]:
-    """Return the runs of the last unfinished plan in a folder; see :func:`read_plan`.
-
-    Raises:
-        InputError: there is no plan, the plan cannot be used, or all runs are finished.
+        InputError: there is no such plan, or it is damaged, or names untrusted code or weights
+            that would be downloaded.
     """
     # Their names are the times when they were written.
     plans = sorted(folder.glob("plan-*.json"), reverse=True)
-    if not plans:
-        raise InputError(f"{folder} contains neither a run nor a plan")
     for file in plans:
-        runs = read_plan(file, trust_code)
+        found = files.read_json(file)
+        runs = [
+            PlannedRun(folder / place, _settings_in(file, text, trust_code), found["command"])
+            for place, text in found["runs"].items()
+        ]
         if any(run.state != "finished" for run in runs):
             return runs
-    raise InputError(f"all planned runs in {folder} are finished: there is nothing to resume")
+    raise InputError(
+        f"all planned runs in {folder} are finished: there is nothing to resume"
+        if plans
+        else f"{folder} contains neither a run nor a plan"
+    )
 
 
 def describe(runs: Sequence[PlannedRun]) -> str:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, check_sums
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
 from cl_prompts.experiments.run_folder.plans import state_of
 
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
 METRICS_FILE = "metrics.csv"
-#: format of the time in ``environment.json``
-TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
 @dataclass(frozen=True)
@@ -85,16 +81,9 @@ class RunRecord:
         return (*seeds, self.order) if self.order else seeds
 
 
-def begun_at(environment: Mapping[str, Any]) -> float:
-    """Return the time when a run started, in seconds since 1970; -inf if it is unknown.
-
-    >>> begun_at({"time": "1970-01-01 09:00:01 +0900"}), begun_at({})
-    (1.0, -inf)
-    """
-    try:
-        return datetime.strptime(str(environment.get("time")), TIME).timestamp()
-    except ValueError:
-        return -math.inf
+def begun_at(environment: Mapping[str, Any]) -> str:
+    """Return the local time when a run started; empty if it is unknown."""
+    return str(environment.get("time", ""))
 
 
 def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
@@ -134,16 +123,7 @@ def _run_folders(path: Path) -> list[Path]:
         raise InputError(
             f"there is no folder {path}: give run folders, or a folder above them such as runs/"
         )
-    # Folders that a killed process has not renamed are left out.
-    folders, others = (
-        sorted(f.parent for f in path.rglob(name) if not f.parent.match(files.TEMPORARY))
-        for name in ("summary.json", SUMS_FILE)
-    )
-    for folder in others:
-        if folder not in folders:
-            raise InputError(
-                f"{folder} is not a complete run folder: it has {SUMS_FILE} but no summary.json"
-            )
+    folders = sorted(file.parent for file in path.rglob("summary.json"))
     if not folders:
         raise InputError(f"there is no run below {path}: no folder in it has a summary.json")
     return folders

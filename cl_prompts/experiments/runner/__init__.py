@@ -2,6 +2,6 @@
 
 ``running.run_all`` executes the runs of a plan, and ``running.resume`` finishes them, here or with
 ``executors``. ``building.build_run`` makes data, stream and strategy of a ``run.Run``,
-``execution.complete`` executes it to its end, ``task_loop.TaskLoop`` trains it, and
-``model_of_run`` writes its model.
+``task_loop.TaskLoop`` trains it to its end, and ``model_of_run`` writes its model. ``continuing``
+makes a run that continues another one.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cl_prompts.backbones.architecture import Stored
@@ -12,9 +13,9 @@ from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import check_precision, cores, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.checks import sha256
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.combined import JoinedDataSet, joined
-from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.registry import (
@@ -26,9 +27,11 @@ from cl_prompts.datasets.registry import (
 )
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.runner.lineage import first_size, parent_of
-from cl_prompts.experiments.runner.run import Run, boundaries_announced
+from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
+from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE
+from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.plans import settings_of
+from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.tracking.loggers import logger_class
 from cl_prompts.experiments.trained.card import Sizes, make_strategy
 from cl_prompts.scenarios import benchmark_from_split
@@ -154,8 +157,13 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
         workers = max(1, min(_LOADERS, cores() - 1)) if on_gpu else 0
         settings = replace(settings, num_workers=workers)
     kind = strategy_class(settings.strategy)
-    if settings.dataset["name"] == STORED:
-        _check_takes_stored(settings, kind)
+    once = issubclass(kind, PrototypeStrategy) and not settings.options.get("augmented_views")
+    if settings.dataset["name"] == STORED and not once:
+        able = [n for n in STRATEGIES if issubclass(strategy_class(n), PrototypeStrategy)]
+        raise InputError(
+            f"strategy {settings.strategy!r} trains on images or on views of them, and"
+            f" dataset=features has none: use {', '.join(able)} without augmented_views"
+        )
     data = resources.data(settings)
     backbone = resources.backbone(settings, data)
     split = split_of(settings, data)
@@ -164,17 +172,18 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     train = data.train.plain() if plain else data.train
     benchmark = benchmark_from_split(train, data.test, split)
     anytime = _evaluation(settings, data, split)
-    once = issubclass(kind, PrototypeStrategy) and not settings.options.get("augmented_views")
     sample = FeatureSample() if once else None
-    n_classes, n_tasks = len(data.classes), split.n_tasks
     # A continual run starts at the size of its first ancestor and grows as they did.
-    n_classes, n_tasks = first_size(settings, n_classes, n_tasks)
-    announced = boundaries_announced(settings, split)
-    sizes = Sizes(n_classes, data.multi_label, n_tasks, announced)
+    own = (len(data.classes), split.n_tasks)
+    first = own if settings.parent is None else tuple(settings.parent.first)
+    boundaries = settings.options.get("boundaries")
+    announced = bool(split.boundaries if boundaries is None else boundaries)
+    sizes = Sizes(first[0], data.multi_label, first[1], announced)
+    options = dict(settings.options)
+    if train.is_plain and options.get("views") is None:
+        options["views"] = 1  # so that frozen features are computed once
     # Models, and user code, draw their initial parameters from the global generators.
     seed_globals(settings.seed)
-    options = options_on(train, settings)
-    plugins = [anytime] if sample is None else [anytime, sample]
     strategy = make_strategy(
         settings.strategy,
         options,
@@ -182,21 +191,25 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
         sizes,
         device=settings.device,
         seed=settings.seed,
-        plugins=plugins,
+        plugins=[anytime] if sample is None else [anytime, sample],
     )
     strategy.check_announced(announced=announced)
-    return Run(settings, data, split, benchmark, strategy, anytime, sample)
+    return Run(settings, data, split, benchmark, strategy, anytime, sample, first, announced)
 
 
-def _check_takes_stored(settings: RunConfig, kind: type) -> None:
-    if not issubclass(kind, PrototypeStrategy):
-        able = [n for n in STRATEGIES if issubclass(strategy_class(n), PrototypeStrategy)]
+def parent_of(parent: Parent) -> RunConfig:
+    """Return the settings of the run that another one continues.
+
+    Raises:
+        InputError: it is gone, or was changed.
+    """
+    folder = Path(parent.run)
+    if not (folder / SUMS_FILE).is_file() or sha256(folder / SUMS_FILE) != parent.sha256:
         raise InputError(
-            f"strategy {settings.strategy!r} trains on images, and dataset=features has none: use"
-            f" {', '.join(able)}"
+            f"the parent of this run, {folder}, is missing or was changed: restore that folder"
         )
-    if settings.options.get("augmented_views"):
-        raise InputError("stored features have no views: leave augmented_views out")
+    check_sums(folder, [*READ, CHECKPOINT_FILE])
+    return settings_of(folder, parent.code)
 
 
 def check_plan(plan: Sequence[RunConfig], resources: Resources) -> tuple[Run, list[str]]:
@@ -230,11 +243,21 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     Raises:
         InputError: the scenario does not fit the data set.
     """
+    name, arguments = settings.section("scenario")
     if isinstance(data, JoinedDataSet):
         assert settings.parent is not None
         first = split_of(parent_of(settings.parent), data.before)
-        return _joined_split(data, first, _later_split(settings, data.later))
-    name, arguments = settings.section("scenario")
+        later = data.later
+        # One new domain is a task; a stream of its own would need two.
+        if name == "domain_incremental" and len(later.domains) == 1:
+            how: Any = {"announced": arguments["announced"], "seed": settings.stream_seed}
+            second: Any = one_domain(later.train.targets, later.domains[0], **how)
+        else:
+            second = split_of(replace(settings, parent=None), later)
+        both = joined_split(first, second, data.train.targets, data.columns)
+        if isinstance(both, MultiLabelSplit):
+            return both.with_test_labels(data.test.targets)
+        return both
     scenario = find_scenario(name)
     if scenario.multi_label != data.multi_label:
         fitting = [n for n, known in SCENARIOS.items() if known.multi_label == data.multi_label]
@@ -247,25 +270,6 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
         arguments["seed"] = settings.stream_seed
     train = data.train
     return scenario.make(train.targets, data.test.targets, train.domains, **arguments)
-
-
-def _joined_split(data: JoinedDataSet, first: Any, later: Any) -> Any:
-    both = joined_split(first, later, data.train.targets, data.columns)
-    if isinstance(both, MultiLabelSplit):
-        both = both.with_test_labels(data.test.targets)
-    return both
-
-
-def _later_split(settings: RunConfig, data: DataSet) -> Any:
-    name, arguments = settings.section("scenario")
-    # One new domain is a task; a stream of its own would need two.
-    if name == "domain_incremental" and len(data.domains) == 1:
-        (domain,) = data.domains
-        announced = arguments["announced"]
-        return one_domain(
-            data.train.targets, domain, announced=announced, seed=settings.stream_seed
-        )
-    return split_of(replace(settings, parent=None), data)
 
 
 def _evaluation(settings: RunConfig, data: DataSet, split: Any) -> AnytimeEvaluation:
@@ -297,12 +301,3 @@ def _normalisation(settings: RunConfig, data: DataSet | None = None) -> Any:
         return wanted
     known = DATASETS.get(settings.dataset["name"]) or data
     return None if known is None else [list(known.mean), list(known.std)]
-
-
-def options_on(train: ImageSet, settings: RunConfig) -> dict[str, Any]:
-    """Return the strategy options of a run; without augmentation a sample has one view, so that
-    frozen features are computed once."""
-    options = dict(settings.options)
-    if train.is_plain and options.get("views") is None:
-        options["views"] = 1
-    return options

@@ -1,32 +1,46 @@
-"""Prepare the training of a finished run on a folder or table of further images."""
+"""Continual runs: train the model of a finished run on images of known and new classes.
+
+The settings of a continual run name its ``parent``. It resumes the parent's last checkpoint in its
+own folder, as if both streams were one. Its data set joins the images of its ancestors and its own,
+so the images of the ancestors must stay in place.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from cl_prompts.checks import shown
+import torch
+
+from cl_prompts.backbones.weight_files import weights_hash
+from cl_prompts.checks import sha256, shown
 from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.datasets.combined import JoinedDataSet
-from cl_prompts.datasets.registry import DATASETS, crop_of
+from cl_prompts.datasets.fingerprint import fingerprint_change
+from cl_prompts.datasets.registry import crop_of
 from cl_prompts.datasets.survey import name_of, survey
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.run_config import RunConfig, runs_of
+from cl_prompts.experiments.recipes.run_config import Parent, RunConfig, runs_of
+from cl_prompts.experiments.recipes.values import flat
+from cl_prompts.experiments.results.comparable import conditions_of, options_of
+from cl_prompts.experiments.run_folder import checkpoint, files
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
+from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
-from cl_prompts.experiments.run_folder.runs import RunRecord
-from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.experiments.runner.lineage import (
-    differences_of_model,
-    finished_run,
-    grow_to_parent,
-    one_task,
-    parent_entry,
-)
+from cl_prompts.experiments.run_folder.runs import RunRecord, collect
+from cl_prompts.experiments.runner.building import Resources, build_run, parent_of
+from cl_prompts.experiments.runner.run import Run
+from cl_prompts.experiments.trained.card import of_model
 from cl_prompts.user_code import Trust, is_dotted
 
+#: settings of a parent's run that its child has, too
+_OF_RUN = ("stream_seed", "device", "num_workers", "checkpoint_every", "tracker")
 #: settings of the parent's data set that also apply to further images
-_ALIKE = ("augment", "cache", "cache_gb", "crop")
+_OF_IMAGES = ("augment", "cache", "cache_gb")
 #: length of a run's name; longer ones lose their beginning
 _NAME = 60
 
@@ -57,19 +71,20 @@ def prepared(
     Raises:
         InputError: no finished run, no images, or settings that do not fit the trained model.
     """
-    parent = finished_run(folder)
+    (parent, *more) = collect([folder])
+    if more or not parent.finished:
+        raise InputError(
+            f"{folder} is not one finished run: name the folder of one, or finish it with"
+            f" cl-prompts run --resume {quote(str(folder))}"
+        )
     found = survey(place, test_percent=test_percent, seed=seed, progress=progress, least=1)
     settings = settings_of_child(
         parent, found.settings, len(found.classes), name_of(place), overrides, trust_code
     )
     run = build_run(settings, Resources(quick=True))
+    state_of_parent(run)
     data = run.data
     assert isinstance(data, JoinedDataSet)
-    # The state has to fit the settings.
-    assert settings.parent is not None
-    state = grow_to_parent(run, settings.parent)
-    learned = run.benchmark.train_stream[: state["tasks_done"]]
-    run.strategy.load_state_dict(state["strategy"], learned)
     new = f", new: {', '.join(data.new_classes)}" if data.new_classes else ""
     images = f"{len(data.later.train)} training and {len(data.later.test)} test images"
     return settings, [
@@ -107,59 +122,152 @@ def settings_of_child(
             f"{settings.strategy} trains on the whole stream at once and cannot continue: run it on"
             " all images"
         )
-    if settings.dataset["name"] == "features":
-        raise InputError("a run on stored features cannot learn from images: store theirs too")
     if settings.backbone["normalisation"] == "dataset":
         # "dataset" means the statistics of the parent's data set.
         data = Resources(quick=True).data(settings)
         settings.backbone["normalisation"] = [list(data.mean), list(data.std)]
-    recipe = _recipe(parent, settings, dataset, n_classes, name)
-    (child, *more) = runs_of(recipe, name, overrides)
-    same = (child.strategy, child.seed, child.order) == (settings.strategy, settings.seed, "")
-    if more or not same:
-        raise InputError(
-            f"a continual run has the strategy and seed of its parent, {settings.strategy} and"
-            f" {settings.seed}: leave out strategy=, seed= and orders="
-        )
-    own = is_dotted(settings.dataset["name"])  # its transform is not known
-    for key, value, known in differences_of_model(child, settings):
-        if not (own and key == "dataset.crop"):
-            raise InputError(
-                f"{key} is {shown(value)}, and the model was made with {shown(known)}: leave it out"
-            )
-    child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
-    child.parent = parent_entry(parent, settings)
-    return child
-
-
-def _recipe(
-    run: RunRecord, settings: RunConfig, dataset: Mapping[str, Any], n_classes: int, name: str
-) -> dict[str, Any]:
-    boundaries = bool(run.stream.get("boundaries"))
-    scenario = one_task(n_classes, multi_label=run.multi_label, boundaries=boundaries)
-    # In a domain-incremental run the new images are one more domain.
-    if run.summary.get("domain_names"):
-        scenario = {"name": "domain_incremental", "announced": boundaries}
-        if dataset["name"] == "folder":  # a folder of class folders is one domain
-            dataset = {"domains": name, **dataset}
-    alike = {}
-    # Arguments of a user's function may have other meanings.
-    if settings.dataset["name"] in DATASETS:
-        alike = {key: settings.dataset[key] for key in _ALIKE if key in settings.dataset}
-        # The model needs one crop for all its images.
-        wanted = crop_of(settings.dataset["name"], settings.dataset["crop"])
-        alike["crop"] = None if crop_of(dataset["name"]) == wanted else wanted
-    return {
-        "dataset": {**alike, **dataset},
-        "scenario": scenario,
+    recipe: dict[str, Any] = {
+        "dataset": _images_like(settings, dataset),
+        "scenario": _one_task(parent, n_classes),
         "backbone": settings.backbone,
         "evaluation": settings.evaluation,
         "strategies": {settings.strategy: settings.options},
         "run": [settings.strategy],
         "seeds": [settings.seed],
-        "stream_seed": settings.stream_seed,
-        "device": settings.device,
-        "num_workers": settings.num_workers,
-        "checkpoint_every": settings.checkpoint_every,
-        "tracker": settings.tracker,
+        **{key: getattr(settings, key) for key in _OF_RUN},
+    }
+    if recipe["scenario"]["name"] == "domain_incremental" and dataset["name"] == "folder":
+        recipe["dataset"].setdefault("domains", name)  # a folder of class folders is one domain
+    (child, *more) = runs_of(recipe, name, overrides)
+    if more or (child.strategy, child.seed, child.order) != (settings.strategy, settings.seed, ""):
+        raise InputError(
+            f"a continual run has the strategy and seed of its parent, {settings.strategy} and"
+            f" {settings.seed}: leave out strategy=, seed= and orders="
+        )
+    _refuse_another_model(child, settings)
+    child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
+    child.parent = _entry(parent, settings)
+    return child
+
+
+def _refuse_another_model(child: RunConfig, parent: RunConfig) -> None:
+    """Refuse other settings of the model; weights and normalisation are compared by content."""
+    own, known = _of_model(child), _of_model(parent)
+    if not is_dotted(parent.dataset["name"]):  # its transform is not known
+        for found, run in ((own, child), (known, parent)):
+            found["dataset.crop"] = crop_of(run.dataset["name"], run.dataset["crop"])
+    for key in {**own, **known}:
+        if own.get(key) != known.get(key):
+            raise InputError(
+                f"{key} is {shown(own.get(key))}, and the model was made with"
+                f" {shown(known.get(key))}: leave it out"
+            )
+
+
+def _of_model(settings: RunConfig) -> dict[str, Any]:
+    backbone = {f"backbone.{key}": value for key, value in settings.backbone.items()}
+    for key in ("weights", "normalisation"):
+        del backbone[f"backbone.{key}"]
+    return {**backbone, **dict(flat(of_model(settings.options)))}
+
+
+def _images_like(settings: RunConfig, dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section of further images, with the transform of the parent's."""
+    known = settings.dataset
+    if is_dotted(known["name"]):  # its arguments may have other meanings
+        return dict(dataset)
+    wanted = crop_of(known["name"], known["crop"])
+    crop = None if crop_of(dataset["name"]) == wanted else wanted
+    return {**{key: known[key] for key in _OF_IMAGES if key in known}, "crop": crop, **dataset}
+
+
+def _one_task(parent: RunRecord, n_classes: int) -> dict[str, Any]:
+    """Return the scenario of a single task, announced as those of the parent are."""
+    announced = bool(parent.stream.get("boundaries"))
+    if parent.summary.get("domain_names"):  # the new images are one more domain
+        return {"name": "domain_incremental", "announced": announced}
+    if parent.multi_label and announced:
+        return {"name": "mlcil", "protocol": f"B{n_classes}-C1"}
+    several = "_multi_label" if parent.multi_label else ""
+    return {"name": "class_incremental" if announced else f"si_blurry{several}", "n_tasks": 1}
+
+
+def _entry(run: RunRecord, settings: RunConfig) -> Parent:
+    """Return the entry ``parent`` in the settings of a run that continues a finished one."""
+    made = json.dumps([conditions_of(run), options_of(run)], sort_keys=True)
+    sizes = [run.summary["n_classes"], run.summary["n_tasks"]]
+    return Parent(
+        str(run.folder.resolve()),
+        sha256(run.folder / SUMS_FILE),
+        sizes if settings.parent is None else settings.parent.first,
+        settings.user_code(),
+        hashlib.sha256(made.encode()).hexdigest(),
+    )
+
+
+def state_of_parent(run: Run) -> tuple[int, dict[str, Any]]:
+    """Return the parent's number of classes, and its last checkpoint.
+
+    Raises:
+        InputError: the parent's images or code changed.
+    """
+    parent, data = run.settings.parent, run.data
+    assert parent is not None
+    assert isinstance(data, JoinedDataSet)
+    folder = Path(parent.run)
+    now = settings_identity(parent_of(parent))
+    now = {"files": now["files"], "code": now["code"]}
+    now["backbone"] = weights_hash(run.strategy.model.backbone)
+    made = files.read_json(folder / IDENTITY_FILE)
+    for change in changes(made, now):
+        raise InputError(f"cannot continue the run in {folder}: {change}")
+    moved = fingerprint_change(made["data"], data.before.fingerprint())
+    if moved is not None:
+        raise InputError(
+            f"the images of the run in {folder}, which a continual run needs, changed: {moved}:"
+            " restore them"
+        )
+    found = checkpoint.load(folder)
+    assert found is not None  # its checksum matched
+    for name, state in found["strategy"]["plugins"]:
+        if name == type(run.anytime).__name__:
+            # The parent's feature cache is for its own test images.
+            empty = run.anytime.evaluator.state_dict(run.strategy.model)
+            work = {key: state["evaluator"][key] for key in ("images", "macs")}
+            state["evaluator"] = {**empty, **work}
+    return len(data.before.classes), found
+
+
+def scores_before(run: Run, n_tasks: int) -> dict[str, Any]:
+    """Return the content of ``before.json``: scores of the parent's model on the final test images.
+
+    Overall, by known class and by domain. Images of new classes count as wrong, or in multi-label
+    data as images without a known class.
+
+    Args:
+        run: with the strategy of the parent, expanded to the new classes.
+        n_tasks: tasks of the parent.
+    """
+    assert run.settings.parent is not None
+    strategy, evaluator = run.strategy, run.anytime.evaluator
+    evaluator.device = strategy.device
+    # Also count test images of later domains.
+    begun = evaluator.shown
+    if begun is not None:
+        evaluator.shown = torch.ones(len(begun), dtype=torch.bool)
+    # Also count later classes, so that before and after use the same images.
+    seen = strategy.model.seen.cpu()
+    coming = torch.from_numpy(run.split.visible[n_tasks:].any(axis=0))
+    found = evaluator.evaluate(strategy.model, seen, counting=seen | coming)
+    by_domain = {name: v for name, v in run.anytime.by_domain(found).items() if v == v}
+    evaluator.shown = begun
+    scores = zip(found.by_class.tolist(), seen.tolist(), strict=True)
+    return {
+        "run": run.settings.parent.run,
+        "n_tasks": n_tasks,
+        "samples_seen": strategy.samples_seen,
+        "score": found.accuracy,
+        "by_class": [value if known and value == value else None for value, known in scores],
+        "images": [] if found.images is None else found.images.int().tolist(),
+        **({"by_domain": by_domain} if by_domain else {}),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,7 @@ from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checksums import MODEL
 from cl_prompts.experiments.runner.building import STORED
-from cl_prompts.experiments.runner.lineage import first_size
-from cl_prompts.experiments.runner.run import Run, boundaries_announced
+from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained.card import (
     MODEL_FILE,
     Accuracy,
@@ -66,8 +64,8 @@ def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
         classes=list(run.data.classes),
         multi_label=run.data.multi_label,
         n_tasks=n_tasks,
-        first=list(first_size(settings, n_classes, n_tasks)),
-        announced=boundaries_announced(settings, run.split),
+        first=list(run.first),
+        announced=run.announced,
         per_class=[] if ledger is None else ledger.per_class(n_classes),
         fixed=_fixed(run, ledger) if isinstance(model, PrototypeViT) else "",
         calibration=_calibration(run),
@@ -135,8 +133,7 @@ def _calibration(run: Run) -> Calibration:
 
 def _accuracy(run: Run) -> Accuracy | None:
     several = run.data.multi_label
-    results: dict[str, Any] = run.results()
-    value = results.get("map_last" if several else "a_last")
+    value = run.results().get("map_last" if several else "a_last")
     if value is None:
         return None
     end = run.anytime.curve.task_ends[-1]

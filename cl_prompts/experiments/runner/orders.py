@@ -44,21 +44,17 @@ def in_order(plan: Sequence[RunConfig], resources: Resources) -> list[RunConfig]
         if run.order in ("easy", "hard") and run.scenario["class_order"] is None:
             key = json.dumps([run.dataset, run.backbone, run.seed], default=str)
             if key not in known:
-                known[key] = _easy(run, resources)
+                data = resources.data(run)
+                if data.multi_label:
+                    raise InputError(
+                        f"data set {data.name!r} has several labels per image: use orders=random:5"
+                    )
+                backbone = resources.backbone(run, data).to(pick_device(run.device))
+                known[key] = easy_order(class_means(backbone, data.train.plain()))
             order = known[key] if run.order == "easy" else known[key][::-1]
             run = replace(run, scenario={**run.scenario, "class_order": order})
         found.append(run)
     return found
-
-
-def _easy(run: RunConfig, resources: Resources) -> list[int]:
-    data = resources.data(run)
-    if data.multi_label:
-        raise InputError(
-            f"data set {data.name!r} has several labels per image: use orders=random:5"
-        )
-    backbone = resources.backbone(run, data).to(pick_device(run.device))
-    return easy_order(class_means(backbone, data.train.plain(), len(data.classes)))
 
 
 def easy_order(means: Tensor) -> list[int]:
@@ -73,13 +69,11 @@ def easy_order(means: Tensor) -> list[int]:
 
 
 @torch.no_grad()
-def class_means(backbone: FrozenViT, images: ImageSet, n_classes: int) -> Tensor:
+def class_means(backbone: FrozenViT, images: ImageSet) -> Tensor:
     """Means (classes, dim) float64 of the unit features of each class's first training images."""
-    targets = np.asarray(images.targets)
-    device = next(backbone.parameters()).device
     means = []
-    for c in range(n_classes):
-        rows = np.flatnonzero(targets == c)[:IMAGES].tolist()
-        features = backbone(torch.stack([images[row][0] for row in rows]).to(device))
+    for label in range(images.targets.max() + 1):
+        rows = np.flatnonzero(images.targets == label)[:IMAGES].tolist()
+        features = backbone(torch.stack([images[row][0] for row in rows]).to(backbone.mean.device))
         means.append(F.normalize(features.cpu().double(), dim=1).mean(dim=0))
     return torch.stack(means)

@@ -14,18 +14,11 @@ from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.metrics.continual import without_course
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from cl_prompts.user_code import label_of
-
-
-def boundaries_announced(settings: RunConfig, stream: Any) -> bool:
-    """Return whether the stream tells the strategy where its tasks end."""
-    boundaries = settings.options.get("boundaries")
-    return bool(stream.boundaries if boundaries is None else boundaries)
 
 
 def takes_one_thread(run: RunConfig) -> bool:
@@ -50,6 +43,8 @@ class Run:
         strategy: the strategy, before any training.
         anytime: the evaluation plugin of the strategy.
         sample: training features of a closed-form strategy.
+        first: classes and tasks of the strategy before it grows, in a continual run.
+        announced: whether the stream tells the strategy where its tasks end.
     """
 
     settings: RunConfig
@@ -58,51 +53,29 @@ class Run:
     benchmark: Any
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
-    sample: FeatureSample | None = None
+    sample: FeatureSample | None
+    first: tuple[int, ...]
+    announced: bool
 
     def results(self) -> dict[str, float | None]:
         """Return the final numbers; None for the curve of a strategy that sees the whole stream."""
         results = self.anytime.results
         return without_course(results) if self.strategy.whole_stream else results
 
-    def order_free(self) -> bool:
-        """Return whether scores do not depend on the order of the stream, as those of sums."""
-        strategy = self.strategy
-        once = isinstance(strategy, PrototypeStrategy) and not strategy.augmented_views
-        return once and order_matters(strategy.model.head) is None
-
     def warnings(self) -> list[str]:
         """Return a sentence for each valid setting that has no effect on this stream."""
         name = label_of(self.settings.strategy)
-        announced = boundaries_announced(self.settings, self.split)
-        return [] if announced else self._unused_task_ends(name)
-
-    def _unused_task_ends(self, name: str) -> list[str]:
-        strategy = self.strategy
-        if strategy.period is None:
-            return [
-                f"{name}: {type(plugin).__name__} acts only at task ends, and this stream does not"
-                f" announce them: set {name}.period, in samples"
-                for plugin in strategy.plugins
-                # A teacher that is copied after every batch needs no task.
-                if hasattr(plugin, "end_of_task") and getattr(plugin, "teacher_from", "") != "batch"
-            ]
-        # The hook of a base class does nothing.
-        idle = (OnlineStrategy.finish_task, PromptStrategy.finish_task)
-        acts = type(strategy).finish_task not in idle or any(
-            hasattr(plugin, "end_of_task") or hasattr(plugin, "start_of_period")
-            for plugin in strategy.plugins
-        )
-        trained = sum(map(len, self.split.tasks)) * strategy.train_epochs
-        if not acts or strategy.period <= trained:
-            return []
         return [
-            f"{name} acts every {strategy.period} samples, and the stream has {trained}: set"
-            f" {name}.period below that"
+            f"{name}: {type(plugin).__name__} acts only at task ends, and this stream does not"
+            f" announce them: set {name}.period, in samples"
+            for plugin in self.strategy.plugins
+            # A teacher that is copied after every batch needs no task.
+            if hasattr(plugin, "end_of_task") and getattr(plugin, "teacher_from", "") != "batch"
+            if not self.announced and self.strategy.period is None
         ]
 
     def summary(self, *, seconds: float, command: str, ended: bool = True) -> dict[str, Any]:
-        """Return the content of ``summary.json`` except for status, error and warnings.
+        """Return the content of ``summary.json`` except for status and error.
 
         Args:
             seconds: wall time of the run so far.
@@ -113,8 +86,11 @@ class Run:
         found = {**self._description(), "seconds": seconds, "command": command}
         if not ended:
             return found
+        once = isinstance(strategy, PrototypeStrategy) and not strategy.augmented_views
         return {
             **found,
+            # Scores of sums do not depend on the order of the stream.
+            "order_free": once and order_matters(strategy.model.head) is None,
             "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
             "results": self.results(),
             **self._domains(),

@@ -18,7 +18,7 @@ from rich.console import Console
 from cl_prompts.backbones.devices import cores, threads
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.executors.launching import Job, Launching
-from cl_prompts.experiments.executors.signals import Interrupted, stop_requests, stop_says
+from cl_prompts.experiments.executors.signals import stop_requests, stop_says
 from cl_prompts.experiments.executors.submissions import Fault, queue_of
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
 from cl_prompts.experiments.run_folder.files import read_json
@@ -31,9 +31,9 @@ from cl_prompts.experiments.run_folder.plans import (
     write_plan,
 )
 from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.runner.execution import complete
 from cl_prompts.experiments.runner.orders import in_order
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
+from cl_prompts.experiments.runner.task_loop import complete
 from cl_prompts.experiments.tracking.progress import Display, Watcher, in_words, print_line
 
 #: runs that justify a process, which takes seconds to start
@@ -71,13 +71,11 @@ class RunJob(Job):
 
     def execute(self) -> None:
         """Execute the run in a worker."""
-        complete(self.run, Watcher(), worker_resources())
+        complete(self.run, Watcher(), _shared())
 
 
-@cache
-def worker_resources() -> Resources:
-    """Return what the runs of one worker share."""
-    return Resources()
+#: what the runs of one worker share
+_shared = cache(Resources)
 
 
 def run_all(
@@ -113,17 +111,15 @@ def run_all(
     for warning in warnings:
         print_line(console, f"note: {warning}")
     runs = [PlannedRun(new_path(out, settings), settings, command) for settings in plan]
-    # A single run is built only once.
-    built = last if len(runs) == 1 else None
-    above = None
+    place = runs[0].folder
     if len(runs) > 1:
-        above = out / plan[0].recipe
-        write_plan(above, runs)
+        place = out / plan[0].recipe
+        write_plan(place, runs)
+    built = last if len(runs) == 1 else None  # a single run is built only once
     try:
-        yield from _finish(runs, above, console, jobs, resources, built)
+        yield from _finish(runs, place, console, jobs, resources, built)
     finally:
-        if len(runs) == 1:
-            remove_empty(runs)
+        remove_empty(runs)
 
 
 def remove_empty(runs: Sequence[PlannedRun]) -> None:
@@ -154,19 +150,18 @@ def resume(
         Interrupted: a signal came.
     """
     if (path / "config.yaml").is_file():
-        run = PlannedRun(path, settings_of(path, trust_code))
-        if run.state == "finished":
+        runs = [PlannedRun(path, settings_of(path, trust_code))]
+        if runs[0].state == "finished":
             raise InputError(f"run folder {path} is finished: there is nothing to resume")
-        yield from _finish([run], None, console, jobs, Resources())
-        return
-    runs = unfinished_plan(path, trust_code)
-    print_line(console, f"{path}: {describe(runs)}")
+    else:
+        runs = unfinished_plan(path, trust_code)
+        print_line(console, f"{path}: {describe(runs)}")
     yield from _finish(runs, path, console, jobs, Resources())
 
 
 def _finish(
     runs: Sequence[PlannedRun],
-    above: Path | None,
+    place: Path,
     console: Console,
     jobs: int | None,
     resources: Resources,
@@ -174,34 +169,29 @@ def _finish(
 ) -> Iterator[Path]:
     left = jobs_of(runs)
     before = [run.folder for run in runs if run.state == "finished"]
-    number = processes(jobs, [job.run for job in left])
+    how = Launching(jobs=processes(jobs, [job.run for job in left]))
     with (
-        stop_says(lambda: _continuation(runs, above)),
+        stop_says(lambda: _continuation(runs, place)),
         Display(console, len(runs)) as display,
     ):
         yield from before
-        if number == 1:
-            ends = _one_after_another(left, display, resources, built)
-        else:
-            ends = executed(left, Launching(jobs=number), display, resources)
-        with closing(ends):
+        with closing(executed(left, how, display, resources, built=built)) as ends:
             for job, fault in ends:
                 if fault is not None:
                     raise fault
                 yield job.run.folder
 
 
-def _continuation(runs: Sequence[PlannedRun], above: Path | None) -> str:
-    """Return how to continue after a stop outside of training; ``above`` is the folder of the plan,
-    None for a single run."""
-    place = quote(str(runs[0].folder if above is None else above))
+def _continuation(runs: Sequence[PlannedRun], place: Path) -> str:
+    """Return how to continue after a stop; ``place`` is the folder of the run or of the plan."""
     states = {run.state for run in runs}
     if states == {"finished"}:
-        return f"stopped before the report was written; write it with: cl-prompts report {place}"
-    if above is None and states == {"missing"}:
+        command = f"cl-prompts report {quote(str(place))}"
+        return f"stopped before the report was written; write it with: {command}"
+    if len(runs) == 1 and states == {"missing"}:
         return "stopped before the run was begun"
     trust = " --trust-code" if any(run.settings.imported() for run in runs) else ""
-    return f"stopped; continue with: cl-prompts run --resume {place}{trust}"
+    return f"stopped; continue with: cl-prompts run --resume {quote(str(place))}{trust}"
 
 
 def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
@@ -235,6 +225,7 @@ def executed(
     display: Display,
     resources: Resources,
     out: Path = Path("runs"),
+    built: Run | None = None,
 ) -> Generator[tuple[Any, Fault], None, None]:
     """Execute runs; yield each when it ends, with its error or None.
 
@@ -244,6 +235,7 @@ def executed(
         display: display of the progress.
         resources: backbones and image checks that runs in this process share.
         out: parent of the folder for Slurm jobs.
+        built: a single run, if it is built already.
 
     Raises:
         Interrupted: a signal came; the state of every run is saved.
@@ -251,7 +243,14 @@ def executed(
     if not jobs:
         return
     if how.kind == "local" and (how.jobs or 1) == 1:
-        yield from _one_after_another(jobs, display, resources)
+        for job in jobs:
+            fault: Fault = None
+            try:
+                with display.run(job.number, job.label) as watcher:
+                    complete(job.run, watcher, resources, built)
+            except Exception as error:
+                fault = error
+            yield job, fault
         return
     where: Any = {"device": jobs[0].run.settings.device, "out": out}
     threads_here = torch.get_num_threads()
@@ -261,27 +260,6 @@ def executed(
     ):
         yield from queue.ends(request)
         request.obey()
-
-
-def _one_after_another(
-    jobs: Sequence[RunJob],
-    display: Display,
-    resources: Resources,
-    built: Run | None = None,
-) -> Generator[tuple[Any, Fault], None, None]:
-    for job in jobs:
-        fault: Fault = None
-        try:
-            with display.run(job.number, job.label) as watcher:
-                complete(job.run, watcher, resources, built)
-        except Interrupted as stop:
-            if display.n_runs == 1:
-                raise
-            # The caller names the command that continues all runs.
-            raise Interrupted(number=stop.number) from stop
-        except Exception as error:
-            fault = error
-        yield job, fault
 
 
 def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cl_prompts.backbones.devices import pick_device
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.backbones.weight_files import backbone_hash
 from cl_prompts.datasets.collate import HeldOutItems, collate
-from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.stored_features import ABOUT, CLASSES
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.building import Resources
 
-#: rows of a piece
-PIECE = 2**16
 
-
+@torch.no_grad()
 def store_features(
     recipe: str,
     settings: Sequence[str],
@@ -36,72 +30,40 @@ def store_features(
 ) -> None:
     """Pass all images of a recipe through its backbone once, and store their features.
 
-    Images are not augmented. Pieces that are there already are kept, so that an interrupted call
-    can be made again.
+    Images are not augmented. The features of a part are in memory until they are written.
 
     Args:
         recipe: recipe of the package or a YAML file.
         settings: ``key=value`` texts; the strategy of the recipe says which ``features``.
-        folder: for ``dataset.root``; made if it is missing.
+        folder: for ``dataset.root``; must not exist.
         dtype: of the files; ``torch.float16`` halves them.
         batch_size: images per pass.
 
     Raises:
-        InputError: settings that do not fit, or a folder of other features.
+        InputError: settings that do not fit, or the folder exists.
 
     Example::
 
         store_features("digits", ["strategy=recommended"], "digit_features")
     """
+    folder = Path(folder)
+    if folder.exists():
+        raise InputError(f"{folder} exists already: name another folder")
     run = plan(recipe, settings)[0]
     resources = Resources()
     data = resources.data(run)
     name = str(run.options.get("features") or "token")
-    backbone = resources.backbone(run, data).with_features(name).to(pick_device(run.device))
-    about = {
-        "backbone": run.backbone["name"],
-        "features": name,
-        "sha256": backbone_hash(backbone),
-        "type": str(dtype).removeprefix("torch."),
-        "data": data.fingerprint(),
-    }
-    folder = Path(folder)
-    known = folder / ABOUT
-    if known.is_file() and json.loads(known.read_text("utf-8")) != about:
-        raise InputError(f"{folder} has features of other images or settings: name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    files.replace(folder / CLASSES, [json.dumps(list(data.classes)).encode()])
-    files.replace(known, [json.dumps(about, indent=1).encode()])
-    for part, images in (("train", data.train.plain()), ("test", data.test)):
-        (folder / part).mkdir(exist_ok=True)
-        _store_part(backbone, images, folder / part, dtype, batch_size)
-
-
-@torch.no_grad()
-def _store_part(
-    backbone: FrozenViT, images: ImageSet, folder: Path, dtype: torch.dtype, batch_size: int
-) -> None:
-    for start in range(0, len(images), PIECE):
-        place = folder / f"{start:012d}.safetensors"
-        if place.is_file():
-            continue
-        rows = list(range(start, min(start + PIECE, len(images))))
-        batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-        device = backbone.mean.device
-        found = [backbone(b.to(device)).to("cpu", dtype) for b in image_batches(images, batches)]
-        labels = torch.from_numpy(images.targets[rows])
-        files.replace(place, [save({"features": torch.cat(found), "labels": labels})])
-
-
-def image_batches(
-    images: ImageSet, batches: Sequence[list[int]], workers: int = 0
-) -> Iterator[Tensor]:
-    """Yield images (batch, 3, size, size) of batches of rows, the same at each call."""
-    loader = DataLoader(
-        HeldOutItems(images, images.targets),
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        generator=torch.Generator(),
-    )
-    return (batch[0] for batch in loader)
+    device = pick_device(run.device)
+    backbone = resources.backbone(run, data).with_features(name).to(device)
+    about = {"backbone": run.backbone["name"], "features": name}
+    with files.replacing_folder(folder) as place:
+        for part, images in (("train", data.train.plain()), ("test", data.test)):
+            items = HeldOutItems(images, images.targets)
+            loader = DataLoader(items, batch_size, collate_fn=collate, generator=torch.Generator())
+            found = [backbone(batch[0].to(device)).to("cpu", dtype) for batch in loader]
+            labels = torch.from_numpy(images.targets)
+            (place / part).mkdir()
+            piece = save({"features": torch.cat(found), "labels": labels})
+            files.replace(place / part / "all.safetensors", [piece])
+        files.replace(place / CLASSES, [json.dumps(list(data.classes)).encode()])
+        files.write_json(place / ABOUT, about)

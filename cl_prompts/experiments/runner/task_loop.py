@@ -1,30 +1,30 @@
-"""Train one run task after task, with checkpoints."""
+"""Execute one run in its folder: train task after task, with checkpoints, and record the end."""
 
 from __future__ import annotations
 
+import gc
 import json
 import time
-from collections.abc import Callable
+import traceback
 from contextlib import suppress
-from shlex import quote
 from typing import Any
 
 import numpy as np
 
 from cl_prompts.backbones.cost import Counts, PassCounter
-from cl_prompts.backbones.devices import reset_peak_memory
-from cl_prompts.experiments.executors.signals import Interrupted, StopRequest
-from cl_prompts.experiments.recipes.run_config import Parent
+from cl_prompts.backbones.devices import reset_peak_memory, threads
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.executors.signals import Interrupted, StopRequest, stop_requests
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.runner.lineage import (
-    grow_to,
-    grow_to_parent,
-    scores_before,
-    sizes_of_parent,
-)
-from cl_prompts.experiments.runner.run import Run
+from cl_prompts.experiments.run_folder.identity import identity_of
+from cl_prompts.experiments.run_folder.plans import PlannedRun, settings_of
+from cl_prompts.experiments.runner.building import Resources, build_run
+from cl_prompts.experiments.runner.continuing import scores_before, state_of_parent
+from cl_prompts.experiments.runner.model_of_run import write_model
+from cl_prompts.experiments.runner.run import Run, takes_one_thread
+from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.experiments.tracking.tracker import Tracker
 from cl_prompts.seeds import global_states, set_global_states
 
@@ -32,52 +32,51 @@ from cl_prompts.seeds import global_states, set_global_states
 SHARE = 0.02
 
 
-class CheckpointClock:
-    """Timing of checkpoints between stream batches.
-
-    With an interval, a checkpoint is due after that many stream samples. Without one the interval
-    adapts: if the last checkpoint took t seconds, the next is due t / 0.02 seconds later, but not
-    before two seconds have passed. Checkpoints do not change what a run computes.
+def complete(
+    planned: PlannedRun,
+    watcher: Watcher,
+    resources: Resources,
+    built: Run | None = None,
+) -> None:
+    """Execute a missing run, or resume an unfinished one from its last checkpoint.
 
     Args:
-        every: stream samples between two checkpoints; None to adapt.
-        samples: stream samples at the last checkpoint.
-        clock: returns seconds since any fixed time.
+        planned: the run; nothing happens if it is finished.
+        watcher: receiver of its progress.
+        resources: backbones and image checks to share with other runs.
+        built: the run, if it is built already.
 
-    Example:
-        >>> clock = CheckpointClock(100)
-        >>> clock.due(64), clock.due(128)
-        (False, True)
+    Raises:
+        InputError: the run cannot be built or resumed.
+        RunError: a fault during the run.
+        Interrupted: a signal came.
     """
-
-    def __init__(
-        self,
-        every: int | None = None,
-        *,
-        samples: int = 0,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self.every = every
-        self._samples = samples
-        self._clock = clock
-        self._last = clock()
-        self._pause = 2.0
-
-    def due(self, samples: int) -> bool:
-        """Return whether to save after ``samples`` stream samples."""
-        if self.every is not None:
-            return samples - self._samples >= self.every
-        return self._clock() - self._last >= self._pause
-
-    def saved(self, samples: int, seconds: float) -> None:
-        """Record that a checkpoint was written and how long that took."""
-        self._samples = samples
-        self._last = self._clock()
-        self._pause = max(2.0, seconds / SHARE)
+    state = planned.state
+    if state == "finished":  # its process may have died just before it reported that
+        return
+    settings = planned.settings
+    if state == "unfinished":
+        # Import only the code that the user named, not other code named in the folder.
+        settings = settings_of(planned.folder, settings.imported())
+    with threads(one=takes_one_thread(settings)):
+        run = built or build_run(settings, resources)
+        place, command = planned.folder, planned.command
+        with (
+            stop_requests() as request,
+            RunFolder.opened(place, run.settings, identity_of(run), command) as folder,
+        ):
+            TaskLoop(run, folder).execute(request, watcher)
+    del run, built
+    # Strategy and plugins refer to each other, and hold the cached images of the data set.
+    gc.collect()
 
 
 class TaskLoop:
     """Training of one run, with checkpoints within and after tasks.
+
+    With ``checkpoint_every``, a checkpoint is due after that many stream samples. Without it the
+    interval adapts: if the last checkpoint took t seconds, the next is due t / 0.02 seconds later,
+    but not before two seconds have passed. Checkpoints do not change what a run computes.
 
     Args:
         run: the built run.
@@ -92,8 +91,8 @@ class TaskLoop:
         self.run = run
         self.folder = folder
         self.tasks_done = 0
+        self._room = run.first
         self._before: dict[str, Any] | None = None
-        self._earlier_warnings = [str(text) for text in folder.summary().get("warnings") or []]
         tasks = run.split.tasks
         # A strategy of the whole stream counts an image of several tasks once.
         once = run.strategy.whole_stream
@@ -103,33 +102,94 @@ class TaskLoop:
         self._counter.reset()
         self._started = time.perf_counter()
         self._earlier_seconds = 0.0
+        # Samples and time of the last checkpoint, and seconds until the next.
+        self._saved = (0, self._started, 2.0)
         reset_peak_memory(run.strategy.device)
+
+    def execute(self, request: StopRequest, watcher: Watcher) -> None:
+        """Train, evaluate and record the run; the folder stays valid however it ends.
+
+        Args:
+            request: set by signals.
+            watcher: receiver of its progress.
+        """
+        run = self.run
+        records = self.restore()  # before the first step the summary does not change
+        try:
+            self._train_and_record(records, request, watcher)
+        except KeyboardInterrupt as stop:
+            self._end("interrupted", str(stop) or "stopped by the user")
+            raise
+        except (RunError, InputError, OSError) as error:
+            # A frame may hold a loader, which would end as in CachedEvaluator.close().
+            traceback.clear_frames(error.__traceback__)
+            self._end("failed", str(error))
+            raise RunError(f"{error} (run folder {self.folder.path})") from error
+        except BaseException as error:
+            self._end("failed", f"{type(error).__name__}: {error}")
+            raise
+        run.strategy.feature_cache.clear()
+        request.obey()
+
+    def _train_and_record(
+        self, records: dict[str, Any] | None, request: StopRequest, watcher: Watcher
+    ) -> None:
+        run = self.run
+        tracker = self.attach_tracker(records, watcher)
+        try:
+            self.train(tracker, request)
+            names = list(run.data.classes)
+            tracker.finish(run.strategy.model, run.split.plain(), run.results(), names)
+        finally:
+            tracker.close()
+            run.anytime.evaluator.close()
+            run.strategy.replay.close()
+        write_model(run, self.folder.path)
+        self.write_summary("finished")
+
+    def attach_tracker(self, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:
+        """Return a tracker of the strategy; ``records`` are those of the last checkpoint."""
+        run, strategy = self.run, self.run.strategy
+        start = strategy.samples_seen
+        tracker = Tracker(
+            self.folder, run.anytime, run.settings, watcher, total=self.total, start=start
+        )
+        if records is not None:
+            tracker.restore_records(records, strategy.device)
+        # In front of Avalanche's own plugins: its clock must stay last.
+        at = strategy.plugins.index(run.anytime) + 1
+        strategy.plugins = [*strategy.plugins[:at], tracker, *strategy.plugins[at:]]
+        return tracker
 
     def restore(self) -> dict[str, Any] | None:
         """Restore the last checkpoint, if there is one; return the state of the records.
 
         Raises:
-            InputError: no checkpoint is intact.
+            InputError: the checkpoint is damaged.
         """
         run = self.run
         state = self.folder.load_checkpoint()
         if state is not None:
-            grow_to(run.strategy, run.settings, len(run.data.classes), run.split.n_tasks)
+            self._grow(len(run.data.classes), run.split.n_tasks)
             self._restore_state(state)
-            self._before = state.get("before")
+            self._before = state["before"]
         elif run.settings.parent is not None:
-            self._restore_parent(run.settings.parent)
+            self._restore_parent()
+        path = self.folder.path
         if self._before is not None:
             # The parent may have trained for another number of epochs.
             own = sum(map(len, run.split.tasks[self._before["n_tasks"] :]))
             self.total = self._before["samples_seen"] + run.strategy.train_epochs * own
-        path = self.folder.path
+            files.write_json(path / BEFORE_FILE, self._before)
         files.replace(path / "stream.json", [json.dumps(run.split.plain()).encode()])
         files.write_arrays(path / "stream.npz", *run.split.tasks)
-        if self._before is not None:
-            files.write_json(path / BEFORE_FILE, self._before)
         self.write_summary("running")
         return None if state is None else state["records"]
+
+    def _grow(self, n_classes: int, n_tasks: int) -> None:
+        """Expand the strategy, which starts at the sizes of the first ancestor."""
+        self.run.strategy.grow(n_classes - self._room[0], n_tasks - self._room[1])
+        self._room = (n_classes, n_tasks)
 
     def _restore_state(self, state: dict[str, Any]) -> None:
         run = self.run
@@ -140,26 +200,26 @@ class TaskLoop:
         # A strategy of the whole stream replays nothing.
         tasks = [] if strategy.whole_stream else range(begun)
         strategy.load_state_dict(state["strategy"], [run.benchmark.train_stream[i] for i in tasks])
-        self._counter.reset(Counts(*[state["counter"][name] for name in Counts._fields]))
+        self._counter.reset(Counts(**state["counter"]))
         run.data.train.load_state_dict(state["augmentation"])
         set_global_states(state)
 
-    def _restore_parent(self, parent: Parent) -> None:
+    def _restore_parent(self) -> None:
         run = self.run
         strategy = run.strategy
         # The parent's state overwrites them.
         own = [{**group, "params": None} for group in strategy.optimizer.param_groups]
-        state = grow_to_parent(run, parent)
+        n_classes, state = state_of_parent(run)
+        self._grow(n_classes, state["tasks_done"])
         self._restore_state(state)
         self.folder.restore_metrics(state)
-        classes, tasks = sizes_of_parent(parent)
-        strategy.grow(len(run.data.classes) - classes, run.split.n_tasks - tasks)
+        self._grow(len(run.data.classes), run.split.n_tasks)
         # Learning rates, weight decay and so on are set by this run.
         for group, values in zip(strategy.optimizer.param_groups, own, strict=True):
             parameters = group["params"]
             group.clear()
             group.update({**values, "params": parameters})
-        self._before = scores_before(run, parent)
+        self._before = scores_before(run, self.tasks_done)
 
     def train(self, tracker: Tracker, request: StopRequest) -> None:
         """Train on the remaining tasks; a strategy of the whole stream trains once.
@@ -171,36 +231,34 @@ class TaskLoop:
         tasks: list[Any] = list(self.run.benchmark.train_stream)
         if strategy.whole_stream:
             tasks = [tasks]
-        every = self.run.settings.checkpoint_every
-        clock = CheckpointClock(every, samples=strategy.samples_seen)
+        self._saved = (strategy.samples_seen, time.perf_counter(), 2.0)
 
-        def save_or_stop(*, due: bool) -> None:
+        def save_or_stop(*, last: bool = False) -> None:
             number = request.number  # read once: a signal may come at any time
-            if due or number is not None:
-                start = time.perf_counter()
+            if last or number is not None or self._due():
                 self._save(tracker)
-                clock.saved(strategy.samples_seen, time.perf_counter() - start)
             if number is not None:
-                seen = f"stopped after {strategy.samples_seen} samples"
-                raise Interrupted(f"{seen}; continue with: {self.continuation}", number)
+                raise Interrupted(number=number)
 
-        save_or_stop(due=False)
-        strategy.between_batches = lambda: save_or_stop(due=clock.due(strategy.samples_seen))
+        save_or_stop()
+        strategy.between_batches = save_or_stop
         workers = self.run.settings.num_workers
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
-            last = self.tasks_done == len(tasks)
-            save_or_stop(due=last or clock.due(strategy.samples_seen))
+            save_or_stop(last=self.tasks_done == len(tasks))
 
-    @property
-    def continuation(self) -> str:
-        """The command that resumes this run."""
-        trust = " --trust-code" if self.run.settings.imported() else ""
-        return f"cl-prompts run --resume {quote(str(self.folder.path))}{trust}"
+    def _due(self) -> bool:
+        """Return whether to save now."""
+        samples, at, pause = self._saved
+        every = self.run.settings.checkpoint_every
+        if every is not None:
+            return self.run.strategy.samples_seen - samples >= every
+        return time.perf_counter() - at >= pause
 
     def _save(self, tracker: Tracker) -> None:
         run = self.run
+        begun = time.perf_counter()
         state = {
             "tasks_done": self.tasks_done,
             "seconds": self.seconds(),
@@ -214,26 +272,25 @@ class TaskLoop:
         }
         self.folder.save_checkpoint(state)
         self.write_summary("running")
+        now = time.perf_counter()
+        self._saved = (run.strategy.samples_seen, now, max(2.0, (now - begun) / SHARE))
 
     def seconds(self) -> float:
         """Return the wall time of this run, including earlier processes."""
         return self._earlier_seconds + time.perf_counter() - self._started
 
-    def write_summary(self, status: str, error: str | None = None, **more: Any) -> None:
-        """Write ``summary.json``, with further entries; it is valid throughout a run."""
-        summary = self.run.summary(
-            seconds=self.seconds(),
-            command=self.folder.command,
-            ended=status != "running",
-        )
-        warnings = list(dict.fromkeys([*self._earlier_warnings, *self.folder.warnings]))
-        content = {"status": status, "error": error, "warnings": warnings, **summary, **more}
+    def write_summary(self, status: str, error: str | None = None) -> None:
+        """Write ``summary.json``, which is valid throughout a run."""
+        ended = status != "running"
+        command = self.folder.command
+        summary = self.run.summary(seconds=self.seconds(), command=command, ended=ended)
+        content = {"status": status, "error": error, **summary}
         if status == "finished":
             self.folder.write_end(content)
         else:
             files.write_json(self.folder.path / "summary.json", content)
 
-    def end(self, status: str, error: str) -> None:
+    def _end(self, status: str, error: str) -> None:
         """Record how the run ended early, unless the disk is full or read-only."""
         with suppress(OSError):
             self.write_summary(status, error)

@@ -25,9 +25,6 @@ def print_line(console: Console, text: str) -> None:
 class Watcher:
     """Receiver of the progress of a run; this one does nothing."""
 
-    def note(self, sentence: str) -> None:
-        """Receive a warning about the run."""
-
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
         """Receive stream samples seen, stream samples in all, and A_AUC if it is defined.
 
@@ -47,9 +44,6 @@ class _Run(Watcher):
     start: int | None = None
     total: int = 0
     score: str = ""
-
-    def note(self, sentence: str) -> None:
-        self.display.say(f"note: {sentence}")
 
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
         now = self.display.clock()

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
 from cl_prompts.experiments.run_folder.checkpoint import load
-from cl_prompts.experiments.run_folder.checksums import MODEL, READ
+from cl_prompts.experiments.run_folder.checksums import MODEL, READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
@@ -53,7 +52,7 @@ def resumed(path: Path) -> AbstractContextManager[RunFolder]:
 def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     names = {file.name for file in mvp_run.iterdir()}
     known = {"config.yaml", "environment.json", "identity.json", "stream.json", "summary.json"}
-    known |= {"metrics.csv", "checkpoint", "checkpoint.previous", "keys.npz"}
+    known |= {"metrics.csv", "checkpoint", "keys.npz"}
     assert names >= {*known, MODEL}
     known |= {"model/model.json", "model/model.safetensors"}
     page = (Path(__file__).parents[3] / "runs" / "README.md").read_text()
@@ -64,7 +63,7 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     run_settings = RunConfig.from_yaml((mvp_run / "config.yaml").read_text())
     assert (run_settings.strategy, run_settings.options["buffer_size"]) == ("mvp", 30)
     assert summary(mvp_run)["command"].startswith("cl-prompts run digits strategy=mvp")
-    found, _ = load(mvp_run)
+    found = load(mvp_run)
     assert found is not None
     assert found["tasks_done"] == 3
     assert not any(name.startswith("backbone.") for name in found["strategy"]["model"])
@@ -92,8 +91,7 @@ def test_metrics_are_those_of_the_checkpoint(unfinished: Path) -> None:
         assert rows(unfinished)[-1] == ["1", "loss", "train", "0.1"]
         folder.load_checkpoint()
         assert (unfinished / "metrics.csv").read_bytes() == kept
-        for file in unfinished.glob("checkpoint*"):
-            file.unlink()
+        (unfinished / "checkpoint").unlink()
         assert folder.load_checkpoint() is None
         assert rows(unfinished) == [["samples_seen", "metric", "scope", "value"]]
 
@@ -142,12 +140,6 @@ def test_changed_settings_are_refused(unfinished: Path) -> None:
     every = text.replace("checkpoint_every: 200", "checkpoint_every: 7")
     (unfinished / "config.yaml").write_text(every)
     with opened(unfinished, settings_of(unfinished)):
-        pass
-    other = {**files.read_json(unfinished / IDENTITY_FILE), "backbone": "another"}
-    with (
-        pytest.raises(InputError, match="the weights or the normalisation of its backbone"),
-        RunFolder.opened(unfinished, settings_of(unfinished), other, ""),
-    ):
         pass
 
 
@@ -207,7 +199,8 @@ def test_a_run_resumes_after_a_fault_at_any_step(
     monkeypatch: pytest.MonkeyPatch,
     released: Callable[[], None],
 ) -> None:
-    """Every write, rename and fsync of a run fails once; it ends at the same files."""
+    """Every write, rename and fsync of a run fails once; it ends at the same files, except for
+    notes on the environment."""
     whole = tmp_path / "whole"
     steps = count_steps(monkeypatch, lambda: short_run(whole, settings))
     want = contents(whole)
@@ -220,7 +213,12 @@ def test_a_run_resumes_after_a_fault_at_any_step(
         ended = (path / "summary.json").exists() and summary(path)["status"] == "finished"
         if not ended:
             short_run(path, settings)
-        assert contents(path) == want, f"step {at}"
+        found = contents(path)
+        check_sums(path, found.keys() - {SUMS_FILE})
+        assert {name for name in want if found[name] != want[name]} <= {
+            "environment.json",
+            SUMS_FILE,
+        }, f"step {at}"
         assert not list(path.rglob(".*.tmp"))
 
 
@@ -259,18 +257,14 @@ def test_folders_that_cannot_be_written_to_are_named_in_one_sentence(
 def test_versions_with_which_a_run_is_resumed_are_noted(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def noted(**changes: Any) -> list[dict[str, Any]]:
+    made = json.loads((unfinished / "environment.json").read_text())
+    for other in ("2.0", "2.1"):
         with monkeypatch.context() as patch:
-            patch.setattr(run_folder, "environment", lambda *_: {**made, **changes, "time": ""})
+            patch.setattr(run_folder, "environment", lambda *_, other=other: {"torch": other})
             with resumed(unfinished):
                 pass
-        now = json.loads((unfinished / "environment.json").read_text())
-        return list(now.get("resumed_with", ()))
-
-    made = json.loads((unfinished / "environment.json").read_text())
-    assert noted() == []
-    first = {"torch": "2.0", "gpu": "H100"}
-    assert noted(**first) == noted(**first) == [first]
+    now = json.loads((unfinished / "environment.json").read_text())
+    assert now == made | {"resumed_with": [{"torch": "2.0"}, {"torch": "2.1"}]}
 
 
 def test_the_environment_file_names_versions() -> None:

@@ -39,10 +39,6 @@ def broken(folder: Path, name: str, text: str) -> Path:
             r"summary.json is not JSON: restore it",
         ),
         (
-            lambda at: (fake_run(at) / "summary.json").unlink() or at,
-            r"has SHA256SUMS but no summary.json",
-        ),
-        (
             lambda at: broken(fake_run(at), SUMS_FILE, "no sums"),
             "config.yaml changed since the run ended",
         ),

@@ -146,11 +146,6 @@ def test_user_data_sets_follow_the_recipe_and_are_rebuilt_as_the_run_built_them(
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (
-            ["strategy=rainbow", "period=5000"],
-            ["rainbow acts every 5000 samples, and the stream has 1442: set rainbow.period below"],
-        ),
-        (["strategy=rainbow", "period=5000", "boundaries=true"], []),
         (["strategy=er", "plugins=ewc"], ["er: EWC acts only at task ends, and this stream"]),
         (["strategy=er", "plugins=ewc", "period=300"], []),
         (["strategy=mvp"], []),

@@ -14,24 +14,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 
 from cl_prompts.datasets import registry as datasets
 from cl_prompts.datasets.source import Part, Source
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.recipes.recipe_files import load_recipe, recipe_names
 from cl_prompts.experiments.recipes.run_config import plan
-from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.runner import execution as runner
+from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.experiments.tracking.progress import Display
+from cl_prompts.experiments.runner.task_loop import TaskLoop, complete
+from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.experiments.trained.card import read_card
 from cl_prompts.scenarios.registry import SCENARIOS
 from tests.experiments.commands import (
     DIGITS,
-    PROBE,
     QUICK,
     change_summary,
     rows,
@@ -39,7 +35,7 @@ from tests.experiments.commands import (
     summary,
     unfinished_copy,
 )
-from tests.experiments.faults import contents, flipped
+from tests.experiments.faults import contents
 from tests.few_images import few_images
 
 
@@ -81,51 +77,26 @@ def test_numbers_of_a_run_agree(mvp_run: Path) -> None:
     assert said["results"]["a_last"] == pytest.approx(ends[-1][1])
 
 
-def test_a_seed_fixes_a_run_and_seeds_differ(probe_run: Path, tmp_path: Path) -> None:
-    _, (again,) = run(tmp_path / "a", "digits", *PROBE)
-    _, (other,) = run(tmp_path / "b", "digits", *PROBE, "seed=2")
-    assert rows(again) == rows(probe_run)
-    assert rows(other) != rows(probe_run)
-
-
-# ---------------------------------------------------------------------- interruption
-
-
-def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    """Press Ctrl-C in the first batch after ``at`` samples, with no time to save."""
-    original = runner.Tracker.after_training_iteration
-
-    def after_training_iteration(self: Any, strategy: Any, **kwargs: Any) -> None:
-        if strategy.samples_seen > at:
-            raise KeyboardInterrupt
-        original(self, strategy, **kwargs)
-
-    monkeypatch.setattr(runner.Tracker, "after_training_iteration", after_training_iteration)
-
-
 def test_what_was_finished_before_an_interruption_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     pages: None,
 ) -> None:
-    original = runner.execute
+    original = TaskLoop.train
 
-    def second_fails(parts: Any, folder: RunFolder, **options: Any) -> None:
-        if parts.settings.seed == 2:
-            interrupt(monkeypatch, 0)
-        original(parts, folder, **options)
+    def second_stops(loop: TaskLoop, *how: Any) -> None:
+        if loop.run.settings.seed == 2:
+            raise KeyboardInterrupt
+        original(loop, *how)
 
-    monkeypatch.setattr(runner, "execute", second_fails)
+    monkeypatch.setattr(TaskLoop, "train", second_stops)
     code, folders = run(tmp_path, "digits", "strategy=linear_probe", "seed=1,2,3", *QUICK)
-    told = capsys.readouterr()
     assert code == 130
-    assert len(folders) == 2
-    assert told.out == ""
+    assert [summary(folder)["status"] for folder in folders] == ["finished", "interrupted"]
     (page,) = (tmp_path / "digits").glob("report-*.html")
     assert "linear_probe" in page.read_text()
-    assert f"--resume {tmp_path / 'digits'} --trust-code" in told.err
-    assert summary(folders[1])["status"] == "interrupted"
+    assert f"--resume {tmp_path / 'digits'} --trust-code" in capsys.readouterr().err
 
 
 def test_joint_training_shares_a_report_and_is_not_repeated(
@@ -147,19 +118,12 @@ def test_joint_training_shares_a_report_and_is_not_repeated(
     assert summary(folder)["results"] == said["joint"]["results"]
 
 
-def test_a_damaged_checkpoint_costs_time_and_no_numbers(
-    mvp_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stale_files_of_a_killed_run_are_replaced(mvp_run: Path, tmp_path: Path) -> None:
     want = contents(mvp_run)
     folder = unfinished_copy(mvp_run, tmp_path / "copy")
-    (folder / "checkpoint").write_bytes(flipped(want["checkpoint"], 99_999))
     for name in ("model/model.safetensors", "stream.json", "keys.npz", "model/model.json"):
         (folder / name).write_bytes(b"stale")
-    assert main(["run", "--resume", str(folder), "--trust-code"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    said = "checkpoint is damaged or missing: the run continues from checkpoint.previous"
-    assert said in told
-    assert any(said in warning for warning in summary(folder)["warnings"])
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
     found = contents(folder)
     for name in ("metrics.csv", "stream.json", "stream.npz"):
         assert found[name] == want[name]
@@ -170,23 +134,6 @@ def test_a_damaged_checkpoint_costs_time_and_no_numbers(
     assert np.load(folder / "keys.npz")["similarity"].tobytes() == (
         np.load(mvp_run / "keys.npz")["similarity"].tobytes()
     )
-
-
-def test_other_data_are_refused_at_a_resume(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small = ["n_tasks=3", "every=10", "online_iter=1", "train_mb_size=4", "seed=1"]
-    where = ["dataset=folder", f"dataset.root={image_folder}", "strategy=linear_probe"]
-    _, (done,) = run(tmp_path / "a", "digits", *where, *small)
-    folder = unfinished_copy(done, tmp_path / "copy")
-    before = contents(folder)
-    image = image_folder / "train" / "cat" / "0.png"
-    Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(image)
-    capsys.readouterr()
-    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 2
-    told = capsys.readouterr().err.strip()
-    assert "cannot be resumed: its data set changed, names, order or sizes of train" in told
-    assert contents(folder) == before
 
 
 # ---------------------------------------------------------------------- faults
@@ -302,12 +249,8 @@ def test_every_shipped_recipe_trains_and_evaluates(
         built = build_run(settings, resources)
         assert built.data.train[0][0].shape == (3, 16, 16)
         place = tmp_path / settings.strategy
-        with (
-            RunFolder.opened(place, settings, identity_of(built), "") as folder,
-            Display(Console(quiet=True), 1).run(1, "run") as watcher,
-        ):
-            runner.execute(built, folder, request=StopRequest(), watcher=watcher)
-        said = summary(folder.path)
+        complete(PlannedRun(place, settings), Watcher(), resources, built)
+        said = summary(place)
         assert said["status"] == "finished"
         assert 0 <= said["results"]["map_last" if several else "a_last"] <= 1
         assert said["samples_seen"] > 0

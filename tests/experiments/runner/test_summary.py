@@ -22,7 +22,7 @@ def test_forward_passes_are_per_image(mvp_run: Path) -> None:
     assert found["forward_passes"] == {"train": 3.0, "evaluation": 2.0}
     assert found["images_per_second"] == 2.0
     assert found["command"] == "typed"
-    assert set(found) | {"status", "error", "warnings", "order_free"} == set(summary(mvp_run))
+    assert set(found) | {"status", "error"} == set(summary(mvp_run))
 
 
 def test_what_has_no_course_has_no_value_for_it() -> None:

@@ -12,17 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
-from cl_prompts.experiments.runner import execution
+from cl_prompts.experiments.runner import task_loop
 from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.experiments.runner.task_loop import SHARE, CheckpointClock, TaskLoop
-from cl_prompts.experiments.tracking.progress import Display
+from cl_prompts.experiments.runner.task_loop import SHARE, TaskLoop
+from cl_prompts.experiments.tracking.progress import Watcher
 from tests.experiments.commands import summary
 from tests.few_images import few_images
 
@@ -67,8 +66,7 @@ def test_a_resumed_process_restores_seconds_and_random_states(
     np.random.standard_normal(3)  # which keeps a fourth
     random.gauss()
     drawn = repr((torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()))
-    with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-        tracker = execution._attach_tracker(loop, None, watcher)
+    tracker = loop.attach_tracker(None, Watcher())
     loop._save(tracker)
     tracker.close()
     folder = loop.folder
@@ -85,29 +83,29 @@ def test_the_end_is_saved(loop: TaskLoop) -> None:
     loop.run.settings.checkpoint_every = 99_999
     loop.restore()
     loop.train(UNRECORDED, StopRequest())
-    names = {file.name for file in loop.folder.path.iterdir()}
-    assert "checkpoint" in names
-    assert "checkpoint.previous" not in names
+    assert (loop.folder.path / "checkpoint").is_file()
 
 
-def test_an_interval_counts_samples_from_the_last_checkpoint() -> None:
-    clock = CheckpointClock(100, samples=40)
-    assert [clock.due(n) for n in (41, 139, 140, 200)] == [False, False, True, True]
-    clock.saved(140, seconds=1000.0)
-    assert [clock.due(n) for n in (239, 240)] == [False, True]
+def test_checkpoints_are_due_by_samples_or_by_their_share_of_the_time(
+    loop: TaskLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [7.0]
+    monkeypatch.setattr(task_loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    strategy, settings = loop.run.strategy, loop.run.settings
+    loop.restore()
 
+    def due(samples: int, at: float) -> bool:
+        strategy.samples_seen, now[0] = samples, at
+        return loop._due()
 
-def test_without_an_interval_checkpoints_take_a_small_share_of_the_time() -> None:
-    times = [0.0]
-    clock = CheckpointClock(clock=lambda: times[-1])
-    for seconds, due in ((1.9, False), (2.0, True)):
-        times.append(seconds)
-        assert clock.due(10**9) is due  # samples say nothing
-    clock.saved(1, seconds=0.0)
-    times.append(3.9)
-    assert not clock.due(2)
-    times.append(2.0)
-    clock.saved(1, seconds=0.5)
-    for seconds, due in ((1.9 + 0.5 / SHARE, False), (2.0 + 0.5 / SHARE, True)):
-        times.append(seconds)
-        assert clock.due(2) is due
+    loop._saved = (40, 7.0, 2.0)
+    assert [due(n, 8.9) for n in (41, 10**9)] == [False, False]  # samples say nothing
+    assert due(41, 9.0)
+    settings.checkpoint_every = 100
+    assert [due(n, 1e9) for n in (41, 139, 140, 200)] == [False, False, True, True]
+    settings.checkpoint_every = None
+    clock = iter([10.0, 10.5])  # a checkpoint of half a second
+    monkeypatch.setattr(loop, "seconds", lambda: 1.0)
+    monkeypatch.setattr(task_loop.time, "perf_counter", lambda: next(clock))
+    loop._save(UNRECORDED)
+    assert loop._saved == (200, 10.5, 0.5 / SHARE)

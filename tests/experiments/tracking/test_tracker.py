@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.executors.signals import StopRequest
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.results.groups import groups
-from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.run_folder.identity import identity_of
+from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.run_folder.runs import collect
-from cl_prompts.experiments.runner.building import build_run
-from cl_prompts.experiments.runner.execution import execute
-from cl_prompts.experiments.tracking.progress import Display
+from cl_prompts.experiments.runner.building import Resources
+from cl_prompts.experiments.runner.task_loop import complete
+from cl_prompts.experiments.tracking.progress import Watcher
 from tests.experiments.commands import PROBE, rows, summary
 from tests.few_images import few_images
 
@@ -67,18 +63,14 @@ def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
 
 def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     (settings,) = plan("digit_domains", ["strategy=ncm", "seed=1", "evaluation.every=10"])
+    folder = tmp_path / "run"
     with few_images():
-        run = build_run(settings)
-        with (
-            RunFolder.opened(tmp_path / "run", settings, identity_of(run), "") as folder,
-            Display(Console(quiet=True), 1).run(1, "run") as watcher,
-        ):
-            execute(run, folder, request=StopRequest(), watcher=watcher)
-    said = json.loads((folder.path / "summary.json").read_text())
+        complete(PlannedRun(folder, settings), Watcher(), Resources())
+    said = summary(folder)
     order = ["upright", "rotated", "inverted", "blurred"]
     assert said["domain_names"] == order
     found: dict[str, list[list[str]]] = {}
-    for row in rows(folder.path):
+    for row in rows(folder):
         if row[2].startswith("domain:"):
             found.setdefault(row[1], []).append(row)
     ends = found["task_end_accuracy"]
@@ -89,7 +81,7 @@ def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     last = {row[2].partition(":")[2]: float(row[3]) for row in ends[-4:]}
     assert said["accuracy_by_domain"] == last
     assert said["results"]["a_last_by_task"] == pytest.approx(np.mean(list(last.values())))
-    logger = EventAccumulator(str(folder.path)).Reload()
+    logger = EventAccumulator(str(folder)).Reload()
     for name, value in last.items():
         assert logger.Scalars(f"domain_accuracy/{name}")[-1].value == pytest.approx(value)
     assert len(logger.Scalars("domain_accuracy/blurred")) == 1

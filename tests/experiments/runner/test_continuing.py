@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 from pathlib import Path
@@ -19,17 +18,14 @@ from cl_prompts import Model
 from cl_prompts.datasets.registry import crop_of, fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.recipes.run_config import Parent
 from cl_prompts.experiments.results.history import before_after
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 from cl_prompts.experiments.runner.continuing import settings_of_child
-from cl_prompts.experiments.runner.lineage import finished_run
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import Tracker
 from tests.experiments import own_parts
-from tests.experiments.commands import change_summary, held_out, rows, signalling, summary
-from tests.experiments.faults import contents
+from tests.experiments.commands import change_summary, rows, signalling, summary
 from tests.experiments.sketches import sketched
 
 pytestmark = pytest.mark.slow
@@ -94,7 +90,10 @@ def child(parent: Path, place: Path, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-def test_a_child_knows_the_classes_of_both_by_name(place: Path, child: Path) -> None:
+def test_a_child_knows_the_classes_of_both_by_name(place: Path, parent: Path, child: Path) -> None:
+    earlier = rows(parent)
+    assert rows(child)[: len(earlier)] == earlier
+    assert all(int(row[0]) > 48 for row in rows(child)[len(earlier) :])
     said = summary(child)
     assert said["class_names"] == ["one", "three", "two", "zero", "four", "six"]
     assert said["n_tasks"] == 3
@@ -122,7 +121,7 @@ def altered(parent: Path, tmp_path: Path, **sections: Any) -> RunRecord:
     config = yaml.safe_load((copied / "config.yaml").read_text())
     (copied / "config.yaml").write_text(yaml.safe_dump({**config, **sections}))
     (copied / SUMS_FILE).write_text(sums(copied, {}))
-    return finished_run(copied)
+    return collect([copied])[0]
 
 
 def test_images_of_a_child_are_normalised_as_those_of_its_parent(
@@ -158,56 +157,6 @@ def test_images_of_a_child_become_squares_as_those_of_its_parent(
         for other in {"square", "random_area"} - {crop_of(name, crop)}:
             with pytest.raises(InputError, match=f"dataset.crop is {other!r}, and the model"):
                 settings_of_child(copied, dataset, 1, "later", [f"crop={other}"], trust_code=True)
-
-
-def test_a_run_predicts_as_it_was_evaluated_after_a_folder_and_a_table(
-    place: Path, tmp_path: Path
-) -> None:
-    """Also of wide images, in which tables otherwise show the centre alone."""
-    for part in ("first", "later"):
-        shutil.copytree(place / part, tmp_path / part)
-    for path in tmp_path.rglob("*.png"):
-        wide = Image.new("RGB", (24, 8))
-        wide.paste(Image.open(path))
-        wide.save(path)
-    for part in ("train", "test"):
-        paths = sorted((tmp_path / "later" / part).rglob("*.png"))
-        lines = ["path,label,domain", *(f"{path},{path.parent.name},night" for path in paths)]
-        (tmp_path / "later" / f"{part}.csv").write_text("\n".join(lines))
-    recipe = str(tmp_path / "first.yaml")
-    assert main(["init", str(tmp_path / "first"), "--out", recipe, "--quiet"]) == 0
-    code, child = learn(first_run(tmp_path, tmp_path / "a", "mvp"), tmp_path / "later", tmp_path)
-    assert code == 0
-    tests = [path for path in sorted(tmp_path.rglob("*.png")) if path.parts[-3] == "test"]
-    labels = Model.load(child, device="cpu").predict(tests).labels
-    right = [label == (path.parent.name,) for label, path in zip(labels, tests, strict=True)]
-    assert sum(right) / len(right) == pytest.approx(summary(child)["results"]["a_last"])
-
-
-def test_rows_of_the_parent_come_first(parent: Path, child: Path) -> None:
-    earlier = rows(parent)
-    assert rows(child)[: len(earlier)] == earlier
-    assert all(int(row[0]) > 48 for row in rows(child)[len(earlier) :])
-
-
-def test_the_model_of_a_closed_form_run_learns_on_as_if_of_all_images(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And the run stays as it is."""
-    monkeypatch.chdir(tmp_path)
-    run = first_run(place, tmp_path / "runs", "ncm")
-    before = contents(run / "model")
-    assert main(["learn", str(run), str(place / "later"), "--quiet"]) == 0
-    assert main(["learn", str(run), str(place / "later"), "--in-place"]) == 2
-    assert contents(run / "model") == before
-    for part in ("first", "later"):
-        shutil.copytree(place / part, tmp_path / "first", dirs_exist_ok=True)
-    assert main(["init", "first", "--quiet"]) == 0
-    one = Model.load(first_run(tmp_path, tmp_path / "whole", "ncm"))
-    two = Model.load("models/first-2")
-    order = [two.classes.index(name) for name in one.classes]
-    torch.testing.assert_close(two.network.head.mean[order], one.network.head.mean)
-    assert one.predict("first/test").labels == two.predict("first/test").labels
 
 
 @pytest.mark.parametrize("samples", [50, 70])
@@ -257,10 +206,6 @@ def test_scores_before_and_after(child: Path) -> None:
     # Test images of new classes, which the parent's model had none right of, count before, too.
     right = sum(TEST * (table[name].before or 0.0) for name in [*run.summary["class_names"], "two"])
     assert table["all test images"].before == pytest.approx(right / (7 * TEST))
-    assert (
-        before_after(collect([Path(json.loads((child / "before.json").read_text())["run"])])[0])
-        == []
-    )
 
 
 def test_dry_run_says_what_would_grow(
@@ -310,10 +255,7 @@ def test_a_parent_that_was_changed_is_refused(
     change_summary(made, status="interrupted")
     (copied / "SHA256SUMS").write_text("something else\n")
     assert main(["run", "--resume", str(made)]) == 2
-    assert "is not the parent of this run, or was changed" in capsys.readouterr().err
-    shutil.rmtree(copied)
-    assert main(["run", "--resume", str(made)]) == 2
-    assert "is missing from" in capsys.readouterr().err
+    assert f"{copied}, is missing or was changed" in capsys.readouterr().err
 
 
 def test_images_of_the_parent_that_are_gone_are_missed(
@@ -329,17 +271,6 @@ def test_images_of_the_parent_that_are_gone_are_missed(
     assert "it has 23 test images, and had 24: restore them" in capsys.readouterr().err
 
 
-def test_the_report_shows_the_chain_and_what_was_forgotten(
-    child: Path, tmp_path: Path, pages: None
-) -> None:
-    assert main(["report", str(child), "--out", str(tmp_path), "--quiet"]) == 0
-    page = (tmp_path / "report.html").read_text()
-    (run,) = collect([child])
-    (two,) = (row for row in before_after(run) if row.name == "two")
-    assert two.before is not None
-    assert f">two</td><td>{two.images}</td><td>{100 * two.before:.1f} %</td>" in page
-
-
 def test_rates_and_decay_are_those_of_the_settings_of_the_child(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,8 +278,8 @@ def test_rates_and_decay_are_those_of_the_settings_of_the_child(
     found = []
     loaded = TaskLoop._restore_parent
 
-    def noted(self: TaskLoop, parent: Parent) -> None:
-        loaded(self, parent)
+    def noted(self: TaskLoop) -> None:
+        loaded(self)
         found.extend(self.run.strategy.optimizer.param_groups)
 
     monkeypatch.setattr(TaskLoop, "_restore_parent", noted)
@@ -380,22 +311,4 @@ def test_a_further_domain_with_a_new_class(tmp_path: Path) -> None:
     table = {row.name: row for row in before_after(collect([child])[0])}
     assert table["domain fog"].before is not None
     assert table["domain fog"].after == said["accuracy_by_domain"]["fog"]
-    earlier = rows(first)
-    assert rows(child)[: len(earlier)] == earlier
-    images, labels = held_out(child)
-    model = Model.load(child, device="cpu")
-    pairs = zip(model.predict(images).labels, labels, strict=True)
-    right = [own == (model.classes[label],) for own, label in pairs]
-    assert sum(right) / len(right) == pytest.approx(said["results"]["a_last"])
     assert learn(child, tmp_path / "snow", tmp_path / "a")[0] == 2  # a domain comes once
-
-
-@pytest.mark.parametrize("command", [["merge"], ["forget", "--class", "one"]])
-def test_what_learned_by_gradients_is_neither_merged_nor_forgotten(
-    command: list[str], parent: Path, child: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    name, *options = command
-    others = [str(child)] if name == "merge" else []
-    assert main([name, str(parent), *others, *options, "--out", str(parent / "new")]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert "learns by gradients. Train it on all images, or continue its run" in said[-1]
