@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.strategies import (
-    Decomposed,
     Distillation,
     Encoded,
     Head,
@@ -23,7 +22,6 @@ from tests.toys import make
 
 AVERAGING = [PromptAveraging(checkpoints=3)]
 ENCODED = {"prompt_form": Encoded()}
-BY_ENTRY = {"prompt_form": Decomposed(per="entry")}
 SCALED = {"plugins": [HeadAlignment(feature_scale=0.5, restore=True)]}
 ROUTED = {"plugins": [Router()]}
 ROWS: list[tuple[str, dict[str, Any]]] = [
@@ -38,10 +36,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("coda_prompt", {"n_tasks": 10}),
     ("coda_prompt", {"plugins": AVERAGING}),
     ("coda_prompt", {"prompt_length": 3}),
-    ("coda_prompt", {"prompted_blocks": ()}),
-    ("coda_prompt", BY_ENTRY),
     ("dual_prompt", {"e_blocks": (4,)}),
-    ("dual_prompt", {"g_blocks": (1, 1)}),
     ("fine_tuning", {"plugins": [SelfRegulation()]}),
     ("flyprompt", {"prompted_blocks": (7,)}),
     ("hide_prompt", ENCODED),
@@ -67,13 +62,11 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("one_prompt", {"head": {"input": "whitened"}, **SCALED}),
     ("one_prompt", {"prompt_form": ["mlp"]}),
     ("one_prompt", {"prompt_form": {"encodde": {}}}),
-    ("one_prompt", BY_ENTRY),
     ("joint_probe", {"backbone_lr": 1e-5}),
     ("randumb_class", {"width": 400, "memory_gib": 1e-4}),
     ("rainbow", {"backbone_lr": 0.001, "reuse_features": True}),
     ("smope", {"plugins": AVERAGING}),
     ("smope", {"top_k": 5}),
-    ("smope", BY_ENTRY),
     ("smope", ENCODED),
     ("vq_prompt", {"plugins": AVERAGING}),
     ("vq_prompt", ENCODED),
