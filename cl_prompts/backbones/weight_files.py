@@ -135,5 +135,5 @@ def backbone_hash(backbone: FrozenViT) -> str:
         for block in backbone.vit.blocks
     ]
     pool = getattr(backbone.features, "pool", None)
-    parts = (fixed, blocks, backbone.own, backbone.features, pool)
+    parts = (fixed, blocks, backbone.own.pool, backbone.features, pool)
     return hashlib.sha256(repr(parts).encode()).hexdigest()

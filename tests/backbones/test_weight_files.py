@@ -72,4 +72,4 @@ def test_equal_weights_that_compute_otherwise_have_another_hash() -> None:
     # The same on every machine: saved weights name the hash of their backbone.
     for weight in plain.parameters():
         weight.data.fill_(0.5)
-    assert backbone_hash(plain).startswith("7ed6e90e88aa")
+    assert backbone_hash(plain).startswith("659a2ed5f431")
