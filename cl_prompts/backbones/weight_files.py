@@ -113,7 +113,9 @@ def weights_hash(backbone: FrozenViT) -> str:
     The SHA-256 is cached until a weight is written.
     """
     state = {**backbone.state_dict(), "mean": backbone.mean, "std": backbone.std}
-    mark = [(t.data_ptr(), t._version) for t in state.values()]  # noqa: SLF001
+    # Writes increase a tensor's version; writes to its ``data`` change the sum.
+    sums = torch.stack([t.sum(dtype=torch.float32) for t in state.values()]).tolist()
+    mark = sums, [(t.data_ptr(), t._version) for t in state.values()]  # noqa: SLF001
     known = _KNOWN.get(backbone)
     if known is None or known[0] != mark:
         known = mark, state_hash(state)
