@@ -9,21 +9,72 @@ from itertools import chain, cycle
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Subset
 
 from cl_prompts.backbones import create_backbone
 from cl_prompts.losses import key_distance, masked_cross_entropy
 from cl_prompts.models import PromptedViT
-from cl_prompts.prompts import ProjectorEncoder, Reparameterised, save_prompts
+from cl_prompts.prompts import Reparameterised
 from cl_prompts.scenarios import load_dataset
 from cl_prompts.strategies import MISA
-from cl_prompts.training import ForgettingAware
+
+
+class ForgettingAware:
+    """Forgetting-aware minimisation around any optimizer (MISA, ICLR 2025, arXiv 2503.00677).
+
+    Sharpness-aware minimisation whose ascent comes from *other* data: with g_o the gradient of the
+    loss on held-out classes, ``theta~ = theta + rho g_o / (||g_o|| + 1e-12)``; the gradient of the
+    main loss is taken at theta~ and applied at theta. The norm is over all parameters that have a
+    gradient. A step costs two forward and backward passes::
+
+        fam.zero_grad()
+        loss(other).backward()
+        fam.ascend()
+        loss(main).backward()
+        fam.step()
+    """
+
+    def __init__(self, optimizer: Optimizer, rho: float = 0.1) -> None:
+        self.optimizer = optimizer
+        self.rho = rho
+        self.before: list[tuple[Tensor, Tensor]] = []
+
+    def zero_grad(self) -> None:
+        """Clear the gradients."""
+        self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def ascend(self) -> None:
+        """Move along the gradients of the loss on other data, and clear them."""
+        groups = self.optimizer.param_groups
+        moving = [p for group in groups for p in group["params"] if p.grad is not None]
+        # theta~ = theta + rho g_o / (||g_o|| + 1e-12), the norm over all parameters
+        factor = self.rho / (get_total_norm([p.grad for p in moving]) + 1e-12)
+        self.before = [(p, p.detach().clone()) for p in moving]
+        for p in moving:
+            p.add_(p.grad * factor)
+        self.zero_grad()
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Undo the ascent, and make an optimizer step with the gradients of the main loss."""
+        for p, values in self.before:
+            p.copy_(values)
+        self.before = []
+        self.optimizer.step()
 
 
 def project(model: PromptedViT) -> Reparameterised:
     """Let the E-prompts pass through a residual projector while they learn."""
-    projected = Reparameterised(model.pools[1], ProjectorEncoder(model.backbone.dim))
+    dim = model.backbone.dim
+    projector = nn.Sequential(
+        nn.Linear(dim, dim // 8), nn.LayerNorm(dim // 8), nn.ReLU(), nn.Linear(dim // 8, dim)
+    )
+    projected = Reparameterised(model.pools[1], projector)
     model.pools[1] = projected.to(model.seen.device)
     return projected
 
@@ -74,4 +125,4 @@ if __name__ == "__main__":
     data = load_dataset(name, image_size=vit.image_size)
     misa = MISA(backbone=vit, n_classes=len(data.classes), evaluator=None)
     prompts = warm_up(misa, data.train)
-    save_prompts(out, prompts)
+    save_file({name: values.cpu() for name, values in prompts.items()}, out)

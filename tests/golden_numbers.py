@@ -4,6 +4,7 @@ compared by key."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,3 +88,17 @@ def put(parameter: Tensor, values: Tensor) -> None:
 def gradient(parameter: Tensor) -> Tensor:
     """The gradient, zeros if there is none."""
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def add_position(model: Any) -> None:
+    """Add the class token's positional embedding to all rows of prompts, as published code does."""
+    position = model.backbone.vit.pos_embed[0, 0]
+    for pool in model.pools:
+        if hasattr(pool, "build_from"):
+            pool.build_from = partial(_shifted, pool.build_from, position)
+        else:
+            pool.build = lambda *given, build=pool.build: build(*given).mapped(position.add)
+
+
+def _shifted(build: Any, position: Tensor, values: Tensor, selection: Any) -> Any:
+    return build(values + position, selection)

@@ -249,7 +249,7 @@ VARIANTS: dict[str, Toy] = {
         passes=2 * DEPTH,
     ),
     "l2p_slots": TABLE["l2p"].replace("l2p", key_choice="slots", copy_keys=True),
-    "l2p_diverse": TABLE["l2p"].replace("l2p", key_choice="diverse"),
+    "l2p_vote": TABLE["l2p"].replace("l2p", batchwise_prompt="training"),
     "er_tuned": TABLE["er"].replace("er", backbone_lr=1e-3, retest=DEPTH),
     "lwf_batch": TABLE["lwf"].replace("lwf", plugins={"distillation": {"teacher_from": "batch"}}),
     "lwf_tuned": TABLE["lwf"].replace("lwf", backbone_lr=1e-3, retest=DEPTH),
@@ -275,10 +275,7 @@ VARIANTS: dict[str, Toy] = {
     ),
     "dual_prompt_written": TABLE["dual_prompt"].replace(
         "dual_prompt",
-        prompt_form={
-            "decomposed": {"per": "entry", "rank": 2},
-            "encoded": {"kind": "mlp", "width": 4},
-        },
+        prompt_form={"decomposed": {"rank": 2}, "encoded": {"kind": "mlp", "width": 4}},
         period=24,
     ),
     "one_prompt_written": TABLE["one_prompt"].replace(

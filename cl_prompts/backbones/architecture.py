@@ -220,11 +220,6 @@ class Features:
         blocks = max(1, depth // 2) if number == "half" else int(number)
         if blocks > depth:
             raise InputError(f"features={name} needs {blocks} blocks, but this ViT has {depth}")
-        if patches is not None and pools[0] == "avg":
-            raise InputError(
-                f"features={name} adds mean patch tokens, which this ViT reads anyway: use"
-                f" {name.removesuffix('+patches')}"
-            )
         return cls(blocks, patches is not None, raw is None, pools[0])
 
     @property

@@ -6,11 +6,8 @@ from typing import NamedTuple
 
 EMBEDDED = "glyph_vit_tiny"
 
-#: SHA-256 of the weight files behind this package's results. Files in the hub's cache are named by
-#: their SHA-256.
-WEIGHT_FILES = {
-    EMBEDDED: "fb1a1672089a9289d186d111ef4f7a16c012504b6baffcca16be71ccc2c7a5e9",
-}
+#: SHA-256 of its weight file. Files in the hub's cache are named by their SHA-256.
+EMBEDDED_SHA256 = "fb1a1672089a9289d186d111ef4f7a16c012504b6baffcca16be71ccc2c7a5e9"
 
 
 class Backbone(NamedTuple):
@@ -31,50 +28,38 @@ class Backbone(NamedTuple):
 
     about: str
     millions: float
-    size: int
-    feature: str
-    licence: str
+    size: int = 224
+    feature: str = "token"
+    licence: str = "Apache-2.0"
 
     def __str__(self) -> str:
         sizes = f"{self.millions} M, {self.size} px, {self.feature}, {self.licence}"
         return f"{self.about} ({sizes})"
 
 
-_APACHE = "Apache-2.0"
-
 #: Backbones of the published methods and of later training; any other ViT of timm works by its timm
 #: name. Always with the tag: the weights behind timm's bare names change from release to release.
 BACKBONES = {
-    EMBEDDED: Backbone(
-        "in the package: rendered letters and symbols, no digits", 1.2, 32, "token", _APACHE
-    ),
-    "vit_tiny_patch16_224.augreg_in21k": Backbone(
-        "ViT-Ti/16, ImageNet-21k", 5.5, 224, "token", _APACHE
-    ),
-    "vit_small_patch16_224.augreg_in21k": Backbone(
-        "ViT-S/16, ImageNet-21k", 21.7, 224, "token", _APACHE
-    ),
+    EMBEDDED: Backbone("in the package: rendered letters and symbols, no digits", 1.2, 32),
+    "vit_tiny_patch16_224.augreg_in21k": Backbone("ViT-Ti/16, ImageNet-21k", 5.5),
+    "vit_small_patch16_224.augreg_in21k": Backbone("ViT-S/16, ImageNet-21k", 21.7),
     "vit_base_patch16_224.orig_in21k": Backbone(
-        "ViT-B/16, ImageNet-21k (2020): L2P, DualPrompt, MVP", 85.8, 224, "token", _APACHE
+        "ViT-B/16, ImageNet-21k (2020): L2P, DualPrompt, MVP", 85.8
     ),
     "vit_base_patch16_224.augreg_in21k": Backbone(
-        "ViT-B/16, ImageNet-21k: 'Sup-21k' of many later papers", 85.8, 224, "token", _APACHE
+        "ViT-B/16, ImageNet-21k: 'Sup-21k' of many later papers", 85.8
     ),
     "vit_base_patch16_224.augreg_in21k_ft_in1k": Backbone(
-        "ViT-B/16, ImageNet-21k then 1k: CODA-Prompt, MULTI-LANE", 85.8, 224, "token", _APACHE
+        "ViT-B/16, ImageNet-21k then 1k: CODA-Prompt, MULTI-LANE", 85.8
     ),
-    "vit_small_patch14_dinov2.lvd142m": Backbone("ViT-S/14, DINOv2", 22.1, 518, "token", _APACHE),
-    "vit_small_patch14_reg4_dinov2.lvd142m": Backbone(
-        "ViT-S/14, DINOv2 with registers", 22.1, 518, "token", _APACHE
-    ),
+    "vit_small_patch14_dinov2.lvd142m": Backbone("ViT-S/14, DINOv2", 22.1, 518),
+    "vit_small_patch14_reg4_dinov2.lvd142m": Backbone("ViT-S/14, DINOv2 with registers", 22.1, 518),
     "vit_small_patch16_dinov3.lvd1689m": Backbone("ViT-S/16, DINOv3", 21.6, 256, "avg", "DINOv3"),
     "eva02_small_patch14_224.mim_in22k": Backbone("EVA-02-S/14", 21.6, 224, "avg", "MIT"),
-    "vit_pe_core_small_patch16_384.fb": Backbone(
-        "Perception Encoder S/16", 23.6, 384, "pool", _APACHE
-    ),
-    "vit_base_patch16_siglip_224.v2_webli": Backbone("SigLIP 2 B/16", 92.9, 224, "pool", _APACHE),
+    "vit_pe_core_small_patch16_384.fb": Backbone("Perception Encoder S/16", 23.6, 384, "pool"),
+    "vit_base_patch16_siglip_224.v2_webli": Backbone("SigLIP 2 B/16", 92.9, 224, "pool"),
     "vit_betwixt_patch16_reg4_gap_256.sbb_in12k": Backbone(
-        "ViT with registers and mean patches, ImageNet-12k", 59.8, 256, "avg", _APACHE
+        "ViT with registers and mean patches, ImageNet-12k", 59.8, 256, "avg"
     ),
     "aimv2_large_patch14_224.apple_pt": Backbone("AIMv2-L/14", 309.2, 224, "avg", "Apple-ASCL"),
 }

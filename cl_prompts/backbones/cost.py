@@ -92,9 +92,7 @@ class ViTShape:
         """
         queries = n if queries is None else queries
         # q and the output projection of the queries, k and v of all tokens
-        projections = (
-            queries * 2 * self.dim * self.width + (n + context) * 2 * self.dim * self.width
-        )
+        projections = (queries + n + context) * 2 * self.dim * self.width
         # Q K' and its product with V
         attention = 2 * queries * (n + context + prefix) * self.width
         # and the two layers of the MLP

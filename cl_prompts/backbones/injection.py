@@ -164,37 +164,22 @@ class PromptPlan:
     def add(self, other: PromptPlan) -> None:
         """Append another plan's prompts by block; offsets and additive vectors are summed.
 
-        Raises:
-            ValueError: both plans have an adapter, a gate, a routed prefix or rows beside the
-                attention for the same block.
+        Of adapters, gates, routed prefixes and rows beside the attention a block can have one.
         """
-        if other.prepended is not None:
-            self.prepended = (
-                other.prepended
-                if self.prepended is None
-                else join(self.prepended, other.prepended, 1)
-            )
         # A block has one pool; the tokens of a second one become context.
         for block in other.pooled.keys() & self.pooled.keys():
             self.add(PromptPlan(context={block: other.pooled[block].tokens()}))
         self.pooled = {**other.pooled, **self.pooled}
-        for block, tokens in other.context.items():
-            self.context[block] = (
-                join(self.context[block], tokens, 1) if block in self.context else tokens
-            )
-        _add_pairs(self.prefix, other.prefix, lambda mine, theirs: join(mine, theirs, 2))
-        _add_pairs(self.additive, other.additive, torch.add)
+        for name, merged in _MERGED.items():
+            mine = getattr(self, name)
+            for block, theirs in getattr(other, name).items():
+                mine[block] = merged(mine[block], theirs) if block in mine else theirs
+        if self.prepended is None or other.prepended is None:
+            self.prepended = other.prepended if self.prepended is None else self.prepended
+        else:
+            self.prepended = join(self.prepended, other.prepended, 1)
         if other.offset is not None:
             self.offset = other.offset if self.offset is None else self.offset + other.offset
-        for name in ("adapter", "gate", "routed", "beside"):
-            mine_by_block = getattr(self, name)
-            theirs = getattr(other, name)
-            twice = sorted(set(mine_by_block) & set(theirs))
-            if twice:
-                raise ValueError(
-                    f"the {name} of block {twice[0]} is given twice: a block can have one"
-                )
-            mine_by_block.update(theirs)
         self.losses.extend(other.losses)
 
     def projected(self, blocks: Sequence[Block], dtype: torch.dtype) -> tuple[PromptPlan, int]:
@@ -259,12 +244,17 @@ class PromptPlan:
         return context, prefix + (self.routed[block].rows if block in self.routed else 0)
 
 
-def _add_pairs(
-    mine: dict[int, KeyValue], theirs: dict[int, KeyValue], add: Callable[[Tensor, Tensor], Tensor]
-) -> None:
-    for block, (keys, values) in theirs.items():
-        known = mine.get(block)
-        mine[block] = (add(known[0], keys), add(known[1], values)) if known else (keys, values)
+def _joined_pairs(mine: KeyValue, theirs: KeyValue) -> KeyValue:
+    return join(mine[0], theirs[0], 2), join(mine[1], theirs[1], 2)
+
+
+#: How the prompts of two plans for one block combine; of some forms a block has one.
+_MERGED: dict[str, Callable[..., object]] = {
+    "context": lambda mine, theirs: join(mine, theirs, 1),
+    "prefix": _joined_pairs,
+    "additive": lambda mine, theirs: (mine[0] + theirs[0], mine[1] + theirs[1]),
+    **dict.fromkeys(("adapter", "gate", "routed", "beside"), lambda _, theirs: theirs),
+}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.checks import one_of
 
-Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+Normalisation = Sequence[Sequence[float]]
 Precision = Literal["fp32", "bf16"]
 
 PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -183,15 +184,12 @@ class FrozenViT(nn.Module):
             stop: number of blocks, all by default.
             prepended_only: compute only the plan's prepended tokens in the last of these blocks.
             entry: cached result of :meth:`enter` for the same tokens, which skips the blocks before
-                its own.
+                its own, none of them prompted or read.
             read: return these features instead of tokens.
 
         Returns:
             (batch, n (+ prepended), dim), or (batch, prepended, dim) with ``prepended_only``,
             before the final norm; with ``read`` features (batch, parts, dim).
-
-        Raises:
-            TypeError: an entry after the first prompted block.
         """
         plan = plan or PromptPlan()
         stop = self.depth if stop is None else stop
@@ -203,12 +201,7 @@ class FrozenViT(nn.Module):
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
         # An entry is valid up to the first block that prompts change or that is read.
         first_read = stop if read is None else max(0, stop - read.blocks)
-        parts_at = min(plan.first_block(), first_read)
-        if entry is not None and parts_at < entry.block:
-            raise TypeError(
-                f"the entry starts at block {entry.block}, but this pass needs its own blocks from"
-                f" block {parts_at} on"
-            )
+        assert entry is None or entry.block <= min(plan.first_block(), first_read)
         start, tokens, projected = self._begun(tokens, plan, entry)
         n_own = tokens.shape[1] - n_prepended
         n_prefix = self.architecture.prefix
@@ -255,8 +248,6 @@ class FrozenViT(nn.Module):
                 if prepended_only:
                     places = slice(n_own, None) if first is None else slice(None)
                 seen += self._read(tokens, read, n_own, places)
-        if read is not None and not seen:  # no block at all
-            seen = self._read(tokens, read, n_own, None)
         return tokens if read is None else torch.stack(seen, dim=1)
 
     def _count(
@@ -332,28 +323,16 @@ class FrozenViT(nn.Module):
         tokens: Tensor,
         plan: PromptPlan | None = None,
         *,
-        stop: int | None = None,
-        entry: Entry | None = None,
         read: Features | None = None,
+        **options: Any,
     ) -> Tensor:
         """Map embedded tokens to features (batch, feature dim) in fp32.
 
-        By default these are what the model itself reads, see :meth:`with_features`; for ``read``
-        and the other arguments see :meth:`blocks`.
+        By default these are what the model itself reads, see :meth:`with_features`, and with
+        ``prepended_only`` the mean of the prepended tokens behind the norms (L2P), in each block of
+        ``self.features``. For the options see :meth:`blocks`.
         """
-        read = self.features if read is None else read
-        return self.blocks(tokens, plan, stop=stop, entry=entry, read=read).flatten(1)
-
-    def prepended_features(
-        self, tokens: Tensor, plan: PromptPlan, *, entry: Entry | None = None
-    ) -> Tensor:
-        """Map embedded tokens to features (batch, feature dim) in fp32 of the prepended tokens.
-
-        These are the mean of their outputs behind the norms (L2P), in each block of
-        ``self.features``.
-        """
-        read = self.features
-        return self.blocks(tokens, plan, prepended_only=True, entry=entry, read=read).flatten(1)
+        return self.blocks(tokens, plan, read=read or self.features, **options).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, 3, size, size) in [0, 1] to unprompted fp32 features (batch, dim)."""

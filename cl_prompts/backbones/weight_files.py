@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
@@ -18,8 +17,6 @@ from torch import Tensor, nn
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 
-#: Characters of torch's message about weights that do not fit.
-LISTED = 400
 #: Hash of each backbone's weights, with a mark that changes when a weight is written.
 _KNOWN: WeakKeyDictionary[FrozenViT, tuple[object, str]] = WeakKeyDictionary()
 
@@ -35,29 +32,7 @@ def read_tensors(path: Path) -> Any:
     """
     if path.suffix == ".safetensors":
         return load_file(path)
-    with warnings.catch_warnings():
-        # torch warns about other kinds of files before it refuses them.
-        warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def in_fp32(what: str, value: Tensor) -> Tensor:
-    """Return the values of a tensor from a file in fp32.
-
-    Raises:
-        InputError: not a floating-point tensor, or not finite.
-
-    >>> in_fp32("scale", torch.ones(2, dtype=torch.float64))
-    tensor([1., 1.])
-    """
-    if not value.is_floating_point():  # integers are a quantised form
-        raise InputError(
-            f"{what} is not a float tensor: save the state_dict of a loaded model in fp32"
-        )
-    values = value.float()
-    if not bool(torch.isfinite(values).all()):
-        raise InputError(f"{what} has NaN or infinite values: use another file")
-    return values
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -76,15 +51,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     # Training scripts save the weights under one of these names.
     for key in ("model", "state_dict", "teacher"):
-        inner = state.get(key) if isinstance(state, dict) else None
-        state = inner if isinstance(inner, dict) else state
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise InputError(f"{path} has no state_dict: save a mapping from names to tensors")
     # DataParallel puts "module." before all names.
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    return {k.removeprefix(prefix): in_fp32(f"{k} in {path}", v) for k, v in state.items()}
+    return {k.removeprefix(prefix): v.float() for k, v in state.items()}
 
 
 def load_weights(vit: nn.Module, path: Path) -> None:
@@ -100,41 +75,18 @@ def load_weights(vit: nn.Module, path: Path) -> None:
             f"weight file {path} does not exist: pass weights=timm, weights=random or an existing"
             " file"
         )
-    if path.suffix == ".npz":
-        _load_npz(vit, path)
-        return
     state = read_weights(path)
     module = eva if isinstance(vit, eva.Eva) else vision_transformer
-    try:
-        state = module.checkpoint_filter_fn(state, vit)
-    except Exception as error:
-        raise InputError(f"{path} does not match this ViT: {error}") from error
     wanted = vit.state_dict()
     heads = ("head.", "head_dist.", "fc_norm.")
-    state = {k: value for k, value in state.items() if k in wanted or not k.startswith(heads)}
     try:
-        vit.load_state_dict(state)
-    except RuntimeError as error:  # it lists missing and unknown keys, and shapes
-        listed = shorten(str(error), LISTED)
+        state = module.checkpoint_filter_fn(state, vit)
+        vit.load_state_dict(
+            {k: v for k, v in state.items() if k in wanted or not k.startswith(heads)}
+        )
+    except Exception as error:  # torch lists missing and unknown keys, and shapes
+        listed = shorten(str(error), 400)
         raise InputError(f"the weights in {path} do not fit this ViT: {listed}") from error
-
-
-def _load_npz(vit: Any, path: Path) -> None:
-    """Load a file in Google's format."""
-    if isinstance(vit, eva.Eva):
-        raise InputError(f"{path}: EVA, DINOv3 and PE have no .npz format, use .safetensors")
-    # Tensors that the file lacks stay NaN.
-    for value in vit.state_dict().values():
-        value.fill_(torch.nan)
-    try:
-        vit.load_pretrained(str(path))
-    except Exception as error:
-        raise InputError(
-            f"{path} does not fit this ViT as Google's .npz format: {error}"
-        ) from error
-    # timm copies values unchecked.
-    for name, value in vit.state_dict().items():
-        in_fp32(f"{name} in {path}", value)
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
@@ -179,42 +131,11 @@ def backbone_hash(backbone: FrozenViT) -> str:
     """
     normalisation = {"mean": backbone.mean, "std": backbone.std}
     fixed = state_hash(normalisation) if backbone.trainable else weights_hash(backbone)
-    # ViTs with the same weights may differ in these.
+    # ViTs with the same weights may differ in these: QuickGELU or GELU in CLIP.
     blocks = [
         (block.attn.num_heads, type(block.mlp.act).__name__, block.norm1.eps)
         for block in backbone.vit.blocks
     ]
-    parts = (fixed, blocks, backbone.features, *_positions(backbone), *_unusual(backbone))
+    pool = getattr(backbone.features, "pool", None)
+    parts = (fixed, blocks, backbone.own.pool, backbone.features, pool)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _positions(backbone: FrozenViT) -> list[object]:
-    """List pooling and rotary positions, which weights do not determine; empty for plain ViTs."""
-    own = backbone.own.pool
-    pools = (own, getattr(backbone.features, "pool", own))
-    n_patches = backbone.counter.shape.n_patches
-    rotation = backbone.architecture.rotations(backbone.vit, n_patches, 0)[0]
-    found: list[object] = [] if pools == ("token", "token") else [pools]
-    if rotation is not None:
-        found += [rotation.half, state_hash({"table": rotation.table})]
-    return found
-
-
-def _unusual(backbone: FrozenViT) -> list[tuple[str, str]]:
-    """List settings of norms, activations and gates that weights do not determine.
-
-    The list is empty for the ViTs that timm names.
-    """
-    eps = backbone.vit.blocks[0].norm1.eps
-    found = []
-    for name, part in backbone.vit.named_modules():
-        if hasattr(part, "eps"):
-            usual = isinstance(part, nn.LayerNorm) and part.eps == eps
-        elif hasattr(part, "gate_last"):
-            usual = not part.gate_last
-        else:
-            usual = not name.endswith(".act") or part.extra_repr() in ("", "approximate='none'")
-        if not usual:
-            kept = getattr(part, "eps", None), part.extra_repr()
-            found.append((name, f"{type(part).__name__}{kept}"))
-    return found

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import warnings
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlparse
 
-import numpy as np
 import timm
 import torch
 from huggingface_hub import constants as hub_constants
@@ -21,10 +19,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from cl_prompts.backbones.architecture import Architecture
-from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
+from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, EMBEDDED_SHA256
 from cl_prompts.backbones.vit import FrozenViT, Normalisation, Precision
 from cl_prompts.backbones.weight_files import load_weights
-from cl_prompts.checks import fits, one_of, sha256
+from cl_prompts.checks import fits, sha256
 from cl_prompts.errors import InputError, unknown
 
 
@@ -33,7 +31,7 @@ def create_backbone(
     *,
     weights: str | Path = "default",
     image_size: int | None = None,
-    normalisation: str | Sequence[Sequence[float]] = "checkpoint",
+    normalisation: str | Normalisation = "checkpoint",
     precision: Precision = "fp32",
     seed: int = 0,
 ) -> FrozenViT:
@@ -42,9 +40,8 @@ def create_backbone(
     Args:
         name: ``glyph_vit_tiny`` (in the package) or the timm name of a ViT, tag included.
         weights: ``"default"`` (the package's file for the embedded ViT, else the hub), ``"timm"``
-            (the hub), ``"random"`` (for tests and speed; warns), or a file: ``.safetensors``,
-            ``.pth``/``.pt``/``.bin`` (tensors only: nothing in it is executed) or Google's
-            ``.npz``.
+            (the hub), ``"random"`` (for tests and speed; warns), or a file: ``.safetensors``, or
+            ``.pth``/``.pt``/``.bin`` (tensors only: nothing in it is executed).
         image_size: side in pixels, a multiple of the patch; timm's own filter resamples position
             embeddings. Default: the size of training.
         normalisation: see :func:`normalisation_of`.
@@ -55,32 +52,32 @@ def create_backbone(
         InputError: unknown name, another kind of model, an image size that is not a multiple of the
             patch, a missing or incompatible weight file, an unreachable hub.
     """
-    weights = str(weights)
-    if weights == "default":
-        weights = "embedded" if name == EMBEDDED else "timm"
     # Initial weights have their own seed; the global generators do not change.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         vit = _build(name, image_size)
     Architecture.of(vit)  # before the download
-    file = None
-    if weights == "timm":
-        file = _load_from_hub(name, vit)
-    elif weights != "random":
-        file = _embedded_path() if weights == "embedded" else Path(weights)
-        load_weights(vit, file)
-    backbone = FrozenViT(
-        vit, normalisation=normalisation_of(normalisation, vit), precision=precision
-    )
-    backbone.published = file is not None and is_published(name, file)
-    if weights == "random":
+    patch = vit.patch_embed.patch_size[0]
+    if image_size is not None and image_size % patch:
+        near = max(patch, round(image_size / patch) * patch)
+        raise InputError(
+            f"image size {image_size} is not a multiple of the {patch} px patch of {name}: use"
+            f" {near}"
+        )
+    file = None if weights == "random" else _weight_file(name, str(weights))
+    if file is None:
         warnings.warn(
             f"{name} has RANDOM weights: good for speed and tests, not for results", stacklevel=2
         )
+    else:
+        load_weights(vit, file)
+    own = normalisation_of(normalisation, vit)
+    backbone = FrozenViT(vit, normalisation=own, precision=precision)
+    backbone.published = file is not None and is_published(name, file)
     return backbone
 
 
-def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> Normalisation:
+def normalisation_of(name: str | Normalisation, vit: nn.Module) -> Normalisation:
     """Resolve a normalisation setting to mean and std.
 
     Args:
@@ -92,26 +89,20 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
     Raises:
         InputError: any other value.
     """
-    fits("normalisation", name, str | Sequence[Sequence[float]])
+    words = Literal["checkpoint", "none", "imagenet"]
+    fits("normalisation", name, words | Normalisation)
+    config = getattr(vit, "pretrained_cfg", None) or {}
     fixed: dict[str, Normalisation] = {
+        "checkpoint": (config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)),
         "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     }
-    if name == "checkpoint":
-        config = getattr(vit, "pretrained_cfg", None) or {}
-        mean, std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
-    elif isinstance(name, str):
-        one_of("normalisation", name, ("checkpoint", *fixed))
-        mean, std = fixed[name]
-    else:
-        mean, std = name if len(name) == 2 else ((), ())
-    if not (len(mean) == len(std) == 3 and np.isfinite((*mean, *std)).all() and min(std) > 0):
+    pair = fixed[name] if isinstance(name, str) else name
+    if [len(part) for part in pair] != [3, 3]:
         raise InputError(
-            f"normalisation {name!r} is not a pair of three means and three positive standard"
-            " deviations"
+            f"normalisation {name!r} is not a pair of means and stds of three channels"
         )
-    red, green, blue, *spread = map(float, (*mean, *std))
-    return (red, green, blue), (spread[0], spread[1], spread[2])
+    return pair
 
 
 def check_backbone(name: str) -> None:
@@ -128,54 +119,21 @@ def _build(name: str, image_size: int | None) -> VisionTransformer:
     if name == EMBEDDED:
         with safe_open(_embedded_path(), framework="pt") as file:
             arguments = json.loads(file.metadata()["architecture"])
-        patch = arguments["patch_size"]
-        _check_size(image_size, patch, name)
-        vit = VisionTransformer(
+        return VisionTransformer(
             **{**arguments, "img_size": image_size or arguments["img_size"], "num_classes": 0}
         )
-        # The values of training, for normalisation_of.
-        vit.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-        return vit
-    if not timm.is_model(name):
-        raise unknown(
-            "backbone",
-            name,
-            [*BACKBONES, *timm.list_models("vit_*", pretrained=True), *timm.list_models("vit_*")],
-        )
+    # A tag is known if timm has weights for it.
+    if not timm.is_model(name) or ("." in name and not timm.is_model_pretrained(name)):
+        tags = timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
+        vits = timm.list_models("vit_*"), timm.list_models("vit_*", pretrained=True)
+        raise unknown("backbone", name, [*BACKBONES, *tags, *vits[0], *vits[1]])
     size = {} if image_size is None else {"img_size": image_size}
-    _check_size(image_size, _patch_of(name), name)
     try:
         return timm.create_model(name, pretrained=False, num_classes=0, **size)
     except TypeError as error:
         raise InputError(
             f"backbone {name} is not a plain ViT of timm ({error}): use one of its vit_* models"
         ) from error
-    except RuntimeError as error:
-        # timm reports an unknown tag by this text alone.
-        if "pretrained tag" not in str(error):
-            raise
-        model, _, tag = name.partition(".")
-        tags = [
-            known.partition(".")[2] for known in timm.list_models(f"{model}.*", pretrained=True)
-        ]
-        raise unknown(f"tag of backbone {model}", tag, filter(None, tags)) from error
-
-
-def _patch_of(name: str) -> int | None:
-    """Return the patch size in pixels from a timm name."""
-    found = re.search(r"_patch(\d+)(?=_|$)", name.split(".")[0])
-    return None if found is None else int(found[1])
-
-
-def _check_size(image_size: int | None, patch: int | None, name: str) -> None:
-    if image_size is None or patch is None:
-        return
-    if image_size < patch or image_size % patch:
-        near = max(patch, round(image_size / patch) * patch)
-        raise InputError(
-            f"image size {image_size} is not a multiple of the {patch} px patch of {name}: use"
-            f" {near}"
-        )
 
 
 def _embedded_path() -> Path:
@@ -221,8 +179,12 @@ def check_at_hand(name: str, weights: str) -> None:
     )
 
 
-def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
-    """Load the hub's weights, downloaded if not cached, after a check of their SHA-256."""
+def _weight_file(name: str, weights: str) -> Path:
+    """Return the file of weights (see :func:`create_backbone`), from the hub if needed."""
+    if weights == "default" and name == EMBEDDED:
+        return _embedded_path()
+    if weights not in ("default", "timm"):
+        return Path(weights)
     place = _hub_file(name)
     if place is None:
         raise InputError(
@@ -240,27 +202,18 @@ def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
                 f"cannot reach the hub for {name} ({type(error).__name__}): download {place[1]} of"
                 f" {place[0]} by hand, and use weights=FOLDER/{place[1]}"
             ) from error
-    file = cached.resolve()
-    # The client only compares lengths.
-    if re.fullmatch("[0-9a-f]{64}", file.name) and sha256(file) != file.name:
-        raise InputError(
-            f"{file} is damaged (its SHA-256 differs from the hub's): remove it, and the same"
-            " command downloads it again"
-        )
-    load_weights(vit, cached)
     return cached
 
 
 def is_published(name: str, file: Path) -> bool:
     """Return whether a file has the published weights of a backbone, by its SHA-256.
 
-    The known hashes are those of ``WEIGHT_FILES`` and of the hub's local cache.
+    The known hashes are those of the embedded file and of the hub's local cache.
 
     >>> is_published(EMBEDDED, _embedded_path())
     True
     """
-    known = {WEIGHT_FILES.get(name)}
     cached = _cached_file(name)
-    if cached is not None:
-        known.add(cached.resolve().name)  # cached files are named by their SHA-256
-    return known != {None} and sha256(file) in known
+    # Cached files are named by their SHA-256.
+    own = EMBEDDED_SHA256 if name == EMBEDDED else cached and cached.resolve().name
+    return sha256(file) == own

@@ -179,8 +179,11 @@ class PromptedViT(ContinualModel):
         for pool in self.pools:
             plan.add(cast(Pool, pool).build(selection))
         vit = self.backbone
-        read = vit.class_features if self.head_input == "token" else vit.prepended_features
-        output = self.classify(read(encoding.tokens, plan, entry=encoding.entry), selection)
+        of_prompts = self.head_input == "prompt"
+        features = vit.class_features(
+            encoding.tokens, plan, entry=encoding.entry, prepended_only=of_prompts
+        )
+        output = self.classify(features, selection)
         if plan.losses:
             output.prompt_loss = plan.loss()
         return output

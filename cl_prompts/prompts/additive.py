@@ -1,8 +1,9 @@
-"""Additive prompts: vectors added to the class token's key and value."""
+"""Prompts that are added: to the class token's key and value, or to the embedded tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -67,3 +68,58 @@ class AdditivePrompt(TaskAware):
         return PromptPlan(
             additive={b: (rows[i, 0][None], rows[i, 1][None]) for i, b in enumerate(self.blocks)}
         )
+
+
+class Decomposed(nn.Module):
+    """A low-rank update of the embedded tokens beside the prompts of other pools (DePT).
+
+    Shi and Lipani, ICLR 2024, arXiv 2309.05173. ``tokens' = tokens + alpha / sqrt(rank) * A B``
+    with A (n_tokens, rank) and B (rank, dim), for all images; the other pools hold the *short*
+    prompt. On a ViT the tokens are the sequence after the positional embedding, class token
+    included, so the update costs nothing in the blocks. A starts as U(-1/sqrt(rank),
+    1/sqrt(rank)), B as zero: the model starts with the short prompt alone, and A has no gradient in
+    the first step.
+
+    For the budget of a prompt of length n, the short length m and the rank obey ``m dim + rank
+    (n_tokens + dim) = n dim``: for ViT-B, n = 20 and m = 5 give rank 11.
+
+    :meth:`bake` adds A B to a constant and sets B to zero, so that the next task learns a further
+    update of this rank. Evaluation is unchanged.
+
+    Args:
+        n_tokens: length of the embedded sequence, ``FrozenViT.n_tokens``; fixes the image size.
+        dim: token width.
+        rank: of the update.
+        alpha: see above.
+
+    Example:
+        >>> pool = Decomposed(n_tokens=17, dim=16, rank=3)
+        >>> pool.build(None).offset.shape
+        torch.Size([1, 17, 16])
+    """
+
+    baked: Tensor
+    shifts_tokens: ClassVar[bool] = True
+    """It changes the embedded tokens, which the query pass reads unchanged."""
+
+    def __init__(self, *, n_tokens: int, dim: int, rank: int, alpha: float = 8.0) -> None:
+        super().__init__()
+        self.scale = alpha / rank**0.5
+        bound = rank**-0.5
+        self.a = nn.Parameter(torch.empty(1, n_tokens, rank).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.zeros(1, rank, dim))
+        self.register_buffer("baked", torch.zeros(1, n_tokens, dim))
+
+    def update(self) -> Tensor:
+        """(1, n_tokens, dim) sum of the constant and the current update."""
+        return self.baked + self.scale * (self.a @ self.b)
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """The offset, whatever the selection."""
+        return PromptPlan(offset=self.update())
+
+    @torch.no_grad()
+    def bake(self) -> None:
+        """Add A B to the constant and start a new update."""
+        self.baked.copy_(self.update())
+        self.b.zero_()

@@ -6,8 +6,7 @@ Continual Learning", CVPR 2023, https://arxiv.org/abs/2211.13218.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,17 +15,15 @@ from torch import Tensor, nn
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import check_halves, prefix_plan
-from cl_prompts.prompts.selectors import Selection, unit_rows
+from cl_prompts.prompts.selectors import Selection, unit_rows, weights_of
 from cl_prompts.prompts.task_aware import TaskAware, fix_before, need_task
-
-TINY = 1e-8
 
 
 def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
     """Draw orthonormal rows orthogonal to ``past``, by two QR decompositions.
 
-    The rows of ``past`` need not be orthogonal; if they are, the result is that of
-    :func:`gram_schmidt`.
+    The rows of ``past`` need not be orthogonal; if they are, the result is that of the published
+    sequential Gram-Schmidt, which otherwise is not orthogonal to them.
 
     Args:
         past: (blocks, p, dim).
@@ -45,30 +42,6 @@ def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
     return (
         (basis * triangle.diagonal(dim1=1, dim2=2).sign()[:, None]).transpose(1, 2).to(draws.dtype)
     )
-
-
-def gram_schmidt(past: Tensor, draws: Tensor) -> Tensor:
-    """The published sequential form of :func:`orthogonal_rows`, normalised at the end.
-
-    ``u_i = g_i - sum_{j<i} (g_i . u_j) / (u_j . u_j) u_j``. The result is not orthogonal to trained
-    past rows, which are not orthogonal to each other. Rows of squared norm below 1e-8 are skipped
-    (the published code draws again, endlessly for a past row).
-    """
-    rows = past
-    for draw in draws.unbind(1):
-        squared = rows.square().sum(-1)  # u_j . u_j, (blocks, rows)
-        # (g_i . u_j) / (u_j . u_j)
-        share = (rows @ draw[:, :, None])[..., 0] / squared.clamp_min(TINY) * (squared >= TINY)
-        rows = torch.cat([rows, (draw - (share[:, None] @ rows)[:, 0])[:, None]], dim=1)
-    return F.normalize(rows[:, past.shape[1] :], dim=-1)
-
-
-Orthogonal = Literal["qr", "gram_schmidt"]
-
-ORTHOGONAL: dict[Orthogonal, Callable[[Tensor, Tensor], Tensor]] = {
-    "qr": orthogonal_rows,
-    "gram_schmidt": gram_schmidt,
-}
 
 
 def orthogonality(rows: Tensor) -> Tensor:
@@ -91,7 +64,6 @@ class GrowingRows(TaskAware):
         width: of a row.
         n_tasks: number of tasks; None without task boundaries: all rows start orthogonal and train
             from the start.
-        orthogonal: ``"qr"`` or ``"gram_schmidt"`` (as published, see :func:`gram_schmidt`).
 
     Raises:
         InputError: fewer rows than tasks, or more rows than can be orthogonal.
@@ -112,7 +84,6 @@ class GrowingRows(TaskAware):
         width: int,
         *,
         n_tasks: int | None = None,
-        orthogonal: Orthogonal = "qr",
     ) -> None:
         super().__init__()
         tasks = 1 if n_tasks is None else n_tasks
@@ -125,7 +96,6 @@ class GrowingRows(TaskAware):
                 f"{size} components of width {width} cannot be orthogonal: give at most {width}"
             )
         self.n_tasks = n_tasks
-        self.orthogonal = orthogonal
         # One Parameter per task, since optimizers update whole Parameters.
         self.rows = nn.ParameterList(
             torch.zeros(blocks, size // tasks, width) for _ in range(tasks)
@@ -162,7 +132,7 @@ class GrowingRows(TaskAware):
         mine = self.rows[task]
         # On the CPU, so that rows are the same on any device.
         past = torch.cat([mine[:, :0], *list(self.rows)[:task]], dim=1).cpu()
-        mine.copy_(ORTHOGONAL[self.orthogonal](past, torch.randn(mine.shape)))
+        mine.copy_(orthogonal_rows(past, torch.randn(mine.shape)))
 
 
 class AttentionWeights(nn.Module):
@@ -176,7 +146,6 @@ class AttentionWeights(nn.Module):
         size: components.
         dim: query width.
         n_tasks: see :class:`GrowingRows`.
-        orthogonal: see :class:`GrowingRows`.
 
     Example:
         >>> attention = AttentionWeights(blocks=5, size=10, dim=16)
@@ -193,13 +162,11 @@ class AttentionWeights(nn.Module):
         dim: int,
         *,
         n_tasks: int | None = None,
-        orthogonal: Orthogonal = "qr",
     ) -> None:
         super().__init__()
-        self.key = GrowingRows(blocks, size, dim, n_tasks=n_tasks, orthogonal=orthogonal)
-        self.attention = GrowingRows(blocks, size, dim, n_tasks=n_tasks, orthogonal=orthogonal)
-        tasks = n_tasks or 1
-        self.register_buffer("count", torch.zeros(size // tasks * tasks))
+        self.key = GrowingRows(blocks, size, dim, n_tasks=n_tasks)
+        self.attention = GrowingRows(blocks, size, dim, n_tasks=n_tasks)
+        self.register_buffer("count", torch.zeros(sum(part.shape[1] for part in self.key.rows)))
 
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim), without gradient -> Selection of all rows so far, with weights."""
@@ -227,8 +194,7 @@ class AttentionWeights(nn.Module):
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
         """Add absolute weights (means over blocks) to ``count``."""
-        assert selection.weights is not None
-        used = selection.weights.abs().mean(dim=0).sum(dim=0)
+        used = weights_of(selection).abs().mean(dim=0).sum(dim=0)
         self.count[: len(used)] += used
 
     def penalty(self) -> Tensor:
@@ -249,7 +215,6 @@ class ComponentPool(nn.Module):
         dim: token width.
         heads: attention heads of the ViT.
         n_tasks: see :class:`GrowingRows`; the same as the selector's.
-        orthogonal: see :class:`GrowingRows`.
 
     Example:
         >>> pool = ComponentPool(10, (0, 1), length=8, dim=16, heads=4)
@@ -268,23 +233,18 @@ class ComponentPool(nn.Module):
         heads: int,
         *,
         n_tasks: int | None = None,
-        orthogonal: Orthogonal = "qr",
     ) -> None:
         super().__init__()
         check_halves(length)
         self.blocks = tuple(blocks)
         self.length = length
         self.heads = heads
-        self.values = GrowingRows(
-            len(self.blocks), size, length * dim, n_tasks=n_tasks, orthogonal=orthogonal
-        )
+        self.values = GrowingRows(len(self.blocks), size, length * dim, n_tasks=n_tasks)
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Block -> keys and values, each (batch, heads, length / 2, dim / heads)."""
-        assert selection is not None, "a ComponentPool needs the selector AttentionWeights"
-        assert selection.weights is not None
         # p = sum_j w_bj P_j
-        mixed = selection.weights @ self.values()  # (blocks, batch, length * dim)
+        mixed = weights_of(selection) @ self.values()  # (blocks, batch, length * dim)
         rows = mixed.unflatten(-1, (2, self.length // 2, -1))
         return prefix_plan(self.blocks, rows, self.heads)
 

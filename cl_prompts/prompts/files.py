@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from cl_prompts.backbones.weight_files import in_fp32, read_tensors
+from cl_prompts.backbones.weight_files import read_tensors
 from cl_prompts.errors import InputError, unknown
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file atomically, and never through a link.
+    """Write a file atomically.
 
     Args:
         path: of the file.
@@ -24,21 +22,10 @@ def write_whole(path: str | Path, data: bytes) -> None:
     # A random name, so that two writers never share a file.
     temporary = Path(f"{path}.{secrets.token_hex(8)}.tmp")
     try:
-        # "x" creates a file and does not follow links.
-        with temporary.open("xb") as file:
-            file.write(data)
+        temporary.write_bytes(data)
         temporary.replace(path)
-    except OSError as error:  # name the file, not the temporary one
-        error.filename = str(path)
-        raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
-    """Write prompts, name -> tensor of any shape, to a safetensors file."""
-    tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
-    write_whole(path, save(tensors))
 
 
 def read_prompts(path: str | Path, name: str) -> Tensor:
@@ -63,7 +50,7 @@ def read_prompts(path: str | Path, name: str) -> Tensor:
         found = read_tensors(file)
         found = {name: found} if isinstance(found, Tensor) else found
         if name in found:
-            return in_fp32(f"tensor {name!r}", found[name])
+            return found[name].float()
     except Exception as error:  # both libraries raise whatever their parsers meet
         raise InputError(f"cannot read prompts from {file}: {error}") from error
     raise unknown(f"prompts in {file}", name, found)
@@ -90,10 +77,9 @@ def set_initial(values: nn.Parameter, prompts: Tensor) -> None:
         >>> bool((pool.values == 1).all())
         True
     """
-    same_width = prompts.dim() > 0 and prompts.shape[-1] == values.shape[-1]
     # The first axis counts entries; shared prompts are a pool of one.
-    entries = prompts.shape[0] in (1, values.shape[0]) if prompts.dim() > 1 else False
-    if prompts.numel() != values.numel() or not same_width or not entries:
+    same_width = prompts.shape[-1:] == values.shape[-1:]
+    if prompts.numel() != values.numel() or not same_width or len(prompts) not in (1, len(values)):
         raise InputError(
             f"initial prompts of shape {tuple(prompts.shape)} do not fit prompts of shape"
             f" {tuple(values.shape)}: they need the same width and as many rows"

@@ -6,8 +6,7 @@ blocks that they enter. Prefixes are in :mod:`cl_prompts.prompts.prefixes`, weig
 
 Arguments of all pools: ``size`` entries, each with ``length`` rows of width ``dim`` in each of the
 ``blocks`` (numbers from 0); ``heads`` of the ViT's attention; ``initial``, a distribution of
-:func:`~cl_prompts.prompts.selectors.drawn`; ``position``, a constant (dim,) that is added to every
-row, or None, see :func:`class_position`.
+:func:`~cl_prompts.prompts.selectors.drawn`.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ class Pool(Protocol):
 class ValuePool(nn.Module):
     """Base of pools whose prompts are one Parameter (..., rows, dim).
 
-    Args:
-        position: (dim,) constant added to every row, or None; see :func:`class_position`.
+    Attributes:
+        initial: distribution of further entries.
 
     Example:
         >>> pool: ValuePool = SharedTokens((0,), 5, 16)
@@ -63,16 +62,15 @@ class ValuePool(nn.Module):
         0.0
     """
 
-    position: Tensor | None
+    initial: Distribution = "normal"
 
-    def __init__(self, values: Tensor, position: Tensor | None = None) -> None:
+    def __init__(self, values: Tensor) -> None:
         super().__init__()
         self.values = nn.Parameter(values)
-        self.register_buffer("position", position, persistent=False)
 
-    def positioned(self, values: Tensor) -> Tensor:
-        """Values plus the constant."""
-        return values if self.position is None else values + self.position
+    def fresh(self, name: str, rows: Tensor) -> None:
+        """Initialise further entries."""
+        rows.copy_(INITIAL[self.initial](rows.shape))
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Build the prompts of a batch."""
@@ -92,17 +90,13 @@ class SharedTokens(ValuePool):
         (1, 5, 16)
     """
 
-    def __init__(
-        self, blocks: Sequence[int], length: int, dim: int, *, position: Tensor | None = None
-    ) -> None:
-        super().__init__(torch.randn(len(blocks), length, dim), position)
+    def __init__(self, blocks: Sequence[int], length: int, dim: int) -> None:
+        super().__init__(torch.randn(len(blocks), length, dim))
         self.blocks = tuple(blocks)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """Block -> (1, length, dim), whatever the selection."""
-        values = self.positioned(values)
-        of_blocks = zip(self.blocks, values[None].unbind(1), strict=True)
-        return PromptPlan(context=dict(of_blocks))
+        return PromptPlan(context=dict(zip(self.blocks, values[None].unbind(1), strict=True)))
 
 
 class TokenPool(ValuePool):
@@ -119,35 +113,21 @@ class TokenPool(ValuePool):
     """
 
     task_axes: ClassVar = {"values": 0}
-    initial: Distribution = "normal"
-    """Distribution of further entries."""
 
-    def __init__(
-        self,
-        size: int,
-        blocks: Sequence[int],
-        length: int,
-        dim: int,
-        *,
-        position: Tensor | None = None,
-    ) -> None:
-        super().__init__(torch.randn(size, len(blocks), length, dim), position)
+    def __init__(self, size: int, blocks: Sequence[int], length: int, dim: int) -> None:
+        super().__init__(torch.randn(size, len(blocks), length, dim))
         self.blocks = tuple(blocks)
-
-    def fresh(self, name: str, rows: Tensor) -> None:
-        """Initialise further entries."""
-        rows.copy_(INITIAL[self.initial](rows.shape))
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """Block -> (batch, k * length, dim) tokens of the selected entries."""
-        return pooled_plan(self.positioned(values), self.blocks, selection)
+        return pooled_plan(values, self.blocks, selection)
 
 
 class PrependedTokenPool(ValuePool, TaskAware):
     """Prepended tokens: they join the sequence before block 0 (L2P, prompt tuning).
 
     They carry no positional embedding, as in L2P's JAX code. Its PyTorch port adds the class
-    token's, a constant vector: ``position=class_position(backbone)``.
+    token's, a constant vector.
 
     Args:
         length: tokens per entry; k selected entries make the sequence k * length tokens longer.
@@ -170,9 +150,8 @@ class PrependedTokenPool(ValuePool, TaskAware):
         *,
         initial: Distribution = "uniform",
         copy_slots: int = 0,
-        position: Tensor | None = None,
     ) -> None:
-        super().__init__(drawn((size, length, dim), initial), position)
+        super().__init__(drawn((size, length, dim), initial))
         self.copy_slots = copy_slots
 
     def begin(self, task: int) -> None:
@@ -182,7 +161,7 @@ class PrependedTokenPool(ValuePool, TaskAware):
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """(batch, k * length, dim) prepended tokens, in the order of the selection."""
         # (batch, k, length, dim) -> (batch, k * length, dim)
-        return PromptPlan(prepended=self.positioned(gather(values, selection).flatten(1, 2)))
+        return PromptPlan(prepended=gather(values, selection).flatten(1, 2))
 
 
 class ExpertTokens(TaskAware):
@@ -202,23 +181,12 @@ class ExpertTokens(TaskAware):
         [False, True, True]
     """
 
-    position: Tensor | None
-
-    def __init__(
-        self,
-        n_experts: int,
-        blocks: Sequence[int],
-        length: int,
-        dim: int,
-        *,
-        position: Tensor | None = None,
-    ) -> None:
+    def __init__(self, n_experts: int, blocks: Sequence[int], length: int, dim: int) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
         self.values = nn.ParameterList(
             torch.rand(len(self.blocks), length, dim) for _ in range(n_experts)
         )
-        self.register_buffer("position", position, persistent=False)
 
     def add_task(self) -> None:
         """Append an expert."""
@@ -239,9 +207,7 @@ class ExpertTokens(TaskAware):
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Block -> (batch, k * length, dim) tokens of the selected expert."""
-        values = torch.stack(list(self.values))
-        values = values if self.position is None else values + self.position
-        return pooled_plan(values, self.blocks, selection)
+        return pooled_plan(torch.stack(list(self.values)), self.blocks, selection)
 
 
 def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | None) -> PromptPlan:
@@ -264,21 +230,6 @@ def gather(values: Tensor, selection: Selection | None) -> Tensor:
     return F.embedding(index, values.flatten(1)).view(*index.shape, *values.shape[1:])
 
 
-def class_position(backbone: FrozenViT) -> Tensor:
-    """(dim,) positional embedding of the class token.
-
-    Raises:
-        InputError: the class token of this ViT has none.
-    """
-    vit = backbone.vit
-    # timm's no_embed_class adds positions to patches alone.
-    if vit.cls_token is None or vit.pos_embed is None or vit.no_embed_class:
-        raise InputError(
-            "the class token of this ViT has no positional embedding: leave its position out"
-        )
-    return vit.pos_embed.detach()[0, 0].float()
-
-
 def chosen_blocks(backbone: FrozenViT, prompted_blocks: Blocks | None) -> Blocks:
     """Return the checked blocks of a setting; None means all."""
     if prompted_blocks is None:
@@ -296,7 +247,7 @@ def prefix_shape(
 
 
 def check_blocks(depth: int, **blocks: Sequence[int]) -> None:
-    """Raise ``InputError`` for empty lists, and for repeated or missing blocks.
+    """Raise ``InputError`` for blocks that the ViT does not have.
 
     Args:
         depth: blocks of the ViT.
@@ -308,11 +259,7 @@ def check_blocks(depth: int, **blocks: Sequence[int]) -> None:
         cl_prompts.errors.InputError: e_blocks holds block 4, but this ViT has blocks 0 to 3
     """
     for name, chosen in blocks.items():
-        if not chosen:
-            raise InputError(f"{name} is empty: name at least one block between 0 and {depth - 1}")
         if wrong := [block for block in chosen if not 0 <= block < depth]:
             raise InputError(
                 f"{name} holds block {wrong[0]}, but this ViT has blocks 0 to {depth - 1}"
             )
-        if len(set(chosen)) < len(chosen):
-            raise InputError(f"{name} is {list(chosen)}: name each block once")

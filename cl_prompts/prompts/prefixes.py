@@ -1,26 +1,37 @@
 """Prefixes: keys and values that join a block's attention after its projections.
 
-DualPrompt, S-Prompt++, OnePrompt. A prefix of length n is n keys *and* n values. The CODA-Prompt
-repository counts both: its "length 20" is length 10 here. Arguments are those of
-:mod:`cl_prompts.prompts.pools`.
+DualPrompt, S-Prompt++, OnePrompt, and NoRGa's gates on their scores. A prefix of length n is n keys
+*and* n values. The CODA-Prompt repository counts both: its "length 20" is length 10 here. Arguments
+are those of :mod:`cl_prompts.prompts.pools`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal, cast
 
-from torch import Tensor
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import KeyValue
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.pools import ValuePool, gather
-from cl_prompts.prompts.selectors import INITIAL, Distribution, Selection, drawn
-from cl_prompts.prompts.task_aware import TaskAware
+from cl_prompts.prompts.pools import Pool, ValuePool, gather
+from cl_prompts.prompts.selectors import Distribution, Selection, drawn
+from cl_prompts.prompts.task_aware import TaskAware, fix_before
 from cl_prompts.prompts.task_selectors import copy_slot
 
 PrefixLayout = Literal["own", "published"]
+GateActivation = Literal["tanh", "sigmoid", "gelu", "relu", "identity"]
+
+ACTIVATIONS: dict[GateActivation, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "gelu": F.gelu,
+    "relu": torch.relu,
+    "identity": lambda scores: scores,
+}
 
 
 def check_halves(length: int) -> None:
@@ -49,7 +60,7 @@ class SharedPrefix(ValuePool):
     """One prefix per block for all images (DualPrompt's G-prompt, OnePrompt).
 
     SinglePrompt's published code adds the class token's positional embedding to every row, which
-    has no meaning after the projections: ``position=class_position(backbone)``.
+    has no meaning after the projections.
 
     Example:
         >>> prefix = SharedPrefix((0, 1), length=5, dim=16, heads=4)
@@ -66,15 +77,14 @@ class SharedPrefix(ValuePool):
         heads: int,
         *,
         initial: Distribution = "uniform",
-        position: Tensor | None = None,
     ) -> None:
-        super().__init__(drawn((len(blocks), 2, length, dim), initial), position)
+        super().__init__(drawn((len(blocks), 2, length, dim), initial))
         self.blocks = tuple(blocks)
         self.heads = heads
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """The prefix of each block, whatever the selection."""
-        return prefix_plan(self.blocks, self.positioned(values)[:, None], self.heads)
+        return prefix_plan(self.blocks, values[:, None], self.heads)
 
 
 class PrefixPool(ValuePool, TaskAware):
@@ -93,7 +103,6 @@ class PrefixPool(ValuePool, TaskAware):
         layout: ``"own"`` or ``"published"``, see above.
 
     Example:
-        >>> import torch
         >>> from cl_prompts.prompts import NearestKeys
         >>> pool = PrefixPool(10, (2, 3, 4), length=20, dim=16, heads=4)
         >>> keys, values = pool.build(NearestKeys(10, 16)(torch.randn(7, 16))).prefix[2]
@@ -122,10 +131,6 @@ class PrefixPool(ValuePool, TaskAware):
         self.copy_slots = copy_slots
         self.layout = layout
 
-    def fresh(self, name: str, rows: Tensor) -> None:
-        """Initialise further entries."""
-        rows.copy_(INITIAL[self.initial](rows.shape))
-
     def begin(self, task: int) -> None:
         """Copy the previous task's slot, with ``copy_slots``."""
         copy_slot(self.values, task, self.copy_slots)
@@ -139,3 +144,63 @@ class PrefixPool(ValuePool, TaskAware):
             dealt = rows.permute(1, 2, 0, 3, 4).flatten(1, 2).unflatten(1, (-1, 2))
             rows = dealt.transpose(0, 1)
         return prefix_plan(self.blocks, rows.transpose(0, 1), self.heads)
+
+
+class ScoreGate(nn.Module):
+    """``s + a2 act(a1 s)`` on the scores of prefix rows, before the softmax (NoRGa).
+
+    NeurIPS 2024, arXiv 2405.14124. a1 and a2 are learned, start at 1 and are shared by heads and
+    rows.
+
+    Args:
+        activation: published: tanh; sigmoid for ViTs trained with labels on ImageNet-21k.
+
+    Example:
+        >>> ScoreGate("identity")(torch.ones(1, 2, 3, 4)).unique().item()
+        2.0
+    """
+
+    def __init__(self, activation: GateActivation = "tanh") -> None:
+        super().__init__()
+        self.activation = activation
+        self.scale = nn.Parameter(torch.ones(2))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Scaled scores (batch, heads, queries, rows) -> the same shape."""
+        inner, outer = self.scale.to(scores.dtype).unbind()
+        return scores + outer * ACTIVATIONS[self.activation](inner * scores)
+
+
+class GatedPrefixes(TaskAware):
+    """A pool of prefixes with a :class:`ScoreGate` in each block (NoRGa).
+
+    Gates train with the prompts in the first task and are then frozen.
+
+    Args:
+        pool: any pool of prefixes.
+        blocks: its blocks, 0-based.
+        activation: of the gates.
+
+    Example:
+        >>> pool = GatedPrefixes(SharedPrefix((0, 1), 3, 16, 2), (0, 1))
+        >>> sorted(pool.build(None).gate)
+        [0, 1]
+    """
+
+    def __init__(
+        self, pool: nn.Module, blocks: Sequence[int], *, activation: GateActivation = "tanh"
+    ) -> None:
+        super().__init__()
+        self.pool = pool
+        self.blocks = tuple(blocks)
+        self.gates = nn.ModuleList(ScoreGate(activation) for _ in self.blocks)
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """The pool's plan with gates."""
+        plan = cast(Pool, self.pool).build(selection)
+        plan.add(PromptPlan(gate=dict(zip(self.blocks, self.gates, strict=True))))
+        return plan
+
+    def fix_earlier(self) -> None:
+        """Freeze the gates after the first task."""
+        fix_before([self.gates], self.task)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.prompts.prefixes import check_halves, prefix_plan
-from cl_prompts.prompts.selectors import Selection, unit_rows
+from cl_prompts.prompts.selectors import Selection, unit_rows, weights_of
 
 
 class SoftKeys(nn.Module):
@@ -60,8 +60,7 @@ class SoftKeys(nn.Module):
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
         """Add the weights (means over blocks) to ``count``."""
-        assert selection.weights is not None
-        self.count += selection.weights.mean(dim=0).sum(dim=0)
+        self.count += weights_of(selection).mean(dim=0).sum(dim=0)
 
 
 class QuantisedComponents(nn.Module):
@@ -112,30 +111,19 @@ class QuantisedComponents(nn.Module):
         self.hard_weight = hard_weight
         self.values = nn.Parameter(torch.rand(len(self.blocks), size, length, dim))
 
-    def quantise(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights (blocks, batch, size) -> weighted sums, nearest entries, their numbers.
-
-        Sums and entries are (blocks, batch, length, dim), numbers (blocks, batch); ties: the
-        lowest.
-        """
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """Block -> keys and values, each (batch, heads, length / 2, dim / heads), and the loss."""
+        # Weighted sums and, of ties the first, nearest entries: (blocks, batch, length, dim).
         flat = self.values.flatten(2)
-        soft = weights @ flat
+        soft = weights_of(selection) @ flat
         with torch.no_grad():
             # ||soft - P||^2 without the norm of soft, the same for all entries
             distance = flat.square().sum(dim=-1)[:, None] - 2 * soft @ flat.transpose(1, 2)
-            index = distance.argmin(dim=-1)
-        hard = torch.take_along_dim(flat, index[..., None], dim=1)
-        shape = self.values.shape[2:]
-        return soft.unflatten(-1, shape), hard.unflatten(-1, shape), index
-
-    def build(self, selection: Selection | None) -> PromptPlan:
-        """Block -> keys and values, each (batch, heads, length / 2, dim / heads), and the loss."""
-        assert selection is not None, "QuantisedComponents need the selector SoftKeys"
-        assert selection.weights is not None
-        soft, hard, _ = self.quantise(selection.weights)
+            nearest = distance.argmin(dim=-1, keepdim=True)
+        hard = torch.take_along_dim(flat, nearest, dim=1)
         # exactly hard in the forward pass, soft in the backward pass
         used = hard.detach() + (soft - soft.detach())
-        rows = used.unflatten(2, (2, -1))
+        rows = used.unflatten(-1, (2, -1, self.values.shape[-1]))
         # F.mse_loss averages over blocks, whose sum is needed.
         loss = len(self.blocks) * (
             self.soft_weight * F.mse_loss(soft, hard.detach())

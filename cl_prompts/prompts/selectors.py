@@ -126,6 +126,13 @@ class Selection:
         return (1 - self.distance).gather(1, self.index).sum(dim=1).mean()
 
 
+def weights_of(selection: Selection | None) -> Tensor:
+    """Return the weights (blocks, batch, k) of a selection that has some."""
+    assert selection is not None
+    assert selection.weights is not None
+    return selection.weights
+
+
 class Selector(Protocol):
     """Interface of selectors.
 
@@ -204,21 +211,17 @@ class NearestKeys(nn.Module):
         if name == "key":
             rows.copy_(INITIAL[self.initial](rows.shape))
 
-    def forward(
-        self, query: Tensor, *, scale: Tensor | None = None, rows: int | None = None
-    ) -> Selection:
+    def forward(self, query: Tensor, *, rows: int | None = None) -> Selection:
         """Select the k nearest prompts.
 
         Args:
             query: (batch, dim), without gradient.
-            scale: (pool,) factors on the distances, instead of this selector's.
             rows: choose among the first ``rows`` rows, at least k; None: all.
         """
         unit = unit_rows(self.key)
         distance = 1 - unit_rows(query) @ unit.T
-        if scale is None:
-            # A copy, since counts change later.
-            scale = self.count + 1 if self.count_scaled else torch.ones_like(self.count)
+        # A copy, since counts change later.
+        scale = self.count + 1 if self.count_scaled else torch.ones_like(self.count)
         # A stable sort gives ties to the lowest row.
         scaled = (distance.detach() * scale)[:, :rows]
         index = torch.sort(scaled, dim=1, stable=True).indices[:, : self.k]

@@ -59,9 +59,7 @@ class BlockRouting:
         self.scores = torch.einsum("bhd,hed->bhe", queries.mean(dim=2), keys)
         penalty = pool.penalty()[i].to(queries.dtype)
         self.for_choice = self.scores - penalty * _range(self.scores)
-        # A stable sort gives ties to the lowest expert.
-        order = torch.sort(self.for_choice.detach(), dim=-1, descending=True, stable=True).indices
-        self.index = order[..., : self.rows]
+        self.index = _best(self.for_choice.detach(), self.rows)
         if pool.is_counting:
             pool.tally(i, self.scores)
         scale = keys.shape[-1] ** -0.5
@@ -80,6 +78,11 @@ class BlockRouting:
         ahead = self.scores + self.pool.epsilon * _range(self.scores)
         log_probability = torch.where(chosen, self.scores, ahead).log_softmax(dim=-1)
         return -log_probability.gather(-1, self.index).sum(dim=(1, 2)).mean()
+
+
+def _best(scores: Tensor, k: int) -> Tensor:
+    """Indices (..., k) of the largest scores (..., experts), best first; ties: the lowest."""
+    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :k]
 
 
 def _range(scores: Tensor) -> Tensor:
@@ -185,8 +188,7 @@ class SparsePrefix(nn.Module):
     @torch.no_grad()
     def tally(self, block: int, scores: Tensor) -> None:
         """Count the k largest of scores (batch, heads, experts)."""
-        best = torch.sort(scores, dim=-1, descending=True, stable=True).indices[..., : self.k]
-        chosen = torch.zeros_like(scores).scatter_(-1, best, 1.0)
+        chosen = torch.zeros_like(scores).scatter_(-1, _best(scores, self.k), 1.0)
         self.fresh_counts[block] += chosen.sum(dim=0)
 
     @torch.no_grad()
@@ -209,9 +211,8 @@ class SparsePrefix(nn.Module):
         old = self.old_keys
         # CE(O_f K', top k of O_f O')
         target = old @ old.transpose(-2, -1)  # (blocks, heads, experts, experts)
-        nearest = torch.sort(target, dim=-1, descending=True, stable=True).indices[..., : self.k]
         log_probability = (old @ self.keys.transpose(-2, -1)).log_softmax(dim=-1)
-        each = -log_probability.gather(-1, nearest).sum(dim=-1)
+        each = -log_probability.gather(-1, _best(target, self.k)).sum(dim=-1)
         n = self.frequent.sum(dim=-1).clamp(min=1)
         return ((each * self.frequent).sum(dim=-1) / n).sum()
 

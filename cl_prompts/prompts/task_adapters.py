@@ -96,8 +96,6 @@ class TaskAdapters(TaskAware):
     ) -> None:
         super().__init__()
         self.spare = spare
-        # A later set or a copy may get the memory of a deleted one.
-        self._identity = object()
         self.depth = depth
         self._adapter = partial(Adapter, dim, bottleneck=bottleneck, scale=scale, dropout=dropout)
         self.sets = nn.ModuleList()
@@ -142,5 +140,4 @@ class TaskAdapters(TaskAware):
     def version(self, task: int) -> Hashable:
         """Version of a set for caches; it changes with every write to a parameter."""
         # Torch has no public name for a tensor's version counter.
-        writes = tuple((p.data_ptr(), p._version) for p in self.sets[task].parameters())  # noqa: SLF001
-        return self._identity, writes
+        return tuple((p.data_ptr(), p._version) for p in self.sets[task].parameters())  # noqa: SLF001

@@ -1,6 +1,6 @@
 """Selectors around :class:`~cl_prompts.prompts.selectors.NearestKeys`.
 
-Task slots, batchwise prompts, and a penalty on frequent prompts.
+Task slots and batchwise prompts.
 """
 
 from __future__ import annotations
@@ -86,42 +86,6 @@ class TaskSlots(TaskAware):
         if not self.first_rows or slot is None:
             return selection
         return replace(selection, index=selection.index + slot.start)
-
-
-class FrequencyPenalty(TaskAware):
-    """Penalty on frequent prompts in training: chooses by distance times frequency.
-
-    L2P's optional diversification (section 4.1 of the paper), absent from published code. The
-    frequency of a row is its share of all choices in *earlier* tasks; in the first task all are
-    equal. Evaluation chooses by distance alone.
-
-    Args:
-        inner: the keys, whose counts give the frequencies.
-
-    Example:
-        >>> penalty = FrequencyPenalty(NearestKeys(4, 16))
-        >>> penalty.inner.count += torch.tensor([3.0, 1.0, 0.0, 0.0])
-        >>> penalty.start_task(1)
-        >>> penalty(torch.randn(1, 16)).scale.tolist()
-        [0.75, 0.25, 0.0, 0.0]
-    """
-
-    frequency: Tensor
-
-    def __init__(self, inner: NearestKeys) -> None:
-        super().__init__()
-        self.inner = inner
-        self.register_buffer("frequency", torch.full((inner.size,), 1 / inner.size))
-
-    @torch.no_grad()
-    def begin(self, task: int) -> None:
-        """Compute the frequencies of the earlier tasks."""
-        if self.inner.count.sum() > 0:
-            self.frequency.copy_(self.inner.count / self.inner.count.sum())
-
-    def forward(self, query: Tensor) -> Selection:
-        """Query (batch, dim) -> Selection; in training its scale is the frequencies."""
-        return self.inner(query, scale=self.frequency if self.training else None)
 
 
 class BatchwisePrompt(nn.Module):

@@ -1,4 +1,4 @@
-"""Pools around a pool: mixed slots, and averages over a task."""
+"""Pools around a pool: mixed slots, averages over a task, and encoders."""
 
 from __future__ import annotations
 
@@ -201,3 +201,58 @@ class AveragedPrompts(WrappedPool):
         if ended is not None and bool(self.weight > 0):
             self.inner.values[ended] = (self.sums[ended] / self.weight).to(self.sums.dtype)
         self.restart()
+
+
+class Reparameterised(WrappedPool):
+    """Prompts that pass an encoder during training, ``P' = enc(P) + P`` (PRE).
+
+    Nguyen et al., arXiv 2309.07760. The encoder reads the rows of one entry and block as a
+    sequence; all entries share it. :meth:`bake` replaces P by P' and skips the encoder afterwards:
+    evaluation is unchanged, and later training of the encoder does not change these prompts. Slots
+    per task require this at a task's end: ``slots=k`` bakes the previous task's k entries when a
+    task starts. MISA's warm-up (ICLR 2025, arXiv 2503.00677) uses a projector, baked at its end.
+
+    Args:
+        pool: a pool with ``values`` and ``build_from``.
+        encoder: rows (sequences, n, dim) -> the same shape, or an ``nn.LSTM``.
+        slots: entries of a task, baked when the next task starts; 0: none.
+
+    Example:
+        >>> from cl_prompts.prompts import SharedTokens
+        >>> pool = Reparameterised(SharedTokens((0, 1), 5, 16), nn.Linear(16, 16))
+        >>> before = pool.build(None).context[1]
+        >>> pool.bake()
+        >>> bool(torch.equal(pool.build(None).context[1], before))
+        True
+    """
+
+    baked: Tensor
+
+    def __init__(self, pool: nn.Module, encoder: nn.Module, *, slots: int = 0) -> None:
+        super().__init__(pool)
+        self.slots = slots
+        self.encoder = encoder
+        self.task_axes = {"baked": 0} if self.has_entries else {}
+        self.register_buffer("baked", torch.zeros(len(self.inner.values), dtype=torch.bool))
+
+    @property
+    def values(self) -> Tensor:
+        """P' in the shape of the pool's values."""
+        plain = self.inner.values
+        # (size, blocks, ..., length, dim) -> (sequences, length, dim)
+        encoded = self.encoder(plain.flatten(0, -3))
+        encoded = encoded[0] if isinstance(self.encoder, nn.LSTM) else encoded
+        encoded = encoded.reshape(plain.shape) + plain
+        return torch.where(self.baked.view(-1, *[1] * (plain.dim() - 1)), plain, encoded)
+
+    @torch.no_grad()
+    def bake(self, entries: slice = slice(None)) -> None:
+        """Replace P by P' permanently, in all entries or some."""
+        self.inner.values[entries] = self.values[entries]
+        self.baked[entries] = True
+
+    def begin(self, task: int) -> None:
+        """Bake the previous task's slot, with ``slots``."""
+        before = slot_rows(task - 1, self.slots, len(self.baked)) if self.slots else None
+        if before is not None:
+            self.bake(before)

@@ -10,7 +10,7 @@ from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.prompts.pools import Blocks, chosen_blocks
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.prompt import PromptStrategy
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.rates import Schedule
 
 
 class AdditivePrompting(PromptStrategy):

@@ -8,7 +8,7 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.beside import BesidePrompts
 from cl_prompts.prompts.pools import Blocks, chosen_blocks
 from cl_prompts.strategies.base.prompt import PromptStrategy
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.rates import Schedule
 
 
 class ApproximatedPrompt(PromptStrategy):

@@ -13,8 +13,7 @@ from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.training.buffers import ClassBalancedBuffer
-from cl_prompts.training.rates import AdaptiveRate
-from cl_prompts.training.schedules import scale_learning_rates
+from cl_prompts.training.rates import AdaptiveRate, scale_learning_rates
 
 
 class CLIB(HeadStrategy):

@@ -9,10 +9,10 @@ from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.components import AttentionWeights, ComponentPool, Orthogonal
+from cl_prompts.prompts.components import AttentionWeights, ComponentPool
 from cl_prompts.prompts.pools import Blocks, prefix_shape
 from cl_prompts.strategies.base.prompt import PromptStrategy
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.rates import Schedule
 
 
 class CODAPrompt(PromptStrategy):
@@ -34,11 +34,10 @@ class CODAPrompt(PromptStrategy):
     optimizer for each task, no clipping, mu = 0.
 
     Deviations from the published code: two matrix products give the weights of components (exact,
-    no (batch, M, dim) intermediate); new rows by QR are orthogonal to trained rows as well
-    (``orthogonal="gram_schmidt"``: the published sequence, which is not); the backbone has no
-    gradients (published: 86 M gradients are computed and accumulated); frozen components do not
-    require a gradient, so neither weight decay nor momentum moves them; the last short batch is
-    not dropped.
+    no (batch, M, dim) intermediate); new rows by QR are orthogonal to trained rows as well, which
+    the published Gram-Schmidt sequence is not; the backbone has no gradients (published: 86 M
+    gradients are computed and accumulated); frozen components do not require a gradient, so neither
+    weight decay nor momentum moves them; the last short batch is not dropped.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -55,8 +54,6 @@ class CODAPrompt(PromptStrategy):
     """Blocks with prompts, 0-based."""
     prompt_length: Count = 8
     """Rows of a component, an even number."""
-    orthogonal: Orthogonal = "qr"
-    """Orthogonalisation of new rows: ``"qr"`` or ``"gram_schmidt"``."""
     mu: NotNegative = 0.0
     """Weight of the penalty; 0.1 in the paper's first version (times 1e-6 in its code), 0 in the
     published scripts."""
@@ -68,13 +65,13 @@ class CODAPrompt(PromptStrategy):
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build prefixes as weighted sums of components; the head reads the class token."""
         shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
-        growth = self.values_of("n_tasks", "orthogonal")
+        size, n_tasks = self.n_components, self.n_tasks
         blocks = len(self.prompted_blocks)
         return PromptedViT(
             backbone,
             n_classes,
-            selector=AttentionWeights(blocks, self.n_components, backbone.dim, **growth),
-            pools=[ComponentPool(self.n_components, *shape, **growth)],
+            selector=AttentionWeights(blocks, size, backbone.dim, n_tasks=n_tasks),
+            pools=[ComponentPool(size, *shape, n_tasks=n_tasks)],
         )
 
     def has_entry_a_task(self, n_tasks: int) -> bool:

@@ -6,7 +6,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.pools import Blocks, ExpertTokens, check_blocks, class_position
+from cl_prompts.prompts.pools import Blocks, ExpertTokens, check_blocks
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.router import Router
 from cl_prompts.strategies.plugins.slow_heads import SlowHeads
@@ -35,7 +35,7 @@ class FlyPrompt(PromptStrategy):
     router; the router is trained on the images of the first update, augmented if the data set
     augments (published: without augmentation); it has 2,000 random features (published: 10,000,
     whose sums take 800 MB); ``period`` is a setting (published: stream length // experts); prompts
-    have no positional embedding (``position``).
+    have no positional embedding (published: the class token's, a constant shift).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -59,9 +59,6 @@ class FlyPrompt(PromptStrategy):
     """Blocks with prompts, 0-based."""
     prompt_length: Count = 20
     """Context tokens per expert and block."""
-    position: bool = False
-    """Add the class token's positional embedding to every prompt token, as published: a constant
-    shift."""
     class_mask: ClassMask = "batch"
     online_iter: Count = 3
     new_optimizer: bool = False
@@ -79,11 +76,7 @@ class FlyPrompt(PromptStrategy):
         """Build the experts, among which the router chooses; the head reads the class token."""
         check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
         experts = ExpertTokens(
-            self.n_head_experts,
-            self.prompted_blocks,
-            self.prompt_length,
-            backbone.dim,
-            position=class_position(backbone) if self.position else None,
+            self.n_head_experts, self.prompted_blocks, self.prompt_length, backbone.dim
         )
         # The method's own plugin Router sets the selector.
         return PromptedViT(backbone, n_classes, pools=[experts])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.errors import InputError
-from cl_prompts.losses.centroids import centroid_contrast
+from cl_prompts.losses.classification import centroid_contrast
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.routers import HeadRouter, TaskIdentity
@@ -26,7 +26,7 @@ from cl_prompts.strategies.base.head import Classifier, head_of
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.rates import Schedule
 
 IDENTITY = "selector.classifier."
 

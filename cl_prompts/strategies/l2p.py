@@ -11,7 +11,7 @@ from cl_prompts.checks import Count, NotNegative, Positive, whole_number
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.pools import PrependedTokenPool
 from cl_prompts.prompts.selectors import NearestKeys
-from cl_prompts.prompts.task_selectors import FrequencyPenalty, TaskSlots
+from cl_prompts.prompts.task_selectors import TaskSlots
 from cl_prompts.strategies.base.prompt import Batchwise, PoolStrategy, batchwise
 
 
@@ -31,7 +31,8 @@ class L2P(PoolStrategy):
     Deviations from all published code: no batchwise prompt at test time (see ``batchwise_prompt``),
     so expect lower numbers than published; test scores are over the seen classes, without untrained
     rows. From the port: prompts have no positional embedding (a constant shift, which the JAX code
-    does not have either).
+    does not have either). The paper's optional penalty on frequent prompts (section 4.1) is left
+    out: no published code has it.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -46,12 +47,10 @@ class L2P(PoolStrategy):
     """Tokens n per prompt."""
     top_k: Count = 5
     """Prompts k per image."""
-    key_choice: Literal["nearest", "slots", "diverse"] = "nearest"
+    key_choice: Literal["nearest", "slots"] = "nearest"
     """Selection in training: ``"nearest"``, as in tests; ``"slots"``: the task's own k prompts,
     initialised with the previous task's (the code's "prompt mask" and "shared pool"; nearest if
-    slots exceed the pool or no boundary is announced); ``"diverse"``: prompts that earlier tasks
-    used often are penalised (the paper's section 4.1, not in the published code; nearest if no
-    boundary is announced)."""
+    slots exceed the pool or no boundary is announced)."""
     copy_keys: bool = False
     """With slots, initialise a task's keys with the previous task's as well."""
     batchwise_prompt: Batchwise = "off"
@@ -76,9 +75,6 @@ class L2P(PoolStrategy):
         if self.key_choice == "slots":
             # Disjoint slots of k prompts, one per announced task.
             selector = TaskSlots(keys, copy_keys=self.copy_keys)
-        elif self.key_choice == "diverse":
-            # Distances times the share of earlier uses: rare prompts are preferred.
-            selector = FrequencyPenalty(keys)
         pool = PrependedTokenPool(
             self.pool_size,
             self.prompt_length,

@@ -13,7 +13,7 @@ from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.files import read_prompts, set_initial
-from cl_prompts.prompts.pools import Blocks, SharedTokens, TokenPool, check_blocks, class_position
+from cl_prompts.prompts.pools import Blocks, SharedTokens, TokenPool, check_blocks
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
@@ -39,7 +39,7 @@ class MISA(PromptStrategy):
     Deviations from the published code: there, the entry of a task is counted from its own slot, so
     only entry 0 is ever trained (``slot_offset=False``); tests select among the keys of all entries
     (``all_keys``) and score unseen classes; tasks advance at boundaries that the stream does not
-    announce; tokens have the class token's positional embedding (``position``).
+    announce; tokens have the class token's positional embedding, a constant shift.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -72,9 +72,6 @@ class MISA(PromptStrategy):
     key, but entry 0 of the prompts."""
     all_keys: bool = False
     """Let untrained E-prompts compete at test time, as published."""
-    position: bool = False
-    """Add the class token's positional embedding to every prompt token, as published: a constant
-    shift."""
     class_mask: ClassMask = "batch"
     train_mb_size: Count = 32
     buffer_batch_size: Count | None = 32
@@ -93,10 +90,9 @@ class MISA(PromptStrategy):
         if self.pool_size is None and given["e_prompts"] is not None:
             size = len(given["e_prompts"])
         dim = backbone.dim
-        position = class_position(backbone) if self.position else None
         # As in the Si-Blurry comparison: tokens are removed after each block.
-        g_prompts = SharedTokens(self.g_blocks, self.g_length, dim, position=position)
-        e_prompts = TokenPool(size, self.e_blocks, self.e_length, dim, position=position)
+        g_prompts = SharedTokens(self.g_blocks, self.g_length, dim)
+        e_prompts = TokenPool(size, self.e_blocks, self.e_length, dim)
         e_prompts.initial = "uniform"
         for name, pool in (("g_prompts", g_prompts), ("e_prompts", e_prompts)):
             initial = given[name]

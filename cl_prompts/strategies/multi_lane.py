@@ -18,7 +18,7 @@ from cl_prompts.prompts.pools import Blocks
 from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.rates import Schedule
 
 
 class MultiLane(PromptStrategy):

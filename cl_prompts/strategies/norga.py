@@ -6,7 +6,7 @@ from torch import nn
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
-from cl_prompts.prompts.gates import GateActivation, GatedPrefixes
+from cl_prompts.prompts.prefixes import GateActivation, GatedPrefixes
 from cl_prompts.strategies.hide_prompt import HiDePrompt
 from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
 

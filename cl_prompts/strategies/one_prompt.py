@@ -9,7 +9,7 @@ from cl_prompts.prompts.pools import Blocks, prefix_shape
 from cl_prompts.prompts.prefixes import SharedPrefix
 from cl_prompts.prompts.selectors import Distribution
 from cl_prompts.strategies.base.prompt import PromptStrategy
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.rates import Schedule
 
 
 class OnePrompt(PromptStrategy):

@@ -14,8 +14,7 @@ from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.training.buffers import ClassBalancedBuffer
-from cl_prompts.training.rainbow import diverse_selection, view_uncertainty
+from cl_prompts.training.buffers import ClassBalancedBuffer, diverse_selection, view_uncertainty
 
 
 class RainbowMemory(HeadStrategy):

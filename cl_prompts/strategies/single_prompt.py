@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.losses.classification import ClassMask
-from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.pools import class_position
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.one_prompt import OnePrompt
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.rates import Schedule
 
 
 class SinglePrompt(OnePrompt):
@@ -21,7 +18,7 @@ class SinglePrompt(OnePrompt):
     replayed samples if there is a buffer. No task boundary, no query, no selection.
 
     Deviations from the published code: tests are over the seen classes, without untrained rows;
-    prompts have no positional embedding (``position``); any blocks may be prompted.
+    prompts have no positional embedding (published: a constant shift); any blocks may be prompted.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -32,8 +29,6 @@ class SinglePrompt(OnePrompt):
 
     excluded = ("multi_label",)
 
-    position: bool = False
-    """Add the class token's positional embedding to every row, as published: a constant shift."""
     head: Head = Head(kind="cosine")
     class_mask: ClassMask = "batch"
     lr: Positive = 5e-3
@@ -43,10 +38,3 @@ class SinglePrompt(OnePrompt):
     online_iter: Count = 3
     schedule: Schedule = "constant"
     new_optimizer: bool = False
-
-    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """Build OnePrompt's model; the setting ``head`` adds the cosine head."""
-        model = super().build_model(backbone, n_classes)
-        if self.position:
-            model.pools[0].position = class_position(backbone)
-        return model

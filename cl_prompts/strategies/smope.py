@@ -15,7 +15,7 @@ from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.base.task_pass import task_outputs
 from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
-from cl_prompts.training.schedules import Schedule, learning_rate_factor
+from cl_prompts.training.rates import Schedule, learning_rate_factor
 
 
 class SMoPE(PromptStrategy):

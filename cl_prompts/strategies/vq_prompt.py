@@ -9,7 +9,7 @@ from cl_prompts.prompts.pools import Blocks, prefix_shape
 from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.rates import Schedule
 
 
 class VQPrompt(PromptStrategy):

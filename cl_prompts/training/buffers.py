@@ -1,20 +1,20 @@
-"""Replay buffers: references to past samples, without images."""
+"""Replay buffers: references to past samples, without images; Rainbow Memory's selection."""
 
 from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
-from typing import Any
+from copy import deepcopy
+from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.errors import InputError
 
 #: number of stored samples up to which a draw permutes all
 PERMUTED = 4096
-#: state per sample of a class-balanced buffer
-_OF_EACH = ("labels", "importance", "losses", "trained")
 
 
 class ReplayBuffer:
@@ -30,6 +30,9 @@ class ReplayBuffer:
         >>> len(buffer), tuple(buffer.draw(32).shape)
         (0, (0, 2))
     """
+
+    state: ClassVar[tuple[str, ...]] = ("slots", "filled")
+    """Attributes that make up the state, besides the generator."""
 
     def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
         self.size = size
@@ -66,11 +69,8 @@ class ReplayBuffer:
 
     def state_dict(self) -> dict[str, Any]:
         """Contents, counters and generator."""
-        return {
-            "slots": self.slots.clone(),
-            "filled": self.filled,
-            "generator": self.generator.get_state(),
-        }
+        state = {name: deepcopy(getattr(self, name)) for name in self.state}
+        return {**state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`.
@@ -83,8 +83,8 @@ class ReplayBuffer:
                 f"the saved replay buffer has {len(state['slots'])} slots, but this one has"
                 f" {self.size}: use the same buffer_size"
             )
-        self.slots = state["slots"].clone()
-        self.filled = int(state["filled"])
+        for name in self.state:
+            setattr(self, name, deepcopy(state[name]))
         self.generator.set_state(state["generator"])
 
     def _next_free(self) -> int:
@@ -103,13 +103,12 @@ def _final_slots(n: int, holder: dict[int, int]) -> Tensor:
 class ReservoirBuffer(ReplayBuffer):
     """Reservoir sampling (Vitter 1985): each stream sample is stored with the same probability.
 
+    Deviation: the Si-Blurry code decides for a whole batch first. In the batch that fills the
+    buffer every overflowing sample overwrites the last slot, so newer ones are under-represented.
+
     Args:
         size: slots.
         width: numbers that make up one reference (for instance data set and row).
-        boundary: ``"sequential"`` decides for each sample in turn; ``"published"`` reproduces the
-            Si-Blurry code, which decides for a whole batch first: in the batch that fills the
-            buffer every overflowing sample overwrites the last slot, so newer samples are
-            under-represented.
         seed: of the private generator.
 
     Example:
@@ -120,11 +119,10 @@ class ReservoirBuffer(ReplayBuffer):
         [0, 1]
     """
 
-    def __init__(
-        self, size: int, *, width: int = 1, boundary: str = "sequential", seed: int = 0
-    ) -> None:
+    state = (*ReplayBuffer.state, "offered")
+
+    def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
         super().__init__(size, width=width, seed=seed)
-        self.boundary = boundary
         self.offered = 0
 
     def add(self, references: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -134,29 +132,17 @@ class ReservoirBuffer(ReplayBuffer):
             (batch,) int64: slot of each sample after the batch, -1 if it is not stored.
         """
         holder: dict[int, int] = {}
-        # The published code checks once per batch whether the reservoir is full.
-        full_before = self.filled == self.size
         for row, reference in enumerate(references if self.size else ()):
             self.offered += 1
             # A full reservoir of n slots stores sample t with probability n / t (Vitter 1985).
-            full = full_before if self.boundary == "published" else self.filled == self.size
-            if full:
+            if self.filled == self.size:
                 slot = int(torch.randint(0, self.offered, (1,), generator=self.generator))
             else:
-                slot = self._next_free() if self.filled < self.size else self.size - 1
+                slot = self._next_free()
             if slot < self.size:
                 self.slots[slot] = reference
                 holder[slot] = row
         return _final_slots(len(references), holder)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Contents, counters and generator."""
-        return {**super().state_dict(), "offered": self.offered}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
-        super().load_state_dict(state)
-        self.offered = int(state["offered"])
 
 
 class ClassBalancedBuffer(ReplayBuffer):
@@ -193,6 +179,8 @@ class ClassBalancedBuffer(ReplayBuffer):
         >>> buffer.labels.bincount().tolist()
         [2, 2]
     """
+
+    state = (*ReplayBuffer.state, "labels", "importance", "losses", "trained")
 
     def __init__(
         self, size: int, *, width: int = 1, policy: str = "random", ema: float = 0.9, seed: int = 0
@@ -255,19 +243,9 @@ class ClassBalancedBuffer(ReplayBuffer):
         self.trained.zero_()
         return decrease
 
-    def state_dict(self) -> dict[str, Any]:
-        """Contents, labels, importances and generator."""
-        own = {name: getattr(self, name).clone() for name in _OF_EACH}
-        return {**super().state_dict(), **own}
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state)
-        for name in _OF_EACH:
-            setattr(self, name, state[name].clone())
-        self._count_members()
-
-    def _count_members(self) -> None:
         self._members.clear()
         for slot, label in enumerate(self.labels[: self.filled].tolist()):
             self._members[label].append(slot)
@@ -295,3 +273,53 @@ class ClassBalancedBuffer(ReplayBuffer):
         self.labels[slot] = label
         self.losses[slot] = torch.nan
         self.trained[slot] = False
+
+
+def view_uncertainty(scores: Tensor) -> Tensor:
+    """Compute Rainbow Memory's uncertainty from predictions for augmented views.
+
+    ``u = 1 - max_c (views predicted as c) / views`` (Bang et al., CVPR 2021, arXiv 2103.17230,
+    diversity-aware memory update).
+
+    Args:
+        scores: (views, samples, classes) logits or probabilities.
+
+    Returns:
+        (samples,) in [0, 1).
+    """
+    views, _, classes = scores.shape
+    # votes[i, c]: views of sample i predicted as c
+    votes = F.one_hot(scores.argmax(dim=-1), classes).sum(dim=0)
+    # u = 1 - max_c votes_c / views
+    return 1 - votes.max(dim=-1).values / views
+
+
+def diverse_selection(uncertainty: Tensor, labels: Tensor, size: int) -> Tensor:
+    """Select samples at equal distances in each class's ranking by uncertainty.
+
+    Rainbow Memory's diversity-aware selection. Every class gets the same share (within one); larger
+    classes share what a small class cannot fill. Of m samples of a class, ranked from the most
+    certain one, those at positions ``floor(j m / k)``, j = 0 .. k-1, are selected. The published
+    Si-Blurry code contains such a selection but never calls it.
+
+    Args:
+        uncertainty: (candidates,), see :func:`view_uncertainty`.
+        labels: (candidates,) class of each.
+        size: number of samples to choose.
+
+    Returns:
+        (min(size, candidates),) int64 candidates, ascending.
+    """
+    classes, counts = labels.unique(return_counts=True)
+    chosen = []
+    left = size
+    for done, i in enumerate(counts.argsort(stable=True).tolist()):
+        have = int(counts[i])
+        # an equal share of what is left, small classes first
+        take = min(have, left // (len(classes) - done))
+        left -= take
+        # of the class, ranked by uncertainty, those at floor(j m / k)
+        members = (labels == classes[i]).nonzero()[:, 0]
+        ranked = members[uncertainty[members].argsort(stable=True)]
+        chosen.append(ranked[torch.arange(take) * have // max(take, 1)])
+    return torch.cat(chosen).sort().values if chosen else torch.empty(0, dtype=torch.int64)

@@ -66,12 +66,10 @@ class OnlineEWC:
         """Update the Fisher with the ``.grad`` of every parameter, which must be that of the plain
         loss."""
         for name, p in self._trainable():
-            if p.grad is None:
-                continue
-            square = p.grad.square()
-            old = self.fisher.get(name)
-            # F <- ema F + (1 - ema) grad^2
-            self.fisher[name] = square if old is None else old.lerp_(square, 1 - self.ema)
+            if p.grad is not None:
+                square = p.grad.square()
+                # F <- ema F + (1 - ema) grad^2
+                self.fisher.setdefault(name, square).lerp_(square, 1 - self.ema)
 
     @torch.no_grad()
     def consolidate(self) -> None:
@@ -82,7 +80,9 @@ class OnlineEWC:
     @torch.no_grad()
     def add_penalty_gradient(self) -> None:
         """Add ``2 reg_coef importance (p - anchor)`` to every ``.grad``."""
-        for name, p in self._anchored():
+        for name, p in self._trainable():
+            if name not in self.anchor:
+                continue
             # d/dp of reg_coef F (p - anchor)^2
             gradient = 2 * self.reg_coef * self.importance[name] * (p - self.anchor[name])
             p.grad = gradient if p.grad is None else p.grad.add_(gradient)
@@ -100,6 +100,3 @@ class OnlineEWC:
 
     def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
-
-    def _anchored(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((name, p) for name, p in self._trainable() if name in self.anchor)

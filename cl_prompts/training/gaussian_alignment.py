@@ -199,7 +199,10 @@ class GaussianHeadAlignment(nn.Module):
             epochs: batches of features and labels per epoch.
             seen: (classes,) mask of the competing classes.
         """
-        optimizer = self._optimizer(head)
+        parameters, decay = list(head.parameters()), self.weight_decay
+        optimizer: Optimizer = torch.optim.AdamW(parameters, self.lr, weight_decay=decay)
+        if self.optimizer == "sgd":
+            optimizer = torch.optim.SGD(parameters, self.lr, 0.9, weight_decay=decay)
         for epoch, batches in enumerate(epochs):
             for i, (features, labels) in enumerate(batches):
                 rate = self._rate(epoch, i / len(batches))
@@ -254,7 +257,11 @@ class GaussianHeadAlignment(nn.Module):
         They are the first ``n_batches`` (None: as many as classes) of a shuffled pool with
         ``samples`` draws of every component of every class, on the device of the statistics.
         """
-        components = self._components()
+        usable = self.count > 0
+        if self.statistics == "centroids":
+            usable = usable & (self.spread.sum(dim=-1) > 0)
+        # Class and component of all usable Gaussians, on the CPU.
+        components = usable.nonzero().cpu()
         n_batches = int(self.observed.sum()) if n_batches is None else n_batches
         # Equally many samples of each Gaussian, so that all classes have the same weight.
         pool = components.repeat_interleave(self.samples, dim=0)
@@ -274,13 +281,6 @@ class GaussianHeadAlignment(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore the state of the generator."""
         self.generator.set_state(state.to("cpu", torch.uint8))
-
-    def _components(self) -> Tensor:
-        """Return class and component (components, 2) of all usable Gaussians, on the CPU."""
-        usable = self.count > 0
-        if self.statistics == "centroids":
-            usable = usable & (self.spread.sum(dim=-1) > 0)
-        return usable.nonzero().cpu()
 
     def _sample(self, chosen: Tensor) -> Tensor:
         """Draw features (n, dim) for classes and components (n, 2)."""
@@ -307,9 +307,8 @@ class GaussianHeadAlignment(nn.Module):
 
     def _add_to_variances(self, x: Tensor, labels: Tensor, rows: Tensor | None) -> None:
         """Update the diagonals of all classes at once, without a synchronisation."""
-        columns = torch.arange(len(self.mean), device=labels.device)
-        onehot = labels[:, None] == columns
-        onehot = (onehot if rows is None else onehot & rows[:, None]).to(x.dtype)
+        onehot = F.one_hot(labels, len(self.mean)).to(x.dtype)
+        onehot = onehot if rows is None else onehot * rows[:, None]
         n = onehot.sum(dim=0)[:, None]
         old = self.count.clone()
         # Chan et al.: scatter within the batch, plus n N / (n + N) shift^2
@@ -354,16 +353,7 @@ class GaussianHeadAlignment(nn.Module):
                 self.mean[c, k] = mine.mean(dim=0)
                 self.spread[c, k] = (mine - mine.mean(dim=0)).square().sum(dim=0)
 
-    def _optimizer(self, head: nn.Module) -> Optimizer:
-        parameters = list(head.parameters())
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(parameters, self.lr, 0.9, weight_decay=self.weight_decay)
-        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
-
     def _rate(self, epoch: int, part: float) -> float:
-        if self.optimizer == "sgd":
-            # HiDe-Prompt: by epochs, lr (1 + cos(pi e / E)) / 2
-            return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
-        # VQ-Prompt and SMoPE: by batches, down to 1e-6
-        done = (epoch + part) / self.epochs
-        return LAST_RATE + (self.lr - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
+        # HiDe-Prompt: by epochs, lr (1 + cos(pi e / E)) / 2. VQ-Prompt, SMoPE: by batches, to 1e-6.
+        last, done = (0.0, epoch) if self.optimizer == "sgd" else (LAST_RATE, epoch + part)
+        return last + (self.lr - last) * (1 + math.cos(math.pi * done / self.epochs)) / 2

@@ -1,12 +1,16 @@
-"""CLIB's adaptive learning rate."""
+"""Learning rates: schedules over the epochs of a task, as multipliers, and CLIB's adaptive rate."""
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, Literal
 
-_PHASE = ("high", "is_high", "updates", "decrease")
+from torch.optim import Optimizer
+
+Schedule = Literal["constant", "cosine", "coda"]
+_STATE = ("high", "is_high", "updates", "decrease", "decreases")
 
 
 @dataclass
@@ -47,9 +51,8 @@ class AdaptiveRate:
         self.is_high = True
         self.updates = 0
         self.decrease = 0.0
-        self.decreases: dict[bool, deque[float]] = {
-            high: deque(maxlen=self.length) for high in (True, False)
-        }
+        #: The latest decreases at the low and the high rate.
+        self.decreases: list[list[float]] = [[], []]
 
     @property
     def lr(self) -> float:
@@ -69,7 +72,9 @@ class AdaptiveRate:
         self.decrease += decrease
         self.updates += updates
         if self.updates >= self.period:
-            self.decreases[self.is_high].append(self.decrease)
+            latest = self.decreases[self.is_high]
+            latest.append(self.decrease)
+            del latest[: -self.length]
             self.is_high = not self.is_high
             self.updates = 0
             self.decrease = 0.0
@@ -79,33 +84,48 @@ class AdaptiveRate:
 
     def state_dict(self) -> dict[str, Any]:
         """Rates, phase and observations."""
-        numbers = {name: getattr(self, name) for name in _PHASE}
-        return {**numbers, "decreases": [list(self.decreases[high]) for high in (True, False)]}
+        return {name: deepcopy(getattr(self, name)) for name in _STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        for name in _PHASE:
-            setattr(self, name, state[name])
-        for high, observed in zip((True, False), state["decreases"], strict=True):
-            self.decreases[high] = deque(observed, maxlen=self.length)
+        for name in _STATE:
+            setattr(self, name, deepcopy(state[name]))
 
     def _compare(self) -> None:
-        high, low = self.decreases[True], self.decreases[False]
-        if min(len(high), len(low)) < self.length:
-            return
-        if max(*high, *low) == min(*high, *low):  # the test would divide by zero
+        low, high = self.decreases
+        # Of equal numbers the test would divide by zero.
+        if min(len(high), len(low)) < self.length or len({*high, *low}) == 1:
             return
         from scipy.stats import ttest_ind  # here, since the import takes a second
 
         # Welch's t-test; alternative: the low rate decreases the loss more.
-        p = ttest_ind(list(low), list(high), equal_var=False, alternative="greater").pvalue
+        p = ttest_ind(low, high, equal_var=False, alternative="greater").pvalue
         # p < significance: the pair moves down by one factor; p > 1 - significance: up by one
         if p < self.significance:
-            self._move(self.step)
+            self.high *= self.step
         elif p > 1 - self.significance:
-            self._move(1 / self.step)
+            self.high *= 1 / self.step
+        else:
+            return
+        self.decreases = [[], []]
 
-    def _move(self, factor: float) -> None:
-        self.high *= factor
-        for decreases in self.decreases.values():
-            decreases.clear()
+
+def scale_learning_rates(optimizer: Optimizer, factor: float) -> None:
+    """Set each parameter group's rate to ``factor`` times its initial one."""
+    for group in optimizer.param_groups:
+        # Groups keep their first rate, since factors are of it and not of the last one.
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def learning_rate_factor(name: Schedule, epoch: int, epochs: int) -> float:
+    """Factor on the learning rate in ``epoch`` (from 0) of ``epochs``.
+
+    ``cosine``: (1 + cos(pi e / E)) / 2, MULTI-LANE's. ``coda``: cos(99 pi e / (200 (E - 1))),
+    CODA-Prompt's, which ends at 1.6 %; with a single epoch it is 1, where the published code
+    divides by zero.
+    """
+    if name == "cosine":
+        return (1 + math.cos(math.pi * epoch / epochs)) / 2  # MULTI-LANE's
+    if name == "coda" and epochs > 1:
+        return math.cos(99 * math.pi * epoch / (200 * (epochs - 1)))
+    return 1.0

@@ -34,15 +34,6 @@ def test_projection_attention_and_output_are_the_block(variant: dict[str, Any]) 
     assert not hasattr(attn, "gate") or attn.gate is None
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_parts_of_the_projection_are_its_thirds(bias: bool) -> None:
-    block = tiny_vit(qkv_bias=bias).vit.blocks[0]
-    whole = block.attn.qkv(TOKENS)
-    for parts, columns in ((slice(0, 1), slice(0, 16)), (slice(1, 3), slice(16, 48))):
-        found = project(block.attn, TOKENS, parts)
-        torch.testing.assert_close(found, whole[..., columns], atol=1e-6, rtol=0)
-
-
 def heads(n: int, dtype: torch.dtype) -> torch.Tensor:
     drawn = torch.randn(2, 3, n, 8, generator=torch.Generator().manual_seed(n))
     return drawn.to(dtype).requires_grad_()
@@ -78,8 +69,3 @@ def test_attention_that_is_multiplied_out_is_attention() -> None:
     torch.testing.assert_close(attend(query, shifted, values).double(), want, atol=0.02, rtol=0)
     for mine, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=0.03, rtol=0)
-
-
-def test_attention_in_fp32_is_the_fused_one_to_the_last_bit() -> None:
-    parts = [heads(4, torch.float32), heads(7, torch.float32), heads(7, torch.float32)]
-    assert torch.equal(attend(*parts), F.scaled_dot_product_attention(*parts))

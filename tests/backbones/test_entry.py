@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.strategies import Decomposed
 from tests.toy_vits import DEPTH, lively_vit, tiny_vit
 from tests.toys import cls_of, make
@@ -23,8 +22,6 @@ LATE: dict[str, tuple[dict[str, Any], int]] = {
     "dual_prompt": ({"g_blocks": (2,), "e_blocks": (3,), "g_length": 2, "e_length": 3}, 2),
     "coda_prompt": ({"n_components": 4, "prompted_blocks": (3, 2), "prompt_length": 4}, 2),
     "hide_prompt": ({"prompted_blocks": (1, 3), "prompt_length": 2, "n_tasks": 2}, 1),
-    "norga": ({"prompted_blocks": (3,), "prompt_length": 2, "n_tasks": 2}, 3),
-    "s_prompt": ({"prompted_blocks": (2, 3), "prompt_length": 2, "n_tasks": 2}, 2),
     "vq_prompt": ({"pool_size": 4, "prompted_blocks": (3,), "prompt_length": 2}, 3),
     "l2p": ({"pool_size": 4, "top_k": 2}, 0),
 }
@@ -105,22 +102,6 @@ def test_passes_over_shifted_tokens_share_nothing() -> None:
     assert counter.macs == 2 * counter.shape.embed_macs
 
 
-@pytest.mark.slow
-def test_a_compiled_pass_enters_where_the_plain_one_does() -> None:
-    model = late_model("dual_prompt", lively_vit()).eval()
-    images = torch.rand(2, 3, 16, 16)
-    with torch.no_grad():
-        want = model.run(images)
-        model.compiled = CompiledDecoding(model, backend="eager")
-        for cached in ({}, want.cacheable):
-            assert model.encode(images, cached).entry.block == 2
-            model.backbone.counter.reset()
-            found = model.run(images, cached)
-            torch.testing.assert_close(found.logits, want.logits, atol=1e-5, rtol=1e-5)
-            # A pass with a cached query costs as much as a plain one.
-            assert model.backbone.counter.blocks == 2 * (DEPTH if cached else 2 * DEPTH - 2)
-
-
 TWO = {0: torch.zeros(1, 2, 16)}
 
 
@@ -138,20 +119,5 @@ def test_an_entry_behind_the_first_prompts_is_refused(plan: PromptPlan, first: i
     backbone = tiny_vit()
     tokens = backbone.embed(torch.rand(1, 3, 16, 16))
     assert plan.first_block() == first
-    with pytest.raises(
-        TypeError, match=f"starts at block 3, but this pass needs its own blocks from block {first}"
-    ):
+    with pytest.raises(AssertionError):
         backbone.blocks(tokens, plan, entry=backbone.enter(tokens, 3))
-
-
-def test_an_entry_behind_the_end_of_a_pass_is_refused() -> None:
-    backbone = tiny_vit()
-    tokens = backbone.embed(torch.rand(1, 3, 16, 16))
-    entry = backbone.enter(tokens, 2)
-    with pytest.raises(
-        TypeError, match="starts at block 2, but this pass needs its own blocks from block 1"
-    ):
-        backbone.blocks(tokens, stop=1, entry=entry)
-    torch.testing.assert_close(
-        backbone.blocks(tokens, stop=2, entry=entry), backbone.blocks(tokens, stop=2)
-    )

@@ -65,13 +65,13 @@ def test_prompted_tokens_are_read(name: str, entry_block: int | None) -> None:
         literal = [vit.norm(vit.blocks(tokens, plan, stop=i)) for i in range(5 - k, 5)]
         entry = vit.enter(tokens, entry_block)
     patches = [x[:, 1:n].mean(dim=1) for x in literal]
-    reads = {"class_features": [x[:, 0] for x in literal]}
+    reads = {False: [x[:, 0] for x in literal]}
     if entry is None:
-        reads["prepended_features"] = [x[:, n:].mean(dim=1) for x in literal]
-    for method, own in reads.items():
+        reads[True] = [x[:, n:].mean(dim=1) for x in literal]
+    for of_prompts, own in reads.items():
         pairs = zip(own, patches, strict=True)
         want = [part for pair in pairs for part in pair] if "patches" in name else own
-        got = getattr(read, method)(tokens, plan, entry=entry)
+        got = read.class_features(tokens, plan, entry=entry, prepended_only=of_prompts)
         torch.testing.assert_close(got, torch.cat(want, dim=1), atol=1e-5, rtol=0)
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from cl_prompts.losses.classification import (
     batch_classes,
+    centroid_contrast,
     masked_cross_entropy,
     masked_mean,
     reverse_cross_entropy,
@@ -70,3 +71,24 @@ def test_columns_that_do_not_compete_add_nothing_however_many() -> None:
     torch.testing.assert_close(
         reverse_cross_entropy(logits, torch.tensor([1])), torch.tensor(4.6052), atol=1e-4, rtol=0
     )
+
+
+def test_every_row_should_be_closest_to_itself() -> None:
+    features = torch.randn(4, 3)
+    means = torch.randn(2, 3)
+    rows = torch.cat([means, features])
+    want = torch.stack(
+        [F.cross_entropy((rows @ row / 0.8)[None], torch.tensor([i])) for i, row in enumerate(rows)]
+    ).mean()
+    torch.testing.assert_close(centroid_contrast(features, means), want)
+
+
+def test_means_are_constants_and_large_features_stay_finite() -> None:
+    features = (100 * torch.randn(4, 3)).requires_grad_()
+    means = torch.randn(2, 3, requires_grad=True)
+    loss = centroid_contrast(features, means)
+    loss.backward()
+    assert loss.isfinite()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+    assert means.grad is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from cl_prompts.models.base import Output
 from cl_prompts.prompts.pools import PrependedTokenPool
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.strategies import MISA
-from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.golden_numbers import Golden, add_position, golden_vit, gradient, put
 
 GOLDEN = Golden("mepo", "later")
 CASES = sorted({key.split("/")[1] for key in GOLDEN.keys("transform/")})
@@ -59,8 +60,8 @@ def test_published_steps_of_l2p() -> None:
     images, labels, target = (GOLDEN(f"l2p/{name}") for name in ("images", "labels", "target"))
     prompts = GOLDEN("l2p/prompts")
     keys = NearestKeys(len(prompts), vit.dim, k=2).double()
-    position = vit.vit.pos_embed[0, 0]
-    pool = PrependedTokenPool(*prompts.shape, position=position).double()
+    pool = PrependedTokenPool(*prompts.shape).double()
+    add_position(SimpleNamespace(backbone=vit, pools=[pool]))
     head = nn.Linear(vit.dim, len(GOLDEN("l2p/bias"))).double()
     parameters = {
         "keys": keys.key,
@@ -110,13 +111,13 @@ def test_published_moving_reference(tmp_path: Path) -> None:
         g_length=GOLDEN("ema/g_prompts").shape[1] // 2,  # two blocks
         e_length=GOLDEN("ema/e_prompts").shape[1] // 3,
         initial_prompts=str(tmp_path),
-        position=True,
         evaluator=None,
         device="cpu",
         head={"input": "aligned", "alignment": "released", "coefficient": 0.6},
     )
     model = strategy.model.eval().double()
     model.whitening.momentum = 0.7
+    add_position(model)
     put(model.selector.inner.key, GOLDEN("ema/keys"))
     put(model.head.weight, GOLDEN("ema/weight"))
     put(model.head.bias, GOLDEN("ema/bias"))

@@ -9,7 +9,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import KeyValue, run_block
-from cl_prompts.prompts.gates import GateActivation, ScoreGate
+from cl_prompts.prompts.prefixes import GateActivation, ScoreGate
 from tests.golden_numbers import Golden, gradient, put
 
 GOLDEN = Golden("norga")

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.prompts.encoders import MLPEncoder
-from cl_prompts.prompts.parameterisations import Decomposed, Reparameterised
+from cl_prompts.prompts.additive import Decomposed
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.prompts.wrapped import Reparameterised
+from cl_prompts.strategies.base.prompt_form import encoder_of
 from tests.golden_numbers import Golden, gradient, put
 from tests.toy_vits import tiny_vit
 
@@ -27,7 +28,6 @@ POOLS: dict[str, Callable[[], nn.Module]] = {
     "shared prefix": lambda: SharedPrefix((0, 2), 3, 16, 2),
     "prefix pool": lambda: PrefixPool(4, (0, 2), 3, 16, 2),
 }
-every_pool = pytest.mark.parametrize("make", POOLS.values(), ids=POOLS.keys())
 
 
 def selection(n: int = 3) -> Selection:
@@ -41,10 +41,31 @@ def features(plan: PromptPlan) -> Tensor:
     return vit.class_features(vit.embed(images), plan)
 
 
+@pytest.mark.parametrize("name", ["mlp1", "lstm1"])
+def test_published_encoders(name: str) -> None:
+    pool = SharedTokens((0,), 4, 16)
+    encoder = encoder_of(name[:-1], 16, 6)
+    state = {}
+    for key, values in GOLDEN.state(f"pre/{name}/").items():
+        if key.startswith("module.") and int(key.split(".")[1]) < 4:
+            state[key.removeprefix("module.")] = values
+        if key.startswith("lstm_head."):
+            state[key.removeprefix("lstm_head.")] = values
+    encoder.load_state_dict(state)
+    put(pool.values, GOLDEN("pre/prompt"))
+    wrapped = Reparameterised(pool, encoder)
+    GOLDEN.close(wrapped.values[0], f"pre/{name}/output")
+    (wrapped.values[0] * GOLDEN("pre/loss_weight")).sum().backward()
+    GOLDEN.close(gradient(pool.values)[0], f"pre/{name}/grad_prompt")
+    for parameter, values in encoder.named_parameters():
+        published = f"{'lstm_head' if name == 'lstm1' else 'module'}.{parameter}"
+        GOLDEN.close(gradient(values), f"pre/{name}/grad/{published}")
+
+
 def test_published_decomposition() -> None:
     batch, n_tokens, dim = GOLDEN("dept/tokens").shape
     short = PrependedTokenPool(1, len(GOLDEN("dept/start/prompt")), dim)
-    pool = Decomposed(short, n_tokens=n_tokens, dim=dim, rank=len(GOLDEN("dept/B")), alpha=8)
+    pool = Decomposed(n_tokens=n_tokens, dim=dim, rank=len(GOLDEN("dept/B")), alpha=8)
     assert pool.scale == GOLDEN.number("dept/scaling")
     put(pool.a, GOLDEN("dept/start/A"))
     put(short.values, GOLDEN("dept/start/prompt"))
@@ -52,6 +73,7 @@ def test_published_decomposition() -> None:
     nothing = torch.zeros(batch, 1)
     chosen = Selection(nothing.long(), nothing, torch.ones(1))
     plan = pool.build(chosen)
+    plan.add(short.build(chosen))
     assert plan.offset is not None
     assert plan.prepended is not None
     sequence = torch.cat([plan.prepended, GOLDEN("dept/tokens") + plan.offset], dim=1)
@@ -62,35 +84,31 @@ def test_published_decomposition() -> None:
     GOLDEN.close(gradient(short.values), "dept/grad_prompt")
 
 
-@every_pool
-@pytest.mark.parametrize("per_entry", [False, True])
-def test_baking_changes_nothing_in_evaluation(
-    make: Callable[[], nn.Module], per_entry: bool
-) -> None:
-    pool = Reparameterised(make(), MLPEncoder(16, bottleneck=4), per_entry=per_entry)
+@pytest.mark.parametrize("make", POOLS.values(), ids=POOLS.keys())
+def test_baking_changes_nothing_in_evaluation(make: Callable[[], nn.Module]) -> None:
+    pool = Reparameterised(make(), encoder_of("lstm", 16, 0))
     before = features(pool.build(selection()))
     assert not torch.allclose(before, features(pool.pool.build(selection())), atol=1e-4)  # type: ignore[operator]
     pool.bake()
     assert torch.equal(features(pool.build(selection())), before)
     assert torch.equal(features(pool.pool.build(selection())), before)  # type: ignore[operator]
-    for encoder in pool.encoders:
-        for parameter in encoder.parameters():
-            nn.init.normal_(parameter)
+    for parameter in pool.encoder.parameters():
+        nn.init.normal_(parameter)
     assert torch.equal(features(pool.build(selection())), before)
-    twin = Reparameterised(make(), MLPEncoder(16, bottleneck=4), per_entry=per_entry)
+    twin = Reparameterised(make(), encoder_of("lstm", 16, 0))
     twin.load_state_dict(copy.deepcopy(pool.state_dict()))
     assert torch.equal(features(twin.build(selection())), before)
 
 
 def test_finished_slots_are_baked() -> None:
-    pool = Reparameterised(PrependedTokenPool(4, 3, 16), MLPEncoder(16), slots=2)
+    pool = Reparameterised(PrependedTokenPool(4, 3, 16), encoder_of("mlp", 16, 4), slots=2)
     start_task(pool, 0)
     assert not pool.baked.any()
     before = pool.values.detach().clone()
     start_task(pool, 1)
     assert pool.baked.tolist() == [True, True, False, False]
     torch.testing.assert_close(pool.values, before)
-    for parameter in pool.encoders.parameters():
+    for parameter in pool.encoder.parameters():
         nn.init.normal_(parameter)
     assert torch.equal(pool.values[:2], before[:2])
     assert not torch.allclose(pool.values[2:], before[2:])
@@ -99,21 +117,11 @@ def test_finished_slots_are_baked() -> None:
 def test_an_update_of_the_positional_embedding() -> None:
     vit = tiny_vit()
     images = torch.rand(2, 3, 16, 16)
-    pool = Decomposed(SharedTokens((), 1, 16), n_tokens=5, dim=16, rank=2)
+    pool = Decomposed(n_tokens=5, dim=16, rank=2)
     nn.init.normal_(pool.b)
     plan = pool.build(None)
     tokens = vit.embed(images)
     got = vit.blocks(tokens, plan, entry=vit.enter(tokens))
     with torch.no_grad():
-        vit.vit.pos_embed += pool.updates()
+        vit.vit.pos_embed += pool.update()
     torch.testing.assert_close(got, vit.blocks(vit.embed(images)), atol=1e-5, rtol=1e-5)
-
-
-def test_each_image_gets_the_updates_of_its_entries() -> None:
-    pool = Decomposed(PrependedTokenPool(4, 3, 16), n_tokens=5, dim=16, rank=2, size=4)
-    nn.init.normal_(pool.b)
-    offset = pool.build(selection()).offset
-    assert offset is not None
-    updates = pool.updates()
-    torch.testing.assert_close(offset[1], updates[1] + updates[3])
-    torch.testing.assert_close(offset[2], 2 * updates[2])

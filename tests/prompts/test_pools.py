@@ -54,22 +54,3 @@ def test_experts_begin_as_the_mean_of_their_predecessors_and_end_frozen() -> Non
     assert [v.requires_grad for v in twin.values] == [False, False, True]
     with pytest.raises(InputError, match="task 3 has no prompts: they were made for n_tasks=3"):
         fresh.start_task(3)
-
-
-def test_each_image_gets_its_experts_tokens() -> None:
-    experts = ExpertTokens(3, (1, 4), 2, 8, position=torch.ones(8))
-    index = torch.tensor([[2], [0]])
-    plan = experts.build(Selection(index, torch.zeros(2, 3), torch.ones(3)))
-    assert sorted(plan.pooled) == [1, 4]
-    assert torch.equal(plan.pooled[4].tokens()[0], experts.values[2][1] + 1)
-    assert torch.equal(plan.pooled[1].tokens()[1], experts.values[0][0] + 1)
-
-
-def test_a_third_expert_begins_as_the_mean_of_two() -> None:
-    experts = ExpertTokens(3, (0,), 2, 4)
-    for task in range(3):
-        experts.start_task(task)
-        with torch.no_grad():
-            experts.values[task].add_(task)
-    mean = (experts.values[0] + experts.values[1]) / 2
-    torch.testing.assert_close(experts.values[2], mean + 2)

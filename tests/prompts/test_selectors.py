@@ -10,8 +10,6 @@ from torch import Tensor
 from cl_prompts.prompts.selectors import (
     ClassTokenQuery,
     NearestKeys,
-    count_choices,
-    drawn,
     unit_rows,
 )
 from tests.toy_vits import tiny_vit
@@ -68,18 +66,6 @@ def test_match_is_the_sum_over_chosen_rows_averaged_over_the_batch(
     assert (keys.key.grad[untouched] == 0).all()
 
 
-def test_a_scale_changes_the_choice_but_not_the_distance(keys: NearestKeys, query: Tensor) -> None:
-    scale = torch.tensor([1.0, 1, 1, 1, 1, 1, 1, 0.0])  # the last key is at no distance
-    found = keys(query, scale=scale)
-    assert (found.index[:, 0] == 7).all()
-    assert torch.equal(found.distance, keys(query).distance)
-    assert torch.equal(found.scale, scale)
-
-
-def test_rows_limit_the_choice(keys: NearestKeys, query: Tensor) -> None:
-    assert torch.equal(keys(query, rows=3).index, nearest(query, keys.key[:3], 2))
-
-
 def test_count_scaling_prefers_rare_prompts_and_equal_counts_change_nothing() -> None:
     selector = NearestKeys(3, 4, count_scaled=True)
     query = torch.randn(20, 4)
@@ -90,12 +76,6 @@ def test_count_scaling_prefers_rare_prompts_and_equal_counts_change_nothing() ->
     assert (selector(query).index == 0).all()
     selector.observe(selector(query))
     assert selector.count.tolist() == [20, 1e6, 1e6]
-
-
-def test_choices_are_counted() -> None:
-    count = torch.tensor([0.0, 3.0, 0.0, 0.0, 0.0])
-    count_choices(torch.tensor([[0, 2], [2, 3]]), count)
-    assert count.tolist() == [1, 3, 2, 1, 0]
 
 
 def test_unit_rows_are_normalize_with_its_gradient() -> None:
@@ -109,17 +89,3 @@ def test_unit_rows_are_normalize_with_its_gradient() -> None:
         assert x.grad is not None
         found.append((unit, x.grad))
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "low", "high", "mean"),
-    [("normal", -9, 9, 0.0), ("uniform", -1, 1, 0.0), ("small", 0, 0.01, 0.005)],
-)
-def test_initial_distributions(name: str, low: float, high: float, mean: float) -> None:
-    values = drawn((200, 50), name)
-    assert values.min() >= low
-    assert values.max() <= high
-    assert values.mean().item() == pytest.approx(mean, abs=0.05 * high)
-    assert values.std().item() == pytest.approx(
-        {"normal": 1, "uniform": 3**-0.5, "small": 0.01 / 12**0.5}[name], 0.05
-    )

@@ -32,9 +32,6 @@ def test_a_version_changes_with_every_write() -> None:
         next(adapters.sets[1].parameters()).add_(1)
     assert adapters.version(0) == before[0]
     assert adapters.version(1) != before[1]
-    # Each may get the memory of the one before.
-    versions = [TaskAdapters(1, depth=2, dim=64).version(0) for _ in range(20)]
-    assert len(set(versions)) == 20
 
 
 def test_tasks_beyond_the_last_set() -> None:

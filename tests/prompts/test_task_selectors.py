@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from cl_prompts.prompts.components import AttentionWeights
 from cl_prompts.prompts.selectors import NearestKeys, Selection, count_choices
-from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.prompts.task_aware import TaskAware, start_task
 from cl_prompts.prompts.task_selectors import (
     BatchwisePrompt,
-    FrequencyPenalty,
     TaskSlots,
     copy_slot,
     slot_rows,
@@ -129,22 +128,26 @@ def test_majority_acts_in_training_only_unless_asked(keys: NearestKeys, query: T
     assert not torch.equal(leaking(query).index.sort(1).values, alone.sort(1).values)
 
 
-def test_frequency_penalty_turns_new_tasks_to_rare_rows(query: Tensor) -> None:
-    torch.manual_seed(0)
-    keys = NearestKeys(5, 16)
-    penalty = FrequencyPenalty(keys)
-    assert torch.equal(penalty(query).index, keys(query).index)  # alike before a second task
-    keys.count[:] = torch.tensor([8.0, 1, 1, 1, 9])
-    assert torch.equal(penalty(query).index, keys(query).index)
-    start_task(penalty, 1)
-    torch.testing.assert_close(penalty.frequency, torch.tensor([0.4, 0.05, 0.05, 0.05, 0.45]))
-    chosen = penalty(query)
-    literal = (
-        (1 - F.cosine_similarity(query[:, None], keys.key[None], dim=-1)) * penalty.frequency
-    ).argmin(1)
-    assert torch.equal(chosen.index[:, 0], literal)
-    assert set(chosen.index.flatten().tolist()) <= {1, 2, 3}
-    keys.observe(chosen)
-    assert keys.count.sum() == 30
-    torch.testing.assert_close(penalty.frequency.sum(), torch.tensor(1.0))  # fixed within the task
-    assert torch.equal(penalty.eval()(query).index, keys(query).index)
+def test_every_task_aware_part_is_found() -> None:
+    model = nn.Sequential(TaskSlots(NearestKeys(4, 8)), AttentionWeights(2, 4, 8, n_tasks=2))
+    start_task(model, 1)
+    assert [m.task for m in model.modules() if isinstance(m, TaskAware)] == [1, 1, 1]
+
+
+class Noting(TaskAware):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[tuple[int, int]] = []
+
+    def begin(self, task: int) -> None:
+        self.begun.append((self.task, task))
+
+
+def test_a_task_begins_once_and_tasks_may_be_left_out() -> None:
+    part = Noting()
+    for task in (0, 0, 3, 3):  # a resumed run announces its task again
+        start_task(part, task)
+    assert part.begun == [(-1, 0), (0, 3)]
+    assert part.task == 3

@@ -75,16 +75,6 @@ def test_entries_of_a_finished_task_become_their_average() -> None:
     assert not pool.sums.any()
 
 
-def test_the_average_is_part_of_the_state() -> None:
-    pool, twin = (AveragedPrompts(SharedTokens((0,), 3, 8), n=2) for _ in range(2))
-    pool.take_checkpoint()
-    twin.load_state_dict(pool.state_dict())
-    for each in (pool, twin):
-        put(each.inner.values, torch.ones(1, 3, 8))
-        each.take_checkpoint()
-    assert torch.equal(pool.eval().values, twin.eval().values)
-
-
 @pytest.mark.parametrize("setting", ["20_15_1", "10_6_4", "5_3_1"])
 def test_published_weights(setting: str) -> None:
     n, mean, std = (int(number) for number in setting.split("_"))

@@ -10,7 +10,7 @@ import torch
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import FlyPrompt, Router, SlowHeads
-from tests.golden_numbers import Golden, golden_strategy, put
+from tests.golden_numbers import Golden, add_position, golden_strategy, put
 from tests.toy_data import Blobs, Labelled
 from tests.toy_vits import lively_vit
 from tests.toys import fit, watch
@@ -29,7 +29,6 @@ def published() -> Any:
         period=2 * size,
         boundaries=False,
         prompt_length=3,
-        position=True,
         plugins=[
             Router(width=40, ridge=GOLDEN.number("ridge")),
             SlowHeads(decays=GOLDEN("ema_ratio").tolist()),
@@ -38,6 +37,7 @@ def published() -> Any:
         online_iter=1,
     )
     model = strategy.model
+    add_position(model)
     model.selector.statistics.expansion.matrix = GOLDEN("projection")
     for expert in range(3):
         put(model.pools[0].values[expert], GOLDEN("prompts0")[:, expert])

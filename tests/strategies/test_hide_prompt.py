@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.losses.centroids import centroid_contrast
+from cl_prompts.losses.classification import centroid_contrast
 from cl_prompts.prompts.prefixes import PrefixLayout
 from cl_prompts.strategies import HeadAlignment, HiDePrompt
 from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put

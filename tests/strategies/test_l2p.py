@@ -1,12 +1,9 @@
-"""L2P: prompts at the input, chosen by keys; slots, votes and diversity by name."""
+"""L2P: prompts at the input, chosen by keys; slots and votes by name."""
 
 from __future__ import annotations
 
-import pytest
-
-from cl_prompts.prompts.task_selectors import FrequencyPenalty
+from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from tests.toy_data import experiences
-from tests.toy_vits import lively_vit
 from tests.toys import fit, make
 
 
@@ -14,8 +11,12 @@ def test_usage_is_counted_once_per_image_and_prompt() -> None:
     strategy = fit(make("l2p"), experiences())
     updates = strategy.online_iter
     assert strategy.model.selector.count.sum() == 2 * updates * strategy.samples_seen
-    diverse = make("l2p", "class_incremental", backbone=lively_vit(), key_choice="diverse")
-    fit(diverse, experiences("class_incremental"))
-    assert isinstance(diverse.model.selector, FrequencyPenalty)
-    assert diverse.model.selector.frequency.sum() == pytest.approx(1)
-    assert diverse.model.selector.frequency.std() > 0
+
+
+def test_the_head_reads_prompts_and_a_vote_is_a_choice() -> None:
+    assert make("l2p").model.head_input == "prompt"
+    for vote in ("training", "always"):
+        selector = make("l2p", batchwise_prompt=vote).model.selector
+        assert isinstance(selector, BatchwisePrompt)
+        assert selector.in_evaluation == (vote == "always")
+    assert not isinstance(make("l2p").model.selector, BatchwisePrompt)

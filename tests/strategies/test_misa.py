@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import cl_prompts
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.files import save_prompts
 from cl_prompts.strategies import MISA
-from cl_prompts.training.forgetting_aware import ForgettingAware
-from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put
+from tests.golden_numbers import Golden, add_position, give_head, golden_strategy, gradient, put
 from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make
@@ -40,10 +39,10 @@ def published(folder: Path) -> Any:
         g_length=2,
         e_length=3,
         initial_prompts=str(folder),
-        position=True,
         slot_offset=False,
         all_keys=True,
     )
+    add_position(strategy.model)
     put(strategy.model.selector.inner.key, GOLDEN("keys"))
     give_head(strategy.model, GOLDEN)
     return strategy
@@ -89,10 +88,12 @@ def test_each_task_trains_its_own_entry_unless_released() -> None:
 
 
 def test_steps_of_the_warm_up_are_the_published_ones() -> None:
-    strategy = golden_strategy(MISA, 9, g_length=2, e_length=3, position=True)
+    strategy = golden_strategy(MISA, 9, g_length=2, e_length=3)
     model = strategy.model
-    projected = example().project(model)
-    projector = projected.encoders[0]
+    add_position(model)
+    script = example()
+    projected = script.project(model)
+    projector = projected.encoder
     named = {
         "backbone.fc.weight": model.head.weight,
         "backbone.fc.bias": model.head.bias,
@@ -100,13 +101,13 @@ def test_steps_of_the_warm_up_are_the_published_ones() -> None:
         "e_prompt.key": model.selector.inner.key,
         "e_prompt.prompts": projected.inner.values,
     }
-    for part, name in (("down", "fc1"), ("norm", "ln1"), ("up", "fc2")):
+    for part, name in ((0, "fc1"), (1, "ln1"), (3, "fc2")):
         for parameter in ("weight", "bias"):
-            named[f"proj_e_pt.{name}.{parameter}"] = getattr(getattr(projector, part), parameter)
+            named[f"proj_e_pt.{name}.{parameter}"] = getattr(projector[part], parameter)
     for name, values in named.items():
         put(values, GOLDEN(f"fam/start/{name}"))
     model.seen.copy_(GOLDEN("fam/open"))
-    fam = ForgettingAware(torch.optim.Adam(named.values(), lr=1e-3), rho=0.1)
+    fam = script.ForgettingAware(torch.optim.Adam(named.values(), lr=1e-3), rho=0.1)
     main = GOLDEN("images"), GOLDEN("labels")
     other = GOLDEN("other_images"), GOLDEN("other_labels")
     ascend = fam.ascend
@@ -122,7 +123,7 @@ def test_steps_of_the_warm_up_are_the_published_ones() -> None:
 
     fam.ascend = compare_ascent
     for number in ("step1", "step2"):
-        loss = example().step(model, fam, main, other)
+        loss = script.step(model, fam, main, other)
         assert loss == pytest.approx(GOLDEN.number(f"fam/{number}/loss_at_perturbed"), abs=1e-4)
         for name, values in named.items():
             GOLDEN.close(gradient(values), f"fam/{number}/grad/{name}", atol=1e-4)
@@ -134,7 +135,7 @@ def test_a_stream_begins_with_the_prompts_of_a_warm_up(tmp_path: Path) -> None:
     misa = make("misa")
     prompts = example().warm_up(misa, Blobs(30), tasks=2, epochs=1, lr=0.01, batch=8)
     file = tmp_path / "warm.safetensors"
-    save_prompts(file, prompts)
+    save_file(prompts, file)
     begun = make("misa", initial_prompts=str(file))
     assert torch.equal(begun.model.pools[1].values.flatten(1, 2), prompts["e_prompts"])
     assert torch.equal(begun.model.pools[0].values.flatten(0, 1), prompts["g_prompts"][0])

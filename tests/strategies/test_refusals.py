@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.strategies import (
-    Decomposed,
     Distillation,
     Encoded,
     Head,
@@ -23,7 +22,6 @@ from tests.toys import make
 
 AVERAGING = [PromptAveraging(checkpoints=3)]
 ENCODED = {"prompt_form": Encoded()}
-BY_ENTRY = {"prompt_form": Decomposed(per="entry")}
 SCALED = {"plugins": [HeadAlignment(feature_scale=0.5, restore=True)]}
 ROUTED = {"plugins": [Router()]}
 ROWS: list[tuple[str, dict[str, Any]]] = [
@@ -32,10 +30,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("coda_prompt", {"n_tasks": 10}),
     ("coda_prompt", {"plugins": AVERAGING}),
     ("coda_prompt", {"prompt_length": 3}),
-    ("coda_prompt", {"prompted_blocks": ()}),
-    ("coda_prompt", BY_ENTRY),
     ("dual_prompt", {"e_blocks": (4,)}),
-    ("dual_prompt", {"g_blocks": (1, 1)}),
     ("fine_tuning", {"plugins": [SelfRegulation()]}),
     ("hide_prompt", ENCODED),
     ("l2p", ROUTED),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.strategies import Head, SinglePrompt
-from tests.golden_numbers import Golden, give_head, golden_strategy, gradient, put
+from tests.golden_numbers import Golden, add_position, give_head, golden_strategy, gradient, put
 from tests.strategies.shared import golden_update
 
 GOLDEN = Golden("single_prompt")
@@ -19,9 +19,9 @@ def published(head: str) -> Any:
         SinglePrompt,
         9,
         prompt_length=3,
-        position=True,
         head=Head(kind="cosine" if head == "cos_sim" else "linear"),
     )
+    add_position(strategy.model)
     put(strategy.model.pools[0].values, GOLDEN("prompt"))
     give_head(strategy.model, GOLDEN, f"{head}/")
     return strategy

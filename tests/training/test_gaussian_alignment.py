@@ -156,13 +156,3 @@ def test_statistics_of_chosen_rows_and_known_classes_are_those_of_the_rows_alone
     assert alone.observed.tolist() == [True, False, True, False]
     for name in ("count", "mean", "spread"):
         torch.testing.assert_close(getattr(chosen, name), getattr(alone, name))
-
-
-@every
-def test_a_class_that_might_have_occurred_stays_without_statistics(
-    statistics: GaussianStatistics,
-) -> None:
-    features, labels = data(classes=2)
-    alignment = GaussianHeadAlignment(4, 3, statistics=statistics)
-    alignment.observe(features, labels, classes=[0, 1, 2])
-    assert alignment.observed.tolist() == [True, True, False]

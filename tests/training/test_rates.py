@@ -1,12 +1,14 @@
-"""CLIB's adaptive rate: phases, the test, and which way the pair moves."""
+"""Schedules, and CLIB's adaptive rate: phases, the test, and which way the pair moves."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
+import torch
+from torch import nn
 
-from cl_prompts.training.rates import AdaptiveRate
+from cl_prompts.training.rates import AdaptiveRate, learning_rate_factor, scale_learning_rates
 
 
 def run(
@@ -66,4 +68,21 @@ def test_the_latest_observations_count() -> None:
     assert rate.high == 1.0
     run(rate, 10, high=0.1, low=0.3, noise=0.001)
     assert rate.high < 1.0
-    assert all(len(f) <= 5 for f in rate.decreases.values())
+    assert all(len(f) <= 5 for f in rate.decreases)
+
+
+def test_cosine_falls_from_one_towards_zero() -> None:
+    found = [learning_rate_factor("cosine", epoch, 4) for epoch in range(5)]
+    assert found == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0])
+    assert learning_rate_factor("cosine", 0, 1) == 1
+
+
+def test_rates_are_scaled_from_what_they_were_at_first() -> None:
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.SGD(
+        [{"params": weights[:1], "lr": 0.1}, {"params": weights[1:], "lr": 0.4}]
+    )
+    for factor in (0.5, 0.25, 1.0):
+        scale_learning_rates(optimizer, factor)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([0.1 * factor, 0.4 * factor])

@@ -20,7 +20,7 @@ from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.base.task_pass import task_batches
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.rates import Schedule
 
 
 class AdapterStrategy(OnlineStrategy):

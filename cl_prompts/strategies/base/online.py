@@ -35,7 +35,7 @@ from cl_prompts.strategies.base.state import load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import Batch, RepeatedBatches, keyed_loader
 from cl_prompts.strategies.evaluation.eval_pass import EvalPass
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
-from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
+from cl_prompts.training.rates import Schedule, learning_rate_factor, scale_learning_rates
 
 Plugin = TypeVar("Plugin")
 

@@ -13,7 +13,7 @@ from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.prompted import innermost_selector
 from cl_prompts.models.routers import AnalyticRouter
-from cl_prompts.prompts.parameterisations import Decomposed
+from cl_prompts.prompts.additive import Decomposed
 from cl_prompts.prompts.selectors import Distribution, Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt

@@ -11,12 +11,11 @@ from cl_prompts.checks import Count, Positive, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.routers import AnalyticRouter
-from cl_prompts.prompts.encoders import LSTMEncoder, MLPEncoder
-from cl_prompts.prompts.parameterisations import Decomposed as DecomposedTokens
-from cl_prompts.prompts.parameterisations import Reparameterised
+from cl_prompts.prompts.additive import Decomposed as DecomposedTokens
 from cl_prompts.prompts.pools import PrependedTokenPool, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
+from cl_prompts.prompts.wrapped import Reparameterised
 from cl_prompts.strategies.base.settings import Settings
 
 #: pools of entries, among which a selector chooses
@@ -27,7 +26,7 @@ class Encoded(Settings):
     """Prompts that pass through a residual encoder during training.
 
     PRE, published for language models
-    (:class:`~cl_prompts.prompts.parameterisations.Reparameterised`). If each task has its own
+    (:class:`~cl_prompts.prompts.wrapped.Reparameterised`). If each task has its own
     prompts, the encoder's output replaces them when the next task starts.
 
     Example:
@@ -43,8 +42,6 @@ class Encoded(Settings):
     """A bidirectional ``"lstm"`` over the rows of a prompt, or an ``"mlp"`` on each row."""
     width: Count = 64
     """Width of the MLP's hidden layer."""
-    per_entry: bool = False
-    """One encoder for each entry of a pool instead of one for all."""
 
     def apply(self, model: ContinualModel, method: str) -> None:
         """Wrap the pools of a new model."""
@@ -57,19 +54,22 @@ class Encoded(Settings):
             )
         dim = model.backbone.dim
         for i in written:
-            pools[i] = Reparameterised(
-                pools[i],
-                LSTMEncoder(dim) if self.kind == "lstm" else MLPEncoder(dim, bottleneck=self.width),
-                per_entry=self.per_entry,
-                slots=slots_of(model, pools[i]),
-            )
+            encoder = encoder_of(self.kind, dim, self.width)
+            pools[i] = Reparameterised(pools[i], encoder, slots=slots_of(model, pools[i]))
+
+
+def encoder_of(kind: Literal["lstm", "mlp"], dim: int, width: int) -> nn.Module:
+    """Return PRE's encoder of rows: a bidirectional LSTM, or ``LN(W2 relu(W1 P + b1) + b2)``."""
+    if kind == "lstm":
+        return nn.LSTM(dim, dim // 2, batch_first=True, bidirectional=True)
+    return nn.Sequential(nn.Linear(dim, width), nn.ReLU(), nn.Linear(width, dim), nn.LayerNorm(dim))
 
 
 class Decomposed(Settings):
     """Low-rank update of the embedded tokens, in addition to the prompts.
 
     DePT, published for language models
-    (:class:`~cl_prompts.prompts.parameterisations.Decomposed`). At the end of a task, or every
+    (:class:`~cl_prompts.prompts.additive.Decomposed`). At the end of a task, or every
     ``period`` samples, the update is merged into the tokens, and a new one starts.
 
     Example:
@@ -81,9 +81,6 @@ class Decomposed(Settings):
         ['SharedPrefix', 'Decomposed']
     """
 
-    per: Literal["shared", "entry"] = "shared"
-    """``"shared"``: one update for all images; ``"entry"``: one per entry of the pool, summed over
-    an image's entries."""
     rank: Count = 11
     """Rank of the update; rank 11 and 5 tokens have as many parameters as 20 tokens on a ViT-B."""
     alpha: Positive = 8.0
@@ -92,21 +89,9 @@ class Decomposed(Settings):
     def apply(self, model: ContinualModel, method: str) -> None:
         """Add the update to the pools of a new model."""
         pools: nn.ModuleList = model.pools  # type: ignore[assignment]
-        size = 1
-        if self.per == "entry":
-            sizes = [len(pool.values) for pool in pools if isinstance(pool, ENTRIES)]
-            if not sizes:
-                raise InputError(
-                    f"prompt_form=Decomposed(per='entry') needs entries that images select, which"
-                    f" {method} does not have: use per='shared'"
-                )
-            # One selector serves all pools, so their sizes are equal.
-            size = sizes[0]
         vit = model.backbone
         pools.append(
-            DecomposedTokens(
-                n_tokens=vit.n_tokens, dim=vit.dim, rank=self.rank, size=size, alpha=self.alpha
-            )
+            DecomposedTokens(n_tokens=vit.n_tokens, dim=vit.dim, rank=self.rank, alpha=self.alpha)
         )
 
 
@@ -116,7 +101,7 @@ PROMPT_FORMS: dict[str, type[PromptForm]] = {"decomposed": Decomposed, "encoded"
 
 
 def prompt_forms(given: Any) -> list[PromptForm]:
-    """Return the forms of prompts for a setting, those that add pools first.
+    """Return the forms of prompts for a setting.
 
     Args:
         given: a form, several forms, or a mapping of their names to settings.
@@ -133,7 +118,7 @@ def prompt_forms(given: Any) -> list[PromptForm]:
     for form in forms:
         if not isinstance(form, PromptForm):
             raise InputError(f"prompt_form is {shown(form)}: give Encoded(...) or Decomposed(...)")
-    # Decomposed(per="entry") counts the entries of pools before they are wrapped.
+    # In one order, whatever the given one, so that random draws are the same.
     return sorted(forms, key=lambda form: isinstance(form, Encoded))
 
 

@@ -9,7 +9,7 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cl_prompts.backbones.pixels import check_pixels, check_targets
+from cl_prompts.backbones.pixels import check_input, check_targets
 from cl_prompts.datasets.collate import HeldOutItems
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import ContinualModel, finite
@@ -65,8 +65,8 @@ class EvalPass:
         """
         model = self.model
         if not self.images:
-            vit, n_classes = model.backbone, model.n_classes + self.beyond
-            check_pixels(images, vit.image_size, normalised=not vit.normalises)
+            check_input(model.backbone, images)
+            n_classes = model.n_classes + self.beyond
             check_targets(labels, n_classes, multi_label=model.multi_label)
         logits = model.run(images).logits
         check_finite(torch.arange(self.images, self.images + len(logits)), logits)

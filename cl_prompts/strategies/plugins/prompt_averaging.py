@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from cl_prompts.checks import Count, Positive
-from cl_prompts.prompts.parameterisations import Reparameterised
-from cl_prompts.prompts.wrapped import AveragedPrompts
+from cl_prompts.prompts.wrapped import AveragedPrompts, Reparameterised
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
