@@ -23,7 +23,9 @@ CARD = ASSETS / "glyph_vit_tiny.md"
 def test_card_states_what_is_recomputed():
     """Of the shipped weights; the baselines' rows come from the tool's last lines."""
     shipped = pretrain_glyphs.load(WEIGHTS)
-    measured = pretrain_glyphs.probe_digits(lambda images: shipped(pretrain_glyphs.normalise(images)))
+    measured = pretrain_glyphs.probe_digits(
+        lambda images: shipped(pretrain_glyphs.normalise(images))
+    )
     row = r"^\| shipped \| ([\d.]+) \| ([\d.]+) \|$"
     (stated,) = re.findall(row, CARD.read_text("utf-8"), re.MULTILINE)
     assert measured == pytest.approx(tuple(map(float, stated)), abs=0.01)
