@@ -18,8 +18,8 @@ from rich.console import Console
 from cl_prompts.backbones.devices import cores, threads
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.executors.launching import Job, Launching
-from cl_prompts.experiments.executors.signals import Interrupted, stop_requests, stop_says
-from cl_prompts.experiments.executors.submissions import Fault, queue_of
+from cl_prompts.experiments.executors.signals import Interrupted, stop_says
+from cl_prompts.experiments.executors.submissions import Fault, job_ends
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
 from cl_prompts.experiments.run_folder.files import read_json
 from cl_prompts.experiments.run_folder.plans import (
@@ -253,14 +253,8 @@ def executed(
     if how.kind == "local" and (how.jobs or 1) == 1:
         yield from _one_after_another(jobs, display, resources)
         return
-    where: Any = {"device": jobs[0].run.settings.device, "out": out}
-    threads_here = torch.get_num_threads()
-    with (
-        queue_of(jobs, how, display, **where, threads=threads_here) as queue,
-        stop_requests() as request,
-    ):
-        yield from queue.ends(request)
-        request.obey()
+    device = jobs[0].run.settings.device
+    yield from job_ends(jobs, how, display, device=device, out=out, threads=torch.get_num_threads())
 
 
 def _one_after_another(

@@ -42,8 +42,6 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             executor_of(Launching(kind), "cpu", tmp_path, 1)
 
     cases: dict[str, Callable[[], object]] = {
-        "no jobs": lambda: Launching(jobs=0),
-        "no such launcher": lambda: Launching("rai"),
         "cpus here": lambda: Launching(cpus=2),
         "half a gpu of slurm": lambda: Launching("slurm", gpus=0.5),
         "no ray": lambda: missing("ray", "ray"),
@@ -171,15 +169,6 @@ def test_only_deaths_of_a_run_itself_are_counted(
     assert str(found["ncm seed 1"]) == "its process died 3 times"
     assert found["ncm seed 2"] is None
     assert not executor.does
-
-
-def test_a_refused_job_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(job: RunJob) -> BaseException:
-        raise RuntimeError("invalid partition")
-
-    _, found, _ = ended(tmp_path, monkeypatch, [refuses, finishes])
-    assert str(found["ncm seed 1"]) == "its job was refused: invalid partition"
-    assert found["ncm seed 2"] is None
 
 
 def test_a_signal_stops_running_jobs_and_starts_no_others(
