@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from timeit import repeat
-
-import torch
+from typing import Any
 
 from cl_prompts.backbones.catalog import EMBEDDED
-from cl_prompts.backbones.devices import threads
 from cl_prompts.datasets.survey import Survey
-from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.recipes.values import yaml_text
-from cl_prompts.experiments.runner.building import Resources, build_run
-from cl_prompts.experiments.runner.run import takes_one_thread
 from cl_prompts.experiments.trained.training import backbone_for
 
 #: least number of anytime points of a curve
 POINTS = 20
 _LARGEST_BATCH = 32
-SEEDS = (1, 2, 3)
-_START = 15.0  # seconds to import the package and to write the report
 
 
 def every_for(n_train: int) -> int:
@@ -45,48 +35,16 @@ def tasks_for(n_classes: int) -> int:
     return min(n_classes, 5, max(2, n_classes // 2))
 
 
-def strategies_for(found: Survey) -> tuple[str, str, str]:
-    """Return the recommended method, a baseline, and a prompt method to compare."""
-    if found.multi_label:
-        return "recommended", "multi_label_ridge", "multi_lane"
-    # S-Prompts were published for consecutive domains.
-    return "recommended", "ncm", "s_prompt" if len(found.domains) > 1 else "mvp"
-
-
-def minutes_for(recipe: Path) -> int:
-    """Estimate how many minutes ``cl-prompts run`` takes with a proposed recipe.
-
-    For each strategy it times one forward pass and one solution of the classifier, with random
-    weights.
-    """
-    resources, seconds = Resources(quick=True), 0.0
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of random weights
-        for settings in plan(str(recipe), ["weights=random", f"seed={SEEDS[0]}"]):
-            with threads(one=takes_one_thread(settings)):
-                seconds += _seconds_of_run(settings, resources)
-    return math.ceil((_START + len(SEEDS) * seconds) / 60)
-
-
-def _seconds_of_run(settings: RunConfig, resources: Resources) -> float:
-    run = build_run(settings, resources)
-    train, model = run.data.train, run.strategy.model
-    n, size = len(train), min(settings.options["train_mb_size"], len(train))
-    images = torch.stack([train[row][0] for row in range(size)]).to(run.strategy.device)
-    features = model.features(images)
-    labels = torch.as_tensor(train.targets[:size], device=features.device)
-    annotated = torch.ones(model.n_classes, dtype=torch.bool, device=features.device)
-
-    def solution() -> torch.Tensor:
-        model.learn(features, labels, annotated)
-        return model.head.logits(features)
-
-    def fastest(work: Callable[[], torch.Tensor]) -> float:
-        return min(repeat(lambda: work().cpu(), number=1, repeat=3))
-
-    points = n // settings.evaluation["every"] + run.split.n_tasks
-    forward = fastest(lambda: model.features(images)) / size * (n + len(run.data.test))
-    return forward + points * fastest(solution)
+def stream_for(found: Survey) -> tuple[str, dict[str, Any]]:
+    """Return a scenario in words and as settings."""
+    if len(found.domains) > 1:
+        order = {"domain_order": list(found.domains), "announced": True}
+        words = f"{len(found.domains)} domains in sequence"
+        return words, {"name": "domain_incremental", **order}
+    scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
+    n_tasks = tasks_for(len(found.classes))
+    shares = {"disjoint_percent": 50, "blurry_percent": 10}
+    return f"Si-Blurry in {n_tasks} tasks", {"name": scenario, "n_tasks": n_tasks, **shares}
 
 
 def recipe_for(
@@ -100,38 +58,33 @@ def recipe_for(
         backbone: the backbone that the user wants; None for a proposal.
         weights: file of its weights.
     """
-    n, n_classes = len(found.train), len(found.classes)
+    n = len(found.train)
     every = every_for(n)
     chosen, size = backbone_for(found, backbone)
-    first, baseline, prompts = strategies_for(found)
+    words, stream = stream_for(found)
+    # S-Prompts were published for consecutive domains.
+    baseline, prompts = "ncm", "s_prompt" if len(found.domains) > 1 else "mvp"
+    if found.multi_label:
+        baseline, prompts = "multi_label_ridge", "multi_lane"
     file = {} if weights is None else {"weights": str(weights.resolve())}
     batch = min(_LARGEST_BATCH, every)
-    if len(found.domains) > 1:
-        words = f"{len(found.domains)} domains in sequence"
-        order = {"domain_order": list(found.domains), "announced": True}
-        stream = {"name": "domain_incremental", **order}
-    else:
-        words = f"Si-Blurry in {tasks_for(n_classes)} tasks"
-        scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
-        shares = {"disjoint_percent": 50, "blurry_percent": 10}
-        stream = {"name": scenario, "n_tasks": tasks_for(n_classes), **shares}
     recipe = {
         "dataset": found.settings,
         "scenario": stream,
         "backbone": {"name": chosen, **file, "image_size": size},
         "evaluation": {"every": every},
         "training": {"train_mb_size": batch, "train_epochs": 1, "online_iter": 3, "lr": 5e-3},
-        "strategies": {first: {}, baseline: {}, prompts: {}},
-        "run": [first, baseline],
-        "seeds": list(SEEDS),
+        "strategies": {"recommended": {}, baseline: {}, prompts: {}},
+        "run": ["recommended", baseline],
+        "seeds": [1, 2, 3],
     }
-    colours = "in colour" if found.colourful else "in grey"
     notes = {
-        "n_tasks": f"of {n_classes} classes",
-        "image_size": f"median shorter side of the images: {found.shorter_side}, {colours}",
+        "n_tasks": f"of {len(found.classes)} classes",
+        "image_size": f"median shorter side of the images: {found.shorter_side}, "
+        + ("in colour" if found.colourful else "in grey"),
         "announced": "false: the learner does not know where a domain ends",
         "every": f"samples between two anytime points: {n // every} on a stream of {n}",
-        first: "closed form, half of all blocks",
+        "recommended": "closed form, half of all blocks",
         baseline: "baseline",
         prompts: f"prompts, to compare: cl-prompts run {name}.yaml strategy={prompts}",
     }

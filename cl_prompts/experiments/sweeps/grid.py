@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cl_prompts.checks import doubled, shown
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import SEEDS, RunConfig, plan
 from cl_prompts.experiments.recipes.values import as_seeds, divided, parsed, plain
 from cl_prompts.user_code import extra
 
-#: settings that do not change the numbers of a run
-HOW = ("device", "num_workers", "checkpoint_every", "tracker")
 #: keys whose lists a recipe itself expands
 EXPANDED = ("strategy", "strategies", "run", "seed", "seeds", "orders")
 #: digits of numbers that a search chooses
@@ -43,8 +41,7 @@ def grid(recipe: str, texts: Sequence[str] = ()) -> list[RunConfig]:
         Distinct runs in the order of the combinations, the last key changing first.
 
     Raises:
-        InputError: a combination that ``plan`` refuses, or several values of a key that does not
-            change the numbers.
+        InputError: a combination that ``plan`` refuses, or a range of numbers.
     """
     found: dict[str, RunConfig] = {}
     for combination in itertools.product(*map(_axis, texts)):
@@ -68,10 +65,7 @@ def _axis(text: str) -> list[str]:
             f"{name} has the range {shown(value)}, which needs a search: add --sampler tpe, or give"
             " single values, such as lr=1e-3,1e-2"
         )
-    values = list(divided(value))
-    if len(values) > 1 and name in HOW:
-        raise InputError(f"{name} is {shown(value)} and does not change the numbers: give one")
-    return [f"{name}={part}" for part in values]
+    return [f"{name}={part}" for part in divided(value)]
 
 
 @dataclass(frozen=True)
@@ -97,21 +91,19 @@ class SearchSpace:
         (['lr', 'pool_size'], ('strategy=mvp',), ('seed=1-3',))
 
         Raises:
-            InputError: a decreasing range, a repeated key, nothing to choose, or a missing Optuna.
+            InputError: a decreasing range, nothing to choose, or a missing Optuna.
         """
         axes: dict[str, Any] = {}
-        fixed, seeds, names = [], [], []
+        fixed, seeds = [], []
         for text in texts:
             key, _, value = text.partition("=")
-            names.append(key.strip())
-            if names[-1] in (*SEEDS, "seeds"):
+            name = key.strip()
+            if name in (*SEEDS, "seeds"):
                 seeds.append(text)
-            elif axis := None if names[-1] in (*EXPANDED, *HOW) else axis_of(names[-1], value):
-                axes[names[-1]] = axis
+            elif axis := None if name in EXPANDED else axis_of(name, value):
+                axes[name] = axis
             else:
                 fixed.append(text)
-        if twice := doubled(name for name in names if name in axes):
-            raise InputError(f"{twice} is given twice")
         if not axes:
             raise InputError(
                 "a search needs settings to choose: give a range such as lr=1e-4..1e-1, or several"

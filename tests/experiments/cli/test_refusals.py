@@ -46,6 +46,7 @@ LINES = [
     "predict latest x.png",
     "run digits --resume run",
     "run digits --jobs 0",
+    "sweep digits strategy=er lr=1..2 --sampler tpe --objective aauc",
     "run --resume nowhere",
     "train nowhere",
     "train broken --name a/b",
@@ -128,9 +129,7 @@ LINES = [
     "validate digits weights=nothing.safetensors",
     "validate digits weights=3",
     "sweep digits strategy=er lr=1,x",
-    "sweep digits strategy=er device=cpu,cuda",
     "sweep digits strategy=er lr=1e-4..1e-1",
-    "sweep digits strategy=er --trials 3",
 ]
 
 
