@@ -7,6 +7,7 @@ import hashlib
 import operator
 import reprlib
 import traceback
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -203,9 +204,4 @@ def doubled(items: Iterable[Item]) -> Item | None:
     >>> doubled("abcb"), doubled("abc")
     ('b', None)
     """
-    met: set[Item] = set()
-    for item in items:
-        if item in met:
-            return item
-        met.add(item)
-    return None
+    return next((item for item, n in Counter(items).items() if n > 1), None)

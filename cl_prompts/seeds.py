@@ -58,17 +58,6 @@ def set_global_states(states: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def borrowed_generator() -> Iterator[torch.Generator]:
-    """Yield torch's global CPU generator, and restore its state afterwards."""
-    generator = torch.default_generator
-    outside = generator.get_state()
-    try:
-        yield generator
-    finally:
-        generator.set_state(outside)
-
-
-@contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generators, and restore their states afterwards.
 
@@ -79,8 +68,7 @@ def seeded(seed: int) -> Iterator[None]:
         >>> bool((torch.get_rng_state() == before).all())
         True
     """
-    devices = range(torch.cuda.device_count())
     # fork_rng warns where it has to find several devices itself.
-    with borrowed_generator(), torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

@@ -290,8 +290,6 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], message: st
     Raises:
         AssertionError: they differ; the message names the entries.
     """
-    wrong = first.keys() ^ second.keys()
-    for name in first.keys() & second.keys():
-        if not torch.equal(first[name], second[name]):
-            wrong.add(name)
-    assert not wrong, f"{message}: {', '.join(sorted(wrong)[:5])}"
+    torch.testing.assert_close(
+        first, second, rtol=0, atol=0, msg=lambda details: f"{message}: {details}"
+    )

@@ -256,7 +256,7 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     for kind in ("strategies", "scenarios", "datasets"):
         groups += [entry["settings"] for entry in known[kind].values()]
     keys = {*NAMED, "strategy", "seed"}.union(*groups)
-    words = {"recipe": recipe_names(), "settings": [f"{key}=" for key in sorted(keys)]}
+    words = {"recipe": [*recipe_names()], "settings": [f"{key}=" for key in sorted(keys)]}
     for command in choices.choices.values():
         for action in command._actions:  # noqa: SLF001 - argparse has no other list of them
             if action.dest in words:

@@ -118,8 +118,7 @@ def print_or_write(text: str, out: Path | None) -> None:
     if out is None:
         print(text)
     else:
-        # Names of files and classes may not be UTF-8.
-        files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
+        files.write_new(out, [f"{text}\n".encode()])
 
 
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:

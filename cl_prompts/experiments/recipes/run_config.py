@@ -124,14 +124,12 @@ class RunConfig:
         Raises:
             InputError: the text is damaged, or names other code.
         """
+        from pydantic import TypeAdapter, ValidationError  # slow import
+
         try:
-            settings = cls(**fits("the text", values.yaml_of(text), Arguments))
-            if settings.parent is not None:
-                settings.parent = Parent(**fits("parent", settings.parent, Arguments))
-        except (yaml.YAMLError, TypeError, InputError) as error:
+            settings = TypeAdapter(cls).validate_python(values.yaml_of(text))
+        except (yaml.YAMLError, ValidationError) as error:
             raise InputError(f"this is not a run configuration: {error}") from error
-        for key, kind in get_type_hints(cls, include_extras=True).items():
-            fits(key, getattr(settings, key), kind)
         # Before any look-up, which imports dotted names.
         check_trust(settings.imported(), trust_code)
         return settings.checked()
