@@ -62,7 +62,7 @@ def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, o
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or number < low or (high is not None and number > high):
+    if number is None or not low <= number <= (number if high is None else high):
         limit = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise InputError(
             f"{name} must be a whole number {limit}{f' ({of})' if of else ''}, not {shown(value)}"

@@ -48,13 +48,11 @@ def global_states() -> dict[str, Any]:
 
 
 def set_global_states(states: Mapping[str, Any]) -> None:
-    """Restore the states of :func:`global_states` that are given."""
+    """Restore the states of :func:`global_states`."""
     torch.set_rng_state(states["torch"])
-    if "numpy" in states:
-        kind, words, *rest = states["numpy"]
-        np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
-    if "python" in states:
-        random.setstate(states["python"])
+    kind, words, *rest = states["numpy"]
+    np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
+    random.setstate(states["python"])
 
 
 @contextmanager

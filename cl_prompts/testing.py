@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,9 @@ N_CLASSES = 6
 N_TASKS = 3
 #: scenario -> its toy stream
 STREAMS: dict[str, Callable[..., Any]] = {
-    "si_blurry": lambda train, test: si_blurry_benchmark(train, test, n_tasks=N_TASKS, seed=3),
-    "class_incremental": lambda train, test: class_incremental_benchmark(
-        train, test, n_tasks=N_TASKS
-    ),
-    "mlcil": lambda train, test: mlcil_benchmark(train, test, protocol="B0-C2"),
+    "si_blurry": partial(si_blurry_benchmark, n_tasks=N_TASKS, seed=3),
+    "class_incremental": partial(class_incremental_benchmark, n_tasks=N_TASKS),
+    "mlcil": partial(mlcil_benchmark, protocol="B0-C2"),
 }
 
 

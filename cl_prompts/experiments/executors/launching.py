@@ -74,12 +74,10 @@ class Job:
     Attributes:
         number: number of the job, from 1.
         label: its short name.
-        home: working directory of the command, for relative paths.
     """
 
     number: int
     label: str
-    home: str
 
     @property
     def finished(self) -> bool:
@@ -107,7 +105,6 @@ def execute_job(job: Job, threads: int | None = None) -> None:
     """
     if threads is not None:
         _use_threads(threads)
-    os.chdir(job.home)
     with suppress(Interrupted):  # its state is saved
         job.execute()
 
@@ -216,7 +213,7 @@ class RayTasks:
 
     def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
         """Submit a function to Ray."""
-        task = self._task.remote(function, *arguments, self._threads)
+        task = self._task.remote(os.getcwd(), function, *arguments, self._threads)
         future: Future[None] = task.future()
         self._tasks[future] = task
         return future
@@ -231,7 +228,8 @@ class RayTasks:
         self._ray.shutdown()
 
 
-def _as_task(function: Callable[..., None], *arguments: Any) -> None:
+def _as_task(home: str, function: Callable[..., None], *arguments: Any) -> None:
+    os.chdir(home)
     # Ray stops tasks by SIGINT, which background processes of a shell ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     function(*arguments)

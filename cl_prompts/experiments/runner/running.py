@@ -218,9 +218,8 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
 def jobs_of(runs: Sequence[PlannedRun]) -> list[RunJob]:
     """Return jobs for the unfinished runs, with number and label among all runs."""
     settings = [run.settings for run in runs]
-    home = str(Path.cwd())
     return [
-        RunJob(number, label, home, run)
+        RunJob(number, label, run)
         for number, (label, run) in enumerate(zip(labels_of_runs(settings), runs, strict=True), 1)
         if run.state != "finished"
     ]

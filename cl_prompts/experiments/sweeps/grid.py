@@ -18,8 +18,6 @@ from cl_prompts.user_code import extra
 
 #: keys whose lists a recipe itself expands
 EXPANDED = ("strategy", "strategies", "run", "seed", "seeds", "orders")
-#: digits of numbers that a search chooses
-_DIGITS = 3
 #: ratio of the ends from which a range is logarithmic
 _LOG_FROM = 10
 
@@ -114,14 +112,13 @@ class SearchSpace:
     @property
     def ends(self) -> list[list[str]]:
         """Settings that together contain both ends of each range and all values of each list."""
-        found = {
-            key: getattr(axis, "choices", None) or (axis.low, axis.high)
-            for key, axis in self.axes.items()
-        }
+        found = [
+            getattr(axis, "choices", None) or (axis.low, axis.high) for axis in self.axes.values()
+        ]
         texts = []
-        for n in range(max(map(len, found.values()))):
-            nth = {key: values[min(n, len(values) - 1)] for key, values in found.items()}
-            texts.append(self.written(nth))
+        for n in range(max(map(len, found))):
+            nth = [values[min(n, len(values) - 1)] for values in found]
+            texts.append(self.written(dict(zip(self.axes, nth, strict=True))))
         return texts
 
     def written(self, values: Mapping[str, Any]) -> list[str]:
@@ -130,15 +127,11 @@ class SearchSpace:
         >>> SearchSpace.of(["lr=1e-4..1e-1"]).written({"lr": 0.0123456})
         ['lr=0.0123']
         """
-        texts = []
-        for key, axis in self.axes.items():
-            value = values[key]
-            if isinstance(value, float):
-                short = float(f"{value:.{_DIGITS}g}")
-                # Rounding may leave the range.
-                value = min(max(short, axis.low), axis.high)
-            texts.append(f"{key}={value}")
-        return texts
+        chosen = {key: values[key] for key in self.axes}
+        return [
+            f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in chosen.items()
+        ]
 
 
 def axis_of(key: str, text: str) -> Any:

@@ -255,11 +255,8 @@ def _learn_in_shards(
     try:
         blank = plan.blank.save(place / "blank")
         parts = [slice(k, None, shards) for k in range(shards)]
-        home = str(Path.cwd())
         jobs = [
-            ShardJob(
-                k, f"shard {k}", home, blank, plan.images[part], plan.labels[part], place / str(k)
-            )
+            ShardJob(k, f"shard {k}", blank, plan.images[part], plan.labels[part], place / str(k))
             for k, part in enumerate(parts, 1)
             if plan.images[part]
         ]
