@@ -83,15 +83,12 @@ def init(
         from cl_prompts.backbones.weights import check_backbone
 
         check_backbone(backbone)
-    if weights is not None and not weights.is_file():
-        raise InputError(f"weight file {weights} does not exist: check --weights")
     with outcomes.progress("image files opened") as progress:
         found = survey(place, test_percent=test_percent, seed=seed, progress=progress)
     for line in (*found.lines(), *warnings_on(found, backbone)):
         print(line)
     files.replace(out, [recipe_for(found, name, backbone, weights).encode()])
     print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
-    print(outcomes.next_steps([Path("latest")], "then"))
 
 
 def validate(
@@ -163,8 +160,7 @@ def run(
         runs = plan(str(recipe), settings)
         from cl_prompts.experiments.runner.running import run_all
 
-        share: Any = {"out": out, "console": console, "command": command_line}
-        folders = run_all(runs, jobs=jobs, **share)
+        folders = run_all(runs, out=out, console=console, command=command_line, jobs=jobs)
         finished = _collect(folders, out / runs[0].recipe, console)
         if runs[0].dataset["name"] in ("folder", "csv", "hf"):
             print(outcomes.next_steps(finished))

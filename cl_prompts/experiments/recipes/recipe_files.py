@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from cl_prompts.catalog import catalog
-from cl_prompts.checks import doubled, is_one_name, shown
+from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import CODE, LISTS, NESTED, parameters
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, yaml_of
@@ -181,17 +181,14 @@ def running(key: str, value: object) -> list[str]:
     """Return the canonical names of strategies to run; ``["all"]`` stands for all with settings.
 
     Raises:
-        InputError: no name, an unknown strategy, or one named twice.
+        InputError: no name, or an unknown strategy.
     """
     names = as_list(value)
     if not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"{key} is {shown(value)}: give a name, or several as a,b")
     if names == ["all"]:
         return names
-    found = [canonical_name(name) for name in names]
-    if twice := doubled(found):
-        raise InputError(f"{key} names {twice!r} twice: name each strategy once")
-    return found
+    return list(dict.fromkeys(map(canonical_name, names)))
 
 
 def kept(section: str, settings: Arguments, name: str) -> Arguments:

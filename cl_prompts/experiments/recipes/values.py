@@ -131,14 +131,14 @@ def as_seeds(key: str, value: object) -> list[int]:
     return list(found)
 
 
-def as_orders(value: object, scenario: Arguments) -> list[str]:
+def as_orders(value: object) -> list[str]:
     """Read class orders such as ``random:5,easy,hard``; None: the one of the scenario, ``""``.
 
-    >>> as_orders("random:2,hard", {"class_order": None})
+    >>> as_orders("random:2,hard")
     ['random 1', 'random 2', 'hard']
 
     Raises:
-        InputError: other names, more random orders than 1,000, or a scenario whose order is fixed.
+        InputError: other names, or more random orders than 1,000.
     """
     found: dict[str, None] = {}
     for part in as_list(value):
@@ -152,8 +152,6 @@ def as_orders(value: object, scenario: Arguments) -> list[str]:
                 f"orders has {shown(part)}: give random:N with 1 to 1,000 orders, easy or hard,"
                 " such as orders=random:5,easy,hard"
             )
-    if any(found) and scenario.get("class_order", ...) is not None:
-        raise InputError("orders needs a scenario with a class_order that is not set")
     return list(found)
 
 

@@ -4,16 +4,15 @@ spaces of a search such as ``lr=1e-4..1e-1 selector=a,b``."""
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import SEEDS, RunConfig, plan
-from cl_prompts.experiments.recipes.values import as_seeds, divided, parsed, plain
+from cl_prompts.experiments.recipes.values import as_seeds, divided, parsed
 from cl_prompts.user_code import extra
 
 #: keys whose lists a recipe itself expands
@@ -45,7 +44,7 @@ def grid(recipe: str, texts: Sequence[str] = ()) -> list[RunConfig]:
     for combination in itertools.product(*map(_axis, texts)):
         for run in plan(recipe, combination):
             # 0.1 and 1e-1 make one run, and so do values of a key that a strategy does not use.
-            found.setdefault(json.dumps(plain(asdict(run))), run)
+            found.setdefault(repr(run), run)
     return list(found.values())
 
 

@@ -10,20 +10,14 @@ import pytest
 from cl_prompts.experiments.recipes.parameters import (
     FILLED,
     Parameter,
-    described,
     parameters,
     strategy_options,
     validated,
 )
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.strategies import STRATEGIES, strategy_class
-from tests.experiments import own_parts
 
 OWN = "tests.experiments.own_parts"
-
-
-def test_parameters_of_a_function() -> None:
-    assert list(described(own_parts.stripes)) == ["image_size", "seed", "per_class", "n_classes"]
 
 
 def test_sections_leave_out_what_the_runner_fills_in() -> None:

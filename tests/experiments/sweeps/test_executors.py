@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import signal
 import sys
@@ -196,23 +195,6 @@ def test_a_fault_that_ends_the_command_stops_the_other_runs(
     # The traceback, still alive, keeps no generator from being closed.
     assert caught.value is fault
     assert executor.stopped
-
-
-def test_a_worker_is_told_to_end_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-
-    def kill(process: int, number: int) -> None:
-        told.append(number)
-        if len(told) == 2:
-            raise ProcessLookupError
-
-    monkeypatch.setattr(launching.os, "kill", kill)
-    monkeypatch.setattr(launching.time, "sleep", lambda seconds: None)
-    theirs, ours = multiprocessing.Pipe(duplex=False)
-    ours.close()
-    with pytest.raises(ProcessLookupError):
-        launching._end_with(theirs)
-    assert told == [signal.SIGTERM] * 2
 
 
 # ------------------------------------------------------------------------------ real processes

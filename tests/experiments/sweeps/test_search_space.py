@@ -42,11 +42,3 @@ def test_chosen_numbers_are_short() -> None:
     assert space.ends == [["lr=0.123", "n=1"], ["lr=0.988", "n=4"]]
     space = SearchSpace.of(["n=1,2,3", "lr=1..2"])
     assert space.ends == [["n=1", "lr=1"], ["n=2", "lr=2"], ["n=3", "lr=2"]]
-
-
-def test_other_settings_and_seeds_stay_fixed() -> None:
-    space = SearchSpace.of(["strategy=mvp", "lr=0.1,0.2", "seed=1-3", "stream_seed=4", "every=50"])
-    assert list(space.axes) == ["lr"]
-    assert space.fixed == ("strategy=mvp", "every=50")
-    assert space.seeds == ("seed=1-3", "stream_seed=4")
-    assert space.written({"lr": "0.2"}) == ["lr=0.2"]
