@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -143,8 +143,13 @@ class Processes:
         )
 
     def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
-        """Submit a function to the pool."""
-        return self._pool.submit(function, *arguments)
+        """Submit a function to the pool; a broken pool gives a future with its error."""
+        try:
+            return self._pool.submit(function, *arguments)
+        except BrokenExecutor as error:
+            broken: Future[None] = Future()
+            broken.set_exception(error)
+            return broken
 
     def renew(self) -> None:
         """Start new processes after one died; the others save their state and end."""

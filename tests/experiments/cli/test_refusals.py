@@ -70,6 +70,7 @@ LINES = [
     "run digit_domains orders=easy",
     # Recipes
     *(f"validate {name}" for name in RECIPES),
+    "validate missing.yaml",
     # Keys
     "validate digits pool_siz=3",
     "validate digits n_selectors=3",
