@@ -22,7 +22,6 @@ Kind = Literal["scenario", "data set"]
 Trust = bool | Collection[str]
 """Dotted names that may be imported: True for any, False for none."""
 
-_DECORATORS: dict[Kind, str] = {"scenario": "scenario", "data set": "dataset"}
 _MARK = "_cl_prompts_kind"
 
 
@@ -156,7 +155,7 @@ def load_function(kind: Kind, path: str) -> Any:
     if getattr(found, _MARK, None) != kind:
         raise InputError(
             f"{path!r} is not declared as a {kind}: if it is yours, write"
-            f" @cl_prompts.{_DECORATORS[kind]} above it"
+            f" @cl_prompts.{kind.replace(' ', '')} above it"
         )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def recipe_for(
     baseline, prompts = "ncm", "mvp"
     words = f"Si-Blurry in {n_tasks} tasks"
     scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
-    stream = {"n_tasks": n_tasks, "disjoint_percent": 50, "blurry_percent": 10}
+    stream: dict[str, Any] = {"n_tasks": n_tasks, "disjoint_percent": 50, "blurry_percent": 10}
     if len(found.domains) > 1:
         # S-Prompts were published for consecutive domains.
         scenario, prompts = "domain_incremental", "s_prompt"
@@ -85,7 +86,7 @@ seeds: [1, 2, 3]
 """
 
 
-def _flow(settings: dict[str, Any]) -> str:
+def _flow(settings: Mapping[str, Any]) -> str:
     """Settings on one line of YAML."""
     text = yaml_text(settings, default_flow_style=True, allow_unicode=True, width=math.inf)
     return text.rstrip()

@@ -208,7 +208,6 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     strategies: list[str] = recipe["run"]
     if not strategies:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
-    stream_seed = fits("stream_seed", recipe["stream_seed"], values.Seed | None)
     held = {key: recipe[key] for key in _AROUND}
     held |= {section: recipe.get(section) or {} for section in SECTIONS}
     accepted = {key for name in strategies for key in parameters("strategy", name)}
@@ -216,7 +215,7 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     for strategy, seed, order in itertools.product(
         strategies, values.as_seeds("seed", recipe["seeds"]), values.as_orders(recipe["orders"])
     ):
-        stream = seed if stream_seed is None else stream_seed
+        stream = seed if recipe["stream_seed"] is None else recipe["stream_seed"]
         options = _given(recipe, strategy, accepted)
         run = RunConfig(name, strategy, seed, stream, **held, options=options, order=order)
         if order:

@@ -210,10 +210,11 @@ class Search:
             values = list(map(self._value, made))
             trial.set_user_attr("values", values)
             trial.set_user_attr("folders", list(map(str, made)))
-            if None in values:  # the sampler ignores failed trials
+            known = [value for value in values if value is not None]
+            if len(known) < len(values):  # the sampler ignores failed trials
                 self.study.tell(trial, state=self._failed)
             else:
-                self.study.tell(trial, statistics.fmean(values))
+                self.study.tell(trial, statistics.fmean(known))
 
     def _value(self, folder: Path) -> float | None:
         if state_of(folder) != "finished":

@@ -18,7 +18,6 @@ BASE = "extends: digits\n"
 RECIPES = {
     "list.yaml": "- a\n",
     "open.yaml": "a: [1,\n",
-    "self.yaml": "extends: self.yaml\n",
     "extends_nothing.yaml": "extends: nothing\n",
     "scenario_number.yaml": BASE + "scenario: 3\n",
     "no_data.yaml": "strategies: mvp\n",
@@ -70,7 +69,6 @@ LINES = [
     "run digit_domains orders=easy",
     # Recipes
     *(f"validate {name}" for name in RECIPES),
-    "validate missing.yaml",
     # Keys
     "validate digits pool_siz=3",
     "validate digits n_selectors=3",
