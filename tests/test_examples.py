@@ -49,11 +49,6 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_examples_are_short(example: Path) -> None:
-    assert len(example.read_text().splitlines()) < 40
-
-
 @pytest.mark.slow
 def test_own_prompt_method_is_run_resumed_and_reported(here: Path) -> None:
     method = "own_prompt_method:DeepPrompt"

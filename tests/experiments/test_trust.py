@@ -206,12 +206,7 @@ def test_a_run_folder_fetches_nothing(
     card = Path("run", "model", "model.json")
     entries = json.loads(card.read_text())
     entries["backbone"].update(name=name, weights="default", image_size=224)
-    for command in (
-        "learn run more",
-        "predict run a.png",
-        "export run --torch",
-        "run --resume run",
-    ):
+    for command in ("learn run more", "predict run a.png", "run --resume run"):
         if "--resume" in command:
             begin_again()
         assert main([*command.split(), "--quiet"]) == 2

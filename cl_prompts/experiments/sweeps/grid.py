@@ -12,7 +12,7 @@ from typing import Any
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import SEEDS, RunConfig, plan
-from cl_prompts.experiments.recipes.values import as_seeds, divided, parsed
+from cl_prompts.experiments.recipes.values import divided, parsed
 from cl_prompts.user_code import extra
 
 #: keys whose lists a recipe itself expands
@@ -31,8 +31,8 @@ def grid(recipe: str, texts: Sequence[str] = ()) -> list[RunConfig]:
     Args:
         recipe: of the package or a YAML file.
         texts: ``key=value`` as in :func:`~cl_prompts.experiments.recipes.run_config.plan`. Commas
-            outside of brackets divide values, so a list is written ``[1,2]``. ``seed`` and
-            ``stream_seed`` take ranges such as ``1-5``.
+            outside of brackets divide values, so a list is written ``[1,2]``. ``seed`` takes
+            ranges such as ``1-5``.
 
     Returns:
         Distinct runs in the order of the combinations, the last key changing first.
@@ -54,9 +54,6 @@ def _axis(text: str) -> list[str]:
     name = key.strip()
     if not sign or name in EXPANDED:
         return [text]
-    if name == "stream_seed":
-        given = parsed(value)
-        return [text] if given is None else [f"{name}={seed}" for seed in as_seeds(name, given)]
     if range_of(value) is not None:
         raise InputError(
             f"{name} has the range {shown(value)}, which needs a search: add --sampler tpe, or give"
