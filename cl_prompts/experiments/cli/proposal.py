@@ -20,10 +20,9 @@ def every_for(n_train: int) -> int:
     """Return the samples between two anytime points, at least ``POINTS`` of which fit a stream.
 
     >>> every_for(1442), every_for(100), every_for(7)
-    (70, 5, 1)
+    (72, 5, 1)
     """
-    every = max(1, n_train // POINTS)
-    return every - every % 10 if every >= 30 else every
+    return max(1, n_train // POINTS)
 
 
 def tasks_for(n_classes: int) -> int:

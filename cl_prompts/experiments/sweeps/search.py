@@ -125,10 +125,9 @@ class Search:
         optuna = extra("optuna", "optuna", "--sampler")
         built, _ = check_plan(ends, Resources())
         self._metric = options.metric(multi_label=built.data.multi_label, every=built.anytime.every)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
         sampler = kinds[options.sampler](seed=_SAMPLER_SEED)
-        self._failed = optuna.trial.TrialState.FAIL
         direction = "maximize" if self._metric.best is max else "minimize"
         self.study = optuna.create_study(sampler=sampler, direction=direction)
 
@@ -211,10 +210,8 @@ class Search:
             trial.set_user_attr("values", values)
             trial.set_user_attr("folders", list(map(str, made)))
             known = [value for value in values if value is not None]
-            if len(known) < len(values):  # the sampler ignores failed trials
-                self.study.tell(trial, state=self._failed)
-            else:
-                self.study.tell(trial, statistics.fmean(known))
+            # Without a value a trial has failed, and the sampler ignores it.
+            self.study.tell(trial, statistics.fmean(known) if known == values else None)
 
     def _value(self, folder: Path) -> float | None:
         if state_of(folder) != "finished":
