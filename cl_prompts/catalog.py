@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module, resources
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
@@ -16,7 +17,7 @@ def catalog() -> dict[str, Any]:
     >>> catalog()["strategies"]["mvp"]["class"]
     'MVP'
     """
-    text = resources.files("cl_prompts").joinpath("settings.json").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("settings.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
 

@@ -7,6 +7,7 @@ import hashlib
 import operator
 import reprlib
 import traceback
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -61,7 +62,7 @@ def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, o
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or number < low or (high is not None and number > high):
+    if number is None or not low <= number <= (number if high is None else high):
         limit = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise InputError(
             f"{name} must be a whole number {limit}{f' ({of})' if of else ''}, not {shown(value)}"
@@ -203,9 +204,4 @@ def doubled(items: Iterable[Item]) -> Item | None:
     >>> doubled("abcb"), doubled("abc")
     ('b', None)
     """
-    met: set[Item] = set()
-    for item in items:
-        if item in met:
-            return item
-        met.add(item)
-    return None
+    return next((item for item, n in Counter(items).items() if n > 1), None)

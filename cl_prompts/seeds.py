@@ -48,24 +48,11 @@ def global_states() -> dict[str, Any]:
 
 
 def set_global_states(states: Mapping[str, Any]) -> None:
-    """Restore the states of :func:`global_states` that are given."""
+    """Restore the states of :func:`global_states`."""
     torch.set_rng_state(states["torch"])
-    if "numpy" in states:
-        kind, words, *rest = states["numpy"]
-        np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
-    if "python" in states:
-        random.setstate(states["python"])
-
-
-@contextmanager
-def borrowed_generator() -> Iterator[torch.Generator]:
-    """Yield torch's global CPU generator, and restore its state afterwards."""
-    generator = torch.default_generator
-    outside = generator.get_state()
-    try:
-        yield generator
-    finally:
-        generator.set_state(outside)
+    kind, words, *rest = states["numpy"]
+    np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
+    random.setstate(states["python"])
 
 
 @contextmanager
@@ -79,8 +66,7 @@ def seeded(seed: int) -> Iterator[None]:
         >>> bool((torch.get_rng_state() == before).all())
         True
     """
-    devices = range(torch.cuda.device_count())
     # fork_rng warns where it has to find several devices itself.
-    with borrowed_generator(), torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

@@ -14,15 +14,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from cl_prompts.checks import failed, source_hash
-from cl_prompts.errors import InputError, RunError, unknown
+from cl_prompts.checks import source_hash
+from cl_prompts.errors import InputError, unknown
 
 Function = TypeVar("Function", bound=Callable[..., object])
 Kind = Literal["scenario", "data set"]
 Trust = bool | Collection[str]
 """Dotted names that may be imported: True for any, False for none."""
 
-_DECORATORS: dict[Kind, str] = {"scenario": "scenario", "data set": "dataset"}
 _MARK = "_cl_prompts_kind"
 
 
@@ -96,16 +95,10 @@ def code_hash(name: str) -> str:
     """Return the :func:`~cl_prompts.checks.source_hash` of a dotted name's module.
 
     Raises:
-        InputError: it cannot be imported, or has no file, as in a notebook.
+        InputError: it cannot be imported.
+        TypeError: it has no file, as in a notebook.
     """
-    module = _imported(name)
-    file = getattr(module, "__file__", None)
-    if file is None:
-        raise InputError(
-            f"module {module.__name__} of {name} has no file, which identifies the code: move it"
-            " to one"
-        )
-    return source_hash(file)
+    return source_hash(inspect.getfile(_imported(name)))
 
 
 def _imported(name: str) -> ModuleType:
@@ -123,8 +116,6 @@ def scenario(function: Function) -> Function:
 
     >>> @scenario
     ... def mine(targets, n_tasks: int = 2): ...
-    >>> is_declared("scenario", mine), is_declared("data set", mine)
-    (True, False)
     """
     setattr(function, _MARK, "scenario")
     return function
@@ -134,12 +125,6 @@ def dataset(function: Function) -> Function:
     """Declare a function that returns a ``DataSet`` as a data set that recipes may name."""
     setattr(function, _MARK, "data set")
     return function
-
-
-def is_declared(kind: Kind, found: object) -> bool:
-    """Return whether an object has the decorator of a kind."""
-    # An own __getattr__ may return anything.
-    return callable(found) and getattr(found, "__dict__", {}).get(_MARK) == kind
 
 
 def load_object(kind: str, path: str) -> Any:
@@ -167,10 +152,10 @@ def load_function(kind: Kind, path: str) -> Any:
         InputError: without decorator, or as :func:`load_object`.
     """
     found = load_object(kind, path)
-    if not is_declared(kind, found):
+    if getattr(found, _MARK, None) != kind:
         raise InputError(
             f"{path!r} is not declared as a {kind}: if it is yours, write"
-            f" @cl_prompts.{_DECORATORS[kind]} above it"
+            f" @cl_prompts.{kind.replace(' ', '')} above it"
         )
     return found
 
@@ -185,19 +170,11 @@ def keywords(function: Callable[..., object], without: set[str]) -> dict[str, tu
     Returns:
         name -> (type, default), with ``...`` for no default, without ``*args``, ``**kwargs`` and
         the names in ``without``.
-
-    Raises:
-        InputError: an annotation with an unknown name.
     """
     # get_type_hints does not look into a partial.
     inner = getattr(function, "func", function)
-    try:
-        target = inner.__init__ if isinstance(inner, type) else inner  # type: ignore[misc]
-        hints = get_type_hints(target, include_extras=True) if inspect.isfunction(target) else {}
-    except NameError as error:
-        raise InputError(
-            f"the annotations of {inner.__module__}.{inner.__qualname__} cannot be read: {error}"
-        ) from error
+    target = inner.__init__ if isinstance(inner, type) else inner  # type: ignore[misc]
+    hints = get_type_hints(target, include_extras=True) if inspect.isfunction(target) else {}
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
@@ -213,17 +190,9 @@ def call_function(
     """Call a user's function and check the type of its result.
 
     Raises:
-        InputError: a missing argument, an exception in the function, or another type.
+        InputError: another type.
     """
-    for key, (_, default) in keywords(function, set(arguments)).items():
-        if default is ...:
-            raise InputError(f"{kind} {name!r} needs a value for {key}")
-    try:
-        result = function(**arguments)
-    except (InputError, RunError):
-        raise
-    except Exception as error:  # user code may raise anything
-        raise failed(kind, name, error) from error
+    result = function(**arguments)
     if not isinstance(result, returns):
         raise InputError(
             f"{kind} {name!r} must return a {returns.__name__}, not {type(result).__name__}"

@@ -49,11 +49,6 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_examples_are_short(example: Path) -> None:
-    assert len(example.read_text().splitlines()) < 40
-
-
 @pytest.mark.slow
 def test_own_prompt_method_is_run_resumed_and_reported(here: Path) -> None:
     method = "own_prompt_method:DeepPrompt"
@@ -96,39 +91,25 @@ def test_own_scenario_is_run_from_a_recipe(here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_own_plugin_is_run_and_resumed(here: Path) -> None:
+def test_own_plugin_and_metric_are_run_and_resumed(here: Path) -> None:
     plugin = "own_plugin:CentreLoss"
-    settings = [
-        "strategy=linear_probe",
-        f"plugins={plugin}",
-        f"{plugin}.weight=3",
-        "n_tasks=2",
-        *QUICK,
-    ]
+    names = [f"plugins={plugin},own_metric:WorstClass", f"{plugin}.weight=3"]
+    settings = ["strategy=linear_probe", *names, "n_tasks=2", *QUICK]
     commands(here, ["run", "digits", *settings, "--out", "runs", "--quiet"])
     (folder,) = (here / "runs" / "digits" / "linear_probe").iterdir()
     assert f"{plugin}:\n      weight: 3" in (folder / "config.yaml").read_text()
     results = summary(folder)["results"]
-    # As if its process had been killed at the end.
-    change_summary(folder, status="running")
-    commands(here, ["run", "--resume", str(folder), "--trust-code", "--quiet"])
-    assert summary(folder)["results"] == results
-
-
-@pytest.mark.slow
-def test_own_metric_reaches_the_records_of_a_run(here: Path) -> None:
-    settings = ["strategy=ncm", "plugins=own_metric:WorstClass", "n_tasks=2", *QUICK]
-    commands(here, ["run", "digits", *settings, "--out", "runs", "--quiet"])
-    (folder,) = (here / "runs" / "digits" / "ncm").iterdir()
     found = [row for row in rows(folder) if row[1] == "worst_class"]
     ends = [float(row[3]) for row in found if row[2] == "task_end"]
-    assert len(ends) == 2
-    assert len(found) > 2
-    results = summary(folder)["results"]
+    assert len(found) > len(ends) == 2
     assert results["worst_class"] == pytest.approx(ends[-1])
     assert results["worst_class"] <= results["a_last"]
     (logger,) = folder.glob("events.*")
     assert b"worst_class/task_end" in logger.read_bytes()
+    # As if its process had been killed at the end.
+    change_summary(folder, status="running")
+    commands(here, ["run", "--resume", str(folder), "--trust-code", "--quiet"])
+    assert summary(folder)["results"] == results
 
 
 @contextmanager

@@ -45,14 +45,6 @@ def test_the_first_screen_has_both_commands_from_the_clone_on() -> None:
     assert re.findall(r"^make \w+", block, flags=re.MULTILINE) == ["make run", "make test"]
 
 
-def test_the_avalanche_examples_are_short() -> None:
-    avalanche = [block for block in BLOCKS if "from avalanche" in block and block in README]
-    assert len(avalanche) == 2
-    assert all(
-        len([line for line in block.splitlines() if line.strip()]) <= 15 for block in avalanche
-    )
-
-
 def rows_of(page: str) -> list[list[str]]:
     """Cells of all rows of a page's tables."""
     lines = (ROOT / page).read_text().splitlines()

@@ -60,7 +60,7 @@ def test_a_method_of_this_package_passes(method: Any) -> None:
         (MovesTheBackbone, "check_backbone_is_frozen on si_blurry: the given backbone changed"),
         (DrawsUnseeded, "check_seed_fixes_the_run on si_blurry: two runs of one seed differ"),
         (ReadsTheBatch, "check_scores_depend_on_the_image_alone on si_blurry"),
-        (Forgets, "check_run_resumes_exactly on si_blurry: the weights of a resumed run differ"),
+        (Forgets, "check_run_resumes_exactly on si_blurry: a resumed run has other weights"),
     ],
 )
 def test_a_fault_is_found(method: Any, fault: str) -> None:

@@ -43,35 +43,27 @@ def _cholesky_solve(right: Tensor, factor: Tensor, *_: object, **__: object) -> 
     return 2 * right.numel() * factor.shape[-1]
 
 
+#: kernels of attention on the CPU and on GPUs
+_KERNELS = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
+#: order of factorisations (Golub and Van Loan, Matrix Computations; an eigendecomposition with
+#: vectors by the QR algorithm), and of solutions with a factor
+_SOLUTIONS = {
+    "linalg_cholesky_ex": _factorised(1 / 3),
+    "_linalg_eigh": _factorised(4.5),
+    "_linalg_svd": _factorised(10),
+    "cholesky_inverse": _factorised(2 / 3),
+    "linalg_solve_triangular": _triangular,
+    "cholesky_solve": _cholesky_solve,
+}
 #: operation -> its floating-point operations, two for a multiply-accumulate
 FORMULAS: Mapping[object, Callable[..., float]] = {
     **flop_registry,
-    **dict.fromkeys(
-        (
-            aten._scaled_dot_product_flash_attention_for_cpu,
-            aten._scaled_dot_product_flash_attention,
-            aten._scaled_dot_product_efficient_attention,
-            aten._scaled_dot_product_cudnn_attention,
-        ),
-        _attention,
-    ),
-    **dict.fromkeys(
-        (
-            aten._scaled_dot_product_flash_attention_for_cpu_backward,
-            aten._scaled_dot_product_flash_attention_backward,
-            aten._scaled_dot_product_efficient_attention_backward,
-            aten._scaled_dot_product_cudnn_attention_backward,
-        ),
-        _attention_backward,
-    ),
-    # Golub and Van Loan, Matrix Computations: a factor, and a symmetric eigendecomposition with
-    # vectors by the QR algorithm
-    aten.linalg_cholesky_ex: _factorised(1 / 3),
-    aten._linalg_eigh: _factorised(4.5),
-    aten._linalg_svd: _factorised(10),
-    aten.linalg_solve_triangular: _triangular,
-    aten.cholesky_solve: _cholesky_solve,
-    aten.cholesky_inverse: _factorised(2 / 3),
+    **{getattr(aten, f"_scaled_dot_product_{kernel}"): _attention for kernel in _KERNELS},
+    **{
+        getattr(aten, f"_scaled_dot_product_{kernel}_backward"): _attention_backward
+        for kernel in _KERNELS
+    },
+    **{getattr(aten, name): formula for name, formula in _SOLUTIONS.items()},
 }
 
 

@@ -13,7 +13,6 @@ from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
 from cl_prompts.datasets.collate import Key, current_key
-from cl_prompts.seeds import borrowed_generator
 
 ImageTransform = Callable[[Tensor], Tensor]
 
@@ -157,9 +156,9 @@ class PrivateRandom:
             worker = get_worker_info()
             key = (0 if worker is None else worker.seed, self.calls)
             self.calls += 1
-        with borrowed_generator() as generator:
+        with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also reseed the accelerators.
-            generator.manual_seed(view_seed(self.seed, key))
+            torch.default_generator.manual_seed(view_seed(self.seed, key))
             return self.transform(image)
 
     def state_dict(self) -> dict[str, int]:

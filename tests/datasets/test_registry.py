@@ -147,7 +147,6 @@ def test_a_function_is_given_what_it_declares() -> None:
         ("blobs", {"n_class": 2}, "argument of data set '{}:blobs' 'n_class': did you mean 'n_cl"),
         ("deaf", {"cache": True}, "argument of data set '{}:deaf' 'cache': there is none"),
         ("deaf", {"classes": [1]}, "argument of data set '{}:deaf' 'classes': there is none"),
-        ("stubborn", {}, "data set '{}:stubborn' needs a value for shape"),
         ("stubborn", {"shape": "round", "augment": False}, "must return a DataSet, not list"),
         ("no_function", {}, "'{}:no_function' is not declared as a data set: if it is yours"),
         ("write_csv", {}, "'{}:write_csv' is not declared as a data set: if it is yours"),

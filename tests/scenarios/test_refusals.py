@@ -104,7 +104,6 @@ def made_otherwise() -> dict[str, Callable[[], object]]:
         "other labels": lambda: benchmark_from_split(
             Pictures(SINGLE[0].targets[::-1].copy()), SINGLE[1], si_blurry_split(SINGLE[0].targets)
         ),
-        "no value": lambda: ready.make(labels),
         "unknown parameter": lambda: ready.make(labels, seed=1, shufle=True),
         "own parameter": lambda: SCENARIOS["mlcil"].make(
             test_registry.MATRIX, test_labels=test_registry.MATRIX

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Le
 from rich.console import Console
 
-from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import models, outcomes
 from cl_prompts.experiments.cli.arguments import parser_of
-from cl_prompts.experiments.executors.launching import MOST_JOBS, Kind, Launching
+from cl_prompts.experiments.executors.launching import Jobs, Kind, Launching
 from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
+from cl_prompts.experiments.recipes.values import as_seeds
 from cl_prompts.experiments.run_folder import files
 
 
@@ -69,7 +70,7 @@ def init(
         force: overwrite an existing recipe.
     """
     from cl_prompts.datasets.survey import name_of, survey
-    from cl_prompts.experiments.cli.proposal import minutes_for, recipe_for
+    from cl_prompts.experiments.cli.proposal import recipe_for
     from cl_prompts.experiments.trained.training import warnings_on
 
     name = name_of(place) if out is None else recipe_label(str(out))
@@ -82,16 +83,12 @@ def init(
         from cl_prompts.backbones.weights import check_backbone
 
         check_backbone(backbone)
-    if weights is not None and not weights.is_file():
-        raise InputError(f"weight file {weights} does not exist: check --weights")
     with outcomes.progress("image files opened") as progress:
         found = survey(place, test_percent=test_percent, seed=seed, progress=progress)
     for line in (*found.lines(), *warnings_on(found, backbone)):
         print(line)
     files.replace(out, [recipe_for(found, name, backbone, weights).encode()])
-    print(f"wrote {out}; next (about {minutes_for(out)} min):")
-    print(f"  cl-prompts run {quote(str(out))}")
-    print(outcomes.next_steps([Path("latest")], "then"))
+    print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
 
 
 def validate(
@@ -132,7 +129,7 @@ def run(
     settings: Sequence[str] = (),
     *,
     resume: Path | None = None,
-    jobs: int | None = None,
+    jobs: Jobs | None = None,
     trust_code: bool = False,
     out: Path = Path("runs"),
     command_line: str = "",
@@ -147,8 +144,6 @@ def run(
     """
     if (recipe is None) == (resume is None):
         raise InputError("give either a recipe, such as digits, or --resume FOLDER")
-    if jobs is not None:
-        whole_number("--jobs", jobs, 1, MOST_JOBS)
     console = outcomes.console_of()
     if resume is not None:
         with stop_says("stopped: the same command continues"):
@@ -165,8 +160,7 @@ def run(
         runs = plan(str(recipe), settings)
         from cl_prompts.experiments.runner.running import run_all
 
-        share: Any = {"out": out, "console": console, "command": command_line}
-        folders = run_all(runs, jobs=jobs, **share)
+        folders = run_all(runs, out=out, console=console, command=command_line, jobs=jobs)
         finished = _collect(folders, out / runs[0].recipe, console)
         if runs[0].dataset["name"] in ("folder", "csv", "hf"):
             print(outcomes.next_steps(finished))
@@ -189,14 +183,14 @@ def sweep(
     recipe: str,
     settings: Sequence[str] = (),
     *,
-    jobs: int | None = None,
+    jobs: Jobs | None = None,
     launcher: Kind = "local",
-    cpus: int | None = None,
-    gpus: float | None = None,
+    cpus: Annotated[int, Ge(1), Le(1024)] | None = None,
+    gpus: Annotated[float, Ge(0), Le(64)] | None = None,
     sampler: Literal["tpe", "random"] | None = None,
-    trials: int | None = None,
-    objective: str | None = None,
-    search_seed: str | None = None,
+    trials: Annotated[int, Ge(1), Le(10_000)] = 20,
+    objective: str = "a_auc",
+    search_seed: str = "1000",
     trust_code: bool = False,
     out: Path = Path("runs"),
     command_line: str = "",
@@ -219,11 +213,11 @@ def sweep(
     from cl_prompts.experiments.sweeps.search import Search, SearchOptions
 
     check_recipe_code(recipe, settings, trust_code)
-    given: Any = {"trials": trials, "objective": objective, "seeds": search_seed}
-    options = SearchOptions.of(sampler, **given)
     how = Launching(launcher, jobs, cpus, gpus)
     where: Any = {"out": out, "console": outcomes.console_of(), "how": how, "command": command_line}
-    if options is not None:
+    if sampler is not None:
+        seeds = as_seeds("--search-seed", search_seed)
+        options = SearchOptions(sampler, trials, objective, tuple(seeds))
         search = Search(recipe, settings, options, **where)
         search.execute()
         search.conclude()
@@ -250,7 +244,6 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     import shtab
 
     from cl_prompts.catalog import catalog
-    from cl_prompts.experiments.cli.listing import SHOWN, lists
     from cl_prompts.experiments.recipes.recipe_files import NAMED, recipe_names
 
     parser, choices = parser_of(COMMANDS)
@@ -258,12 +251,8 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     groups = [known[group] for group in ("backbone", "evaluation", "training", "images")]
     for kind in ("strategies", "scenarios", "datasets"):
         groups += [entry["settings"] for entry in known[kind].values()]
-    words = {
-        "recipe": list(recipe_names()),
-        "settings": [f"{key}=" for key in sorted({*NAMED, "strategy", "seed"}.union(*groups))],
-        "shown": [*SHOWN, *recipe_names()],
-        "listed": [*lists(), "runs"],
-    }
+    keys = {*NAMED, "strategy", "seed"}.union(*groups)
+    words = {"recipe": [*recipe_names()], "settings": [f"{key}=" for key in sorted(keys)]}
     for command in choices.choices.values():
         for action in command._actions:  # noqa: SLF001 - argparse has no other list of them
             if action.dest in words:

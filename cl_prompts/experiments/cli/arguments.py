@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from cl_prompts.checks import words_of
+from cl_prompts.checks import fits, words_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.parameters import argument_sentences
 from cl_prompts.versions import __version__
@@ -122,6 +122,9 @@ def parsed(
         hint = " (settings have no dashes: seed=1)" if takes_late else ""
         name = command.__name__
         choices.choices[name].error(f"unrecognized arguments: {' '.join(late)}{hint}")
+    for name, kind in get_type_hints(command, include_extras=True).items():
+        if type(found.get(name)) in (int, float):
+            fits(f"--{name}", found[name], kind)
     if "latest" in arguments:
         found = {name: _latest(name, value) for name, value in found.items()}
     return command, found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from cl_prompts import strategies
 from cl_prompts.backbones.catalog import BACKBONES
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import words_of
@@ -18,6 +18,7 @@ from cl_prompts.experiments.recipes.parameters import CODE, LISTS, Parameter, pa
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain, written
 from cl_prompts.experiments.run_folder.checksums import MODEL
+from cl_prompts.strategies import canonical_name
 
 _WIDTH = 96  # characters of a line of text
 SHOWN = (*CODE, "backbone", "evaluation")
@@ -32,12 +33,10 @@ def lists() -> dict[str, dict[str, str]]:
     found = {"recipes": {**recipe_names(), "...": "your own, by the name of a YAML file"}}
     for kind in ("strategies", "plugins", "scenarios", "datasets"):
         what = "Class" if kind in ("strategies", "plugins") else "function"
-        found[kind] = {name: entry["about"] for name, entry in catalog()[kind].items()}
-        found[kind]["..."] = f"your own, by package.module:{what}"
-    found["backbones"] = {
-        **{name: str(entry) for name, entry in BACKBONES.items()},
-        "...": "any other ViT of timm, by its timm name",
-    }
+        own = {"...": f"your own, by package.module:{what}"}
+        found[kind] = {name: entry["about"] for name, entry in catalog()[kind].items()} | own
+    found["backbones"] = {name: str(entry) for name, entry in BACKBONES.items()}
+    found["backbones"]["..."] = "any other ViT of timm, by its timm name"
     return found
 
 
@@ -55,30 +54,32 @@ def listed(words: Sequence[str]) -> str:
     kind = plurals.get(words[0], words[0]) if words else ""
     if kind in found:
         found, words = {kind: found[kind]}, words[1:]
-    matching = {title: _containing(entries, words) for title, entries in found.items()}
-    width = max((len(name) for entries in matching.values() for name in entries), default=0)
-    if not width:
-        raise InputError(f"no entry has the words {' '.join(words)!r}: see cl-prompts ls")
     blocks = []
-    for title, entries in matching.items():
+    width = max(len(name) for entries in found.values() for name in entries)
+    for title, entries in found.items():
         lines = [f"  {name:{width}}  {about}" for name, about in entries.items()]
+        if words:
+            lines = [line for line in lines if _has(line, words) and not line.startswith("  ...")]
         blocks += [title, *lines, ""] if lines else []
+    if not blocks:
+        raise InputError(f"no entry has the words {' '.join(words)!r}: see cl-prompts ls")
     return "\n".join(blocks)
 
 
-def runs_below(above: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return folders and summaries of the runs below a folder, the newest last."""
+def _has(text: str, words: Sequence[str]) -> bool:
+    return all(word.lower() in text.lower() for word in words)
+
+
+def runs_below(above: Path) -> list[tuple[str, Path, dict[str, Any]]]:
+    """Return starting times, folders and summaries of the runs below a folder, the newest last."""
     from cl_prompts.experiments.run_folder.files import read_json
-    from cl_prompts.experiments.run_folder.runs import begun_at
 
     found = []
     for file in above.rglob("summary.json"):
         with suppress(InputError):  # damaged, or about to be written
-            environment = read_json(file.with_name("environment.json"))
-            summary = {**read_json(file), "time": str(environment["time"])[:16]}
-            found.append((begun_at(environment), str(file.parent), summary))
-    found.sort(key=lambda entry: entry[:2])
-    return [(Path(folder), summary) for _, folder, summary in found]
+            began = str(read_json(file.with_name("environment.json"))["time"])
+            found.append((began, file.parent, read_json(file)))
+    return sorted(found, key=itemgetter(0, 1))
 
 
 def latest_run(above: Path) -> Path:
@@ -87,7 +88,7 @@ def latest_run(above: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    finished = [folder for folder, run in runs_below(above) if run["status"] == "finished"]
+    finished = [folder for _, folder, run in runs_below(above) if run["status"] == "finished"]
     if not finished:
         raise InputError(f"latest: no finished run below {above}/. Name a run folder")
     return finished[-1]
@@ -111,7 +112,7 @@ def latest_model(models: Path, runs: Path) -> Path:
     if folder.name != MODEL:
         return folder
     run = folder.parent
-    for plan in sorted(run.parent.parent.glob("plan-*.json"), reverse=True):
+    for plan in run.parent.parent.glob("plan-*.json"):
         planned = [plan.parent / one["folder"] for one in read_json(plan)["runs"]]
         if run in planned:
             return next(one for one in planned if (one / MODEL / "model.json").is_file())
@@ -128,20 +129,17 @@ def listed_runs(above: Path, words: Sequence[str] = ()) -> str:
     Raises:
         InputError: no such run.
     """
-    rows: list[tuple[str, ...]] = []
-    heads = ("recipe", "method", "seed", "score", "classes", "date", "folder")
-    for folder, run in runs_below(above):
+    rows = []
+    for began, folder, run in runs_below(above):
         about = [run["recipe"], run["strategy"], run["seed"], _score(run), run["n_classes"]]
-        row = tuple(map(str, (*about, run["time"], folder)))
-        if all(word.lower() in " ".join(row).lower() for word in words):
+        row = [*map(str, about), began[:16], str(folder)]
+        if _has(" ".join(row), words):
             rows.append(row)
     if not rows:
         raise InputError(f"no run below {above}/{f' with {chr(32).join(words)}' if words else ''}")
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in (heads, *rows)
-    )
+    rows.insert(0, ["recipe", "method", "seed", "score", "classes", "date", "folder"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def _score(run: Mapping[str, Any]) -> str:
@@ -151,15 +149,6 @@ def _score(run: Mapping[str, Any]) -> str:
         if run["status"] == "finished" and value is not None:
             return f"{title} {100 * value:.1f}"
     return str(run["status"])
-
-
-def _containing(entries: Mapping[str, str], words: Sequence[str]) -> dict[str, str]:
-    """Entries in which all words occur."""
-    found = dict(entries)
-    for word in words:
-        texts = {name: f"{name} {about}".lower() for name, about in found.items() if name != "..."}
-        found = {name: found[name] for name, text in texts.items() if word.lower() in text}
-    return found
 
 
 def shown_text(words: Sequence[str]) -> str:
@@ -183,40 +172,23 @@ def shown_text(words: Sequence[str]) -> str:
 
 
 def _settings(kind: str, name: str = "") -> Iterator[str]:
-    if kind == "strategy":
-        yield from _of_strategy(strategies.canonical_name(name))
-    elif kind == "plugin":
-        accepted = parameters("plugin", name)
-        yield f"{_about(name, strategies.PLUGINS, strategies.plugin_class)}\n"
-        yield from _entries(accepted)
-        yield f"\nas in plugins={name} {name}.{next(iter(accepted), 'setting')}=..."
-    else:
-        yield f"settings of {kind} {name}".rstrip() + "\n"
-        yield from _entries(parameters(kind, name))
-
-
-def _of_strategy(name: str) -> Iterator[str]:
-    """Lines on a strategy: its own settings, the shared ones, those of its head."""
-    yield _about(name, strategies.STRATEGIES, strategies.strategy_class)
-    accepted = parameters("strategy", name)
-    common = parameters("training")
-    shared = {key: p for key, p in accepted.items() if common.get(key) == p}
-    yield "\nits settings, and shared ones with other defaults\n"
-    yield from _entries({key: p for key, p in accepted.items() if key not in shared})
-    yield "\nshared settings\n"
-    yield from _entries(shared)
+    """Lines on a thing: its own settings, those that strategies share, those of a head."""
+    name = canonical_name(name) if kind == "strategy" else name
+    accepted = parameters(kind, name)
+    about = catalog()[LISTS[kind]].get(name, {}).get("about") if kind in LISTS else None
+    yield f"{name}: {about}\n" if about else f"settings of {kind} {name}".rstrip() + "\n"
+    common = parameters("training") if kind == "strategy" else {}
+    shared = {key: own for key, own in accepted.items() if common.get(key) == own}
+    yield from _entries({key: own for key, own in accepted.items() if key not in shared})
+    if shared:
+        yield "\nshared settings\n"
+        yield from _entries(shared)
     if "head" in accepted:
         given = accepted["head"].default
         yield f"\nsettings of its head, as in {name}.head.input=whitened\n"
         yield from _entries(
             {k: p._replace(default=given.get(k, p.default)) for k, p in parameters("head").items()}
         )
-    yield "\nplugins, as in plugins=self_regulation: see cl-prompts ls plugins"
-
-
-def _about(name: str, known: Mapping[str, Any], load: Callable[[str], type]) -> str:
-    about = known[name].description if name in known else load(name).__doc__ or name
-    return f"{name}: {about.strip().splitlines()[0]}"
 
 
 def _entries(accepted: Mapping[str, Parameter]) -> Iterator[str]:
@@ -225,10 +197,7 @@ def _entries(accepted: Mapping[str, Parameter]) -> Iterator[str]:
         words = [word for word in words_of(kind) if word is not None]
         may_be = f"  ({', '.join(map(str, words))})" if words else ""
         yield f"  {key}={'' if default is ... else written(plain(default))}{may_be}"
-        if sentence:
-            yield textwrap.indent(textwrap.fill(_plain(sentence), _WIDTH - 6), " " * 6)
-
-
-def _plain(sentence: str) -> str:
-    """A sentence of a docstring without markup; of dotted names the last part."""
-    return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", sentence).replace("``", "")
+        # Without markup; of dotted names the last part.
+        text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", sentence).replace("``", "")
+        if text:
+            yield textwrap.indent(textwrap.fill(text, _WIDTH - 6), " " * 6)

@@ -118,8 +118,7 @@ def print_or_write(text: str, out: Path | None) -> None:
     if out is None:
         print(text)
     else:
-        # Names of files and classes may not be UTF-8.
-        files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
+        files.write_new(out, [f"{text}\n".encode()])
 
 
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
@@ -137,7 +136,7 @@ def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> N
     print(f"report: {written}")
 
 
-def next_steps(runs: Sequence[Path], begin: str = "next") -> str:
+def next_steps(runs: Sequence[Path]) -> str:
     """Return two lines of commands that follow a run on images of the user's own.
 
     >>> print(next_steps([Path("latest")]))
@@ -148,8 +147,8 @@ def next_steps(runs: Sequence[Path], begin: str = "next") -> str:
     run = "RUN" if several else quote(str(runs[0]))
     where = " (RUN: see cl-prompts ls runs)" if several else ""
     return (
-        f"{begin}: cl-prompts predict {run} IMAGE, cl-prompts evaluate {run} FOLDER\n"
-        f"{' ' * len(begin)}  cl-prompts learn {run} FOLDER, cl-prompts export {run} --torch{where}"
+        f"next: cl-prompts predict {run} IMAGE, cl-prompts evaluate {run} FOLDER\n"
+        f"      cl-prompts learn {run} FOLDER, cl-prompts export {run} --torch{where}"
     )
 
 

@@ -16,7 +16,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,12 +25,13 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from cl_prompts.checks import fits, one_of, whole_number
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.user_code import extra
 
 Kind = Literal["local", "ray", "slurm"]
 MOST_JOBS = 256
+Jobs = Annotated[int, Ge(1), Le(MOST_JOBS)]
 #: variables that numeric libraries read when they are imported
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: number of times that a run is submitted again after its worker died
@@ -54,14 +56,8 @@ class Launching:
     gpus: float | None = None
 
     def __post_init__(self) -> None:
-        one_of("--launcher", self.kind, Kind)
-        if self.jobs is not None:
-            whole_number("--jobs", self.jobs, 1, MOST_JOBS)
         if self.kind == "local" and (self.cpus, self.gpus) != (None, None):
             raise InputError("--cpus and --gpus are for --launcher ray or slurm")
-        if self.cpus is not None:
-            whole_number("--cpus", self.cpus, 1, 1024)
-        fits("--gpus", self.gpus, Annotated[float, Ge(0), Le(64)] | None)
         if self.kind == "slurm" and not float(self.gpus or 0).is_integer():
             raise InputError(f"--gpus is {self.gpus:g}: it must be a whole number here")
 
@@ -78,12 +74,10 @@ class Job:
     Attributes:
         number: number of the job, from 1.
         label: its short name.
-        home: working directory of the command, for relative paths.
     """
 
     number: int
     label: str
-    home: str
 
     @property
     def finished(self) -> bool:
@@ -111,13 +105,8 @@ def execute_job(job: Job, threads: int | None = None) -> None:
     """
     if threads is not None:
         _use_threads(threads)
-    os.chdir(job.home)
-    from cl_prompts.experiments.executors.signals import Interrupted
-
-    try:
+    with suppress(Interrupted):  # its state is saved
         job.execute()
-    except Interrupted:
-        return  # its state is saved
 
 
 def _use_threads(threads: int) -> None:
@@ -154,8 +143,13 @@ class Processes:
         )
 
     def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
-        """Submit a function to the pool."""
-        return self._pool.submit(function, *arguments)
+        """Submit a function to the pool; a broken pool gives a future with its error."""
+        try:
+            return self._pool.submit(function, *arguments)
+        except BrokenExecutor as error:
+            broken: Future[None] = Future()
+            broken.set_exception(error)
+            return broken
 
     def renew(self) -> None:
         """Start new processes after one died; the others save their state and end."""
@@ -211,7 +205,6 @@ class RayTasks:
         # Before the import, which reads it: send no usage statistics.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._ray = extra("ray", "ray", "--launcher ray")
-        self._handler = signal.getsignal(signal.SIGTERM)
         # No dashboard, and no output on this terminal.
         self._ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._threads = how.cpus or 1
@@ -220,14 +213,12 @@ class RayTasks:
             num_gpus=how.gpus_on(device, there="GPU" in self._ray.cluster_resources()),
             max_retries=RESUBMISSIONS,
             max_calls=1,  # a fresh process for each run
-            # Numeric libraries read them when they are imported.
-            runtime_env={"env_vars": dict.fromkeys(THREADS, str(self._threads))},
         )(_as_task)
         self._tasks: dict[Any, Any] = {}
 
     def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
         """Submit a function to Ray."""
-        task = self._task.remote(function, *arguments, self._threads)
+        task = self._task.remote(os.getcwd(), function, *arguments, self._threads)
         future: Future[None] = task.future()
         self._tasks[future] = task
         return future
@@ -240,11 +231,10 @@ class RayTasks:
     def close(self) -> None:
         """Disconnect from the cluster; stop one that was started here."""
         self._ray.shutdown()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._handler)  # Ray replaces it
 
 
-def _as_task(function: Callable[..., None], *arguments: Any) -> None:
+def _as_task(home: str, function: Callable[..., None], *arguments: Any) -> None:
+    os.chdir(home)
     # Ray stops tasks by SIGINT, which background processes of a shell ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     function(*arguments)
@@ -286,7 +276,10 @@ class SlurmJobs:
 
     def submit(self, function: Callable[..., None], /, *arguments: Any) -> Any:
         """Submit a job."""
-        return self._executor.submit(function, *arguments, self._threads)
+        try:
+            return self._executor.submit(function, *arguments, self._threads)
+        except RuntimeError as error:
+            raise RunError(f"Slurm refused the job: {error}") from error
 
     def stop(self, submitted: Sequence[Any]) -> None:
         """Cancel jobs; Slurm sends them SIGTERM."""

@@ -97,7 +97,9 @@ def _keys(recipe: Recipe, typed: Sequence[str]) -> dict[str, list[Place]]:
         variant = owner.partition("@")[0] in {*strategies} - {owner}
         for path in _paths(accepted, own_plugins - {*strategies}):
             written = ".".join(path).removeprefix("plugins.")
-            found.update({f"{name}.{written}": [(owner, path)] for name in _names_of(owner)})
+            found.update(
+                {f"{name}.{written}": [(owner, path)] for name in (owner, label_of(owner))}
+            )
             if written not in hidden and not variant:
                 found.setdefault(written, []).append((owner, path))
         if owner not in strategies:
@@ -118,13 +120,6 @@ def _paths(accepted: Collection[str], own_plugins: Collection[str]) -> Iterator[
                 yield group, name, key
 
 
-def _names_of(owner: str) -> set[str]:
-    """Prefixes of an owner's keys: its name, its label, the aliases of a strategy."""
-    base, at, variant = owner.partition("@")
-    aliases = STRATEGIES[base].aliases if base in STRATEGIES else ()
-    return {owner, label_of(owner), *(f"{alias}{at}{variant}" for alias in aliases)}
-
-
 def _place(keys: Mapping[str, list[Place]], key: str) -> Place:
     if key in _MEANT:
         raise InputError(f"key {key!r} is not clear: write {_MEANT[key]}")
@@ -139,8 +134,7 @@ def _place(keys: Mapping[str, list[Place]], key: str) -> Place:
 
 def _unknown_key(keys: Collection[str], key: str) -> InputError:
     head, dot, _ = key.partition(".")
-    aliases = {alias for entry in STRATEGIES.values() for alias in entry.aliases}
-    if dot and head in {*STRATEGIES, *aliases} and not any(k.startswith(f"{head}.") for k in keys):
+    if dot and head in STRATEGIES and not any(known.startswith(f"{head}.") for known in keys):
         return InputError(f"{key} needs strategy {head}: add strategy={head}, or leave it out")
     for kind in ("scenarios", "datasets", "strategies"):
         owners = [name for name, entry in catalog()[kind].items() if key in entry["settings"]]

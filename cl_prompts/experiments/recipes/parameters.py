@@ -205,11 +205,6 @@ def needed_by(plugin: str) -> str:
     return str(entry_of("plugin", plugin)["needs"])
 
 
-def filled_parameters(strategy: str) -> set[str]:
-    """Return the parameters of a strategy that the runner fills in."""
-    return set(strategy_class(strategy).settings()) & FILLED["strategy"]
-
-
 def strategy_options(strategy: str, given: Arguments) -> Arguments:
     """Validate the settings of a strategy, and fill in defaults.
 

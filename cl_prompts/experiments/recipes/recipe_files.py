@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import yaml
 
 from cl_prompts.catalog import catalog
-from cl_prompts.checks import doubled, is_one_name, shown
+from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import CODE, LISTS, NESTED, parameters
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, yaml_of
 from cl_prompts.strategies import canonical_name
 from cl_prompts.user_code import check_trust, is_dotted
 
+_HERE = Path(__file__).parent
 #: sections that name one thing and hold its arguments
 NAMED = ("dataset", "scenario", "backbone")
 SECTIONS = (*NAMED, "evaluation")
@@ -37,14 +37,8 @@ _KNOWN = (*SECTIONS, "training", "strategies", "run", "extends", *TOP)
 
 def recipe_names() -> dict[str, str]:
     """Return the recipes of the package: name -> first line of their description."""
-    folder = resources.files(__package__)
-    found = {}
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".yaml"):
-            lines = file.read_text().splitlines()
-            comments = [line[1:].strip() for line in lines if line.startswith("#")]
-            found[file.name.removesuffix(".yaml")] = comments[1] if len(comments) > 1 else ""
-    return found
+    files = sorted(_HERE.glob("*.yaml"))
+    return {file.stem: file.read_text().splitlines()[1].removeprefix("# ") for file in files}
 
 
 def recipe_label(name: str) -> str:
@@ -60,16 +54,13 @@ def recipe_text(name: str) -> str:
     """Read the YAML of a recipe of the package, or of a file.
 
     Raises:
-        InputError: it does not exist or cannot be read.
+        InputError: an unknown name.
+        OSError: the file cannot be read.
     """
     if name.endswith((".yaml", ".yml")):
-        try:
-            # Some editors write a byte order mark.
-            return Path(name).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise InputError(f"recipe file {name} cannot be read: {reason}") from error
-    file = resources.files(__package__).joinpath(f"{name}.yaml")
+        # Some editors write a byte order mark.
+        return Path(name).read_text(encoding="utf-8-sig")
+    file = _HERE / f"{name}.yaml"
     if is_one_name(name) and file.is_file():
         return file.read_text(encoding="utf-8")
     if "=" in name:
@@ -89,8 +80,7 @@ def load_recipe(name: str) -> Recipe:
     default of ``run`` is the recipe's own strategies; without any, ``run`` of the extended recipe.
 
     Raises:
-        InputError: it does not exist, is not valid YAML, extends itself, or a section has the wrong
-            form.
+        InputError: an unknown name, invalid YAML, or a section of the wrong form.
     """
     recipe: Recipe = {}
     for sections in reversed(_files(name)):
@@ -128,14 +118,9 @@ def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> 
 
 def _files(name: str) -> list[Recipe]:
     """Sections of a recipe's file, then of those that it extends."""
-    found: dict[str, Recipe] = {}
-    lower = name
-    while lower:
-        if lower in found:
-            raise InputError(f"recipe {name} extends itself through {', '.join(found)}")
-        found[lower] = _sections(lower)
-        lower = str(found[lower].pop("extends", ""))
-    return list(found.values())
+    sections = _sections(name)
+    lower = sections.pop("extends", None)
+    return [sections] if lower is None else [sections, *_files(str(lower))]
 
 
 def _sections(name: str) -> Recipe:
@@ -181,17 +166,14 @@ def running(key: str, value: object) -> list[str]:
     """Return the canonical names of strategies to run; ``["all"]`` stands for all with settings.
 
     Raises:
-        InputError: no name, an unknown strategy, or one named twice.
+        InputError: no name, or an unknown strategy.
     """
     names = as_list(value)
     if not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"{key} is {shown(value)}: give a name, or several as a,b")
     if names == ["all"]:
         return names
-    found = [canonical_name(name) for name in names]
-    if twice := doubled(found):
-        raise InputError(f"{key} names {twice!r} twice: name each strategy once")
-    return found
+    return list(dict.fromkeys(map(canonical_name, names)))
 
 
 def kept(section: str, settings: Arguments, name: str) -> Arguments:

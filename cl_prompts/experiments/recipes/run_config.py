@@ -124,14 +124,12 @@ class RunConfig:
         Raises:
             InputError: the text is damaged, or names other code.
         """
+        from pydantic import TypeAdapter, ValidationError  # slow import
+
         try:
-            settings = cls(**fits("the text", values.yaml_of(text), Arguments))
-            if settings.parent is not None:
-                settings.parent = Parent(**fits("parent", settings.parent, Arguments))
-        except (yaml.YAMLError, TypeError, InputError) as error:
+            settings = TypeAdapter(cls).validate_python(values.yaml_of(text))
+        except (yaml.YAMLError, ValidationError) as error:
             raise InputError(f"this is not a run configuration: {error}") from error
-        for key, kind in get_type_hints(cls, include_extras=True).items():
-            fits(key, getattr(settings, key), kind)
         # Before any look-up, which imports dotted names.
         check_trust(settings.imported(), trust_code)
         return settings.checked()
@@ -163,9 +161,11 @@ class RunConfig:
         """
         if not is_one_name(self.recipe):
             raise InputError(f"recipe is {shown(self.recipe)}: give a name without folders")
-        found = {section: _resolved(section, getattr(self, section)) for section in SECTIONS}
+        kinds = get_type_hints(RunConfig, include_extras=True).items()
+        found = {key: fits(key, getattr(self, key), kind) for key, kind in kinds}
+        found |= {section: _resolved(section, found[section]) for section in SECTIONS}
         found["options"] = strategy_options(self.strategy, self.options)
-        return RunConfig(**{**vars(self), **found})
+        return RunConfig(**found)
 
     def section(self, name: str) -> tuple[str, Arguments]:
         """Return name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
@@ -208,23 +208,22 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     strategies: list[str] = recipe["run"]
     if not strategies:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
-    stream_seed = fits("stream_seed", recipe["stream_seed"], values.Seed | None)
-    kinds = get_type_hints(RunConfig, include_extras=True)
-    found = {key: fits(key, recipe[key], kinds[key]) for key in _AROUND}
-    found |= {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
+    held = {key: recipe[key] for key in _AROUND}
+    held |= {section: recipe.get(section) or {} for section in SECTIONS}
     accepted = {key for name in strategies for key in parameters("strategy", name)}
-    options = {name: strategy_options(name, _given(recipe, name, accepted)) for name in strategies}
-    orders = values.as_orders(recipe["orders"], found["scenario"])
     runs = []
     for strategy, seed, order in itertools.product(
-        strategies, values.as_seeds("seed", recipe["seeds"]), orders
+        strategies, values.as_seeds("seed", recipe["seeds"]), values.as_orders(recipe["orders"])
     ):
-        stream = seed if stream_seed is None else stream_seed
-        # Runs must not share mappings.
-        own = values.plain({**found, "options": options[strategy], "order": order})
-        if order.startswith("random"):
-            own["scenario"]["class_order"] = int(order.split()[1])
-        runs.append(RunConfig(name, strategy, seed, stream, **own))
+        stream = seed if recipe["stream_seed"] is None else recipe["stream_seed"]
+        options = _given(recipe, strategy, accepted)
+        run = RunConfig(name, strategy, seed, stream, **held, options=options, order=order)
+        if order:
+            if run.scenario.get("class_order") is not None:
+                raise InputError("give either orders or scenario.class_order, not both")
+            drawn = int(order.split()[1]) if order.startswith("random") else None
+            run.scenario = {**run.scenario, "class_order": drawn}
+        runs.append(run.checked())
     return runs
 
 

@@ -13,7 +13,6 @@ from annotated_types import Ge, Le
 
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError
-from cl_prompts.user_code import label_of
 
 #: settings by name; their owner declares the types
 Arguments = dict[str, Any]
@@ -132,14 +131,14 @@ def as_seeds(key: str, value: object) -> list[int]:
     return list(found)
 
 
-def as_orders(value: object, scenario: Arguments) -> list[str]:
+def as_orders(value: object) -> list[str]:
     """Read class orders such as ``random:5,easy,hard``; None: the one of the scenario, ``""``.
 
-    >>> as_orders("random:2,hard", {"class_order": None})
+    >>> as_orders("random:2,hard")
     ['random 1', 'random 2', 'hard']
 
     Raises:
-        InputError: other names, more random orders than 1,000, or a scenario whose order is fixed.
+        InputError: other names, or more random orders than 1,000.
     """
     found: dict[str, None] = {}
     for part in as_list(value):
@@ -153,11 +152,6 @@ def as_orders(value: object, scenario: Arguments) -> list[str]:
                 f"orders has {shown(part)}: give random:N with 1 to 1,000 orders, easy or hard,"
                 " such as orders=random:5,easy,hard"
             )
-    if any(found) and "class_order" not in scenario:
-        name = label_of(scenario["name"])
-        raise InputError(f"scenario {name} has no class_order: leave orders= out")
-    if any(found) and scenario["class_order"] is not None:
-        raise InputError("give either orders or scenario.class_order, not both")
     return list(found)
 
 
@@ -192,19 +186,13 @@ def flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
             yield f"{above}{key}", value
 
 
-def divided(text: str) -> Iterator[str]:
+def divided(text: str) -> list[str]:
     """Split a text at the commas outside of brackets.
 
-    >>> list(divided("[1,2], [3]"))
+    >>> divided("[1,2], [3]")
     ['[1,2]', '[3]']
     """
-    depth = begin = 0
-    for place, letter in enumerate(text):
-        depth += (letter in "[{(") - (letter in "]})")
-        if letter == "," and depth == 0:
-            yield text[begin:place].strip()
-            begin = place + 1
-    yield text[begin:].strip()
+    return re.split(r"\s*,\s*(?![^\[({]*[\])}])", text.strip())
 
 
 def merged(base: Arguments, top: Arguments) -> Arguments:

@@ -18,8 +18,8 @@ from rich.console import Console
 from cl_prompts.backbones.devices import cores, threads
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.executors.launching import Job, Launching
-from cl_prompts.experiments.executors.signals import stop_requests, stop_says
-from cl_prompts.experiments.executors.submissions import Fault, queue_of
+from cl_prompts.experiments.executors.signals import stop_says
+from cl_prompts.experiments.executors.submissions import Fault, job_ends
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
 from cl_prompts.experiments.run_folder.files import read_json
 from cl_prompts.experiments.run_folder.plans import (
@@ -208,9 +208,8 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
 def jobs_of(runs: Sequence[PlannedRun]) -> list[RunJob]:
     """Return jobs for the unfinished runs, with number and label among all runs."""
     settings = [run.settings for run in runs]
-    home = str(Path.cwd())
     return [
-        RunJob(number, label, home, run)
+        RunJob(number, label, run)
         for number, (label, run) in enumerate(zip(labels_of_runs(settings), runs, strict=True), 1)
         if run.state != "finished"
     ]
@@ -252,14 +251,8 @@ def executed(
                 fault = error
             yield job, fault
         return
-    where: Any = {"device": jobs[0].run.settings.device, "out": out}
-    threads_here = torch.get_num_threads()
-    with (
-        queue_of(jobs, how, display, **where, threads=threads_here) as queue,
-        stop_requests() as request,
-    ):
-        yield from queue.ends(request)
-        request.obey()
+    device = jobs[0].run.settings.device
+    yield from job_ends(jobs, how, display, device=device, out=out, threads=torch.get_num_threads())
 
 
 def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:

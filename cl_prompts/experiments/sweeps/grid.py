@@ -4,24 +4,19 @@ spaces of a search such as ``lr=1e-4..1e-1 selector=a,b``."""
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from cl_prompts.checks import doubled, shown
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import SEEDS, RunConfig, plan
-from cl_prompts.experiments.recipes.values import as_seeds, divided, parsed, plain
+from cl_prompts.experiments.recipes.values import divided, parsed
 from cl_prompts.user_code import extra
 
-#: settings that do not change the numbers of a run
-HOW = ("device", "num_workers", "checkpoint_every", "tracker")
 #: keys whose lists a recipe itself expands
 EXPANDED = ("strategy", "strategies", "run", "seed", "seeds", "orders")
-#: digits of numbers that a search chooses
-_DIGITS = 3
 #: ratio of the ends from which a range is logarithmic
 _LOG_FROM = 10
 
@@ -36,21 +31,20 @@ def grid(recipe: str, texts: Sequence[str] = ()) -> list[RunConfig]:
     Args:
         recipe: of the package or a YAML file.
         texts: ``key=value`` as in :func:`~cl_prompts.experiments.recipes.run_config.plan`. Commas
-            outside of brackets divide values, so a list is written ``[1,2]``. ``seed`` and
-            ``stream_seed`` take ranges such as ``1-5``.
+            outside of brackets divide values, so a list is written ``[1,2]``. ``seed`` takes
+            ranges such as ``1-5``.
 
     Returns:
         Distinct runs in the order of the combinations, the last key changing first.
 
     Raises:
-        InputError: a combination that ``plan`` refuses, or several values of a key that does not
-            change the numbers.
+        InputError: a combination that ``plan`` refuses, or a range of numbers.
     """
     found: dict[str, RunConfig] = {}
     for combination in itertools.product(*map(_axis, texts)):
         for run in plan(recipe, combination):
             # 0.1 and 1e-1 make one run, and so do values of a key that a strategy does not use.
-            found.setdefault(json.dumps(plain(asdict(run))), run)
+            found.setdefault(repr(run), run)
     return list(found.values())
 
 
@@ -60,18 +54,12 @@ def _axis(text: str) -> list[str]:
     name = key.strip()
     if not sign or name in EXPANDED:
         return [text]
-    if name == "stream_seed":
-        given = parsed(value)
-        return [text] if given is None else [f"{name}={seed}" for seed in as_seeds(name, given)]
     if range_of(value) is not None:
         raise InputError(
             f"{name} has the range {shown(value)}, which needs a search: add --sampler tpe, or give"
             " single values, such as lr=1e-3,1e-2"
         )
-    values = list(divided(value))
-    if len(values) > 1 and name in HOW:
-        raise InputError(f"{name} is {shown(value)} and does not change the numbers: give one")
-    return [f"{name}={part}" for part in values]
+    return [f"{name}={part}" for part in divided(value)]
 
 
 @dataclass(frozen=True)
@@ -97,21 +85,19 @@ class SearchSpace:
         (['lr', 'pool_size'], ('strategy=mvp',), ('seed=1-3',))
 
         Raises:
-            InputError: a decreasing range, a repeated key, nothing to choose, or a missing Optuna.
+            InputError: a decreasing range, nothing to choose, or a missing Optuna.
         """
         axes: dict[str, Any] = {}
-        fixed, seeds, names = [], [], []
+        fixed, seeds = [], []
         for text in texts:
             key, _, value = text.partition("=")
-            names.append(key.strip())
-            if names[-1] in (*SEEDS, "seeds"):
+            name = key.strip()
+            if name in (*SEEDS, "seeds"):
                 seeds.append(text)
-            elif axis := None if names[-1] in (*EXPANDED, *HOW) else axis_of(names[-1], value):
-                axes[names[-1]] = axis
+            elif axis := None if name in EXPANDED else axis_of(name, value):
+                axes[name] = axis
             else:
                 fixed.append(text)
-        if twice := doubled(name for name in names if name in axes):
-            raise InputError(f"{twice} is given twice")
         if not axes:
             raise InputError(
                 "a search needs settings to choose: give a range such as lr=1e-4..1e-1, or several"
@@ -122,14 +108,13 @@ class SearchSpace:
     @property
     def ends(self) -> list[list[str]]:
         """Settings that together contain both ends of each range and all values of each list."""
-        found = {
-            key: getattr(axis, "choices", None) or (axis.low, axis.high)
-            for key, axis in self.axes.items()
-        }
+        found = [
+            getattr(axis, "choices", None) or (axis.low, axis.high) for axis in self.axes.values()
+        ]
         texts = []
-        for n in range(max(map(len, found.values()))):
-            nth = {key: values[min(n, len(values) - 1)] for key, values in found.items()}
-            texts.append(self.written(nth))
+        for n in range(max(map(len, found))):
+            nth = [values[min(n, len(values) - 1)] for values in found]
+            texts.append(self.written(dict(zip(self.axes, nth, strict=True))))
         return texts
 
     def written(self, values: Mapping[str, Any]) -> list[str]:
@@ -138,15 +123,11 @@ class SearchSpace:
         >>> SearchSpace.of(["lr=1e-4..1e-1"]).written({"lr": 0.0123456})
         ['lr=0.0123']
         """
-        texts = []
-        for key, axis in self.axes.items():
-            value = values[key]
-            if isinstance(value, float):
-                short = float(f"{value:.{_DIGITS}g}")
-                # Rounding may leave the range.
-                value = min(max(short, axis.low), axis.high)
-            texts.append(f"{key}={value}")
-        return texts
+        chosen = {key: values[key] for key in self.axes}
+        return [
+            f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in chosen.items()
+        ]
 
 
 def axis_of(key: str, text: str) -> Any:

@@ -6,36 +6,25 @@ import hashlib
 import shlex
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError, RunError, unknown
 from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
-from cl_prompts.experiments.recipes.values import as_seeds, parsed
-from cl_prompts.experiments.results.metrics import BY_NAME, METRICS
+from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.sweeps.grid import SearchSpace, grid
 from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.user_code import extra
 
-Sampler = Literal["tpe", "random"]
 #: seed of the sampler, so that equal searches choose equal settings
 _SAMPLER_SEED = 0
-_MOST = 10_000  # trials
-#: every metric with a better direction
-OBJECTIVES = {
-    metric.key: metric
-    for metrics in (*METRICS.values(), *BY_NAME.values())
-    for metric in metrics
-    if metric.best is not None
-}
 
 
 @dataclass(frozen=True)
@@ -49,47 +38,28 @@ class SearchOptions:
         seeds: of runs and streams; the objective is the mean over them. They are not reported.
     """
 
-    sampler: Sampler = "tpe"
+    sampler: Literal["tpe", "random"] = "tpe"
     trials: int = 20
     objective: str = "a_auc"
     seeds: tuple[int, ...] = (1000,)
 
-    def __post_init__(self) -> None:
-        whole_number("--trials", self.trials, 1, _MOST)
-        if self.objective not in OBJECTIVES:
-            raise unknown("objective", self.objective, OBJECTIVES)
-
-    @classmethod
-    def of(cls, sampler: Sampler | None, **options: Any) -> SearchOptions | None:
-        """Read options of the command line, where None is a default; None without a sampler."""
-        given = {name: value for name, value in options.items() if value is not None}
-        if "seeds" in given:
-            given["seeds"] = tuple(as_seeds("--search-seed", parsed(given["seeds"])))
-        if sampler is None and given:
-            raise InputError(
-                "--trials, --objective and --search-seed are for a search: add --sampler tpe"
-            )
-        return None if sampler is None else cls(sampler, **given)
-
-    def check(self, *, multi_label: bool, every: int | None) -> None:
-        """Refuse an objective that the runs do not have.
+    def metric(self, *, multi_label: bool, every: int | None) -> Metric:
+        """Return the metric to optimise.
 
         Args:
             multi_label: whether an image may have several labels.
             every: samples between anytime points; None for none.
 
         Raises:
-            InputError: the objective is undefined.
+            InputError: the runs do not have it.
         """
-        known = {metric.key for metric in (*METRICS[multi_label], *BY_NAME[multi_label])}
-        instead = f"--objective {'map_last' if multi_label else 'a_last'}"
-        if self.objective in known:
-            anytime = self.objective in ("a_auc", "forgetting_anytime")
-            instead = "evaluation.every" if anytime and every is None else ""
-        if instead:
-            raise InputError(
-                f"--objective {self.objective} is undefined for these runs: set {instead}"
-            )
+        metrics = (*METRICS[multi_label], *BY_NAME[multi_label])
+        known = {metric.key: metric for metric in metrics if metric.best is not None}
+        if every is None:
+            known = {key: known[key] for key in known.keys() - {"a_auc", "forgetting_anytime"}}
+        if self.objective not in known:
+            raise unknown("--objective of these runs", self.objective, known)
+        return known[self.objective]
 
 
 class Search:
@@ -136,7 +106,13 @@ class Search:
         self._out = out
         self._console = console
         self._jobs = how.jobs or 1
-        self._check_seeds()
+        reported = grid(recipe, [*self.space.fixed, *self.space.ends[0], *self.space.seeds])
+        taken = {seed for run in reported for seed in (run.seed, run.stream_seed)}
+        if taken.intersection(options.seeds):
+            raise InputError(
+                f"--search-seed {min(taken.intersection(options.seeds))} is among the reported"
+                " seeds, on which chosen settings would look too good: give another seed"
+            )
         ends = [run for end in self.space.ends for run in self._runs(end)]
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
@@ -148,19 +124,18 @@ class Search:
         self._sweep = partial(Sweep, out=out, console=console, how=how, command=command)
         optuna = extra("optuna", "optuna", "--sampler")
         built, _ = check_plan(ends, Resources())
-        options.check(multi_label=built.data.multi_label, every=built.anytime.every)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._metric = options.metric(multi_label=built.data.multi_label, every=built.anytime.every)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
         sampler = kinds[options.sampler](seed=_SAMPLER_SEED)
-        self._failed = optuna.trial.TrialState.FAIL
-        direction = "maximize" if OBJECTIVES[options.objective].best is max else "minimize"
+        direction = "maximize" if self._metric.best is max else "minimize"
         self.study = optuna.create_study(sampler=sampler, direction=direction)
 
     @property
     def path(self) -> Path:
         """The table of trials."""
         # Without the number of trials, so that a search can be extended.
-        options = {**asdict(self.options), "trials": None}
+        options = replace(self.options, trials=0)
         identity = repr((self.space.fixed, sorted(map(repr, self.space.axes.items())), options))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return self._out / self._label / f"search-{self.options.objective}-{digest}.csv"
@@ -174,7 +149,10 @@ class Search:
             self._try(asked)
             self._write()
             for trial in self.study.trials[-n:]:
-                print_line(self._console, self._line(trial))
+                chosen = " ".join(self.space.written(trial.params))
+                value = "undefined" if trial.value is None else f"{100 * trial.value:.1f}"
+                text = f"trial {trial.number + 1} of {self.options.trials}, {chosen}"
+                print_line(self._console, f"{text}, {self._metric.name} {value}")
 
     def conclude(self) -> None:
         """Print the best settings; raise ``RunError`` without any value or after a failed run."""
@@ -217,17 +195,6 @@ class Search:
             for run in plan(self._recipe, [*texts, f"seed={seed}", f"stream_seed={seed}"])
         ]
 
-    def _check_seeds(self) -> None:
-        texts = [*self.space.fixed, *self.space.ends[0], *self.space.seeds]
-        reported = grid(self._recipe, texts)
-        taken = {run.seed for run in reported} | {run.stream_seed for run in reported}
-        for seed in self.options.seeds:
-            if seed in taken:
-                raise InputError(
-                    f"--search-seed {seed} is among the reported seeds, on which chosen settings"
-                    " would look too good: give another seed"
-                )
-
     def _try(self, asked: Sequence[Any]) -> None:
         """Execute the unfinished runs of trials, and tell the sampler their values."""
         planned = [self._runs(self.space.written(trial.params)) for trial in asked]
@@ -240,25 +207,16 @@ class Search:
         for trial, runs in zip(asked, planned, strict=True):
             made = [folders[run.to_yaml()] for run in runs]
             values = list(map(self._value, made))
-            known = [value for value in values if value is not None]
             trial.set_user_attr("values", values)
             trial.set_user_attr("folders", list(map(str, made)))
-            if len(known) == len(values):
-                self.study.tell(trial, statistics.fmean(known))
-            else:  # the sampler ignores failed trials
-                self.study.tell(trial, state=self._failed)
+            known = [value for value in values if value is not None]
+            # Without a value a trial has failed, and the sampler ignores it.
+            self.study.tell(trial, statistics.fmean(known) if known == values else None)
 
     def _value(self, folder: Path) -> float | None:
         if state_of(folder) != "finished":
             return None
-        summary = files.read_json(folder / "summary.json")
-        return OBJECTIVES[self.options.objective].value(summary)
-
-    def _line(self, trial: Any) -> str:
-        title = OBJECTIVES[self.options.objective].name
-        chosen = " ".join(self.space.written(trial.params))
-        value = "undefined" if trial.value is None else f"{100 * trial.value:.1f}"
-        return f"trial {trial.number + 1} of {self.options.trials}, {chosen}, {title} {value}"
+        return self._metric.value(files.read_json(folder / "summary.json"))
 
     def _write(self) -> None:
         name = self.options.objective

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from cl_prompts.experiments.tracking.progress import Display, print_line
 from cl_prompts.user_code import is_dotted
 
 _HERE = Launching()
+#: folder of a run that has none yet
+_NONE = Path("missing")
 
 
 class Sweep:
@@ -39,7 +42,7 @@ class Sweep:
         console: where progress is shown.
 
     Attributes:
-        folders: of the runs, in the order of the settings; None before a run begins.
+        runs: the runs, in the order of the settings; those of earlier commands in their folders.
         faults: label and error of each failed run.
 
     Raises:
@@ -47,7 +50,7 @@ class Sweep:
 
     >>> from cl_prompts.experiments.sweeps.grid import grid
     >>> sweep = Sweep(grid("digits", ["strategy=ncm", "seed=1-2"]), Path("runs"), console=Console())
-    >>> [run.seed for run in sweep.settings], sweep.finished
+    >>> [run.settings.seed for run in sweep.runs], sweep.finished
     ([1, 2], [])
     """
 
@@ -60,36 +63,31 @@ class Sweep:
         how: Launching = _HERE,
         command: str = "",
     ) -> None:
-        self._resources = Resources()
-        self.settings = settings = in_order(settings, self._resources)
         self.faults: list[tuple[str, Exception]] = []
+        self._resources = Resources()
         self._how = how
         self._out = out
-        self._command = command
         self._console = console
         self._notes: list[str] = []
         self._fingerprints: dict[str, dict[str, Any]] = {}
-        self._earlier = earlier_runs(out / settings[0].recipe)
-        self.folders: list[Path | None] = list(map(self._usable, settings))
+        settings = in_order(settings, self._resources)
+        earlier = earlier_runs(out / settings[0].recipe)
+        self.runs = [PlannedRun(self._folder(run, earlier), run, command) for run in settings]
         for folder in self.finished:
             check_sums(folder)
 
     @property
     def finished(self) -> list[Path]:
         """Folders of the finished runs."""
-        return [folder for folder in self.folders if folder and state_of(folder) == "finished"]
+        return [run.folder for run in self.runs if run.state == "finished"]
 
     def check(self) -> None:
         """Validate the unfinished runs without executing them, and print their number."""
-        runs = [
-            PlannedRun(folder or Path("missing"), run)
-            for folder, run in zip(self.folders, self.settings, strict=True)
-        ]
-        left = [run.settings for run in runs if run.state != "finished"]
+        left = [run.settings for run in self.runs if run.state != "finished"]
         warnings = check_plan(left, self._resources)[1] if left else []
         for warning in (*self._notes, *warnings):
             print_line(self._console, f"note: {warning}")
-        print_line(self._console, f"{len(runs)} runs: {describe(runs)}")
+        print_line(self._console, f"{len(self.runs)} runs: {describe(self.runs)}")
 
     def execute(self) -> list[Path]:
         """Execute the unfinished runs; failed ones do not stop the others.
@@ -100,34 +98,33 @@ class Sweep:
         Raises:
             Interrupted: by a signal; each run has saved its state.
         """
-        runs = [
-            PlannedRun(folder or new_path(self._out, run), run, self._command)
-            for folder, run in zip(self.folders, self.settings, strict=True)
+        self.runs = [
+            replace(run, folder=new_path(self._out, run.settings)) if run.folder == _NONE else run
+            for run in self.runs
         ]
-        self.folders = [run.folder for run in runs]
-        left = jobs_of(runs)
+        left = jobs_of(self.runs)
         try:
-            with Display(self._console, len(runs)) as display:
+            with Display(self._console, len(self.runs)) as display:
                 for job, fault in executed(left, self._how, display, self._resources, self._out):
                     if fault is not None:
                         self.faults.append((job.label, fault))
         finally:
-            remove_empty(runs)
-        return [run.folder for run in runs]
+            remove_empty(self.runs)
+        return [run.folder for run in self.runs]
 
     def conclude(self) -> None:
         """List the failed runs and raise ``RunError`` for them."""
         list_faults(self.faults)
         if self.faults:
             raise RunError(
-                f"{len(self.faults)} of {len(self.settings)} runs failed. Repeat the command to"
+                f"{len(self.faults)} of {len(self.runs)} runs failed. Repeat the command to"
                 " retry them"
             )
 
-    def _usable(self, settings: RunConfig) -> Path | None:
+    def _folder(self, settings: RunConfig, earlier: Mapping[str, list[Path]]) -> Path:
         """The folder of an earlier run with this identity (settings, data, weights, code)."""
         now = identity.settings_identity(settings)
-        for folder in self._earlier.get(_key(now), ()):
+        for folder in earlier.get(_key(now), ()):
             # A resume needs equal code, and checks the data itself.
             finished = state_of(folder) == "finished"
             more = self._measured(settings) if finished else {"package": identity.package_hash()}
@@ -136,7 +133,7 @@ class Sweep:
             if change is None:
                 return folder
             self._notes.append(f"{folder} is not used, and its run is repeated: {change}")
-        return None
+        return _NONE
 
     def _measured(self, settings: RunConfig) -> dict[str, Any]:
         # Data of a user's function may depend on the seed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +19,7 @@ from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import file_hash
 from cl_prompts.datasets.survey import Survey, survey
 from cl_prompts.experiments.executors.launching import Job, Launching
-from cl_prompts.experiments.executors.signals import stop_requests
-from cl_prompts.experiments.executors.submissions import queue_of
+from cl_prompts.experiments.executors.submissions import job_ends
 from cl_prompts.experiments.recipes.parameters import strategy_options
 from cl_prompts.experiments.trained.arithmetic import Progress
 from cl_prompts.experiments.trained.card import (
@@ -255,30 +255,20 @@ def _learn_in_shards(
     try:
         blank = plan.blank.save(place / "blank")
         parts = [slice(k, None, shards) for k in range(shards)]
-        home = str(Path.cwd())
         jobs = [
-            ShardJob(
-                k, f"shard {k}", home, blank, plan.images[part], plan.labels[part], place / str(k)
-            )
+            ShardJob(k, f"shard {k}", blank, plan.images[part], plan.labels[part], place / str(k))
             for k, part in enumerate(parts, 1)
             if plan.images[part]
         ]
         if how.kind == "local" and how.jobs is None:
             how = replace(how, jobs=min(len(jobs), cores()))
         device = str(plan.blank.network.seen.device)
-        queued = queue_of(
-            jobs,
-            how,
-            _Lines(console),
-            device=device,
-            out=folder,
-            threads=torch.get_num_threads(),
-        )
-        with queued as queue, stop_requests() as request:
-            for _, fault in queue.ends(request):
+        threads = torch.get_num_threads()
+        how_ended = job_ends(jobs, how, _Lines(console), device=device, out=folder, threads=threads)
+        with closing(how_ended) as ends:
+            for _, fault in ends:
                 if fault is not None:
                     raise fault
-            request.obey()
         for job in jobs:
             plan.blank.merge(Model.load(job.out, device=device))
     finally:

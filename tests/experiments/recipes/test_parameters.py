@@ -10,21 +10,14 @@ import pytest
 from cl_prompts.experiments.recipes.parameters import (
     FILLED,
     Parameter,
-    described,
-    filled_parameters,
     parameters,
     strategy_options,
     validated,
 )
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.strategies import STRATEGIES, strategy_class
-from tests.experiments import own_parts
 
 OWN = "tests.experiments.own_parts"
-
-
-def test_parameters_of_a_function() -> None:
-    assert list(described(own_parts.stripes)) == ["image_size", "seed", "per_class", "n_classes"]
 
 
 def test_sections_leave_out_what_the_runner_fills_in() -> None:
@@ -50,7 +43,6 @@ def test_every_strategy_has_the_shared_and_the_filled_in_parameters(strategy: st
     excluded = set(strategy_class(strategy).excluded)
     assert set(parameters("training")) - excluded <= set(found)
     assert not set(found) & FILLED["strategy"]
-    assert {"backbone", "n_classes", "seed"} <= filled_parameters(strategy)
     assert all(default is not ... for _, default, _ in found.values())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import signal
 import sys
@@ -42,8 +41,6 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             executor_of(Launching(kind), "cpu", tmp_path, 1)
 
     cases: dict[str, Callable[[], object]] = {
-        "no jobs": lambda: Launching(jobs=0),
-        "no such launcher": lambda: Launching("rai"),
         "cpus here": lambda: Launching(cpus=2),
         "half a gpu of slurm": lambda: Launching("slurm", gpus=0.5),
         "no ray": lambda: missing("ray", "ray"),
@@ -173,15 +170,6 @@ def test_only_deaths_of_a_run_itself_are_counted(
     assert not executor.does
 
 
-def test_a_refused_job_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(job: RunJob) -> BaseException:
-        raise RuntimeError("invalid partition")
-
-    _, found, _ = ended(tmp_path, monkeypatch, [refuses, finishes])
-    assert str(found["ncm seed 1"]) == "its job was refused: invalid partition"
-    assert found["ncm seed 2"] is None
-
-
 def test_a_signal_stops_running_jobs_and_starts_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,23 +195,6 @@ def test_a_fault_that_ends_the_command_stops_the_other_runs(
     # The traceback, still alive, keeps no generator from being closed.
     assert caught.value is fault
     assert executor.stopped
-
-
-def test_a_worker_is_told_to_end_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-
-    def kill(process: int, number: int) -> None:
-        told.append(number)
-        if len(told) == 2:
-            raise ProcessLookupError
-
-    monkeypatch.setattr(launching.os, "kill", kill)
-    monkeypatch.setattr(launching.time, "sleep", lambda seconds: None)
-    theirs, ours = multiprocessing.Pipe(duplex=False)
-    ours.close()
-    with pytest.raises(ProcessLookupError):
-        launching._end_with(theirs)
-    assert told == [signal.SIGTERM] * 2
 
 
 # ------------------------------------------------------------------------------ real processes

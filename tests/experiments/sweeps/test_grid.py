@@ -24,7 +24,7 @@ def test_a_key_of_one_strategy_repeats_no_run_of_others() -> None:
 
 
 def test_streams_are_repeated_by_their_seeds() -> None:
-    runs = grid("digits", ["strategy=ncm", "seed=4", "stream_seed=1-2"])
+    runs = grid("digits", ["strategy=ncm", "seed=4", "stream_seed=1,2"])
     assert [(run.seed, run.stream_seed) for run in runs] == [(4, 1), (4, 2)]
     assert labels_of_runs(runs) == ["ncm seed 4 (stream 1)", "ncm seed 4 (stream 2)"]
     (run,) = grid("digits", ["strategy=ncm", "seed=4", "stream_seed=null"])

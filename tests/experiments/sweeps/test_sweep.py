@@ -69,7 +69,7 @@ def test_a_run_of_another_identity_is_repeated(
     (made / SUMS_FILE).write_text(sums(made, {}))
     console = Console(record=True)
     sweep = Sweep(grid("digits", PROBE), tmp_path, console=console)
-    assert sweep.folders == [None if says else made]
+    assert (sweep.runs[0].folder == made) == (not says)
     sweep.check()
     text = console.export_text()
     assert says in text
