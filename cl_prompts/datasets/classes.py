@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from cl_prompts.checks import doubled, one_of, shown, whole_number
@@ -116,8 +117,6 @@ def permutation(
     if order is None:
         return np.arange(n)
     if isinstance(order, Integral):
-        import torch  # listing scenarios does not need it
-
         seed = whole_number(name, order, 0, 2**64 - 1)
         return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
     rule = (
@@ -140,7 +139,7 @@ def labels_of(what: str, data: Items) -> np.ndarray:
     """
     labels = np.asarray(getattr(data, "targets", None))
     if labels.ndim == 2 and len(labels) == len(data):
-        return check_label_matrix(labels, what)
+        return check_label_matrix(labels, what)[0]
     integers = labels.ndim == 1 and labels.dtype.kind in "iu"
     if not integers or len(labels) != len(data) or not len(labels):
         raise InputError(
@@ -314,8 +313,8 @@ def check_labels(targets: ArrayLike, name: str) -> tuple[np.ndarray, int]:
     return labels.astype(np.int64, copy=False), len(present)
 
 
-def check_label_matrix(labels: ArrayLike, name: str) -> np.ndarray:
-    """Return a label matrix of any numeric type as uint8 zeros and ones (n, C).
+def check_label_matrix(labels: ArrayLike, name: str) -> tuple[np.ndarray, int]:
+    """Return a label matrix of any numeric type as uint8 zeros and ones (n, C), and C.
 
     Raises:
         InputError: not 2-D, empty, or entries other than 0 and 1.
@@ -328,23 +327,23 @@ def check_label_matrix(labels: ArrayLike, name: str) -> np.ndarray:
     if wrong.any():
         row, column = np.argwhere(wrong)[0].tolist()
         raise InputError(f"{rule}, but row {row} holds {matrix[row, column]} in column {column}")
-    return matrix.astype(np.uint8, copy=False)
+    return matrix.astype(np.uint8, copy=False), matrix.shape[1]
 
 
-def positive_matrix(labels: ArrayLike, name: str) -> np.ndarray:
+def positive_matrix(labels: ArrayLike, name: str) -> tuple[np.ndarray, int]:
     """Return a label matrix as :func:`check_label_matrix` does, in which each class is positive.
 
     Raises:
         InputError: names the first class that no image has.
     """
-    matrix = check_label_matrix(labels, name)
+    matrix, n_classes = check_label_matrix(labels, name)
     never = np.flatnonzero(~matrix.any(axis=0))
     if len(never):
         raise InputError(
             f"class {never[0]} is never positive in {name} ({len(never)} such classes): add a"
             " training image, or remove the column"
         )
-    return matrix
+    return matrix, n_classes
 
 
 def count_labels(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:

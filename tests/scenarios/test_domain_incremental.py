@@ -47,7 +47,7 @@ def cases(draw: st.DrawFn) -> tuple[list[int], list[Any], dict[str, Any]]:
 
 @pytest.mark.slow
 @given(cases())
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_invariants(case: tuple[list[int], list[Any], dict[str, Any]]) -> None:
     labels, domains, parameters = case
     before = torch.get_rng_state()

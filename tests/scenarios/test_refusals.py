@@ -58,7 +58,6 @@ MLCIL: list[dict[str, Any]] = [
 ]
 DOMAINS: list[dict[str, Any]] = [
     {"domains": None},
-    {"domains": ["art"] * 4},
     {"domains": ["art"]},
     {"domains": [0.5] * 4},
     {"domain_order": ["art", "phto"]},
@@ -78,20 +77,19 @@ FIELDS: list[dict[str, Any]] = [
 OF: list[dict[str, Any]] = [
     {"labels": [[1, 0], [1, 0], [1, 0]]},
     {"tasks": [[0], [4]]},
-    {"test_labels": [[0, 1]]},
 ]
 NAMES = [
     "si_blury",
     "no.such.module:f",
     "tests.scenarios.test_registry:halvs",
-    "tests.scenarios.test_registry:EXAMPLES",
+    "tests.scenarios.test_registry:NO_SCENARIO",
 ]
 
 
 def made_otherwise() -> dict[str, Callable[[], object]]:
     """Benchmarks and scenarios that do not fit their data."""
-    split = mlcil_split(MULTI[0].targets, protocol="B4-C2", test_labels=MULTI[1].targets)
-    ready = test_registry.ready
+    split = mlcil_split(MULTI[0].targets, protocol="B4-C2")
+    halves = Scenario.of(test_registry.halves)
     labels = test_registry.LABELS
     return {
         "no targets": lambda: scenarios.si_blurry_benchmark(list(range(5)), SINGLE[1]),
@@ -102,13 +100,11 @@ def made_otherwise() -> dict[str, Callable[[], object]]:
         ),
         "fewer classes": lambda: scenarios.si_blurry_benchmark(SINGLE[0], Pictures(np.arange(5))),
         "other labels": lambda: benchmark_from_split(
-            Pictures(SINGLE[0].targets[::-1].copy()), SINGLE[1], si_blurry_split(SINGLE[0].targets)
+            Pictures(np.arange(132) % 12), SINGLE[1], si_blurry_split(SINGLE[0].targets)
         ),
-        "no value": lambda: ready.make(labels),
-        "unknown parameter": lambda: ready.make(labels, seed=1, shufle=True),
-        "own parameter": lambda: SCENARIOS["mlcil"].make(
-            test_registry.MATRIX, test_labels=test_registry.MATRIX
-        ),
+        "no value": lambda: halves.make(labels),
+        "unknown parameter": lambda: halves.make(labels, seed=1, shufle=True),
+        "own parameter": lambda: SCENARIOS["domain_incremental"].make(labels, None, domains=None),
         "list": lambda: Scenario.of(test_registry.returns_lists).make(labels),
         "gap": lambda: si_blurry_split([0, 2], n_tasks=1),
         "no zeros and ones": lambda: mlcil_split([[0, 1], [2, 0]], protocol="B0-C1"),

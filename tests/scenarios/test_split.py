@@ -35,7 +35,7 @@ def test_from_user_tasks() -> None:
 def test_a_split_of_the_other_kind_is_never_equal() -> None:
     common = {"name": "mine", "tasks": [[0], [1]], "counts": np.eye(2), "n_samples": 2}
     single = Split(**common)
-    several = MultiLabelSplit(**common, n_unlabelled=0, n_labels=2)
+    several = MultiLabelSplit(**common)
     assert single != several
     assert several != single
     assert single == Split(**common)
