@@ -60,8 +60,8 @@ def handle_bad_images(
 class Look(NamedTuple):
     """Size and contents of an image file, or the error of an unreadable one.
 
-    >>> Look("a.png", 32, 48, "f00", "").readable
-    True
+    >>> Look("a.png", 0, 0, "", "image a.png cannot be read").colour
+    0.0
 
     Args:
         path: of the file.
@@ -77,11 +77,6 @@ class Look(NamedTuple):
     pixels: str
     problem: str
     colour: float = 0.0
-
-    @property
-    def readable(self) -> bool:
-        """Whether the file can be decoded."""
-        return not self.problem
 
 
 def look_at(paths: Sequence[ImageFile], progress: Progress | None = None) -> list[Look]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -18,8 +16,8 @@ from cl_prompts.datasets import digits, readers
 from cl_prompts.datasets.coco import read_coco
 from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
-from cl_prompts.datasets.domain_folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.files import LayoutError
+from cl_prompts.datasets.folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.grocery import read_grocery
 from cl_prompts.datasets.hub import read_hf, read_webdataset
 from cl_prompts.datasets.readers import Reader
@@ -46,7 +44,7 @@ class DataSetEntry:
         folder: its usual folder within the folder of all data, or empty.
         origin: official URL of the archive or of its page.
         unpack: shell commands that download and unpack it, with ``{at}`` for the parent folder.
-        download: function that downloads it, if torchvision can.
+        downloads: whether its reader can download it.
         description: its line in lists.
     """
 
@@ -58,7 +56,7 @@ class DataSetEntry:
     folder: str = ""
     origin: str = ""
     unpack: str = ""
-    download: Callable[[Path], None] | None = None
+    downloads: bool = False
     description: str = ""
 
 
@@ -70,13 +68,11 @@ def _cifar(kind: type[CIFAR10], files: str, **texts: Any) -> DataSetEntry:
     return DataSetEntry(
         read=partial(readers.read_cifar, kind),
         augmentation=Augmentation(AutoAugmentPolicy.CIFAR10),
-        layout=(
-            f"{files} of the Python version, or class folders train/<class>/* and test/<class>/*"
-        ),
+        layout=f"{files} of the Python version",
         folder=kind.base_folder,
         origin=kind.url,
         unpack=f"wget -P {{at}} {kind.url} && tar -xf {{at}}/{kind.filename} -C {{at}}",
-        download=partial(readers.download_cifar, kind),
+        downloads=True,
         **texts,
     )
 
@@ -230,11 +226,8 @@ DATASETS: dict[str, DataSetEntry] = {
     "features": DataSetEntry(
         read_features,
         Augmentation(padding=0, flip=False),
-        layout=(
-            "train/*.npy with train/*.labels.npy, or train/*.safetensors with features and labels,"
-            " and test/ likewise"
-        ),
-        description="stored features of images, .npy or safetensors, for methods in closed form",
+        layout="train/*.safetensors with features and labels, and test/ likewise",
+        description="stored features of images, in safetensors, for methods in closed form",
     ),
     "webdataset": DataSetEntry(
         read_webdataset,
@@ -276,19 +269,19 @@ def read_entry(name: str, root: str | Path | None, *, download: bool, **options:
     if root is None and not entry.folder:
         raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")
     folder = _locate(entry, root)
-    if download and entry.download is not None:
-        try:
-            entry.download(folder)
-        except (OSError, RuntimeError, HTTPException) as error:
-            problem = f"could not be downloaded from {entry.origin} ({error})"
-            raise _missing(name, entry, folder, problem) from error
-        folder = _locate(entry, root)
-    if not folder.exists():
+    if download and entry.downloads:
+        options["download"] = True
+    elif not folder.exists():
         raise _missing(name, entry, folder, "was not found")
     try:
         return entry.read(folder, **options)
-    except LayoutError as error:
-        raise _missing(name, entry, folder, f"is incomplete ({error})") from error
+    except Exception as error:  # files that differ from the layout raise nearly every error
+        if isinstance(error, InputError) and not isinstance(error, LayoutError):
+            raise
+        said = str(error) if isinstance(error, LayoutError | OSError) else repr(error)
+        if isinstance(error, FileNotFoundError):
+            said = f"{error.filename} is missing"
+        raise _missing(name, entry, folder, f"is incomplete ({said})") from error
 
 
 def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
@@ -309,7 +302,7 @@ def _missing(name: str, entry: DataSetEntry, folder: Path, problem: str) -> Inpu
     usual = Path(entry.folder).parts
     # Archives contain the folder, so unpack them in its parent.
     above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder
-    option = "dataset.download=true, or " if entry.download is not None else ""
+    option = "dataset.download=true, or " if entry.downloads else ""
     return InputError(
         f"{sentence}. To download it: {option}{entry.unpack.format(at=quote(str(above)))}"
     )

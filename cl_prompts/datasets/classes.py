@@ -30,40 +30,31 @@ def choose_classes(
     what: str,
     names: Sequence[str],
     classes: int | Sequence[int | str] | None,
-    order: Sequence[int] | int | None,
 ) -> np.ndarray:
-    """Return the labels of the chosen classes, in their new order.
+    """Return the labels of the chosen classes, in their order.
 
-    >>> choose_classes("data set 'pets'", ["ant", "bee", "cat"], ["cat", 0], None).tolist()
+    >>> choose_classes("data set 'pets'", ["ant", "bee", "cat"], ["cat", 0]).tolist()
     [2, 0]
 
     Args:
         what: the data set, for error messages.
         names: of all C classes.
-        classes: list of labels or names; or the number of classes to keep, the first ones after
-            ``order``; None keeps all.
-        order: permutation of the chosen classes' positions, or the seed of one; None keeps their
-            order.
+        classes: list of labels or names; or the number of classes to keep, the first ones; None
+            keeps all.
 
     Raises:
-        InputError: an unknown or repeated class, or not a permutation.
+        InputError: an unknown or repeated class.
     """
+    if classes is None:
+        return np.arange(len(names))
     if isinstance(classes, int | np.integer):
-        n = whole_number(f"classes of {what}", classes, 1, len(names))
-        return permutation("class_order", what, len(names), order)[:n]
-    picked = np.arange(len(names)) if classes is None else _picked(what, names, classes)
-    return picked[permutation("class_order", what, len(picked), order)]
-
-
-def _picked(what: str, names: Sequence[str], classes: Sequence[int | str]) -> np.ndarray:
-    picked: list[int] = []
-    for wanted in classes:
-        label = _label(what, names, wanted)
-        if label in picked:
-            raise InputError(
-                f"classes of {what} lists {names[label]!r} (label {label}) twice: list each once"
-            )
-        picked.append(label)
+        return np.arange(whole_number(f"classes of {what}", classes, 1, len(names)))
+    picked = [_label(what, names, wanted) for wanted in classes]
+    twice = doubled(picked)
+    if twice is not None:
+        raise InputError(
+            f"classes of {what} lists {names[twice]!r} (label {twice}) twice: list each once"
+        )
     return np.array(picked)
 
 
@@ -149,21 +140,10 @@ def labels_of(what: str, data: Items) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def ignored_of(what: str, data: Items, targets: np.ndarray) -> np.ndarray | None:
-    """Read the pairs that average precision ignores from ``data.ignored``: (n, C) bool, or None.
-
-    Raises:
-        InputError: a type other than bool, or a shape other than that of the labels.
-    """
+def ignored_of(data: Items) -> np.ndarray | None:
+    """Read the pairs that average precision ignores from ``data.ignored``: (n, C) bool, or None."""
     ignored = getattr(data, "ignored", None)
-    if ignored is None:
-        return None
-    ignored = np.asarray(ignored)
-    if ignored.shape != targets.shape or ignored.dtype != np.bool_:
-        raise InputError(
-            f"{what} must be bool of shape {targets.shape}, not {ignored.dtype} of {ignored.shape}"
-        )
-    return ignored
+    return None if ignored is None else np.asarray(ignored, dtype=bool)
 
 
 def domains_of(what: str, data: Items) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -134,8 +134,8 @@ class PrivateRandom:
     training loops, it is the key of that context: the images do not depend on the number of
     DataLoader workers, and a resumed run needs no state. Elsewhere, each call takes a new key: the
     seed of the DataLoader worker (or 0) and the number of calls before it. Each worker counts its
-    own calls. To repeat or resume such a run with workers, restore the loader's generator too,
-    which seeds the workers.
+    own calls. To repeat or resume such a run, restore ``calls`` and, with workers, the loader's
+    generator, which seeds them.
 
     The transform may only draw from torch's global CPU generator, as those of
     ``torchvision.transforms.v2`` do. Its state is restored after the call.
@@ -161,11 +161,3 @@ class PrivateRandom:
             # torch.manual_seed would also reseed the accelerators.
             generator.manual_seed(view_seed(self.seed, key))
             return self.transform(image)
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the number of calls without a key so far."""
-        return {"calls": self.calls}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Restore the number of calls; ``seed`` does not change."""
-        self.calls = state["calls"]

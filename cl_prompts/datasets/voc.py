@@ -42,7 +42,7 @@ def read_voc2007(
             in training it remains negative.
 
     Raises:
-        LayoutError: missing or damaged lists, or missing images.
+        LayoutError: lists of different images, or missing images.
         InputError: unknown splits.
     """
     names = splits.split("/")

@@ -126,10 +126,7 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
     others: list[dict[str, np.ndarray | None]] = [{}, {}]
     rows = [np.arange(len(test_labels))]
     if isinstance(split, MultiLabelSplit):
-        others = [
-            {"ignored": ignored_of("pairs in .ignored", part, known)}
-            for part, known in ((train, labels), (test, test_labels))
-        ]
+        others = [{"ignored": ignored_of(part)} for part in (train, test)]
         # One test set per task with the classes seen by then, or a single one.
         rows = [np.flatnonzero(test_labels.any(axis=1))]
         shown = np.ones((1, n_classes), dtype=bool)

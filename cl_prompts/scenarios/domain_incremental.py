@@ -88,8 +88,14 @@ def domain_incremental_split(
     names = domain_names(found)
     seed = whole_number("seed", seed, 0, 2**64 - 1)
     fits("announced", announced, bool)
+    places: Any = domain_order
+    if isinstance(domain_order, Sequence) and not isinstance(domain_order, str):
+        for name in domain_order:
+            one_of("domain", name, names)
+        places = [names.index(name) for name in domain_order]
+    what = f"the domains {', '.join(names)}"
+    order = permutation("domain_order", what, len(names), places, seed).tolist()
     # Names are sorted, as np.unique numbers the domains.
-    order = _order(names, domain_order, seed)
     number = np.unique(found, return_inverse=True)[1]
     tasks = [np.flatnonzero(number == domain) for domain in order]
     if not announced:  # the order of samples is part of the scenario
@@ -103,15 +109,3 @@ def domain_incremental_split(
         parameters={"announced": announced, **({} if announced else {"seed": seed})},
         domains=tuple(names[domain] for domain in order),
     )
-
-
-def _order(names: Sequence[str], wanted: DomainOrder | None, seed: int) -> list[int]:
-    """Return the positions of the domains in their order."""
-    places: Any = wanted
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
-        for name in wanted:
-            one_of("domain", name, names)
-        places = [names.index(name) for name in wanted]
-    what = f"the domains {', '.join(names)}"
-    drawn: list[int] = permutation("domain_order", what, len(names), places, seed).tolist()
-    return drawn

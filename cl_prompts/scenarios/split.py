@@ -178,8 +178,11 @@ class BaseSplit:
 
     def plain(self) -> dict[str, Any]:
         """Return all fields as JSON values, with the sizes of the tasks instead of their rows."""
-        kept = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "tasks"}
-        return {**kept, "sizes": self.sizes}
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tasks"}
+        found: dict[str, Any] = json.loads(
+            json.dumps({**kept, "sizes": self.sizes}, default=_plain)
+        )
+        return found
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -253,9 +256,5 @@ def read_only(values: ArrayLike) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a field to JSON values."""
-    if isinstance(value, BaseSplit):
-        return value.plain()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+    """Convert a field that JSON does not know."""
+    return value.plain() if isinstance(value, BaseSplit) else value.tolist()

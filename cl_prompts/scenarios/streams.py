@@ -23,9 +23,9 @@ from avalanche.benchmarks.utils import (
 )
 from avalanche.benchmarks.utils.flat_data import ConstantSequence
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
-from cl_prompts.datasets.collate import LabelledItems, entries_of
+from cl_prompts.datasets.collate import LabelledItems
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -111,30 +111,6 @@ class MultiHotTargets(DataAttribute):
         return joined
 
 
-class MaskedLabels(Dataset[tuple[Any, Tensor]]):
-    """A map-style data set of images and label vectors (C,) with zeros for hidden classes.
-
-    Example:
-        >>> targets = MultiHotTargets(np.eye(2, dtype=np.uint8))
-        >>> MaskedLabels([("image 0", "..."), ("image 1", "...")], targets)[1]
-        ('image 1', tensor([0., 1.]))
-
-    Args:
-        data: items start with the image; the rest is ignored.
-        targets: the label vectors, one per item.
-    """
-
-    def __init__(self, data: Any, targets: MultiHotTargets) -> None:
-        self.data = data
-        self.targets = targets
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Any, Tensor]:
-        return entries_of(self.data[index])[0], self.targets[index]
-
-
 def experience_data(
     data: Any,
     labels: np.ndarray,
@@ -162,7 +138,7 @@ def experience_data(
         items = Subset(data, rows)  # type: ignore[arg-type]
     if isinstance(split, MultiLabelSplit):
         targets: Any = MultiHotTargets(labels, rows, visible)
-        items = MaskedLabels(items, targets)
+        items = LabelledItems(items, targets, replace=True)
     else:
         # A list of integers would take much more memory.
         small = labels[rows].astype(np.min_scalar_type(split.n_classes))

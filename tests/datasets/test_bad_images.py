@@ -64,7 +64,6 @@ def test_deferring_opens_nothing(tmp_path: Path) -> None:
     data = load("folder", root, on_bad_image="defer")
     with pytest.raises(RunError, match=r"bee/1\.png cannot be read"):
         data.train[4]
-    assert load("folder", root, on_bad_image="defer", cache=True, cache_gb=1).skipped == ()
 
 
 def test_every_file_is_opened_once_with_progress(
@@ -113,7 +112,7 @@ def test_each_file_is_looked_at_once_and_copies_share_their_pixels(tmp_path: Pat
     assert [look.path for look in looks] == paths
     assert [(look.height, look.width) for look in looks] == [(3, 4), (3, 4), (4, 3), (0, 0)]
     assert calls == [(4, 4)]
-    assert [look.readable for look in looks] == [True, True, True, False]
+    assert [bool(look.problem) for look in looks] == [False, False, False, True]
     assert "d.png cannot be read" in looks[3].problem
     assert looks[0].pixels == looks[1].pixels != looks[2].pixels
     assert look_at([]) == []

@@ -34,9 +34,9 @@ def test_missing_cifar_says_how_to_fetch_it(
     monkeypatch.chdir(tmp_path)
     assert refusal(lambda: load("cifar100")).startswith(
         f"data set 'cifar100' was not found: {tmp_path}/data/cifar-100-python should"
-        " have the files train, test and meta of the Python version, or class folders"
-        " train/<class>/* and test/<class>/*. To download it: dataset.download=true, or wget -P"
-        f" {tmp_path}/data https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz && tar -xf"
+        " have the files train, test and meta of the Python version. To download it:"
+        f" dataset.download=true, or wget -P {tmp_path}/data https://www.cs.toronto.edu/~kriz/"
+        "cifar-100-python.tar.gz && tar -xf"
     )
     assert not (tmp_path / "data").exists()
 
@@ -51,7 +51,7 @@ def test_a_failing_download_says_what_to_do_by_hand(
     root = tmp_path / "my data" / "cifar-10-batches-py"
     sentence = refusal(lambda: load("cifar10", root, download=True))
     url = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-    assert f"could not be downloaded from {url} (<urlopen error no network>): " in sentence
+    assert "is incomplete (<urlopen error no network>): " in sentence
     at = f"'{tmp_path}/my data'"
     assert sentence.endswith(
         f"or wget -P {at} {url} && tar -xf {at}/cifar-10-python.tar.gz -C {at}"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from cl_prompts.datasets.registry import DATASETS, load_dataset
+from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.source import split_rows
 from tests.datasets.toys import grey, load, refusal, write_folder, write_image
 
@@ -74,14 +74,6 @@ def test_cifar_in_torchvisions_format(
             (data.train[3][0] * 255).round().permute(1, 2, 0).numpy(), reference.data[3]
         )
     assert load_dataset(name, image_size=48).train[0][0].shape == (3, 48, 48)
-
-
-def test_cifar_as_class_folders(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    data = load("cifar100", tmp_path)
-    assert data.classes == ("ant", "bee", "cat")
-    assert data.mean == DATASETS["cifar100"].mean
-    assert load("cifar100", tmp_path, download=True).classes == data.classes
 
 
 def test_a_download_lands_in_the_folder_that_is_read(

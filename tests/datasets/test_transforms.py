@@ -118,11 +118,8 @@ def test_calls_draw_anew_repeat_under_the_same_seed_and_resume() -> None:
     assert all(torch.equal(image, again(picture())) for image in images)
     assert not any(torch.equal(image, other(picture())) for image in images)
     assert len({image.sum().item() for image in images}) == 6
-    other.load_state_dict({"calls": 2})
-    assert not torch.equal(other(picture()), images[2])  # the seed stays what it was given as
-    again.load_state_dict({"calls": 2})
+    again.calls = 2
     assert torch.equal(again(picture()), images[2])
-    assert again.state_dict() == {"calls": 3}
 
 
 def test_global_random_states_are_neither_read_nor_changed() -> None:

@@ -26,7 +26,7 @@ from cl_prompts.experiments.runner.lineage import (
 from cl_prompts.user_code import Trust, is_dotted
 
 #: settings of the parent's data set that also apply to further images
-_ALIKE = ("augment", "cache", "cache_gb", "crop")
+_ALIKE = ("augment", "crop")
 #: length of a run's name; longer ones lose their beginning
 _NAME = 60
 
