@@ -47,15 +47,6 @@ def test_a_new_class_called_nearly_as_a_known_one_is_refused(known: str, new: st
     assert said.startswith(f"class {new!r} of data set 'b' differs from the known class {known!r}")
 
 
-def test_a_new_domain_called_nearly_as_a_known_one_is_refused() -> None:
-    first, later = two()
-    first.train.domains = np.array(["night", "night", "day"])
-    later.train.domains = np.array(["Night", "Night"])
-    assert refusal(lambda: joined(first, later)).startswith(
-        "names 'Night' and 'night' of data sets"
-    )
-
-
 def test_several_labels_get_columns_for_all_classes() -> None:
     def scenes(rows: list[list[int]]) -> ImageSet:
         return ImageSet(torch.zeros(len(rows), 3, 8, 8), np.array(rows, dtype=np.uint8), None)
@@ -106,14 +97,6 @@ def test_kinds_that_differ_and_files_that_come_twice_are_refused(tmp_path: Path)
     tests = DataSet("b", folder(tmp_path / "b", 7000).train, again.train, data.classes)
     with pytest.raises(InputError, match="are also training images"):
         joined(data, tests)
-
-
-def test_files_behind_images_in_memory_are_known(tmp_path: Path) -> None:
-    in_memory, _ = two()
-    chain = joined(in_memory, folder(tmp_path, 0))
-    assert not chain.train.files
-    with pytest.raises(InputError, match="have one file twice"):
-        joined(chain, load_dataset("folder", root=tmp_path, image_size=8))
 
 
 def test_copies_of_test_images_among_later_training_images_are_refused(tmp_path: Path) -> None:

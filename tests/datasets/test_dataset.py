@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.registry import DataSet, as_dataset, load_dataset
 from tests.datasets.toys import Own, load
 
@@ -23,23 +22,6 @@ def test_plain_images_are_not_augmented() -> None:
     assert np.array_equal(plain.targets, data.train.targets)
     own = as_dataset(*[Own([0, 1])] * 2).train  # its transforms stay its own
     assert own.plain() is own
-
-
-def test_what_a_subclass_makes_of_images_is_not_known() -> None:
-    class Noisy(ImageSet):
-        def __getitem__(self, index: int) -> Any:
-            return super().__getitem__(index)
-
-    images, targets = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), np.array([0, 1])
-    assert ImageSet(images, targets, None).is_plain
-    assert not Noisy(images, targets, None).is_plain
-
-
-def test_indexing_ends_where_the_data_set_does() -> None:
-    data = load("digits", classes=2)
-    assert len(list(data.test)) == len(data.test)
-    with pytest.raises(IndexError):
-        data.train[len(data.train)]
 
 
 def test_items_are_images_with_multi_hot_labels() -> None:
@@ -70,15 +52,6 @@ def test_any_map_style_data_set(kind: Callable[[list[int]], object]) -> None:
     image, label = data.train[1]
     assert (image[0, 0, 0].item(), label) == (pytest.approx(0.1), 2)
     assert str(data) == "mine: 3 classes, 3 training and 4 test images"
-
-
-def test_own_data_sets_are_not_read_while_they_are_checked() -> None:
-    class Untouchable(Own):
-        def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
-            raise AssertionError("read")
-
-    data = as_dataset(Untouchable([0, 1]), Untouchable([0, 1]), classes=["a", "b"])
-    assert data.classes == ("a", "b")
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor, lambda rows: np.array(rows, dtype=bool)])

@@ -58,12 +58,6 @@ def test_squares_are_cut_as_published_for_imagenet_r(tmp_path: Path) -> None:
     assert square.train[0][0][:, :, [0, -1]].min() < 0.95
 
 
-def test_a_word_of_a_reader_is_refused_by_the_reader(tmp_path: Path) -> None:
-    (tmp_path / "VOC2007").mkdir()
-    said = refusal(lambda: load("voc2007", tmp_path, difficult="ignored"))
-    assert said == "unknown difficult of data set 'voc2007' 'ignored': did you mean 'ignore'?"
-
-
 def test_random_parts_are_mirrored_only_where_the_entry_says_so(tmp_path: Path) -> None:
     digits = load_dataset("digits", image_size=28, crop="random_area").train
     photos = load_dataset("csv", root=write_csv(tmp_path), image_size=28, crop="random_area").train
@@ -73,11 +67,6 @@ def test_random_parts_are_mirrored_only_where_the_entry_says_so(tmp_path: Path) 
         ramp = torch.arange(32, dtype=torch.uint8).expand(3, 32, 32).contiguous()
         views = [data.transform(ramp) for _ in range(50)]
         assert any(bool(view[0, 0, -1] < view[0, 0, 0]) for view in views) == flips
-
-
-def test_an_option_that_is_none_is_left_at_its_default(tmp_path: Path) -> None:
-    root = write_csv(tmp_path)
-    assert len(load("csv", root, splits=None, difficult=None).train) == 3
 
 
 # --- data sets of a user's own function

@@ -9,12 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from cl_prompts.datasets.collate import current_key, viewing
-from cl_prompts.datasets.registry import DATASETS, ImageSet
+from cl_prompts.datasets.collate import viewing
+from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom, view_seed
 
 torch.set_num_threads(1)
@@ -46,23 +45,6 @@ def test_every_recipe_gives_square_float_images(
             assert image.shape == (3, size, size)
             assert image.dtype == torch.float32
             assert 0 <= image.min() <= image.max() <= 1
-
-
-def test_test_images_at_their_own_size_are_untouched_and_others_squeezed() -> None:
-    recipe = Augmentation(AutoAugmentPolicy.CIFAR10)
-    assert torch.equal(levels(recipe.test(32)(picture())), picture())
-    halves = torch.zeros(3, 20, 120, dtype=torch.uint8)
-    halves[:, :, 60:] = 255
-    squeezed = recipe.test(20)(halves)
-    assert squeezed[:, :, :9].max() == 0
-    assert squeezed[:, :, 11:].min() == 1
-
-
-def test_imagenet_r_test_images_are_cut_from_the_centre() -> None:
-    wide = torch.zeros(3, 256, 512, dtype=torch.uint8)
-    wide[:, 16:240, 144:368] = 255  # exactly the central 224 x 224 pixels
-    image = DATASETS["imagenet_r"].augmentation.test(224)(wide)
-    assert image.min() == 1
 
 
 def test_photos_of_several_objects_are_cut_as_multi_lane_does() -> None:
@@ -151,33 +133,6 @@ def test_views_of_a_key_stay_what_they_are(name: str, means: list[float]) -> Non
             found.append(255 * view(picture(40, 40)).mean().item())
     # Kernels without AVX2 round a few pixels to the next level.
     assert found == pytest.approx(means, abs=0.1)
-
-
-def test_workers_draw_differently_and_repeat_with_the_loaders_generator() -> None:
-    def epoch(seed: int) -> torch.Tensor:
-        data = ImageSet([picture()] * 4, np.zeros(4, dtype=np.int64), PrivateRandom(noise, seed=0))
-        loader = DataLoader(
-            data, batch_size=2, num_workers=2, generator=torch.Generator().manual_seed(seed)
-        )
-        return torch.cat([images for images, _ in loader])
-
-    images = epoch(0)
-    assert len({image.sum().item() for image in images}) == 4
-    assert torch.equal(images, epoch(0))
-    assert not torch.equal(images, epoch(1))
-
-
-def test_the_innermost_key_counts_and_is_restored() -> None:
-    assert current_key() is None
-    with viewing(100, 1):
-        assert current_key() == (100, 1)
-        with viewing():
-            assert current_key() == ()
-        assert current_key() == (100, 1)
-        with pytest.raises(IndexError), viewing(1):
-            [][0]
-        assert current_key() == (100, 1)
-    assert current_key() is None
 
 
 def test_seeds_tell_keys_apart() -> None:

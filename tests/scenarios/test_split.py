@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from cl_prompts.scenarios import MultiLabelSplit, Split, si_blurry_split
+from cl_prompts.scenarios import MultiLabelSplit, Split
 
 
 def test_from_user_tasks() -> None:
@@ -39,17 +37,3 @@ def test_a_split_of_the_other_kind_is_never_equal() -> None:
     assert single != several
     assert several != single
     assert single == Split(**common)
-
-
-def test_homes() -> None:
-    split = Split.of("mine", [0, 0, 1, 1, 2, 2], [[0, 1, 2], [3, 4, 5]])
-    split = replace(split, disjoint_classes=[[0], []], blurry_classes=[[1], [2]])
-    assert split.homes.tolist() == [0, 0, 1]
-
-
-def test_title_has_the_parameters() -> None:
-    split = si_blurry_split(np.arange(260) % 13, leftover="drop")
-    assert repr(split) == (
-        "<Si-Blurry split: 5 tasks, 13 classes, 260 samples, disjoint_percent=50,"
-        " blurry_percent=10, seed=1, stochastic=True, leftover=drop>"
-    )

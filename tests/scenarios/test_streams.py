@@ -25,7 +25,6 @@ from tests.scenarios.images import (
     row_of,
 )
 from tests.toy_data import benchmark
-from tests.toys import make
 
 MULTI_LABEL = ("mlcil", "si_blurry_multi_label")
 ANNOUNCED = ("class_incremental", "domain_incremental", "mlcil")
@@ -139,19 +138,6 @@ def test_domains_have_a_test_set_each_and_go_with_the_data() -> None:
     assert list(joined.dataset.domains) == train.domains.tolist()
 
 
-def test_domains_of_test_images_alone_come_last() -> None:
-    train, test = IN_DOMAINS
-    more = Pictures(test.targets, np.where(np.arange(36) < 12, "war", test.domains))
-    further = Pictures(np.tile(test.targets, 2), np.concatenate([more.domains, test.domains]))
-    stream = scenarios.domain_incremental_benchmark(train, further).test_stream
-    assert [set(part.dataset.domains) for part in stream] == [
-        {"art"},
-        {"photo"},
-        {"sketch"},
-        {"war"},
-    ]
-
-
 @pytest.mark.parametrize(
     ("domains", "says"),
     [
@@ -225,13 +211,6 @@ def test_a_benchmark_with_validation_keeps_the_marks(scenario: str) -> None:
         n = len(kept.dataset)
         assert n + len(held_out.dataset) == len(origin.dataset)
     assert whole.split.n_tasks == len(whole.train_stream)  # the first benchmark is as it was
-
-
-def test_parts_of_streams_without_an_order_may_be_shuffled() -> None:
-    made = benchmark_with_validation_stream(benchmark("class_incremental"), 0.2, shuffle=True)
-    strategy = make("linear_probe", "class_incremental")
-    strategy.train(made.train_stream[0], eval_streams=[])
-    assert strategy.tasks_started == 1
 
 
 def test_multi_hot_targets() -> None:
