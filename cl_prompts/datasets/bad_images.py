@@ -18,8 +18,6 @@ OnBadImage = Literal["fail", "skip", "defer"]
 #: called with the number of checked files and of all files
 Progress = Callable[[int, int], None]
 
-_AT_ONCE = 256  # files from one report of progress to the next
-
 
 def check_images(data: DataSet, progress: Progress | None = None) -> dict[ImageFile, str]:
     """Decode every image file of a data set, in several threads.
@@ -86,7 +84,7 @@ def look_at(paths: Sequence[ImageFile], progress: Progress | None = None) -> lis
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         for look in threads.map(_look, paths):
             looks.append(look)
-            if progress is not None and (len(looks) % _AT_ONCE == 0 or len(looks) == len(paths)):
+            if progress is not None:
                 progress(len(looks), len(paths))
     return looks
 

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from torchvision.datasets import CIFAR10, CIFAR100
@@ -43,7 +42,6 @@ class DataSetEntry:
         layout: expected contents of its folder; empty for a data set without one.
         folder: its usual folder within the folder of all data, or empty.
         origin: official URL of the archive or of its page.
-        unpack: shell commands that download and unpack it, with ``{at}`` for the parent folder.
         downloads: whether its reader can download it.
         description: its line in lists.
     """
@@ -55,7 +53,6 @@ class DataSetEntry:
     layout: str = ""
     folder: str = ""
     origin: str = ""
-    unpack: str = ""
     downloads: bool = False
     description: str = ""
 
@@ -71,44 +68,22 @@ def _cifar(kind: type[CIFAR10], files: str, **texts: Any) -> DataSetEntry:
         layout=f"{files} of the Python version",
         folder=kind.base_folder,
         origin=kind.url,
-        unpack=f"wget -P {{at}} {kind.url} && tar -xf {{at}}/{kind.filename} -C {{at}}",
         downloads=True,
         **texts,
     )
 
 
-def _archive(read: Reader, augmentation: Augmentation, origin: str, **texts: Any) -> DataSetEntry:
-    """Make an entry for an archive that users download by hand."""
-    name = origin.rsplit("/", 1)[-1]
-    extract = (
-        f"unzip -q {{at}}/{name} -d {{at}}"
-        if name.endswith(".zip")
-        else f"tar -xf {{at}}/{name} -C {{at}}"
-    )
-    unpack = f"wget -P {{at}} {origin} && {extract}"
-    return DataSetEntry(read, augmentation, origin=origin, unpack=unpack, **texts)
-
-
 def _coco(year: int, n_train: int, n_test: int) -> DataSetEntry:
-    site = "http://images.cocodataset.org"
-    files = f"zips/train{year} zips/val{year} annotations/annotations_trainval{year}"
-    fetch = (
-        f"wget -P {{at}}/coco {site}/$f.zip && unzip -q {{at}}/coco/$(basename $f).zip -d"
-        " {at}/coco"
-    )
     return DataSetEntry(
         partial(read_coco, year),
         OBJECTS,
         layout=f"train{year}/, val{year}/ and annotations/instances_{{train,val}}{year}.json",
         folder="coco",
         origin="https://cocodataset.org",
-        unpack=f"for f in {files}; do {fetch}; done",
         description=f"COCO {year}: {n_train} training and {n_test} test photos, 80 classes, several"
         " in an image",
     )
 
-
-_VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 
 DATASETS: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
@@ -133,7 +108,7 @@ DATASETS: dict[str, DataSetEntry] = {
         std=(0.2675, 0.2565, 0.2761),
         description="CIFAR-100: 50000 training and 10000 test photos of 32x32 pixels, 100 classes",
     ),
-    "tiny_imagenet": _archive(
+    "tiny_imagenet": DataSetEntry(
         readers.read_tiny_imagenet,
         Augmentation(AutoAugmentPolicy.IMAGENET),
         origin="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -143,7 +118,7 @@ DATASETS: dict[str, DataSetEntry] = {
         folder="tiny-imagenet-200",
         description="Tiny-ImageNet: 100000 training and 10000 validation photos, 200 classes",
     ),
-    "imagenet_r": _archive(
+    "imagenet_r": DataSetEntry(
         readers.read_imagenet_r,
         # As published: resize the shorter side to 256, crop a square of 224.
         Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
@@ -152,7 +127,7 @@ DATASETS: dict[str, DataSetEntry] = {
         folder="imagenet-r",
         description="ImageNet-R: 30000 renditions of 200 ImageNet classes, split 24000 / 6000",
     ),
-    "cub200": _archive(
+    "cub200": DataSetEntry(
         readers.read_cub200,
         Augmentation(AutoAugmentPolicy.IMAGENET),
         origin="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
@@ -166,10 +141,6 @@ DATASETS: dict[str, DataSetEntry] = {
         layout="train.txt, val.txt, test.txt, classes.csv and the images that the lists name",
         folder="GroceryStoreDataset/dataset",
         origin="https://github.com/marcusklasson/GroceryStoreDataset",
-        unpack=(
-            "git clone --depth 1 https://github.com/marcusklasson/GroceryStoreDataset"
-            " {at}/GroceryStoreDataset"
-        ),
         description="GroceryStoreDataset: 5421 photos by phone, 81 or 42 classes, MIT licence",
     ),
     "folder": DataSetEntry(
@@ -196,8 +167,8 @@ DATASETS: dict[str, DataSetEntry] = {
     "digit_scenes": DataSetEntry(
         digits.read_digit_scenes,
         Augmentation(affine=0.5, padding=0, flip=False),
-        mean=digits.MEAN,
-        std=digits.STD,
+        mean=(0.160, 0.160, 0.160),
+        std=(0.280, 0.280, 0.280),
         description="2000 scenes of 1 to 4 handwritten digits, 64x64, 10 classes, embedded",
     ),
     "voc2007": DataSetEntry(
@@ -205,11 +176,7 @@ DATASETS: dict[str, DataSetEntry] = {
         OBJECTS,
         layout="JPEGImages/ and ImageSets/Main/<class>_<split>.txt",
         folder="VOCdevkit/VOC2007",
-        origin=_VOC_SITE,
-        unpack=(
-            "for f in VOCtrainval_06-Nov-2007.tar VOCtest_06-Nov-2007.tar; do "
-            f"wget -P {{at}} {_VOC_SITE}/$f && tar -xf {{at}}/$f -C {{at}}; done"
-        ),
+        origin="http://host.robots.ox.ac.uk/pascal/VOC/voc2007",
         description="VOC 2007: 5011 training and 4952 test photos, 20 classes, several in an image",
     ),
     "coco2014": _coco(2014, 82783, 40504),
@@ -241,10 +208,6 @@ DATASETS: dict[str, DataSetEntry] = {
         layout="<domain>_train.txt, <domain>_test.txt and <domain>/<class>/* for each domain",
         folder="domainnet",
         origin="http://ai.bu.edu/M3SDA",
-        unpack=(
-            "download the archive and both lists of each domain from http://ai.bu.edu/M3SDA, and"
-            " unpack them in {at}/domainnet"
-        ),
         description="DomainNet: 0.6 million images of 345 classes in 6 domains, official lists",
     ),
 }
@@ -297,12 +260,7 @@ def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
 def _missing(name: str, entry: DataSetEntry, folder: Path, problem: str) -> InputError:
     """Build the error with the folder, its layout and how to download it."""
     sentence = f"data set {name!r} {problem}: {folder} should have {entry.layout}"
-    if not entry.origin:
-        return InputError(sentence)
-    usual = Path(entry.folder).parts
-    # Archives contain the folder, so unpack them in its parent.
-    above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder
-    option = "dataset.download=true, or " if entry.downloads else ""
-    return InputError(
-        f"{sentence}. To download it: {option}{entry.unpack.format(at=quote(str(above)))}"
-    )
+    if entry.origin:
+        option = ", or set dataset.download=true" if entry.downloads else ""
+        sentence += f". Download it from {entry.origin}{option}"
+    return InputError(sentence)

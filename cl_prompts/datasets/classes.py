@@ -203,26 +203,21 @@ def relabel(
     return rows, label[targets[rows]]
 
 
-def check_classes(
-    what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str] | None
-) -> int:
-    """Check the labels (n,) or (n, C) of a data set, and return the number of classes C.
+def check_classes(what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str]) -> None:
+    """Check the labels (n,) or (n, C) of a data set.
 
     Raises:
         InputError: labels other than 0..C-1, two classes of one name, a class without training or
             test images, or single-label and multi-label parts.
     """
-    check_names(what, names or ())
+    check_names(what, names)
     if train.ndim != test.ndim:
         kinds = ("one integer", "one row of zeros and ones")
         raise InputError(
             f"{what} has {kinds[train.ndim - 1]} per training image, but {kinds[test.ndim - 1]} per"
             " test image"
         )
-    if names is None:
-        n = len(np.unique(train)) if train.ndim == 1 else train.shape[1]
-    else:
-        n = len(names)
+    n = len(names)
     for part, targets in (("training", train), ("test", test)):
         found = np.unique(targets if targets.ndim == 1 else np.nonzero(targets)[1])
         if found.size and (found[0] < 0 or found[-1] >= n):
@@ -232,9 +227,8 @@ def check_classes(
             )
         lacking = np.setdiff1d(np.arange(n), found)
         if lacking.size:
-            name = str(lacking[0]) if names is None else names[lacking[0]]
+            name = names[lacking[0]]
             raise InputError(f"class {name!r} (label {lacking[0]}) of {what} has no {part} images")
-    return n
 
 
 def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_prompts.datasets.classes import alike, check_names
+from cl_prompts.datasets.classes import check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import Hashed, check_files, labels_fingerprint
@@ -74,7 +74,7 @@ class CombinedSet(ImageSet):
     @property
     def files(self) -> tuple[ImageFile, ...]:
         """File of each image; empty unless all images come from files."""
-        found = [file for file in _known_files(self) if file]
+        found = [file for part in self.parts for file in part.files]
         return tuple(found) if len(found) == len(self) else ()
 
     def plain(self) -> ImageSet:
@@ -97,13 +97,6 @@ class CombinedSet(ImageSet):
         """SHA-256 of an image."""
         part, place = self._place(row)
         return part.content(place)
-
-
-def _known_files(images: ImageSet) -> Sequence[ImageFile | None]:
-    """File of each image; None for images in memory."""
-    if not isinstance(images, CombinedSet):
-        return images.files or [None] * len(images)
-    return [file for part in images.parts for file in _known_files(part)]
 
 
 @dataclass(frozen=True)
@@ -152,22 +145,16 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
             f"data set {before.name!r} has {has[before.multi_label]} and {later.name!r} has"
             f" {has[later.multi_label]}: use the same kind"
         )
-    new = [name for name in later.classes if name not in before.classes]
-    classes = (*before.classes, *new)
-    pair = alike(classes)
-    if pair is not None:
-        raise InputError(
-            f"class {pair[1]!r} of data set {later.name!r} differs from the known class {pair[0]!r}"
-            f" only in case, blanks or the encoding of accents: rename its folder to {pair[0]!r}"
-        )
+    further = [name for name in later.classes if name not in before.classes]
+    classes = (*before.classes, *further)
     both = f"data sets {before.name!r} and {later.name!r}"
+    check_names(both, classes)
     check_names(both, sorted({*before.domains, *later.domains}), "domain")
     # Known classes keep their labels; new ones follow in the order of the later data set.
     columns = [classes.index(name) for name in later.classes]
     pairs = ((before.train, later.train), (before.test, later.test))
     train, test = (_in_sequence(*pair, columns, len(classes)) for pair in pairs)
-    files = ([file for file in _known_files(part) if file] for part in (train, test))
-    check_files(both, *files)
+    check_files(both, *([*old.files, *new.files] for old, new in pairs))
     return JoinedDataSet(
         name=later.name,
         train=train,

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,24 +108,21 @@ class ImageSet(Dataset):
 
     def without(self, paths: Collection[ImageFile]) -> ImageSet:
         """Return the set without the images in these files, sharing images and transform."""
-        kept = np.array([file not in paths for file in self.files], dtype=bool)
-        if kept.all():
+        if not self.files:
             return self
-        other = copy(self)
-        other.targets = self.targets[kept]
-        other.ignored = None if self.ignored is None else self.ignored[kept]
-        other.domains = None if self.domains is None else self.domains[kept]
+        kept = np.array([file not in paths for file in self.files])
         # Rows keep their numbers, so that caches by row remain valid.
-        other.rows = self.rows[kept]
-        return other
+        return replace(
+            self,
+            targets=self.targets[kept],
+            rows=self.rows[kept],
+            ignored=None if self.ignored is None else self.ignored[kept],
+            domains=None if self.domains is None else self.domains[kept],
+        )
 
     def plain(self) -> ImageSet:
         """Return the set without augmentation, or itself if no such transform is known."""
-        if self.fixed is None:
-            return self
-        other = copy(self)
-        other.transform = self.fixed
-        return other
+        return self if self.fixed is None else replace(self, transform=self.fixed)
 
     def fingerprint(self, hashed: Hashed | None = None) -> Fingerprint:
         """Identify images and labels; see :meth:`DataSet.fingerprint`.
@@ -279,9 +275,10 @@ def as_dataset(
         images = _ImagesOf(data)
         made = ImageSet(images, labels, None, ignored=ignored, domains=domains)
         parts.append(data if isinstance(data, ImageSet) else made)
-    names = None if classes is None else tuple(str(label) for label in classes)
-    n_classes = check_classes(what, parts[0].targets, parts[1].targets, names)
-    names = names or tuple(str(label) for label in range(n_classes))
+    targets = parts[0].targets
+    n_classes = targets.shape[1] if targets.ndim == 2 else len(np.unique(targets))
+    names = tuple(map(str, range(n_classes) if classes is None else classes))
+    check_classes(what, targets, parts[1].targets, names)
     return DataSet(name, parts[0], parts[1], names, mean, std)
 
 

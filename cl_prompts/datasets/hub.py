@@ -22,7 +22,6 @@ from cl_prompts.user_code import extra
 
 #: storage formats that run no code and hold no pickles
 _SAFE = ("arrow", "cache", "imagefolder", "parquet", "webdataset")
-_SAVED = ("dataset_dict.json", "state.json")
 _TEST_SPLITS = ("test", "validation", "valid", "val")
 _OPTIONS = ("image", "label", "subset", "train_split", "test_split")
 _LABELS = re.compile(r"string|u?int\d+")
@@ -139,18 +138,17 @@ def labelled_rows(
     found = _opened(path, options.get("subset"), options.get("revision"))
     split = options.get("test_split") or _test_split(found) or options.get("train_split", "train")
     one_of(f"split of {path!r}", split, tuple(found))
-    image = options.get("image")
+    table, image = found[split], options.get("image")
     if not labels:
-        images = _images(f"{path}/{split}", found[split], image)
-        return images, [[] for _ in images]
-    parts, classes = _labelled(path, {split: found[split]}, image, options.get("label"))
+        return _images(f"{path}/{split}", table, image), [[]] * len(table)
+    parts, classes = _labelled(path, {split: table}, image, options.get("label"))
     targets = parts[0].labels
     rows = targets if targets.ndim == 2 else np.eye(len(classes), dtype=bool)[targets]
     return parts[0].files, [[classes[place] for place in np.flatnonzero(row)] for row in rows]
 
 
 def _is_saved(folder: str) -> bool:
-    return any(os.path.isfile(os.path.join(folder, name)) for name in _SAVED)
+    return any(map(os.path.isfile, (f"{folder}/dataset_dict.json", f"{folder}/state.json")))
 
 
 def _test_split(found: Mapping[str, Any]) -> str | None:
@@ -214,10 +212,6 @@ def _column(
     """
     if wanted is not None:
         one_of(f"column of {what}", wanted, tuple(table.features))
-        if not fits(table.features[wanted]):
-            raise InputError(
-                f"column {wanted!r} of {what} has no {kind}s but {short(table.features[wanted])}"
-            )
         return wanted
     # WebDataset has columns like __key__.
     known = {name: f for name, f in table.features.items() if not name.startswith("__")}

@@ -22,12 +22,9 @@ def read_cifar(kind: type[CIFAR10], folder: Path, download: bool = False) -> Sou
     """Read CIFAR-10 or CIFAR-100 by torchvision, which may download it."""
     above = folder.parent if folder.name == kind.base_folder else folder
     found = [kind(above, train=train, download=download) for train in (True, False)]
-    return Source([*map(_pixels, found)], tuple(found[0].classes))
-
-
-def _pixels(found: CIFAR10) -> Part:
-    pixels = torch.from_numpy(found.data).permute(0, 3, 1, 2)
-    return Part(pixels, np.asarray(found.targets, dtype=np.int64))
+    images = [torch.from_numpy(part.data).permute(0, 3, 1, 2) for part in found]
+    labels = [np.asarray(part.targets, dtype=np.int64) for part in found]
+    return Source([*map(Part, images, labels)], tuple(found[0].classes))
 
 
 def read_imagenet_r(folder: Path) -> Source:

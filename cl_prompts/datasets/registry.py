@@ -12,7 +12,8 @@ from cl_prompts.checks import fits, one_of, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
-from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
+from cl_prompts.datasets.dataset import DataSet, ImageSet
+from cl_prompts.datasets.decoding import FileImages
 from cl_prompts.datasets.fingerprint import check_files
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
@@ -20,18 +21,6 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.user_code import call_function, keywords, load_function
 
 Crop = Literal["published", "whole", "square", "random_area"]
-
-__all__ = [
-    "DATASETS",
-    "DataSet",
-    "DataSetEntry",
-    "ImageSet",
-    "as_dataset",
-    "check_images",
-    "dataset_options",
-    "find_dataset",
-    "load_dataset",
-]
 
 
 def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
@@ -138,7 +127,7 @@ def load_dataset(
     parts = []
     for part, transform in zip(source.parts, (random, fixed), strict=True):
         rows, labels = relabel(part.labels, chosen, len(source.classes))
-        images = part.opened()
+        images = FileImages(part.images) if isinstance(part.images, Sequence) else part.images
         stored = isinstance(images, StoredFeatures)
         own = ImageSet(
             images,

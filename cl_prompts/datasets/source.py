@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import check_names, domain_names
-from cl_prompts.datasets.decoding import FileImages, Images
+from cl_prompts.datasets.decoding import Images
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.errors import InputError
 
@@ -40,10 +40,6 @@ class Part:
     def files(self) -> list[ImageFile]:
         """Files of the images, or images in tables; empty for images in memory."""
         return list(self.images) if isinstance(self.images, Sequence) else []
-
-    def opened(self) -> Images:
-        """Return the images, which are decoded on access if they are files."""
-        return FileImages(self.images) if isinstance(self.images, Sequence) else self.images
 
     def at(self, rows: np.ndarray) -> Part:
         """Return these rows of files, or of a tensor of images."""

@@ -97,7 +97,12 @@ class Survey:
             found.append(
                 f"warning: {len(self.broken)} images cannot be read and are left out: {problems}"
             )
-        return found + self._copies()
+        try:
+            pixels = ({look.path: look.pixels for look in part} for part in (self.train, self.test))
+            check_apart("this data set", *pixels)
+        except InputError as error:
+            found.append(f"warning: {error}")
+        return found
 
     def _balance(self) -> str:
         targets, n = self.train_targets, len(self.classes)
@@ -109,15 +114,6 @@ class Survey:
             f"training images of a class: {counts[fewest]} ({self.classes[fewest]}) to"
             f" {counts[most]} ({self.classes[most]})"
         )
-
-    def _copies(self) -> list[str]:
-        """Warn of equal images in both parts."""
-        parts = ({look.path: look.pixels for look in part} for part in (self.train, self.test))
-        try:
-            check_apart("this data set", *parts)
-        except InputError as error:
-            return [f"warning: {error}"]
-        return []
 
 
 def name_of(place: Path) -> str:

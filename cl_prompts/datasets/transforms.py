@@ -89,7 +89,7 @@ class Augmentation:
         """Return the fixed transform of test images."""
         how = InterpolationMode.BICUBIC if self.random_area else InterpolationMode.BILINEAR
         if self.crop != "whole":
-            fit = [v2.Resize(self.shorter_side(size), interpolation=how), v2.CenterCrop(size)]
+            fit = [v2.Resize(_enlarged(size), interpolation=how), v2.CenterCrop(size)]
         else:
             fit = [v2.Resize((size, size))]
         return v2.Compose([*fit, v2.ToDtype(torch.float32, scale=True)])
@@ -100,10 +100,6 @@ class Augmentation:
         if self.random_area:
             return "random_area"
         return "square" if self.square_crop else "whole"
-
-    def shorter_side(self, size: int) -> int:
-        """Return the shorter side of a test image before the square is cut, in pixels."""
-        return size if self.crop == "whole" else _enlarged(size)
 
 
 def _enlarged(size: int) -> int:

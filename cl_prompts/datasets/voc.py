@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -17,9 +17,8 @@ CLASSES: tuple[str, ...] = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
-Split = Literal["train", "val", "trainval", "test"]
 Difficult = Literal["negative", "ignore"]
-SPLITS = get_args(Split)
+SPLITS = ("train", "val", "trainval", "test")
 
 
 def read_voc2007(

@@ -69,9 +69,7 @@ def mlcil_split(
     # Classes of each task: the first ``base`` of the order, then ``increment`` at a time.
     groups = np.split(order, range(base, n_classes, increment))
     # An image is in each task of its labels, and shows only this task's labels.
-    visible = np.zeros((len(groups), n_classes), dtype=bool)
-    for task, classes in enumerate(groups):
-        visible[task, classes] = True
+    visible = [np.isin(range(n_classes), classes) for classes in groups]
     return MultiLabelSplit.of(
         "class-incremental",
         matrix,

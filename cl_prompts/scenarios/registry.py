@@ -55,9 +55,8 @@ class Scenario:
         Raises:
             InputError: not a function of labels, or an unknown annotation.
         """
-        name = getattr(function, "__name__", repr(function))
         returned = inspect.signature(function, eval_str=True).return_annotation
-        description = (inspect.getdoc(function) or name).splitlines()[0]
+        description = (inspect.getdoc(function) or "").partition("\n")[0]
         return cls(function, returned is MultiLabelSplit, description)
 
     @property

@@ -62,14 +62,13 @@ def test_every_file_is_opened_once_with_progress(
         "cl_prompts.datasets.bad_images.decode",
         lambda path: opened.append(path) or torch.zeros(3, 1, 1),
     )
-    monkeypatch.setattr("cl_prompts.datasets.bad_images._AT_ONCE", 5)
     calls: list[tuple[int, int]] = []
     assert check_images(data, progress=lambda *counts: calls.append(counts)) == {}
     assert sorted(opened) == sorted([*data.train.files, *data.test.files])
-    assert calls == [(5, 12), (10, 12), (12, 12)]
+    assert calls == [(done, 12) for done in range(1, 13)]
 
 
-def test_each_file_is_looked_at_once_and_copies_share_their_pixels(tmp_path: Path) -> None:
+def test_each_file_is_looked_at_once(tmp_path: Path) -> None:
     Image.new("RGB", (4, 3), "red").save(tmp_path / "a.png")
     Image.new("RGB", (4, 3), "red").save(tmp_path / "b.bmp")  # other bytes, the same pixels
     Image.new("RGB", (3, 4), "red").save(tmp_path / "c.png")
@@ -79,8 +78,7 @@ def test_each_file_is_looked_at_once_and_copies_share_their_pixels(tmp_path: Pat
     looks = look_at(paths, lambda done, total: calls.append((done, total)))
     assert [look.path for look in looks] == paths
     assert [(look.height, look.width) for look in looks] == [(3, 4), (3, 4), (4, 3), (0, 0)]
-    assert calls == [(4, 4)]
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [bool(look.problem) for look in looks] == [False, False, False, True]
     assert "d.png cannot be read" in looks[3].problem
-    assert looks[0].pixels == looks[1].pixels != looks[2].pixels
     assert look_at([]) == []

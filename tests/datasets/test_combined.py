@@ -44,7 +44,7 @@ def test_a_new_class_called_nearly_as_a_known_one_is_refused(known: str, new: st
     first = DataSet("a", tensors(0, [0, 1]), tensors(0.1, [0, 1]), ("cat", known))
     later = DataSet("b", tensors(1, [1, 0]), tensors(0.9, [0, 1]), (new, "emu"))
     said = refusal(lambda: joined(first, later))
-    assert said.startswith(f"class {new!r} of data set 'b' differs from the known class {known!r}")
+    assert said.startswith(f"names {known!r} and {new!r} of data sets 'a' and 'b' differ only in")
 
 
 def test_several_labels_get_columns_for_all_classes() -> None:

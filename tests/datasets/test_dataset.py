@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cl_prompts.datasets.registry import DataSet, as_dataset, load_dataset
+from cl_prompts.datasets.dataset import as_dataset
+from cl_prompts.datasets.registry import DataSet, load_dataset
 from tests.datasets.toys import Own, load
 
 

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 import cl_prompts
+from cl_prompts.datasets.dataset import as_dataset
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.registry import (
     DataSet,
     ImageSet,
-    as_dataset,
     dataset_of_function,
     dataset_options,
     find_dataset,

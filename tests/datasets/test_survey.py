@@ -53,7 +53,7 @@ def test_class_folders_alone_are_divided_as_the_run_will_divide_them(tmp_path: P
     assert_loads_as_found(found)
 
 
-def test_broken_files_and_equal_images_are_named(tmp_path: Path) -> None:
+def test_broken_and_other_files_are_named(tmp_path: Path) -> None:
     photos(tmp_path / "train", {"cat": 4, "dog": 2})
     photos(tmp_path / "test", {"cat": 1, "dog": 1}, first=500)
     (tmp_path / "train" / "cat" / "broken.jpg").write_text("no image")

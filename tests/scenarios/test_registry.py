@@ -72,7 +72,7 @@ def test_user_functions_by_their_dotted_names() -> None:
     assert several == Scenario(one_image_each, True, "A task per image.")
     assert several.make(MATRIX) == one_image_each(MATRIX)
     undocumented = Scenario.of(lambda targets: Split.of("all", targets, [range(len(targets))]))
-    assert undocumented.description == undocumented.name == "<lambda>"
+    assert (undocumented.description, undocumented.name) == ("", "<lambda>")
 
 
 def test_the_example_from_outside_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
