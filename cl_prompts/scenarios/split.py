@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -52,7 +52,7 @@ class BaseSplit:
     parameters: Mapping[str, object] = field(default_factory=dict)
 
     #: checks labels, given with a name for messages; returns them and the number of classes
-    _checked: ClassVar[Callable[[ArrayLike, str], tuple[np.ndarray, int]]]
+    _checked: ClassVar[staticmethod[[ArrayLike, str], tuple[np.ndarray, int]]]
 
     @classmethod
     def of(

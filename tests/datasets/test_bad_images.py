@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from cl_prompts.datasets.bad_images import check_images, look_at
-from cl_prompts.errors import RunError
 from tests.datasets.toys import grey, load, refusal, write_folder
 
 
@@ -43,14 +42,6 @@ def test_skipping_leaves_them_out_and_lists_them(tmp_path: Path) -> None:
     damage(root / "test" / "ant" / "a.png")
     said = refusal(lambda: load("folder", root, on_bad_image="skip"))
     assert said == "class 'ant' (label 0) of data set 'folder' has no test images"
-
-
-def test_deferring_opens_nothing(tmp_path: Path) -> None:
-    root = write_folder(tmp_path)
-    damage(root / "train" / "bee" / "1.png")
-    data = load("folder", root, on_bad_image="defer")
-    with pytest.raises(RunError, match=r"bee/1\.png cannot be read"):
-        data.train[4]
 
 
 def test_every_file_is_opened_once_with_progress(

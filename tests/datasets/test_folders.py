@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from cl_prompts.datasets.folders import class_folders, holds_domains, scan_images
-from cl_prompts.datasets.source import Part
 from cl_prompts.scenarios import domain_incremental_split
 from tests.datasets.toys import grey, load, write_image
 
@@ -77,17 +76,6 @@ def test_parts_have_domains_of_their_own(tmp_path: Path) -> None:
     assert data.domains == ("art", "photo")
 
 
-def test_chosen_classes_and_left_out_files_keep_their_domains(tmp_path: Path) -> None:
-    root = write_domains(tmp_path)
-    (root / "photo" / "dog" / "0.png").write_text("no image")
-    settings = {"domains": True, "test_percent": 20, "on_bad_image": "skip"}
-    data = load("folder", root, classes=["dog", "cat"], **settings)
-    for part in (data.train, data.test):
-        assert part.domains is not None
-        assert len(part.domains) == len(part)
-        assert [Path(file).parts[-3] for file in part.files] == part.domains.tolist()
-
-
 @pytest.mark.parametrize(
     ("places", "expected"),
     [
@@ -126,15 +114,3 @@ def test_domainnet_has_the_labels_of_its_lists(tmp_path: Path) -> None:
     assert (data.test.targets.tolist(), grey(data.test)) == ([0, 0, 1], [100, 20, 60])
     assert data.train.domains is not None
     assert np.array_equal(data.train.domains, ["clip", "real", "real"])
-
-
-def test_a_slash_in_a_name_parts_no_class_from_its_domain() -> None:
-    """ "b/c" in "a" is not "c" in "a/b"."""
-    classes = ["b/c", "c", "b/c", "c", "-1", "=x", "-1", "=x"]
-    domains = ["a", "a/b", "a", "a/b", "..", "..", "..", ".."]
-    names, labels = np.unique(classes, return_inverse=True)
-    rows = [*map(str, range(8))]
-    train, test = Part(rows, labels, np.array(domains)).split(names.tolist(), 50, seed=0)
-    cells = [(domains[int(row)], classes[int(row)]) for row in test.files]
-    assert sorted(cells) == sorted(set(zip(domains, classes, strict=True)))
-    assert len(train.files) == len(test.files)

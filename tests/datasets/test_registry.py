@@ -20,9 +20,7 @@ from cl_prompts.datasets.registry import (
     dataset_options,
     find_dataset,
     fixed_transform,
-    load_dataset,
 )
-from cl_prompts.datasets.transforms import PrivateRandom
 from tests.datasets.toys import load, refusal, write_csv
 
 
@@ -56,17 +54,6 @@ def test_squares_are_cut_as_published_for_imagenet_r(tmp_path: Path) -> None:
     assert torch.equal(square.test[0][0], expected)
     # Both ends of a wide image are never shown.
     assert square.train[0][0][:, :, [0, -1]].min() < 0.95
-
-
-def test_random_parts_are_mirrored_only_where_the_entry_says_so(tmp_path: Path) -> None:
-    digits = load_dataset("digits", image_size=28, crop="random_area").train
-    photos = load_dataset("csv", root=write_csv(tmp_path), image_size=28, crop="random_area").train
-    for data, flips in ((digits, False), (photos, True)):
-        assert isinstance(data.transform, PrivateRandom)
-        # The grey level of a ramp is its column.
-        ramp = torch.arange(32, dtype=torch.uint8).expand(3, 32, 32).contiguous()
-        views = [data.transform(ramp) for _ in range(50)]
-        assert any(bool(view[0, 0, -1] < view[0, 0, 0]) for view in views) == flips
 
 
 # --- data sets of a user's own function

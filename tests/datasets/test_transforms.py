@@ -64,36 +64,6 @@ def test_photos_of_several_objects_are_cut_as_multi_lane_does() -> None:
     assert replace(recipe, random_area=False) == Augmentation(padding=0)
 
 
-def test_the_random_crop_pads_with_zeros_and_the_flip_flips_half() -> None:
-    white = torch.full((3, 32, 32), 255, dtype=torch.uint8)
-    cropped = [PrivateRandom(Augmentation().train(32), seed=seed)(white) for seed in range(40)]
-    borders = [int((image[0].amax(dim=0) == 0).sum()) for image in cropped]
-    assert min(borders) == 0
-    assert max(borders) == 4
-    flipper = PrivateRandom(Augmentation(padding=0).train(32), seed=0)
-    flipped = sum(torch.equal(levels(flipper(picture())), picture().flip(-1)) for _ in range(200))
-    assert 70 < flipped < 130
-
-
-def test_digits_are_moved_a_little_but_never_mirrored() -> None:
-    recipe = DATASETS["digits"].augmentation
-    assert not recipe.flip
-    assert recipe.policy is None
-    affine = recipe.train(32).transforms[0]  # type: ignore[attr-defined]
-    assert (affine.degrees, affine.translate, affine.scale) == (
-        [-10, 10],
-        (1 / 16, 1 / 16),
-        (0.9, 1.1),
-    )
-    dot = torch.zeros(3, 32, 32, dtype=torch.uint8)
-    dot[:, 15:17, 3:6] = 255  # left of the centre: a mirrored image would have it on the right
-    mover = PrivateRandom(recipe.train(32), seed=0)
-    for _ in range(100):
-        rows, columns = torch.nonzero(mover(dot)[0] > 0.2, as_tuple=True)
-        assert 0 <= columns.min() <= columns.max() <= 10
-        assert 9 <= rows.min() <= rows.max() <= 22
-
-
 def test_calls_draw_anew_repeat_under_the_same_seed_and_resume() -> None:
     first, again, other = (PrivateRandom(noise, seed=seed) for seed in (3, 3, 4))
     images = [first(picture()) for _ in range(6)]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,20 +101,6 @@ def test_a_worked_example() -> None:
     assert split.title == (
         "multi-label class-incremental split: 3 tasks, 4 classes, 5 samples, base=2, increment=1"
     )
-
-
-def test_class_order() -> None:
-    labels = some_labels(60, 8)
-    drawn = mlcil_split(labels, base=2, increment=2, class_order=5)
-    assert drawn == mlcil_split(labels, base=2, increment=2, class_order="shuffled", seed=5)
-    assert drawn != mlcil_split(labels, base=2, increment=2, class_order="shuffled", seed=6)
-    plain = mlcil_split(labels, base=2, increment=2)
-    assert drawn != plain
-    assert plain == mlcil_split(labels, base=2, increment=2, seed=5)
-    order = torch.randperm(8, generator=torch.Generator().manual_seed(5)).tolist()
-    assert drawn == mlcil_split(labels, base=2, increment=2, class_order=order)
-    pairs = [order[i : i + 2] for i in range(0, 8, 2)]
-    assert [list(task.classes) for task in drawn] == list(map(sorted, pairs))
 
 
 @pytest.mark.parametrize("order", [None, 3, "shuffled", [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6]])

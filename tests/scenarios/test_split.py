@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cl_prompts.scenarios import MultiLabelSplit, Split
+from cl_prompts.scenarios import Split
 
 
 def test_from_user_tasks() -> None:
@@ -28,12 +28,3 @@ def test_from_user_tasks() -> None:
         " all        5        3            3",
         "in several tasks: 1 samples; in no task: 1",
     ]
-
-
-def test_a_split_of_the_other_kind_is_never_equal() -> None:
-    common = {"name": "mine", "tasks": [[0], [1]], "counts": np.eye(2), "n_samples": 2}
-    single = Split(**common)
-    several = MultiLabelSplit(**common)
-    assert single != several
-    assert several != single
-    assert single == Split(**common)
