@@ -26,7 +26,7 @@ from tests.scenarios import test_registry
 from tests.scenarios.images import MULTI, SINGLE, Pictures
 from tests.scenarios.labels import some_labels
 from tests.scenarios.test_every_split import SPLITS
-from tests.scenarios.test_multi_label_split import LABELS, TASKS
+from tests.scenarios.test_split import LABELS, TASKS
 
 SI_BLURRY: list[dict[str, Any]] = [
     {"n_tasks": 0},
