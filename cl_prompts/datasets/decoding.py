@@ -39,7 +39,10 @@ _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 class Images(Protocol):
-    """A sequence of images (3, h, w), uint8 or as a user's data set returns them."""
+    """A sequence of images (3, h, w), uint8 or as a user's data set returns them.
+
+    >>> images: Images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    """
 
     def __len__(self) -> int: ...
 
