@@ -122,7 +122,7 @@ def _datasets() -> dict[str, Any]:
         name: {
             "about": entry.description,
             "shared": "images",
-            "settings": stored(described(entry.read, {"folder", "cache"})),
+            "settings": stored(described(entry.read, {"folder", "download"})),
         }
         for name, entry in DATASETS.items()
     }

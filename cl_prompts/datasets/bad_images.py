@@ -18,8 +18,6 @@ OnBadImage = Literal["fail", "skip", "defer"]
 #: called with the number of checked files and of all files
 Progress = Callable[[int, int], None]
 
-_AT_ONCE = 256  # files from one report of progress to the next
-
 
 def check_images(data: DataSet, progress: Progress | None = None) -> dict[ImageFile, str]:
     """Decode every image file of a data set, in several threads.
@@ -60,8 +58,8 @@ def handle_bad_images(
 class Look(NamedTuple):
     """Size and contents of an image file, or the error of an unreadable one.
 
-    >>> Look("a.png", 32, 48, "f00", "").readable
-    True
+    >>> Look("a.png", 0, 0, "", "image a.png cannot be read").colour
+    0.0
 
     Args:
         path: of the file.
@@ -78,11 +76,6 @@ class Look(NamedTuple):
     problem: str
     colour: float = 0.0
 
-    @property
-    def readable(self) -> bool:
-        """Whether the file can be decoded."""
-        return not self.problem
-
 
 def look_at(paths: Sequence[ImageFile], progress: Progress | None = None) -> list[Look]:
     """Decode every image file once, in several threads."""
@@ -91,7 +84,7 @@ def look_at(paths: Sequence[ImageFile], progress: Progress | None = None) -> lis
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         for look in threads.map(_look, paths):
             looks.append(look)
-            if progress is not None and (len(looks) % _AT_ONCE == 0 or len(looks) == len(paths)):
+            if progress is not None:
                 progress(len(looks), len(paths))
     return looks
 

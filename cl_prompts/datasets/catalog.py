@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from torchvision.datasets import CIFAR10, CIFAR100
@@ -18,8 +15,8 @@ from cl_prompts.datasets import digits, readers
 from cl_prompts.datasets.coco import read_coco
 from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
-from cl_prompts.datasets.domain_folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.files import LayoutError
+from cl_prompts.datasets.folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.grocery import read_grocery
 from cl_prompts.datasets.hub import read_hf, read_webdataset
 from cl_prompts.datasets.readers import Reader
@@ -45,8 +42,7 @@ class DataSetEntry:
         layout: expected contents of its folder; empty for a data set without one.
         folder: its usual folder within the folder of all data, or empty.
         origin: official URL of the archive or of its page.
-        unpack: shell commands that download and unpack it, with ``{at}`` for the parent folder.
-        download: function that downloads it, if torchvision can.
+        downloads: whether its reader can download it.
         description: its line in lists.
     """
 
@@ -57,8 +53,7 @@ class DataSetEntry:
     layout: str = ""
     folder: str = ""
     origin: str = ""
-    unpack: str = ""
-    download: Callable[[Path], None] | None = None
+    downloads: bool = False
     description: str = ""
 
 
@@ -70,49 +65,25 @@ def _cifar(kind: type[CIFAR10], files: str, **texts: Any) -> DataSetEntry:
     return DataSetEntry(
         read=partial(readers.read_cifar, kind),
         augmentation=Augmentation(AutoAugmentPolicy.CIFAR10),
-        layout=(
-            f"{files} of the Python version, or class folders train/<class>/* and test/<class>/*"
-        ),
+        layout=f"{files} of the Python version",
         folder=kind.base_folder,
         origin=kind.url,
-        unpack=f"wget -P {{at}} {kind.url} && tar -xf {{at}}/{kind.filename} -C {{at}}",
-        download=partial(readers.download_cifar, kind),
+        downloads=True,
         **texts,
     )
 
 
-def _archive(read: Reader, augmentation: Augmentation, origin: str, **texts: Any) -> DataSetEntry:
-    """Make an entry for an archive that users download by hand."""
-    name = origin.rsplit("/", 1)[-1]
-    extract = (
-        f"unzip -q {{at}}/{name} -d {{at}}"
-        if name.endswith(".zip")
-        else f"tar -xf {{at}}/{name} -C {{at}}"
-    )
-    unpack = f"wget -P {{at}} {origin} && {extract}"
-    return DataSetEntry(read, augmentation, origin=origin, unpack=unpack, **texts)
-
-
 def _coco(year: int, n_train: int, n_test: int) -> DataSetEntry:
-    site = "http://images.cocodataset.org"
-    files = f"zips/train{year} zips/val{year} annotations/annotations_trainval{year}"
-    fetch = (
-        f"wget -P {{at}}/coco {site}/$f.zip && unzip -q {{at}}/coco/$(basename $f).zip -d"
-        " {at}/coco"
-    )
     return DataSetEntry(
         partial(read_coco, year),
         OBJECTS,
         layout=f"train{year}/, val{year}/ and annotations/instances_{{train,val}}{year}.json",
         folder="coco",
         origin="https://cocodataset.org",
-        unpack=f"for f in {files}; do {fetch}; done",
         description=f"COCO {year}: {n_train} training and {n_test} test photos, 80 classes, several"
         " in an image",
     )
 
-
-_VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 
 DATASETS: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
@@ -137,7 +108,7 @@ DATASETS: dict[str, DataSetEntry] = {
         std=(0.2675, 0.2565, 0.2761),
         description="CIFAR-100: 50000 training and 10000 test photos of 32x32 pixels, 100 classes",
     ),
-    "tiny_imagenet": _archive(
+    "tiny_imagenet": DataSetEntry(
         readers.read_tiny_imagenet,
         Augmentation(AutoAugmentPolicy.IMAGENET),
         origin="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -147,7 +118,7 @@ DATASETS: dict[str, DataSetEntry] = {
         folder="tiny-imagenet-200",
         description="Tiny-ImageNet: 100000 training and 10000 validation photos, 200 classes",
     ),
-    "imagenet_r": _archive(
+    "imagenet_r": DataSetEntry(
         readers.read_imagenet_r,
         # As published: resize the shorter side to 256, crop a square of 224.
         Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
@@ -156,7 +127,7 @@ DATASETS: dict[str, DataSetEntry] = {
         folder="imagenet-r",
         description="ImageNet-R: 30000 renditions of 200 ImageNet classes, split 24000 / 6000",
     ),
-    "cub200": _archive(
+    "cub200": DataSetEntry(
         readers.read_cub200,
         Augmentation(AutoAugmentPolicy.IMAGENET),
         origin="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
@@ -170,10 +141,6 @@ DATASETS: dict[str, DataSetEntry] = {
         layout="train.txt, val.txt, test.txt, classes.csv and the images that the lists name",
         folder="GroceryStoreDataset/dataset",
         origin="https://github.com/marcusklasson/GroceryStoreDataset",
-        unpack=(
-            "git clone --depth 1 https://github.com/marcusklasson/GroceryStoreDataset"
-            " {at}/GroceryStoreDataset"
-        ),
         description="GroceryStoreDataset: 5421 photos by phone, 81 or 42 classes, MIT licence",
     ),
     "folder": DataSetEntry(
@@ -200,8 +167,8 @@ DATASETS: dict[str, DataSetEntry] = {
     "digit_scenes": DataSetEntry(
         digits.read_digit_scenes,
         Augmentation(affine=0.5, padding=0, flip=False),
-        mean=digits.MEAN,
-        std=digits.STD,
+        mean=(0.160, 0.160, 0.160),
+        std=(0.280, 0.280, 0.280),
         description="2000 scenes of 1 to 4 handwritten digits, 64x64, 10 classes, embedded",
     ),
     "voc2007": DataSetEntry(
@@ -209,11 +176,7 @@ DATASETS: dict[str, DataSetEntry] = {
         OBJECTS,
         layout="JPEGImages/ and ImageSets/Main/<class>_<split>.txt",
         folder="VOCdevkit/VOC2007",
-        origin=_VOC_SITE,
-        unpack=(
-            "for f in VOCtrainval_06-Nov-2007.tar VOCtest_06-Nov-2007.tar; do "
-            f"wget -P {{at}} {_VOC_SITE}/$f && tar -xf {{at}}/$f -C {{at}}; done"
-        ),
+        origin="http://host.robots.ox.ac.uk/pascal/VOC/voc2007",
         description="VOC 2007: 5011 training and 4952 test photos, 20 classes, several in an image",
     ),
     "coco2014": _coco(2014, 82783, 40504),
@@ -230,11 +193,8 @@ DATASETS: dict[str, DataSetEntry] = {
     "features": DataSetEntry(
         read_features,
         Augmentation(padding=0, flip=False),
-        layout=(
-            "train/*.npy with train/*.labels.npy, or train/*.safetensors with features and labels,"
-            " and test/ likewise"
-        ),
-        description="stored features of images, .npy or safetensors, for methods in closed form",
+        layout="train/*.safetensors with features and labels, and test/ likewise",
+        description="stored features of images, in safetensors, for methods in closed form",
     ),
     "webdataset": DataSetEntry(
         read_webdataset,
@@ -248,10 +208,6 @@ DATASETS: dict[str, DataSetEntry] = {
         layout="<domain>_train.txt, <domain>_test.txt and <domain>/<class>/* for each domain",
         folder="domainnet",
         origin="http://ai.bu.edu/M3SDA",
-        unpack=(
-            "download the archive and both lists of each domain from http://ai.bu.edu/M3SDA, and"
-            " unpack them in {at}/domainnet"
-        ),
         description="DomainNet: 0.6 million images of 345 classes in 6 domains, official lists",
     ),
 }
@@ -276,19 +232,19 @@ def read_entry(name: str, root: str | Path | None, *, download: bool, **options:
     if root is None and not entry.folder:
         raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")
     folder = _locate(entry, root)
-    if download and entry.download is not None:
-        try:
-            entry.download(folder)
-        except (OSError, RuntimeError, HTTPException) as error:
-            problem = f"could not be downloaded from {entry.origin} ({error})"
-            raise _missing(name, entry, folder, problem) from error
-        folder = _locate(entry, root)
-    if not folder.exists():
+    if download and entry.downloads:
+        options["download"] = True
+    elif not folder.exists():
         raise _missing(name, entry, folder, "was not found")
     try:
         return entry.read(folder, **options)
-    except LayoutError as error:
-        raise _missing(name, entry, folder, f"is incomplete ({error})") from error
+    except Exception as error:  # files that differ from the layout raise nearly every error
+        if isinstance(error, InputError) and not isinstance(error, LayoutError):
+            raise
+        said = str(error) if isinstance(error, LayoutError | OSError) else repr(error)
+        if isinstance(error, FileNotFoundError):
+            said = f"{error.filename} is missing"
+        raise _missing(name, entry, folder, f"is incomplete ({said})") from error
 
 
 def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
@@ -304,12 +260,7 @@ def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
 def _missing(name: str, entry: DataSetEntry, folder: Path, problem: str) -> InputError:
     """Build the error with the folder, its layout and how to download it."""
     sentence = f"data set {name!r} {problem}: {folder} should have {entry.layout}"
-    if not entry.origin:
-        return InputError(sentence)
-    usual = Path(entry.folder).parts
-    # Archives contain the folder, so unpack them in its parent.
-    above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder
-    option = "dataset.download=true, or " if entry.download is not None else ""
-    return InputError(
-        f"{sentence}. To download it: {option}{entry.unpack.format(at=quote(str(above)))}"
-    )
+    if entry.origin:
+        option = ", or set dataset.download=true" if entry.downloads else ""
+        sentence += f". Download it from {entry.origin}{option}"
+    return InputError(sentence)

@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from cl_prompts.checks import doubled, one_of, shown, whole_number
@@ -29,40 +30,31 @@ def choose_classes(
     what: str,
     names: Sequence[str],
     classes: int | Sequence[int | str] | None,
-    order: Sequence[int] | int | None,
 ) -> np.ndarray:
-    """Return the labels of the chosen classes, in their new order.
+    """Return the labels of the chosen classes, in their order.
 
-    >>> choose_classes("data set 'pets'", ["ant", "bee", "cat"], ["cat", 0], None).tolist()
+    >>> choose_classes("data set 'pets'", ["ant", "bee", "cat"], ["cat", 0]).tolist()
     [2, 0]
 
     Args:
         what: the data set, for error messages.
         names: of all C classes.
-        classes: list of labels or names; or the number of classes to keep, the first ones after
-            ``order``; None keeps all.
-        order: permutation of the chosen classes' positions, or the seed of one; None keeps their
-            order.
+        classes: list of labels or names; or the number of classes to keep, the first ones; None
+            keeps all.
 
     Raises:
-        InputError: an unknown or repeated class, or not a permutation.
+        InputError: an unknown or repeated class.
     """
+    if classes is None:
+        return np.arange(len(names))
     if isinstance(classes, int | np.integer):
-        n = whole_number(f"classes of {what}", classes, 1, len(names))
-        return permutation("class_order", what, len(names), order)[:n]
-    picked = np.arange(len(names)) if classes is None else _picked(what, names, classes)
-    return picked[permutation("class_order", what, len(picked), order)]
-
-
-def _picked(what: str, names: Sequence[str], classes: Sequence[int | str]) -> np.ndarray:
-    picked: list[int] = []
-    for wanted in classes:
-        label = _label(what, names, wanted)
-        if label in picked:
-            raise InputError(
-                f"classes of {what} lists {names[label]!r} (label {label}) twice: list each once"
-            )
-        picked.append(label)
+        return np.arange(whole_number(f"classes of {what}", classes, 1, len(names)))
+    picked = [_label(what, names, wanted) for wanted in classes]
+    twice = doubled(picked)
+    if twice is not None:
+        raise InputError(
+            f"classes of {what} lists {names[twice]!r} (label {twice}) twice: list each once"
+        )
     return np.array(picked)
 
 
@@ -116,8 +108,6 @@ def permutation(
     if order is None:
         return np.arange(n)
     if isinstance(order, Integral):
-        import torch  # listing scenarios does not need it
-
         seed = whole_number(name, order, 0, 2**64 - 1)
         return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
     rule = (
@@ -140,7 +130,7 @@ def labels_of(what: str, data: Items) -> np.ndarray:
     """
     labels = np.asarray(getattr(data, "targets", None))
     if labels.ndim == 2 and len(labels) == len(data):
-        return check_label_matrix(labels, what)
+        return check_label_matrix(labels, what)[0]
     integers = labels.ndim == 1 and labels.dtype.kind in "iu"
     if not integers or len(labels) != len(data) or not len(labels):
         raise InputError(
@@ -150,21 +140,10 @@ def labels_of(what: str, data: Items) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def ignored_of(what: str, data: Items, targets: np.ndarray) -> np.ndarray | None:
-    """Read the pairs that average precision ignores from ``data.ignored``: (n, C) bool, or None.
-
-    Raises:
-        InputError: a type other than bool, or a shape other than that of the labels.
-    """
+def ignored_of(data: Items) -> np.ndarray | None:
+    """Read the pairs that average precision ignores from ``data.ignored``: (n, C) bool, or None."""
     ignored = getattr(data, "ignored", None)
-    if ignored is None:
-        return None
-    ignored = np.asarray(ignored)
-    if ignored.shape != targets.shape or ignored.dtype != np.bool_:
-        raise InputError(
-            f"{what} must be bool of shape {targets.shape}, not {ignored.dtype} of {ignored.shape}"
-        )
-    return ignored
+    return None if ignored is None else np.asarray(ignored, dtype=bool)
 
 
 def domains_of(what: str, data: Items) -> np.ndarray | None:
@@ -224,26 +203,21 @@ def relabel(
     return rows, label[targets[rows]]
 
 
-def check_classes(
-    what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str] | None
-) -> int:
-    """Check the labels (n,) or (n, C) of a data set, and return the number of classes C.
+def check_classes(what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str]) -> None:
+    """Check the labels (n,) or (n, C) of a data set.
 
     Raises:
         InputError: labels other than 0..C-1, two classes of one name, a class without training or
             test images, or single-label and multi-label parts.
     """
-    check_names(what, names or ())
+    check_names(what, names)
     if train.ndim != test.ndim:
         kinds = ("one integer", "one row of zeros and ones")
         raise InputError(
             f"{what} has {kinds[train.ndim - 1]} per training image, but {kinds[test.ndim - 1]} per"
             " test image"
         )
-    if names is None:
-        n = len(np.unique(train)) if train.ndim == 1 else train.shape[1]
-    else:
-        n = len(names)
+    n = len(names)
     for part, targets in (("training", train), ("test", test)):
         found = np.unique(targets if targets.ndim == 1 else np.nonzero(targets)[1])
         if found.size and (found[0] < 0 or found[-1] >= n):
@@ -253,9 +227,8 @@ def check_classes(
             )
         lacking = np.setdiff1d(np.arange(n), found)
         if lacking.size:
-            name = str(lacking[0]) if names is None else names[lacking[0]]
+            name = names[lacking[0]]
             raise InputError(f"class {name!r} (label {lacking[0]}) of {what} has no {part} images")
-    return n
 
 
 def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
@@ -314,8 +287,8 @@ def check_labels(targets: ArrayLike, name: str) -> tuple[np.ndarray, int]:
     return labels.astype(np.int64, copy=False), len(present)
 
 
-def check_label_matrix(labels: ArrayLike, name: str) -> np.ndarray:
-    """Return a label matrix of any numeric type as uint8 zeros and ones (n, C).
+def check_label_matrix(labels: ArrayLike, name: str) -> tuple[np.ndarray, int]:
+    """Return a label matrix of any numeric type as uint8 zeros and ones (n, C), and C.
 
     Raises:
         InputError: not 2-D, empty, or entries other than 0 and 1.
@@ -328,23 +301,23 @@ def check_label_matrix(labels: ArrayLike, name: str) -> np.ndarray:
     if wrong.any():
         row, column = np.argwhere(wrong)[0].tolist()
         raise InputError(f"{rule}, but row {row} holds {matrix[row, column]} in column {column}")
-    return matrix.astype(np.uint8, copy=False)
+    return matrix.astype(np.uint8, copy=False), matrix.shape[1]
 
 
-def positive_matrix(labels: ArrayLike, name: str) -> np.ndarray:
+def positive_matrix(labels: ArrayLike, name: str) -> tuple[np.ndarray, int]:
     """Return a label matrix as :func:`check_label_matrix` does, in which each class is positive.
 
     Raises:
         InputError: names the first class that no image has.
     """
-    matrix = check_label_matrix(labels, name)
+    matrix, n_classes = check_label_matrix(labels, name)
     never = np.flatnonzero(~matrix.any(axis=0))
     if len(never):
         raise InputError(
             f"class {never[0]} is never positive in {name} ({len(never)} such classes): add a"
             " training image, or remove the column"
         )
-    return matrix
+    return matrix, n_classes
 
 
 def count_labels(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:

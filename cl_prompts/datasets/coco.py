@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cl_prompts.datasets.classes import label_matrix
-from cl_prompts.datasets.files import LayoutError, check_listed, listing
+from cl_prompts.datasets.files import check_listed
 from cl_prompts.datasets.source import Part, Source
 
 
@@ -18,30 +18,20 @@ def read_coco(year: int, folder: Path) -> Source:
     have no label (2014: 82783 and 40504 images, 82081 and 40137 of them with labels).
 
     Raises:
-        LayoutError: missing images, or annotations in another format.
+        LayoutError: missing images.
     """
-    found = [_part(folder, f"train{year}"), _part(folder, f"val{year}")]
-    (train, classes), (test, test_classes) = found
-    if classes != test_classes:
-        raise LayoutError(f"the categories of train{year} and val{year} differ")
-    return Source([train, test], classes)
-
-
-def _part(folder: Path, split: str) -> tuple[Part, tuple[str, ...]]:
-    """Return the images of a split, and the class names."""
-    file = folder / "annotations" / f"instances_{split}.json"
-    text = listing(file)
-    try:
-        found = json.loads(text)
+    parts = []
+    for split in (f"train{year}", f"val{year}"):
+        file = folder / "annotations" / f"instances_{split}.json"
+        found = json.loads(file.read_bytes())
         categories = {entry["id"]: entry["name"] for entry in found["categories"]}
         names = {entry["id"]: entry["file_name"] for entry in found["images"]}
         # By id: the order in the file differs between downloads.
         labels: dict[int, list[str]] = {image: [] for image in sorted(names)}
         for entry in found["annotations"]:
             labels[entry["image_id"]].append(categories[entry["category_id"]])
-    except (ValueError, KeyError, TypeError) as error:
-        raise LayoutError(f"{file} is not a COCO instances file: {error!r}") from error
-    paths = [str(folder / split / names[image]) for image in labels]
-    check_listed(paths, str(file))
-    classes = tuple(sorted(categories.values()))
-    return Part(paths, label_matrix(list(labels.values()), classes)), classes
+        paths = [str(folder / split / names[image]) for image in labels]
+        check_listed(paths, str(file))
+        classes = tuple(sorted(categories.values()))
+        parts.append(Part(paths, label_matrix(list(labels.values()), classes)))
+    return Source(parts, classes)

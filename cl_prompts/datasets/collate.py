@@ -53,7 +53,7 @@ def entries_of(item: object) -> tuple[Any, ...]:
 
 
 class LabelledItems(Dataset[Any]):
-    """The items of a data set, with labels added to bare images.
+    """The items of a data set, with labels added to bare images, or in the place of theirs.
 
     Example:
         >>> LabelledItems(["image 0"], [2])[0]
@@ -62,11 +62,15 @@ class LabelledItems(Dataset[Any]):
     Args:
         data: items start with the image and its label.
         labels: class ids (n,), or rows of zeros and ones (n, C).
+        replace: leave out all but the image of each item.
     """
 
-    def __init__(self, data: Items | Dataset[object], labels: np.ndarray) -> None:
+    def __init__(
+        self, data: Items | Dataset[object], labels: Any, *, replace: bool = False
+    ) -> None:
         self.data = data
         self.targets = labels
+        self.replace = replace
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -74,7 +78,9 @@ class LabelledItems(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         item = self.data[int(index)]
         entries = entries_of(item)
-        return item if len(entries) > 1 else (*entries, self.targets[index])
+        if len(entries) > 1 and not self.replace:
+            return item
+        return entries[0], self.targets[index]
 
 
 class HeldOutItems(LabelledItems):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_prompts.datasets.classes import alike, check_names
+from cl_prompts.datasets.classes import check_names
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import Hashed, check_files, labels_fingerprint
@@ -77,7 +74,7 @@ class CombinedSet(ImageSet):
     @property
     def files(self) -> tuple[ImageFile, ...]:
         """File of each image; empty unless all images come from files."""
-        found = [file for file in _known_files(self) if file]
+        found = [file for part in self.parts for file in part.files]
         return tuple(found) if len(found) == len(self) else ()
 
     def plain(self) -> ImageSet:
@@ -100,22 +97,6 @@ class CombinedSet(ImageSet):
         """SHA-256 of an image."""
         part, place = self._place(row)
         return part.content(place)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the augmentation of all parts."""
-        return {"parts": [part.state_dict() for part in self.parts]}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict`; the state of a single set restores the first part."""
-        for part, own in zip(self.parts, state.get("parts", [state]), strict=False):
-            part.load_state_dict(own)
-
-
-def _known_files(images: ImageSet) -> Sequence[ImageFile | None]:
-    """File of each image; None for images in memory."""
-    if not isinstance(images, CombinedSet):
-        return images.files or [None] * len(images)
-    return [file for part in images.parts for file in _known_files(part)]
 
 
 @dataclass(frozen=True)
@@ -164,22 +145,16 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
             f"data set {before.name!r} has {has[before.multi_label]} and {later.name!r} has"
             f" {has[later.multi_label]}: use the same kind"
         )
-    new = [name for name in later.classes if name not in before.classes]
-    classes = (*before.classes, *new)
-    pair = alike(classes)
-    if pair is not None:
-        raise InputError(
-            f"class {pair[1]!r} of data set {later.name!r} differs from the known class {pair[0]!r}"
-            f" only in case, blanks or the encoding of accents: rename its folder to {pair[0]!r}"
-        )
+    further = [name for name in later.classes if name not in before.classes]
+    classes = (*before.classes, *further)
     both = f"data sets {before.name!r} and {later.name!r}"
+    check_names(both, classes)
     check_names(both, sorted({*before.domains, *later.domains}), "domain")
     # Known classes keep their labels; new ones follow in the order of the later data set.
     columns = [classes.index(name) for name in later.classes]
     pairs = ((before.train, later.train), (before.test, later.test))
     train, test = (_in_sequence(*pair, columns, len(classes)) for pair in pairs)
-    files = ([file for file in _known_files(part) if file] for part in (train, test))
-    check_files(both, *files)
+    check_files(both, *([*old.files, *new.files] for old, new in pairs))
     return JoinedDataSet(
         name=later.name,
         train=train,
@@ -188,7 +163,6 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
         mean=before.mean,
         std=before.std,
         skipped=before.skipped + later.skipped,
-        unread=Counter(before.unread) + Counter(later.unread),
         before=before,
         later=later,
         columns=tuple(columns),
@@ -201,41 +175,23 @@ def _in_sequence(
     """Join two sets; ``columns`` are the new labels of the second one's classes."""
     parts = (first, second)
 
-    def joined_labels(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        if old.ndim == 1:
-            return np.concatenate([old, np.asarray(columns)[new]])
+    def wide(labels: np.ndarray, own: Sequence[int]) -> np.ndarray:
         # Classes of the other part are 0.
-        wide = np.zeros((len(old) + len(new), n_classes), dtype=old.dtype)
-        wide[: len(old), : old.shape[1]] = old
-        wide[len(old) :, columns] = new
-        return wide
+        found = np.zeros((len(labels), n_classes), dtype=labels.dtype)
+        found[:, own] = labels
+        return found
 
     known = [part.domains for part in parts if part.domains is not None]
-    ignored = None
-    if any(part.ignored is not None for part in parts):
-        none = [np.zeros(part.targets.shape, dtype=bool) for part in parts]
-        ignored = joined_labels(
-            *(s if p.ignored is None else p.ignored for p, s in zip(parts, none, strict=True))
-        )
-    targets = joined_labels(first.targets, second.targets)
     domains = np.concatenate(known) if len(known) == len(parts) else None
-    return CombinedSet(parts, targets, ignored, domains)
-
-
-def contents(images: ImageSet, rows: Sequence[int]) -> list[str]:
-    """SHA-256 of images, in hexadecimal: of their files, or of pixels in memory.
-
-    Args:
-        images: the set.
-        rows: rows of the set, in the order of the result.
-
-    Raises:
-        InputError: names a file that cannot be read.
-
-    Example:
-        >>> zeros = ImageSet(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), np.array([0, 1]), None)
-        >>> len({*contents(zeros, [0, 1])})
-        1
-    """
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        return list(threads.map(images.content, rows))
+    if first.targets.ndim == 1:
+        labels = np.concatenate([first.targets, np.asarray(columns)[second.targets]])
+        return CombinedSet(parts, labels, None, domains)
+    of_each = [range(first.targets.shape[1]), columns]
+    labels = np.concatenate([wide(p.targets, own) for p, own in zip(parts, of_each, strict=True)])
+    ignored = np.concatenate(
+        [
+            wide(np.zeros_like(p.targets, dtype=bool) if p.ignored is None else p.ignored, own)
+            for p, own in zip(parts, of_each, strict=True)
+        ]
+    )
+    return CombinedSet(parts, labels, ignored if ignored.any() else None, domains)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from cl_prompts.checks import shown
 from cl_prompts.datasets.classes import label_matrix
-from cl_prompts.datasets.files import LayoutError, check_listed, listing
+from cl_prompts.datasets.files import LayoutError, check_listed
 from cl_prompts.datasets.source import Part, Source
 
 HEADER = ["path", "label"]
@@ -50,8 +49,8 @@ def read_csv(folder: Path, test_percent: float = 20, split_seed: int = 0) -> Sou
         split_seed: seed of this choice.
 
     Raises:
-        LayoutError: a missing or damaged table, missing or repeated images, domains in only one
-            table.
+        OSError: a missing table.
+        LayoutError: a damaged table, missing or repeated images, domains in only one table.
         InputError: a class with too few images to split.
     """
     names = ("train.csv", "test.csv")
@@ -61,33 +60,31 @@ def read_csv(folder: Path, test_percent: float = 20, split_seed: int = 0) -> Sou
     if len(with_domains) > 1:
         raise LayoutError(f"only one of {files[0]} and {files[1]} has a column domain: add it")
     classes = tuple(sorted({label for rows in tables for row in rows for label in row.labels}))
-    parts = [_listed(*table, classes) for table in zip(files, tables, strict=True)]
+    parts = []
+    for file, rows in zip(files, tables, strict=True):
+        paths = [os.path.join(file.parent, row.path) for row in rows]
+        check_listed(paths, str(file))
+        if rows[0].domain:
+            labels = np.searchsorted(classes, [row.labels[0] for row in rows])
+            parts.append(Part(paths, labels, np.array([row.domain for row in rows])))
+        else:
+            parts.append(Part(paths, label_matrix([row.labels for row in rows], classes)))
     if len(parts) == 1:
         parts = [*parts[0].split(classes, test_percent, split_seed)]
     return Source(parts, classes)
-
-
-def _listed(file: Path, rows: Sequence[CsvRow], classes: Sequence[str]) -> Part:
-    paths = [os.path.join(file.parent, row.path) for row in rows]
-    check_listed(paths, str(file))
-    if not rows[0].domain:
-        return Part(paths, label_matrix([row.labels for row in rows], classes))
-    # Classes are sorted.
-    labels = np.searchsorted(classes, [row.labels[0] for row in rows])
-    return Part(paths, labels, np.array([row.domain for row in rows]))
 
 
 def csv_rows(file: Path) -> list[CsvRow]:
     """Read the rows of a table, without its header.
 
     Raises:
-        LayoutError: the table is missing or damaged.
+        OSError: the table cannot be read.
+        LayoutError: a table that is damaged, or has no labels.
     """
     try:
         # Spreadsheets write a byte-order mark.
-        decoded = listing(file).decode("utf-8-sig").splitlines()
-        lines = list(csv.reader(decoded, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
+        lines = [*csv.reader(file.read_text("utf-8-sig").splitlines())]
+    except UnicodeDecodeError as error:
         raise LayoutError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
     header = [name.strip() for name in lines[0]] if lines else []
     if header not in (HEADER, DOMAIN_HEADER):
@@ -95,18 +92,16 @@ def csv_rows(file: Path) -> list[CsvRow]:
             f"{file} must begin with the line path,label or path,label,domain, not with"
             f" {shown(','.join(header))}"
         )
-    form = "path,label;label" if header == HEADER else "path,label,domain"
     rows = []
     for number, fields in enumerate(lines[1:], start=2):
         if not fields:
             continue
-        path, text, *domain = fields if len(fields) == len(header) else ("", "")
-        labels = [label.strip() for label in text.split(";")]
-        row = CsvRow(path, [*filter(None, labels)], "".join(domain).strip())
-        unclear = header == DOMAIN_HEADER and (len(row.labels) != 1 or not row.domain)
-        if unclear or not path.strip():
+        path, text, *domain = map(str.strip, fields) if len(fields) == len(header) else ("", "")
+        labels = [label.strip() for label in text.split(";") if label.strip()]
+        if not path or (header == DOMAIN_HEADER and (len(labels) != 1 or not all(domain))):
+            form = "path,label;label" if header == HEADER else "path,label,domain"
             raise LayoutError(f"line {number} of {file} is not {form}: {shown(','.join(fields))}")
-        rows.append(row)
+        rows.append(CsvRow(path, labels, *domain))
     if not any(row.labels for row in rows):
         raise LayoutError(f"{file} has no image with a label")
     return rows

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl_prompts.checks import failed
+from cl_prompts.datasets import fingerprint
 from cl_prompts.datasets.classes import (
     Items,
     check_classes,
@@ -25,22 +24,10 @@ from cl_prompts.datasets.classes import (
     labels_of,
 )
 from cl_prompts.datasets.collate import current_key, entries_of, viewing
+from cl_prompts.datasets.decoding import FileImages, Images
 from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.fingerprint import (
-    Fingerprint,
-    Hashed,
-    check_apart,
-    file_hash,
-    files_fingerprint,
-    labels_fingerprint,
-    pixels_hash,
-    sampled_fingerprint,
-    tensor_fingerprint,
-)
-from cl_prompts.datasets.folders import describe
-from cl_prompts.datasets.images import FileImages, Images
-from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.datasets.fingerprint import Fingerprint, Hashed, file_hash, pixels_hash
+from cl_prompts.datasets.transforms import ImageTransform
 
 Statistics = tuple[float, float, float]
 IMAGENET_MEAN: Statistics = (0.485, 0.456, 0.406)
@@ -121,24 +108,21 @@ class ImageSet(Dataset):
 
     def without(self, paths: Collection[ImageFile]) -> ImageSet:
         """Return the set without the images in these files, sharing images and transform."""
-        kept = np.array([file not in paths for file in self.files], dtype=bool)
-        if kept.all():
+        if not self.files:
             return self
-        other = copy(self)
-        other.targets = self.targets[kept]
-        other.ignored = None if self.ignored is None else self.ignored[kept]
-        other.domains = None if self.domains is None else self.domains[kept]
+        kept = np.array([file not in paths for file in self.files])
         # Rows keep their numbers, so that caches by row remain valid.
-        other.rows = self.rows[kept]
-        return other
+        return replace(
+            self,
+            targets=self.targets[kept],
+            rows=self.rows[kept],
+            ignored=None if self.ignored is None else self.ignored[kept],
+            domains=None if self.domains is None else self.domains[kept],
+        )
 
     def plain(self) -> ImageSet:
         """Return the set without augmentation, or itself if no such transform is known."""
-        if self.fixed is None:
-            return self
-        other = copy(self)
-        other.transform = self.fixed
-        return other
+        return self if self.fixed is None else replace(self, transform=self.fixed)
 
     def fingerprint(self, hashed: Hashed | None = None) -> Fingerprint:
         """Identify images and labels; see :meth:`DataSet.fingerprint`.
@@ -146,15 +130,23 @@ class ImageSet(Dataset):
         Args:
             hashed: receives the files that are hashed by content, unless they are published.
         """
-        if self.files:
-            kept = {} if hashed is None or self.published else hashed
-            about = files_fingerprint(self.files, kept)
-        elif isinstance(self.images, Tensor):
-            about = tensor_fingerprint(self.images, self.rows)
-        else:
-            about = sampled_fingerprint(self.images, self.rows)
-        labels = labels_fingerprint(self.targets, self.ignored, self.domains)
-        return {"images": len(self), "labels": labels, **about}
+        files = self.files
+        listed, size = fingerprint.listing(files) if files else (None, math.inf)
+        if isinstance(self.images, Tensor):
+            size = len(self) * self.images[0].nbytes if len(self) else 0
+        small = size <= fingerprint.SMALL
+        rows = range(len(self)) if small else fingerprint.sampled_places(len(self))
+        # With one seed and key, random images of a user's data set are the same each time.
+        with fingerprint.all_seeded(), viewing(0):
+            contents = [self.content(row) for row in rows]
+        if hashed is not None and files and not self.published:
+            hashed.update(zip([files[row] for row in rows], contents, strict=True))
+        return {
+            "images": len(self),
+            "labels": fingerprint.labels_fingerprint(self.targets, self.ignored, self.domains),
+            "files": listed,
+            "contents": hashlib.sha256("".join(contents).encode()).hexdigest(),
+        }
 
     def content(self, row: int) -> str:
         """SHA-256 of an image: of its file, or of its size and pixels where it has none."""
@@ -162,15 +154,6 @@ class ImageSet(Dataset):
         if isinstance(self.images, FileImages):
             return file_hash(self.images.paths[place])
         return pixels_hash(torch.as_tensor(self.images[place]))
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the state of the augmentation's random numbers; empty without any."""
-        return self.transform.state_dict() if isinstance(self.transform, PrivateRandom) else {}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Restore the state of the augmentation."""
-        if isinstance(self.transform, PrivateRandom):
-            self.transform.load_state_dict(state)
 
 
 @dataclass(frozen=True)
@@ -188,7 +171,6 @@ class DataSet:
         classes: ``classes[k]`` is the name of label k.
         mean, std: statistics of its pixels in [0, 1], per channel.
         skipped: unreadable image files that were removed.
-        unread: number of other files of each suffix among the images.
     """
 
     name: str
@@ -198,7 +180,6 @@ class DataSet:
     mean: Statistics = IMAGENET_MEAN
     std: Statistics = IMAGENET_STD
     skipped: tuple[ImageFile, ...] = field(default=(), repr=False)
-    unread: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
 
     @property
     def files(self) -> tuple[ImageFile, ...]:
@@ -209,9 +190,8 @@ class DataSet:
         kind = " (multi-label)" if self.multi_label else ""
         size = f"{len(self.train)} training and {len(self.test)} test images"
         skipped = f"; {len(self.skipped)} unreadable images left out" if self.skipped else ""
-        unread = f"; no image files: {describe(self.unread)}" if self.unread else ""
         domains = f", {len(self.domains)} domains" if self.domains else ""
-        return f"{self.name}: {len(self.classes)} classes{kind}{domains}, {size}{skipped}{unread}"
+        return f"{self.name}: {len(self.classes)} classes{kind}{domains}, {size}{skipped}"
 
     @property
     def multi_label(self) -> bool:
@@ -230,7 +210,7 @@ class DataSet:
         the number of ``images``, the SHA-256 of ``labels`` and of ``files`` (their names within
         their common folder, and their sizes), and of ``contents``: all files, or pixels in memory,
         up to 256 MiB per part. Above that, and for a user's own data set, 32 evenly spaced images
-        are hashed (see :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`).
+        are hashed.
 
         Raises:
             InputError: names an unreadable image file, a test image that is a copy of a training
@@ -243,7 +223,7 @@ class DataSet:
         hashed: tuple[Hashed, Hashed] = {}, {}
         found["training"] = self.train.fingerprint(hashed[0])
         found["test"] = self.test.fingerprint(hashed[1])
-        check_apart(f"data set {self.name!r}", *hashed)
+        fingerprint.check_apart(f"data set {self.name!r}", *hashed)
         return found
 
     def without(self, paths: Collection[ImageFile]) -> DataSet:
@@ -290,31 +270,26 @@ def as_dataset(
     parts: list[ImageSet] = []
     for part, data in (("training", train), ("test", test)):
         labels = labels_of(f"the {part} labels of {what}", data)
-        ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
+        ignored = ignored_of(data)
         domains = domains_of(f".domains of the {part} images of {what}", data)
-        images = _ImagesOf(name, data)
+        images = _ImagesOf(data)
         made = ImageSet(images, labels, None, ignored=ignored, domains=domains)
         parts.append(data if isinstance(data, ImageSet) else made)
-    names = None if classes is None else tuple(str(label) for label in classes)
-    n_classes = check_classes(what, parts[0].targets, parts[1].targets, names)
-    names = names or tuple(str(label) for label in range(n_classes))
+    targets = parts[0].targets
+    n_classes = targets.shape[1] if targets.ndim == 2 else len(np.unique(targets))
+    names = tuple(map(str, range(n_classes) if classes is None else classes))
+    check_classes(what, targets, parts[1].targets, names)
     return DataSet(name, parts[0], parts[1], names, mean, std)
 
 
 class _ImagesOf:
     """The images of a map-style data set whose items start with the image."""
 
-    def __init__(self, name: str, data: Items) -> None:
-        self.name = name
+    def __init__(self, data: Items) -> None:
         self.data = data
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, row: int) -> Tensor:
-        try:
-            return entries_of(self.data[row])[0]
-        except (InputError, RunError):
-            raise
-        except Exception as error:  # a user's data set may raise any error
-            raise failed("data set", self.name, error) from error
+        return entries_of(self.data[row])[0]

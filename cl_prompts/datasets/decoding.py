@@ -19,8 +19,9 @@ more than 179 megapixels  refused by Pillow
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -35,6 +36,40 @@ from cl_prompts.errors import RunError
 #: Pillow's formats of torchvision's image suffixes; no other one is decoded.
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+class Images(Protocol):
+    """A sequence of images (3, h, w), uint8 or as a user's data set returns them.
+
+    >>> images: Images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int) -> Tensor: ...
+
+
+class FileImages:
+    """Images decoded from files on access.
+
+    >>> len(FileImages(["a.png", "b.png"]))  # opens no file
+    2
+
+    Args:
+        paths: one file, or row of a table, per image.
+
+    Raises:
+        RunError: on access to an unreadable image.
+    """
+
+    def __init__(self, paths: Sequence[ImageFile]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Tensor:
+        return decode(self.paths[row])
 
 
 def decode(path: ImageFile) -> Tensor:

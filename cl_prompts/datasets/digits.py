@@ -18,10 +18,6 @@ CLASSES = tuple("0123456789")
 SIDE = 64  # of a scene
 CELL = 32  # side of a quarter, which has at most one digit
 SIZES = (26, 28, 30, 32)  # of a digit
-N_TRAIN = 1500
-N_TEST = 500
-MEAN = (0.160,) * 3  # of the training scenes' pixels
-STD = (0.280,) * 3
 
 
 @cache  # parsing takes a while
@@ -100,8 +96,8 @@ _CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 DOMAINS = ("upright", *_CHANGES)
 
 
-def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
-    """Compose scenes of digits, equal on all machines but for rounding.
+def read_digit_scenes(folder: Path) -> Source:
+    """Compose scenes of digits, equal on all machines but for rounding; the argument is ignored.
 
     A scene has 1 to 4 digits of different classes, each number equally often, in light ink on a
     dark ground. Digits are 26 to 32 pixels high, at random positions in different quarters. Test
@@ -114,15 +110,13 @@ def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
     reaches 0.71 (0.56), 0.76 (0.62) and 0.76: the scenes can test training, but cannot compare
     backbones.
 
-    Returns:
-        training images (1500, 3, 64, 64) uint8 and labels (1500, 10) uint8, zeros and ones; the
-        same of 500 test scenes.
+    There are 1500 training and 500 test images (3, 64, 64) uint8.
     """
     labels = digits_images()[1]
     scaled = [digits_images(size)[0][:, 0].numpy() for size in SIZES]
     train, test = digits_split(labels)
-    made = _compose(scaled, labels, train, N_TRAIN, seed=0)
-    return (*made, *_compose(scaled, labels, test, N_TEST, seed=1))
+    made = [(train, 1500, 0), (test, 500, 1)]
+    return Source([Part(*_compose(scaled, labels, *part)) for part in made], CLASSES)
 
 
 def _compose(
@@ -150,9 +144,3 @@ def _compose(
             place[:] = scaled[choice][candidates[rng.randint(len(candidates))]]
             label[digit] = 1
     return torch.from_numpy(scenes)[:, None].expand(-1, 3, -1, -1), labels
-
-
-def read_digit_scenes(folder: Path) -> Source:
-    """Return the embedded scenes; the argument is ignored."""
-    train, labels, test, test_labels = digit_scenes()
-    return Source([Part(train, labels), Part(test, test_labels)], CLASSES)

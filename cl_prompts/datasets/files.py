@@ -15,11 +15,7 @@ from cl_prompts.errors import InputError
 class LayoutError(InputError):
     """A folder that does not match its data set's layout.
 
-    The message names the first fault:
-
-    >>> table(Path("missing.txt"), 2)
-    Traceback (most recent call last):
-    cl_prompts.datasets.files.LayoutError: missing.txt is missing
+    The message names the first fault.
     """
 
 
@@ -73,9 +69,10 @@ def table(path: Path, *columns: int, ints: bool = False) -> list[list[str]]:
         ints: whether the second field is a whole number.
 
     Raises:
-        LayoutError: a missing or empty file, or a row with other fields.
+        OSError: the file cannot be read.
+        LayoutError: an empty file, or a row with other fields.
     """
-    lines = listing(path).decode(errors="replace").splitlines()
+    lines = path.read_text("utf-8", errors="replace").splitlines()
     rows = [line.split() for line in lines if line.strip()]
     if not rows:
         raise LayoutError(f"{path} is empty")
@@ -83,20 +80,6 @@ def table(path: Path, *columns: int, ints: bool = False) -> list[list[str]]:
         if len(fields) not in columns or (ints and not fields[1].isdecimal()):
             raise LayoutError(f"row {number} of {path} is malformed: {shown(' '.join(fields))}")
     return [fields[: columns[0]] for fields in rows]
-
-
-def listing(path: Path) -> bytes:
-    """Read a list of images or labels.
-
-    Raises:
-        LayoutError: a missing or unreadable file.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise LayoutError(f"{path} is missing") from error
-    except OSError as error:
-        raise LayoutError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def check_listed(paths: Sequence[str], listing: str) -> None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from cl_prompts.checks import sha256
 from cl_prompts.datasets.files import ImageFile, StoredImage
 from cl_prompts.errors import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from cl_prompts.datasets.images import Images
+from cl_prompts.seeds import global_states, seed_globals, seeded, set_global_states
 
 #: Bytes of a part (training or test images) up to which all contents are hashed.
 SMALL = 2**28
@@ -52,45 +48,24 @@ def labels_fingerprint(
     return digest.hexdigest()
 
 
-def files_fingerprint(paths: Sequence[ImageFile], hashed: Hashed) -> Fingerprint:
-    """Identify image files, independently of the place of their common folder.
-
-    Args:
-        paths: in the order of the images.
-        hashed: receives the files whose contents are hashed.
+def listing(files: Sequence[ImageFile]) -> tuple[str | None, float]:
+    """Identify image files by name and size, independently of the place of their common folder.
 
     Returns:
-        ``files`` (SHA-256 of names within the common folder and of sizes, in order; None for images
-        in a table), and ``contents`` (SHA-256; above ``SMALL`` bytes of ``SAMPLED`` evenly spaced
-        files).
-
-    Raises:
-        InputError: names an unreadable file.
+        SHA-256 of names within the common folder and of sizes, in order (None for images in a
+        table), and the size of all, which is estimated for a table.
     """
-    stored = [path for path in paths if isinstance(path, StoredImage)]
+    stored = [file for file in files if isinstance(file, StoredImage)]
     if stored:
-        sampled = [stored[place] for place in sampled_places(len(stored))]
-        # Above ``SMALL`` bytes, as estimated, only the sampled ones.
-        size = np.mean([len(image.read()) for image in sampled]) * len(stored)
-        return {"files": None, "contents": _contents(stored if size <= SMALL else sampled, hashed)}
-    files = list(map(str, paths))
-    above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in files])
-    names = "\0".join(os.path.relpath(path, above).replace(os.sep, "/") for path in files)
-    sizes = [os.path.getsize(path) for path in files]
-    all_of_them = sum(sizes) <= SMALL
-    read = files if all_of_them else [files[place] for place in sampled_places(len(files))]
+        sampled = [len(stored[place].read()) for place in sampled_places(len(stored))]
+        return None, len(stored) * sum(sampled) / len(sampled)
+    paths = [os.path.abspath(str(file)) for file in files]
+    above = os.path.commonpath([os.path.dirname(path) for path in paths])
+    names = "\0".join(os.path.relpath(path, above).replace(os.sep, "/") for path in paths)
+    sizes = [os.path.getsize(path) for path in paths]
     # File names may not be UTF-8.
-    listed = hashlib.sha256(f"{names} {sizes}".encode(errors="surrogateescape")).hexdigest()
-    return {"files": listed, "contents": _contents(read, hashed)}
-
-
-def _contents(paths: Sequence[ImageFile], hashed: Hashed) -> str:
-    """Hash the SHA-256 of each file, so that the borders of files count."""
-    digest = hashlib.sha256()
-    for path in paths:
-        hashed[path] = file_hash(path)
-        digest.update(bytes.fromhex(hashed[path]))
-    return digest.hexdigest()
+    listed = f"{names} {sizes}".encode(errors="surrogateescape")
+    return hashlib.sha256(listed).hexdigest(), sum(sizes)
 
 
 def file_hash(path: ImageFile) -> str:
@@ -105,39 +80,6 @@ def file_hash(path: ImageFile) -> str:
         return sha256(path)
     except (OSError, ValueError) as error:
         raise InputError(f"image {path} cannot be read: {error}") from error
-
-
-def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> Fingerprint:
-    """Identify these rows of images in memory (n, 3, height, width); see
-    :func:`files_fingerprint`."""
-    size = len(rows) * images[0].numel() * images.element_size() if len(images) else 0
-    read = rows if size <= SMALL else rows[sampled_places(len(rows))]
-    digest = hashlib.sha256(repr((tuple(images.shape[1:]), images.dtype)).encode())
-    # A thousand at a time, to bound memory.
-    for start in range(0, len(read), 1000):
-        some = images[read[start : start + 1000].tolist()]
-        digest.update(some.contiguous().cpu().numpy().tobytes())
-    return {"files": None, "contents": digest.hexdigest()}
-
-
-def sampled_fingerprint(images: Images, rows: np.ndarray) -> Fingerprint:
-    """Identify the images of a user's data set by ``SAMPLED`` evenly spaced ones.
-
-    They are read with fixed random numbers; the global generators of torch, numpy and Python are
-    restored afterwards. A data set's own generators do advance.
-    """
-    import torch  # comparing fingerprints does not need it
-
-    from cl_prompts.datasets.collate import viewing
-
-    digest = hashlib.sha256()
-    # One key, so that augmented images are the same each time.
-    with all_seeded(), viewing(0):
-        for row in rows[sampled_places(len(rows))].tolist():
-            image = torch.as_tensor(images[row]).detach().cpu().contiguous()
-            digest.update(repr((tuple(image.shape), str(image.dtype))).encode())
-            digest.update(image.reshape(-1).view(torch.uint8).numpy().data)
-    return {"files": None, "contents": digest.hexdigest()}
 
 
 def pixels_hash(image: Tensor) -> str:
@@ -160,16 +102,13 @@ def sampled_places(n: int) -> list[int]:
 @contextmanager
 def all_seeded(seed: int = 0) -> Iterator[None]:
     """Seed the global generators of torch, numpy and Python, and restore them afterwards."""
-    from cl_prompts.seeds import seed_globals, seeded
-
-    before = (random.getstate(), np.random.get_state())
+    before = global_states()
     try:
         with seeded(seed):
             seed_globals(seed)
             yield
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
+        set_global_states(before)
 
 
 def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
@@ -199,7 +138,21 @@ def check_files(what: str, train: Sequence[ImageFile], test: Sequence[ImageFile]
     Raises:
         InputError: names the first such file, or a missing file.
     """
-    check_apart(what, _once(what, "training", train), _once(what, "test", test))
+    inodes = []
+    for part, files in (("training", train), ("test", test)):
+        found: dict[tuple[int, int], ImageFile] = {}
+        for file in files:
+            if isinstance(file, StoredImage):
+                continue  # a row comes once
+            status = os.stat(file)
+            first = found.setdefault((status.st_dev, status.st_ino), file)
+            if first is not file:
+                raise InputError(
+                    f"{part} images of {what} have one file twice, as {first} and {file}: remove"
+                    " one"
+                )
+        inodes.append({file: inode for inode, file in found.items()})
+    check_apart(what, *inodes)
 
 
 def check_apart(what: str, train: Mapping[ImageFile, Any], test: Mapping[ImageFile, Any]) -> None:
@@ -219,20 +172,3 @@ def check_apart(what: str, train: Mapping[ImageFile, Any], test: Mapping[ImageFi
             f"{len(both)} test images of {what} are also training images, the first is"
             f" {both[0][0]} (in training: {both[0][1]}): remove them from one part"
         )
-
-
-def _once(what: str, part: str, paths: Sequence[ImageFile]) -> dict[ImageFile, tuple[int, int]]:
-    """Return device and inode of the files of a part; all links to a file share them."""
-    found: dict[tuple[int, int], str] = {}
-    for path in paths:
-        if isinstance(path, StoredImage):
-            continue  # a row comes once
-        status = os.stat(path)
-        identity = (status.st_dev, status.st_ino)
-        if identity in found:
-            raise InputError(
-                f"{part} images of {what} have one file twice, as {found[identity]} and {path}:"
-                " remove one"
-            )
-        found[identity] = path
-    return {path: identity for identity, path in found.items()}

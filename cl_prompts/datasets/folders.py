@@ -1,32 +1,78 @@
-"""Image folders with one folder per class."""
+"""Image folders (``<class>/*`` or ``<domain>/<class>/*``), and DomainNet."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from cl_prompts.datasets.files import LayoutError
-from cl_prompts.datasets.source import Part
+from cl_prompts.datasets.files import LayoutError, check_listed, table
+from cl_prompts.datasets.source import Part, Source, numbered
+from cl_prompts.errors import InputError
 
 #: Usual names of training and test folders, in lower case
 _PARTS = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
 
 
-def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, ...]:
-    """List the folders in ``parent``, sorted, without hidden and excluded ones.
+def read_any_folder(
+    folder: Path,
+    test_percent: float | None = None,
+    split_seed: int = 0,
+    domains: bool | str = False,
+) -> Source:
+    """Read class folders in ``train`` and ``test`` (or ``val``), or split ``<class>/*`` at random.
+
+    Classes and files are sorted. With ``domains``, the layout is ``train/<domain>/<class>/*`` and
+    ``test/<domain>/<class>/*`` (or ``val``), or ``<domain>/<class>/*`` alone. A class has the same
+    name in all domains, and may be missing in some.
+
+    Args:
+        test_percent: percent of each class's images (with ``domains``, in each domain) that become
+            test images, at least one, if there is no test folder.
+        split_seed: seed of this choice.
+        domains: whether there are domain folders; or the name of the single domain of all images.
 
     Raises:
-        LayoutError: no folders, an unreadable ``parent``, or folders that are named like the
-            training and the test part of a data set.
+        LayoutError: a missing or empty folder.
+        InputError: a class with too few images to split, or a seed without ``test_percent``.
     """
-    folders, has_images = _contents(parent)
-    names = tuple(name for name in sorted(folders) if name not in leave_out)
+    if test_percent is None and split_seed != 0:
+        raise InputError("split_seed needs test_percent: this folder has its own test images")
+    test = folder / ("test" if (folder / "test").is_dir() else "val")
+    roots = [folder] if test_percent is not None else [folder / "train", test]
+    for root, name in zip(roots, ("train", "test or val"), strict=False):
+        if not root.is_dir():
+            raise LayoutError(f"it has no folder {name}")
+    parts, classes = numbered(_scanned(root, domains) for root in roots)
+    if test_percent is not None:
+        parts = [*parts[0].split(classes, test_percent, split_seed)]
+    return Source(parts, classes)
+
+
+def _scanned(root: Path, domains: bool | str) -> Part:
+    """List all images of class folders, by domain, class and file name."""
+    above = class_folders(root) if domains is True else [""]
+    places = [(domain, name) for domain in above for name in class_folders(root / domain)]
+    found = scan_images([root / domain / name for domain, name in places])
+    of_domain, classes = np.array(places)[found.labels].T
+    if not domains:
+        return replace(found, labels=classes)
+    named = np.full(len(classes), domains) if isinstance(domains, str) else of_domain
+    return replace(found, labels=classes, domains=named)
+
+
+def class_folders(parent: Path) -> tuple[str, ...]:
+    """List the folders in ``parent``, sorted, without hidden ones.
+
+    Raises:
+        LayoutError: no folders, or folders that are named like the training and the test part of a
+            data set.
+    """
+    names, has_images = _contents(parent)
     if not names:
         above = " but images: use its parent, with one folder per class"
         raise LayoutError(f"{parent} has no class folders{above * has_images}")
@@ -46,7 +92,7 @@ def holds_domains(parent: Path) -> bool:
     or more.
 
     Raises:
-        LayoutError: no folders, or an unreadable one.
+        LayoutError: no folders.
     """
     found = [_contents(parent / domain) for domain in class_folders(parent)]
     if len(found) < 2 or any(has_images for _, has_images in found):
@@ -56,68 +102,66 @@ def holds_domains(parent: Path) -> bool:
     return len(shared) >= max(2, len(set.union(*classes)) / 2)
 
 
+def _contents(folder: Path) -> tuple[tuple[str, ...], bool]:
+    """Return the visible folders in a folder, sorted, and whether images lie beside them."""
+    inside = [place for place in folder.iterdir() if not place.name.startswith(".")]
+    folders = sorted(place.name for place in inside if place.is_dir())
+    return tuple(folders), any(map(_is_image, inside))
+
+
 def scan_images(folders: Sequence[Path]) -> Part:
     """List the image files of each folder at any depth, without hidden files and folders.
 
     Labels are the positions of their folders. Files are sorted by folder, then by the file's own
-    folder, then by name. Files and the given folders may be links. Links to folders inside are not
-    followed.
+    folder, then by name. Links to folders inside are not followed.
 
     Raises:
-        LayoutError: a folder without images, or an unreadable one.
+        LayoutError: a folder without images.
     """
     paths: list[str] = []
-    counts: list[int] = []
-    unread: Counter[str] = Counter()
-    for folder in folders:
-        found, others = _images_in(folder)
-        if not found:
-            there = f", but {describe(others)}" if others else ""
-            raise LayoutError(f"{folder} has no images ({' '.join(IMG_EXTENSIONS)}){there}")
-        paths += found
-        counts.append(len(found))
-        unread += others
-    labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-    return Part(paths, labels, unread=unread)
+    labels: list[int] = []
+    for label, folder in enumerate(folders):
+        found = []
+        for place, inner, names in os.walk(folder):
+            # os.walk descends into the folders in this list.
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            found += [Path(place, name) for name in names if not name.startswith(".")]
+        images = sorted(map(str, filter(_is_image, found)), key=os.path.split)
+        if not images:
+            raise LayoutError(f"{folder} has no images ({' '.join(IMG_EXTENSIONS)})")
+        paths += images
+        labels += [label] * len(images)
+    return Part(paths, np.array(labels))
 
 
-def _images_in(folder: Path) -> tuple[list[str], Counter[str]]:
-    """List the image files of a folder, and count other files by suffix."""
-    paths: list[str] = []
-    others: Counter[str] = Counter()
-    for place, inner, names in os.walk(folder, onerror=_refuse):
-        # os.walk descends into the folders in this list.
-        inner[:] = _visible(inner)
-        for name in _visible(names):
-            if _is_image(name):
-                paths.append(os.path.join(place, name))
-            else:
-                others[os.path.splitext(name)[1].lower()] += 1
-    return sorted(paths, key=os.path.split), others
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMG_EXTENSIONS
 
 
-def describe(counts: Counter[str]) -> str:
-    """Describe counts of suffixes, the most frequent first.
+def read_domainnet(folder: Path) -> Source:
+    """Read DomainNet (Peng et al., ICCV 2019) by its official lists.
 
-    >>> describe(Counter({".gif": 3, "": 1}))
-    '3 .gif, 1 without suffix'
+    ``<domain>_train.txt`` and ``<domain>_test.txt`` have rows ``<domain>/<class>/<file> <label>``.
+    Images are in the order of the lists.
+
+    Raises:
+        LayoutError: missing lists or images.
     """
-    return ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in counts.most_common())
-
-
-def _contents(folder: Path) -> tuple[list[str], bool]:
-    """Return the visible folders in a folder, and whether images lie beside them."""
-    _, folders, files = next(os.walk(folder, onerror=_refuse))
-    return _visible(folders), any(map(_is_image, _visible(files)))
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMG_EXTENSIONS)
-
-
-def _visible(names: Sequence[str]) -> list[str]:
-    return [name for name in names if not name.startswith(".")]
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise LayoutError(f"folder {error.filename} cannot be read: {error.strerror}") from error
+    parts = []
+    names: dict[int, str] = {}
+    for ending in ("_train.txt", "_test.txt"):
+        paths: list[str] = []
+        classes: list[str] = []
+        domains: list[str] = []
+        for listing in sorted(folder.glob(f"*{ending}")):
+            rows = table(listing, 2, ints=True)
+            paths += [str(folder / path) for path, _ in rows]
+            own = [Path(path).parent.name for path, _ in rows]
+            names |= {int(label): name for (_, label), name in zip(rows, own, strict=True)}
+            classes += own
+            domains += [listing.name.removesuffix(ending)] * len(rows)
+        if not paths:
+            raise LayoutError(f"{folder} has no list <domain>{ending}")
+        check_listed(paths, f"lists <domain>{ending}")
+        parts.append(Part(paths, np.array(classes), np.array(domains)))
+    return Source(*numbered(parts, [names[number] for number in sorted(names)]))

@@ -15,14 +15,13 @@ import numpy as np
 
 from cl_prompts.checks import one_of
 from cl_prompts.datasets.classes import label_matrix
-from cl_prompts.datasets.files import LayoutError, StoredImage
-from cl_prompts.datasets.source import Part, Source, numbered
+from cl_prompts.datasets.files import ImageFile, StoredImage
+from cl_prompts.datasets.source import Part, Source
 from cl_prompts.errors import InputError, first_of, short
 from cl_prompts.user_code import extra
 
 #: storage formats that run no code and hold no pickles
-_SAFE = ("arrow", "cache", "imagefolder", "parquet")
-_SAVED = ("dataset_dict.json", "state.json")
+_SAFE = ("arrow", "cache", "imagefolder", "parquet", "webdataset")
 _TEST_SPLITS = ("test", "validation", "valid", "val")
 _OPTIONS = ("image", "label", "subset", "train_split", "test_split")
 _LABELS = re.compile(r"string|u?int\d+")
@@ -74,10 +73,7 @@ def read_hf(
             )
     if len(names) > len(set(names)):
         raise InputError(f"train_split and test_split of {path!r} are both {names[0]!r}")
-    tables = [found[name] for name in names]
-    images = [_images(f"{path}/{n}", t, image) for n, t in zip(names, tables, strict=True)]
-    classes, targets = _targets(path, names, tables, label)
-    parts = [*map(Part, images, targets)]
+    parts, classes = _labelled(path, {name: found[name] for name in names}, image, label)
     if test_percent is not None:
         parts = [*parts[0].split(classes, test_percent, split_seed)]
     return Source(parts, classes)
@@ -87,35 +83,12 @@ def read_webdataset(folder: Path) -> Source:
     """Read ``train*.tar`` and ``test*.tar``, of which the library makes tables in its cache.
 
     A label is the whole number in a ``.cls`` file, the text of a ``.txt`` file, or the entry
-    ``label`` of a ``.json`` file. The classes are the labels of both parts, sorted; whole numbers
-    by their value.
+    ``label`` of a ``.json`` file. The classes are the labels of both parts, sorted.
 
     Raises:
-        LayoutError: no or damaged shards, or an image without label.
+        InputError: no shards, or an image without label.
     """
-    library = extra("datasets", "datasets", "dataset=webdataset")
-    parts = []
-    for name in ("train", "test"):
-        shards = sorted(map(str, folder.glob(f"{name}*.tar")))
-        if not shards:
-            raise LayoutError(f"{folder} has no {name}*.tar")
-        try:
-            table = library.load_dataset("webdataset", data_files=shards, split="train")
-            column = next(name for name in ("cls", "txt", "json") if name in table.features)
-            rows = table.select_columns([column, "__key__"])[:]
-            labels = [entry["label"] if column == "json" else entry for entry in rows[column]]
-            if None in labels:
-                raise ValueError(f"no label for {rows['__key__'][labels.index(None)]}")
-        except Exception as error:  # the library raises its own errors and those of tarfile
-            raise LayoutError(
-                f"{name}*.tar cannot be read: each image needs a number in .cls, or a text in .txt"
-                f" or entry label of .json ({short(error)})"
-            ) from error
-        texts = np.array([str(label).strip() for label in labels])
-        parts.append(Part(_images(f"{folder}/{name}", table, None), texts))
-    names = {text for part in parts for text in part.labels.tolist()}
-    order = sorted(names, key=int if all(map(str.isdecimal, names)) else str)
-    return Source(*numbered(parts, order))
+    return read_hf(folder, str(folder))
 
 
 def hub_options(place: str | Path) -> dict[str, str]:
@@ -151,7 +124,7 @@ def has_test_part(options: Mapping[str, str]) -> bool:
 
 def labelled_rows(
     options: Mapping[str, str], *, labels: bool = True
-) -> tuple[list[StoredImage], list[list[str]]]:
+) -> tuple[Sequence[ImageFile], list[list[str]]]:
     """Return the test images of a data set, or all if it has none, and the labels of each.
 
     Args:
@@ -165,16 +138,17 @@ def labelled_rows(
     found = _opened(path, options.get("subset"), options.get("revision"))
     split = options.get("test_split") or _test_split(found) or options.get("train_split", "train")
     one_of(f"split of {path!r}", split, tuple(found))
-    images = _images(f"{path}/{split}", found[split], options.get("image"))
+    table, image = found[split], options.get("image")
     if not labels:
-        return images, [[] for _ in images]
-    classes, (targets,) = _targets(path, [split], [found[split]], options.get("label"))
+        return _images(f"{path}/{split}", table, image), [[]] * len(table)
+    parts, classes = _labelled(path, {split: table}, image, options.get("label"))
+    targets = parts[0].labels
     rows = targets if targets.ndim == 2 else np.eye(len(classes), dtype=bool)[targets]
-    return images, [[classes[place] for place in np.flatnonzero(row)] for row in rows]
+    return parts[0].files, [[classes[place] for place in np.flatnonzero(row)] for row in rows]
 
 
 def _is_saved(folder: str) -> bool:
-    return any(os.path.isfile(os.path.join(folder, name)) for name in _SAVED)
+    return any(map(os.path.isfile, (f"{folder}/dataset_dict.json", f"{folder}/state.json")))
 
 
 def _test_split(found: Mapping[str, Any]) -> str | None:
@@ -196,7 +170,9 @@ def _opened(path: str, subset: str | None, revision: str | None) -> Mapping[str,
         if form in _SAFE:
             made.download_and_prepare()
             splits: Mapping[str, Any] = made.as_dataset()
-            return splits
+            # JSON files of WebDataset have entries, of which each becomes a column.
+            flat = form == "webdataset"
+            return {name: s.flatten() for name, s in splits.items()} if flat else splits
     except Exception as error:  # the library raises its own errors, the hub's and the system's
         raise InputError(
             f"data set {path!r} cannot be loaded ({type(error).__name__}: {short(error)}). Check"
@@ -236,12 +212,10 @@ def _column(
     """
     if wanted is not None:
         one_of(f"column of {what}", wanted, tuple(table.features))
-        if not fits(table.features[wanted]):
-            raise InputError(
-                f"column {wanted!r} of {what} has no {kind}s but {short(table.features[wanted])}"
-            )
         return wanted
-    fitting = [name for name, feature in table.features.items() if fits(feature)]
+    # WebDataset has columns like __key__.
+    known = {name: f for name, f in table.features.items() if not name.startswith("__")}
+    fitting = [name for name, feature in known.items() if fits(feature)]
     classes = [name for name in fitting if _is_class(table.features[name])]
     if len(classes or fitting) == 1:
         return (classes or fitting)[0]
@@ -250,29 +224,31 @@ def _column(
     raise InputError(f"{what} has {f'{many} by {kind}=NAME' if fitting else few}")
 
 
-def _targets(
-    path: str, names: Sequence[str], tables: Sequence[Any], wanted: str | None
-) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """Return the class names of a data set, and the labels of each split as ``Source`` has them."""
-    column = _column(f"{path}/{names[0]}", tables[0], "label", wanted, _is_label)
-    parts = []
-    for name, table in zip(names, tables, strict=True):
-        if table.features.get(column) != tables[0].features[column]:
-            raise InputError(f"column {column!r} of {path!r} differs in {names[0]} and {name}")
-        parts.append(table.with_format(None).select_columns([column])[:][column])
-    feature = tables[0].features[column]
+def _labelled(
+    path: str, tables: Mapping[str, Any], image: str | None, label: str | None
+) -> tuple[list[Part], tuple[str, ...]]:
+    """Return the images and labels of each split, and the names of the classes."""
+    (first, table), *_ = tables.items()
+    column = _column(f"{path}/{first}", table, "label", label, _is_label)
+    feature = table.features[column]
     inner = getattr(feature, "feature", feature)
     several = inner is not feature
-    rows = [part if several else [[value] for value in part] for part in parts]
-    values = {*chain.from_iterable(chain.from_iterable(rows))}
+    rows: dict[str, list[list[Any]]] = {}
+    for name, other in tables.items():
+        if other.features.get(column) != feature:
+            raise InputError(f"column {column!r} of {path!r} differs in {first} and {name}")
+        values = other.with_format(None).select_columns([column])[:][column]
+        rows[name] = values if several else [[value] for value in values]
     # A missing label is None; on the hub also -1.
-    known: Sequence[Any] = range(len(inner.names)) if _is_class(inner) else sorted(values - {None})
-    column_of = {value: place for place, value in enumerate(known)}
-    for name, part in zip(names, rows, strict=True):
-        bad = [row for row, own in enumerate(part) if not column_of.keys() >= {*own}]
+    met = {*chain.from_iterable(chain.from_iterable(rows.values()))} - {None}
+    known: Sequence[Any] = range(len(inner.names)) if _is_class(inner) else sorted(met)
+    classes = tuple(inner.names) if _is_class(inner) else tuple(map(str, known))
+    place = {value: position for position, value in enumerate(known)}
+    parts = []
+    for name, own in rows.items():
+        bad = [row for row, labels in enumerate(own) if not place.keys() >= {*labels}]
         if bad:
             raise InputError(f"row {bad[0]} of {path}/{name} has no label: choose another split")
-    classes = tuple(inner.names) if _is_class(inner) else tuple(map(str, known))
-    if several:
-        return classes, [label_matrix(part, known) for part in rows]
-    return classes, [np.array([column_of[value] for value in part]) for part in parts]
+        labels = label_matrix(own, known) if several else np.array([place[one] for (one,) in own])
+        parts.append(Part(_images(f"{path}/{name}", tables[name], image), labels))
+    return parts, classes

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torchvision.datasets import CIFAR10
 
-from cl_prompts.datasets.domain_folders import read_any_folder
-from cl_prompts.datasets.files import LayoutError, check_listed, check_once, table
+from cl_prompts.datasets.files import check_listed, check_once, table
 from cl_prompts.datasets.folders import class_folders, scan_images
 from cl_prompts.datasets.source import Part, Source, numbered
 
@@ -19,34 +18,13 @@ from cl_prompts.datasets.source import Part, Source, numbered
 Reader = Callable[..., Source]
 
 
-def read_cifar(kind: type[CIFAR10], folder: Path) -> Source:
-    """Read CIFAR-10 or CIFAR-100 by torchvision, or class folders if ``folder/train`` exists."""
-    if (folder / "train").is_dir():
-        return read_any_folder(folder)
-    above = _above(folder, kind.base_folder)
-    try:
-        train = kind(above, train=True)
-        test = kind(above, train=False)
-    except RuntimeError as error:
-        raise LayoutError(
-            f"its files in {above / kind.base_folder} are missing or damaged"
-        ) from error
-    return Source([*map(_pixels, (train, test))], tuple(train.classes))
-
-
-def _pixels(found: CIFAR10) -> Part:
-    pixels = torch.from_numpy(found.data).permute(0, 3, 1, 2)
-    return Part(pixels, np.asarray(found.targets, dtype=np.int64))
-
-
-def download_cifar(kind: type[CIFAR10], folder: Path) -> None:
-    """Download and unpack the official archive, unless it or class folders exist."""
-    if not (folder / "train").is_dir():
-        kind(_above(folder, kind.base_folder), download=True)
-
-
-def _above(folder: Path, usual: str) -> Path:
-    return folder.parent if folder.name == usual else folder
+def read_cifar(kind: type[CIFAR10], folder: Path, download: bool = False) -> Source:
+    """Read CIFAR-10 or CIFAR-100 by torchvision, which may download it."""
+    above = folder.parent if folder.name == kind.base_folder else folder
+    found = [kind(above, train=train, download=download) for train in (True, False)]
+    images = [torch.from_numpy(part.data).permute(0, 3, 1, 2) for part in found]
+    labels = [np.asarray(part.targets, dtype=np.int64) for part in found]
+    return Source([*map(Part, images, labels)], tuple(found[0].classes))
 
 
 def read_imagenet_r(folder: Path) -> Source:
@@ -58,10 +36,10 @@ def read_imagenet_r(folder: Path) -> Source:
     classes = class_folders(folder)
     found = scan_images([folder / name for name in classes])
     n = len(found.labels)
-    in_test = torch.ones(n, dtype=torch.bool)
+    in_test = np.ones(n, dtype=bool)
     # Rounded down, as published.
     in_test[torch.randperm(n, generator=torch.Generator().manual_seed(0))[: int(0.8 * n)]] = False
-    return Source(found.divided(in_test.numpy()), classes)
+    return Source(found.divided(in_test), classes)
 
 
 def read_tiny_imagenet(folder: Path) -> Source:
@@ -71,7 +49,6 @@ def read_tiny_imagenet(folder: Path) -> Source:
     validation, by class) and file name.
     """
     wnids = [fields[0] for fields in table(folder / "wnids.txt", 1)]
-    check_once(wnids, str(folder / "wnids.txt"), "class")
     ordered = sorted(wnids)
     found = scan_images([folder / "train" / wnid for wnid in ordered])
     listing = folder / "val" / "val_annotations.txt"
@@ -89,10 +66,10 @@ def read_cub200(folder: Path) -> Source:
 
     Deviation: the published Si-Blurry code draws a random 80/20 split.
     """
-    classes = tuple(_by_id(folder / "classes.txt", "class").values())
+    classes = tuple(_by_id(folder / "classes.txt").values())
     files = _by_id(folder / "images.txt")
-    labels = _by_id(folder / "image_class_labels.txt", ints=True)
-    flags = _by_id(folder / "train_test_split.txt", ints=True)
+    labels = _by_id(folder / "image_class_labels.txt")
+    flags = _by_id(folder / "train_test_split.txt")
     # Classes are numbered from 1 in the files.
     targets = np.array([int(labels[image]) - 1 for image in files])
     paths = [str(folder / "images" / name) for name in files.values()]
@@ -101,8 +78,8 @@ def read_cub200(folder: Path) -> Source:
     return Source(Part(paths, targets).divided(in_test), classes)
 
 
-def _by_id(file: Path, what: str = "image", *, ints: bool = False) -> dict[str, str]:
+def _by_id(file: Path) -> dict[str, str]:
     """Read rows of an id and its value, each id once."""
-    rows = table(file, 2, ints=ints)
-    check_once([key for key, _ in rows], str(file), what)
+    rows = table(file, 2)
+    check_once([key for key, _ in rows], str(file), "id")
     return dict(rows)

@@ -8,34 +8,19 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from cl_prompts.checks import Positive, fits, one_of, whole_number
+from cl_prompts.checks import fits, one_of, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
-from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
+from cl_prompts.datasets.dataset import DataSet, ImageSet
+from cl_prompts.datasets.decoding import FileImages
 from cl_prompts.datasets.fingerprint import check_files
-from cl_prompts.datasets.images import ImageCache, reduced
-from cl_prompts.datasets.source import Source
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.user_code import call_function, keywords, load_function
 
 Crop = Literal["published", "whole", "square", "random_area"]
-
-__all__ = [
-    "DATASETS",
-    "DataSet",
-    "DataSetEntry",
-    "ImageSet",
-    "as_dataset",
-    "check_images",
-    "dataset_options",
-    "find_dataset",
-    "load_dataset",
-]
 
 
 def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
@@ -45,7 +30,8 @@ def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
     'COCO 2014: 82783 training and 40504 test photos, 80 classes, several in an image'
 
     Args:
-        name: a key of ``DATASETS``, or ``"package.module:function"``; see :func:`load_dataset`.
+        name: a key of ``DATASETS``, or ``"package.module:function"``: a function with the decorator
+            ``@cl_prompts.dataset`` that returns a ``DataSet`` (see ``as_dataset``).
 
     Raises:
         InputError: unknown name, or a function without the decorator ``@cl_prompts.dataset``.
@@ -64,7 +50,7 @@ def dataset_options(name: str) -> dict[str, tuple[Any, Any]]:
     ['splits', 'difficult']
 
     Args:
-        name: as for :func:`load_dataset`.
+        name: as for :func:`find_dataset`.
 
     Returns:
         name of each option -> (type, default); ``...`` for no default.
@@ -74,7 +60,7 @@ def dataset_options(name: str) -> dict[str, tuple[Any, Any]]:
     """
     found = find_dataset(name)
     if isinstance(found, DataSetEntry):
-        return keywords(found.read, {"folder"})
+        return keywords(found.read, {"folder", "download"})
     return keywords(found, {"image_size", "seed"})
 
 
@@ -84,12 +70,9 @@ def load_dataset(
     root: str | Path | None = None,
     image_size: int,
     classes: int | Sequence[int | str] | None = None,
-    class_order: Sequence[int] | int | None = None,
     augment: bool = True,
     download: bool = False,
     seed: int = 0,
-    cache: bool = False,
-    cache_gb: float = 4.0,
     crop: Crop | None = None,
     on_bad_image: OnBadImage = "fail",
     **options: Any,
@@ -100,27 +83,16 @@ def load_dataset(
     digits: 3 classes, 431 training and 106 test images
 
     Args:
-        name: a key of ``DATASETS``, or ``"package.module:function"``: a function with the decorator
-            ``@cl_prompts.dataset`` that returns a ``DataSet`` (see ``as_dataset``). It receives
-            ``image_size`` and ``seed`` if it declares them, and every other argument that differs
-            from its default here, which it must declare.
+        name: a key of ``DATASETS``.
         root: the data set's folder, or the parent of its usual folder. None means
             ``$CL_PROMPTS_DATA``, or ``data`` in the working directory.
         image_size: side of the returned images, in pixels.
-        classes: list of labels or names; or the number of classes to keep, the first ones after
-            ``class_order``. Images of other classes are dropped; multi-label images all remain,
-            some perhaps without a label.
-        class_order: permutation of the chosen classes' positions, or the seed (>= 0) of one. The
-            label of a class is its position in this order.
+        classes: list of labels or names, in the order of the new labels; or the number of classes
+            to keep, the first ones. Images of other classes are dropped; multi-label images all
+            remain, some perhaps without a label.
         augment: augment training images, each time anew, as the data set's entry defines.
         download: download a missing data set, if torchvision can (CIFAR).
         seed: seed of the augmentation.
-        cache: cache decoded images of files as uint8. Each DataLoader worker has its own cache, so
-            use no workers or persistent ones. Images above 128 x 128 pixels are cached with the
-            shorter side of test images: small random crops become slightly blurrier; centre crops
-            as in MULTI-LANE do not change.
-        cache_gb: maximum size of one cache, in gigabytes (10^9 bytes); further images are decoded
-            each time.
         crop: "published" (also None) is the entry's own; "whole" resizes the whole image to the
             square, as KRT (ICCV 2023) does, so that no labelled object is lost; "square" crops a
             square, as published for ImageNet-R; "random_area" trains on random parts of the image
@@ -141,66 +113,40 @@ def load_dataset(
     """
     whole_number("image_size", image_size)
     seed = whole_number("seed", seed, 0)
-    fits("cache_gb", cache_gb, Positive)
     one_of("on_bad_image", on_bad_image, OnBadImage)
+    augmentation = augmentation_of(name, crop)
     options = {key: value for key, value in options.items() if value is not None}
-    if ":" in name:
-        arguments: dict[str, Any] = {
-            "root": root,
-            "download": download,
-            "classes": classes,
-            "class_order": class_order,
-            "augment": augment,
-            "cache": cache,
-            "cache_gb": cache_gb,
-            "crop": crop,
-        }
-        usual = keywords(load_dataset, set())
-        given = {key: v for key, v in arguments.items() if not np.array_equal(v, usual[key][1])}
-        data = dataset_of_function(name, given | options, image_size=image_size, seed=seed)
-    else:
-        augmentation = augmentation_of(name, crop)
-        source = read_entry(name, root, download=download, **_checked_options(name, options))
-        chosen = choose_classes(f"data set {name!r}", source.classes, classes, class_order)
-        test = augmentation.test(image_size)
-        train = PrivateRandom(augmentation.train(image_size), seed=seed) if augment else test
-        room = round(1e9 * cache_gb)
-        kept = ImageCache(augmentation.shorter_side(image_size), room) if cache else None
-        data = _dataset(name, source, chosen, (train, test), kept)
-        on_hub = "path" in options and not Path(options["path"]).expanduser().is_dir()
-        published = bool(DATASETS[name].origin) or on_hub
-        data.train.published = data.test.published = published
+    source = read_entry(name, root, download=download, **_checked_options(name, options))
+    what = f"data set {name!r}"
+    chosen = choose_classes(what, source.classes, classes)
+    names = tuple(source.classes[label] for label in chosen)
+    fixed = augmentation.test(image_size)
+    random = PrivateRandom(augmentation.train(image_size), seed=seed) if augment else fixed
+    entry = DATASETS[name]
+    on_hub = "path" in options and not Path(options["path"]).expanduser().is_dir()
+    parts = []
+    for part, transform in zip(source.parts, (random, fixed), strict=True):
+        rows, labels = relabel(part.labels, chosen, len(source.classes))
+        images = FileImages(part.images) if isinstance(part.images, Sequence) else part.images
+        stored = isinstance(images, StoredFeatures)
+        own = ImageSet(
+            images,
+            labels,
+            None if stored else transform,
+            rows,
+            ignored=None if part.ignored is None else part.ignored[:, chosen],
+            fixed=None if stored else fixed,
+            domains=None if part.domains is None else part.domains[rows],
+            published=bool(entry.origin) or on_hub,
+        )
+        parts.append(own)
+    train, test = parts
+    check_classes(what, train.targets, test.targets, names)
+    check_files(what, train.files, test.files)
+    data = DataSet(name, train, test, names, entry.mean, entry.std)
     if on_bad_image != "defer" and data.files:
         data = handle_bad_images(data, check_images(data), on_bad_image)
     return data
-
-
-def _dataset(
-    name: str,
-    source: Source,
-    chosen: np.ndarray,
-    transforms: tuple[ImageTransform, ImageTransform],
-    cache: ImageCache | None,
-) -> DataSet:
-    """Make the data set of the chosen classes, and check it."""
-    what = f"data set {name!r}"
-    parts = []
-    for part, transform in zip(source.parts, transforms, strict=True):
-        rows, labels = relabel(part.labels, chosen, len(source.classes))
-        ignored = None if part.ignored is None else part.ignored[:, chosen]
-        domains = None if part.domains is None else part.domains[rows]
-        images, fixed = part.opened(cache), transforms[1]
-        own = ImageSet(images, labels, transform, rows, ignored, fixed, domains)
-        if isinstance(images, StoredFeatures):
-            own.transform = own.fixed = None
-        parts.append(own)
-    train, test = parts
-    names = tuple(source.classes[label] for label in chosen)
-    check_classes(what, train.targets, test.targets, names)
-    check_files(what, train.files, test.files)
-    entry = DATASETS[name]
-    unread = source.parts[0].unread + source.parts[1].unread
-    return DataSet(name, train, test, names, entry.mean, entry.std, unread=unread)
 
 
 def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> DataSet:
@@ -212,7 +158,7 @@ def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> 
         offered: ``image_size`` and ``seed``, passed if it declares them.
 
     Raises:
-        InputError: an unknown function or argument; see also :func:`load_dataset`.
+        InputError: an unknown function or argument, or an error of the function.
     """
     function: Any = find_dataset(name)
     declared = signature(function).parameters
@@ -236,9 +182,7 @@ def _checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: fits(key, value, known[key][0], of=of) for key, value in options.items()}
 
 
-def fixed_transform(
-    name: str, image_size: int, crop: Crop | None = None, *, cache: bool = False
-) -> ImageTransform:
+def fixed_transform(name: str, image_size: int, crop: Crop | None = None) -> ImageTransform:
     """Return the transform of a registered data set's test images; see :func:`load_dataset`.
 
     It maps RGB uint8 (3, height, width) to float32 (3, image_size, image_size) in [0, 1].
@@ -255,12 +199,7 @@ def fixed_transform(
         raise InputError(
             "this run learned from stored features, and knows no images: train a run on images"
         )
-    transform = augmentation.test(image_size)
-    if not cache:
-        return transform
-    # A cache reduces large images, so a run with a cache trains on other pixels.
-    side = augmentation.shorter_side(image_size)
-    return lambda image: transform(reduced(image, side))
+    return augmentation.test(image_size)
 
 
 def crop_of(name: str, crop: Crop | None = None) -> Crop:

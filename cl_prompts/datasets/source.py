@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import check_names, domain_names
+from cl_prompts.datasets.decoding import Images
 from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.images import FileImages, ImageCache, Images
 from cl_prompts.errors import InputError
 
 
@@ -30,24 +29,17 @@ class Part:
         labels: labels 0..C-1, (n,) int64, or zeros and ones (n, C) uint8 of multi-label images.
         domains: name of each image's domain, (n,), or None.
         ignored: see :class:`~cl_prompts.datasets.dataset.ImageSet`.
-        unread: number of other files of each suffix among the images, in lower case.
     """
 
     images: Sequence[ImageFile] | Images
     labels: np.ndarray
     domains: np.ndarray | None = None
     ignored: np.ndarray | None = None
-    unread: Counter[str] = field(default_factory=Counter)
 
     @property
     def files(self) -> list[ImageFile]:
         """Files of the images, or images in tables; empty for images in memory."""
         return list(self.images) if isinstance(self.images, Sequence) else []
-
-    def opened(self, cache: ImageCache | None) -> Images:
-        """Return the images, which are decoded on access if they are files."""
-        images = self.images
-        return FileImages(images, cache=cache) if isinstance(images, Sequence) else images
 
     def at(self, rows: np.ndarray) -> Part:
         """Return these rows of files, or of a tensor of images."""
@@ -62,9 +54,8 @@ class Part:
         )
 
     def divided(self, in_test: np.ndarray) -> tuple[Part, Part]:
-        """Divide the files by a mask, (n,) bool; the training images keep ``unread``."""
-        train, test = map(self.at, (np.flatnonzero(~in_test), np.flatnonzero(in_test)))
-        return train, replace(test, unread=Counter())
+        """Divide the images by a mask, (n,) bool."""
+        return self.at(np.flatnonzero(~in_test)), self.at(np.flatnonzero(in_test))
 
     def split(self, classes: Sequence[str], test_percent: float, seed: int) -> tuple[Part, Part]:
         """Split files at random, within each class or each class of each domain.

@@ -1,10 +1,9 @@
-"""Stored features as a data set: pieces of ``.npy`` or safetensors files with labels.
+"""Stored features as a data set: pieces of safetensors files with labels.
 
-A folder of features has the parts ``train`` and ``test``. A piece of a part is ``NAME.npy`` (rows,
-width) with ``NAME.labels.npy``, or ``NAME.safetensors`` with the tensors ``features`` and
-``labels``. Labels are class ids (rows,), or zeros and ones (rows, classes). ``classes.json`` lists
-the names of the classes; by default they are "0", "1" and so on. Pieces are read by the order of
-their names. Pickles are never read.
+A folder of features has the parts ``train`` and ``test``. A piece of a part is ``NAME.safetensors``
+with the tensors ``features``, floats (rows, width), and ``labels``: class ids (rows,), or zeros and
+ones (rows, classes). ``classes.json`` lists the names of the classes; by default they are "0", "1"
+and so on. Pieces are read by the order of their names.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from cl_prompts.datasets.files import LayoutError
@@ -75,19 +74,19 @@ def read_features(folder: Path) -> Source:
         folder: see the module.
 
     Raises:
-        LayoutError: a missing part, a piece without labels, or arrays that do not fit.
+        LayoutError: a missing part, or tensors that do not fit.
     """
     about = _json(folder / ABOUT, {})
     made = f"{about['backbone']} ({about['features']})" if about else "stored features"
-    pieces = [[*map(_piece, _files(folder / part))] for part in ("train", "test")]
-    forms = {(read().shape[1], labels.shape[1:]) for part in pieces for read, labels in part}
-    if len(forms) > 1:
-        raise LayoutError(f"pieces in {folder} differ in width or in the form of labels")
     parts = []
-    for own in pieces:
-        labels = np.concatenate([labels for _, labels in own])
+    for part in ("train", "test"):
+        files = sorted((folder / part).glob("*.safetensors"))
+        if not files:
+            raise LayoutError(f"{folder / part} has no .safetensors files")
+        labels = np.concatenate([_labels(file) for file in files])
         kind = np.uint8 if labels.ndim == 2 else np.int64
-        parts.append(Part(StoredFeatures([read for read, _ in own], made), labels.astype(kind)))
+        pieces = [partial(_tensor, file, "features") for file in files]
+        parts.append(Part(StoredFeatures(pieces, made), labels.astype(kind)))
     labels = parts[0].labels
     highest = max(part.labels.max() for part in parts)
     n_classes = labels.shape[1] if labels.ndim == 2 else 1 + int(highest)
@@ -99,50 +98,19 @@ def read_features(folder: Path) -> Source:
 
 def _json(path: Path, default: Any) -> Any:
     """Content of a JSON file; the default without the file."""
-    try:
-        return json.loads(path.read_text("utf-8")) if path.is_file() else default
-    except ValueError as error:
-        raise LayoutError(f"{path} cannot be read: {error}") from error
+    return json.loads(path.read_text("utf-8")) if path.is_file() else default
 
 
-def _files(folder: Path) -> list[Path]:
-    files = [*folder.glob("*.npy"), *folder.glob("*.safetensors")]
-    files = [f for f in files if not f.name.endswith(".labels.npy")]
-    if not files:
-        raise LayoutError(f"{folder} has no .npy or .safetensors files")
-    return sorted(files)
-
-
-def _piece(file: Path) -> tuple[Callable[[], Tensor], np.ndarray]:
-    """A function that maps the features of a piece, and the labels."""
-    if file.suffix == ".npy":
-        read, labelled = partial(_array, file), partial(_array, file.with_suffix(".labels.npy"))
-    else:
-        read, labelled = (partial(_tensor, file, name) for name in ("features", "labels"))
-    features, labels = read(), labelled().numpy()
-    if features.ndim != 2 or 0 in features.shape or not features.is_floating_point():
-        given = f"{features.dtype} {tuple(features.shape)}"
+def _labels(file: Path) -> np.ndarray:
+    """Labels of a piece, which has to have one for each row of features."""
+    features, labels = _tensor(file, "features"), _tensor(file, "labels").numpy()
+    if features.ndim != 2 or not features.is_floating_point() or len(labels) != len(features):
+        given = f"{features.dtype} {tuple(features.shape)} and labels {labels.shape}"
         raise LayoutError(f"{file} has features {given}: store floats (rows, width)")
-    most = np.inf if labels.ndim == 1 else 1
-    if labels.dtype.kind not in "iu" or (labels < 0).any() or (labels > most).any():
-        raise LayoutError(f"{file} has labels {labels.dtype}: store 0, 1, ... or rows of 0 and 1")
-    if len(labels) != len(features):
-        raise LayoutError(f"{file} has {len(features)} rows of features and {len(labels)} labels")
-    return read, labels
-
-
-def _array(file: Path) -> Tensor:
-    try:
-        # Copy-on-write, since tensors are writable.
-        return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
-    except (OSError, ValueError, EOFError, TypeError) as error:  # numpy suggests to read pickles
-        raise LayoutError(f"{file} is not an .npy file of numbers") from error
+    return labels
 
 
 def _tensor(file: Path, name: str) -> Tensor:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            found: Tensor = opened.get_tensor(name)  # mapped
-            return found
-    except (SafetensorError, OSError) as error:
-        raise LayoutError(f"{file} has no tensor {name!r}: {error}") from error
+    with safe_open(file, framework="pt") as opened:
+        found: Tensor = opened.get_tensor(name)  # mapped
+        return found

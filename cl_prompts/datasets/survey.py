@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from cl_prompts.datasets.bad_images import Look, Progress, look_at
 from cl_prompts.datasets.classes import domain_names
 from cl_prompts.datasets.csv_table import read_csv
-from cl_prompts.datasets.domain_folders import read_any_folder
-from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import check_apart, check_files
-from cl_prompts.datasets.folders import describe, holds_domains
+from cl_prompts.datasets.folders import holds_domains, read_any_folder
 from cl_prompts.datasets.hub import has_test_part, hub_options, read_hf
 from cl_prompts.datasets.source import Source
 from cl_prompts.errors import InputError, first_of
@@ -98,7 +97,12 @@ class Survey:
             found.append(
                 f"warning: {len(self.broken)} images cannot be read and are left out: {problems}"
             )
-        return found + self._copies()
+        try:
+            pixels = ({look.path: look.pixels for look in part} for part in (self.train, self.test))
+            check_apart("this data set", *pixels)
+        except InputError as error:
+            found.append(f"warning: {error}")
+        return found
 
     def _balance(self) -> str:
         targets, n = self.train_targets, len(self.classes)
@@ -110,29 +114,6 @@ class Survey:
             f"training images of a class: {counts[fewest]} ({self.classes[fewest]}) to"
             f" {counts[most]} ({self.classes[most]})"
         )
-
-    def _copies(self) -> list[str]:
-        """Warn of equal images in both parts, and of equal images with different labels."""
-        lines = []
-        parts = ({look.path: look.pixels for look in part} for part in (self.train, self.test))
-        try:
-            check_apart("this data set", *parts)
-        except InputError as error:
-            lines.append(f"warning: {error}")
-        files: dict[str, dict[str, ImageFile]] = defaultdict(dict)  # by pixels and label
-        targets = [*self.train_targets, *self.test_targets]
-        for look, target in zip((*self.train, *self.test), targets, strict=True):
-            own = np.flatnonzero(target) if self.multi_label else [target]
-            label = ";".join(self.classes[column] for column in own)
-            files[look.pixels].setdefault(label, look.path)
-        found = [group for group in files.values() if len(group) > 1]
-        if found:
-            first = " = ".join(f"{path} ({label})" for label, path in found[0].items())
-            lines.append(
-                f"warning: {len(found)} groups of equal images have different labels, the first is"
-                f" {first}"
-            )
-        return lines
 
 
 def name_of(place: Path) -> str:
@@ -180,9 +161,11 @@ def survey(
     remarks = [share] if "test_percent" in settings else []
     if len(source.classes) < least:
         raise InputError(f"{place} holds {len(source.classes)} classes: at least two are needed")
-    unread = source.parts[0].unread + source.parts[1].unread
-    if unread:
-        remarks.append(f"warning: no image files: {describe(unread)}")
+    if settings["name"] == "folder":
+        files = Counter(file.suffix.lower() for file in place.rglob("[!.]*") if file.is_file())
+        unread = [f"{n} {end}" for end, n in files.most_common() if end not in IMG_EXTENSIONS]
+        if unread:
+            remarks.append(f"warning: no image files: {', '.join(unread)}")
     found = _looked_at(settings, source, remarks, progress)
     return found.as_whole() if whole and "test_percent" in settings else found
 
@@ -218,8 +201,8 @@ def _looked_at(
     check_files("this data set", train.files, test.files)
     looks = look_at([*train.files, *test.files], progress)
     n = len(train.labels)
-    readable = np.array([look.readable for look in looks])
-    broken = [look for look in looks if not look.readable]
+    readable = np.array([not look.problem for look in looks])
+    broken = [look for look in looks if look.problem]
     if broken:
         settings["on_bad_image"] = "skip"
     return Survey(
@@ -227,8 +210,8 @@ def _looked_at(
         source.classes,
         train_targets=train.labels[readable[:n]],
         test_targets=test.labels[readable[n:]],
-        train=[look for look in looks[:n] if look.readable],
-        test=[look for look in looks[n:] if look.readable],
+        train=[look for look in looks[:n] if not look.problem],
+        test=[look for look in looks[n:] if not look.problem],
         remarks=remarks,
         broken=broken,
         domains=domain_names(train.domains),

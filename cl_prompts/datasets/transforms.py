@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,7 +88,7 @@ class Augmentation:
         """Return the fixed transform of test images."""
         how = InterpolationMode.BICUBIC if self.random_area else InterpolationMode.BILINEAR
         if self.crop != "whole":
-            fit = [v2.Resize(self.shorter_side(size), interpolation=how), v2.CenterCrop(size)]
+            fit = [v2.Resize(_enlarged(size), interpolation=how), v2.CenterCrop(size)]
         else:
             fit = [v2.Resize((size, size))]
         return v2.Compose([*fit, v2.ToDtype(torch.float32, scale=True)])
@@ -99,10 +99,6 @@ class Augmentation:
         if self.random_area:
             return "random_area"
         return "square" if self.square_crop else "whole"
-
-    def shorter_side(self, size: int) -> int:
-        """Return the shorter side of a test image before the square is cut, in pixels."""
-        return size if self.crop == "whole" else _enlarged(size)
 
 
 def _enlarged(size: int) -> int:
@@ -133,8 +129,8 @@ class PrivateRandom:
     training loops, it is the key of that context: the images do not depend on the number of
     DataLoader workers, and a resumed run needs no state. Elsewhere, each call takes a new key: the
     seed of the DataLoader worker (or 0) and the number of calls before it. Each worker counts its
-    own calls. To repeat or resume such a run with workers, restore the loader's generator too,
-    which seeds the workers.
+    own calls. To repeat or resume such a run, restore ``calls`` and, with workers, the loader's
+    generator, which seeds them.
 
     The transform may only draw from torch's global CPU generator, as those of
     ``torchvision.transforms.v2`` do. Its state is restored after the call.
@@ -160,11 +156,3 @@ class PrivateRandom:
             # torch.manual_seed would also reseed the accelerators.
             torch.default_generator.manual_seed(view_seed(self.seed, key))
             return self.transform(image)
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the number of calls without a key so far."""
-        return {"calls": self.calls}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Restore the number of calls; ``seed`` does not change."""
-        self.calls = state["calls"]

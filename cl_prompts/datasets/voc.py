@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -17,9 +17,8 @@ CLASSES: tuple[str, ...] = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
-Split = Literal["train", "val", "trainval", "test"]
 Difficult = Literal["negative", "ignore"]
-SPLITS = get_args(Split)
+SPLITS = ("train", "val", "trainval", "test")
 
 
 def read_voc2007(
@@ -42,7 +41,7 @@ def read_voc2007(
             in training it remains negative.
 
     Raises:
-        LayoutError: missing or damaged lists, or missing images.
+        LayoutError: lists of different images, or missing images.
         InputError: unknown splits.
     """
     names = splits.split("/")

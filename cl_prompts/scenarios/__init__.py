@@ -1,73 +1,9 @@
 """Scenarios: splits of labels into tasks, data sets and Avalanche benchmarks.
 
-Splits only compute indices. Modules that read images or need Avalanche are imported on first
-access, so that ``import cl_prompts.scenarios`` is fast.
+Everything is imported on first access: splits need no Avalanche, benchmarks do.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from cl_prompts.catalog import door
-from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
-from cl_prompts.scenarios.domain_incremental import DomainSplit, domain_incremental_split
-from cl_prompts.scenarios.multi_label_split import MultiLabelSplit, MultiLabelTask
-from cl_prompts.scenarios.registry import SCENARIOS, Scenario, find_scenario
-from cl_prompts.scenarios.si_blurry import (
-    disjoint_split,
-    i_blurry_split,
-    iid_split,
-    si_blurry_split,
-)
-from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
-from cl_prompts.scenarios.split import BaseSplit, Split
-
-if TYPE_CHECKING:
-    from cl_prompts.datasets.registry import DATASETS, DataSet, as_dataset, load_dataset
-    from cl_prompts.scenarios.benchmarks import (
-        benchmark_builder,
-        benchmark_from_split,
-        disjoint_benchmark,
-        domain_incremental_benchmark,
-        i_blurry_benchmark,
-        iid_benchmark,
-        mlcil_benchmark,
-        si_blurry_benchmark,
-        si_blurry_multi_label_benchmark,
-    )
-
-# Without class_incremental_benchmark, so that ``import *`` does not hide Avalanche's.
-__all__ = [
-    "DATASETS",
-    "SCENARIOS",
-    "BaseSplit",
-    "DataSet",
-    "DomainSplit",
-    "MultiLabelSplit",
-    "MultiLabelTask",
-    "Scenario",
-    "Split",
-    "as_dataset",
-    "benchmark_builder",
-    "benchmark_from_split",
-    "class_incremental_split",
-    "disjoint_benchmark",
-    "disjoint_split",
-    "domain_incremental_benchmark",
-    "domain_incremental_split",
-    "find_scenario",
-    "i_blurry_benchmark",
-    "i_blurry_split",
-    "iid_benchmark",
-    "iid_split",
-    "load_dataset",
-    "mlcil_benchmark",
-    "mlcil_split",
-    "si_blurry_benchmark",
-    "si_blurry_multi_label_benchmark",
-    "si_blurry_multi_label_split",
-    "si_blurry_split",
-]
 
 __getattr__, __dir__ = door(
     __name__,
@@ -76,6 +12,13 @@ __getattr__, __dir__ = door(
     " benchmarks.class_incremental_benchmark benchmarks.disjoint_benchmark"
     " benchmarks.domain_incremental_benchmark benchmarks.i_blurry_benchmark"
     " benchmarks.iid_benchmark benchmarks.mlcil_benchmark benchmarks.si_blurry_benchmark"
-    " benchmarks.si_blurry_multi_label_benchmark",
-    *__all__,
+    " benchmarks.si_blurry_multi_label_benchmark class_incremental.class_incremental_split"
+    " class_incremental.mlcil_split domain_incremental.DomainSplit"
+    " domain_incremental.domain_incremental_split multi_label_split.MultiLabelSplit"
+    " multi_label_split.MultiLabelTask registry.SCENARIOS registry.Scenario registry.find_scenario"
+    " si_blurry.disjoint_split si_blurry.i_blurry_split si_blurry.iid_split"
+    " si_blurry.si_blurry_split si_blurry_multi_label.si_blurry_multi_label_split split.BaseSplit"
+    " split.Split",
 )
+# Without class_incremental_benchmark, so that ``import *`` does not hide Avalanche's.
+__all__ = [name for name in __dir__() if name != "class_incremental_benchmark"]

@@ -20,17 +20,10 @@ from cl_prompts.datasets.classes import (
     labels_of,
 )
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
-from cl_prompts.scenarios.domain_incremental import DomainSplit, domain_incremental_split
+from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
-from cl_prompts.scenarios.registry import Scenario
-from cl_prompts.scenarios.si_blurry import (
-    disjoint_split,
-    i_blurry_split,
-    iid_split,
-    si_blurry_split,
-)
-from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
+from cl_prompts.scenarios.registry import SCENARIOS, Scenario
+from cl_prompts.scenarios.si_blurry import iid_split
 from cl_prompts.scenarios.split import BaseSplit
 from cl_prompts.scenarios.streams import LazyStream, experience_data
 
@@ -62,9 +55,8 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
     scenario = Scenario.of(split_function)
 
     def build(train: Items, test: Items, **parameters: Any) -> CLScenario:
-        targets = labels_of("train labels", train), labels_of("test labels", test)
-        domains = getattr(train, "domains", None)
-        split = scenario.make(*targets, domains, **parameters)
+        targets = labels_of("train labels", train)
+        split = scenario.make(targets, getattr(train, "domains", None), **parameters)
         return benchmark_from_split(train, test, split)
 
     build.__name__ = build.__qualname__ = scenario.name.removesuffix("_split") + "_benchmark"
@@ -86,7 +78,7 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
       task, with the labels of the classes seen by then. These overlap, so evaluate
       ``test_stream[t]`` alone.
 
-    ``benchmark.split`` is the split, with the test labels added if it had none.
+    ``benchmark.split`` is the split.
 
     An experience is a ``DatasetExperience`` whose data set yields ``(x, y, 0)``. The constant task
     label is what LwF, DER and others need. y is the label, or for a multi-label split the float32
@@ -95,14 +87,12 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
 
     * sets of classes: ``classes_in_this_experience`` (multi-label: the visible classes),
       ``previous_classes``, ``classes_seen_so_far`` (including this experience), ``future_classes``
-      (not yet seen), ``new_classes`` (first seen here), ``recurring_future_classes`` (seen, and
-      part of a later experience);
+      (not yet seen);
     * ``indices``: data-set rows in stream order;
     * ``ordered``: the order of samples is part of the scenario. Avalanche's own strategies shuffle
       by default: train them with ``strategy.train(experience, shuffle=False)`` and the plugin
       ``KeepOrder``, which refuses to shuffle;
-    * ``boundaries``: task boundaries are announced to the learner;
-    * ``overlapping``: experiences of this stream share samples; evaluate one at a time.
+    * ``boundaries``: task boundaries are announced to the learner.
 
     The data set keeps ``ordered`` and ``boundaries`` in experiences that Avalanche derives, for
     example by ``benchmark_with_validation_stream``.
@@ -123,28 +113,26 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
     Raises:
         InputError: missing or invalid targets, or a split of other data.
     """
-    multi_label = isinstance(split, MultiLabelSplit)
-    labels, n_classes = _labels("train", train, multi_label=multi_label)
-    test_labels, n_test_classes = _labels("test", test, multi_label=multi_label)
+    check = check_label_matrix if isinstance(split, MultiLabelSplit) else check_labels
+    labels, n_classes = check(labels_of("train labels", train), "train.targets")
+    test_labels, n_test_classes = check(labels_of("test labels", test), "test.targets")
     if n_classes != n_test_classes:
         raise InputError(
             f"train.targets has {n_classes} classes and test.targets {n_test_classes}: they must be"
             " equal"
         )
-    _check_made_from(split, labels, n_classes)
+    if (split.n_samples, split.n_classes) != (len(labels), n_classes):
+        raise InputError(f"the split was made from other labels than train.targets ({split!r})")
     others: list[dict[str, np.ndarray | None]] = [{}, {}]
     rows = [np.arange(len(test_labels))]
     if isinstance(split, MultiLabelSplit):
-        split = split.with_test_labels(test_labels)
-        others = [
-            {"ignored": ignored_of("pairs in .ignored", part, known)}
-            for part, known in ((train, labels), (test, test_labels))
-        ]
+        others = [{"ignored": ignored_of(part)} for part in (train, test)]
         # One test set per task with the classes seen by then, or a single one.
         rows = [np.flatnonzero(test_labels.any(axis=1))]
         shown = np.ones((1, n_classes), dtype=bool)
         if split.boundaries:
-            rows, shown = [split.test_indices(task) for task in range(split.n_tasks)], split.seen
+            shown = split.seen
+            rows = [split.test_indices(test_labels, task) for task in range(split.n_tasks)]
     else:
         if isinstance(split, DomainSplit):
             others, rows = _by_domain(test, split)
@@ -153,10 +141,9 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
         partial(experience_data, part, known, split, own)
         for part, known, own in zip((train, test), (labels, test_labels), others, strict=True)
     ]
-    overlapping = multi_label and split.boundaries
     streams = [
         LazyStream("train", data[0], split.tasks, split.visible, split),
-        LazyStream("test", data[1], rows, shown, split, overlapping=overlapping),
+        LazyStream("test", data[1], rows, shown, split),
     ]
     benchmark = CLScenario(streams)
     benchmark.split = split
@@ -164,25 +151,6 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
     for stream in streams:
         stream.benchmark = benchmark
     return benchmark
-
-
-def _labels(name: str, data: Items, *, multi_label: bool) -> tuple[np.ndarray, int]:
-    """Return the checked labels of a data set, and the number of classes."""
-    targets = labels_of(f"{name} labels", data)
-    if not multi_label:
-        return check_labels(targets, f"{name}.targets")
-    matrix = check_label_matrix(targets, f"{name}.targets")
-    return matrix, matrix.shape[1]
-
-
-def _check_made_from(split: BaseSplit, labels: np.ndarray, n_classes: int) -> None:
-    """Check the size of the labels, and the counts of each class in each task."""
-    if (split.n_samples, split.n_classes) == (len(labels), n_classes):
-        counts = count_labels(labels, split.tasks, n_classes)
-        shown = split.visible if labels.ndim == 2 else True
-        if np.array_equal(split.counts, np.where(shown, counts, 0)):
-            return
-    raise InputError(f"the split was made from other labels than train.targets ({split!r})")
 
 
 def _by_domain(
@@ -208,11 +176,6 @@ def _by_domain(
     return [{"domains": trained}, {"domains": tested}], rows_of
 
 
-si_blurry_benchmark = benchmark_builder(si_blurry_split)
-i_blurry_benchmark = benchmark_builder(i_blurry_split)
-disjoint_benchmark = benchmark_builder(disjoint_split)
 iid_benchmark = benchmark_builder(iid_split)
-class_incremental_benchmark = benchmark_builder(class_incremental_split)
-domain_incremental_benchmark = benchmark_builder(domain_incremental_split)
-mlcil_benchmark = benchmark_builder(mlcil_split)
-si_blurry_multi_label_benchmark = benchmark_builder(si_blurry_multi_label_split)
+# si_blurry_benchmark and so on, one per scenario
+globals().update({f"{name}_benchmark": benchmark_builder(s.split) for name, s in SCENARIOS.items()})

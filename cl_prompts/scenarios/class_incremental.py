@@ -10,11 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cl_prompts.checks import whole_number
-from cl_prompts.datasets.classes import (
-    check_labels,
-    permutation,
-    positive_matrix,
-)
+from cl_prompts.datasets.classes import check_labels, permutation, positive_matrix
 from cl_prompts.errors import InputError, all_of
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry import rows_of
@@ -30,7 +26,6 @@ def mlcil_split(
     increment: int | None = None,
     protocol: str | None = None,
     class_order: ClassOrder | None = None,
-    test_labels: ArrayLike | None = None,
     seed: int = 1,
 ) -> MultiLabelSplit:
     """Split multi-label images into tasks that annotate only their new classes (MLCIL).
@@ -61,31 +56,26 @@ def mlcil_split(
         class_order: order of the classes, a permutation of 0..C-1, its seed, or "shuffled", which
             uses ``seed``. None is the order of columns, as published (alphabetical in COCO and
             VOC).
-        test_labels: 0/1 matrix (n_test, C) of the test images; ``test_indices`` needs it.
         seed: only for ``class_order="shuffled"``; global random states are neither read nor
             changed.
 
     Raises:
-        InputError: not a 0/1 matrix, a class without training images, test labels of another
-            width, an order that is not a permutation, or classes that the tasks cannot share.
+        InputError: not a 0/1 matrix, a class without training images, an order that is not a
+            permutation, or classes that the tasks cannot share.
     """
-    matrix = positive_matrix(labels, "labels")
-    n_classes = matrix.shape[1]
+    matrix, n_classes = positive_matrix(labels, "labels")
     base, increment = _division(n_classes, base, increment, protocol)
     order = permutation("class_order", f"the {n_classes} classes", n_classes, class_order, seed)
     # Classes of each task: the first ``base`` of the order, then ``increment`` at a time.
     groups = np.split(order, range(base, n_classes, increment))
     # An image is in each task of its labels, and shows only this task's labels.
-    visible = np.zeros((len(groups), n_classes), dtype=bool)
-    for task, classes in enumerate(groups):
-        visible[task, classes] = True
+    visible = [np.isin(range(n_classes), classes) for classes in groups]
     return MultiLabelSplit.of(
         "class-incremental",
         matrix,
         [np.flatnonzero(matrix[:, classes].any(axis=1)) for classes in groups],
         visible=visible,
         boundaries=True,
-        test_labels=test_labels,
         parameters={"base": base, "increment": increment},
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from cl_prompts.checks import fits, one_of, whole_number
@@ -73,8 +74,8 @@ def domain_incremental_split(
             global random states are neither read nor changed.
 
     Raises:
-        InputError: labels other than 0..C-1, fewer than two domains, or an order that is not a
-            permutation of the domains.
+        InputError: labels other than 0..C-1, no domains, or an order that is not a permutation of
+            the domains.
     """
     labels, _ = check_labels(targets, "targets")
     if domains is None:
@@ -85,65 +86,26 @@ def domain_incremental_split(
         )
     found = check_domains("domains", domains, len(labels))
     names = domain_names(found)
-    if len(names) < 2:
-        raise InputError(
-            f"all samples are of domain {names[0]!r}: a domain-incremental stream needs two"
-        )
     seed = whole_number("seed", seed, 0, 2**64 - 1)
+    fits("announced", announced, bool)
+    places: Any = domain_order
+    if isinstance(domain_order, Sequence) and not isinstance(domain_order, str):
+        for name in domain_order:
+            one_of("domain", name, names)
+        places = [names.index(name) for name in domain_order]
+    what = f"the domains {', '.join(names)}"
+    order = permutation("domain_order", what, len(names), places, seed).tolist()
     # Names are sorted, as np.unique numbers the domains.
-    order = _order(names, domain_order, seed)
     number = np.unique(found, return_inverse=True)[1]
     tasks = [np.flatnonzero(number == domain) for domain in order]
-    return _in_order(labels, [names[d] for d in order], tasks, announced, seed)
-
-
-def one_domain(targets: ArrayLike, domain: str, *, announced: bool, seed: int) -> DomainSplit:
-    """Make the stream of a single domain, for learning after other domains.
-
-    Args:
-        targets, announced, seed: see :func:`domain_incremental_split`.
-        domain: name of the domain.
-
-    Example:
-        >>> one_domain([1, 0], "night", announced=True, seed=1).domains
-        ('night',)
-    """
-    rows = [np.arange(len(np.asarray(targets)))]
-    return _in_order(targets, [domain], rows, announced, seed)
-
-
-def _in_order(
-    targets: ArrayLike, domains: Sequence[str], tasks: list[np.ndarray], announced: bool, seed: int
-) -> DomainSplit:
-    # Without announced boundaries, the order of samples is part of the scenario.
-    fits("announced", announced, bool)
+    if not announced:  # the order of samples is part of the scenario
+        generator = torch.Generator().manual_seed(seed)
+        tasks = [rows[torch.randperm(len(rows), generator=generator).numpy()] for rows in tasks]
     return DomainSplit.of(
         "domain-incremental",
-        targets,
-        tasks if announced else _shuffled(tasks, seed),
+        labels,
+        tasks,
         boundaries=announced,
         parameters={"announced": announced, **({} if announced else {"seed": seed})},
-        domains=tuple(domains),
+        domains=tuple(names[domain] for domain in order),
     )
-
-
-def _order(names: Sequence[str], wanted: DomainOrder | None, seed: int) -> list[int]:
-    """Return the positions of the domains in their order."""
-    places: Sequence[int] | int | str | None
-    if isinstance(wanted, str) or not isinstance(wanted, Sequence):
-        places = wanted
-    else:
-        for name in wanted:
-            one_of("domain", name, names)
-        places = [names.index(name) for name in wanted]
-    what = f"the domains {', '.join(names)}"
-    drawn: list[int] = permutation("domain_order", what, len(names), places, seed).tolist()
-    return drawn
-
-
-def _shuffled(tasks: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
-    """Shuffle the rows of each task by a private generator."""
-    from torch import Generator, randperm  # listing scenarios does not need torch
-
-    generator = Generator().manual_seed(seed)
-    return [rows[randperm(len(rows), generator=generator).numpy()] for rows in tasks]

@@ -17,11 +17,9 @@ from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry import disjoint_split, i_blurry_split, si_blurry_split
 from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
 from cl_prompts.scenarios.split import BaseSplit, Split
-from cl_prompts.user_code import call_function, keywords, load_function, load_object
+from cl_prompts.user_code import call_function, keywords, load_function
 
-#: Parameters that receive the test labels and the domains of the training images, or None. They
-#: are not settings.
-TEST_LABELS = "test_labels"
+#: Parameter that receives the domains of the training images, or None. It is not a setting.
 DOMAINS = "domains"
 
 
@@ -36,9 +34,8 @@ class Scenario:
         [2, 2]
 
     Attributes:
-        split: takes the training labels first, then its own parameters. A parameter
-            ``test_labels`` receives the test labels, ``domains`` the domains of the training
-            images, or None.
+        split: takes the training labels first, then its own parameters. A parameter ``domains``
+            receives the domains of the training images, or None.
         multi_label: whether labels are a 0/1 matrix (images, classes) and the result is a
             ``MultiLabelSplit``; otherwise one integer per sample, and a ``Split``.
         description: one line for lists.
@@ -58,9 +55,8 @@ class Scenario:
         Raises:
             InputError: not a function of labels, or an unknown annotation.
         """
-        name = getattr(function, "__name__", repr(function))
         returned = inspect.signature(function, eval_str=True).return_annotation
-        description = (inspect.getdoc(function) or name).splitlines()[0]
+        description = (inspect.getdoc(function) or "").partition("\n")[0]
         return cls(function, returned is MultiLabelSplit, description)
 
     @property
@@ -72,18 +68,12 @@ class Scenario:
     def parameters(self) -> list[str]:
         """Names of the settings."""
         # Without the first parameter, the labels.
-        return list(keywords(partial(self.split, None), {TEST_LABELS, DOMAINS}))
+        return list(keywords(partial(self.split, None), {DOMAINS}))
 
     def make(
-        self,
-        targets: ArrayLike,
-        test_targets: ArrayLike | None = None,
-        domain_of_each: ArrayLike | None = None,
-        **parameters: Any,
+        self, targets: ArrayLike, domain_of_each: ArrayLike | None = None, **parameters: Any
     ) -> BaseSplit:
-        """Split the labels of a training set.
-
-        A function that takes ``test_labels`` or ``domains`` receives them, too.
+        """Split the labels of a training set, whose domains a function may take, too.
 
         Raises:
             InputError: an unknown or missing parameter, a result of another type, or an error of
@@ -92,10 +82,8 @@ class Scenario:
         for name in parameters:
             one_of(f"parameter of {self.name}", name, self.parameters)
         function = partial(self.split, targets)
-        taken = keywords(function, set())
-        for name, value in ((TEST_LABELS, test_targets), (DOMAINS, domain_of_each)):
-            if name in taken:
-                parameters = {name: value, **parameters}
+        if DOMAINS in keywords(function, set()):
+            parameters[DOMAINS] = domain_of_each
         kind = MultiLabelSplit if self.multi_label else Split
         split: BaseSplit = call_function("scenario", self.name, function, parameters, kind)
         return split
@@ -103,29 +91,16 @@ class Scenario:
 
 #: short name -> scenario
 SCENARIOS: dict[str, Scenario] = {
-    "si_blurry": Scenario(
-        si_blurry_split, False, "stochastic blurry task boundaries, online (ICCV 2023)"
-    ),
-    "i_blurry": Scenario(i_blurry_split, False, "blurry boundaries with equal tasks (ICLR 2022)"),
-    "disjoint": Scenario(disjoint_split, False, "each class in one task, equal tasks"),
-    "class_incremental": Scenario(
+    function.__name__.removesuffix("_split"): Scenario.of(function)
+    for function in (
+        si_blurry_split,
+        i_blurry_split,
+        disjoint_split,
         class_incremental_split,
-        False,
-        "each class in one task, boundaries announced, several epochs",
-    ),
-    "domain_incremental": Scenario(
         domain_incremental_split,
-        False,
-        "the same classes in new domains, one a task, announced or not",
-    ),
-    "mlcil": Scenario(
         mlcil_split,
-        True,
-        "multi-label class-incremental: B0-C10 and the like, boundaries announced",
-    ),
-    "si_blurry_multi_label": Scenario(
-        si_blurry_multi_label_split, True, "Si-Blurry for images with several labels, online"
-    ),
+        si_blurry_multi_label_split,
+    )
 }
 
 
@@ -137,8 +112,8 @@ def find_scenario(name: str) -> Scenario:
         True
 
     Args:
-        name: a short name in ``SCENARIOS``, or ``"package.module:name"`` of a ``Scenario`` or of a
-            split function with the decorator ``@cl_prompts.scenario`` (see ``Scenario.of``).
+        name: a short name in ``SCENARIOS``, or ``"package.module:name"`` of a split function with
+            the decorator ``@cl_prompts.scenario`` (see ``Scenario.of``).
 
     Raises:
         InputError: an unknown scenario.
@@ -146,5 +121,4 @@ def find_scenario(name: str) -> Scenario:
     if ":" not in name:
         one_of("scenario", name, SCENARIOS)
         return SCENARIOS[name]
-    found = load_object("scenario", name)
-    return found if isinstance(found, Scenario) else Scenario.of(load_function("scenario", name))
+    return Scenario.of(load_function("scenario", name))

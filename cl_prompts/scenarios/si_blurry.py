@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from cl_prompts.checks import fits, one_of, whole_number
@@ -234,19 +234,15 @@ class _Draws:
     """The private generator of one split."""
 
     def __init__(self, seed: int, n_tasks: int, stochastic: bool) -> None:
-        # Imported here, since listing scenarios does not need torch.
-        self._torch = import_module("torch")
-        self.generator = self._torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         self.n_tasks = n_tasks
         self.stochastic = stochastic
 
     def permutation(self, n: int) -> np.ndarray:
-        drawn: np.ndarray = self._torch.randperm(n, generator=self.generator).numpy()
-        return drawn
+        return torch.randperm(n, generator=self.generator).numpy()
 
     def below(self, high: int, n: int) -> np.ndarray:
-        drawn: np.ndarray = self._torch.randint(high, (n,), generator=self.generator).numpy()
-        return drawn
+        return torch.randint(high, (n,), generator=self.generator).numpy()
 
     def cuts(self, high: int) -> np.ndarray:
         """Return the n_tasks - 1 inner cut points of a random division of ``high`` items."""

@@ -22,7 +22,6 @@ def si_blurry_multi_label_split(
     seed: int = 1,
     stochastic: bool = True,
     leftover: Leftover = "keep",
-    test_labels: ArrayLike | None = None,
 ) -> MultiLabelSplit:
     """Split multi-label images into tasks with blurry boundaries, each image in one task.
 
@@ -67,17 +66,14 @@ def si_blurry_multi_label_split(
             least one.
         n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover: see
             ``si_blurry_split``.
-        test_labels: 0/1 matrix (n_test, C) of the test images; ``test_indices`` needs
-            it.
 
     Raises:
-        InputError: not a 0/1 matrix, a class without training images, test labels of another
-            width, or a parameter out of its range.
+        InputError: not a 0/1 matrix, a class without training images, or a parameter out of its
+            range.
     """
-    matrix = positive_matrix(labels, "labels")
+    matrix, n_classes = positive_matrix(labels, "labels")
     # Point 1: anchors; point 2: their stream.
     rows, anchors = anchor_labels(matrix)
-    n_classes = matrix.shape[1]
     stream = blurry_stream(
         anchors, n_classes, n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover
     )
@@ -87,15 +83,14 @@ def si_blurry_multi_label_split(
     # Point 3: homes of classes without anchors; point 4: which classes are visible where.
     stream = _homes_near_images(stream, count_labels(matrix, tasks, n_classes))
     at_home = np.arange(stream.n_tasks)[:, None] == stream.homes
-    split = MultiLabelSplit.of(
+    return MultiLabelSplit.of(
         stream.name,
         matrix,
         tasks,
-        visible=at_home | (stream.counts > 0),
-        test_labels=test_labels,
+        visible=at_home | stream.visible,
         parameters=stream.parameters,
+        anchors=stream,
     )
-    return replace(split, anchors=stream)
 
 
 def anchor_labels(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,6 +50,41 @@ class BaseSplit:
     n_samples: int
     boundaries: bool = False
     parameters: Mapping[str, object] = field(default_factory=dict)
+
+    #: checks labels, given with a name for messages; returns them and the number of classes
+    _checked: ClassVar[staticmethod[[ArrayLike, str], tuple[np.ndarray, int]]]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        labels: ArrayLike,
+        tasks: Iterable[ArrayLike],
+        *,
+        visible: ArrayLike | None = None,
+        **others: Any,
+    ) -> Self:
+        """Make a split from the rows of each task.
+
+        Args:
+            name: see above.
+            labels: integer label of each sample, (n,), where each of 0..C-1 must occur; or, for a
+                ``MultiLabelSplit``, a 0/1 matrix (n, C), where each class must be positive in at
+                least one row.
+            tasks: rows of each task, in stream order.
+            visible: annotated classes of each task, (n_tasks, C) bool; None for all.
+            others: further fields, such as ``boundaries`` and ``parameters``.
+
+        Raises:
+            InputError: other labels, no task, or a row that does not exist.
+        """
+        checked, n_classes = cls._checked(labels, "labels")
+        rows = as_tasks(tasks, len(checked))
+        counts = count_labels(checked, rows, n_classes)
+        if visible is not None:
+            # Hidden labels do not count.
+            counts = np.where(visible, counts, 0)
+        return cls(name=name, tasks=rows, counts=counts, n_samples=len(checked), **others)
 
     def __post_init__(self) -> None:
         """Check the fields and convert them to read-only values."""
@@ -143,8 +178,11 @@ class BaseSplit:
 
     def plain(self) -> dict[str, Any]:
         """Return all fields as JSON values, with the sizes of the tasks instead of their rows."""
-        kept = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "tasks"}
-        return {**kept, "sizes": self.sizes}
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tasks"}
+        found: dict[str, Any] = json.loads(
+            json.dumps({**kept, "sizes": self.sizes}, default=_plain)
+        )
+        return found
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -155,7 +193,7 @@ class Split(BaseSplit):
     ``BaseSplit`` for the fields of all splits. ``split[t]`` holds the rows of task t.
 
     Example:
-        >>> split = Split.of("by hand", targets=[0, 1, 0, 1], tasks=[[2, 0], [3, 1]])
+        >>> split = Split.of("by hand", labels=[0, 1, 0, 1], tasks=[[2, 0], [3, 1]])
         >>> split
         <by hand split: 2 tasks, 2 classes, 4 samples>
         >>> split[0].tolist(), split.counts.tolist()
@@ -170,6 +208,7 @@ class Split(BaseSplit):
 
     disjoint_classes: Classes = ()
     blurry_classes: Classes = ()
+    _checked = staticmethod(check_labels)
 
     def __post_init__(self) -> None:
         """Convert the classes to tuples of integers, one for each task."""
@@ -178,40 +217,6 @@ class Split(BaseSplit):
             by_task = getattr(self, name) or ((),) * self.n_tasks
             classes = tuple(tuple(int(c) for c in classes) for classes in by_task)
             object.__setattr__(self, name, classes)
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        targets: ArrayLike,
-        tasks: Iterable[ArrayLike],
-        *,
-        boundaries: bool = False,
-        parameters: Mapping[str, object] | None = None,
-        **others: Any,
-    ) -> Self:
-        """Make a split from the rows of each task.
-
-        Args:
-            targets: integer label of each sample, (n,); each of 0..C-1 must occur.
-            tasks: rows of each task, in stream order.
-            name, boundaries, parameters: see ``BaseSplit``.
-            others: further fields.
-
-        Raises:
-            InputError: labels other than 0..C-1, no task, or a row that does not exist.
-        """
-        labels, n_classes = check_labels(targets, "targets")
-        rows = as_tasks(tasks, len(labels))
-        return cls(
-            name=name,
-            tasks=rows,
-            counts=count_labels(labels, rows, n_classes),
-            n_samples=len(labels),
-            boundaries=boundaries,
-            parameters=parameters or {},
-            **others,
-        )
 
     @property
     def homes(self) -> np.ndarray:
@@ -251,9 +256,5 @@ def read_only(values: ArrayLike) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a field to JSON values."""
-    if isinstance(value, BaseSplit):
-        return value.plain()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+    """Convert a field that JSON does not know."""
+    return value.plain() if isinstance(value, BaseSplit) else value.tolist()

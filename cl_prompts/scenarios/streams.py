@@ -23,9 +23,9 @@ from avalanche.benchmarks.utils import (
 )
 from avalanche.benchmarks.utils.flat_data import ConstantSequence
 from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
-from cl_prompts.datasets.collate import LabelledItems, entries_of
+from cl_prompts.datasets.collate import LabelledItems
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -41,8 +41,7 @@ class MultiHotTargets(DataAttribute):
     """Avalanche's ``targets`` attribute over a 0/1 label matrix with hidden classes.
 
     Item i is the float32 vector (C,) of sample i, with zeros for hidden classes. ``uniques`` are
-    the visible label ids, and ``val_to_idx`` lists the samples of each; Avalanche would count each
-    combination of labels as a class. Subsets share the matrix.
+    the visible label ids. Subsets share the matrix.
 
     Avalanche's tools for integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR, GSS)
     fail with these targets.
@@ -54,8 +53,8 @@ class MultiHotTargets(DataAttribute):
     Example:
         >>> matrix = np.array([[1, 0, 1], [0, 1, 1]], dtype=np.uint8)
         >>> targets = MultiHotTargets(matrix, mask=np.array([True, True, False]))
-        >>> targets[0].tolist(), targets.val_to_idx
-        ([1.0, 0.0, 0.0], {0: [0], 1: [1]})
+        >>> targets[0].tolist(), targets.uniques
+        ([1.0, 0.0, 0.0], {0, 1})
 
     Args:
         matrix: 0/1 labels (n, C) uint8.
@@ -89,12 +88,6 @@ class MultiHotTargets(DataAttribute):
         """Visible label ids that occur."""
         return set(np.flatnonzero(self.data.any(axis=0)).tolist())
 
-    @property
-    def val_to_idx(self) -> dict[int, list[int]]:
-        """Positions of the samples of each visible label id."""
-        visible = self.data
-        return {c: np.flatnonzero(visible[:, c]).tolist() for c in sorted(self.uniques)}
-
     def subset(self, indices: Sequence[int]) -> MultiHotTargets:
         """Return the targets at these positions; the matrix is shared."""
         rows = self.rows[np.asarray(indices, dtype=np.int64)]
@@ -116,30 +109,6 @@ class MultiHotTargets(DataAttribute):
         if not alike or self.annotated is None or other.annotated is None:
             joined.annotated = None
         return joined
-
-
-class MaskedLabels(Dataset[tuple[Any, Tensor]]):
-    """A map-style data set of images and label vectors (C,) with zeros for hidden classes.
-
-    Example:
-        >>> targets = MultiHotTargets(np.eye(2, dtype=np.uint8))
-        >>> MaskedLabels([("image 0", "..."), ("image 1", "...")], targets)[1]
-        ('image 1', tensor([0., 1.]))
-
-    Args:
-        data: items start with the image; the rest is ignored.
-        targets: the label vectors, one per item.
-    """
-
-    def __init__(self, data: Any, targets: MultiHotTargets) -> None:
-        self.data = data
-        self.targets = targets
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Any, Tensor]:
-        return entries_of(self.data[index])[0], self.targets[index]
 
 
 def experience_data(
@@ -169,7 +138,7 @@ def experience_data(
         items = Subset(data, rows)  # type: ignore[arg-type]
     if isinstance(split, MultiLabelSplit):
         targets: Any = MultiHotTargets(labels, rows, visible)
-        items = MaskedLabels(items, targets)
+        items = LabelledItems(items, targets, replace=True)
     else:
         # A list of integers would take much more memory.
         small = labels[rows].astype(np.min_scalar_type(split.n_classes))
@@ -222,7 +191,6 @@ class LazyStream(SequenceCLStream):
         rows: data-set rows of each experience in stream order.
         present: visible classes of each experience, (experiences, classes) bool.
         split: whose ``ordered`` and ``boundaries`` become attributes of all experiences.
-        overlapping: whether experiences share samples, another attribute.
     """
 
     def __init__(
@@ -232,20 +200,15 @@ class LazyStream(SequenceCLStream):
         rows: Sequence[np.ndarray],
         present: np.ndarray,
         split: BaseSplit,
-        *,
-        overlapping: bool = False,
     ) -> None:
         self._data = data
         self._rows = rows
         self._present = present
-        n = len(present)
-        ever = present.any(axis=0)
-        # First and last experience of each class; n and -1 for an absent class.
-        self._first = np.where(ever, present.argmax(axis=0), n)
-        self._last = np.where(ever, n - 1 - present[::-1].argmax(axis=0), -1)
-        self._marks: dict[str, Any] = {name: getattr(split, name) for name in CARRIED}
-        # As in Avalanche's classic benchmarks.
-        self._marks |= {"overlapping": overlapping, "task_label": 0, "task_labels": [0]}
+        # Row t: classes of the experiences up to t.
+        self._seen = np.logical_or.accumulate(present)
+        # Task labels as in Avalanche's classic benchmarks.
+        self._marks: dict[str, Any] = {"task_label": 0, "task_labels": [0]}
+        self._marks |= {name: getattr(split, name) for name in CARRIED}
         self._made: dict[int, DatasetExperience] = {}
         # Slices are copies and keep this reference.
         self._whole = self
@@ -285,13 +248,10 @@ class LazyStream(SequenceCLStream):
         return experience
 
     def _classes_by_time(self, index: int) -> dict[str, np.ndarray]:
-        first, last = self._first, self._last
-        seen = first <= index
+        seen = self._seen
         return {
             "classes_in_this_experience": self._present[index],
-            "previous_classes": first < index,
-            "classes_seen_so_far": seen,
-            "future_classes": (first > index) & (first < len(self._present)),
-            "new_classes": first == index,
-            "recurring_future_classes": seen & (last > index),
+            "previous_classes": seen[index - 1] if index else np.zeros_like(seen[0]),
+            "classes_seen_so_far": seen[index],
+            "future_classes": seen[-1] & ~seen[index],
         }

@@ -18,18 +18,6 @@ def test_csv(tmp_path: Path) -> None:
     assert grey(data.test) == pytest.approx([60, 80], abs=1)
 
 
-def test_classes_are_sorted_whatever_the_order_of_rows(tmp_path: Path) -> None:
-    root = write_csv(
-        tmp_path,
-        ["a.jpg,jay;ant", "b.jpg,ibis", "c.jpg,bee"],
-        "images/d.jpg,ibis;bee;jay;ant\n",
-    )
-    data = load("csv", root)
-    assert data.classes == ("ant", "bee", "ibis", "jay")
-    assert data.train.targets.tolist() == [[1, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 0]]
-    assert data.test.targets.tolist() == [[1, 1, 1, 1]]
-
-
 def write_domains(root: Path, train: str, test: str) -> Path:
     write_csv(root)
     (root / "train.csv").write_text(f"path,label,domain\n{train}")

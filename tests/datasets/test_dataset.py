@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cl_prompts.datasets.dataset import ImageSet
-from cl_prompts.datasets.registry import DataSet, as_dataset, load_dataset
-from tests.datasets.toys import Own, load, refusal
+from cl_prompts.datasets.dataset import as_dataset
+from cl_prompts.datasets.registry import DataSet, load_dataset
+from tests.datasets.toys import Own, load
 
 
 def test_plain_images_are_not_augmented() -> None:
@@ -21,26 +21,8 @@ def test_plain_images_are_not_augmented() -> None:
     fixed = load_dataset("digits", image_size=32, augment=False).train
     assert torch.equal(plain[5][0], fixed[5][0])
     assert np.array_equal(plain.targets, data.train.targets)
-    assert plain.state_dict() == {}
     own = as_dataset(*[Own([0, 1])] * 2).train  # its transforms stay its own
     assert own.plain() is own
-
-
-def test_what_a_subclass_makes_of_images_is_not_known() -> None:
-    class Noisy(ImageSet):
-        def __getitem__(self, index: int) -> Any:
-            return super().__getitem__(index)
-
-    images, targets = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), np.array([0, 1])
-    assert ImageSet(images, targets, None).is_plain
-    assert not Noisy(images, targets, None).is_plain
-
-
-def test_indexing_ends_where_the_data_set_does() -> None:
-    data = load("digits", classes=2)
-    assert len(list(data.test)) == len(data.test)
-    with pytest.raises(IndexError):
-        data.train[len(data.train)]
 
 
 def test_items_are_images_with_multi_hot_labels() -> None:
@@ -73,15 +55,6 @@ def test_any_map_style_data_set(kind: Callable[[list[int]], object]) -> None:
     assert str(data) == "mine: 3 classes, 3 training and 4 test images"
 
 
-def test_own_data_sets_are_not_read_while_they_are_checked() -> None:
-    class Untouchable(Own):
-        def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
-            raise AssertionError("read")
-
-    data = as_dataset(Untouchable([0, 1]), Untouchable([0, 1]), classes=["a", "b"])
-    assert data.classes == ("a", "b")
-
-
 @pytest.mark.parametrize("kind", [np.array, torch.tensor, lambda rows: np.array(rows, dtype=bool)])
 def test_own_multi_label_data_sets(kind: Callable[[Any], Any]) -> None:
     data = as_dataset(
@@ -102,7 +75,3 @@ def test_own_ignored_pairs_are_kept_and_checked() -> None:
     data = as_dataset(train, test)
     assert data.train.ignored is None
     assert np.array_equal(data.test.ignored, test.ignored)  # type: ignore[arg-type, attr-defined]
-    test.ignored = np.zeros((2, 2))  # type: ignore[attr-defined]
-    said = refusal(lambda: as_dataset(train, test))
-    assert ".ignored of the test images" in said
-    assert said.endswith("not float64 of (2, 2)")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, build_run
 from tests.datasets.toys import grey, load, write_grocery
 
 
-@pytest.mark.parametrize("labels", [True, False])
-def test_validation_images_join_training_in_both_versions(labels: bool, tmp_path: Path) -> None:
-    data = load("grocery", write_grocery(tmp_path / "dataset", labels=labels))
+def test_validation_images_join_training(tmp_path: Path) -> None:
+    data = load("grocery", write_grocery(tmp_path / "dataset"))
     assert data.classes == ("Royal-Gala", "Pink-Lady", "Lime")
     assert data.train.targets.tolist() == [0, 0, 1, 1, 2, 2, 0, 1, 2]
     assert grey(data.train) == [40, 80, 50, 90, 60, 100, 120, 130, 140]

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from cl_prompts.datasets.registry import DATASETS, load_dataset
+from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.source import split_rows
-from tests.datasets.toys import grey, load, refusal, write_folder, write_image
+from tests.datasets.toys import grey, load, write_folder, write_image
 
 
 @pytest.mark.parametrize("test", ["test", "val"])
@@ -74,14 +74,6 @@ def test_cifar_in_torchvisions_format(
             (data.train[3][0] * 255).round().permute(1, 2, 0).numpy(), reference.data[3]
         )
     assert load_dataset(name, image_size=48).train[0][0].shape == (3, 48, 48)
-
-
-def test_cifar_as_class_folders(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    data = load("cifar100", tmp_path)
-    assert data.classes == ("ant", "bee", "cat")
-    assert data.mean == DATASETS["cifar100"].mean
-    assert load("cifar100", tmp_path, download=True).classes == data.classes
 
 
 def test_a_download_lands_in_the_folder_that_is_read(
@@ -157,16 +149,13 @@ def write_cub(root: Path) -> Path:
 
 
 def test_cub200_follows_its_official_split(tmp_path: Path) -> None:
-    split = write_cub(tmp_path) / "train_test_split.txt"
+    write_cub(tmp_path)
     data = load("cub200", tmp_path)
     assert grey(data.train) == [0, 30, 120]
     assert grey(data.test) == [60, 90, 150]
     assert data.train.targets.tolist() == [0, 1, 0]
     assert data.test.targets.tolist() == [0, 1, 1]
     assert data.classes == ("001.Albatross", "002.Auklet")
-    split.write_text("1 1\n2 1\n3 0\n4 1\n5 0\n6 1\n")
-    sentence = refusal(lambda: load("cub200", tmp_path))
-    assert sentence == "class '002.Auklet' (label 1) of data set 'cub200' has no test images"
 
 
 # --- images divided by a seeded share

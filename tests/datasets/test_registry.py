@@ -11,18 +11,16 @@ import torch
 from PIL import Image
 
 import cl_prompts
+from cl_prompts.datasets.dataset import as_dataset
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.registry import (
     DataSet,
     ImageSet,
-    as_dataset,
+    dataset_of_function,
     dataset_options,
     find_dataset,
     fixed_transform,
-    load_dataset,
 )
-from cl_prompts.datasets.transforms import PrivateRandom
-from cl_prompts.errors import RunError
 from tests.datasets.toys import load, refusal, write_csv
 
 
@@ -58,53 +56,6 @@ def test_squares_are_cut_as_published_for_imagenet_r(tmp_path: Path) -> None:
     assert square.train[0][0][:, :, [0, -1]].min() < 0.95
 
 
-def test_a_word_of_a_reader_is_refused_by_the_reader(tmp_path: Path) -> None:
-    (tmp_path / "VOC2007").mkdir()
-    said = refusal(lambda: load("voc2007", tmp_path, difficult="ignored"))
-    assert said == "unknown difficult of data set 'voc2007' 'ignored': did you mean 'ignore'?"
-
-
-def test_cached_images_are_reduced_and_test_images_stay_the_same(tmp_path: Path) -> None:
-    root = write_wide(tmp_path)
-    plain, cached = (load("csv", root, image_size=56, cache=keep) for keep in (False, True))
-    full = load("csv", root, image_size=56, cache=True, cache_gb=1e-9 * (3 * 64 * 85 - 1))
-    expected = plain.test[0][0]
-    assert torch.equal(full.test[0][0], expected)
-    assert torch.equal(cached.test[0][0], expected)
-    (root / "images" / "b.png").unlink()
-    assert torch.equal(cached.test[0][0], expected)
-    # 56 * 256 / 224 pixels on the shorter side, which do not fit into a byte less.
-    assert cached.test.images[0].shape == (3, 64, 85)
-    with pytest.raises(RunError):
-        full.test[0]
-
-
-@pytest.mark.parametrize("size", [28, 56])
-@pytest.mark.parametrize("crop", ["published", "random_area"])
-def test_an_image_is_prepared_as_a_cache_keeps_it(size: int, crop: Any, tmp_path: Path) -> None:
-    root = write_wide(tmp_path)
-    image = decode(str(root / "images" / "b.png"))
-    for cache in (False, True):
-        kept = load("csv", root, image_size=size, crop=crop, cache=cache).test[0][0]
-        assert torch.equal(fixed_transform("csv", size, crop, cache=cache)(image), kept)
-
-
-def test_random_parts_are_mirrored_only_where_the_entry_says_so(tmp_path: Path) -> None:
-    digits = load_dataset("digits", image_size=28, crop="random_area").train
-    photos = load_dataset("csv", root=write_csv(tmp_path), image_size=28, crop="random_area").train
-    for data, flips in ((digits, False), (photos, True)):
-        assert isinstance(data.transform, PrivateRandom)
-        # The grey level of a ramp is its column.
-        ramp = torch.arange(32, dtype=torch.uint8).expand(3, 32, 32).contiguous()
-        views = [data.transform(ramp) for _ in range(50)]
-        assert any(bool(view[0, 0, -1] < view[0, 0, 0]) for view in views) == flips
-
-
-def test_an_option_that_is_none_is_left_at_its_default(tmp_path: Path) -> None:
-    root = write_csv(tmp_path)
-    assert len(load("csv", root, splits=None, difficult=None).train) == 3
-
-
 # --- data sets of a user's own function
 
 
@@ -131,12 +82,13 @@ no_function = 3
 
 def test_a_function_is_given_what_it_declares() -> None:
     name = f"{__name__}:blobs"
-    data = load_dataset(name, image_size=6, seed=4)
+    data = dataset_of_function(name, {}, image_size=6, seed=4)
     assert str(data) == "blobs of None: 3 classes, 3 training and 3 test images"
     assert torch.equal(data.train[0][0], torch.full((3, 6, 6), 0.4))
-    data = load_dataset(name, image_size=6, n_classes=2, root="here")
+    data = dataset_of_function(name, {"n_classes": 2, "root": "here"}, image_size=6, seed=0)
     assert str(data) == "blobs of here: 2 classes, 2 training and 2 test images"
-    assert load_dataset(f"{__name__}:deaf", image_size=6).test[0][0].shape == (3, 4, 4)
+    deaf = dataset_of_function(f"{__name__}:deaf", {}, image_size=6)
+    assert deaf.test[0][0].shape == (3, 4, 4)
     assert find_dataset(name) is blobs
     assert dataset_options(name) == {"n_classes": (int, 3), "root": (str | None, None)}
 
@@ -145,7 +97,6 @@ def test_a_function_is_given_what_it_declares() -> None:
     ("function", "options", "sentence"),
     [
         ("blobs", {"n_class": 2}, "argument of data set '{}:blobs' 'n_class': did you mean 'n_cl"),
-        ("deaf", {"cache": True}, "argument of data set '{}:deaf' 'cache': there is none"),
         ("deaf", {"classes": [1]}, "argument of data set '{}:deaf' 'classes': there is none"),
         ("stubborn", {"shape": "round", "augment": False}, "must return a DataSet, not list"),
         ("no_function", {}, "'{}:no_function' is not declared as a data set: if it is yours"),
@@ -156,5 +107,5 @@ def test_a_function_is_given_what_it_declares() -> None:
 def test_a_function_that_does_not_fit_is_refused(
     function: str, options: dict[str, Any], sentence: str
 ) -> None:
-    said = refusal(lambda: load_dataset(f"{__name__}:{function}", image_size=6, **options))
+    said = refusal(lambda: dataset_of_function(f"{__name__}:{function}", options))
     assert sentence.format(__name__) in said

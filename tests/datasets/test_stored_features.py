@@ -1,4 +1,4 @@
-"""Stored features: pieces of both formats, their labels, and runs that learn from them."""
+"""Stored features: pieces, their labels, and runs that learn from them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cl_prompts.experiments.runner.storing import store_features
 from tests.experiments.commands import QUICK
 
 
-def save_piece(path: Path, labels: list[int] | None = (0, 1, 0)) -> None:
-    features = torch.arange(12.0).view(3, 4).half()
+def save_piece(path: Path, labels: list[int] | None = (0, 1, 0), sign: int = 1) -> None:
+    features = sign * torch.arange(12.0).view(3, 4).half()
     found = {"features": features}
     if labels is not None:
         found["labels"] = torch.tensor(labels)
@@ -30,12 +30,11 @@ def save_piece(path: Path, labels: list[int] | None = (0, 1, 0)) -> None:
 
 
 def write_features(root: Path) -> Path:
-    """A training part of two pieces, one of each format, and a test part."""
+    """A training part of two pieces, and a test part."""
     for part in ("train", "test"):
         (root / part).mkdir(parents=True)
-        save_piece(root / part / ("b.safetensors" if part == "train" else "a.safetensors"))
-    np.save(root / "train" / "a.npy", -np.arange(16.0).reshape(4, 4))
-    np.save(root / "train" / "a.labels.npy", np.array([1, 0, 1, 0], dtype=np.uint8))
+        save_piece(root / part / "b.safetensors")
+    save_piece(root / "train" / "a.safetensors", [1, 0, 1], sign=-1)
     return root
 
 
@@ -46,16 +45,16 @@ def trained(recipe: str, settings: list[str]) -> Run:
     return run
 
 
-def test_pieces_of_both_formats_in_the_order_of_names(tmp_path: Path) -> None:
+def test_pieces_in_the_order_of_names(tmp_path: Path) -> None:
     data = load_dataset("features", root=write_features(tmp_path), image_size=8)
-    assert data.train.targets.tolist() == [1, 0, 1, 0, 0, 1, 0]
+    assert data.train.targets.tolist() == [1, 0, 1, 0, 1, 0]
     assert data.classes == ("0", "1")
-    found = torch.stack([data.train[i][0] for i in range(7)])
-    expected = torch.cat([-torch.arange(16.0).view(4, 4), torch.arange(12.0).view(3, 4)])
+    found = torch.stack([data.train[i][0] for i in range(6)])
+    expected = torch.cat([sign * torch.arange(12.0).view(3, 4) for sign in (-1, 1)])
     assert torch.equal(found, expected)
     (tmp_path / "classes.json").write_text('["ant", "bee"]')
     chosen = load_dataset("features", root=tmp_path, image_size=8, classes=["bee", "ant"])
-    assert chosen.train.targets.tolist() == [0, 1, 0, 1, 1, 0, 1]
+    assert chosen.train.targets.tolist() == [0, 1, 0, 1, 0, 1]
 
 
 @settings(max_examples=20, deadline=None)

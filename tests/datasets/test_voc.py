@@ -57,11 +57,3 @@ def test_difficult_objects_may_be_ignored_and_absent_ones_are_not(tmp_path: Path
     assert data.train.ignored.tolist() == [[False, False], [True, False], [True, True]]
     assert data.test.ignored is not None
     assert data.test.ignored.tolist() == [[False, False], [True, False]]
-
-
-def test_voc_takes_any_pair_of_its_splits(tmp_path: Path) -> None:
-    write_voc(tmp_path, {"trainval": VOC["train"], "test": VOC["val"], "val": VOC["val"]})
-    assert grey(load("voc2007", tmp_path).test) == pytest.approx([30, 40], abs=1)
-    for splits, levels in (("val/test", [50, 60]), ("test/trainval", [30, 40])):
-        train = load("voc2007", tmp_path, splits=splits).train
-        assert grey(train) == pytest.approx(levels, abs=1)

@@ -48,8 +48,8 @@ def test_images_are_read_in_any_order(kind: str, tmp_path: Path) -> None:
     texts = ["10", "9", "9", "10", "2", "2", "9"]
     pixels = write_shards(tmp_path, {"train": texts, "test": ["2", "9", "10"]}, kind)
     data = load_dataset("webdataset", root=tmp_path, image_size=8, augment=False)
-    assert data.classes == ("2", "9", "10")
-    assert data.train.targets.tolist() == [2, 1, 1, 2, 0, 0, 1]
+    assert data.classes == (("2", "9", "10") if kind == "cls" else ("10", "2", "9"))
+    assert [data.classes[label] for label in data.train.targets] == texts
     for row in (6, 0, 5):
         found = (255 * data.train[row][0]).round().byte()
         assert torch.equal(found, torch.from_numpy(pixels[row]).permute(2, 0, 1))
@@ -60,10 +60,7 @@ def test_refusals(tmp_path: Path) -> None:
         return refusal(lambda: load_dataset("webdataset", root=tmp_path, image_size=8))
 
     write_shards(tmp_path, {"train": ["a", "", "b"], "test": ["a", "b"]}, "json")
-    assert "no label for images/1" in said()
-    write_shards(tmp_path, {"train": ["a"], "test": ["a"]})
-    assert "each image needs a number in .cls" in said()
-    (tmp_path / "train-000.tar").write_bytes(b"\x1f\x8b" * 600)
-    assert "train*.tar cannot be read: " in said()
-    (tmp_path / "train-000.tar").unlink()
-    assert "has no train*.tar" in said()
+    assert "row 1 of" in said()
+    for shard in tmp_path.glob("test*"):
+        shard.unlink()
+    assert "has no split 'test' but train" in said()

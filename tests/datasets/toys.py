@@ -110,7 +110,7 @@ GROCERIES = (("Royal-Gala", 0, "Apple", 0), ("Pink-Lady", 1, "Apple", 0), ("Lime
 GROCERY_FOLDERS = ("Fruit/Apple/Royal-Gala", "Fruit/Apple/Pink-Lady", "Fruit/Lime")
 
 
-def write_grocery(root: Path, *, labels: bool = True) -> Path:
+def write_grocery(root: Path) -> Path:
     """Two training images, a validation image and a test image of each class, and iconic ones."""
     root.mkdir(parents=True)
     table = [GROCERY_HEADER]
@@ -123,7 +123,7 @@ def write_grocery(root: Path, *, labels: bool = True) -> Path:
             for number in numbers:
                 path = f"{part}/{folder}/{name}_{number:03d}.jpg"
                 write_image(root / path, 40 * number + 10 * fine)
-                lists[part].append(f"{path}, {fine}, {coarse}" if labels else path)
+                lists[part].append(f"{path}, {fine}, {coarse}")
     (root / "classes.csv").write_text("\n".join(table) + "\n")
     for part, lines in lists.items():
         (root / f"{part}.txt").write_text("\n".join(lines) + "\n")

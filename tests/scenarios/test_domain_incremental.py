@@ -47,7 +47,7 @@ def cases(draw: st.DrawFn) -> tuple[list[int], list[Any], dict[str, Any]]:
 
 @pytest.mark.slow
 @given(cases())
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_invariants(case: tuple[list[int], list[Any], dict[str, Any]]) -> None:
     labels, domains, parameters = case
     before = torch.get_rng_state()
@@ -70,27 +70,3 @@ def test_invariants(case: tuple[list[int], list[Any], dict[str, Any]]) -> None:
     assert split.boundaries is parameters["announced"]
     # The same seed gives the same split.
     assert split == domain_incremental_split(labels, domains=domains, **parameters)
-
-
-def test_samples_that_are_not_announced_come_in_an_order_of_the_seed() -> None:
-    labels = np.arange(200) % 4
-    domains = np.arange(200) // 100
-    orders = [
-        domain_incremental_split(labels, domains=domains, announced=False, seed=seed)
-        for seed in (1, 1, 2)
-    ]
-    assert orders[0] == orders[1]
-    assert orders[0].tasks[0].tolist() != orders[2].tasks[0].tolist()
-    assert orders[0].ordered
-
-
-def test_the_seed_shuffles_domains_where_asked_and_alone() -> None:
-    labels = [0, 1] * 4
-    domains = np.repeat(NAMES, 2)
-    made = {
-        domain_incremental_split(labels, domains=domains, domain_order="shuffled", seed=s).domains
-        for s in range(20)
-    }
-    assert len(made) > 5
-    first, *others = (domain_incremental_split(labels, domains=domains, seed=s) for s in range(5))
-    assert all(split == first for split in others)

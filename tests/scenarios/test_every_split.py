@@ -28,7 +28,7 @@ SPLITS: dict[str, BaseSplit] = {
     "disjoint": disjoint_split(LABELS, n_tasks=3),
     "class-incremental": class_incremental_split(LABELS, n_tasks=3),
     "by hand": Split.of("by hand", LABELS, TASKS, parameters={"order": (5, 0), "rate": 0.5}),
-    "multi-label class-incremental": mlcil_split(MATRIX, protocol="B4-C4", test_labels=MATRIX),
+    "multi-label class-incremental": mlcil_split(MATRIX, protocol="B4-C4"),
     "multi-label Si-Blurry": si_blurry_multi_label_split(MATRIX, n_tasks=3),
     "multi-label by hand": MultiLabelSplit.of("by hand", MATRIX, TASKS, parameters={"seed": 3}),
 }

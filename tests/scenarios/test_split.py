@@ -1,12 +1,14 @@
-"""The single-label split: tasks of one's own, homes, and what it prints."""
+"""Splits from tasks of one's own, the test set that grows, and what they print."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from cl_prompts.scenarios import MultiLabelSplit, Split, si_blurry_split
+from cl_prompts.scenarios import MultiLabelSplit, Split
+
+LABELS = [[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
+TASKS = [[1, 0], [2, 0]]
+VISIBLE = [[True, False, False], [False, True, True]]
 
 
 def test_from_user_tasks() -> None:
@@ -32,24 +34,23 @@ def test_from_user_tasks() -> None:
     ]
 
 
-def test_a_split_of_the_other_kind_is_never_equal() -> None:
-    common = {"name": "mine", "tasks": [[0], [1]], "counts": np.eye(2), "n_samples": 2}
-    single = Split(**common)
-    several = MultiLabelSplit(**common, n_unlabelled=0, n_labels=2)
-    assert single != several
-    assert several != single
-    assert single == Split(**common)
-
-
-def test_homes() -> None:
-    split = Split.of("mine", [0, 0, 1, 1, 2, 2], [[0, 1, 2], [3, 4, 5]])
-    split = replace(split, disjoint_classes=[[0], []], blurry_classes=[[1], [2]])
-    assert split.homes.tolist() == [0, 0, 1]
-
-
-def test_title_has_the_parameters() -> None:
-    split = si_blurry_split(np.arange(260) % 13, leftover="drop")
-    assert repr(split) == (
-        "<Si-Blurry split: 5 tasks, 13 classes, 260 samples, disjoint_percent=50,"
-        " blurry_percent=10, seed=1, stochastic=True, leftover=drop>"
-    )
+def test_several_labels_from_user_tasks() -> None:
+    split = MultiLabelSplit.of("mine", LABELS, iter(TASKS), visible=VISIBLE)
+    assert [task.classes for task in split] == [(0,), (1, 2)]
+    assert [task.train_indices.tolist() for task in split] == TASKS
+    assert split[0].train_indices is split.tasks[0]
+    assert split.counts.tolist() == [[1, 0, 0], [0, 1, 1]]
+    assert split.n_samples == 4
+    assert split.anchors is None
+    assert not split.boundaries
+    assert MultiLabelSplit.of("mine", LABELS, TASKS, boundaries=True).boundaries
+    tested = [[1, 0, 0], *LABELS]
+    assert [split.test_indices(tested, task).tolist() for task in (0, 1)] == [[0, 1], [0, 1, 2, 3]]
+    assert split.describe().splitlines() == [
+        "multi-label mine split: 2 tasks, 3 classes, 4 samples",
+        "task  samples  classes  new classes",
+        "   0        2        1            1",
+        "   1        2        2            2",
+        " all        4        3            3",
+        "in several tasks: 1 samples; in no task: 1",
+    ]

@@ -25,9 +25,7 @@ def stream_of(labels: list[Tensor], visible: list[list[bool]] | None = None) -> 
     if visible is None:
         split: Any = Split.of("given", numbers, tasks, boundaries=True)
     else:
-        split = MultiLabelSplit.of(
-            "given", numbers, tasks, visible=visible, boundaries=True, test_labels=numbers
-        )
+        split = MultiLabelSplit.of("given", numbers, tasks, visible=visible, boundaries=True)
     return list(benchmark_from_split(data, data, split).train_stream)
 
 

@@ -44,7 +44,7 @@ Parameters = dict[str, Parameter]
 #: parameters that the runner fills in
 FILLED = {
     "dataset": {"name", "image_size", "seed"},
-    "scenario": {"name", "test_labels", "domains", "seed"},
+    "scenario": {"name", "domains", "seed"},
     "backbone": {"name", "seed"},
     "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
     "strategy": {

@@ -128,9 +128,7 @@ def _render(
         environments=_environments(runs),
         commands=list(dict.fromkeys(str(run.summary.get("command") or "") for run in runs)),
         left_out={
-            run.summary["dataset"]: run.summary
-            for run in runs
-            if run.summary.get("skipped_images") or run.summary.get("unread_files")
+            run.summary["dataset"]: run.summary for run in runs if run.summary.get("skipped_images")
         },
         report_command=shlex.join(["cl-prompts", "report", *map(str, paths), *options]),
     )

@@ -37,7 +37,6 @@ NOT_IDENTITY = {
     "dataset.path",
     "dataset.root",  # data, weights and parents are identified by content
     "dataset.download",
-    "dataset.cache_gb",
     "backbone.weights",
     "parent.run",
 }

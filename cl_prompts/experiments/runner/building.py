@@ -35,9 +35,7 @@ from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.tracking.loggers import logger_class
 from cl_prompts.experiments.trained.card import Sizes, make_strategy
 from cl_prompts.scenarios import benchmark_from_split
-from cl_prompts.scenarios.domain_incremental import one_domain
 from cl_prompts.scenarios.joined import joined_split
-from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.seeds import seed_globals
 from cl_prompts.strategies import STRATEGIES, strategy_class
@@ -237,8 +235,8 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     """Return the stream of a run: the training samples of each task, ancestors first.
 
     The function of the scenario receives the training labels and the settings of the section
-    ``scenario``. It also receives ``stream_seed`` as ``seed``, the labels of the test set as
-    ``test_labels`` and the domains of the training images as ``domains``, if it declares them.
+    ``scenario``. It also receives ``stream_seed`` as ``seed`` and the domains of the training
+    images as ``domains``, if it declares them.
 
     Raises:
         InputError: the scenario does not fit the data set.
@@ -247,17 +245,8 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     if isinstance(data, JoinedDataSet):
         assert settings.parent is not None
         first = split_of(parent_of(settings.parent), data.before)
-        later = data.later
-        # One new domain is a task; a stream of its own would need two.
-        if name == "domain_incremental" and len(later.domains) == 1:
-            how: Any = {"announced": arguments["announced"], "seed": settings.stream_seed}
-            second: Any = one_domain(later.train.targets, later.domains[0], **how)
-        else:
-            second = split_of(replace(settings, parent=None), later)
-        both = joined_split(first, second, data.train.targets, data.columns)
-        if isinstance(both, MultiLabelSplit):
-            return both.with_test_labels(data.test.targets)
-        return both
+        later = split_of(replace(settings, parent=None), data.later)
+        return joined_split(first, later, data.train.targets, data.columns)
     scenario = find_scenario(name)
     if scenario.multi_label != data.multi_label:
         fitting = [n for n, known in SCENARIOS.items() if known.multi_label == data.multi_label]
@@ -268,8 +257,7 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
         )
     if "seed" in scenario.parameters:
         arguments["seed"] = settings.stream_seed
-    train = data.train
-    return scenario.make(train.targets, data.test.targets, train.domains, **arguments)
+    return scenario.make(data.train.targets, data.train.domains, **arguments)
 
 
 def _evaluation(settings: RunConfig, data: DataSet, split: Any) -> AnytimeEvaluation:

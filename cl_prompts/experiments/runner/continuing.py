@@ -40,7 +40,7 @@ from cl_prompts.user_code import Trust, is_dotted
 #: settings of a parent's run that its child has, too
 _OF_RUN = ("stream_seed", "device", "num_workers", "checkpoint_every", "tracker")
 #: settings of the parent's data set that also apply to further images
-_OF_IMAGES = ("augment", "cache", "cache_gb")
+_OF_IMAGES = ("augment",)
 #: length of a run's name; longer ones lose their beginning
 _NAME = 60
 

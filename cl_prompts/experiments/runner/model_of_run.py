@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from cl_prompts.closed_form.sums import not_sums
-from cl_prompts.datasets.combined import contents
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checksums import MODEL
@@ -78,7 +77,7 @@ def _images(run: Run) -> Images:
     name, arguments = run.settings.section("dataset")
     if is_dotted(name):
         return Images(dataset=name, crop=None)
-    return Images(dataset=name, crop=arguments.get("crop"), cache=bool(arguments.get("cache")))
+    return Images(dataset=name, crop=arguments.get("crop"))
 
 
 def _fixed(run: Run, ledger: Ledger | None) -> str:
@@ -113,7 +112,8 @@ def ledger_of(run: Run) -> Ledger | None:
     sampled = begins[task_of] + row
     order = np.argsort(sampled)
     values = features.cpu().numpy()[order]
-    return Ledger.of(contents(train, rows.tolist()), labels, sampled[order], values)
+    hashes = [train.content(row) for row in rows.tolist()]
+    return Ledger.of(hashes, labels, sampled[order], values)
 
 
 def _calibration(run: Run) -> Calibration:

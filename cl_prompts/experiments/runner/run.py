@@ -123,7 +123,6 @@ class Run:
             "class_names": list(self.data.classes),
             "samples": sum(self.split.sizes),
             "skipped_images": list(self.data.skipped),
-            "unread_files": dict(self.data.unread),
             "whole_stream": self.strategy.whole_stream,
             "samples_seen": self.strategy.samples_seen,
         }

@@ -201,7 +201,6 @@ class TaskLoop:
         tasks = [] if strategy.whole_stream else range(begun)
         strategy.load_state_dict(state["strategy"], [run.benchmark.train_stream[i] for i in tasks])
         self._counter.reset(Counts(**state["counter"]))
-        run.data.train.load_state_dict(state["augmentation"])
         set_global_states(state)
 
     def _restore_parent(self) -> None:
@@ -265,7 +264,6 @@ class TaskLoop:
             "before": self._before,
             "counter": self._counter.counts()._asdict(),
             "strategy": run.strategy.state_dict(),
-            "augmentation": run.data.train.state_dict(),
             "records": tracker.records(),
             # User code may draw from the global generators.
             **global_states(),

@@ -82,12 +82,11 @@ class Images(Part):
 
     Attributes:
         dataset: whose test images are transformed alike; a dotted name has no known transform.
-        crop, cache: see :func:`~cl_prompts.datasets.registry.fixed_transform`.
+        crop: see :func:`~cl_prompts.datasets.registry.fixed_transform`.
     """
 
     dataset: str
     crop: Literal["published", "whole", "square", "random_area"] | None
-    cache: bool = False
 
 
 class Calibration(Part):
@@ -213,7 +212,7 @@ class Card(Part):
                 f"the transform of data set {own.dataset!r} is not known: give a tensor of images"
             )
         size = self.backbone.image_size
-        return fixed_transform(own.dataset, size, own.crop, cache=own.cache)
+        return fixed_transform(own.dataset, size, own.crop)
 
 
 def read_card(folder: Path, trust_code: Trust = False) -> Card:

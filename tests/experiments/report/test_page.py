@@ -182,7 +182,6 @@ def page_of(root: Path, name: str) -> Page:
         "backbone": name,
         "command": f"cl-prompts run {name}",
         "skipped_images": [f"{name}.png"],
-        "unread_files": {name: 3},
     }
     environment = {"device": name, "git_revision": name}
     changes = {"dataset.name": name, "scenario.name": name, "backbone.name": name}

@@ -222,7 +222,7 @@ def test_dry_run_says_what_would_grow(
     ("settings", "sentence"),
     [
         (["strategy=ncm"], "has the strategy and seed of its parent, mvp and 1"),
-        (["scenario=class_incremental", "n_tasks=1"], "does not announce task boundaries"),
+        (["scenario=class_incremental", "n_tasks=1"], "stream announces task boundaries"),
         (["mvp.pool_size=3"], "pool_size is 3, and the model was made with 10"),
         (["lr=1e-3", "features=raw_blocks:1"], "features is 'raw_blocks:1', and the model was"),
         (["plugins=slow_heads"], "plugins.slow_heads.decays is [0.9, 0.99], and the model was"),
