@@ -30,7 +30,7 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.runner.lineage import first_size, parent_of
 from cl_prompts.experiments.runner.run import Run, boundaries_announced
 from cl_prompts.experiments.tracking.loggers import logger_class
-from cl_prompts.experiments.trained.card import Sizes, make_strategy
+from cl_prompts.experiments.trained.card import make_strategy
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.domain_incremental import one_domain
 from cl_prompts.scenarios.joined import joined_split
@@ -170,7 +170,6 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     # A continual run starts at the size of its first ancestor and grows as they did.
     n_classes, n_tasks = first_size(settings, n_classes, n_tasks)
     announced = boundaries_announced(settings, split)
-    sizes = Sizes(n_classes, data.multi_label, n_tasks, announced)
     # Models, and user code, draw their initial parameters from the global generators.
     seed_globals(settings.seed)
     options = options_on(train, settings)
@@ -179,7 +178,9 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
         settings.strategy,
         options,
         backbone,
-        sizes,
+        n_classes,
+        multi_label=data.multi_label,
+        n_tasks=n_tasks if announced else None,
         device=settings.device,
         seed=settings.seed,
         plugins=plugins,

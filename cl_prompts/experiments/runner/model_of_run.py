@@ -27,11 +27,10 @@ from cl_prompts.experiments.trained.card import (
     Images,
     of_model,
 )
-from cl_prompts.experiments.trained.ledger import Ledger, digest
+from cl_prompts.experiments.trained.ledger import Ledger, digest, hashes_of
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.intervals import wilson
-from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.user_code import is_dotted
 
 
@@ -69,7 +68,6 @@ def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
         first=list(first_size(settings, n_classes, n_tasks)),
         announced=boundaries_announced(settings, run.split),
         per_class=[] if ledger is None else ledger.per_class(n_classes),
-        fixed=_fixed(run, ledger) if isinstance(model, PrototypeViT) else "",
         calibration=_calibration(run),
         accuracy=_accuracy(run),
         history=[event],
@@ -81,17 +79,6 @@ def _images(run: Run) -> Images:
     if is_dotted(name):
         return Images(dataset=name, crop=None)
     return Images(dataset=name, crop=arguments.get("crop"), cache=bool(arguments.get("cache")))
-
-
-def _fixed(run: Run, ledger: Ledger | None) -> str:
-    """Return why no images can be added to the sums of a closed-form method; empty if they can."""
-    reason = not_sums(run.strategy.model.head)
-    if reason is None and ledger is None:
-        reason = (
-            "its images were augmented or read by own code. Train it on image files with"
-            " augment=false"
-        )
-    return reason or ""
 
 
 def ledger_of(run: Run) -> Ledger | None:
@@ -115,7 +102,8 @@ def ledger_of(run: Run) -> Ledger | None:
     sampled = begins[task_of] + row
     order = np.argsort(sampled)
     values = features.cpu().numpy()[order]
-    return Ledger.of(contents(train, rows.tolist()), labels, sampled[order], values)
+    hashes = hashes_of(contents(train, rows.tolist()))
+    return Ledger(hashes, labels, sampled[order], values)
 
 
 def _calibration(run: Run) -> Calibration:
@@ -130,7 +118,7 @@ def _calibration(run: Run) -> Calibration:
         evaluator.images -= sum(map(len, parts))
         found = confidence(torch.cat(parts) / temperature)
     sure = found[found.isfinite()].sort().values.tolist()
-    return Calibration(temperature=temperature, confidence=sure, how="test images")
+    return Calibration(temperature=temperature, confidence=sure)
 
 
 def _accuracy(run: Run) -> Accuracy | None:
