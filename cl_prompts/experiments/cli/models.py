@@ -56,7 +56,7 @@ def train(
         force: replace an existing model of this name.
     """
     from cl_prompts.checks import whole_number
-    from cl_prompts.datasets.survey import name_of
+    from cl_prompts.datasets.survey import name_of, survey
 
     out = MODELS / (name or name_of(place))
     if out.exists() and not force:
@@ -65,23 +65,19 @@ def train(
     if shards == 1 and (executor, jobs) != (None, None):
         raise InputError("--executor and --jobs are for the workers of --shards: give --shards too")
     from cl_prompts.experiments.trained.evaluating import worst_confusions
-    from cl_prompts.experiments.trained.training import planned, trained
+    from cl_prompts.experiments.trained.training import trained, untrained
 
     with outcomes.progress("image files opened") as opened:
-        plan = planned(
-            place,
-            backbone=backbone,
-            weights=weights,
-            precision=precision,
-            keep_features=keep_features,
-            device=device,
-            progress=opened,
-        )
-    for line in plan.lines:
+        found = survey(place, progress=opened, whole=True)
+    for line in found.lines():
         print(line)
-    how, console = Launching(executor or "local", jobs), outcomes.console_of()
+    asked: Any = {"backbone": backbone, "weights": weights, "precision": precision}
+    model = untrained(found, **asked, keep_features=keep_features, device=device)
+    vit = model.card.backbone
+    print(f"{vit.name} at {vit.image_size} px, {vit.precision}")
+    more: Any = {"how": Launching(executor or "local", jobs), "console": outcomes.console_of()}
     with outcomes.progress("images learned") as learned:
-        model = trained(plan, shards=shards, how=how, console=console, progress=learned)
+        trained(model, place, found, shards=shards, progress=learned, **more)
     _save(model, out)
     confusion = None if model.assessment is None else model.assessment.confusion
     if confusion is not None and (pairs := worst_confusions(confusion, model.classes)):

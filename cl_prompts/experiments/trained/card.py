@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weight_files import weights_hash
-from cl_prompts.backbones.weights import check_at_hand, create_backbone
+from cl_prompts.backbones.weights import check_at_hand
 from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.registry import crop_of, fixed_transform
 from cl_prompts.datasets.transforms import ImageTransform
@@ -220,12 +220,6 @@ def read_card(folder: Path, trust_code: Trust = False) -> Card:
     except InputError as error:
         raise InputError(f"{file} cannot be used: {error}") from error
     return card
-
-
-def backbone_of(card: Card) -> FrozenViT:
-    """Build the backbone of a model."""
-    own = card.backbone.model_dump(exclude={"sha256"})
-    return create_backbone(own.pop("name"), seed=card.seed, **own)
 
 
 def strategy_of(card: Card, backbone: FrozenViT, device: str) -> OnlineStrategy:

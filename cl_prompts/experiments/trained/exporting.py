@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -136,19 +137,20 @@ def _as_onnx(model: nn.Module, images: Tensor, facts: str) -> tuple[bytes, Any]:
     onnx = extra("onnx", _PACKAGES, "--onnx")
     # PyTorch has no ONNX translation of stable sorting, which decides ties between keys.
     register_custom_op_symbolic("aten::sort", _sorted, _OPERATORS)
-    file = BytesIO()
-    torch.onnx.export(
-        model,
-        (images,),
-        file,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
-        opset_version=_OPERATORS,
-        # The newer exporter cannot trace prompted models.
-        dynamo=False,
-    )
-    found = onnx.load_from_string(file.getvalue())
+    with TemporaryDirectory() as folder:
+        place = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            model,
+            (images,),
+            place,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+            opset_version=_OPERATORS,
+            # The newer exporter cannot trace prompted models.
+            dynamo=False,
+        )
+        found = onnx.load(place)
     onnx.helper.set_model_props(found, {ABOUT: facts})
     content = found.SerializeToString()
     return content, onnx_scores(content)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.pixels import check_input
 from cl_prompts.backbones.weight_files import weights_hash
+from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.closed_form.sums import not_sums, order_matters
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.run_folder import files
@@ -33,7 +34,6 @@ from cl_prompts.experiments.trained.card import (
     Accuracy,
     Card,
     Event,
-    backbone_of,
     read_card,
     strategy_of,
 )
@@ -100,7 +100,8 @@ class Model:
         """
         folder = folder_of(place)
         card = read_card(folder, trust_code)
-        backbone = backbone_of(card)
+        vit = card.backbone.model_dump(exclude={"sha256"})
+        backbone = create_backbone(vit.pop("name"), seed=card.seed, **vit)
         strategy = strategy_of(card, backbone, device)
         if not backbone.trainable and weights_hash(backbone) != card.backbone.sha256:
             raise InputError(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ from cl_prompts.backbones.devices import computes_bf16, cores, pick_device
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import file_hash
-from cl_prompts.datasets.survey import Survey, survey
+from cl_prompts.datasets.survey import Survey
 from cl_prompts.experiments.executors.launching import Job, Launching
 from cl_prompts.experiments.executors.signals import stop_requests
 from cl_prompts.experiments.executors.submissions import Display, queue_of
@@ -60,51 +60,27 @@ def backbone_for(found: Survey, name: str | None) -> tuple[str, int]:
     return name, round(wanted / step) * step
 
 
-@dataclass
-class Plan:
-    """What a model is going to be trained on.
-
-    Attributes:
-        place: folder or table.
-        blank: the model before it has learned an image.
-        images: files to learn, without copies.
-        labels: classes of each.
-        tested: whether ``place`` has a test part.
-        lines: sentences on the images.
-    """
-
-    place: Path
-    blank: Model
-    images: list[ImageFile]
-    labels: list[list[str]]
-    tested: bool
-    lines: list[str]
-
-
-def planned(
-    place: Path,
+def untrained(
+    found: Survey,
     *,
     backbone: str | None = None,
     weights: Path | None = None,
     precision: Literal["fp32", "bf16"] | None = None,
     keep_features: bool = False,
     device: str = "auto",
-    progress: Progress | None = None,
-) -> Plan:
-    """Survey images, and build an untrained model for them.
+) -> Model:
+    """Build an untrained model for images.
 
     Args:
-        place: images, laid out as for ``cl-prompts init``.
-        backbone, weights: as for ``init``.
-        precision: "fp32" or "bf16"; None: bf16 where the device computes it natively.
+        found: the images.
+        backbone, weights: as for ``cl-prompts init``.
+        precision: None: bf16 where the device computes it natively.
         keep_features: store the features of all images, not only of a sample.
         device: where to compute.
-        progress: called with the number of files opened so far, and of all.
 
     Raises:
-        InputError: there are no such images, or a backbone that does not fit.
+        InputError: a backbone that does not fit.
     """
-    found = survey(place, progress=progress, whole=True)
     name, size = backbone_for(found, backbone)
     chosen = precision or ("bf16" if computes_bf16(pick_device(device)) else "fp32")
     file = "default" if weights is None else str(weights.resolve())
@@ -125,14 +101,7 @@ def planned(
     )
     strategy = strategy_of(card, vit, device)
     dim = strategy.model.backbone.feature_dim
-    blank = Model(strategy, card, Ledger.empty(dim, n if found.multi_label else None))
-    images, labels = _distinct(found)
-    lines = found.lines()
-    if len(images) < len(found.train):
-        copies = len(found.train) - len(images)
-        lines.append(f"warning: {copies} copies of other images are left out")
-    lines.append(f"{name} at {size} px, {chosen}")
-    return Plan(place, blank, images, labels, bool(len(found.test)), lines)
+    return Model(strategy, card, Ledger.empty(dim, n if found.multi_label else None))
 
 
 def _distinct(found: Survey) -> tuple[list[ImageFile], list[list[str]]]:
@@ -147,39 +116,46 @@ def _distinct(found: Survey) -> tuple[list[ImageFile], list[list[str]]]:
 
 
 def trained(
-    plan: Plan,
+    model: Model,
+    place: Path,
+    found: Survey,
     *,
     shards: int = 1,
     how: Launching | None = None,
     console: Console | None = None,
     progress: Progress | None = None,
 ) -> Model:
-    """Learn the images of a plan, and evaluate.
+    """Learn the images of a folder or table, and evaluate.
 
     Accuracy comes from the test part, or from predictions in five parts of the images.
 
     Args:
-        plan: of :func:`planned`; its blank model learns.
+        model: an untrained model, which learns.
+        place: folder or table.
+        found: its images, of which copies are left out.
         shards: number of parts, each learned by a worker.
         how: executor of the workers.
-        console: console for their ends.
+        console: console for warnings and the ends of the workers.
         progress: called with the number of images so far, and of all.
 
     Raises:
         RunError: a file that cannot be read, or a fault in a shard.
     """
-    model, n = plan.blank, len(plan.images)
+    lines = _Lines(console or Console(quiet=True))
+    images, labels = _distinct(found)
+    n = len(images)
+    if n < len(found.train):
+        lines.say(f"warning: {len(found.train) - n} copies of other images are left out")
     if shards == 1:
-        model.learn(plan.images, plan.labels, progress=progress)
+        model.learn(images, labels, progress=progress)
     else:
-        lines = _Lines(console or Console(quiet=True))
-        _learn_in_shards(plan, min(shards, n), how or Launching(), lines)
+        _learn_in_shards(model, images, labels, min(shards, n), how or Launching(), lines)
     assert model.ledger is not None
     learned = digest(model.ledger.hashes)
-    event = Event(what=f"trained on {n} images of {plan.place}", images=n, digest=learned)
+    event = Event(what=f"trained on {n} images of {place}", images=n, digest=learned)
     model.card = model.card.model_copy(update={"history": [event]})
-    if plan.tested:
-        model.take_accuracy(model.evaluate(plan.place))
+    if len(found.test):
+        model.take_accuracy(model.evaluate(place))
     return model
 
 
@@ -212,29 +188,41 @@ class ShardJob(Job):
 
 
 @dataclass
-class _Lines(Display):
+class _Lines:
     """A line for each shard that ends."""
 
     console: Console
 
+    def begin(self, number: int, label: str) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False)
+
     def end(self, number: int, how: str) -> None:
-        self.console.print(f"shard {number} {how}", highlight=False)
+        self.say(f"shard {number} {how}")
 
 
-def _learn_in_shards(plan: Plan, shards: int, how: Launching, lines: Display) -> None:
+def _learn_in_shards(
+    model: Model,
+    images: Sequence[ImageFile],
+    labels: Sequence[Sequence[str]],
+    shards: int,
+    how: Launching,
+    lines: Display,
+) -> None:
     """Learn the images in parts, and add the sums of the parts; all machines see ``MODELS``."""
-    place = MODELS / f".{plan.place.name}.shards"
-    shutil.rmtree(place, ignore_errors=True)  # of a killed command
-    place.mkdir(parents=True)
-    try:
-        blank, home = plan.blank.save(place / "blank"), str(Path.cwd())
+    MODELS.mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix=".shards", dir=MODELS, ignore_cleanup_errors=True) as folder:
+        place, home = Path(folder), str(Path.cwd())
+        blank = model.save(place / "blank")
         jobs = []
         for k in range(1, shards + 1):
-            images, labels = plan.images[k - 1 :: shards], plan.labels[k - 1 :: shards]
-            jobs.append(ShardJob(k, f"shard {k}", home, blank, images, labels, place / str(k)))
+            part = images[k - 1 :: shards], labels[k - 1 :: shards]
+            jobs.append(ShardJob(k, f"shard {k}", home, blank, *part, place / str(k)))
         if how.kind == "local" and how.jobs is None:
             how = replace(how, jobs=min(shards, cores()))
-        device, threads = str(plan.blank.network.seen.device), torch.get_num_threads()
+        device, threads = str(model.network.seen.device), torch.get_num_threads()
         queued = queue_of(jobs, how, lines, device=device, out=MODELS, threads=threads)
         with queued as queue, stop_requests() as request:
             for _, fault in queue.ends(request):
@@ -242,6 +230,4 @@ def _learn_in_shards(plan: Plan, shards: int, how: Launching, lines: Display) ->
                     raise fault
             request.obey()
         for job in jobs:
-            plan.blank.merge(Model.load(job.out, device=device))
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+            model.merge(Model.load(job.out, device=device))
