@@ -14,7 +14,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli.proposal import POINTS, every_for, recipe_for, tasks_for
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.trained.training import PHOTOS, backbone_for, warnings_on
+from cl_prompts.experiments.trained.training import PHOTOS, backbone_for
 from tests.experiments.own_photos import photo, photos
 
 
@@ -168,8 +168,5 @@ def test_tasks_and_backbone_follow_classes_and_images(tmp_path: Path) -> None:
             photo(tmp_path / "small" / name / f"{i}.png", first + i, (32, 32), colour=True)
     small = surveyed(tmp_path / "small")
     assert backbone_for(small, None) == (PHOTOS, 98)
-    assert warnings_on(small) == []
-    (said,) = warnings_on(small, "glyph_vit_tiny")
-    assert f"Use --backbone {PHOTOS}" in said
     recipe = yaml.safe_load(recipe_for(small, "x", weights=tmp_path / "w.pth"))
     assert recipe["backbone"]["weights"] == str(tmp_path / "w.pth")

@@ -71,7 +71,6 @@ def init(
     """
     from cl_prompts.datasets.survey import name_of, survey
     from cl_prompts.experiments.cli.proposal import recipe_for
-    from cl_prompts.experiments.trained.training import warnings_on
 
     name = name_of(place) if out is None else recipe_label(str(out))
     out = out or Path(f"{name}.yaml")
@@ -85,7 +84,7 @@ def init(
         check_backbone(backbone)
     with outcomes.progress("image files opened") as progress:
         found = survey(place, test_percent=test_percent, seed=seed, progress=progress)
-    for line in (*found.lines(), *warnings_on(found, backbone)):
+    for line in found.lines():
         print(line)
     files.replace(out, [recipe_for(found, name, backbone, weights).encode()])
     print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,16 +14,16 @@ from cl_prompts.experiments.cli import outcomes
 from cl_prompts.experiments.executors.launching import MOST_JOBS, Kind, Launching
 from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.trained import MODELS
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.trained.evaluating import Assessment
+    from cl_prompts.experiments.recipes.run_config import RunConfig
     from cl_prompts.experiments.trained.model import Model
 
-#: parent of models that are apart from a run
-MODELS = Path("models")
+_STOPPED = "stopped before the model was written: the same command begins anew"
 
 
-@stop_says("stopped before the model was written: the same command begins anew")
+@stop_says(_STOPPED)
 def train(
     place: Path,
     *,
@@ -53,46 +55,33 @@ def train(
         device: where to compute (default: a GPU if there is one).
         force: replace an existing model of this name.
     """
-    from cl_prompts.checks import is_one_name, whole_number
-    from cl_prompts.datasets.survey import name_of
+    from cl_prompts.checks import whole_number
+    from cl_prompts.datasets.survey import name_of, survey
 
-    chosen = name or name_of(place)
-    if not is_one_name(chosen):
-        raise InputError(f"name is {chosen!r}: give a name without folders")
-    out = MODELS / chosen
+    out = MODELS / (name or name_of(place))
     if out.exists() and not force:
         raise InputError(f"{out} exists already: choose another --name, or replace it with --force")
     whole_number("--shards", shards, 1, MOST_JOBS)
     if shards == 1 and (executor, jobs) != (None, None):
         raise InputError("--executor and --jobs are for the workers of --shards: give --shards too")
-    from cl_prompts.experiments.trained.training import planned, trained
+    from cl_prompts.experiments.trained.evaluating import worst_confusions
+    from cl_prompts.experiments.trained.training import trained, untrained
 
     with outcomes.progress("image files opened") as opened:
-        plan = planned(
-            place,
-            backbone=backbone,
-            weights=weights,
-            precision=precision,
-            keep_features=keep_features,
-            device=device,
-            progress=opened,
-        )
-    for line in plan.lines:
+        found = survey(place, progress=opened, whole=True)
+    for line in found.lines():
         print(line)
-    how = Launching(executor or "local", jobs)
+    asked: Any = {"backbone": backbone, "weights": weights, "precision": precision}
+    model = untrained(found, **asked, keep_features=keep_features, device=device)
+    vit = model.card.backbone
+    print(f"{vit.name} at {vit.image_size} px, {vit.precision}")
+    more: Any = {"how": Launching(executor or "local", jobs), "console": outcomes.console_of()}
     with outcomes.progress("images learned") as learned:
-        model, found = trained(
-            plan,
-            shards=shards,
-            how=how,
-            console=outcomes.console_of(),
-            folder=MODELS,
-            progress=learned,
-        )
-    model.save(out, replace=True)
-    _say_saved(model, out)
-    for line in _confusions(model, found):
-        print(line)
+        trained(model, place, found, shards=shards, progress=learned, **more)
+    _save(model, out)
+    confusion = None if model.assessment is None else model.assessment.confusion
+    if confusion is not None and (pairs := worst_confusions(confusion, model.classes)):
+        print(f"confused: {', '.join(pairs)}")
     again = quote(str(out))
     print(f"next: cl-prompts predict {again} IMAGE, cl-prompts learn {again} FOLDER")
     print(f"      cl-prompts evaluate {again} FOLDER")
@@ -126,18 +115,13 @@ def predict(
     outcomes.print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
 
 
-def evaluate(
-    model: Path, place: Path, *, trust_code: bool = False, out: Path | None = None
-) -> None:
+def evaluate(model: Path, place: Path, *, trust_code: bool = False) -> None:
     """Score a model on labelled images, without training.
 
     Args:
         place: labelled images, laid out as for init; only a test part counts if there is one.
-        out: CSV file for the confusion matrix.
     """
-    outcomes.check_out(out)
-    loaded = _loaded(model, trust_code)
-    found = loaded.evaluate(place)
+    found = _loaded(model, trust_code).evaluate(place)
     rows = []
     for row in (found.total, *found.by_class):
         value, low, high = (f"{100 * number:.1f}" for number in (row.value, row.low, row.high))
@@ -146,8 +130,6 @@ def evaluate(
     outcomes.console_of().print(outcomes.table(headings, rows, right=headings[1:4]))
     for name, images in found.unknown.items():
         print(f"left out: class {name!r} ({images} images), which the model does not know")
-    if out is not None:
-        outcomes.print_or_write(found.confusion_csv(loaded.classes), out)
 
 
 def learn(
@@ -179,23 +161,24 @@ def learn(
     from cl_prompts.experiments.trained.hub import folder_of
 
     card = read_card(folder_of(model), trust_code)
-    if not card.sums and (model / "config.yaml").is_file():
-        share = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
-        _continue_run(model, place, settings, share, dry_run, out or Path("runs"), command_line)
+    if not card.per_class and (model / "config.yaml").is_file():
+        share: Any = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
+        run = _next_run(model, place, settings, **share)
+        if not dry_run:
+            _train(run, out or Path("runs"), command_line)
         return
     if settings or dry_run:
         raise InputError(f"settings and --dry-run are for runs, and {model} is added to")
-    where = _target(model, out, in_place=in_place)
-    loaded = _loaded(model, trust_code)
-    tests = test or _test_part(place)
-    before = None if tests is None else loaded.evaluate(tests)
-    known = set(loaded.classes)
-    with outcomes.progress("images learned") as learned:
-        loaded.learn(place, progress=learned)
-    new = [name for name in loaded.classes if name not in known]
-    print(loaded.card.history[-1].what + (f"; new: {', '.join(new)}" if new else ""))
+    from cl_prompts.experiments.trained.evaluating import TEST
+
+    own = place if any((place / part).exists() for part in TEST) else None
     # The test part of the new images alone says little about all classes.
-    _finish(loaded, where, tests, before, record=test is not None)
+    with _change(model, out, in_place, test or own, trust_code, record=test is not None) as loaded:
+        known = set(loaded.classes)
+        with outcomes.progress("images learned") as learned:
+            loaded.learn(place, progress=learned)
+        new = [name for name in loaded.classes if name not in known]
+        print(loaded.card.history[-1].what + (f"; new: {', '.join(new)}" if new else ""))
 
 
 def merge(
@@ -215,12 +198,9 @@ def merge(
     first, *others = models
     if not others:
         raise InputError("merge needs two or more models")
-    where = _target(first, out or MODELS / "merged", in_place=False)
-    loaded = _loaded(first, trust_code)
-    before = None if test is None else loaded.evaluate(test)
-    for other in others:
-        loaded.merge(_loaded(other, trust_code))
-    _finish(loaded, where, test, before)
+    with _change(first, out or MODELS / "merged", False, test, trust_code) as loaded:
+        for other in others:
+            loaded.merge(_loaded(other, trust_code))
 
 
 def forget(
@@ -242,16 +222,9 @@ def forget(
         in_place: replace the model instead of writing a new one.
         out: folder of the new model.
     """
-    where = _target(model, out, in_place=in_place)
-    loaded = _loaded(model, trust_code)
-    before = None if test is None else loaded.evaluate(test)
-    known = loaded.classes
-    loaded.forget(place, class_name=class_)
-    gone = [name for name in known if name not in loaded.classes]
-    event = loaded.card.history[-1]
-    classes = f", with them class {', '.join(gone)}" if gone and class_ is None else ""
-    print(f"{event.what}{classes}; {event.images} remain")
-    _finish(loaded, where, test, before)
+    with _change(model, out, in_place, test, trust_code) as loaded:
+        event = loaded.forget(place, class_name=class_).card.history[-1]
+        print(f"{event.what}; {event.images} remain")
 
 
 def export(
@@ -273,15 +246,14 @@ def export(
         raise InputError("give one of --torch and --onnx")
     out = out or model / ("model.onnx" if onnx else "model.pt2")
     files.check_place(out)
-    from cl_prompts.experiments.trained.exporting import Form, script
-    from cl_prompts.experiments.trained.exporting import export as exported
+    from cl_prompts.experiments.trained import exporting
 
     # A program keeps the device that it was traced on.
     loaded = _loaded(model, trust_code, device="cpu")
-    form: Form = "onnx" if onnx else "torch"
-    exported(loaded, out, form)
+    form: exporting.Form = "onnx" if onnx else "torch"
+    exporting.export(loaded, out, form)
     print(f"wrote {out}. To label an image of 8 bits per colour, without transparency:\n")
-    print(script(loaded, out, form))
+    print(exporting.script(loaded, out, form))
 
 
 def push(model: Path, name: str, *, public: bool = False) -> None:
@@ -291,14 +263,12 @@ def push(model: Path, name: str, *, public: bool = False) -> None:
         name: of the repository, such as user/digits-mvp.
         public: make a new repository public (default: private).
     """
+    from cl_prompts.experiments.trained import hub
     from cl_prompts.experiments.trained.card import read_card
-    from cl_prompts.experiments.trained.hub import folder_of
-    from cl_prompts.experiments.trained.hub import push as pushed
 
-    folder = folder_of(model)
-    address, names = pushed(folder, read_card(folder, trust_code=True), name, public=public)
-    print(f"pushed {', '.join(names)}")
-    print("check them there: they contain names of folders, and hashes and features of images")
+    folder = hub.folder_of(model)
+    address = hub.push(folder, read_card(folder, trust_code=True), name, public=public)
+    print("check the files there: they contain names of folders, hashes and features of images")
     print(f"commit: {address}; in Python: Model.load({'hf://' + name!r})")
 
 
@@ -316,84 +286,79 @@ def _loaded(place: Path, trust_code: bool, device: str = "auto") -> Model:
 
 def _target(model: Path, out: Path | None, *, in_place: bool) -> Path:
     """Return the folder to write, before any work."""
-    from cl_prompts.experiments.trained.hub import folder_of
-
+    is_run = (model / "config.yaml").is_file()
+    if in_place and out is not None:
+        raise InputError("give either --out or --in-place")
+    if in_place and is_run:
+        raise InputError("the model of a run stays as the run made it: leave --in-place out")
     if in_place:
-        if out is not None:
-            raise InputError("give either --out or --in-place")
-        if (model / "config.yaml").is_file():
-            raise InputError("the model of a run stays as the run made it: leave --in-place out")
-        return folder_of(model)
+        return model
     if out is None:
-        is_run = (model / "config.yaml").is_file()
         stem = model.resolve().parent.parent.name if is_run else model.name
-        numbers = (n for n in range(2, 10**6) if not (MODELS / f"{stem}-{n}").exists())
-        return MODELS / f"{stem}-{next(numbers)}"
+        places = (MODELS / f"{stem}-{n}" for n in itertools.count(2))
+        return next(place for place in places if not place.exists())
     if out.exists():
         raise InputError(f"{out} exists already: choose another --out")
     return out
 
 
-def _test_part(place: Path) -> Path | None:
-    from cl_prompts.experiments.trained.evaluating import TEST
+@contextmanager
+def _change(
+    model: Path,
+    out: Path | None,
+    in_place: bool,
+    tests: Path | None,
+    trust_code: bool,
+    *,
+    record: bool = True,
+) -> Iterator[Model]:
+    """Load a model to change; evaluate it before and after, save it, and say how it changed.
 
-    return place if any((place / part).exists() for part in TEST) else None
-
-
-@stop_says("stopped before the model was written: the same command begins anew")
-def _finish(
-    model: Model, out: Path, tests: Path | None, before: Assessment | None, *, record: bool = True
-) -> None:
-    """Evaluate a changed model, save it, and say how it changed; ``record`` the accuracy."""
-    if tests is not None and before is not None:
+    Args:
+        model, out, in_place, trust_code: as given to the command.
+        tests: labelled images to evaluate on.
+        record: whether the accuracy on them becomes that of the model.
+    """
+    where = _target(model, out, in_place=in_place)
+    with stop_says(_STOPPED):
         from cl_prompts.experiments.results.history import BEFORE_AFTER
-        from cl_prompts.experiments.trained.evaluating import changes
+        from cl_prompts.experiments.trained.evaluating import NoKnownClass, changes
 
-        after = model.evaluate(tests)
-        if record:
-            model.take_accuracy(after)
-        rows = [row.texts for row in changes(before, after)]
-        table = outcomes.table(BEFORE_AFTER, rows, right=BEFORE_AFTER[1:])
-        outcomes.console_of().print(table)
+        loaded, before = _loaded(model, trust_code), None
+        with suppress(NoKnownClass):
+            before = None if tests is None else loaded.evaluate(tests)
+        yield loaded
+        if tests is not None:
+            after = loaded.evaluate(tests)
+            if record:
+                loaded.take_accuracy(after)
+            rows = [row.texts for row in changes(before, after)]
+            table = outcomes.table(BEFORE_AFTER, rows, right=BEFORE_AFTER[1:])
+            outcomes.console_of().print(table)
+        _save(loaded, where)
+
+
+def _save(model: Model, out: Path) -> None:
     model.save(out, replace=True)
-    _say_saved(model, out)
-
-
-def _say_saved(model: Model, out: Path) -> None:
     how = "" if model.card.accuracy is None else f" ({model.card.accuracy.how})"
     print(f"{out}: {model}{how}")
 
 
-def _confusions(model: Model, found: Assessment | None) -> list[str]:
-    """Return a line on the most frequent confusions."""
-    from cl_prompts.experiments.trained.evaluating import worst_confusions
-
-    confusion = model.confusion if found is None else found.confusion
-    pairs = [] if confusion is None else worst_confusions(confusion, model.classes)
-    return [f"confused: {', '.join(pairs)}"] if pairs else []
-
-
-def _continue_run(
-    parent: Path,
-    place: Path,
-    settings: Sequence[str],
-    share: dict[str, Any],
-    dry_run: bool,
-    out: Path,
-    command_line: str,
-) -> None:
-    """Train the model of a finished run on further images, as a new run."""
+def _next_run(parent: Path, place: Path, settings: Sequence[str], **share: Any) -> RunConfig:
+    """Return the settings of a run that continues a finished one on further images."""
     from cl_prompts.experiments.runner.continuing import prepared
 
     with outcomes.progress("image files opened") as opened:
         run, lines = prepared(parent, place, settings, progress=opened, **share)
-    for line in lines:
-        print(line)
-    if not dry_run:
-        from cl_prompts.experiments.runner.running import run_all
+    print("\n".join(lines))
+    return run
 
-        console = outcomes.console_of()
-        (folder,) = run_all([run], out=out, console=console, command=command_line)
-        outcomes.conclude([folder], None, console)
-        console.print(outcomes.before_after_table(folder))
-        print(outcomes.next_steps([folder]))
+
+def _train(run: RunConfig, out: Path, command_line: str) -> None:
+    from cl_prompts.experiments.runner.running import run_all
+
+    console = outcomes.console_of()
+    (folder,) = run_all([run], out=out, console=console, command=command_line)
+    outcomes.conclude([folder], None, console)
+    console.print(outcomes.before_after_table(folder))
+    print(outcomes.next_steps([folder]))

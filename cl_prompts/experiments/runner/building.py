@@ -33,7 +33,7 @@ from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_s
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.tracking.loggers import logger_class
-from cl_prompts.experiments.trained.card import Sizes, make_strategy
+from cl_prompts.experiments.trained.card import make_strategy
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
@@ -176,7 +176,6 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     first = own if settings.parent is None else tuple(settings.parent.first)
     boundaries = settings.options.get("boundaries")
     announced = bool(split.boundaries if boundaries is None else boundaries)
-    sizes = Sizes(first[0], data.multi_label, first[1], announced)
     options = dict(settings.options)
     if train.is_plain and options.get("views") is None:
         options["views"] = 1  # so that frozen features are computed once
@@ -186,7 +185,9 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
         settings.strategy,
         options,
         backbone,
-        sizes,
+        first[0],
+        multi_label=data.multi_label,
+        n_tasks=first[1] if announced else None,
         device=settings.device,
         seed=settings.seed,
         plugins=[anytime] if sample is None else [anytime, sample],

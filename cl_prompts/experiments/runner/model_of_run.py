@@ -28,7 +28,6 @@ from cl_prompts.experiments.trained.ledger import Ledger, digest
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.intervals import wilson
-from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.user_code import is_dotted
 
 
@@ -66,7 +65,6 @@ def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
         first=list(run.first),
         announced=run.announced,
         per_class=[] if ledger is None else ledger.per_class(n_classes),
-        fixed=_fixed(run, ledger) if isinstance(model, PrototypeViT) else "",
         calibration=_calibration(run),
         accuracy=_accuracy(run),
         history=[event],
@@ -78,17 +76,6 @@ def _images(run: Run) -> Images:
     if is_dotted(name):
         return Images(dataset=name, crop=None)
     return Images(dataset=name, crop=arguments.get("crop"))
-
-
-def _fixed(run: Run, ledger: Ledger | None) -> str:
-    """Return why no images can be added to the sums of a closed-form method; empty if they can."""
-    reason = not_sums(run.strategy.model.head)
-    if reason is None and ledger is None:
-        reason = (
-            "its images were augmented or read by own code. Train it on image files with"
-            " augment=false"
-        )
-    return reason or ""
 
 
 def ledger_of(run: Run) -> Ledger | None:
@@ -113,7 +100,7 @@ def ledger_of(run: Run) -> Ledger | None:
     order = np.argsort(sampled)
     values = features.cpu().numpy()[order]
     hashes = [train.content(row) for row in rows.tolist()]
-    return Ledger.of(hashes, labels, sampled[order], values)
+    return Ledger(hashes, labels, sampled[order], values)
 
 
 def _calibration(run: Run) -> Calibration:
@@ -128,7 +115,7 @@ def _calibration(run: Run) -> Calibration:
         evaluator.images -= sum(map(len, parts))
         found = confidence(torch.cat(parts) / temperature)
     sure = found[found.isfinite()].sort().values.tolist()
-    return Calibration(temperature=temperature, confidence=sure, how="test images")
+    return Calibration(temperature=temperature, confidence=sure)
 
 
 def _accuracy(run: Run) -> Accuracy | None:

@@ -4,3 +4,8 @@
 user's images, ``exporting`` writes files that need no cl-prompts, ``hub`` shares models on the
 Hugging Face hub.
 """
+
+from pathlib import Path
+
+#: parent of models that are apart from a run
+MODELS = Path("models")

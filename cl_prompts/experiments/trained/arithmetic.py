@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from cl_prompts.closed_form.held_out_scores import learn
+from cl_prompts.closed_form.held_out_scores import held_out_scores, learn
 from cl_prompts.closed_form.sums import rearranged, zero
-from cl_prompts.datasets.classes import alike
+from cl_prompts.datasets.classes import alike, label_matrix
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import file_hash, pixels_hash
 from cl_prompts.datasets.transforms import ImageTransform
 from cl_prompts.errors import InputError, RunError, first_of
-from cl_prompts.experiments.trained.card import Card
-from cl_prompts.experiments.trained.ledger import Ledger, hashes_of
+from cl_prompts.experiments.trained.card import Calibration, Card
+from cl_prompts.experiments.trained.evaluating import Assessment, assessment
+from cl_prompts.experiments.trained.ledger import Ledger, hashes_of, uniform
 from cl_prompts.experiments.trained.predicting import image_files
+from cl_prompts.metrics.confidence import confidence, temperature_of
 from cl_prompts.models.prototype import PrototypeViT
 
 #: an image: a file, or a tensor (3, size, size) in [0, 1]
@@ -133,19 +136,15 @@ class Sums:
         """
         classes = [*self.classes, *sorted({n for own in names for n in own} - {*self.classes})]
         check_classes(classes)
-        hashes = hashes_of([content_of(item) for item in items])
+        hashes = contents_of(items)
         self.check_new(hashes, items)
         part = self.empty(classes)
-        column = {name: place for place, name in enumerate(classes)}
         if self.network.multi_label:
-            targets = np.zeros((len(names), len(classes)), np.int8)
-            for row, own in enumerate(names):
-                targets[row, [column[name] for name in own]] = 1
+            targets = label_matrix(names, classes).astype(np.int8)
         else:
+            column = {name: place for place, name in enumerate(classes)}
             targets = np.array([column[name] for (name,) in names], dtype=np.int64)
-        kept = np.arange(len(items))
-        if most is not None and len(items) > most:
-            kept = np.sort(np.random.default_rng(len(items)).permutation(len(items))[:most])
+        kept = uniform(len(items), most, len(items))
         stored = []
         for start in range(0, len(items), BATCH):
             some = slice(start, start + BATCH)
@@ -163,13 +162,8 @@ class Sums:
             items: the images.
             every: refuse images that were not learned.
         """
-        hashes = hashes_of([content_of(item) for item in items])
+        hashes = contents_of(items)
         places = self.ledger.places(hashes).tolist()
-        for number, item in enumerate(items):
-            if places[number] < 0 and not isinstance(item, Tensor):
-                # Of images in memory the ledger has hashes of pixels.
-                pixels = hashes_of([pixels_hash(decode(item))])
-                places[number] = int(self.ledger.places(pixels)[0])
         foreign = [number for number, place in enumerate(places) if place < 0]
         if foreign and every:
             which = first_of([named(items, number, hashes) for number in foreign], 2)
@@ -198,13 +192,39 @@ class Sums:
                 f"the features of {without} images to forget are not stored: give a folder that"
                 " contains these images"
             )
-        files = missing and not isinstance(given[missing[0]], Tensor)
-        transform = card.transform() if files else None
+        transform = card.transform_of([given[row] for row in missing])
         for start in range(0, len(missing), BATCH):
             some = missing[start : start + BATCH]
             new = features_of(self.network, [given[row] for row in some], transform)
             found |= dict(zip(some, new.cpu(), strict=True))
         return torch.stack([found[row] for row in rows.tolist()])
+
+    def calibrated(self) -> tuple[Calibration, Assessment | None]:
+        """Calibrate and assess by held-out scores of the stored sample of images.
+
+        Samples are sorted by content, so that the order of learning does not matter.
+        """
+        ledger, several = self.ledger, self.network.multi_label
+        order = np.lexsort(ledger.hashes[ledger.rows].T)
+        labels = torch.from_numpy(ledger.labels[ledger.rows[order]])
+        features = torch.from_numpy(ledger.features[order]).to(self.network.seen.device)
+        head = self.network.head
+        found = held_out_scores(head, features, labels, seed=0) if len(labels) else None
+        if found is None:
+            return Calibration(), None
+        wanted = labels[found.rows]
+        temperature, seen = None, None
+        if several:
+            seen, targets = self.network.seen.cpu(), (wanted > 0).long()
+        else:
+            targets = one_hot(wanted, len(self.classes))
+            # A class whose samples are all in one part has no score there.
+            scored = found.logits.gather(1, wanted[:, None])[:, 0].isfinite()
+            temperature = temperature_of(found.logits[scored], wanted[scored])
+        sure = confidence(found.logits / (temperature or 1.0), seen).sort().values
+        # With a single class it is infinite.
+        own = Calibration(temperature=temperature, confidence=sure[sure.isfinite()].tolist())
+        return own, assessment(found.logits, targets, self.classes, multi_label=several)
 
     def check_new(self, hashes: np.ndarray, items: Sequence[Item] = ()) -> None:
         """Refuse images that the model has learned, or that come twice."""
@@ -217,12 +237,10 @@ class Sums:
                 f" {named(items, again[0], hashes)}:"
                 f" {'leave them out' if len(items) else 'forget them in one of the models'}"
             )
-        first: dict[bytes, int] = {}
-        for row, content in enumerate(hashes):
-            other = first.setdefault(content.tobytes(), row)
-            if other != row:
-                copy, original = (named(items, place, hashes) for place in (row, other))
-                raise InputError(f"{copy} is a copy of {original}: leave one out")
+        _, first, content = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
+        for copy in np.setdiff1d(np.arange(n), first)[:1].tolist():
+            original = named(items, first[content.ravel()[copy]], hashes)
+            raise InputError(f"{named(items, copy, hashes)} is a copy of {original}: leave one out")
 
 
 def check_classes(classes: Sequence[str]) -> None:
@@ -249,17 +267,15 @@ def features_of(
     return features
 
 
-def input_of(item: Item, transform: ImageTransform | None) -> Tensor:
+def input_of(item: Any, transform: ImageTransform | None) -> Tensor:
     """Return the input of the network for an image."""
-    if isinstance(item, Tensor) or transform is None:
-        assert isinstance(item, Tensor)
-        return item
-    return transform(decode(item))
+    return item if transform is None else transform(decode(item))
 
 
-def content_of(item: Any) -> str:
-    """Return SHA-256 of an image, in hexadecimal: of its file, or of its size and pixels."""
-    return pixels_hash(item) if isinstance(item, Tensor) else file_hash(item)
+def contents_of(items: Sequence[Item]) -> np.ndarray:
+    """Return SHA-256 of each image, (n, 32): of its file, or of the size and pixels of a tensor."""
+    found = [pixels_hash(i) if isinstance(i, Tensor) else file_hash(i) for i in items]
+    return hashes_of(found)
 
 
 def named(items: Sequence[Item], row: int, hashes: np.ndarray) -> str:
@@ -284,14 +300,13 @@ def items_of(images: Images) -> list[Item]:
     return [str(path) if isinstance(path, Path) else path for path in images]
 
 
-def names_of(labels: Sequence[str | Sequence[str]]) -> list[list[str]]:
-    """Return the classes of each image."""
-    return [[own] if isinstance(own, str) else list(own) for own in labels]
-
-
-def check_labels(n: int, names: Sequence[Sequence[str]], *, multi_label: bool) -> None:
-    """Refuse labels that do not fit ``n`` images."""
-    if not n or n != len(names):
-        raise InputError(f"there are {n} images and {len(names)} labels: give one for each image")
+def names_of(
+    labels: Sequence[str | Sequence[str]], n: int, *, multi_label: bool
+) -> list[list[str]]:
+    """Return the classes of each of ``n`` images."""
+    if not n or n != len(labels):
+        raise InputError(f"there are {n} images and {len(labels)} labels: give one for each image")
+    names = [[own] if isinstance(own, str) else list(own) for own in labels]
     if not multi_label and any(len(own) != 1 for own in names):
         raise InputError("this model has exactly one label per image")
+    return names

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weight_files import weights_hash
-from cl_prompts.backbones.weights import check_at_hand, create_backbone
+from cl_prompts.backbones.weights import check_at_hand
 from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.registry import crop_of, fixed_transform
 from cl_prompts.datasets.transforms import ImageTransform
@@ -28,20 +30,15 @@ MODEL_FILE = "model.safetensors"
 IMAGES_FILE = "images.npz"
 MODEL_FILES = (CARD_FILE, MODEL_FILE, IMAGES_FILE)
 #: settings that change the training, not the model
-OF_TRAINING = {
-    *("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm", "compile"),
-    *("train_mb_size", "eval_mb_size", "buffer_batch_size", "train_epochs", "online_iter", "views"),
-    "training_scores",
-}
+_OF_TRAINING = re.compile(
+    "lr|schedule|new_optimizer|clip_norm|class_mask|loss_norm|compile|views|train_epochs|online_iter"
+    "|(train_mb|eval_mb|buffer_batch)_size|training_scores|.*_lr|.*weight_decay"
+)
 
 
 def of_model(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a strategy that define the model, without those of its training."""
-    return {
-        key: value
-        for key, value in options.items()
-        if key not in OF_TRAINING and not key.endswith(("_lr", "weight_decay"))
-    }
+    return {key: value for key, value in options.items() if not _OF_TRAINING.fullmatch(key)}
 
 
 class Part(BaseModel):
@@ -95,18 +92,17 @@ class Calibration(Part):
     Attributes:
         temperature: divides the logits; None if it could not be fitted.
         confidence: in held-out images of known classes, ascending.
-        how: where these images come from.
     """
 
     temperature: float | None = None
     confidence: list[float] = []
-    how: str = ""
 
 
 class Accuracy(Part):
     """Share of right answers, or mean average precision, with its 95 % interval.
 
     Attributes:
+        low, high: the interval; None for the mean average precision of a run.
         images: number of images behind it.
         how: "test images" or "5-fold".
     """
@@ -119,10 +115,9 @@ class Accuracy(Part):
     how: str
 
     def __str__(self) -> str:
-        name = "mAP " if self.measure == "mAP" else ""
-        if self.low is None or self.high is None:
-            return f"{name}{100 * self.value:.1f} %"
-        return f"{name}{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        ends = [f"{100 * end:.1f}" for end in (self.low, self.high) if end is not None]
+        interval = f" [{', '.join(ends)}]" if ends else ""
+        return f"{'mAP ' * (self.measure == 'mAP')}{100 * self.value:.1f} %{interval}"
 
 
 class Event(Part):
@@ -148,9 +143,8 @@ class Card(Part):
         settings: settings of the method that define the model, without those of its training.
         first: numbers of classes and tasks of the untrained model, from which it grew to those of
             ``classes`` and ``n_tasks``.
-        per_class: learned images of each class; empty if unknown.
+        per_class: learned images of each class; empty if images cannot be added.
         keep_features: whether the features of all learned images are stored.
-        fixed: why images cannot be added or removed; empty if they can.
     """
 
     format: Literal[1] = 1
@@ -166,7 +160,6 @@ class Card(Part):
     announced: bool
     per_class: list[int] = []
     keep_features: bool = False
-    fixed: str = ""
     calibration: Calibration = Calibration()
     accuracy: Accuracy | None = None
     history: list[Event] = []
@@ -176,37 +169,23 @@ class Card(Part):
         score = "" if self.accuracy is None else f", {self.accuracy}"
         return f"{label_of(self.method)}, {len(self.classes)} classes{images}{score}"
 
-    @property
-    def sums(self) -> bool:
-        """Whether images can be added to the model."""
-        return bool(self.per_class) and not self.fixed
-
-    def user_code(self) -> list[str]:
-        """Return the dotted names that loading the model imports."""
-        names = [self.method, *(self.settings.get("plugins") or {}), self.images.dataset]
-        return [name for name in names if is_dotted(name)]
-
-    def differences(self, other: Card) -> Iterator[tuple[str, object, object]]:
-        """Yield the settings of the model in which two cards differ, with both values."""
-        first, second = (dict(flat(card.described())) for card in (self, other))
-        for name in {**first, **second}:
-            if first.get(name) != second.get(name):
-                yield name, first.get(name), second.get(name)
-
     def described(self) -> dict[str, Any]:
-        """Return what two models need in common to be merged."""
+        """Return what two models need in common to be merged, by flat names."""
         own = self.images
         crop = own.dataset if is_dotted(own.dataset) else crop_of(own.dataset, own.crop)
         backbone = self.backbone.model_dump(exclude={"weights"})
-        return {"method": self.method, "crop": crop, "backbone": backbone, **self.settings}
+        found = {"method": self.method, "crop": crop, "backbone": backbone, **self.settings}
+        return dict(flat(found))
 
-    def transform(self) -> ImageTransform:
-        """Return the function that makes an input of a decoded image.
+    def transform_of(self, items: Sequence[object]) -> ImageTransform | None:
+        """Return the function that makes an input of a decoded image; None for tensors.
 
         Raises:
             InputError: only the user's own data set knows it.
         """
         own = self.images
+        if not items or isinstance(items[0], Tensor):
+            return None
         if is_dotted(own.dataset):
             raise InputError(
                 f"the transform of data set {own.dataset!r} is not known: give a tensor of images"
@@ -227,45 +206,34 @@ def read_card(folder: Path, trust_code: Trust = False) -> Card:
         run = (folder / "config.yaml").is_file()
         hint = f": finish the run with cl-prompts run --resume {folder}" if run else ""
         raise InputError(f"{folder} is not a model, it has no {CARD_FILE}{hint}")
+    text = files.read_text(file)
     try:
-        card = Card.model_validate_json(files.read_text(file))
+        card = Card.model_validate_json(text)
+        names = [card.method, *(card.settings.get("plugins") or {}), card.images.dataset]
+        check_trust(filter(is_dotted, names), trust_code)
+        check_at_hand(card.backbone.name, card.backbone.weights)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"{file} cannot be used: {where}: {first['msg']}") from error
-    try:
-        check_trust(card.user_code(), trust_code)
-        check_at_hand(card.backbone.name, card.backbone.weights)
     except InputError as error:
         raise InputError(f"{file} cannot be used: {error}") from error
     return card
 
 
-class Sizes(NamedTuple):
-    """Facts about a stream that the construction of a strategy needs."""
-
-    n_classes: int
-    multi_label: bool
-    n_tasks: int
-    announced: bool
-
-
-def strategy_of(card: Card, device: str) -> OnlineStrategy:
+def strategy_of(card: Card, backbone: FrozenViT, device: str) -> OnlineStrategy:
     """Build the untrained strategy of a model; global random generators do not change."""
-    own = card.backbone
+    n_classes, n_tasks = card.first
     with all_seeded(card.seed):
-        backbone = create_backbone(
-            own.name,
-            weights=own.weights,
-            image_size=own.image_size,
-            normalisation=own.normalisation,
-            precision=own.precision,
-            seed=card.seed,
-        )
-        n_classes, n_tasks = card.first
-        sizes = Sizes(n_classes, card.multi_label, n_tasks, card.announced)
         made = make_strategy(
-            card.method, card.settings, backbone, sizes, device=device, seed=card.seed
+            card.method,
+            card.settings,
+            backbone,
+            n_classes,
+            multi_label=card.multi_label,
+            n_tasks=n_tasks if card.announced else None,
+            device=device,
+            seed=card.seed,
         )
         made.grow(len(card.classes) - n_classes, card.n_tasks - n_tasks)
     return made
@@ -275,8 +243,10 @@ def make_strategy(
     method: str,
     options: Mapping[str, Any],
     backbone: FrozenViT,
-    sizes: Sizes,
+    n_classes: int,
     *,
+    multi_label: bool,
+    n_tasks: int | None,
     device: str,
     seed: int,
     plugins: Sequence[Any] = (),
@@ -287,7 +257,9 @@ def make_strategy(
         method: its name, short or dotted.
         options: its settings.
         backbone: the frozen ViT.
-        sizes: of the stream.
+        n_classes: number of classes.
+        multi_label: whether an image may have several classes.
+        n_tasks: number of tasks; None if it is not announced.
         device: where to compute.
         seed: of the strategy.
         plugins: plugins in front of those in ``options``.
@@ -298,18 +270,18 @@ def make_strategy(
     options = dict(options)
     accepted = strategy_class(method).settings()
     if "multi_label" in accepted:
-        options["multi_label"] = sizes.multi_label
-    elif sizes.multi_label:
+        options["multi_label"] = multi_label
+    elif multi_label:
         able = [name for name in STRATEGIES if "multi_label" in strategy_class(name).settings()]
         raise InputError(
             f"strategy {method!r} is defined for one class per image, and these images have"
             f" several: use {', '.join(able)}"
         )
-    if "n_tasks" in accepted and sizes.announced:
-        options["n_tasks"] = sizes.n_tasks
+    if "n_tasks" in accepted and n_tasks is not None:
+        options["n_tasks"] = n_tasks
     return strategy_class(method)(
         backbone=backbone,
-        n_classes=sizes.n_classes,
+        n_classes=n_classes,
         device=device,
         evaluator=None,
         plugins=[*plugins, *make_plugins(options.pop("plugins", None) or {})],

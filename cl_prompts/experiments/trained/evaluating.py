@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +17,14 @@ from cl_prompts.datasets.folders import class_folders, holds_domains, scan_image
 from cl_prompts.datasets.hub import hub_options, labelled_rows
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.experiments.results.history import BeforeAfter, group
-from cl_prompts.experiments.run_folder.files import csv_text
 from cl_prompts.metrics.intervals import wilson
 from cl_prompts.metrics.multi_label import average_precision
 
 _RESAMPLES = 200
-_INTERVAL = (0.025, 0.975)
+
+
+class NoKnownClass(InputError):
+    """Labelled images of which the model knows no class."""
 
 
 class Score(NamedTuple):
@@ -46,29 +48,25 @@ class Assessment(NamedTuple):
     """Scores of a model on labelled images.
 
     Attributes:
-        measure: "accuracy", or with several labels per image "average precision".
         total: score on all images, or the mean over classes.
         by_class: one score for each class that the images show.
-        unknown: number of images of each class that the model does not know; they are left out.
         confusion: (classes, classes) counts of labels by answers; None with several labels.
+        unknown: number of images of each class that the model does not know; they are left out.
 
     Example:
-        >>> Assessment("accuracy", Score("all", 1, 1, 0, 1), [], {"emu": 3}, None).unknown
-        {'emu': 3}
+        >>> Assessment(Score("all", 1, 1, 0, 1), []).measure
+        'average precision'
     """
 
-    measure: str
     total: Score
     by_class: Sequence[Score]
-    unknown: dict[str, int]
-    confusion: Tensor | None
+    confusion: Tensor | None = None
+    unknown: Mapping[str, int] = {}
 
-    def confusion_csv(self, classes: Sequence[str]) -> str:
-        """The confusion matrix as CSV: one row for each label, one column for each answer."""
-        if self.confusion is None:
-            raise InputError("images with several labels have no confusion matrix: leave out --out")
-        rows = zip(classes, self.confusion.tolist(), strict=True)
-        return csv_text([["label", *classes], *([name, *counts] for name, counts in rows)])
+    @property
+    def measure(self) -> str:
+        """Name of the scores: with several labels per image average precision."""
+        return "average precision" if self.confusion is None else "accuracy"
 
 
 #: parts of a folder that are learned, and those that are evaluated on
@@ -85,13 +83,16 @@ def labelled_images(
         place: a folder of ``<class>/*`` or ``<domain>/<class>/*``, or one that contains one of
             ``parts``; or a table of ``path,label;label``; or a data set of the Hugging Face hub,
             see :func:`~cl_prompts.datasets.hub.hub_options`.
-        parts: names of folders and tables that are read alone, if there is one.
+        parts: names of folders and tables that are read alone, if there is one; those of
+            ``TRAINING`` also choose the training images of a data set of the hub.
 
     Raises:
         InputError: there are no such images.
     """
     on_hub = hub_options(place)
     if on_hub:
+        if parts is TRAINING:
+            on_hub["test_split"] = on_hub.get("train_split", "train")
         return labelled_rows(on_hub)
     for part in parts:
         if (place / part).exists():
@@ -110,29 +111,18 @@ def labelled_images(
     return found.files, [[folders[position].name] for position in found.labels]
 
 
-class Labelled(NamedTuple):
-    """Image files of known classes.
-
-    Attributes:
-        files: of the images.
-        targets: zeros and ones (n, classes).
-        unknown: number of images of each other class; they are left out.
-
-    Example:
-        >>> Labelled(["a.jpg"], torch.tensor([[0, 1]]), {}).targets.argmax(dim=1).tolist()
-        [1]
-    """
-
-    files: Sequence[ImageFile]
-    targets: Tensor
-    unknown: dict[str, int]
-
-
-def known_images(place: Path, classes: Sequence[str], *, multi_label: bool) -> Labelled:
+def known_images(
+    place: Path, classes: Sequence[str], *, multi_label: bool
+) -> tuple[list[ImageFile], Tensor, Counter[str]]:
     """Read labelled images of a model's classes, see :func:`labelled_images`.
 
+    Returns:
+        Files, their targets (n, classes) of zeros and ones, and the number of images of each other
+        class, which are left out.
+
     Raises:
-        InputError: no such images, none of a known class, or an image without exactly one label.
+        InputError: no such images, or an image without exactly one label.
+        NoKnownClass: none of a known class.
     """
     files, labels = labelled_images(place)
     if not multi_label and any(len(own) != 1 for own in labels):
@@ -141,14 +131,13 @@ def known_images(place: Path, classes: Sequence[str], *, multi_label: bool) -> L
     kept = [i for i, own in enumerate(labels) if not own or any(name in classes for name in own)]
     if not any(labels[i] for i in kept):
         theirs, ours = first_of(unknown, 5), first_of(classes, 5)
-        raise InputError(f"no class of {place} ({theirs}) is a class of the model ({ours})")
+        raise NoKnownClass(f"no class of {place} ({theirs}) is a class of the model ({ours})")
     known = [[name for name in labels[i] if name in classes] for i in kept]
-    targets = torch.from_numpy(label_matrix(known, classes))
-    return Labelled([files[i] for i in kept], targets, dict(unknown))
+    return [files[i] for i in kept], torch.from_numpy(label_matrix(known, classes)), unknown
 
 
 def assessment(
-    scores: Tensor, images: Labelled, classes: Sequence[str], *, multi_label: bool
+    scores: Tensor, targets: Tensor, classes: Sequence[str], *, multi_label: bool
 ) -> Assessment:
     """Score predictions.
 
@@ -156,52 +145,54 @@ def assessment(
 
     Args:
         scores: (n, classes) of the images.
-        images: with their labels.
+        targets: zeros and ones (n, classes).
         classes: names of the columns.
         multi_label: whether an image may have several classes.
     """
     if multi_label:
-        return _precisions(scores, images.targets, classes, images.unknown)
-    rows = images.targets.argmax(dim=1)
-    confusion = confusion_of(rows, scores.argmax(dim=1), len(classes))
+        return _precisions(scores, targets, classes)
+    n = len(classes)
+    pairs = targets.argmax(dim=1) * n + scores.argmax(dim=1)
+    confusion = pairs.bincount(minlength=n * n).view(n, n)
     by_class = [
         _share(name, int(own[c]), int(own.sum()), confused(own, c, classes))
         for c, (name, own) in enumerate(zip(classes, confusion, strict=True))
         if own.any()
     ]
-    total = _share("all images", int(confusion.trace()), len(rows))
-    return Assessment("accuracy", total, by_class, images.unknown, confusion)
+    total = _share("all images", int(confusion.trace()), len(targets))
+    return Assessment(total, by_class, confusion)
 
 
-def changes(before: Assessment, after: Assessment) -> list[BeforeAfter]:
+def changes(before: Assessment | None, after: Assessment) -> list[BeforeAfter]:
     """Return the rows of a table of scores on the same images, before and after an operation.
 
     Images of classes that the model did not know count as wrong before.
+
+    Args:
+        before: None if the model knew none of the classes.
+        after: scores of the changed model.
     """
-    known = {row.name: row for row in before.by_class}
-    rows = []
-    for row in after.by_class:
-        earlier = known.pop(row.name, None)
-        value = None if earlier is None else earlier.value
-        rows.append(BeforeAfter(row.name, value, row.value, row.images))
+    known = {} if before is None else {row.name: row for row in before.by_class}
+    old = [
+        BeforeAfter(row.name, known.pop(row.name).value, row.value, row.images)
+        for row in after.by_class
+        if row.name in known
+    ]
+    names = {row.name for row in old}
+    new = [
+        BeforeAfter(row.name, None, row.value, row.images)
+        for row in after.by_class
+        if row.name not in names
+    ]
     gone = [BeforeAfter(row.name, row.value, None, row.images) for row in known.values()]
-    new = [row for row in rows if row.before is None]
-    first: float | None = before.total.value
-    if after.measure == "accuracy":
-        first = before.total.value * before.total.images / after.total.images
-    elif new:
-        first = None  # a mean over other classes
-    total = BeforeAfter(after.total.name, None if gone else first, after.total.value, 0)
-    groups = [("classes known before", [r for r in rows if r.before is not None])]
-    groups += [("new classes", new)] if new else []
+    total = after.total
+    first = None
+    # A mean over other classes cannot be compared.
+    if before is not None and not gone and (after.confusion is not None or not new):
+        first = before.total.value * before.total.images / total.images
+    groups = (("classes known before", old), ("new classes", new))
     means = [group(name, some) for name, some in groups if some]
-    return [total._replace(images=after.total.images), *means, *rows, *gone]
-
-
-def confusion_of(labels: Tensor, answers: Tensor, n_classes: int) -> Tensor:
-    """Count (classes, classes) labels by answers, both (n,)."""
-    counts = torch.zeros(n_classes, n_classes, dtype=torch.int64)
-    return counts.index_put_((labels, answers), torch.ones_like(labels), accumulate=True)
+    return [BeforeAfter(total.name, first, total.value, total.images), *means, *old, *new, *gone]
 
 
 def worst_confusions(confusion: Tensor, classes: Sequence[str], most: int = 3) -> list[str]:
@@ -227,15 +218,13 @@ def confused(answers: Tensor, own: int, classes: Sequence[str]) -> str:
     return ", ".join(f"{classes[c]} {answers[c]}" for c in wrong if answers[c])
 
 
-def _precisions(
-    scores: Tensor, targets: Tensor, classes: Sequence[str], unknown: dict[str, int]
-) -> Assessment:
+def _precisions(scores: Tensor, targets: Tensor, classes: Sequence[str]) -> Assessment:
     generator = torch.Generator().manual_seed(0)
     n = len(scores)
     draws = [torch.randint(n, (n,), generator=generator) for _ in range(_RESAMPLES)]
     found = torch.stack([average_precision(scores[rows], targets[rows]) for rows in draws])
     own = average_precision(scores, targets)
-    quantiles = torch.tensor(_INTERVAL, dtype=found.dtype)
+    quantiles = found.new_tensor([0.025, 0.975])
     low, high = found.nanquantile(quantiles, dim=0).tolist()
     by_class = [
         Score(name, int(targets[:, c].sum()), float(own[c]), low[c], high[c])
@@ -244,4 +233,4 @@ def _precisions(
     ]
     ends = found.nanmean(dim=1).nanquantile(quantiles).tolist()
     total = Score("mean over classes", n, float(own.nanmean()), *ends)
-    return Assessment("average precision", total, by_class, unknown, None)
+    return Assessment(total, by_class)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symbolic
+from torch.onnx import register_custom_op_symbolic
 from torch.onnx.symbolic_helper import parse_args
 from torchvision.transforms import InterpolationMode, v2
 
@@ -25,10 +25,6 @@ from cl_prompts.user_code import extra, is_dotted, label_of
 Form = Literal["torch", "onnx"]
 #: entry of an exported file with the facts for its use
 ABOUT = "about.json"
-_IMPORTS = (
-    "import json, {library}, torchvision.transforms.v2.functional as f\n"
-    "from PIL import Image, ImageOps"
-)
 _PACKAGES = "onnx onnxruntime"
 _BICUBIC = 3  # as torchvision's functions take it
 
@@ -36,16 +32,15 @@ _BICUBIC = 3  # as torchvision's functions take it
 def about(model: Model) -> dict[str, Any]:
     """Return facts for users of an exported model.
 
-    ``labels`` by column, ``image_size`` in pixels, order of ``channels``, range of ``pixels``,
-    ``several_labels`` per image, and the ``threshold`` for the score of each.
+    ``labels`` by column, ``image_size`` in pixels, range of ``pixels``, ``several_labels`` per
+    image, and the ``threshold`` for the score of each.
     """
     network = model.network
-    normalised = not network.backbone.normalises
+    raw = network.backbone.normalises
     return {
         "labels": list(model.classes),
         "image_size": model.card.backbone.image_size,
-        "channels": "RGB",
-        "pixels": "as the data set normalises them" if normalised else "0 to 1",
+        "pixels": "0 to 1" if raw else "as the data set normalises them",
         "several_labels": network.multi_label,
         # A logit of 0 is a probability of 0.5.
         "threshold": (network.score_threshold or 0.0) if network.multi_label else None,
@@ -55,36 +50,35 @@ def about(model: Model) -> dict[str, Any]:
 def script(model: Model, file: Path, form: Form) -> str:
     """Return Python code that labels an 8-bit opaque image with the exported model."""
     if form == "torch":
+        library, scores = "torch", "model(image[None])[0]"
+        labels = f'json.loads(files["{ABOUT}"])["labels"]'
         opened = [
-            _IMPORTS.format(library="torch"),
             f'files = {{"{ABOUT}": ""}}',
             f"model = torch.export.load({str(file)!r}, extra_files=files).module()",
         ]
-        labels = f'json.loads(files["{ABOUT}"])["labels"]'
-        scores = "model(image[None])[0]"
     else:
-        found = f'model.get_modelmeta().custom_metadata_map["{ABOUT}"]'
+        library, scores = "onnxruntime", 'model.run(None, {"images": image[None].numpy()})[0][0]'
+        labels, found = "labels", f'model.get_modelmeta().custom_metadata_map["{ABOUT}"]'
         opened = [
-            _IMPORTS.format(library="onnxruntime"),
             f"model = onnxruntime.InferenceSession({str(file)!r})",
             f'labels = json.loads({found})["labels"]',
         ]
-        labels = "labels"
-        scores = 'model.run(None, {"images": image[None].numpy()})[0][0]'
     facts = about(model)
-    chosen = f"print({labels}[{scores}.argmax()])"
+    chosen = f"{labels}[{scores}.argmax()]"
     if facts["several_labels"]:
         pairs = f"zip({labels}, {scores})"
-        chosen = f"print([label for label, z in {pairs} if z > {facts['threshold']}])"
-    return "\n".join([*opened, *_image(model), chosen])
+        chosen = f"[label for label, z in {pairs} if z > {facts['threshold']}]"
+    begin = f"import json, {library}, torchvision.transforms.v2.functional as f"
+    opener = "from PIL import Image, ImageOps"
+    return "\n".join([begin, opener, *opened, f"image = {_image(model)}", f"print({chosen})"])
 
 
-def _image(model: Model) -> list[str]:
-    """Return Python code that transforms an image as those of the model were."""
+def _image(model: Model) -> str:
+    """Return a Python expression that transforms an image as those of the model were."""
     own, size = model.card.images, model.card.backbone.image_size
     name = own.dataset
     if is_dotted(name):
-        return [f"image = ...  # (3, {size}, {size}), as {name} makes them"]
+        return f"...  # (3, {size}, {size}), as {name} makes them"
     # Models apply the EXIF orientation, too.
     opened = 'ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")'
     image = f"f.pil_to_tensor({opened})"
@@ -97,30 +91,12 @@ def _image(model: Model) -> list[str]:
             image = f"f.resize({image}, {list(step.size or ())}{how})"
         elif isinstance(step, v2.CenterCrop):
             image = f"f.center_crop({image}, {list(step.size)})"
-    return [f"image = {image} / 255"]
+    return f"{image} / 255"
 
 
 _TRACED = 3  # images in the example batch; other batches must give the same logits
 _CLOSE = 1e-4
 _OPERATORS = 17  # version of ONNX's; older runtimes lack those of later ones
-
-
-class Scorer(nn.Module):
-    """A function of images as a module, without parameters and modes.
-
-    Example:
-        >>> Scorer(torch.relu)(torch.tensor([-1.0, 2.0]))
-        tensor([0., 2.])
-    """
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        # In a tuple, so that a module is not a submodule.
-        self.functions = (function,)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) -> logits (batch, classes)."""
-        return self.functions[0](images)
 
 
 def export(model: Model, out: Path, form: Form) -> None:
@@ -159,26 +135,22 @@ def _as_program(model: nn.Module, images: Tensor, facts: str) -> tuple[bytes, An
 
 def _as_onnx(model: nn.Module, images: Tensor, facts: str) -> tuple[bytes, Any]:
     onnx = extra("onnx", _PACKAGES, "--onnx")
-    extra("onnxruntime", _PACKAGES, "--onnx")
     # PyTorch has no ONNX translation of stable sorting, which decides ties between keys.
     register_custom_op_symbolic("aten::sort", _sorted, _OPERATORS)
-    try:
-        with TemporaryDirectory() as folder:
-            place = Path(folder) / "model.onnx"
-            torch.onnx.export(
-                model,
-                (images,),
-                str(place),
-                input_names=["images"],
-                output_names=["logits"],
-                dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
-                opset_version=_OPERATORS,
-                # The newer exporter cannot trace prompted models.
-                dynamo=False,
-            )
-            found = onnx.load(place)
-    finally:
-        unregister_custom_op_symbolic("aten::sort", _OPERATORS)
+    with TemporaryDirectory() as folder:
+        place = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            model,
+            (images,),
+            place,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+            opset_version=_OPERATORS,
+            # The newer exporter cannot trace prompted models.
+            dynamo=False,
+        )
+        found = onnx.load(place)
     onnx.helper.set_model_props(found, {ABOUT: facts})
     content = found.SerializeToString()
     return content, onnx_scores(content)
@@ -189,7 +161,7 @@ def onnx_scores(content: bytes) -> Callable[[Tensor], Tensor]:
     runtime = extra("onnxruntime", _PACKAGES, "--onnx")
     runtime.set_default_logger_severity(4)  # its errors are raised as well
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.cpu().numpy()})[0])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
 def _converted(trained: Model, form: Form) -> bytes:
@@ -202,27 +174,21 @@ def _converted(trained: Model, form: Form) -> bytes:
     size = trained.card.backbone.image_size
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2 * _TRACED + 1, 3, size, size, generator=generator)
-    images = images.to(trained.network.seen.device)
     model = trained.network
-    counter = model.backbone.counter
-    counts = counter.counts()
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is checked below
             model(images[:_TRACED])  # solve now, so that the graph has no solver
-            content, function = convert(model, images[:_TRACED], json.dumps(about(trained)))
-            found = Scorer(function)
+            content, found = convert(model, images[:_TRACED], json.dumps(about(trained)))
             # A traced graph may be right only for the traced batch size.
             same = all(
-                torch.allclose(found(some).cpu(), model(some).cpu(), rtol=0, atol=_CLOSE)
+                torch.allclose(found(some), model(some), rtol=0, atol=_CLOSE)
                 for some in (images, images[:1])
             )
     except InputError:
         raise
     except Exception as error:  # onnxruntime's have no base class of their own
         raise unable from error
-    finally:
-        counter.reset(counts)  # tracing counts symbolic batches
     if not same:
         raise unable
     return content

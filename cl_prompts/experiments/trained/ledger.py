@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from cl_prompts.experiments.trained.card import IMAGES_FILE
 
 #: images whose features are stored, unless those of all are
 SAMPLED = 2_000
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,6 @@ class Ledger:
         return cls(np.zeros((0, 32), np.uint8), labels, np.zeros(0, np.int64), nothing)
 
     @classmethod
-    def of(
-        cls, contents: Sequence[str], labels: np.ndarray, rows: np.ndarray, features: np.ndarray
-    ) -> Ledger:
-        """Make a ledger of hashes in hexadecimal."""
-        return cls(hashes_of(contents), labels, np.asarray(rows, np.int64), features)
-
-    @classmethod
     def read(cls, folder: Path) -> Ledger:
         """Read ``images.npz``.
 
@@ -64,12 +57,9 @@ class Ledger:
         file = folder / IMAGES_FILE
         try:
             with np.load(file) as found:
-                ledger = cls(*(found[n] for n in ("hashes", "labels", "rows", "features")))
-            if not len(ledger.hashes) == len(ledger.labels) >= len(ledger.features):
-                raise ValueError("its parts differ in length")
-        except (OSError, ValueError, KeyError) as error:
+                return cls(*(found[n] for n in ("hashes", "labels", "rows", "features")))
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise InputError(f"{file} is damaged: {error}") from error
-        return ledger
 
     def write(self, folder: Path) -> None:
         """Write ``images.npz``."""
@@ -82,28 +72,25 @@ class Ledger:
         return np.array(found, dtype=np.int64)
 
     def joined(self, other: Ledger, most: int | None = SAMPLED) -> Ledger:
-        """Return both ledgers as one; their samples become one uniform sample.
+        """Return both ledgers as one; their samples are thinned to one rate.
 
         Args:
             other: images that follow.
             most: features to store; None for all.
         """
-        n, m = len(self), len(other)
+        n, total = len(self), len(self) + len(other)
         # The sparser of the two samples sets the rate of a uniform one.
-        rate = min(len(self.rows) / n if n else 1, len(other.rows) / m if m else 1)
-        size = round(rate * (n + m))
-        size = size if most is None else min(most, size)
-        draws = np.random.default_rng(_SEED + n + m)
-        # Of a uniform sample of both so many come from this one.
-        own = int(draws.hypergeometric(n, m, size)) if size else 0
-        own = min(max(own, size - len(other.rows)), len(self.rows))
-        kept = np.sort(draws.permutation(len(self.rows))[:own])
-        new = np.sort(draws.permutation(len(other.rows))[: size - own])
+        rate = min(len(one.rows) / len(one) if len(one) else 1 for one in (self, other))
+        if most is not None:
+            rate = min(rate, most / max(total, 1))
+        first = round(rate * n)
+        own = uniform(len(self.rows), first, total)
+        new = uniform(len(other.rows), round(rate * total) - first, total)
         return Ledger(
             np.concatenate([self.hashes, other.hashes]),
             np.concatenate([self.labels, other.labels]),
-            np.concatenate([self.rows[kept], n + other.rows[new]]),
-            np.concatenate([self.features[kept], other.features[new]]),
+            np.concatenate([self.rows[own], n + other.rows[new]]),
+            np.concatenate([self.features[own], other.features[new]]),
         )
 
     def without(self, rows: np.ndarray) -> Ledger:
@@ -118,11 +105,6 @@ class Ledger:
             number[self.rows[sampled]],
             self.features[sampled],
         )
-
-    def chosen(self, rows: np.ndarray) -> Ledger:
-        """Return some images, without features."""
-        none = self.rows[:0], self.features[:0]
-        return Ledger(self.hashes[rows], self.labels[rows], *none)
 
     def features_of(self, rows: np.ndarray) -> dict[int, Tensor]:
         """Return the stored features of some images, by row."""
@@ -154,6 +136,11 @@ class Ledger:
 def hashes_of(contents: Sequence[str]) -> np.ndarray:
     """Return hashes in hexadecimal as bytes, (n, 32)."""
     return np.frombuffer(bytes.fromhex("".join(contents)), np.uint8).reshape(-1, 32)
+
+
+def uniform(n: int, most: int | None, seed: int) -> np.ndarray:
+    """Return ``most`` of the numbers below ``n`` (None: all), drawn at random, in order."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:most])
 
 
 def digest(hashes: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.pixels import check_input
 from cl_prompts.backbones.weight_files import weights_hash
-from cl_prompts.checks import whole_number
+from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.closed_form.sums import not_sums, order_matters
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.run_folder import files
@@ -22,13 +22,11 @@ from cl_prompts.experiments.trained.arithmetic import (
     Item,
     Progress,
     Sums,
-    check_labels,
-    content_of,
+    contents_of,
     input_of,
     items_of,
     names_of,
 )
-from cl_prompts.experiments.trained.calibration import calibrated
 from cl_prompts.experiments.trained.card import (
     CARD_FILE,
     IMAGES_FILE,
@@ -47,13 +45,8 @@ from cl_prompts.experiments.trained.evaluating import (
     labelled_images,
 )
 from cl_prompts.experiments.trained.hub import folder_of
-from cl_prompts.experiments.trained.ledger import SAMPLED, Ledger, digest, hashes_of
-from cl_prompts.experiments.trained.predicting import (
-    UNKNOWN,
-    Predictions,
-    scored,
-    threshold_at,
-)
+from cl_prompts.experiments.trained.ledger import SAMPLED, Ledger, digest
+from cl_prompts.experiments.trained.predicting import UNKNOWN, Predictions, scored, threshold_at
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prototype import PrototypeViT
@@ -88,8 +81,8 @@ class Model:
         self.network: ContinualModel = strategy.model.eval()
         self.card = card
         self.ledger = ledger
-        self.confusion: Tensor | None = None
-        """Counts (classes, classes) of labels by held-out answers, after a change of the model."""
+        self.assessment: Assessment | None = None
+        """Scores behind the accuracy in the card, after a change of the model."""
 
     @classmethod
     def load(cls, place: str | Path, *, device: str = "auto", trust_code: bool = False) -> Model:
@@ -107,8 +100,9 @@ class Model:
         """
         folder = folder_of(place)
         card = read_card(folder, trust_code)
-        strategy = strategy_of(card, device)
-        backbone = strategy.model.backbone
+        vit = card.backbone.model_dump(exclude={"sha256"})
+        backbone = create_backbone(vit.pop("name"), seed=card.seed, **vit)
+        strategy = strategy_of(card, backbone, device)
         if not backbone.trainable and weights_hash(backbone) != card.backbone.sha256:
             raise InputError(
                 f"{folder} was made with other weights of {card.backbone.name}: restore"
@@ -173,7 +167,6 @@ class Model:
                 the number of held-out images, or a class called "unknown".
             RunError: a file that cannot be read.
         """
-        whole_number("batch_size", batch_size)
         own, several = self.card.calibration, self.network.multi_label
         threshold = None
         if unknown is not None:
@@ -194,7 +187,7 @@ class Model:
     @torch.no_grad()
     def logits(self, items: Sequence[Item], batch_size: int = 64) -> Tensor:
         """Return the logits (n, classes) of images, on the CPU."""
-        transform = None if items and isinstance(items[0], Tensor) else self.card.transform()
+        transform = self.card.transform_of(items)
         device = self.network.seen.device
         parts = [torch.zeros(0, len(self.classes))]
         for start in range(0, len(items), batch_size):
@@ -216,17 +209,17 @@ class Model:
             RunError: a file that cannot be read.
         """
         several = self.network.multi_label
-        found = known_images(Path(place), self.classes, multi_label=several)
+        files, targets, other = known_images(Path(place), self.classes, multi_label=several)
         if self.ledger is not None:
-            hashes = hashes_of([content_of(file) for file in found.files])
-            learned = np.flatnonzero(self.ledger.places(hashes) >= 0)
+            learned = np.flatnonzero(self.ledger.places(contents_of(files)) >= 0)
             if len(learned):
                 raise InputError(
-                    f"{len(learned)} of {len(found.files)} test images were learned by the model,"
-                    f" the first is {found.files[learned[0]]}: leave them out"
+                    f"{len(learned)} of {len(files)} test images were learned by the model,"
+                    f" the first is {files[learned[0]]}: leave them out"
                 )
-        scores = self.predict(found.files).scores
-        return assessment(scores, found, self.classes, multi_label=several)
+        scores = self.predict(files).scores
+        found = assessment(scores, targets, self.classes, multi_label=several)
+        return found._replace(unknown=other)
 
     # ------------------------------------------------------------------------------ closed forms
 
@@ -246,11 +239,15 @@ class Model:
                 f"this model cannot {what}: {self.card.method} learns by gradients. Train it on all"
                 " images, or continue its run: cl-prompts learn RUN FOLDER"
             )
-        reason = self.card.fixed or not_sums(network.head, sign)
+        reason = not_sums(network.head, sign)
         if sign < 0:
             # A kernel width that images of the first batch set would still tell of them.
             reason = reason or order_matters(network.head)
         if reason or self.ledger is None:
+            reason = reason or (
+                "its images were augmented or read by own code. Train it on image files with"
+                " augment=false"
+            )
             raise InputError(f"this model cannot {what}: {reason}")
         assert isinstance(strategy, PrototypeStrategy)
         build = partial(strategy.build_model, network.backbone)
@@ -284,13 +281,11 @@ class Model:
         if labels is None:
             what = f" of {images}"
             images, labels = labelled_images(Path(str(images)), TRAINING)
-        items, names = items_of(images), names_of(labels)
-        check_labels(len(items), names, multi_label=self.network.multi_label)
-        transform = None if isinstance(items[0], Tensor) else self.card.transform()
-        part = sums.of_images(items, names, transform, self._most, progress)
-        self._take(sums.plus(part, self._most))
-        self._record(f"learned {len(items)} images{what}", part.ledger)
-        return self
+        items = items_of(images)
+        names = names_of(labels, len(items), multi_label=self.network.multi_label)
+        part = sums.of_images(items, names, self.card.transform_of(items), self._most, progress)
+        whole = sums.plus(part, self._most)
+        return self._take(whole, f"learned {len(items)} images{what}", part.ledger.hashes)
 
     def merge(self, other: Model) -> Model:
         """Add another model of the same method and backbone that learned other images.
@@ -303,17 +298,18 @@ class Model:
                 that both have learned; the model is unchanged.
         """
         ours, theirs = self.sums("be merged"), other.sums("be merged")
-        for name, mine, foreign in self.card.differences(other.card):
-            raise InputError(
-                f"{name} is {mine!r} in one model and {foreign!r} in the other: merge models of one"
-                " method, backbone and transform"
-            )
+        mine, foreign = self.card.described(), other.card.described()
+        for name in {**mine, **foreign}:
+            if mine.get(name) != foreign.get(name):
+                raise InputError(
+                    f"{name} is {mine.get(name)!r} in one model and {foreign.get(name)!r} in the"
+                    " other: merge models of one method, backbone and transform"
+                )
         if np.array_equal(ours.ledger.hashes, theirs.ledger.hashes):
             raise InputError("both models have learned the same images: merge different models")
         ours.check_new(theirs.ledger.hashes)
-        self._take(ours.plus(theirs, self._most))
-        self._record(f"merged with a model of {len(theirs.ledger)} images", theirs.ledger)
-        return self
+        what = f"merged with a model of {len(theirs.ledger)} images"
+        return self._take(ours.plus(theirs, self._most), what, theirs.ledger.hashes)
 
     def forget(self, images: Images | None = None, *, class_name: str | None = None) -> Model:
         """Remove learned images, as if they had never been learned.
@@ -339,11 +335,9 @@ class Model:
         rows = np.array(sorted(given)) if class_name is None else self._rows_of(class_name)
         if len(rows) == len(sums.ledger):
             raise InputError("no image would remain: remove the folder of the model instead")
-        gone = sums.ledger.chosen(rows)
-        self._take(sums.minus(rows, sums.features(rows, given, self.card)))
+        left = sums.minus(rows, sums.features(rows, given, self.card))
         what = f"{len(rows)} images" if class_name is None else f"class {class_name}"
-        self._record(f"forgot {what}", gone)
-        return self
+        return self._take(left, f"forgot {what}", sums.ledger.hashes[rows])
 
     # ----------------------------------------------------------------------------------- private
 
@@ -359,35 +353,28 @@ class Model:
             raise unknown("class", name, self.classes)
         return np.flatnonzero(self.ledger.labels == self.classes.index(name))
 
-    def _take(self, sums: Sums) -> None:
-        """Continue with other sums, and calibrate them."""
+    def _take(self, sums: Sums, what: str, changed: np.ndarray) -> Model:
+        """Continue with other sums: calibrate them, and record what ``changed``, as hashes."""
         self.network = self.strategy.model = sums.network.eval()
         self.ledger = sums.ledger
-        found = calibrated(sums)
+        calibration, found = sums.calibrated()
+        event = Event(what=what, images=len(sums.ledger), digest=digest(changed))
         update: dict[str, Any] = {
             "classes": list(sums.classes),
             "first": [len(sums.classes), self.card.first[1]],
             "per_class": sums.ledger.per_class(len(sums.classes)),
-            "calibration": found.calibration,
-            "accuracy": found.accuracy,
+            "calibration": calibration,
+            "history": [*self.card.history, event],
         }
-        self.confusion = found.confusion
         self.card = self.card.model_copy(update=update)
+        self.take_accuracy(found, "5-fold")
+        return self
 
-    def take_accuracy(self, found: Assessment) -> None:
-        """Record the scores on test images in the card."""
-        total = found.total
-        own = Accuracy(
-            measure="mAP" if self.network.multi_label else "accuracy",
-            value=total.value,
-            low=total.low,
-            high=total.high,
-            images=total.images,
-            how="test images",
-        )
-        self.card = self.card.model_copy(update={"accuracy": own})
-
-    def _record(self, what: str, changed: Ledger) -> None:
-        assert self.ledger is not None
-        event = Event(what=what, images=len(self.ledger), digest=digest(changed.hashes))
-        self.card = self.card.model_copy(update={"history": [*self.card.history, event]})
+    def take_accuracy(self, found: Assessment | None, how: str = "test images") -> None:
+        """Record scores in the card; ``how`` they were obtained."""
+        self.assessment, accuracy = found, None
+        if found is not None:
+            measure: Any = "mAP" if self.network.multi_label else "accuracy"
+            total = {key: getattr(found.total, key) for key in ("value", "low", "high", "images")}
+            accuracy = Accuracy(measure=measure, how=how, **total)
+        self.card = self.card.model_copy(update={"accuracy": accuracy})

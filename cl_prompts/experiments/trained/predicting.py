@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cl_prompts.checks import shown
 from cl_prompts.datasets.csv_table import csv_rows
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.folders import scan_images
@@ -76,10 +74,10 @@ def threshold_at(rate: float, held_out: Sequence[float]) -> float:
     >>> threshold_at(0.25, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     2.0
     """
-    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate < 1:
+    if not 0 < rate < 1:
         raise InputError(
-            f"unknown is {shown(rate)}: it must be the share of known images that may be rejected,"
-            " between 0 and 1, such as 0.05"
+            f"unknown is {rate}: it must be the share of known images that may be rejected, between"
+            " 0 and 1, such as 0.05"
         )
     n = len(held_out)
     k = math.floor(round(rate * (n + 1), 9))  # 0.29 * 100 is 28.999999999999996
@@ -123,15 +121,13 @@ def image_files(paths: Sequence[Path]) -> list[ImageFile]:
     of a data set of the Hugging Face hub.
 
     Raises:
-        InputError: a path that does not exist, a folder without images, or that of a model or run.
+        InputError: a path that does not exist, or a folder without images.
     """
     found: list[ImageFile] = []
     for path in paths:
         on_hub = hub_options(path)
         if on_hub:
             found += labelled_rows(on_hub, labels=False)[0]
-        elif any((path / name).is_file() for name in ("config.yaml", "model.json")):
-            raise InputError(f"{path} is another model: give one model, then images")
         elif path.suffix == ".csv" and path.is_file():
             found += [str(path.parent / row.path) for row in csv_rows(path)]
         elif path.is_dir():
@@ -157,16 +153,11 @@ def predictions_csv(
     if not predictions.calibrated:
         numbers = numbers.argsort(dim=1, descending=True, stable=True).argsort(dim=1) + 1
     form = "{:.4f}" if predictions.calibrated else "{}"
-    rows: list[list[Any]] = [["path", "label", "score" if predictions.calibrated else "rank"]]
-    if all_scores:
-        # Column names must differ.
-        taken = set(rows[0])
-        rows[0] += [
-            f"{rows[0][2]} of {name}" if name in taken else name for name in predictions.classes
-        ]
-    for row, (file, labels) in enumerate(zip(files, predictions.labels, strict=True)):
-        texts = [form.format(number) for number in numbers[row].tolist()]
-        ((best, _),) = predictions.best(row)
-        own = [texts[column.get(label, column[best])] for label in labels]
-        rows.append([file, ";".join(labels), ";".join(own), *(texts if all_scores else ())])
+    kind = "score" if predictions.calibrated else "rank"
+    rows: list[list[Any]] = [["path", "label", kind, *predictions.classes * all_scores]]
+    for file, labels, own in zip(files, predictions.labels, numbers, strict=True):
+        texts = [form.format(number) for number in own.tolist()]
+        best = int(predictions.scores[len(rows) - 1].argmax())
+        chosen = [texts[column.get(label, best)] for label in labels]
+        rows.append([file, ";".join(labels), ";".join(chosen), *texts * all_scores])
     return csv_text(rows)

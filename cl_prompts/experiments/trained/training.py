@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
 
 import torch
 from rich.console import Console
 
-from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
+from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import computes_bf16, cores, pick_device
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import file_hash
-from cl_prompts.datasets.survey import Survey, survey
+from cl_prompts.datasets.survey import Survey
 from cl_prompts.experiments.executors.launching import Job, Launching
-from cl_prompts.experiments.executors.submissions import job_ends
+from cl_prompts.experiments.executors.submissions import Display, job_ends
 from cl_prompts.experiments.recipes.parameters import strategy_options
+from cl_prompts.experiments.trained import MODELS
 from cl_prompts.experiments.trained.arithmetic import Progress
 from cl_prompts.experiments.trained.card import (
     Backbone,
     Card,
+    Event,
     Images,
-    Sizes,
-    make_strategy,
     of_model,
+    strategy_of,
 )
-from cl_prompts.experiments.trained.evaluating import Assessment
-from cl_prompts.experiments.trained.ledger import Ledger
+from cl_prompts.experiments.trained.ledger import Ledger, digest
 from cl_prompts.experiments.trained.model import Model
 
 #: the method that needs no tuning
@@ -59,148 +60,103 @@ def backbone_for(found: Survey, name: str | None) -> tuple[str, int]:
     return name, round(wanted / step) * step
 
 
-def warnings_on(found: Survey, asked: str | None = None) -> list[str]:
-    """Return a warning if the backbone does not suit the images."""
-    if not found.colourful or backbone_for(found, asked)[0] != EMBEDDED:
-        return []
-    return [
-        f"warning: most images are in colour, and {EMBEDDED} was trained on rendered letters only."
-        f" Use --backbone {PHOTOS} ({BACKBONES[PHOTOS]})"
-    ]
-
-
-@dataclass
-class Plan:
-    """What a model is going to be trained on.
-
-    Attributes:
-        place: folder or table.
-        blank: the model before it has learned an image.
-        images: files to learn, without copies.
-        labels: classes of each.
-        tested: whether ``place`` has a test part.
-        lines: sentences on the images.
-    """
-
-    place: Path
-    blank: Model
-    images: list[ImageFile]
-    labels: list[list[str]]
-    tested: bool
-    lines: list[str]
-
-
-def planned(
-    place: Path,
+def untrained(
+    found: Survey,
     *,
     backbone: str | None = None,
     weights: Path | None = None,
-    precision: str | None = None,
+    precision: Literal["fp32", "bf16"] | None = None,
     keep_features: bool = False,
     device: str = "auto",
-    progress: Progress | None = None,
-) -> Plan:
-    """Survey images, and build an untrained model for them.
+) -> Model:
+    """Build an untrained model for images.
 
     Args:
-        place: images, laid out as for ``cl-prompts init``.
-        backbone, weights: as for ``init``.
-        precision: "fp32" or "bf16"; None: bf16 where the device computes it natively.
+        found: the images.
+        backbone, weights: as for ``cl-prompts init``.
+        precision: None: bf16 where the device computes it natively.
         keep_features: store the features of all images, not only of a sample.
         device: where to compute.
-        progress: called with the number of files opened so far, and of all.
 
     Raises:
-        InputError: there are no such images, or a backbone that does not fit.
+        InputError: a backbone that does not fit.
     """
-    found = survey(place, progress=progress, whole=True)
     name, size = backbone_for(found, backbone)
-    where = pick_device(device)
-    chosen = precision or ("bf16" if computes_bf16(where) else "fp32")
-    vit = create_backbone(
-        name,
-        weights="default" if weights is None else str(weights.resolve()),
-        image_size=size,
-        precision="bf16" if chosen == "bf16" else "fp32",
-    )
+    chosen = precision or ("bf16" if computes_bf16(pick_device(device)) else "fp32")
+    file = "default" if weights is None else str(weights.resolve())
+    vit = create_backbone(name, weights=file, image_size=size, precision=chosen)
+    n = len(found.classes)
     card = Card(
         method=METHOD,
         settings=of_model(strategy_options(METHOD, {})),
         seed=0,
-        backbone=Backbone.of(name, "default" if weights is None else str(weights.resolve()), vit),
+        backbone=Backbone.of(name, file, vit),
         images=Images(dataset=found.settings["name"], crop=None),
         classes=list(found.classes),
         multi_label=found.multi_label,
         n_tasks=1,
-        first=[len(found.classes), 1],
+        first=[n, 1],
         announced=False,
         keep_features=keep_features,
     )
-    sizes = Sizes(len(found.classes), found.multi_label, 1, announced=False)
-    strategy = make_strategy(METHOD, card.settings, vit, sizes, device=device, seed=0)
-    n_labels = len(found.classes) if found.multi_label else None
-    blank = Model(strategy, card, Ledger.empty(strategy.model.backbone.feature_dim, n_labels))
-    images, labels, left_out = _distinct(found)
-    lines = [*found.lines(), *warnings_on(found, backbone)]
-    if left_out:
-        lines.append(f"warning: {left_out} copies of other images are left out")
-    lines.append(f"{name} at {size} px, {chosen}")
-    return Plan(place, blank, images, labels, bool(len(found.test)), lines)
+    strategy = strategy_of(card, vit, device)
+    dim = strategy.model.backbone.feature_dim
+    return Model(strategy, card, Ledger.empty(dim, n if found.multi_label else None))
 
 
-def _distinct(found: Survey) -> tuple[list[ImageFile], list[list[str]], int]:
-    """Return the first of equal files, their classes, and the number of further copies."""
+def _distinct(found: Survey) -> tuple[list[ImageFile], list[list[str]]]:
+    """Return the first of equal files, and the classes of each."""
     first: dict[str, tuple[ImageFile, list[str]]] = {}
     for look, target in zip(found.train, found.train_targets, strict=True):
         columns = target.nonzero()[0] if found.multi_label else [target]
         names = [found.classes[column] for column in columns]
         first.setdefault(file_hash(look.path), (look.path, names))
     images, labels = zip(*first.values(), strict=True)
-    return list(images), list(labels), len(found.train) - len(images)
+    return list(images), list(labels)
 
 
 def trained(
-    plan: Plan,
+    model: Model,
+    place: Path,
+    found: Survey,
     *,
     shards: int = 1,
     how: Launching | None = None,
     console: Console | None = None,
-    folder: Path = Path("models"),
     progress: Progress | None = None,
-) -> tuple[Model, Assessment | None]:
-    """Learn the images of a plan, and evaluate.
+) -> Model:
+    """Learn the images of a folder or table, and evaluate.
 
     Accuracy comes from the test part, or from predictions in five parts of the images.
 
     Args:
-        plan: of :func:`planned`; its blank model learns.
+        model: an untrained model, which learns.
+        place: folder or table.
+        found: its images, of which copies are left out.
         shards: number of parts, each learned by a worker.
         how: executor of the workers.
-        console: console for their ends.
-        folder: parent of the shards, which all machines see.
+        console: console for warnings and the ends of the workers.
         progress: called with the number of images so far, and of all.
-
-    Returns:
-        The model, and its scores on the test part.
 
     Raises:
         RunError: a file that cannot be read, or a fault in a shard.
     """
-    model = plan.blank
+    lines = _Lines(console or Console(quiet=True))
+    images, labels = _distinct(found)
+    n = len(images)
+    if n < len(found.train):
+        lines.say(f"warning: {len(found.train) - n} copies of other images are left out")
     if shards == 1:
-        model.learn(plan.images, plan.labels, progress=progress)
+        model.learn(images, labels, progress=progress)
     else:
-        _learn_in_shards(plan, shards, how or Launching(), console or Console(quiet=True), folder)
-    n = len(plan.images)
-    event = model.card.history[-1].model_copy(
-        update={"what": f"trained on {n} images of {plan.place}"}
-    )
+        _learn_in_shards(model, images, labels, min(shards, n), how or Launching(), lines)
+    assert model.ledger is not None
+    learned = digest(model.ledger.hashes)
+    event = Event(what=f"trained on {n} images of {place}", images=n, digest=learned)
     model.card = model.card.model_copy(update={"history": [event]})
-    if not plan.tested:
-        return model, None
-    found = model.evaluate(plan.place)
-    model.take_accuracy(found)
-    return model, found
+    if len(found.test):
+        model.take_accuracy(model.evaluate(place))
+    return model
 
 
 # ---------------------------------------------------------------------------------- shards
@@ -228,48 +184,49 @@ class ShardJob(Job):
 
     def execute(self) -> None:
         """Learn the part, in a worker."""
-        model = Model.load(self.blank)
-        model.learn(self.images, self.labels).save(self.out)
+        Model.load(self.blank).learn(self.images, self.labels).save(self.out)
 
 
+@dataclass
 class _Lines:
     """A line for each shard that ends."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    console: Console
 
     def begin(self, number: int, label: str) -> None:
         pass
 
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False)
+
     def end(self, number: int, how: str) -> None:
-        self.console.print(f"shard {number} {how}", highlight=False)
+        self.say(f"shard {number} {how}")
 
 
 def _learn_in_shards(
-    plan: Plan, shards: int, how: Launching, console: Console, folder: Path
+    model: Model,
+    images: Sequence[ImageFile],
+    labels: Sequence[Sequence[str]],
+    shards: int,
+    how: Launching,
+    lines: Display,
 ) -> None:
-    """Learn the images in parts, and add the sums of the parts."""
-    place = folder / f".{plan.place.name}.shards"
-    shutil.rmtree(place, ignore_errors=True)  # of a killed command
-    place.mkdir(parents=True)
-    try:
-        blank = plan.blank.save(place / "blank")
-        parts = [slice(k, None, shards) for k in range(shards)]
-        jobs = [
-            ShardJob(k, f"shard {k}", blank, plan.images[part], plan.labels[part], place / str(k))
-            for k, part in enumerate(parts, 1)
-            if plan.images[part]
-        ]
+    """Learn the images in parts, and add the sums of the parts; all machines see ``MODELS``."""
+    MODELS.mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix=".shards", dir=MODELS, ignore_cleanup_errors=True) as folder:
+        place = Path(folder).absolute()
+        blank = model.save(place / "blank")
+        jobs = []
+        for k in range(1, shards + 1):
+            part = images[k - 1 :: shards], labels[k - 1 :: shards]
+            jobs.append(ShardJob(k, f"shard {k}", blank, *part, place / str(k)))
         if how.kind == "local" and how.jobs is None:
-            how = replace(how, jobs=min(len(jobs), cores()))
-        device = str(plan.blank.network.seen.device)
-        threads = torch.get_num_threads()
-        how_ended = job_ends(jobs, how, _Lines(console), device=device, out=folder, threads=threads)
-        with closing(how_ended) as ends:
+            how = replace(how, jobs=min(shards, cores()))
+        device, threads = str(model.network.seen.device), torch.get_num_threads()
+        ended = job_ends(jobs, how, lines, device=device, out=MODELS, threads=threads)
+        with closing(ended) as ends:
             for _, fault in ends:
                 if fault is not None:
                     raise fault
         for job in jobs:
-            plan.blank.merge(Model.load(job.out, device=device))
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+            model.merge(Model.load(job.out, device=device))

@@ -7,10 +7,12 @@ import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cl_prompts import Model
+from cl_prompts.datasets.survey import survey
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.trained.training import planned, trained
+from cl_prompts.experiments.trained.training import trained, untrained
 from tests.experiments.own_photos import photo, photos
 from tests.experiments.trained.models import same
 
@@ -34,10 +36,9 @@ def zoo(here: Path) -> Model:
 
 def test_training_is_one_forward_pass_an_image(here: Path) -> None:
     photo(here / "zoo" / "cat" / "copy.png", 0)  # learned once
-    plan = planned(Path("zoo"))
-    assert "warning: 1 copies of other images are left out" in plan.lines
-    model, found = trained(plan)
-    assert found is None
+    found, said = survey(Path("zoo"), whole=True), io.StringIO()
+    model = trained(untrained(found), Path("zoo"), found, console=Console(file=said))
+    assert said.getvalue() == "warning: 1 copies of other images are left out\n"
     assert model.network.backbone.counter.images == 64
     assert model.card.per_class == list(CLASSES.values())
     assert model.card.accuracy is not None
