@@ -99,7 +99,7 @@ def ledger_of(run: Run) -> Ledger | None:
     sampled = begins[task_of] + row
     order = np.argsort(sampled)
     values = features.cpu().numpy()[order]
-    hashes = [train.content(row) for row in rows.tolist()]
+    hashes = hashes_of([train.content(row) for row in rows.tolist()])
     return Ledger(hashes, labels, sampled[order], values)
 
 

@@ -212,19 +212,20 @@ class Sums:
         found = held_out_scores(head, features, labels, seed=0) if len(labels) else None
         if found is None:
             return Calibration(), None
-        wanted = labels[found.rows]
+        rows, logits = found
+        wanted = labels[rows]
         temperature, seen = None, None
         if several:
             seen, targets = self.network.seen.cpu(), (wanted > 0).long()
         else:
             targets = one_hot(wanted, len(self.classes))
             # A class whose samples are all in one part has no score there.
-            scored = found.logits.gather(1, wanted[:, None])[:, 0].isfinite()
-            temperature = temperature_of(found.logits[scored], wanted[scored])
-        sure = confidence(found.logits / (temperature or 1.0), seen).sort().values
+            scored = logits.gather(1, wanted[:, None])[:, 0].isfinite()
+            temperature = temperature_of(logits[scored], wanted[scored])
+        sure = confidence(logits / (temperature or 1.0), seen).sort().values
         # With a single class it is infinite.
         own = Calibration(temperature=temperature, confidence=sure[sure.isfinite()].tolist())
-        return own, assessment(found.logits, targets, self.classes, multi_label=several)
+        return own, assessment(logits, targets, self.classes, multi_label=several)
 
     def check_new(self, hashes: np.ndarray, items: Sequence[Item] = ()) -> None:
         """Refuse images that the model has learned, or that come twice."""
