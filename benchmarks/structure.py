@@ -42,13 +42,12 @@ GOALS = {
 #: What a test holds: the goals and, where one is not reached yet, the present value.
 CAPS = {
     **GOALS,
-    "code": 22_911,
-    "lines": 42_210,
-    "experiments": 7_611,
-    "data": 3_503,
-    "tests": 31_815,
-    "tests' code": 24_836,
-    "words": 49_913,
+    "code": 20_950,
+    "lines": 39_420,
+    "experiments": 6_890,
+    "tests": 29_090,
+    "tests' code": 22_680,
+    "words": 49_880,
 }
 
 
