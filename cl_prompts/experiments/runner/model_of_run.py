@@ -24,7 +24,7 @@ from cl_prompts.experiments.trained.card import (
     Images,
     of_model,
 )
-from cl_prompts.experiments.trained.ledger import Ledger, digest
+from cl_prompts.experiments.trained.ledger import Ledger, digest, hashes_of
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.intervals import wilson
