@@ -54,7 +54,7 @@ def compare(
     format: Literal["markdown", "latex", "csv", "json"] = "markdown",
     out: Path | None = None,
 ) -> None:
-    """Compare strategies over seeds: means, paired differences, ranks.
+    """Compare strategies over seeds: means and paired differences.
 
     Args:
         runs: run folders, or folders above them, in the order of the rows.

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from cl_prompts.errors import InputError, first_of, short
 from cl_prompts.experiments.figures.style import Format, figure, theme
 from cl_prompts.experiments.recipes.values import yaml_text
-from cl_prompts.experiments.report.charts import Charts, Fields, script_json
+from cl_prompts.experiments.report.charts import Charts, script_json
 from cl_prompts.experiments.results import comparison, history
 from cl_prompts.experiments.results.aggregates import Aggregate
 from cl_prompts.experiments.results.groups import Group, groups
@@ -80,11 +80,10 @@ def _render(
     parts = groups(runs, reference)
     charts = Charts(sorted({row for part in parts for row in part.rows}))
     loader = PackageLoader("cl_prompts.experiments.report")
-    look: Fields = {"trim_blocks": True, "lstrip_blocks": True}
-    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **look)
+    env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     options = [] if reference is None else ["--reference", reference]
     finished = [run for run in runs if run.finished]
-    html = jinja.get_template(
+    html = env.get_template(
         "report.html"
     ).render(
         title=", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs)),

@@ -112,6 +112,8 @@ def differing(given: Sequence[Mapping[str, str]]) -> list[list[str]]:
 
     >>> differing([{"lr": "1", "seed": "1"}, {"lr": "2", "seed": "1"}, {}])
     [['lr=1'], ['lr=2'], ['lr=unset']]
+    >>> differing([{"names": "a" * 99}, {"names": "b"}])
+    [['names=#132844'], ['names=b']]
     """
     met: dict[str, set[str]] = defaultdict(set)
     for one in given:

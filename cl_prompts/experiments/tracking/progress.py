@@ -42,7 +42,6 @@ class _Run(Watcher):
         self.label = label
         self.bar = display.add_task(escape(label), total=None, score="")
         self.line_at = display.get_time()
-        self.score = ""
 
     @property
     def task(self) -> Task:
@@ -54,15 +53,15 @@ class _Run(Watcher):
 
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
         display = self.display
-        self.score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
-        display.update(self.bar, completed=samples, total=total, score=self.score)
+        score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
+        display.update(self.bar, completed=samples, total=total, score=score)
         if display.disable and display.get_time() - self.line_at >= SECONDS_PER_LINE:
             self.line_at = display.get_time()
             # Never rounded up to 100.
             share = f"{100 * samples // max(1, total)} %"
             left = self.task.time_remaining
             words = "" if left is None else f", about {in_words(left)} left"
-            display.say(f"{self.label}, {share}{self.score}{words}")
+            display.say(f"{self.label}, {share}{score}{words}")
 
 
 def in_words(seconds: float) -> str:
@@ -120,7 +119,7 @@ class Display(Progress):
         """Show the end of a run: "finished", "stopped" or "failed: WHY"."""
         run = self._runs.pop(number)
         if how == "finished":
-            how = f"finished after {in_words(run.task.elapsed or 0)}{run.score}"
+            how = f"finished after {in_words(run.task.elapsed or 0)}{run.task.fields['score']}"
         self.remove_task(run.bar)
         self.say(f"{run.label}, {how}")
 

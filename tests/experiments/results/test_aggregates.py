@@ -85,11 +85,8 @@ def test_differences_are_over_common_seeds(
     ours: Any, theirs: Any, expected: tuple[float, ...] | None
 ) -> None:
     found = paired_difference(ours, theirs)
-    if expected is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert astuple(found) == pytest.approx(expected, nan_ok=True)
+    values = None if found is None else astuple(found)
+    assert values == (expected and pytest.approx(expected, nan_ok=True))
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 30])

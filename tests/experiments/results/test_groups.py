@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from cl_prompts.experiments.results.aggregates import Aggregate
-from cl_prompts.experiments.results.comparable import differing
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -37,16 +36,6 @@ def test_the_table_averages_finished_runs_and_marks_the_best(runs_folder: Path) 
     assert table["joint"][0].text == "-"
 
 
-def test_undefined_results_are_left_out_of_a_mean(tmp_path: Path) -> None:
-    known = {"a_auc": 0.5, "a_last": 0.6, "task_forgetting": None}
-    fake_run(tmp_path, seed=1, results={**known, "forgetting": float("nan")})
-    fake_run(tmp_path, seed=2, results={**known, "forgetting": 0.1})
-    (group,) = groups(collect([tmp_path]))
-    assert group.table()["mvp"][2].text == "10.0 -"
-    # A metric without any value has no column.
-    assert "task forgetting" not in [metric.name for metric in group.metrics]
-
-
 def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
     fake_run(tmp_path, time="20250101-000000", results={"a_auc": 0.1})
     fake_run(tmp_path, time="20250102-000000", results={"a_auc": 0.9})
@@ -68,12 +57,6 @@ def test_titles_name_what_divides_the_tables_of_a_recipe(tmp_path: Path) -> None
     assert list(other.rows) == ["fine_tuning"]
     assert other.title == "digits (evaluation.every=700, scenario.blurry_percent=60)"
     assert letters.title == "letters"
-
-
-def test_long_values_are_hashes() -> None:
-    (first,), (second,), (third,) = differing([{"names": name * 99} for name in "abc"])
-    assert first.startswith("names=#")
-    assert len({first, second, third}) == 3
 
 
 def test_recipe_names_do_not_divide_tables(tmp_path: Path) -> None:

@@ -12,34 +12,23 @@ from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
 
 SMALL: dict[str, Any] = {"n_tasks": 1, "n_classes": 2}
-
-
-def run_orders(
-    root: Path, strategy: str, values: dict[str, float], seed: int = 1, **given: Any
-) -> None:
-    """One run for each order, with this A_AUC and half of it as A_last."""
-    for i, (order, value) in enumerate(values.items()):
-        results = {"a_auc": value, "a_last": value / 2}
-        changes = {"order": order, "scenario.class_order": [i, 1 - i]}
-        time = f"2025010{seed}-12000{i}"
-        identity = {"stream": order}
-        fake_run(
-            root,
-            strategy,
-            seed,
-            time=time,
-            changes=changes,
-            results=results,
-            identity=identity,
-            **SMALL,
-            **given,
-        )
+#: A_AUC by strategy, seed and order
+FOUND = {
+    ("mvp", 1): {"random 1": 0.6, "easy": 0.8, "hard": 0.4},
+    ("mvp", 2): {"random 1": 0.8, "easy": 0.8, "hard": 0.2},
+    ("linear_probe", 1): {"random 1": 0.5, "easy": 0.3, "hard": 0.7},
+}
 
 
 def test_a_row_shows_its_worst_mean_and_best_order(tmp_path: Path) -> None:
-    run_orders(tmp_path, "mvp", {"random 1": 0.6, "easy": 0.8, "hard": 0.4})
-    run_orders(tmp_path, "mvp", {"random 1": 0.8, "easy": 0.8, "hard": 0.2}, seed=2)
-    run_orders(tmp_path, "linear_probe", {"random 1": 0.5, "easy": 0.3, "hard": 0.7})
+    for (strategy, seed), values in FOUND.items():
+        for i, (order, value) in enumerate(values.items()):
+            given: dict[str, Any] = {
+                "changes": {"order": order, "scenario.class_order": [i, 1 - i]},
+                "results": {"a_auc": value, "a_last": value / 2},
+                "identity": {"stream": order},
+            }
+            fake_run(tmp_path, strategy, seed, time=f"2025010{seed}-12000{i}", **given, **SMALL)
     fake_run(tmp_path, "mvp", 1, time="20260101-120000", **SMALL)
     ordered, plain = groups(collect([tmp_path]))
     assert len(ordered.runs) == 9

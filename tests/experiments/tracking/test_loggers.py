@@ -25,14 +25,6 @@ HERE = "tests.experiments.tracking.test_loggers"
 ER = ["digits", "strategy=er", "er.buffer_size=8", "seed=1", *QUICK]
 
 
-def hparams_in(folder: Path) -> Any:
-    """The settings of the row in HParams."""
-    events = EventAccumulator(str(folder)).Reload()
-    contents = events.PluginTagToContent("hparams")
-    found = HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
-    return found.session_start_info.hparams
-
-
 def test_a_resumed_run_takes_later_points_back_and_has_a_file_of_its_own(tmp_path: Path) -> None:
     for start, values in ((0, {10: 0.1, 20: 0.2}), (10, {15: 0.5})):
         logger = TensorBoard(tmp_path, start)
@@ -46,7 +38,9 @@ def test_a_resumed_run_takes_later_points_back_and_has_a_file_of_its_own(tmp_pat
 
 def test_a_run_writes_what_differs_and_its_results(mvp_run: Path) -> None:
     events = EventAccumulator(str(mvp_run)).Reload()
-    found = hparams_in(mvp_run)
+    contents = events.PluginTagToContent("hparams")
+    told = HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
+    found = told.session_start_info.hparams
     assert found["strategy"].string_value == "mvp"
     assert found["options.lr"].number_value > 0
     assert found["dataset.augment"].WhichOneof("kind") == "bool_value"
@@ -140,8 +134,8 @@ def test_online_boards_get_values_over_samples_seen(
     )
     library = SimpleNamespace(
         init=lambda **how: calls.append(how) or begun,
-        Image=lambda pixels: ("image", pixels.shape),
         Settings=dict,
+        Image=lambda pixels: ("image", pixels.shape),
     )
     monkeypatch.setitem(sys.modules, name, library)
     monkeypatch.setenv(f"{name.upper()}_PROJECT", "mine")
