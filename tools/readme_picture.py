@@ -33,7 +33,7 @@ def points(folder: Path) -> dict[str, list[dict[str, Any]]]:
     (group,) = groups(collect([folder]))
     found = {}
     for row, seeds in curves_of(group.rows, curve_of).items():
-        band = mean_band(seeds)
+        band = mean_band([*seeds.values()])
         if row in SHOWN and band is not None and band.half is not None:
             values = zip(band.x, 100 * band.middle, 100 * band.half, strict=True)
             found[row] = [

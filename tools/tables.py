@@ -85,8 +85,9 @@ def numbers(runs: Path) -> dict[str, dict[str, str]]:
     for group in groups(collect([runs])):
         headings = [metric.title.replace("\u00a0", " ") for metric in group.metrics]
         for label, cells in group.table().items():
-            texts = [cell.text for cell in cells]
-            found.setdefault(label, dict(zip(headings, texts, strict=True)))
+            texts = dict(zip(headings, (cell.text for cell in cells), strict=True))
+            trained = group.rows[label][0].summary["trainable_parameters"]
+            found.setdefault(label, {**texts, "trainable": f"{trained:,}"})
     return found
 
 

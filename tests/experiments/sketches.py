@@ -46,7 +46,7 @@ def sketched(*, pages: bool = False) -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         # Nor is the engine that draws them begun: a process that is forked after that would hang.
-        patch.setattr(style, "png", lambda chart: _BLANK.getvalue())
+        patch.setattr(style, "figure", lambda chart, form: _BLANK.getvalue())
         patch.setattr(report, "vl_convert", SimpleNamespace(javascript_bundle=str))
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(building, "create_backbone", _backbone)

@@ -93,7 +93,6 @@ def made_otherwise() -> dict[str, Callable[[], object]]:
         "other labels": lambda: benchmark_from_split(
             Pictures(np.arange(132) % 12), SINGLE[1], si_blurry_split(SINGLE[0].targets)
         ),
-        "no value": lambda: halves.make(labels),
         "unknown parameter": lambda: halves.make(labels, seed=1, shufle=True),
         "own parameter": lambda: SCENARIOS["domain_incremental"].make(labels, None, domains=None),
         "list": lambda: Scenario.of(test_registry.returns_lists).make(labels),

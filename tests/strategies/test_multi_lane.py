@@ -21,7 +21,8 @@ def test_an_announced_task_opens_a_lane_for_its_new_classes() -> None:
         assert own == experience.classes_in_this_experience
     blurry = experiences("si_blurry_multi_label")
     announced = fit(make("multi_lane", "si_blurry_multi_label", boundaries=True), blurry)
-    assert announced.model.n_lanes == sum(len(e.new_classes) > 0 for e in blurry)
+    new = [e.classes_in_this_experience - e.previous_classes for e in blurry]
+    assert announced.model.n_lanes == sum(map(bool, new))
 
 
 def test_a_lane_is_full_after_its_samples_and_not_before() -> None:

@@ -48,18 +48,16 @@ def report(
 def compare(
     runs: Sequence[Path],
     *,
-    by: str | None = None,
     reference: str | None = None,
     rows: str = "",
     metrics: str = "",
     format: Literal["markdown", "latex", "csv", "json"] = "markdown",
     out: Path | None = None,
 ) -> None:
-    """Compare strategies over seeds: means, paired differences, ranks.
+    """Compare strategies over seeds: means and paired differences.
 
     Args:
         runs: run folders, or folders above them, in the order of the rows.
-        by: setting with a table for each value, such as scenario.blurry_percent, dataset or recipe.
         reference: row that the others are compared with (default: the first one).
         rows: rows to show, in this order, separated by commas.
         metrics: such as a_auc,a_last_by_task (see summary.json).
@@ -73,7 +71,7 @@ def compare(
 
     # "mvp (lr=0.1, alpha=0.5)" is one row.
     chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}
-    found = compared(runs, by=by, reference=reference, **chosen)
+    found = compared(runs, reference=reference, **chosen)
     print_or_write(written(found, format), out)
     from cl_prompts.experiments.run_folder.runs import unfinished
 
@@ -154,7 +152,7 @@ def next_steps(runs: Sequence[Path]) -> str:
 
 def tables(folders: Sequence[Path]) -> Iterator[Table]:
     """Yield a table for each group of comparable runs, with titles if there are several."""
-    from cl_prompts.experiments.results.comparison import order_table
+    from cl_prompts.experiments.results.comparison import orders
     from cl_prompts.experiments.results.groups import groups
     from cl_prompts.experiments.results.metrics import WIDE
     from cl_prompts.experiments.run_folder.runs import collect
@@ -168,8 +166,9 @@ def tables(folders: Sequence[Path]) -> Iterator[Table]:
             for label, entries in group.table(metrics).items()
         ]
         yield table(["strategy", "seeds", *(m.title for m in metrics)], rows, title=title)
-        if orders := order_table(group):
-            yield table(orders[0], orders[1:])
+        head, *lines = orders(group).lines
+        if lines:
+            yield table([cell.text for cell in head], lines)
 
 
 def table(

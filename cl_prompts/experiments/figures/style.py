@@ -21,13 +21,12 @@ Axis = tuple[str, Sequence[str]]
 _ON_LIGHT = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #111111 #882255 #999933 #332288"
 _ON_DARK = "#3D9BE0 #F0783C #1FBF92 #DE9BC2 #F2B134 #8FD3FF #F4F6F8 #CB5C90 #BDBD5A #9384E8"
 PALETTE = tuple(_ON_LIGHT.split())
-#: rows up to which a chart labels each of them, and cells up to which it prints their numbers
-MAX_NAMED_ROWS = 40
+#: shades of heat maps, on which black numbers are legible
+_SHADES = ("#E69F00", "#F4F8FC", "#56B4E9")
+#: cells up to which a chart prints their numbers
 MAX_WRITTEN = 250
 #: columns of a heat map; of more, every second, third, ... is drawn
 _MAX_COLUMNS = 120
-_WIDTH = 640  # of a PNG file, in CSS pixels
-_PPI = 144
 Format = Literal["pdf", "svg", "png"]
 _COLUMN = 245  # width of a figure in points, 3.4 inches
 
@@ -54,12 +53,6 @@ def spec(chart: Chart, alt_text: str) -> dict[str, Any]:
     found = chart.to_dict()
     del found["config"]  # Altair's own default
     return {"width": "container", "description": alt_text, **found}
-
-
-def png(chart: Chart) -> bytes:
-    """Render a chart as a PNG image at 144 dots per inch on white."""
-    found = {"width": _WIDTH, **chart.to_dict(), "config": theme()}
-    return vl_convert.vegalite_to_png(found, ppi=_PPI)
 
 
 def figure(chart: Chart, form: Format) -> bytes:
@@ -98,13 +91,11 @@ def named(names: Sequence[object] | None, count: int) -> list[str]:
     return ["".join(sign if sign.isprintable() else "?" for sign in text) for text in texts]
 
 
-def axis(kind: type[alt.X] | type[alt.Y], about: Axis) -> Any:
-    """Return an axis of names in their order, of the field "x" or "y"."""
+def _axis(kind: type[alt.X] | type[alt.Y], field: str, about: Axis) -> Any:
+    """Axis of names in their order."""
     title, names = about
-    shown = kind is alt.X or len(names) <= MAX_NAMED_ROWS
-    labels = alt.Axis(labels=shown, labelLimit=140, labelAngle=0, labelOverlap=True)
-    order = alt.Scale(domain=list(names))
-    return kind(f"{'x' if kind is alt.X else 'y'}:N", title=title, axis=labels, scale=order)
+    labels = alt.Axis(labelLimit=140, labelAngle=0, labelOverlap=True)
+    return kind(f"{field}:N", title=title, axis=labels, scale=alt.Scale(domain=list(names)))
 
 
 def heat_map(
@@ -113,8 +104,7 @@ def heat_map(
     *,
     x: Axis,
     y: Axis,
-    domain: tuple[float, float] = (0, 100),
-    scheme: str = "viridis",
+    domain: Sequence[float] = (0, 100),
     digits: int = 0,
 ) -> Chart:
     """Draw a matrix, with numbers in its cells where there is room; NaN is blank.
@@ -123,7 +113,7 @@ def heat_map(
         values: (rows, columns).
         measure: name of the values.
         x, y: the axes, with the names of the columns and rows.
-        domain, scheme: range and colours of the values.
+        domain: range of the values: from, to; or lowest, zero, highest.
         digits: decimals of the numbers.
     """
     step = -(-values.shape[1] // _MAX_COLUMNS)
@@ -139,16 +129,12 @@ def heat_map(
         alt.Chart(alt.Data(values=lists))
         .transform_flatten(["x", "value"])
         .transform_filter("isValid(datum.value)")
-        .encode(x=axis(alt.X, (x[0], shown)), y=axis(alt.Y, y), tooltip=tips)
+        .encode(x=_axis(alt.X, "x", (x[0], shown)), y=_axis(alt.Y, "y", y), tooltip=tips)
         .properties(height=min(480, max(60, 20 * len(values))))
     )
-    colours = alt.Scale(scheme=scheme, domain=list(domain))
+    colours = alt.Scale(range=_SHADES[-len(domain) :], domain=domain, interpolate="rgb")
     drawn: Chart = base.mark_rect().encode(color=alt.Color("value:Q", title=measure, scale=colours))
     if values.size <= MAX_WRITTEN:
-        middle = 0.6 * domain[1]
-        # White on the dark parts of the colours.
-        dark = f"datum.value < {middle}" if middle > 0 else "abs(datum.value) > 0.65"
-        ink = alt.condition(dark, alt.value("white"), alt.value("black"))
         text = alt.Text("value:Q", format=f".{digits}f")
-        drawn = drawn + base.mark_text().encode(text=text, color=ink)
+        drawn = drawn + base.mark_text(color="black").encode(text=text)
     return drawn

@@ -1,4 +1,4 @@
-"""Aggregates over seeds: means, paired differences, ranks, and curves with bands."""
+"""Aggregates over seeds: means, paired differences, and curves with bands."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import stdtr, stdtrit  # scipy.stats takes a second to import
 
 from cl_prompts.experiments.results.history import Floats
 from cl_prompts.experiments.results.metrics import Metric
@@ -62,8 +63,6 @@ def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
     if spread == 0:
         return Difference(n, mean, mean, mean, 0.0 if mean else 1.0)
     # mean ± t(0.975, n - 1) * s / sqrt(n), and the two-sided p of mean / (s / sqrt(n)).
-    from scipy.special import stdtr  # scipy.stats takes a second to import
-
     half = spread * least_effect(n)
     p = 2 * float(stdtr(n - 1, -abs(mean) / (spread / math.sqrt(n))))
     return Difference(n, mean, mean - half, mean + half, p)
@@ -77,8 +76,6 @@ def least_effect(n: int) -> float:
     >>> [round(least_effect(n), 1) for n in (2, 3, 5, 10)]
     [9.0, 2.5, 1.2, 0.7]
     """
-    from scipy.special import stdtrit
-
     return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(n)
 
 
@@ -96,29 +93,6 @@ def holm(values: Sequence[float]) -> list[float]:
     return p.tolist()
 
 
-def mean_ranks(values: Mapping[str, Seeded], *, highest_first: bool = True) -> dict[str, float]:
-    """Rank the rows at each common seed, 1 for the best, and average over seeds.
-
-    Equal values share their mean rank. Empty without common seeds or with a single row.
-
-    >>> mean_ranks({"a": {1: 0.9, 2: 0.5}, "b": {1: 0.8, 2: 0.5}})
-    {'a': 1.25, 'b': 1.75}
-    """
-    seeds = _common_seeds(values)
-    if len(values) < 2 or not seeds:
-        return {}
-    scores = np.array([[row[seed] for seed in seeds] for row in values.values()])
-    scores = scores if highest_first else -scores
-    ahead = (scores[None] > scores[:, None]).sum(1)
-    ties = (scores[None] == scores[:, None]).sum(1)
-    ranks = (ahead + (ties + 1) / 2).mean(1)
-    return dict(zip(values, ranks.tolist(), strict=True))
-
-
-def _common_seeds(values: Mapping[str, Seeded]) -> list[Draw]:
-    return sorted(set.intersection(*map(set, values.values()))) if values else []
-
-
 @dataclass(frozen=True)
 class Aggregate:
     """One metric of one row.
@@ -127,26 +101,20 @@ class Aggregate:
         values: value by (seed, stream seed).
         text: mean and standard deviation, as tables print them.
         best: whether it is printed in bold, see :func:`best_rows`.
-        rank: mean rank over seeds, 1 for the best; None for rows that are not ranked.
         difference: to the reference; None for the reference and without common seeds.
         p_holm: p of the difference after Holm's correction over the rows.
     """
 
     values: Seeded
     text: str
-    best: bool = False
-    rank: float | None = None
-    difference: Difference | None = None
-    p_holm: float = math.nan
+    best: bool
+    difference: Difference | None
+    p_holm: float
 
     @property
-    def verdict(self) -> str:
-        """Result of the paired test after Holm's correction; empty without a difference."""
-        if self.difference is None:
-            return ""
-        if self.difference.pairs < 2:
-            return "one seed: no test"
-        return "significant" if self.p_holm < 1 - CONFIDENCE else "not significant"
+    def significant(self) -> bool:
+        """Whether the paired test finds a difference, after Holm's correction."""
+        return self.p_holm < 1 - CONFIDENCE
 
 
 def aggregates_of(
@@ -158,16 +126,15 @@ def aggregates_of(
         values: values of each row, by seed.
         metric: the metric.
         reference: row that differences refer to.
-        bounds: rows that are upper bounds: they have differences, but no rank and no bold.
+        bounds: rows that are upper bounds: they have differences, but no bold.
     """
     competing = {row: found for row, found in values.items() if found and row not in bounds}
     best = best_rows(metric, competing)
-    ranks = mean_ranks(competing, highest_first=metric.best is max) if metric.best else {}
     others = [{} if row == reference else ours for row, ours in values.items()]
     gaps = [paired_difference(ours, values[reference]) for ours in others]
     adjusted = holm([math.nan if gap is None else gap.p for gap in gaps])
     return {
-        row: Aggregate(found, metric.text([*found.values()]), row in best, ranks.get(row), gap, p)
+        row: Aggregate(found, metric.text([*found.values()]), row in best, gap, p)
         for (row, found), gap, p in zip(values.items(), gaps, adjusted, strict=True)
     }
 
@@ -180,14 +147,14 @@ def best_rows(metric: Metric, values: Mapping[str, Seeded]) -> set[str]:
     where fewer than two rows share at least two seeds.
     """
     tested = {row: found for row, found in values.items() if len(found) > 1}
-    seeds = _common_seeds(tested)
+    seeds = set.intersection(*map(set, tested.values())) if tested else set()
     if metric.best is None or len(tested) < 2 or len(seeds) < 2:
         return set()
     means = {row: statistics.fmean(found[s] for s in seeds) for row, found in tested.items()}
-    ranked = sorted(means, key=means.__getitem__, reverse=metric.best is max)
-    worst = {row for row in means if means[row] == means[ranked[-1]] != means[ranked[0]]}
-    gaps = {row: paired_difference(tested[ranked[0]], tested[row]) for row in means}
-    return {row for row, gap in gaps.items() if gap and gap.low <= 0 <= gap.high} - worst
+    best, *_, worst = sorted(means, key=means.__getitem__, reverse=metric.best is max)
+    gaps = {row: paired_difference(tested[best], tested[row]) for row in means}
+    even = {row for row, gap in gaps.items() if gap and gap.low <= 0 <= gap.high}
+    return {row for row in even if means[row] == means[best] or means[row] != means[worst]}
 
 
 @dataclass(frozen=True)
@@ -212,13 +179,15 @@ def curves_of(
 ) -> dict[str, dict[Draw, Curve]]:
     """Return the curve of each run by row and (seed, stream seed).
 
-    Rows without curves and rows trained on the whole stream at once are left out.
+    Runs without a curve and runs on the whole stream at once are left out.
     """
-    found = {}
+    found: dict[str, dict[Draw, Curve]] = {}
     for label, runs in rows.items():
-        seeds = {run.draw: curve(run) for run in runs if not run.whole_stream}
-        found[label] = {seed: points for seed, points in seeds.items() if points}
-    return {label: known for label, known in found.items() if known}
+        for run in runs:
+            points = curve(run)
+            if points and not run.whole_stream:
+                found.setdefault(label, {})[run.draw] = points
+    return found
 
 
 def _on_common_points(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
@@ -233,12 +202,12 @@ def _on_common_points(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
     return x, np.array([np.interp(x, a[:, 0], a[:, 1]) for a in arrays])
 
 
-def mean_band(seeds: Mapping[Draw, Curve]) -> Band | None:
+def mean_band(curves: Sequence[Curve]) -> Band | None:
     """Average curves over seeds, with one sample standard deviation as band.
 
-    None where the curves have no common range.
+    None without curves, and where they have no common range.
     """
-    x, values = _on_common_points(list(seeds.values()))
+    x, values = _on_common_points(curves) if curves else (np.empty(0), np.empty(0))
     if not len(x):
         return None
     spread = values.std(0, ddof=1) if len(values) > 1 else None
@@ -251,12 +220,8 @@ def difference_band(ours: Mapping[Draw, Curve], theirs: Mapping[Draw, Curve]) ->
     Each difference is on the common range of its curves. None where the rows share no seed or no
     points.
     """
-    gaps: dict[Draw, Curve] = {}
-    for seed in (seed for seed in ours if seed in theirs):
-        x, (mine, other) = _on_common_points([ours[seed], theirs[seed]])
-        if len(x):
-            gaps[seed] = np.stack([x, mine - other], axis=1)
-    band = mean_band(gaps) if gaps else None
+    pairs = [_on_common_points([ours[seed], theirs[seed]]) for seed in ours if seed in theirs]
+    band = mean_band([np.stack([x, mine - other], 1) for x, (mine, other) in pairs if len(x)])
     if band is None or band.half is None:
         return band
     # t(0.975, n - 1) * s / sqrt(n)

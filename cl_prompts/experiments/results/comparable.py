@@ -7,6 +7,7 @@ options divide its rows, and means are over seeds.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,12 +19,14 @@ from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Conditions = Mapping[str, Any]
 
-_COMPARED = ("strategy", "seed", "stream_seed", "order", "parent.sha256")
 #: the training of the ancestors divides rows, as options do
 _ANCESTORS = "parent.settings"
+#: what a table compares
+_COMPARED = ("strategy", "seed", "stream_seed", "order", "parent.sha256", _ANCESTORS)
 #: entries of environment.json whose differences are noted below a table
 _ENVIRONMENT = ("cl_prompts", "torch", "torchvision", "timm", "avalanche", "numpy", "device")
 _SHOWN = 12  # digits of a hash
+_MAX_LENGTH = 60  # of a value in words
 
 
 def conditions_of(run: RunRecord) -> Conditions:
@@ -34,9 +37,8 @@ def conditions_of(run: RunRecord) -> Conditions:
         :func:`tables` compares what seeds draw.
     """
     identity = run.identity
-    found = _settings(run, of_strategy=False)
-    for key in (*_COMPARED, _ANCESTORS):
-        found.pop(key, None)
+    settings = _settings(run, of_strategy=False)
+    found = {key: value for key, value in settings.items() if key not in _COMPARED}
     if run.order:
         found["scenario.class_order"] = "several"
     found["NUMBERS"] = identity.get("numbers")
@@ -89,36 +91,49 @@ def tables(runs: Iterable[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]
     for run in runs:
         if run.finished:
             by_conditions[json.dumps(conditions_of(run), sort_keys=True)].append(run)
-    found: list[tuple[Conditions, list[RunRecord]]] = []
-    for members in by_conditions.values():
-        conditions = conditions_of(members[0])
-        by_draw: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-        for run in members:
-            by_draw[run.identity["stream"], run.identity["backbone"]].append(run)
-        draws = {(run.seeds, run.identity["stream"], run.identity["backbone"]) for run in members}
-        if doubled(seeds for seeds, *_ in draws) is None:
-            found.append((conditions, members))
-            continue
-        for (stream, backbone), part in by_draw.items():
-            found.append(({**conditions, "stream": stream, "backbone": backbone}, part))
-    return found
+    return [table for members in by_conditions.values() for table in _by_draw(members)]
 
 
-def notes_on(runs: Sequence[RunRecord]) -> list[str]:
-    """Note runs by which a search chose settings, and differing libraries and devices."""
-    notes = []
-    searched = [run for run in runs if " --sampler" in str(run.summary.get("command"))]
-    if 0 < len(searched) < len(runs):
-        seeds = ", ".join(dict.fromkeys(run.seeds for run in searched))
-        notes = [
-            f"A search chose settings by the runs of seed {seeds}, so their scores are too high:"
-            " leave them out."
-        ]
-    # A run may be resumed in another environment.
+def _by_draw(runs: list[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]]:
+    conditions = conditions_of(runs[0])
+    draws: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+    for run in runs:
+        draws[run.identity["stream"], run.identity["backbone"]].append(run)
+    if doubled(seeds for part in draws.values() for seeds in {run.seeds for run in part}) is None:
+        return [(conditions, runs)]
+    return [
+        ({**conditions, "stream": stream, "backbone": backbone}, part)
+        for (stream, backbone), part in draws.items()
+    ]
+
+
+def differing(given: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """Write, for each mapping, the values in which mappings differ; of long ones a hash.
+
+    >>> differing([{"lr": "1", "seed": "1"}, {"lr": "2", "seed": "1"}, {}])
+    [['lr=1'], ['lr=2'], ['lr=unset']]
+    >>> differing([{"names": "a" * 99}, {"names": "b"}])
+    [['names=#132844'], ['names=b']]
+    """
+    met: dict[str, set[str]] = defaultdict(set)
+    for one in given:
+        for key, value in one.items():
+            met[key].add(value)
+    keys = sorted(key for key, values in met.items() if len(values) > 1)
+    return [[f"{key}={_shortened(one.get(key, 'unset'))}" for key in keys] for one in given]
+
+
+def _shortened(value: str) -> str:
+    if len(value) <= _MAX_LENGTH:
+        return value
+    return f"#{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+
+
+def environment_notes(runs: Sequence[RunRecord]) -> list[str]:
+    """Return a sentence on differing libraries and devices."""
     made = [run.environment for run in runs]
+    # A run may be resumed in another environment.
     made += [{**one, **changed} for one in made for changed in one.get("resumed_with", ())]
-    values = {key: sorted({str(one.get(key, "unknown")) for one in made}) for key in _ENVIRONMENT}
-    differing = [f"{key} {', '.join(met)}" for key, met in values.items() if len(met) > 1]
-    if differing:
-        notes.append(f"Runs have different environments: {'; '.join(differing)}.")
-    return notes
+    shown = [{key: str(one.get(key, "unknown")) for key in _ENVIRONMENT} for one in made]
+    words = sorted({word for words in differing(shown) for word in words})
+    return [f"Runs have different environments: {', '.join(words)}."] if words else []

@@ -1,52 +1,66 @@
-"""Comparison of finished runs: means, paired differences over seeds, ranks, and notes.
+"""Comparison of finished runs: means, paired differences over seeds, and notes.
 
-Tables have the metrics, rows and values of :class:`~cl_prompts.experiments.results.groups.Group`,
-as those of the report.
+Report and command line show the same grids.
 """
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
-from cl_prompts.experiments.recipes.values import written
-from cl_prompts.experiments.results.aggregates import Aggregate, Seeded, least_effect
-from cl_prompts.experiments.results.comparable import notes_on
-from cl_prompts.experiments.results.groups import Group, choose, groups
-from cl_prompts.experiments.results.metrics import Metric
-from cl_prompts.experiments.run_folder.runs import RunRecord, collect
+from cl_prompts.experiments.results.aggregates import Aggregate, Seeded
+from cl_prompts.experiments.results.comparable import environment_notes
+from cl_prompts.experiments.results.groups import Group, groups
+from cl_prompts.experiments.results.metrics import Metric, memory_text
+from cl_prompts.experiments.run_folder.runs import collect
 
 #: metrics compared by default, where runs have them
-HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
-#: number of seeds from which tests carry no warning
-_SEEDS_ENOUGH = 5
-_BY_ORDER = ("a_auc", "a_last", "map_avg", "map_last")
+_HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
+
+_MEANS = (
+    "Mean ± sample standard deviation over seeds. Bold: the best mean, and each mean whose"
+    " difference from the best has a paired 95 % interval that contains 0. The worst mean is"
+    " never bold. Memory: stored images, other numbers such as class means, trained parameters."
+)
+_GAPS = (
+    "Difference from {} in points: mean over n paired seeds [95 % interval], and p of the"
+    " paired t-test (Holm's correction over rows). Bold: p below 0.05."
+)
+_ORDERS = (
+    "Worst / mean / best over class orders, in percent, of means over seeds. In other tables each"
+    ' order of a seed counts as one of the "seeds".'
+)
+_ARROWS: Mapping[Any, str] = {None: "", max: " ↑", min: " ↓"}
 
 
 class Table(NamedTuple):
-    """Comparable runs with their aggregates.
-
-    Attributes:
-        group: the runs.
-        metrics: the metrics that are compared.
-        aggregates: by row in the order asked for, one for each metric.
-    """
+    """Comparable runs, and the metrics that are compared."""
 
     group: Group
     metrics: Sequence[Metric]
-    aggregates: Mapping[str, Sequence[Aggregate]]
+
+
+class Cell(NamedTuple):
+    """Text in a grid, perhaps in bold."""
+
+    text: str
+    best: bool = False
+
+
+class Grid(NamedTuple):
+    """Table of texts; the headings are its first line."""
+
+    caption: str
+    lines: list[list[Cell]]
 
 
 def compare(
     paths: Iterable[Path | str],
     *,
-    by: str | None = None,
     reference: str | None = None,
     rows: Sequence[str] = (),
     metrics: Sequence[str] = (),
@@ -55,123 +69,110 @@ def compare(
 
     Args:
         paths: run folders, or folders above them; rows come in this order.
-        by: setting whose values divide the tables, dotted (``scenario.blurry_percent``) or bare;
-            also "dataset", "scenario", "backbone" and "recipe".
         reference: row that the others are compared with, see
             :func:`~cl_prompts.experiments.results.groups.choose`.
         rows: labels or strategies to show, in this order; empty for all.
         metrics: keys of ``results`` in ``summary.json``; empty for the headline metrics.
 
     Raises:
-        InputError: no run is finished, or a row, setting or metric is unknown.
+        InputError: no run is finished, or a row or metric is unknown.
     """
-    runs = [run for run in collect(paths) if run.finished]
-    if not runs:
+    parts = groups(collect(paths), reference, rows)
+    if not parts:
         raise InputError("none of these runs is finished: there is nothing to compare")
-    parts = choose(groups(runs) if by is None else _groups_by(runs, by), reference, rows)
     scores = [{one.key: one for one in (*group.metrics, *group.by_name)} for group in parts]
     known = {key for found in scores for key in found if key}
     for key in metrics:
         if key not in known:
             raise unknown("metric of these runs", key, known)
-    tables = []
-    for group, found in zip(parts, scores, strict=True):
-        headlines = (*HEADLINES, *(one.key for one in group.own_scores))
-        compared = [found[key] for key in metrics if key in found]
-        compared = compared if metrics else [one for one in group.metrics if one.key in headlines]
-        tables.append(Table(group, compared, group.table(compared)))
-    return tables
-
-
-def _groups_by(runs: Sequence[RunRecord], key: str) -> list[Group]:
-    """Groups of the runs of each value of a setting, with the value in their titles."""
-    settings = [{**run.identity["settings"], "recipe": run.summary["recipe"]} for run in runs]
-    known = dict.fromkeys(name for one in settings for name in one)
-    named = [name for name in known if name in (key, f"{key}.name")]
-    named = named or [name for name in known if name.rpartition(".")[2] == key]
-    if not named:
-        raise unknown("setting of these runs", key, known)
-    if len(named) > 1:
-        raise InputError(f"{key} could mean {' or '.join(named)}: write one of these")
-    by_value = defaultdict(list)
-    for run, one in zip(runs, settings, strict=True):
-        by_value[written(one.get(named[0], "unset"))].append(run)
     return [
-        replace(group, title=f"{group.title} ({key}={value})")
-        for value, members in by_value.items()
-        for group in groups(members)
+        Table(group, [found[key] for key in metrics if key in found] or headlines(group))
+        for group, found in zip(parts, scores, strict=True)
     ]
 
 
-def notes_of(group: Group, table: Mapping[str, Sequence[Aggregate]]) -> list[str]:
-    """Return sentences on the limits of the numbers of a table."""
-    names, bounds = group.names, group.bounds
-    seeds = {row: found for row, found in group.seeds.items() if row not in bounds}
+def headlines(group: Group) -> list[Metric]:
+    """Metrics compared by default, and the user's own."""
+    return [one for one in group.metrics if one.key and (one.key in _HEADLINES or not one.best)]
+
+
+def means(group: Group, metrics: Sequence[Metric], *, memory: bool = True) -> Grid:
+    """Return means and, by default, what each strategy stores."""
+    lines = [_head(metrics, "strategy", "seeds") + [Cell("memory")] * memory]
+    for row, found in group.table(metrics).items():
+        runs = group.rows[row]
+        stored = [Cell(memory_text(runs[0].summary))] * memory
+        texts = [Cell(one.text, one.best) for one in found]
+        lines.append([Cell(row), Cell(str(len(runs))), *texts, *stored])
+    return Grid(_MEANS, lines)
+
+
+def gaps(group: Group, metrics: Sequence[Metric]) -> Grid:
+    """Return paired differences from the reference."""
+    found = {row: cells for row, cells in group.table(metrics).items() if row != group.reference}
+    lines = [[Cell(row), *map(_gap, cells)] for row, cells in found.items()]
+    return Grid(_GAPS.format(group.reference), [_head(metrics), *lines])
+
+
+def _gap(aggregate: Aggregate) -> Cell:
+    gap, p = aggregate.difference, aggregate.p_holm
+    if gap is None:
+        return Cell("-")
+    mean = f"{100 * gap.mean:+.1f}"
+    if gap.pairs < 2:
+        return Cell(f"{mean}, n = 1")
+    interval = f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    p_text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return Cell(f"{mean} {interval}, n = {gap.pairs}, {p_text}", aggregate.significant)
+
+
+def orders(group: Group) -> Grid:
+    """Return the means over seeds of the worst and the best class order, and the mean of all."""
+    metrics = [metric for metric in headlines(group) if metric.best is max]
+    lines = [_head(metrics, "strategy", "orders")]
+    for row, runs in group.rows.items():
+        n_orders = len({run.order for run in runs})
+        if n_orders > 1:
+            texts = [_over_orders(group.values(metric)[row]) for metric in metrics]
+            lines.append([Cell(row), Cell(str(n_orders)), *map(Cell, texts)])
+    return Grid(_ORDERS, lines)
+
+
+def _over_orders(values: Seeded) -> str:
+    by_order: dict[int | str, list[float]] = defaultdict(list)
+    for draw, value in values.items():
+        by_order[draw[-1]].append(100 * value)
+    means = sorted((statistics.fmean(found), order) for order, found in by_order.items())
+    if not means:
+        return "-"
+    (worst, first), (best, last) = means[0], means[-1]
+    middle = statistics.fmean(mean for mean, _ in means)
+    return f"{worst:.1f} ({first}) / {middle:.1f} / {best:.1f} ({last})"
+
+
+def _head(metrics: Sequence[Metric], *first: str) -> list[Cell]:
+    titles = [f"{metric.title}{_ARROWS[metric.best]}" for metric in metrics]
+    return [*map(Cell, [*(first or ["strategy"]), *titles])]
+
+
+def notes_of(group: Group) -> list[str]:
+    """Return sentences on the limits of the numbers of a group."""
+    seeds = {row: found for row, found in group.seeds.items() if row not in group.bounds}
     notes = []
     if len(set(seeds.values())) > 1:
-        listed = "; ".join(f"{names[row]}: {', '.join(found)}" for row, found in seeds.items())
-        notes.append(
-            f"Rows have different seeds ({listed}). Differences, ranks and bold use common seeds;"
-            " a row with one seed is never bold."
-        )
-    elif seeds and len(next(iter(seeds.values()))) == 1:
-        notes.append("With one seed nothing is tested, and nothing is bold.")
+        notes.append("Rows have different seeds: differences and bold use those in common.")
+    if any(len(found) == 1 for found in seeds.values()):
+        notes.append("A row with one seed is not tested, and is never bold.")
     if group.replaced:
-        found = [f"{run} ({n + 1} runs)" for run, n in group.replaced.items()]
-        notes.append(f"Duplicate seeds: {all_of(found)}. Only the newest run counts.")
-    pairs = [one.difference.pairs for found in table.values() for one in found if one.difference]
-    fewest = min((n for n in pairs if n > 1), default=_SEEDS_ENOUGH)
-    if fewest < _SEEDS_ENOUGH:
-        notes.append(
-            f"With {fewest} seeds, a difference is significant only above"
-            f' {least_effect(fewest):.1f} standard deviations. "Not significant" does not mean'
-            " equal."
-        )
-    if any(len({run.order for run in runs}) > 1 for runs in group.rows.values()):
-        notes.append('Each class order of a seed counts as one of the "seeds".')
-    notes += notes_on(group.runs)
-    if bounds and seeds:
-        shown = all_of([names[row] for row in bounds])
+        notes.append(f"Older runs of the same settings and seed do not count: {group.replaced}.")
+    notes += environment_notes(group.runs)
+    if group.bounds and seeds:
+        shown = all_of(group.bounds)
         notes.append(f"{shown}: an upper bound trained on all data at once, never bold.")
+    free = [
+        row for row, runs in group.rows.items() if all(r.summary.get("order_free") for r in runs)
+    ]
+    if free:
+        score = "last mAP" if group.multi_label else "A_last"
+        notes.append(f"{score} does not depend on the order of the stream: {', '.join(free)}.")
     return notes
-
-
-def order_table(group: Group) -> list[tuple[str, ...]]:
-    """Worst, mean and best of A_AUC and A_last over class orders, in percent, by row.
-
-    The value of an order is the mean over seeds; its name stands behind it.
-
-    Returns:
-        The headings, and a line for each row with several orders; empty without such rows.
-    """
-    metrics = [metric for metric in group.metrics if metric.key in _BY_ORDER]
-    lines = []
-    for row, runs in group.rows.items():
-        orders = {run.order for run in runs if run.order}
-        if len(orders) > 1:
-            ranges = [_range_over_orders(group.values(metric)[row]) for metric in metrics]
-            lines.append((group.names[row], str(len(orders)), *itertools.chain(*ranges)))
-    heads = [f"{metric.name} {part}" for metric in metrics for part in ("worst", "mean", "best")]
-    return [("strategy", "orders", *heads), *lines] if lines else []
-
-
-def _range_over_orders(values: Seeded) -> list[str]:
-    found: dict[int | str, list[float]] = defaultdict(list)
-    for draw, value in values.items():
-        found[draw[-1]].append(value)
-    means = sorted((statistics.fmean(known), order) for order, known in found.items())
-    if not means:
-        return ["", "", ""]
-    worst, best = (f"{100 * mean:.1f} ({order})" for mean, order in (means[0], means[-1]))
-    return [worst, f"{100 * statistics.fmean(mean for mean, _ in means):.1f}", best]
-
-
-def order_sentences(group: Group) -> list[str]:
-    """One sentence for each row whose final score does not depend on the order of the stream."""
-    score = "The final mAP" if group.multi_label else "A_last"
-    found = []
-    for row, runs in group.rows.items():
-        if all(run.summary.get("order_free") for run in runs):
-            name = group.names[row]
-            found.append(f"{score} of {name} does not depend on the order of the stream.")
-    return found

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
 
 from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.metrics.intervals import change_interval
@@ -30,35 +31,27 @@ def curve_of(run: RunRecord) -> Points:
 
     The default rule of points adds the end of the stream.
     """
-    written = list(_series(run, "anytime").get("seen", []))
-    end = _series(run, "task_end").get("seen", [])[-1:]
+    written = dict(_series(run, "anytime").get("seen", []))
     rule = run.config.get("evaluation", {})
-    counts = rule.get("every") is not None and rule.get("points") == "default"
-    if not (counts and end) or run.whole_stream or (written and written[-1][0] >= end[0][0]):
-        return written
-    return [*written, *end]
+    if rule.get("every") is not None and rule.get("points") == "default" and not run.whole_stream:
+        written = dict(_series(run, "task_end").get("seen", [])[-1:]) | written
+    return sorted(written.items())
 
 
 def stream_curve_of(run: RunRecord) -> list[tuple[float, float]]:
     """Return the anytime curve over samples of the stream.
 
     For runs that see samples several times, points are interpolated linearly within their task.
-    With one epoch this is :func:`curve_of`.
-    """
-    curve = curve_of(run)
-    seen, ends = run.summary["task_ends"], stream_ends_of(run)
-    places = np.rint(np.interp([point for point, _ in curve], [0, *seen], [0, *ends]))
-    return [(float(x), value) for x, (_, value) in zip(places, curve, strict=True)]
-
-
-def stream_ends_of(run: RunRecord) -> list[int]:
-    """Return the task ends on the axis of :func:`stream_curve_of`, in samples.
-
-    Samples seen, where the tasks or samples of the run differ from those of its stream.
+    With one epoch, and where tasks or samples of the run differ from those of its stream, this is
+    :func:`curve_of`.
     """
     seen = list(run.summary["task_ends"])
     ends = np.cumsum(run.stream["sizes"]).tolist()
-    return ends if len(seen) == len(ends) and ends[-1] == run.summary["samples"] else seen
+    if len(seen) != len(ends) or ends[-1] != run.summary["samples"]:
+        ends = seen
+    points, values = np.array(curve_of(run), float).reshape(-1, 2).T
+    places = np.rint(np.interp(points, [0, *seen], [0, *ends]))
+    return list(zip(places.tolist(), values.tolist(), strict=True))
 
 
 def task_curve_of(run: RunRecord) -> Points:
@@ -98,13 +91,6 @@ def _matrix(
     return np.array(values, float).reshape(n, len(points))
 
 
-def first_seen(values: Floats) -> NDArray[np.intp]:
-    """Sort classes by their first measurement, (classes, points) -> (classes,)."""
-    known = ~np.isnan(values)
-    # argmax is 0 without any True: classes that were never measured come last.
-    return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
-
-
 def usage_matrix(run: RunRecord) -> Floats:
     """Return the selections of each prompt during each task, (tasks, prompts).
 
@@ -123,13 +109,8 @@ def usage_entropy(counts: ArrayLike) -> Floats:
     NaN for a task without selections.
     """
     values = np.asarray(counts, float)
-    total = values.sum(axis=1, keepdims=True)
-    # H = - sum of share * log2(share), where 0 * log2(0) is 0.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = values / total
-        entropy = -np.where(share > 0, share * np.log2(share), 0.0).sum(axis=1)
-    # A single used prompt gives -0.
-    return np.where(total[:, 0] > 0, np.abs(entropy), np.nan)
+    with np.errstate(invalid="ignore"):
+        return entr(values / values.sum(1, keepdims=True)).sum(1) / np.log(2) + 0.0
 
 
 class BeforeAfter(NamedTuple):
@@ -170,23 +151,21 @@ def before_after(run: RunRecord) -> list[BeforeAfter]:
         return []
     names = run.summary.get("class_names") or list(map(str, range(run.summary["n_classes"])))
     images = run.before.get("images") or [0] * len(names)
-    last = {scope: points[-1][1] for scope, points in _series(run, "task_end").items() if points}
+    last = {scope: points[-1][1] for scope, points in _series(run, "task_end").items()}
     later = [last.get(f"class:{number}") for number in range(len(names))]
     # New classes follow those of the parent.
     found = itertools.zip_longest(names, run.before["by_class"], later, images)
     classes = [BeforeAfter(*row) for row in found]
-    known = [row for row in classes if row.before is not None and row.after is not None]
-    new = [row for row in classes if row.before is None and row.after is not None]
+    measured = [row for row in classes if row.after is not None]
+    new = [row for row in measured if row.before is None]
     # With several labels the score is a mean over classes, and the parent has fewer of them.
     before = None if new and run.multi_label else run.before["score"]
+    domains = run.before.get("by_domain", {}).items()
     return [
         BeforeAfter("all test images", before, last.get("seen"), sum(images)),
-        group("classes known before", known),
+        group("classes known before", [row for row in measured if row.before is not None]),
         *([group("new classes", new)] if new else []),
-        *(
-            BeforeAfter(f"domain {domain}", value, last.get(f"domain:{domain}"))
-            for domain, value in run.before.get("by_domain", {}).items()
-        ),
+        *(BeforeAfter(f"domain {name}", v, last.get(f"domain:{name}")) for name, v in domains),
         *classes,
     ]
 

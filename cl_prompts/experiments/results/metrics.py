@@ -64,25 +64,26 @@ def score(title: str, key: str, best: Best | None = None) -> Metric:
 
 
 _A_AUC = score("A_AUC", "a_auc", max)
-_TASKS_AND_COST = (
+_BY_TASK = (
     score("task forgetting", "task_forgetting", min),
     score("BWT", "bwt", max),
     score("FWT", "fwt", max),
-    Metric("trainable", ("trainable_parameters",)),
+)
+COSTS = (
     Metric("images/s", ("images_per_second",)),
     Metric("F train", ("forward_passes", "train"), digits=2),
     Metric("F eval", ("forward_passes", "evaluation"), digits=2),
     Metric("device MB", ("peak_device_memory_mb",)),
 )
 #: metrics of reports alone, for which a terminal of 80 columns has no room
-WIDE = _TASKS_AND_COST[1:]
-#: metrics of the first table, by whether an image may have several labels
+WIDE = (*_BY_TASK[1:], *COSTS)
+#: scores of the first table, by whether an image may have several labels
 METRICS = {
     False: (
         _A_AUC,
         score("A_last", "a_last", max),
         score("forgetting", "forgetting", min),
-        *_TASKS_AND_COST,
+        *_BY_TASK,
     ),
     True: (
         _A_AUC,
@@ -90,7 +91,7 @@ METRICS = {
         score("last mAP", "map_last", max),
         score("CF1", "cf1", max),
         score("OF1", "of1", max),
-        *_TASKS_AND_COST,
+        *_BY_TASK,
     ),
 }
 #: scores under the definitions of other papers, see the page on definitions
@@ -121,24 +122,12 @@ BY_NAME = {
 
 
 def memory_text(summary: Mapping[str, Any]) -> str:
-    """Describe what a strategy stores, in orders of magnitude.
+    """Describe what a strategy stores.
 
     >>> memory_text({"memory": {"samples": 100, "numbers": 0}, "trainable_parameters": 1290})
-    '100 images, 1.3 k trained'
+    '100 images, 1,290 trained'
     """
     memory = summary.get("memory") or {}
-    counts = {
-        "images": memory.get("samples"),
-        "numbers": memory.get("numbers"),
-        "trained": summary.get("trainable_parameters"),
-    }
-    return ", ".join(f"{_magnitude(n)} {what}" for what, n in counts.items() if n) or "-"
-
-
-def _magnitude(count: int) -> str:
-    """A count with two significant digits: 1290 is "1.3 k"."""
-    rounded = float(f"{count:.2g}")
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if rounded >= size:
-            return f"{rounded / size:g} {unit}"
-    return str(count)
+    stored = {"images": memory.get("samples"), "numbers": memory.get("numbers")}
+    counts = {**stored, "trained": summary.get("trainable_parameters")}
+    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "-"

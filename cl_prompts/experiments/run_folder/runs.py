@@ -144,11 +144,12 @@ def _read_run(folder: Path) -> RunRecord:
         identity=files.read_json(folder / IDENTITY_FILE),
         stream=files.read_json(folder / "stream.json"),
         before=files.read_json(folder / BEFORE_FILE) if (folder / BEFORE_FILE).is_file() else {},
-        metrics=_read_metrics(folder / METRICS_FILE),
+        metrics=read_metrics(folder / METRICS_FILE),
     )
 
 
-def _read_metrics(path: Path) -> Series:
+def read_metrics(path: Path) -> Series:
+    """Read ``metrics.csv``, see :class:`RunRecord`."""
     series: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,15 +15,15 @@ from PIL import Image
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import unknown
 from cl_prompts.experiments.recipes.run_config import RunConfig, held_settings
 from cl_prompts.user_code import extra, is_dotted, load_object
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.figures.style import Chart
 
-#: a scalar, an image of (height, width, 3) bytes, or counts per prompt or class
-Value = float | np.ndarray | Sequence[float]
+#: a scalar, or an image of (height, width, 3) bytes
+Value = float | np.ndarray
 #: libraries with the interface of wandb
 _ONLINE = ("trackio", "wandb")
 
@@ -73,18 +73,8 @@ class TensorBoard:
         """Log a value; see :class:`Logger`."""
         if isinstance(value, np.ndarray):
             self._writer.add_image(tag, value, step, dataformats="HWC")
-        elif isinstance(value, Sequence):
-            self._write_counts(tag, value, step)
         else:
             self._writer.add_scalar(tag, value, step)
-
-    def _write_counts(self, tag: str, counts: Sequence[float], step: int) -> None:
-        values, n = np.arange(len(counts)), len(counts)
-        total, first, second = (float(values**power @ counts) for power in (0, 1, 2))
-        if total:
-            # Raw, one bucket a prompt: TensorBoard's bucketing would join unrelated neighbours.
-            ends, held = (values + 0.5).tolist(), list(counts)
-            self._writer.add_histogram_raw(tag, 0, n, total, first, second, ends, held, step)
 
     def compare(self, settings: RunConfig) -> None:
         """Write the settings for the tab "HParams"."""
@@ -115,29 +105,20 @@ class OnlineLogger:
     ) -> None:
         self._library = extra(library, library, f"tracker={library}")
         name = "/".join(folder.resolve().parts[-3:])
-        about: dict[str, object] = {
-            "project": os.environ.get(f"{library.upper()}_PROJECT", "cl-prompts"),
-            "name": name,
-            "group": str(settings.get("recipe")),
-            "config": dict(settings),
-            "resume": "allow",
-        }
+        about: dict[str, object] = {"config": dict(settings), "resume": "allow"}
         if library == "wandb":
             quiet = self._library.Settings(console="off", silent=True)
             about |= {"dir": str(folder), "id": name.replace("/", "-"), "settings": quiet}
-        self._run = self._library.init(**about)
+        project = os.environ.get(f"{library.upper()}_PROJECT", "cl-prompts")
+        group = str(settings.get("recipe"))
+        self._run = self._library.init(project=project, name=name, group=group, **about)
         if library == "wandb":
             # Its steps count calls: use samples seen as the axis.
             self._run.define_metric("*", step_metric="samples_seen")
 
     def write(self, tag: str, value: Value, step: int) -> None:
         """Log a value; see :class:`Logger`."""
-        shown: object = value
-        if isinstance(value, np.ndarray):
-            shown = self._library.Image(value)
-        elif isinstance(value, Sequence):
-            bars = (list(value), list(range(len(value) + 1)))
-            shown = self._library.Histogram(np_histogram=bars)
+        shown = self._library.Image(value) if isinstance(value, np.ndarray) else value
         self._run.log({tag: shown, "samples_seen": step})
 
     def close(self) -> None:
@@ -149,7 +130,7 @@ def pixels(chart: Chart) -> np.ndarray:
     """Return a chart as (height, width, 3) bytes."""
     from cl_prompts.experiments.figures import style  # loads Altair
 
-    return np.asarray(Image.open(io.BytesIO(style.png(chart))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(style.figure(chart, "png"))).convert("RGB"))
 
 
 def logger_class(name: str) -> Constructor:
@@ -159,7 +140,7 @@ def logger_class(name: str) -> Constructor:
         name: "trackio", "wandb", or ``"package.module:Class"``.
 
     Raises:
-        InputError: the name is unknown, not a logger, or its library is not installed.
+        InputError: the name is unknown, or its library is not installed.
     """
     if name in _ONLINE:
         extra(name, name, f"tracker={name}")
@@ -167,6 +148,4 @@ def logger_class(name: str) -> Constructor:
     if not is_dotted(name):
         raise unknown("tracker", name, _ONLINE)
     found: Constructor = load_object("tracker", name)
-    if not all(callable(getattr(found, method, None)) for method in ("write", "close")):
-        raise InputError(f"tracker {name!r} does not have the methods write and close")
     return found

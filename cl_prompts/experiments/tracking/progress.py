@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
 from cl_prompts.errors import one_sentence
 
@@ -32,37 +31,31 @@ class Watcher:
         """
 
 
-@dataclass
 class _Run(Watcher):
-    """Watcher of a run on a display: its bar, start time, and progress."""
+    """Watcher of a run on a display."""
 
-    display: Display
-    label: str
-    bar: TaskID
-    began: float
-    line_at: float
-    start: int | None = None
-    total: int = 0
-    score: str = ""
+    def __init__(self, display: Display, label: str) -> None:
+        self.display = display
+        self.label = label
+        self.bar = display.add_task(escape(label), total=None, score="")
+        self.line_at = display.get_time()
+
+    @property
+    def task(self) -> Task:
+        """Its bar, with times."""
+        return next(task for task in self.display.tasks if task.id == self.bar)
 
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
-        now = self.display.clock()
-        # The remaining time does not count loading and compiling.
-        if self.start is None:
-            self.start, self.began = samples, now
-        self.total = total
-        self.score = "" if a_auc is None else f"A_AUC {100 * a_auc:.1f}"
-        about = [self.score] if self.score else []
-        if samples > self.start:
-            seconds = (now - self.began) * (total - samples) / (samples - self.start)
-            about.append(f"about {in_words(seconds)} left")
         display = self.display
-        display.update(self.bar, completed=samples, total=total, about=", ".join(about))
-        if display.disable and now - self.line_at >= SECONDS_PER_LINE:
-            self.line_at = now
+        score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
+        display.update(self.bar, completed=samples, total=total, score=score)
+        if display.disable and display.get_time() - self.line_at >= SECONDS_PER_LINE:
+            self.line_at = display.get_time()
             # Never rounded up to 100.
-            share = [f"{100 * samples // total} %"] if total else []
-            display.say(", ".join([self.label, *share, *about]))
+            share = f"{100 * samples // max(1, total)} %"
+            left = self.task.time_remaining
+            words = "" if left is None else f", about {in_words(left)} left"
+            display.say(f"{self.label}, {share}{score}{words}")
 
 
 def in_words(seconds: float) -> str:
@@ -94,15 +87,16 @@ class Display(Progress):
     def __init__(
         self, console: Console, n_runs: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        texts = (TextColumn("{task.description}"), TextColumn("{task.fields[about]}"))
         super().__init__(
-            *(texts[0], BarColumn(24), TaskProgressColumn(), texts[1]),
+            *(TextColumn("{task.description}"), BarColumn(24)),
+            *(TextColumn("{task.percentage:.0f}%{task.fields[score]}"), TimeRemainingColumn()),
             console=console,
             transient=True,
             disable=not console.is_terminal or console.quiet,
+            get_time=clock,
+            speed_estimate_period=600,
         )
         self.n_runs = n_runs
-        self.clock = clock
         self._runs: dict[int, _Run] = {}
 
     def say(self, text: str) -> None:
@@ -111,19 +105,16 @@ class Display(Progress):
 
     def begin(self, number: int, label: str) -> Watcher:
         """Add a run that starts or resumes."""
-        now = self.clock()
         label = f"run {number} of {self.n_runs}, {one_sentence(label)}"
-        bar = self.add_task(escape(label), total=None, about="")
-        self._runs[number] = _Run(self, label, bar, began=now, line_at=now)
+        self._runs[number] = _Run(self, label)
         return self._runs[number]
 
     def end(self, number: int, how: str) -> None:
         """Show the end of a run: "finished", "stopped" or "failed: WHY"."""
         run = self._runs.pop(number)
+        if how == "finished":
+            how = f"finished after {in_words(run.task.elapsed or 0)}{run.task.fields['score']}"
         self.remove_task(run.bar)
-        if how == "finished" and run.total:
-            how = f"finished after {in_words(self.clock() - run.began)}"
-            how += f", {run.score}" * bool(run.score)
         self.say(f"{run.label}, {how}")
 
     @contextmanager

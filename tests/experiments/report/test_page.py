@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -30,16 +29,10 @@ class Page(HTMLParser):
         self.words: list[str] = []
         self._inside = ""
         self.feed(text)
-
-    @property
-    def text(self) -> str:
-        """What is to be read."""
-        return " ".join(" ".join(self.words).split())
-
-    @property
-    def charts(self) -> list[dict[str, Any]]:
-        """Specifications of the charts."""
-        return [json.loads(script) for script in self.scripts if script.startswith('{"width"')]
+        self.text = " ".join(" ".join(self.words).split())
+        charts = [json.loads(found) for found in self.scripts if found.startswith('{"width"')]
+        #: alternative texts of the charts
+        self.titles: list[str] = [chart["description"] for chart in charts]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note an element."""
@@ -82,40 +75,35 @@ def test_page_is_self_contained(runs_folder: Path, read: Page) -> None:
 def test_page_says_what_was_run_and_how_to_repeat_it(read: Page) -> None:
     for words in (
         "2025-01-01: 8 of 9 runs finished. Unfinished runs are only in",
-        "A_AUC: ",
+        "A_AUC against fine_tuning: ",
         "Data set digits , scenario si_blurry : 10 classes in 5 tasks. Backbone tiny",
-        "Linear probe 1, 2; MVP 1, 2.",
-        "Joint: an upper bound trained on all data at once",
-        "1.3 k numbers, 27 k trained",
-        "Prompt use: largest share",
-        "Paired differences to Fine-tuning",
+        "linear_probe 1, 2; mvp 1, 2.",
+        "joint: an upper bound trained on all data at once",
+        "1,290 numbers, 27,000 trained",
+        "Paired differences to fine_tuning",
         "cl-prompts run digits seeds=1,2,3",
-        "Environment of 8 finished runs",
-        "failed : the loss is NaN at sample 640".replace(" :", ""),
+        "failed: the loss is NaN at sample 640",
         "lr: 0.005",
+        *("f_last", "forgetting_anytime", "task_forgetting_l2p", "a_last_by_task"),
     ):
-        assert words in read.text or words.replace("failed the", "failed: the") in read.text, words
-    for key in ("f_last", "forgetting_anytime", "task_forgetting_l2p", "a_last_by_task"):
-        assert key in read.text
+        assert words in read.text, words
 
 
 def test_every_chart_has_an_alternative_text(read: Page) -> None:
-    texts = [chart["description"] for chart in read.charts]
-    assert texts == read.attributes["aria-label"]
-    assert len(set(texts)) == len(texts)
-    assert texts[0] == "digits: Accuracy at any time"
-    assert texts[1] == "digits: Accuracy at any time minus that of Fine-tuning"
-    kinds = Counter(re.sub(r".*?(stream|each task|classes|$).*", r"\1", t) for t in texts)
+    assert read.titles == read.attributes["aria-label"]
+    assert len(set(read.titles)) == len(read.titles)
+    curve = "digits: Accuracy at any time"
+    assert read.titles[:2] == [curve, f"{curve}, differences"]
+    kinds = Counter(re.sub(r".*?(stream|tasks|classes|$).*", r"\1", t) for t in read.titles)
     # Two streams; tasks of three strategies, and classes of each of their runs.
-    assert (kinds["stream"], kinds["each task"], kinds["classes"]) == (2, 3, 6)
+    assert (kinds["stream"], kinds["tasks"], kinds["classes"]) == (2, 3, 6)
 
 
 def test_curves_of_one_label_over_samples_and_of_several_over_tasks_too(tmp_path: Path) -> None:
     for strategy in ("linear_probe", "mvp"):
         fake_multi_label_run(tmp_path, strategy)
     read = Page(write_report([tmp_path]).read_text())
-    titles = [chart["description"] for chart in read.charts]
-    assert any("mAP after each task" in title for title in titles)
+    assert any("mAP after each task" in title for title in read.titles)
     assert "CF1" in read.text
 
 
@@ -128,7 +116,7 @@ def test_charts_are_written_where_asked_for(tmp_path: Path) -> None:
         assert [file.stem for file in files] == [
             "digits-accuracy-at-any-time",
             "digits-mvp-seed-1-classes",
-            "digits-mvp-seed-1-prompt-use",
+            "digits-mvp-seed-1-prompts",
             "digits-mvp-tasks",
             "digits-stream-seed-1",
         ]
@@ -136,22 +124,10 @@ def test_charts_are_written_where_asked_for(tmp_path: Path) -> None:
 
 def test_rows_and_reference_are_as_asked(tmp_path: Path) -> None:
     folders = [fake_run(tmp_path, name, n_tasks=1, n_classes=2) for name in ("mvp", "linear_probe")]
-    assert "Paired differences to MVP" in write_report(folders, tmp_path).read_text()
-    assert "Paired differences to Linear probe" in write_report([tmp_path]).read_text()
-    text = write_report([tmp_path], reference="mvp").read_text()
-    assert "Paired differences to MVP" in text
-    assert "--reference mvp" in text
-
-
-def test_each_table_has_a_heading_that_says_what_makes_it_another(tmp_path: Path) -> None:
-    fake_run(tmp_path, "joint")
-    fake_run(tmp_path, "joint", 2)
-    fake_run(tmp_path, "joint", changes={"scenario.blurry_percent": 60}, time="20250102-120000")
-    fake_run(tmp_path, "joint", recipe="letters", n_classes=12)
-    text = write_report([tmp_path]).read_text()
-    titles = ["digits", "digits: blurry_percent 60 instead of 10", "letters"]
-    assert [title for title in titles if f">{title}</h2>" in text] == titles
-    assert "<b>Not comparable</b> with <b>digits</b>: blurry_percent 60 instead of 10." in text
+    assert "Paired differences to mvp" in write_report(folders, tmp_path).read_text()
+    text = write_report([tmp_path], reference="linear_probe").read_text()
+    assert "Paired differences to linear_probe" in text
+    assert "--reference linear_probe" in text
 
 
 def test_report_goes_where_it_is_told_and_replaces_only_a_report(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.recipes.values import flat
-from cl_prompts.experiments.results.comparable import notes_on, tables
+from cl_prompts.experiments.results.comparable import environment_notes, tables
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.identity import NOT_IDENTITY
 from cl_prompts.experiments.run_folder.runs import RunRecord
@@ -90,20 +90,6 @@ def test_each_part_of_the_identity_divides_tables(part: str, value: Any) -> None
     assert len(tables(runs)) == 2
 
 
-def test_unfinished_runs_are_in_no_table() -> None:
-    assert tables([a_run(summary={"status": "failed"})]) == []
-
-
-def test_data_are_the_same_for_all_seeds() -> None:
-    other = {**DATA, "test": {**PART, "contents": "d"}}
-    assert len(tables([a_run(), a_run(seeds=(2, 2), data=other)])) == 2
-
-
-def test_a_table_of_other_numbers_names_them() -> None:
-    _, other = groups([a_run(), a_run(seeds=(2, 2)), a_run(numbers=2)])
-    assert other.title == "digits: NUMBERS 2 instead of 1"
-
-
 def test_random_weights_may_differ_between_seeds() -> None:
     config = with_setting("backbone.weights", "random")
     runs = [a_run(config, (seed, seed), backbone=f"of {seed}") for seed in (1, 2)]
@@ -170,18 +156,11 @@ def test_differing_libraries_and_devices_are_noted() -> None:
     made = {"cl_prompts": "0.1.0+a1", "torch": "2.9.0", "numpy": "2.1", "device": "cpu"}
     other = {"cl_prompts": "0.1.0+b2", "torch": "2.8.0"}
     runs = [a_run(environment={**made, **more}) for more in ({}, other)]
-    assert notes_on(runs[:1]) == []
-    words = "Runs have different environments: cl_prompts 0.1.0+a1, 0.1.0+b2; torch 2.8.0, 2.9.0."
-    assert notes_on(runs) == [words]
+    assert environment_notes(runs[:1]) == []
+    words = (
+        "Runs have different environments: cl_prompts=0.1.0+a1, cl_prompts=0.1.0+b2, torch=2.8.0,"
+        " torch=2.9.0."
+    )
+    assert environment_notes(runs) == [words]
     resumed = a_run(environment={**made, "resumed_with": [other]})
-    assert notes_on([resumed]) == [words]
-
-
-def test_runs_of_a_search_are_noted_beside_others() -> None:
-    searched = [
-        a_run(seeds=(n, n), summary={"command": "cl-prompts search digits --sampler tpe"})
-        for n in (1000, 1001)
-    ]
-    assert notes_on(searched) == []
-    (sentence,) = notes_on([*searched, a_run()])
-    assert "of seed 1000, 1001, so" in sentence
+    assert environment_notes([resumed]) == [words]

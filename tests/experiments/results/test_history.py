@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +13,11 @@ from cl_prompts.experiments.results.history import (
     class_matrix,
     curve_of,
     stream_curve_of,
-    stream_ends_of,
     task_matrix,
     usage_entropy,
     usage_matrix,
 )
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
-from tests.experiments.fake_runs import fake_run, seal
 
 
 def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
@@ -51,37 +48,26 @@ def test_a_auc_is_the_mean_of_the_curve(mvp_run: Path) -> None:
     assert len(curve) == len(run.metrics["anytime_accuracy"]["seen"]) + 1
 
 
-@pytest.mark.parametrize(
-    ("rule", "more"),
-    [
-        ({"every": 8, "points": "default"}, {}),
-        ({"every": 8, "points": "published"}, {}),
-        ({"every": None, "points": "default"}, {}),
-        ({"every": 8, "points": "default"}, {"whole_stream": True}),
-    ],
-)
-def test_the_end_is_a_point_by_the_default_rule(rule: dict[str, Any], more: Any) -> None:
+@pytest.mark.parametrize("every", [8, None])
+@pytest.mark.parametrize("points", ["default", "published"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_end_is_a_point_by_the_default_rule(
+    every: int | None, points: str, whole: bool
+) -> None:
+    rule = {"every": every, "points": points}
     metrics = {"task_end_accuracy": {"seen": [(10, 0.5), (20, 0.75)]}}
-    run = RunRecord(Path("run"), more, {"evaluation": rule}, metrics=metrics)
-    counts = rule == {"every": 8, "points": "default"} and not more
+    run = RunRecord(Path("run"), {"whole_stream": whole}, {"evaluation": rule}, metrics=metrics)
+    counts = every and points == "default" and not whole
     assert curve_of(run) == ([(20, 0.75)] if counts else [])
 
 
-def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage(tmp_path: Path) -> None:
-    folder = fake_run(tmp_path, n_tasks=4, task_ends=[0, 100, 100, 200])
-    lines = [
-        "samples_seen,metric,scope,value",
-        "100,task_end_accuracy,task:1,0.5",
-        "200,task_end_accuracy,task:1,0.25",
-    ]
-    lines += [
-        "200,task_end_accuracy,task:3,0.75",
-        "100,prompt_usage,prompt:0,7",
-        "200,prompt_usage,prompt:0,9",
-    ]
-    (folder / "metrics.csv").write_text("\n".join(lines))
-    seal(folder)
-    (run,) = collect([folder])
+def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage() -> None:
+    metrics = {
+        "task_end_accuracy": {"task:1": [(100, 0.5), (200, 0.25)], "task:3": [(200, 0.75)]},
+        "prompt_usage": {"prompt:0": [(100, 7.0), (200, 9.0)]},
+    }
+    summary = {"n_tasks": 4, "task_ends": [0, 100, 100, 200]}
+    run = RunRecord(Path("run"), summary, metrics=metrics)
     nan = np.nan
     expected = [[nan] * 4, [nan, 0.5, 0.5, 0.25], [nan] * 4, [nan, nan, nan, 0.75]]
     assert np.array_equal(task_matrix(run), expected, equal_nan=True)
@@ -94,14 +80,12 @@ def test_points_of_several_epochs_are_moved_to_samples_of_the_stream() -> None:
     seen = {"anytime_accuracy": {"seen": [(10, 0.5), (20, 0.6), (40, 0.7), (60, 0.8)]}}
     moved = RunRecord(Path("run"), summary, stream=stream, metrics=seen)
     assert stream_curve_of(moved) == [(5.0, 0.5), (10.0, 0.6), (20.0, 0.7), (30.0, 0.8)]
-    assert stream_ends_of(moved) == [10, 30]
-    part = RunRecord(Path("run"), {"task_ends": [20, 40], "samples": 20}, stream=stream)
-    assert stream_ends_of(part) == [20, 40]
+    part = RunRecord(Path("run"), {**summary, "samples": 20}, stream=stream, metrics=seen)
+    assert stream_curve_of(part) == curve_of(part)
     once = {"task_ends": [10, 30], "samples": 30}
     seen = {"anytime_accuracy": {"seen": [(5, 0.5), (17, 0.6), (30, 0.7)]}}
     kept = RunRecord(Path("run"), once, stream=stream, metrics=seen)
     assert stream_curve_of(kept) == curve_of(kept)
-    assert stream_ends_of(kept) == [10, 30]
 
 
 def test_entropy_in_bits() -> None:

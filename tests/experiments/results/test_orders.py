@@ -1,4 +1,4 @@
-"""Ranges over class orders, and sentences on methods that do not depend on the order."""
+"""Ranges over class orders."""
 
 from __future__ import annotations
 
@@ -6,69 +6,40 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.experiments.cli.outcomes import tables
-from cl_prompts.experiments.results.comparison import notes_of, order_sentences, order_table
+from cl_prompts.experiments.results.comparison import orders
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
 
 SMALL: dict[str, Any] = {"n_tasks": 1, "n_classes": 2}
-
-
-def orders(
-    root: Path, strategy: str, values: dict[str, float], seed: int = 1, **given: Any
-) -> None:
-    """One run for each order, with this A_AUC and half of it as A_last."""
-    for i, (order, value) in enumerate(values.items()):
-        results = {"a_auc": value, "a_last": value / 2}
-        changes = {"order": order, "scenario.class_order": [i, 1 - i]}
-        time = f"2025010{seed}-12000{i}"
-        identity = {"stream": order}
-        fake_run(
-            root,
-            strategy,
-            seed,
-            time=time,
-            changes=changes,
-            results=results,
-            identity=identity,
-            **SMALL,
-            **given,
-        )
+#: A_AUC by strategy, seed and order
+FOUND = {
+    ("mvp", 1): {"random 1": 0.6, "easy": 0.8, "hard": 0.4},
+    ("mvp", 2): {"random 1": 0.8, "easy": 0.8, "hard": 0.2},
+    ("linear_probe", 1): {"random 1": 0.5, "easy": 0.3, "hard": 0.7},
+}
 
 
 def test_a_row_shows_its_worst_mean_and_best_order(tmp_path: Path) -> None:
-    orders(tmp_path, "mvp", {"random 1": 0.6, "easy": 0.8, "hard": 0.4})
-    orders(tmp_path, "mvp", {"random 1": 0.8, "easy": 0.8, "hard": 0.2}, seed=2)
-    orders(tmp_path, "linear_probe", {"random 1": 0.5, "easy": 0.3, "hard": 0.7})
+    for (strategy, seed), values in FOUND.items():
+        for i, (order, value) in enumerate(values.items()):
+            given: dict[str, Any] = {
+                "changes": {"order": order, "scenario.class_order": [i, 1 - i]},
+                "results": {"a_auc": value, "a_last": value / 2},
+                "identity": {"stream": order},
+            }
+            fake_run(tmp_path, strategy, seed, time=f"2025010{seed}-12000{i}", **given, **SMALL)
     fake_run(tmp_path, "mvp", 1, time="20260101-120000", **SMALL)
     ordered, plain = groups(collect([tmp_path]))
     assert len(ordered.runs) == 9
-    assert plain.differs == ("class_order not recorded instead of several",)
-    assert order_table(plain) == []
-    assert ["class order" in " ".join(notes_of(g, g.table())) for g in (ordered, plain)] == [
-        True,
-        False,
-    ]
-    headings, probe, mvp = order_table(ordered)
-    assert headings[:4] == ("strategy", "orders", "A_AUC worst", "A_AUC mean")
+    assert len(orders(plain).lines) == 1
+    _, probe, mvp = ([cell.text for cell in line] for line in orders(ordered).lines)
     # Means over the seeds at each order.
-    assert mvp[1:5] == ("3", "30.0 (hard)", "60.0", "80.0 (easy)")
-    assert probe[2:] == (
-        *("30.0 (easy)", "50.0", "70.0 (hard)"),
-        *("15.0 (easy)", "25.0", "35.0 (hard)"),
-    )
+    assert mvp[1:3] == ["3", "30.0 (hard) / 60.0 / 80.0 (easy)"]
+    assert probe[2:] == ["30.0 (easy) / 50.0 / 70.0 (hard)", "15.0 (easy) / 25.0 / 35.0 (hard)"]
     assert "1, easy" in ordered.seeds["mvp"]
     # Paired by seed and order: three orders of one seed.
     gap = ordered.choose("linear_probe").table()["mvp"][0].difference
     assert gap is not None
     assert gap.pairs == 3
-    assert [len(table.columns) for table in tables([tmp_path])][1] == 8
-
-
-def test_the_report_names_what_does_not_depend_on_the_order(tmp_path: Path) -> None:
-    fake_run(tmp_path, "mvp", 1, order_free=True, **SMALL)
-    fake_run(tmp_path, "mvp", 2, order_free=True, **SMALL)
-    fake_run(tmp_path, "linear_probe", 1, order_free=False, **SMALL)
-    (group,) = groups(collect([tmp_path]))
-    (sentence,) = order_sentences(group)
-    assert sentence == "A_last of MVP does not depend on the order of the stream."
+    assert [len(table.columns) for table in tables([tmp_path])][1] == 4

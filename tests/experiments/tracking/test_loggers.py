@@ -25,14 +25,6 @@ HERE = "tests.experiments.tracking.test_loggers"
 ER = ["digits", "strategy=er", "er.buffer_size=8", "seed=1", *QUICK]
 
 
-def hparams_in(folder: Path) -> Any:
-    """The settings of the row in HParams."""
-    events = EventAccumulator(str(folder)).Reload()
-    contents = events.PluginTagToContent("hparams")
-    found = HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
-    return found.session_start_info.hparams
-
-
 def test_a_resumed_run_takes_later_points_back_and_has_a_file_of_its_own(tmp_path: Path) -> None:
     for start, values in ((0, {10: 0.1, 20: 0.2}), (10, {15: 0.5})):
         logger = TensorBoard(tmp_path, start)
@@ -46,7 +38,9 @@ def test_a_resumed_run_takes_later_points_back_and_has_a_file_of_its_own(tmp_pat
 
 def test_a_run_writes_what_differs_and_its_results(mvp_run: Path) -> None:
     events = EventAccumulator(str(mvp_run)).Reload()
-    found = hparams_in(mvp_run)
+    contents = events.PluginTagToContent("hparams")
+    told = HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
+    found = told.session_start_info.hparams
     assert found["strategy"].string_value == "mvp"
     assert found["options.lr"].number_value > 0
     assert found["dataset.augment"].WhichOneof("kind") == "bool_value"
@@ -63,16 +57,13 @@ def documented(kind: str) -> list[str]:
     return [re.sub(r"<\w+>", "[a-z0-9_]+", text) for text in texts]
 
 
-@pytest.mark.parametrize(
-    ("kind", "read"), [("scalar", "scalars"), ("image", "images"), ("histogram", "histograms")]
-)
-def test_every_tag_is_documented(kind: str, read: str, mvp_run: Path, probe_run: Path) -> None:
-    patterns = documented(kind)
-    assert patterns
-    for folder in (mvp_run, probe_run):
-        tags = EventAccumulator(str(folder)).Reload().Tags()[read]
-        strange = [t for t in tags if not any(re.fullmatch(p, t) for p in patterns)]
-        assert not strange
+def test_every_tag_is_documented(mvp_run: Path, probe_run: Path) -> None:
+    for kind in ("scalar", "image"):
+        patterns = documented(kind)
+        for folder in (mvp_run, probe_run):
+            tags = EventAccumulator(str(folder)).Reload().Tags()[f"{kind}s"]
+            assert tags
+            assert not [t for t in tags if not any(re.fullmatch(p, t) for p in patterns)]
 
 
 class Written:
@@ -104,7 +95,7 @@ def test_an_own_board_gets_what_tensorboard_gets(tmp_path: Path) -> None:
     assert (shown.pop("strategy"), shown.pop("start")) == ("er", 0)
     logger = EventAccumulator(str(folder)).Reload()
     tags = logger.Tags()
-    assert set(shown) == {*tags["scalars"], *tags["images"], *tags["histograms"]}
+    assert set(shown) == {*tags["scalars"], *tags["images"]}
     for tag in tags["scalars"]:
         other = [[event.step, event.value] for event in logger.Scalars(tag)]
         own = [[step, value] for step, _, value in shown[tag]]
@@ -123,8 +114,6 @@ def test_a_board_that_fails_ends_the_run_which_continues_without_it(tmp_path: Pa
 
 
 def test_a_tracker_is_declared_user_code(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", "digits", "strategy=ncm", f"tracker={HERE}:ER", "--quick"]) == 2
-    assert "does not have the methods write and close" in capsys.readouterr().err
     assert main(["validate", "digits", "strategy=ncm", "tracker=wandbb", "--quick"]) == 2
     assert "did you mean 'wandb'" in capsys.readouterr().err
     (settings,) = plan("digits", ["strategy=ncm", "seed=1", f"tracker={HERE}:Written"])
@@ -145,9 +134,8 @@ def test_online_boards_get_values_over_samples_seen(
     )
     library = SimpleNamespace(
         init=lambda **how: calls.append(how) or begun,
-        Image=lambda pixels: ("image", pixels.shape),
-        Histogram=lambda np_histogram: ("histogram", np_histogram),
         Settings=dict,
+        Image=lambda pixels: ("image", pixels.shape),
     )
     monkeypatch.setitem(sys.modules, name, library)
     monkeypatch.setenv(f"{name.upper()}_PROJECT", "mine")
@@ -155,7 +143,6 @@ def test_online_boards_get_values_over_samples_seen(
     logger = logger_class(name)(folder, {"recipe": "digits"}, 0)
     logger.write("accuracy/anytime", 0.5, 64)
     logger.write("stream", np.zeros((4, 6, 3), np.uint8), 64)
-    logger.write("buffer", [1, 2], 128)
     logger.close()
     how, *rest = calls
     assert (how["project"], how["name"], how["group"]) == ("mine", "digits/ncm/1-x", "digits")
@@ -164,6 +151,5 @@ def test_online_boards_get_values_over_samples_seen(
     assert rest == [
         {"accuracy/anytime": 0.5, "samples_seen": 64},
         {"stream": ("image", (4, 6, 3)), "samples_seen": 64},
-        {"buffer": ("histogram", ([1, 2], [0, 1, 2])), "samples_seen": 128},
         "finish",
     ]

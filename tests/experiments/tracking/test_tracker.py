@@ -11,6 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.results.groups import groups
+from cl_prompts.experiments.results.history import usage_entropy, usage_matrix
+from cl_prompts.experiments.run_folder.folder import KEYS_FILE
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import Resources
@@ -69,15 +71,12 @@ def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     said = summary(folder)
     order = ["upright", "rotated", "inverted", "blurred"]
     assert said["domain_names"] == order
-    found: dict[str, list[list[str]]] = {}
-    for row in rows(folder):
-        if row[2].startswith("domain:"):
-            found.setdefault(row[1], []).append(row)
-    ends = found["task_end_accuracy"]
-    assert [row[2] for row in ends] == [
-        f"domain:{name}" for n in range(1, 5) for name in sorted(order[:n])
-    ]
-    assert {row[2] for row in found["anytime_accuracy"]} == {f"domain:{name}" for name in order}
+    found = [row for row in rows(folder) if row[2].startswith("domain:")]
+    ends = [row for row in found if row[1] == "task_end_accuracy"]
+    expected = [f"domain:{name}" for n in range(1, 5) for name in sorted(order[:n])]
+    assert [row[2] for row in ends] == expected
+    anytime = {row[2] for row in found if row[1] == "anytime_accuracy"}
+    assert anytime == {f"domain:{name}" for name in order}
     last = {row[2].partition(":")[2]: float(row[3]) for row in ends[-4:]}
     assert said["accuracy_by_domain"] == last
     assert said["results"]["a_last_by_task"] == pytest.approx(np.mean(list(last.values())))
@@ -85,3 +84,22 @@ def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     for name, value in last.items():
         assert logger.Scalars(f"domain_accuracy/{name}")[-1].value == pytest.approx(value)
     assert len(logger.Scalars("domain_accuracy/blurred")) == 1
+
+
+def test_a_run_writes_what_is_inside(mvp_run: Path) -> None:
+    (found,) = collect([mvp_run])
+    ends = found.summary["task_ends"]
+    usage = usage_matrix(found)
+    entropy = found.metrics["prompt_usage_entropy"]["task"]
+    assert [samples for samples, _ in entropy] == ends
+    assert [value for _, value in entropy] == pytest.approx(usage_entropy(usage).tolist())
+    counts = np.array(found.stream["counts"]).cumsum(axis=0)
+    held = dict.fromkeys(ends, 0.0)
+    for scope, points in found.metrics["buffer"].items():
+        for samples, value in points:
+            held[samples] += value
+            assert value <= counts[ends.index(samples), int(scope.removeprefix("class:"))]
+    assert list(held.values()) == [30, 30, 30]
+    similarity = np.load(mvp_run / KEYS_FILE)["similarity"]
+    assert similarity.shape == (10, 10)
+    assert np.allclose(np.diag(similarity), 1, atol=1e-5)
