@@ -44,7 +44,6 @@ LINES = [
     "sweep digits strategy=er lr=1..2 --sampler tpe --objective aauc",
     "run --resume nowhere",
     "train nowhere",
-    "train broken --name a/b",
     "train broken --shards 0",
     "train broken --jobs 2",
     "validate digits n_tasks",
