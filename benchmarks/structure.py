@@ -42,12 +42,12 @@ GOALS = {
 #: What a test holds: the goals and, where one is not reached yet, the present value.
 CAPS = {
     **GOALS,
-    "code": 20_950,
-    "lines": 39_420,
-    "experiments": 6_890,
-    "tests": 29_090,
-    "tests' code": 22_680,
-    "words": 49_880,
+    "code": 20_481,
+    "lines": 38_797,
+    "experiments": 6_442,
+    "tests": 28_683,
+    "tests' code": 22_333,
+    "words": 49_693,
 }
 
 

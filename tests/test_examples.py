@@ -149,7 +149,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     kinds = [kind for output in shown for kind in output.get("data", {})]
     assert "image/png" in kinds
     (table,) = (o["data"]["text/markdown"] for o in shown if "text/markdown" in o.get("data", {}))
-    assert "| Linear probe |" in table
+    assert "| linear_probe |" in table
     assert "A_AUC" in shown[-1]["text"]
     # The progress is a line a run, and none for each moment.
     progress = [o["data"]["text/plain"] for o in shown if "text/html" in o.get("data", {})]

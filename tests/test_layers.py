@@ -46,7 +46,7 @@ INNER: dict[str, set[str]] = {
     "recipes": set(),
     "run_folder": {"recipes"},
     "results": {"recipes", "run_folder"},
-    "figures": {"results"},
+    "figures": {"run_folder", "results"},
     "tracking": {"recipes", "run_folder", "results", "figures"},
     "report": {"recipes", "run_folder", "results", "figures"},
     "executors": set(),

@@ -141,7 +141,7 @@ class OnlineLoop:
                 return
             if skipped:
                 strategy.samples_seen += stream.size
-                trigger_plugins(strategy, "after_skipped_batch")
+                trigger_plugins(strategy, "end_of_skipped_batch")
             elif not self._train_on(stream, **kwargs):
                 return  # a plugin stops training: this stream batch is not counted
             self.checkpoint(stream.start + stream.size)

@@ -217,7 +217,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._moved = True
         self._count_up(strategy)
 
-    def after_skipped_batch(self, strategy: SupervisedTemplate) -> None:
+    def end_of_skipped_batch(self, strategy: SupervisedTemplate) -> None:
         """Evaluate if a batch that a budget skipped reached a threshold."""
         self._count_up(strategy)
 
