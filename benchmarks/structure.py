@@ -42,12 +42,12 @@ GOALS = {
 #: What a test holds: the goals and, where one is not reached yet, the present value.
 CAPS = {
     **GOALS,
-    "code": 20_481,
-    "lines": 38_797,
-    "experiments": 6_442,
-    "tests": 28_683,
-    "tests' code": 22_333,
-    "words": 49_693,
+    "code": 20_573,
+    "lines": 38_914,
+    "experiments": 6_495,
+    "tests": 28_744,
+    "tests' code": 22_388,
+    "words": 49_709,
 }
 
 

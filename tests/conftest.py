@@ -82,7 +82,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # threads for a pretended GPU, and forks of this process could not train.
     torch.ones(1, requires_grad=True).backward()
     remember_signatures()
-    forget_where_seeds_are_set()
     remember_texts()
     begun = set()
     for item in items:
@@ -109,17 +108,6 @@ def remember_signatures() -> None:
 
     if isinstance(base.inspect, ModuleType):
         base.inspect = SimpleNamespace(**{**vars(inspect), "signature": cache(inspect.signature)})
-
-
-def forget_where_seeds_are_set() -> None:
-    """Have torch not write down, in case a GPU comes to be used, the stack of every call that seeds
-    its generators, which takes longer than the call."""
-    import torch
-
-    silent = SimpleNamespace(format_stack=list)
-    torch.cuda.traceback = silent  # type: ignore[attr-defined]
-    torch.xpu.traceback = silent  # type: ignore[attr-defined]
-    torch.mtia.traceback = silent  # type: ignore[attr-defined]
 
 
 def remember_texts() -> None:

@@ -52,6 +52,8 @@ _SOLUTIONS = {
     "_linalg_eigh": _factorised(4.5),
     "_linalg_svd": _factorised(10),
     "cholesky_inverse": _factorised(2 / 3),
+    "linalg_pinv": _factorised(5.5),
+    "linalg_qr": _factorised(1),
     "linalg_solve_triangular": _triangular,
     "cholesky_solve": _cholesky_solve,
 }
@@ -70,7 +72,9 @@ FORMULAS: Mapping[object, Callable[..., float]] = {
 class MACCounter(TorchDispatchMode):
     """Context that counts the multiply-accumulates of all operations, backward passes included.
 
-    Products of matrices, convolutions, attention and factorisations count; all else is free.
+    Products of matrices, convolutions, attention and factorisations count; all else is free, also
+    recurrent layers. The formulas are those of torch's ``FlopCounterMode``, which attributes each
+    operation to a module and so takes three times as long.
 
     Attributes:
         macs: multiply-accumulates so far.

@@ -88,7 +88,9 @@ def read_webdataset(folder: Path) -> Source:
     Raises:
         InputError: no shards, or an image without label.
     """
-    return read_hf(folder, str(folder))
+    columns = next(iter(_opened(str(folder), None, None).values())).features
+    label = next((name for name in ("cls", "txt", "json.label") if name in columns), None)
+    return read_hf(folder, str(folder), label=label)
 
 
 def hub_options(place: str | Path) -> dict[str, str]:
@@ -212,6 +214,10 @@ def _column(
     """
     if wanted is not None:
         one_of(f"column of {what}", wanted, tuple(table.features))
+        if not fits(table.features[wanted]):
+            raise InputError(
+                f"column {wanted!r} of {what} has no {kind}s but {short(table.features[wanted])}"
+            )
         return wanted
     # WebDataset has columns like __key__.
     known = {name: f for name, f in table.features.items() if not name.startswith("__")}
@@ -238,6 +244,8 @@ def _labelled(
         if other.features.get(column) != feature:
             raise InputError(f"column {column!r} of {path!r} differs in {first} and {name}")
         values = other.with_format(None).select_columns([column])[:][column]
+        if column == "txt":  # a file of WebDataset, which may end in a new line
+            values = [text and text.strip() for text in values]
         rows[name] = values if several else [[value] for value in values]
     # A missing label is None; on the hub also -1.
     met = {*chain.from_iterable(chain.from_iterable(rows.values()))} - {None}

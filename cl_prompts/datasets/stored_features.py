@@ -19,6 +19,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from cl_prompts.checks import shown
 from cl_prompts.datasets.files import LayoutError
 from cl_prompts.datasets.source import Part, Source
 
@@ -107,6 +108,9 @@ def _labels(file: Path) -> np.ndarray:
     if features.ndim != 2 or not features.is_floating_point() or len(labels) != len(features):
         given = f"{features.dtype} {tuple(features.shape)} and labels {labels.shape}"
         raise LayoutError(f"{file} has features {given}: store floats (rows, width)")
+    classes = labels.astype(np.int64)
+    if (classes != labels).any() or classes.min(initial=0) < 0:
+        raise LayoutError(f"{file} has labels {shown(labels)}: store class ids, or zeros and ones")
     return labels
 
 

@@ -162,7 +162,10 @@ def survey(
     if len(source.classes) < least:
         raise InputError(f"{place} holds {len(source.classes)} classes: at least two are needed")
     if settings["name"] == "folder":
-        files = Counter(file.suffix.lower() for file in place.rglob("[!.]*") if file.is_file())
+        below = (file.relative_to(place) for file in place.rglob("*") if file.is_file())
+        # Hidden files and folders hold no data.
+        shown = (file for file in below if not any(part.startswith(".") for part in file.parts))
+        files = Counter(file.suffix.lower() or "without suffix" for file in shown)
         unread = [f"{n} {end}" for end, n in files.most_common() if end not in IMG_EXTENSIONS]
         if unread:
             remarks.append(f"warning: no image files: {', '.join(unread)}")

@@ -6,9 +6,10 @@ import json
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,6 +27,8 @@ from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
 from cl_prompts.prompts.files import write_whole
 from cl_prompts.prompts.selectors import Selection
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass
@@ -94,6 +97,20 @@ def finite(logits: Tensor) -> Tensor:
     """Logits (batch, classes) with ``FINITE_MASK`` in place of -inf."""
     # NaN and infinity stay, since they show a fault.
     return logits.nan_to_num(nan=math.nan, posinf=math.inf, neginf=FINITE_MASK)
+
+
+def copy_of(module: Module, backbone: FrozenViT) -> Module:
+    """Copy a model or a part of it for evaluation; a frozen backbone is shared.
+
+    Forward passes of the copy count as those of the backbone.
+    """
+    shared: dict[int, Any] = {id(backbone): backbone}
+    if backbone.trainable:
+        shared = {id(backbone.counter): backbone.counter}
+    compiled = getattr(module, "compiled", None)
+    if compiled is not None:
+        shared[id(compiled)] = None  # it would run the original
+    return deepcopy(module, shared).requires_grad_(False).eval()
 
 
 def need_class_token(backbone: FrozenViT, part: str) -> None:

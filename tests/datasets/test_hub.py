@@ -160,6 +160,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "no test split": ("./one", {}),
         "one split twice": ("./pets", {"test_split": "train"}),
         "no column": ("./pets", {"label": "label"}),
+        "no labels": ("./pets", {"label": "img"}),
         "no image column": ("./bare", {}),
         "two label columns": ("./two", {}),
         "hidden labels": ("./hidden", {}),

@@ -34,7 +34,9 @@ def write_shards(root: Path, labels: dict[str, list[str]], kind: str = "cls") ->
             with tarfile.open(root / f"{part}-{i // 5:03d}.tar", "a") as tar:
                 image = io.BytesIO()
                 Image.fromarray(pixels[i + n * (part == "test")]).save(image, "PNG")
-                label = json.dumps({"label": text or None}) if kind == "json" else text
+                label = f"{text}\n"
+                if kind == "json":
+                    label = json.dumps({"label": text or None, "source": f"photo {i}"})
                 files = {kind: label.encode(), "png": image.getvalue(), "pyd": b"a pickle"}
                 for suffix, content in files.items():
                     member = tarfile.TarInfo(f"images/{i}.{suffix}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.strategies import (
+    EWC,
     Distillation,
     Encoded,
     Head,
@@ -33,7 +34,9 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("dual_prompt", {"e_blocks": (4,)}),
     ("fine_tuning", {"plugins": [SelfRegulation()]}),
     ("hide_prompt", ENCODED),
+    ("l2p", {"copy_keys": True}),
     ("l2p", ROUTED),
+    ("ncm", {"plugins": [EWC()]}),
     ("linear_probe", {"head": "cosine"}),
     ("linear_probe", {"head": {"align": 1}}),
     ("linear_probe", {"head": {"input": "white"}}),

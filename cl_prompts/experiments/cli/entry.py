@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from io import TextIOWrapper
 from typing import Any
 
 from cl_prompts.errors import InputError, RunError, one_sentence
@@ -36,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)
     _NOTED.clear()
     warnings.showwarning = _note
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may not be UTF-8
     try:
         carry_out(arguments)
         # At exit a closed pipe could not be caught.

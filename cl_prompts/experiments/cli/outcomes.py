@@ -116,7 +116,7 @@ def print_or_write(text: str, out: Path | None) -> None:
     if out is None:
         print(text)
     else:
-        files.write_new(out, [f"{text}\n".encode()])
+        files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
 
 
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:

@@ -58,8 +58,11 @@ def recipe_text(name: str) -> str:
         OSError: the file cannot be read.
     """
     if name.endswith((".yaml", ".yml")):
-        # Some editors write a byte order mark.
-        return Path(name).read_text(encoding="utf-8-sig")
+        try:
+            # Some editors write a byte order mark.
+            return Path(name).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(f"recipe {name} is not UTF-8: save it as UTF-8") from error
     file = _HERE / f"{name}.yaml"
     if is_one_name(name) and file.is_file():
         return file.read_text(encoding="utf-8")

@@ -189,10 +189,17 @@ def flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
 def divided(text: str) -> list[str]:
     """Split a text at the commas outside of brackets.
 
-    >>> divided("[1,2], [3]")
-    ['[1,2]', '[3]']
+    >>> divided("[1,[2,3]], [4]")
+    ['[1,[2,3]]', '[4]']
     """
-    return re.split(r"\s*,\s*(?![^\[({]*[\])}])", text.strip())
+    depth, parts = 0, [""]
+    for letter in text:
+        depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
 
 
 def merged(base: Arguments, top: Arguments) -> Arguments:

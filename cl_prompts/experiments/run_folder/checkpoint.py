@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor
@@ -54,10 +55,15 @@ def load(folder: Path) -> dict[str, Any] | None:
     file = folder / CHECKPOINT_FILE
     if not file.is_file():
         return None
+    damaged = InputError(f"{file} is damaged: delete it to start this run again")
     try:
+        # torch.load does not compare the checksums of the archive.
+        with ZipFile(file) as archive:
+            if archive.testzip() is not None:
+                raise damaged
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{file} is damaged: delete it to start this run again") from error
+    except (RuntimeError, EOFError, BadZipFile, pickle.UnpicklingError, LookupError) as error:
+        raise damaged from error
     return state
 
 

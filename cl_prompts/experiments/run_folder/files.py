@@ -57,7 +57,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
     for left in (temporary, old):  # by a killed process
         shutil.rmtree(left, ignore_errors=True)
-    temporary.mkdir()
+    temporary.mkdir(parents=True)
     try:
         yield temporary
         sync(temporary)

@@ -12,7 +12,7 @@ from typing import Any
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, check_sums
+from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
 from cl_prompts.experiments.run_folder.plans import state_of
 
@@ -124,6 +124,9 @@ def _run_folders(path: Path) -> list[Path]:
             f"there is no folder {path}: give run folders, or a folder above them such as runs/"
         )
     folders = sorted(file.parent for file in path.rglob("summary.json"))
+    lost = {file.parent for file in path.rglob(SUMS_FILE)} - {*folders}
+    for folder in sorted(lost):
+        raise InputError(f"{folder} has no summary.json: restore it, or delete the folder")
     if not folders:
         raise InputError(f"there is no run below {path}: no folder in it has a summary.json")
     return folders

@@ -65,6 +65,13 @@ class Run:
     def warnings(self) -> list[str]:
         """Return a sentence for each valid setting that has no effect on this stream."""
         name = label_of(self.settings.strategy)
+        period, strategy = self.strategy.period, self.strategy
+        trained = sum(self.split.sizes) * strategy.train_epochs
+        if not self.announced and period is not None and period > trained:
+            return [
+                f"{name} acts every {period} samples, and the stream has {trained}: set"
+                f" {name}.period below that"
+            ]
         return [
             f"{name}: {type(plugin).__name__} acts only at task ends, and this stream does not"
             f" announce them: set {name}.period, in samples"
@@ -100,6 +107,7 @@ class Run:
             "images_per_second": strategy.samples_seen / seconds,
             **peak_memory(strategy.device),
             "forward_passes": self._forward_passes(),
+            **self._budget(),
         }
 
     def _description(self) -> dict[str, Any]:
@@ -150,6 +158,16 @@ class Run:
         ends = self.anytime.curve.task_ends
         found = self.anytime.by_domain(ends[-1]) if ends else {}
         return {"domain_names": list(order), "accuracy_by_domain": found}
+
+    def _budget(self) -> dict[str, dict[str, float]]:
+        """Return what training cost an arriving image, in F with backward passes, and the share of
+        images trained on; empty without a budget."""
+        strategy = self.strategy
+        if strategy.budget is None:
+            return {}
+        images = sum(self.split.sizes)
+        spent = strategy.loop.cost.passes / images
+        return {"budget": {"spent": spent, "share": min(1.0, strategy.budget.trained / images)}}
 
     def _forward_passes(self) -> dict[str, float]:
         """Return the cost of an image, in plain forward passes of the backbone."""

@@ -152,7 +152,13 @@ class TaskLoop:
         run, strategy = self.run, self.run.strategy
         start = strategy.samples_seen
         tracker = Tracker(
-            self.folder, run.anytime, run.settings, watcher, total=self.total, start=start
+            self.folder,
+            run.anytime,
+            run.settings,
+            watcher,
+            total=self.total,
+            start=start,
+            model=strategy.model,
         )
         if records is not None:
             tracker.restore_records(records, strategy.device)

@@ -123,11 +123,14 @@ class SearchSpace:
         >>> SearchSpace.of(["lr=1e-4..1e-1"]).written({"lr": 0.0123456})
         ['lr=0.0123']
         """
-        chosen = {key: values[key] for key in self.axes}
-        return [
-            f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in chosen.items()
-        ]
+        texts = []
+        for key, axis in self.axes.items():
+            value = values[key]
+            if isinstance(value, float):
+                # Rounding must not leave the range.
+                value = f"{min(max(float(f'{value:.3g}'), axis.low), axis.high):g}"
+            texts.append(f"{key}={value}")
+        return texts
 
 
 def axis_of(key: str, text: str) -> Any:

@@ -44,6 +44,7 @@ class Tracker(BaseSGDPlugin):
         watcher: receiver of the samples seen and of A_AUC.
         total: stream samples of the whole run, epochs included.
         start: samples seen when this process started.
+        model: model of the run, with the prompt usage of its parent in a continual run.
     """
 
     LOSS_EVERY = 10  # stream batches that a loss value averages over
@@ -57,6 +58,7 @@ class Tracker(BaseSGDPlugin):
         *,
         total: int,
         start: int,
+        model: ContinualModel,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -72,7 +74,9 @@ class Tracker(BaseSGDPlugin):
         self._watcher = watcher
         self._total = total
         self._losses: list[Tensor] = []
-        self._usage: Tensor | float = 0.0  # of prompts, up to the last task end
+        # Of prompts, up to the last task end; a continual run begins with its parent's.
+        usage = prompt_usage(model)
+        self._usage: Tensor | float = 0.0 if usage is None else usage.cpu()
         self._samples = start
         self._show_progress()
 

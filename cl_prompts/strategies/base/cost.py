@@ -20,8 +20,9 @@ class TrainingCost:
     the first one of the kind runs. Evaluations are not included.
 
     Attributes:
+        active: whether to count; a counted update takes longer, so only a budget sets it.
         macs: multiply-accumulates so far.
-        last_update: multiply-accumulates of the last update; 0 before the first one.
+        update: F of the last update for each of its stream images; 0 before the first one.
         rest: kind of update -> all but the backbone's forward passes.
         solved: number of updates at the last solution of a closed form.
 
@@ -31,6 +32,7 @@ class TrainingCost:
         >>> from cl_prompts.backbones import create_backbone
         >>> vit = create_backbone()
         >>> cost = TrainingCost(SimpleNamespace(model=SimpleNamespace(backbone=vit), budget=None))
+        >>> cost.active = True
         >>> with cost.counting("one image"):
         ...     features = vit(torch.rand(1, 3, 32, 32))
         >>> round(cost.macs / vit.forward_macs, 2)  # the last block computes the class token alone
@@ -39,14 +41,23 @@ class TrainingCost:
 
     def __init__(self, strategy: SupervisedTemplate) -> None:
         self.strategy = strategy
+        self.active = strategy.budget is not None
         self.macs = 0.0
-        self.last_update = 0.0
+        self.update = 0.0
         self.rest: dict[str, float] = {}
         self.solved = 0
 
     @contextmanager
-    def counting(self, kind: str | None = None, *, update: bool = False) -> Iterator[None]:
-        """Add the work of the context; without a kind, each time by all its operations."""
+    def counting(self, kind: str | None = None, *, update_on: int = 0) -> Iterator[None]:
+        """Add the work of the context.
+
+        Args:
+            kind: work of equal shapes; None: count all operations each time.
+            update_on: stream images, if the work is an update.
+        """
+        if not self.active:
+            yield
+            return
         passes = self.strategy.model.backbone.counter
         before = passes.macs
         if kind in self.rest:
@@ -58,16 +69,18 @@ class TrainingCost:
             spent = counter.macs
         if kind is not None:
             self.rest.setdefault(kind, spent - (passes.macs - before))
-        if update:
-            self.last_update = spent
         self.macs += spent
+        in_passes = spent / float(self.strategy.model.backbone.forward_macs)
+        if update_on:
+            self.update = in_passes / update_on
         if self.strategy.budget is not None:
-            self.strategy.budget.spend(spent / float(self.strategy.model.backbone.forward_macs))
+            self.strategy.budget.spend(in_passes)
 
     def solve(self) -> None:
-        """Solve a closed form, so that evaluations, which are free, find it solved."""
+        """Solve a closed form, so that evaluations find it solved."""
         strategy = self.strategy
-        if isinstance(strategy.model, PrototypeViT) and self.solved != strategy.updates:
+        closed_form = self.active and isinstance(strategy.model, PrototypeViT)
+        if closed_form and self.solved != strategy.updates:
             with self.counting():
                 strategy.model.solve()
             self.solved = strategy.updates
@@ -81,12 +94,12 @@ class TrainingCost:
         """Return the counts."""
         return {
             "macs": self.macs,
-            "last_update": self.last_update,
+            "update": self.update,
             "rest": dict(self.rest),
             "solved": self.solved,
         }
 
     def load_state_dict(self, state: State) -> None:
         """Restore the counts."""
-        self.macs, self.last_update = state["macs"], state["last_update"]
+        self.macs, self.update = state["macs"], state["update"]
         self.rest, self.solved = dict(state["rest"]), state["solved"]

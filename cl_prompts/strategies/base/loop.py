@@ -136,7 +136,7 @@ class OnlineLoop:
         strategy, budget = self.strategy, self.strategy.budget
         strategy.set_learning_rate()
         for stream in self._stream_batches():
-            skipped = budget is not None and not budget.admits(strategy, stream.first.labels)
+            skipped = budget is not None and not budget.admits(strategy, stream)
             if self.stopped:
                 return
             if skipped:
@@ -164,14 +164,15 @@ class OnlineLoop:
             batch = strategy.make_batch(view) if strategy.buffer_size else view
             # Updates of a kind cost the same, but for frozen passes that are cached.
             kind = f"{len(batch.labels)} of task {strategy.tasks_started}"
-            with self.cost.counting(kind, update=True):
+            with self.cost.counting(kind, update_on=stream.size):
                 self.update(batch, repeated=number > 1, **kwargs)
             wanted = budget.updates(strategy, stream.size) if budget else strategy.online_iter
-            if number >= wanted:
+            last = number >= wanted
+            if last:
                 # Before the last iteration ends: plugins evaluate there by samples seen.
                 self._finish(stream)
             trigger_plugins(strategy, "after_training_iteration", **kwargs)
-            if number >= wanted:
+            if last:
                 break
         return True
 
@@ -243,14 +244,13 @@ class OnlineLoop:
         for stream in stream_batches(
             strategy.dataloader,
             strategy.annotated,
-            updates=strategy.online_iter,
+            updates=None if strategy.budget else strategy.online_iter,
             size=strategy.train_mb_size,
             n=len(strategy.experience.dataset),
             start=start,
             origin=strategy.samples_seen,
             recurring=recurring,
             device=strategy.device,
-            more=strategy.budget is not None,
         ):
             if stream.start == start:
                 first, seen = stream.first, strategy.samples_seen

@@ -25,6 +25,7 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
       observed;
     * ``end_of_stream_batch``: after the last update on it, when it is counted; ``samples=`` is its
       size;
+    * ``end_of_skipped_batch``: after a stream batch that a ``Budget`` did not train;
     * ``end_of_task``: at the end of an announced task, or of a period where none is announced;
     * ``start_of_period``: at the start of the next period.
 

@@ -194,14 +194,13 @@ def stream_batches(
     loader: Iterable[list[Tensor]],
     annotated: Tensor,
     *,
-    updates: int,
+    updates: int | None,
     size: int,
     n: int,
     start: int = 0,
     origin: int = 0,
     recurring: RecurringViews | None = None,
     device: torch.device | str = "cpu",
-    more: bool = False,
 ) -> Iterator[StreamBatch]:
     """Yield the stream batches of one epoch.
 
@@ -209,14 +208,14 @@ def stream_batches(
         loader: yields each batch ``updates`` times (:func:`keyed_loader`), or once if it is a
             plugin's, such as Avalanche's ``ReplayPlugin``, whose batches may hold more samples.
         annotated: (classes,) boolean mask of the classes that the experience labels.
-        updates: views per batch.
+        updates: views per batch; None for any number, of which the loader yields the first and the
+            others are read in this process on demand.
         size: samples per batch.
         n: samples of the experience.
         start: samples to skip, since they were trained on before.
         origin: stream position of the first batch.
         recurring: views that the epoch reuses; None for new views.
         device: of the batches.
-        more: offer views without end after those of the loader, read in this process on demand.
 
     Example:
         >>> data = [(torch.zeros(3, 8, 8), label, 0) for label in range(3)]
@@ -234,7 +233,7 @@ def stream_batches(
             end = min(start + size, n)
             first = _batch_of(item, annotated, device)
             no_rows = torch.zeros(0, dtype=torch.int64)
-            same = repeat(first) if more else repeat(first, updates)
+            same = repeat(first) if updates is None else repeat(first, updates)
             yield StreamBatch(start, end - start, first, same, no_rows)
             start = end
         return
@@ -246,8 +245,9 @@ def stream_batches(
         first = _batch_of(item, annotated, device, recurring and recurring.samples(rows, 0))
 
         def later(rows: Tensor = rows, place: int = origin + start - begun) -> Iterator[Batch]:
-            for number in count(1) if more else range(1, updates):
-                again = _read(loader, sampler.keyed(rows, place, number)) if more else next(items)
+            for number in count(1) if updates is None else range(1, updates):
+                keyed = sampler.keyed(rows, place, number)
+                again = next(items) if updates else _read(loader, keyed)
                 samples = recurring and recurring.samples(rows, number)
                 yield _batch_of(again, annotated, device, samples)
 
@@ -255,9 +255,10 @@ def stream_batches(
         start += len(rows)
 
 
-def _read(loader: Any, rows: Sequence[KeyedRow]) -> Any:
-    """Read a batch as the loader's own processes would."""
-    return collate([loader.dataset[row] for row in rows])
+def _read(loader: Any, rows: Sequence[KeyedRow]) -> list[Tensor]:
+    """Read a batch as the loader's own processes do."""
+    batch: list[Tensor] = loader.collate_fn([loader.dataset[row] for row in rows])
+    return batch
 
 
 def _batch_of(

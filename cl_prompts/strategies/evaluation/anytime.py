@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -299,13 +298,14 @@ class AnytimeEvaluation(BaseSGDPlugin):
     def _evaluate(self, strategy: SupervisedTemplate) -> Evaluation:
         self._note_classes(strategy)
         self._moved = False
-        model, budget = strategy.model, getattr(strategy, "budget", None)
-        if hasattr(strategy, "loop"):
-            strategy.loop.cost.solve()
-        with nullcontext() if budget is None else budget.serving(model):
-            return self.evaluator.evaluate(
-                model, self._seen, samples_seen=self.samples_seen, tasks=self.new_classes
-            )
+        budget = getattr(strategy, "budget", None)
+        served = None if budget is None else budget.served
+        return self.evaluator.evaluate(
+            served or strategy.model,
+            self._seen,
+            samples_seen=self.samples_seen,
+            tasks=self.new_classes,
+        )
 
     def _record(self, kind: str, evaluation: Evaluation, strategy: SupervisedTemplate) -> None:
         (self.curve.anytime if kind == "anytime" else self.curve.task_ends).append(evaluation)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import deepcopy
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.checks import Positive
 from cl_prompts.errors import InputError
-from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.base import ContinualModel, copy_of
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
+from cl_prompts.strategies.base.settings import State
+from cl_prompts.strategies.base.stream import StreamBatch
 
 
 class Budget(StrategyPlugin):
@@ -26,8 +25,12 @@ class Budget(StrategyPlugin):
     update that still runs. Idle time is lost. A cheap method makes several updates per batch
     instead, each on another view, which replaces ``online_iter``.
 
-    With several epochs (``train_epochs``) an experience brings credit for all its images at once,
-    and its epochs end when that is spent.
+    With several epochs (``train_epochs``) an experience brings credit for all its images at once.
+    When that is spent, the rest of the first epoch is skipped and there is no further one.
+
+    Work at task ends is charged after it was done, and evaluations see it at once. After a run that
+    ends within an update, ``strategy.model`` is the trained state, and the last evaluation saw the
+    one before.
 
     Source: the slow and the fast stream of Ghunaim et al., "Real-Time Evaluation in Online
     Continual Learning: A New Hope", CVPR 2023. Differences: backward passes, replay, queries,
@@ -39,7 +42,7 @@ class Budget(StrategyPlugin):
         credit: F that may be spent, negative while an update runs.
         trained: stream images trained on.
         arrived: (classes,) boolean mask of the classes of all arrived images.
-        served: learned state before the update that still runs; None if none does.
+        served: copy of the model before the update that still runs; None if none does.
 
     Raises:
         InputError: ``online_iter`` is given, the method trains on the whole stream at once, or an
@@ -61,8 +64,8 @@ class Budget(StrategyPlugin):
         self.credit = 0.0
         self.trained = 0
         self.arrived: Tensor = torch.zeros(0, dtype=torch.bool)
-        self.served: dict[str, Tensor] | None = None
-        self.state.add("credit", "trained", "arrived", "served")
+        self.served: ContinualModel | None = None
+        self.state.add("credit", "trained", "arrived")
 
     def attach(self, strategy: OnlineStrategy) -> None:
         """Make the loader yield each batch once; further views are read on demand."""
@@ -75,11 +78,13 @@ class Budget(StrategyPlugin):
             raise self.refusal("replaces online_iter", "leave one of them out")
         strategy.online_iter = 1
         strategy.budget = self
+        self._model: ContinualModel = strategy.model
 
     def before_training_exp(self, strategy: OnlineStrategy, **kwargs: object) -> None:
-        """Bring the credit of an experience of several epochs."""
-        n_classes = strategy.model.n_classes
-        self.arrived = torch.nn.functional.pad(self.arrived, (0, n_classes - len(self.arrived)))
+        """Bring the credit of an experience of several epochs; a grown model is served at once."""
+        more = strategy.model.n_classes - len(self.arrived)
+        if more:
+            self.arrived, self.served = F.pad(self.arrived, (0, more)), None
         if strategy.train_epochs > 1 and strategy.loop.place is None:
             self.credit = self.passes * len(strategy.experience.dataset)
 
@@ -87,40 +92,47 @@ class Budget(StrategyPlugin):
         """Finish the running update, since a new task may add parts to the model."""
         self.served = None
 
-    def admits(self, strategy: OnlineStrategy, labels: Tensor) -> bool:
-        """Let a batch arrive; return whether it is trained.
-
-        Args:
-            strategy: the strategy.
-            labels: of the batch, (batch,) or (batch, classes).
-        """
-        labels = labels.cpu()
+    def admits(self, strategy: OnlineStrategy, stream: StreamBatch) -> bool:
+        """Let a batch of the stream arrive; return whether it is trained."""
+        labels = stream.first.labels_on_host(stream.size)
         self.arrived |= (
             (labels > 0).any(dim=0)
             if labels.dim() == 2
             else torch.zeros_like(self.arrived).index_fill(0, labels.long(), True)
         )
+        cost = stream.size * strategy.loop.cost.update
         if strategy.train_epochs > 1:
-            if self.credit < self._of_last(strategy):
-                strategy.stop_training()
-            return True
+            return self._affords(strategy, stream, cost)
         if self.credit < 0:
-            self._refill(len(labels))
+            self._refill(stream.size)
             return False
         self.served = None
         # Known from the last update: whether this one ends before the next batch arrives.
-        last = self._of_last(strategy)
-        income = self.passes * len(labels)
-        if not last or self.credit - self.updates(strategy, len(labels)) * last + income < 0:
-            self.served = deepcopy(strategy.model.learned_state())
+        left = self.credit - self.updates(strategy, stream.size) * cost
+        if not cost or left + self.passes * stream.size < 0:
+            self.served = copy_of(strategy.model, strategy.model.backbone)
         return True
+
+    def _affords(self, strategy: OnlineStrategy, stream: StreamBatch, cost: float) -> bool:
+        """Return whether the credit of an experience pays an update; end epochs but the first."""
+        if cost <= self.credit:
+            return True
+        if strategy.clock.train_exp_epochs:
+            strategy.stop_training()
+        elif stream.start == 0:
+            raise InputError(
+                f"budget {self.passes:g} is below the cost of one update: an experience of"
+                f" {len(strategy.experience.dataset)} images brings {self.credit:.0f} F, and an"
+                f" update costs {cost:.0f}"
+            )
+        return False
 
     def updates(self, strategy: OnlineStrategy, n: int) -> int:
         """Return the number of updates on a batch of ``n`` stream images."""
-        last = self._of_last(strategy)
-        if not last or strategy.train_epochs > 1 or isinstance(strategy.model, PrototypeViT):
+        update = strategy.loop.cost.update
+        if not update or strategy.train_epochs > 1 or isinstance(strategy.model, PrototypeViT):
             return 1
-        return max(1, int(self.passes * n / last))
+        return max(1, int(self.passes / update))
 
     def spend(self, passes: float) -> None:
         """Charge training compute, in F."""
@@ -128,36 +140,26 @@ class Budget(StrategyPlugin):
 
     def end_of_stream_batch(self, strategy: OnlineStrategy, samples: int) -> None:
         """Count a trained batch, and add the credit that it brought."""
+        # A solution is part of training, whenever it is evaluated.
+        strategy.loop.cost.solve()
         self.trained += samples
         if strategy.train_epochs == 1:
             self._refill(samples)
             if self.credit >= 0:
                 self.served = None
-        elif self.trained == samples and self.credit < 0:
-            raise InputError(
-                f"budget {self.passes:g} is below the cost of one update: an experience of"
-                f" {len(strategy.experience.dataset)} images brings"
-                f" {self.passes * len(strategy.experience.dataset):.0f} F, and an update costs"
-                f" {self._of_last(strategy):.0f}"
-            )
-
-    @contextmanager
-    def serving(self, model: ContinualModel) -> Iterator[None]:
-        """Give the model the state before the running update in this context."""
-        if self.served is None:
-            yield
-            return
-        trained = deepcopy(model.learned_state())
-        model.load_learned_state(self.served)
-        try:
-            yield
-        finally:
-            model.load_learned_state(trained)
 
     def _refill(self, n: int) -> None:
         self.credit = min(self.credit + self.passes * n, self.passes * n)
 
-    @staticmethod
-    def _of_last(strategy: OnlineStrategy) -> float:
-        """F of the last update; 0 before the first one."""
-        return float(strategy.loop.cost.last_update / strategy.model.backbone.forward_macs)
+    def state_dict(self) -> State:
+        """Return the registered state, and that of the served model if there is one."""
+        served = None if self.served is None else self.served.learned_state()
+        return {**super().state_dict(), "served": served}
+
+    def load_state_dict(self, state: State) -> None:
+        """Inverse of :meth:`state_dict`."""
+        super().load_state_dict({name: state[name] for name in state if name != "served"})
+        self.served = None
+        if state["served"] is not None:
+            self.served = copy_of(self._model, self._model.backbone)
+            self.served.load_learned_state(state["served"])

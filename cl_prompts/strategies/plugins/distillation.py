@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from cl_prompts.checks import NotNegative, Positive
 from cl_prompts.losses.distillation import distillation_loss
 from cl_prompts.losses.multi_label import multi_label_loss
-from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.base import ContinualModel, copy_of
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.head import head_of
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -91,10 +90,7 @@ class Distillation(StrategyPlugin):
         """Copy the current model, or a state of it, to the teacher."""
         source = self._student()
         if self.teacher is None:
-            vit = self._model.backbone
-            # Both share a frozen ViT; the teacher's passes count as the method's.
-            shared = {id(vit.counter): vit.counter} if vit.trainable else {id(vit): vit}
-            self.teacher = copy.deepcopy(source, shared).requires_grad_(False).eval()
+            self.teacher = copy_of(source, self._model.backbone)
         # Not strict, since the learned state omits the frozen ViT.
         self.teacher.load_state_dict(_learned(source) if state is None else state, strict=False)
         self.known = self._model.seen.clone()

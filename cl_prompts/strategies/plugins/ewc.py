@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cl_prompts.checks import Decay, NotNegative
 from cl_prompts.models.growth import padded
+from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.training.ewc import OnlineEWC
@@ -36,6 +37,10 @@ class EWC(StrategyPlugin):
 
     def attach(self, strategy: OnlineStrategy) -> None:
         """Start without Fisher, importance and anchor."""
+        if isinstance(strategy.model, PrototypeViT):
+            raise self.refusal(
+                f"needs trained parameters, which {type(strategy).__name__} does not have"
+            )
         self.importance = OnlineEWC(strategy.model, reg_coef=self.reg_coef, ema=self.ema)
         self.state.add("importance")
 

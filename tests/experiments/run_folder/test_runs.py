@@ -43,6 +43,7 @@ def broken(folder: Path, name: str, text: str) -> Path:
             "config.yaml changed since the run ended",
         ),
         (lambda at: (fake_run(at) / SUMS_FILE).unlink() or at, "has no SHA256SUMS"),
+        (lambda at: (fake_run(at) / "summary.json").unlink() or at, "has no summary.json: restore"),
     ],
 )
 def test_bad_folders_are_refused_by_name(tmp_path: Path, make: Any, sentence: str) -> None:

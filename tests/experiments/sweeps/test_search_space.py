@@ -38,7 +38,8 @@ def test_ranges_and_lists_become_distributions(text: str, axis: Any) -> None:
 
 def test_chosen_numbers_are_short() -> None:
     space = SearchSpace.of(["lr=0.12345..0.98765", "n=1..4"])
-    assert space.written({"lr": 0.55555, "n": 3}) == ["lr=0.556", "n=3"]
-    assert space.ends == [["lr=0.123", "n=1"], ["lr=0.988", "n=4"]]
+    for value, text in ((0.55555, "0.556"), (0.12345, "0.12345"), (0.9876, "0.98765")):
+        assert space.written({"lr": value, "n": 3}) == [f"lr={text}", "n=3"]
+    assert space.ends == [["lr=0.12345", "n=1"], ["lr=0.98765", "n=4"]]
     space = SearchSpace.of(["n=1,2,3", "lr=1..2"])
     assert space.ends == [["n=1", "lr=1"], ["n=2", "lr=2"], ["n=3", "lr=2"]]
