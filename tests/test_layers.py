@@ -30,7 +30,8 @@ ROOMS: dict[str, set[str]] = {
     "datasets": set(),
     "scenarios": {"datasets"},
     "strategies": {*PARTS, "datasets"},
-    "experiments": {*PARTS, "datasets", "scenarios", "strategies"},
+    "experiments": {*PARTS, "datasets", "scenarios", "strategies", "serving"},
+    "serving": {*PARTS, "datasets", "experiments"},
     "catalog": set(),
     "errors": set(),
     "checks": set(),
@@ -148,6 +149,15 @@ def test_rooms_are_imported_downwards_alone() -> None:
         return own - {room} - ROOMS[room] - EVERYWHERE
 
     assert not wrong(upwards), "a room imports only from those above it"
+
+
+def test_the_command_alone_imports_the_server() -> None:
+    def serving(file: Path) -> set[str]:
+        found = {module for module, _ in imports(file) if module.startswith("cl_prompts.serving")}
+        inside = room_of(file) == "serving" or file == PACKAGE / "experiments/cli/models.py"
+        return set() if inside else found
+
+    assert not wrong(serving), "pip install . has no web framework: only the command needs it"
 
 
 def test_rooms_of_experiments_are_imported_downwards_alone() -> None:

@@ -124,7 +124,7 @@ def rearranged(
     for name in axes.keys() & state.keys():
         value, axis = state[name], axes[name]
         nothing = value.new_zeros([1 if i == axis else n for i, n in enumerate(value.shape)])
-        chosen = torch.tensor(places, device=value.device)
+        chosen = torch.tensor(places, dtype=torch.long, device=value.device)
         chosen = chosen.where(chosen >= 0, value.shape[axis])
         found[name] = torch.cat([value, nothing], axis).index_select(axis, chosen)
     return found

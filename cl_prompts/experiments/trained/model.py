@@ -285,7 +285,7 @@ class Model:
         names = names_of(labels, len(items), multi_label=self.network.multi_label)
         part = sums.of_images(items, names, self.card.transform_of(items), self._most, progress)
         whole = sums.plus(part, self._most)
-        return self._take(whole, f"learned {len(items)} images{what}", part.ledger.hashes)
+        return self.take(whole, f"learned {len(items)} images{what}", part.ledger.hashes)
 
     def merge(self, other: Model) -> Model:
         """Add another model of the same method and backbone that learned other images.
@@ -309,7 +309,7 @@ class Model:
             raise InputError("both models have learned the same images: merge different models")
         ours.check_new(theirs.ledger.hashes)
         what = f"merged with a model of {len(theirs.ledger)} images"
-        return self._take(ours.plus(theirs, self._most), what, theirs.ledger.hashes)
+        return self.take(ours.plus(theirs, self._most), what, theirs.ledger.hashes)
 
     def forget(self, images: Images | None = None, *, class_name: str | None = None) -> Model:
         """Remove learned images, as if they had never been learned.
@@ -337,23 +337,9 @@ class Model:
             raise InputError("no image would remain: remove the folder of the model instead")
         left = sums.minus(rows, sums.features(rows, given, self.card))
         what = f"{len(rows)} images" if class_name is None else f"class {class_name}"
-        return self._take(left, f"forgot {what}", sums.ledger.hashes[rows])
+        return self.take(left, f"forgot {what}", sums.ledger.hashes[rows])
 
-    # ----------------------------------------------------------------------------------- private
-
-    @property
-    def _most(self) -> int | None:
-        return None if self.card.keep_features else SAMPLED
-
-    def _rows_of(self, name: str) -> np.ndarray:
-        assert self.ledger is not None
-        if self.network.multi_label:
-            raise InputError("images have several classes each: give the images to forget")
-        if name not in self.classes:
-            raise unknown("class", name, self.classes)
-        return np.flatnonzero(self.ledger.labels == self.classes.index(name))
-
-    def _take(self, sums: Sums, what: str, changed: np.ndarray) -> Model:
+    def take(self, sums: Sums, what: str, changed: np.ndarray) -> Model:
         """Continue with other sums: calibrate them, and record what ``changed``, as hashes."""
         self.network = self.strategy.model = sums.network.eval()
         self.ledger = sums.ledger
@@ -369,6 +355,20 @@ class Model:
         self.card = self.card.model_copy(update=update)
         self.take_accuracy(found, "5-fold")
         return self
+
+    # ----------------------------------------------------------------------------------- private
+
+    @property
+    def _most(self) -> int | None:
+        return None if self.card.keep_features else SAMPLED
+
+    def _rows_of(self, name: str) -> np.ndarray:
+        assert self.ledger is not None
+        if self.network.multi_label:
+            raise InputError("images have several classes each: give the images to forget")
+        if name not in self.classes:
+            raise unknown("class", name, self.classes)
+        return np.flatnonzero(self.ledger.labels == self.classes.index(name))
 
     def take_accuracy(self, found: Assessment | None, how: str = "test images") -> None:
         """Record scores in the card; ``how`` they were obtained."""

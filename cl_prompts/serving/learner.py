@@ -1,0 +1,408 @@
+"""Learning while serving: one writer owns the sums, readers hold solved snapshots."""
+
+from __future__ import annotations
+
+import copy
+import math
+import queue
+import sqlite3
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.trained.arithmetic import Sums, check_classes
+from cl_prompts.experiments.trained.ledger import SAMPLED, digest
+from cl_prompts.experiments.trained.model import Model
+from cl_prompts.experiments.trained.predicting import UNKNOWN, threshold_at
+from cl_prompts.serving.journal import Event, Journal, Prediction, Stored
+from cl_prompts.serving.live_sums import EVERY, LiveSums
+from cl_prompts.serving.outbox import Outbox
+from cl_prompts.serving.snapshot import Refused, Snapshot
+
+Answer = dict[str, Any]
+_GATHERED, _SECONDS = 32, 0.5  # a solve follows so many events, or so much time
+_SCORES = 500  # prequential scores behind the threshold of "unknown"
+_FEWEST = 20  # scores below which nothing is labelled "unknown"
+_CALIBRATED = 16  # images below which the temperature is not fitted
+_LONGEST = 100  # characters of a label
+
+
+@dataclass
+class _Job:
+    """A change: ``act`` commits and applies it, and returns what makes the answer."""
+
+    act: Callable[[], Callable[[], Answer]]
+    future: Future[Answer]
+
+
+class Learner:
+    """Model that learns, undoes and forgets one image at a time, with a journal.
+
+    A change is committed to the journal, applied to the sums and then answered. After a kill the
+    checkpoint and the events behind it restore the state.
+
+    Args:
+        model: the state before the first event.
+        folder: of journal and checkpoint; one server at a time.
+        rate: share of images of known classes that may be labelled ``unknown``; 0: none.
+        keep_images: store images.
+        quota: bytes of the journal above which nothing is stored.
+
+    Raises:
+        InputError: the folder is in use, belongs to another model, or cannot be written; a model
+            with several labels per image.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        folder: Path,
+        *,
+        rate: float = 0.05,
+        keep_images: bool = True,
+        quota: int = 10 * 2**30,
+    ) -> None:
+        if model.network.multi_label:
+            raise InputError("models with several labels per image cannot be served")
+        self.base, self.folder, self.rate = model, folder, rate
+        self.keep_images = keep_images
+        self.refusal: str | None = None
+        """Why the model cannot learn here."""
+        base = None
+        try:
+            base = model.sums("learn while it serves", -1)
+        except InputError as error:
+            self.refusal = str(error)
+        self._lock = _locked(folder)
+        self.journal = Journal(folder / "journal.sqlite")
+        try:
+            self._open(base)
+        except BaseException:
+            self.journal.close()
+            self._lock.release()
+            raise
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._outbox = Outbox(self.journal, quota)
+        self._thread = threading.Thread(target=self._work, name="learner", daemon=True)
+        self._thread.start()
+
+    def _open(self, base: Sums | None) -> None:
+        card = self.base.card
+        temperature = self.journal.about("temperature") or card.calibration.temperature
+        self.snapshot = Snapshot(0, self.base.classes, None, temperature, None)
+        if base is None:
+            return
+        known = f"{card.method} {card.backbone.sha256} {digest(base.ledger.hashes)}"
+        before = self.journal.about("model")
+        if before not in (None, known):
+            raise InputError(
+                f"{self.folder} has the journal of another model: give another --data-dir"
+            )
+        if before is None:
+            with self.journal.transaction():
+                self.journal.note(model=known)
+        self._contents = {row.tobytes().hex() for row in base.ledger.hashes}
+        self._calibrated = self.journal.about("calibrated") or len(base.ledger)
+        self.live = LiveSums(base, self.journal, self.folder)
+        self._solve()
+
+    def close(self) -> None:
+        """Finish waiting changes, write a checkpoint and release the folder."""
+        self._jobs.put(None)
+        self._thread.join()
+        if self.refusal is None and self.live.seq > self.live.saved:
+            with suppress(OSError):  # the journal has all events
+                self.live.checkpoint()
+        self.journal.close()
+        self._lock.release()
+
+    # ------------------------------------------------------------------------------- any thread
+
+    def predicted(self, sha256: str, encoded: Tensor, content: bytes, name: str) -> Answer:
+        """Predict an image, and store the prediction with the next commit."""
+        now = self.snapshot
+        label, probability, sure, best = now.predict(encoded)
+        made = Prediction(name, sha256, label, probability, sure, now.version)
+        if self.refusal is None:
+            self._outbox.predicted(made, self._stored(sha256, encoded, content))
+        shown = [{"label": name, "probability": p} for name, p in best]
+        answer = {"id": name, "label": label, "probability": probability, "best": shown}
+        return {**answer, "version": now.version}
+
+    def _stored(self, sha256: str, encoded: Tensor, content: bytes) -> Stored:
+        return Stored(sha256, encoded.cpu().numpy(), content if self.keep_images else None)
+
+    def learn_image(
+        self, sha256: str, encoded: Tensor, content: bytes, label: str, key: str | None
+    ) -> Future[Answer]:
+        """Learn an image; it is predicted first."""
+        stored = self._stored(sha256, encoded, content)
+        return self._submit(lambda: self._learn(stored, label, key, None))
+
+    def learn_prediction(self, name: str, label: str, key: str | None) -> Future[Answer]:
+        """Learn an image that was predicted; that prediction is scored."""
+        made, features = self._outbox.prediction(name)
+        stored = Stored(made.sha256, features, None)
+        return self._submit(lambda: self._learn(stored, label, key, made))
+
+    def undo(self, seq: int, key: str | None = None) -> Future[Answer]:
+        """Undo a learned image, exactly."""
+        return self._submit(lambda: self._undo(seq, None, key))
+
+    def relabel(self, seq: int, label: str, key: str | None = None) -> Future[Answer]:
+        """Undo a learned image and learn it with another label, in one transaction."""
+        return self._submit(lambda: self._undo(seq, label, key))
+
+    def delete(self, label: str) -> Future[Answer]:
+        """Forget all images of a class, in one transaction."""
+        return self._submit(lambda: self._delete(label))
+
+    def model(self) -> Model:
+        """Return the model as of now, with its history, to save.
+
+        Raises:
+            Refused: it has learned no image.
+        """
+        if self.refusal is not None:
+            return self.base
+        most = None if self.base.card.keep_features else SAMPLED
+        copied: list[Sums] = []
+
+        def act() -> Callable[[], Answer]:
+            copied.append(self.live.whole(most))
+            return dict
+
+        self._submit(act).result()
+        (sums,) = copied
+        if not sums.classes:
+            raise Refused(409, "the model has learned no image: label one first")
+        before = {row.tobytes() for row in self.live.base.ledger.hashes}
+        new = np.array([row for row in sums.ledger.hashes if row.tobytes() not in before])
+        undone = self.journal.count("undo")
+        what = f"learned {len(new)} images while serving, {undone} undone"
+        made = Model(copy.copy(self.base.strategy), self.base.card, self.base.ledger)
+        return made.take(sums, what, new.reshape(-1, 32).astype(np.uint8))
+
+    def _submit(self, act: Callable[[], Callable[[], Answer]]) -> Future[Answer]:
+        if self.refusal is not None:
+            raise Refused(409, self.refusal)
+        job = _Job(act, Future())
+        self._jobs.put(job)
+        return job.future
+
+    # ------------------------------------------------------------------------------- the writer
+
+    def _work(self) -> None:
+        """Carry out changes; solve when none waits, after 32 of them or after half a second."""
+        waiting: list[tuple[Future[Answer], Callable[[], Answer]]] = []
+        began = 0.0
+        job: _Job | None = None
+        while True:
+            try:
+                job = self._jobs.get(timeout=_SECONDS)
+            except queue.Empty:
+                self._outbox.flush()
+                continue
+            if job is None:
+                self._conclude(waiting)
+                self._outbox.flush()
+                return
+            began = began if waiting else time.monotonic()
+            try:
+                waiting.append((job.future, job.act()))
+            except Exception as error:
+                job.future.set_exception(_said(error))
+            late = len(waiting) >= _GATHERED or time.monotonic() - began >= _SECONDS
+            if late or self._jobs.empty():
+                self._conclude(waiting)
+                waiting = []
+                # The next checkpoint or calibration replaces one that failed.
+                with suppress(InputError, RunError, OSError, sqlite3.Error):
+                    self._maintain()
+
+    def _conclude(self, waiting: list[tuple[Future[Answer], Callable[[], Answer]]]) -> None:
+        """Solve and answer."""
+        fault: Exception | None = None
+        try:
+            if waiting and self.snapshot.version != self.live.seq:
+                self._solve()
+        except Exception as error:
+            fault = _said(error)
+        for future, finish in waiting:
+            if fault is not None:
+                future.set_exception(fault)
+                continue
+            try:
+                future.set_result(finish())
+            except Exception as error:
+                future.set_exception(_said(error))
+
+    def _maintain(self) -> None:
+        """Calibrate when the number of images has doubled; rebuild and checkpoint now and then."""
+        n = len(self.live)
+        if n >= max(_CALIBRATED, 2 * self._calibrated):
+            fitted = self.live.whole(SAMPLED).calibrated()[0].temperature
+            self._calibrated = n
+            self.snapshot = replace(self.snapshot, temperature=fitted)
+            with self.journal.transaction():
+                self.journal.note(temperature=fitted, calibrated=n)
+        rebuilt = self.live.undone >= EVERY
+        if rebuilt:
+            self.live.rebuild()
+            self._solve()
+        if rebuilt or self.live.seq - self.live.saved >= EVERY:
+            self.live.checkpoint()
+
+    def _solve(self) -> None:
+        """Publish a snapshot of the sums."""
+        held, threshold = self.journal.confidences(_SCORES), None
+        if len(held) >= _FEWEST and self.rate * (len(held) + 1) >= 1:
+            threshold = threshold_at(self.rate, held)
+        of_sums = (self.live.seq, self.live.classes, self.live.solved())
+        self.snapshot = Snapshot(*of_sums, self.snapshot.temperature, threshold)
+
+    def _commit(self, *events: Event, stored: Sequence[Stored] = ()) -> int:
+        """Commit events, and return the number of the last."""
+        if stored:
+            self._outbox.check_room()
+        with self._outbox.transaction():
+            self.journal.store(stored)
+            numbers = [self.journal.add(event) for event in events]
+        self.live.seq = numbers[-1]
+        return numbers[-1]
+
+    def _again(self, key: str | None) -> Callable[[], Answer] | None:
+        """Return the first answer of a key that was used before."""
+        event = None if key is None else self.journal.of_key(key)
+        if key is None or event is None:
+            return None
+
+        def finish() -> Answer:
+            # After a kill between commit and answer only the event is there.
+            again = {"event": event.seq, "label": event.label, "before": event.predicted}
+            return self._outbox.answer(key) or {**again, "version": self.snapshot.version}
+
+        return finish
+
+    def _learn(
+        self, stored: Stored, label: str, key: str | None, made: Prediction | None
+    ) -> Callable[[], Answer]:
+        began, again = time.monotonic(), self._again(key)
+        if again is not None:
+            return again
+        label = self._checked(label)
+        if stored.sha256 in self._contents:
+            raise Refused(409, "the model learned this image before it was served")
+        event = self.journal.learned_as(stored.sha256)
+        if event is not None:
+            raise Refused(
+                409, f"event {event.seq} learned this image as {event.label!r}: undo or relabel it"
+            )
+        now = self.snapshot
+        predicted, _, sure, _ = now.predict(torch.from_numpy(stored.features.copy()))
+        before: str | None = predicted if now.classes else None
+        if made is not None:
+            before, sure = made.label, made.confidence
+        known = label in now.classes and len(now.classes) > 1 and math.isfinite(sure)
+        event = Event("learn", stored.sha256, label, None, key, before, sure if known else None)
+        seq = self._commit(event, stored=[stored])
+        self.live.apply(1, [label], stored.features[None])
+        return lambda: self._answered(seq, event, stored.features, began)
+
+    def _undo(self, seq: int, label: str | None, key: str | None) -> Callable[[], Answer]:
+        began, again = time.monotonic(), self._again(key)
+        if again is not None:
+            return again
+        event = self.journal.event(seq)
+        if event is None or event.kind != "learn":
+            raise Refused(404, f"event {seq} did not learn an image")
+        if self.journal.undone(seq):
+            raise Refused(409, f"event {seq} is undone already")
+        features = self.live.features([event])
+        undo = Event("undo", event.sha256, event.label, seq, None if label is not None else key)
+        if label is None:
+            number = self._commit(undo)
+            self.live.apply(-1, [event.label], features)
+            return lambda: self._answered(number, undo, features[0], began)
+        label = self._checked(label)
+        learned = event._replace(label=label, key=key, seq=0)
+        number = self._commit(undo, learned)
+        self.live.apply(-1, [event.label], features)
+        self.live.apply(1, [label], features)
+        return lambda: self._answered(number, learned, features[0], began)
+
+    def _delete(self, label: str) -> Callable[[], Answer]:
+        began = time.monotonic()
+        if label not in self.live.classes:
+            raise Refused(404, f"there is not a class {label!r}")
+        older = self.live.older(label)
+        if len(self.live.sums.ledger.features_of(older)) < len(older):
+            raise Refused(
+                409,
+                f"features of {label!r} from before serving are not stored: stop the server and use"
+                " cl-prompts forget MODEL FOLDER --class NAME",
+            )
+        learned = self.journal.learned(label)
+        undos = [Event("undo", one.sha256, label, one.seq) for one in learned]
+        number = self._commit(*undos, Event("delete", None, label))
+        for start in range(0, len(learned), _GATHERED):
+            some = learned[start : start + _GATHERED]
+            self.live.apply(-1, [label] * len(some), self.live.features(some))
+        self.live.forget(label)
+        answer = {"event": number, "label": label, "images": len(learned) + len(older)}
+        return lambda: {**answer, **self._when(began)}
+
+    def _answered(self, seq: int, event: Event, features: np.ndarray, began: float) -> Answer:
+        after = self.snapshot.predict(torch.from_numpy(features.copy()))[0]
+        answer = {"event": seq, "label": event.label, "before": event.predicted, "after": after}
+        answer |= self._when(began)
+        if event.key is not None:
+            self._outbox.answered(event.key, answer)
+        return answer
+
+    def _when(self, began: float) -> Answer:
+        elapsed = round(1000 * (time.monotonic() - began), 1)
+        return {"version": self.snapshot.version, "milliseconds": elapsed}
+
+    def _checked(self, label: str) -> str:
+        """Return a label for a class, or refuse it."""
+        label = unicodedata.normalize("NFC", label).strip()
+        if not label or len(label) > _LONGEST or not label.isprintable():
+            raise Refused(422, f"a label has 1 to {_LONGEST} printable characters")
+        if label == UNKNOWN:
+            raise Refused(422, f"{UNKNOWN!r} means that the model is not sure: choose another name")
+        if label not in self.live.classes:
+            check_classes([*self.live.classes, label])
+        return label
+
+
+def _said(error: Exception) -> Exception:
+    """Return the error for the client: a full or broken disk has a status of its own."""
+    if isinstance(error, sqlite3.Error | OSError):
+        return Refused(507, f"the journal cannot be written, nothing was learned: {error}")
+    return error if isinstance(error, InputError | RunError) else RunError(str(error))
+
+
+def _locked(folder: Path) -> FileLock:
+    """Lock a folder for one server."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another server uses {folder}: stop it, or give --data-dir") from error
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: give another --data-dir") from error
+    return lock

@@ -1,0 +1,102 @@
+"""Forward passes of a server: one worker thread gathers requests into batches."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from cl_prompts.serving.snapshot import Refused
+
+#: requests in progress above which a further one is refused
+WAITING = 64
+_MOST = 16  # images of a batch
+_GATHER = 0.005  # seconds in which a batch waits for requests that are being decoded
+
+
+class Passes:
+    """Worker that encodes images in batches.
+
+    Args:
+        encode: images (n, 3, size, size) -> (n, columns), one row for each.
+
+    Example:
+        >>> passes = Passes(lambda images: images.mean(dim=(2, 3)))
+        >>> with passes.place():
+        ...     passes.submit(torch.ones(3, 2, 2)).result()
+        tensor([1., 1., 1.])
+        >>> passes.close()
+    """
+
+    def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
+        self.encode = encode
+        self.batches = 0
+        """Forward passes so far."""
+        self._places = 0
+        self._count = threading.Lock()
+        self._queue: queue.SimpleQueue[tuple[Tensor, Future[Tensor]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="passes", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Count a request in progress.
+
+        Raises:
+            Refused: too many are.
+        """
+        with self._count:
+            if self._places >= WAITING:
+                raise Refused(503, "too many requests wait: try again in a second")
+            self._places += 1
+        try:
+            yield
+        finally:
+            with self._count:
+                self._places -= 1
+
+    def submit(self, image: Tensor) -> Future[Tensor]:
+        """Encode one image (3, size, size), as soon as the worker is free."""
+        future: Future[Tensor] = Future()
+        self._queue.put((image, future))
+        return future
+
+    def close(self) -> None:
+        """Finish waiting images and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            batch = [self._queue.get()]
+            until = time.monotonic() + _GATHER
+            while len(batch) < _MOST and batch[-1] is not None:
+                # Alone, a request does not wait for others.
+                rest = until - time.monotonic() if self._places > len(batch) else 0
+                try:
+                    batch.append(self._queue.get(timeout=max(rest, 0)))
+                except queue.Empty:
+                    break
+            ended = batch[-1] is None
+            self._encode([one for one in batch if one is not None])
+
+    @torch.no_grad()
+    def _encode(self, batch: list[tuple[Tensor, Future[Tensor]]]) -> None:
+        if not batch:
+            return
+        self.batches += 1
+        try:
+            rows = self.encode(torch.stack([image for image, _ in batch]))
+        except Exception as error:
+            for _, future in batch:
+                future.set_exception(error)
+            return
+        for (_, future), row in zip(batch, rows, strict=True):
+            future.set_result(row)

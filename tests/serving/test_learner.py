@@ -1,0 +1,393 @@
+"""A learner changes exactly as its journal says, whatever happens between."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.trained.model import Model
+from cl_prompts.serving import learner as learner_module
+from cl_prompts.serving import live_sums
+from tests.experiments.trained.models import blank, images, names
+from tests.serving.sessions import LABELS, Session, close, features, refusal, sha
+from tests.toys import make
+
+KINDS = ("ncm", "slda", "balanced_ridge", "recommended")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_undo_in_another_order_is_exact(kind: str, tmp_path: Path) -> None:
+    model = blank(kind).learn(images(30), names(30))
+    session = Session(tmp_path, model)
+    before, told = session.sums(), session.labels()
+    events = [session.learn(number)["event"] for number in range(60)]
+    assert session.learner.snapshot.version == 60
+    random.Random(1).shuffle(events)
+    for event in events:
+        session.learner.undo(event).result()
+    close(session.sums(), before)
+    assert session.labels() == told
+    session.learner.live.rebuild()
+    close(session.sums(), before, by=0)
+    session.learner.close()
+
+
+def test_sums_are_those_of_a_model_that_learned_the_images(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    for number in range(30):
+        session.learn(number, "emu" if number == 7 else None)
+    session.learner.undo(4).result()
+    session.learner.relabel(6, "ape").result()
+    held = [n for n in range(30) if n != 3]
+    called = {5: "ape", 7: "emu"}
+    rows = torch.stack([features(n, session.dim) for n in held])
+    sums = blank("slda").sums("x").empty([*LABELS, "emu"])
+    classes = [called.get(n, LABELS[n % 4]) for n in held]
+    sums.add(rows, np.array([sums.classes.index(name) for name in classes]))
+    close(session.sums(), sums.network.head.state_dict())
+    session.learner.close()
+
+
+def test_the_first_two_labels_make_the_first_two_classes(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    assert session.predict(0)["label"] == "unknown"
+    assert session.predict(0)["best"] == []
+    first, second = session.learn(0, "ant"), session.learn(1, "bat")
+    assert (first["before"], first["after"]) == (None, "ant")
+    assert (second["before"], second["after"]) == ("ant", "bat")
+    assert session.learner.live.classes == ("ant", "bat")
+    session.learner.undo(first["event"]).result()
+    # A class without images leaves.
+    assert session.learner.snapshot.classes == ("bat",)
+    session.learner.undo(second["event"]).result()
+    assert session.predict(1)["label"] == "unknown"
+    assert refusal(session.learner.model).status == 409
+    session.learner.close()
+
+
+def test_classes_are_deleted_with_their_older_images(tmp_path: Path) -> None:
+    model = blank("slda").learn(images(30), names(30))
+    session = Session(tmp_path, model)
+    session.mixed(random.Random(2), 40)
+    session.learner.delete("bee").result()
+    assert "bee" not in session.learner.snapshot.classes
+    session.learn(101, "bee")
+    want, told = session.sums(), session.labels()
+    assert len(session.learner.live.older("bee")) == 0
+    session.learner.live.checkpoint()
+    session.learn(102, "bee")
+    session.learner.delete("ape").result()
+    want, told = session.sums(), session.labels()
+    session.learner.close()
+    # From the checkpoint, and from the events alone.
+    for remove in (False, True):
+        if remove:
+            (tmp_path / live_sums.CHECKPOINT).unlink()
+        session = Session(tmp_path, blank("slda").learn(images(30), names(30)))
+        close(session.sums(), want)
+        assert session.labels() == told
+        session.learner.live.rebuild()
+        close(session.sums(), want)
+        session.learner.close()
+
+
+def test_a_restart_gives_the_same_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learner_module, "EVERY", 25)
+    session = Session(tmp_path)
+    session.mixed(random.Random(3), 120)
+    session.learner.close()
+    again = Session(tmp_path)
+    ours, theirs = again.learner, session.learner
+    assert ours.snapshot.version == theirs.snapshot.version
+    assert ours.snapshot.threshold == theirs.snapshot.threshold is not None
+    assert ours.snapshot.temperature == theirs.snapshot.temperature is not None
+    for number in range(5000, 5030):
+        row = features(number, again.dim)
+        assert ours.snapshot.predict(row) == theirs.snapshot.predict(row)
+    again.learner.close()
+
+
+def test_undos_lead_to_a_rebuild_and_events_to_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner_module, "EVERY", 10)
+    session = Session(tmp_path)
+    live = session.learner.live
+    for number in range(12):
+        session.learn(number)
+    session.learner.model()  # waits for the writer
+    assert live.saved == 10
+    for event in range(1, 11):
+        session.learner.undo(event).result()
+    session.learner.model()
+    assert (live.undone, live.saved) == (0, 22)
+    session.learner.close()
+
+
+def test_a_repeated_key_gets_its_first_answer(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    first = session.learn(1, key="one")
+    session.learn(2)
+    assert session.learn(1, key="one") == first
+    undone = session.learner.undo(1, "two").result()
+    assert session.learner.undo(1, "two").result() == undone
+    assert len(session.learner.journal.events()) == 3
+    session.learner.close()
+    again = Session(tmp_path)
+    assert again.learn(1, key="one") == first
+    again.learner.close()
+
+
+def test_predictions_before_learning_are_scored(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    for number in range(8):
+        session.learn(number)
+    made = session.predict(8)
+    answer = session.learner.learn_prediction("8", "cat", None).result()
+    assert answer["before"] == made["label"]
+    event = session.learner.journal.learned_as(sha(8))
+    assert event is not None
+    assert (event.predicted, event.label) == (made["label"], "cat")
+    # Of a class that was unknown there is a prediction, but no confidence in it.
+    session.learn(9, "emu")
+    event = session.learner.journal.learned_as(sha(9))
+    assert event is not None
+    assert event.predicted is not None
+    assert event.confidence is None
+    assert refusal(lambda: session.learner.learn_prediction("77", "cat", None)).status == 404
+    session.learner.close()
+
+
+def test_unknown_comes_with_twenty_scores_at_its_rate(tmp_path: Path) -> None:
+    session = Session(tmp_path, rate=0.25)
+    for number in range(4):
+        session.learn(number)
+    while len(session.learner.journal.confidences(500)) < 19:
+        number += 1
+        session.learn(number)
+    assert session.learner.snapshot.threshold is None
+    session.learn(number + 1)
+    held = session.learner.journal.confidences(500)
+    # k = floor(0.25 * 21)
+    assert session.learner.snapshot.threshold == held[4]
+    strange = torch.zeros(session.dim)
+    assert session.learner.snapshot.predict(strange)[0] == "unknown"
+    session.learner.close()
+
+
+def test_the_least_certain_prediction_is_first_in_the_queue(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    for number in range(8):
+        session.learn(number)
+    for number in range(20, 26):
+        session.predict(number)
+    session.learner.learn_prediction("22", "cat", None).result()
+    queue = session.learner.journal.queue(10)
+    assert {one.id for one in queue} == {"20", "21", "23", "24", "25"}
+    sure = [one.confidence for one in queue]
+    assert sure == sorted(sure)
+    session.learner.close()
+
+
+def test_wrong_changes_are_refused(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    event = session.learn(0, "ape")["event"]
+    learner = session.learner
+    wrong = [
+        (lambda: session.learn(1, " "), 422, "1 to 100"),
+        (lambda: session.learn(1, "x" * 300), 422, "1 to 100"),
+        (lambda: session.learn(1, "a\nb"), 422, "printable"),
+        (lambda: session.learn(1, "unknown"), 422, "not sure"),
+        (lambda: session.learn(1, "Ape"), None, "only in case"),
+        (lambda: session.learn(0, "bee"), 409, "event 1 learned this image"),
+        (lambda: learner.relabel(event, "").result(), 422, "1 to 100"),
+        (lambda: learner.undo(99).result(), 404, "did not learn"),
+        (lambda: learner.delete("yak").result(), 404, "class 'yak'"),
+    ]
+    for change, status, said in wrong:
+        error = refusal(change)
+        assert said in str(error)
+        assert getattr(error, "status", None) == status
+    learner.undo(event).result()
+    assert refusal(lambda: learner.undo(event).result()).status == 409
+    assert len(learner.journal.events()) == 2
+    learner.close()
+
+
+def test_images_from_before_serving_are_known(tmp_path: Path) -> None:
+    seen = images(8)
+    model = blank("slda").learn(seen, names(8))
+    assert model.ledger is not None
+    session = Session(tmp_path, model)
+    own = model.ledger.hashes[0].tobytes().hex()
+    row = torch.zeros(session.dim)
+    error = refusal(lambda: session.learner.learn_image(own, row, b"x", "ape", None).result())
+    assert error.status == 409
+    session.learner.close()
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    session.learn(0)
+    journal = session.learner.journal
+    journal._writing.execute(f"PRAGMA max_page_count = {journal.size // 4096}")
+    with pytest.raises(InputError, match="nothing was learned") as refused:
+        session.mixed(random.Random(0), 900, start=1)
+    number = journal.last
+    assert getattr(refused.value, "status", None) == 507
+    learned = len(journal.learned())
+    assert len(session.learner.live) == learned < number
+    journal._writing.execute("PRAGMA max_page_count = 100000")
+    assert session.learn(999)["event"] == number + 1
+    session.learner.close()
+
+
+def test_above_the_quota_nothing_is_stored(tmp_path: Path) -> None:
+    session = Session(tmp_path, quota=1)
+    assert session.predict(0)["label"] == "unknown"
+    error = refusal(lambda: session.learn(0))
+    assert (error.status, "quota" in str(error)) == (507, True)
+    session.learner.close()
+
+
+def test_one_server_has_a_folder(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    with pytest.raises(InputError, match="another server uses"):
+        Session(tmp_path)
+    session.learn(0)
+    session.learner.close()
+    with pytest.raises(InputError, match="journal of another model"):
+        Session(tmp_path, blank("ncm"))
+    Session(tmp_path).learner.close()
+
+
+def test_models_without_sums_predict_alone(tmp_path: Path) -> None:
+    model = blank("slda")
+    model.strategy = make("l2p")
+    model.network = model.strategy.model.eval()
+    session = Session.__new__(Session)
+    session.learner = learner_module.Learner(model, tmp_path)
+    error = refusal(lambda: session.learner.undo(1))
+    assert error.status == 409
+    assert "learns by gradients" in str(error)
+    made = session.learner.predicted("ab", torch.tensor([0.0, 2.0, 1.0]), b"x", "1")
+    assert made["label"] == "bee"
+    assert session.learner.model() is model
+    session.learner.close()
+
+
+def test_threads_give_the_state_of_the_journal(tmp_path: Path) -> None:
+    session = Session(tmp_path / "live")
+
+    def client(number: int) -> None:
+        session.mixed(random.Random(number), 40, start=100 * number)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    one = Session(tmp_path / "one")
+    for event in session.learner.journal.events():
+        if event.kind == "undo":
+            one.learner.undo(int(event.undoes or 0)).result()
+        else:
+            row = torch.from_numpy(session.learner.journal.features(str(event.sha256)).copy())
+            one.learner.learn_image(str(event.sha256), row, b"", event.label, None).result()
+    close(session.sums(), one.sums())
+    assert session.labels() == one.labels()
+    session.learner.close()
+    one.learner.close()
+
+
+def test_the_exported_model_predicts_the_same(tmp_path: Path) -> None:
+    model = blank("slda").learn(images(30), names(30))
+    session = Session(tmp_path / "live", model)
+    session.mixed(random.Random(5), 60)
+    made = session.learner.model()
+    assert made.ledger is not None
+    undone = session.learner.journal.count("undo")
+    live = len(session.learner.journal.learned())
+    assert made.card.history[-1].what == f"learned {live} images while serving, {undone} undone"
+    assert len(made.ledger) == 30 + live
+    made.network.eval()
+    rows = torch.stack([features(number, session.dim) for number in range(5000, 5040)])
+    best = made.network.head.logits(rows).argmax(dim=1).tolist()
+    assert [made.classes[k] for k in best] == session.labels()
+    # The served model is unchanged.
+    assert model.classes == ("ape", "bee", "cat")
+    assert len(model.forget(class_name="ape").ledger or ()) == 20
+    assert isinstance(made, Model)
+    session.learner.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_acknowledged_is_lost_in_a_kill(seed: int, tmp_path: Path) -> None:
+    killed_at(seed, tmp_path)
+
+
+def live_until_killed(folder: Path, seed: int, out: int) -> None:
+    """Learn and undo; write the number of each acknowledged event, and of its image."""
+    session, draws = Session(folder), random.Random(seed)
+    for number in itertools.count(1000 * seed):
+        event = session.learn(number, key=f"k{number}")["event"]
+        os.write(out, f"{event} {number}\n".encode())
+        if draws.random() < 0.3:
+            gone = session.learner.undo(event).result()["event"]
+            os.write(out, f"{gone} -1\n".encode())
+
+
+def killed_at(seed: int, folder: Path) -> None:
+    """Kill a session after some answers, and compare its journal with what it acknowledged."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        live_until_killed(folder, seed, writing)
+    os.close(writing)
+    draws, told = random.Random(seed), b""
+    with os.fdopen(reading, "rb") as lines:
+        told = b"".join(lines.readline() for _ in range(draws.randint(3, 60)))
+        time.sleep(draws.random() / 100)  # anywhere within a call
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        told += lines.read()
+    acknowledged = [tuple(map(int, line.split())) for line in told.decode().splitlines()]
+    rest = Session(folder)
+    events = {event.seq: event for event in rest.learner.journal.events()}
+    for event, number in acknowledged:
+        if number >= 0:
+            assert events[event].sha256 == sha(number)
+        else:
+            assert events[event].kind == "undo"
+    shas = [event.sha256 for event in events.values() if event.kind == "learn"]
+    assert len(shas) == len(set(shas))
+    calm = Session(folder / "calm")
+    for event in rest.learner.journal.learned():
+        row = rest.learner.journal.features(str(event.sha256))
+        calm.learner.live.apply(1, [event.label], row[None])
+    calm.learner._solve()
+    close(rest.sums(), calm.sums())
+    assert rest.labels() == calm.labels()
+    # The same call as before the kill changes nothing.
+    last = max(events)
+    number = next(n for n in itertools.count(1000 * seed) if sha(n) == shas[-1])
+    rest.learn(number, key=f"k{number}")
+    assert rest.learner.journal.last == last
+    rest.learner.close()
+    calm.learner.close()
+
+
+def test_a_journal_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_text("these are no tables" * 99)
+    with pytest.raises(InputError, match=r"journal.sqlite cannot be written"):
+        Session(tmp_path)
