@@ -244,6 +244,15 @@ class Journal:
         query = f"SELECT {_EVENT} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
         return [Event(*row) for row in self.rows(query, after, most)]
 
+    def recent(self, before: int, most: int) -> list[dict[str, Any]]:
+        """Return events below a number, the newest first, and whether they are undone."""
+        names = ("event", "time", "kind", "label", "before", "sha256", "undoes", "undone")
+        query = """SELECT seq, time, kind, class, predicted, sha256, undoes,
+            EXISTS (SELECT 1 FROM events AS u WHERE u.undoes = e.seq)
+            FROM events AS e WHERE seq < ? ORDER BY seq DESC LIMIT ?"""
+        rows = self.rows(query, before, most)
+        return [{**dict(zip(names, row, strict=True)), "undone": bool(row[-1])} for row in rows]
+
     def deleted(self, until: int) -> list[str]:
         """Return the deleted classes up to a number, in order."""
         query = "SELECT class FROM events WHERE kind = 'delete' AND seq <= ? ORDER BY seq"

@@ -8,7 +8,6 @@ import queue
 import sqlite3
 import threading
 import time
-import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -22,21 +21,21 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.trained.arithmetic import Sums, check_classes
+from cl_prompts.experiments.trained.arithmetic import Sums
 from cl_prompts.experiments.trained.ledger import SAMPLED, digest
 from cl_prompts.experiments.trained.model import Model
-from cl_prompts.experiments.trained.predicting import UNKNOWN, threshold_at
+from cl_prompts.experiments.trained.predicting import threshold_at
 from cl_prompts.serving.journal import Event, Journal, Prediction, Stored
 from cl_prompts.serving.live_sums import EVERY, LiveSums
 from cl_prompts.serving.outbox import Outbox
 from cl_prompts.serving.snapshot import Refused, Snapshot
+from cl_prompts.serving.uploads import checked_label
 
 Answer = dict[str, Any]
 _GATHERED, _SECONDS = 32, 0.5  # a solve follows so many events, or so much time
 _SCORES = 500  # prequential scores behind the threshold of "unknown"
 _FEWEST = 20  # scores below which nothing is labelled "unknown"
 _CALIBRATED = 16  # images below which the temperature is not fitted
-_LONGEST = 100  # characters of a label
 
 
 @dataclass
@@ -61,8 +60,7 @@ class Learner:
         quota: bytes of the journal above which nothing is stored.
 
     Raises:
-        InputError: the folder is in use, belongs to another model, or cannot be written; a model
-            with several labels per image.
+        InputError: a folder in use, of another model or read-only; several labels per image.
     """
 
     def __init__(
@@ -169,6 +167,15 @@ class Learner:
         """Forget all images of a class, in one transaction."""
         return self._submit(lambda: self._delete(label))
 
+    def flushed(self) -> Future[Answer]:
+        """Store the predictions so far."""
+
+        def act() -> Callable[[], Answer]:
+            self._outbox.flush()
+            return dict
+
+        return self._submit(act)
+
     def model(self) -> Model:
         """Return the model as of now, with its history, to save.
 
@@ -241,13 +248,10 @@ class Learner:
         except Exception as error:
             fault = _said(error)
         for future, finish in waiting:
-            if fault is not None:
-                future.set_exception(fault)
-                continue
-            try:
+            if fault is None:
                 future.set_result(finish())
-            except Exception as error:
-                future.set_exception(_said(error))
+            else:
+                future.set_exception(fault)
 
     def _maintain(self) -> None:
         """Calibrate when the number of images has doubled; rebuild and checkpoint now and then."""
@@ -302,7 +306,7 @@ class Learner:
         began, again = time.monotonic(), self._again(key)
         if again is not None:
             return again
-        label = self._checked(label)
+        label = checked_label(label, self.live.classes)
         if stored.sha256 in self._contents:
             raise Refused(409, "the model learned this image before it was served")
         event = self.journal.learned_as(stored.sha256)
@@ -336,7 +340,7 @@ class Learner:
             number = self._commit(undo)
             self.live.apply(-1, [event.label], features)
             return lambda: self._answered(number, undo, features[0], began)
-        label = self._checked(label)
+        label = checked_label(label, self.live.classes)
         learned = event._replace(label=label, key=key, seq=0)
         number = self._commit(undo, learned)
         self.live.apply(-1, [event.label], features)
@@ -357,9 +361,8 @@ class Learner:
         learned = self.journal.learned(label)
         undos = [Event("undo", one.sha256, label, one.seq) for one in learned]
         number = self._commit(*undos, Event("delete", None, label))
-        for start in range(0, len(learned), _GATHERED):
-            some = learned[start : start + _GATHERED]
-            self.live.apply(-1, [label] * len(some), self.live.features(some))
+        if learned:
+            self.live.apply(-1, [label] * len(learned), self.live.features(learned))
         self.live.forget(label)
         answer = {"event": number, "label": label, "images": len(learned) + len(older)}
         return lambda: {**answer, **self._when(began)}
@@ -375,17 +378,6 @@ class Learner:
     def _when(self, began: float) -> Answer:
         elapsed = round(1000 * (time.monotonic() - began), 1)
         return {"version": self.snapshot.version, "milliseconds": elapsed}
-
-    def _checked(self, label: str) -> str:
-        """Return a label for a class, or refuse it."""
-        label = unicodedata.normalize("NFC", label).strip()
-        if not label or len(label) > _LONGEST or not label.isprintable():
-            raise Refused(422, f"a label has 1 to {_LONGEST} printable characters")
-        if label == UNKNOWN:
-            raise Refused(422, f"{UNKNOWN!r} means that the model is not sure: choose another name")
-        if label not in self.live.classes:
-            check_classes([*self.live.classes, label])
-        return label
 
 
 def _said(error: Exception) -> Exception:

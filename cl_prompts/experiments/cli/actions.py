@@ -17,6 +17,7 @@ from rich.console import Console
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import models, outcomes
 from cl_prompts.experiments.cli.arguments import parser_of
+from cl_prompts.experiments.cli.serving import serve
 from cl_prompts.experiments.executors.launching import Jobs, Kind, Launching
 from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
@@ -267,6 +268,6 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(ls, show, models.train, models.predict, models.evaluate),
-    *(models.learn, models.merge, models.forget, models.export, models.push),
+    *(models.learn, models.merge, models.forget, serve, models.export, models.push),
     *(init, validate, run, sweep, outcomes.report, outcomes.compare, completion),
 )

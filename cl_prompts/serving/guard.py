@@ -1,0 +1,123 @@
+"""Checks of each request before it is read, and headers of each answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.responses import JSONResponse
+
+from cl_prompts.serving.snapshot import Refused
+from cl_prompts.serving.uploads import MOST_BYTES
+
+#: paths that need no token: the page itself has no data, and asks for the token
+_OPEN = {"/", "/page.css", "/page.js", "/health"}
+_MOST = MOST_BYTES + 2**16  # with the fields around an image
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " img-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none';"
+    " frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+class Guard:
+    """ASGI application that checks host, origin, token and size, and calls another one.
+
+    Without a token only names of this machine are answered, so that a web page whose name is
+    rebound to 127.0.0.1 reaches nothing.
+
+    Args:
+        app: the application.
+        token: that clients send as a bearer, or as the password of basic authentication; None:
+            clients of this machine alone.
+
+    Example:
+        >>> Guard(None, None).token is None
+        True
+    """
+
+    def __init__(self, app: Any, token: str | None) -> None:
+        self.app, self.token = app, token
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        read = 0
+
+        async def counted() -> Any:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > _MOST:
+                raise too_large()
+            return message
+
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        try:
+            self._check(scope)
+        except Refused as error:
+            await refusal(error)(scope, receive, answer)
+            return
+        await self.app(scope, counted, answer)
+
+    def _check(self, scope: Any) -> None:
+        found = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+        host = found.get("host", "")
+        if self.token is None and _name(host) not in _LOOPBACK:
+            raise Refused(403, "this server answers to localhost alone: start it with --token")
+        origin = found.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise Refused(403, "requests of other web pages are refused")
+        if self.token is not None and scope["path"] not in _OPEN:
+            given = _given(found.get("authorization", ""))
+            # Constant time: the answer does not tell how much of a guess is right.
+            if not hmac.compare_digest(given.encode(), self.token.encode()):
+                raise Refused(401, "the token is missing or wrong: send Authorization: Bearer")
+        length = found.get("content-length", "0")
+        if length.isdecimal() and int(length) > _MOST:
+            raise too_large()
+
+
+def too_large() -> Refused:
+    """Return the refusal of a large body."""
+    return Refused(413, "the request is too large: send at most 10 MB")
+
+
+def refusal(error: Refused) -> JSONResponse:
+    """Return the answer to a refused request: a sentence, never a traceback."""
+    # Not Basic: a browser would ask for a password before the page does.
+    headers = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
+    body = {"error": str(error)}
+    return JSONResponse(body, status_code=error.status, headers=headers.get(error.status))
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _given(header: str) -> str:
+    """Return the token of an authorization header."""
+    kind, _, value = header.partition(" ")
+    if kind.lower() != "basic":
+        return value if kind.lower() == "bearer" else ""
+    try:
+        return base64.b64decode(value).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

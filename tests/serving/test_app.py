@@ -1,0 +1,406 @@
+"""HTTP calls: answers, statuses, security."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import random
+import shutil
+import socket
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette")
+pytest.importorskip("multipart")
+pytest.importorskip("httpx")
+
+from starlette.testclient import TestClient
+
+from cl_prompts import Model
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.cli.serving import serve
+from cl_prompts.serving import command, uploads
+from cl_prompts.serving import passes as passes_module
+from cl_prompts.serving.app import CALLS, Service
+from cl_prompts.serving.command import check_address, default_folder, new_model
+from cl_prompts.serving.learner import Learner
+from tests.experiments.trained.models import blank
+
+HOST = "http://localhost:8765"
+
+
+def png(seed: int, label: int = 0, size: int = 16) -> bytes:
+    """A noisy image whose class is its colour."""
+    pixels = np.random.default_rng(seed).integers(0, 60, (size, size, 3), np.uint8)
+    pixels[..., label] += 160
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+class Client(TestClient):
+    """Client of a service, with short names."""
+
+    def __init__(self, service: Service, **options: Any) -> None:
+        options = {"base_url": HOST, "raise_server_exceptions": False, **options}
+        super().__init__(service.app, **options)
+        self.service = service
+
+    def predict(self, *contents: bytes) -> Any:
+        return self.post("/predict", files=[("image", ("a.png", one)) for one in contents])
+
+    def learn(self, content: bytes, label: str, key: str | None = None) -> Any:
+        data = {"label": label} | ({} if key is None else {"key": key})
+        return self.post("/learn", files={"image": ("a.png", content)}, data=data)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    service = Service(Learner(blank("slda"), tmp_path / "live"))
+    yield Client(service)
+    service.close()
+
+
+def test_a_session_over_http(client: Client, tmp_path: Path) -> None:
+    assert client.predict(png(0)).json()["predictions"][0]["label"] == "unknown"
+    for number in range(12):
+        answer = client.learn(png(number, number % 3), "rgb"[number % 3]).json()
+        assert answer["version"] == answer["event"] == number + 1
+    made = client.predict(png(50, 1), png(51, 2)).json()["predictions"]
+    assert [one["label"] for one in made] == ["g", "b"]
+    assert made[0]["best"][0]["label"] == "g"
+    assert sum(one["probability"] for one in made[0]["best"]) == pytest.approx(1)
+    assert {one["id"] for one in client.get("/queue").json()["queue"]} >= {made[0]["id"]}
+    given = {"id": made[0]["id"], "label": "g", "key": "k"}
+    learned = client.post("/learn", json=given).json()
+    assert (learned["before"], learned["after"]) == ("g", "g")
+    assert client.post("/learn", json=given).json() == learned
+    assert client.post("/undo", json={"event": 1}).json()["version"] == 14
+    moved = client.post("/relabel", json={"event": 2, "label": "green"}).json()
+    assert (moved["event"], moved["label"]) == (16, "green")
+    events = client.get("/events?limit=4").json()["events"]
+    assert [one["kind"] for one in events] == ["learn", "undo", "undo", "learn"]
+    assert client.get("/events?before=3").json()["events"][0]["undone"] is True
+    assert client.delete("/class/green").json()["images"] == 1
+    stats = client.get("/stats").json()
+    assert stats["classes"] == ["r", "g", "b"]
+    score = stats["accuracy"]
+    assert score["images"] == 11
+    assert score["per_class"]["b"] == {"images": 4, "accuracy": 0.75}
+    assert score["curve"][-1] == [11, score["all"]]
+    stored = client.get(f"/image/{events[0]['sha256']}")
+    assert stored.content == png(1, 1)
+    assert stored.headers["content-type"] == "image/png"
+    archive = zipfile.ZipFile(io.BytesIO(client.get("/snapshot").content))
+    assert {"model/model.json", "model/images.npz"} <= set(archive.namelist())
+    told = json.loads(archive.read("model/model.json"))
+    assert told["history"][-1]["what"] == "learned 11 images while serving, 3 undone"
+
+
+def test_all_calls_are_described(client: Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    routes = {(route.path, min(route.methods - {"HEAD"})) for route in client.app.app.routes}
+    described = {(path, kind.upper()) for path in paths for kind in paths[path]}
+    assert described == {(call.path, call.method) for call in CALLS}
+    assert routes == described | {("/", "GET"), ("/{file:str}", "GET")}
+    body = paths["/relabel"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["event", "label"]
+
+
+def test_bad_input_gets_a_sentence_and_a_status(client: Client) -> None:
+    client.learn(png(0), "ape")
+    form, body = {"content-type": "multipart/form-data; boundary=x"}, {"event": 1, "label": "b"}
+    cases = [
+        (client.predict(b"no image"), 415, "not an image"),
+        (client.predict(png(0)[:200]), 422, "is damaged"),
+        (client.post("/predict", json={}), 415, "multipart"),
+        (client.post("/predict", data={"image": "x"}, files={"a": b""}), 422, "not a file"),
+        (client.post("/predict", content=b"--x--", headers=form), 422, "has no image"),
+        (client.learn(png(1), ""), 422, "1 to 100"),
+        (client.learn(png(1), "x" * 300), 422, "1 to 100"),
+        (client.learn(png(1), "APE"), 422, "only in case"),
+        (client.learn(png(0), "bee"), 409, "undo or relabel"),
+        (client.post("/learn", json={"id": "7", "label": "a"}), 404, "prediction '7'"),
+        (client.post("/learn", json={"id": 7, "label": "a"}), 422, "id: "),
+        (client.post("/undo", content=b"{"), 422, "not JSON"),
+        (client.post("/undo", json={"event": 9}), 404, "event 9"),
+        (client.post("/undo", json={"event": -1}), 422, "event: "),
+        (client.post("/relabel", json={**body, "more": 1}), 422, "more: "),
+        (client.delete("/class/zoo"), 404, "class 'zoo'"),
+        (client.get("/events?before=x"), 422, "whole number"),
+        (client.get("/image/00"), 404, "not stored"),
+        (client.get("/nothing"), 404, "openapi.json"),
+        (client.put("/predict"), 405, "openapi.json"),
+    ]
+    for answer, status, said in cases:
+        assert (answer.status_code, said in answer.json()["error"]) == (status, True), answer.text
+    client.post("/undo", json={"event": 1})
+    assert client.post("/undo", json={"event": 1}).status_code == 409
+    assert len(client.get("/events").json()["events"]) == 2
+
+
+def test_models_without_sums_say_why_they_do_not_learn(tmp_path: Path) -> None:
+    model = blank("ranpac", held_out=20)
+    service = Service(Learner(model, tmp_path))
+    answer = Client(service).learn(png(0), "ape")
+    assert answer.status_code == 409
+    assert "cannot learn while it serves" in answer.json()["error"]
+    assert Client(service).get("/stats").json()["learns"] is False
+    service.close()
+
+
+# ------------------------------------------------------------------------------------ security
+
+
+def test_without_a_token_only_this_machine_is_served(client: Client) -> None:
+    with pytest.raises(InputError, match="give --token too"):
+        check_address("0.0.0.0", None)
+    check_address("0.0.0.0", "long-enough")
+    check_address("127.0.0.1", None)
+    with pytest.raises(InputError, match="8 or more"):
+        check_address("127.0.0.1", "short")
+
+
+def test_the_token_is_compared_in_constant_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    monkeypatch.setattr(
+        "cl_prompts.serving.guard.hmac.compare_digest",
+        lambda one, other: compared.append((one, other)) or one == other,
+    )
+    service = Service(Learner(blank("slda"), tmp_path), token="a-long-token")
+    client = Client(service, base_url="https://models.example.org")
+    basic = base64.b64encode(b"user:a-long-token").decode()
+    for header, status in [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Basic %%%"}, 401),
+        ({"Authorization": "Bearer a-long-token"}, 200),
+        ({"Authorization": f"Basic {basic}"}, 200),
+    ]:
+        assert client.get("/stats", headers=header).status_code == status
+    assert [one for one, _ in compared] == [b"", b"wrong", b"", b"a-long-token", b"a-long-token"]
+    assert client.get("/").status_code == client.get("/health").status_code == 200
+    service.close()
+
+
+def test_rebound_names_and_other_origins_are_refused(client: Client) -> None:
+    for host in ("evil.example.org", "localhost.evil.org:8765", "[bad", ""):
+        assert client.get("/stats", headers={"host": host}).status_code == 403
+    for host in ("127.0.0.1:8765", "[::1]:8765", "localhost"):
+        assert client.get("/stats", headers={"host": host}).status_code == 200
+    other = {"origin": "http://evil.example.org"}
+    assert client.post("/undo", json={"event": 1}, headers=other).status_code == 403
+    assert client.get("/stats", headers={"origin": HOST}).status_code == 200
+
+
+def test_large_requests_are_refused_before_they_are_read(client: Client) -> None:
+    large = client.predict(b"x" * (uploads.MOST_BYTES + 2**17))
+    assert (large.status_code, "10 MB" in large.json()["error"]) == (413, True)
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 2**20
+
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    assert client.post("/predict", content=chunks(), headers=kind).status_code == 413
+
+
+def test_large_images_are_refused_before_they_are_decoded(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[object] = []
+    monkeypatch.setattr(uploads, "decode", decoded.append)
+    for side in (7_200, 20_000):  # 52 megapixels, and more than Pillow opens
+        head = bytearray(png(0))
+        head[16:24] = side.to_bytes(4, "big") * 2
+        head[29:33] = zlib.crc32(bytes(head[12:29])).to_bytes(4, "big")
+        answer = client.predict(bytes(head))
+        assert (answer.status_code, "50 megapixels" in answer.json()["error"]) == (413, True)
+    assert not decoded
+
+
+def test_other_formats_are_refused(client: Client) -> None:
+    for content in (b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg xmlns='x'/>", b"GIF89a" + b"0" * 99, b""):
+        assert client.predict(content).status_code == 415
+
+
+def test_nothing_is_unpickled_and_no_path_is_read() -> None:
+    texts = [file.read_text() for file in Path(uploads.__file__).parent.glob("*.py")]
+    assert not any("pickle" in text or "torch.load" in text for text in texts)
+    assert not any("urlopen" in text or "import requests" in text for text in texts)
+
+
+def test_files_of_the_page_alone_are_served(client: Client) -> None:
+    assert client.get("/page.js").headers["content-type"].startswith("text/javascript")
+    for path in ("/app.py", "/..%2fapp.py", "/../app.py", "/%2e%2e/journal.sqlite"):
+        assert client.get(path).status_code == 404
+    policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_faults_show_no_traceback(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault() -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(client.service, "_accuracy", fault)
+    answer = client.get("/stats")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "the server has an internal fault"}
+
+
+def test_names_are_never_markup(client: Client) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    client.learn(png(0), name)
+    answer = client.get("/stats")
+    assert answer.json()["classes"] == [name]
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    page = client.get("/page.js").text
+    assert not any(word in page for word in ("innerHTML", "insertAdjacentHTML", "document.write"))
+
+
+def test_the_quota_of_disk_holds(tmp_path: Path) -> None:
+    service = Service(Learner(blank("slda"), tmp_path, quota=1))
+    assert Client(service).predict(png(0)).status_code == 200
+    answer = Client(service).learn(png(0), "ape")
+    assert (answer.status_code, "quota" in answer.json()["error"]) == (507, True)
+    service.close()
+
+
+def test_without_images_only_features_are_stored(tmp_path: Path) -> None:
+    service = Service(Learner(blank("slda"), tmp_path, keep_images=False))
+    client = Client(service)
+    client.learn(png(0), "ape")
+    sha = client.get("/events").json()["events"][0]["sha256"]
+    assert client.get(f"/image/{sha}").status_code == 404
+    assert len(service.learner.journal.features(sha)) == service.learner.base.network.head.dim
+    service.close()
+
+
+def test_a_crowd_is_told_to_wait(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes_module, "WAITING", 0)
+    answer = client.predict(png(0))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_requests_that_wait_share_a_pass(tmp_path: Path) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def encode(rows: Any) -> Any:
+        began.set()
+        go.wait()
+        return rows.flatten(1)
+
+    passes = passes_module.Passes(encode)
+    image = blank("slda").network.backbone.mean.new_zeros(3, 2, 2)
+    first = passes.submit(image)
+    began.wait()
+    rest = [passes.submit(image + number) for number in range(16)]
+    go.set()
+    assert [float(future.result()[0]) for future in rest] == list(range(16))
+    assert float(first.result()[0]) == 0
+    assert passes.batches == 2
+    passes.close()
+
+
+def test_fuzzed_requests_get_no_fault(client: Client) -> None:
+    client.learn(png(0), "ape")
+    client.learn(png(1, 1), "bee")
+    draws = random.Random(0)
+    values = [None, True, -1, 0, 1, 2**70, 1.5, "", "ape", "\ud800", "\0", [], {}, "x" * 5000]
+    fields = ["id", "event", "label", "key", "x"]
+    image = png(5)
+    for _ in range(200):
+        call = draws.choice([one for one in CALLS if one.name not in ("download", "openapi")])
+        path = call.path.replace("{name}", draws.choice(["a", "%00", "%ff", "é"]))
+        path = path.replace("{sha256}", draws.choice(["00", "%f0", "'"]))
+        path += draws.choice(["", "?limit=-1", "?limit=9999999999999999999", "?before=%C2%B2"])
+        kind = draws.choice(["json", "form", "raw"])
+        sent: dict[str, Any] = {}
+        if kind == "json":
+            body = {draws.choice(fields): draws.choice(values) for _ in range(draws.randint(0, 4))}
+            sent = {"content": json.dumps(body), "headers": {"content-type": "application/json"}}
+        elif kind == "form":
+            broken = bytearray(image)
+            for _ in range(draws.choice([0, 1, 30])):
+                broken[draws.randrange(len(broken))] = draws.randrange(256)
+            label = draws.choice(["ape", "\0", "é" * 60, "<b>"])
+            sent = {"files": {"image": ("../../x", bytes(broken))}, "data": {"label": label}}
+        else:
+            types = ["text/plain", "multipart/form-data", "application/json", "multipart/form-data"]
+            kinds = {"content-type": draws.choice(types) + draws.choice(["", "; boundary=x"])}
+            sent = {"content": draws.randbytes(draws.randint(0, 400)), "headers": kinds}
+        answer = client.request(call.method, path, **sent)
+        assert answer.status_code < 500, (call, path, sent, answer.text)
+        assert "Traceback" not in answer.text
+        assert answer.status_code < 400 or len(answer.json()["error"]) > 10
+
+
+# ------------------------------------------------------------------------------------ the command
+
+
+def test_models_are_served_from_nothing_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = default_folder(None, "toys")
+    assert place == Path("models/toys.live")
+    model = new_model(place, "glyph_vit_tiny", None, "cpu")
+    service = Service(Learner(model, place))
+    client = Client(service)
+    for number in range(18):
+        client.learn(png(number, number % 3, 32), "rgb"[number % 3])
+    told = client.predict(png(90, 0, 32), png(91, 1, 32)).json()["predictions"]
+    service.close()
+    for content, name in ((png(90, 0, 32), "a.png"), (png(91, 1, 32), "b.png")):
+        Path(name).write_bytes(content)
+    assert main(["serve", "--new", "toys", "--export", "models/out", "--device", "cpu"]) == 0
+    assert "models/out: recommended, 3 classes, 18 images" in capsys.readouterr().out
+    exported = Model.load("models/out", device="cpu")
+    found = exported.predict(["a.png", "b.png"])
+    assert [own[0] for own in found.labels] == [one["label"] for one in told] == ["r", "g"]
+    # Its parts belong to the session.
+    again = new_model(place, None, None, "cpu")
+    assert again.classes == ("-",)
+    with pytest.raises(InputError, match="leave --backbone out"):
+        new_model(place, "vit_tiny_patch16_224", None, "cpu")
+    # The exported model is served in turn, and knows its images.
+    service = Service(Learner(exported, Path("other")))
+    assert Client(service).learn(png(0, 0, 32), "r").status_code == 409
+    assert Client(service).predict(png(91, 1, 32)).json()["predictions"][0]["label"] == "g"
+    service.close()
+    shutil.rmtree(place)
+
+
+def test_command_lines_are_refused() -> None:
+    for given, said in [
+        ({}, "either a model"),
+        ({"model": Path("a"), "new": "b"}, "either a model"),
+        ({"new": "b", "unknown": 1.0}, "share below 1"),
+        ({"model": Path("a"), "backbone": "x"}, "for a new model"),
+        ({"new": "b", "host": "0.0.0.0"}, "give --token too"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            serve(**given)
+
+
+def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(InputError, match=f"127.0.0.1:{port} cannot be used"):
+            command.serve(blank("slda"), tmp_path, "127.0.0.1", port, None, {})

@@ -1,0 +1,111 @@
+"""The page in a real browser; it runs where Playwright and Chromium are installed."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright")
+pytest.importorskip("uvicorn")
+pytest.importorskip("multipart")
+pytest.importorskip("httpx")
+
+import uvicorn
+from playwright import sync_api as playwright
+
+from cl_prompts.serving.app import Service
+from cl_prompts.serving.learner import Learner
+from tests.experiments.trained.models import blank
+from tests.serving.test_app import png
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as play:
+        one = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield one
+        one.close()
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    service = Service(Learner(blank("slda"), tmp_path / "live"), token="a-long-token")
+    server = uvicorn.Server(uvicorn.Config(service.app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+    service.close()
+
+
+def test_images_are_labelled_by_keyboard_alone(browser: Any, address: str, tmp_path: Path) -> None:
+    files = []
+    for number in range(9):
+        files.append(tmp_path / f"{number}.png")
+        files[-1].write_bytes(png(number, number % 3))
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(address)
+    page.keyboard.type("a-long-token")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#drop", state="visible")
+    page.set_input_files("#file", files)
+    names = ["red", "<b>green</b>", "blue"]
+    answer = page.locator("#answer")
+    learned = page.locator("#learned li")
+    expect = playwright.expect
+    expect(answer).to_have_text("The model knows no class yet. Name the first.")
+    for number in range(3):
+        if number:
+            page.keyboard.press("n")
+        page.keyboard.type(names[number])
+        page.keyboard.press("Enter")
+        expect(learned).to_have_count(number + 1)
+        expect(page.locator("#left")).to_have_text(f"{7 - number} more images wait" * (number < 7))
+    for number in range(3, 6):
+        # The key of the class, wherever it is among the best.
+        row = page.locator("#best button", has_text=names[number % 3])
+        page.keyboard.press(row.locator("kbd").inner_text())
+        expect(learned).to_have_count(number + 1)
+    # A name that looks like markup is text.
+    assert page.locator("#learned b").count() == 0
+    expect(learned.nth(4)).to_contain_text("<b>green</b>")
+    page.keyboard.press("u")
+    expect(page.locator("#learned .undone")).to_have_count(1)
+    page.keyboard.press("s")
+    expect(page.locator("#queue li")).to_have_count(1)
+    expect(page.locator("#score")).to_contain_text("of 5 labels were predicted")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert not faults
+    page.close()
+
+
+def test_the_page_says_what_the_server_refused(browser: Any, address: str, tmp_path: Path) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.goto(address)
+    page.fill("#token", "wrong-token")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#fault")).to_contain_text("token is missing or wrong")
+    page.fill("#token", "a-long-token")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#drop", state="visible")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(png(0)[:150])
+    page.set_input_files("#file", [broken])
+    playwright.expect(page.locator("#fault")).to_contain_text("the image is damaged")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(21, 25, 30)"
+    page.close()
