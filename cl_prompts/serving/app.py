@@ -193,7 +193,7 @@ class Service:
         """Return predicted images without a label."""
         most = _number(request, "limit", 50)
         if self.learner.refusal is None:
-            await asyncio.wrap_future(self.learner.flushed())
+            await asyncio.wrap_future(self.learner.waited())
         found = await run_in_threadpool(self.learner.journal.queue, most)
         return JSONResponse({"queue": [one._asdict() for one in found]})
 

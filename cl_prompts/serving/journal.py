@@ -167,10 +167,10 @@ class Journal:
         places = "INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._writing.executemany(places, rows)
 
-    def answer(self, answers: dict[str, dict[str, Any]]) -> None:
-        """Store the first answers of keys."""
-        rows = [(key, json.dumps(answer)) for key, answer in answers.items()]
-        self._writing.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
+    def answer(self, key: str, answer: dict[str, Any]) -> None:
+        """Store the first answer of a key."""
+        row = (key, json.dumps(answer))
+        self._writing.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", row)
 
     def note(self, **values: Any) -> None:
         """Store facts about the session, by name."""

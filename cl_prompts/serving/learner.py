@@ -27,7 +27,6 @@ from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.predicting import threshold_at
 from cl_prompts.serving.journal import Event, Journal, Prediction, Stored
 from cl_prompts.serving.live_sums import EVERY, LiveSums
-from cl_prompts.serving.outbox import Outbox
 from cl_prompts.serving.snapshot import Refused, Snapshot
 from cl_prompts.serving.uploads import checked_label
 
@@ -75,7 +74,7 @@ class Learner:
         if model.network.multi_label:
             raise InputError("models with several labels per image cannot be served")
         self.base, self.folder, self.rate = model, folder, rate
-        self.keep_images = keep_images
+        self.keep_images, self.quota = keep_images, quota
         self.refusal: str | None = None
         """Why the model cannot learn here."""
         base = None
@@ -92,7 +91,6 @@ class Learner:
             self._lock.release()
             raise
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._outbox = Outbox(self.journal, quota)
         self._thread = threading.Thread(target=self._work, name="learner", daemon=True)
         self._thread.start()
 
@@ -129,12 +127,13 @@ class Learner:
     # ------------------------------------------------------------------------------- any thread
 
     def predicted(self, sha256: str, encoded: Tensor, content: bytes, name: str) -> Answer:
-        """Predict an image, and store the prediction with the next commit."""
+        """Predict an image; the writer stores the prediction without delaying the answer."""
         now = self.snapshot
         label, probability, sure, best = now.predict(encoded)
         made = Prediction(name, sha256, label, probability, sure, now.version)
         if self.refusal is None:
-            self._outbox.predicted(made, self._stored(sha256, encoded, content))
+            stored = self._stored(sha256, encoded, content)
+            self._submit(lambda: self._store(made, stored))
         shown = [{"label": name, "probability": p} for name, p in best]
         answer = {"id": name, "label": label, "probability": probability, "best": shown}
         return {**answer, "version": now.version}
@@ -147,13 +146,11 @@ class Learner:
     ) -> Future[Answer]:
         """Learn an image; it is predicted first."""
         stored = self._stored(sha256, encoded, content)
-        return self._submit(lambda: self._learn(stored, label, key, None))
+        return self._submit(lambda: self._learn(stored, label, key))
 
     def learn_prediction(self, name: str, label: str, key: str | None) -> Future[Answer]:
         """Learn an image that was predicted; that prediction is scored."""
-        made, features = self._outbox.prediction(name)
-        stored = Stored(made.sha256, features, None)
-        return self._submit(lambda: self._learn(stored, label, key, made))
+        return self._submit(lambda: self._learn(name, label, key))
 
     def undo(self, seq: int, key: str | None = None) -> Future[Answer]:
         """Undo a learned image, exactly."""
@@ -167,14 +164,9 @@ class Learner:
         """Forget all images of a class, in one transaction."""
         return self._submit(lambda: self._delete(label))
 
-    def flushed(self) -> Future[Answer]:
-        """Store the predictions so far."""
-
-        def act() -> Callable[[], Answer]:
-            self._outbox.flush()
-            return dict
-
-        return self._submit(act)
+    def waited(self) -> Future[Answer]:
+        """Wait until all that was submitted so far is stored."""
+        return self._submit(lambda: dict)
 
     def model(self) -> Model:
         """Return the model as of now, with its history, to save.
@@ -215,17 +207,7 @@ class Learner:
         """Carry out changes; solve when none waits, after 32 of them or after half a second."""
         waiting: list[tuple[Future[Answer], Callable[[], Answer]]] = []
         began = 0.0
-        job: _Job | None = None
-        while True:
-            try:
-                job = self._jobs.get(timeout=_SECONDS)
-            except queue.Empty:
-                self._outbox.flush()
-                continue
-            if job is None:
-                self._conclude(waiting)
-                self._outbox.flush()
-                return
+        while (job := self._jobs.get()) is not None:
             began = began if waiting else time.monotonic()
             try:
                 waiting.append((job.future, job.act()))
@@ -238,6 +220,7 @@ class Learner:
                 # The next checkpoint or calibration replaces one that failed.
                 with suppress(InputError, RunError, OSError, sqlite3.Error):
                     self._maintain()
+        self._conclude(waiting)
 
     def _conclude(self, waiting: list[tuple[Future[Answer], Callable[[], Answer]]]) -> None:
         """Solve and answer."""
@@ -277,11 +260,18 @@ class Learner:
         of_sums = (self.live.seq, self.live.classes, self.live.solved())
         self.snapshot = Snapshot(*of_sums, self.snapshot.temperature, threshold)
 
+    def _store(self, made: Prediction, stored: Stored) -> Callable[[], Answer]:
+        if self.journal.size < self.quota:
+            with self.journal.transaction():
+                self.journal.store([stored])
+                self.journal.predict([made])
+        return dict
+
     def _commit(self, *events: Event, stored: Sequence[Stored] = ()) -> int:
         """Commit events, and return the number of the last."""
-        if stored:
-            self._outbox.check_room()
-        with self._outbox.transaction():
+        if stored and self.journal.size >= self.quota:
+            raise Refused(507, "the journal has reached its quota of disk: raise --quota")
+        with self.journal.transaction():
             self.journal.store(stored)
             numbers = [self.journal.add(event) for event in events]
         self.live.seq = numbers[-1]
@@ -296,34 +286,38 @@ class Learner:
         def finish() -> Answer:
             # After a kill between commit and answer only the event is there.
             again = {"event": event.seq, "label": event.label, "before": event.predicted}
-            return self._outbox.answer(key) or {**again, "version": self.snapshot.version}
+            return self.journal.answered(key) or {**again, "version": self.snapshot.version}
 
         return finish
 
-    def _learn(
-        self, stored: Stored, label: str, key: str | None, made: Prediction | None
-    ) -> Callable[[], Answer]:
+    def _learn(self, image: Stored | str, label: str, key: str | None) -> Callable[[], Answer]:
+        """Learn an image, or that of a prediction by its id."""
         began, again = time.monotonic(), self._again(key)
         if again is not None:
             return again
+        now = self.snapshot
+        if isinstance(image, str):
+            made = self.journal.prediction(image)
+            if made is None:
+                raise Refused(404, f"there is not a prediction {image!r}: send the image")
+            image = Stored(made.sha256, self.journal.features(made.sha256), None)
+            before, sure = made.label, made.confidence
+        else:
+            before, _, sure, _ = now.predict(torch.from_numpy(image.features.copy()))
         label = checked_label(label, self.live.classes)
-        if stored.sha256 in self._contents:
+        if image.sha256 in self._contents:
             raise Refused(409, "the model learned this image before it was served")
-        event = self.journal.learned_as(stored.sha256)
+        event = self.journal.learned_as(image.sha256)
         if event is not None:
             raise Refused(
                 409, f"event {event.seq} learned this image as {event.label!r}: undo or relabel it"
             )
-        now = self.snapshot
-        predicted, _, sure, _ = now.predict(torch.from_numpy(stored.features.copy()))
-        before: str | None = predicted if now.classes else None
-        if made is not None:
-            before, sure = made.label, made.confidence
         known = label in now.classes and len(now.classes) > 1 and math.isfinite(sure)
-        event = Event("learn", stored.sha256, label, None, key, before, sure if known else None)
-        seq = self._commit(event, stored=[stored])
-        self.live.apply(1, [label], stored.features[None])
-        return lambda: self._answered(seq, event, stored.features, began)
+        scores = (before if now.classes else None, sure if known else None)
+        event = Event("learn", image.sha256, label, None, key, *scores)
+        seq, features = self._commit(event, stored=[image]), image.features
+        self.live.apply(1, [label], features[None])
+        return lambda: self._answered(seq, event, features, began)
 
     def _undo(self, seq: int, label: str | None, key: str | None) -> Callable[[], Answer]:
         began, again = time.monotonic(), self._again(key)
@@ -372,7 +366,9 @@ class Learner:
         answer = {"event": seq, "label": event.label, "before": event.predicted, "after": after}
         answer |= self._when(began)
         if event.key is not None:
-            self._outbox.answered(event.key, answer)
+            # On a full disk the event alone answers the key.
+            with suppress(sqlite3.Error), self.journal.transaction():
+                self.journal.answer(event.key, answer)
         return answer
 
     def _when(self, began: float) -> Answer:

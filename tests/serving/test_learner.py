@@ -164,7 +164,8 @@ def test_predictions_before_learning_are_scored(tmp_path: Path) -> None:
     assert event is not None
     assert event.predicted is not None
     assert event.confidence is None
-    assert refusal(lambda: session.learner.learn_prediction("77", "cat", None)).status == 404
+    wrong = session.learner.learn_prediction("77", "cat", None)
+    assert refusal(wrong.result).status == 404
     session.learner.close()
 
 
