@@ -79,7 +79,8 @@ def test_every_imported_distribution_is_declared() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     package = imported("cl_prompts")
     assert {"torch", "markupsafe"} <= package
-    assert package - declared(needed) == set()
-    all_others = [line for name in ("test", "dev", "notebook") for line in extras[name]]
+    assert package - declared(needed) == declared(extras["serve"]) & package
+    groups = ("test", "dev", "notebook", "serve", "browser")
+    all_others = [line for name in groups for line in extras[name]]
     others = imported("tests", "benchmarks", "examples")
     assert others - declared([*needed, *all_others]) == set()

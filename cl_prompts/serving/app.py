@@ -312,8 +312,8 @@ def description() -> dict[str, Any]:
             about["requestBody"] = {"required": True, "content": content}
         if "{" in call.path:
             name = call.path.partition("{")[2].rstrip("}")
-            schema = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            about["parameters"] = [schema]
+            kind = {"type": "string"}
+            about["parameters"] = [{"name": name, "in": "path", "required": True, "schema": kind}]
         paths.setdefault(call.path, {})[call.method.lower()] = about
     info = {"title": "cl-prompts serve", "version": __version__}
     return {"openapi": "3.1.0", "info": info, "paths": paths}

@@ -389,6 +389,6 @@ def killed_at(seed: int, folder: Path) -> None:
 
 
 def test_a_journal_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "journal.sqlite").write_text("these are no tables" * 99)
+    (tmp_path / "journal.sqlite").write_text("not a database" * 99)
     with pytest.raises(InputError, match=r"journal.sqlite cannot be written"):
         Session(tmp_path)

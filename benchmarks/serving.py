@@ -1,0 +1,197 @@
+"""Measure a server that learns: ratios to bare forward passes, and counts of work.
+
+``python benchmarks/serving.py [BACKBONE]`` prints a table; the default is the embedded ViT.
+``--events N`` adds a journal of N events: memory, latency and time to start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cl_prompts.backbones.catalog import EMBEDDED
+from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.experiments.trained.model import Model
+from cl_prompts.experiments.trained.training import untrained
+from cl_prompts.serving.app import Service
+from cl_prompts.serving.journal import Event, Stored
+from cl_prompts.serving.learner import Learner
+from cl_prompts.serving.uploads import prepared
+
+LABELS = [f"class {number}" for number in range(10)]
+
+
+def jpeg(seed: int, size: int = 200) -> bytes:
+    """A small photograph of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG")
+    return out.getvalue()
+
+
+def blank(backbone: str) -> Model:
+    """A model without images; other backbones than the embedded one have random weights."""
+    about: Any = SimpleNamespace(
+        shorter_side=100,
+        colourful=True,
+        classes=("-",),
+        multi_label=False,
+        settings={"name": "folder"},
+    )
+
+    def random(name: str, *, weights: str, **options: Any) -> Any:
+        return create_backbone(name, weights=weights if name == EMBEDDED else "random", **options)
+
+    with patch("cl_prompts.experiments.trained.training.create_backbone", random):
+        return untrained(about, backbone=backbone, precision="fp32", device="cpu")
+
+
+def times(work: Callable[[int], object], n: int) -> list[float]:
+    """Seconds of each of ``n`` calls."""
+    found = []
+    for number in range(n):
+        began = time.perf_counter()
+        work(number)
+        found.append(time.perf_counter() - began)
+    return found
+
+
+class Counter:
+    """Count the calls of a function of torch."""
+
+    def __init__(self, name: str) -> None:
+        self.calls, function = 0, getattr(torch.linalg, name)
+
+        def counted(*values: Any, **options: Any) -> Any:
+            self.calls += 1
+            return function(*values, **options)
+
+        self.patch = patch.object(torch.linalg, name, counted)
+
+
+def measure(model: Model, folder: Path, n: int) -> list[tuple[str, str]]:
+    """Return the rows of the table."""
+    from starlette.testclient import TestClient
+
+    service = Service(Learner(model, folder))
+    client = TestClient(service.app, base_url="http://localhost")
+    contents = [jpeg(seed) for seed in range(n)]
+    rows = []
+
+    def learn(number: int) -> None:
+        files = {"image": ("a.jpg", contents[number])}
+        label = LABELS[number % len(LABELS)]
+        answer = client.post("/learn", files=files, data={"label": label})
+        assert answer.status_code == 200, answer.text
+
+    def predict(number: int) -> None:
+        answer = client.post("/predict", files={"image": ("a.jpg", contents[number % n])})
+        assert answer.status_code == 200, answer.text
+
+    def bare(number: int) -> None:
+        model.network.features(prepared(contents[number % n], model.card)[1][None])
+
+    def batched(number: int) -> None:
+        some = [prepared(contents[k % n], model.card)[1] for k in range(8)]
+        model.network.features(torch.stack(some))
+
+    learned = times(learn, n)
+    rows.append(("label to effect", f"median {1000 * median(learned):.0f} ms"))
+    passes, counter = service.passes.batches, Counter("cholesky_ex")
+    client.post("/undo", json={"event": n})
+    with counter.patch:
+        learn(n - 1)
+    solved = f"{service.passes.batches - passes} pass, {counter.calls} factorisations"
+    rows.append(("one label", solved))
+    one, alone = median(times(predict, n)), median(times(bare, n))
+    rows.append(("predict, one client", f"{one / alone:.2f} of decoding and a bare pass"))
+    with ThreadPoolExecutor(8) as clients:
+        began = time.perf_counter()
+        list(clients.map(predict, range(8 * n)))
+        crowd = 8 * n / (time.perf_counter() - began)
+    whole = 8 / median(times(batched, n))
+    rows.append(("predict, 8 clients", f"throughput {crowd / whole:.2f} of the batched pass"))
+    service.close()
+    return rows
+
+
+def long_session(model: Model, folder: Path, n: int) -> list[tuple[str, str]]:
+    """Fill a journal with ``n`` events, and measure the next start and label."""
+    learner = Learner(model, folder)
+    draws = torch.Generator().manual_seed(0)
+    dim = model.network.head.dim
+    for start in range(0, n, 1000):
+        features = torch.randn(1000, dim, generator=draws).numpy()
+        with learner.journal.transaction():
+            for row in range(1000):
+                sha = hashlib.sha256(f"{start + row}".encode()).hexdigest()
+                label = LABELS[row % len(LABELS)]
+                learner.journal.store([Stored(sha, features[row], None)])
+                learner.live.seq = learner.journal.add(
+                    Event("learn", sha, label, None, None, label, 1.0)
+                )
+        learner.live.apply(1, [LABELS[k % len(LABELS)] for k in range(1000)], features)
+        if start == 0:
+            first = _label(learner, "first")
+    learner.live.checkpoint()
+    last = _label(learner, "last")
+    learner.close()
+    before, began = _memory(), time.perf_counter()
+    learner = Learner(model, folder)
+    started = time.perf_counter() - began
+    learner.close()
+    return [
+        (f"start after {n} events", f"{started:.1f} s, {_memory() - before:.0f} MB more"),
+        ("label then", f"{last / first:.2f} of the time after 1,000 events"),
+    ]
+
+
+def _label(learner: Learner, name: str) -> float:
+    def learn(number: int) -> None:
+        sha = hashlib.sha256(f"{name}{number}".encode()).hexdigest()
+        features = torch.randn(learner.base.network.head.dim)
+        learner.learn_image(sha, features, b"", LABELS[0], None).result()
+
+    return median(times(learn, 20))
+
+
+def _memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("backbone", nargs="?", default=EMBEDDED)
+    parser.add_argument("--images", type=int, default=30)
+    parser.add_argument("--events", type=int, default=0)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    model = blank(given.backbone)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(model, Path(folder) / "short", given.images)
+        if given.events:
+            rows += long_session(model, Path(folder) / "long", given.events)
+    vit = model.card.backbone
+    print(f"{vit.name} at {vit.image_size} px, {model.network.head.dim} features, 1 thread")
+    for name, value in rows:
+        print(f"{name:26}{value}")
+
+
+if __name__ == "__main__":
+    main()
