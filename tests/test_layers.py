@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "scenarios": {"datasets"},
     "strategies": {*PARTS, "datasets"},
     "experiments": {*PARTS, "datasets", "scenarios", "strategies", "serving"},
-    "serving": {*PARTS, "datasets", "experiments"},
+    "serving": {"closed_form", "models", "metrics", "datasets", "experiments"},
     "catalog": set(),
     "errors": set(),
     "checks": set(),
