@@ -27,7 +27,7 @@ from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.predicting import threshold_at
 from cl_prompts.serving.journal import Event, Journal, Prediction, Stored
 from cl_prompts.serving.live_sums import EVERY, LiveSums
-from cl_prompts.serving.snapshot import Refused, Snapshot
+from cl_prompts.serving.snapshot import Refused, Snapshot, refused
 from cl_prompts.serving.uploads import checked_label
 
 Answer = dict[str, Any]
@@ -75,6 +75,7 @@ class Learner:
             raise InputError("models with several labels per image cannot be served")
         self.base, self.folder, self.rate = model, folder, rate
         self.keep_images, self.quota = keep_images, quota
+        self._settled = True
         self.refusal: str | None = None
         """Why the model cannot learn here."""
         base = None
@@ -207,12 +208,20 @@ class Learner:
         """Carry out changes; solve when none waits, after 32 of them or after half a second."""
         waiting: list[tuple[Future[Answer], Callable[[], Answer]]] = []
         began = 0.0
-        while (job := self._jobs.get()) is not None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=None if self._settled else _SECONDS)
+            except queue.Empty:
+                with suppress(RunError, sqlite3.Error):
+                    self._solve()
+                continue
+            if job is None:
+                break
             began = began if waiting else time.monotonic()
             try:
                 waiting.append((job.future, job.act()))
             except Exception as error:
-                job.future.set_exception(_said(error))
+                job.future.set_exception(refused(error))
             late = len(waiting) >= _GATHERED or time.monotonic() - began >= _SECONDS
             if late or self._jobs.empty():
                 self._conclude(waiting)
@@ -227,9 +236,9 @@ class Learner:
         fault: Exception | None = None
         try:
             if waiting and self.snapshot.version != self.live.seq:
-                self._solve()
+                self._solve(quick=True)
         except Exception as error:
-            fault = _said(error)
+            fault = refused(error)
         for future, finish in waiting:
             if fault is None:
                 future.set_result(finish())
@@ -252,12 +261,13 @@ class Learner:
         if rebuilt or self.live.seq - self.live.saved >= EVERY:
             self.live.checkpoint()
 
-    def _solve(self) -> None:
-        """Publish a snapshot of the sums."""
+    def _solve(self, *, quick: bool = False) -> None:
+        """Publish a snapshot; a full solution follows a quick one after half a quiet second."""
+        self._settled = not quick
         held, threshold = self.journal.confidences(_SCORES), None
         if len(held) >= _FEWEST and self.rate * (len(held) + 1) >= 1:
             threshold = threshold_at(self.rate, held)
-        of_sums = (self.live.seq, self.live.classes, self.live.solved())
+        of_sums = (self.live.seq, self.live.classes, self.live.solved(quick=quick))
         self.snapshot = Snapshot(*of_sums, self.snapshot.temperature, threshold)
 
     def _store(self, made: Prediction, stored: Stored) -> Callable[[], Answer]:
@@ -374,13 +384,6 @@ class Learner:
     def _when(self, began: float) -> Answer:
         elapsed = round(1000 * (time.monotonic() - began), 1)
         return {"version": self.snapshot.version, "milliseconds": elapsed}
-
-
-def _said(error: Exception) -> Exception:
-    """Return the error for the client: a full or broken disk has a status of its own."""
-    if isinstance(error, sqlite3.Error | OSError):
-        return Refused(507, f"the journal cannot be written, nothing was learned: {error}")
-    return error if isinstance(error, InputError | RunError) else RunError(str(error))
 
 
 def _locked(folder: Path) -> FileLock:

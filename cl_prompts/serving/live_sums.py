@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from safetensors import safe_open
 from safetensors import torch as tensors_file
 
 from cl_prompts.closed_form.held_out_scores import learn
+from cl_prompts.closed_form.pooled_ridge import PooledRidge, balanced_system
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
+from cl_prompts.closed_form.shrinkage import CANDIDATES
 from cl_prompts.closed_form.sums import zero
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.arithmetic import Sums
@@ -47,6 +50,7 @@ class LiveSums:
         self.journal, self.file = journal, folder / CHECKPOINT
         self.sums = self.base.with_classes(self.base.classes)
         self.seq = self.saved = self.undone = 0
+        self._ridge: float | None = None
         self._restore()
 
     @property
@@ -57,13 +61,25 @@ class LiveSums:
     def __len__(self) -> int:
         return int(self.sums.network.head.count.sum())
 
-    def solved(self) -> PrototypeClassifier | None:
-        """Return a copy of the classifier with its solution; None without classes."""
+    def solved(self, *, quick: bool = False) -> PrototypeClassifier | None:
+        """Return a copy of the classifier with its solution; None without classes.
+
+        Args:
+            quick: use the relative ridge of the last full solution. A solution is then one
+                factorisation instead of nine.
+        """
         if not self.classes:
             return None
         head = copy.deepcopy(self.sums.network.head)
+        chosen = isinstance(head, PooledRidge) and isinstance(head.relative, str)
+        full = not quick or self._ridge is None
+        if chosen and not full:
+            head.relative = self._ridge
         # Scores of any input compute the solution.
         head.logits(torch.zeros(1, head.dim, device=head.count.device))
+        if chosen and full:
+            ratio = float(head.ridge / balanced_system(head)[0].diagonal().mean())
+            self._ridge = min(CANDIDATES, key=lambda one: abs(math.log(one / ratio)))
         return head
 
     def whole(self, most: int | None) -> Sums:

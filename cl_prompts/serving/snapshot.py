@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.trained.predicting import UNKNOWN
 from cl_prompts.metrics.confidence import confidence
 
@@ -57,3 +58,10 @@ class Snapshot:
         best = [(self.classes[k], p) for k, p in zip(places.tolist(), values.tolist(), strict=True)]
         low = self.threshold is not None and sure < self.threshold
         return (UNKNOWN if low else best[0][0]), best[0][1], sure, best
+
+
+def refused(error: Exception) -> Exception:
+    """Return the error for the client: a full or broken disk has a status of its own."""
+    if isinstance(error, sqlite3.Error | OSError):
+        return Refused(507, f"the journal cannot be written, nothing was learned: {error}")
+    return error if isinstance(error, InputError | RunError) else RunError(str(error))

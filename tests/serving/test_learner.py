@@ -36,6 +36,7 @@ def test_undo_in_another_order_is_exact(kind: str, tmp_path: Path) -> None:
     for event in events:
         session.learner.undo(event).result()
     close(session.sums(), before)
+    session.learner._solve()
     assert session.labels() == told
     session.learner.live.rebuild()
     close(session.sums(), before, by=0)
@@ -131,6 +132,33 @@ def test_undos_lead_to_a_rebuild_and_events_to_checkpoints(
         session.learner.undo(event).result()
     session.learner.model()
     assert (live.undone, live.saved) == (0, 22)
+    session.learner.close()
+
+
+def test_a_label_costs_one_factorisation_until_it_is_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner_module, "_SECONDS", 1e6)  # no second is quiet
+    session, calls = Session(tmp_path, blank("recommended")), []
+    for number in range(8):
+        session.learn(number)
+    factorise = torch.linalg.cholesky_ex
+    monkeypatch.setattr(
+        torch.linalg, "cholesky_ex", lambda *x, **more: calls.append(1) or factorise(*x, **more)
+    )
+    monkeypatch.setattr(session.learner, "_maintain", lambda: None)
+    session.learn(8)
+    assert len(calls) == 1
+    quick = session.learner.snapshot.head.solution()
+    live = session.learner.live
+    assert len(calls) == 1
+    full, rows = live.solved(), features(9, session.dim)[None]
+    assert len(calls) == 10
+    # With the same ridge it is the same solution.
+    again = live.solved(quick=True)
+    assert again.solution().equal(full.solution())
+    assert again.logits(rows).equal(full.logits(rows))
+    assert quick.shape == full.solution().shape
     session.learner.close()
 
 
