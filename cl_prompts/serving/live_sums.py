@@ -71,14 +71,15 @@ class LiveSums:
         if not self.classes:
             return None
         head = copy.deepcopy(self.sums.network.head)
-        chosen = isinstance(head, PooledRidge) and isinstance(head.relative, str)
+        # A ridge that is a setting needs no choice.
+        chosen = head if isinstance(head, PooledRidge) and isinstance(head.relative, str) else None
         full = not quick or self._ridge is None
-        if chosen and not full:
-            head.relative = self._ridge
+        if chosen is not None and self._ridge is not None and quick:
+            chosen.relative = self._ridge
         # Scores of any input compute the solution.
         head.logits(torch.zeros(1, head.dim, device=head.count.device))
-        if chosen and full:
-            ratio = float(head.ridge / balanced_system(head)[0].diagonal().mean())
+        if chosen is not None and full:
+            ratio = float(chosen.ridge / balanced_system(chosen)[0].diagonal().mean())
             self._ridge = min(CANDIDATES, key=lambda one: abs(math.log(one / ratio)))
         return head
 
