@@ -89,7 +89,8 @@ def measure(model: Model, folder: Path, n: int) -> list[tuple[str, str]]:
     """Return the rows of the table."""
     from starlette.testclient import TestClient
 
-    service = Service(Learner(model, folder))
+    learner = Learner(model, folder)
+    service = Service(learner)
     client = TestClient(service.app, base_url="http://localhost")
     contents = [jpeg(seed) for seed in range(n)]
     rows = []
@@ -128,25 +129,25 @@ def measure(model: Model, folder: Path, n: int) -> list[tuple[str, str]]:
     whole = 8 / median(times(batched, n))
     rows.append(("predict, 8 clients", f"throughput {crowd / whole:.2f} of the batched pass"))
     service.close()
+    learner.close()
     return rows
 
 
 def long_session(model: Model, folder: Path, n: int) -> list[tuple[str, str]]:
     """Fill a journal with ``n`` events, and measure the next start and label."""
-    learner = Learner(model, folder)
+    learner = Learner(model, folder, keep_images=False)
     draws = torch.Generator().manual_seed(0)
     dim = model.network.head.dim
     for start in range(0, n, 1000):
-        features = torch.randn(1000, dim, generator=draws).numpy()
+        features, events = torch.randn(1000, dim, generator=draws), []
         with learner.journal.transaction():
             for row in range(1000):
                 sha = hashlib.sha256(f"{start + row}".encode()).hexdigest()
                 label = LABELS[row % len(LABELS)]
-                learner.journal.store([Stored(sha, features[row], None)])
-                learner.live.seq = learner.journal.add(
-                    Event("learn", sha, label, None, None, label, 1.0)
-                )
-        learner.live.apply(1, [LABELS[k % len(LABELS)] for k in range(1000)], features)
+                learner.journal.store(Stored(sha, features[row], b""))
+                event = Event("learn", sha, label, None, None, label, 1.0)
+                events.append(event._replace(seq=learner.journal.add(event)))
+        learner.live.replay(events)
         if start == 0:
             first = _label(learner, "first")
     learner.live.checkpoint()
@@ -168,7 +169,7 @@ def _label(learner: Learner, name: str) -> float:
     def learn(number: int) -> None:
         sha = hashlib.sha256(f"{name}{number}".encode()).hexdigest()
         features = torch.randn(learner.base.network.head.dim)
-        learner.learn_image(sha, features, b"", LABELS[0], None).result()
+        learner.learn(Stored(sha, features, b""), LABELS[0]).result()
 
     return median(times(learn, 20))
 

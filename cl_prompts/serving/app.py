@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import shutil
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, NamedTuple, TypeVar
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.serving.guard import Guard, refusal
-from cl_prompts.serving.learner import Answer, Learner
+from cl_prompts.serving.journal import Stored
+from cl_prompts.serving.learner import Learner
 from cl_prompts.serving.passes import Passes
 from cl_prompts.serving.snapshot import Refused
-from cl_prompts.serving.uploads import check_transform, media_type, prepared
+from cl_prompts.serving.uploads import prepared
 from cl_prompts.versions import __version__
 
-_PAGE = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 _RECENT, _WINDOW = 500, 50  # images of an accuracy, and of a point of its curve
 _MOST_IMAGES = 64  # of a request
-
 
 #: a label that is too long gets a sentence of its own
 _Text = Annotated[str, Field(max_length=1000)]
@@ -48,19 +44,23 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Learn(_Body):
+class Labelled(_Body):
+    """Fields beside an image that is to be learned."""
+
+    label: _Text
+    key: _Text | None = None
+
+
+class Learn(Labelled):
     """Body of ``/learn`` for an image that was predicted."""
 
     id: _Text
-    label: _Text
-    key: _Text | None = None
 
 
 class Undo(_Body):
     """Body of ``/undo``."""
 
     event: Annotated[int, Field(ge=1, le=2**62)]
-    key: _Text | None = None
 
 
 class Relabel(Undo):
@@ -94,7 +94,6 @@ CALLS = (
     _Call("GET", "/health", "health", "Whether the server lives"),
     _Call("GET", "/openapi.json", "openapi", "This description"),
 )
-_B = TypeVar("_B", bound=_Body)
 
 
 class Service:
@@ -106,35 +105,36 @@ class Service:
     """
 
     def __init__(self, learner: Learner, token: str | None = None) -> None:
-        check_transform(learner.base.card)
         self.learner = learner
-        network = learner.base.network
-        device = network.seen.device
-        encode: Callable[[Tensor], Tensor] = network
-        if learner.refusal is None and isinstance(network, PrototypeViT):
-            encode = network.features
-        self.passes = Passes(lambda images: encode(images.to(device)).float().cpu())
-        self._times: dict[str, deque[float]] = {"predict": deque(maxlen=_RECENT)}
-        self._times["learn"] = deque(maxlen=_RECENT)
-        routes = [
+        network: Any = learner.base.network
+        encode = network.features if learner.refusal is None else network
+
+        def encoded(images: Tensor) -> Tensor:
+            return encode(images.to(network.seen.device)).float().cpu()
+
+        self.passes = Passes(encoded)
+        self._times: dict[str, deque[float]] = {
+            name: deque(maxlen=_RECENT) for name in ("predict", "learn")
+        }
+        routes: list[Any] = [
             Route(call.path, getattr(self, call.name), methods=[call.method]) for call in CALLS
         ]
-        routes += [Route("/", self.page), Route("/{file:str}", self.page)]
+        page = StaticFiles(directory=Path(__file__).parent / "page", html=True)
         handlers: dict[Any, Any] = {
-            Refused: lambda _, error: refusal(error),
-            InputError: lambda _, error: refusal(Refused(422, str(error))),
-            RunError: lambda _, error: refusal(Refused(503, str(error))),
+            InputError: lambda _, error: refusal(error),
+            RunError: lambda _, error: refusal(error),
+            ValidationError: lambda _, error: refusal(_of_fields(error)),
             HTTPException: lambda _, error: refusal(
                 Refused(error.status_code, f"{error.detail}: GET /openapi.json lists the calls")
             ),
             Exception: lambda _, error: refusal(Refused(500, "the server has an internal fault")),
         }
-        self.app = Guard(Starlette(routes=routes, exception_handlers=handlers), token)
+        app = Starlette(routes=[*routes, Mount("/", page)], exception_handlers=handlers)
+        self.app = Guard(app, token)
 
     def close(self) -> None:
-        """End the threads, and write what is not written yet."""
+        """Finish waiting forward passes."""
         self.passes.close()
-        self.learner.close()
 
     # ------------------------------------------------------------------------------------ calls
 
@@ -142,46 +142,43 @@ class Service:
         """Label images."""
         began = time.monotonic()
         with self.passes.place():
-            form = await self._form(request)
-            contents = [await _content(file) for file in form.getlist("image")]
-            if not contents:
+            form = await request.form(max_files=_MOST_IMAGES, max_fields=8)
+            images = form.getlist("image")
+            if not images:
                 raise Refused(422, "the form has no image: send a field image for each")
-            made = await asyncio.gather(*(self._predicted(content) for content in contents))
+            encoded = await asyncio.gather(*map(self._encoded, images))
+        made = [self.learner.predicted(image, secrets.token_hex(8)) for image in encoded]
         self._times["predict"].append(1000 * (time.monotonic() - began))
         return JSONResponse({"predictions": made})
-
-    async def _predicted(self, content: bytes) -> Answer:
-        sha256, encoded = await self._encoded(content)
-        return self.learner.predicted(sha256, encoded, content, secrets.token_hex(8))
 
     async def learn(self, request: Request) -> Response:
         """Learn an image."""
         if self.learner.refusal is not None:
             raise Refused(409, self.learner.refusal)
         with self.passes.place():
+            image: Stored | str
+            given: Labelled
             if request.headers.get("content-type", "").startswith("application/json"):
-                given = await _read(request, Learn)
-                future = self.learner.learn_prediction(given.id, given.label, given.key)
+                given = Learn.model_validate_json(await request.body())
+                image = given.id
             else:
-                form = await self._form(request)
-                content, key = await _content(form.get("image")), form.get("key")
-                sha256, encoded = await self._encoded(content)
-                label, key = str(form.get("label") or ""), None if key is None else str(key)
-                future = self.learner.learn_image(sha256, encoded, content, label, key)
-            answer = await asyncio.wrap_future(future)
-        if "milliseconds" in answer:
-            self._times["learn"].append(answer["milliseconds"])
+                form = dict(await request.form(max_files=1, max_fields=8))
+                file = form.pop("image", None)
+                given = Labelled.model_validate(form)
+                image = await self._encoded(file)
+            answer = await asyncio.wrap_future(self.learner.learn(image, given.label, given.key))
+        self._times["learn"].append(answer["milliseconds"])
         return JSONResponse(answer)
 
     async def undo(self, request: Request) -> Response:
         """Undo a learned image."""
-        given = await _read(request, Undo)
-        return JSONResponse(await asyncio.wrap_future(self.learner.undo(given.event, given.key)))
+        given = Undo.model_validate_json(await request.body())
+        return JSONResponse(await asyncio.wrap_future(self.learner.undo(given.event)))
 
     async def relabel(self, request: Request) -> Response:
         """Change the label of a learned image."""
-        given = await _read(request, Relabel)
-        future = self.learner.relabel(given.event, given.label, given.key)
+        given = Relabel.model_validate_json(await request.body())
+        future = self.learner.relabel(given.event, given.label)
         return JSONResponse(await asyncio.wrap_future(future))
 
     async def delete(self, request: Request) -> Response:
@@ -191,26 +188,22 @@ class Service:
 
     async def queue(self, request: Request) -> Response:
         """Return predicted images without a label."""
-        most = _number(request, "limit", 50)
-        if self.learner.refusal is None:
-            await asyncio.wrap_future(self.learner.waited())
-        found = await run_in_threadpool(self.learner.journal.queue, most)
-        return JSONResponse({"queue": [one._asdict() for one in found]})
+        return JSONResponse(await asyncio.wrap_future(self.learner.queue()))
 
-    async def events(self, request: Request) -> Response:
+    def events(self, request: Request) -> Response:
         """Return events, the newest first."""
-        before, most = _number(request, "before", 2**62), _number(request, "limit", 100)
-        found = await run_in_threadpool(self.learner.journal.recent, before, most)
-        return JSONResponse({"events": found})
+        journal = self.learner.journal
+        found = journal.events("seq > ?", journal.last - _RECENT)
+        return JSONResponse({"events": [event._asdict() for event in reversed(found)]})
 
-    async def image(self, request: Request) -> Response:
+    def image(self, request: Request) -> Response:
         """Return a stored image."""
-        content = await run_in_threadpool(self.learner.journal.image, request.path_params["sha256"])
+        content = self.learner.journal.image(request.path_params["sha256"])
         if content is None:
             raise Refused(404, "this image is not stored")
-        return Response(content, media_type=media_type(content))
+        return Response(content, media_type="application/octet-stream")
 
-    async def stats(self, request: Request) -> Response:
+    def stats(self, request: Request) -> Response:
         """Return classes, accuracy and latency."""
         now = self.learner.snapshot
         times = {name: round(median(all_), 1) for name, all_ in self._times.items() if all_}
@@ -221,7 +214,7 @@ class Service:
             "learns": self.learner.refusal is None,
             "threshold": now.threshold,
             "milliseconds": times,
-            "accuracy": await run_in_threadpool(self._accuracy),
+            "accuracy": self._accuracy(),
         }
         return JSONResponse(found)
 
@@ -232,10 +225,7 @@ class Service:
         by_class: dict[str, list[bool]] = {}
         for event, hit in zip(events, hits, strict=True):
             by_class.setdefault(event.label, []).append(hit)
-        step = max(1, len(hits) // 100)
-        curve = [
-            [n, _mean(hits[max(0, n - _WINDOW) : n])] for n in range(step, len(hits) + 1, step)
-        ]
+        ends = range(max(1, len(hits) // 100), len(hits) + 1, max(1, len(hits) // 100))
         again = [one.label == two.label for one, two in pairwise(events)]
         return {
             "images": len(hits),
@@ -246,52 +236,32 @@ class Service:
                 label: {"images": len(own), "accuracy": _mean(own)}
                 for label, own in by_class.items()
             },
-            "curve": curve,
+            "curve": [[n, _mean(hits[max(0, n - _WINDOW) : n])] for n in ends],
         }
 
-    async def download(self, request: Request) -> Response:
+    def download(self, request: Request) -> Response:
         """Return the model as a zipped folder."""
-        place = Path(tempfile.mkdtemp(prefix="cl-prompts-"))
-        try:
-            return await run_in_threadpool(self._zipped, place)
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
+        with TemporaryDirectory() as place:
+            self.learner.model().save(Path(place, "model"))
+            file = shutil.make_archive(f"{place}/zipped", "zip", place, "model")
+            return Response(Path(file).read_bytes(), media_type="application/zip")
 
-    def _zipped(self, place: Path) -> Response:
-        self.learner.model().save(place / "model")
-        file = shutil.make_archive(str(place / "zipped"), "zip", place, "model")
-        remove = BackgroundTask(shutil.rmtree, place, ignore_errors=True)
-        return FileResponse(
-            file, filename="model.zip", media_type="application/zip", background=remove
-        )
-
-    async def health(self, request: Request) -> Response:
+    def health(self, request: Request) -> Response:
         """Say that the server lives."""
         return JSONResponse({"status": "UP"})
 
-    async def openapi(self, request: Request) -> Response:
+    def openapi(self, request: Request) -> Response:
         """Describe the calls."""
         return JSONResponse(description())
 
-    async def page(self, request: Request) -> Response:
-        """Return the page, or a file of it."""
-        name = request.path_params.get("file", "page.html")
-        if name not in _PAGE:
-            raise HTTPException(404)
-        content = (Path(__file__).parent / name).read_bytes()
-        return Response(content, media_type=_PAGE[name])
-
     # ---------------------------------------------------------------------------------- helpers
 
-    async def _encoded(self, content: bytes) -> tuple[str, Tensor]:
+    async def _encoded(self, file: Any) -> Stored:
+        if not isinstance(file, UploadFile):
+            raise Refused(422, "the field image is not a file")
+        content = await file.read()
         sha256, image = await run_in_threadpool(prepared, content, self.learner.base.card)
-        return sha256, await asyncio.wrap_future(self.passes.submit(image))
-
-    async def _form(self, request: Request) -> Any:
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            raise Refused(415, "send the image as multipart/form-data")
-        return await request.form(max_files=_MOST_IMAGES, max_fields=8)
+        return Stored(sha256, await asyncio.wrap_future(self.passes.submit(image)), content)
 
 
 def description() -> dict[str, Any]:
@@ -319,33 +289,9 @@ def description() -> dict[str, Any]:
     return {"openapi": "3.1.0", "info": info, "paths": paths}
 
 
-async def _read(request: Request, kind: type[_B]) -> _B:
-    """Return a JSON body.
-
-    Raises:
-        Refused: it is not JSON, or has other fields.
-    """
-    try:
-        return kind.model_validate(json.loads(await request.body()))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise Refused(422, f"{where}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise Refused(422, "the body is not JSON") from error
-
-
-async def _content(file: Any) -> bytes:
-    if not isinstance(file, UploadFile):
-        raise Refused(422, "the field image is not a file")
-    return await file.read()
-
-
-def _number(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdecimal() or len(text) > 19 or int(text) > 2**62:
-        raise Refused(422, f"{name} is a whole number")
-    return int(text)
+def _of_fields(error: ValidationError) -> Refused:
+    first = error.errors()[0]
+    return Refused(422, ": ".join([*map(str, first["loc"]), first["msg"]]))
 
 
 def _mean(hits: list[bool]) -> float | None:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors import torch as tensors_file
+from torch import Tensor
 
-from cl_prompts.closed_form.held_out_scores import learn
-from cl_prompts.closed_form.pooled_ridge import PooledRidge, balanced_system
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
-from cl_prompts.closed_form.shrinkage import CANDIDATES
-from cl_prompts.closed_form.sums import zero
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.arithmetic import Sums
 from cl_prompts.experiments.trained.ledger import Ledger, hashes_of, uniform
@@ -45,13 +42,13 @@ class LiveSums:
     """
 
     def __init__(self, base: Sums, journal: Journal, folder: Path) -> None:
-        counts = zip(base.classes, base.network.head.count.tolist(), strict=True)
-        self.base = base.with_classes([name for name, n in counts if n > 0])
+        self.base = _with_images(base)
         self.journal, self.file = journal, folder / CHECKPOINT
         self.sums = self.base.with_classes(self.base.classes)
         self.seq = self.saved = self.undone = 0
-        self._ridge: float | None = None
-        self._restore()
+        if self.file.is_file():
+            self._restore()
+        self.replay(journal.events("seq > ?", self.seq))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -61,26 +58,13 @@ class LiveSums:
     def __len__(self) -> int:
         return int(self.sums.network.head.count.sum())
 
-    def solved(self, *, quick: bool = False) -> PrototypeClassifier | None:
-        """Return a copy of the classifier with its solution; None without classes.
-
-        Args:
-            quick: use the relative ridge of the last full solution. A solution is then one
-                factorisation instead of nine.
-        """
+    def solved(self) -> PrototypeClassifier | None:
+        """Return a copy of the classifier with its solution; None without classes."""
         if not self.classes:
             return None
         head = copy.deepcopy(self.sums.network.head)
-        # A ridge that is a setting needs no choice.
-        chosen = head if isinstance(head, PooledRidge) and isinstance(head.relative, str) else None
-        full = not quick or self._ridge is None
-        if chosen is not None and self._ridge is not None and quick:
-            chosen.relative = self._ridge
         # Scores of any input compute the solution.
         head.logits(torch.zeros(1, head.dim, device=head.count.device))
-        if chosen is not None and full:
-            ratio = float(chosen.ridge / balanced_system(chosen)[0].diagonal().mean())
-            self._ridge = min(CANDIDATES, key=lambda one: abs(math.log(one / ratio)))
         return head
 
     def whole(self, most: int | None) -> Sums:
@@ -93,58 +77,69 @@ class LiveSums:
         kept = uniform(len(live), most, len(live))
         features = np.zeros((0, self.base.network.head.dim), np.float32)
         if len(kept):
-            features = self.features([live[row] for row in kept.tolist()])
+            features = self._features([live[row] for row in kept.tolist()]).numpy()
         labels = np.array([self.classes.index(event.label) for event in live], np.int64)
         hashes = hashes_of([str(event.sha256) for event in live])
         ledger = self.sums.ledger.joined(Ledger(hashes, labels, kept, features), most)
         return self.sums.with_classes(self.classes).with_ledger(ledger)
-
-    # ----------------------------------------------------------------------------------- changes
-
-    def features(self, events: Sequence[Event]) -> np.ndarray:
-        """Return the stored features (n, dim) of learned images."""
-        return np.stack([self.journal.features(str(event.sha256)) for event in events])
-
-    def apply(self, sign: int, labels: Sequence[str], features: np.ndarray) -> None:
-        """Add (1) or subtract (-1) samples (n, dim); new classes join, empty ones leave."""
-        new = [name for name in dict.fromkeys(labels) if name not in self.classes]
-        if new:
-            self.sums = self.sums.with_classes([*self.classes, *new])
-        targets = np.array([self.classes.index(name) for name in labels])
-        if sign > 0:
-            self.sums.add(torch.from_numpy(features.copy()), targets)
-        else:
-            self.undone += len(labels)
-            self._subtract(features, targets)
-
-    def _subtract(self, features: np.ndarray, targets: np.ndarray) -> None:
-        head = self.sums.network.head
-        part = copy.deepcopy(head)
-        zero(part)
-        given = torch.from_numpy(features.copy()).to(head.count.device)
-        learn(part, given, torch.from_numpy(targets))
-        head.subtract(part)
-        counts = zip(self.classes, head.count.tolist(), strict=True)
-        left = [name for name, n in counts if n > 0]
-        if len(left) < len(self.classes):
-            self.sums = self.sums.with_classes(left)
 
     def older(self, label: str) -> np.ndarray:
         """Return the rows of the ledger of a class that was learned before serving."""
         column = self.classes.index(label) if label in self.classes else -1
         return np.flatnonzero(self.sums.ledger.labels == column)
 
-    def forget(self, label: str) -> None:
+    # ----------------------------------------------------------------------------------- changes
+
+    def replay(self, events: Sequence[Event]) -> None:
+        """Apply events in order; equal kinds in a row are added or subtracted at once."""
+        for (kind, _), group in groupby(events, lambda one: (one.kind, (one.seq or 0) // _BATCH)):
+            some = list(group)
+            if kind == "learn":
+                self._learn(some)
+            elif kind == "undo":
+                self._undo(some)
+            else:
+                for event in some:
+                    self._forget(event.label)
+            self.seq = some[-1].seq or 0
+
+    def rebuild(self) -> None:
+        """Compute the sums anew from the images that are not undone, without rounding of undos."""
+        fresh = copy.copy(self)
+        fresh.sums = self.base.with_classes(self.base.classes)
+        fresh.replay([*self._deleted(), *self.journal.learned()])
+        self.sums, self.undone = fresh.sums, 0
+
+    def _features(self, events: Sequence[Event]) -> Tensor:
+        return torch.stack([self.journal.features(event.sha256) for event in events])
+
+    def _learn(self, events: Sequence[Event]) -> None:
+        labels = dict.fromkeys([*self.classes, *(event.label for event in events)])
+        if len(labels) > len(self.classes):
+            self.sums = self.sums.with_classes(list(labels))
+        self.sums.add(self._features(events), self._targets(events))
+
+    def _undo(self, events: Sequence[Event]) -> None:
+        part = self.sums.empty()
+        part.add(self._features(events), self._targets(events))
+        self.sums.network.head.subtract(part.network.head)
+        self.sums = _with_images(self.sums)
+        self.undone += len(events)
+
+    def _targets(self, events: Sequence[Event]) -> np.ndarray:
+        return np.array([self.classes.index(event.label) for event in events])
+
+    def _forget(self, label: str) -> None:
         """Subtract the images of a class that were learned before serving."""
         rows = self.older(label)
         if len(rows):
-            ledger = self.sums.ledger
-            found = ledger.features_of(rows)
-            features = torch.stack([found[row] for row in rows.tolist()]).numpy()
-            self.sums = replace(self.sums, ledger=ledger.without(rows))
-            self._subtract(features, ledger.labels[rows])
+            features = self.sums.ledger.features_of(rows)
+            self.sums = self.sums.minus(rows, torch.stack([features[row] for row in rows.tolist()]))
 
-    # ---------------------------------------------------------------------- checkpoint and replay
+    def _deleted(self) -> list[Event]:
+        return self.journal.events("kind = 'delete' AND seq <= ?", self.seq)
+
+    # -------------------------------------------------------------------------------- checkpoint
 
     def checkpoint(self) -> None:
         """Write the sums by rename.
@@ -159,44 +154,20 @@ class LiveSums:
         self.saved = self.seq
 
     def _restore(self) -> None:
-        if self.file.is_file():
-            with safe_open(str(self.file), framework="pt") as file:
-                about = file.metadata()
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.seq = self.saved = int(about["seq"])
-            self.undone = int(about["undone"])
-            for label in self.journal.deleted(self.seq):
-                ledger = self.sums.ledger.without(self.older(label))
-                self.sums = replace(self.sums, ledger=ledger)
-            self.sums = self.sums.with_classes(
-                [name for name in about["classes"].split("\n") if name]
-            )
-            self.sums.network.head.load_state_dict(state)
-        self._replay(self.journal.events(self.seq))
-        self.seq = self.journal.last
+        with safe_open(str(self.file), framework="pt") as file:
+            about = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.seq = self.saved = int(about["seq"])
+        self.undone = int(about["undone"])
+        for event in self._deleted():
+            rows = self.older(event.label)
+            self.sums = replace(self.sums, ledger=self.sums.ledger.without(rows))
+        self.sums = self.sums.with_classes([name for name in about["classes"].split("\n") if name])
+        self.sums.network.head.load_state_dict(state)
 
-    def _replay(self, events: Sequence[Event]) -> None:
-        """Apply events in order; equal kinds in a row are added or subtracted at once."""
-        group: list[Event] = []
-        for event in [*events, Event("end", None, "")]:
-            if group and (event.kind != group[0].kind or len(group) == _BATCH):
-                sign = 1 if group[0].kind == "learn" else -1
-                self.apply(sign, [one.label for one in group], self.features(group))
-                group = []
-            if event.kind == "delete":
-                self.forget(event.label)
-            elif event.kind != "end":
-                group.append(event)
 
-    def rebuild(self) -> None:
-        """Compute the sums anew from the images that are not undone, without rounding of undos."""
-        before = self.sums
-        try:
-            self.sums = self.base.with_classes(self.base.classes)
-            for label in self.journal.deleted(self.seq):
-                self.forget(label)
-            self._replay(self.journal.learned())
-        except BaseException:
-            self.sums = before
-            raise
-        self.undone = 0
+def _with_images(sums: Sums) -> Sums:
+    """Return sums without the classes that have no image."""
+    counts = zip(sums.classes, sums.network.head.count.tolist(), strict=True)
+    left = [name for name, n in counts if n > 0]
+    return sums if len(left) == len(sums.classes) else sums.with_classes(left)

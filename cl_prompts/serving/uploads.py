@@ -24,25 +24,16 @@ MOST_BYTES, MOST_PIXELS = 10 * 2**20, 50_000_000
 _LONGEST = 100  # characters of a label
 
 
-def check_transform(card: Card) -> None:
-    """Refuse a model whose own data set alone knows the transform of images.
-
-    Raises:
-        InputError: it does.
-    """
-    card.transform_of([_stored(b"")])
-
-
 def prepared(content: bytes, card: Card) -> tuple[str, Tensor]:
     """Return the SHA-256 of an encoded image, and the input (3, size, size) of the network.
 
     Raises:
         Refused: it is too large, of another format, or damaged.
     """
-    width, height = _opened(content)
+    width, height = _size(content)
     if width * height > MOST_PIXELS:
         raise Refused(413, f"the image has {width} x {height} pixels: send at most 50 megapixels")
-    stored = _stored(content)
+    stored = StoredImage([{"image": {"bytes": content}}], "image", "upload", 0)
     transform = card.transform_of([stored])
     assert transform is not None
     try:
@@ -67,13 +58,7 @@ def checked_label(label: str, classes: Sequence[str]) -> str:
     return label
 
 
-def media_type(content: bytes) -> str:
-    """Return the media type of an image that was decoded before."""
-    with Image.open(BytesIO(content), formats=FORMATS) as image:
-        return image.get_format_mimetype() or "application/octet-stream"
-
-
-def _opened(content: bytes) -> tuple[int, int]:
+def _size(content: bytes) -> tuple[int, int]:
     """Return the size that a header states; no pixel is decoded."""
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
@@ -82,7 +67,3 @@ def _opened(content: bytes) -> tuple[int, int]:
         raise Refused(413, "the image is too large: send at most 50 megapixels") from error
     except Exception as error:  # damaged headers raise nearly every built-in exception
         raise Refused(415, f"the file is not an image: send {', '.join(FORMATS)}") from error
-
-
-def _stored(content: bytes) -> StoredImage:
-    return StoredImage([{"image": {"bytes": content}}], "image", "upload", 0)

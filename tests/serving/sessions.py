@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained.model import Model
+from cl_prompts.serving.journal import Stored
 from cl_prompts.serving.learner import Learner
 from tests.experiments.trained.models import blank
 
@@ -41,13 +42,15 @@ class Session:
     def learn(self, number: int, label: str | None = None, key: str | None = None) -> dict:
         """Learn an image of the label that its number says, or of another."""
         given = label or LABELS[number % len(LABELS)]
-        learner, encoded = self.learner, features(number, self.dim)
-        return learner.learn_image(sha(number), encoded, b"x", given, key).result()
+        return self.learner.learn(self.image(number), given, key).result()
+
+    def image(self, number: int) -> Stored:
+        """An image with its features."""
+        return Stored(sha(number), features(number, self.dim), b"x")
 
     def predict(self, number: int) -> dict:
         """Predict an image; its id is its number."""
-        encoded = features(number, self.dim)
-        return self.learner.predicted(sha(number), encoded, b"x", str(number))
+        return self.learner.predicted(self.image(number), str(number))
 
     def mixed(self, draws: random.Random, calls: int, start: int = 0) -> list[int]:
         """Learn, undo, relabel and predict at random, and return the numbers of the events."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import random
-import shutil
 import socket
 import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("multipart")
 pytest.importorskip("httpx")
 
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from cl_prompts import Model
@@ -30,9 +30,10 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.cli.serving import serve
 from cl_prompts.serving import command, uploads
+from cl_prompts.serving import learner as learner_module
 from cl_prompts.serving import passes as passes_module
 from cl_prompts.serving.app import CALLS, Service
-from cl_prompts.serving.command import check_address, default_folder, new_model
+from cl_prompts.serving.command import check_address, new_model
 from cl_prompts.serving.learner import Learner
 from tests.experiments.trained.models import blank
 
@@ -64,11 +65,20 @@ class Client(TestClient):
         return self.post("/learn", files={"image": ("a.png", content)}, data=data)
 
 
+@contextmanager
+def served(
+    model: Model, folder: Path, token: str | None = None, **options: Any
+) -> Iterator[Client]:
+    """Serve a model to a client."""
+    learner = Learner(model, folder, **options)
+    with closing(learner), closing(Service(learner, token)) as service:
+        yield Client(service)
+
+
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    service = Service(Learner(blank("slda"), tmp_path / "live"))
-    yield Client(service)
-    service.close()
+    with served(blank("slda"), tmp_path / "live") as one:
+        yield one
 
 
 def test_a_session_over_http(client: Client, tmp_path: Path) -> None:
@@ -82,15 +92,15 @@ def test_a_session_over_http(client: Client, tmp_path: Path) -> None:
     assert sum(one["probability"] for one in made[0]["best"]) == pytest.approx(1)
     assert {one["id"] for one in client.get("/queue").json()["queue"]} >= {made[0]["id"]}
     given = {"id": made[0]["id"], "label": "g", "key": "k"}
-    learned = client.post("/learn", json=given).json()
-    assert (learned["before"], learned["after"]) == ("g", "g")
-    assert client.post("/learn", json=given).json() == learned
+    for _ in range(2):
+        learned = client.post("/learn", json=given).json()
+        assert (learned["event"], learned["before"], learned["after"]) == (13, "g", "g")
     assert client.post("/undo", json={"event": 1}).json()["version"] == 14
     moved = client.post("/relabel", json={"event": 2, "label": "green"}).json()
     assert (moved["event"], moved["label"]) == (16, "green")
-    events = client.get("/events?limit=4").json()["events"]
-    assert [one["kind"] for one in events] == ["learn", "undo", "undo", "learn"]
-    assert client.get("/events?before=3").json()["events"][0]["undone"] is True
+    events = client.get("/events").json()["events"]
+    assert [one["kind"] for one in events[:4]] == ["learn", "undo", "undo", "learn"]
+    assert [one["undoes"] for one in events[:4]] == [None, 2, 1, None]
     assert client.delete("/class/green").json()["images"] == 1
     stats = client.get("/stats").json()
     assert stats["classes"] == ["r", "g", "b"]
@@ -100,7 +110,6 @@ def test_a_session_over_http(client: Client, tmp_path: Path) -> None:
     assert score["curve"][-1] == [11, score["all"]]
     stored = client.get(f"/image/{events[0]['sha256']}")
     assert stored.content == png(1, 1)
-    assert stored.headers["content-type"] == "image/png"
     archive = zipfile.ZipFile(io.BytesIO(client.get("/snapshot").content))
     assert {"model/model.json", "model/images.npz"} <= set(archive.namelist())
     told = json.loads(archive.read("model/model.json"))
@@ -109,10 +118,11 @@ def test_a_session_over_http(client: Client, tmp_path: Path) -> None:
 
 def test_all_calls_are_described(client: Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    routes = {(route.path, min(route.methods - {"HEAD"})) for route in client.app.app.routes}
+    own = [route for route in client.app.app.routes if isinstance(route, Route)]
+    routes = {(route.path, min(route.methods - {"HEAD"})) for route in own}
     described = {(path, kind.upper()) for path in paths for kind in paths[path]}
     assert described == {(call.path, call.method) for call in CALLS}
-    assert routes == described | {("/", "GET"), ("/{file:str}", "GET")}
+    assert routes == described
     body = paths["/relabel"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["required"] == ["event", "label"]
 
@@ -123,21 +133,23 @@ def test_bad_input_gets_a_sentence_and_a_status(client: Client) -> None:
     cases = [
         (client.predict(b"no image"), 415, "not an image"),
         (client.predict(png(0)[:200]), 422, "is damaged"),
-        (client.post("/predict", json={}), 415, "multipart"),
+        (client.post("/predict", json={}), 422, "has no image"),
         (client.post("/predict", data={"image": "x"}, files={"a": b""}), 422, "not a file"),
         (client.post("/predict", content=b"--x--", headers=form), 422, "has no image"),
         (client.learn(png(1), ""), 422, "1 to 100"),
         (client.learn(png(1), "x" * 300), 422, "1 to 100"),
+        (client.learn(png(1), "a\nb"), 422, "printable"),
+        (client.learn(png(1), "unknown"), 422, "not sure"),
         (client.learn(png(1), "APE"), 422, "only in case"),
         (client.learn(png(0), "bee"), 409, "undo or relabel"),
         (client.post("/learn", json={"id": "7", "label": "a"}), 404, "prediction '7'"),
         (client.post("/learn", json={"id": 7, "label": "a"}), 422, "id: "),
-        (client.post("/undo", content=b"{"), 422, "not JSON"),
+        (client.post("/undo", content=b"{"), 422, "Invalid JSON"),
         (client.post("/undo", json={"event": 9}), 404, "event 9"),
         (client.post("/undo", json={"event": -1}), 422, "event: "),
+        (client.post("/relabel", json={"event": 1, "label": ""}), 422, "1 to 100"),
         (client.post("/relabel", json={**body, "more": 1}), 422, "more: "),
         (client.delete("/class/zoo"), 404, "class 'zoo'"),
-        (client.get("/events?before=x"), 422, "whole number"),
         (client.get("/image/00"), 404, "not stored"),
         (client.get("/nothing"), 404, "openapi.json"),
         (client.put("/predict"), 405, "openapi.json"),
@@ -151,12 +163,11 @@ def test_bad_input_gets_a_sentence_and_a_status(client: Client) -> None:
 
 def test_models_without_sums_say_why_they_do_not_learn(tmp_path: Path) -> None:
     model = blank("ranpac", held_out=20)
-    service = Service(Learner(model, tmp_path))
-    answer = Client(service).learn(png(0), "ape")
-    assert answer.status_code == 409
-    assert "cannot learn while it serves" in answer.json()["error"]
-    assert Client(service).get("/stats").json()["learns"] is False
-    service.close()
+    with served(model, tmp_path) as client:
+        answer = client.learn(png(0), "ape")
+        assert answer.status_code == 409
+        assert "cannot learn while it serves" in answer.json()["error"]
+        assert client.get("/stats").json()["learns"] is False
 
 
 # ------------------------------------------------------------------------------------ security
@@ -167,8 +178,6 @@ def test_without_a_token_only_this_machine_is_served(client: Client) -> None:
         check_address("0.0.0.0", None)
     check_address("0.0.0.0", "long-enough")
     check_address("127.0.0.1", None)
-    with pytest.raises(InputError, match="8 or more"):
-        check_address("127.0.0.1", "short")
 
 
 def test_the_token_is_compared_in_constant_time(
@@ -179,20 +188,16 @@ def test_the_token_is_compared_in_constant_time(
         "cl_prompts.serving.guard.hmac.compare_digest",
         lambda one, other: compared.append((one, other)) or one == other,
     )
-    service = Service(Learner(blank("slda"), tmp_path), token="a-long-token")
-    client = Client(service, base_url="https://models.example.org")
-    basic = base64.b64encode(b"user:a-long-token").decode()
-    for header, status in [
-        ({}, 401),
-        ({"Authorization": "Bearer wrong"}, 401),
-        ({"Authorization": "Basic %%%"}, 401),
-        ({"Authorization": "Bearer a-long-token"}, 200),
-        ({"Authorization": f"Basic {basic}"}, 200),
-    ]:
-        assert client.get("/stats", headers=header).status_code == status
-    assert [one for one, _ in compared] == [b"", b"wrong", b"", b"a-long-token", b"a-long-token"]
-    assert client.get("/").status_code == client.get("/health").status_code == 200
-    service.close()
+    with served(blank("slda"), tmp_path, token="a-long-token") as client:
+        client.base_url = "https://models.example.org"
+        for header, status in [
+            ({}, 401),
+            ({"Authorization": "Bearer wrong"}, 401),
+            ({"Authorization": "Bearer a-long-token"}, 200),
+        ]:
+            assert client.get("/stats", headers=header).status_code == status
+        assert [one for one, _ in compared] == [b"", b"wrong", b"a-long-token"]
+        assert client.get("/").status_code == client.get("/health").status_code == 200
 
 
 def test_rebound_names_and_other_origins_are_refused(client: Client) -> None:
@@ -272,22 +277,21 @@ def test_names_are_never_markup(client: Client) -> None:
     assert not any(word in page for word in ("innerHTML", "insertAdjacentHTML", "document.write"))
 
 
-def test_the_quota_of_disk_holds(tmp_path: Path) -> None:
-    service = Service(Learner(blank("slda"), tmp_path, quota=1))
-    assert Client(service).predict(png(0)).status_code == 200
-    answer = Client(service).learn(png(0), "ape")
+def test_the_quota_of_disk_holds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learner_module, "QUOTA", 1)
+    assert client.predict(png(0)).status_code == 200
+    answer = client.learn(png(0), "ape")
     assert (answer.status_code, "quota" in answer.json()["error"]) == (507, True)
-    service.close()
+    assert client.get("/queue").json() == {"queue": []}
 
 
 def test_without_images_only_features_are_stored(tmp_path: Path) -> None:
-    service = Service(Learner(blank("slda"), tmp_path, keep_images=False))
-    client = Client(service)
-    client.learn(png(0), "ape")
-    sha = client.get("/events").json()["events"][0]["sha256"]
-    assert client.get(f"/image/{sha}").status_code == 404
-    assert len(service.learner.journal.features(sha)) == service.learner.base.network.head.dim
-    service.close()
+    with served(blank("slda"), tmp_path, keep_images=False) as client:
+        client.learn(png(0), "ape")
+        sha = client.get("/events").json()["events"][0]["sha256"]
+        assert client.get(f"/image/{sha}").status_code == 404
+        learner = client.service.learner
+        assert len(learner.journal.features(sha)) == learner.base.network.head.dim
 
 
 def test_a_crowd_is_told_to_wait(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +331,7 @@ def test_fuzzed_requests_get_no_fault(client: Client) -> None:
         call = draws.choice([one for one in CALLS if one.name not in ("download", "openapi")])
         path = call.path.replace("{name}", draws.choice(["a", "%00", "%ff", "é"]))
         path = path.replace("{sha256}", draws.choice(["00", "%f0", "'"]))
-        path += draws.choice(["", "?limit=-1", "?limit=9999999999999999999", "?before=%C2%B2"])
+        path += draws.choice(["", "?limit=-1", "?%C2%B2"])
         kind = draws.choice(["json", "form", "raw"])
         sent: dict[str, Any] = {}
         if kind == "json":
@@ -356,51 +360,38 @@ def test_models_are_served_from_nothing_and_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    place = default_folder(None, "toys")
-    assert place == Path("models/toys.live")
-    model = new_model(place, "glyph_vit_tiny", None, "cpu")
-    service = Service(Learner(model, place))
-    client = Client(service)
-    for number in range(18):
-        client.learn(png(number, number % 3, 32), "rgb"[number % 3])
-    told = client.predict(png(90, 0, 32), png(91, 1, 32)).json()["predictions"]
-    service.close()
+    place = Path("models/toys.live")
+    with served(new_model(place, "glyph_vit_tiny"), place) as client:
+        for number in range(18):
+            client.learn(png(number, number % 3, 32), "rgb"[number % 3])
+        told = client.predict(png(90, 0, 32), png(91, 1, 32)).json()["predictions"]
     for content, name in ((png(90, 0, 32), "a.png"), (png(91, 1, 32), "b.png")):
         Path(name).write_bytes(content)
-    assert main(["serve", "--new", "toys", "--export", "models/out", "--device", "cpu"]) == 0
+    assert main(["serve", "--new", "toys", "--export", "models/out"]) == 0
     assert "models/out: recommended, 3 classes, 18 images" in capsys.readouterr().out
-    exported = Model.load("models/out", device="cpu")
+    exported = Model.load("models/out")
     found = exported.predict(["a.png", "b.png"])
     assert [own[0] for own in found.labels] == [one["label"] for one in told] == ["r", "g"]
-    # Its parts belong to the session.
-    again = new_model(place, None, None, "cpu")
-    assert again.classes == ("-",)
-    with pytest.raises(InputError, match="leave --backbone out"):
-        new_model(place, "vit_tiny_patch16_224", None, "cpu")
     # The exported model is served in turn, and knows its images.
-    service = Service(Learner(exported, Path("other")))
-    assert Client(service).learn(png(0, 0, 32), "r").status_code == 409
-    assert Client(service).predict(png(91, 1, 32)).json()["predictions"][0]["label"] == "g"
-    service.close()
-    shutil.rmtree(place)
+    with served(exported, Path("other")) as client:
+        assert client.learn(png(0, 0, 32), "r").status_code == 409
+        assert client.predict(png(91, 1, 32)).json()["predictions"][0]["label"] == "g"
 
 
 def test_command_lines_are_refused() -> None:
     for given, said in [
         ({}, "either a model"),
         ({"model": Path("a"), "new": "b"}, "either a model"),
-        ({"new": "b", "unknown": 1.0}, "share below 1"),
-        ({"model": Path("a"), "backbone": "x"}, "for a new model"),
         ({"new": "b", "host": "0.0.0.0"}, "give --token too"),
     ]:
         with pytest.raises(InputError, match=said):
             serve(**given)
 
 
-def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
+def test_a_port_in_use_is_refused() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=f"127.0.0.1:{port} cannot be used"):
-            command.serve(blank("slda"), tmp_path, "127.0.0.1", port, None, {})
+            command.serve(None, "127.0.0.1", port, None)

@@ -19,10 +19,8 @@ pytest.importorskip("httpx")
 import uvicorn
 from playwright import sync_api as playwright
 
-from cl_prompts.serving.app import Service
-from cl_prompts.serving.learner import Learner
 from tests.experiments.trained.models import blank
-from tests.serving.test_app import png
+from tests.serving.test_app import png, served
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
@@ -38,16 +36,15 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    service = Service(Learner(blank("slda"), tmp_path / "live"), token="a-long-token")
-    server = uvicorn.Server(uvicorn.Config(service.app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    service.close()
+    with served(blank("slda"), tmp_path / "live", token="a-long-token") as client:
+        server = uvicorn.Server(uvicorn.Config(client.app, port=0, log_level="error"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
 
 
 def test_images_are_labelled_by_keyboard_alone(browser: Any, address: str, tmp_path: Path) -> None:
@@ -84,10 +81,11 @@ def test_images_are_labelled_by_keyboard_alone(browser: Any, address: str, tmp_p
     assert page.locator("#learned b").count() == 0
     expect(learned.nth(4)).to_contain_text("<b>green</b>")
     page.keyboard.press("u")
-    expect(page.locator("#learned .undone")).to_have_count(1)
+    expect(learned).to_have_count(5)
     page.keyboard.press("s")
     expect(page.locator("#queue li")).to_have_count(1)
     expect(page.locator("#score")).to_contain_text("of 5 labels were predicted")
+    page.wait_for_function("document.querySelector('#learned img').naturalWidth === 16")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert not faults
     page.close()

@@ -1,7 +1,7 @@
 "use strict";
 // Names of classes and files come from users: they become text nodes, never markup.
 const $ = (id) => document.getElementById(id);
-const make = (tag, text = "", name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
+const make = (tag, text = "") => Object.assign(document.createElement(tag), { textContent: text });
 const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(1)} %`);
 const waiting = [];
 const pictures = new Map();
@@ -90,22 +90,22 @@ const undo = (event) => attempt(async () => { await json("undo", { event }); awa
 // ------------------------------------------------------------------------------ all images
 
 async function refresh() {
-  const [stats, events, queue] = await Promise.all([json("stats"), json("events?limit=60"), json("queue?limit=30")]);
+  const [stats, events, queue] = await Promise.all([json("stats"), json("events"), json("queue")]);
   $("login").hidden = true;
   $("main").hidden = false;
   $("model").textContent = `${stats.model}; version ${stats.version}; ${stats.classes.length} classes` +
     (stats.learns ? "" : "; predictions only");
   $("classes").replaceChildren(...stats.classes.map((name) => Object.assign(make("option"), { value: name })));
   drawScores(stats.accuracy);
-  const learned = events.events.filter((one) => one.kind === "learn");
-  $("learned").replaceChildren(...learned.map((one) => {
-    const row = rowOf(one.sha256, one.label, one.undone);
-    if (!one.undone) row.append(button("Undo", `undo ${one.label}`, () => undo(one.event)));
+  const undone = new Set(events.events.map((one) => one.undoes));
+  const learned = events.events.filter((one) => one.kind === "learn" && !undone.has(one.seq));
+  $("learned").replaceChildren(...learned.slice(0, 50).map((one) => {
+    const row = rowOf(one.sha256, one.label);
+    row.append(button("Undo", `undo ${one.label}`, () => undo(one.seq)));
     return row;
   }));
-  $("learned").dataset.last = learned.find((one) => !one.undone)?.event ?? "";
   $("queue").replaceChildren(...queue.queue.filter((one) => one.id !== current?.id).map((one) => {
-    const row = rowOf(one.sha256, `${one.label} ${percent(one.probability)}`, false);
+    const row = rowOf(one.sha256, `${one.label} ${percent(one.probability)}`);
     row.append(button("Label", `label this image, perhaps ${one.label}`, () => attempt(async () => {
       const picture = await pictureOf(one.sha256);
       show({ id: one.id, label: one.label, best: stats.classes.slice(0, 5).map((label) => ({ label, probability: label === one.label ? one.probability : null })) }, picture);
@@ -126,11 +126,11 @@ async function pictureOf(sha256) {
   return pictures.get(sha256);
 }
 
-function rowOf(sha256, text, undone) {
+function rowOf(sha256, text) {
   const row = make("li");
   const picture = Object.assign(make("img"), { alt: "" });
   pictureOf(sha256).then((address) => { picture.src = address; }, () => picture.remove());
-  row.append(picture, make("span", text, undone ? "undone" : ""));
+  row.append(picture, make("span", text));
   return row;
 }
 
@@ -186,7 +186,7 @@ document.addEventListener("keydown", (event) => {
   const chosen = $("best").querySelectorAll("button")[Number(event.key) - 1];
   const work = {
     n: () => $("name").focus(), s: () => $("skip").click(), o: () => $("file").click(),
-    u: () => { const last = $("learned").dataset.last; if (last) undo(Number(last)); },
+    u: () => $("learned").querySelector("button")?.click(),
   }[event.key];
   if (chosen) chosen.click(); else if (work) work(); else return;
   event.preventDefault();
