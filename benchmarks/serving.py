@@ -128,7 +128,6 @@ def measure(model: Model, folder: Path, n: int) -> list[tuple[str, str]]:
         crowd = 8 * n / (time.perf_counter() - began)
     whole = 8 / median(times(batched, n))
     rows.append(("predict, 8 clients", f"throughput {crowd / whole:.2f} of the batched pass"))
-    service.close()
     learner.close()
     return rows
 

@@ -132,10 +132,6 @@ class Service:
         app = Starlette(routes=[*routes, Mount("/", page)], exception_handlers=handlers)
         self.app = Guard(app, token)
 
-    def close(self) -> None:
-        """Finish waiting forward passes."""
-        self.passes.close()
-
     # ------------------------------------------------------------------------------------ calls
 
     async def predict(self, request: Request) -> Response:
@@ -156,8 +152,8 @@ class Service:
         if self.learner.refusal is not None:
             raise Refused(409, self.learner.refusal)
         with self.passes.place():
-            image: Stored | str
-            given: Labelled
+            given: Any
+            image: Any
             if request.headers.get("content-type", "").startswith("application/json"):
                 given = Learn.model_validate_json(await request.body())
                 image = given.id
@@ -207,16 +203,17 @@ class Service:
         """Return classes, accuracy and latency."""
         now = self.learner.snapshot
         times = {name: round(median(all_), 1) for name, all_ in self._times.items() if all_}
-        found = {
-            "model": self.learner.base.card.method,
-            "version": now.version,
-            "classes": list(now.classes),
-            "learns": self.learner.refusal is None,
-            "threshold": now.threshold,
-            "milliseconds": times,
-            "accuracy": self._accuracy(),
-        }
-        return JSONResponse(found)
+        return JSONResponse(
+            {
+                "model": self.learner.base.card.method,
+                "version": now.version,
+                "classes": list(now.classes),
+                "learns": self.learner.refusal is None,
+                "threshold": now.threshold,
+                "milliseconds": times,
+                "accuracy": self._accuracy(),
+            }
+        )
 
     def _accuracy(self) -> dict[str, Any]:
         """Prequential accuracy of the images that are not undone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,16 +14,6 @@ from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.training import untrained
 from cl_prompts.serving.app import Service
 from cl_prompts.serving.learner import Learner
-
-
-def check_address(host: str, token: str | None) -> None:
-    """Refuse to serve other machines without a token.
-
-    Raises:
-        InputError: a public address and no token.
-    """
-    if host not in ("127.0.0.1", "localhost") and not token:
-        raise InputError(f"{host} is open to other machines: give --token too")
 
 
 def new_model(folder: Path, backbone: str | None = None, weights: Path | None = None) -> Model:
@@ -42,17 +31,6 @@ def new_model(folder: Path, backbone: str | None = None, weights: Path | None = 
     return Model.load(place)
 
 
-def export(learner: Learner, out: Path) -> None:
-    """Write a model with all that its journal says.
-
-    Raises:
-        InputError: the folder exists, or no image was learned.
-    """
-    made = learner.model()
-    made.save(out)
-    print(f"{out}: {made}")
-
-
 def serve(learner: Learner, host: str, port: int, token: str | None) -> None:
     """Serve a model until Ctrl-C.
 
@@ -63,13 +41,14 @@ def serve(learner: Learner, host: str, port: int, token: str | None) -> None:
         listening = socket.create_server((host, port))
     except (OSError, OverflowError) as error:
         raise InputError(f"{host}:{port} cannot be used: {error}. Give another --port") from error
-    with listening, closing(Service(learner, token)) as service:
+    with listening:
         card, classes = learner.base.card, learner.snapshot.classes
         print(f"{card.method}, {len(classes)} classes; journal: {learner.folder}")
         if learner.refusal is not None:
             print(f"predictions only: {learner.refusal}")
         print(f"open http://{host}:{listening.getsockname()[1]}; Ctrl-C ends", flush=True)
+        app = Service(learner, token).app
         config = uvicorn.Config(
-            service.app, log_level="warning", server_header=False, timeout_graceful_shutdown=5
+            app, log_level="warning", server_header=False, timeout_graceful_shutdown=5
         )
         uvicorn.Server(config).run(sockets=[listening])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
 
@@ -14,7 +14,7 @@ from cl_prompts.serving.uploads import MOST_BYTES
 #: paths that need no token: the page itself has no data, and asks for the token
 _OPEN = {"/", "/page.css", "/page.js", "/health"}
 _MOST = MOST_BYTES + 2**16  # with the fields around an image
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none';"
@@ -72,7 +72,7 @@ class Guard:
     def _check(self, scope: Any) -> None:
         found = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         host = found.get("host", "")
-        if self.token is None and _name(host) not in _LOOPBACK:
+        if self.token is None and re.sub(r":\d+$", "", host) not in _LOOPBACK:
             raise Refused(403, "this server answers to localhost alone: start it with --token")
         origin = found.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
@@ -90,10 +90,3 @@ def refusal(error: Exception, status: int = 422) -> JSONResponse:
     # Not Basic: a browser would ask for a password before the page does.
     headers = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
     return JSONResponse({"error": str(error)}, status_code=status, headers=headers.get(status))
-
-
-def _name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""

@@ -67,6 +67,7 @@ class Learner:
         temperature = self.journal.about("temperature") or model.card.calibration.temperature
         self.snapshot = Snapshot(0, model.classes, None, temperature, None)
         self.refusal: str | None = None
+        self._settled = True
         try:
             base = model.sums("learn while it serves", -1)
         except InputError as error:
@@ -115,8 +116,7 @@ class Learner:
         if self.refusal is None:
             made = Prediction(name, image.sha256, label, probability, sure, now.version)
             self._submit(lambda: self._store(made, image))
-        shown = [{"label": name, "probability": p} for name, p in best]
-        answer = {"id": name, "label": label, "probability": probability, "best": shown}
+        answer = {"id": name, "label": label, "probability": probability, "best": best}
         return {**answer, "version": now.version}
 
     def learn(self, image: Stored | str, label: str, key: str | None = None) -> Future[Answer]:
@@ -164,7 +164,13 @@ class Learner:
         """Carry out changes; solve when none waits, after 32 of them or after half a second."""
         waiting: list[tuple[Callable[[], Answer], Future[Answer]]] = []
         began = 0.0
-        while (job := self._jobs.get()) is not None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=None if self._settled else _SECONDS)
+            except queue.Empty:
+                job = (self._settle, Future())
+            if job is None:
+                break
             change, future = job
             began = began if waiting else time.monotonic()
             try:
@@ -185,18 +191,24 @@ class Learner:
         for finish, future in waiting:
             try:
                 if self.snapshot.version != self.live.seq:
-                    self._solve()
+                    self._solve(quick=True)
                 future.set_result(finish())
             except Exception as error:
                 future.set_exception(refused(error))
 
-    def _solve(self) -> None:
+    def _settle(self) -> Callable[[], Answer]:
+        """Solve with a new ridge, after half a second without a change."""
+        self._solve()
+        return dict
+
+    def _solve(self, *, quick: bool = False) -> None:
         """Publish a snapshot."""
         held, threshold = self.journal.confidences(_SCORES), None
         if len(held) >= _FEWEST:
             threshold = threshold_at(_RATE, held)
-        of_sums = (self.live.seq, self.live.classes, self.live.solved())
+        of_sums = (self.live.seq, self.live.classes, self.live.solved(quick=quick))
         self.snapshot = Snapshot(*of_sums, self.snapshot.temperature, threshold)
+        self._settled = not quick
 
     def _maintain(self) -> None:
         """Calibrate when the number of images has doubled; rebuild and checkpoint now and then."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from safetensors import safe_open
 from safetensors import torch as tensors_file
 from torch import Tensor
 
+from cl_prompts.closed_form.pooled_ridge import FoundRidge, PooledRidge, balanced_system
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.arithmetic import Sums
@@ -46,6 +48,7 @@ class LiveSums:
         self.journal, self.file = journal, folder / CHECKPOINT
         self.sums = self.base.with_classes(self.base.classes)
         self.seq = self.saved = self.undone = 0
+        self._ridge: float | FoundRidge = "evidence"
         if self.file.is_file():
             self._restore()
         self.replay(journal.events("seq > ?", self.seq))
@@ -58,13 +61,22 @@ class LiveSums:
     def __len__(self) -> int:
         return int(self.sums.network.head.count.sum())
 
-    def solved(self) -> PrototypeClassifier | None:
-        """Return a copy of the classifier with its solution; None without classes."""
+    def solved(self, *, quick: bool) -> PrototypeClassifier | None:
+        """Return a copy of the classifier with its solution; None without classes.
+
+        Args:
+            quick: keep the relative ridge of the last full solution: one factorisation, not nine.
+        """
         if not self.classes:
             return None
-        head = copy.deepcopy(self.sums.network.head)
+        head: Any = copy.deepcopy(self.sums.network.head)
+        chosen = isinstance(head, PooledRidge) and head.relative == "evidence"
+        if chosen and quick:
+            head.relative = self._ridge
         # Scores of any input compute the solution.
         head.logits(torch.zeros(1, head.dim, device=head.count.device))
+        if chosen and head.relative == "evidence":
+            self._ridge = float(head.ridge / balanced_system(head)[0].diagonal().mean())
         return head
 
     def whole(self, most: int | None) -> Sums:

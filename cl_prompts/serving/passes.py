@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor
@@ -31,7 +31,6 @@ class Passes:
         >>> with passes.place():
         ...     passes.submit(torch.ones(3, 2, 2)).result()
         tensor([1., 1., 1.])
-        >>> passes.close()
     """
 
     def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
@@ -40,9 +39,8 @@ class Passes:
         """Forward passes so far."""
         self._places = 0
         self._count = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[Tensor, Future[Tensor]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="passes", daemon=True)
-        self._thread.start()
+        self._queue: queue.SimpleQueue[tuple[Tensor, Future[Tensor]]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="passes", daemon=True).start()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -67,36 +65,24 @@ class Passes:
         self._queue.put((image, future))
         return future
 
-    def close(self) -> None:
-        """Finish waiting images and end the thread."""
-        self._queue.put(None)
-        self._thread.join()
-
     def _work(self) -> None:
-        ended = False
-        while not ended:
+        while True:
             batch = [self._queue.get()]
             until = time.monotonic() + _GATHER
-            while len(batch) < _MOST and batch[-1] is not None:
-                # Alone, a request does not wait for others.
-                rest = until - time.monotonic() if self._places > len(batch) else 0
-                try:
+            with suppress(queue.Empty):
+                while len(batch) < _MOST:
+                    # Alone, a request does not wait for others.
+                    rest = until - time.monotonic() if self._places > len(batch) else 0
                     batch.append(self._queue.get(timeout=max(rest, 0)))
-                except queue.Empty:
-                    break
-            ended = batch[-1] is None
-            self._encode([one for one in batch if one is not None])
+            self._encode(batch)
 
     @torch.no_grad()
     def _encode(self, batch: list[tuple[Tensor, Future[Tensor]]]) -> None:
-        if not batch:
-            return
         self.batches += 1
         try:
             rows = self.encode(torch.stack([image for image, _ in batch]))
+            for (_, future), row in zip(batch, rows, strict=True):
+                future.set_result(row)
         except Exception as error:
             for _, future in batch:
                 future.set_exception(error)
-            return
-        for (_, future), row in zip(batch, rows, strict=True):
-            future.set_result(row)

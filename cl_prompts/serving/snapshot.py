@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained.predicting import UNKNOWN
 from cl_prompts.metrics.confidence import confidence
 
@@ -42,7 +43,7 @@ class Snapshot:
     temperature: float | None
     threshold: float | None
 
-    def predict(self, encoded: Tensor) -> tuple[str, float, float, list[tuple[str, float]]]:
+    def predict(self, encoded: Tensor) -> tuple[str, float, float, list[dict[str, Any]]]:
         """Return label, its probability, confidence and the five best classes of one image.
 
         Args:
@@ -55,13 +56,16 @@ class Snapshot:
         sure = float(confidence(logits)) if len(self.classes) > 1 else 0.0
         scores = (logits.double() / (self.temperature or 1.0)).softmax(dim=1)[0]
         values, places = scores.topk(min(5, len(self.classes)))
-        best = [(self.classes[k], p) for k, p in zip(places.tolist(), values.tolist(), strict=True)]
+        best = [
+            {"label": self.classes[k], "probability": p}
+            for k, p in zip(places.tolist(), values.tolist(), strict=True)
+        ]
         low = self.threshold is not None and sure < self.threshold
-        return (UNKNOWN if low else best[0][0]), best[0][1], sure, best
+        return (UNKNOWN if low else best[0]["label"]), best[0]["probability"], sure, best
 
 
 def refused(error: Exception) -> Exception:
     """Return the error for the client: a full or broken disk has a status of its own."""
     if isinstance(error, sqlite3.Error | OSError):
         return Refused(507, f"the journal cannot be written, nothing was learned: {error}")
-    return error if isinstance(error, InputError | RunError) else RunError(str(error))
+    return error

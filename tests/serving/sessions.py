@@ -77,7 +77,7 @@ class Session:
     def labels(self, n: int = 40) -> list[str]:
         """Predictions of images that nobody labelled."""
         rows = [features(number, self.dim) for number in range(5000, 5000 + n)]
-        return [self.learner.snapshot.predict(row)[3][0][0] for row in rows]
+        return [self.learner.snapshot.predict(row)[3][0]["label"] for row in rows]
 
 
 def close(one: dict[str, Tensor], other: dict[str, Tensor], by: float = 1e-9) -> None:

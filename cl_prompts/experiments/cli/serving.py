@@ -38,6 +38,8 @@ def serve(
     """
     if (model is None) == (new is None):
         raise InputError("give either a model, such as latest, or --new NAME")
+    if host not in ("127.0.0.1", "localhost") and not token:
+        raise InputError(f"{host} is open to other machines: give --token too")
     try:
         from cl_prompts.serving import command
         from cl_prompts.serving.learner import Learner
@@ -45,11 +47,12 @@ def serve(
         if str(error.name).startswith("cl_prompts"):
             raise
         raise InputError(f"serve needs {error.name}: pip install cl-prompts[serve]") from error
-    command.check_address(host, token)
     folder = data_dir or MODELS / f"{new if model is None else model.name}.live"
     base = command.new_model(folder, backbone, weights) if model is None else Model.load(model)
     with closing(Learner(base, folder, keep_images=not no_images)) as learner:
         if export is not None:
-            command.export(learner, export)
+            made = learner.model()
+            made.save(export)
+            print(f"{export}: {made}")
         else:
             command.serve(learner, host, port, token)

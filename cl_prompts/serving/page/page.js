@@ -146,20 +146,12 @@ function drawScores(score) {
   ]);
   $("curve").replaceChildren(...parts, shape("path", { d: `M${score.curve.map(place).join("L")}` }));
   $("curve").toggleAttribute("hidden", score.curve.length < 2);
-  const rows = Object.entries(score.per_class).map(([name, own]) => rowOfTable("td", [name, own.images, percent(own.accuracy)]));
-  $("by-class").replaceChildren(rowOfTable("th", ["class", "labels", "predicted"]), ...rows);
 }
 
 function shape(tag, attributes) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   return made;
-}
-
-function rowOfTable(tag, texts) {
-  const row = make("tr");
-  row.append(...texts.map((text) => make(tag, String(text))));
-  return row;
 }
 
 // ------------------------------------------------------------------------------ input
