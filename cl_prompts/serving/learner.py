@@ -261,11 +261,11 @@ class Learner:
             made = self.journal.prediction(image)
             if made is None:
                 raise Refused(404, f"there is not a prediction {image!r}: send the image")
-            sha256, before, sure, image = made.sha256, made.label, made.confidence, None
+            stored, sha256, before, sure = None, made.sha256, made.label, made.confidence
         elif self.journal.size >= QUOTA:
             raise Refused(507, "the journal has reached its quota of disk: export the model")
         else:
-            sha256, (before, _, sure, _) = image.sha256, now.predict(image.features)
+            stored, sha256, (before, _, sure, _) = image, image.sha256, now.predict(image.features)
         label = checked_label(label, self.live.classes)
         if sha256 in self._older:
             raise Refused(409, "the model learned this image before it was served")
@@ -275,7 +275,7 @@ class Learner:
             )
         known = label in now.classes and len(now.classes) > 1
         scores = (before if now.classes else None, sure if known else None)
-        event = self._commit(Event("learn", sha256, label, None, key, *scores), image=image)
+        event = self._commit(Event("learn", sha256, label, None, key, *scores), image=stored)
         return lambda: self._learned(event, began)
 
     def _undo(self, seq: int, label: str | None) -> Callable[[], Answer]:

@@ -163,7 +163,7 @@ def test_bad_input_gets_a_sentence_and_a_status(client: Client) -> None:
 
 def test_models_without_sums_say_why_they_do_not_learn(tmp_path: Path) -> None:
     model = blank()
-    model.strategy = make("l2p")
+    model.strategy = make("l2p", "si_blurry", n_classes=3)
     model.network = model.strategy.model.eval()
     model.network.seen.fill_(True)
     with served(model, tmp_path) as client:

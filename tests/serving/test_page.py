@@ -56,6 +56,7 @@ def test_images_are_labelled_by_keyboard_alone(browser: Any, address: str, tmp_p
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(address)
+    page.wait_for_selector("#token:focus")
     page.keyboard.type("a-long-token")
     page.keyboard.press("Enter")
     page.wait_for_selector("#drop", state="visible")

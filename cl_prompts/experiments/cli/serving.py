@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained import MODELS
-from cl_prompts.experiments.trained.model import Model
 
 
 def serve(
@@ -41,6 +40,7 @@ def serve(
     if host not in ("127.0.0.1", "localhost") and not token:
         raise InputError(f"{host} is open to other machines: give --token too")
     try:
+        from cl_prompts.experiments.trained.model import Model
         from cl_prompts.serving import command
         from cl_prompts.serving.learner import Learner
     except ModuleNotFoundError as error:
