@@ -10,7 +10,7 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
 from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, TOP, Recipe, kept, running
 from cl_prompts.experiments.recipes.values import as_list, by_name, parsed
-from cl_prompts.strategies import PLUGINS, STRATEGIES
+from cl_prompts.strategies import PLUGINS, STRATEGIES, strategy_class
 from cl_prompts.user_code import label_of
 
 #: usual names of settings that have other names here
@@ -33,11 +33,12 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
         texts: ``key=value``. A key is dotted (``scenario.n_tasks``, ``mvp.lr``,
             ``mvp.head.input``, ``mvp.self_regulation.kind`` of a plugin), or bare where only one
             section has it. Shared settings of strategies are set for each of them. ``dataset=``,
-            ``scenario=`` and ``backbone=`` set the name; ``strategy=`` and ``seed=`` take lists,
-            ``seed=`` also ranges such as ``1-5``. The last of equal keys counts.
+            ``scenario=`` and ``backbone=`` set the name; ``strategy=``, ``seed=`` and ``budget=``
+            take lists, ``seed=`` also ranges such as ``1-5``. The last of equal keys counts.
 
     Raises:
-        InputError: an unknown key or name, or a key that could mean two settings.
+        InputError: an unknown key or name, a key that could mean two settings, or ``online_iter``
+            beside ``budget``.
     """
     settings = []
     for text in texts:
@@ -49,7 +50,9 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
         if not _choose(recipe, key.strip(), parsed(value)):
             settings.append((key.strip(), parsed(value)))
     if recipe["run"] == ["all"]:
-        recipe["run"] = list(recipe["strategies"])
+        recipe["run"] = [name for name in recipe["strategies"] if _runs_under(recipe, name)]
+    if recipe["budget"] is not None and any(key.endswith("online_iter") for key, _ in settings):
+        raise InputError("budget replaces online_iter: leave one of them out")
     if not settings:
         return
     keys = _keys(recipe, [key for key, _ in settings])
@@ -75,6 +78,13 @@ def _choose(recipe: Recipe, key: str, value: object) -> bool:
     else:
         return False
     return True
+
+
+def _runs_under(recipe: Recipe, strategy: str) -> bool:
+    """Whether a strategy fits the budget of a recipe, for ``strategy=all``."""
+    if recipe["budget"] is None:
+        return True
+    return not strategy_class(strategy.partition("@")[0]).whole_stream
 
 
 def _keys(recipe: Recipe, typed: Sequence[str]) -> dict[str, list[Place]]:

@@ -27,6 +27,7 @@ TOP: Recipe = {
     "seeds": [1],
     "stream_seed": None,
     "orders": None,
+    "budget": None,
     "device": "auto",
     "num_workers": None,
     "checkpoint_every": None,

@@ -38,6 +38,8 @@ from cl_prompts.experiments.recipes.values import Arguments
 from cl_prompts.user_code import Trust, check_trust, is_dotted, labels_of
 
 SEEDS = ("seed", "stream_seed", "order")
+#: the option of a strategy that ``budget=`` sets; all rows of a table share it
+BUDGET = "options.plugins.budget.passes"
 _AROUND = ("device", "num_workers", "checkpoint_every", "tracker")
 
 
@@ -185,7 +187,8 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
         overrides: ``key=value`` texts, see
             :func:`~cl_prompts.experiments.recipes.overrides.override`. ``strategy=`` chooses
             among all strategies, also those that the recipe does not name. ``seed=`` takes ranges
-            such as ``1-5``.
+            such as ``1-5``. ``budget=0.5,1`` adds the plugin ``budget`` to each strategy, without
+            the recipe's ``online_iter``.
 
     Raises:
         InputError: an unknown recipe or key, or a value of the wrong type.
@@ -210,13 +213,22 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
     held = {key: recipe[key] for key in _AROUND}
     held |= {section: recipe.get(section) or {} for section in SECTIONS}
-    accepted = {key for name in strategies for key in parameters("strategy", name)}
+    accepted_by = {name: parameters("strategy", name) for name in strategies}
+    accepted = {key for own in accepted_by.values() for key in own}
     runs = []
-    for strategy, seed, order in itertools.product(
-        strategies, values.as_seeds("seed", recipe["seeds"]), values.as_orders(recipe["orders"])
+    for strategy, budget, seed, order in itertools.product(
+        strategies,
+        values.as_budgets(recipe["budget"]),
+        values.as_seeds("seed", recipe["seeds"]),
+        values.as_orders(recipe["orders"]),
     ):
         stream = seed if recipe["stream_seed"] is None else recipe["stream_seed"]
         options = _given(recipe, strategy, accepted)
+        if budget is not None:
+            plugins = values.by_name("plugins", options.get("plugins"))
+            options["plugins"] = {**plugins, "budget": {"passes": budget}}
+            # The budget replaces it; strategies may have another default.
+            options |= {"online_iter": 1} if "online_iter" in accepted_by[strategy] else {}
         run = RunConfig(name, strategy, seed, stream, **held, options=options, order=order)
         if order:
             if run.scenario.get("class_order") is not None:
@@ -281,7 +293,8 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
         texts = [names[run.strategy]]
         for key, value in held_settings(run).items():
             if len(met[run.strategy, key]) > 1 and key not in ends:
-                name = key.removeprefix("options.").removesuffix(".name")
+                name = "budget" if key == BUDGET else key
+                name = name.removeprefix("options.").removesuffix(".name")
                 texts.append(f"{name}={values.written(value)}")
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
         order = f", {run.order}" if run.order else ""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import yaml
 from annotated_types import Ge, Le
 
-from cl_prompts.checks import fits, shown
+from cl_prompts.checks import Positive, fits, shown
 from cl_prompts.errors import InputError
 
 #: settings by name; their owner declares the types
@@ -153,6 +153,19 @@ def as_orders(value: object) -> list[str]:
                 " such as orders=random:5,easy,hard"
             )
     return list(found)
+
+
+def as_budgets(value: object) -> list[float | None]:
+    """Read budgets of training compute such as ``0.5,1,2``; None: no budget.
+
+    >>> as_budgets("0.5,1"), as_budgets(None)
+    ([0.5, 1.0], [None])
+
+    Raises:
+        InputError: a value that is not a positive number.
+    """
+    parts = as_list(value)
+    return [None if part is None else float(fits("budget", part, Positive)) for part in parts]
 
 
 def plain(value: Any) -> Any:

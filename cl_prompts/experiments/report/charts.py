@@ -13,9 +13,10 @@ from markupsafe import Markup
 from cl_prompts.experiments.figures import maps
 from cl_prompts.experiments.figures.curves import curve_chart
 from cl_prompts.experiments.figures.style import Chart, spec
-from cl_prompts.experiments.results import history
+from cl_prompts.experiments.results import costs, history
 from cl_prompts.experiments.results.aggregates import Band, curves_of, difference_band, mean_band
 from cl_prompts.experiments.results.groups import Group
+from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, METRICS
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Fields = dict[str, Any]
@@ -77,6 +78,31 @@ class Charts:
             chart = curve_chart(gaps, self.rows, xlabel=xlabel, ylabel=ylabel, differences=True)
             caption = "Mean difference at the same seed. Bands: its 95 % interval at each point."
             found.append(self._add(chart, f"{title}, differences", caption))
+        return found
+
+    def costs(self, groups: Sequence[Group]) -> list[tuple[str, list[Fields]]]:
+        """Draw scores against compute and bytes, where groups differ in their budget alone; with
+        what the first chart says in words."""
+        found = []
+        for alike in costs.budgets_of(groups):
+            parts = [*alike.values()]
+            first, last = METRICS[parts[0].multi_label][:2]
+            pairs = ((first, COMPUTE), (last, COMPUTE), (last, BYTES))
+            drawn = []
+            for score, cost in pairs:
+                bands = costs.against(cost, score, parts)
+                if not bands:
+                    continue
+                title = f"{parts[0].runs[0].summary['recipe']}: {score.name} against {cost.title}"
+                front = costs.front(bands)
+                ylabel = f"{score.name} (%)"
+                chart = curve_chart(
+                    bands, self.rows, xlabel=cost.title, ylabel=ylabel, marked=front
+                )
+                caption = f"{title}. Rings: the Pareto front. Bands: ± one standard deviation."
+                drawn.append(self._add(chart, title, caption))
+            words = costs.in_words(alike, first, costs.against(COMPUTE, first, parts))
+            found.append((words, drawn))
         return found
 
     def streams(self, group: Group) -> list[Fields]:

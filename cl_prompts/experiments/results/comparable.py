@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cl_prompts.checks import doubled
+from cl_prompts.experiments.recipes.run_config import BUDGET
 from cl_prompts.experiments.recipes.values import BY_NAME, written
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
@@ -66,7 +67,9 @@ def options_of(run: RunRecord) -> dict[str, str]:
 
 def _settings(run: RunRecord, *, of_strategy: bool) -> dict[str, Any]:
     """Settings of the strategy, or all others, with hashes of the files and code that they name."""
-    settings = run.identity["settings"]
+    settings = {
+        "budget" if key == BUDGET else key: value for key, value in run.identity["settings"].items()
+    }
     digests = run.identity["files"].items()
     files = {f"{key} (content)": digest[:_SHOWN] for key, digest in digests}
     found = {

@@ -136,19 +136,23 @@ class Run:
         }
 
     def _memory(self) -> dict[str, int]:
-        """Count the stored samples, and the stored numbers that are not trained parameters."""
+        """Count the stored samples, the stored numbers that are not trained parameters, and the
+        bytes of all: numbers, the optimizer's own, and samples as uint8 images of the ViT's size.
+        """
         strategy: Any = self.strategy
-        ours = (self.anytime, self.sample)
-        plugins = [p for p in with_state(strategy.plugins) if p not in ours]
-        stored = _numbers_in(
-            [
-                strategy.model.learned_state(),
-                strategy.state.state_dict(),
-                strategy.buffer.state_dict(),
-                [plugin.state_dict() for plugin in plugins],
-            ]
-        )
-        return {"samples": len(strategy.buffer), "numbers": stored - strategy.model.n_learned}
+        ours = (self.anytime, self.sample, strategy.budget)
+        stored = [
+            strategy.model.learned_state(),
+            strategy.state.state_dict(),
+            strategy.buffer.state_dict(),
+            [plugin.state_dict() for plugin in with_state(strategy.plugins) if plugin not in ours],
+        ]
+        samples, model = len(strategy.buffer), strategy.model
+        numbers = sum(part.numel() for part in _floats_in(stored)) - model.n_learned
+        floats = _floats_in([*stored, strategy.optimizer.state_dict()["state"]])
+        images = samples * 3 * model.backbone.image_size**2
+        total = images + sum(part.nbytes for part in floats)
+        return {"samples": samples, "numbers": numbers, "bytes": total}
 
     def _domains(self) -> dict[str, Any]:
         """Return the domains in task order and their final accuracies; empty without domains."""
@@ -181,8 +185,10 @@ class Run:
         }
 
 
-def _numbers_in(state: Any) -> int:
+def _floats_in(state: Any) -> list[Tensor]:
+    """Floating-point tensors of a state."""
     if isinstance(state, Tensor):
-        return state.numel() if state.is_floating_point() else 0
+        return [state] if state.is_floating_point() else []
     parts = state.values() if isinstance(state, dict) else state
-    return sum(map(_numbers_in, parts)) if isinstance(state, dict | list | tuple) else 0
+    nested = isinstance(state, dict | list | tuple)
+    return [found for part in parts for found in _floats_in(part)] if nested else []
