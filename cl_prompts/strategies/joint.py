@@ -1,4 +1,4 @@
-"""Joint: the upper bound, all data at once, i.i.d., several epochs."""
+"""Joint training: all data at once, several epochs; the upper bound of fine-tuning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joint probe: a linear head on frozen features, all data at once, i.i.d., several epochs."""
+"""Joint probe: a linear head on frozen features, trained on all data at once."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ HOSTILE = (
 
 
 def page_of(root: Path, name: str) -> Page:
-    """Report of runs in which everything that somebody may name has a name."""
+    """Report of runs with user-defined names everywhere."""
     about = {
         "class_names": [f"{name} {number}" for number in range(10)],
         "dataset": name,
