@@ -13,8 +13,7 @@ from cl_prompts.strategies.base.head_training import HeadStrategy
 class Joint(HeadStrategy):
     """The i.i.d. upper bound: all experiences at once, shuffled, for several epochs.
 
-    ``train`` takes the whole stream. With ``backbone_lr=0`` it is the upper bound of a linear
-    probe.
+    ``train`` takes the whole stream. With ``backbone_lr=0`` it trains only the head.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
