@@ -1,4 +1,4 @@
-"""DER++: replay with the logits that were stored with each sample (NeurIPS 2020)."""
+"""DER++: replay with the logits stored with each sample (NeurIPS 2020)."""
 
 from __future__ import annotations
 

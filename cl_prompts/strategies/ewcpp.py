@@ -1,4 +1,4 @@
-"""EWC++: replay, and a penalty on moving important parameters (ECCV 2018)."""
+"""EWC++: replay and a penalty on changes of important parameters (ECCV 2018)."""
 
 from __future__ import annotations
 

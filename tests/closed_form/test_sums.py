@@ -1,4 +1,4 @@
-"""Sums over samples: any division, order and removal gives the state of one run over all."""
+"""Sums over samples do not depend on division and order; removal is exact."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def linked(root: Path) -> None:
 
 
 def same_link(root: Path) -> None:
-    """A training image that stands twice by a symbolic link."""
+    """A training image listed twice by a symbolic link."""
     os.symlink(root / "train" / "ant" / "1.png", root / "train" / "ant" / "z.png")
 
 

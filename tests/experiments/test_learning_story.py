@@ -1,4 +1,4 @@
-"""The story of docs/guides/learning_on.md, told by its own commands."""
+"""The commands of docs/guides/learning_on.md print what the page shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was learned can be saved, and loaded into a strategy of the same construction alone."""
+"""Learned state can be saved, and loaded only into a strategy built alike."""
 
 from __future__ import annotations
 

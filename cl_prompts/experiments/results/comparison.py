@@ -168,7 +168,7 @@ def notes_of(group: Group) -> list[str]:
     notes += environment_notes(group.runs)
     if group.bounds and seeds:
         shown = all_of(group.bounds)
-        notes.append(f"{shown}: an upper bound trained on all data at once, never bold.")
+        notes.append(f"{shown}: trained on all data at once, never bold.")
     free = [
         row for row, runs in group.rows.items() if all(r.summary.get("order_free") for r in runs)
     ]

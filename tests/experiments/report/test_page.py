@@ -78,7 +78,7 @@ def test_page_says_what_was_run_and_how_to_repeat_it(read: Page) -> None:
         "A_AUC against fine_tuning: ",
         "Data set digits , scenario si_blurry : 10 classes in 5 tasks. Backbone tiny",
         "linear_probe 1, 2; mvp 1, 2.",
-        "joint: an upper bound trained on all data at once",
+        "joint: trained on all data at once",
         "1,290 numbers, 27,000 trained",
         "Paired differences to fine_tuning",
         "cl-prompts run digits seeds=1,2,3",
@@ -150,7 +150,7 @@ HOSTILE = (
 
 
 def page_of(root: Path, name: str) -> Page:
-    """Report of runs in which everything that somebody may name has a name."""
+    """Report of runs with user-defined names everywhere."""
     about = {
         "class_names": [f"{name} {number}" for number in range(10)],
         "dataset": name,

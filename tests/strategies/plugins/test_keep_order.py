@@ -1,4 +1,4 @@
-"""A blurry stream is not shuffled by a strategy that does not know of order."""
+"""KeepOrder refuses to shuffle a blurry stream."""
 
 from __future__ import annotations
 
