@@ -192,6 +192,7 @@ def sweep(
     trials: Annotated[int, Ge(1), Le(10_000)] | None = None,
     objective: str | None = None,
     search_seed: str | None = None,
+    on: str | None = None,
     trust_code: bool = False,
     out: Path = Path("runs"),
     command_line: str = "",
@@ -209,6 +210,8 @@ def sweep(
         trials: number of settings to try in a search (default: 20).
         objective: number of summary.json that a search optimises (default: a_auc).
         search_seed: of the runs of a search, which are not reported (default: 1000).
+        on: what a search scores: halves (one half of the classes; the other one is reported), or a
+            recipe with another data set.
     """
     from cl_prompts.experiments.sweeps.grid import grid
     from cl_prompts.experiments.sweeps.search import Search, SearchOptions
@@ -216,13 +219,13 @@ def sweep(
     check_recipe_code(recipe, settings, trust_code)
     how = Launching(launcher, jobs, cpus, gpus)
     where: Any = {"out": out, "console": outcomes.console_of(), "how": how, "command": command_line}
-    if sampler is None and (trials, objective, search_seed) != (None, None, None):
+    if sampler is None and (trials, objective, search_seed, on) != (None,) * 4:
         raise InputError(
-            "--trials, --objective and --search-seed are for a search: add --sampler tpe"
+            "--trials, --objective, --search-seed and --on are for a search: add --sampler tpe"
         )
     if sampler is not None:
         seeds = as_seeds("--search-seed", search_seed or "1000")
-        options = SearchOptions(sampler, trials or 20, objective or "a_auc", tuple(seeds))
+        options = SearchOptions(sampler, trials or 20, objective or "a_auc", tuple(seeds), on)
         search = Search(recipe, settings, options, **where)
         search.execute()
         search.conclude()

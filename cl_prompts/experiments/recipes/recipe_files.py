@@ -32,6 +32,7 @@ TOP: Recipe = {
     "num_workers": None,
     "checkpoint_every": None,
     "tracker": None,
+    "tuned_on": None,
 }
 _KNOWN = (*SECTIONS, "training", "strategies", "run", "extends", *TOP)
 

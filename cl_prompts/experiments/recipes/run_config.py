@@ -40,7 +40,7 @@ from cl_prompts.user_code import Trust, check_trust, is_dotted, labels_of
 SEEDS = ("seed", "stream_seed", "order")
 #: the option of a strategy that ``budget=`` sets; all rows of a table share it
 BUDGET = "options.plugins.budget.passes"
-_AROUND = ("device", "num_workers", "checkpoint_every", "tracker")
+_AROUND = ("device", "num_workers", "checkpoint_every", "tracker", "tuned_on")
 
 
 @dataclass
@@ -76,6 +76,7 @@ class RunConfig:
         checkpoint_every: stream samples between checkpoints; None: as often as takes at most 2 % of
             the time.
         tracker: logger beside TensorBoard, "wandb" or a dotted name; None for none.
+        tuned_on: what a search for its settings scored, with trials and cost; None without one.
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
@@ -92,6 +93,7 @@ class RunConfig:
     num_workers: Annotated[int, Ge(0), Le(256)] | None
     checkpoint_every: Count | None = None
     tracker: str | None = None
+    tuned_on: str | None = None
     dataset: Arguments = field(default_factory=dict)
     scenario: Arguments = field(default_factory=dict)
     backbone: Arguments = field(default_factory=dict)

@@ -165,6 +165,9 @@ def notes_of(group: Group) -> list[str]:
         notes.append("A row with one seed is not tested, and is never bold.")
     if group.replaced:
         notes.append(f"Older runs of the same settings and seed do not count: {group.replaced}.")
+    for row, runs in group.rows.items():
+        tuned = dict.fromkeys(run.config.get("tuned_on") for run in runs)
+        notes += [f"Settings of {row} were tuned on {text}." for text in tuned if text]
     notes += environment_notes(group.runs)
     if group.bounds and seeds:
         shown = all_of(group.bounds)
