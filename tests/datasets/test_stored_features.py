@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.stored_features import StoredFeatures
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import build_run
@@ -96,10 +95,3 @@ def test_what_needs_images(
     root = write_features(tmp_path)
     assert main([*command, "dataset=features", f"dataset.root={root}"]) == 2
     assert sentence in capsys.readouterr().err
-
-
-def test_labels_are_class_ids(tmp_path: Path) -> None:
-    root = write_features(tmp_path)
-    save_piece(root / "test" / "0.safetensors", [0, 1.7, 0])
-    with pytest.raises(InputError, match="store class ids, or zeros and ones"):
-        load_dataset("features", root=root)
