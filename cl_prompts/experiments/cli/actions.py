@@ -189,9 +189,9 @@ def sweep(
     cpus: Annotated[int, Ge(1), Le(1024)] | None = None,
     gpus: Annotated[float, Ge(0), Le(64)] | None = None,
     sampler: Literal["tpe", "random"] | None = None,
-    trials: Annotated[int, Ge(1), Le(10_000)] | None = None,
-    objective: str | None = None,
-    search_seed: str | None = None,
+    trials: Annotated[int, Ge(1), Le(10_000)] = 20,
+    objective: str = "a_auc",
+    search_seed: str = "1000",
     trust_code: bool = False,
     out: Path = Path("runs"),
     command_line: str = "",
@@ -216,13 +216,9 @@ def sweep(
     check_recipe_code(recipe, settings, trust_code)
     how = Launching(launcher, jobs, cpus, gpus)
     where: Any = {"out": out, "console": outcomes.console_of(), "how": how, "command": command_line}
-    if sampler is None and (trials, objective, search_seed) != (None, None, None):
-        raise InputError(
-            "--trials, --objective and --search-seed are for a search: add --sampler tpe"
-        )
     if sampler is not None:
-        seeds = as_seeds("--search-seed", search_seed or "1000")
-        options = SearchOptions(sampler, trials or 20, objective or "a_auc", tuple(seeds))
+        seeds = as_seeds("--search-seed", search_seed)
+        options = SearchOptions(sampler, trials, objective, tuple(seeds))
         search = Search(recipe, settings, options, **where)
         search.execute()
         search.conclude()

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         stop = error if isinstance(error, Interrupted) else Interrupted(str(error))
-        return _said(str(stop), stop.exit_code)
+        return _said(str(stop), 128 + stop.number)
     except BrokenPipeError:
         # The reader, such as head, has enough: nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -117,16 +117,6 @@ def check_place(path: Path) -> None:
         raise InputError(f"folder {path.parent} is missing or read-only: choose another --out")
 
 
-def write_new(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a new file as :func:`replace` does.
-
-    Raises:
-        InputError: the file exists.
-    """
-    check_place(path)
-    replace(path, parts)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file in one step."""
     replace(path, [json_text(value).encode()])

@@ -81,11 +81,6 @@ class RunRecord:
         return (*seeds, self.order) if self.order else seeds
 
 
-def begun_at(environment: Mapping[str, Any]) -> str:
-    """Return the local time when a run started; empty if it is unknown."""
-    return str(environment.get("time", ""))
-
-
 def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
     """Return all runs in ``paths``, each once, in the order of the paths; runs below one path are
     sorted by recipe, strategy, seed and folder.
