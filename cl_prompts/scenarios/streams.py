@@ -95,7 +95,7 @@ class MultiHotTargets(DataAttribute):
         part.annotated = self.annotated
         return part
 
-    def concat(self, other: MultiHotTargets) -> MultiHotTargets:  # type: ignore[override]
+    def concat(self, other: MultiHotTargets) -> MultiHotTargets:
         """Append other targets; each part keeps its mask."""
         alike = np.array_equal(self.mask, other.mask)
         data = np.concatenate([self.data, other.data])

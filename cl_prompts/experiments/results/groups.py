@@ -165,7 +165,7 @@ def _rows(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[str, list
     """Runs of each row sorted by seeds; of equal seeds the newest run."""
     labels = _labels(runs, names)
     rows: dict[str, dict[Draw, RunRecord]] = {label: {} for label in labels.values()}
-    for run in sorted(runs, key=lambda run: (run.environment["time"], run.folder.name)):
+    for run in sorted(runs, key=lambda run: (run.environment.get("time", ""), run.folder.name)):
         rows[labels[run.folder]][run.draw] = run
     return {label: [row[seed] for seed in sorted(row)] for label, row in rows.items()}
 

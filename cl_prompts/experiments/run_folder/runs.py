@@ -75,7 +75,7 @@ class RunRecord:
         return str(self.config.get("order") or "")
 
     @property
-    def draw(self) -> tuple[Any, ...]:
+    def draw(self) -> tuple[int | str, ...]:
         """Key that pairs runs of different methods: seed, stream seed and class order."""
         seeds = (self.summary["seed"], self.summary["stream_seed"])
         return (*seeds, self.order) if self.order else seeds

@@ -133,7 +133,7 @@ class Run:
 
     def _memory(self) -> dict[str, int]:
         """Count the stored samples, and the stored numbers that are not trained parameters."""
-        strategy: Any = self.strategy
+        strategy = self.strategy
         ours = (self.anytime, self.sample)
         plugins = [p for p in with_state(strategy.plugins) if p not in ours]
         stored = _numbers_in(
