@@ -49,8 +49,7 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
         [[0, 1], [2, 3]]
 
     Returns:
-        a function of ``train``, ``test`` and the parameters of ``split_function`` by name. It
-        raises ``InputError`` for an unknown parameter.
+        a function of ``train``, ``test`` and the parameters of ``split_function`` by name.
     """
     scenario = Scenario.of(split_function)
 

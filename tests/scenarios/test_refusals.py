@@ -10,7 +10,6 @@ import numpy as np
 
 from cl_prompts import scenarios
 from cl_prompts.scenarios import (
-    SCENARIOS,
     MultiLabelSplit,
     Scenario,
     benchmark_from_split,
@@ -64,7 +63,6 @@ NAMES = [
 def made_otherwise() -> dict[str, Callable[[], object]]:
     """Benchmarks and scenarios that do not fit their data."""
     split = mlcil_split(MULTI[0].targets, protocol="B4-C2")
-    halves = Scenario.of(test_registry.halves)
     labels = test_registry.LABELS
     return {
         "no targets": lambda: scenarios.si_blurry_benchmark(list(range(5)), SINGLE[1]),
@@ -74,8 +72,6 @@ def made_otherwise() -> dict[str, Callable[[], object]]:
             SINGLE[0], Pictures(np.array([0, 1, 2, 11]))
         ),
         "fewer classes": lambda: scenarios.si_blurry_benchmark(SINGLE[0], Pictures(np.arange(5))),
-        "unknown parameter": lambda: halves.make(labels, seed=1, shufle=True),
-        "own parameter": lambda: SCENARIOS["domain_incremental"].make(labels, None, domains=None),
         "list": lambda: Scenario.of(test_registry.returns_lists).make(labels),
         "gap": lambda: si_blurry_split([0, 2], n_tasks=1),
         "no zeros and ones": lambda: mlcil_split([[0, 1], [2, 0]], protocol="B0-C1"),
