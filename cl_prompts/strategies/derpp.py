@@ -12,8 +12,6 @@ from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.base.stream import Batch
 
-ALIASES = ("der++", "der")
-
 
 class DERpp(HeadStrategy):
     """Dark experience replay ++ (Buzzega et al., NeurIPS 2020, arXiv 2004.07211).

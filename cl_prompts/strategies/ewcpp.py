@@ -6,8 +6,6 @@ from cl_prompts.checks import Count, Size
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.plugins.ewc import EWC
 
-ALIASES = ("ewc++", "ewc")
-
 
 class EWCPlusPlus(HeadStrategy):
     """EWC++ (Chaudhry et al., ECCV 2018) with experience replay, as in the Si-Blurry code.

@@ -100,11 +100,6 @@ def console_of() -> Console:
     return Console(emoji=False, width=None if has_width else 140)
 
 
-def note(text: str) -> None:
-    """Print a line apart from the output."""
-    print(text, file=sys.stderr)
-
-
 def check_out(out: Path | None) -> None:
     """Refuse a file that exists, before its content is computed."""
     if out is not None:
@@ -112,11 +107,11 @@ def check_out(out: Path | None) -> None:
 
 
 def print_or_write(text: str, out: Path | None) -> None:
-    """Print a text, or write it to a new file."""
+    """Print a text, or write it to a file."""
     if out is None:
         print(text)
     else:
-        files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
+        files.replace(out, [f"{text}\n".encode(errors="backslashreplace")])
 
 
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
@@ -187,12 +182,3 @@ def table(
         texts = [getattr(cell, "text", cell) for cell in row]
         table.add_row(*map(Text, texts, styles))
     return table
-
-
-def before_after_table(folder: Path) -> Table:
-    """Return the scores of a continual run, before and after it."""
-    from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after
-    from cl_prompts.experiments.run_folder.runs import collect
-
-    (run,) = collect([folder])
-    return table(BEFORE_AFTER, [row.texts for row in before_after(run)], right=BEFORE_AFTER[1:])

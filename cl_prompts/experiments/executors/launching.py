@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import RunError
 from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.user_code import extra
 
@@ -54,12 +54,6 @@ class Launching:
     jobs: int | None = None
     cpus: int | None = None
     gpus: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind == "local" and (self.cpus, self.gpus) != (None, None):
-            raise InputError("--cpus and --gpus are for --launcher ray or slurm")
-        if self.kind == "slurm" and not float(self.gpus or 0).is_integer():
-            raise InputError(f"--gpus is {self.gpus:g}: it must be a whole number here")
 
     def gpus_on(self, device: str, *, there: bool) -> float:
         """Return the GPUs of each run; ``there`` says whether "auto" finds one."""
@@ -142,7 +136,7 @@ class Processes:
             initargs=(self._theirs, self._threads),
         )
 
-    def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
+    def submit(self, function: Callable[..., None], /, *arguments: object) -> Future[None]:
         """Submit a function to the pool; a broken pool gives a future with its error."""
         try:
             return self._pool.submit(function, *arguments)
@@ -214,9 +208,9 @@ class RayTasks:
             max_retries=RESUBMISSIONS,
             max_calls=1,  # a fresh process for each run
         )(_as_task)
-        self._tasks: dict[Any, Any] = {}
+        self._tasks: dict[Future[None], Any] = {}
 
-    def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
+    def submit(self, function: Callable[..., None], /, *arguments: object) -> Future[None]:
         """Submit a function to Ray."""
         task = self._task.remote(os.getcwd(), function, *arguments, self._threads)
         future: Future[None] = task.future()
@@ -233,7 +227,7 @@ class RayTasks:
         self._ray.shutdown()
 
 
-def _as_task(home: str, function: Callable[..., None], *arguments: Any) -> None:
+def _as_task(home: str, function: Callable[..., None], *arguments: object) -> None:
     os.chdir(home)
     # Ray stops tasks by SIGINT, which background processes of a shell ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -274,7 +268,7 @@ class SlurmJobs:
             timeout_min=_MINUTES,
         )
 
-    def submit(self, function: Callable[..., None], /, *arguments: Any) -> Any:
+    def submit(self, function: Callable[..., None], /, *arguments: object) -> Any:
         """Submit a job."""
         try:
             return self._executor.submit(function, *arguments, self._threads)

@@ -21,7 +21,7 @@ from cl_prompts.catalog import catalog
 from cl_prompts.checks import fits
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, plain
-from cl_prompts.strategies import PLUGINS, canonical_name, plugin_class, strategy_class
+from cl_prompts.strategies import PLUGINS, plugin_class, strategy_class
 from cl_prompts.user_code import is_dotted, keywords
 
 
@@ -150,7 +150,7 @@ def parameters(kind: str, name: str = "") -> Parameters:
         InputError: an unknown name.
     """
     if kind == "strategy":
-        name = canonical_name(name).partition("@")[0]
+        name = name.partition("@")[0]
     if kind in CODE and is_dotted(name):
         return _of_code(kind, name)
     entry = entry_of(kind, name) if kind in LISTS else {"settings": catalog()[kind]}

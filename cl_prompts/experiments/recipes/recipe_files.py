@@ -13,7 +13,7 @@ from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import CODE, LISTS, NESTED, parameters
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, yaml_of
-from cl_prompts.strategies import canonical_name
+from cl_prompts.strategies import STRATEGIES
 from cl_prompts.user_code import check_trust, is_dotted
 
 _HERE = Path(__file__).parent
@@ -129,7 +129,7 @@ def _files(name: str) -> list[Recipe]:
 
 
 def _sections(name: str) -> Recipe:
-    """Sections of one file, each a mapping; strategies by their canonical names."""
+    """Sections of one file, each a mapping; strategies by name."""
     try:
         recipe = yaml_of(recipe_text(name))
     except yaml.YAMLError as error:
@@ -148,7 +148,7 @@ def _sections(name: str) -> Recipe:
     if "strategies" in recipe:
         given = by_name(f"section 'strategies' of recipe {name}", recipe["strategies"])
         recipe["strategies"] = {
-            canonical_name(strategy): _settings(f"strategy {strategy} of recipe {name}", own)
+            _checked(strategy): _settings(f"strategy {strategy} of recipe {name}", own)
             for strategy, own in given.items()
         }
         recipe.setdefault("run", list(recipe["strategies"]))
@@ -168,7 +168,7 @@ def _settings(what: str, value: object) -> Arguments:
 
 
 def running(key: str, value: object) -> list[str]:
-    """Return the canonical names of strategies to run; ``["all"]`` stands for all with settings.
+    """Return the names of strategies to run; ``["all"]`` stands for all with settings.
 
     Raises:
         InputError: no name, or an unknown strategy.
@@ -178,7 +178,20 @@ def running(key: str, value: object) -> list[str]:
         raise InputError(f"{key} is {shown(value)}: give a name, or several as a,b")
     if names == ["all"]:
         return names
-    return list(dict.fromkeys(map(canonical_name, names)))
+    return list(dict.fromkeys(map(_checked, names)))
+
+
+def _checked(name: str) -> str:
+    """Return the name of a strategy, perhaps with a variant: ``NAME@VARIANT``."""
+    base, at, variant = name.partition("@")
+    if at and (":" in variant or not is_one_name(variant)):
+        raise InputError(
+            f"strategy {shown(name)} has no usable variant: write one name after the @, without"
+            " colons and folders"
+        )
+    if ":" not in base and base not in STRATEGIES:
+        raise unknown("strategy", base, STRATEGIES)
+    return name
 
 
 def kept(section: str, settings: Arguments, name: str) -> Arguments:

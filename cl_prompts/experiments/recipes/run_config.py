@@ -138,25 +138,6 @@ class RunConfig:
         check_trust(settings.imported(), trust_code)
         return settings.checked()
 
-    @classmethod
-    def of_folder(cls, text: str, *, trust_code: Trust = False) -> RunConfig:
-        """Read ``config.yaml`` of a run folder or plan, without downloads.
-
-        Args:
-            text: its content, possibly of another user.
-            trust_code: dotted names that may be imported.
-
-        Raises:
-            InputError: as :meth:`from_yaml`, or weights that are not on this machine.
-        """
-        from cl_prompts.backbones.weights import check_at_hand  # loads PyTorch
-
-        settings = cls.from_yaml(text, trust_code=trust_code)
-        if settings.dataset.get("download"):
-            settings.dataset["download"] = False
-        check_at_hand(settings.backbone["name"], settings.backbone["weights"])
-        return settings
-
     def checked(self) -> RunConfig:
         """Return the same settings, validated as those of a recipe.
 

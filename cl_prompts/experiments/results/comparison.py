@@ -9,13 +9,13 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, Seeded
 from cl_prompts.experiments.results.comparable import environment_notes
 from cl_prompts.experiments.results.groups import Group, groups
-from cl_prompts.experiments.results.metrics import Metric, memory_text
+from cl_prompts.experiments.results.metrics import Best, Metric, memory_text
 from cl_prompts.experiments.run_folder.runs import collect
 
 #: metrics compared by default, where runs have them
@@ -34,7 +34,7 @@ _ORDERS = (
     "Worst / mean / best over class orders, in percent, of means over seeds. In other tables each"
     ' order of a seed counts as one of the "seeds".'
 )
-_ARROWS: Mapping[Any, str] = {None: "", max: " ↑", min: " ↓"}
+_ARROWS: Mapping[Best | None, str] = {None: "", max: " ↑", min: " ↓"}
 
 
 class Table(NamedTuple):

@@ -14,7 +14,7 @@ from cl_prompts.experiments.recipes.values import written
 from cl_prompts.experiments.results.aggregates import Aggregate, Draw, aggregates_of
 from cl_prompts.experiments.results.comparable import Conditions, differing, options_of, tables
 from cl_prompts.experiments.results.metrics import BY_NAME, COSTS, METRICS, Metric, score
-from cl_prompts.experiments.run_folder.runs import RunRecord, begun_at
+from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.user_code import labels_of
 
 _MAX_WORDS = 4  # settings named in a title
@@ -165,7 +165,7 @@ def _rows(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[str, list
     """Runs of each row sorted by seeds; of equal seeds the newest run."""
     labels = _labels(runs, names)
     rows: dict[str, dict[Draw, RunRecord]] = {label: {} for label in labels.values()}
-    for run in sorted(runs, key=lambda run: (begun_at(run.environment), run.folder.name)):
+    for run in sorted(runs, key=lambda run: (run.environment.get("time", ""), run.folder.name)):
         rows[labels[run.folder]][run.draw] = run
     return {label: [row[seed] for seed in sorted(row)] for label, row in rows.items()}
 

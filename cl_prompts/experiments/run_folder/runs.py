@@ -75,15 +75,10 @@ class RunRecord:
         return str(self.config.get("order") or "")
 
     @property
-    def draw(self) -> tuple[Any, ...]:
+    def draw(self) -> tuple[int | str, ...]:
         """Key that pairs runs of different methods: seed, stream seed and class order."""
         seeds = (self.summary["seed"], self.summary["stream_seed"])
         return (*seeds, self.order) if self.order else seeds
-
-
-def begun_at(environment: Mapping[str, Any]) -> str:
-    """Return the local time when a run started; empty if it is unknown."""
-    return str(environment.get("time", ""))
 
 
 def collect(paths: Iterable[Path | str]) -> list[RunRecord]:

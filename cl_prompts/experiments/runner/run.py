@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from avalanche.benchmarks import CLScenario
 from torch import Tensor
 
 from cl_prompts.backbones.catalog import EMBEDDED
@@ -12,7 +13,7 @@ from cl_prompts.backbones.devices import peak_memory, pick_device
 from cl_prompts.closed_form.sums import order_matters
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.metrics.continual import without_course
+from cl_prompts.scenarios.split import BaseSplit
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.base.state import with_state
@@ -49,18 +50,13 @@ class Run:
 
     settings: RunConfig
     data: DataSet
-    split: Any
-    benchmark: Any
+    split: BaseSplit
+    benchmark: CLScenario
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
     sample: FeatureSample | None
     first: tuple[int, ...]
     announced: bool
-
-    def results(self) -> dict[str, float | None]:
-        """Return the final numbers; None for the curve of a strategy that sees the whole stream."""
-        results = self.anytime.results
-        return without_course(results) if self.strategy.whole_stream else results
 
     def warnings(self) -> list[str]:
         """Return a sentence for each valid setting that has no effect on this stream."""
@@ -99,7 +95,7 @@ class Run:
             # Scores of sums do not depend on the order of the stream.
             "order_free": once and order_matters(strategy.model.head) is None,
             "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
-            "results": self.results(),
+            "results": self.anytime.results,
             **self._domains(),
             "own_scores": self.anytime.own_scores,
             "trainable_parameters": strategy.model.n_learned,
@@ -139,7 +135,7 @@ class Run:
         """Count the stored samples, the stored numbers that are not trained parameters, and the
         bytes of all: numbers, the optimizer's own, and samples as uint8 images of the ViT's size.
         """
-        strategy: Any = self.strategy
+        strategy = self.strategy
         ours = (self.anytime, self.sample, strategy.budget)
         stored = [
             strategy.model.learned_state(),

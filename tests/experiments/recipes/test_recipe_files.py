@@ -71,13 +71,6 @@ def test_an_own_recipe_extends_one_of_the_package(mine: Path) -> None:
     }
 
 
-def test_aliases_stand_for_their_strategies(mine: Path) -> None:
-    mine.write_text("extends: digits\nstrategies: {der++: {buffer_size: 7}, nearest_mean: }\n")
-    runs = plan(str(mine), ["seed=1"])
-    assert [run.strategy for run in runs] == ["derpp", "ncm"]
-    assert runs[0].options["buffer_size"] == 7
-
-
 def test_settings_unknown_to_another_scenario_or_data_set_are_dropped() -> None:
     blurry = {"n_tasks": 3, "blurry_percent": 10}
     assert kept("scenario", blurry, "disjoint") == {"n_tasks": 3}

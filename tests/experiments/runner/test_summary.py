@@ -29,7 +29,7 @@ def test_forward_passes_are_per_image(mvp_run: Path) -> None:
 
 def test_what_has_no_course_has_no_value_for_it() -> None:
     (settings,) = plan("digits", ["strategy=joint", "seed=1"])
-    found = build_run(settings).results()
+    found = build_run(settings).anytime.results
     undefined = [name for name in found if name.startswith(("a_a", "forgetting"))]
     assert {"a_auc", "a_avg", "a_avg_by_task", "forgetting"} <= set(undefined)
     assert all(found[name] is None for name in undefined)

@@ -71,7 +71,6 @@ def test_mistakes_are_refused(zoo: Model, capsys: pytest.CaptureFixture[str]) ->
     for line, says in (
         ("train nowhere", "there is no folder or table nowhere"),
         ("train zoo", "models/zoo exists already: choose another --name, or replace it with --f"),
-        ("train zoo --force --executor ray", "are for the workers of --shards: give --shards too"),
         ("learn latest zoo --out models/zoo", "models/zoo exists already: choose another --out"),
         ("learn latest zoo lr=1", "settings and --dry-run are for runs"),
         ("forget latest --class cat --in-place --out new", "give either --out or --in-place"),

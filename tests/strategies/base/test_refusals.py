@@ -63,7 +63,7 @@ def test_construction() -> None:
 def test_data_and_states() -> None:
     other = lively_vit()
     other.mean[0, 1] += 0.1
-    one, ours = make("linear_probe", plugins=[SlowHeads()]), make("linear_probe")
+    ours = make("linear_probe")
     single = SimpleNamespace(mb_y=torch.zeros(16).long(), mb_output=torch.zeros(16, 4))
     cases = {
         "rows": lambda: labels([[0, 1], [1, 1]]),
@@ -73,11 +73,6 @@ def test_data_and_states() -> None:
         "classes for rows": lambda: labels([0, 1], 3, several=True),
         "short rows": lambda: labels([[0, 1]], 3, several=True),
         "single labels": lambda: MultiLabelMetrics().after_eval_iteration(single),
-        "another plugin": lambda: load(one),
-        "another buffer": lambda: load(make("er", buffer_size=9), kind="er", buffer_size=12),
         "another backbone": lambda: load(ours, backbone=other),
-        "no experiences": lambda: make("mvp_r").load_state_dict(
-            fit(make("mvp_r"), experiences()[:1]).state_dict()
-        ),
     }
     check_refusals(Path(__file__).with_name("data.txt"), cases)
