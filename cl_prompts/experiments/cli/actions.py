@@ -162,9 +162,10 @@ def run(
         from cl_prompts.experiments.runner.running import run_all
 
         folders = run_all(runs, out=out, console=console, command=command_line, jobs=jobs)
-        finished = _collect(folders, out / runs[0].recipe, console)
-        if runs[0].dataset["name"] in ("folder", "csv", "hf"):
-            print(outcomes.next_steps(finished))
+        above = out / runs[0].recipe
+        finished = _collect(folders, above, console)
+        own = runs[0].dataset["name"] in ("folder", "csv", "hf")
+        print(outcomes.next_steps(finished, None if own else above))
 
 
 def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:
