@@ -76,8 +76,8 @@ def init(
     out = out or Path(f"{name}.yaml")
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"{out} is not a recipe file: give a name that ends in .yaml")
-    if not force:
-        files.check_place(out)
+    if not force and out.exists():
+        raise InputError(f"{out} exists already: add --force, or choose another --out")
     if backbone is not None:
         from cl_prompts.backbones.weights import check_backbone
 
@@ -88,6 +88,12 @@ def init(
         found = survey(place, test_percent=test_percent, seed=seed, progress=progress)
     for line in found.lines():
         print(line)
+    if weights is not None:
+        from cl_prompts.backbones import create_backbone
+        from cl_prompts.experiments.trained.training import backbone_for
+
+        chosen, size = backbone_for(found, backbone)
+        create_backbone(chosen, weights=str(weights), image_size=size)  # refuses others
     files.replace(out, [recipe_for(found, name, backbone, weights).encode()])
     print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
 
@@ -162,9 +168,10 @@ def run(
         from cl_prompts.experiments.runner.running import run_all
 
         folders = run_all(runs, out=out, console=console, command=command_line, jobs=jobs)
-        finished = _collect(folders, out / runs[0].recipe, console)
-        if runs[0].dataset["name"] in ("folder", "csv", "hf"):
-            print(outcomes.next_steps(finished))
+        above = out / runs[0].recipe
+        finished = _collect(folders, above, console)
+        own = runs[0].dataset["name"] in ("folder", "csv", "hf")
+        print(outcomes.next_steps(finished, None if own else above))
 
 
 def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:

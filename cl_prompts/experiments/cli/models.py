@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.experiments.cli import outcomes
 from cl_prompts.experiments.executors.launching import MOST_JOBS, Kind, Launching
 from cl_prompts.experiments.executors.signals import stop_says
@@ -103,14 +103,25 @@ def predict(
             known classes, such as 0.05.
         out: CSV file to write instead.
     """
+    from cl_prompts.datasets.bad_images import look_at
     from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
 
     outcomes.check_out(out)
     found = image_files(images)
     # After the check of paths, since this import is slow.
     loaded = _loaded(model, trust_code)
-    labels = loaded.predict(found, unknown=unknown)
+    broken: list[Any] = []
+    try:
+        labels = loaded.predict(found, unknown=unknown)
+    except RunError:
+        broken = [look.path for look in look_at(found) if look.problem]
+        found = [file for file in found if file not in broken]
+        if not broken or not found:
+            raise
+        labels = loaded.predict(found, unknown=unknown)
     outcomes.print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
+    if broken:
+        raise RunError(f"unreadable images have no row: {first_of(broken, 3)}")
 
 
 def evaluate(model: Path, place: Path, *, trust_code: bool = False) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from cl_prompts.catalog import catalog
-from cl_prompts.checks import shown
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.checks import doubled, shown
+from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
 from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, TOP, Recipe, kept, running
 from cl_prompts.experiments.recipes.values import as_list, by_name, parsed
@@ -17,6 +17,7 @@ from cl_prompts.user_code import label_of
 _MEANT = {
     "batch_size": "train_mb_size, for training, or evaluation.batch_size",
     "epochs": "train_epochs",
+    "optimizer": "lr and the like; another optimizer is given in Python",
     "learning_rate": "lr",
     "mem_size": "buffer_size",
     "memory_size": "buffer_size",
@@ -34,17 +35,22 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
             ``mvp.head.input``, ``mvp.self_regulation.kind`` of a plugin), or bare where only one
             section has it. Shared settings of strategies are set for each of them. ``dataset=``,
             ``scenario=`` and ``backbone=`` set the name; ``strategy=``, ``seed=`` and ``budget=``
-            take lists, ``seed=`` also ranges such as ``1-5``. The last of equal keys counts.
+            take lists, ``seed=`` also ranges such as ``1-5``. The last of equal settings counts.
 
     Raises:
-        InputError: an unknown key or name, a key that could mean two settings, or ``online_iter``
-            beside ``budget``.
+        InputError: an unknown key or name, a list that is given twice, a key that could mean two
+            settings, or ``online_iter`` beside ``budget``.
     """
-    settings = []
+    settings: list[tuple[str, object]] = []
+    lists = [text for text in texts if text.startswith(("strategy=", "seed="))]
+    if twice := doubled(text.partition("=")[0] for text in lists):
+        values = ",".join(text.partition("=")[2] for text in lists if text.startswith(twice))
+        raise InputError(f"{twice} is given twice: write {twice}={values}")
     for text in texts:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            hint = f": write strategy={text}" if text in STRATEGIES else ""
+            chosen = next((f"{one}," for one in lists if one[1] == "t"), "strategy=")
+            hint = f": write {chosen}{text}" if text in STRATEGIES else ""
             raise InputError(f"{shown(text)} is not of the form key=value{hint}")
         # Names of strategies, data sets and so on decide which other keys exist.
         if not _choose(recipe, key.strip(), parsed(value)):
@@ -56,6 +62,8 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
     if not settings:
         return
     keys = _keys(recipe, [key for key, _ in settings])
+    if "lr" not in keys and any(key == "lr" for key, _ in settings):
+        raise InputError(f"{all_of(recipe['run'])} has no lr: it is solved, not trained")
     found = [(*_place(keys, key), value) for key, value in settings]
     # Settings of one strategy replace shared ones, a part replaces the whole.
     found.sort(key=lambda entry: (entry[0] not in (*SECTIONS, "training"), len(entry[1])))

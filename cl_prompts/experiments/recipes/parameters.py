@@ -260,8 +260,10 @@ def _fitting(where: str, key: str, value: object, kind: object) -> Any:
     """Check a value; a text ``a,b`` becomes a list where only a list fits."""
     try:
         return fits(key, value, kind, of=where)
-    except InputError:
+    except InputError as error:
         if isinstance(value, str):
             with suppress(InputError):
                 return fits(key, as_list(value), kind)
+        if isinstance(value, str) and "," in value:
+            raise InputError(f"{error}. To compare several values, use cl-prompts sweep") from error
         raise

@@ -174,7 +174,7 @@ def running(key: str, value: object) -> list[str]:
         InputError: no name, or an unknown strategy.
     """
     names = as_list(value)
-    if not names or not all(isinstance(name, str) for name in names):
+    if not names or not all(isinstance(name, str) and "=" not in name for name in names):
         raise InputError(f"{key} is {shown(value)}: give a name, or several as a,b")
     if names == ["all"]:
         return names

@@ -120,6 +120,8 @@ def as_seeds(key: str, value: object) -> list[int]:
     for part in as_list(value):
         ends = _RANGE.fullmatch(part) if isinstance(part, str) else None
         first, last = map(int, ends.groups()) if ends else (part, part)
+        if isinstance(part, str) and re.fullmatch(r"\d+(\.\.|:)\d+", part):
+            raise InputError(f"{key} is {shown(part)}: write a range as 1-3")
         if not 0 <= fits(key, last, Seed) - fits(key, first, Seed) < _MOST:
             raise InputError(
                 f"{key} has the range {shown(part)}: it should increase, over at most"

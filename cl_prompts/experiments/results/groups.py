@@ -58,15 +58,20 @@ class Group:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Metrics of its table: those that some run has, with the user's own metrics."""
+        """Scores of its table: those that some run has, with the user's own metrics."""
         names = [name for run in self.runs for name in run.summary.get("own_scores") or ()]
         own = [score(name, name) for name in dict.fromkeys(names)]
-        return self._measured((*METRICS[self.multi_label], *own, *COSTS))
+        return self._measured((*METRICS[self.multi_label], *own))
 
     @property
     def by_name(self) -> tuple[Metric, ...]:
         """Metrics of a second table: scores under the definitions of other papers."""
         return self._measured(BY_NAME[self.multi_label])
+
+    @property
+    def costs(self) -> tuple[Metric, ...]:
+        """Metrics of the table of costs."""
+        return self._measured(COSTS)
 
     def _measured(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         return tuple(metric for metric in metrics if any(self.values(metric).values()))

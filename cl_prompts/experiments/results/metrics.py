@@ -71,6 +71,7 @@ _BY_TASK = (
 )
 COMPUTE = Metric("F an image, training", ("budget", "spent"), digits=2)
 BYTES = Metric("bytes", ("memory", "bytes"))
+#: of a table of their own
 COSTS = (
     Metric("images/s", ("images_per_second",)),
     Metric("F train", ("forward_passes", "train"), digits=2),
@@ -81,7 +82,7 @@ COSTS = (
     Metric("device MB", ("peak_device_memory_mb",)),
 )
 #: metrics of reports alone, for which a terminal of 80 columns has no room
-WIDE = (*_BY_TASK[1:], *COSTS)
+WIDE = _BY_TASK[1:]
 #: scores of the first table, by whether an image may have several labels
 METRICS = {
     False: (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from avalanche.core import BasePlugin
 from avalanche.evaluation.metrics import loss_metrics
@@ -17,6 +17,16 @@ from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
 from cl_prompts.strategies.base.settings import Settings
+
+
+def check_by_name(strategy: object, given: Collection[object], settings: Collection[str]) -> None:
+    """Raise ``InputError`` for the arguments of Avalanche's strategies."""
+    if given or "criterion" in settings:
+        name = type(strategy).__name__
+        raise InputError(
+            f"{name} takes settings by name, such as {name}(backbone=create_backbone(),"
+            " n_classes=10), and has a loss of its own: see docs/guides/avalanche.md"
+        )
 
 
 def given_or_built(strategy: SupervisedTemplate) -> ContinualModel:

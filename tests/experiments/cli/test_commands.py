@@ -179,7 +179,7 @@ def test_report_and_compare_print_and_write(
     assert main(["compare", home, "--rows", "mvp,linear_probe", "--reference", "mvp"]) == 0
     told = capsys.readouterr().out
     assert told.startswith("## digits\n")
-    assert "Difference from mvp" in told
+    assert "difference from mvp" in told
     file = tmp_path / "table.tex"
     assert main(["compare", home, "--format", "latex", "--out", str(file)]) == 0
     assert capsys.readouterr().out == ""
