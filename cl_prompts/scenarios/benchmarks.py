@@ -144,6 +144,10 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
     ]
     benchmark = CLScenario(streams)
     benchmark.split = split
+    # Avalanche's iCaRL reads the order in which classes first appear.
+    new = np.diff(split.seen, axis=0, prepend=False)
+    benchmark.n_classes_per_exp = new.sum(axis=1).tolist()
+    benchmark.classes_order = np.nonzero(new)[1].tolist()
     # Avalanche reads the benchmark from its streams.
     for stream in streams:
         stream.benchmark = benchmark

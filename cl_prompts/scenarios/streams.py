@@ -234,6 +234,7 @@ class LazyStream(SequenceCLStream):
         data = self._data(rows, masks["classes_in_this_experience"])
         experience = DatasetExperience(dataset=data, current_experience=index)
         experience.origin_stream = self._whole
+        experience.benchmark = self._whole.benchmark
         experience.indices = rows
         for name, mask in masks.items():
             setattr(experience, name, set(np.flatnonzero(mask).tolist()))

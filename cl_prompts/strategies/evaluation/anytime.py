@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training import JointTraining
 from avalanche.training.templates import SupervisedTemplate
@@ -20,6 +19,7 @@ from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 from cl_prompts.strategies.evaluation.tested import TestedDomains, TestSet, dataset_of
+from cl_prompts.strategies.plugins.keep_order import KeepOrder
 
 Listener = Callable[[str, Evaluation], None]
 
@@ -35,7 +35,7 @@ def following(samples: int, threshold: int, every: int, points: str, ahead: int 
     return threshold + every if samples + ahead > threshold else threshold
 
 
-class AnytimeEvaluation(BaseSGDPlugin):
+class AnytimeEvaluation(KeepOrder):
     """Evaluation on the classes seen so far, at sample counts and task ends.
 
     Works with the strategies of this package and with Avalanche's own (Naive, Replay, ...), for
@@ -177,6 +177,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.attach(strategy)
         joint = isinstance(strategy, JointTraining)
         self._whole_stream = joint or bool(getattr(strategy, "whole_stream", False))
+        if not self._whole_stream:
+            super().before_training_exp(strategy, **kwargs)
         if self.evaluator.multi_label and strategy.evaluator is not None:
             refuse_accuracy(strategy.evaluator)
         self.evaluator.device = strategy.device

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
+from torch import nn
 
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import MVP, AnytimeEvaluation, LinearProbe, SlowHeads, make_plugins
@@ -43,6 +44,9 @@ def test_construction() -> None:
     cases = {
         "no model": MVP,
         "no classes": lambda: MVP(backbone=tiny_vit()),
+        "arguments in Avalanche's order": lambda: MVP(nn.Linear(3, 2), None, nn.CrossEntropyLoss()),
+        "another network as backbone": lambda: MVP(backbone=nn.Linear(3, 2), n_classes=2),
+        "another network as model": lambda: MVP(model=nn.Linear(3, 2)),
         "a model and classes": lambda: MVP(model=model, n_classes=3),
         "a model of several labels": lambda: make("er_ace", model=several),
         "a batch mask of several": lambda: LinearProbe(model=several, class_mask="batch"),
