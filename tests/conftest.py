@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -82,7 +81,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # threads for a pretended GPU, and forks of this process could not train.
     torch.ones(1, requires_grad=True).backward()
     remember_signatures()
-    remember_texts()
     begun = set()
     for item in items:
         kind = kind_of(item)
@@ -108,21 +106,6 @@ def remember_signatures() -> None:
 
     if isinstance(base.inspect, ModuleType):
         base.inspect = SimpleNamespace(**{**vars(inspect), "signature": cache(inspect.signature)})
-
-
-def remember_texts() -> None:
-    """Have PyYAML, which is slow, parse each text of settings once in a process."""
-    import yaml
-
-    from cl_prompts.experiments.recipes import values
-
-    known = cache(yaml.load)
-
-    def load(text: str, Loader: type) -> Any:
-        return deepcopy(known(text, Loader=Loader))
-
-    if isinstance(values.yaml, ModuleType):
-        values.yaml = SimpleNamespace(**{**vars(yaml), "load": load})
 
 
 @cache

@@ -102,4 +102,4 @@ def test_labels_are_class_ids(tmp_path: Path) -> None:
     root = write_features(tmp_path)
     save_piece(root / "test" / "0.safetensors", [0, 1.7, 0])
     with pytest.raises(InputError, match="store class ids, or zeros and ones"):
-        load_dataset("features", root=root)
+        load_dataset("features", root=root, image_size=8)
