@@ -24,19 +24,6 @@ def heeded() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_a_request(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with stop_requests() as request:
-        request.obey()
-        os.kill(os.getpid(), number)
-        assert request.number == number
-        with pytest.raises(Interrupted) as stop:
-            request.obey()
-    assert stop.value.exit_code == 128 + number
-    assert signal.getsignal(number) == before
-
-
 def test_of_further_signals_ctrl_c_alone_acts_at_once() -> None:
     def stopping() -> None:
         with stop_requests():
