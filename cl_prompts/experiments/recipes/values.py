@@ -23,7 +23,7 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 _EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
 
 
-#: PyYAML's loader in C, where it is installed: ten times as fast
+#: in C where PyYAML has it: ten times as fast
 _SafeLoader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
@@ -56,10 +56,7 @@ def yaml_of(text: str) -> Any:
     Raises:
         yaml.YAMLError: the text is not valid YAML.
     """
-    try:
-        return yaml.load(text, Loader=Loader)
-    except UnicodeEncodeError as error:  # the bytes of a name that is not UTF-8
-        raise yaml.YAMLError(str(error)) from error
+    return yaml.load(text, Loader=Loader)
 
 
 def parsed(text: str) -> Any:
@@ -70,7 +67,7 @@ def parsed(text: str) -> Any:
     """
     try:
         return yaml_of(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeEncodeError):  # the latter of a name that is not UTF-8
         return text
 
 
