@@ -90,19 +90,6 @@ def test_notation(protocol: str, n_classes: int, sizes: list[int]) -> None:
     assert split.anchors is None
 
 
-def test_a_worked_example() -> None:
-    labels = [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 1]]
-    test = [[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
-    split = mlcil_split(labels, base=2, increment=1, class_order=[3, 1, 0, 2])
-    assert [task.classes for task in split] == [(1, 3), (0,), (2,)]
-    assert [task.train_indices.tolist() for task in split] == [[0, 3, 4], [0, 4], [1, 4]]
-    assert [split.test_indices(test, t).tolist() for t in range(3)] == [[0, 2, 3]] * 3
-    assert mlcil_split(labels, base=1, increment=1).test_indices(test, 1).tolist() == [2]
-    assert split.title == (
-        "multi-label class-incremental split: 3 tasks, 4 classes, 5 samples, base=2, increment=1"
-    )
-
-
 @pytest.mark.parametrize("order", [None, 3, "shuffled", [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6]])
 def test_class_incremental(order: Any) -> None:
     labels = np.random.default_rng(0).permutation(np.arange(240) % 12)

@@ -21,10 +21,7 @@ _RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
 #: seed of a run or stream
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 _EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
-
-
-#: in C where PyYAML has it: ten times as fast
-_SafeLoader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+_SafeLoader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # in C: faster
 
 
 class Loader(_SafeLoader):
@@ -46,8 +43,7 @@ def yaml_text(value: object, **layout: Any) -> str:
         value: mappings, lists, texts, numbers, booleans and None.
         layout: arguments of PyYAML's ``dump``.
     """
-    text: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, **layout)
-    return text
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, **layout)
 
 
 def yaml_of(text: str) -> Any:
