@@ -28,7 +28,7 @@ from tests.toys import TABLE, cls_of, does_something_at_ends, make, weights
 
 register()
 
-TRAIN = 24
+TRAIN = 18
 TEST = 6
 BATCH = 4
 

@@ -21,9 +21,10 @@ _RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
 #: seed of a run or stream
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 _EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+_SafeLoader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # in C: faster
 
 
-class Loader(yaml.SafeLoader):
+class Loader(_SafeLoader):
     """YAML loader that reads ``5e-3`` as a number, unlike YAML 1.1."""
 
 
@@ -42,8 +43,7 @@ def yaml_text(value: object, **layout: Any) -> str:
         value: mappings, lists, texts, numbers, booleans and None.
         layout: arguments of PyYAML's ``dump``.
     """
-    text: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, **layout)
-    return text
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, **layout)
 
 
 def yaml_of(text: str) -> Any:
@@ -63,7 +63,7 @@ def parsed(text: str) -> Any:
     """
     try:
         return yaml_of(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeEncodeError):  # the latter of a name that is not UTF-8
         return text
 
 

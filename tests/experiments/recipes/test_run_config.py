@@ -27,13 +27,6 @@ def test_runs_of_a_plan_share_no_mappings() -> None:
     assert (second.options["e_blocks"], second.scenario["n_tasks"]) == ([2, 3, 4], 5)
 
 
-@pytest.mark.parametrize("text", ["recipe: [", "recipe: digits", "3"])
-def test_damaged_settings_of_a_run_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="this is not a run configuration") as caught:
-        RunConfig.from_yaml(text)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_variant_has_its_strategys_settings_and_its_own(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(

@@ -8,7 +8,6 @@ import json
 import math
 import shlex
 from collections.abc import Callable
-from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -208,22 +207,3 @@ def test_misleading_searches_are_refused_before_any_trial(
         made(tmp_path, SearchOptions(seeds=seeds), texts)
     assert says in str(told.value)
     assert not swept.executed
-
-
-@pytest.mark.parametrize(
-    ("objective", "multi_label", "every", "known"),
-    [
-        ("map_avg", False, 100, False),
-        ("a_avg", True, 100, False),
-        ("a_auc", False, None, False),
-        ("forgetting_anytime", False, None, False),
-        ("a_auc", True, 100, True),
-        ("a_last", False, None, True),
-    ],
-)
-def test_an_undefined_objective_is_refused(
-    objective: str, multi_label: bool, every: int | None, known: bool
-) -> None:
-    says = f"unknown --objective of these runs '{objective}'"
-    with nullcontext() if known else pytest.raises(InputError, match=says):
-        SearchOptions(objective=objective).metric(multi_label=multi_label, every=every)

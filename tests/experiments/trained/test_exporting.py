@@ -82,7 +82,6 @@ def test_what_has_no_such_file_is_refused(trained: Model, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("form", "kind", "family"),
     [
-        ("torch", "ncm", "siglip"),
         ("torch", "mvp", "dinov3"),
         ("onnx", "mvp", "dinov3"),
         ("onnx", "mvp", "siglip"),

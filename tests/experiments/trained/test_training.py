@@ -12,6 +12,7 @@ from rich.console import Console
 from cl_prompts import Model
 from cl_prompts.datasets.survey import survey
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.trained import training
 from cl_prompts.experiments.trained.training import trained, untrained
 from tests.experiments.own_photos import photo, photos
 from tests.experiments.trained.models import same
@@ -58,7 +59,8 @@ def test_a_test_part_gives_the_accuracy(here: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-def test_shards_come_to_the_same_model(zoo: Model) -> None:
+def test_shards_come_to_the_same_model(zoo: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "cores", lambda: 1)  # a single worker, which imports everything
     command = "train zoo --name shards --shards 2 --executor local --quiet"
     assert main(command.split()) == 0
     shards = Model.load("models/shards")
