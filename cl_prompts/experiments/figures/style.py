@@ -95,8 +95,10 @@ def _axis(kind: type[alt.X] | type[alt.Y], field: str, about: Axis) -> Any:
     """Axis of names in their order."""
     title, names = about
     # Beside a few rows, a vertical title would be longer than the plot.
-    above = {} if kind is alt.X else {"titleAngle": 0, "titleX": 0, "titleY": -8}
-    above |= {} if kind is alt.X else {"titleAlign": "left", "titleBaseline": "bottom"}
+    above: dict[str, Any] = {}
+    if kind is alt.Y:
+        above = {"titleAngle": 0, "titleX": 0, "titleY": -8}
+        above |= {"titleAlign": "left", "titleBaseline": "bottom"}
     labels = alt.Axis(labelLimit=140, labelAngle=0, labelOverlap=True, **above)
     return kind(f"{field}:N", title=title, axis=labels, scale=alt.Scale(domain=list(names)))
 

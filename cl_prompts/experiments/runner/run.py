@@ -69,11 +69,13 @@ class Run:
                 f" {name}.period below that"
             ]
         # The default is fp32 everywhere, since runs of several machines share a table.
-        trains = self.settings.backbone["precision"] == "fp32" and strategy.model.n_learned
+        arguments = self.settings.backbone
+        trains = arguments["precision"] == "fp32" and strategy.model.n_learned
         faster = (
             "this device computes bf16: precision=bf16 makes prompt methods about twice as fast"
         )
-        return [faster] * bool(trains and computes_bf16(strategy.device)) + [
+        slow = trains and arguments["name"] != EMBEDDED and computes_bf16(strategy.device)
+        return [faster] * bool(slow) + [
             f"{name}: {type(plugin).__name__} acts only at task ends, and this stream does not"
             f" announce them: set {name}.period, in samples"
             for plugin in self.strategy.plugins

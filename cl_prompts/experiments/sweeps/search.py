@@ -120,7 +120,8 @@ class Search:
         self.options = options
         self.faults: list[tuple[str, Exception]] = []
         self._recipe = recipe
-        self._tuned, self._judged = (recipe, []), []
+        self._tuned: tuple[str, list[str]] = (recipe, [])
+        self._judged: list[str] = []
         self._out = out
         self._console = console
         self._jobs = how.jobs or 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.training import JointTraining
 from avalanche.training.templates import SupervisedTemplate
@@ -35,7 +37,7 @@ def following(samples: int, threshold: int, every: int, points: str, ahead: int 
     return threshold + every if samples + ahead > threshold else threshold
 
 
-class AnytimeEvaluation(KeepOrder):
+class AnytimeEvaluation(BaseSGDPlugin):
     """Evaluation on the classes seen so far, at sample counts and task ends.
 
     Works with the strategies of this package and with Avalanche's own (Naive, Replay, ...), for
@@ -171,14 +173,14 @@ class AnytimeEvaluation(KeepOrder):
     def attach(self, strategy: SupervisedTemplate) -> None:
         """Attach to a strategy."""
         self._strategy = strategy
-
-    def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
-        """Use the device and the number of classes of the strategy."""
-        self.attach(strategy)
         joint = isinstance(strategy, JointTraining)
         self._whole_stream = joint or bool(getattr(strategy, "whole_stream", False))
+
+    def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Use the device and the number of classes of the strategy."""
+        self.attach(strategy)
         if not self._whole_stream:
-            super().before_training_exp(strategy, **kwargs)
+            KeepOrder().before_training_exp(strategy, **kwargs)
         if self.evaluator.multi_label and strategy.evaluator is not None:
             refuse_accuracy(strategy.evaluator)
         self.evaluator.device = strategy.device

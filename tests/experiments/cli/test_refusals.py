@@ -42,6 +42,7 @@ LINES = [
     "run digits --resume run",
     "run digits --jobs 0",
     "sweep digits strategy=er lr=1..2 --sampler tpe --objective aauc",
+    "sweep digits strategy=er --trials 5",
     "init broken --out new.yaml --weights missing.pth",
     "run --resume nowhere",
     "train nowhere",

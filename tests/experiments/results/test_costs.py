@@ -58,6 +58,7 @@ def test_budgets_divide_tables_which_one_chart_joins(budgets: Path) -> None:
     assert stored["mvp"].x.tolist() == [300, 300]
 
 
+@pytest.mark.usefixtures("pages")
 def test_the_report_says_who_leads_at_each_budget(budgets: Path) -> None:
     page = write_report([budgets], figures="svg").read_text()
     assert "At 1 F an image linear_probe leads (A_AUC 60.0 %)." in page
