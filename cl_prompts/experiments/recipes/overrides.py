@@ -67,8 +67,8 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
     found = [(*_place(keys, key), value) for key, value in settings]
     # Settings of one strategy replace shared ones, a part replaces the whole.
     found.sort(key=lambda entry: (entry[0] not in (*SECTIONS, "training"), len(entry[1])))
-    for owner, path, value in found:
-        _set(recipe, owner, path, value)
+    for owner, path, given in found:
+        _set(recipe, owner, path, given)
 
 
 def _choose(recipe: Recipe, key: str, value: object) -> bool:

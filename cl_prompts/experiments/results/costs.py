@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from cl_prompts.errors import all_of
 from cl_prompts.experiments.results.aggregates import Band
 from cl_prompts.experiments.results.comparable import conditions_of
 from cl_prompts.experiments.results.groups import Group
@@ -81,7 +82,6 @@ def in_words(alike: Mapping[float, Group], score: Metric, bands: Mapping[str, Ba
             value = f"{score.name} {100 * means[leader]:.1f} %"
             sentences.append(f"At {budget:g} F an image {leader} leads ({value}).")
     on_it = [
-        f"{row} at {' and '.join(f'{x:.2f}' for x in costs)} F"
-        for row, costs in front(bands).items()
+        f"{row} at {all_of([f'{x:.2f}' for x in costs])} F" for row, costs in front(bands).items()
     ]
     return " ".join([*sentences, f"On the Pareto front: {', '.join(on_it)}."])
