@@ -39,14 +39,15 @@ GOALS = {
     "tests' code": 22_000,
     "words": 45_000,
 }
-#: What a test holds: the goals and, where one is not reached yet, the cap that no feature raises.
+#: What a test holds: the goals and, where one is not reached yet, the cap that no feature raises;
+#: of all lines and of the tests' code the present value.
 CAPS = {
     **GOALS,
     "code": 22_000,
-    "lines": 42_000,
+    "lines": 39_010,
     "experiments": 6_800,
     "tests": 30_000,
-    "tests' code": 24_000,
+    "tests' code": 22_700,
     "words": 50_000,
 }
 

@@ -156,7 +156,6 @@ def _rule(problem: Any) -> str:
     if problem["type"] == "sequence_str":
         return "it should be a list"
     rule = problem["msg"].replace("Input should", "it should")
-    rule = rule.replace("an instance of FrozenViT", "a ViT from create_backbone()")
     return rule.replace("an instance of Sequence", "a list")
 
 

@@ -14,6 +14,7 @@ from cl_prompts.closed_form.whitening import (
     FeatureWhitening,
     inverse_root,
 )
+from cl_prompts.errors import RunError
 
 BatchForm = Literal["corrected", "released"]
 Alignment = Literal["streamed", "corrected", "released"]
@@ -42,6 +43,9 @@ def aligned(
     Returns:
         (batch, dim) in the features' type.
 
+    Raises:
+        RunError: a batch of one, which has no covariance.
+
     Example:
         >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
         >>> tuple(aligned(x, torch.eye(3)).shape)
@@ -67,7 +71,16 @@ def directions(features: Tensor, target: Tensor, form: BatchForm = "corrected") 
 
 
 def covariance(features: Tensor) -> Tensor:
-    """Unbiased covariance (dim, dim) of features (batch, dim), in their type."""
+    """Unbiased covariance (dim, dim) of features (batch, dim), in their type.
+
+    Raises:
+        RunError: a batch of one.
+    """
+    if len(features) < 2:
+        raise RunError(
+            "a batch of one image has no covariance to align. Choose batch sizes that leave more"
+            " for the last batch, or alignment=streamed"
+        )
     # (f - mean)^T (f - mean) / (n - 1)
     x = features - features.mean(dim=0)
     return x.T @ x / (len(x) - 1)

@@ -110,7 +110,7 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
         split: made from ``train.targets``.
 
     Raises:
-        InputError: missing or invalid targets.
+        InputError: missing or invalid targets, or a split of other data.
     """
     check = check_label_matrix if isinstance(split, MultiLabelSplit) else check_labels
     labels, n_classes = check(labels_of("train labels", train), "train.targets")
@@ -120,6 +120,8 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
             f"train.targets has {n_classes} classes and test.targets {n_test_classes}: they must be"
             " equal"
         )
+    if (split.n_samples, split.n_classes) != (len(labels), n_classes):
+        raise InputError(f"the split was made from other labels than train.targets ({split!r})")
     others: list[dict[str, np.ndarray | None]] = [{}, {}]
     rows = [np.arange(len(test_labels))]
     if isinstance(split, MultiLabelSplit):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_prompts.datasets.classes import (
+    check_label_matrix,
+    check_labels,
+    count_labels,
     relabel,
 )
 from tests.datasets.toys import grey, load, write_folder
@@ -43,3 +47,24 @@ def test_relabelling_follows_the_choice_of_classes(order: list[int], count: int)
     rows, targets = relabel(matrix, chosen, 10)
     assert rows.tolist() == [0, 1, 2, 3, 4]
     assert np.array_equal(targets, matrix[:, chosen])
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "uint64"])
+def test_labels_of_any_integer_type(kind: str) -> None:
+    labels, n_classes = check_labels(np.array([0, 2, 1, 1], dtype=kind), "targets")
+    assert labels.dtype == np.int64
+    assert (labels.tolist(), n_classes) == ([0, 2, 1, 1], 3)
+
+
+@pytest.mark.parametrize("kind", ["bool", "int8", "uint8", "int64", "float32"])
+def test_label_matrices_of_any_numeric_type(kind: str) -> None:
+    matrix, _ = check_label_matrix(np.array([[1, 0], [0, 1]], dtype=kind), "targets")
+    assert matrix.dtype == np.uint8
+    assert matrix.tolist() == [[1, 0], [0, 1]]
+
+
+def test_counts_per_task() -> None:
+    tasks = [np.array([0, 1]), np.array([2, 3])]
+    assert count_labels(np.array([0, 0, 2, 1]), tasks, 3).tolist() == [[2, 0, 0], [0, 1, 1]]
+    matrix = np.array([[1, 1], [1, 0], [0, 1], [0, 0]], dtype=np.uint8)
+    assert count_labels(matrix, tasks, 2).tolist() == [[2, 1], [0, 1]]

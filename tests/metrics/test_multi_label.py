@@ -19,6 +19,7 @@ from cl_prompts.errors import RunError
 from cl_prompts.metrics.continual import a_avg, a_last, task_accuracy, task_forgetting
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.metrics.multi_label import (
+    THRESHOLDS,
     average_precision,
     f1_scores,
     fixed_average_precision,
@@ -230,3 +231,7 @@ def test_scores_that_are_no_logits_have_a_threshold_of_their_own() -> None:
     assert found.scores["or"] == pytest.approx(right / int(true.sum()))
     assert all(v != v for name, v in found.scores.items() if name.endswith(("_80", "_50")))
     assert found.mean_ap == multi_label_results(scores, targets, seen).mean_ap
+
+
+def test_the_published_threshold_comes_first() -> None:
+    assert THRESHOLDS == (0.8, 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cl_prompts.models.heads import CosineHead, UnitRowHead
 from cl_prompts.models.prompted import InstanceLogitMask
@@ -14,6 +15,16 @@ def selection(index: list[list[int]], size: int = 3) -> Selection:
     return Selection(torch.tensor(index), torch.zeros(len(index), size), torch.ones(size))
 
 
+def test_a_mask_of_one_prompt_is_its_sigmoid() -> None:
+    mask = InstanceLogitMask(3, 4)
+    torch.testing.assert_close(
+        mask(selection([[1]])), torch.full((1, 4), 0.537883), atol=1e-6, rtol=0
+    )
+    with torch.no_grad():
+        mask.values.normal_()
+    torch.testing.assert_close(mask(selection([[2], [0]])), 2 * mask.values[[2, 0]].sigmoid())
+
+
 def test_several_prompts_are_averaged_before_the_sigmoid() -> None:
     mask = InstanceLogitMask(3, 2)
     with torch.no_grad():
@@ -22,6 +33,16 @@ def test_several_prompts_are_averaged_before_the_sigmoid() -> None:
     torch.testing.assert_close(mask(selection([[0, 1]])), want)
     after = mask.values[[0, 1]].sigmoid().mean(dim=0) * 2
     assert (after - want).abs().max() > 0.05  # which is not the mean of two masks
+
+
+def test_cosine_head_is_the_cosine() -> None:
+    head = CosineHead(6, 4, tau=0.2)
+    features = torch.randn(3, 6)
+    want = torch.stack([F.cosine_similarity(features, row[None]) for row in head.weight], dim=1)
+    torch.testing.assert_close(head(features), want / 0.2)
+    torch.testing.assert_close(head(7 * features), head(features))
+    assert head.weight.abs().max() <= 6**-0.5
+    assert list(head.state_dict()) == ["weight"]
 
 
 def test_cosine_head_learns_its_factor() -> None:

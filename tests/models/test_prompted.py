@@ -20,7 +20,7 @@ from cl_prompts.models.prompted import (
     prompt_usage,
 )
 from cl_prompts.prompts.components import AttentionWeights, ComponentPool
-from cl_prompts.prompts.pools import SharedTokens, TokenPool
+from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
@@ -48,6 +48,18 @@ def test_a_mask_multiplies_the_logits_of_slow_heads_too() -> None:
     assert model.slow is not None
     heads = torch.cat([model.head(out.features)[None], model.slow(model.head, out.features)])
     torch.testing.assert_close(out.logits, (heads * out.mask).amax(dim=0))
+
+
+def test_head_inputs_are_the_class_token_and_the_mean_of_prepended_tokens() -> None:
+    torch.manual_seed(0)
+    pool = PrependedTokenPool(4, 3, 16)
+    model = PromptedViT(tiny_vit(), 6, selector=NearestKeys(4, 16, k=2), pools=[pool])
+    tokens = model.backbone.embed(IMAGES)
+    plan = pool.build(model.run(IMAGES).selection)
+    states = model.backbone.norm(model.backbone.blocks(tokens, plan))
+    for head_input, want in (("token", states[:, 0]), ("prompt", states[:, -6:].mean(dim=1))):
+        model.head_input = head_input
+        torch.testing.assert_close(model.run(IMAGES).features, want, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("selector", [True, False])

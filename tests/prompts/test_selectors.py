@@ -10,6 +10,7 @@ from torch import Tensor
 from cl_prompts.prompts.selectors import (
     ClassTokenQuery,
     NearestKeys,
+    unit_rows,
 )
 from tests.toy_vits import tiny_vit
 
@@ -75,3 +76,16 @@ def test_count_scaling_prefers_rare_prompts_and_equal_counts_change_nothing() ->
     assert (selector(query).index == 0).all()
     selector.observe(selector(query))
     assert selector.count.tolist() == [20, 1e6, 1e6]
+
+
+def test_unit_rows_are_normalize_with_its_gradient() -> None:
+    rows = torch.randn(4, 6)
+    rows[1] = 0
+    found = []
+    for function in (unit_rows, torch.nn.functional.normalize):
+        x = rows.clone().requires_grad_()
+        unit = function(x)
+        unit.backward(torch.arange(24.0).view(4, 6))
+        assert x.grad is not None
+        found.append((unit, x.grad))
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)

@@ -7,13 +7,15 @@ from dataclasses import replace
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from cl_prompts.prompts.components import AttentionWeights
 from cl_prompts.prompts.selectors import NearestKeys, Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware, start_task
 from cl_prompts.prompts.task_selectors import (
     BatchwisePrompt,
     TaskSlots,
+    copy_slot,
     slot_rows,
 )
 from tests.prompts.test_selectors import keys, nearest, query
@@ -27,6 +29,17 @@ def test_slots_are_disjoint_and_inside_the_pool(task: int, k: int, size: int) ->
     assert (slot is None) == (task < 0 or task * k + k > size)
     if slot is not None:
         assert list(range(size))[slot] == list(range(task * k, task * k + k))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 6), st.integers(1, 3), st.integers(1, 12))
+def test_copying_touches_the_slot_alone(task: int, k: int, size: int) -> None:
+    values = torch.arange(float(size))
+    copy_slot(values, task, k)
+    want = [float(i) for i in range(size)]
+    if task > 0 and (task + 1) * k <= size:
+        want[task * k : (task + 1) * k] = want[(task - 1) * k : task * k]
+    assert values.tolist() == want
 
 
 def test_training_uses_the_slot_and_evaluation_never_asks_for_the_task(
@@ -113,6 +126,12 @@ def test_majority_acts_in_training_only_unless_asked(keys: NearestKeys, query: T
     assert torch.equal(alone.sort(1).values, keys(query).index.sort(1).values)
     # the other samples of the batch decide
     assert not torch.equal(leaking(query).index.sort(1).values, alone.sort(1).values)
+
+
+def test_every_task_aware_part_is_found() -> None:
+    model = nn.Sequential(TaskSlots(NearestKeys(4, 8)), AttentionWeights(2, 4, 8, n_tasks=2))
+    start_task(model, 1)
+    assert [m.task for m in model.modules() if isinstance(m, TaskAware)] == [1, 1, 1]
 
 
 class Noting(TaskAware):

@@ -30,6 +30,7 @@ SI_BLURRY: list[dict[str, Any]] = [
     {"disjoint_percent": 12.5},
     {"blurry_percent": -1},
     {"seed": -1},
+    {"leftover": "kep"},
 ]
 MLCIL: list[dict[str, Any]] = [
     {"protocol": "4-2"},
@@ -72,6 +73,9 @@ def made_otherwise() -> dict[str, Callable[[], object]]:
             SINGLE[0], Pictures(np.array([0, 1, 2, 11]))
         ),
         "fewer classes": lambda: scenarios.si_blurry_benchmark(SINGLE[0], Pictures(np.arange(5))),
+        "other labels": lambda: benchmark_from_split(
+            Pictures(np.arange(132) % 12), SINGLE[1], si_blurry_split(SINGLE[0].targets)
+        ),
         "list": lambda: Scenario.of(test_registry.returns_lists).make(labels),
         "gap": lambda: si_blurry_split([0, 2], n_tasks=1),
         "no zeros and ones": lambda: mlcil_split([[0, 1], [2, 0]], protocol="B0-C1"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import benchmark_with_validation_stream
+from torch.utils.data import DataLoader
 
 from cl_prompts import scenarios
 from cl_prompts.errors import InputError
@@ -52,6 +53,19 @@ def test_items_are_image_label_and_task_label_in_stream_order(kind: str) -> None
         if kind not in MULTI_LABEL:
             assert all(type(y) is int for _, y, _ in items)
             assert list(experience.dataset.targets) == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", MULTI_LABEL)
+def test_targets_of_multi_label_experiences_are_the_visible_labels(kind: str) -> None:
+    for task, experience in enumerate(make_benchmark(kind).train_stream):
+        targets = experience.dataset.targets
+        y = torch.stack(list(targets))
+        assert np.array_equal(y, shown(experience.origin_stream.benchmark, task))
+        assert y.any(dim=1).all()
+        assert targets.uniques == experience.classes_in_this_experience
+        x, batch, t = next(iter(DataLoader(experience.dataset, batch_size=4)))
+        assert (x.shape, batch.dtype, t.tolist()) == ((4, 3, 4, 4), torch.float32, [0] * 4)
+        assert torch.equal(batch, y[:4])
 
 
 @pytest.mark.parametrize(

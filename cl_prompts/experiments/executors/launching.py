@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from cl_prompts.errors import RunError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.user_code import extra
 
@@ -54,6 +54,12 @@ class Launching:
     jobs: int | None = None
     cpus: int | None = None
     gpus: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "local" and (self.cpus, self.gpus) != (None, None):
+            raise InputError("--cpus and --gpus are for --launcher ray or slurm")
+        if self.kind == "slurm" and not float(self.gpus or 0).is_integer():
+            raise InputError(f"--gpus is {self.gpus:g}: it must be a whole number here")
 
     def gpus_on(self, device: str, *, there: bool) -> float:
         """Return the GPUs of each run; ``there`` says whether "auto" finds one."""

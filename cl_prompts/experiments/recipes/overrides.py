@@ -49,8 +49,8 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
     for text in texts:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            chosen = next((f"{one}," for one in lists if one[1] == "t"), "strategy=")
-            hint = f": write {chosen}{text}" if text in STRATEGIES else ""
+            before = [f"{one}," for one in lists if one.startswith("strategy=")] or ["strategy="]
+            hint = f": write {before[0]}{text}" if text in STRATEGIES else ""
             raise InputError(f"{shown(text)} is not of the form key=value{hint}")
         # Names of strategies, data sets and so on decide which other keys exist.
         if not _choose(recipe, key.strip(), parsed(value)):
@@ -90,9 +90,7 @@ def _choose(recipe: Recipe, key: str, value: object) -> bool:
 
 def _runs_under(recipe: Recipe, strategy: str) -> bool:
     """Whether a strategy fits the budget of a recipe, for ``strategy=all``."""
-    if recipe["budget"] is None:
-        return True
-    return not strategy_class(strategy.partition("@")[0]).whole_stream
+    return recipe["budget"] is None or not strategy_class(strategy).whole_stream
 
 
 def _keys(recipe: Recipe, typed: Sequence[str]) -> dict[str, list[Place]]:

@@ -11,9 +11,14 @@ import yaml
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import CODE, LISTS, NESTED, parameters
+from cl_prompts.experiments.recipes.parameters import (
+    CODE,
+    LISTS,
+    NESTED,
+    parameters,
+    strategy_name,
+)
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, yaml_of
-from cl_prompts.strategies import STRATEGIES
 from cl_prompts.user_code import check_trust, is_dotted
 
 _HERE = Path(__file__).parent
@@ -148,7 +153,7 @@ def _sections(name: str) -> Recipe:
     if "strategies" in recipe:
         given = by_name(f"section 'strategies' of recipe {name}", recipe["strategies"])
         recipe["strategies"] = {
-            _checked(strategy): _settings(f"strategy {strategy} of recipe {name}", own)
+            strategy_name(strategy): _settings(f"strategy {strategy} of recipe {name}", own)
             for strategy, own in given.items()
         }
         recipe.setdefault("run", list(recipe["strategies"]))
@@ -178,20 +183,7 @@ def running(key: str, value: object) -> list[str]:
         raise InputError(f"{key} is {shown(value)}: give a name, or several as a,b")
     if names == ["all"]:
         return names
-    return list(dict.fromkeys(map(_checked, names)))
-
-
-def _checked(name: str) -> str:
-    """Return the name of a strategy, perhaps with a variant: ``NAME@VARIANT``."""
-    base, at, variant = name.partition("@")
-    if at and (":" in variant or not is_one_name(variant)):
-        raise InputError(
-            f"strategy {shown(name)} has no usable variant: write one name after the @, without"
-            " colons and folders"
-        )
-    if ":" not in base and base not in STRATEGIES:
-        raise unknown("strategy", base, STRATEGIES)
-    return name
+    return list(dict.fromkeys(map(strategy_name, names)))
 
 
 def kept(section: str, settings: Arguments, name: str) -> Arguments:

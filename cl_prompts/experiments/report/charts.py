@@ -15,8 +15,9 @@ from cl_prompts.experiments.figures.curves import curve_chart
 from cl_prompts.experiments.figures.style import Chart, spec
 from cl_prompts.experiments.results import costs, history
 from cl_prompts.experiments.results.aggregates import Band, curves_of, difference_band, mean_band
+from cl_prompts.experiments.results.comparison import headlines
 from cl_prompts.experiments.results.groups import Group
-from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, METRICS
+from cl_prompts.experiments.results.metrics import BYTES, COMPUTE
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Fields = dict[str, Any]
@@ -86,23 +87,19 @@ class Charts:
         found = []
         for alike in costs.budgets_of(groups):
             parts = [*alike.values()]
-            first, last = METRICS[parts[0].multi_label][:2]
-            pairs = ((first, COMPUTE), (last, COMPUTE), (last, BYTES))
+            scores = [one for one in headlines(parts[0]) if one.best is max]
+            first, last = scores[0], scores[-1]
             drawn = []
-            for score, cost in pairs:
+            for score, cost in dict.fromkeys([(first, COMPUTE), (last, COMPUTE), (last, BYTES)]):
                 bands = costs.against(cost, score, parts)
-                if not bands:
-                    continue
                 title = f"{parts[0].runs[0].summary['recipe']}: {score.name} against {cost.title}"
-                front = costs.front(bands)
-                ylabel = f"{score.name} (%)"
+                ylabel, front = f"{score.name} (%)", costs.front(bands)
                 chart = curve_chart(
                     bands, self.rows, xlabel=cost.title, ylabel=ylabel, marked=front
                 )
                 caption = f"{title}. Rings: the Pareto front. Bands: ± one standard deviation."
                 drawn.append(self._add(chart, title, caption))
-            words = costs.in_words(alike, first, costs.against(COMPUTE, first, parts))
-            found.append((words, drawn))
+            found.append((costs.in_words(alike, first), drawn))
         return found
 
     def streams(self, group: Group) -> list[Fields]:

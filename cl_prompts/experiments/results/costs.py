@@ -13,7 +13,7 @@ from cl_prompts.errors import all_of
 from cl_prompts.experiments.results.aggregates import Band
 from cl_prompts.experiments.results.comparable import conditions_of
 from cl_prompts.experiments.results.groups import Group
-from cl_prompts.experiments.results.metrics import Metric
+from cl_prompts.experiments.results.metrics import COMPUTE, Metric
 
 
 def budgets_of(groups: Sequence[Group]) -> list[dict[float, Group]]:
@@ -72,8 +72,9 @@ def front(bands: Mapping[str, Band]) -> dict[str, list[float]]:
     return found
 
 
-def in_words(alike: Mapping[float, Group], score: Metric, bands: Mapping[str, Band]) -> str:
+def in_words(alike: Mapping[float, Group], score: Metric) -> str:
     """Say which row leads at each budget, and which rows are on the Pareto front."""
+    bands = against(COMPUTE, score, [*alike.values()])
     sentences = []
     for budget, group in alike.items():
         means = {row: statistics.fmean(v.values()) for row, v in group.values(score).items() if v}

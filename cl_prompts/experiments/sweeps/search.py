@@ -147,12 +147,14 @@ class Search:
         if options.on == "halves":
             tuned, self._judged = halves(built.data.classes)
             self._tuned = (recipe, tuned)
+            # The printed command must run, too.
+            judged = [run for end in self.space.ends for run in self._runs(end, judged=True)]
+            check_plan(judged, resources)
         elif options.on is not None:
             self._tuned = (options.on, [])
         if options.on is not None:
-            built, _ = check_plan(
-                [run for end in self.space.ends for run in self._runs(end)], resources
-            )
+            ends = [run for end in self.space.ends for run in self._runs(end)]
+            built, _ = check_plan(ends, resources)
         self._metric = options.metric(multi_label=built.data.multi_label, every=built.anytime.every)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
@@ -219,8 +221,8 @@ class Search:
             + shlex.join(["cl-prompts", "sweep", self._recipe, *settings, *out]),
         ]
 
-    def _runs(self, chosen: Sequence[str]) -> list[RunConfig]:
-        recipe, tuned = self._tuned
+    def _runs(self, chosen: Sequence[str], *, judged: bool = False) -> list[RunConfig]:
+        recipe, tuned = (self._recipe, self._judged) if judged else self._tuned
         texts = [*self.space.fixed, *tuned, *chosen]
         return [
             run

@@ -27,6 +27,13 @@ def test_runs_of_a_plan_share_no_mappings() -> None:
     assert (second.options["e_blocks"], second.scenario["n_tasks"]) == ([2, 3, 4], 5)
 
 
+@pytest.mark.parametrize("text", ["recipe: [", "recipe: digits", "3"])
+def test_damaged_settings_of_a_run_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="this is not a run configuration") as caught:
+        RunConfig.from_yaml(text)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_variant_has_its_strategys_settings_and_its_own(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(
@@ -72,3 +79,9 @@ def test_a_budget_and_a_number_of_updates_exclude_each_other() -> None:
     (run,) = plan("digits", ["strategy=joint", "seed=1", "budget=1"])
     with pytest.raises(InputError, match="Joint trains on the whole stream at once"):
         build_run(run)
+
+
+def test_a_variant_of_another_users_settings_is_no_path() -> None:
+    text = plan("digits", ["strategy=ncm", "seed=1"])[0].to_yaml()
+    with pytest.raises(InputError, match="has no usable variant"):
+        RunConfig.from_yaml(text.replace("strategy: ncm", "strategy: ncm@../../x"))

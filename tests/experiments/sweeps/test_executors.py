@@ -42,6 +42,8 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             executor_of(Launching(kind), "cpu", tmp_path, 1)
 
     cases: dict[str, Callable[[], object]] = {
+        "cpus here": lambda: Launching(cpus=2),
+        "half a gpu of slurm": lambda: Launching("slurm", gpus=0.5),
         "no ray": lambda: missing("ray", "ray"),
         "no submitit": lambda: missing("submitit", "slurm"),
     }

@@ -8,6 +8,7 @@ import json
 import math
 import shlex
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,16 @@ def test_a_search_on_half_of_the_classes_reports_the_other(
 
 
 @needs_optuna
+def test_both_halves_are_checked_before_any_trial(
+    tmp_path: Path, swept: type[PretendedSweep]
+) -> None:
+    texts = ["strategy=linear_probe", "lr=1e-4..1e-1", "classes=7", "n_tasks=2,4", "seed=1"]
+    with pytest.raises(InputError, match="n_tasks must be a whole number from 1 to 3"):
+        made(tmp_path, SearchOptions(trials=2, on="halves"), texts)
+    assert not swept.executed
+
+
+@needs_optuna
 def test_a_search_on_another_recipe_reports_the_first(
     tmp_path: Path, swept: type[PretendedSweep]
 ) -> None:
@@ -207,3 +218,22 @@ def test_misleading_searches_are_refused_before_any_trial(
         made(tmp_path, SearchOptions(seeds=seeds), texts)
     assert says in str(told.value)
     assert not swept.executed
+
+
+@pytest.mark.parametrize(
+    ("objective", "multi_label", "every", "known"),
+    [
+        ("map_avg", False, 100, False),
+        ("a_avg", True, 100, False),
+        ("a_auc", False, None, False),
+        ("forgetting_anytime", False, None, False),
+        ("a_auc", True, 100, True),
+        ("a_last", False, None, True),
+    ],
+)
+def test_an_undefined_objective_is_refused(
+    objective: str, multi_label: bool, every: int | None, known: bool
+) -> None:
+    says = f"unknown --objective of these runs '{objective}'"
+    with nullcontext() if known else pytest.raises(InputError, match=says):
+        SearchOptions(objective=objective).metric(multi_label=multi_label, every=every)

@@ -97,6 +97,13 @@ def test_prompts_have_a_rate_of_their_own_also_those_of_later_tasks(kind: str) -
         assert {1e-3, 0.5} <= set(found.values())
 
 
+def test_a_schedule_multiplies_each_rate() -> None:
+    strategy = make("one_prompt", lr=1e-3, prompt_lr=0.1, schedule="cosine", train_epochs=2)
+    strategy.clock.train_exp_epochs = 1
+    strategy.set_learning_rate()
+    assert [g["lr"] for g in strategy.optimizer.param_groups] == pytest.approx([5e-4, 0.05])
+
+
 @pytest.mark.parametrize("kind", [k for k in RATED if "lr_scaling" in cls_of(k).settings()])
 @pytest.mark.parametrize(("scaling", "factor"), [("none", 1), ("batch/256", 1 / 4)])
 def test_rates_scale_with_the_batch_by_name(kind: str, scaling: str, factor: float) -> None:
